@@ -1,0 +1,72 @@
+"""
+The changes of one flag as an asynchronous iterator.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from dflag._notifier import Listener
+from dflag.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+    from dflag._flags import Flag
+
+T = TypeVar("T")
+
+
+class Changes(Generic[T]):
+    """
+    Yields ``(old, new)`` for every change since it was made.
+
+    Close it with ``await changes.aclose()``; one that is dropped closes itself.
+    """
+
+    def __init__(self, flag: Flag[T]) -> None:
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError as error:
+            raise DefinitionError(f"flag {flag.name!r}: changes() needs a running event loop") from error
+        self._queue: asyncio.Queue[tuple[T, T] | None] = asyncio.Queue()
+        listener = Listener(_feeder(self._loop, weakref.ref(self._queue)), flag.name)
+        flag._listen(listener)
+        self._close = weakref.finalize(self, flag._unlisten, listener)
+        self._close.atexit = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> tuple[T, T]:
+        if not self._close.alive:
+            raise StopAsyncIteration
+        change = await self._queue.get()
+        if change is None:
+            raise StopAsyncIteration
+        return change
+
+    async def aclose(self) -> None:
+        """
+        End the iteration, for a consumer that waits now too. Idempotent.
+        """
+        self._close()
+        self._queue.put_nowait(None)
+
+
+def _feeder(
+    loop: asyncio.AbstractEventLoop, queue: weakref.ref[asyncio.Queue[tuple[T, T] | None]]
+) -> Callable[[T, T], None]:
+    """
+    Make a callback that holds on to neither the iterator nor its queue.
+    """
+
+    def feed(old: T, new: T) -> None:
+        target = queue()
+        if target is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(target.put_nowait, (old, new))
+
+    return feed

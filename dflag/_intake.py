@@ -1,0 +1,327 @@
+"""
+What the sources last gave, and the applying of what they give now.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import weakref
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dflag._records import OWN_LAYERS, Digest, Entry, Revision
+from dflag._snapshot import unknown_flag
+from dflag.errors import DefinitionError, FlagValueError, RuleError
+from dflag.typing import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from dflag._flags import Flag
+    from dflag._store import Edit, Store
+    from dflag.typing import Raw
+
+logger: Final = logging.getLogger("dflag")
+
+
+class Reading(NamedTuple):
+    """
+    The complete raw values of one source, and how to name the place of a key.
+    """
+
+    values: Mapping[str, Raw]
+    locate: Callable[[str], str]
+
+
+class Outcome(NamedTuple):
+    """
+    What came of applying one source: the revision, and what had not been reported before.
+    """
+
+    revision: Revision
+    applied: bool
+    new_rejections: int = 0
+    new_unknowns: int = 0
+
+
+class _SourceState(NamedTuple):
+    """
+    What a source last gave; replaced whole, never changed.
+    """
+
+    reading: Reading
+    entries: Mapping[str, Entry]  # the last good value of each flag, static ones too
+    rejected: Mapping[str, FlagValueError]
+    unknown: frozenset[str]
+    deviating: frozenset[str]  # frozen static flags for which this source holds something else than is live
+    revision: Revision | None
+
+
+class _Draft(NamedTuple):
+    """
+    What applying a reading would do.
+    """
+
+    base: _SourceState
+    state: _SourceState
+    edits: list[Edit]
+    frozen: bool
+
+
+class _Drafts:
+    """
+    The drafts of one commit, as its errand.
+    """
+
+    def __init__(self, states: dict[str, _SourceState], drafts: Mapping[str, _Draft], store: Store) -> None:
+        self._states: Final = states
+        self._drafts: Final = drafts
+        self._store: Final = store
+
+    def is_current(self) -> bool:
+        return all(
+            self._states[name] is draft.base and self._store.frozen == draft.frozen
+            for name, draft in self._drafts.items()
+        )
+
+    def carry_out(self) -> None:
+        for name, draft in self._drafts.items():
+            self._states[name] = draft.state
+
+
+class Intake:
+    """
+    The sources of one store.
+
+    Thread safety: any thread.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store: Final = store
+        self._states: Final[dict[str, _SourceState]] = {}  # in the order in which they were named, which is their rank
+        self._claims: Final[dict[str, weakref.ref[object]]] = {}
+        self._reported: Final[dict[tuple[str, str], Raw]] = {}  # rejected texts that were logged
+        self._reported_unknown: Final[set[str]] = set()
+
+    def claim(self, name: str, owner: object) -> None:
+        """
+        Name a source that *owner* alone will feed, until it releases the claim or is gone.
+
+        Raises:
+            DefinitionError: Another source has the name, or it is not to be had.
+        """
+        with self._store.lock:
+            holder = self._claims.get(name)
+            if holder is not None and holder() not in (None, owner):
+                raise DefinitionError(f"two sources are named {name!r}")
+            self.name(name)
+            self._claims[name] = weakref.ref(owner)
+
+    def release(self, name: str, owner: object) -> None:
+        with self._store.lock:
+            holder = self._claims.get(name)
+            if holder is not None and holder() is owner:
+                del self._claims[name]
+
+    def name(self, name: str) -> None:
+        """
+        Give a source its rank, above those named before.
+
+        Raises:
+            DefinitionError: It is the name of a layer of dflag's own.
+        """
+        with self._store.lock:
+            if name in self._states:
+                return
+            if name in OWN_LAYERS or not name:
+                raise DefinitionError(f"a source cannot be named {name!r}: expected another name than a layer's")
+            self._states[name] = _SourceState(Reading({}, lambda _: name), {}, {}, frozenset(), frozenset(), None)
+            self._store.rank_sources(self._states)
+
+    def catch_up(self, flag: Flag[Any]) -> None:
+        """
+        Give a flag that was declared just now what the sources hold for it.
+        """
+        with self._store.lock:
+            holding = [name for name, state in self._states.items() if flag.name in state.reading.values]
+            readings = {name: self._states[name].reading for name in holding}
+            for name in holding:
+                self._forget(name, flag.name)
+        if readings:
+            self.apply(readings, fresh=flag)
+
+    def _forget(self, source: str, key: str) -> None:
+        state = self._states[source]
+        seen = Reading({k: raw for k, raw in state.reading.values.items() if k != key}, state.reading.locate)
+        self._states[source] = state._replace(reading=seen, unknown=state.unknown - {key})
+
+    def pending_restart(self) -> tuple[str, ...]:
+        """
+        List the static flags whose value would differ after a restart, over all layers.
+        """
+        states = dict(self._states)
+        names = frozenset[str]().union(*(state.deviating for state in states.values()))
+        return tuple(name for name in sorted(names) if self._would_differ(self._store.flags[name], states))
+
+    def _would_differ(self, flag: Flag[Any], states: Mapping[str, _SourceState]) -> bool:
+        layers = {origin: entry for origin, entry in flag._layers.items() if origin not in states}
+        for origin, state in states.items():
+            if flag.name in state.entries:
+                layers[origin] = state.entries[flag.name]
+        value, _ = self._store.winner(flag, layers)
+        return not flag._spec.kind.same(value, flag._value)
+
+    def apply(
+        self,
+        readings: Mapping[str, Reading],
+        *,
+        atomic: bool = False,
+        together: bool = False,
+        known_only: bool = False,
+        fresh: Flag[Any] | None = None,
+        report_unknown: bool = True,
+    ) -> dict[str, Outcome]:
+        """
+        Replace the whole layers of some sources in one commit.
+
+        Args:
+            readings: The complete values of each source.
+            atomic: Leave a source as it is when any of its values is refused.
+            together: With *atomic*, leave all of them as they are then, and log nothing: the caller will raise.
+            known_only: With *atomic*, count names that no flag has as refused.
+            fresh: A flag that was declared just now, so that the freeze does not concern it yet.
+            report_unknown: Whether names that no flag has are worth a log line.
+        """
+        for name in readings:
+            self.name(name)
+        while True:
+            drafts = {name: self._draft(name, reading, fresh) for name, reading in readings.items()}
+            refused = {
+                n for n, d in drafts.items() if atomic and (d.state.rejected or (known_only and d.state.unknown))
+            }
+            if together and refused:
+                refused = set(drafts)
+            idle = {n: d for n, d in drafts.items() if n not in refused and d.state is d.base}
+            active = {n: d for n, d in drafts.items() if n not in refused and n not in idle}
+            error: RuleError | None = None
+            changed: frozenset[Flag[Any]] | None = frozenset()
+            if active:
+                edits = [edit for draft in active.values() for edit in draft.edits]
+                try:
+                    changed = self._store.commit(edits, errand=_Drafts(self._states, active, self._store))
+                except RuleError as refusal:
+                    error = refusal
+            if changed is not None:
+                break
+        silent = together and (bool(refused) or error is not None)
+        outcomes = {}
+        for name, draft in drafts.items():
+            applied = name in active and error is None
+            if name in idle and draft.base.revision is not None:
+                revision = draft.base.revision
+            elif applied:
+                revision = self._finish(name, draft, changed)
+            else:
+                revision = self._revise(name, draft, error=error if name in active else None)
+            news = (0, 0) if silent else self._report(name, draft, report_unknown=report_unknown)
+            outcomes[name] = Outcome(revision, applied, *news)
+        return outcomes
+
+    def _draft(self, name: str, reading: Reading, fresh: Flag[Any] | None) -> _Draft:
+        """
+        Parse what is new in a reading, and collect what it would change.
+        """
+        base = self._states[name]
+        frozen = self._store.frozen
+        known = base.reading.values
+        new = [key for key, raw in reading.values.items() if not _unchanged(known.get(key), raw) and key[:1] != "."]
+        gone = [key for key in known if key not in reading.values]
+        if not new and not gone and base.revision is not None:
+            return _Draft(base, base, [], frozen)
+        entries, rejected = dict(base.entries), dict(base.rejected)
+        unknown, deviating = set(base.unknown), set(base.deviating)
+        edits: list[Edit] = []
+        for key in (*gone, *new):
+            rejected.pop(key, None)
+            unknown.discard(key)
+            flag = self._store.flags.get(key)
+            if key not in reading.values:
+                entries.pop(key, None)
+            elif flag is None:
+                unknown.add(key)
+            else:
+                try:
+                    entries[key] = Entry(flag._spec.read(key, reading.values[key], reading.locate(key)))
+                except FlagValueError as error:
+                    rejected[key] = error
+            if flag is None:
+                continue
+            entry = entries.get(key)
+            if flag.dynamic or not frozen or flag is fresh:
+                if entry is not flag._layers.get(name):
+                    edits.append((flag, name, entry))
+            elif entry is flag._layers.get(name):
+                deviating.discard(key)
+            else:
+                deviating.add(key)
+        state = _SourceState(reading, entries, rejected, frozenset(unknown), frozenset(deviating), None)
+        return _Draft(base, state, edits, frozen)
+
+    def _finish(self, name: str, draft: _Draft, changed: Iterable[Flag[Any]]) -> Revision:
+        touched = {flag for flag, _, _ in draft.edits}
+        names = tuple(sorted(flag.name for flag in changed if flag in touched))
+        with self._store.lock:
+            revision = self._revise(name, draft, changed=names)
+            if self._states[name] is draft.state:
+                self._states[name] = draft.state._replace(revision=revision)
+        for flag, layer, entry in draft.edits:
+            if entry is not None:
+                self._store.report_deprecated(flag, layer)
+        return revision
+
+    def _revise(
+        self, name: str, draft: _Draft, *, changed: tuple[str, ...] = (), error: RuleError | None = None
+    ) -> Revision:
+        return Revision(
+            number=self._store.number,
+            source=name,
+            applied_at=datetime.datetime.now(datetime.UTC),
+            changed=changed,
+            rejected=MappingProxyType(draft.state.rejected),
+            unknown=tuple(sorted(draft.state.unknown)),
+            pending_restart=self.pending_restart(),
+            error=error,
+            _digest=Digest(draft.state.reading.values),
+        )
+
+    def _report(self, name: str, draft: _Draft, *, report_unknown: bool) -> tuple[int, int]:
+        """
+        Log what has not been logged before; count the rejections and the unknown names in it.
+        """
+        values = draft.state.reading.values
+        rejections = unknowns = 0
+        for key in [key for source, key in self._reported if source == name and key not in draft.state.rejected]:
+            del self._reported[name, key]
+        for key, error in draft.state.rejected.items():
+            if self._reported.get((name, key), ...) != values[key]:
+                self._reported[name, key] = values[key]
+                rejections += 1
+                logger.warning("rejected, the last good value stays: %s", error)
+        if report_unknown:
+            for key in sorted(draft.state.unknown - self._reported_unknown):
+                self._reported_unknown.add(key)
+                unknowns += 1
+                logger.warning("no flag is named as this key: %s (%s)", unknown_flag(key, self._store.flags), name)
+        return rejections, unknowns
+
+
+def _unchanged(old: Raw | None, new: Raw) -> bool:
+    """
+    Compare two raw values; of two documents' values with the same text, the native ones too.
+    """
+    if old is None or old != new:
+        return False
+    if isinstance(new, Text) or isinstance(old, Text):
+        return type(old) is type(new) and repr(getattr(old, "native", None)) == repr(getattr(new, "native", None))
+    return True

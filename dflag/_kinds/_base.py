@@ -1,0 +1,82 @@
+"""
+What every kind of flag value is: a stateless translator between text and value.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Problem(ValueError):
+    """
+    Why a text or a value is refused, in parts, so that a secret's detail can be left out.
+
+    The message of the `FlagValueError` made of it reads ``expected <expected> (<detail>), got ...``.
+
+    Attributes:
+        expected: What would have been right: ``"an int"``. Never quotes what was given.
+        detail: What is wrong with this one in particular; may quote it.
+        json_path: Where in a JSON value the fault lies.
+    """
+
+    def __init__(self, expected: str, detail: str = "", *, json_path: str | None = None) -> None:
+        super().__init__(f"expected {expected}" + (f" ({detail})" if detail else ""))
+        self.expected = expected
+        self.detail = detail
+        self.json_path = json_path
+
+
+class Kind(Generic[T]):
+    """
+    One kind of value: its grammar, its Python type and how it is printed.
+
+    Instances have no mutable state and are shared between flags; any thread may use one.
+    """
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    """What ``flag.type_name`` says: ``"int"``."""
+
+    binary: ClassVar[bool] = False
+    """Whether bytes from a source are the value itself, neither decoded nor stripped."""
+
+    itemised: ClassVar[bool] = False
+    """Whether a value is a collection of texts, whose ``choices`` apply to each item."""
+
+    @property
+    def expected(self) -> str:
+        """What a message says was expected: ``"an int"``."""
+        raise NotImplementedError
+
+    def parse(self, text: str) -> T:
+        """
+        Read a text, already stripped, as a value; raise `Problem` when it is not in the grammar.
+        """
+        raise NotImplementedError
+
+    def load(self, native: object, text: str) -> T:  # noqa: ARG002 - for kinds that read native values
+        """
+        Read a document's value, given natively and as text; most kinds read the text.
+        """
+        return self.parse(text)
+
+    def convert(self, value: object) -> T:
+        """
+        Check and normalise a Python value given in code; raise `Problem` when it is of the wrong type.
+        """
+        raise NotImplementedError
+
+    def format(self, value: T) -> str:
+        """
+        Print a value as the Go library does; parsing the result gives an equal value.
+        """
+        raise NotImplementedError
+
+    def same(self, one: T, other: T) -> bool:
+        """
+        Say whether two values are the same, types included.
+        """
+        return one == other

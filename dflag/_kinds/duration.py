@@ -1,0 +1,112 @@
+"""
+Lengths of time, as Go writes them, with days and weeks.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from fractions import Fraction
+from typing import Final
+
+from dflag._kinds._base import Kind, Problem
+
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+_UNITS: Final = {
+    "ns": Fraction(1, 1000),
+    "us": Fraction(1),
+    "\u00b5s": Fraction(1),  # the micro sign
+    "\u03bcs": Fraction(1),  # the Greek letter, which looks the same
+    "ms": Fraction(1_000),
+    "s": Fraction(1_000_000),
+    "m": Fraction(60_000_000),
+    "h": Fraction(3_600_000_000),
+    "d": Fraction(86_400_000_000),
+    "w": Fraction(604_800_000_000),
+}
+"""Microseconds in each unit."""
+
+_PRINTED: Final = (("w", 604_800_000_000), ("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000))
+
+_NUMBER: Final = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_TERM: Final = re.compile(rf"[ \t]*({_NUMBER})[ \t]*(ns|us|\u00b5s|\u03bcs|ms|s|m|h|d|w)")
+_DURATION: Final = re.compile(rf"([+-]?)((?:{_TERM.pattern})+)")
+_BARE: Final = re.compile(rf"[+-]?{_NUMBER}")
+
+_MAX_CHARACTERS: Final = 1000
+"""Longer texts are no duration anybody wrote."""
+
+_LIMIT: Final = (2**63 - 1) // 1000
+"""Go counts nanoseconds in 64 bits: 292 years and a little."""
+
+
+class DurationKind(Kind[timedelta]):
+    """
+    A signed length of time, to the microsecond, within what Go can hold.
+    """
+
+    __slots__ = ()
+    name = "duration"
+    expected = "a duration"
+
+    def parse(self, text: str) -> timedelta:
+        found = _DURATION.fullmatch(text) if len(text) <= _MAX_CHARACTERS else None
+        if found is None:
+            return self._bare(text)
+        sign, terms = found[1], found[2]
+        size = sum((Fraction(number) * _UNITS[unit] for number, unit in _TERM.findall(terms)), Fraction())
+        if 0 < size < 1:
+            raise Problem("a duration of at least a microsecond, or 0")
+        microseconds = round(size)
+        if microseconds > _LIMIT:
+            raise Problem("a duration within 292 years")
+        return timedelta(microseconds=-microseconds if sign == "-" else microseconds)
+
+    def convert(self, value: object) -> timedelta:
+        if not isinstance(value, timedelta):
+            raise Problem("a datetime.timedelta")
+        if abs(value // _MICROSECOND) > _LIMIT:
+            raise Problem("a duration within 292 years")
+        return value
+
+    def format(self, value: timedelta) -> str:
+        microseconds = value // _MICROSECOND
+        if microseconds == 0:
+            return "0s"
+        sign = "-" if microseconds < 0 else ""
+        return sign + _format_size(abs(microseconds))
+
+    def _bare(self, text: str) -> timedelta:
+        if len(text) > _MAX_CHARACTERS or not _BARE.fullmatch(text):
+            raise Problem(f"{self.expected} such as 1h30m", "" if text else "the text is empty")
+        if Fraction(text) == 0:
+            return timedelta()
+        raise Problem(f"{self.expected} with its unit, such as 90s", f"{text}s for seconds?")
+
+
+def _format_size(rest: int) -> str:
+    if rest < 1_000:
+        return f"{rest}\u00b5s"
+    if rest < 1_000_000:
+        return _decimal(rest, 1_000) + "ms"
+    parts = []
+    for unit, size in _PRINTED:
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    if rest:
+        parts.append(_decimal(rest, 1_000_000) + "s")
+    return "".join(parts)
+
+
+def _decimal(count: int, size: int) -> str:
+    """
+    Write *count* / *size*, a power of ten, in full.
+    """
+    whole, rest = divmod(count, size)
+    digits = str(rest).zfill(len(str(size)) - 1).rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
+
+
+DURATION: Final = DurationKind()

@@ -1,0 +1,113 @@
+"""
+JSON values: free, held to a JSON Schema, or converted to a type.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, overload
+
+from dflag import _json
+from dflag._kinds._base import Kind, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dflag.typing import JSONValue
+
+
+class JSONKind(Kind[Any]):
+    """
+    JSON values, handed out read-only.
+
+    Attributes:
+        schema: The JSON Schema that values are held to, or None.
+    """
+
+    __slots__ = ("_check", "_read", "schema")
+    name = "json"
+    expected = "a JSON value"
+
+    def __init__(self, schema: JSONValue | None, *, yaml: bool) -> None:
+        self.schema: Final = None if schema is None else _json.freeze(schema)
+        self._check: Final = _make_check(self.schema)
+        self._read: Final = _make_reader(yaml=yaml)
+
+    def parse(self, text: str) -> Any:
+        return self._accept(_as_problem(self._read, text))
+
+    def load(self, native: object, text: str) -> Any:  # noqa: ARG002 - the native value says it all
+        return self._accept(_as_problem(_json.freeze, native))
+
+    def convert(self, value: object) -> Any:
+        return self._accept(_as_problem(_json.freeze, value))
+
+    def format(self, value: Any) -> str:
+        return _json.dumps(value)
+
+    def same(self, one: Any, other: Any) -> bool:
+        return _json.same(one, other)
+
+    def json_schema(self) -> JSONValue | None:
+        """
+        Give a JSON Schema of the values, or None when any will do.
+        """
+        return self.schema
+
+    def _accept(self, value: JSONValue) -> Any:
+        """
+        Hold a frozen value to the schema.
+        """
+        if self._check is not None:
+            self._check(value)
+        return value
+
+
+@overload
+def json_kind(schema: JSONValue | None = None, type: None = None, *, yaml: bool = False) -> Kind[Any]: ...
+@overload
+def json_kind(schema: JSONValue | None = None, type: Any = ..., *, yaml: bool = False) -> Kind[Any]: ...
+def json_kind(schema: JSONValue | None = None, type: Any = None, *, yaml: bool = False) -> Kind[Any]:
+    """
+    Give the kind of flags whose values are JSON.
+
+    Args:
+        schema: The JSON Schema to hold values to; None for none.
+        type: A dataclass, TypedDict or pydantic model to convert values to; None for plain JSON.
+        yaml: Whether texts may be YAML too.
+
+    Raises:
+        ValueError: The schema is not valid, refers to something that is not in it,
+            or pydantic is missing or cannot handle the type.
+    """
+    if type is None:
+        return JSONKind(schema, yaml=yaml)
+    try:
+        from dflag._kinds._pydantic import TypedJSONKind  # only who asks for a type pays for pydantic
+    except ModuleNotFoundError as error:
+        if error.name != "pydantic":
+            raise
+        raise ValueError("type= needs pydantic: pip install 'dflag[pydantic]'") from error
+    return TypedJSONKind(type, schema, yaml=yaml)
+
+
+def _make_check(schema: JSONValue | None) -> Callable[[JSONValue], None] | None:
+    if schema is None:
+        return None
+    from dflag._kinds._schema import SchemaCheck  # jsonschema takes a tenth of a second to import
+
+    return SchemaCheck(schema)
+
+
+def _make_reader(*, yaml: bool) -> Callable[[str], JSONValue]:
+    if not yaml:
+        return _json.loads
+    from dflag._kinds._yaml import loads
+
+    return loads
+
+
+def _as_problem(function: Callable[[Any], JSONValue], given: object) -> JSONValue:
+    try:
+        return function(given)
+    except _json.NotJSON as error:
+        raise Problem(error.expected, error.detail) from None

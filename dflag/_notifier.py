@@ -1,0 +1,243 @@
+"""
+Callbacks, in order, on one thread that lives only while there is something to deliver.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final
+
+from dflag.errors import DefinitionError
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable
+
+logger: Final = logging.getLogger("dflag")
+
+_LOOP_CHECK_SECONDS: Final = 0.2
+"""How often a wait for an event loop asks whether that loop was closed meanwhile; closing wakes nobody."""
+
+_CO_COROUTINE: Final = 0x80 | 0x100
+"""`inspect.CO_COROUTINE` and `CO_ITERABLE_COROUTINE`; importing inspect would double the import time of dflag."""
+
+
+class Notifier:
+    """
+    A queue of deliveries and the thread that empties it.
+
+    The lock is its registry's: deliveries are queued inside the commit that causes them, hence in commit order.
+
+    Attributes:
+        errors: How many callbacks have raised, for each flag.
+    """
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self._lock = lock
+        self._idle = threading.Condition(lock)
+        self._queue: deque[Delivery] = deque()
+        self._thread: threading.Thread | None = None
+        self.errors: dict[str, int] = {}
+
+    def put(self, deliveries: Iterable[Delivery]) -> None:
+        """
+        Queue deliveries. The caller holds the lock.
+        """
+        self._queue.extend(deliveries)
+        self._wake()
+
+    def flush(self, timeout: float | None) -> bool:
+        """
+        Wait until everything queued so far and since is delivered; False when *timeout* seconds did not suffice.
+        """
+        with self._lock:
+            if threading.current_thread() is self._thread:
+                return False  # a callback cannot wait for itself
+            self._wake()
+            return self._idle.wait_for(lambda: self._thread is None and not self._queue, timeout)
+
+    def restart_in_child(self, lock: threading.RLock) -> None:
+        """
+        Take up in a forked child what was still queued; what was being delivered is the parent's alone.
+        """
+        self._lock = lock
+        self._idle = threading.Condition(lock)
+        self._thread = None
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._queue or self._thread is not None:
+            return
+        thread = threading.Thread(target=self._run, name="dflag-notifier", daemon=True)
+        self._thread = thread
+        try:
+            thread.start()
+        except RuntimeError as error:  # no thread to be had now (or ever, at interpreter exit): the next commit retries
+            self._thread = None
+            logger.warning("callbacks wait, no thread could be started for them: %s", error)
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        while True:
+            with self._lock:
+                if self._thread is not me:
+                    return  # this is the child of a fork made by a callback; another thread has taken over
+                if not self._queue:
+                    self._thread = None
+                    self._idle.notify_all()
+                    return
+                delivery = self._queue.popleft()
+            self._deliver(delivery)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        try:
+            delivery.run()
+        except BaseException as error:
+            self.errors[delivery.flag_name] = self.errors.get(delivery.flag_name, 0) + 1
+            logger.error(
+                "flag %r: callback %s failed: %s",
+                delivery.flag_name,
+                delivery.label,
+                type(error).__name__ if delivery.secret else repr(error),
+                exc_info=None if delivery.secret else error,
+            )
+
+
+class Listener:
+    """
+    A registered callback, and the event loop it runs on if it is a coroutine function.
+    """
+
+    __slots__ = ("_function", "_loop", "_pid", "label")
+
+    def __init__(self, function: Callable[[Any, Any], Any], flag_name: str) -> None:
+        if not callable(function):
+            raise DefinitionError(f"flag {flag_name!r}: expected a callable for on_change, got {function!r}")
+        self._function = function
+        self.label = getattr(function, "__qualname__", None) or repr(function)
+        self._loop = _running_loop(self.label, flag_name) if _is_coroutine_function(function) else None
+        self._pid = os.getpid()
+
+    def __call__(self, old: object, new: object) -> None:
+        if self._loop is None:
+            self._function(old, new)
+        else:
+            self._run_on(self._loop, old, new)
+
+    def _run_on(self, loop: asyncio.AbstractEventLoop, old: object, new: object) -> None:
+        import asyncio
+
+        if loop.is_closed() or os.getpid() != self._pid:
+            logger.warning("callback %s dropped: its event loop is gone", self.label)
+            return
+        coroutine = self._function(old, new)
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        except RuntimeError:  # closed since
+            coroutine.close()
+            logger.warning("callback %s dropped: its event loop is gone", self.label)
+            return
+        # Waiting keeps the order: the next callback must not overtake this one.
+        deadline_checks = threading.Event()
+        future.add_done_callback(lambda _: deadline_checks.set())
+        while not deadline_checks.wait(_LOOP_CHECK_SECONDS):
+            if loop.is_closed():
+                coroutine.close()
+                logger.warning("callback %s dropped: its event loop was closed", self.label)
+                return
+        if future.cancelled():
+            logger.warning("callback %s was cancelled", self.label)
+        else:
+            future.result()
+
+
+class Delivery:
+    """
+    One call to be made once.
+    """
+
+    __slots__ = ("flag_name", "label", "run", "secret")
+
+    def __init__(self, run: Callable[[], object], label: str, flag_name: str = "", *, secret: bool = False) -> None:
+        self.run: Final = run
+        self.label: Final = label
+        self.flag_name: Final = flag_name
+        self.secret: Final = secret
+
+
+class Deadlines:
+    """
+    Calls a function at each of a set of moments, on one thread that lives only while there are any.
+
+    Apart from the notifier, so that no callback can hold up an expiry.
+    """
+
+    def __init__(self, lock: threading.RLock, expire: Callable[[], None]) -> None:
+        self._changed = threading.Condition(lock)
+        self._expire = expire
+        self._next: float | None = None
+        self._thread: threading.Thread | None = None
+
+    def set_next(self, moment: float | None) -> None:
+        """
+        Wait for *moment* (of `time.monotonic`) instead of the one before. The caller holds the lock.
+        """
+        self._next = moment
+        self._changed.notify_all()
+        if moment is None or self._thread is not None:
+            return
+        self._thread = threading.Thread(target=self._run, name="dflag-expiry", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # the next commit tries again
+            self._thread = None
+            logger.warning("time-limited overrides wait, no thread could be started for them: %s", error)
+
+    def restart_in_child(self, lock: threading.RLock) -> None:
+        """
+        Wait in a forked child as the parent did.
+        """
+        self._changed = threading.Condition(lock)
+        self._thread = None
+        self.set_next(self._next)
+
+    def _run(self) -> None:
+        me = threading.current_thread()
+        while True:
+            with self._changed:
+                if self._thread is not me:
+                    return
+                if self._next is None:
+                    self._thread = None
+                    return
+                wait_seconds = self._next - time.monotonic()
+                if wait_seconds > 0:
+                    self._changed.wait(min(wait_seconds, threading.TIMEOUT_MAX))
+                    continue
+                self._next = None
+            self._expire()
+
+
+def _is_coroutine_function(function: Any) -> bool:
+    while hasattr(function, "func"):  # functools.partial
+        function = function.func
+    if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
+        function = getattr(type(function), "__call__", function)  # noqa: B004 - the method is wanted, not the question
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    marked = getattr(function, "_is_coroutine_mark", None) is not None or hasattr(function, "_is_coroutine")
+    return marked or bool(code is not None and code.co_flags & _CO_COROUTINE)
+
+
+def _running_loop(label: str, flag_name: str) -> asyncio.AbstractEventLoop:
+    import asyncio
+
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError as error:
+        raise DefinitionError(
+            f"flag {flag_name!r}: the coroutine function {label} needs a running event loop when it is registered"
+        ) from error

@@ -1,0 +1,353 @@
+"""
+The registry: declare flags, look them up, and everything that concerns more than one of them.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar, final
+
+from dflag._declarations import Declarations, caller
+from dflag._flags import UNBOUND, Flag, listeners_of
+from dflag._intake import Reading
+from dflag._snapshot import Pin, Snapshot, innermost_pin, open_pins, reset_pin, set_pin
+from dflag._spec import Spec
+from dflag._store import Store
+from dflag.errors import DefinitionError, UnknownFlagError
+
+if TYPE_CHECKING:
+    import argparse
+    import builtins
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from dflag import _kinds
+    from dflag._notifier import Listener
+    from dflag._records import Change, Layer, Revision
+    from dflag.typing import Raw
+
+F = TypeVar("F", bound="Flag[Any]")
+R = TypeVar("R", bound="Callable[[Snapshot], object]")
+
+_NAME: Final = re.compile(r"[-_a-zA-Z0-9][-._a-zA-Z0-9]{0,252}")
+"""The keys a ConfigMap may have (apimachinery's ``IsConfigMapKey``) that do not begin with a dot."""
+
+
+@final
+class FlagRegistry(Declarations):
+    """
+    A set of flags that belong together, usually all flags of a program.
+
+    Args:
+        name: For people: it shows in ``repr`` and on pages.
+
+    Thread safety: any thread; reading is lock-free, everything else takes the registry lock for a moment.
+    Validators and mutators run in the calling thread, callbacks on the registry's notifier thread.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry()
+    >>> rate = flags.dyn_int("rate_limit", 50, "Requests per second", min=1, max=10_000)
+    >>> rate.get()
+    50
+    """
+
+    __slots__ = ("__weakref__", "_plain_specs", "_store", "name")
+
+    def __init__(self, name: builtins.str = "") -> None:
+        self.name: Final = name
+        self._store = Store()
+        self._plain_specs: dict[_kinds.Kind[Any], Spec[Any]] = {}  # shared by flags without options
+
+    def _declare(
+        self,
+        cls: builtins.type[F],
+        kind: _kinds.Kind[Any],
+        name: builtins.str,
+        default: Any,
+        help: builtins.str,
+        options: Any,
+    ) -> F:
+        check_name(name)
+        spec = None
+        if not options:
+            spec = self._plain_specs.get(kind)
+            if spec is None:
+                spec = self._plain_specs[kind] = Spec(kind)
+        flag = make_flag(self._store, cls, kind, name, default, help, options, caller(), spec)
+        self._store.add(flag)
+        return flag
+
+    def bind(self, name: builtins.str, flag: F) -> F:
+        """
+        Give a library's unbound flag its name here; an override set before stays.
+
+        Raises:
+            DefinitionError: The flag is bound already, or the name is not valid.
+            DuplicateFlagError: The name is taken.
+        """
+        check_name(name)
+        if flag.name != UNBOUND:
+            raise DefinitionError(f"flag {flag.name!r} is already bound and cannot be bound as {name!r}")
+        self._store.adopt(flag, name)
+        return flag
+
+    def lookup(self, name: builtins.str) -> Flag[Any]:
+        """
+        Find a flag by name.
+
+        Raises:
+            UnknownFlagError: There is none, with the nearest name as a hint.
+        """
+        return self._store.find(name)
+
+    __getitem__ = lookup
+
+    def __contains__(self, name: object) -> builtins.bool:
+        return name in self._store.flags
+
+    def __iter__(self) -> Iterator[Flag[Any]]:
+        return iter([flag for _, flag in sorted(self._store.flags.items())])
+
+    def __len__(self) -> builtins.int:
+        return len(self._store.flags)
+
+    def __bool__(self) -> builtins.bool:
+        return True  # a registry without flags is a registry
+
+    def __repr__(self) -> builtins.str:
+        return f"<FlagRegistry {self.name!r} of {len(self)} flags>"
+
+    def apply(
+        self, values: Mapping[builtins.str, Raw], *, source: builtins.str, atomic: builtins.bool = False
+    ) -> Revision:
+        """
+        Replace one source's whole layer in one commit.
+
+        A key whose value is bad keeps the source's last good one, and is listed in `Revision.rejected`;
+        a key that is no longer there falls to the layer below. Nothing is raised for what the values are.
+
+        Args:
+            values: The texts by flag name; for a bytes flag the value itself.
+            source: The layer's name; a source ranks above those that were named before it.
+            atomic: Apply nothing when any value is bad.
+
+        Returns:
+            What was done; the previous revision when no raw value differs.
+
+        Raises:
+            DefinitionError: *source* is the name of one of dflag's own layers.
+
+        Thread safety: any thread; validators run in this thread, callbacks on the notifier thread.
+
+        >>> flags = FlagRegistry()
+        >>> rate = flags.dyn_int("rate", 50)
+        >>> flags.apply({"rate": "60"}, source="config").changed
+        ('rate',)
+        >>> rate.get(), rate.origin
+        (60, 'config')
+        """
+        given: Mapping[Any, Any] = values
+        for name, raw in given.items():
+            if not isinstance(name, str) or not isinstance(raw, (str, bytes)):
+                raise TypeError(f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}")
+        reading = Reading(dict(values), lambda _: source)
+        return self._store.intake.apply({source: reading}, atomic=atomic)[source].revision
+
+    def validator(self, function: R) -> R:
+        """
+        Add a check over several flags: given a `Snapshot` of the candidate, it refuses by raising `ValueError`.
+
+        It must not change flags. Works as a decorator.
+        """
+        if not callable(function):
+            raise DefinitionError(f"expected a callable as registry validator, got {function!r}")
+        with self._store.lock:
+            self._store.rules = (*self._store.rules, function)
+        return function
+
+    def freeze(self) -> None:
+        """
+        Settle the static flags for good; `Updater.start` does it too. Never undone.
+        """
+        self._store.freeze()
+
+    def snapshot(self) -> Snapshot:
+        """
+        Return the current values of all flags as one consistent view.
+
+        Thread safety: any thread, lock-free; constant time.
+        """
+        return self._store.snapshot()
+
+    def pinned(self, values: Mapping[Any, Any] | None = None) -> AbstractContextManager[Snapshot]:
+        """
+        Make ``get()`` answer from one snapshot in this context: this thread or task, and what is begun inside.
+
+        Pins nest: an inner one begins with what the outer one shows.
+
+        Args:
+            values: Values by flag or name that go on top, validated.
+
+        Raises:
+            FlagValueError: One of the values is refused.
+        """
+        return self._pinned(self._take(values or {}, "pinned"))
+
+    @contextmanager
+    def _pinned(self, values: Mapping[Flag[Any], Any]) -> Iterator[Snapshot]:
+        outer = innermost_pin(self._store)
+        base = self._store.snapshot() if outer is None else outer.snapshot
+        snapshot = base.with_values(values) if values else base
+        pin = Pin(self._store, snapshot, innermost_pin())
+        token = set_pin(pin)
+        open_pins.add(pin)
+        try:
+            yield snapshot
+        finally:
+            pin.close()
+            reset_pin(token)
+
+    def override(self, values: Mapping[Any, Any]) -> AbstractContextManager[None]:
+        """
+        Override flags for the whole process within a ``with`` block, static and frozen ones too: for tests.
+
+        Args:
+            values: Values by flag or name.
+
+        Raises:
+            FlagValueError: A value is refused; nothing is overridden.
+        """
+        return self._store.override(self._take(values, "override"))
+
+    def explain(self, name: builtins.str) -> tuple[Layer, ...]:
+        """
+        List the layers that hold a value for a flag, the winner first.
+
+        Raises:
+            UnknownFlagError: There is no such flag.
+        """
+        return self._store.explain(name)
+
+    def history(self) -> tuple[Change, ...]:
+        """
+        List the last 100 changes, the oldest first.
+        """
+        return self._store.history()
+
+    def flush(self, timeout: builtins.float | None = None) -> builtins.bool:
+        """
+        Wait until all callbacks are delivered.
+
+        Args:
+            timeout: At most how many seconds; None for as long as it takes.
+
+        Returns:
+            False when that did not suffice, and always when called by a callback.
+        """
+        return self._store.notifier.flush(timeout)
+
+    def checksum(self, dynamic: builtins.bool | None = None) -> builtins.str:
+        """
+        Compute the Go library's checksum over names and values, as 8 hex digits.
+
+        Args:
+            dynamic: Only the dynamic flags, or only the static ones; None for all.
+        """
+        snapshot = self.snapshot()
+        digest = _FNV_OFFSET
+        for name in snapshot:
+            flag = self.lookup(name)
+            if dynamic is None or flag.dynamic is dynamic:
+                printed = flag._spec.kind.format(snapshot[flag])
+                for byte in (name + printed).encode("utf-8", "surrogatepass"):
+                    digest = ((digest ^ byte) * _FNV_PRIME) & 0xFFFFFFFF
+        return f"{digest:08x}"
+
+    def parse_args(
+        self,
+        argv: Sequence[builtins.str] | None = None,
+        *,
+        env_prefix: builtins.str | None = None,
+        description: builtins.str | None = None,
+    ) -> list[builtins.str]:
+        """
+        Read the environment and the command line; bad input prints the error and exits with status 2.
+
+        Args:
+            argv: The arguments; None for ``sys.argv[1:]``.
+            env_prefix: Read ``PREFIX_FLAG_NAME`` for each flag; None for no environment.
+            description: For ``--help``.
+
+        Returns:
+            The positional arguments.
+
+        Raises:
+            StaticFlagError: The registry is frozen.
+            DefinitionError: Two flags would read the same variable of the environment.
+        """
+        from dflag._arguments import parse_args
+
+        return parse_args(self, self._store, argv, env_prefix=env_prefix, description=description)
+
+    def add_to_argparse(self, parser: argparse.ArgumentParser) -> None:
+        """
+        Add an option for each flag declared so far to a program's own parser; parsing then sets the flags.
+        """
+        from dflag._arguments import add_to_argparse
+
+        add_to_argparse(self._store, self, parser)
+
+    def _take(self, values: Mapping[Any, Any], origin: builtins.str) -> dict[Flag[Any], Any]:
+        """
+        Validate values given by flag or name.
+        """
+        taken = {}
+        for key, value in values.items():
+            flag = self.lookup(key) if isinstance(key, str) else key
+            if flag._store is not self._store:
+                raise UnknownFlagError(f"flag {flag.name!r} belongs to another registry", flag_name=flag.name)
+            taken[flag] = flag._spec.take(flag.name, value, origin)
+        return taken
+
+
+_FNV_OFFSET: Final = 0x811C9DC5
+_FNV_PRIME: Final = 0x01000193
+"""The constants of 32-bit FNV-1a."""
+
+
+def check_name(name: object) -> None:
+    """
+    Refuse a name that could not be a ConfigMap key.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise DefinitionError(
+            f"flag {name!r}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] that does not begin with a dot"
+        )
+
+
+def make_flag(
+    store: Store,
+    cls: builtins.type[F],
+    kind: _kinds.Kind[Any],
+    name: builtins.str,
+    default: Any,
+    help: builtins.str,
+    options: Any,
+    declared_at: tuple[builtins.str, builtins.int],
+    spec: Spec[Any] | None = None,
+) -> F:
+    """
+    Make a flag of its options; what is wrong with them is a fault in the declaration.
+    """
+    listeners: tuple[Listener, ...] = ()
+    if spec is None:
+        remaining = dict(options)
+        listeners = listeners_of(remaining, name)
+        try:
+            spec = Spec(kind, remaining)
+        except DefinitionError as error:
+            raise DefinitionError(f"flag {name!r}: {error}") from error
+    flag = cls(store, spec, name, default, help, declared_at)
+    flag._listeners = listeners
+    return flag

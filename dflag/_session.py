@@ -1,0 +1,191 @@
+"""
+One run of an updater: its thread, and what the thread waits for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from dflag._status import SourceStatus
+from dflag._waiter import Waiter
+
+if TYPE_CHECKING:
+    import weakref
+    from collections.abc import Callable, Iterable, Mapping
+
+    from dflag._records import Revision
+    from dflag.sources import Source, Watch
+    from dflag.typing import Raw
+
+logger: Final = logging.getLogger("dflag")
+
+_FALLBACK_SECONDS: Final = 0.25
+"""How often to look when events cannot be had: under 0.05 % of a processor, and 125 ms late on average."""
+
+
+class Feed:
+    """
+    One source, and what the updater knows of it.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source: Final = source
+        self.name: Final = source.name
+        self.values: Mapping[str, Raw] | None = None  # what shall be applied: the last complete reading
+        self.token: object = None  # what the source's probe said before the last reading
+        self.watched_token: object = None  # the same when the watch was last seen to
+        self.dirty = True
+        self.watch: Watch | None = None
+        self.revision: Revision | None = None
+        self.contact: float | None = None
+        self.problem: str | None = None  # while it cannot be read or is gone
+        self.refusal: str | None = None  # while what it gives is refused whole
+        self.degraded: str | None = None
+
+    def probe(self) -> object:
+        """
+        Ask the source for its token; one that fails to give any is to be read.
+        """
+        try:
+            return self.source.probe()
+        except Exception:
+            return object()
+
+    def status(self) -> SourceStatus:
+        """
+        Put what is known into a record.
+        """
+        watch = self.watch
+        return SourceStatus(
+            name=self.name,
+            healthy=self.problem is None and self.contact is not None,
+            watched="not watched" if watch is None else watch.mode,
+            degraded=self.degraded if watch is not None else None,
+            seconds_since_contact=age(self.contact),
+            checksum="" if self.revision is None else self.revision.checksum,
+            last_error=self.problem or self.refusal,
+        )
+
+
+class Session:
+    """
+    One run of an updater from start to stop: its thread, and the descriptors that the thread waits on.
+    """
+
+    def __init__(
+        self, feeds: Iterable[Feed], look: weakref.WeakMethod[Callable[[], None]], resync_seconds: float
+    ) -> None:
+        self._cycle: Final = look  # weak: an updater that is dropped while it runs ends its thread
+        self._resync_seconds: Final = resync_seconds
+        self._feeds: Final = tuple(feeds)
+        self._waiter: Final = Waiter()
+        self._stopping: Final = threading.Event()
+        self._abandoned = False
+        self._fault: str | None = None
+        self._thread = threading.Thread(target=self._run, name="dflag-updater", daemon=True)
+        self._watches: Final = [self._watch(feed) for feed in self._feeds]
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        self._stopping.set()
+        self._waiter.wake()
+        if self._thread.ident is None:
+            self._close()
+        elif self._thread is not threading.current_thread():
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                logger.warning("the updater's thread is still busy after %s s; it will end by itself", timeout)
+
+    def abandon(self) -> None:
+        """
+        Let go, in a forked child, of what the parent still uses.
+        """
+        self._abandoned = True
+        self._stopping.set()
+        for watch in self._watches:
+            watch.abandon()
+        self._waiter.close()
+
+    def _watch(self, feed: Feed) -> Watch:
+        def wake() -> None:
+            feed.dirty = True
+            self._waiter.wake()
+
+        feed.watch = feed.source.watch(wake)
+        self._note(feed, feed.watch)
+        return feed.watch
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                try:
+                    self._wait_and_look()
+                    self._fault = None
+                except BaseException as error:
+                    # Nothing that a source does may end the following of changes.
+                    self._report_fault(error)
+        finally:
+            if not self._abandoned:
+                self._close()
+
+    def _wait_and_look(self) -> None:
+        called = self._waiter.wait([watch.fileno() for watch in self._watches], self._timeout())
+        if self._stopping.is_set():
+            return
+        for feed, watch in zip(self._feeds, self._watches, strict=True):
+            # A quiet check costs the source's probe alone, two system calls for a volume.
+            if called or watch.problem is not None or feed.token != feed.watched_token:
+                feed.watched_token = feed.token
+                watch.drain()
+                self._note(feed, watch)
+        cycle = self._cycle()
+        if cycle is None:
+            self._stopping.set()
+        else:
+            cycle()
+
+    def _report_fault(self, error: BaseException) -> None:
+        if self._stopping.is_set():
+            return
+        if self._fault != repr(error):
+            self._fault = repr(error)
+            logger.error("an update failed and will be tried again and again", exc_info=error)
+        self._stopping.wait(self._resync_seconds)
+
+    def _note(self, feed: Feed, watch: Watch) -> None:
+        """
+        Say it once when events cannot be had, and once when they are back.
+        """
+        if watch.problem is not None and feed.degraded is None:
+            logger.warning("%s is only checked every %s s: %s", feed.name, _FALLBACK_SECONDS, watch.problem)
+        elif watch.problem is None and feed.degraded is not None:
+            logger.info("%s is watched again", feed.name)
+        feed.degraded = watch.problem
+
+    def _timeout(self) -> float:
+        seconds = self._resync_seconds
+        for feed, watch in zip(self._feeds, self._watches, strict=True):
+            if watch.problem is not None:
+                seconds = min(seconds, _FALLBACK_SECONDS)
+            recheck = feed.source.recheck_seconds()
+            if recheck is not None:
+                seconds = min(seconds, recheck)
+        return seconds
+
+    def _close(self) -> None:
+        for feed, watch in zip(self._feeds, self._watches, strict=True):
+            with contextlib.suppress(Exception):
+                watch.close()
+            if feed.watch is watch:
+                feed.watch = None
+        self._waiter.close()
+
+
+def age(moment: float | None) -> float | None:
+    return None if moment is None else time.monotonic() - moment

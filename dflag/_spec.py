@@ -1,0 +1,284 @@
+"""
+What one flag accepts: its kind, its limits, and the pipeline every value takes.
+
+input mutator, parse, mutator, choices and limits, validators: in that order, whatever the value comes from.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final, Generic, NotRequired, TypedDict, TypeVar
+
+from dflag._kinds import Kind, Problem
+from dflag.errors import DefinitionError, FlagValueError, ParseError, ValidationError
+from dflag.typing import Text, Unreadable
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Callable, Iterable, Mapping
+
+    from dflag.typing import Callback, Raw, Validator
+
+T = TypeVar("T")
+
+logger: Final = logging.getLogger("dflag")
+
+FOREIGN_FAULTS: Final = (Exception, SystemExit)
+"""What a parser, mutator or validator may raise to refuse; a SystemExit would end the updater's thread."""
+
+WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+"""What Go's ``strings.TrimSpace`` trims; Python's own ``strip`` would also take the separators U+001C to U+001F."""
+
+
+class Options(TypedDict, Generic[T]):
+    """
+    The options that every kind of flag takes.
+    """
+
+    validator: NotRequired[Validator[T] | Iterable[Validator[T]]]
+    on_change: NotRequired[Callback[T] | Iterable[Callback[T]]]
+    mutator: NotRequired[Callable[[T], T]]
+    input_mutator: NotRequired[Callable[[str], str]]
+    choices: NotRequired[Iterable[Any]]
+    strip: NotRequired[bool]
+    secret: NotRequired[bool]
+    deprecated: NotRequired[str]
+    owner: NotRequired[str]
+    expires: NotRequired[datetime.date]
+
+
+class RangeOptions(Options[T], Generic[T]):
+    """
+    `Options`, and inclusive limits.
+    """
+
+    min: NotRequired[T]
+    max: NotRequired[T]
+
+
+class Spec(Generic[T]):
+    """
+    The immutable description of what a flag accepts; flags without options share one for each kind.
+
+    Thread safety: any thread; parsers, mutators and validators run in the thread that gives the value.
+    """
+
+    __slots__ = (
+        "_choices",
+        "_input_mutator",
+        "_max",
+        "_min",
+        "_mutator",
+        "_strip",
+        "_validators",
+        "deprecated",
+        "expires",
+        "kind",
+        "owner",
+        "secret",
+    )
+
+    def __init__(self, kind: Kind[T], options: Mapping[str, Any] | None = None) -> None:
+        given = dict(options or {})
+        self.kind: Final = kind
+        self._validators: tuple[Validator[T], ...] = as_tuple(given.pop("validator", ()), "validator")
+        self._mutator: Final[Callable[[T], T] | None] = given.pop("mutator", None)
+        self._input_mutator: Final[Callable[[str], str] | None] = given.pop("input_mutator", None)
+        self._strip: Final[bool] = given.pop("strip", True)
+        self.secret: Final[bool] = bool(given.pop("secret", False))
+        self.deprecated: Final[str | None] = given.pop("deprecated", None)
+        self.owner: Final[str | None] = given.pop("owner", None)
+        self.expires: Final[datetime.date | None] = given.pop("expires", None)
+        choices = given.pop("choices", None)
+        self._choices: Final = None if choices is None else self._convert_choices(choices)
+        self._min: Final = self._limit("min", given)
+        self._max: Final = self._limit("max", given)
+        if self._min is not None and self._max is not None and self._min > self._max:
+            raise DefinitionError(f"expected min <= max, got min={self._min!r} and max={self._max!r}")
+        if given:
+            raise TypeError(f"unexpected option {next(iter(given))!r} for a flag of type {kind.name}")
+
+    def with_validator(self, validator: Validator[T], flag_name: str, default: T) -> Spec[T]:
+        """
+        Give the same with one validator more, which the default must pass.
+
+        Raises:
+            ValidationError: It does not.
+        """
+        other: Spec[T] = object.__new__(type(self))
+        for slot in Spec.__slots__:
+            setattr(other, slot, getattr(self, slot))
+        added = as_tuple(validator, "validator")
+        other._validators = (*self._validators, *added)
+        # The default went through the mutator when it was declared.
+        self._validate(added, flag_name, default, default, "default")
+        return other
+
+    def read(self, flag_name: str, raw: Raw, origin: str, *, encoded: bool = False) -> T:
+        """
+        Take a raw value through the whole pipeline.
+
+        Args:
+            flag_name: For messages.
+            raw: As the source gave it.
+            origin: For messages.
+            encoded: Whether the text of a bytes flag is base64, as on the command line, instead of the value itself.
+
+        Raises:
+            ParseError: It is not in the grammar.
+            ValidationError: It is outside of what the flag allows.
+        """
+        try:
+            value = self._parse(raw, encoded=encoded)
+        except FOREIGN_FAULTS as error:
+            shown = ... if isinstance(raw, Unreadable) else raw
+            raise self._refusal(ParseError, flag_name, error, shown, origin) from self._cause(error)
+        return self._check(flag_name, value, raw, origin)
+
+    def take(self, flag_name: str, value: object, origin: str) -> T:
+        """
+        Take a Python value through the pipeline, which for it begins behind the parser.
+
+        Raises:
+            ValidationError: It is of the wrong type, or outside of what the flag allows.
+        """
+        try:
+            converted = self.kind.convert(value)
+        except FOREIGN_FAULTS as error:
+            raise self._refusal(ValidationError, flag_name, error, value, origin) from self._cause(error)
+        return self._check(flag_name, converted, value, origin)
+
+    def _parse(self, raw: Raw, *, encoded: bool) -> T:
+        kind = self.kind
+        if isinstance(raw, Unreadable):
+            raise Problem(f"{kind.expected}, found an entry that cannot be read: {raw.reason}")
+        if kind.binary and not encoded:
+            return kind.convert(raw.encode() if isinstance(raw, str) else raw)
+        text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
+        if self._strip:
+            text = text.strip(WHITE_SPACE)
+        if self._input_mutator is not None:
+            text = self._input_mutator(text)
+        elif isinstance(raw, Text):
+            return kind.load(raw.native, text)
+        return kind.parse(text)
+
+    def _check(self, flag_name: str, value: T, raw: object, origin: str) -> T:
+        if (
+            self._mutator is None
+            and self._choices is None
+            and self._min is None
+            and self._max is None
+            and not self._validators
+        ):
+            return value
+        try:
+            if self._mutator is not None:
+                value = self.kind.convert(self._mutator(value))
+            self._limits(value)
+        except FOREIGN_FAULTS as error:
+            raise self._refusal(ValidationError, flag_name, error, raw, origin) from self._cause(error)
+        self._validate(self._validators, flag_name, value, raw, origin)
+        return value
+
+    def _validate(self, validators: Iterable[Validator[T]], flag_name: str, value: T, raw: object, origin: str) -> None:
+        try:
+            for validator in validators:
+                validator(value)
+        except FOREIGN_FAULTS as error:
+            raise self._refusal(ValidationError, flag_name, error, raw, origin) from self._cause(error)
+
+    def _limits(self, value: Any) -> None:
+        if self._choices is not None:
+            wrong = [item for item in value if item not in self._choices] if self.kind.itemised else None
+            if wrong or (wrong is None and not any(self.kind.same(value, choice) for choice in self._choices)):
+                shown = ", ".join(self._format_choice(choice) for choice in self._choices)
+                raise Problem(f"{'items out of' if self.kind.itemised else 'one of'} {shown}")
+        if (self._min is not None and value < self._min) or (self._max is not None and value > self._max):
+            raise Problem(f"{self.kind.expected} {self.range_text()}")
+
+    def range_text(self) -> str:
+        """
+        Say the inclusive limits in words; the empty text when there are none.
+        """
+        low, high = (None if limit is None else self.kind.format(limit) for limit in (self._min, self._max))
+        if low is None:
+            return "" if high is None else f"of at most {high}"
+        return f"of at least {low}" if high is None else f"from {low} to {high}"
+
+    def _convert_choices(self, choices: Iterable[Any]) -> tuple[Any, ...]:
+        try:
+            if self.kind.itemised:
+                return tuple(item for choice in choices for item in self.kind.convert([choice]))  # type: ignore[attr-defined]  # an itemised value iterates
+            return tuple(self.kind.convert(choice) for choice in choices)
+        except (Problem, TypeError) as error:
+            raise DefinitionError(f"bad choices: {error}") from error
+
+    def _format_choice(self, choice: Any) -> str:
+        return repr(choice) if isinstance(choice, str) else self.kind.format(choice)
+
+    def _limit(self, which: str, given: dict[str, Any]) -> Any:
+        if which not in given or self.kind.name not in ("int", "float", "duration"):
+            return None
+        limit = given.pop(which)
+        if limit is None:
+            return None
+        try:
+            return self.kind.convert(limit)
+        except Problem as error:
+            raise DefinitionError(f"bad {which}: {error}, got {limit!r}") from error
+
+    def _refusal(
+        self, cls: type[ParseError | ValidationError], flag_name: str, error: BaseException, raw: object, origin: str
+    ) -> FlagValueError:
+        """
+        Make the flag's error of whatever a parser, a mutator or a validator raised.
+
+        A `ValueError` is a verdict; anything else is a fault in that function, and logged as such.
+        """
+        if isinstance(error, Problem):
+            problem = f"expected {error.expected}" if self.secret else str(error)
+        elif isinstance(error, (ValueError, RecursionError)) or self.secret:
+            # Whoever wrote the validator may have put the value into its message.
+            problem = "the value was refused" if self.secret else str(error) or "the value was refused"
+        else:
+            problem = f"{type(error).__name__}: {error}"
+        if not isinstance(error, ValueError):
+            logger.error(
+                "flag %r: a parser, mutator or validator should raise ValueError, not %s",
+                flag_name,
+                type(error).__name__,
+                exc_info=None if self.secret else error,
+            )
+        path = error.json_path if isinstance(error, Problem) else None
+        if cls is ParseError and path is None:
+            return ParseError(flag_name, problem, raw=raw, origin=origin, secret=self.secret)
+        return ValidationError(
+            flag_name, problem, raw=raw, origin=origin, secret=self.secret, json_path=None if self.secret else path
+        )
+
+    def _cause(self, error: BaseException) -> BaseException | None:
+        """
+        Give the cause to raise from: none for a secret, whose text may stand in it.
+        """
+        return None if self.secret else error
+
+
+def as_tuple(given: Any, option: str) -> tuple[Any, ...]:
+    """
+    Accept one callable or several.
+    """
+    functions = (given,) if callable(given) else tuple(given)
+    for function in functions:
+        if not callable(function):
+            raise DefinitionError(f"expected a callable for {option}, got {function!r}")
+    return functions
+
+
+def _decode(raw: bytes, kind: Kind[Any]) -> str:
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Problem(f"{kind.expected} in UTF-8", f"byte {error.start} is not") from None

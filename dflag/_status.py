@@ -1,0 +1,67 @@
+"""
+How an updater and its sources are doing, as frozen records.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag.errors import FlagValueError
+
+State: TypeAlias = Literal["new", "initialized", "running", "stopped"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStatus:
+    """
+    How one source is doing.
+
+    Attributes:
+        name: The source's name.
+        healthy: Whether it could be read the last time, and was not gone.
+        watched: How changes are noticed: ``"inotify"``, ``"polling"``, ...; ``"not watched"`` while not running.
+        degraded: Why changes are only noticed by the periodic check, else None.
+        seconds_since_contact: Since it was last seen to be there, changed or not; None for never.
+        checksum: That of the last revision applied from it; empty for none.
+        last_error: The last failure, in words, until it is read well again; else None.
+    """
+
+    name: str
+    healthy: bool
+    watched: str
+    degraded: str | None
+    seconds_since_contact: float | None
+    checksum: str
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """
+    How an updater is doing, at one moment.
+
+    Attributes:
+        state: ``"new"``, ``"initialized"``, ``"running"`` or ``"stopped"``.
+        sources: One record a source, in the order given.
+        updates: How many revisions were applied.
+        errors: How many values, revisions or reads failed; a failure that lasts counts once.
+        warnings: How many unknown names were seen; each counts once.
+        rejected: The flags whose value in a source is refused now, with the reason.
+        unknown: The names in the sources that no flag has.
+        pending_restart: The static flags that would have another value after a restart.
+        seconds_since_success: Since all sources were last seen to be well; None for never.
+    """
+
+    state: State
+    sources: tuple[SourceStatus, ...]
+    updates: int
+    errors: int
+    warnings: int
+    rejected: Mapping[str, FlagValueError]
+    unknown: tuple[str, ...]
+    pending_restart: tuple[str, ...]
+    seconds_since_success: float | None

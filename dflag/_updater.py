@@ -1,0 +1,425 @@
+"""
+The updater: sources in, revisions out.
+
+One daemon thread waits for any source to say "look again", or for the resync interval to pass,
+and then compares, reads, and applies. Events are only hints: what counts is what a source gives when it is read.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+import os
+import re
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+
+from dflag._fork import follow_forks
+from dflag._intake import Outcome, Reading
+from dflag._session import Feed, Session, age
+from dflag._snapshot import unknown_flag
+from dflag._status import State, Status
+from dflag.errors import DefinitionError, SourceError, UpdateError, UpdaterStateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from dflag._records import Revision
+    from dflag._registry import FlagRegistry
+    from dflag._snapshot import Snapshot
+    from dflag.errors import DflagError, FlagValueError
+    from dflag.sources import Source
+    from dflag.typing import Raw
+
+logger: Final = logging.getLogger("dflag")
+
+SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
+
+
+class Updater:
+    """
+    Applies every flag from its sources at start-up, then watches them and updates the dynamic ones.
+
+    Args:
+        registry: The flags.
+        source: A directory (a ConfigMap or Secret volume, or one plain file a flag), a `dflag.sources.Source`,
+            or several of these, of which a later one wins.
+        atomic: Apply nothing of a source while any of its values is bad, instead of all others.
+        on_missing: What becomes of the values of a source that is gone or has no key left:
+            ``"keep"`` holds them, ``"reset"`` lets the layers below show.
+        required: Whether a source that is absent at start-up is an error; if not, it is picked up when it appears.
+        resync_seconds: How often to look although no event has come, above 0.
+        unknown: What to do about names that no flag has: ``"warn"`` once each, ``"ignore"`` them,
+            or ``"error"``, which fails `initialize` and warns later.
+        ignore: Patterns (as in `fnmatch`) of keys that are no flags.
+
+    Raises:
+        DefinitionError: Two sources have one name, or an option is out of its range.
+
+    Thread safety: any thread may call any method. Sources are read and validators run on the updater's own thread
+    once it is started, before that in the calling one; callbacks run on the registry's notifier thread.
+    A forked child has its own running updater at once; the parent's is untouched.
+    """
+
+    def __init__(
+        self,
+        registry: FlagRegistry,
+        source: SourceLike | Sequence[SourceLike],
+        *,
+        atomic: bool = False,
+        on_missing: Literal["keep", "reset"] = "keep",
+        required: bool = True,
+        resync_seconds: float = 1.0,
+        unknown: Literal["warn", "ignore", "error"] = "warn",
+        ignore: Iterable[str] = ("_example",),
+    ) -> None:
+        _one_of("on_missing", on_missing, ("keep", "reset"))
+        _one_of("unknown", unknown, ("warn", "ignore", "error"))
+        if not resync_seconds > 0:
+            raise DefinitionError(f"expected resync_seconds above 0, got {resync_seconds!r}")
+        self._store: Final = registry._store
+        self._atomic: Final = atomic
+        self._on_missing: Final = on_missing
+        self._required: Final = required
+        self._resync_seconds: Final = resync_seconds
+        self._unknown: Final = unknown
+        patterns = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+        self._ignored_names: Final = frozenset(p for p in patterns if not set(p) & set("*?["))
+        globs = [fnmatch.translate(p) for p in patterns if p not in self._ignored_names]
+        self._ignored_globs: Final = re.compile("|".join(globs)) if globs else None
+        self._feeds: Final = tuple(Feed(made) for made in _as_sources(source))
+        names = [feed.name for feed in self._feeds]
+        if len(set(names)) < len(names):
+            raise DefinitionError(f"two sources have one name: {', '.join(names)}")
+        self._claim()
+        self._state: State = "new"
+        self._updates = self._errors = self._warnings = 0
+        self._success: float | None = None
+        self._lifecycle = threading.RLock()
+        self._reading = threading.RLock()  # one reading at a time, so that an older one never follows a newer
+        self._session: Session | None = None
+        follow_forks(self)
+
+    @classmethod
+    def setup(cls, registry: FlagRegistry, source: SourceLike | Sequence[SourceLike], **options: Any) -> Self:
+        """
+        Make an updater, `initialize` and `start` it.
+
+        Args:
+            registry: As for the class.
+            source: As for the class.
+            **options: As for the class.
+
+        Raises:
+            UpdateError: A value is bad; nothing was applied and nothing runs.
+            SourceError: A required source cannot be read.
+        """
+        updater = cls(registry, source, **options)
+        updater.initialize()
+        updater.start()
+        return updater
+
+    def initialize(self) -> None:
+        """
+        Read every source and apply static and dynamic flags in one commit, or nothing at all.
+
+        Raises:
+            UpdateError: Some values are bad; it names every one.
+            SourceError: A required source cannot be read.
+            UpdaterStateError: The updater was started before.
+        """
+        with self._lifecycle, self._reading:
+            if self._state in ("running", "stopped"):
+                raise UpdaterStateError(f"initialize() comes before start(), and the updater is {self._state}")
+            try:
+                self._initialize()
+            except BaseException:
+                self._release()
+                raise
+            self._state = "initialized"
+
+    def start(self) -> None:
+        """
+        Freeze the static flags, and follow the sources from now on. Raises nothing for what sources hold.
+
+        It reads once after the watch is armed, so that no change since `initialize` is missed.
+
+        Raises:
+            UpdaterStateError: The updater runs already.
+        """
+        with self._lifecycle:
+            if self._session is not None:
+                raise UpdaterStateError("the updater is running already")
+            self._claim()
+            self._store.freeze()
+            self._session = self._new_session()
+            self._state = "running"
+            try:
+                self._cycle(force=True)
+                self._session.start()
+            except BaseException:
+                self.stop()
+                raise
+
+    def stop(self, timeout: float = 5.0) -> None:
+        """
+        Stop following; the values stay as they are. Idempotent, also before `start`.
+
+        Args:
+            timeout: How many seconds to wait for the thread, which may be inside a validator;
+                one that takes longer ends by itself afterwards and changes nothing more.
+        """
+        with self._lifecycle:
+            session, self._session = self._session, None
+            if session is not None:
+                self._state = "stopped"
+                self._release()
+        if session is not None:
+            session.stop(timeout)
+
+    def refresh(self) -> Revision:
+        """
+        Read all sources now and apply what they hold, in this thread.
+
+        Returns:
+            What was applied; of several sources the newest revision, and the previous one when nothing changed.
+
+        Raises:
+            SourceError: No source could ever be read.
+        """
+        self._cycle(force=True)
+        revisions = [feed.revision for feed in self._feeds if feed.revision is not None]
+        if not revisions:
+            raise SourceError("; ".join(feed.problem or f"{feed.name} holds nothing" for feed in self._feeds))
+        return max(revisions, key=lambda revision: revision.number)
+
+    def wait_for(self, predicate: Callable[[Snapshot], object], timeout: float | None = None) -> bool:
+        """
+        Block until *predicate*, given the current snapshot, is true.
+
+        Args:
+            predicate: Asked now and after every commit, in this thread.
+            timeout: At most how many seconds; None for as long as it takes.
+
+        Returns:
+            Whether it became true in time.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            snapshot = self._store.snapshot()
+            if predicate(snapshot):
+                return True
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if not self._store.wait_beyond(snapshot.revision, remaining):
+                return False
+
+    def status(self) -> Status:
+        """
+        Say how the updater and its sources are doing.
+
+        Thread safety: any thread, lock-free: it answers at once whatever a validator or a callback is doing.
+        """
+        rejected: dict[str, FlagValueError] = {}
+        unknown: set[str] = set()
+        for feed in self._feeds:
+            if feed.revision is not None:
+                rejected.update(feed.revision.rejected)
+                unknown.update(feed.revision.unknown)
+        return Status(
+            state=self._state,
+            sources=tuple(feed.status() for feed in self._feeds),
+            updates=self._updates,
+            errors=self._errors,
+            warnings=self._warnings,
+            rejected=dict(sorted(rejected.items())),
+            unknown=tuple(sorted(unknown)),
+            pending_restart=self._store.intake.pending_restart(),
+            seconds_since_success=age(self._success),
+        )
+
+    def __enter__(self) -> Self:
+        if self._session is None:
+            if self._state == "new":
+                self.initialize()
+            self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Updater {self._state}: {', '.join(feed.name for feed in self._feeds)}>"
+
+    # --- reading and applying
+
+    def _initialize(self) -> None:
+        for feed in self._feeds:
+            try:
+                self._read(feed)
+            except SourceError as error:
+                if self._required or not error.missing:
+                    raise
+        outcomes = self._store.intake.apply(
+            self._readings(),
+            atomic=True,
+            together=True,
+            known_only=self._unknown == "error",
+            report_unknown=self._unknown != "ignore",
+        )
+        errors: list[DflagError] = []
+        for outcome in outcomes.values():
+            errors += outcome.revision.rejected.values()
+            if self._unknown == "error":
+                errors += [unknown_flag(name, self._store.flags) for name in outcome.revision.unknown]
+            if outcome.revision.error is not None and outcome.revision.error not in errors:
+                errors.append(outcome.revision.error)
+        if errors:
+            raise UpdateError(errors)
+        self._take_in(outcomes)
+        self._success = time.monotonic()
+
+    def _cycle(self, *, force: bool = False) -> None:
+        """
+        Look at every source, read those that may have changed, and apply what is new.
+        """
+        with self._reading:
+            for feed in self._feeds:
+                if force or feed.dirty or feed.probe() != feed.token:
+                    self._try_to_read(feed)
+                elif feed.problem is None:
+                    feed.contact = time.monotonic()
+            readings = self._readings()
+            outcomes = self._apply(readings)
+            if len(readings) > 1 and any(outcome.revision.error for outcome in outcomes.values()):
+                # Together they break a rule: those that do not break it on their own shall not wait for the others.
+                for name, reading in readings.items():
+                    outcomes.update(self._apply({name: reading}))
+            self._take_in(outcomes)
+            if all(feed.problem is None and feed.refusal is None for feed in self._feeds):
+                self._success = time.monotonic()
+
+    def _apply(self, readings: Mapping[str, Reading]) -> dict[str, Outcome]:
+        return self._store.intake.apply(readings, atomic=self._atomic, report_unknown=self._unknown != "ignore")
+
+    def _try_to_read(self, feed: Feed) -> None:
+        try:
+            self._read(feed)
+        except SourceError as error:
+            if feed.problem != str(error):
+                self._errors += 1
+                logger.warning("source cannot be read, the last good values stay: %s", error)
+            feed.problem = str(error)
+            if error.missing and self._on_missing == "reset":
+                feed.values = {}
+
+    def _read(self, feed: Feed) -> None:
+        feed.dirty = False
+        token = feed.probe()  # before reading, so that a change meanwhile is seen the next time
+        try:
+            values = feed.source.read()
+        except SourceError:
+            feed.token = token
+            raise
+        except Exception as error:
+            logger.exception("source %s failed", feed.name)
+            raise SourceError(f"{feed.name}: {type(error).__name__}: {error}") from error
+        feed.token = token
+        feed.contact = time.monotonic()
+        if not values and feed.values and self._on_missing == "keep":
+            gone = f"{feed.name}: no key is left"
+            if feed.problem != gone:
+                logger.warning("source is gone, the last good values stay: %s", gone)
+            feed.problem = gone
+            return
+        feed.problem = None
+        feed.values = self._without_ignored(values)
+
+    def _without_ignored(self, values: Mapping[str, Raw]) -> Mapping[str, Raw]:
+        globs = self._ignored_globs
+        if globs is None and not any(name in values for name in self._ignored_names):
+            return values
+        return {
+            key: raw
+            for key, raw in values.items()
+            if key not in self._ignored_names and not (globs is not None and globs.match(key))
+        }
+
+    def _readings(self) -> dict[str, Reading]:
+        return {feed.name: Reading(feed.values, feed.source.locate) for feed in self._feeds if feed.values is not None}
+
+    def _take_in(self, outcomes: Mapping[str, Outcome]) -> None:
+        for feed in self._feeds:
+            outcome = outcomes.get(feed.name)
+            if outcome is None:
+                continue
+            self._errors += outcome.new_rejections
+            self._warnings += outcome.new_unknowns
+            error = outcome.revision.error
+            refusal = None if error is None else str(error)
+            if refusal is not None and refusal != feed.refusal:
+                self._errors += 1
+                logger.warning("revision of %s refused, nothing was applied: %s", feed.name, refusal)
+            feed.refusal = refusal
+            if outcome.applied:
+                self._updates += 1
+                names = ", ".join(outcome.revision.changed[:10]) or "nothing"
+                logger.info("revision %d of %s changed %s", outcome.revision.number, feed.name, names)
+            if error is None:
+                feed.revision = outcome.revision
+
+    # --- running
+
+    def _new_session(self) -> Session:
+        return Session(self._feeds, weakref.WeakMethod(self._cycle), self._resync_seconds)
+
+    # --- claiming sources
+
+    def _claim(self) -> None:
+        for feed in self._feeds:
+            self._store.intake.claim(feed.name, self)
+
+    def _release(self) -> None:
+        for feed in self._feeds:
+            self._store.intake.release(feed.name, self)
+
+    # --- forking
+
+    def before_fork(self) -> None:
+        pass  # the locks here may be held for long; the child makes them anew
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def after_fork_in_child(self) -> None:
+        self._lifecycle = threading.RLock()
+        self._reading = threading.RLock()
+        inherited, self._session = self._session, None
+        if inherited is None:
+            return
+        inherited.abandon()
+        for feed in self._feeds:
+            feed.dirty = True  # the parent may have been in the middle of reading
+        try:
+            self._session = self._new_session()
+            self._session.start()
+        except Exception:
+            logger.exception("the updater could not be started again in the forked child; values stay as they are")
+
+
+def _as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
+    from dflag.sources import DirectorySource, Source
+
+    given = [source] if isinstance(source, (str, os.PathLike, Source)) else list(source)
+    if not given:
+        raise DefinitionError("expected at least one source, got none")
+    return [each if isinstance(each, Source) else DirectorySource(each) for each in given]
+
+
+def _one_of(option: str, given: str, allowed: tuple[str, ...]) -> None:
+    if given not in allowed:
+        raise DefinitionError(f"expected {option} as one of {', '.join(map(repr, allowed))}, got {given!r}")

@@ -1,0 +1,90 @@
+"""
+Waiting for any of several descriptors, for a word from another thread, or for time to pass.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import selectors
+import socket
+import threading
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+logger: Final = logging.getLogger("dflag")
+
+
+class Waiter:
+    """
+    A selector, and a pair of sockets through which other threads end a wait.
+
+    ``selectors.DefaultSelector`` is looked up at each use, because gevent and eventlet replace it.
+    Where no descriptor can be had it waits for words from threads alone, so that the periodic check goes on.
+
+    Thread safety: `wake` from any thread, the rest from one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._lock: Final = threading.Lock()
+        self._called: Final = threading.Event()
+        self._others: set[int] = set()
+        self._selector: selectors.BaseSelector | None = None
+        self._sockets: tuple[socket.socket, ...] = ()
+        try:
+            self._selector = selectors.DefaultSelector()
+            self._sockets = socket.socketpair()
+            for end in self._sockets:
+                end.setblocking(False)  # noqa: FBT003 - the signature is the library's
+            self._selector.register(self._sockets[0], selectors.EVENT_READ)
+        except OSError as error:
+            logger.warning("changes are only noticed by the periodic check, for want of a descriptor: %s", error)
+            self.close()
+
+    def wake(self) -> None:
+        """
+        End the wait that is going on, or the next one. Does nothing once closed.
+        """
+        self._called.set()
+        with self._lock, contextlib.suppress(BlockingIOError):  # full: a wake-up is under way already
+            if self._sockets:
+                self._sockets[1].send(b"\0")
+
+    def wait(self, descriptors: Iterable[int | None], timeout: float) -> bool:
+        """
+        Wait until one of the descriptors is readable or `wake` is called; False when *timeout* seconds pass first.
+        """
+        if self._selector is None:
+            called = self._called.wait(timeout)
+        else:
+            self._register({descriptor for descriptor in descriptors if descriptor is not None})
+            called = bool(self._selector.select(timeout))
+            with contextlib.suppress(BlockingIOError):
+                while called and self._sockets[0].recv(4096):
+                    pass
+        self._called.clear()
+        return called
+
+    def close(self) -> None:
+        """
+        Release the descriptors. Idempotent.
+        """
+        with self._lock:
+            sockets, self._sockets = self._sockets, ()
+        selector, self._selector = self._selector, None
+        if selector is not None:
+            selector.close()
+        for end in sockets:
+            end.close()
+
+    def _register(self, wanted: set[int]) -> None:
+        if self._selector is None:
+            return
+        for descriptor in self._others - wanted:
+            with contextlib.suppress(KeyError, OSError, ValueError):  # closed by its owner
+                self._selector.unregister(descriptor)
+        for descriptor in wanted - self._others:
+            self._selector.register(descriptor, selectors.EVENT_READ)
+        self._others = wanted

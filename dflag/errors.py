@@ -1,0 +1,223 @@
+"""
+Every exception that dflag raises.
+
+::
+
+    DflagError
+    ├── DefinitionError (ValueError)
+    │   └── DuplicateFlagError
+    ├── UnknownFlagError (LookupError)
+    ├── FlagValueError (ValueError)
+    │   ├── ParseError
+    │   └── ValidationError
+    ├── RuleError
+    ├── StaticFlagError
+    ├── SourceError
+    ├── UpdaterStateError (RuntimeError)
+    └── UpdateError
+
+Each one also derives from the builtin exception that a caller would already catch.
+This module imports nothing else of dflag.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "DefinitionError",
+    "DflagError",
+    "DuplicateFlagError",
+    "FlagValueError",
+    "ParseError",
+    "RuleError",
+    "SourceError",
+    "StaticFlagError",
+    "UnknownFlagError",
+    "UpdateError",
+    "UpdaterStateError",
+    "ValidationError",
+]
+
+MASK: Final = "******"
+"""What stands wherever the value of a secret flag would."""
+
+_GIVEN_MAX_CHARACTERS: Final = 80
+"""How much of a rejected value a message repeats: enough to recognise it, short enough for one log line."""
+
+
+class DflagError(Exception):
+    """
+    Base of everything that dflag raises on purpose.
+    """
+
+
+class DefinitionError(DflagError, ValueError):
+    """
+    A flag, a layer or a callback was declared in a way that can never work.
+    """
+
+
+class DuplicateFlagError(DefinitionError):
+    """
+    A name was declared twice in one registry.
+    """
+
+
+class UnknownFlagError(DflagError, LookupError):
+    """
+    A name was asked for that no flag of the registry has.
+
+    Attributes:
+        flag_name: The name.
+    """
+
+    def __init__(self, message: str, *, flag_name: str = "") -> None:
+        super().__init__(message)
+        self.flag_name = flag_name  # not Final: pickling brings it back as state
+
+
+class FlagValueError(DflagError, ValueError):
+    """
+    A value was refused: by the flag's grammar, its limits or its validators.
+
+    Attributes:
+        flag_name: The name of the flag.
+        raw: What was given, as it was given; ``"******"`` for a secret flag, ``...`` when it could not be read at all.
+        origin: Where it came from: a path, a source's name, ``"override"``.
+    """
+
+    def __init__(
+        self, flag_name: str, problem: str, *, raw: object = ..., origin: str = "", secret: bool = False
+    ) -> None:
+        given = "" if secret or raw is ... else f", got {_shorten(raw)}"
+        super().__init__(f"flag {flag_name!r}: {problem}{given}" + (f" ({origin})" if origin else ""))
+        self.flag_name: Final = flag_name
+        self.problem: Final = problem
+        self.raw: Final[object] = MASK if secret else raw
+        self.origin: Final = origin
+        self._secret: Final = secret
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The default would call the class with the finished message alone.
+        return _rebuild, (type(self), self.flag_name, self.problem, self.raw, self.origin, self._secret, self._extra())
+
+    def _extra(self) -> dict[str, Any]:
+        return {}
+
+
+class ParseError(FlagValueError):
+    """
+    A text is not in the grammar of the flag's kind.
+    """
+
+
+class ValidationError(FlagValueError):
+    """
+    A value of the right kind is outside what the flag allows.
+
+    Attributes:
+        json_path: Where in a JSON value the fault lies (``"$.limits[2]"``), else None.
+    """
+
+    def __init__(
+        self,
+        flag_name: str,
+        problem: str,
+        *,
+        raw: object = ...,
+        origin: str = "",
+        secret: bool = False,
+        json_path: str | None = None,
+    ) -> None:
+        super().__init__(flag_name, problem, raw=raw, origin=origin, secret=secret)
+        self.json_path: Final = json_path
+
+    def _extra(self) -> dict[str, Any]:
+        return {"json_path": self.json_path}
+
+
+class RuleError(DflagError):
+    """
+    A registry validator refused: what `Revision.error` is, and the cause of a refused ``set``.
+    """
+
+
+class StaticFlagError(DflagError):
+    """
+    A static flag was to be changed after the registry was frozen, or with a time limit.
+    """
+
+
+class SourceError(DflagError):
+    """
+    A source could not be read.
+
+    Attributes:
+        missing: True when the source is not there at all, as opposed to being there and unreadable.
+    """
+
+    def __init__(self, message: str, *, missing: bool = False) -> None:
+        super().__init__(message)
+        self.missing: Final = missing
+
+
+class UpdaterStateError(DflagError, RuntimeError):
+    """
+    A lifecycle method was called in a state that forbids it, such as ``start()`` on a running updater.
+    """
+
+
+class UpdateError(DflagError):
+    """
+    The values found at start-up cannot be used; nothing was applied.
+
+    Attributes:
+        errors: One exception for each bad flag, sorted by flag name.
+    """
+
+    def __init__(self, errors: Iterable[DflagError]) -> None:
+        self.errors: Final[tuple[DflagError, ...]] = tuple(
+            sorted(errors, key=lambda error: (getattr(error, "flag_name", ""), str(error)))
+        )
+        super().__init__("\n".join(str(error) for error in self.errors))
+
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[DflagError, ...]]]:
+        return type(self), (self.errors,)
+
+
+def _shorten(given: object) -> str:
+    """
+    Give the repr of what was given, decoded and stripped where it is text, within the limit.
+    """
+    text = given
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        # Four bytes a character at most: what lies beyond cannot show, however large the value.
+        head = bytes(given[: 4 * _GIVEN_MAX_CHARACTERS + 4])
+        try:
+            text = head.decode()
+        except UnicodeDecodeError as error:
+            # A head that is cut inside a character still reads as text.
+            text = head[: error.start].decode() if len(head) < len(given) and error.end == len(head) else head
+    if isinstance(text, str):
+        text = str(text[: 4 * _GIVEN_MAX_CHARACTERS]).strip()
+    try:
+        shown = repr(text)
+    except Exception:  # a broken __repr__ of a user's class must not hide the fault that is being reported
+        shown = f"<{type(text).__name__}>"
+    return shown if len(shown) <= _GIVEN_MAX_CHARACTERS else shown[: _GIVEN_MAX_CHARACTERS - 1] + "…"
+
+
+def _rebuild(
+    cls: type[FlagValueError],
+    flag_name: str,
+    problem: str,
+    raw: object,
+    origin: str,
+    secret: bool,  # noqa: FBT001 - called by pickle alone, by position
+    extra: dict[str, Any],
+) -> FlagValueError:
+    return cls(flag_name, problem, raw=raw, origin=origin, secret=secret, **extra)

@@ -1,0 +1,111 @@
+"""
+What a source is: complete sets of raw values, and a word when to look again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag.typing import Raw, Wake
+
+
+class Watch:
+    """
+    A running watch of one source, as its source's `Source.watch` returns it.
+
+    The base class is a watch that has nothing to wait for and nothing to close.
+
+    Thread safety: one thread at a time, the updater's.
+    """
+
+    mode: str = "polling"
+    """How changes are noticed, for people: ``"inotify"``, ``"fsevents"``, ``"polling"``, ``"memory"``."""
+
+    problem: str | None = None
+    """Why changes are only noticed by the periodic check, or None when the watch works as it should."""
+
+    def fileno(self) -> int | None:
+        """
+        Give a descriptor that becomes readable when it is time to look again, if there is one.
+
+        The updater waits for it in its own thread, which saves a thread and a hand-over.
+        """
+        return None
+
+    def drain(self) -> None:
+        """
+        Take what made the descriptor readable. Called before the source is read.
+        """
+
+    def close(self) -> None:
+        """
+        End the watch and release its threads and descriptors. Idempotent.
+        """
+
+    def abandon(self) -> None:
+        """
+        Release in a forked child what was inherited, without disturbing the parent's watch.
+        """
+        self.close()
+
+
+class Source(ABC):
+    """
+    A place that values come from.
+
+    Derive from it to bring values of your own; only `read` must be written.
+    A source knows nothing of flags.
+
+    Thread safety: the updater calls every method from one thread at a time.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """
+        The name of the layer, as in ``flag.origin``: unique in a registry.
+        """
+
+    @abstractmethod
+    def read(self) -> Mapping[str, Raw]:
+        """
+        Read the complete set of values now.
+
+        Raises:
+            SourceError: It cannot be read; with ``missing=True`` when it is not there at all.
+        """
+
+    def probe(self) -> object:
+        """
+        Give a cheap token that changes whenever `read` may give something else.
+
+        The updater asks after every wake-up and every ``resync_seconds``, and reads when it changed.
+        The default is a token that always differs.
+        """
+        return object()
+
+    def watch(self, wake: Wake) -> Watch:  # noqa: ARG002 - for sources that can say when to look
+        """
+        Begin to watch; *wake* may be called at any time, from any thread, until the watch is closed.
+
+        Must not raise for want of events: return a `Watch` with a `Watch.problem` instead.
+        """
+        return Watch()
+
+    def recheck_seconds(self) -> float | None:
+        """
+        Say how soon to look again although nothing may happen until then, or None.
+
+        Asked after each `read`; for a value that has yet to settle.
+        """
+        return None
+
+    def locate(self, key: str) -> str:  # noqa: ARG002 - for sources whose keys have places of their own
+        """
+        Say where *key* comes from, for messages: ``"/etc/dflag/rate_limit"``.
+        """
+        return self.name

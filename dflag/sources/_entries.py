@@ -1,0 +1,138 @@
+"""
+Reading one entry of a directory, by the directory's descriptor.
+
+An entry is a value (bytes), something that cannot be a value (`Unreadable`), or nothing at all (None):
+a sub-directory, a link to nowhere, a file that has just gone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+from typing import Final
+
+from dflag.typing import Unreadable
+
+MAX_BYTES: Final = 16 * 1024 * 1024
+"""The largest value; a ConfigMap holds one MiB in all, so that anything near this is no flag."""
+
+is_key: Final = re.compile(r"[-_a-zA-Z0-9][-._a-zA-Z0-9]{0,252}").fullmatch
+"""
+Tells the names that can be a flag's: a ConfigMap's keys without those that begin with a dot.
+
+It keeps editors' leftovers out, such as ``rate~`` and ``#rate#``, and the kubelet's own entries.
+"""
+
+# Without O_NONBLOCK an open of a FIFO would wait for a writer; O_NOCTTY keeps a terminal from becoming ours.
+# The getattr are for Windows, which has neither.
+_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
+_HEAD_BYTES: Final = 4096
+"""The first read: a page holds almost every value, and its buffer costs nothing."""
+
+GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+"""The errors of an entry that is not there any more; ESTALE is how a network file system says it."""
+
+_NOT_ITS_FAULT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+_REASONS: Final = {
+    errno.EACCES: "permission denied",
+    errno.EPERM: "permission denied",
+    errno.ELOOP: "a link loop",
+    errno.ENXIO: "is a socket or a device",
+}
+
+
+class Refused(Unreadable):
+    """
+    An entry that the system refused to read this time, which may go better another time.
+    """
+
+    __slots__ = ()
+
+
+def read_file(directory: int, name: str) -> bytes | Unreadable | None:
+    """
+    Read the regular file *name*.
+
+    Raises:
+        OSError: For want of descriptors or memory, which is not this entry's fault.
+    """
+    try:
+        descriptor = os.open(name, _READ, dir_fd=directory)
+        try:
+            data = os.read(descriptor, _HEAD_BYTES)
+            # A regular file gives less than was asked for only at its end.
+            return data if len(data) < _HEAD_BYTES else _read_on(descriptor, data)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return refusal(error)
+
+
+def read_other(directory: int, name: str) -> bytes | Unreadable | None:
+    """
+    Read an entry that may be anything; what is not a regular file in the end is never opened.
+
+    Raises:
+        OSError: For want of descriptors or memory.
+    """
+    try:
+        mode = os.stat(name, dir_fd=directory).st_mode
+    except OSError as error:
+        return refusal(error)
+    return read_file(directory, name) if stat.S_ISREG(mode) else unfit(mode)
+
+
+def read_stable(directory: int, name: str, status: os.stat_result) -> tuple[bytes | Unreadable | None, os.stat_result]:
+    """
+    Read the regular file *name*, whose status was *status*, and give its status after that beside the value.
+
+    Raises:
+        OSError: For want of descriptors or memory.
+    """
+    try:
+        descriptor = os.open(name, _READ, dir_fd=directory)
+        try:
+            data = os.read(descriptor, _HEAD_BYTES)
+            value = data if len(data) < _HEAD_BYTES else _read_on(descriptor, data)
+            return value, os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return refusal(error), status
+
+
+def refusal(error: OSError) -> Unreadable | None:
+    """
+    Judge an error met at one entry: the entry is gone, or unreadable, or not to blame (raises *error* again).
+    """
+    if error.errno in _NOT_ITS_FAULT:
+        raise error
+    if error.errno in GONE:
+        return None
+    return Refused(_REASONS.get(error.errno or 0) or (error.strerror or "cannot be read").lower())
+
+
+def unfit(mode: int) -> Unreadable | None:
+    """
+    Say what an entry is that is not a regular file; None for a directory.
+    """
+    if stat.S_ISDIR(mode):
+        return None
+    if stat.S_ISFIFO(mode):
+        return Unreadable("is a FIFO")
+    return Unreadable("is a socket" if stat.S_ISSOCK(mode) else "is a device")
+
+
+def _read_on(descriptor: int, head: bytes) -> bytes | Unreadable:
+    parts, size = [head], len(head)
+    # Its size is asked first, so that a huge file is not read for nothing; it may still grow meanwhile.
+    expected = os.fstat(descriptor).st_size
+    while size <= MAX_BYTES and expected <= MAX_BYTES:
+        part = os.read(descriptor, max(expected - size, _HEAD_BYTES))
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        size += len(part)
+    return Unreadable(f"larger than {MAX_BYTES // 1024**2} MiB")

@@ -1,0 +1,330 @@
+"""
+Watching a directory: the wake-up that saves the wait for the next periodic check.
+
+A watch is only a hint. Whatever an event says, the source looks for itself; whatever is missed, the periodic check
+finds. So no failure here raises: the watch goes on as ``"polling"`` and says why in `Watch.problem`.
+
+On Linux this is one inotify descriptor of our own, made through watchdog's bindings, which the updater waits for in
+its own thread. watchdog's stock ``Observer`` would do for a wake-up, but each of its threads is one more hand-over of
+the interpreter lock; a forked child that stops it ends the parent's watch, silently; it throws pending events away when
+the kernel's queue overflows; it dies under gevent and eventlet while it says it is alive; and it tells nothing of a
+directory that was replaced. On other systems the ``Observer`` is what there is, and its events only wake.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from dflag.sources._base import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dflag.typing import Wake
+
+_RETRY_SECONDS: Final = 30.0
+"""How soon a watch that the system refused is tried again: limits of a whole node rarely change sooner."""
+
+_READ_BYTES: Final = 65536
+_MAX_READS: Final = 16
+"""Reads of one `drain`: a writer that never rests must not keep us here; the descriptor stays readable."""
+
+_EVENT: Final = struct.Struct("iIII")
+"""``struct inotify_event`` without the name: watch, mask, cookie, length of the name that follows."""
+
+_AS_CHECKED: Final = "changes are noticed by the periodic check"
+
+Identity: TypeAlias = tuple[int, int, bool]
+"""Device and inode of a directory, and whether it is a volume."""
+
+
+def watch_directory(path: str, wake: Wake, *, heard: Callable[[], None]) -> Watch:
+    """
+    Watch the directory at *path*, following links.
+
+    Args:
+        path: The directory, absolute; it need not exist yet.
+        wake: Called from another thread when something happened, unless the watch has a descriptor.
+        heard: Called before that, or within `Watch.drain`.
+    """
+    try:
+        import watchdog.observers.inotify_c as bindings
+    except Exception:
+        return ObserverWatch(path, wake, heard)
+    return InotifyWatch(path, heard, bindings)
+
+
+class _DirectoryWatch(Watch):
+    """
+    What both kinds of watch share: arming, and arming anew when the directory is another one.
+    """
+
+    def __init__(self, path: str, heard: Callable[[], None]) -> None:
+        self._path = path
+        self._data = os.path.join(path, "..data")
+        self._heard = heard
+        self._armed: Identity | None = None
+        self._next_try = 0.0
+        self._closed = False
+
+    def drain(self) -> None:
+        """
+        Take the events, and see to it that the right directory is watched.
+        """
+        if not self._closed:
+            self._take_events()
+            self._keep_armed()
+
+    def close(self) -> None:
+        """
+        End the watch.
+        """
+        self._closed = True
+        self._armed = None
+        self._release()
+
+    def _keep_armed(self) -> None:
+        wanted = self._identity()
+        if wanted is None or (wanted != self._armed and time.monotonic() >= self._next_try):
+            self._disarm()
+        if wanted is None:
+            self._degrade(f"{self._path}: no such directory yet, {_AS_CHECKED}")
+        elif self._armed is None and time.monotonic() >= self._next_try:
+            self._try_to_arm(wanted)
+
+    def _try_to_arm(self, wanted: Identity) -> None:
+        try:
+            self._arm(wanted)
+        except FileNotFoundError:
+            # It has just gone; the next look says so.
+            self._degrade(f"{self._path}: no such directory, {_AS_CHECKED}")
+        except Exception as error:
+            self._next_try = time.monotonic() + _RETRY_SECONDS
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or repr(error)
+            self._degrade(f"{self._path}: cannot be watched ({reason}), {_AS_CHECKED}")
+        else:
+            self._armed = wanted
+            self.mode, self.problem = self._armed_mode(), None
+            # What happened between the last look and the arming gave no event.
+            self._heard()
+
+    def _degrade(self, problem: str) -> None:
+        self.mode, self.problem = "polling", problem
+
+    def _identity(self) -> Identity | None:
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, os.path.islink(self._data)
+
+    def _disarm(self) -> None:
+        self._armed = None
+
+    def _take_events(self) -> None:
+        raise NotImplementedError
+
+    def _arm(self, wanted: Identity) -> None:
+        raise NotImplementedError
+
+    def _armed_mode(self) -> str:
+        raise NotImplementedError
+
+    def _release(self) -> None:
+        raise NotImplementedError
+
+
+class InotifyWatch(_DirectoryWatch):
+    """
+    A watch by an inotify descriptor, which takes no thread.
+    """
+
+    def __init__(self, path: str, heard: Callable[[], None], bindings: Any) -> None:
+        super().__init__(path, heard)
+        self._bindings = bindings
+        self._events = bindings.InotifyConstants
+        self._descriptor: int | None = None
+        self._watch: int | None = None
+        self._keep_armed()
+
+    def fileno(self) -> int | None:
+        """
+        Give the descriptor; None while the system refuses one.
+        """
+        return self._descriptor
+
+    def abandon(self) -> None:
+        """
+        Close the descriptor in a forked child.
+
+        Nothing else: the kernel's side of it is shared, and a watch removed here would be lost to the parent.
+        """
+        self.close()
+
+    def _take_events(self) -> None:
+        ended = self._events.IN_IGNORED | self._events.IN_UNMOUNT
+        ended |= self._events.IN_DELETE_SELF | self._events.IN_MOVE_SELF
+        heard = False
+        for watch, mask in self._pending():
+            # What a removed watch still had to say is of no interest. An overflow belongs to no watch: look again.
+            if watch == self._watch and mask & ended:
+                # Also when the path leads to the same inode number again: the kernel's watch is gone.
+                self._armed = None
+            heard = heard or watch in (self._watch, -1)
+        if heard:
+            self._heard()
+
+    def _pending(self) -> Iterator[tuple[int, int]]:
+        if self._descriptor is None:
+            return
+        for _ in range(_MAX_READS):
+            try:
+                events = os.read(self._descriptor, _READ_BYTES)
+            except OSError:
+                # BlockingIOError: there is no more.
+                return
+            yield from _parse(events)
+
+    def _arm(self, wanted: Identity) -> None:
+        if self._descriptor is None:
+            self._descriptor = self._open()
+        mask = self._mask(volume=wanted[2])
+        # Links are followed: a path may be one, and may lead elsewhere later.
+        watch = self._bindings.inotify_add_watch(self._descriptor, os.fsencode(self._path), mask)
+        if watch < 0:
+            _raise_errno()
+        self._watch = watch
+
+    def _open(self) -> int:
+        descriptor: int = self._bindings.inotify_init()
+        if descriptor < 0:
+            _raise_errno()
+        # The binding takes no flags: a program started by another thread in this very instant inherits it, unused.
+        os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keywords
+        os.set_blocking(descriptor, False)
+        return descriptor
+
+    def _mask(self, *, volume: bool) -> int:
+        events = self._events
+        mask: int = events.IN_MOVED_TO | events.IN_DELETE_SELF | events.IN_MOVE_SELF | events.IN_ONLYDIR
+        if not volume:
+            mask |= events.IN_CREATE | events.IN_MODIFY | events.IN_CLOSE_WRITE | events.IN_ATTRIB
+            mask |= events.IN_MOVED_FROM | events.IN_DELETE
+        # A swap is one event of the short mask, and equal events that are unread merge: its queue cannot overflow.
+        return mask
+
+    def _disarm(self) -> None:
+        super()._disarm()
+        if self._watch is not None and self._descriptor is not None:
+            # Fails when the kernel has removed it already, which is as well.
+            self._bindings.inotify_rm_watch(self._descriptor, self._watch)
+        self._watch = None
+
+    def _armed_mode(self) -> str:
+        return "inotify"
+
+    def _release(self) -> None:
+        descriptor, self._descriptor, self._watch = self._descriptor, None, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+class ObserverWatch(_DirectoryWatch):
+    """
+    A watch by watchdog's ``Observer``, whose threads wake the updater.
+    """
+
+    def __init__(self, path: str, wake: Wake, heard: Callable[[], None]) -> None:
+        super().__init__(path, heard)
+        self._wake = wake
+        self._observer: Any = None
+        self._keep_armed()
+
+    def abandon(self) -> None:
+        """
+        Forget the observer in a forked child, where its threads do not run; to stop it would reach the parent's.
+        """
+        self._observer = None
+        self.close()
+
+    def _take_events(self) -> None:
+        # An observer whose directory was deleted says that it is alive; its emitter tells the truth.
+        if self._observer is not None and not all(emitter.is_alive() for emitter in self._observer.emitters):
+            self._armed = None
+
+    def _arm(self, wanted: Identity) -> None:  # noqa: ARG002 - it watches one way, whatever the layout
+        self._release()
+        self._observer = _start_observer(self._path, self._on_event)
+
+    def _on_event(self) -> None:
+        if not self._closed:
+            self._heard()
+            self._wake()
+
+    def _disarm(self) -> None:
+        super()._disarm()
+        self._release()
+
+    def _armed_mode(self) -> str:
+        return type(self._observer).__name__.removesuffix("Observer").lower()
+
+    def _release(self) -> None:
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            _stop_observer(observer)
+
+
+def _start_observer(path: str, on_event: Callable[[], None]) -> Any:
+    from watchdog.events import FileSystemEvent, FileSystemEventHandler
+    from watchdog.observers import Observer
+    from watchdog.observers.polling import PollingObserver
+
+    class Handler(FileSystemEventHandler):
+        """
+        Wakes, whatever the event: its kind and its path mislead on one system or another.
+        """
+
+        def dispatch(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - only that there was one counts
+            on_event()
+
+    observer_class: Any = Observer
+    if issubclass(observer_class, PollingObserver):
+        # Its scan costs more than our own check and tells no sooner.
+        raise OSError(errno.ENOSYS, "this system has no file events")
+    observer = observer_class()
+    try:
+        # Without that no event comes for a path that is a link. The option is new in watchdog 7.
+        try:
+            observer.schedule(Handler(), path, follow_symlink=True)
+        except TypeError:
+            observer.schedule(Handler(), os.path.realpath(path))
+        observer.start()
+    except BaseException:
+        _stop_observer(observer)
+        raise
+    return observer
+
+
+def _stop_observer(observer: Any) -> None:
+    observer.stop()
+    if observer.is_alive():
+        # With a limit: an event being delivered may itself wait for us.
+        observer.join(1.0)
+
+
+def _parse(events: bytes) -> Iterator[tuple[int, int]]:
+    position = 0
+    while position < len(events):
+        watch, mask, _, name_bytes = _EVENT.unpack_from(events, position)
+        yield watch, mask
+        position += _EVENT.size + name_bytes
+
+
+def _raise_errno() -> None:
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number))

@@ -1,0 +1,128 @@
+"""
+A source whose values the program itself supplies.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from dflag.errors import DefinitionError
+from dflag.sources._base import Source, Watch
+from dflag.typing import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag.typing import Raw, Wake
+
+
+class MemorySource(Source):
+    """
+    A source that holds its values in memory.
+
+    For tests, and for values that reach the program by a way of its own.
+
+        >>> source = MemorySource({"rate_limit": "60"})
+        >>> source.update({"rate_limit": "70"})
+        >>> dict(source.read())
+        {'rate_limit': '70'}
+
+    Args:
+        mapping: The first set of values, copied; None is an empty one.
+        name: The name of the layer.
+
+    Raises:
+        DefinitionError: The name is empty.
+        TypeError: A name or a value in the mapping is not of a type that a source may give.
+
+    Thread safety: any thread, lock-free.
+    """
+
+    def __init__(self, mapping: Mapping[str, Raw] | None = None, *, name: str = "memory") -> None:
+        if not name:
+            raise DefinitionError("memory source: expected a name, got ''")
+        self._name = name
+        # One object holds the values and is their token, so that one store replaces both. There is no lock,
+        # which also means that none can be held by another thread at the moment of a fork.
+        self._values = _checked(mapping or {})
+        self._wakes: dict[_MemoryWatch, Wake] = {}
+
+    @property
+    def name(self) -> str:
+        """The name given at construction."""
+        return self._name
+
+    def read(self) -> Mapping[str, Raw]:
+        """
+        Give the set of values last supplied, as a read-only mapping.
+        """
+        return self._values
+
+    def probe(self) -> object:
+        """
+        Give a token that changes with every `update`.
+        """
+        return _Identity(self._values)
+
+    def update(self, values: Mapping[str, Raw]) -> None:
+        """
+        Replace the complete set of values by a copy of *values*, and wake whoever watches.
+
+        A name that is not among *values* is gone; to change one, give all: ``source.update({**source.read(), ...})``.
+
+        Raises:
+            TypeError: A name or a value is not of a type that a source may give; nothing is replaced.
+        """
+        self._values = _checked(values)
+        for wake in list(self._wakes.values()):
+            wake()
+
+    def watch(self, wake: Wake) -> Watch:
+        """
+        Call *wake* after each `update` until the watch is closed.
+        """
+        watch = _MemoryWatch(self._wakes)
+        self._wakes[watch] = wake
+        return watch
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(name={self._name!r})"
+
+
+class _Identity:
+    """
+    A token that equals only a token of the very same object, which it keeps alive.
+    """
+
+    __slots__ = ("_of",)
+
+    def __init__(self, of: object) -> None:
+        self._of = of
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and other._of is self._of
+
+    def __hash__(self) -> int:
+        return id(self._of)
+
+
+class _MemoryWatch(Watch):
+    mode = "memory"
+
+    def __init__(self, wakes: dict[_MemoryWatch, Wake]) -> None:
+        self._wakes = wakes
+
+    def close(self) -> None:
+        self._wakes.pop(self, None)
+
+
+def _checked(values: Mapping[str, Raw]) -> Mapping[str, Raw]:
+    copied = dict(values)
+    for key, value in copied.items():
+        if not isinstance(key, str):
+            raise TypeError(f"expected names to be str, got {key!r}")
+        if not isinstance(value, (str, bytes, Unreadable)):
+            # The value itself stays out of the message: it may be a secret.
+            raise TypeError(f"{key}: expected str or bytes, got {type(value).__name__}")
+    return MappingProxyType(copied)

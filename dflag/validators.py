@@ -1,0 +1,136 @@
+"""
+Ready-made checks for ``validator=``.
+
+Each function makes a validator: a callable that raises `ValueError` to refuse a value, and whose repr says what it is.
+
+>>> import dflag.validators
+>>> dflag.validators.in_range(min=1, max=10)
+<validator: a value from 1 to 10>
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sized
+
+    from dflag.typing import Validator
+
+__all__ = [
+    "in_range",
+    "matches",
+    "max_items",
+    "max_length",
+    "min_items",
+    "min_length",
+    "not_empty",
+    "one_of",
+]
+
+T = TypeVar("T")
+
+
+@final
+class _Check(Generic[T]):
+    """
+    A test with the words for what it wants.
+    """
+
+    __slots__ = ("_passes", "_wanted")
+
+    def __init__(self, wanted: str, passes: Callable[[T], bool]) -> None:
+        self._wanted: Final = wanted
+        self._passes: Final = passes
+
+    def __call__(self, value: T, /) -> None:
+        if not self._passes(value):
+            raise ValueError(f"expected {self._wanted}")
+
+    def __repr__(self) -> str:
+        return f"<validator: {self._wanted}>"
+
+
+def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
+    """
+    Accept values between two limits.
+
+    Args:
+        min: The least value allowed, or None for no such limit.
+        max: The greatest value allowed, or None for no such limit.
+
+    Raises:
+        ValueError: Neither limit is given, or they leave no value between them.
+    """
+    if min is None and max is None:
+        raise ValueError("in_range needs min, max or both")
+    if min is None:
+        return _Check(f"a value of at most {max}", lambda value: bool(value <= max))
+    if max is None:
+        return _Check(f"a value of at least {min}", lambda value: bool(value >= min))
+    if min > max:
+        raise ValueError(f"expected min <= max, got min={min!r} and max={max!r}")
+    return _Check(f"a value from {min} to {max}", lambda value: bool(min <= value <= max))
+
+
+def matches(pattern: str | re.Pattern[str]) -> Validator[str]:
+    """
+    Accept texts in which a regular expression is found, anywhere unless it is anchored.
+
+    Args:
+        pattern: The expression, as text or compiled.
+    """
+    compiled = re.compile(pattern)
+    return _Check(f"a text that matches {compiled.pattern!r}", lambda value: compiled.search(value) is not None)
+
+
+def min_items(n: int) -> Validator[Sized]:
+    """
+    Accept lists and sets of at least *n* items.
+    """
+    return _Check(f"at least {_count(n, 'item')}", lambda value: len(value) >= n)
+
+
+def max_items(n: int) -> Validator[Sized]:
+    """
+    Accept lists and sets of at most *n* items.
+    """
+    return _Check(f"at most {_count(n, 'item')}", lambda value: len(value) <= n)
+
+
+def min_length(n: int) -> Validator[Sized]:
+    """
+    Accept texts of at least *n* characters, or so many bytes.
+    """
+    return _Check(f"a length of at least {n}", lambda value: len(value) >= n)
+
+
+def max_length(n: int) -> Validator[Sized]:
+    """
+    Accept texts of at most *n* characters, or so many bytes.
+    """
+    return _Check(f"a length of at most {n}", lambda value: len(value) <= n)
+
+
+def not_empty() -> Validator[Sized]:
+    """
+    Accept texts, bytes, lists and sets that hold something.
+    """
+    return _Check("a value that is not empty", lambda value: len(value) > 0)
+
+
+def one_of(*choices: T) -> Validator[T]:
+    """
+    Accept the values given here and no others.
+
+    Raises:
+        ValueError: No choice is given.
+    """
+    if not choices:
+        raise ValueError("one_of needs a choice")
+    return _Check("one of " + ", ".join(map(repr, choices)), lambda value: value in choices)
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

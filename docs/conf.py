@@ -1,0 +1,45 @@
+"""
+How Sphinx builds the manual.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+project = "dflag"
+author = "the dflag authors"
+copyright = "the dflag authors"
+release = importlib.metadata.version("dflag")
+version = release
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"dflag {release}"
+
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+
+# Docstrings name things as `this`, which Sphinx tries as a reference of any kind and shows as code when there is none.
+default_role = "code"
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_custom_sections = [("Thread safety", "params_style")]
+
+nitpicky = True
+# No inventory of other projects is fetched, so that the manual builds without a network;
+# names of the standard library and private type variables are no references of ours.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(?!dflag\.).*"),
+    (r"py:.*", r"dflag\._.*"),
+    (r"py:.*", r"dflag(\.\w+)*\.(T|T_co|T_contra|E|F)"),
+]

@@ -1,0 +1,86 @@
+"""
+What all tests share: fixtures, a Hypothesis profile, and a watch for leaks.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+import dflag
+from dflag.testing import ConfigMapVolume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+# A shared machine stalls now and then: slow examples are no failures, only tests that never end are.
+settings.register_profile("relaxed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", settings.get_profile("relaxed"), max_examples=1_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "relaxed"))
+
+LEAK_DEADLINE_SECONDS = 3.0
+"""How long threads and descriptors that are on their way out may take."""
+
+DESCRIPTORS = "/proc/self/fd"
+"""Where Linux lists the open descriptors; elsewhere only threads are watched."""
+
+
+@pytest.fixture(autouse=True)
+def _no_leaks() -> Iterator[None]:
+    """Fail a test that leaves a thread or a descriptor behind."""
+    threads, descriptors = set(threading.enumerate()), _descriptors()
+    yield
+    deadline = time.monotonic() + LEAK_DEADLINE_SECONDS
+    while leaks := _new_threads(threads) + _new_descriptors(descriptors):
+        if time.monotonic() > deadline:
+            pytest.fail("left behind: " + ", ".join(leaks))
+        gc.collect()
+        threading.Event().wait(0.01)
+
+
+@pytest.fixture(name="flags")
+def _flags() -> dflag.FlagRegistry:
+    """Give a fresh registry."""
+    return dflag.FlagRegistry()
+
+
+@pytest.fixture(name="registry")
+def _registry(flags: dflag.FlagRegistry) -> dflag.FlagRegistry:
+    """Give the registry of the test under its longer name."""
+    return flags
+
+
+@pytest.fixture(name="volume")
+def _volume(tmp_path: Path) -> ConfigMapVolume:
+    """Give a ConfigMap volume that publishes as the kubelet does."""
+    return ConfigMapVolume(tmp_path / "config")
+
+
+def _new_threads(before: set[threading.Thread]) -> list[str]:
+    return [repr(thread) for thread in threading.enumerate() if thread not in before]
+
+
+def _descriptors() -> dict[str, str]:
+    """
+    Map each open descriptor to what it is open on, so that one reused for something else shows too.
+    """
+    found = {}
+    if os.path.isdir(DESCRIPTORS):
+        for name in os.listdir(DESCRIPTORS):
+            try:
+                found[name] = os.readlink(f"{DESCRIPTORS}/{name}")
+            except FileNotFoundError:  # the one that was open on the listing itself
+                continue
+    return found
+
+
+def _new_descriptors(before: dict[str, str]) -> list[str]:
+    # Only added ones count: a library may swap what stands behind a descriptor of its own.
+    return [f"descriptor {name} on {target}" for name, target in _descriptors().items() if name not in before]

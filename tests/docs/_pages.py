@@ -1,0 +1,60 @@
+"""
+Find the Python examples in a Markdown page and run them.
+"""
+
+from __future__ import annotations
+
+import doctest
+import re
+import types
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SKIP = "<!-- no-run -->"
+"""Stands on the line before the fence of an example that only makes sense inside some other program."""
+
+_FENCED = re.compile(
+    rf"^(?P<skip>{re.escape(SKIP)}\s*\n)?(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Example(NamedTuple):
+    """
+    One fenced block: its code and the line of the page on which that begins.
+    """
+
+    code: str
+    line: int
+
+    @property
+    def interactive(self) -> bool:
+        """Whether it shows a session at the prompt."""
+        return self.code.lstrip().startswith(">>>")
+
+
+def examples(page: str) -> Iterator[Example]:
+    """
+    Give the examples of a page that run, in order.
+    """
+    for match in _FENCED.finditer(page):
+        if not match["skip"]:
+            indent = len(match["indent"])
+            code = "".join(line[indent:] or "\n" for line in match["code"].splitlines(keepends=True))
+            yield Example(code, page.count("\n", 0, match.start("code")) + 1)
+
+
+def run(example: Example, module: types.ModuleType, filename: str) -> None:
+    """
+    Run one example in the page's namespace; faults are reported at the lines of the page.
+    """
+    if example.interactive:
+        name = f"{filename}:{example.line}"
+        test = doctest.DocTestParser().get_doctest(example.code, {}, name, filename, example.line - 1)
+        test.globs = module.__dict__
+        doctest.DebugRunner(optionflags=doctest.ELLIPSIS).run(test, clear_globs=False)
+    else:
+        # Blank lines in front make the line numbers of a traceback those of the page.
+        exec(compile("\n" * (example.line - 1) + example.code, filename, "exec"), module.__dict__)  # noqa: S102

@@ -1,0 +1,50 @@
+"""
+The examples in the README and the manual run.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from ._pages import Example, examples, run
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_examples_of_page(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Python examples of a page run from top to bottom, in one namespace."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["program"])
+    # A real module, for what looks up the names of a class in the module that defines it.
+    module = types.ModuleType(f"page_{path.stem}")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    for example in examples(path.read_text(encoding="utf-8")):
+        run(example, module, str(path))
+
+
+def test_examples_are_found() -> None:
+    """A fenced block is found with its line, also when indented; one marked as not to be run is left out."""
+    page = "# Title\n\n```python\na = 1\n```\n\n<!-- no-run -->\n```python\nfail()\n```\n\n- x\n\n  ```python\n  b = 2\n  ```\n"
+    expected = [Example("a = 1\n", 4), Example("b = 2\n", 15)]
+    assert list(examples(page)) == expected
+
+
+def test_fault_is_reported_at_its_line() -> None:
+    """An example that raises names the line of the page."""
+    module = types.ModuleType("page")
+    with pytest.raises(ZeroDivisionError) as caught:
+        run(Example("1 / 0\n", 7), module, "page.md")
+    assert caught.traceback[-1].lineno == 6  # counted from 0
+
+
+def test_session_is_checked() -> None:
+    """An example that shows a prompt is compared with what it prints."""
+    module = types.ModuleType("page")
+    with pytest.raises(Exception, match="page.md"):
+        run(Example(">>> 1 + 1\n3\n", 7), module, "page.md")

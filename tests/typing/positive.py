@@ -1,0 +1,182 @@
+"""
+What users write, and the types that come of it; checked by mypy and pyright, never run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+from typing import TYPE_CHECKING, Any, assert_type
+
+import dflag
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Mode(enum.Enum):
+    FAST = "fast"
+    SAFE = "safe"
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    mode: str = "allow"
+
+
+SECOND = datetime.timedelta(seconds=1)
+
+flags = dflag.FlagRegistry()
+
+# Static flags of every kind.
+assert_type(flags.string("s", "x"), dflag.StaticFlag[str])
+assert_type(flags.int("i", 1, "help", min=0, max=9), dflag.StaticFlag[int])
+assert_type(flags.float("f", 1.5), dflag.StaticFlag[float])
+assert_type(flags.bool("b", default=True), dflag.StaticFlag[bool])
+assert_type(flags.duration("d", SECOND, max=SECOND), dflag.StaticFlag[datetime.timedelta])
+assert_type(flags.string_list("l", ["a"]), dflag.StaticFlag[tuple[str, ...]])
+assert_type(flags.string_set("t", {"a"}), dflag.StaticFlag[frozenset[str]])
+assert_type(flags.enum("e", Mode.FAST), dflag.StaticFlag[Mode])
+assert_type(flags.bytes("y", b""), dflag.StaticFlag[bytes])
+assert_type(flags.json("j", {"a": 1}), dflag.StaticFlag[Any])
+assert_type(flags.json("p", Policy(), type=Policy), dflag.StaticFlag[Policy])
+
+# Dynamic flags of every kind.
+text = flags.dyn_string("ds", "x")
+rate = flags.dyn_int("di", 50, "Requests per second", min=1, max=10_000)
+share = flags.dyn_float("df", 0.5, min=0, max=1)
+verbose = flags.dyn_bool("db", False)
+timeout = flags.dyn_duration("dd", SECOND)
+hosts = flags.dyn_string_list("dl", ())
+names = flags.dyn_string_set("dt", ())
+mode = flags.dyn_enum("de", Mode.FAST)
+key = flags.dyn_bytes("dy", b"", secret=True)
+free = flags.dyn_json("dj", {"mode": "allow"}, schema={"type": "object"})
+policy = flags.dyn_json("dp", {"mode": "allow"}, "Admission policy", type=Policy)
+
+assert_type(text, dflag.DynamicFlag[str])
+assert_type(rate, dflag.DynamicFlag[int])
+assert_type(share, dflag.DynamicFlag[float])
+assert_type(verbose, dflag.DynamicFlag[bool])
+assert_type(timeout, dflag.DynamicFlag[datetime.timedelta])
+assert_type(hosts, dflag.DynamicFlag[tuple[str, ...]])
+assert_type(names, dflag.DynamicFlag[frozenset[str]])
+assert_type(mode, dflag.DynamicFlag[Mode])
+assert_type(key, dflag.DynamicFlag[bytes])
+assert_type(free, dflag.DynamicFlag[Any])
+assert_type(policy, dflag.DynamicFlag[Policy])
+
+# Reading.
+assert_type(rate.get(), int)
+assert_type(policy.get(), Policy)
+assert_type(policy.get().mode, str)
+assert_type(rate.default, int)
+assert_type(rate.name, str)
+assert_type(rate.dynamic, bool)
+assert_type(rate.origin, str)
+
+# Setting.
+rate.set(5, ttl_seconds=60, reason="because")
+policy.set(Policy("deny"))
+rate.set_text("5")
+rate.reset()
+
+# Snapshots: by flag with its type, by name without.
+snapshot = flags.snapshot()
+assert_type(snapshot, dflag.Snapshot)
+assert_type(snapshot[rate], int)
+assert_type(snapshot[policy], Policy)
+assert_type(snapshot["di"], Any)
+assert_type(snapshot.revision, int)
+
+# Overrides and pins: literals and variables, of one kind and of several, by flag and by name.
+by_flag = {rate: 5}
+by_name = {"di": 5}
+with flags.override({rate: 5}):
+    pass
+with flags.override({rate: 5, policy: Policy()}):
+    pass
+with flags.override({"di": 5, "ds": "x"}):
+    pass
+with flags.override(by_flag), flags.override(by_name):
+    pass
+with flags.pinned() as pin:
+    assert_type(pin, dflag.Snapshot)
+with flags.pinned({rate: 5}) as pin, flags.pinned(by_flag), flags.pinned(by_name):
+    assert_type(pin[rate], int)
+
+
+# Validators and callbacks, as decorators and as options; the function keeps its type.
+@rate.validator
+def even(value: int) -> None: ...
+
+
+@rate.on_change
+def changed(old: int, new: int) -> None: ...
+
+
+@policy.on_change
+async def changed_later(old: Policy, new: Policy) -> None: ...
+
+
+@flags.validator
+def ordered(candidate: dflag.Snapshot) -> None: ...
+
+
+even(2)
+changed(1, 2)
+ordered(snapshot)
+
+flags.dyn_int("checked", 1, validator=even, on_change=changed)
+flags.dyn_int("checked_twice", 1, validator=[even, even], on_change=(changed, changed))
+flags.dyn_string("functions_of_c", "{}", validator=[json.loads, int], input_mutator=str.strip, mutator=str.lower)
+flags.dyn_string("chosen", "a", choices=("a", "b"), deprecated="use it not", owner="us", expires=datetime.date.max)
+
+# Flags of a library, and their names in a program.
+library_rate = dflag.dyn_int(50, "Requests per second", min=1)
+assert_type(library_rate, dflag.DynamicFlag[int])
+assert_type(dflag.string("x"), dflag.StaticFlag[str])
+assert_type(dflag.dyn_string_list(()), dflag.DynamicFlag[tuple[str, ...]])
+assert_type(dflag.dyn_enum(Mode.FAST), dflag.DynamicFlag[Mode])
+assert_type(dflag.dyn_json({}), dflag.DynamicFlag[Any])
+assert_type(dflag.json({}, type=Policy), dflag.StaticFlag[Policy])
+assert_type(flags.bind("library.rate", library_rate), dflag.DynamicFlag[int])
+
+# The registry.
+assert_type(flags.lookup("di"), dflag.Flag[Any])
+assert_type(flags["di"].get(), Any)
+assert_type(flags.parse_args(["--di=5"]), list[str])
+assert_type(flags.checksum(dynamic=True), str)
+revision = flags.apply({"di": "5", "dy": b"\0"}, source="here", atomic=True)
+assert_type(revision, dflag.Revision)
+assert_type(revision.number, int)
+assert_type(revision.changed, tuple[str, ...])
+rejected: Mapping[str, dflag.FlagValueError] = revision.rejected
+
+# A function that takes a flag of either kind.
+
+
+def read(flag: dflag.Flag[int]) -> int:
+    return flag.get()
+
+
+read(rate)
+read(flags.int("either", 1))
+
+
+async def follow() -> None:
+    async for old, new in rate.changes():
+        assert_type(old, int)
+        assert_type(new, int)
+
+
+# The updater.
+updater = dflag.Updater.setup(flags, "/etc/dflag", atomic=True, on_missing="reset")
+assert_type(updater, dflag.Updater)
+assert_type(updater.refresh(), dflag.Revision)
+assert_type(updater.wait_for(lambda seen: seen[rate] > 1, timeout=1.0), bool)
+assert_type(updater.status(), dflag.Status)
+with dflag.Updater(flags, ["/etc/a", "/etc/b"]) as running:
+    assert_type(running, dflag.Updater)

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+from dflag import _json
+from dflag._json import NotJSON
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v: v["list"].append(1),
+        lambda v: v["list"].sort(),
+        lambda v: v["list"].reverse(),
+        lambda v: v["list"].__init__([2]),
+        lambda v: v["list"].__iadd__([1]),
+        lambda v: v["list"].__imul__(2),
+        lambda v: v["list"].__delitem__(0),
+        lambda v: v.__setitem__("a", 1),
+        lambda v: v.__delitem__("list"),
+        lambda v: v.__ior__({"a": 1}),
+        lambda v: v.update(a=1),
+        lambda v: v.setdefault("a", 1),
+        lambda v: v.pop("list"),
+        lambda v: v.popitem(),
+        lambda v: v.clear(),
+        lambda v: v.__init__(a=1),
+    ],
+)
+def test_no_method_changes_a_frozen_value(change: Any) -> None:
+    """
+    Every mutator raises a TypeError that shows the way out.
+    """
+    value = _json.loads('{"list": [1]}')
+    with pytest.raises(TypeError, match="deepcopy"):
+        change(value)
+    assert value == {"list": [1]}
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_pickling_gives_a_frozen_value(protocol: int) -> None:
+    """
+    A pickled value comes back frozen.
+    """
+    value = pickle.loads(pickle.dumps(_json.loads('{"a": [{}]}'), protocol))
+    assert type(value) is _json.FrozenDict
+    assert type(value["a"]) is _json.FrozenList
+
+
+def test_a_deep_copy_is_plain_and_writable() -> None:
+    """
+    deepcopy gives dicts and lists through and through.
+    """
+    value = copy.deepcopy(_json.loads('{"a": [{}]}'))
+    assert [dict, list, dict] == [type(value), type(value["a"]), type(value["a"][0])]
+
+
+def test_json_prints_frozen_values() -> None:
+    """
+    The standard library takes frozen values for what they are.
+    """
+    assert json.dumps(_json.loads('{"a": [1]}')) == '{"a": [1]}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        '{"a": 1, "a": 2}',
+        "NaN",
+        "-Infinity",
+        "1e400",
+        "[" * 101 + "]" * 101,
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "9" * 5000,
+        "[1] x",
+        "[" * 200 + '"' + '\\"' * 100_000,
+    ],
+)
+def test_what_is_not_json_is_refused(text: str) -> None:
+    """
+    Duplicate keys, NaN, overflow and deep nesting are refused.
+    """
+    with pytest.raises(NotJSON):
+        _json.loads(text)
+
+
+def test_brackets_in_strings_do_not_nest() -> None:
+    """
+    Only brackets outside of strings count.
+    """
+    assert _json.loads('["' + "[" * 500 + '\\""]') == ["[" * 500 + '"']
+    assert _json.loads("[" * 100 + "]" * 100)
+
+
+def test_sameness_is_strict_about_types() -> None:
+    """
+    1, 1.0 and True are three values.
+    """
+    assert not _json.same(_json.freeze([1]), _json.freeze([True]))
+    assert not _json.same(_json.freeze({"a": 1}), _json.freeze({"a": 1.0}))
+    assert _json.same(_json.freeze({"a": [1]}), _json.freeze({"a": [1]}))
+
+
+def test_cycles_and_foreign_types_are_refused() -> None:
+    """
+    A value that is not JSON is never frozen.
+    """
+    cycle: list[Any] = []
+    cycle.append(cycle)
+    for value in (cycle, {1: 2}, {1}, float("inf"), 10**700):
+        with pytest.raises(NotJSON):
+            _json.freeze(value)
+
+
+def test_half_a_surrogate_pair_is_printed_escaped() -> None:
+    """
+    What is printed can always be encoded.
+    """
+    text = _json.dumps(_json.loads('["\\ud800"]'))
+    assert text.encode() == b'["\\ud800"]'

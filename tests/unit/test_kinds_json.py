@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from typing_extensions import TypedDict
+
+from dflag._kinds import Problem, json_kind
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["mode"],
+    "properties": {
+        "limits": {"type": "array", "items": {"type": "integer"}},
+        "since": {"type": "string", "format": "date-time"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Policy:
+    mode: str
+    since: datetime.date | None = None
+
+
+class Shape(TypedDict):
+    sides: list[int]
+
+
+def test_a_schema_failure_names_the_place_and_the_demand() -> None:
+    """
+    The path leads to the fault, and what was expected does not quote the value.
+    """
+    with pytest.raises(Problem) as caught:
+        json_kind(SCHEMA).parse('{"mode": "a", "limits": [1, 2, "hunter2"]}')
+    assert caught.value.json_path == "$.limits[2]"
+    assert caught.value.expected == "an integer"
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '{"mode": 1, "since": "yesterday"}'])
+def test_values_outside_of_the_schema_are_refused(text: str) -> None:
+    """
+    Required properties, types and formats are asserted.
+    """
+    with pytest.raises(Problem):
+        json_kind(SCHEMA).parse(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "bad", "good"),
+    [
+        ("date", "2024-13-01", "2024-12-01"),
+        ("time", "25:00:00Z", "23:00:00Z"),
+        ("date-time", "2024-01-01", "2024-01-01T00:00:00Z"),
+        ("email", "me", "me@example.com"),
+        ("ipv4", "1.2.3", "1.2.3.4"),
+        ("ipv6", "::g", "::1"),
+        ("uuid", "1", "123e4567-e89b-12d3-a456-426614174000"),
+        ("regex", "[", "[a]"),
+        ("uri", "no scheme", "https://example.com/a"),
+    ],
+)
+def test_formats_are_asserted(name: str, bad: str, good: str) -> None:
+    """
+    A format is a demand, whatever packages are installed.
+    """
+    kind = json_kind({"format": name})
+    assert kind.convert(good) == good
+    with pytest.raises(Problem):
+        kind.convert(bad)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "no such type"},
+        {"$ref": "https://example.com/never-fetched"},
+        {"properties": {"a": {"$ref": "#/$defs/missing"}}},
+        {"$schema": "https://example.com/unknown"},
+        {"pattern": "["},
+        [],
+        5,
+    ],
+)
+def test_a_bad_schema_is_refused_at_once(schema: Any) -> None:
+    """
+    A schema that can never work raises ValueError before any value is seen.
+    """
+    with pytest.raises(ValueError, match="bad schema"):
+        json_kind(schema)
+
+
+def test_a_schema_may_refer_within_itself_and_to_its_draft() -> None:
+    """
+    Local references work, and so do those to the drafts.
+    """
+    local = json_kind({"$defs": {"n": {"type": "integer"}}, "items": {"$ref": "#/$defs/n"}})
+    assert local.parse("[1]") == [1]
+    assert json_kind({"$ref": "https://json-schema.org/draft/2020-12/schema"}).parse("{}") == {}
+
+
+def test_a_schema_that_goes_round_in_circles_is_a_problem() -> None:
+    """
+    Endless recursion inside the schema refuses the value.
+    """
+    with pytest.raises(Problem):
+        json_kind({"$ref": "#"}).parse("1")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("a: no", {"a": "no"}),
+        ("a: 012", {"a": 12}),
+        ("a: 1:30", {"a": "1:30"}),
+        ("a: 2024-01-01", {"a": "2024-01-01"}),
+        ("- 0x10\n- 0o17\n- 1.5\n- ~\n- True\n- '5'", [16, 15, 1.5, None, True, "5"]),
+        ("a: &x [1]\nb: *x", {"a": [1], "b": [1]}),
+        ('{"a": 1}', {"a": 1}),
+    ],
+)
+def test_yaml_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
+    """
+    Only the core schema's words are special.
+    """
+    assert json_kind(yaml=True).parse(text) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# nothing",
+        "!!str 5",
+        "!!python/name:os.system x",
+        "a: 1\na: 2",
+        "--- 1\n--- 2",
+        "1: 2",
+        "a: .nan",
+        "a: *b",
+        "a: &a [*a]",
+        "[" * 5000,
+        "- " * 5000,
+        "a: &a " + "x" * 5000 + "\nb: [" + ", ".join(["*a"] * 1000) + "]",
+        '"\\UFFFFFFFF"',
+        "x" * (2**20 + 1),
+        "\x00",
+    ],
+)
+def test_yaml_beyond_json_is_refused(text: str) -> None:
+    """
+    Tags, duplicates, several documents, foreign keys and bombs are refused.
+    """
+    with pytest.raises(Problem):
+        json_kind(yaml=True).parse(text)
+
+
+def test_a_type_converts_and_prints() -> None:
+    """
+    A dataclass is read as pydantic reads JSON, and prints compactly with sorted keys.
+    """
+    kind = json_kind(type=Policy)
+    value = kind.parse('{"since": "2024-01-01", "mode": "a"}')
+    assert value == Policy("a", datetime.date(2024, 1, 1))
+    assert kind.format(value) == '{"mode":"a","since":"2024-01-01"}'
+    assert kind.convert(value) is value
+    assert kind.convert({"mode": "b"}) == Policy("b")
+
+
+def test_a_fault_in_a_type_has_its_path() -> None:
+    """
+    The path leads to the fault, and what was expected does not quote the value.
+    """
+    with pytest.raises(Problem) as caught:
+        json_kind(type=Shape).parse('{"sides": [1, "x"]}')
+    assert caught.value.json_path == "$.sides[1]"
+    assert caught.value.expected == "JSON of a Shape"
+
+
+def test_a_typed_dict_is_handed_out_read_only() -> None:
+    """
+    The dict of a TypedDict cannot be changed.
+    """
+    value = json_kind(type=Shape).parse('{"sides": [1]}')
+    with pytest.raises(TypeError):
+        value["sides"].append(2)
+
+
+def test_a_type_and_a_schema_hold_together() -> None:
+    """
+    A value is held to the schema before it is converted.
+    """
+    kind = json_kind({"properties": {"mode": {"enum": ["a"]}}}, type=Policy)
+    with pytest.raises(Problem, match="one of"):
+        kind.parse('{"mode": "b"}')
+    with pytest.raises(Problem, match="one of"):
+        kind.convert(Policy("b"))
+
+
+def test_a_type_unknown_to_pydantic_is_refused_at_once() -> None:
+    """
+    A type that pydantic cannot handle raises ValueError at declaration.
+    """
+    with pytest.raises(ValueError, match="bad type"):
+        json_kind(type=object.__new__(type("Odd", (), {})))

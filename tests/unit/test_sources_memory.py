@@ -1,0 +1,119 @@
+"""
+The source whose values the program supplies.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag.errors import DefinitionError
+from dflag.sources import MemorySource, Text, Unreadable
+
+if TYPE_CHECKING:
+    from dflag.typing import Raw
+
+
+def test_gives_what_it_was_given() -> None:
+    """
+    A read gives the values, of every type that a source may give.
+    """
+    values: dict[str, Raw] = {"a": "1", "b": b"2", "c": Text("3", 3), "d": Unreadable("is a FIFO")}
+
+    assert values == MemorySource(values).read()
+
+
+def test_is_empty_without_values() -> None:
+    """
+    Without a mapping the set is empty.
+    """
+    assert MemorySource().read() == {}
+
+
+def test_update_replaces_the_complete_set() -> None:
+    """
+    A name that is not in the update is gone.
+    """
+    source = MemorySource({"a": "1", "b": "2"})
+
+    source.update({"b": "3"})
+
+    assert source.read() == {"b": "3"}
+
+
+def test_copies_what_it_is_given() -> None:
+    """
+    Changing the mapping afterwards changes nothing in the source.
+    """
+    values = {"a": "1"}
+    source = MemorySource(values)
+    values["a"] = "2"
+
+    assert source.read() == {"a": "1"}
+
+
+def test_values_are_read_only() -> None:
+    """
+    What a read gives cannot be written to.
+    """
+    with pytest.raises(TypeError):
+        MemorySource({"a": "1"}).read()["a"] = "2"  # type: ignore[index]
+
+
+def test_probe_changes_with_an_update_only() -> None:
+    """
+    The token stays until the next update, also one with equal values.
+    """
+    source = MemorySource({"a": "1"})
+    before = source.probe()
+
+    assert before == source.probe()
+    assert {before} == {before, source.probe()}
+
+    source.update({"a": "1"})
+
+    assert before != source.probe()
+
+
+def test_update_wakes_until_the_watch_is_closed() -> None:
+    """
+    Every watch is woken once per update, and a closed one no more.
+    """
+    woken: list[int] = []
+    source = MemorySource()
+    first, second = source.watch(lambda: woken.append(1)), source.watch(lambda: woken.append(2))
+    source.update({"a": "1"})
+    first.close()
+    first.close()
+    source.update({"a": "2"})
+    second.abandon()
+    source.update({"a": "3"})
+
+    assert woken == [1, 2, 2]
+    assert (first.mode, first.problem, first.fileno()) == ("memory", None, None)
+
+
+def test_a_bad_update_replaces_nothing() -> None:
+    """
+    A value of another type is refused without being shown, and the old set stands.
+    """
+    source = MemorySource({"a": "1"})
+
+    with pytest.raises(TypeError, match=r"^b: expected str or bytes, got int$"):
+        source.update({"a": "2", "b": 4711})  # type: ignore[dict-item]
+    with pytest.raises(TypeError, match="names to be str"):
+        source.update({1: "2"})  # type: ignore[dict-item]
+
+    assert source.read() == {"a": "1"}
+
+
+def test_has_a_name() -> None:
+    """
+    The name is "memory" unless another, not empty, is given; it locates every key.
+    """
+    assert MemorySource().name == "memory"
+    assert MemorySource(name="other").locate("a") == "other"
+    assert repr(MemorySource({"a": "secret"}, name="other")) == "MemorySource(name='other')"
+    with pytest.raises(DefinitionError):
+        MemorySource(name="")

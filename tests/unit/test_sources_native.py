@@ -1,0 +1,355 @@
+"""
+The watch of a directory: wakes for what matters, follows the path, and never fails.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import select
+import shutil
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dflag.sources import DirectorySource, _native
+from dflag.testing import ConfigMapVolume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from dflag.sources import Watch
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+
+_DEADLINE_SECONDS = 1.5
+
+
+@pytest.fixture(name="volume")
+def _volume(tmp_path: Path) -> ConfigMapVolume:
+    volume = ConfigMapVolume(tmp_path / "volume")
+    volume.write({"a": "1"})
+    return volume
+
+
+class Listener:
+    """
+    Counts what the watch hears.
+    """
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def __call__(self) -> None:
+        """Count one more."""
+        self.heard += 1
+
+
+@pytest.fixture(name="heard")
+def _heard() -> Listener:
+    return Listener()
+
+
+@pytest.fixture(name="watch")
+def _watch(volume: ConfigMapVolume, heard: Listener) -> Iterator[Watch]:
+    watch = _native.watch_directory(str(volume.path), lambda: None, heard=heard)
+    assert (watch.mode, watch.problem) == ("inotify", None)
+    heard.heard = 0
+    yield watch
+    watch.close()
+
+
+def _is_readable(watch: Watch, seconds: float = 0.0) -> bool:
+    descriptor = watch.fileno()
+    assert descriptor is not None
+    return bool(select.select([descriptor], [], [], seconds)[0])
+
+
+def _hears(watch: Watch, heard: Listener) -> bool:
+    """
+    Tell whether there was something to hear, and take it.
+    """
+    before = heard.heard
+    watch.drain()
+    return heard.heard > before
+
+
+def test_a_swap_wakes_once(volume: ConfigMapVolume, watch: Watch, heard: Listener) -> None:
+    """
+    A publication makes the descriptor readable until it is drained.
+    """
+    assert not _is_readable(watch)
+    volume.write({"a": "2"})
+
+    assert _is_readable(watch, _DEADLINE_SECONDS)
+    assert _hears(watch, heard)
+    assert not _is_readable(watch)
+    assert not _hears(watch, heard)
+
+
+def test_unread_swaps_merge(volume: ConfigMapVolume, watch: Watch) -> None:
+    """
+    Many publications that nobody takes leave one event, so that the queue cannot overflow.
+    """
+    for number in range(20):
+        volume.write({"a": str(number)})
+    events = os.read(watch.fileno() or -1, 65536)
+
+    assert len(list(_native._parse(events))) == 1
+
+
+def test_a_sibling_with_a_longer_name_is_another_directory(volume: ConfigMapVolume, watch: Watch) -> None:
+    """
+    Publishing to ``volume2`` beside ``volume`` wakes nobody.
+    """
+    ConfigMapVolume(f"{volume.path}2").write({"a": "2"})
+
+    assert not _is_readable(watch)
+
+
+def test_the_descriptor_is_neither_inherited_nor_blocking(watch: Watch) -> None:
+    """
+    Programs started by this one do not get it, and reading it never waits.
+    """
+    descriptor = watch.fileno()
+
+    assert descriptor is not None
+    assert not os.get_inheritable(descriptor)
+    assert not os.get_blocking(descriptor)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: (path / "b").write_text("2"),
+        lambda path: (path / "a").write_text("2"),
+        lambda path: (path / "a").unlink(),
+        lambda path: (path / "a").rename(path / "b"),
+        lambda path: (path / "a").chmod(0o600),
+    ],
+    ids=["create", "write", "remove", "rename", "chmod"],
+)
+def test_plain_files_wake_for_every_change(tmp_path: Path, heard: Listener, change: Any) -> None:
+    """
+    Without ``..data`` whatever happens to a file is heard.
+    """
+    (tmp_path / "a").write_text("1")
+    watch = _native.watch_directory(str(tmp_path), lambda: None, heard=heard)
+    change(tmp_path)
+
+    assert _is_readable(watch, _DEADLINE_SECONDS)
+    assert _hears(watch, heard)
+    watch.close()
+
+
+def test_a_volume_that_is_first_published_is_watched_as_one(tmp_path: Path, heard: Listener) -> None:
+    """
+    The watch of an empty directory becomes that of a volume, and back.
+    """
+    watch = _native.watch_directory(str(tmp_path), lambda: None, heard=heard)
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1"})
+    watch.drain()
+    watch.drain()
+    (tmp_path / "x").write_text("")
+
+    assert not _is_readable(watch)
+
+    (tmp_path / "..data").unlink()
+    watch.drain()
+    watch.drain()
+    (tmp_path / "x").write_text("")
+
+    assert _is_readable(watch)
+    watch.close()
+
+
+@pytest.mark.parametrize("how", ["remove", "move", "exchange a link"])
+def test_follows_the_path_to_another_directory(tmp_path: Path, heard: Listener, how: str) -> None:
+    """
+    When the directory is removed, moved or led elsewhere, the one now at the path is watched.
+    """
+    real = ConfigMapVolume(tmp_path / "real")
+    real.write({"a": "1"})
+    link = tmp_path / "link"
+    link.symlink_to(real.path)
+    watch = _native.watch_directory(str(link if how == "exchange a link" else real.path), lambda: None, heard=heard)
+    if how != "exchange a link":
+        real.path.rename(tmp_path / "elsewhere")
+    if how == "remove":
+        shutil.rmtree(tmp_path / "elsewhere")
+    if how == "exchange a link":
+        new = ConfigMapVolume(tmp_path / "new")
+        link.unlink()
+        link.symlink_to(new.path)
+    else:
+        watch.drain()
+        assert watch.mode == "polling"
+        assert "no such directory" in str(watch.problem)
+        new = real
+    new.write({"a": "2"})
+
+    assert _hears(watch, heard)
+    assert (watch.mode, watch.problem) == ("inotify", None)
+    watch.drain()
+    assert not _is_readable(watch)
+    new.write({"a": "3"})
+    assert _is_readable(watch, _DEADLINE_SECONDS)
+    watch.close()
+
+
+def test_a_missing_directory_is_watched_when_it_appears(tmp_path: Path, heard: Listener) -> None:
+    """
+    Nothing fails, the problem says why, and the watch begins with the directory.
+    """
+    watch = _native.watch_directory(str(tmp_path / "later"), lambda: None, heard=heard)
+    assert watch.mode == "polling"
+    assert "no such directory yet" in str(watch.problem)
+    (tmp_path / "later").mkdir()
+
+    assert _hears(watch, heard)
+    assert (watch.mode, watch.problem) == ("inotify", None)
+    watch.close()
+
+
+class Refusing:
+    """
+    Bindings of an exhausted system.
+    """
+
+    def __init__(self, bindings: Any, function: str, number: int) -> None:
+        self._bindings = bindings
+        self.function: str | None = function
+        self.calls = 0
+        self._number = number
+
+    def __getattr__(self, name: str) -> Any:
+        return self._refuse if name == self.function else getattr(self._bindings, name)
+
+    def _refuse(self, *_: object) -> int:
+        self.calls += 1
+        ctypes.set_errno(self._number)
+        return -1
+
+
+@pytest.mark.parametrize(
+    ("function", "number"),
+    [("inotify_init", errno.EMFILE), ("inotify_init", errno.ENOSYS), ("inotify_add_watch", errno.ENOSPC)],
+)
+def test_a_refused_watch_is_tried_again_later(
+    volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch, function: str, number: int
+) -> None:
+    """
+    Want of instances or watches degrades to the periodic check, and is tried again after half a minute only.
+    """
+    import watchdog.observers.inotify_c as real
+
+    bindings = Refusing(real, function, number)
+    watch = _native.InotifyWatch(str(volume.path), heard, bindings)
+    watch.drain()
+
+    assert (watch.mode, bindings.calls) == ("polling", 1)
+    assert f"cannot be watched ({os.strerror(number)})" in str(watch.problem)
+
+    bindings.function = None
+    monkeypatch.setattr(watch, "_next_try", 0.0)
+    watch.drain()
+
+    assert (watch.mode, watch.problem) == ("inotify", None)
+    assert watch.fileno() is not None
+    watch.close()
+
+
+def test_an_overflow_is_heard(volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    When the kernel has thrown events away, the source is looked at.
+    """
+    watch = DirectorySource(volume.path).watch(lambda: None)
+    monkeypatch.setattr(watch, "_pending", lambda: [(-1, 0x4000)])
+    monkeypatch.setattr(watch, "_heard", heard)
+
+    assert _hears(watch, heard)
+    watch.close()
+
+
+def test_closing_is_idempotent_and_final(watch: Watch, volume: ConfigMapVolume, heard: Listener) -> None:
+    """
+    A closed watch has no descriptor, and draining it does nothing.
+    """
+    watch.close()
+    watch.close()
+    volume.write({"a": "2"})
+
+    assert watch.fileno() is None
+    assert not _hears(watch, heard)
+
+
+def test_a_forked_child_leaves_the_parents_watch_alone(volume: ConfigMapVolume, watch: Watch) -> None:
+    """
+    After the child has abandoned its copy the parent still hears.
+    """
+    child = os.fork()
+    if child == 0:
+        watch.abandon()
+        os._exit(0 if watch.fileno() is None else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    volume.write({"a": "2"})
+
+    assert _is_readable(watch, _DEADLINE_SECONDS)
+
+
+def test_without_the_bindings_the_observer_wakes(volume: ConfigMapVolume, heard: Listener) -> None:
+    """
+    Where inotify is not to be had, watchdog's observer wakes from its own thread, also through a link.
+    """
+    woken = threading.Event()
+    link = volume.path.parent / "link"
+    link.symlink_to(volume.path)
+    watch = _native.ObserverWatch(str(link), woken.set, heard)
+    assert watch.fileno() is None
+    assert (watch.mode, watch.problem) == ("inotify", None)
+    volume.write({"a": "2"})
+
+    assert woken.wait(_DEADLINE_SECONDS)
+    assert heard.heard
+    watch.drain()
+    watch.close()
+    watch.close()
+
+
+def test_an_observer_that_cannot_start_is_a_problem(
+    volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Whatever keeps the observer from starting, the periodic check goes on.
+    """
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_native, "_start_observer", refuse)
+    watch = _native.ObserverWatch(str(volume.path), lambda: None, heard)
+
+    assert (watch.mode, watch.fileno()) == ("polling", None)
+    assert "can't start new thread" in str(watch.problem)
+    watch.abandon()
+
+
+def test_the_observer_stands_in_when_the_bindings_are_missing(
+    volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Bindings that cannot be imported lead to the observer; without any watchdog that is a problem, no error.
+    """
+    monkeypatch.setitem(sys.modules, "watchdog.observers.inotify_c", None)
+    monkeypatch.setitem(sys.modules, "watchdog.observers", None)
+    watch = _native.watch_directory(str(volume.path), lambda: None, heard=heard)
+
+    assert isinstance(watch, _native.ObserverWatch)
+    assert watch.mode == "polling"
+    assert watch.problem
+    watch.close()

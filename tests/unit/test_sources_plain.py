@@ -1,0 +1,339 @@
+"""
+Plain files settle before they are taken: by a clock that the tests turn.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag.sources import DirectorySource, Unreadable
+from dflag.sources import _plain as plain
+from dflag.sources import directory as directory_module
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+class Clock:
+    """
+    Time that passes only when a test, or a wait of the code under test, lets it.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        # Well after the files' own times, which are real.
+        self.wall = time.time() + 3600
+        self.cost = 0.0
+        self._processor = 0.0
+        self.slept = 0.0
+        self.on_sleep: Callable[[], object] = lambda: None
+
+    def monotonic(self) -> float:
+        """Give the time that settling goes by."""
+        return self.now
+
+    def time(self) -> float:
+        """Give the time that files claim."""
+        return self.wall
+
+    def thread_time(self) -> float:
+        """Give the processor's time, which each question advances by `cost`."""
+        self._processor += self.cost
+        return self._processor
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, and whatever else happens meanwhile."""
+        self.slept += seconds
+        self.now += seconds
+        self.on_sleep()
+
+
+@pytest.fixture(name="clock")
+def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    fake = SimpleNamespace(monotonic=clock.monotonic, time=clock.time, thread_time=clock.thread_time, sleep=clock.sleep)
+    monkeypatch.setattr(plain, "time", fake)
+    monkeypatch.setattr(directory_module, "time", fake)
+    return clock
+
+
+@pytest.fixture(name="source")
+def _source(tmp_path: Path, clock: Clock) -> DirectorySource:
+    """
+    A source that has read an old file ``a`` with the text ``1``.
+    """
+    (tmp_path / "a").write_text("1")
+    source = DirectorySource(tmp_path)
+    assert source.read() == {"a": b"1"}
+    assert clock.slept == 0
+    return source
+
+
+def test_old_files_are_taken_at_once(source: DirectorySource) -> None:
+    """
+    The first read trusts times that lie in the past, and nothing has to be looked at again.
+    """
+    assert source.recheck_seconds() is None
+
+
+@pytest.mark.parametrize("ahead_seconds", [-0.1, 0.0, -7200.0])
+def test_the_first_read_waits_for_young_files(tmp_path: Path, clock: Clock, ahead_seconds: float) -> None:
+    """
+    Files just written, and those from the future, are waited for once, for the settling time.
+    """
+    (tmp_path / "a").write_text("1")
+    clock.wall = time.time() + ahead_seconds
+
+    assert DirectorySource(tmp_path).read() == {"a": b"1"}
+    assert pytest.approx(0.25) == clock.slept
+
+
+def test_an_old_time_stamp_alone_settles_nothing(tmp_path: Path, clock: Clock) -> None:
+    """
+    A copy that keeps its old modification time is young by its change time.
+    """
+    (tmp_path / "a").write_text("1")
+    os.utime(tmp_path / "a", (0, 0))
+    clock.wall = time.time()
+    DirectorySource(tmp_path).read()
+
+    assert pytest.approx(0.25) == clock.slept
+
+
+def test_the_first_read_waits_until_a_writer_is_done(tmp_path: Path, clock: Clock) -> None:
+    """
+    A file that is written to while the first read waits is given whole.
+    """
+    (tmp_path / "a").write_text("")
+    clock.wall = time.time()
+    texts = iter(["half", "whole text"])
+    clock.on_sleep = lambda: (tmp_path / "a").write_text(next(texts, "whole text")) if clock.slept < 0.7 else None
+
+    assert DirectorySource(tmp_path).read() == {"a": b"whole text"}
+
+
+def test_the_first_read_gives_up_on_a_restless_file(tmp_path: Path, clock: Clock) -> None:
+    """
+    After two seconds a file that is always written to is unreadable, and the others are given.
+    """
+    (tmp_path / "a").write_text("")
+    (tmp_path / "b").write_text("2")
+    clock.wall = time.time()
+    log = (tmp_path / "a").open("ab")
+    clock.on_sleep = lambda: os.write(log.fileno(), b"x")
+    source = DirectorySource(tmp_path)
+    with log:
+        values = source.read()
+
+    assert {"a": Unreadable("is still being written"), "b": b"2"} == values
+    assert clock.slept <= 2.0
+
+    clock.now += 0.25
+
+    assert b"x" in bytes(source.read()["a"])  # type: ignore[arg-type]
+
+
+def test_a_change_shows_once_it_has_settled(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
+    """
+    The old value stands while a file is truncated and rewritten, and for the settling time after that.
+    """
+    (tmp_path / "a").write_text("")
+    assert source.read() == {"a": b"1"}
+    clock.now += 0.2
+    (tmp_path / "a").write_text("22")
+    assert source.read() == {"a": b"1"}
+    assert pytest.approx(0.25) == source.recheck_seconds()
+    clock.now += 0.24
+    assert source.read() == {"a": b"1"}
+    clock.now += 0.02
+
+    assert source.read() == {"a": b"22"}
+    assert source.recheck_seconds() is None
+    assert clock.slept == 0
+
+
+def test_a_new_file_shows_once_it_has_settled(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
+    """
+    After the first read a new file is absent until it has settled, however old it claims to be.
+    """
+    (tmp_path / "b").write_text("2")
+    assert source.read() == {"a": b"1"}
+    clock.now += 0.3
+
+    assert source.read() == {"a": b"1", "b": b"2"}
+
+
+def test_a_removed_file_is_gone_at_once(source: DirectorySource, tmp_path: Path) -> None:
+    """
+    Nothing has to settle when a file is removed.
+    """
+    (tmp_path / "a").unlink()
+
+    assert source.read() == {}
+
+
+def test_a_replaced_file_settles_as_any_change(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
+    """
+    A file renamed over another leaves the old value standing until it has settled.
+    """
+    (tmp_path / ".a.new").write_text("2")
+    (tmp_path / ".a.new").rename(tmp_path / "a")
+    assert source.read() == {"a": b"1"}
+    clock.now += 0.3
+
+    assert source.read() == {"a": b"2"}
+
+
+def test_a_write_during_the_read_is_not_taken(
+    source: DirectorySource, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A file that changes between its listing and its reading settles anew.
+    """
+    (tmp_path / "a").write_text("2")
+    source.read()
+    clock.now += 0.3
+    real = os.open
+
+    def writing(path: str, flags: int, *args: int, **options: int) -> int:
+        if path == "a":
+            patch.undo()
+            (tmp_path / "a").write_text("half")
+        return real(path, flags, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", writing)
+        values = source.read()
+
+    assert values == {"a": b"1"}
+    assert pytest.approx(0.25) == source.recheck_seconds()
+    clock.now += 0.3
+    assert source.read() == {"a": b"half"}
+
+
+def test_settled_files_are_not_read_again(source: DirectorySource, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A file whose signature did not change is not opened.
+    """
+    monkeypatch.setattr(plain, "read_stable", lambda *_: pytest.fail("was read again"))
+
+    assert source.read() == {"a": b"1"}
+
+
+def test_a_file_settles_though_the_time_is_zero(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
+    """
+    Even then a change waits for a tick of the clock that file times come from.
+    """
+    eager = DirectorySource(tmp_path, settle_seconds=0)
+    eager.read()
+    (tmp_path / "a").write_text("2")
+
+    assert eager.read() == {"a": b"1"}
+    assert pytest.approx(0.02) == eager.recheck_seconds()
+    clock.now += 0.02
+    assert eager.read() == {"a": b"2"}
+    assert source.read() == {"a": b"1"}
+
+
+def test_what_is_no_value_needs_no_settling(source: DirectorySource, tmp_path: Path) -> None:
+    """
+    A FIFO is unreadable at once; sub-directories, dot-files, editors' leftovers and dangling links are nothing.
+    """
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in (".a.swp", "a~", "#a#", "4913 "):
+        (tmp_path / name).write_text("x")
+
+    assert {"a": b"1", "fifo": Unreadable("is a FIFO")} == source.read()
+
+
+def test_a_refused_file_is_tried_again(
+    source: DirectorySource, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A file that cannot be opened is unreadable, and is tried again though its signature stays.
+    """
+    (tmp_path / "a").write_text("2")
+    source.read()
+    clock.now += 0.3
+    with monkeypatch.context() as patch:
+        patch.setattr("dflag.sources._entries._READ", os.O_RDONLY | os.O_DIRECTORY | os.O_EXCL)
+        patch.setattr("dflag.sources._entries.GONE", frozenset())
+        assert {"a": Unreadable("not a directory")} == source.read()
+
+    before = source.probe()
+    assert pytest.approx(30) == source.recheck_seconds()
+    clock.now += 30
+    assert before != source.probe()
+    assert source.read() == {"a": b"2"}
+
+
+def test_a_probe_sees_every_change(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
+    """
+    The token changes when a file is written, added or removed, and stays otherwise.
+    """
+    tokens = [source.probe()]
+    for change in (
+        lambda: (tmp_path / "a").write_text("2"),
+        lambda: (tmp_path / "b").write_text("2"),
+        (tmp_path / "a").unlink,
+    ):
+        change()
+        clock.now += 1
+        tokens.append(source.probe())
+        clock.now += 1
+        assert tokens[-1] == source.probe()
+
+    assert len(tokens) == len(set(tokens))
+
+
+def test_a_probe_differs_when_something_may_have_settled(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
+    """
+    When the settling time is over, the token asks for a read although no file changed.
+    """
+    (tmp_path / "a").write_text("2")
+    before = source.probe()
+    source.read()
+    assert before == source.probe()
+    clock.now += 0.3
+
+    assert before != source.probe()
+    source.read()
+    assert source.probe() == source.probe()
+
+
+def test_a_costly_probe_is_seldom(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
+    """
+    After a scan of ten milliseconds the next is ten seconds later, unless an event asks for one.
+    """
+    clock.cost = 0.01
+    before = source.probe()
+    (tmp_path / "a").write_text("2")
+    clock.now += 9.9
+    assert before == source.probe()
+    clock.now += 0.2
+    after = source.probe()
+    assert before != after
+
+    (tmp_path / "a").write_text("3")
+    source._plain.stir()  # what the watch calls
+    assert after != source.probe()
+
+
+def test_a_probe_of_a_missing_directory_is_steady(tmp_path: Path) -> None:
+    """
+    It gives the same token until the directory appears.
+    """
+    source = DirectorySource(tmp_path / "later")
+    before = source.probe()
+    assert before == source.probe()
+    (tmp_path / "later").mkdir()
+
+    assert before != source.probe()

@@ -1,0 +1,186 @@
+"""
+The volume that publishes as the kubelet does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag.testing import ConfigMapVolume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(name="strict_umask")
+def _strict_umask() -> Iterator[None]:
+    before = os.umask(0o077)
+    yield
+    os.umask(before)
+
+
+def _names(path: Path) -> set[str]:
+    return {entry.name for entry in path.iterdir()}
+
+
+def test_layout_is_that_of_the_kubelet(tmp_path: Path) -> None:
+    """
+    Keys are links through ``..data``, itself a link to a directory named by the time.
+    """
+    assert ConfigMapVolume(tmp_path).write({"a": "1", "d/b": b"\xff"})
+
+    target = os.readlink(tmp_path / "..data")
+    assert re.fullmatch(r"\.\.\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d\.\d+", target)
+    assert {"..data", target, "a", "d"} == _names(tmp_path)
+    assert os.readlink(tmp_path / "a") == "..data/a"
+    assert os.readlink(tmp_path / "d") == "..data/d"
+    assert (tmp_path / "d" / "b").read_bytes() == b"\xff"
+
+
+@pytest.mark.usefixtures("strict_umask")
+def test_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
+    """
+    Directories have 0755 and files 0644, those made above the volume too.
+    """
+    path = tmp_path / "x" / "y"
+    ConfigMapVolume(path).write({"a": "1", "d/b": "2"})
+    data = path / os.readlink(path / "..data")
+
+    modes = {file: stat.S_IMODE(file.stat().st_mode) for file in (path.parent, path, data, data / "d")}
+    assert {0o755} == set(modes.values())
+    assert {0o644} == {stat.S_IMODE((data / name).stat().st_mode) for name in ("a", "d/b")}
+
+
+def test_unchanged_contents_publish_nothing(tmp_path: Path) -> None:
+    """
+    Equal bytes are no change, whatever the modes.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1"})
+    before = os.readlink(tmp_path / "..data")
+    (tmp_path / "a").chmod(0o400)
+
+    assert not volume.write({"a": b"1"})
+    assert before == os.readlink(tmp_path / "..data")
+
+
+def test_old_sets_and_links_are_removed(tmp_path: Path) -> None:
+    """
+    After a write only the present set and its links are there.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1", "d/b": "2", "d/c": "3"})
+    volume.write({"d/c": "3", "e": "4"})
+
+    assert {"..data", os.readlink(tmp_path / "..data"), "d", "e"} == _names(tmp_path)
+    assert volume.read() == {"d/c": b"3", "e": b"4"}
+
+
+def test_update_and_remove_keep_the_rest(tmp_path: Path) -> None:
+    """
+    Single keys can be set and removed; a key that is not there is an error.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    assert volume.read() == {}
+    volume.write({"a": "1", "b": "2"})
+    volume.update({"log-level": "debug"}, b="3")
+    assert volume.remove("a")
+
+    assert volume.read() == {"b": b"3", "log-level": b"debug"}
+    with pytest.raises(KeyError):
+        volume.remove("a")
+
+
+def test_an_empty_set_is_an_empty_directory(tmp_path: Path) -> None:
+    """
+    Publishing nothing leaves ``..data`` at an empty directory, as an optional ConfigMap does.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1"})
+
+    assert volume.write({})
+    assert os.listdir(tmp_path / "..data") == []
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "/a", "..", "..data", "..a/b", "a/../b", "a/" + "x" * 256, "a/" * 2100 + "b", "a\0b"]
+)
+def test_refuses_the_names_that_the_kubelet_refuses(tmp_path: Path, name: str) -> None:
+    """
+    A bad name is refused before anything is touched.
+    """
+    volume = ConfigMapVolume(tmp_path / "volume")
+
+    with pytest.raises(ValueError, match="expected"):
+        volume.write({"a": "1", name: "2"})
+    assert not volume.path.exists()
+
+
+def test_refuses_a_file_where_a_directory_must_be(tmp_path: Path) -> None:
+    """
+    One name cannot be a file and a directory.
+    """
+    with pytest.raises(ValueError, match=r"'a': expected no other file|'a/b': expected no other file"):
+        ConfigMapVolume(tmp_path).write({"a": "1", "a/b": "2"})
+
+
+def test_cleans_names(tmp_path: Path) -> None:
+    """
+    Empty and ``.`` components are dropped, and a dot-file is a key like any other.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a//b": "1", "./c": "2", ".x": "3"})
+
+    assert volume.read() == {".x": b"3", "a/b": b"1", "c": b"2"}
+
+
+def test_a_left_over_link_blocks_every_write(tmp_path: Path) -> None:
+    """
+    A writer that died with ``..data_tmp`` made freezes the volume, and no directories pile up.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1"})
+    next(step for step in volume.steps({"a": "2"}) if step == "make ..data_tmp")
+    before = _names(tmp_path)
+
+    for _ in range(2):
+        with pytest.raises(FileExistsError):
+            volume.write({"a": "3"})
+    assert before == _names(tmp_path)
+    assert volume.read() == {"a": b"1"}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_steps_come_in_the_kubelets_order(tmp_path: Path, legacy: bool) -> None:
+    """
+    New links come after the rename, or before it with older kubelets; old ones go after it.
+    """
+    volume = ConfigMapVolume(tmp_path, legacy=legacy)
+    volume.write({"a": "1", "b": "2"})
+    steps = list(volume.steps({"b": "3", "c": "4"}))
+
+    middle = ["make ..data_tmp", "rename ..data_tmp"]
+    assert [
+        *["validate", "find old", "find stale", "compare", "make directory", "write b", "write c", "set modes"],
+        *(["link c", *middle] if legacy else [*middle, "link c"]),
+        *["unlink a", "delete b", "delete a", "delete old"],
+    ] == steps
+
+
+@pytest.mark.parametrize(("legacy", "mended"), [(False, True), (True, False)])
+def test_missing_links_are_made_again(tmp_path: Path, legacy: bool, mended: bool) -> None:
+    """
+    A write of unchanged contents mends the links that a died writer left out; older kubelets never do.
+    """
+    volume = ConfigMapVolume(tmp_path, legacy=legacy)
+    volume.write({"a": "1"})
+    (tmp_path / "a").unlink()
+
+    assert not volume.write({"a": "1"})
+    assert mended == (tmp_path / "a").exists()

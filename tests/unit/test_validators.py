@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from dflag import validators
+
+
+@pytest.mark.parametrize(
+    ("validator", "good", "bad", "words"),
+    [
+        (validators.in_range(min=1, max=10), 10, 11, "a value from 1 to 10"),
+        (validators.in_range(min=1), 1, 0, "a value of at least 1"),
+        (validators.in_range(max=1), 1, 2, "a value of at most 1"),
+        (validators.matches("b+"), "abba", "aa", "a text that matches 'b+'"),
+        (validators.matches(re.compile("^a")), "ab", "ba", "a text that matches '^a'"),
+        (validators.min_items(1), ("a",), (), "at least 1 item"),
+        (validators.max_items(2), ("a",), ("a", "b", "c"), "at most 2 items"),
+        (validators.min_length(2), "ab", "a", "a length of at least 2"),
+        (validators.max_length(2), "ab", "abc", "a length of at most 2"),
+        (validators.not_empty(), "a", "", "a value that is not empty"),
+        (validators.one_of("a", "b"), "a", "c", "one of 'a', 'b'"),
+    ],
+)
+def test_validators_accept_and_refuse_in_words(validator: Any, good: object, bad: object, words: str) -> None:
+    """
+    A validator says in its repr and in its refusal what it wants.
+    """
+    validator(good)
+    assert words in repr(validator)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        validator(bad)
+
+
+def test_limits_that_leave_nothing_are_refused() -> None:
+    """
+    A range without limits or values is a mistake of its author.
+    """
+    for limits in ({}, {"min": 2, "max": 1}):
+        with pytest.raises(ValueError, match="min"):
+            validators.in_range(**limits)
+    with pytest.raises(ValueError, match="choice"):
+        validators.one_of()
+
+
+def test_all_is_sorted_and_importable() -> None:
+    """
+    What the module promises is there.
+    """
+    assert sorted(validators.__all__) == validators.__all__
+    assert all(hasattr(validators, name) for name in validators.__all__)
