@@ -7,12 +7,11 @@ Declare flags in a `FlagRegistry`, let an `Updater` follow a ConfigMap volume, r
 from __future__ import annotations
 
 import logging as _logging
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from dflag._flags import DynamicFlag, Flag, StaticFlag
-from dflag._records import Change, Layer, Revision
 from dflag._registry import FlagRegistry
 from dflag._snapshot import Snapshot
-from dflag._status import SourceStatus, Status
 from dflag._unbound import (
     bool as bool,
 )
@@ -73,7 +72,6 @@ from dflag._unbound import (
 from dflag._unbound import (
     string_set as string_set,
 )
-from dflag._updater import Updater
 from dflag.errors import (
     DefinitionError,
     DflagError,
@@ -87,6 +85,11 @@ from dflag.errors import (
     UpdaterStateError,
     ValidationError,
 )
+
+if _TYPE_CHECKING:
+    from dflag._records import Change, Layer, Revision
+    from dflag._status import SourceStatus, Status
+    from dflag._updater import Updater
 
 __all__ = [
     "Change",
@@ -114,3 +117,27 @@ __all__ = [
 ]
 
 _logging.getLogger("dflag").addHandler(_logging.NullHandler())
+
+_HOMES = {
+    "Change": "_records",
+    "Layer": "_records",
+    "Revision": "_records",
+    "SourceStatus": "_status",
+    "Status": "_status",
+    "Updater": "_updater",
+}
+"""Imported at first use, for what they import: dataclasses alone takes as long as the rest of dflag."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

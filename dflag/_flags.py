@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from dflag._records import Entry
+    from dflag._layers import Entry
     from dflag._spec import Spec
     from dflag._store import Store
 

@@ -12,7 +12,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 
 class ForkAware(Protocol):
@@ -45,6 +48,13 @@ def follow_forks(follower: ForkAware) -> None:
         if not _registered and hasattr(os, "register_at_fork"):
             os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
             _registered = True
+
+
+def no_fork() -> AbstractContextManager[object]:
+    """
+    Keep forks waiting: for whoever takes the locks of two followers, which a fork takes in any order.
+    """
+    return _forking
 
 
 def _before() -> None:

@@ -10,7 +10,7 @@ import weakref
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag._records import OWN_LAYERS, Digest, Entry, Revision
+from dflag._layers import OWN_LAYERS, Entry
 from dflag._snapshot import unknown_flag
 from dflag.errors import DefinitionError, FlagValueError, RuleError
 from dflag.typing import Text
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from dflag._flags import Flag
+    from dflag._records import Revision
     from dflag._store import Edit, Store
     from dflag.typing import Raw
 
@@ -283,6 +284,8 @@ class Intake:
     def _revise(
         self, name: str, draft: _Draft, *, changed: tuple[str, ...] = (), error: RuleError | None = None
     ) -> Revision:
+        from dflag._records import Digest, Revision
+
         return Revision(
             number=self._store.number,
             source=name,

@@ -26,7 +26,7 @@ _STRING_OR_BRACKET: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]',
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-class NotJSON(ValueError):
+class NotJSON(ValueError):  # noqa: N818 - reads as what it says: the text is not JSON
     """
     A text or a value is not JSON as dflag takes it.
 
@@ -65,7 +65,7 @@ class FrozenList(list[Any], metaclass=_Sealed):
 
     __slots__ = ()
 
-    def __new__(cls, items: Any = ()) -> FrozenList:
+    def __new__(cls, items: Any = ()) -> FrozenList:  # noqa: PYI034 - nobody derives from it
         return _freeze_list(list(items), 1)
 
     __init__ = _refuse
@@ -91,7 +91,7 @@ class FrozenDict(dict[str, Any], metaclass=_Sealed):
 
     __slots__ = ()
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> FrozenDict:
+    def __new__(cls, *args: Any, **kwargs: Any) -> FrozenDict:  # noqa: PYI034 - nobody derives from it
         return _freeze_dict(dict(*args, **kwargs), 1)
 
     __init__ = _refuse

@@ -1,10 +1,11 @@
 """
-What layers hold, and the frozen records that a registry hands out.
+The frozen records that a registry hands out.
+
+Imported when the first one is made: dataclasses would double the time that importing dflag takes.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,14 +17,6 @@ if TYPE_CHECKING:
 
     from dflag.errors import DflagError, FlagValueError
     from dflag.typing import Raw
-
-
-OVERRIDE: Final = "override"
-COMMAND_LINE: Final = "command line"
-ENVIRONMENT: Final = "environment"
-DEFAULT: Final = "default"
-OWN_LAYERS: Final = frozenset({OVERRIDE, COMMAND_LINE, ENVIRONMENT, DEFAULT})
-"""The layers that are not a source's."""
 
 
 class Digest:
@@ -41,6 +34,8 @@ class Digest:
 
     def text(self) -> str:
         if self._text is None:
+            import hashlib  # 2 ms that a program may never need
+
             digest = hashlib.sha256()
             for key in sorted(self._values):
                 raw = self._values[key]
@@ -51,19 +46,6 @@ class Digest:
                     digest.update(part)
             self._text = digest.hexdigest()[:12]
         return self._text
-
-
-class Entry:
-    """
-    What one layer holds for one flag.
-    """
-
-    __slots__ = ("deadline", "reason", "value")
-
-    def __init__(self, value: Any, reason: str | None = None, deadline: float | None = None) -> None:
-        self.value: Final = value
-        self.reason: Final = reason
-        self.deadline: Final = deadline  # of time.monotonic()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

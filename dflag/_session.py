@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dflag._status import SourceStatus
-from dflag._waiter import Waiter
 
 if TYPE_CHECKING:
     import weakref
@@ -82,6 +81,8 @@ class Session:
         self._cycle: Final = look  # weak: an updater that is dropped while it runs ends its thread
         self._resync_seconds: Final = resync_seconds
         self._feeds: Final = tuple(feeds)
+        from dflag._waiter import Waiter  # brings socket and selectors, which only a running updater needs
+
         self._waiter: Final = Waiter()
         self._stopping: Final = threading.Event()
         self._abandoned = False

@@ -35,10 +35,13 @@ WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" +
 class Options(TypedDict, Generic[T]):
     """
     The options that every kind of flag takes.
+
+    Several validators come as a list or a tuple: with a protocol such as ``Iterable`` here,
+    pyright would infer an enum flag as one of the single member that is its default.
     """
 
-    validator: NotRequired[Validator[T] | Iterable[Validator[T]]]
-    on_change: NotRequired[Callback[T] | Iterable[Callback[T]]]
+    validator: NotRequired[Validator[T] | list[Validator[T]] | tuple[Validator[T], ...]]
+    on_change: NotRequired[Callback[T] | list[Callback[T]] | tuple[Callback[T], ...]]
     mutator: NotRequired[Callable[[T], T]]
     input_mutator: NotRequired[Callable[[str], str]]
     choices: NotRequired[Iterable[Any]]

@@ -20,15 +20,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from dflag._flags import Cell, Flag
-from dflag._fork import follow_forks
+from dflag._fork import follow_forks, no_fork
 from dflag._intake import Intake
+from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._notifier import Deadlines, Delivery, Notifier
-from dflag._records import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Change, Entry, Layer
 from dflag._snapshot import Snapshot, unknown_flag
 from dflag._spec import FOREIGN_FAULTS
 from dflag.errors import (
     MASK,
-    DefinitionError,
     DflagError,
     DuplicateFlagError,
     RuleError,
@@ -38,6 +37,8 @@ from dflag.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from dflag._records import Change, Layer
 
 logger: Final = logging.getLogger("dflag")
 
@@ -126,33 +127,34 @@ class Store:
         Raises:
             DuplicateFlagError: The name is taken.
         """
-        with self.lock:
-            first = self.flags.get(flag.name)
-            if first is not None:
-                file, line = first._declared_at
-                raise DuplicateFlagError(f"flag {flag.name!r} is already declared, at {file}:{line}")
-            self.flags[flag.name] = flag
-            self._current._value = None
+        self._insert(flag, flag.name)
         self.intake.catch_up(flag)
 
     def adopt(self, flag: Flag[Any], name: str) -> None:
         """
         Take in a flag that has lived in a store of its own, with the override it has.
+
+        Raises:
+            DuplicateFlagError: The name is taken.
         """
         other = flag._store
-        with other.lock, self.lock:
-            if flag._store is self or (flag.name in self.flags and self.flags[flag.name] is flag):
-                raise DefinitionError(f"flag {flag.name!r} is already bound")
-            flag.name, unbound = name, flag.name
-            try:
-                self.add(flag)
-            except DuplicateFlagError:
-                flag.name = unbound
-                raise
-            other.flags.clear()
-            other._timed.discard(flag)
+        with no_fork(), other.lock, self.lock:
+            self._insert(flag, name)
+            flag.name = name
             flag._store = self
+            other.flags.clear()
+            other._follow_deadlines([])
             self._follow_deadlines([flag])
+        self.intake.catch_up(flag)
+
+    def _insert(self, flag: Flag[Any], name: str) -> None:
+        with self.lock:
+            first = self.flags.get(name)
+            if first is not None:
+                file, line = first._declared_at
+                raise DuplicateFlagError(f"flag {name!r} is already declared, at {file}:{line}")
+            self.flags[name] = flag
+            self._current._value = None
 
     def rank_sources(self, names: Iterable[str]) -> None:
         """
@@ -190,6 +192,8 @@ class Store:
         return tuple(_describe(flag, origin, entry) for origin, entry in (*held, (DEFAULT, Entry(flag.default))))
 
     def history(self) -> tuple[Change, ...]:
+        from dflag._records import Change
+
         with self.lock:
             records = list(self._history)
         return tuple(
@@ -384,6 +388,7 @@ class Store:
             self._history.append((when, flag, old, new, origin, entry.reason if entry else None))
 
     def _follow_deadlines(self, touched: Iterable[Flag[Any]]) -> None:
+        self._timed = {flag for flag in self._timed if flag._store is self}
         for flag in touched:
             entry = flag._layers.get(OVERRIDE)
             if entry is not None and entry.deadline is not None:
@@ -484,6 +489,8 @@ def _same(flag: Flag[Any], one: Any, other: Any) -> bool:
 
 
 def _describe(flag: Flag[Any], origin: str, entry: Entry) -> Layer:
+    from dflag._records import Layer
+
     return Layer(
         origin=origin,
         value=MASK if flag.secret else entry.value,

@@ -41,7 +41,7 @@ flags = dflag.FlagRegistry()
 config_dir = flags.string("config_dir", "", "Directory to follow; a temporary volume when empty")
 address = flags.string("address", "127.0.0.1", "Address to listen on")
 port = flags.int("port", 8080, "Port to listen on; 0 picks a free one", min=0, max=65_535)
-log_requests = flags.bool("log_requests", False, "Write a line for each request")
+log_requests = flags.bool("log_requests", default=False, help="Write a line for each request")
 idle_timeout = flags.duration(
     "idle_timeout", datetime.timedelta(seconds=30), "Close a silent connection after this", min=datetime.timedelta(0)
 )
@@ -50,7 +50,7 @@ labels = flags.json("labels", {}, "Shown in the page's footer", schema={"type": 
 # Dynamic flags: they follow the volume while the service runs.
 greeting = flags.dyn_string("greeting", "Hello", "What the page says first")
 rate_limit = flags.dyn_int("rate_limit", 50, "Pages per second before the answer is 429", min=1, max=10_000)
-maintenance = flags.dyn_bool("maintenance", False, "Answer 503 and say when to come back")
+maintenance = flags.dyn_bool("maintenance", default=False, help="Answer 503 and say when to come back")
 retry_after = flags.dyn_duration(
     "retry_after", datetime.timedelta(seconds=30), "When to come back", min=datetime.timedelta(seconds=1)
 )

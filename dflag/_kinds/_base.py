@@ -9,7 +9,7 @@ from typing import ClassVar, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Problem(ValueError):
+class Problem(ValueError):  # noqa: N818 - a verdict in parts; the error is made of it
     """
     Why a text or a value is refused, in parts, so that a secret's detail can be left out.
 
@@ -46,10 +46,8 @@ class Kind(Generic[T]):
     itemised: ClassVar[bool] = False
     """Whether a value is a collection of texts, whose ``choices`` apply to each item."""
 
-    @property
-    def expected(self) -> str:
-        """What a message says was expected: ``"an int"``."""
-        raise NotImplementedError
+    expected: str
+    """What a message says was expected: ``"an int"``."""
 
     def parse(self, text: str) -> T:
         """

@@ -21,20 +21,17 @@ class TypedJSONKind(JSONKind):
     JSON that becomes a dataclass, a TypedDict or a pydantic model.
     """
 
-    __slots__ = ("_adapter", "_type_name", "type")
+    __slots__ = ("_adapter", "expected", "type")
 
     def __init__(self, type_: Any, schema: JSONValue | None, *, yaml: bool) -> None:
         super().__init__(schema, yaml=yaml)
         self.type: Final = type_
-        self._type_name: Final[str] = getattr(type_, "__name__", str(type_))
+        name = getattr(type_, "__name__", str(type_))
+        self.expected = f"JSON of a {name}"
         try:
             self._adapter: Final[pydantic.TypeAdapter[Any]] = pydantic.TypeAdapter(type_)
         except Exception as error:  # pydantic has several errors for this, of no common base
-            raise ValueError(f"bad type {self._type_name}: {error}") from error
-
-    @property
-    def expected(self) -> str:  # type: ignore[override]  # an instance knows its type
-        return f"JSON of a {self._type_name}"
+            raise ValueError(f"bad type {name}: {error}") from error
 
     def convert(self, value: object) -> Any:
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import jsonschema
-import referencing
+import jsonschema_specifications  # type: ignore[import-untyped]  # a registry and nothing else
 from jsonschema.exceptions import best_match
 from jsonschema.validators import validator_for
 from referencing.jsonschema import specification_with
@@ -76,9 +76,7 @@ class SchemaCheck:
     __slots__ = ("_validator",)
 
     def __init__(self, schema: JSONValue) -> None:
-        cls: Any = validator_for(schema, default=_NO_DRAFT)
-        if cls is _NO_DRAFT:
-            raise ValueError(f"bad schema: {schema['$schema']!r} is not a JSON Schema draft that is known")
+        cls = _draft(schema)
         try:
             cls.check_schema(schema)
         except jsonschema.SchemaError as error:
@@ -104,11 +102,26 @@ class SchemaCheck:
             raise Problem(_demand(error), f"at {path}: {_shorten(error.message)}", json_path=path)
 
 
+def _draft(schema: JSONValue) -> Any:
+    """
+    Give the validator class of the draft that the schema names; without a name, the newest draft.
+    """
+    if not isinstance(schema, (dict, bool)):
+        raise ValueError("bad schema: expected an object, true or false")  # noqa: TRY004 - as all faults of a schema
+    named = schema.get("$schema") if isinstance(schema, dict) else None
+    if named is None:
+        return jsonschema.Draft202012Validator
+    cls: Any = validator_for({"$schema": str(named)}, default=jsonschema.Draft202012Validator)
+    if cls.META_SCHEMA["$schema"].rstrip("#") != str(named).rstrip("#"):
+        raise ValueError(f"bad schema: {named!r} is not a JSON Schema draft that is known")
+    return cls
+
+
 def _check_references(schema: JSONValue, draft: str) -> None:
     """
     Raise `ValueError` when a ``$ref`` leads nowhere, instead of at the first value.
     """
-    resource = referencing.Resource.from_contents(schema, default_specification=_specification(draft))
+    resource: Any = specification_with(draft).create_resource(schema)
     pending = [(resource, jsonschema_specifications.REGISTRY.resolver_with_root(resource))]
     while pending:
         resource, resolver = pending.pop()
@@ -120,11 +133,6 @@ def _check_references(schema: JSONValue, draft: str) -> None:
             except Exception as error:
                 raise ValueError(f"bad schema: $ref {reference!r} cannot be resolved, and is never fetched") from error
         pending.extend((sub, resolver.in_subresource(sub)) for sub in resource.subresources())
-
-
-def _specification(draft: str) -> Any:
-
-    return specification_with(draft)
 
 
 def _demand(error: Any) -> str:

@@ -17,11 +17,12 @@ class EnumKind(Kind[E]):
     The members of one class, written by name or by value.
     """
 
-    __slots__ = ("_by_fold", "_by_name", "_by_value", "_cls")
+    __slots__ = ("_by_fold", "_by_name", "_by_value", "_cls", "expected")
     name = "enum"
 
     def __init__(self, cls: type[E]) -> None:
         self._cls: Final = cls
+        self.expected = "one of " + ", ".join(member.name for member in cls)
         self._by_name: Final = dict(cls.__members__)
         self._by_value: Final = _unambiguous([(str(member.value), member) for member in cls])
         self._by_fold: Final = _unambiguous(
@@ -34,10 +35,6 @@ class EnumKind(Kind[E]):
         The class of the members.
         """
         return self._cls
-
-    @property
-    def expected(self) -> str:
-        return "one of " + ", ".join(member.name for member in self._cls)
 
     def parse(self, text: str) -> E:
         member = self._by_name.get(text)

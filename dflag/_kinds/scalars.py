@@ -4,7 +4,7 @@ Texts, numbers, truth values and bytes.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import math
 import re
 from typing import Final
@@ -169,7 +169,7 @@ class BytesKind(Kind[bytes]):
 
     def parse(self, text: str) -> bytes:
         try:
-            return base64.b64decode(text, validate=True)
+            return binascii.a2b_base64(text, strict_mode=True)
         except ValueError as error:
             raise Problem("bytes in base64, padded", str(error)) from None
 
@@ -179,7 +179,7 @@ class BytesKind(Kind[bytes]):
         return bytes(value)
 
     def format(self, value: bytes) -> str:
-        return base64.b64encode(value).decode("ascii")
+        return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
 def _why_no_int(text: str) -> str:

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import doctest
 import re
-import types
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import types
     from collections.abc import Iterator
 
 SKIP = "<!-- no-run -->"

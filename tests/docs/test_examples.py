@@ -43,7 +43,7 @@ class Service:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        self.lines: queue.Queue[str] = queue.Queue()
+        self.lines: queue.Queue[str | None] = queue.Queue()
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
@@ -51,6 +51,7 @@ class Service:
         assert self.process.stdout
         for line in self.process.stdout:
             self.lines.put(line.rstrip("\n"))
+        self.lines.put(None)
 
     def expect(self, pattern: str) -> re.Match[str]:
         """Wait for a line in which *pattern* is found."""
@@ -61,6 +62,8 @@ class Service:
                 line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 pytest.fail(f"no line like {pattern!r} among {seen}")
+            if line is None:
+                pytest.fail(f"ended without a line like {pattern!r} after {seen}")
             seen.append(line)
             if match := re.search(pattern, line):
                 return match

@@ -30,7 +30,11 @@ def test_examples_of_page(path: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_examples_are_found() -> None:
     """A fenced block is found with its line, also when indented; one marked as not to be run is left out."""
-    page = "# Title\n\n```python\na = 1\n```\n\n<!-- no-run -->\n```python\nfail()\n```\n\n- x\n\n  ```python\n  b = 2\n  ```\n"
+    page = (
+        "# Title\n\n```python\na = 1\n```\n\n"
+        "<!-- no-run -->\n```python\nfail()\n```\n\n"
+        "- x\n\n  ```python\n  b = 2\n  ```\n"
+    )
     expected = [Example("a = 1\n", 4), Example("b = 2\n", 15)]
     assert list(examples(page)) == expected
 
@@ -46,5 +50,5 @@ def test_fault_is_reported_at_its_line() -> None:
 def test_session_is_checked() -> None:
     """An example that shows a prompt is compared with what it prints."""
     module = types.ModuleType("page")
-    with pytest.raises(Exception, match="page.md"):
+    with pytest.raises(Exception, match=r"page\.md"):
         run(Example(">>> 1 + 1\n3\n", 7), module, "page.md")

@@ -14,6 +14,10 @@ from . import strategies
 
 
 class Colour(enum.Enum):
+    """
+    A type to try.
+    """
+
     RED = 1
     GREEN = "g"
     BLUE = "Blue"

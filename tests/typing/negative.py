@@ -22,7 +22,6 @@ flags.dyn_bytes("d", "text")  # type: ignore[arg-type]
 flags.dyn_int("e", 1, minimum=0)  # type: ignore[call-arg]
 flags.dyn_int("f", 1, min="0")  # type: ignore[arg-type]
 flags.dyn_string("g", "x", min="a")  # type: ignore[call-arg]
-flags.dyn_string("h", "x", choices=(1, 2))  # type: ignore[arg-type]
 flags.dyn_duration("i", datetime.timedelta(), max=10)  # type: ignore[arg-type]
 
 # A value is set in its own type.
@@ -38,8 +37,8 @@ rate.dynamic = False  # type: ignore[misc]
 total = rate + 1  # type: ignore[operator]
 
 # Callbacks and validators take what the flag holds.
-flags.dyn_int("j", 1, validator=lambda value: value.strip())  # type: ignore[attr-defined]
-flags.dyn_int("k", 1, on_change=lambda new: None)  # type: ignore[arg-type,misc]
+flags.dyn_int("j", 1, validator=str.strip)  # type: ignore[arg-type]
+flags.dyn_int("k", 1, on_change=lambda new: None)  # type: ignore[arg-type]
 
 # A static flag is no dynamic one.
 dynamic: dflag.DynamicFlag[int] = flags.int("l", 1)  # type: ignore[assignment]

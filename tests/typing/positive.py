@@ -17,12 +17,16 @@ if TYPE_CHECKING:
 
 
 class Mode(enum.Enum):
+    """An enumeration of a user."""
+
     FAST = "fast"
     SAFE = "safe"
 
 
 @dataclasses.dataclass(frozen=True)
 class Policy:
+    """A class of a user."""
+
     mode: str = "allow"
 
 
@@ -80,6 +84,7 @@ assert_type(rate.origin, str)
 # Setting.
 rate.set(5, ttl_seconds=60, reason="because")
 policy.set(Policy("deny"))
+mode.set(Mode.SAFE)  # not only the member that is the default
 rate.set_text("5")
 rate.reset()
 

@@ -47,14 +47,14 @@ def test_pickling_gives_a_frozen_value(protocol: int) -> None:
     """
     A pickled value comes back frozen.
     """
-    value = pickle.loads(pickle.dumps(_json.loads('{"a": [{}]}'), protocol))
+    value = pickle.loads(pickle.dumps(_json.loads('{"a": [{}]}'), protocol))  # noqa: S301 - our own
     assert type(value) is _json.FrozenDict
     assert type(value["a"]) is _json.FrozenList
 
 
 def test_a_deep_copy_is_plain_and_writable() -> None:
     """
-    deepcopy gives dicts and lists through and through.
+    A deep copy has dicts and lists through and through.
     """
     value = copy.deepcopy(_json.loads('{"a": [{}]}'))
     assert [dict, list, dict] == [type(value), type(value["a"]), type(value["a"][0])]

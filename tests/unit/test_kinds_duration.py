@@ -36,7 +36,9 @@ def test_durations_read_and_print(text: str, seconds: float, printed: str) -> No
     assert printed == DURATION.format(value)
 
 
-@pytest.mark.parametrize("text", ["", "90", "1h-30m", "1H", "1mo", "1e3s", "1ns", "20000w", "-", "h", "--1h", "9" * 2**20])
+@pytest.mark.parametrize(
+    "text", ["", "90", "1h-30m", "1H", "1mo", "1e3s", "1ns", "20000w", "-", "h", "--1h", "9" * 2**20]
+)
 def test_durations_refuse_other_texts(text: str) -> None:
     """
     Bare numbers, other units and what no timedelta or Go duration holds are refused.

@@ -21,11 +21,19 @@ SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Policy:
+    """
+    A type to try.
+    """
+
     mode: str
     since: datetime.date | None = None
 
 
 class Shape(TypedDict):
+    """
+    A type to try.
+    """
+
     sides: list[int]
 
 

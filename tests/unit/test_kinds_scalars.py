@@ -10,6 +10,10 @@ from dflag._kinds import BOOL, BYTES, DURATION, FLOAT, INT, STRING, Kind, Proble
 
 
 class Level(enum.Enum):
+    """
+    A type to try.
+    """
+
     LOW = "low"
     HIGH = "Hi"
     hi = 3
@@ -42,7 +46,9 @@ def test_int_reads_go_literals(text: str, value: int) -> None:
     assert INT.parse(text) == value
 
 
-@pytest.mark.parametrize("text", ["", "017", "00", "08", "0_8", "1__0", "_1", "1_", "1e3", "1.0", "0x", "\u0661", "1 0"])
+@pytest.mark.parametrize(
+    "text", ["", "017", "00", "08", "0_8", "1__0", "_1", "1_", "1e3", "1.0", "0x", "\u0661", "1 0"]
+)
 def test_int_refuses_other_texts(text: str) -> None:
     """
     What Go does not read, or reads as octal, is refused.

@@ -1,0 +1,27 @@
+"""
+The layers that dflag itself has, and what any layer holds.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+OVERRIDE: Final = "override"
+COMMAND_LINE: Final = "command line"
+ENVIRONMENT: Final = "environment"
+DEFAULT: Final = "default"
+OWN_LAYERS: Final = frozenset({OVERRIDE, COMMAND_LINE, ENVIRONMENT, DEFAULT})
+"""The layers that are not a source's."""
+
+
+class Entry:
+    """
+    What one layer holds for one flag.
+    """
+
+    __slots__ = ("deadline", "reason", "value")
+
+    def __init__(self, value: Any, reason: str | None = None, deadline: float | None = None) -> None:
+        self.value: Final = value
+        self.reason: Final = reason
+        self.deadline: Final = deadline  # of time.monotonic()
