@@ -282,6 +282,6 @@ def as_tuple(given: Any, option: str) -> tuple[Any, ...]:
 
 def _decode(raw: bytes, kind: Kind[Any]) -> str:
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise Problem(f"{kind.expected} in UTF-8", f"byte {error.start} is not") from None

@@ -1,0 +1,39 @@
+"""
+Waiting for what another thread or process does: with a deadline, never a bare sleep.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEADLINE_SECONDS = 10.0
+"""What nothing in these tests may take, on the slowest machine."""
+
+
+def eventually(condition: Callable[[], object]) -> bool:
+    """
+    Ask again and again until the condition is true; False when the deadline passes first.
+    """
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        threading.Event().wait(0.005)
+    return True
+
+
+def run_python(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """
+    Run a program of its own in this interpreter, and give what it printed.
+    """
+    command = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", program]
+    return subprocess.run(
+        [*command, *map(str, arguments)], capture_output=True, text=True, timeout=6 * DEADLINE_SECONDS, check=False
+    )

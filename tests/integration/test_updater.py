@@ -1,0 +1,958 @@
+"""
+The life of an updater, and each sentence of its contract.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dflag
+from dflag import Updater
+from dflag.sources import DirectorySource, MemorySource, Source
+from dflag.testing import ConfigMapVolume
+
+from ._waiting import DEADLINE_SECONDS, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from dflag.typing import Raw
+
+
+class Broken(Source):
+    """
+    A source that fails in a way no source should, while told to.
+    """
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    @property
+    def name(self) -> str:
+        return "broken"
+
+    def read(self) -> Mapping[str, Raw]:
+        if self.broken:
+            raise ZeroDivisionError("no way to read")
+        return {"rate": "7"}
+
+
+@pytest.fixture(name="rate")
+def _rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
+    return flags.dyn_int("rate", 50, min=1)
+
+
+@pytest.fixture(name="port")
+def _port(flags: dflag.FlagRegistry) -> dflag.StaticFlag[int]:
+    return flags.int("port", 8080)
+
+
+@pytest.fixture(name="source")
+def _source() -> MemorySource:
+    return MemorySource({"rate": "60", "port": "9090"})
+
+
+def _wait(updater: Updater, flag: dflag.Flag[int], value: int) -> bool:
+    return updater.wait_for(lambda snapshot: snapshot[flag] == value, DEADLINE_SECONDS)
+
+
+# --- initialize
+
+
+def test_initialize_sets_static_and_dynamic_flags(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    port: dflag.StaticFlag[int],
+    volume: ConfigMapVolume,
+) -> None:
+    """
+    Both sorts take the values of the source, in one commit.
+    """
+    volume.write({"rate": "60", "port": "9090"})
+    before = flags.snapshot().revision
+    Updater(flags, volume.path).initialize()
+
+    assert (rate.get(), port.get()) == (60, 9090)
+    assert rate.origin == port.origin == str(volume.path)
+    assert flags.snapshot().revision == before + 1
+
+
+def test_initialize_applies_several_sources_in_one_commit(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], port: dflag.StaticFlag[int]
+) -> None:
+    """
+    No revision lies between the values of one source and those of the next.
+    """
+    before = flags.snapshot().revision
+    Updater(flags, [MemorySource({"rate": "1"}, name="a"), MemorySource({"port": "2"}, name="b")]).initialize()
+
+    assert (rate.get(), port.get()) == (1, 2)
+    assert flags.snapshot().revision == before + 1
+
+
+def test_initialize_names_every_bad_flag_and_changes_nothing(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], port: dflag.StaticFlag[int]
+) -> None:
+    """
+    One error lists all bad values of all sources by name, and not even the good ones are applied.
+    """
+    name = flags.dyn_string("name", "x")
+    bad = [MemorySource({"rate": "0", "name": "good"}, name="a"), MemorySource({"port": "http"}, name="b")]
+    before = flags.snapshot().revision
+    with pytest.raises(dflag.UpdateError) as caught:
+        Updater(flags, bad).initialize()
+
+    assert [error.flag_name for error in caught.value.errors if isinstance(error, dflag.FlagValueError)] == [
+        "port",
+        "rate",
+    ]
+    assert "'port'" in str(caught.value)
+    assert "'rate'" in str(caught.value)
+    assert (rate.get(), port.get(), name.get()) == (50, 8080, "x")
+    assert flags.snapshot().revision == before
+
+
+def test_initialize_fails_where_a_required_source_is_missing(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path
+) -> None:
+    """
+    A directory that is not there raises an error with its path, and the other source is not applied.
+    """
+    with pytest.raises(dflag.SourceError, match="nowhere"):
+        Updater(flags, [MemorySource({"rate": "60"}), tmp_path / "nowhere"]).initialize()
+
+    assert rate.get() == 50
+
+
+def test_initialize_turns_a_foreign_failure_into_a_source_error(flags: dflag.FlagRegistry) -> None:
+    """
+    Whatever a source of the user's raises, the caller meets one class of error.
+    """
+    source = Broken()
+    source.broken = True
+    with pytest.raises(dflag.SourceError, match="ZeroDivisionError") as caught:
+        Updater(flags, source).initialize()
+
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_initialize_may_be_tried_again(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    After a failure, or a success, it reads anew.
+    """
+    volume.write({"rate": "many"})
+    updater = Updater(flags, volume.path)
+    with pytest.raises(dflag.UpdateError):
+        updater.initialize()
+    for value in (60, 70):
+        volume.write({"rate": str(value)})
+        updater.initialize()
+        assert rate.get() == value
+
+
+def test_callbacks_run_at_initialize_when_a_value_changed(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    A value other than the default is told to the callback, one equal to it is not.
+    """
+    same = flags.dyn_int("same", 1)
+    seen: list[tuple[str, int, int]] = []
+    rate.on_change(lambda old, new: seen.append(("rate", old, new)))
+    same.on_change(lambda old, new: seen.append(("same", old, new)))
+    source.update({"rate": "60", "same": "1"})
+    Updater(flags, source).initialize()
+
+    assert flags.flush(DEADLINE_SECONDS)
+    assert seen == [("rate", 50, 60)]
+
+
+# --- start and stop
+
+
+def test_start_freezes_static_flags(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    port: dflag.StaticFlag[int],
+    volume: ConfigMapVolume,
+) -> None:
+    """
+    A swap changes dynamic flags only; the static one is listed as waiting for a restart.
+    """
+    volume.write({"rate": "60", "port": "9090"})
+    with Updater(flags, volume.path) as updater:
+        volume.write({"rate": "70", "port": "9091"})
+        assert _wait(updater, rate, 70)
+        assert port.get() == 9090
+        assert eventually(lambda: updater.status().pending_restart == ("port",))
+        with pytest.raises(dflag.StaticFlagError):
+            port.set(1)
+        volume.write({"rate": "71", "port": "9090"})
+        assert _wait(updater, rate, 71)
+        assert eventually(lambda: updater.status().pending_restart == ())
+
+
+def test_a_swap_between_initialize_and_start_is_seen(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    Starting reads once more, so the value is there when start returns.
+    """
+    volume.write({"rate": "60"})
+    updater = Updater(flags, volume.path, resync_seconds=60)
+    updater.initialize()
+    volume.write({"rate": "70"})
+    updater.start()
+    try:
+        assert rate.get() == 70
+    finally:
+        updater.stop()
+
+
+def test_start_alone_raises_nothing_for_what_a_source_holds(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path
+) -> None:
+    """
+    Neither a missing directory nor a bad value keeps start from following what comes.
+    """
+    volume = ConfigMapVolume(tmp_path / "late")
+    bad = MemorySource({"rate": "many"})
+    updater = Updater(flags, [volume.path, bad])
+    updater.start()
+    try:
+        status = updater.status()
+        assert [source.healthy for source in status.sources] == [False, True]
+        assert list(status.rejected) == ["rate"]
+        volume.write({"rate": "60"})
+        assert _wait(updater, rate, 60)
+    finally:
+        updater.stop()
+
+
+def test_trouble_while_running_is_logged_once_counted_and_shown(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    source: MemorySource,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    A value that stays bad keeps the last good one, and is one line in the log and one error in the counter.
+    """
+    with caplog.at_level(logging.WARNING, "dflag"), Updater.setup(flags, source) as updater:
+        caplog.clear()
+        for other in range(5):
+            source.update({"rate": "many", "port": str(other)})
+            updater.refresh()
+
+        status = updater.status()
+        assert rate.get() == 60
+        assert status.errors == 1
+        assert "many" in str(status.rejected["rate"])
+        assert sum("many" in record.getMessage() for record in caplog.records) == 1
+        source.update({"rate": "61"})
+        updater.refresh()
+        assert rate.get() == 61
+        assert not updater.status().rejected
+
+
+def test_a_failing_source_keeps_its_values_and_recovers(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A source whose read raises is unhealthy, once in the log, and followed again when it can be read.
+    """
+    source = Broken()
+    with Updater.setup(flags, source, resync_seconds=0.01) as updater:
+        source.broken = True
+        assert eventually(lambda: not updater.status().sources[0].healthy)
+        errors = updater.status().errors
+        threading.Event().wait(0.05)  # proves a negative: several more checks count nothing
+        assert updater.status().errors == errors
+        assert rate.get() == 7
+        assert "ZeroDivisionError" in str(updater.status().sources[0].last_error)
+        source.broken = False
+        assert eventually(lambda: updater.status().sources[0].healthy)
+        assert updater.status().sources[0].last_error is None
+
+    assert sum("cannot be read" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_stop_is_idempotent_and_comes_before_start_too(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """
+    Stopping what does not run does nothing, at any time.
+    """
+    updater = Updater(flags, source)
+    updater.stop()
+    updater.initialize()
+    updater.stop()
+    updater.start()
+    for _ in range(3):
+        updater.stop()
+
+    assert updater.status().state == "stopped"
+
+
+def test_nothing_changes_after_stop(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    The values stay as they are when stopped, whatever happens to the source.
+    """
+    volume.write({"rate": "60"})
+    with Updater.setup(flags, volume.path, resync_seconds=0.01):
+        pass
+    volume.write({"rate": "70"})
+    threading.Event().wait(0.1)  # proves a negative
+
+    assert rate.get() == 60
+
+
+def test_a_stopped_updater_may_start_again(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    Without a second initialize it reads what it missed, and follows again.
+    """
+    volume.write({"rate": "1"})
+    updater = Updater.setup(flags, volume.path)
+    for value in range(10, 60, 10):
+        updater.stop()
+        volume.write({"rate": str(value)})
+        updater.start()
+        assert rate.get() == value
+        volume.write({"rate": str(value + 1)})
+        assert _wait(updater, rate, value + 1)
+    updater.stop()
+
+
+def test_stop_waits_no_longer_than_told(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    A validator that hangs holds up the thread, not stop; and its late result changes nothing.
+    """
+    entered, leave = threading.Event(), threading.Event()
+
+    @rate.validator
+    def _hang(value: int) -> None:
+        if value == 13:
+            entered.set()
+            leave.wait(DEADLINE_SECONDS)
+
+    updater = Updater.setup(flags, source)
+    source.update({"rate": "13"})
+    assert entered.wait(DEADLINE_SECONDS)
+    began = time.monotonic()
+    updater.stop(timeout=0.05)
+    assert time.monotonic() - began < 2.0
+    leave.set()
+
+    assert eventually(lambda: not any(thread.name.startswith("dflag") for thread in threading.enumerate()))
+    assert rate.get() == 60
+
+
+def test_stop_may_be_called_from_a_callback_and_from_a_validator(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    Neither the notifier's nor the updater's own thread waits for itself.
+    """
+    done: list[float] = []
+
+    def stop(*_: int) -> None:
+        began = time.monotonic()
+        updater.stop()
+        done.append(time.monotonic() - began)
+
+    updater = Updater.setup(flags, source)
+    rate.on_change(stop)
+    source.update({"rate": "61"})
+    assert eventually(lambda: done)
+    rate.validator(lambda value: stop() if value == 62 else None)
+    updater.start()
+    source.update({"rate": "62"})
+    assert eventually(lambda: len(done) > 1)
+
+    assert max(done) < 2.0
+    updater.stop()
+
+
+def test_many_threads_may_stop_and_refresh_at_once(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """
+    Lifecycle calls from many threads end, and leave a stopped updater.
+    """
+    updater = Updater.setup(flags, source)
+    threads = [threading.Thread(target=target) for target in (updater.stop, updater.refresh, updater.status) * 5]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_SECONDS)
+
+    assert not any(thread.is_alive() for thread in threads)
+    assert updater.status().state == "stopped"
+
+
+def test_setup_is_initialize_and_start(flags: dflag.FlagRegistry, port: dflag.StaticFlag[int]) -> None:
+    """
+    It raises as initialize does, with nothing left running, and passes options on.
+    """
+    with pytest.raises(dflag.UpdateError):
+        Updater.setup(flags, MemorySource({"port": "x"}))
+    updater = Updater.setup(flags, MemorySource({"port": "1", "other": ""}, name="second"), unknown="ignore")
+
+    assert updater.status().state == "running"
+    assert updater.status().warnings == 0
+    assert port.get() == 1
+    updater.stop()
+
+
+def test_setup_twice_is_an_error(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """
+    A second updater of the same source beside a running one is refused, and the first goes on.
+    """
+    volume.write({"rate": "60"})
+    rate = flags.dyn_int("rate", 1)
+    with Updater.setup(flags, volume.path) as updater:
+        with pytest.raises(dflag.DflagError):
+            Updater.setup(flags, volume.path)
+        volume.write({"rate": "61"})
+        assert _wait(updater, rate, 61)
+
+
+def test_with_initializes_starts_and_stops(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """
+    A with block around a new updater does all three; around one that was set up it only stops.
+    """
+    with Updater(flags, source) as updater:
+        assert updater.status().state == "running"
+    assert updater.status().state == "stopped"
+    with Updater.setup(flags, MemorySource(name="other")) as other:
+        assert other.status().state == "running"
+    assert other.status().state == "stopped"
+
+
+def test_with_passes_errors_on(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """
+    What is raised inside the block comes out of it, and the updater is stopped.
+    """
+    updater = Updater(flags, source)
+    with pytest.raises(KeyError), updater:
+        raise KeyError
+
+    assert updater.status().state == "stopped"
+
+
+def test_calls_out_of_order_raise(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """
+    A second start, and initialize after start, raise; the updater runs on.
+    """
+    with Updater.setup(flags, source) as updater:
+        with pytest.raises(dflag.UpdaterStateError):
+            updater.start()
+        with pytest.raises(dflag.UpdaterStateError):
+            updater.initialize()
+        assert updater.status().state == "running"
+
+
+def test_an_updater_that_is_dropped_while_it_runs_ends(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """
+    Nothing keeps its thread alive once nobody can reach it.
+    """
+    Updater.setup(flags, source, resync_seconds=0.01)
+
+    assert eventually(lambda: not any(thread.name == "dflag-updater" for thread in threading.enumerate()))
+
+
+# --- refresh and wait_for
+
+
+def test_refresh_reads_now_and_gives_the_revision(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    When it returns the values are there; with nothing new the revision before is returned.
+    """
+    updater = Updater(flags, source, resync_seconds=60)
+    updater.initialize()
+    source.update({"rate": "61", "more": "?", "bad": ""})
+    flags.dyn_int("bad", 1)
+    revision = updater.refresh()
+
+    assert rate.get() == 61
+    assert revision.changed == ("rate",)
+    assert revision.unknown == ("more", "port")
+    assert list(revision.rejected) == ["bad"]
+    assert revision.number == flags.snapshot().revision
+    assert updater.refresh() is revision
+
+
+def test_refresh_raises_nothing_for_a_source_that_went_away(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    The last revision stands while its directory is away.
+    """
+    volume.write({"rate": "60"})
+    with Updater.setup(flags, volume.path) as updater:
+        revision = updater.refresh()
+        volume.path.rename(f"{volume.path}-away")
+        assert updater.refresh() == revision
+        assert not updater.status().sources[0].healthy
+        assert rate.get() == 60
+
+
+def test_wait_for_tells_whether_it_became_true(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    It is true at once for what is so, false when the time is over, and notices what another thread sets.
+    """
+    with Updater.setup(flags, source) as updater:
+        assert updater.wait_for(lambda snapshot: snapshot[rate] == 60, 0)
+        began = time.monotonic()
+        assert not updater.wait_for(lambda snapshot: snapshot["rate"] == 61, 0.05)
+        assert 0.04 < time.monotonic() - began < 2.0
+        setter = threading.Thread(target=rate.set, args=(61,))
+        setter.start()
+        assert _wait(updater, rate, 61)
+        setter.join()
+
+
+def test_wait_for_passes_on_what_the_predicate_raises(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """
+    A predicate that fails is its caller's business.
+    """
+    with Updater.setup(flags, source) as updater, pytest.raises(dflag.UnknownFlagError):
+        updater.wait_for(lambda snapshot: snapshot["none"], 1)
+
+
+# --- status
+
+
+def test_status_tells_how_things_are(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    State, sources, counters and ages are there through the whole life.
+    """
+    volume.write({"rate": "60", "what": ""})
+    updater = Updater(flags, volume.path)
+    new = updater.status()
+    assert (new.state, new.updates, new.seconds_since_success) == ("new", 0, None)
+    assert new.sources[0].checksum == ""
+    updater.initialize()
+    assert updater.status().state == "initialized"
+    assert updater.status().unknown == ("what",)
+    updater.start()
+    running = updater.status()
+    source = running.sources[0]
+    updater.stop()
+
+    assert (running.state, running.updates, running.errors, running.warnings) == ("running", 1, 0, 1)
+    assert (source.name, source.healthy, source.last_error) == (str(volume.path), True, None)
+    assert source.watched not in ("", "not watched")
+    assert source.checksum == updater.refresh().checksum
+    assert len(source.checksum) == 12
+    assert source.seconds_since_contact is not None
+    assert 0 <= source.seconds_since_contact < DEADLINE_SECONDS
+    assert running.seconds_since_success is not None
+    assert updater.status().state == "stopped"
+
+
+def test_status_is_frozen(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """
+    A record, and those in it, cannot be changed by who asked.
+    """
+    status = Updater(flags, source).status()
+    for record in (status, *status.sources):
+        with pytest.raises((dataclasses.FrozenInstanceError, AttributeError)):
+            setattr(record, dataclasses.fields(record)[0].name, None)
+
+
+def test_contact_and_success_advance_while_nothing_changes(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    The periodic check is a sign of life, and a source that is away stops it.
+    """
+    volume.write({"rate": "60"})
+    with Updater.setup(flags, volume.path, resync_seconds=0.05) as updater:
+        threading.Event().wait(0.3)  # proves a negative: the ages do not grow with it
+        assert updater.status().seconds_since_success is not None
+        assert (updater.status().seconds_since_success or 0) < 0.25
+        volume.path.rename(f"{volume.path}-away")
+        assert eventually(lambda: (updater.status().seconds_since_success or 0) > 0.25)
+        assert (updater.status().sources[0].seconds_since_contact or 0) > 0.25
+
+
+def test_status_answers_while_a_validator_and_a_callback_hang(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    Neither holds up who only asks.
+    """
+    hanging, leave = threading.Semaphore(0), threading.Event()
+
+    def hang(*_: int) -> None:
+        hanging.release()
+        leave.wait(DEADLINE_SECONDS)
+
+    with Updater.setup(flags, source) as updater:
+        rate.on_change(hang)
+        rate.set(3)
+        assert hanging.acquire(timeout=DEADLINE_SECONDS)
+        rate.validator(lambda value: hang() if value == 62 else None)
+        source.update({"rate": "62"})
+        assert hanging.acquire(timeout=DEADLINE_SECONDS)
+        began = time.monotonic()
+        assert updater.status().state == "running"
+        assert rate.get() == 3
+        assert flags.snapshot()[rate] == 3
+        assert time.monotonic() - began < 0.5
+        leave.set()
+
+
+# --- sources
+
+
+def test_a_later_source_wins_and_dropping_it_reveals_the_earlier(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path
+) -> None:
+    """
+    The order of the sources is their rank, whichever of them changes last.
+    """
+    lower, upper = ConfigMapVolume(tmp_path / "lower"), MemorySource({"rate": "2"}, name="upper")
+    lower.write({"rate": "1"})
+    with Updater.setup(flags, [lower.path, upper]) as updater:
+        assert (rate.get(), rate.origin) == (2, "upper")
+        lower.write({"rate": "3"})
+        updater.refresh()
+        assert rate.get() == 2
+        assert [layer.origin for layer in flags.explain("rate")] == ["upper", str(lower.path), "default"]
+        upper.update({"else": ""})
+        assert _wait(updater, rate, 3)
+        assert rate.origin == str(lower.path)
+
+
+def test_an_updater_names_its_sources_when_it_is_made(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    What is applied under another name later ranks above it, though it was applied first.
+    """
+    updater = Updater(flags, source)
+    flags.apply({"rate": "70"}, source="second")
+    updater.initialize()
+
+    assert rate.get() == 70
+    assert [layer.origin for layer in flags.explain("rate")] == ["second", "memory", "default"]
+
+
+def test_no_two_sources_share_a_name(flags: dflag.FlagRegistry) -> None:
+    """
+    Two sources of one name are refused when the updater is made, as is an empty sequence.
+    """
+    with pytest.raises(dflag.DefinitionError):
+        Updater(flags, [MemorySource(), MemorySource()])
+    with pytest.raises(dflag.DefinitionError):
+        Updater(flags, [])
+
+
+@pytest.mark.parametrize("convert", [str, lambda path: path, DirectorySource])
+def test_a_source_may_be_given_in_several_forms(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume, convert: type[str]
+) -> None:
+    """
+    A text path, a path object and a source mean the same.
+    """
+    volume.write({"rate": "60"})
+    updater = Updater(flags, convert(volume.path))
+    updater.initialize()
+
+    assert rate.get() == 60
+    assert str(volume.path) in repr(updater)
+
+
+def test_a_source_of_the_users_own_is_polled(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    One that only reads is read again at each check, and text, bytes and both sorts of names may come from it.
+    """
+
+    class Counting(Broken):
+        count = 0
+
+        def read(self) -> Mapping[str, Raw]:
+            self.count += 1
+            return {"rate": str(self.count).encode()}
+
+    with Updater.setup(flags, Counting(), resync_seconds=0.01) as updater:
+        assert updater.wait_for(lambda snapshot: snapshot[rate] > 5, DEADLINE_SECONDS)
+
+
+# --- options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"on_missing": "drop"},
+        {"unknown": "raise"},
+        {"resync_seconds": 0},
+        {"resync_seconds": -1},
+        {"resync_seconds": float("nan")},
+    ],
+)
+def test_options_out_of_range_are_refused(flags: dflag.FlagRegistry, options: dict[str, object]) -> None:
+    """
+    A wrong option is an error of definition, at once.
+    """
+    with pytest.raises(dflag.DefinitionError):
+        Updater(flags, MemorySource(), **options)  # type: ignore[arg-type]
+
+
+def test_atomic_applies_nothing_beside_a_bad_value(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    With atomic the good values of a source wait for the bad one; without they do not.
+    """
+    other = flags.dyn_int("other", 0)
+    source = MemorySource({"rate": "60"})
+    for name, atomic, expected in (("memory", True, 0), ("second", False, 1)):
+        source = MemorySource({"rate": "60"}, name=name)
+        with Updater.setup(flags, source, atomic=atomic) as updater:
+            source.update({"rate": "many", "other": "1"})
+            revision = updater.refresh()
+            assert list(revision.rejected) == ["rate"]
+            assert list(updater.status().rejected) == ["rate"]
+            assert (rate.get(), other.get()) == (60, expected)
+            source.update({"rate": "61", "other": "2"})
+            updater.refresh()
+            assert (rate.get(), other.get()) == (61, 2)
+            source.update({})
+            flags.apply({}, source=name)
+
+
+def test_an_absent_source_may_be_optional(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path
+) -> None:
+    """
+    With required=False an absent directory is fine at start, and picked up when it appears.
+    """
+    volume = ConfigMapVolume(tmp_path / "a" / "b" / "late")
+    with Updater.setup(flags, volume.path, required=False) as updater:
+        assert rate.get() == 50
+        assert not updater.status().sources[0].healthy
+        volume.write({"rate": "60"})
+        assert _wait(updater, rate, 60)
+        assert eventually(lambda: updater.status().sources[0].healthy)
+
+
+def test_required_false_does_not_excuse_bad_values(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    A source that is there is held to the same rules.
+    """
+    volume.write({"rate": "many"})
+    with pytest.raises(dflag.UpdateError):
+        Updater.setup(flags, volume.path, required=False)
+
+
+@pytest.mark.parametrize(("on_missing", "expected"), [("keep", 60), ("reset", 50)])
+@pytest.mark.parametrize("gone", ["emptied", "removed"])
+def test_a_source_that_goes_keeps_or_resets(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    on_missing: str,
+    expected: int,
+    gone: str,
+) -> None:
+    """
+    A whole source gone or emptied keeps its values by default, and resets them when told; back again it is followed.
+    """
+    volume.write({"rate": "60"})
+    with Updater.setup(flags, volume.path, on_missing=on_missing) as updater:
+        if gone == "emptied":
+            volume.write({})
+        else:
+            volume.path.rename(f"{volume.path}-away")
+        updater.refresh()
+        assert rate.get() == expected
+        volume.write({"rate": "61"})
+        assert _wait(updater, rate, 61)
+        assert eventually(lambda: updater.status().sources[0].healthy)
+
+
+def test_keep_holds_when_only_ignored_keys_are_left_reads_as_keys_gone(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    Gone means that no raw key is left: a lone ignored key makes it a source without that flag.
+    """
+    volume.write({"rate": "60", "_example": "text"})
+    with Updater.setup(flags, volume.path) as updater:
+        volume.write({"_example": "text"})
+        updater.refresh()
+        assert rate.get() == 50
+        assert updater.status().sources[0].healthy
+
+
+@pytest.mark.parametrize("on_missing", ["keep", "reset"])
+def test_a_single_key_that_disappears_falls_to_the_layer_below(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource, on_missing: str
+) -> None:
+    """
+    Whatever on_missing says, a removed key reveals what lies below.
+    """
+    with Updater.setup(flags, [MemorySource({"rate": "55"}, name="low"), source], on_missing=on_missing) as updater:
+        source.update({"port": "9090"})
+        updater.refresh()
+        assert (rate.get(), rate.origin) == (55, "low")
+
+
+def test_resync_finds_what_no_event_told(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    A source that never wakes the updater is followed by the periodic check alone.
+    """
+
+    class Silent(MemorySource):
+        def watch(self, wake: object) -> dflag.sources.Watch:
+            return dflag.sources.Watch()
+
+    source = Silent({"rate": "60"})
+    with Updater.setup(flags, source, resync_seconds=0.02) as updater:
+        source.update({"rate": "61"})
+        assert _wait(updater, rate, 61)
+
+
+def test_unknown_names_are_warned_of_once(
+    flags: dflag.FlagRegistry, source: MemorySource, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A name counts and is logged once, at initialize too; a new one counts anew; the others are applied.
+    """
+    rate = flags.dyn_int("rate", 50)
+    with Updater.setup(flags, source) as updater:
+        assert (updater.status().warnings, updater.status().unknown) == (1, ("port",))
+        source.update({"rate": "61", "port": "1", "new": ""})
+        updater.refresh()
+        source.update({"rate": "62", "port": "2", "new": ""})
+        updater.refresh()
+        status = updater.status()
+
+    assert rate.get() == 62
+    assert (status.warnings, status.errors, status.unknown) == (2, 0, ("new", "port"))
+    assert sum("'port'" in record.getMessage() or " port" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_unknown_names_may_be_ignored(
+    flags: dflag.FlagRegistry, source: MemorySource, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    With ignore they are neither logged nor counted.
+    """
+    with Updater.setup(flags, source, unknown="ignore") as updater:
+        assert updater.status().warnings == 0
+
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_unknown_names_may_be_errors(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    With error initialize names each as an UnknownFlagError and changes nothing; later ones are warnings.
+    """
+    source = MemorySource({"rate": "60", "rat": "1", "abc": ""})
+    updater = Updater(flags, source, unknown="error")
+    with pytest.raises(dflag.UpdateError) as caught:
+        updater.initialize()
+    assert [type(error) for error in caught.value.errors] == [dflag.UnknownFlagError] * 2
+    assert "rat" in str(caught.value)
+    assert rate.get() == 50
+    source.update({"rate": "60"})
+    with updater:
+        source.update({"rate": "61", "late": ""})
+        assert _wait(updater, rate, 61)
+        assert eventually(lambda: updater.status().warnings == 1)
+
+
+def test_keys_may_be_ignored_by_pattern(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    Matching keys are no flags at all: neither unknown, nor applied, nor part of the checksum.
+    """
+    source = MemorySource({"rate": "60", "_example": "x", "doc.a": "", "doc.b": ""})
+    with Updater.setup(flags, source, ignore=("_example", "doc.*")) as updater:
+        assert updater.status().unknown == ()
+        checksum = updater.status().sources[0].checksum
+        source.update({"rate": "60", "_example": "y"})
+        updater.refresh()
+        assert updater.status().sources[0].checksum == checksum
+        source.update({"rate": "61"})
+        updater.refresh()
+        assert updater.status().sources[0].checksum != checksum
+
+
+def test_the_example_key_is_ignored_by_default(flags: dflag.FlagRegistry) -> None:
+    """
+    ``_example`` holds documentation inside a live object.
+    """
+    updater = Updater(flags, MemorySource({"_example": "rate: 1"}))
+    updater.initialize()
+
+    assert updater.status().unknown == ()
+
+
+# --- what the Go library's updater does
+
+
+def test_a_binary_flag_takes_its_file_verbatim(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """
+    Bytes come as they are in the file, white space and all.
+    """
+    blob = flags.dyn_bytes("blob", b"")
+    raw = bytes(range(256)) + b" \n"
+    volume.write({"blob": raw})
+    with Updater.setup(flags, volume.path) as updater:
+        assert blob.get() == raw
+        volume.write({"blob": b"\n\xff"})
+        assert updater.wait_for(lambda snapshot: snapshot[blob] == b"\n\xff", DEADLINE_SECONDS)
+
+
+def test_a_flag_declared_late_gets_its_value(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    What its source holds already applies to a flag declared while the updater runs.
+    """
+    source.update({"rate": "60", "late": "5"})
+    with Updater.setup(flags, source) as updater:
+        late = flags.dyn_int("late", 1)
+        assert _wait(updater, late, 5)
+
+
+# --- resources
+
+
+def test_many_lives_leave_no_descriptor(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """
+    Starting and stopping, swaps in between, leaves as many descriptors and threads as there were.
+    """
+    flags.dyn_int("rate", 0)
+    volume.write({"rate": "0"})
+    updater = Updater(flags, volume.path)
+    with updater:
+        pass
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    for number in range(20):
+        with updater:
+            volume.write({"rate": str(number)})
+    assert eventually(lambda: (len(os.listdir("/proc/self/fd")), threading.active_count()) == before)
