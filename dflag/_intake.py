@@ -75,13 +75,20 @@ class _Drafts:
     The drafts of one commit, as its errand.
     """
 
-    def __init__(self, states: dict[str, _SourceState], drafts: Mapping[str, _Draft], store: Store) -> None:
+    def __init__(
+        self,
+        states: dict[str, _SourceState],
+        drafts: Mapping[str, _Draft],
+        store: Store,
+        wanted: Callable[[], bool],
+    ) -> None:
+        self._wanted: Final = wanted
         self._states: Final = states
         self._drafts: Final = drafts
         self._store: Final = store
 
     def is_current(self) -> bool:
-        return all(
+        return self._wanted() and all(
             self._states[name] is draft.base and self._store.frozen == draft.frozen
             for name, draft in self._drafts.items()
         )
@@ -182,6 +189,7 @@ class Intake:
         known_only: bool = False,
         fresh: Flag[Any] | None = None,
         report_unknown: bool = True,
+        wanted: Callable[[], bool] = lambda: True,
     ) -> dict[str, Outcome]:
         """
         Replace the whole layers of some sources in one commit.
@@ -193,6 +201,7 @@ class Intake:
             known_only: With *atomic*, count names that no flag has as refused.
             fresh: A flag that was declared just now, so that the freeze does not concern it yet.
             report_unknown: Whether names that no flag has are worth a log line.
+            wanted: Asked under the lock; when it has become false while values were validated, nothing is applied.
         """
         for name in readings:
             self.name(name)
@@ -210,11 +219,13 @@ class Intake:
             if active:
                 edits = [edit for draft in active.values() for edit in draft.edits]
                 try:
-                    changed = self._store.commit(edits, errand=_Drafts(self._states, active, self._store))
+                    changed = self._store.commit(edits, errand=_Drafts(self._states, active, self._store, wanted))
                 except RuleError as refusal:
                     error = refusal
             if changed is not None:
                 break
+            if not wanted():
+                return {}
         silent = together and (bool(refused) or error is not None)
         outcomes = {}
         for name, draft in drafts.items():

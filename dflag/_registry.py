@@ -288,7 +288,7 @@ class FlagRegistry(Declarations):
         """
         from dflag._arguments import parse_args
 
-        return parse_args(self, self._store, argv, env_prefix=env_prefix, description=description)
+        return parse_args(self, argv, env_prefix=env_prefix, description=description)
 
     def add_to_argparse(self, parser: argparse.ArgumentParser) -> None:
         """
@@ -296,7 +296,7 @@ class FlagRegistry(Declarations):
         """
         from dflag._arguments import add_to_argparse
 
-        add_to_argparse(self._store, self, parser)
+        add_to_argparse(self, parser)
 
     def _take(self, values: Mapping[Any, Any], origin: builtins.str) -> dict[Flag[Any], Any]:
         """

@@ -76,7 +76,7 @@ class Session:
     """
 
     def __init__(
-        self, feeds: Iterable[Feed], look: weakref.WeakMethod[Callable[[], None]], resync_seconds: float
+        self, feeds: Iterable[Feed], look: weakref.WeakMethod[Callable[..., None]], resync_seconds: float
     ) -> None:
         self._cycle: Final = look  # weak: an updater that is dropped while it runs ends its thread
         self._resync_seconds: Final = resync_seconds
@@ -149,7 +149,7 @@ class Session:
         if cycle is None:
             self._stopping.set()
         else:
-            cycle()
+            cycle(session=self)
 
     def _report_fault(self, error: BaseException) -> None:
         if self._stopping.is_set():

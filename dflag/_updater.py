@@ -155,6 +155,7 @@ class Updater:
                 raise UpdaterStateError("the updater is running already")
             self._claim()
             self._store.freeze()
+            self._reading = threading.RLock()  # a stopped thread that is still in a validator may hold the old one
             self._session = self._new_session()
             self._state = "running"
             try:
@@ -283,10 +284,18 @@ class Updater:
         self._take_in(outcomes)
         self._success = time.monotonic()
 
-    def _cycle(self, *, force: bool = False) -> None:
+    def _cycle(self, *, session: Session | None = None, force: bool = False) -> None:
         """
         Look at every source, read those that may have changed, and apply what is new.
+
+        Args:
+            session: Whose thread this is; nothing is applied for one that is over.
+            force: Whether to read all sources.
         """
+
+        def wanted() -> bool:
+            return session is None or session is self._session
+
         with self._reading:
             for feed in self._feeds:
                 if force or feed.dirty or feed.probe() != feed.token:
@@ -294,17 +303,19 @@ class Updater:
                 elif feed.problem is None:
                     feed.contact = time.monotonic()
             readings = self._readings()
-            outcomes = self._apply(readings)
+            outcomes = self._apply(readings, wanted)
             if len(readings) > 1 and any(outcome.revision.error for outcome in outcomes.values()):
                 # Together they break a rule: those that do not break it on their own shall not wait for the others.
                 for name, reading in readings.items():
-                    outcomes.update(self._apply({name: reading}))
+                    outcomes.update(self._apply({name: reading}, wanted))
             self._take_in(outcomes)
             if all(feed.problem is None and feed.refusal is None for feed in self._feeds):
                 self._success = time.monotonic()
 
-    def _apply(self, readings: Mapping[str, Reading]) -> dict[str, Outcome]:
-        return self._store.intake.apply(readings, atomic=self._atomic, report_unknown=self._unknown != "ignore")
+    def _apply(self, readings: Mapping[str, Reading], wanted: Callable[[], bool]) -> dict[str, Outcome]:
+        return self._store.intake.apply(
+            readings, atomic=self._atomic, report_unknown=self._unknown != "ignore", wanted=wanted
+        )
 
     def _try_to_read(self, feed: Feed) -> None:
         try:

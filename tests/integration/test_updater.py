@@ -490,7 +490,7 @@ def test_refresh_reads_now_and_gives_the_revision(
 
     assert rate.get() == 61
     assert revision.changed == ("rate",)
-    assert revision.unknown == ("more", "port")
+    assert revision.unknown == ("more",)
     assert list(revision.rejected) == ["bad"]
     assert revision.number == flags.snapshot().revision
     assert updater.refresh() is revision
@@ -793,7 +793,7 @@ def test_a_source_that_goes_keeps_or_resets(
         assert eventually(lambda: updater.status().sources[0].healthy)
 
 
-def test_keep_holds_when_only_ignored_keys_are_left_reads_as_keys_gone(
+def test_a_source_with_only_ignored_keys_left_is_not_gone(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """

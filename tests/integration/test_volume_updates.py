@@ -1,0 +1,860 @@
+"""
+What an operator does to a volume, and what the flags of a running program make of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import shutil
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dflag
+from dflag import Updater
+from dflag.sources import DirectorySource, MemorySource
+from dflag.testing import ConfigMapVolume
+
+from ._waiting import DEADLINE_SECONDS, eventually, run_python
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from dflag.sources import Watch
+    from dflag.typing import Wake
+
+Calls = list[tuple[str, object, object]]
+
+
+@pytest.fixture(name="calls")
+def _calls(flags: dflag.FlagRegistry) -> Calls:
+    """
+    Declare the flags of these tests, and note what their callbacks are told.
+    """
+    calls: Calls = []
+
+    def note(name: str) -> dflag.typing.Callback[object]:
+        return lambda old, new: calls.append((name, old, new))
+
+    for flag in (
+        flags.dyn_int("a", 0),
+        flags.dyn_int("b", 0),
+        flags.dyn_string("text", "default"),
+        flags.dyn_bool("on", default=False),
+    ):
+        flag.on_change(note(flag.name))
+    flags.int("port", 8080)
+    return calls
+
+
+@pytest.fixture(name="updater")
+def _updater(flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume) -> Iterator[Updater]:
+    """
+    Follow a volume that holds two of the flags; the calls so far are forgotten.
+    """
+    volume.write({"a": "1", "text": "x"})
+    with Updater.setup(flags, volume.path) as updater:
+        assert flags.flush(DEADLINE_SECONDS)
+        calls.clear()
+        yield updater
+
+
+def _shows(updater: Updater, **values: object) -> bool:
+    return updater.wait_for(
+        lambda snapshot: all(snapshot[name] == value for name, value in values.items()), DEADLINE_SECONDS
+    )
+
+
+def _told(flags: dflag.FlagRegistry, calls: Calls) -> Calls:
+    assert flags.flush(DEADLINE_SECONDS)
+    return calls
+
+
+# --- V1 to V14: what a publication does
+
+
+def test_one_key_updated_is_one_change(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    V1: exactly one callback, with the old value and the new one.
+    """
+    volume.update(a="2")
+
+    assert _shows(updater, a=2)
+    assert _told(flags, calls) == [("a", 1, 2)]
+
+
+def test_many_keys_updated_are_one_batch(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
+    """
+    V2: under a busy writer neither a snapshot, a callback nor a reader of two flags ever meets a mix.
+    """
+    names = [f"f{number}" for number in range(50)]
+    handles = [flags.dyn_int(name, 0) for name in names]
+    mixed: list[object] = []
+
+    def check(_old: int, _new: int) -> None:
+        with flags.pinned():
+            if len({handle.get() for handle in handles}) != 1:
+                mixed.append("callback")
+
+    handles[0].on_change(check)
+    volume = ConfigMapVolume(tmp_path)
+    volume.write(dict.fromkeys(names, "0"))
+    first, last = handles[0], handles[-1]
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            new, old = first.get(), last.get()
+            if old < new:  # seen one new value, then an older one of another flag
+                mixed.append((new, old))
+            snapshot = flags.snapshot()
+            if len({snapshot[handle] for handle in handles}) != 1:
+                mixed.append("snapshot")
+
+    reader = threading.Thread(target=read)
+    with Updater.setup(flags, volume.path) as updater:
+        reader.start()
+        try:
+            for number in range(1, 60):
+                volume.write(dict.fromkeys(names, str(number)))
+            assert _shows(updater, f0=59, f49=59)
+        finally:
+            done.set()
+            reader.join()
+        assert flags.flush(DEADLINE_SECONDS)
+
+    assert not mixed
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_writer_frozen_at_any_step_shows_old_or_new(
+    flags: dflag.FlagRegistry,
+    calls: Calls,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    *,
+    legacy: bool,
+) -> None:
+    """
+    V3, V5, V6, V9, V46: after each step the flags are the old set or the new one, nothing is logged, one batch is told.
+    """
+    volume = ConfigMapVolume(tmp_path, legacy=legacy)
+    volume.write({"a": "1", "text": "x"})
+    with Updater.setup(flags, volume.path) as updater:
+        assert flags.flush(DEADLINE_SECONDS)
+        calls.clear()
+        expected: tuple[int, int, str] = (1, 0, "x")
+        for step in volume.steps({"a": "2", "b": "3"}):
+            if step == "rename ..data_tmp":
+                expected = (2, 3, "default")
+            updater.refresh()
+            snapshot = flags.snapshot()
+            assert (snapshot["a"], snapshot["b"], snapshot["text"]) == expected, step
+        assert _told(flags, calls) == [("a", 1, 2), ("b", 0, 3), ("text", "x", "default")]
+        assert updater.status().errors == 0
+
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_an_unchanged_rewrite_changes_nothing(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    V4, V35, V41: the same contents, other modes, or the same in a new directory validate and tell nothing.
+    """
+    asked: list[object] = []
+    flags["a"].validator(asked.append)
+    asked.clear()
+    before = updater.refresh()
+    volume.write({"a": "1", "text": "x"})
+    (volume.path / "a").chmod(0o600)
+    data = volume.path / "..data"
+    shutil.copytree(data, volume.path / "..copy")
+    (volume.path / "..data_tmp").symlink_to("..copy")
+    (volume.path / "..data_tmp").rename(data)
+
+    assert updater.refresh() is before
+    assert not _told(flags, calls)
+    assert not asked
+
+
+def test_a_key_added_is_picked_up_by_itself(calls: Calls, volume: ConfigMapVolume, updater: Updater) -> None:
+    """
+    V5: the swap comes before the new key's link, and is enough.
+    """
+    volume.update(b="7")
+
+    assert _shows(updater, b=7)
+
+
+def test_a_key_removed_shows_the_default(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    V6: the flag returns to its default, with one callback, and the log names it.
+    """
+    with caplog.at_level(logging.INFO, "dflag"):
+        volume.remove("text")
+        assert _shows(updater, text="default")
+        assert _told(flags, calls) == [("text", "x", "default")]
+        assert eventually(lambda: any("text" in record.getMessage() for record in caplog.records))
+
+
+def test_all_keys_removed_keeps_the_values(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    V7, V19: an optional ConfigMap deleted and created again shows no default in between.
+    """
+    volume.write({})
+    assert eventually(lambda: not updater.status().sources[0].healthy)
+    assert flags["a"].get() == 1
+    volume.write({"a": "2", "text": "x"})
+
+    assert _shows(updater, a=2)
+    assert _told(flags, calls) == [("a", 1, 2)]
+    assert eventually(lambda: updater.status().sources[0].healthy)
+
+
+def test_a_key_deleted_and_added_again_ends_where_it_was(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume
+) -> None:
+    """
+    V8: between two looks a key that went and came back never was away.
+    """
+    volume.write({"a": "1", "text": "x"})
+    updater = Updater(flags, volume.path)
+    updater.initialize()
+    assert flags.flush(DEADLINE_SECONDS)
+    calls.clear()
+    volume.remove("text")
+    volume.update(text="x")
+    updater.refresh()
+
+    assert not _told(flags, calls)
+
+
+def test_keys_that_are_no_flags_change_nothing(volume: ConfigMapVolume, calls: Calls, updater: Updater) -> None:
+    """
+    V10, V11, V12: nested keys, dot files and stray directories are neither flags nor unknown names.
+    """
+    for number in range(3):
+        (volume.path / f"..2020_01_01_00_00_0{number}.1").mkdir()
+    (volume.path / "..2020_01_01_00_00_01.1" / "a").write_text("13")
+    volume.update({"a": "2", "foo/a": "13", ".a": "13", ".hidden": ""})
+
+    assert _shows(updater, a=2)
+    assert updater.status().unknown == ()
+
+
+def test_a_frozen_volume_keeps_its_values(volume: ConfigMapVolume, calls: Calls, updater: Updater) -> None:
+    """
+    V13: a stale ``..data_tmp`` stops the kubelet, not the program.
+    """
+    (volume.path / "..data_tmp").symlink_to("..nowhere")
+    with pytest.raises(FileExistsError):
+        volume.update(a="2")
+    updater.refresh()
+
+    assert _shows(updater, a=1)
+    assert updater.status().sources[0].healthy
+
+
+def test_a_kubelet_that_dies_after_the_swap_has_published(
+    volume: ConfigMapVolume, calls: Calls, updater: Updater
+) -> None:
+    """
+    V14: the new key has no link, and is read all the same.
+    """
+    for step in volume.steps({"a": "2", "b": "3"}):
+        if step == "rename ..data_tmp":
+            break
+
+    assert _shows(updater, a=2, b=3)
+    assert not (volume.path / "b").exists()
+
+
+# --- V16 to V23: a source in trouble
+
+
+def test_a_lost_race_keeps_the_values_and_is_tried_again(
+    volume: ConfigMapVolume, calls: Calls, updater: Updater, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    V16: a writer that always wins is counted as an error, costs no busy loop, and is overtaken when it rests.
+    """
+    fstat = os.fstat
+    reads = 0
+
+    def losing(descriptor: int) -> os.stat_result:
+        nonlocal reads
+        reads += 1
+        return os.stat("/") if fstat(descriptor).st_mode & 0o40000 else fstat(descriptor)
+
+    monkeypatch.setattr(os, "fstat", losing)
+    volume.update(a="2")
+    assert eventually(lambda: not updater.status().sources[0].healthy)
+    began = reads
+    threading.Event().wait(0.3)  # proves a negative: it does not spin
+    assert reads - began < 100
+    assert updater.status().errors == 1
+    assert _shows(updater, a=1)
+    monkeypatch.undo()
+
+    assert _shows(updater, a=2)
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_directory_absent_at_start(
+    flags: dflag.FlagRegistry, calls: Calls, tmp_path: Path, *, required: bool
+) -> None:
+    """
+    V17, V18: an absent volume fails at once or is waited for; an empty one is fine; both are followed later.
+    """
+    volume = ConfigMapVolume(tmp_path / "late")
+    if required:
+        with pytest.raises(dflag.SourceError):
+            Updater.setup(flags, volume.path)
+        volume.write({})
+    with Updater.setup(flags, volume.path, required=required) as updater:
+        volume.write({"a": "2"})
+        assert _shows(updater, a=2)
+        volume.write({"a": "3"})
+        assert _shows(updater, a=3)
+
+
+def test_a_directory_removed_and_made_again_is_followed(volume: ConfigMapVolume, calls: Calls, updater: Updater) -> None:
+    """
+    V20: while it is away the values stay; the watch is armed anew, time and again.
+    """
+    for number in range(2, 5):
+        shutil.rmtree(volume.path)
+        assert eventually(lambda: not updater.status().sources[0].healthy)
+        assert _shows(updater, a=number - 1)
+        volume.write({"a": str(number), "text": "x"})
+        assert _shows(updater, a=number)
+
+
+def test_a_directory_replaced_by_rename_is_followed(
+    volume: ConfigMapVolume, calls: Calls, updater: Updater, tmp_path: Path
+) -> None:
+    """
+    V20: another directory under the same path is the source from then on.
+    """
+    other = ConfigMapVolume(tmp_path / "other")
+    other.write({"a": "2"})
+    volume.path.rename(tmp_path / "away")
+    other.path.rename(volume.path)
+    assert _shows(updater, a=2)
+    volume.write({"a": "3"})
+
+    assert _shows(updater, a=3)
+
+
+def test_a_plain_directory_works_file_by_file(flags: dflag.FlagRegistry, calls: Calls, tmp_path: Path) -> None:
+    """
+    V21: files written, replaced by rename and removed are followed; what editors leave beside them is no flag.
+    """
+    (tmp_path / "a").write_text("1\n")
+    with Updater.setup(flags, DirectorySource(tmp_path, settle_seconds=0.03)) as updater:
+        assert _shows(updater, a=1)
+        (tmp_path / ".a.tmp").write_text("2\n")
+        (tmp_path / ".a.tmp").rename(tmp_path / "a")
+        for name in (".a.swp", ".#a", "a~", "#a#"):
+            (tmp_path / name).write_text("13")
+        assert _shows(updater, a=2)
+        assert updater.status().unknown == ()
+        (tmp_path / "b").write_text("3")
+        assert _shows(updater, a=2, b=3)
+        (tmp_path / "a").unlink()
+        assert _shows(updater, a=0, b=3)
+
+
+def test_a_plain_file_written_in_place_never_shows_a_half(
+    flags: dflag.FlagRegistry, calls: Calls, tmp_path: Path
+) -> None:
+    """
+    V22: a file truncated and written in pieces shows the old value, then the whole new one.
+    """
+    (tmp_path / "text").write_text("0" * 20)
+    with Updater.setup(flags, DirectorySource(tmp_path, settle_seconds=0.15)) as updater:
+        assert _shows(updater, text="0" * 20)
+        assert flags.flush(DEADLINE_SECONDS)
+        calls.clear()
+        for digit in "123":
+            with (tmp_path / "text").open("w") as file:
+                for _ in range(20):
+                    file.write(digit)
+                    file.flush()
+                    time.sleep(0.001)  # the pace of a slow writer
+        assert _shows(updater, text="3" * 20)
+        assert updater.status().errors == 0
+
+    assert all(new in {"1" * 20, "2" * 20, "3" * 20} for _, _, new in _told(flags, calls))
+
+
+# --- V24 to V35: values
+
+
+def test_text_is_read_as_documented(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """
+    V25, V26: a byte order mark and outer white space go, carriage returns with it; inner white space stays.
+    """
+    number, text = flags.dyn_int("number", 0), flags.dyn_string("text", "")
+    kept = flags.dyn_string("kept", "", strip=False)
+    volume.write({"number": b"\xef\xbb\xbf 42 \r\n", "text": "\r\n two  words\tin\r\nlines \n", "kept": " x \n"})
+    Updater(flags, volume.path).initialize()
+
+    assert (number.get(), text.get(), kept.get()) == (42, "two  words\tin\r\nlines", " x \n")
+
+
+def test_an_empty_file_is_an_empty_text(flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume) -> None:
+    """
+    V27: empty is a value for a string, and an error for a number and a truth value.
+    """
+    volume.write({"a": "1", "on": "yes", "text": "x"})
+    with Updater.setup(flags, volume.path) as updater:
+        volume.write({"a": "", "on": "\n", "text": ""})
+        assert _shows(updater, text="", a=1, on=True)
+        assert eventually(lambda: list(updater.status().rejected) == ["a", "on"])
+
+
+def test_thousands_of_keys_and_a_large_one_take_bounded_time(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
+    """
+    V28: five thousand flags and a text of a MiB are set up and changed in about a second.
+    """
+    names = [f"f{number}" for number in range(5000)]
+    for name in names:
+        flags.dyn_int(name, 0)
+    flags.dyn_string("large", "")
+    volume = ConfigMapVolume(tmp_path / "volume")
+    volume.write({**dict.fromkeys(names, "1"), "large": "x" * 2**20})
+    began = time.monotonic()
+    with Updater.setup(flags, volume.path) as updater:
+        volume.write({**dict.fromkeys(names, "2"), "large": "y" * 2**20})
+        assert _shows(updater, f4999=2)
+    elapsed = time.monotonic() - began
+
+    assert elapsed < 5.0
+
+
+def test_unknown_keys_do_not_stop_the_watch(
+    volume: ConfigMapVolume, calls: Calls, updater: Updater, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    V29: an unknown key is one warning, not one a publication, and its neighbours are applied.
+    """
+    for number in range(2, 5):
+        volume.update({"a": str(number), "stranger": str(number)})
+        assert _shows(updater, a=number)
+    assert eventually(lambda: updater.status().warnings == 1)
+
+    assert updater.status().errors == 0
+    assert sum("stranger" in record.getMessage() for record in caplog.records) == 1
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_bad_value_among_good_ones_follows_the_policy(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, *, atomic: bool
+) -> None:
+    """
+    V31: the others are applied, or none of them; the next good publication recovers either way.
+    """
+    volume.write({"a": "1", "b": "1", "text": "x"})
+    with Updater.setup(flags, volume.path, atomic=atomic) as updater:
+        volume.write({"a": "one", "b": "two", "text": "y"})
+        assert eventually(lambda: list(updater.status().rejected) == ["a", "b"])
+        assert _shows(updater, a=1, b=1, text="x" if atomic else "y")
+        volume.write({"a": "2", "b": "3", "text": "z"})
+        assert _shows(updater, a=2, b=3, text="z")
+        assert eventually(lambda: not updater.status().rejected)
+
+
+def test_a_rule_across_flags_refuses_the_whole_set(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume
+) -> None:
+    """
+    V32, V33: a set that breaks it is refused whole, at start as an error, later in status.
+    """
+
+    @flags.validator
+    def _ordered(snapshot: dflag.Snapshot) -> None:
+        if snapshot["a"] > snapshot["b"]:
+            raise ValueError("a may not exceed b")
+
+    volume.write({"a": "2", "b": "1"})
+    with pytest.raises(dflag.UpdateError, match="may not exceed"):
+        Updater.setup(flags, volume.path)
+    volume.write({"a": "1", "b": "2"})
+    with Updater.setup(flags, volume.path) as updater:
+        volume.write({"a": "5", "b": "4", "text": "y"})
+        assert eventually(lambda: "may not exceed" in str(updater.status().sources[0].last_error))
+        assert _shows(updater, a=1, b=2, text="default")
+        assert updater.status().errors == 1
+        volume.write({"a": "5", "b": "6"})
+        assert _shows(updater, a=5, b=6)
+        assert eventually(lambda: updater.status().sources[0].last_error is None)
+
+
+def test_an_applied_rollback_restores_the_values(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    L6: publishing the previous set again gives its values, its checksum, and the fleet's.
+    """
+    before = updater.refresh().checksum, flags.checksum()
+    volume.write({"a": "2", "b": "3"})
+    assert _shows(updater, a=2, b=3, text="default")
+    assert updater.refresh().checksum != before[0]
+    volume.write({"a": "1", "text": "x"})
+    assert _shows(updater, a=1, b=0, text="x")
+
+    assert (updater.refresh().checksum, flags.checksum()) == before
+
+
+# --- V36 to V46: watching
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOSPC, errno.ENOSYS])
+def test_without_events_the_check_is_enough(
+    flags: dflag.FlagRegistry,
+    calls: Calls,
+    volume: ConfigMapVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    number: int,
+) -> None:
+    """
+    V36: where no watch can be had, the volume is polled, which is logged once and shown.
+    """
+    import watchdog.observers.inotify_c
+
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    for name in ("inotify_init", "inotify_add_watch"):
+        if hasattr(watchdog.observers.inotify_c, name):
+            monkeypatch.setattr(watchdog.observers.inotify_c, name, fail)
+    monkeypatch.setattr(watchdog.observers.inotify_c.Inotify, "__init__", fail)
+    volume.write({"a": "1"})
+    with Updater.setup(flags, volume.path, resync_seconds=0.05) as updater:
+        volume.write({"a": "2"})
+        assert _shows(updater, a=2)
+        assert updater.status().sources[0].degraded
+        assert updater.status().sources[0].healthy
+
+    assert sum(record.levelno >= logging.WARNING for record in caplog.records) == 1
+
+
+def test_lost_events_are_made_up_for(flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume) -> None:
+    """
+    V38: with every event lost the periodic check still converges.
+    """
+
+    class Deaf(DirectorySource):
+        def watch(self, wake: Wake) -> Watch:
+            return super(DirectorySource, self).watch(wake)
+
+    volume.write({"a": "1"})
+    with Updater.setup(flags, Deaf(volume.path), resync_seconds=0.05) as updater:
+        for number in range(2, 5):
+            volume.write({"a": str(number)})
+            assert _shows(updater, a=number)
+
+
+def test_a_storm_is_coalesced_and_the_last_write_wins(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    V37, V39: hundreds of publications cost bounded work, are told in order, and end on the last value.
+    """
+    busy = time.process_time()
+    for number in range(2, 302):
+        volume.write({"a": str(number), "text": "x"})
+    assert _shows(updater, a=301)
+    told = _told(flags, calls)
+
+    assert time.process_time() - busy < 5.0
+    assert len(told) <= 300
+    assert [new for _, _, new in told] == sorted(new for _, _, new in told if isinstance(new, int))
+    assert all(later[1] == earlier[2] for earlier, later in zip(told, told[1:], strict=False))
+    assert updater.status().errors == 0
+
+
+def test_an_idle_updater_costs_next_to_nothing(volume: ConfigMapVolume, calls: Calls, updater: Updater) -> None:
+    """
+    V39: while nothing happens it neither spins nor reads.
+    """
+    busy = time.process_time()
+    threading.Event().wait(0.5)  # proves a negative
+
+    assert time.process_time() - busy < 0.1
+
+
+def test_two_volumes_have_a_fixed_precedence(flags: dflag.FlagRegistry, calls: Calls, tmp_path: Path) -> None:
+    """
+    V40, L5: the upper volume wins whichever changed last, and a key removed there reveals the lower one's.
+    """
+    lower, upper = ConfigMapVolume(tmp_path / "lower"), ConfigMapVolume(tmp_path / "upper")
+    lower.write({"a": "1", "b": "1"})
+    upper.write({"a": "2", "text": "x"})
+    with Updater.setup(flags, [lower.path, upper.path], resync_seconds=0.05) as updater:
+        assert _shows(updater, a=2, b=1)
+        lower.write({"a": "3", "b": "3"})
+        assert _shows(updater, a=2, b=3)
+        upper.remove("a")
+        assert _shows(updater, a=3, b=3, text="x")
+        threading.Event().wait(0.12)  # proves a negative: a re-sync undoes nothing
+        assert _shows(updater, a=3, b=3, text="x")
+
+
+@pytest.mark.parametrize("times", [(0, 0), (2**33, 2**33), (-1, -1)])
+def test_odd_times_are_irrelevant(
+    volume: ConfigMapVolume, calls: Calls, updater: Updater, times: tuple[int, int]
+) -> None:
+    """
+    V42: what counts is what the link names, not when anything was written.
+    """
+    steps = volume.steps({"a": "2"})
+    for step in steps:
+        if step == "set modes":
+            for directory in volume.path.glob("..2*"):
+                os.utime(directory, times)
+                for file in directory.iterdir():
+                    os.utime(file, times)
+
+    assert _shows(updater, a=2)
+
+
+def test_thousands_of_reloads_leak_nothing(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    V43: as many descriptors and threads after as before, and stop takes less than a second.
+    """
+    assert eventually(lambda: threading.active_count() == 2 or threading.active_count() < 6)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for number in range(500):
+        volume.write({"a": str(number), "text": "x"})
+        updater.refresh()
+    for _ in range(1500):
+        updater.refresh()
+    assert flags.flush(DEADLINE_SECONDS)
+    assert eventually(lambda: len(os.listdir("/proc/self/fd")) == descriptors)
+    began = time.monotonic()
+    updater.stop()
+
+    assert time.monotonic() - began < 1.0
+
+
+def test_the_right_directory_is_followed_after_chdir_through_links(
+    flags: dflag.FlagRegistry, calls: Calls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    V44: a relative path keeps its meaning, and a parent that is led elsewhere leads the updater there.
+    """
+    one, two = ConfigMapVolume(tmp_path / "one" / "flags"), ConfigMapVolume(tmp_path / "two" / "flags")
+    one.write({"a": "1"})
+    two.write({"a": "2"})
+    (tmp_path / "current").symlink_to("one")
+    monkeypatch.chdir(tmp_path)
+    with Updater.setup(flags, "current/flags", resync_seconds=0.05) as updater:
+        monkeypatch.chdir("/")
+        one.write({"a": "3"})
+        assert _shows(updater, a=3)
+        (tmp_path / "next").symlink_to("two")
+        (tmp_path / "next").rename(tmp_path / "current")
+        assert _shows(updater, a=2)
+        two.write({"a": "4"})
+        assert _shows(updater, a=4)
+
+
+def test_a_sibling_with_the_same_beginning_is_no_concern(
+    volume: ConfigMapVolume, calls: Calls, updater: Updater
+) -> None:
+    """
+    V45: what happens to ``config2`` or ``config_a`` does not reach the flags of ``config``.
+    """
+    ConfigMapVolume(f"{volume.path}2").write({"a": "13"})
+    (volume.path.parent / f"{volume.path.name}_a").write_text("13")
+    volume.update(b="1")
+
+    assert _shows(updater, a=1, b=1)
+    assert (updater.status().errors, updater.status().warnings) == (0, 0)
+
+
+# --- the library
+
+
+def test_callbacks_and_validators_that_raise_do_not_stop_the_rest(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    L1: a failing validator rejects its flag alone, a failing callback nothing, and the watch lives on.
+    """
+
+    @flags["a"].validator
+    def _even(value: int) -> None:
+        if value == 13:
+            raise ZeroDivisionError("unlucky")
+
+    @flags["a"].on_change
+    def _fail(_old: int, _new: int) -> None:
+        raise RuntimeError("no callback should")
+
+    volume.write({"a": "13", "text": "y"})
+    assert _shows(updater, a=1, text="y")
+    volume.write({"a": "2", "text": "z"})
+    assert _shows(updater, a=2, text="z")
+
+    assert _told(flags, calls) == [("text", "x", "y"), ("a", 1, 2), ("text", "y", "z")]
+
+
+def test_a_callback_may_use_everything(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    L2: reading, setting, refreshing and asking from a callback do not lock up.
+    """
+    done = threading.Event()
+
+    @flags["a"].on_change
+    def _use(_old: int, new: int) -> None:
+        flags["b"].set(new * 10)
+        updater.refresh()
+        with flags.pinned():
+            updater.status()
+        done.set()
+
+    volume.update(a="2")
+
+    assert done.wait(DEADLINE_SECONDS)
+    assert _shows(updater, a=2, b=20)
+
+
+def test_a_callback_that_blocks_holds_up_no_value(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    L2: values go on changing while a callback hangs, and all of its calls come in the end.
+    """
+    leave = threading.Event()
+    flags["a"].on_change(lambda _old, _new: leave.wait(DEADLINE_SECONDS))
+    for number in range(2, 6):
+        volume.update(a=str(number))
+        assert _shows(updater, a=number)
+    assert not flags.flush(0.01)
+    leave.set()
+
+    assert [new for _, _, new in _told(flags, calls)] == [2, 3, 4, 5]
+
+
+def test_secrets_stand_nowhere(
+    flags: dflag.FlagRegistry, volume: ConfigMapVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    L3: neither the old nor the new nor a refused secret is in the log, in status, in errors or in history.
+    """
+    flags.dyn_string("password", "hunter0", secret=True, validator=_refuse_long)
+    volume.write({"password": "hunter1"})
+    with caplog.at_level(logging.DEBUG), Updater.setup(flags, volume.path) as updater:
+        volume.write({"password": "hunter2"})
+        assert _shows(updater, password="hunter2")  # noqa: S106 - no secret
+        volume.write({"password": "hunter3-too-long"})
+        assert eventually(lambda: updater.status().rejected)
+        status = updater.status()
+        error = status.rejected["password"]
+        texts = [repr(status), str(error), repr(error), repr(error.__cause__), repr(error.__context__)]
+        texts += [repr(flags.history()), repr(flags.explain("password")), repr(flags["password"]), repr(updater)]
+        texts += [repr(updater.refresh())]
+
+    assert "hunter" not in "".join(texts)
+    assert "hunter" not in caplog.text
+
+
+def _refuse_long(value: str) -> None:
+    if len(value) > 10:
+        raise ValueError(f"{value} is too long")
+
+
+def test_status_shows_what_is_followed(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    L7: source, checksum, error and static flags that wait are all there.
+    """
+    volume.update(port="1", a="x")
+    assert eventually(lambda: updater.status().pending_restart == ("port",))
+    status = updater.status()
+
+    assert status.sources[0].name == str(volume.path)
+    assert status.sources[0].checksum == updater.refresh().checksum
+    assert str(volume.path / "a") in str(status.rejected["a"])
+
+
+def test_coroutine_callbacks_run_on_their_loop(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    L8: in an asyncio program a coroutine function runs on the loop; once that is closed, nothing breaks.
+    """
+    seen: list[object] = []
+
+    async def follow() -> None:
+        changed = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        @flags["a"].on_change
+        async def _note(old: int, new: int) -> None:
+            seen.append((old, new, asyncio.get_running_loop() is loop))
+            changed.set()
+
+        volume.update(a="2")
+        await asyncio.wait_for(changed.wait(), DEADLINE_SECONDS)
+
+    asyncio.run(follow())
+    volume.update(a="3", text="y")
+    assert _shows(updater, a=3, text="y")
+
+    assert _told(flags, calls)[-2:] == [("a", 2, 3), ("text", "x", "y")]
+    assert seen == [(1, 2, True)]
+
+
+def test_importing_starts_nothing() -> None:
+    """
+    L10: the import opens no socket, starts no thread, and brings none of the heavy packages.
+    """
+    result = run_python(
+        "import os, sys, threading\n"
+        "before = len(os.listdir('/proc/self/fd'))\n"
+        "import dflag, dflag.sources\n"
+        "heavy = {'watchdog', 'jsonschema', 'yaml', 'pydantic', 'asyncio', 'argparse', 'socket'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "assert len(os.listdir('/proc/self/fd')) == before\n"
+        "assert threading.active_count() == 1\n"
+    )
+
+    assert result.returncode == 0, result.stderr
+
+
+def test_memory_and_volume_agree_on_checksums(
+    flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
+) -> None:
+    """
+    The checksum is that of the contents, whatever source they came by, dot files left out.
+    """
+    volume.update({".dot": "x"})
+    checksum = updater.refresh().checksum
+    other = dflag.FlagRegistry()
+    memory = Updater(other, MemorySource({"a": b"1", "text": "x"}), unknown="ignore")
+    memory.initialize()
+
+    assert memory.status().sources[0].checksum == checksum

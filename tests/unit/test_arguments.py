@@ -1,0 +1,776 @@
+"""
+Flags from the command line and the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import datetime
+import enum
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag import DefinitionError, FlagRegistry, Snapshot, StaticFlagError, _arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+
+class Mode(enum.Enum):
+    """Something to choose from."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+@pytest.fixture(name="refused")
+def _refused(registry: FlagRegistry, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Parse arguments that must be refused, and give what was printed."""
+
+    def parse(*argv: str, env_prefix: str | None = None) -> str:
+        with pytest.raises(SystemExit) as caught:
+            registry.parse_args(argv, env_prefix=env_prefix)
+        printed = capsys.readouterr()
+        assert caught.value.code == 2
+        assert printed.out == ""
+        assert printed.err.startswith("usage: ")
+        return printed.err
+
+    return parse
+
+
+def _help_of(registry: FlagRegistry, capsys: pytest.CaptureFixture[str]) -> str:
+    with pytest.raises(SystemExit) as caught:
+        registry.parse_args(["--help"], description="Serves 100% of requests")
+    assert caught.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+# --- options
+
+
+@pytest.mark.parametrize(
+    "argv", [["--rate_limit=5"], ["--rate_limit", "5"], ["--rate-limit=5"], ["--rate-limit", "5"]], ids=" ".join
+)
+def test_reads_an_option_in_each_spelling(registry: FlagRegistry, argv: list[str]) -> None:
+    """
+    Underscore or dash, equals sign or separate argument: all mean the same.
+    """
+    rate = registry.dyn_int("rate_limit", 50)
+
+    assert registry.parse_args(argv) == []
+    assert (rate.get(), rate.origin) == (5, "command line")
+
+
+def test_keeps_dots(registry: FlagRegistry) -> None:
+    """
+    A dot in a name is written as a dot.
+    """
+    rate = registry.int("http.rate-limit", 50)
+
+    registry.parse_args(["--http.rate_limit=5"])
+
+    assert rate.get() == 5
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("rate", "-5", -5),
+        ("rate", "-0x1F", -31),
+        ("wait", "-2m", datetime.timedelta(minutes=-2)),
+        ("wait", "-.5h", datetime.timedelta(minutes=-30)),
+        ("ratio", "-1e3", -1000.0),
+        ("ratio", "-inf", float("-inf")),
+        ("policy", "-7", -7),
+    ],
+)
+def test_reads_negative_values(registry: FlagRegistry, name: str, text: str, expected: object, *, joined: bool) -> None:
+    """
+    A value that begins with a dash may stand alone as well as behind an equals sign.
+    """
+    registry.int("rate", 0)
+    registry.duration("wait", datetime.timedelta())
+    registry.float("ratio", 0.0)
+    registry.json("policy", 0)
+
+    registry.parse_args([f"--{name}={text}"] if joined else [f"--{name}", text])
+
+    assert expected == registry[name].get()
+
+
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("--be_verbose", True),
+        ("--be-verbose", True),
+        ("--no-be_verbose", False),
+        ("--no-be-verbose", False),
+        ("--no_be_verbose", False),
+        ("--be_verbose=false", False),
+        ("--be-verbose=off", False),
+        ("--be_verbose=YES", True),
+    ],
+)
+@pytest.mark.parametrize("default", [True, False])
+def test_reads_bools(registry: FlagRegistry, argument: str, *, expected: bool, default: bool) -> None:
+    """
+    A bool stands alone, negated, or with a value behind an equals sign, and leaves the next argument alone.
+    """
+    verbose = registry.bool("be_verbose", default)
+
+    assert registry.parse_args([argument, "false"]) == ["false"]
+    assert verbose.get() is expected
+
+
+def test_reads_an_empty_value(registry: FlagRegistry) -> None:
+    """
+    An empty text is a value, for the kinds that take one.
+    """
+    name = registry.string("name", "x")
+
+    registry.parse_args(["--name="])
+    assert name.get() == ""
+
+    registry.parse_args(["--name", ""])
+    assert (name.get(), name.origin) == ("", "command line")
+
+
+def test_reads_a_value_of_two_dashes(registry: FlagRegistry) -> None:
+    """
+    Two dashes behind an equals sign are a value, which argparse before Python 3.13 loses.
+    """
+    name = registry.string("name", "x")
+
+    registry.parse_args(["--name=--"])
+
+    assert name.get() == "--"
+
+
+def test_reads_bytes_as_base64(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Text cannot hold any bytes, so they are encoded on the command line and in the environment.
+    """
+    key, salt = registry.bytes("key", b""), registry.bytes("salt", b"")
+    monkeypatch.setenv("APP_SALT", base64.b64encode(b"\n\xfe").decode())
+
+    registry.parse_args(["--key", base64.b64encode(b"\x00\xff ").decode()], env_prefix="APP")
+
+    assert (key.get(), salt.get()) == (b"\x00\xff ", b"\n\xfe")
+
+
+def test_the_last_of_several_wins(registry: FlagRegistry) -> None:
+    """
+    Repeating an option replaces its value, however it is spelt.
+    """
+    rate, verbose = registry.int("rate_limit", 50), registry.bool("verbose", default=False)
+
+    registry.parse_args(["--rate_limit=5", "--verbose=x", "--rate-limit", "6", "--no-verbose", "--verbose"])
+
+    assert (rate.get(), verbose.get()) == (6, True)
+
+
+def test_returns_the_positional_rest(registry: FlagRegistry) -> None:
+    """
+    Positional arguments may stand anywhere, and all that follows two dashes is positional.
+    """
+    rate = registry.int("rate", 50)
+
+    rest = registry.parse_args(["a", "--rate", "5", "-", "b", "--", "--rate=6", "--", "-x"])
+
+    assert (rest, rate.get()) == (["a", "-", "b", "--rate=6", "--", "-x"], 5)
+
+
+def test_reads_sys_argv(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Without arguments given, the program's own are read.
+    """
+    rate = registry.int("rate", 50)
+    monkeypatch.setattr(sys, "argv", ["program", "--rate=5", "x"])
+
+    assert registry.parse_args() == ["x"]
+    assert rate.get() == 5
+
+
+def test_flags_own_names_win_over_derived_spellings(registry: FlagRegistry, tmp_path: Path) -> None:
+    """
+    What a flag is called goes before what could be derived from another one's name.
+    """
+    cache = registry.bool("cache", default=True)
+    no_cache = registry.string("no_cache", "")
+    one, other = registry.int("a_b", 0), registry.int("a-b", 0)
+    policy, policy_path = registry.string("policy", ""), registry.string("policy_path", "")
+
+    registry.parse_args(["--no-cache=x", "--a_b=1", "--a-b=2", "--policy-path=/p"])
+
+    assert (cache.get(), no_cache.get()) == (True, "x")
+    assert (one.get(), other.get()) == (1, 2)
+    assert (policy.get(), policy_path.get()) == ("", "/p")
+
+
+def test_a_spelling_of_two_flags_is_none(registry: FlagRegistry, refused: Callable[..., str]) -> None:
+    """
+    A derived spelling that could mean either of two flags is not an option.
+    """
+    registry.int("a-b_c", 0)
+    registry.int("a_b-c", 0)
+
+    assert "unrecognized option --a_b_c" in refused("--a_b_c=1")
+
+
+def test_a_flag_may_be_named_help(registry: FlagRegistry) -> None:
+    """
+    A flag's name goes before the option that lists the flags, which keeps its short form.
+    """
+    text = registry.string("help", "")
+
+    registry.parse_args(["--help", "me"])
+
+    assert text.get() == "me"
+    with pytest.raises(SystemExit) as caught:
+        registry.parse_args(["-h"])
+    assert caught.value.code == 0
+
+
+# --- files
+
+
+@pytest.mark.parametrize("option", ["--rate_limit_path", "--rate-limit-path", "--rate_limit-path"])
+def test_reads_a_value_from_a_file(registry: FlagRegistry, tmp_path: Path, option: str) -> None:
+    """
+    The text of a file takes the same way as any source's: outer white space is stripped.
+    """
+    rate = registry.int("rate_limit", 50)
+    (tmp_path / "file").write_bytes(b"\xef\xbb\xbf 5\n")
+
+    registry.parse_args([option, str(tmp_path / "file")])
+
+    assert (rate.get(), rate.origin) == (5, "command line")
+
+
+def test_reads_bytes_from_a_file_verbatim(registry: FlagRegistry, tmp_path: Path) -> None:
+    """
+    The bytes of a file are a bytes flag's value, neither decoded nor stripped.
+    """
+    key = registry.bytes("key", b"")
+    (tmp_path / "file").write_bytes(b"\x00\xff \n")
+
+    registry.parse_args([f"--key_path={tmp_path / 'file'}"])
+
+    assert key.get() == b"\x00\xff \n"
+
+
+def test_a_bool_reads_a_file_too(registry: FlagRegistry, tmp_path: Path) -> None:
+    """
+    The option for a file takes an argument, for a bool as well.
+    """
+    verbose = registry.bool("verbose", default=False)
+    (tmp_path / "file").write_text("yes\n")
+
+    assert registry.parse_args(["--verbose_path", str(tmp_path / "file")]) == []
+    assert verbose.get() is True
+
+
+def test_names_the_file_of_a_bad_value(registry: FlagRegistry, refused: Callable[..., str], tmp_path: Path) -> None:
+    """
+    A bad value in a file is reported with the file's path.
+    """
+    registry.int("rate", 50)
+    (tmp_path / "file").write_text("abc")
+
+    said = refused("--rate_path", str(tmp_path / "file"))
+
+    assert f"error: flag 'rate': expected an int, got 'abc' ({tmp_path / 'file'})\n" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("missing", "no such file"), (".", "is a directory"), ("/dev/null", "is a socket or a device"), ("a\0", "not a")],
+)
+def test_refuses_what_is_no_file(
+    registry: FlagRegistry, refused: Callable[..., str], tmp_path: Path, path: str, reason: str
+) -> None:
+    """
+    What cannot be read as a file is a bad value of the flag.
+    """
+    registry.string("name", "")
+
+    assert reason in refused("--name_path", path if path.endswith("\0") else str(tmp_path / path))
+
+
+def test_refuses_a_file_that_is_too_large(registry: FlagRegistry, refused: Callable[..., str], tmp_path: Path) -> None:
+    """
+    A file of more than 16 MiB is no value.
+    """
+    registry.bytes("key", b"")
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(_arguments.MAX_BYTES + 1)
+
+    assert "larger than 16 MiB" in refused("--key_path", str(tmp_path / "file"))
+
+
+def test_reads_the_largest_file(registry: FlagRegistry, tmp_path: Path) -> None:
+    """
+    A file of 16 MiB is a value.
+    """
+    key = registry.bytes("key", b"")
+    with (tmp_path / "file").open("wb") as file:
+        file.truncate(_arguments.MAX_BYTES)
+
+    registry.parse_args(["--key_path", str(tmp_path / "file")])
+
+    assert len(key.get()) == _arguments.MAX_BYTES
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="names of descriptors are a thing of Unix")
+def test_reads_a_pipe_to_its_end(registry: FlagRegistry) -> None:
+    """
+    A shell's process substitution is a pipe that fills up while it is read.
+    """
+    text = registry.string("text", "")
+    reading, writing = os.pipe()
+    try:
+        content = b"x" * 200_000
+
+        def write() -> None:
+            with os.fdopen(writing, "wb") as file:
+                file.write(content)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        registry.parse_args([f"--text_path=/dev/fd/{reading}"])
+        writer.join()
+    finally:
+        os.close(reading)
+
+    assert text.get() == content.decode()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="FIFOs are a thing of Unix")
+def test_does_not_hang_on_a_fifo(
+    registry: FlagRegistry, refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A FIFO that nobody writes to is given up after a while.
+    """
+    registry.string("text", "")
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setattr(_arguments, "_PIPE_SECONDS", 0.05)
+
+    assert "did not end within 0.05 seconds" in refused("--text_path", str(tmp_path / "fifo"))
+
+
+# --- the environment
+
+
+@pytest.mark.parametrize("prefix", ["APP", "APP_", "app"])
+@pytest.mark.parametrize("name", ["rate_limit", "rate-limit", "rate.limit", "Rate_Limit"])
+def test_reads_the_environment(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch, prefix: str, name: str) -> None:
+    """
+    A variable is named by the prefix and the flag, in upper case with underscores alone.
+    """
+    rate = registry.dyn_int(name, 50)
+    monkeypatch.setenv("APP_RATE_LIMIT", "5")
+
+    registry.parse_args([], env_prefix=prefix)
+
+    assert (rate.get(), rate.origin) == (5, "environment")
+
+
+def test_reads_no_environment_without_a_prefix(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The environment is read on demand alone.
+    """
+    rate = registry.int("rate", 50)
+    monkeypatch.setenv("RATE", "5")
+
+    registry.parse_args([])
+    assert rate.get() == 50
+
+    registry.parse_args([], env_prefix="")
+    assert rate.get() == 5
+
+
+def test_the_command_line_wins_over_the_environment(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Both layers are kept, the command line on top.
+    """
+    rate = registry.int("rate", 50)
+    monkeypatch.setenv("APP_RATE", "5")
+
+    registry.parse_args(["--rate=6"], env_prefix="APP")
+
+    assert rate.get() == 6
+    assert [layer.origin for layer in registry.explain("rate")] == ["command line", "environment", "default"]
+
+
+def test_names_the_variable_of_a_bad_value(
+    registry: FlagRegistry, refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A bad value from the environment is reported with the variable's name, and nothing is set.
+    """
+    rate, port = registry.int("rate_limit", 50), registry.int("port", 80)
+    monkeypatch.setenv("APP_RATE_LIMIT", "abc")
+
+    said = refused("--port=81", env_prefix="APP")
+
+    assert "flag 'rate_limit': expected an int, got 'abc' (environment variable APP_RATE_LIMIT)\n" in said
+    assert (rate.get(), port.get()) == (50, 80)
+
+
+def test_refuses_flags_that_collide_in_the_environment(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Two flags that would read one variable are a fault in the program, told before anything is read.
+    """
+    registry.int("rate-limit", 50)
+    registry.int("rate.limit", 50)
+    monkeypatch.setenv("APP_RATE_LIMIT", "abc")
+
+    with pytest.raises(DefinitionError, match=r"'rate-limit' and 'rate\.limit' .* APP_RATE_LIMIT"):
+        registry.parse_args(["--nonsense"], env_prefix="APP")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the environment of Windows is Unicode")
+def test_refuses_an_environment_that_is_no_utf_8(registry: FlagRegistry, refused: Callable[..., str]) -> None:
+    """
+    Bytes that are no UTF-8 are refused, as from any source, instead of becoming surrogates.
+    """
+    registry.string("name", "")
+    os.environb[b"APP_NAME"] = b"caf\xe9"
+    try:
+        assert "in UTF-8" in refused(env_prefix="APP")
+    finally:
+        del os.environ["APP_NAME"]
+
+
+# --- one commit
+
+
+def test_reports_all_bad_values_at_once(registry: FlagRegistry, refused: Callable[..., str]) -> None:
+    """
+    Whoever mistyped two values learns of both, and nothing is set.
+    """
+    rate = registry.int("rate", 50)
+    registry.int("port", 80, max=100)
+    registry.int("good", 1)
+
+    said = refused("--rate=abc", "--port=101", "--good=2")
+
+    assert "error: flag 'port': expected an int of at most 100, got '101' (command line)\n" in said
+    assert "flag 'rate': expected an int, got 'abc' (command line)\n" in said
+    assert (rate.get(), registry["good"].get()) == (50, 1)
+
+
+def test_sets_everything_in_one_revision(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Both layers are committed together.
+    """
+    registry.int("rate", 50)
+    registry.int("port", 80)
+    monkeypatch.setenv("APP_PORT", "81")
+    before = registry.snapshot().revision
+
+    registry.parse_args(["--rate=5"], env_prefix="APP")
+
+    assert before + 1 == registry.snapshot().revision
+
+
+def test_parsing_again_replaces_both_layers(registry: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A flag that is not given any more loses what an earlier parse gave it.
+    """
+    rate, port = registry.int("rate", 50), registry.int("port", 80)
+    monkeypatch.setenv("APP_PORT", "81")
+    registry.parse_args(["--rate=5"], env_prefix="APP")
+
+    registry.parse_args(["--port=82"])
+
+    assert (rate.get(), rate.origin, port.get()) == (50, "default", 82)
+    assert [layer.origin for layer in registry.explain("port")] == ["command line", "default"]
+
+
+def test_a_registry_validator_may_refuse(registry: FlagRegistry, refused: Callable[..., str]) -> None:
+    """
+    A check over several flags sees the command line as a whole.
+    """
+    low, high = registry.int("low", 1), registry.int("high", 2)
+
+    @registry.validator
+    def ordered(candidate: Snapshot) -> None:
+        if candidate[low] > candidate[high]:
+            raise ValueError("low is above high")
+
+    assert "low is above high" in refused("--low=5")
+    assert registry.parse_args(["--low=5", "--high=6"]) == []
+    assert (low.get(), high.get()) == (5, 6)
+
+
+def test_refuses_to_parse_after_the_freeze(registry: FlagRegistry) -> None:
+    """
+    After the freeze no command line is read, not even for its help.
+    """
+    registry.dyn_int("rate", 50)
+    registry.freeze()
+
+    with pytest.raises(StaticFlagError, match="frozen"):
+        registry.parse_args(["--help"])
+
+
+# --- mistakes
+
+
+def test_suggests_an_option_that_is_near(registry: FlagRegistry, refused: Callable[..., str]) -> None:
+    """
+    A misspelt option is refused with the nearest one, and without its value, which may be a secret's.
+    """
+    registry.string("api_token", "", secret=True)
+
+    said = refused("--api_tokn=hunter2")
+
+    assert "error: unrecognized option --api_tokn (did you mean --api_token?)" in said
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize("argv", [["--rat=5"], ["--rate_lim", "5"], ["-r"], ["-5"]], ids=" ".join)
+def test_refuses_unknown_options(registry: FlagRegistry, refused: Callable[..., str], argv: Sequence[str]) -> None:
+    """
+    There are no abbreviations and no short options.
+    """
+    registry.int("rate_limit", 50)
+
+    assert f"unrecognized option {argv[0].partition('=')[0]}" in refused(*argv)
+
+
+@pytest.mark.parametrize("argv", [["--rate"], ["--rate", "--port=5"], ["--rate", "--", "5"]], ids=" ".join)
+def test_refuses_a_missing_value(registry: FlagRegistry, refused: Callable[..., str], argv: Sequence[str]) -> None:
+    """
+    An option is never taken for the value of another.
+    """
+    registry.int("rate", 50)
+    registry.int("port", 80)
+
+    assert "argument --rate: expected one argument" in refused(*argv)
+
+
+def test_refuses_a_value_for_a_negation(registry: FlagRegistry, refused: Callable[..., str]) -> None:
+    """
+    A negation takes no value, since it could only confuse; what was given is not repeated.
+    """
+    registry.bool("verbose", default=False, secret=True)
+
+    said = refused("--no-verbose=hunter2")
+
+    assert "argument --no-verbose: expected no value" in said
+    assert "hunter2" not in said
+
+
+def test_never_prints_a_secret(
+    registry: FlagRegistry, refused: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """
+    The value of a secret shows neither in errors nor in the help.
+    """
+    registry.int("pin", 4711, "The PIN", secret=True, choices=[4711, 4712])
+    (tmp_path / "file").write_text("hunter2")
+
+    assert "flag 'pin': expected an int (command line)" in refused("--pin=hunter2")
+    assert "hunter2" not in refused("--pin=hunter2") + refused("--pin_path", str(tmp_path / "file"))
+    shown = _help_of(registry, capsys)
+    assert "******" in shown
+    assert "471" not in shown
+
+
+# --- help
+
+
+def test_help_describes_the_flags(registry: FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The help lists the flags in name order with their kind, limits, default, and marks.
+    """
+    registry.dyn_int("rate", 50, "Requests, 100% of them", min=1, max=99)
+    registry.bool("chatty", default=False, help="Say more", deprecated="use loglevel")
+    registry.string("colour", "", choices=["", "red"])
+    registry.enum("mode", Mode.DENY)
+
+    shown = _help_of(registry, capsys)
+
+    assert "Serves 100% of requests" in shown
+    assert "--rate INT Requests, 100% of them (int from 1 to 99; default: 50) (dynamic)" in shown
+    assert "--chatty Say more (bool; default: false) (deprecated: use loglevel)" in shown
+    assert "--colour STRING (string, one of '', 'red'; default: '')" in shown
+    assert "--mode ENUM (enum, one of ALLOW, DENY; default: DENY)" in shown
+    assert sorted(("--rate", "--mode", "--colour", "--chatty"), key=shown.index) == [
+        "--chatty",
+        "--colour",
+        "--mode",
+        "--rate",
+    ]
+
+
+def test_exit_statuses_of_a_program() -> None:
+    """
+    A program ends with status 0 after its help, and with 2 after an error on standard error alone.
+    """
+    program = "import dflag; r = dflag.FlagRegistry(); r.int('rate', 1); print(r.parse_args(), r['rate'].get())"
+
+    def run(*argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, "-c", program, *argv], capture_output=True, text=True, check=False)
+
+    fine, helped, failed = run("--rate", "-5", "x"), run("--help"), run("--rate=abc")
+
+    assert (fine.returncode, fine.stdout, fine.stderr) == (0, "['x'] -5\n", "")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert "Traceback" not in failed.stderr
+
+
+# --- a program's own parser
+
+
+@pytest.fixture(name="parser")
+def _parser() -> argparse.ArgumentParser:
+    """Give a program's own parser."""
+    parser = argparse.ArgumentParser(prog="program")
+    parser.add_argument("--own", default="o")
+    parser.add_argument("files", nargs="*")
+    return parser
+
+
+@pytest.mark.parametrize("method", ["parse_args", "parse_intermixed_args"])
+def test_serves_a_parser_of_the_program(registry: FlagRegistry, parser: argparse.ArgumentParser, method: str) -> None:
+    """
+    Parsing sets the flags in one commit and leaves nothing of them in the namespace.
+    """
+    rate, verbose = registry.int("rate_limit", 50), registry.bool("verbose", default=True)
+    registry.duration("wait", datetime.timedelta())
+    registry.add_to_argparse(parser)
+    before = registry.snapshot().revision
+
+    namespace = getattr(parser, method)(
+        ["--own", "x", "--rate-limit", "5", "--verbose=false", "--wait", "-2m", "a", "b"]
+    )
+
+    assert vars(namespace) == {"own": "x", "files": ["a", "b"]}
+    assert (5, False, before + 1) == (rate.get(), verbose.get(), registry.snapshot().revision)
+    assert datetime.timedelta(minutes=-2) == registry["wait"].get()
+
+
+def test_a_parser_reads_sys_argv_and_leaves_the_rest(
+    registry: FlagRegistry, parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    ``parse_known_args`` sets flags too, and hands back what it does not know.
+    """
+    rate = registry.int("rate", 50)
+    registry.add_to_argparse(parser)
+    monkeypatch.setattr(sys, "argv", ["program", "--rate=5", "--unknown=1"])
+
+    namespace, rest = parser.parse_known_args()
+
+    assert (vars(namespace), rest, rate.get()) == ({"own": "o", "files": []}, ["--unknown=1"], 5)
+
+
+def test_a_parser_sets_nothing_on_an_error(
+    registry: FlagRegistry, parser: argparse.ArgumentParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A bad value is reported by the parser, and the other flags are left alone.
+    """
+    registry.int("rate", 50)
+    port = registry.int("port", 80)
+    registry.add_to_argparse(parser)
+
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--port=81", "--rate=abc"])
+
+    assert (caught.value.code, port.get()) == (2, 80)
+    assert "program: error: flag 'rate': expected an int, got 'abc' (command line)" in capsys.readouterr().err
+
+
+def test_a_parser_replaces_the_layer_when_used_again(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    A second parse forgets what the first one gave.
+    """
+    rate = registry.int("rate", 50)
+    verbose = registry.bool("verbose", default=False)
+    registry.add_to_argparse(parser)
+
+    parser.parse_args(["--rate=5", "--verbose=true"])
+    assert (rate.get(), verbose.get()) == (5, True)
+
+    parser.parse_args(["--verbose=true"])
+    assert (rate.get(), verbose.get()) == (50, True)
+
+
+def test_a_subcommand_may_have_the_flags(registry: FlagRegistry) -> None:
+    """
+    The parser of a subcommand serves as well, and arguments of a wrapped command stay as they are.
+    """
+    verbose = registry.bool("verbose", default=False)
+    parser = argparse.ArgumentParser()
+    run = parser.add_subparsers().add_parser("run")
+    registry.add_to_argparse(run)
+    run.add_argument("command", nargs=argparse.REMAINDER)
+
+    namespace = parser.parse_args(["run", "--verbose", "cmd", "--verbose=false", "--", "--no-verbose"])
+
+    assert namespace.command == ["cmd", "--verbose=false", "--", "--no-verbose"]
+    assert verbose.get() is True
+
+
+def test_a_parser_keeps_its_own_options(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    A derived spelling gives way to an option of the program.
+    """
+    cache = registry.bool("cache", default=True)
+    parser.add_argument("--no-cache", action="store_true")
+    registry.add_to_argparse(parser)
+
+    assert parser.parse_args(["--no-cache"]).no_cache is True
+    assert cache.get() is True
+
+
+def test_refuses_a_parser_that_has_the_name(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    A flag whose own name the parser already has is a fault in the program.
+    """
+    registry.int("own", 50)
+
+    with pytest.raises(DefinitionError, match="flag 'own': the parser already has an option --own"):
+        registry.add_to_argparse(parser)
+
+
+def test_a_parser_refuses_after_the_freeze(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    After the freeze a program's parser cannot set flags any more.
+    """
+    registry.int("rate", 50)
+    registry.add_to_argparse(parser)
+    registry.freeze()
+
+    with pytest.raises(StaticFlagError):
+        parser.parse_args([])
+
+
+def test_a_parser_lists_the_flags_in_a_group(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    The flags stand in the parser's help under a heading of their own, each with its main spelling.
+    """
+    registry.int("rate_limit", 50, "At 100%")
+    registry.add_to_argparse(parser)
+
+    shown = " ".join(parser.format_help().split())
+
+    assert "flags: In the name of a flag" in shown
+    assert "--rate_limit RATE_LIMIT" not in shown
+    assert "--rate_limit INT At 100% (int; default: 50)" in shown
+    assert "--rate-limit" not in shown
