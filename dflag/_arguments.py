@@ -114,7 +114,7 @@ def add_to_argparse(registry: FlagRegistry, parser: argparse.ArgumentParser) -> 
     def following(parse: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(parse)
         def parse_and_set(args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None) -> Any:
-            if command_line.parsing:  # the intermixed variant calls the plain one, twice
+            if command_line.parsing:  # some of the ways to parse go through others, even twice
                 return parse(args, namespace)
             _check_not_frozen(registry)
             result = command_line.parse(parse, sys.argv[1:] if args is None else args, namespace)
@@ -124,12 +124,10 @@ def add_to_argparse(registry: FlagRegistry, parser: argparse.ArgumentParser) -> 
         return parse_and_set
 
     # An action is called for one argument and cannot know which is the last, but the flags must be set in one step
-    # and only if all is well. argparse has no hook for the end, so these two, which every way to parse goes through,
-    # are wrapped; on the instance, since the parser may be of a class of the program's own.
-    parser.parse_known_args = following(parser.parse_known_args)  # type: ignore[method-assign]
-    parser.parse_known_intermixed_args = following(  # type: ignore[method-assign]
-        parser.parse_known_intermixed_args
-    )
+    # and only if all is well. argparse has no hook for the end, so every way to parse is wrapped; the outermost call
+    # commits. On the instance, since the parser may be of a class of the program's own.
+    for method in ("parse_args", "parse_intermixed_args", "parse_known_args", "parse_known_intermixed_args"):
+        setattr(parser, method, following(getattr(parser, method)))
 
 
 class _CommandLine:
@@ -433,13 +431,10 @@ def _help(flag: Flag[Any]) -> Mapping[str, Any]:
 
 def _choices(flag: Flag[Any]) -> str:
     spec = flag._spec
-    if spec._choices is not None:
-        shown = [spec._format_choice(choice) for choice in spec._choices]
-    elif isinstance(flag.default, enum.Enum):
-        shown = list(type(flag.default).__members__)
-    else:
-        return ""
-    return "" if spec.secret else ", one of " + ", ".join(shown)
+    shown = spec.choices_text()
+    if not shown and isinstance(flag.default, enum.Enum):
+        shown = ", ".join(type(flag.default).__members__)
+    return f", one of {shown}" if shown and not spec.secret else ""
 
 
 def _literal(text: str) -> str:

@@ -167,7 +167,7 @@ class Flag(Cell, Generic[T]):
         try:
             self._spec = self._spec.with_validator(function, self.name, self.default)
         except FlagValueError as error:
-            raise DefinitionError(str(error)) from (None if self.secret else error)
+            raise DefinitionError(str(error)) from error
         return function
 
     def on_change(self, function: F) -> F:
@@ -206,7 +206,7 @@ class Flag(Cell, Generic[T]):
         try:
             return spec.take(self.name, default, "default")
         except FlagValueError as error:
-            raise DefinitionError(str(error)) from (None if spec.secret else error)
+            raise DefinitionError(str(error)) from error
 
     def _text(self, value: T) -> str:
         """

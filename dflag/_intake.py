@@ -16,7 +16,7 @@ from dflag.errors import DefinitionError, FlagValueError, RuleError
 from dflag.typing import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dflag._flags import Flag
     from dflag._records import Revision
@@ -68,6 +68,9 @@ class _Draft(NamedTuple):
     state: _SourceState
     edits: list[Edit]
     frozen: bool
+
+    def is_bad(self, *, known_only: bool) -> bool:
+        return bool(self.state.rejected or (known_only and self.state.unknown))
 
 
 class _Drafts:
@@ -205,40 +208,52 @@ class Intake:
         """
         for name in readings:
             self.name(name)
-        while True:
+        changed: frozenset[Flag[Any]] | None = None
+        error: RuleError | None = None
+        while changed is None:
             drafts = {name: self._draft(name, reading, fresh) for name, reading in readings.items()}
-            refused = {
-                n for n, d in drafts.items() if atomic and (d.state.rejected or (known_only and d.state.unknown))
-            }
-            if together and refused:
-                refused = set(drafts)
-            idle = {n: d for n, d in drafts.items() if n not in refused and d.state is d.base}
-            active = {n: d for n, d in drafts.items() if n not in refused and n not in idle}
-            error: RuleError | None = None
-            changed: frozenset[Flag[Any]] | None = frozenset()
-            if active:
-                edits = [edit for draft in active.values() for edit in draft.edits]
-                try:
-                    changed = self._store.commit(edits, errand=_Drafts(self._states, active, self._store, wanted))
-                except RuleError as refusal:
-                    error = refusal
-            if changed is not None:
-                break
-            if not wanted():
+            active = {name: draft for name, draft in drafts.items() if draft.state is not draft.base}
+            if atomic:
+                accepted = {name: draft for name, draft in active.items() if not draft.is_bad(known_only=known_only)}
+                active = accepted if not together or len(accepted) == len(active) else {}
+            edits = [edit for draft in active.values() for edit in draft.edits]
+            try:
+                changed = self._commit(active, edits, wanted)
+            except RuleError as refusal:
+                changed, error = frozenset(), refusal
+            if changed is None and not wanted():
                 return {}
-        silent = together and (bool(refused) or error is not None)
-        outcomes = {}
-        for name, draft in drafts.items():
-            applied = name in active and error is None
-            if name in idle and draft.base.revision is not None:
-                revision = draft.base.revision
-            elif applied:
-                revision = self._finish(name, draft, changed)
-            else:
-                revision = self._revise(name, draft, error=error if name in active else None)
-            news = (0, 0) if silent else self._report(name, draft, report_unknown=report_unknown)
-            outcomes[name] = Outcome(revision, applied, *news)
-        return outcomes
+        applied = frozenset() if error is not None else frozenset(active)
+        silent = together and any(
+            draft.state is not draft.base and name not in applied for name, draft in drafts.items()
+        )
+        return {
+            name: Outcome(
+                self._conclude(name, draft, changed if name in applied else None, error if name in active else None),
+                name in applied,
+                *((0, 0) if silent else self._report(name, draft, report_unknown=report_unknown)),
+            )
+            for name, draft in drafts.items()
+        }
+
+    def _commit(
+        self, active: Mapping[str, _Draft], edits: Sequence[Edit], wanted: Callable[[], bool]
+    ) -> frozenset[Flag[Any]] | None:
+        if not active:
+            return frozenset()
+        return self._store.commit(edits, errand=_Drafts(self._states, active, self._store, wanted))
+
+    def _conclude(
+        self, name: str, draft: _Draft, changed: frozenset[Flag[Any]] | None, error: RuleError | None
+    ) -> Revision:
+        """
+        Give the revision of a draft: a new one, that of before when nothing is new, or that of a refusal.
+        """
+        if changed is not None:
+            return self._finish(name, draft, changed)
+        if draft.state is draft.base and draft.base.revision is not None:
+            return draft.base.revision
+        return self._revise(name, draft, error=error)
 
     def _draft(self, name: str, reading: Reading, fresh: Flag[Any] | None) -> _Draft:
         """
@@ -254,7 +269,7 @@ class Intake:
         entries, rejected = dict(base.entries), dict(base.rejected)
         unknown, deviating = set(base.unknown), set(base.deviating)
         edits: list[Edit] = []
-        for key in (*gone, *new):
+        for key in sorted((*gone, *new)):  # callbacks and history then come in name order
             rejected.pop(key, None)
             unknown.discard(key)
             flag = self._store.flags.get(key)

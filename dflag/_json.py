@@ -108,6 +108,9 @@ class FrozenDict(dict[str, Any], metaclass=_Sealed):
         return {key: thaw(item) for key, item in self.items()}
 
 
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
 def loads(text: str) -> JSON:
     """
     Read a JSON text as a frozen value.
@@ -122,7 +125,19 @@ def loads(text: str) -> JSON:
         raise NotJSON("JSON", f"{error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:  # the caller is near the end of its own stack
         raise NotJSON("JSON that is less deeply nested") from None
+    if _SURROGATE.search(text):
+        _refuse_lone_surrogates(value)
     return freeze(value)
+
+
+def _refuse_lone_surrogates(value: JSON) -> None:
+    """
+    Refuse half of a pair, which no text file, log or socket could take (RFC 8259, section 8.2).
+    """
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise NotJSON("JSON with whole Unicode characters", "an unpaired surrogate") from None
 
 
 def freeze(value: object) -> JSON:

@@ -136,9 +136,10 @@ class Spec(Generic[T]):
         try:
             value = self._parse(raw, encoded=encoded)
         except FOREIGN_FAULTS as error:
-            shown = ... if isinstance(raw, Unreadable) else raw
-            raise self._refusal(ParseError, flag_name, error, shown, origin) from self._cause(error)
-        return self._check(flag_name, value, raw, origin)
+            refusal = self._refusal(ParseError, flag_name, error, ... if isinstance(raw, Unreadable) else raw, origin)
+        else:
+            return self._check(flag_name, value, raw, origin)
+        raise refusal
 
     def take(self, flag_name: str, value: object, origin: str) -> T:
         """
@@ -150,8 +151,10 @@ class Spec(Generic[T]):
         try:
             converted = self.kind.convert(value)
         except FOREIGN_FAULTS as error:
-            raise self._refusal(ValidationError, flag_name, error, value, origin) from self._cause(error)
-        return self._check(flag_name, converted, value, origin)
+            refusal = self._refusal(ValidationError, flag_name, error, value, origin)
+        else:
+            return self._check(flag_name, converted, value, origin)
+        raise refusal
 
     def _parse(self, raw: Raw, *, encoded: bool) -> T:
         kind = self.kind
@@ -182,23 +185,27 @@ class Spec(Generic[T]):
                 value = self.kind.convert(self._mutator(value))
             self._limits(value)
         except FOREIGN_FAULTS as error:
-            raise self._refusal(ValidationError, flag_name, error, raw, origin) from self._cause(error)
-        self._validate(self._validators, flag_name, value, raw, origin)
-        return value
+            refusal = self._refusal(ValidationError, flag_name, error, raw, origin)
+        else:
+            self._validate(self._validators, flag_name, value, raw, origin)
+            return value
+        raise refusal
 
     def _validate(self, validators: Iterable[Validator[T]], flag_name: str, value: T, raw: object, origin: str) -> None:
         try:
             for validator in validators:
                 validator(value)
         except FOREIGN_FAULTS as error:
-            raise self._refusal(ValidationError, flag_name, error, raw, origin) from self._cause(error)
+            refusal = self._refusal(ValidationError, flag_name, error, raw, origin)
+        else:
+            return
+        raise refusal
 
     def _limits(self, value: Any) -> None:
         if self._choices is not None:
             wrong = [item for item in value if item not in self._choices] if self.kind.itemised else None
             if wrong or (wrong is None and not any(self.kind.same(value, choice) for choice in self._choices)):
-                shown = ", ".join(self._format_choice(choice) for choice in self._choices)
-                raise Problem(f"{'items out of' if self.kind.itemised else 'one of'} {shown}")
+                raise Problem(f"{'items out of' if self.kind.itemised else 'one of'} {self.choices_text()}")
         if (self._min is not None and value < self._min) or (self._max is not None and value > self._max):
             raise Problem(f"{self.kind.expected} {self.range_text()}")
 
@@ -210,6 +217,12 @@ class Spec(Generic[T]):
         if low is None:
             return "" if high is None else f"of at most {high}"
         return f"of at least {low}" if high is None else f"from {low} to {high}"
+
+    def choices_text(self) -> str:
+        """
+        List the choices in words; the empty text when there are none.
+        """
+        return ", ".join(self._format_choice(choice) for choice in self._choices or ())
 
     def _convert_choices(self, choices: Iterable[Any]) -> tuple[Any, ...]:
         try:
@@ -240,10 +253,12 @@ class Spec(Generic[T]):
         Make the flag's error of whatever a parser, a mutator or a validator raised.
 
         A `ValueError` is a verdict; anything else is a fault in that function, and logged as such.
+        The result is to be raised outside of the handler, so that nothing but the cause set here hangs on it:
+        for a secret none, whose text may stand in it.
         """
         if isinstance(error, Problem):
             problem = f"expected {error.expected}" if self.secret else str(error)
-        elif isinstance(error, (ValueError, RecursionError)) or self.secret:
+        elif isinstance(error, ValueError) or self.secret:
             # Whoever wrote the validator may have put the value into its message.
             problem = "the value was refused" if self.secret else str(error) or "the value was refused"
         else:
@@ -256,17 +271,14 @@ class Spec(Generic[T]):
                 exc_info=None if self.secret else error,
             )
         path = error.json_path if isinstance(error, Problem) else None
+        refusal: FlagValueError
         if cls is ParseError and path is None:
-            return ParseError(flag_name, problem, raw=raw, origin=origin, secret=self.secret)
-        return ValidationError(
-            flag_name, problem, raw=raw, origin=origin, secret=self.secret, json_path=None if self.secret else path
-        )
-
-    def _cause(self, error: BaseException) -> BaseException | None:
-        """
-        Give the cause to raise from: none for a secret, whose text may stand in it.
-        """
-        return None if self.secret else error
+            refusal = ParseError(flag_name, problem, raw=raw, origin=origin, secret=self.secret)
+        else:
+            path = None if self.secret else path
+            refusal = ValidationError(flag_name, problem, raw=raw, origin=origin, secret=self.secret, json_path=path)
+        refusal.__cause__ = None if self.secret else error
+        return refusal
 
 
 def as_tuple(given: Any, option: str) -> tuple[Any, ...]:

@@ -273,7 +273,7 @@ class Store:
         try:
             self.commit(edits)
         except RuleError as error:
-            flags = [flag for flag, _, _ in edits]
+            flags = [flag for flag, _, entry in edits if entry is not None]
             names = ", ".join(flag.name for flag in flags)
             raise ValidationError(
                 names,
@@ -281,9 +281,10 @@ class Store:
                 raw=edits[0][2].value if len(edits) == 1 and edits[0][2] else ...,
                 origin=edits[0][1],
                 secret=any(flag.secret for flag in flags),
-            ) from (None if any(flag.secret for flag in flags) else error)
-        for flag, layer, _ in edits:
-            self.report_deprecated(flag, layer)
+            ) from error
+        for flag, layer, entry in edits:
+            if entry is not None:
+                self.report_deprecated(flag, layer)
 
     def commit(
         self, edits: Sequence[Edit], *, ruled: bool = True, errand: Errand | None = None
@@ -409,14 +410,18 @@ class Store:
     def _run_rules(self, candidate: Snapshot, *, secret: bool) -> None:
         me = threading.get_ident()
         self._threads_in_rules.add(me)
+        refusal: RuleError | None = None
         try:
             for rule in self.rules:
                 try:
                     rule(candidate)
                 except FOREIGN_FAULTS as error:
-                    raise self._rule_error(rule, error, secret=secret) from (None if secret else error)
+                    refusal = self._rule_error(rule, error, secret=secret)
+                    break
         finally:
             self._threads_in_rules.discard(me)
+        if refusal is not None:
+            raise refusal  # outside of the handler, so that a secret does not hang on it as its context
 
     def _rule_error(self, rule: Rule, error: BaseException, *, secret: bool) -> RuleError:
         label = getattr(rule, "__qualname__", None) or repr(rule)
@@ -431,7 +436,9 @@ class Store:
         if secret:
             return RuleError(f"refused by the registry validator {label}")
         said = str(error) if verdict else f"{type(error).__name__}: {error}"
-        return RuleError(f"refused by the registry validator {label}: {said}")
+        refusal = RuleError(f"refused by the registry validator {label}: {said}")
+        refusal.__cause__ = error
+        return refusal
 
     def audit(self) -> None:
         """

@@ -696,6 +696,21 @@ def test_a_parser_sets_nothing_on_an_error(
     assert "program: error: flag 'rate': expected an int, got 'abc' (command line)" in capsys.readouterr().err
 
 
+def test_a_parser_sets_nothing_when_arguments_are_unknown(
+    registry: FlagRegistry, parser: argparse.ArgumentParser
+) -> None:
+    """
+    The flags are set only after the parser itself has found nothing wrong.
+    """
+    rate = registry.int("rate", 50)
+    registry.add_to_argparse(parser)
+
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--rate=5", "--unknown"])
+
+    assert (rate.get(), rate.origin) == (50, "default")
+
+
 def test_a_parser_replaces_the_layer_when_used_again(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
     A second parse forgets what the first one gave.

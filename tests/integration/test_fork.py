@@ -1,0 +1,492 @@
+"""
+Processes that fork while an updater runs.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag import Updater
+
+from ._waiting import DEADLINE_SECONDS, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import dflag
+    from dflag.testing import ConfigMapVolume
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    # It says that threads are running, which is what is tested here.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+CHILD_SECONDS = 30
+"""When a child that hangs is killed."""
+
+
+class Child:
+    """
+    A forked child that runs one function and never returns into the test.
+    """
+
+    def __init__(self, run: Callable[[], object]) -> None:
+        self._pid = os.fork()
+        if self._pid == 0:
+            _run_and_exit(run)
+
+    def check(self) -> None:
+        """
+        Wait for its end, and fail unless all went well in it.
+        """
+        deadline = time.monotonic() + CHILD_SECONDS
+        while True:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            if pid:
+                assert os.waitstatus_to_exitcode(status) == 0, "see the child's traceback"
+                return
+            if time.monotonic() > deadline:
+                os.kill(self._pid, signal.SIGKILL)
+                os.waitpid(self._pid, 0)
+                pytest.fail("the child hangs")
+            threading.Event().wait(0.005)
+
+
+def _run_and_exit(run: Callable[[], object]) -> None:
+    code = 1
+    try:
+        run()
+        code = 0
+    except BaseException:  # whatever it was must not reach pytest's frames a second time
+        traceback.print_exc()
+        sys.stderr.flush()
+    finally:
+        os._exit(code)
+
+
+@pytest.fixture(name="rate")
+def _rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
+    return flags.dyn_int("rate", 0)
+
+
+@pytest.fixture(name="updater")
+def _updater(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume) -> Iterator[Updater]:
+    volume.write({"rate": "1"})
+    # So rarely that only events can be what is noticed.
+    with Updater.setup(flags, volume.path, resync_seconds=60) as updater:
+        yield updater
+
+
+class Gate:
+    """
+    Lets one process wait for a word from another, with a deadline.
+    """
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+
+    def open(self) -> None:
+        os.write(self._write, b"x")
+
+    def wait(self) -> None:
+        import select
+
+        assert select.select([self._read], [], [], DEADLINE_SECONDS)[0], "nobody opened the gate"
+        os.read(self._read, 1)
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
+
+
+@pytest.fixture(name="gate")
+def _gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.close()
+
+
+@pytest.fixture(name="ready")
+def _ready() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.close()
+
+
+def _shows(updater: Updater, value: int) -> bool:
+    return updater.wait_for(lambda snapshot: snapshot["rate"] == value, DEADLINE_SECONDS)
+
+
+def test_both_sides_follow_after_a_fork(updater: Updater, volume: ConfigMapVolume, ready: Gate) -> None:
+    """
+    Parent and child see the same swaps, one after another, with no call to anything.
+    """
+
+    def run() -> None:
+        assert updater.status().state == "running"
+        assert _shows(updater, 1)
+        ready.open()
+        assert _shows(updater, 2)
+        ready.open()
+        assert _shows(updater, 3)
+
+    child = Child(run)
+    for value in (2, 3):
+        ready.wait()
+        volume.write({"rate": str(value)})
+        assert _shows(updater, value)
+    child.check()
+
+
+def test_a_swap_right_after_the_fork_is_seen(updater: Updater, volume: ConfigMapVolume) -> None:
+    """
+    However early it comes, the child does not miss it.
+    """
+    for value in range(2, 8):
+        child = Child(lambda value=value: _check(_shows(updater, value)))  # type: ignore[misc]
+        volume.write({"rate": str(value)})
+        child.check()
+        assert _shows(updater, value)
+
+
+def _check(condition: object) -> None:
+    assert condition
+
+
+def test_a_child_that_ends_does_not_hurt_the_parent(updater: Updater, volume: ConfigMapVolume) -> None:
+    """
+    Stopped, ended at once or killed: the parent goes on by events alone, on the same thread.
+    """
+
+    def stop() -> None:
+        updater.stop()
+        assert updater.status().state == "stopped"
+
+    def end() -> None:
+        return
+
+    def kill() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    for value, run in enumerate((stop, end, kill), start=2):
+        child = Child(run)
+        if run is kill:
+            with pytest.raises(AssertionError):
+                child.check()
+        else:
+            child.check()
+        volume.write({"rate": str(value)})
+        assert _shows(updater, value)
+
+
+def test_a_parent_that_stops_does_not_hurt_the_child(updater: Updater, volume: ConfigMapVolume, gate: Gate) -> None:
+    """
+    The child follows what the parent no longer does.
+    """
+
+    def run() -> None:
+        gate.wait()
+        assert _shows(updater, 2)
+
+    child = Child(run)
+    updater.stop()
+    volume.write({"rate": "2"})
+    gate.open()
+    child.check()
+    assert updater.status().state == "stopped"
+
+
+def test_a_stopped_updater_stays_stopped_in_the_child(
+    updater: Updater, volume: ConfigMapVolume, rate: dflag.DynamicFlag[int]
+) -> None:
+    """
+    Only what ran before the fork runs after it; it may be started in the child.
+    """
+    updater.stop()
+    volume.write({"rate": "2"})
+
+    def run() -> None:
+        assert updater.status().state == "stopped"
+        assert threading.active_count() == 1
+        assert rate.get() == 1
+        updater.start()
+        assert rate.get() == 2
+        updater.stop()
+
+    Child(run).check()
+
+
+def test_an_updater_made_before_the_fork_may_start_in_the_child(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    Initialized in the parent, started in each child: the order of a server that forks its workers.
+    """
+    volume.write({"rate": "1"})
+    updater = Updater(flags, volume.path)
+    updater.initialize()
+
+    def run() -> None:
+        with updater:
+            assert _shows(updater, 2)
+
+    children = [Child(run) for _ in range(3)]
+    volume.write({"rate": "2"})
+    for child in children:
+        child.check()
+    assert rate.get() == 1
+
+
+def test_forks_during_swaps_follow_to_the_end(updater: Updater, volume: ConfigMapVolume) -> None:
+    """
+    Whatever the updater was doing at the fork, both sides arrive at the last value.
+    """
+    done = threading.Event()
+
+    def publish() -> None:
+        for value in range(2, 200):
+            volume.write({"rate": str(value)})
+        done.set()
+
+    writer = threading.Thread(target=publish)
+    writer.start()
+    children = []
+    while not done.is_set() and len(children) < 12:
+        children.append(Child(lambda: _check(_shows(updater, 199))))
+    writer.join()
+
+    assert _shows(updater, 199)
+    for child in children:
+        child.check()
+
+
+def test_a_fork_while_other_threads_use_everything_does_not_lock_up(
+    flags: dflag.FlagRegistry, updater: Updater, volume: ConfigMapVolume, rate: dflag.DynamicFlag[int]
+) -> None:
+    """
+    Locks that others held at the fork are free in the child.
+    """
+    other = flags.dyn_int("other", 0)
+    done = threading.Event()
+
+    def use() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            other.set(number)
+            updater.refresh()
+            updater.status()
+            flags.snapshot()
+            flags.history()
+            time.sleep(0)
+
+    users = [threading.Thread(target=use) for _ in range(2)]
+    for user in users:
+        user.start()
+
+    def run() -> None:
+        other.set(-1)
+        updater.refresh()
+        assert flags.snapshot()[other] == -1
+        assert flags.flush(DEADLINE_SECONDS)
+        updater.stop()
+
+    try:
+        for _ in range(8):
+            Child(run).check()
+    finally:
+        done.set()
+        for user in users:
+            user.join()
+
+
+def test_a_fork_during_a_validator_that_hangs(
+    updater: Updater, volume: ConfigMapVolume, rate: dflag.DynamicFlag[int]
+) -> None:
+    """
+    The revision that the parent is still validating is validated anew in the child.
+    """
+    parent = os.getpid()
+    entered, leave = threading.Event(), threading.Event()
+
+    @rate.validator
+    def _hang(value: int) -> None:
+        if value == 2 and os.getpid() == parent:
+            entered.set()
+            leave.wait(DEADLINE_SECONDS)
+
+    volume.write({"rate": "2"})
+    assert entered.wait(DEADLINE_SECONDS)
+    child = Child(lambda: _check(_shows(updater, 2)))
+    child.check()
+    assert rate.get() == 1
+    leave.set()
+    assert _shows(updater, 2)
+
+
+def test_pending_callbacks_run_on_both_sides(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater
+) -> None:
+    """
+    What was waiting for the notifier at the fork is delivered in the child too, once each and in order.
+    """
+    seen: list[int] = []
+    entered, leave = threading.Event(), threading.Event()
+
+    @rate.on_change
+    def _note(_old: int, new: int) -> None:
+        if new == 10:
+            entered.set()
+            leave.wait(DEADLINE_SECONDS)
+        else:
+            seen.append(new)
+
+    for value in (10, 11, 12, 13):
+        rate.set(value)
+    assert entered.wait(DEADLINE_SECONDS)
+
+    def run() -> None:
+        leave.set()
+        assert flags.flush(DEADLINE_SECONDS)
+        assert seen == [11, 12, 13]
+
+    Child(run).check()
+    leave.set()
+    assert flags.flush(DEADLINE_SECONDS)
+    assert seen == [11, 12, 13]
+    rate.reset()
+
+
+def test_pending_expiries_fall_due_on_both_sides(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater
+) -> None:
+    """
+    An override with a time limit drops in the child as in the parent, with its callback.
+    """
+    seen: list[tuple[int, int]] = []
+    rate.set(5, ttl_seconds=0.2)
+    rate.on_change(lambda old, new: seen.append((old, new)))
+    assert flags.flush(DEADLINE_SECONDS)
+
+    def run() -> None:
+        assert rate.get() == 5
+        assert _shows(updater, 1)
+        assert flags.flush(DEADLINE_SECONDS)
+        assert seen[-1] == (5, 1)
+
+    child = Child(run)
+    assert _shows(updater, 1)
+    child.check()
+    assert flags.flush(DEADLINE_SECONDS)
+    assert seen[-1] == (5, 1)
+
+
+def test_overrides_in_the_child_are_its_own(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater
+) -> None:
+    """
+    After the fork the two registries have nothing in common.
+    """
+
+    def run() -> None:
+        rate.set(9)
+        assert rate.get() == 9
+
+    Child(run).check()
+
+    assert rate.get() == 1
+
+
+def test_multiprocessing_by_fork_follows(updater: Updater, volume: ConfigMapVolume) -> None:
+    """
+    The workers of ``multiprocessing`` are forked children like others.
+    """
+    context = multiprocessing.get_context("fork")
+    workers = [context.Process(target=lambda: _check(_shows(updater, 2))) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    volume.write({"rate": "2"})
+    for worker in workers:
+        worker.join(CHILD_SECONDS)
+        assert worker.exitcode == 0
+        worker.close()
+
+    assert _shows(updater, 2)
+
+
+def test_a_grandchild_follows(updater: Updater, volume: ConfigMapVolume) -> None:
+    """
+    A child of a child runs on its own as well, and hurts neither.
+    """
+
+    def run() -> None:
+        grandchild = Child(lambda: _check(_shows(updater, 2)))
+        assert _shows(updater, 2)
+        grandchild.check()
+
+    child = Child(run)
+    volume.write({"rate": "2"})
+    assert _shows(updater, 2)
+    child.check()
+
+
+def test_a_callback_that_forks_is_not_called_again_in_the_child(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater, volume: ConfigMapVolume
+) -> None:
+    """
+    Forking from a callback makes one child, which follows too.
+    """
+    calls: list[int] = []
+    children: list[Child] = []
+
+    def run() -> None:
+        assert _shows(updater, 3)
+        assert flags.flush(DEADLINE_SECONDS)
+        assert calls == [2, 3]
+
+    @rate.on_change
+    def _fork(_old: int, new: int) -> None:
+        calls.append(new)
+        if new == 2:
+            children.append(Child(run))
+
+    volume.write({"rate": "2"})
+    assert eventually(lambda: children)
+    volume.write({"rate": "3"})
+    assert _shows(updater, 3)
+    children[0].check()
+
+    assert flags.flush(DEADLINE_SECONDS)
+    assert calls == [2, 3]
+    assert len(children) == 1
+
+
+def test_a_child_leaks_none_of_what_it_inherited(updater: Updater) -> None:
+    """
+    The child's updater holds as many descriptors and threads as the parent's, however many generations on.
+    """
+
+    def count() -> tuple[int, int]:
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    expected = count()
+
+    def run(generations: int) -> None:
+        assert eventually(lambda: count() == expected), (count(), expected)
+        if generations:
+            Child(lambda: run(generations - 1)).check()
+        updater.stop()
+        assert eventually(lambda: threading.active_count() == 1)
+
+    Child(lambda: run(3)).check()
+    assert count() == expected
