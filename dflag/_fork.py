@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 class ForkAware(Protocol):
     """
-    What an object does around a fork; the lock may only ever be held briefly.
+    What an object does around a fork: take its locks, which may only ever be held briefly, and give them back;
+    in the child make them anew, and when everybody has, start the threads again.
     """
 
     def before_fork(self) -> None: ...
@@ -28,6 +29,8 @@ class ForkAware(Protocol):
     def after_fork_in_parent(self) -> None: ...
 
     def after_fork_in_child(self) -> None: ...
+
+    def resume_in_child(self) -> None: ...
 
 
 _followers: weakref.WeakSet[ForkAware] = weakref.WeakSet()
@@ -79,3 +82,6 @@ def _in_child() -> None:
     _forking = threading.RLock()
     for follower in prepared:
         follower.after_fork_in_child()
+    # Threads last: one may need what another follower has yet to make anew.
+    for follower in prepared:
+        follower.resume_in_child()

@@ -108,7 +108,7 @@ class FrozenDict(dict[str, Any], metaclass=_Sealed):
         return {key: thaw(item) for key, item in self.items()}
 
 
-_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def loads(text: str) -> JSON:
@@ -125,7 +125,7 @@ def loads(text: str) -> JSON:
         raise NotJSON("JSON", f"{error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:  # the caller is near the end of its own stack
         raise NotJSON("JSON that is less deeply nested") from None
-    if _SURROGATE.search(text):
+    if _ESCAPED_SURROGATE.search(text):
         _refuse_lone_surrogates(value)
     return freeze(value)
 

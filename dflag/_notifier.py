@@ -60,13 +60,20 @@ class Notifier:
             self._wake()
             return self._idle.wait_for(lambda: self._thread is None and not self._queue, timeout)
 
-    def restart_in_child(self, lock: threading.RLock) -> None:
+    def renew(self, lock: threading.RLock) -> None:
         """
-        Take up in a forked child what was still queued; what was being delivered is the parent's alone.
+        Forget, in a forked child, the thread and the lock of the parent.
+
+        What was still queued is delivered in the child too; what was being delivered is the parent's alone.
         """
         self._lock = lock
         self._idle = threading.Condition(lock)
         self._thread = None
+
+    def resume(self) -> None:
+        """
+        Go on with what is queued. The caller holds the lock.
+        """
         self._wake()
 
     def _wake(self) -> None:
@@ -197,13 +204,12 @@ class Deadlines:
             self._thread = None
             logger.warning("time-limited overrides wait, no thread could be started for them: %s", error)
 
-    def restart_in_child(self, lock: threading.RLock) -> None:
+    def renew(self, lock: threading.RLock) -> None:
         """
-        Wait in a forked child as the parent did.
+        Forget, in a forked child, the thread and the lock of the parent.
         """
         self._changed = threading.Condition(lock)
         self._thread = None
-        self.set_next(self._next)
 
     def _run(self) -> None:
         me = threading.current_thread()

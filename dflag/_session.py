@@ -170,6 +170,8 @@ class Session:
         feed.degraded = watch.problem
 
     def _timeout(self) -> float:
+        if any(feed.dirty for feed in self._feeds):
+            return 0.0  # a forked child has yet to look
         seconds = self._resync_seconds
         for feed, watch in zip(self._feeds, self._watches, strict=True):
             if watch.problem is not None:

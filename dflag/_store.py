@@ -471,10 +471,14 @@ class Store:
     def after_fork_in_child(self) -> None:
         self.lock = threading.RLock()
         self._committed = threading.Condition(self.lock)
+        self.notifier.renew(self.lock)
+        self._deadlines.renew(self.lock)
         self._threads_in_rules &= {threading.get_ident()}
+
+    def resume_in_child(self) -> None:
         with self.lock:
-            self.notifier.restart_in_child(self.lock)
-            self._deadlines.restart_in_child(self.lock)
+            self.notifier.resume()
+            self._follow_deadlines([])  # the parent's thread may have been in the middle of an expiry
 
 
 def printed(flag: Flag[Any], value: Any) -> str:

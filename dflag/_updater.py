@@ -409,6 +409,8 @@ class Updater:
     def after_fork_in_child(self) -> None:
         self._lifecycle = threading.RLock()
         self._reading = threading.RLock()
+
+    def resume_in_child(self) -> None:
         inherited, self._session = self._session, None
         if inherited is None:
             return
