@@ -13,6 +13,7 @@ directory that was replaced. On other systems the ``Observer`` is what there is,
 
 from __future__ import annotations
 
+import array
 import ctypes
 import errno
 import os
@@ -180,13 +181,16 @@ class InotifyWatch(_DirectoryWatch):
             self._heard()
 
     def _pending(self) -> Iterator[tuple[int, int]]:
-        if self._descriptor is None:
+        descriptor = self._descriptor
+        if descriptor is None:
             return
         for _ in range(_MAX_READS):
+            size_bytes = _readable_bytes(descriptor)
+            if size_bytes == 0:
+                return
             try:
-                events = os.read(self._descriptor, _READ_BYTES)
+                events = os.read(descriptor, max(size_bytes, _READ_BYTES))
             except OSError:
-                # BlockingIOError: there is no more.
                 return
             yield from _parse(events)
 
@@ -315,6 +319,23 @@ def _stop_observer(observer: Any) -> None:
     if observer.is_alive():
         # With a limit: an event being delivered may itself wait for us.
         observer.join(1.0)
+
+
+def _readable_bytes(descriptor: int) -> int:
+    """
+    Ask how much can be read now.
+
+    Reading until it would block is no way to find out: eventlet's ``os.read`` waits then, whatever the descriptor.
+    """
+    import fcntl
+    import termios
+
+    answer = array.array("i", [0])
+    try:
+        fcntl.ioctl(descriptor, termios.FIONREAD, answer)
+    except OSError:
+        return 0
+    return answer[0]
 
 
 def _parse(events: bytes) -> Iterator[tuple[int, int]]:
