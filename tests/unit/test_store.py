@@ -1,0 +1,290 @@
+"""
+Layers, commits and everything that guards them.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+
+import pytest
+
+import dflag
+
+DEADLINE_SECONDS = 5.0
+
+
+def test_highest_present_layer_wins_and_dropping_it_shows_the_one_below(flags: dflag.FlagRegistry) -> None:
+    """
+    default, sources in the order in which they were named, override: each shows when those above are gone.
+    """
+    rate = flags.dyn_int("rate", 1)
+    flags.apply({}, source="base")
+    flags.apply({"rate": "3"}, source="team")
+    flags.apply({"rate": "2"}, source="base")
+    rate.set(4, reason="incident")
+
+    assert [(layer.origin, layer.value) for layer in flags.explain("rate")] == [
+        ("override", 4),
+        ("team", 3),
+        ("base", 2),
+        ("default", 1),
+    ]
+    shown = [rate.get()]
+    for drop in (rate.reset, lambda: flags.apply({}, source="team"), lambda: flags.apply({}, source="base")):
+        drop()
+        shown.append(rate.get())
+    assert shown == [4, 3, 2, 1]
+    assert rate.origin == "default"
+
+
+def test_bad_value_keeps_last_good_one_of_its_source(flags: dflag.FlagRegistry) -> None:
+    """
+    The others of the revision apply; with no good value before, the layer below shows.
+    """
+    rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
+    assert list(flags.apply({"rate": "x"}, source="s").rejected) == ["rate"]
+    assert rate.get() == 1
+    flags.apply({"rate": "2"}, source="s")
+    revision = flags.apply({"rate": "x", "other": "5"}, source="s")
+
+    assert (rate.get(), other.get()) == (2, 5)
+    assert revision.changed == ("other",)
+    assert str(revision.rejected["rate"]) == "flag 'rate': expected an int, got 'x' (s)"
+
+
+def test_atomic_revision_with_a_bad_value_changes_nothing(flags: dflag.FlagRegistry) -> None:
+    """
+    Neither the bad flag nor its neighbours move, and the next good revision applies whole.
+    """
+    rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
+    revision = flags.apply({"rate": "x", "other": "5"}, source="s", atomic=True)
+
+    assert (rate.get(), other.get(), revision.changed) == (1, 1, ())
+    assert list(revision.rejected) == ["rate"]
+    assert flags.apply({"rate": "2", "other": "5"}, source="s", atomic=True).changed == ("other", "rate")
+
+
+def test_unchanged_values_are_neither_parsed_nor_committed_again(flags: dflag.FlagRegistry) -> None:
+    """
+    The previous revision is returned, and what stays bad is logged once.
+    """
+    parsed: list[str] = []
+
+    def note(text: str) -> str:
+        parsed.append(text)
+        return text
+
+    flags.dyn_int("rate", 1, input_mutator=note)
+    first = flags.apply({"rate": "2"}, source="s")
+    assert flags.apply({"rate": "2"}, source="s") is first
+    assert parsed == ["2"]
+
+
+def test_text_that_stays_bad_is_logged_once(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    It stays in rejected for as long as it stays bad.
+    """
+    flags.dyn_int("rate", 1)
+    flags.dyn_int("other", 1)
+    for other in ("1", "2", "3"):
+        assert "rate" in flags.apply({"rate": "x", "other": other, "nope": "1"}, source="s").rejected
+    assert sum("expected an int" in record.message for record in caplog.records) == 1
+    assert sum("nope" in record.message for record in caplog.records) == 1
+
+
+def test_registry_validator_refuses_a_revision_whole(flags: dflag.FlagRegistry) -> None:
+    """
+    It sees the candidate; a refused one leaves no trace, in set and override neither.
+    """
+    low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
+
+    @flags.validator
+    def _ordered(snap: dflag.Snapshot) -> None:
+        if snap[low] > snap[high]:
+            raise ValueError("low above high")
+
+    number = flags.snapshot().revision
+    revision = flags.apply({"low": "20"}, source="s")
+    assert "low above high" in str(revision.error)
+    assert (low.get(), flags.snapshot().revision, flags.history()) == (1, number, ())
+    with pytest.raises(dflag.ValidationError, match="flag 'low': refused by .*low above high"):
+        low.set(20)
+    with pytest.raises(dflag.ValidationError, match="low above high"), flags.override({low: 20}):
+        pytest.fail("entered")
+    assert flags.apply({"low": "20", "high": "30"}, source="s").error is None
+    assert (low.get(), high.get()) == (20, 30)
+
+
+def test_dropping_an_override_is_never_refused_but_a_broken_rule_is_logged(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Values may then break a rule, which somebody should know.
+    """
+    low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
+
+    @flags.validator
+    def _ordered(snap: dflag.Snapshot) -> None:
+        if snap[low] > snap[high]:
+            raise ValueError("low above high")
+
+    high.set(30)
+    low.set(20)
+    high.reset()
+    assert (low.get(), high.get()) == (20, 10)
+    assert "low above high" in caplog.text
+
+
+def test_registry_validator_must_not_change_flags(flags: dflag.FlagRegistry) -> None:
+    """
+    A write from inside it refuses the revision, instead of recursing.
+    """
+    rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
+
+    @flags.validator
+    def _writes(snap: dflag.Snapshot) -> None:
+        other.set(snap[rate])
+
+    assert "must not change flags" in str(flags.apply({"rate": "2"}, source="s").error)
+    assert (rate.get(), other.get()) == (1, 1)
+
+
+def test_static_flags_after_the_freeze(flags: dflag.FlagRegistry) -> None:
+    """
+    They are left alone; what would differ after a restart is listed over all layers.
+    """
+    port = flags.int("port", 1)
+    flags.apply({"port": "2"}, source="base")
+    flags.apply({"port": "3"}, source="team")
+    flags.freeze()
+
+    assert flags.apply({"port": "9"}, source="base").pending_restart == ()  # team's would still win
+    assert flags.apply({"port": "4"}, source="team").pending_restart == ("port",)
+    assert flags.apply({"port": "3"}, source="team").pending_restart == ()
+    assert flags.apply({}, source="team").pending_restart == ("port",)
+    assert (port.get(), port.origin) == (3, "team")
+    with pytest.raises(dflag.StaticFlagError):
+        port.set(5)
+    with flags.override({port: 5}):
+        assert port.get() == 5
+    assert port.get() == 3
+
+
+def test_flag_declared_late_takes_up_what_sources_hold(flags: dflag.FlagRegistry) -> None:
+    """
+    A module that is imported after the first revision is configured all the same, static flags too.
+    """
+    assert flags.apply({"rate": "5", "port": "6"}, source="s").unknown == ("port", "rate")
+    flags.freeze()
+    assert flags.dyn_int("rate", 1).get() == 5
+    assert flags.int("port", 1).get() == 6
+    assert flags.apply({"rate": "7", "port": "6"}, source="s").unknown == ()
+
+
+def test_override_with_a_time_limit_drops_while_a_callback_hangs(flags: dflag.FlagRegistry) -> None:
+    """
+    Expiry has a thread of its own.
+    """
+    rate = flags.dyn_int("rate", 1)
+    entered, leave, back = threading.Event(), threading.Event(), threading.Event()
+
+    @rate.on_change
+    def _hang(_old: int, _new: int) -> None:
+        entered.set()
+        leave.wait(DEADLINE_SECONDS)
+
+    rate.set(2, ttl_seconds=0.02)
+    assert entered.wait(DEADLINE_SECONDS)
+    while rate.get() != 1 and not back.wait(0.005):
+        pass
+    assert (rate.get(), rate.origin) == (1, "default")
+    leave.set()
+    assert flags.flush(DEADLINE_SECONDS)
+
+
+def test_override_block_restores_what_was_before(flags: dflag.FlagRegistry) -> None:
+    """
+    Also when it is left by an exception, and by an outer override.
+    """
+    rate = flags.dyn_int("rate", 1)
+    rate.set(2)
+    with pytest.raises(ZeroDivisionError), flags.override({"rate": 3}), flags.override({rate: 4}):
+        assert rate.get() == 4
+        raise ZeroDivisionError
+    assert rate.get() == 2
+
+
+def test_writers_in_many_threads_lose_nothing(flags: dflag.FlagRegistry) -> None:
+    """
+    Each writer's last value stands, every commit has its number, and readers see pairs that belong together.
+    """
+    counters = [flags.dyn_int(f"counter{i}", 0) for i in range(4)]
+    first, last = flags.dyn_int("first", 0), flags.dyn_int("last", 0)
+    torn: list[tuple[int, int]] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            snap = flags.snapshot()
+            if snap[first] != snap[last]:
+                torn.append((snap[first], snap[last]))
+
+    def write(flag: dflag.DynamicFlag[int]) -> None:
+        for value in range(1, 201):
+            flag.set(value)
+
+    def publish() -> None:
+        for value in range(1, 201):
+            flags.apply({"first": str(value), "last": str(value)}, source="s")
+
+    writers = [threading.Thread(target=write, args=[flag]) for flag in counters] + [threading.Thread(target=publish)]
+    reader = threading.Thread(target=read)
+    for thread in (reader, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join(DEADLINE_SECONDS)
+    done.set()
+    reader.join(DEADLINE_SECONDS)
+
+    assert [flag.get() for flag in (*counters, first, last)] == [200] * 6
+    assert flags.snapshot().revision == 1000
+    assert torn == []
+
+
+def test_secret_stands_nowhere(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Not in messages, causes, contexts, pickles, history, layers or the log.
+    """
+
+    def refuse(value: str) -> None:
+        if value.endswith("bad"):
+            raise ValueError(f"{value} is bad")
+
+    flags.dyn_string("token", "hunter-0", secret=True, validator=refuse)
+    with caplog.at_level(logging.DEBUG, "dflag"):
+        flags.apply({"token": "hunter-1"}, source="s")
+        error = flags.apply({"token": "hunter-bad"}, source="s").rejected["token"]
+    assert (error.__cause__, error.__context__, error.raw) == (None, None, "******")
+    seen = [str(error), repr(error), str(pickle.dumps(error)), repr(flags.history()), repr(flags.explain("token"))]
+    assert "hunter" not in "".join(seen) + caplog.text
+
+
+def test_reserved_and_shared_source_names_are_refused(flags: dflag.FlagRegistry) -> None:
+    """
+    A source cannot pass for one of dflag's own layers.
+    """
+    for name in ("default", "environment", "command line", "override", ""):
+        with pytest.raises(dflag.DefinitionError):
+            flags.apply({}, source=name)
+
+
+def test_checksum_is_the_one_of_the_go_library(flags: dflag.FlagRegistry) -> None:
+    """
+    FNV-1a over names and printed values; the vectors are the Go library's own.
+    """
+    assert flags.checksum() == "811c9dc5"
+    flags.int("some_int", 1337)
+    assert flags.checksum() == "c8197459"
+    assert (flags.checksum(dynamic=True), flags.checksum(dynamic=False)) == ("811c9dc5", "c8197459")
