@@ -208,6 +208,8 @@ class Intake:
         """
         for name in readings:
             self.name(name)
+        drafts: dict[str, _Draft] = {}
+        active: dict[str, _Draft] = {}
         changed: frozenset[Flag[Any]] | None = None
         error: RuleError | None = None
         while changed is None:

@@ -7,6 +7,7 @@ input mutator, parse, mutator, choices and limits, validators: in that order, wh
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, NotRequired, TypedDict, TypeVar
 
 from dflag._kinds import Kind, Problem
@@ -15,7 +16,7 @@ from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from dflag.typing import Callback, Raw, Validator
 
@@ -285,6 +286,8 @@ def as_tuple(given: Any, option: str) -> tuple[Any, ...]:
     """
     Accept one callable or several.
     """
+    if not callable(given) and not isinstance(given, Iterable):
+        raise DefinitionError(f"expected a callable for {option}, got {given!r}")
     functions = (given,) if callable(given) else tuple(given)
     for function in functions:
         if not callable(function):

@@ -29,11 +29,11 @@ def eventually(condition: Callable[[], object]) -> bool:
     return True
 
 
-def run_python(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run_python(program: str, *arguments: object, warnings: str = "error") -> subprocess.CompletedProcess[str]:
     """
-    Run a program of its own in this interpreter, and give what it printed.
+    Run a program in an interpreter of its own, and give what it printed.
     """
-    command = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", program]
+    command = [sys.executable, "-W", warnings, "-c", program]
     return subprocess.run(
         [*command, *map(str, arguments)], capture_output=True, text=True, timeout=6 * DEADLINE_SECONDS, check=False
     )

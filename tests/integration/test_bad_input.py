@@ -138,8 +138,6 @@ def _updater(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> Iterator[Upd
         yield updater
 
 
-
-
 def _values(flags: dflag.FlagRegistry) -> dict[str, object]:
     snapshot = flags.snapshot()
     return {flag.name: snapshot[flag] for flag in flags if flag.name != "neighbour"}
@@ -264,7 +262,7 @@ def _socket(path: Path) -> None:
 
 
 def _loop(path: Path) -> None:
-    path.symlink_to(path.name)
+    path.symlink_to("odd")
 
 
 def _device(path: Path) -> None:
@@ -302,8 +300,8 @@ def test_an_entry_that_is_no_file_is_a_bad_value_of_its_flag(
             (volume.path / name).write_text(text)
     with Updater.setup(flags, dflag.sources.DirectorySource(volume.path, settle_seconds=0.02)) as updater:
         directory = volume.path / "..data" if layout == "volume" else volume.path
-        (directory / "odd").unlink()
-        make(directory / "odd")
+        make(directory / ".new")
+        os.replace(directory / ".new", directory / "odd")  # no moment without the key, which would be a removal
         began = time.monotonic()
         updater.refresh()
         assert time.monotonic() - began < 1.0

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import logging
 import os
 import shutil
@@ -336,7 +337,9 @@ def test_a_directory_absent_at_start(
         assert _shows(updater, a=3)
 
 
-def test_a_directory_removed_and_made_again_is_followed(volume: ConfigMapVolume, calls: Calls, updater: Updater) -> None:
+def test_a_directory_removed_and_made_again_is_followed(
+    volume: ConfigMapVolume, calls: Calls, updater: Updater
+) -> None:
     """
     V20: while it is away the values stay; the watch is armed anew, time and again.
     """
@@ -589,7 +592,7 @@ def test_a_storm_is_coalesced_and_the_last_write_wins(
     assert time.process_time() - busy < 5.0
     assert len(told) <= 300
     assert [new for _, _, new in told] == sorted(new for _, _, new in told if isinstance(new, int))
-    assert all(later[1] == earlier[2] for earlier, later in zip(told, told[1:], strict=False))
+    assert all(later[1] == earlier[2] for earlier, later in itertools.pairwise(told))
     assert updater.status().errors == 0
 
 

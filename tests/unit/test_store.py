@@ -109,7 +109,7 @@ def test_registry_validator_refuses_a_revision_whole(flags: dflag.FlagRegistry) 
     revision = flags.apply({"low": "20"}, source="s")
     assert "low above high" in str(revision.error)
     assert (low.get(), flags.snapshot().revision, flags.history()) == (1, number, ())
-    with pytest.raises(dflag.ValidationError, match="flag 'low': refused by .*low above high"):
+    with pytest.raises(dflag.ValidationError, match=r"flag 'low': refused by .*low above high"):
         low.set(20)
     with pytest.raises(dflag.ValidationError, match="low above high"), flags.override({low: 20}):
         pytest.fail("entered")
@@ -211,8 +211,7 @@ def test_override_block_restores_what_was_before(flags: dflag.FlagRegistry) -> N
     rate = flags.dyn_int("rate", 1)
     rate.set(2)
     with pytest.raises(ZeroDivisionError), flags.override({"rate": 3}), flags.override({rate: 4}):
-        assert rate.get() == 4
-        raise ZeroDivisionError
+        rate.get() // (rate.get() - 4)
     assert rate.get() == 2
 
 

@@ -1,0 +1,328 @@
+"""
+Declaring flags and looking them up; what concerns several of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import threading
+
+import pytest
+
+import dflag
+
+DEADLINE_SECONDS = 5.0
+
+
+def test_registry_is_a_collection_of_flags_by_name(flags: dflag.FlagRegistry) -> None:
+    """
+    Iteration is in name order; an unknown name comes with a hint.
+    """
+    b, a = flags.int("b", 1), flags.dyn_int("a", 1)
+    assert [*flags] == [a, b]
+    assert ("a" in flags, "c" in flags, len(flags), bool(dflag.FlagRegistry())) == (True, False, 2, True)
+    assert flags["b"] is flags.lookup("b") is b
+    flags.int("rate_limit", 1)
+    with pytest.raises(dflag.UnknownFlagError, match="no flag named 'rate_limt'; did you mean 'rate_limit'"):
+        flags.lookup("rate_limt")
+    with pytest.raises(LookupError):
+        flags["nothing_like_it"]
+    assert repr(flags) == "<FlagRegistry '' of 3 flags>"
+    assert repr(a) == "<DynamicFlag 'a': dynamic int from default>"
+
+
+@pytest.mark.parametrize("name", ["", ".hidden", "a b", "a/b", "ü", "a" * 254, 5])
+def test_names_that_no_configmap_key_could_have_are_refused(flags: dflag.FlagRegistry, name: str) -> None:
+    """
+    At the declaration, not when the first ConfigMap comes.
+    """
+    with pytest.raises(dflag.DefinitionError, match="expected a name of 1 to 253 characters"):
+        flags.int(name, 1)
+
+
+def test_second_declaration_says_where_the_first_stands(flags: dflag.FlagRegistry) -> None:
+    """
+    File and line of the program's own code.
+    """
+    flags.int("port", 1)
+    with pytest.raises(dflag.DuplicateFlagError, match=r"'port' is already declared, at .*test_registry.py:\d+"):
+        flags.dyn_string("port", "")
+
+
+def test_faults_in_a_declaration_are_definition_errors(flags: dflag.FlagRegistry) -> None:
+    """
+    And a refused declaration declares nothing.
+    """
+    with pytest.raises(dflag.DefinitionError, match="expected min <= max"):
+        flags.int("a", 1, min=5, max=3)
+    with pytest.raises(dflag.DefinitionError, match="bad min"):
+        flags.int("a", 1, min="x")  # type: ignore[arg-type]
+    with pytest.raises(dflag.DefinitionError, match="bad choices"):
+        flags.int("a", 1, choices=["x"])
+    with pytest.raises(dflag.DefinitionError, match="expected a callable for validator"):
+        flags.int("a", 1, validator=5)  # type: ignore[arg-type]
+    with pytest.raises(dflag.DefinitionError, match="bad schema"):
+        flags.json("a", {}, schema={"type": "no such type"})
+    with pytest.raises(TypeError, match="unexpected option 'mim' for a flag of type int"):
+        flags.int("a", 1, mim=5)  # type: ignore[call-arg]
+    with pytest.raises(dflag.DefinitionError, match="flag 'a': expected one of 2, 3, got 1"):
+        flags.int("a", 1, choices=[2, 3])
+    assert len(flags) == 0
+
+
+def test_pipeline_goes_in_order(flags: dflag.FlagRegistry) -> None:
+    """
+    Input mutator, parser, mutator, choices and limits, validators, commit, callbacks.
+    """
+    seen: list[object] = []
+
+    def step(name: str) -> None:
+        seen.append(name)
+
+    rate = flags.dyn_int(
+        "rate",
+        1,
+        input_mutator=lambda text: step("input") or text.replace("k", "000"),  # type: ignore[func-returns-value]
+        mutator=lambda value: step("mutator") or min(value, 5000),  # type: ignore[func-returns-value]
+        max=5000,
+        validator=[lambda _: step("first"), lambda _: step("second")],
+        on_change=lambda old, new: seen.append((old, new)),
+    )
+    seen.clear()
+    flags.apply({"rate": "7k"}, source="s")
+    assert flags.flush(DEADLINE_SECONDS)
+    assert seen == ["input", "mutator", "first", "second", (1, 5000)]
+    assert rate.get() == 5000
+
+
+def test_validator_added_later_checks_the_default_at_once(flags: dflag.FlagRegistry) -> None:
+    """
+    One that the default does not pass is not added.
+    """
+    rate = flags.dyn_int("rate", 1)
+    with pytest.raises(dflag.DefinitionError, match="flag 'rate': odd, got 1"):
+
+        @rate.validator
+        def _even(value: int) -> None:
+            if value % 2:
+                raise ValueError("odd")
+
+    rate.set(3)
+    assert rate.get() == 3
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("x"), KeyError("x"), SystemExit(3)])
+def test_validator_that_fails_rejects_and_is_reported(
+    flags: dflag.FlagRegistry, fault: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Whatever it raises, the value is refused, and the log says whose fault it is.
+    """
+
+    def check(value: int) -> None:
+        if value != 1:
+            raise fault
+
+    rate = flags.dyn_int("rate", 1, validator=check)
+    with pytest.raises(dflag.ValidationError, match=type(fault).__name__):
+        rate.set(2)
+    assert rate.get() == 1
+    assert "should raise ValueError" in caplog.text
+
+
+def test_deprecated_flag_warns_once(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Developers get a DeprecationWarning, operators a line in the log.
+    """
+    old = flags.dyn_int("old", 1, deprecated="use new", owner="team", expires=datetime.date(2030, 1, 1))
+    assert (old.deprecated, old.owner, old.expires, old.secret) == ("use new", "team", datetime.date(2030, 1, 1), False)
+    old.set(2)
+    flags.apply({"old": "3"}, source="s")
+    assert [record.message for record in caplog.records] == ["flag 'old' is deprecated: use new (set by override)"]
+
+
+def test_truth_of_a_flag_is_an_error(flags: dflag.FlagRegistry) -> None:
+    """
+    It would always be true, which nobody means.
+    """
+    with pytest.raises(TypeError, match=r"write \.get\(\)"):
+        bool(flags.dyn_bool("verbose", default=False))
+
+
+def test_apply_takes_texts_and_bytes_alone(flags: dflag.FlagRegistry) -> None:
+    """
+    Anything else is a fault of the caller, not a bad value.
+    """
+    with pytest.raises(TypeError, match="expected str names and str or bytes values"):
+        flags.apply({"a": 1}, source="s")  # type: ignore[dict-item]
+
+
+def test_snapshot_stays_as_it_is(flags: dflag.FlagRegistry) -> None:
+    """
+    It is looked up by flag and by name, and names what it does not know.
+    """
+    rate = flags.dyn_int("rate", 1)
+    snap = flags.snapshot()
+    rate.set(2)
+    late = flags.int("late", 1)
+
+    assert (snap[rate], snap["rate"], "rate" in snap, rate in snap, late in snap) == (1, 1, True, True, False)
+    assert ([*snap], len(snap), flags.snapshot()[rate]) == (["rate"], 1, 2)
+    assert repr(snap) == "<Snapshot of 1 flags at revision 0>"
+    for key in (late, "late", "rat"):
+        with pytest.raises(dflag.UnknownFlagError):
+            snap[key]
+
+
+def test_pins_nest_and_end(flags: dflag.FlagRegistry) -> None:
+    """
+    An inner pin begins with what the outer one shows; what is set meanwhile shows after the block.
+    """
+    rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
+    stranger = dflag.FlagRegistry().dyn_int("rate", 7)
+    with flags.pinned({rate: 5}) as outer:
+        with flags.pinned({"other": 6}) as inner:
+            rate.set(9)
+            late = flags.dyn_int("late", 4)
+            assert (rate.get(), other.get(), inner[rate], late.get(), stranger.get()) == (5, 6, 5, 4, 7)
+        assert (rate.get(), other.get(), outer[other]) == (5, 1, 1)
+    assert rate.get() == 9
+    with pytest.raises(dflag.ValidationError), flags.pinned({rate: "x"}):
+        pytest.fail("entered")
+    with pytest.raises(dflag.UnknownFlagError, match="another registry"), flags.pinned({stranger: 1}):
+        pytest.fail("entered")
+
+
+def test_task_that_outlives_its_pin_sees_live_values(flags: dflag.FlagRegistry) -> None:
+    """
+    While the block is open, tasks and threads begun inside see it; threads begun elsewhere do not.
+    """
+    rate = flags.dyn_int("rate", 1)
+    outer, inner = dflag.FlagRegistry(), rate
+
+    async def main() -> list[int]:
+        closed = asyncio.Event()
+
+        async def live() -> int:
+            await closed.wait()
+            return inner.get()
+
+        with outer.pinned(), flags.pinned({rate: 5}):
+            task = asyncio.create_task(live())
+            seen = [await asyncio.to_thread(rate.get)]
+            thread = threading.Thread(target=lambda: seen.append(rate.get()))
+            thread.start()
+            thread.join(DEADLINE_SECONDS)
+        closed.set()
+        return [*seen, await task]
+
+    assert asyncio.run(main()) == [5, 1, 1]
+
+
+def test_callbacks_run_in_order_and_each_on_its_own(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    One that raises is logged and counted, and harms no other; none runs without a real change.
+    """
+    rate = flags.dyn_int("rate", 1)
+    seen: list[tuple[int, int]] = []
+
+    @rate.on_change
+    def _broken(_old: int, _new: int) -> None:
+        raise SystemExit
+
+    rate.on_change(lambda old, new: seen.append((old, new)))
+    rate.set(1)
+    for value in range(2, 50):
+        rate.set(value)
+    assert flags.flush(DEADLINE_SECONDS)
+
+    assert seen == [(value - 1, value) for value in range(2, 50)]
+    assert flags._store.notifier.errors == {"rate": 48}
+    assert "_broken" in caplog.text
+
+
+def test_flush_from_a_callback_does_not_wait_for_itself(flags: dflag.FlagRegistry) -> None:
+    """
+    It says that not all is delivered.
+    """
+    rate = flags.dyn_int("rate", 1)
+    answers: list[bool] = []
+    rate.on_change(lambda _old, _new: answers.append(flags.flush()))
+    rate.set(2)
+    assert flags.flush(DEADLINE_SECONDS)
+    assert answers == [False]
+
+
+def test_coroutine_callbacks_and_changes_arrive_on_their_loop(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    In order, among the others; once the loop is closed they are dropped with a word.
+    """
+    rate = flags.dyn_int("rate", 1)
+    seen: list[object] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+
+        @rate.on_change
+        async def _note(old: int, new: int) -> None:
+            await asyncio.sleep(0)
+            seen.append((old, new, asyncio.get_running_loop() is loop))
+
+        changes = rate.changes()
+        rate.set(2)
+        rate.set(3)
+        seen.extend([await anext(changes), await anext(changes)])
+        assert await asyncio.to_thread(flags.flush, DEADLINE_SECONDS)
+        await changes.aclose()
+        with pytest.raises(StopAsyncIteration):
+            await anext(changes)
+
+    asyncio.run(main())
+    assert set(seen) == {(1, 2), (2, 3), (1, 2, True), (2, 3, True)}
+    rate.set(4)
+    assert flags.flush(DEADLINE_SECONDS)
+    assert "its event loop is gone" in caplog.text
+
+
+def test_coroutine_callback_needs_a_running_loop(flags: dflag.FlagRegistry) -> None:
+    """
+    Without one it could never run, nor could changes() be read.
+    """
+    rate = flags.dyn_int("rate", 1)
+
+    async def note(_old: int, _new: int) -> None:
+        """Never called."""
+
+    with pytest.raises(dflag.DefinitionError, match="running event loop"):
+        rate.on_change(note)
+    with pytest.raises(dflag.DefinitionError, match="running event loop"):
+        rate.changes()
+
+
+def test_time_limits_are_for_dynamic_flags_and_above_zero(flags: dflag.FlagRegistry) -> None:
+    """
+    A static flag would change while the program runs.
+    """
+    with pytest.raises(dflag.StaticFlagError):
+        flags.int("port", 1).set(2, ttl_seconds=5)
+    rate = flags.dyn_int("rate", 1)
+    for seconds in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="ttl_seconds above 0"):
+            rate.set(2, ttl_seconds=seconds)
+
+
+def test_public_names_are_what_is_importable() -> None:
+    """
+    The list is sorted, complete, and without the short names for unbound flags.
+    """
+    assert sorted(dflag.__all__) == list(dflag.__all__)
+    assert all(hasattr(dflag, name) for name in dflag.__all__)
+    assert "dyn_int" not in dflag.__all__
+    assert set(dflag.__all__) <= set(dir(dflag))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = dflag.nothing  # type: ignore[attr-defined]
