@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dflag._flags import Flag
-    from dflag._spec import Options, RangeOptions
+    from dflag._options import Options, RangeOptions
     from dflag.typing import JSONValue
 
 T = TypeVar("T")

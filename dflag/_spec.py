@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Generic, NotRequired, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from dflag._kinds import Kind, Problem
 from dflag.errors import DefinitionError, FlagValueError, ParseError, ValidationError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Mapping
 
-    from dflag.typing import Callback, Raw, Validator
+    from dflag.typing import Raw, Validator
 
 T = TypeVar("T")
 
@@ -31,35 +31,6 @@ WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" +
     map(chr, range(0x2000, 0x200B))
 )
 """What Go's ``strings.TrimSpace`` trims; Python's own ``strip`` would also take the separators U+001C to U+001F."""
-
-
-class Options(TypedDict, Generic[T]):
-    """
-    The options that every kind of flag takes.
-
-    Several validators come as a list or a tuple: with a protocol such as ``Iterable`` here,
-    pyright would infer an enum flag as one of the single member that is its default.
-    """
-
-    validator: NotRequired[Validator[T] | list[Validator[T]] | tuple[Validator[T], ...]]
-    on_change: NotRequired[Callback[T] | list[Callback[T]] | tuple[Callback[T], ...]]
-    mutator: NotRequired[Callable[[T], T]]
-    input_mutator: NotRequired[Callable[[str], str]]
-    choices: NotRequired[Iterable[Any]]
-    strip: NotRequired[bool]
-    secret: NotRequired[bool]
-    deprecated: NotRequired[str]
-    owner: NotRequired[str]
-    expires: NotRequired[datetime.date]
-
-
-class RangeOptions(Options[T], Generic[T]):
-    """
-    `Options`, and inclusive limits.
-    """
-
-    min: NotRequired[T]
-    max: NotRequired[T]
 
 
 class Spec(Generic[T]):

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 import tracemalloc
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -309,7 +309,7 @@ def test_an_entry_that_is_no_file_is_a_bad_value_of_its_flag(
         assert str(volume.path / "odd") in str(updater.status().rejected["odd"])
         assert flags["odd"].get() == 1
         (directory / "neighbour").write_text("2")
-        assert eventually(lambda: updater.refresh() and flags["neighbour"].get() == 2)
+        assert eventually(lambda: updater.refresh().number and flags["neighbour"].get() == 2)
     with pytest.raises(dflag.UpdateError) as caught:
         Updater(flags, volume.path).initialize()
 
@@ -368,7 +368,8 @@ def test_code_of_the_users_that_raises_the_wrong_thing_rejects(
             raise raised("unlucky")
         return value
 
-    flags.dyn_int("odd", 0, **{where: fail})
+    options: dict[str, Any] = {where: fail}
+    flags.dyn_int("odd", 0, **options)
     flags.dyn_int("neighbour", 0)
     volume.write({"odd": "1", "neighbour": "1"})
     with Updater.setup(flags, volume.path) as updater:

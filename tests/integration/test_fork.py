@@ -260,7 +260,7 @@ def test_forks_during_swaps_follow_to_the_end(updater: Updater, volume: ConfigMa
 
     writer = threading.Thread(target=publish)
     writer.start()
-    children = []
+    children: list[Child] = []
     while not done.is_set() and len(children) < 12:
         children.append(Child(lambda: _check(_shows(updater, 199))))
     writer.join()

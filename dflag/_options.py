@@ -1,0 +1,46 @@
+"""
+The options of a declaration, for type checkers alone.
+
+Nothing imports this when a program runs: building these types takes a sixth of the time of importing dflag.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, NotRequired, TypedDict, TypeVar
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Callable, Iterable
+
+    from dflag.typing import Callback, Validator
+
+T = TypeVar("T")
+
+
+class Options(TypedDict, Generic[T]):
+    """
+    The options that every kind of flag takes.
+
+    Several validators come as a list or a tuple: with a protocol such as ``Iterable`` here,
+    pyright would infer an enum flag as one of the single member that is its default.
+    """
+
+    validator: NotRequired[Validator[T] | list[Validator[T]] | tuple[Validator[T], ...]]
+    on_change: NotRequired[Callback[T] | list[Callback[T]] | tuple[Callback[T], ...]]
+    mutator: NotRequired[Callable[[T], T]]
+    input_mutator: NotRequired[Callable[[str], str]]
+    choices: NotRequired[Iterable[Any]]
+    strip: NotRequired[bool]
+    secret: NotRequired[bool]
+    deprecated: NotRequired[str]
+    owner: NotRequired[str]
+    expires: NotRequired[datetime.date]
+
+
+class RangeOptions(Options[T], Generic[T]):
+    """
+    `Options`, and inclusive limits.
+    """
+
+    min: NotRequired[T]
+    max: NotRequired[T]
