@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from dflag._declarations import Declarations, caller
-from dflag._flags import UNBOUND, Flag, listeners_of
+from dflag._flags import UNBOUND, Flag, close_pin, listeners_of, open_pin
 from dflag._intake import Reading
-from dflag._snapshot import Pin, Snapshot, innermost_pin, open_pins, reset_pin, set_pin
+from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin
 from dflag._spec import Spec
 from dflag._store import Store
 from dflag.errors import DefinitionError, UnknownFlagError
@@ -201,11 +201,11 @@ class FlagRegistry(Declarations):
         snapshot = base.with_values(values) if values else base
         pin = Pin(self._store, snapshot, innermost_pin())
         token = set_pin(pin)
-        open_pins.add(pin)
+        open_pin(pin)
         try:
             yield snapshot
         finally:
-            pin.close()
+            close_pin(pin)
             reset_pin(token)
 
     def override(self, values: Mapping[Any, Any]) -> AbstractContextManager[None]:

@@ -108,11 +108,7 @@ class Pin:
 
 
 open_pins: Final[set[Pin]] = set()
-"""
-The pins open in any context: a test for emptiness keeps pins free for those who use none.
-
-A module global that is tested costs 4 ns of a 22 ns read, looking the context variable up each time 12 ns.
-"""
+"""The pins open in any context."""
 
 _pin: Final[ContextVar[Pin | None]] = ContextVar("dflag_pin", default=None)
 current_pin: Final = _pin.get

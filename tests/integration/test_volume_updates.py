@@ -581,7 +581,7 @@ def test_a_storm_is_coalesced_and_the_last_write_wins(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:
     """
-    V37, V39: hundreds of publications cost bounded work, are told in order, and end on the last value.
+    V39: hundreds of publications cost bounded work, are told in order, and end on the last value.
     """
     busy = time.process_time()
     for number in range(2, 302):
