@@ -94,7 +94,7 @@ class Flag(Cell, Generic[T]):
         help: str,
         declared_at: tuple[str, int],
     ) -> None:
-        self.name = name
+        self.name: str = name
         self.help: Final = help
         self._spec = spec
         self._store = store

@@ -98,18 +98,18 @@ class Store:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock: threading.RLock = threading.RLock()
         self.flags: dict[str, Flag[Any]] = {}
-        self.frozen = False
-        self.number = 0
+        self.frozen: bool = False
+        self.number: int = 0
         self.rules: tuple[Rule, ...] = ()
-        self.notifier = Notifier(self.lock)
+        self.notifier: Final[Notifier] = Notifier(self.lock)
         self._deadlines = Deadlines(self.lock, self._expire)
         self._timed: set[Flag[Any]] = set()
         self._current = Cell()
         self._current._value = None
         self.ranking: tuple[str, ...] = (OVERRIDE, COMMAND_LINE, ENVIRONMENT)  # all but the default, highest first
-        self.intake = Intake(self)
+        self.intake: Final[Intake] = Intake(self)
         self._committed = threading.Condition(self.lock)
         self._history: deque[tuple[datetime.datetime, Flag[Any], Any, Any, str, str | None]] = deque(
             maxlen=HISTORY_LENGTH

@@ -7,7 +7,7 @@ Import these for annotations; none of them does anything.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 __all__ = ["Callback", "JSONValue", "Raw", "Text", "Unreadable", "Validator", "Wake"]
 
@@ -65,7 +65,7 @@ class Unreadable:
     __slots__ = ("reason",)
 
     def __init__(self, reason: str) -> None:
-        self.reason = reason
+        self.reason: Final[str] = reason
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Unreadable) and other.reason == self.reason
