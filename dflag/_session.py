@@ -6,24 +6,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
 from dflag._status import SourceStatus
+from dflag.sources import Watch
 
 if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable, Iterable, Mapping
 
     from dflag._records import Revision
-    from dflag.sources import Source, Watch
+    from dflag.sources import Source
     from dflag.typing import Raw
 
 logger: Final = logging.getLogger("dflag")
 
 _FALLBACK_SECONDS: Final = 0.25
-"""How often to look when events cannot be had: under 0.05 % of a processor, and 125 ms late on average."""
+"""How often to look, on average, when events cannot be had: under 0.05 % of a processor, and 125 ms late on average."""
 
 
 class Feed:
@@ -44,6 +46,7 @@ class Feed:
         self.problem: str | None = None  # while it cannot be read or is gone
         self.refusal: str | None = None  # while what it gives is refused whole
         self.degraded: str | None = None
+        self.not_live: str | None = None
 
     def probe(self) -> object:
         """
@@ -64,6 +67,7 @@ class Feed:
             healthy=self.problem is None and self.contact is not None,
             watched="not watched" if watch is None else watch.mode,
             degraded=self.degraded if watch is not None else None,
+            not_live=self.not_live,
             seconds_since_contact=age(self.contact),
             checksum="" if self.revision is None else self.revision.checksum,
             last_error=self.problem or self.refusal,
@@ -118,7 +122,13 @@ class Session:
             feed.dirty = True
             self._waiter.wake()
 
-        feed.watch = feed.source.watch(wake)
+        try:
+            feed.watch = feed.source.watch(wake)
+            self._note_not_live(feed, feed.source.why_not_live())
+        except Exception as error:
+            logger.exception("source %s cannot be watched", feed.name)
+            feed.watch = Watch()
+            feed.watch.problem = f"{feed.name}: cannot be watched ({type(error).__name__}: {error})"
         self._note(feed, feed.watch)
         return feed.watch
 
@@ -169,13 +179,22 @@ class Session:
             logger.info("%s is watched again", feed.name)
         feed.degraded = watch.problem
 
+    def _note_not_live(self, feed: Feed, reason: str | None) -> None:
+        """
+        Say it once when a source will never show a change.
+        """
+        if reason is not None and reason != feed.not_live:
+            logger.warning("%s will not be live, because %s", feed.name, reason)
+        feed.not_live = reason
+
     def _timeout(self) -> float:
         if any(feed.dirty for feed in self._feeds):
             return 0.0  # a forked child has yet to look
         seconds = self._resync_seconds
         for feed, watch in zip(self._feeds, self._watches, strict=True):
             if watch.problem is not None:
-                seconds = min(seconds, _FALLBACK_SECONDS)
+                # With jitter, or the processes that a node starts together would look together for ever.
+                seconds = min(seconds, _FALLBACK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             recheck = feed.source.recheck_seconds()
             if recheck is not None:
                 seconds = min(seconds, recheck)

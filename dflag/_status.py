@@ -25,6 +25,7 @@ class SourceStatus:
         healthy: Whether it could be read the last time, and was not gone.
         watched: How changes are noticed: ``"inotify"``, ``"polling"``, ...; ``"not watched"`` while not running.
         degraded: Why changes are only noticed by the periodic check, else None.
+        not_live: Why changes will never show, as with a ``subPath`` mount, else None.
         seconds_since_contact: Since it was last seen to be there, changed or not; None for never.
         checksum: That of the last revision applied from it; empty for none.
         last_error: The last failure, in words, until it is read well again; else None.
@@ -34,6 +35,7 @@ class SourceStatus:
     healthy: bool
     watched: str
     degraded: str | None
+    not_live: str | None
     seconds_since_contact: float | None
     checksum: str
     last_error: str | None

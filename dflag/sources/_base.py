@@ -104,6 +104,14 @@ class Source(ABC):
         """
         return None
 
+    def why_not_live(self) -> str | None:
+        """
+        Say why changes will never show, in whole or in part, or None when they will.
+
+        Asked once, when the watching begins; the answer is logged as a warning and stands in ``status()``.
+        """
+        return None
+
     def locate(self, key: str) -> str:  # noqa: ARG002 - for sources whose keys have places of their own
         """
         Say where *key* comes from, for messages: ``"/etc/dflag/rate_limit"``.

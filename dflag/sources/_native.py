@@ -38,6 +38,13 @@ _MAX_READS: Final = 16
 _EVENT: Final = struct.Struct("iIII")
 """``struct inotify_event`` without the name: watch, mask, cookie, length of the name that follows."""
 
+_MISSES: Final = 2
+"""
+How many changes in a row, found without an event, prove that events do not come.
+
+One may be late: some systems collect events for a second.
+"""
+
 _AS_CHECKED: Final = "changes are noticed by the periodic check"
 
 Identity: TypeAlias = tuple[int, int, bool]
@@ -72,13 +79,15 @@ class _DirectoryWatch(Watch):
         self._armed: Identity | None = None
         self._next_try = 0.0
         self._closed = False
+        self._seen: str | None = None  # what ``..data`` named at the last look
+        self._missed = 0
 
     def drain(self) -> None:
         """
         Take the events, and see to it that the right directory is watched.
         """
         if not self._closed:
-            self._take_events()
+            self._judge(heard=self._take_events())
             self._keep_armed()
 
     def close(self) -> None:
@@ -88,6 +97,21 @@ class _DirectoryWatch(Watch):
         self._closed = True
         self._armed = None
         self._release()
+
+    def _judge(self, *, heard: bool) -> None:
+        """
+        Find out whether events come at all: network and overlay file systems accept a watch and then say nothing.
+
+        Only a volume gives proof, for each of its swaps moves the link.
+        """
+        before, self._seen = self._seen, self._target()
+        if heard:
+            if self._missed >= _MISSES:
+                self.mode, self.problem = self._armed_mode(), None
+            self._missed = 0
+        elif before is not None and self._seen not in (before, None) and self._armed == self._identity():
+            self._missed += 1
+            self._disarm()  # to be armed anew: the watch may be at fault
 
     def _keep_armed(self) -> None:
         wanted = self._identity()
@@ -110,7 +134,11 @@ class _DirectoryWatch(Watch):
             self._degrade(f"{self._path}: cannot be watched ({reason}), {_AS_CHECKED}")
         else:
             self._armed = wanted
-            self.mode, self.problem = self._armed_mode(), None
+            self._seen = self._target()
+            if self._missed < _MISSES:
+                self.mode, self.problem = self._armed_mode(), None
+            else:
+                self._degrade(f"{self._path}: changes come without events, {_AS_CHECKED}")
             # What happened between the last look and the arming gave no event.
             self._heard()
 
@@ -122,12 +150,21 @@ class _DirectoryWatch(Watch):
             status = os.stat(self._path)
         except OSError:
             return None
-        return status.st_dev, status.st_ino, os.path.islink(self._data)
+        return status.st_dev, status.st_ino, self._target() is not None
+
+    def _target(self) -> str | None:
+        try:
+            return os.readlink(self._data)
+        except OSError:
+            return None
 
     def _disarm(self) -> None:
         self._armed = None
 
-    def _take_events(self) -> None:
+    def _take_events(self) -> bool:
+        """
+        Take what has happened since the last time; whether there was anything.
+        """
         raise NotImplementedError
 
     def _arm(self, wanted: Identity) -> None:
@@ -167,7 +204,7 @@ class InotifyWatch(_DirectoryWatch):
         """
         self.close()
 
-    def _take_events(self) -> None:
+    def _take_events(self) -> bool:
         ended = self._events.IN_IGNORED | self._events.IN_UNMOUNT
         ended |= self._events.IN_DELETE_SELF | self._events.IN_MOVE_SELF
         heard = False
@@ -179,6 +216,7 @@ class InotifyWatch(_DirectoryWatch):
             heard = heard or watch in (self._watch, -1)
         if heard:
             self._heard()
+        return heard
 
     def _pending(self) -> Iterator[tuple[int, int]]:
         descriptor = self._descriptor
@@ -247,6 +285,7 @@ class ObserverWatch(_DirectoryWatch):
         super().__init__(path, heard)
         self._wake = wake
         self._observer: Any = None
+        self._called = False
         self._keep_armed()
 
     def abandon(self) -> None:
@@ -256,10 +295,12 @@ class ObserverWatch(_DirectoryWatch):
         self._observer = None
         self.close()
 
-    def _take_events(self) -> None:
+    def _take_events(self) -> bool:
         # An observer whose directory was deleted says that it is alive; its emitter tells the truth.
         if self._observer is not None and not all(emitter.is_alive() for emitter in self._observer.emitters):
             self._armed = None
+        called, self._called = self._called, False
+        return called
 
     def _arm(self, wanted: Identity) -> None:  # noqa: ARG002 - it watches one way, whatever the layout
         self._release()
@@ -267,6 +308,7 @@ class ObserverWatch(_DirectoryWatch):
 
     def _on_event(self) -> None:
         if not self._closed:
+            self._called = True
             self._heard()
             self._wake()
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from dflag.errors import DefinitionError, SourceError
 from dflag.sources._base import Source, Watch
 from dflag.sources._entries import GONE, Refused, is_key, read_file, read_other
+from dflag.sources._mounts import why_not_live
 from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles
 
 if TYPE_CHECKING:
@@ -141,6 +142,12 @@ class DirectorySource(Source):
         from dflag.sources._native import watch_directory  # brings watchdog, which only a running updater needs
 
         return watch_directory(self._path, wake, heard=self._plain.stir)
+
+    def why_not_live(self) -> str | None:
+        """
+        Tell of ``subPath`` mounts and of files that are mounts of their own.
+        """
+        return why_not_live(self._path)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._name!r})"

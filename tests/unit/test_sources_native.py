@@ -353,3 +353,88 @@ def test_the_observer_stands_in_when_the_bindings_are_missing(
     assert watch.mode == "polling"
     assert watch.problem
     watch.close()
+
+
+def _swap_unheard(watch: Watch, volume: ConfigMapVolume, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "_pending", list)
+        volume.write({"a": value})
+        watch.drain()
+    # What the kernel told the watch of before, which was armed anew, is of no interest any more.
+    watch.drain()
+
+
+def test_a_watch_whose_events_do_not_come_says_so(
+    watch: Watch, volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    One change without an event may be chance, two in a row are a problem, and an event that comes ends it.
+    """
+    _swap_unheard(watch, volume, "2", monkeypatch)
+    assert (watch.mode, watch.problem) == ("inotify", None)
+    _swap_unheard(watch, volume, "3", monkeypatch)
+    assert watch.mode == "polling"
+    assert "changes come without events" in str(watch.problem)
+
+    volume.write({"a": "4"})
+    assert _is_readable(watch, _DEADLINE_SECONDS)
+    watch.drain()
+    assert (watch.mode, watch.problem) == ("inotify", None)
+
+
+def test_a_change_heard_in_between_clears_the_suspicion(
+    watch: Watch, volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Only changes in a row count, and looking without a change counts for nothing.
+    """
+    for value in ("2", "4", "6"):
+        _swap_unheard(watch, volume, value, monkeypatch)
+        assert (watch.mode, watch.problem) == ("inotify", None)
+        volume.write({"a": value + "0"})
+        assert _hears(watch, heard)
+
+
+def test_a_link_that_leads_elsewhere_is_no_missed_event(
+    volume: ConfigMapVolume, heard: Listener, tmp_path: Path
+) -> None:
+    """
+    A path re-pointed to another volume gives no event by nature, and is no reason to mistrust the watch.
+    """
+    link = tmp_path / "link"
+    link.symlink_to(volume.path)
+    watch = _native.watch_directory(str(link), lambda: None, heard=heard)
+    for number in range(3):
+        other = ConfigMapVolume(tmp_path / f"other{number}")
+        other.write({"a": str(number)})
+        link.unlink()
+        link.symlink_to(other.path)
+        watch.drain()
+
+        assert (watch.mode, watch.problem) == ("inotify", None)
+    watch.close()
+
+
+def test_an_observer_whose_events_do_not_come_says_so(
+    volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The observer of watchdog is judged in the same way, and believed again once one of its events has come.
+    """
+    woken = threading.Event()
+    real = _native._start_observer
+    monkeypatch.setattr(_native, "_start_observer", lambda path, _: real(path, lambda: None))
+    watch = _native.ObserverWatch(str(volume.path), woken.set, heard)
+    volume.write({"a": "2"})
+    watch.drain()
+    assert watch.problem is None
+    monkeypatch.undo()
+    volume.write({"a": "3"})
+    watch.drain()
+    assert "changes come without events" in str(watch.problem)
+
+    volume.write({"a": "4"})
+    assert woken.wait(_DEADLINE_SECONDS)
+    watch.drain()
+    assert (watch.mode, watch.problem) == ("inotify", None)
+    watch.close()

@@ -1,0 +1,77 @@
+"""
+Telling the mounts that never show a change, from the kernel's list of mounts.
+
+The kubelet publishes by renaming a link in the root of a volume. A ``subPath`` mount binds one file or directory of
+the set that was current when the container started, and is never touched again. Linux says what a mount is bound to
+(``man 5 proc_pid_mountinfo``, field 4); elsewhere nothing is told.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Final
+
+_MOUNTS: Final = "/proc/self/mountinfo"
+
+_is_in_set: Final = re.compile(r"/\.\.\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d\.\d+(/|$)").search
+"""Tells a path within one of the directories that the kubelet makes for each set of a volume."""
+
+_SUB_PATH: Final = (
+    "mounted by subPath, which binds what was current when the container started and is never updated: "
+    "mount the whole volume instead"
+)
+_FILE: Final = (
+    "mounted as a file, so that another one put in its place is never seen and only writing into it is: "
+    "mount its directory instead"
+)
+_NAMED: Final = 3
+"""How many files a message names."""
+
+
+def why_not_live(path: str) -> str | None:
+    """
+    Say why changes to the directory or file at *path* will not show, in whole or in part; None when they will.
+    """
+    try:
+        mounts = _mounts()
+    except OSError:
+        return None
+    real = os.path.realpath(path)
+    covering = max((point for point in mounts if _is_within(real, point)), key=len, default=None)
+    if covering is not None and _is_in_set(mounts[covering]):
+        return f"it is {_SUB_PATH}"
+    if covering == real and os.path.isfile(real):
+        return f"it is {_FILE}"
+    files = sorted(point for point in mounts if os.path.dirname(point) == real and os.path.isfile(point))
+    if not files:
+        return None
+    names = ", ".join(map(os.path.basename, files[:_NAMED])) + (", ..." if len(files) > _NAMED else "")
+    verb = "is" if len(files) == 1 else "are each"
+    return f"{names} in it {verb} {_SUB_PATH if all(_is_in_set(mounts[file]) for file in files) else _FILE}"
+
+
+def _mounts() -> dict[str, str]:
+    """
+    Map each mount point to the path, within its file system, of what is mounted there; the topmost where several are.
+
+    Raises:
+        OSError: The system has no such list.
+    """
+    mounts = {}
+    with open(_MOUNTS, "rb") as lines:
+        for line in lines:
+            _, _, _, root, point, _ = line.split(b" ", 5)
+            mounts[_decode(point)] = _decode(root)
+    return mounts
+
+
+def _decode(field: bytes) -> str:
+    """
+    Undo the kernel's octal escapes of white space and backslashes.
+    """
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda escape: bytes([int(escape[1], 8)]), field))
+
+
+def _is_within(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")

@@ -1,0 +1,132 @@
+"""
+Mounts that never show a change are told from those that do.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag.sources import DirectorySource, _mounts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SET = "/var/lib/kubelet/pods/5f/volumes/kubernetes.io~configmap/web/..2026_11_21_07_57_54.1234"
+
+
+class Mounts:
+    """
+    A made-up list of mounts, in the kernel's form.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._file.write_text("22 27 0:21 / / rw,relatime - ext4 /dev/vda rw\n")
+
+    def add(self, point: Path, root: str, *, options: str = "") -> None:
+        """
+        Mount what stands at *root* of its file system at *point*.
+        """
+        escaped = str(point).replace("\\", "\\134").replace(" ", "\\040")
+        with self._file.open("a") as lines:
+            lines.write(f"63 43 254:0 {root} {escaped} rw,relatime {options}- ext4 /dev/vda rw,discard\n")
+
+
+@pytest.fixture(name="mounts")
+def _made_up_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mounts:
+    monkeypatch.setattr(_mounts, "_MOUNTS", str(tmp_path / "mountinfo"))
+    return Mounts(tmp_path / "mountinfo")
+
+
+@pytest.fixture(name="directory")
+def _directory(tmp_path: Path) -> Path:
+    directory = tmp_path / "with space"
+    directory.mkdir()
+    for name in ("a", "b", "c", "d"):
+        (directory / name).write_text("1")
+    return directory
+
+
+def test_an_ordinary_directory_is_live(mounts: Mounts, directory: Path) -> None:
+    """
+    Nothing is said of files that are no mounts.
+    """
+    assert _mounts.why_not_live(str(directory)) is None
+    assert _mounts.why_not_live(str(directory / "a")) is None
+
+
+@pytest.mark.parametrize("root", ["/", "/volumes/kubernetes.io~configmap/web"])
+def test_a_volume_is_live(mounts: Mounts, directory: Path, root: str) -> None:
+    """
+    A mount of a whole volume, or of any other directory, follows changes.
+    """
+    mounts.add(directory, root)
+
+    assert _mounts.why_not_live(str(directory)) is None
+    assert _mounts.why_not_live(str(directory / "a")) is None
+
+
+@pytest.mark.parametrize("end", ["/a", "/a//deleted"])
+def test_a_file_of_a_volume_mounted_alone_is_not_live(mounts: Mounts, directory: Path, end: str) -> None:
+    """
+    A key mounted by subPath is told of, also once its set was deleted, for the file and for its directory.
+    """
+    mounts.add(directory / "a", SET + end, options="shared:5 master:1 ")
+
+    assert str(_mounts.why_not_live(str(directory / "a"))).startswith("it is mounted by subPath")
+    assert str(_mounts.why_not_live(str(directory))).startswith("a in it is mounted by subPath")
+    assert _mounts.why_not_live(str(directory / "b")) is None
+
+
+def test_a_directory_of_a_volume_mounted_alone_is_not_live(mounts: Mounts, directory: Path) -> None:
+    """
+    So is a sub-directory of a set, and what is below it.
+    """
+    mounts.add(directory, SET + "/tls")
+
+    assert str(_mounts.why_not_live(str(directory))).startswith("it is mounted by subPath")
+    assert str(_mounts.why_not_live(str(directory / "a"))).startswith("it is mounted by subPath")
+
+
+def test_the_mount_on_top_counts(mounts: Mounts, directory: Path) -> None:
+    """
+    Of several mounts at one point the last hides the others.
+    """
+    mounts.add(directory, SET + "/tls")
+    mounts.add(directory, "/")
+
+    assert _mounts.why_not_live(str(directory)) is None
+
+
+def test_any_file_mounted_alone_is_told_of(mounts: Mounts, directory: Path) -> None:
+    """
+    A file bound from elsewhere never shows the one that replaces it; of many only some are named.
+    """
+    for name in ("d", "c", "b", "a"):
+        mounts.add(directory / name, f"/home/{name}")
+
+    assert str(_mounts.why_not_live(str(directory / "b"))).startswith("it is mounted as a file")
+    assert str(_mounts.why_not_live(str(directory))).startswith("a, b, c, ... in it are each mounted as a file")
+
+
+def test_a_path_is_followed_to_its_mount(mounts: Mounts, directory: Path, tmp_path: Path) -> None:
+    """
+    Links on the way do not hide the mount.
+    """
+    mounts.add(directory / "a", SET + "/a")
+    (tmp_path / "link").symlink_to(directory)
+
+    assert DirectorySource(tmp_path / "link").why_not_live() == _mounts.why_not_live(str(directory))
+    assert _mounts.why_not_live(os.fspath(tmp_path / "link" / "a")) is not None
+
+
+def test_without_a_list_of_mounts_nothing_is_said(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Systems other than Linux have no such list.
+    """
+    monkeypatch.setattr(_mounts, "_MOUNTS", str(directory / "missing"))
+
+    assert _mounts.why_not_live(str(directory)) is None
