@@ -78,7 +78,7 @@ def _told(flags: dflag.FlagRegistry, calls: Calls) -> Calls:
     return calls
 
 
-# --- V1 to V14: what a publication does
+# --- V1 to V13: what a publication does; what a writer leaves at each step is in tests/torture
 
 
 def test_one_key_updated_is_one_change(
@@ -138,36 +138,6 @@ def test_many_keys_updated_are_one_batch(flags: dflag.FlagRegistry, tmp_path: Pa
         assert flags.flush(DEADLINE_SECONDS)
 
     assert not mixed
-
-
-@pytest.mark.parametrize("legacy", [False, True])
-def test_a_writer_frozen_at_any_step_shows_old_or_new(
-    flags: dflag.FlagRegistry,
-    calls: Calls,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    *,
-    legacy: bool,
-) -> None:
-    """
-    V3, V5, V6, V9, V46: after each step the flags are the old set or the new one, nothing is logged, one batch is told.
-    """
-    volume = ConfigMapVolume(tmp_path, legacy=legacy)
-    volume.write({"a": "1", "text": "x"})
-    with Updater.setup(flags, volume.path) as updater:
-        assert flags.flush(DEADLINE_SECONDS)
-        calls.clear()
-        expected: tuple[int, int, str] = (1, 0, "x")
-        for step in volume.steps({"a": "2", "b": "3"}):
-            if step == "rename ..data_tmp":
-                expected = (2, 3, "default")
-            updater.refresh()
-            snapshot = flags.snapshot()
-            assert (snapshot["a"], snapshot["b"], snapshot["text"]) == expected, step
-        assert sorted(_told(flags, calls)) == [("a", 1, 2), ("b", 0, 3), ("text", "x", "default")]
-        assert updater.status().errors == 0
-
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_an_unchanged_rewrite_changes_nothing(
@@ -272,20 +242,6 @@ def test_a_frozen_volume_keeps_its_values(volume: ConfigMapVolume, calls: Calls,
 
     assert _shows(updater, a=1)
     assert updater.status().sources[0].healthy
-
-
-def test_a_kubelet_that_dies_after_the_swap_has_published(
-    volume: ConfigMapVolume, calls: Calls, updater: Updater
-) -> None:
-    """
-    V14: the new key has no link, and is read all the same.
-    """
-    for step in volume.steps({"a": "2", "b": "3"}):
-        if step == "rename ..data_tmp":
-            break
-
-    assert _shows(updater, a=2, b=3)
-    assert not (volume.path / "b").exists()
 
 
 # --- V16 to V23: a source in trouble
