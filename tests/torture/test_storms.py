@@ -337,13 +337,12 @@ def test_replacing_the_directory_leaves_nothing_behind(
     _declare(flags, 2)
     volume = ConfigMapVolume(tmp_path / "config")
     with Updater.setup(flags, _written(volume, 2).path, resync_seconds=0.01) as updater:
-        before: tuple[int, int] | None = None
+        before = _open_things()
         for generation in range(1, 1_000 if torture_long else 50):
             volume.path.rename(tmp_path / "away")
             shutil.rmtree(tmp_path / "away")
             volume.write(generation_set(generation, 2))
             assert _reaches(updater, generation)
-            before = before or _open_things()
         assert _eventually(lambda: _open_things() == before)
 
 
