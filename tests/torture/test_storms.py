@@ -298,34 +298,40 @@ def test_a_new_directory_at_any_moment_is_seen(
 
 @pytest.mark.timeout(300)
 def test_thousands_of_reloads_leave_nothing_behind(
-    flags: dflag.FlagRegistry, volume: ConfigMapVolume, caplog: pytest.LogCaptureFixture, torture_long: bool
+    flags: dflag.FlagRegistry,
+    volume: ConfigMapVolume,
+    rng: random.Random,
+    caplog: pytest.LogCaptureFixture,
+    torture_long: bool,
 ) -> None:
     """
     Descriptors, threads and memory are the same after them, with callbacks, pins, rejections and unknown names.
     """
     caplog.set_level(logging.CRITICAL, "dflag")  # pytest keeps every record, which would be the growth
     handles = _declare(flags, 4)
+    handles[1].validator(_refuse_odd)
     told: list[int] = []
     handles[0].on_change(lambda _, new: told.__setitem__(slice(None), [new]))
-
-    def reload(generations: range) -> None:
-        for generation in generations:
-            bad = {"f0001": "none"} if generation % 2 else {}
-            volume.write({**generation_set(generation, 4), **bad, f"stranger{generation % 3}": "1"})
+    count = 10_000 if torture_long else 1_000
+    with (
+        Updater.setup(flags, _written(volume, 5).path) as updater,
+        Writer(volume.path, 5, rng) as writer,
+        _tracing(),
+    ):
+        for generation in range(1, 201 + count):
+            writer.begin(generation, 0.0, [0.0])
+            writer.end()
             with flags.pinned():
                 updater.refresh()
-            assert handles[3].get() == generation
-
-    count = 10_000 if torture_long else 1_000
-    with Updater.setup(flags, _written(volume, 4).path) as updater, _tracing():
-        reload(range(1, 201))  # fills what is bounded: the history, the caches, the lists of what was logged
-        before = _usage(flags)
-        reload(range(201, 201 + count))
+            assert handles[0].get() == generation
+            if generation == 200:  # what is bounded is full: the history, the caches, what was logged
+                before = _usage(flags)
         after = _usage(flags)
 
     assert after[:2] == before[:2]
     assert after[2] - before[2] < BYTES_PER_RELOAD * count
     assert told == [200 + count]
+    assert updater.status().errors > count / 5
 
 
 def test_replacing_the_directory_leaves_nothing_behind(
@@ -353,6 +359,11 @@ def _declare(flags: dflag.FlagRegistry, count: int) -> list[dflag.DynamicFlag[in
 def _written(volume: ConfigMapVolume, count: int) -> ConfigMapVolume:
     volume.write(generation_set(0, count))
     return volume
+
+
+def _refuse_odd(value: int) -> None:
+    if value % 2:
+        raise ValueError("odd")
 
 
 def _noting(steps: list[tuple[int, int]]) -> Callable[[int, int], None]:
