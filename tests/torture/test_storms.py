@@ -40,6 +40,9 @@ NO_RESYNC = 3600.0
 SWITCH_SECONDS = 1e-5
 """How often threads change places: as often as they can, or a commit would hardly ever be met half done."""
 
+STORM = 5
+"""How many publications make a storm at least, however slow the machine."""
+
 BYTES_PER_RELOAD = 4
 """
 What memory may grow by with each reload, on average: less than the smallest object, of 16 bytes.
@@ -70,15 +73,14 @@ from dflag.testing import ConfigMapVolume
 volume, count = ConfigMapVolume(sys.argv[1]), int(sys.argv[2])
 random.seed(sys.argv[3])
 for line in sys.stdin:
-    generation, seconds, *gaps = map(float, line.split())
+    first, least, seconds, *gaps = map(float, line.split())
     deadline = time.monotonic() + seconds
-    while True:
-        time.sleep(random.choice(gaps))
-        volume.write(generation_set(int(generation), count))
-        if time.monotonic() >= deadline:
-            break
+    generation = int(first) - 1
+    while generation - first + 1 < least or time.monotonic() < deadline:
         generation += 1
-    print(int(generation), flush=True)
+        time.sleep(random.choice(gaps))
+        volume.write(generation_set(generation, count))
+    print(generation, flush=True)
 """
 
 
@@ -91,12 +93,12 @@ class Writer:
         command = [sys.executable, "-c", WRITER, str(path), str(count), str(rng.random())]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def begin(self, first: int, seconds: float, gaps: Sequence[float]) -> None:
+    def begin(self, first: int, least: int = 1, seconds: float = 0.0, gaps: Sequence[float] = (0.0,)) -> None:
         """
-        Publish from generation *first* on, for so long, with one of these rests before each.
+        Publish from generation *first* on, at least so many and for so long, with one of these rests before each.
         """
         assert self._process.stdin
-        self._process.stdin.write(" ".join(map(str, (first, seconds, *gaps))) + "\n")
+        self._process.stdin.write(" ".join(map(str, (first, least, seconds, *gaps))) + "\n")
         self._process.stdin.flush()
 
     def end(self) -> int:
@@ -233,14 +235,14 @@ def test_a_storm_tears_nothing_and_ends_on_the_last_set(
         Writer(volume.path, count, rng) as writer,
         Readers(flags, handles) as readers,
     ):
-        writer.begin(1, torture_seconds, gaps)
+        writer.begin(1, STORM, torture_seconds, gaps)
         final = writer.end()
         assert _reaches(updater, final)
     assert flags.flush(DEADLINE_SECONDS)
 
     assert not readers.faults
     assert min(readers.reads) > 1
-    assert final > 5
+    assert final >= STORM
     for steps in told.values():
         assert [old for old, _ in steps] == [0, *(new for _, new in steps[:-1])]
         assert [new for _, new in steps] == sorted({new for _, new in steps})
@@ -262,7 +264,7 @@ def test_a_publication_at_any_moment_of_a_start_is_seen(
         for generation in itertools.count(1):
             if time.monotonic() > deadline:
                 break
-            writer.begin(generation, 0.0, [rng.uniform(0, 0.001)])
+            writer.begin(generation, gaps=[rng.uniform(0, 0.001)])
             updater.start()
             writer.end()
             assert _reaches(updater, generation)
@@ -290,7 +292,7 @@ def test_a_new_directory_at_any_moment_is_seen(
             fresh.write(generation_set(generation, 2))
             volume.path.rename(tmp_path / "away")
             fresh.path.rename(volume.path)
-            writer.begin(generation + 1, 0.0, [rng.uniform(0, 0.001)])
+            writer.begin(generation + 1, gaps=[rng.uniform(0, 0.001)])
             final = writer.end()
             shutil.rmtree(tmp_path / "away")
             assert _reaches(updater, final)
@@ -319,7 +321,7 @@ def test_thousands_of_reloads_leave_nothing_behind(
         _tracing(),
     ):
         for generation in range(1, 201 + count):
-            writer.begin(generation, 0.0, [0.0])
+            writer.begin(generation)
             writer.end()
             with flags.pinned():
                 updater.refresh()
