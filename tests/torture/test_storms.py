@@ -40,8 +40,11 @@ NO_RESYNC = 3600.0
 SWITCH_SECONDS = 1e-5
 """How often threads change places: as often as they can, or a commit would hardly ever be met half done."""
 
-STORM = 5
+STORM = 3
 """How many publications make a storm at least, however slow the machine."""
+
+START_SECONDS = 0.001
+"""About what starting takes, so that a random moment within it may be before, amid or after."""
 
 BYTES_PER_RELOAD = 4
 """
@@ -161,12 +164,15 @@ class Readers:
         first, last = self._handles[0], self._handles[-1]
         latest = 0
         while True:
-            for _ in range(100):
+            for _ in range(10):
                 # One commit holds both, so whoever has seen the first one's new value has the last one's too.
                 earlier, later = first.get(), last.get()
                 if not latest <= earlier <= later:
                     self.faults.append(("get", latest, earlier, later))
                 latest = later
+            # The newest snapshot is of the same commit, too.
+            if self._flags.snapshot()[first] > first.get():
+                self.faults.append("get behind snapshot")
             yield
 
     def _hold_a_pin(self) -> Iterator[None]:
@@ -264,7 +270,8 @@ def test_a_publication_at_any_moment_of_a_start_is_seen(
         for generation in itertools.count(1):
             if time.monotonic() > deadline:
                 break
-            writer.begin(generation, gaps=[rng.uniform(0, 0.001)])
+            writer.begin(generation, gaps=[rng.uniform(0, START_SECONDS)])
+            time.sleep(rng.uniform(0, START_SECONDS))
             updater.start()
             writer.end()
             assert _reaches(updater, generation)
@@ -292,7 +299,7 @@ def test_a_new_directory_at_any_moment_is_seen(
             fresh.write(generation_set(generation, 2))
             volume.path.rename(tmp_path / "away")
             fresh.path.rename(volume.path)
-            writer.begin(generation + 1, gaps=[rng.uniform(0, 0.001)])
+            writer.begin(generation + 1, gaps=[rng.uniform(0, START_SECONDS)])
             final = writer.end()
             shutil.rmtree(tmp_path / "away")
             assert _reaches(updater, final)
