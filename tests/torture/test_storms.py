@@ -171,7 +171,7 @@ class Readers:
                     self.faults.append(("get", latest, earlier, later))
                 latest = later
             # The newest snapshot is of the same commit, too.
-            if self._flags.snapshot()[first] > first.get():
+            if self._flags.snapshot()[last] > last.get():
                 self.faults.append("get behind snapshot")
             yield
 
