@@ -33,6 +33,7 @@ from dflag.errors import (
     RuleError,
     StaticFlagError,
     ValidationError,
+    one_line,
 )
 
 if TYPE_CHECKING:
@@ -435,7 +436,7 @@ class Store:
             )
         if secret:
             return RuleError(f"refused by the registry validator {label}")
-        said = str(error) if verdict else f"{type(error).__name__}: {error}"
+        said = one_line(str(error) if verdict else f"{type(error).__name__}: {error}")
         refusal = RuleError(f"refused by the registry validator {label}: {said}")
         refusal.__cause__ = error
         return refusal

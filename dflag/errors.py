@@ -48,6 +48,9 @@ MASK: Final = "******"
 _GIVEN_MAX_CHARACTERS: Final = 80
 """How much of a rejected value a message repeats: enough to recognise it, short enough for one log line."""
 
+_PROBLEM_MAX_CHARACTERS: Final = 1000
+"""How long the rest of a message may be, which a validator or a library may have made of the value."""
+
 
 class DflagError(Exception):
     """
@@ -94,7 +97,8 @@ class FlagValueError(DflagError, ValueError):
         self, flag_name: str, problem: str, *, raw: object = ..., origin: str = "", secret: bool = False
     ) -> None:
         given = "" if secret or raw is ... else f", got {_shorten(raw)}"
-        super().__init__(f"flag {flag_name!r}: {problem}{given}" + (f" ({origin})" if origin else ""))
+        problem = one_line(problem)
+        super().__init__(f"flag {flag_name!r}: {problem}{given}" + (f" ({one_line(origin)})" if origin else ""))
         self.flag_name: Final = flag_name
         self.problem: Final = problem
         self.raw: Final[object] = MASK if secret else raw
@@ -189,6 +193,23 @@ class UpdateError(DflagError):
         return type(self), (self.errors,)
 
 
+def one_line(text: str) -> str:
+    """
+    Escape what a terminal or a log would act on, as `repr` does, and cut what is too long to read.
+
+    A message may quote what somebody else has written: line ends in it would forge log lines.
+    """
+    text = _cut(text, _PROBLEM_MAX_CHARACTERS)
+    if text.isprintable():
+        return text
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return _cut(escaped, _PROBLEM_MAX_CHARACTERS)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def _shorten(given: object) -> str:
     """
     Give the repr of what was given, decoded and stripped where it is text, within the limit.
@@ -208,7 +229,7 @@ def _shorten(given: object) -> str:
         shown = repr(text)
     except Exception:  # a broken __repr__ of a user's class must not hide the fault that is being reported
         shown = f"<{type(text).__name__}>"
-    return shown if len(shown) <= _GIVEN_MAX_CHARACTERS else shown[: _GIVEN_MAX_CHARACTERS - 1] + "…"
+    return _cut(shown, _GIVEN_MAX_CHARACTERS)
 
 
 def _rebuild(

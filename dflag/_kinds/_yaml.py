@@ -57,6 +57,8 @@ def loads(text: str) -> JSONValue:
         mark = error.problem_mark
         where = f" at line {mark.line + 1} column {mark.column + 1}" if mark else ""
         raise NotJSON("JSON or YAML", f"{error.problem}{where}") from None
+    except yaml.reader.ReaderError as error:
+        raise NotJSON("JSON or YAML", f"{error.reason} at character {error.position + 1}") from None
     except NotJSON:
         raise
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
@@ -91,7 +93,8 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event.anchor)
         if event.tag is not None:
-            raise NotJSON("YAML without tags", f"found {event.tag}")
+            # A tag may hold any character, written %0A and the like, and be as long as the text.
+            raise NotJSON("YAML without tags", f"found {event.tag[:80]!r}")
         before = self._size
         value = self._collection(event, depth) if not isinstance(event, yaml.ScalarEvent) else self._scalar(event)
         if event.anchor is not None:
