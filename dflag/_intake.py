@@ -11,8 +11,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._layers import OWN_LAYERS, Entry
-from dflag._snapshot import unknown_flag
-from dflag.errors import DefinitionError, FlagValueError, RuleError
+from dflag._snapshot import unknown_flags
+from dflag.errors import DefinitionError, FlagValueError, RuleError, one_line
 from dflag.typing import Text
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 logger: Final = logging.getLogger("dflag")
+
+_MAX_REPORTED: Final = 10_000
+"""How many unknown names to remember as reported; whoever writes ever new ones must not fill the memory."""
 
 
 class Reading(NamedTuple):
@@ -222,6 +225,7 @@ class Intake:
             try:
                 changed = self._commit(active, edits, wanted)
             except RuleError as refusal:
+                _drop_frames(refusal)
                 changed, error = frozenset(), refusal
             if changed is None and not wanted():
                 return {}
@@ -283,6 +287,7 @@ class Intake:
                 try:
                     entries[key] = Entry(flag._spec.read(key, reading.values[key], reading.locate(key)))
                 except FlagValueError as error:
+                    _drop_frames(error)
                     rejected[key] = error
             if flag is None:
                 continue
@@ -340,11 +345,28 @@ class Intake:
                 rejections += 1
                 logger.warning("rejected, the last good value stays: %s", error)
         if report_unknown:
-            for key in sorted(draft.state.unknown - self._reported_unknown):
-                self._reported_unknown.add(key)
+            for unknown in unknown_flags(sorted(draft.state.unknown - self._reported_unknown), self._store.flags):
+                if len(self._reported_unknown) >= _MAX_REPORTED:
+                    self._reported_unknown.clear()
+                self._reported_unknown.add(unknown.flag_name)
                 unknowns += 1
-                logger.warning("no flag is named as this key: %s (%s)", unknown_flag(key, self._store.flags), name)
+                logger.warning("no flag is named as this key: %s (%s)", unknown, one_line(name))
         return rejections, unknowns
+
+
+def _drop_frames(error: BaseException) -> None:
+    """
+    Let go of the frames that an error came through, its causes' too.
+
+    They hold this reading and what stood before it, with the errors in that: of a text that is wrong
+    in ever new ways, every reading would stay. They also hold the texts of secrets.
+    """
+    pending: list[BaseException | None] = [error]
+    while pending:
+        link = pending.pop()
+        if link is not None and link.__traceback__ is not None:
+            link.__traceback__ = None
+            pending += (link.__cause__, link.__context__)
 
 
 def _unchanged(old: Raw | None, new: Raw) -> bool:

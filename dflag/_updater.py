@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 from dflag._fork import follow_forks
 from dflag._intake import Outcome, Reading
 from dflag._session import Feed, Session, age
-from dflag._snapshot import unknown_flag
+from dflag._snapshot import unknown_flags
 from dflag._status import State, Status
 from dflag.errors import DefinitionError, SourceError, UpdateError, UpdaterStateError
 
@@ -276,7 +276,7 @@ class Updater:
         for outcome in outcomes.values():
             errors += outcome.revision.rejected.values()
             if self._unknown == "error":
-                errors += [unknown_flag(name, self._store.flags) for name in outcome.revision.unknown]
+                errors += unknown_flags(outcome.revision.unknown, self._store.flags)
             if outcome.revision.error is not None and outcome.revision.error not in errors:
                 errors.append(outcome.revision.error)
         if errors:
