@@ -5,8 +5,10 @@ Values held to a JSON Schema. The only module that imports jsonschema.
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import re
+import threading
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -21,15 +23,34 @@ from dflag import _json
 from dflag._kinds._base import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from dflag.typing import JSONValue
+
+    Keyword = Callable[[Any, Any, Any, Any], Any]
 
 _MAX_ERRORS: Final = 100
 """How many faults to look at for the one worth telling: a long array may hold thousands."""
 
 _MAX_CHARACTERS: Final = 200
 """How much of a demand or of the library's message to repeat."""
+
+_MAX_STEPS: Final = 2_000_000
+"""
+How many keywords to hold against one value: a few seconds' work, and several times what a full ConfigMap needs.
+
+Alternatives that refer back to the schema double the work at each level: two hundred bytes would take for ever.
+Not a time, which would let one pod accept what another refuses.
+"""
+
+_ERROR_STEPS: Final = 20
+"""What a fault counts for, as many steps as it takes the time of: alternatives collect them all."""
+
+_MAX_UNEVALUATED: Final = 10_000
+"""How long an array or object may be for ``unevaluated...``, which takes the library quadratic time."""
+
+_MAX_PATTERN_CHARACTERS: Final = 10_000
+"""How long a value of format ``regex`` may be, for to check it is to compile it."""
 
 _TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([zZ]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -76,30 +97,111 @@ class SchemaCheck:
     __slots__ = ("_validator",)
 
     def __init__(self, schema: JSONValue) -> None:
-        cls = _draft(schema)
+        draft = _draft(schema)
         try:
-            cls.check_schema(schema)
+            draft.check_schema(schema)
         except jsonschema.SchemaError as error:
             raise ValueError(f"bad schema: at {error.json_path}: {_shorten(error.message)}") from None
         except Exception as error:  # a hostile pattern or a reference that goes round in circles
             raise ValueError(f"bad schema: {type(error).__name__}: {error}") from error
-        _check_references(schema, cls.META_SCHEMA["$schema"])
+        _check_references(schema, draft.META_SCHEMA["$schema"])
+        cls = _bounded(draft)
         # This registry knows the drafts themselves and fetches nothing.
         registry = jsonschema_specifications.REGISTRY
-        self._validator: Final = cls(schema, registry=registry, format_checker=_format_checker(cls))
+        if isinstance(schema, dict):
+            # A reference back to a root that names its draft would go on with the library's own class.
+            schema = {key: value for key, value in schema.items() if key != "$schema"}
+        self._validator: Final = cls(schema, registry=registry, format_checker=_format_checker(draft))
 
     def __call__(self, value: JSONValue) -> None:
         """
         Raise `Problem` when the schema does not allow *value*.
         """
+        _budget.steps = _MAX_STEPS
         try:
             error = best_match(islice(self._validator.iter_errors(value), _MAX_ERRORS))
+        except _TooMuch as fault:
+            raise Problem("a JSON value that the schema can judge", str(fault)) from None
         except Exception as fault:
             # A schema that refers to itself, or a number too large for multipleOf, fails inside the library.
             raise Problem("a JSON value that the schema can judge", f"{type(fault).__name__}: {fault}") from None
         if error is not None:
             path = _json.path_of(error.absolute_path)
             raise Problem(_demand(error), f"at {path}: {_shorten(error.message)}", json_path=path)
+
+
+class _TooMuch(Exception):  # noqa: N818 - what it was
+    """
+    A value would take the schema too long to judge.
+    """
+
+
+_budget: Final = threading.local()
+"""How many steps are left to the check that runs in a thread."""
+
+
+@functools.cache
+def _bounded(draft: Any) -> Any:
+    """
+    Give the same validator class, with an end to the work that a value can make.
+    """
+    keywords = {**draft.VALIDATORS}
+    if "uniqueItems" in keywords:
+        keywords["uniqueItems"] = _unique_items
+    for name in keywords.keys() & {"unevaluatedItems", "unevaluatedProperties"}:
+        keywords[name] = _short(keywords[name])
+    extend: Any = jsonschema.validators.extend
+    return extend(draft, {name: _counted(check) for name, check in keywords.items()})
+
+
+def _counted(check: Keyword) -> Keyword:
+    def counted(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        _spend(1)
+        for error in check(validator, wanted, instance, schema) or ():
+            _spend(_ERROR_STEPS)
+            yield error
+
+    return counted
+
+
+def _spend(steps: int) -> None:
+    _budget.steps -= steps
+    if _budget.steps < 0:
+        raise _TooMuch(f"it takes more than {_MAX_STEPS} steps")
+
+
+def _short(check: Keyword) -> Keyword:
+    def short(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        if isinstance(instance, (dict, list)) and len(instance) > _MAX_UNEVALUATED:
+            raise _TooMuch(f"more than {_MAX_UNEVALUATED} items or properties")
+        yield from check(validator, wanted, instance, schema) or ()
+
+    return short
+
+
+def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:  # noqa: ARG001 - as all
+    """
+    Do as the library's, which compares each item with each.
+    """
+    if wanted and isinstance(instance, list) and len({_identity(item) for item in instance}) < len(instance):
+        yield jsonschema.ValidationError("the items are not unique")
+
+
+def _identity(value: JSONValue) -> str:
+    """
+    Print a value so that equal ones read the same: to JSON Schema 1.0 is 1, and True is not.
+
+    Texts, since their hashes cannot be foretold; many ints that share one hash are quickly made.
+    """
+    return _json.dumps(_whole(value))
+
+
+def _whole(value: JSONValue) -> JSONValue:
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_whole(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _draft(schema: JSONValue) -> Any:
@@ -165,11 +267,18 @@ def _format_checker(cls: Any) -> jsonschema.FormatChecker:
     checker = jsonschema.FormatChecker(formats=())
     ours = {name: (_only_strings(check), (ValueError,)) for name, check in _OUR_FORMATS.items()}
     checker.checkers = {**ours, **cls.FORMAT_CHECKER.checkers}
+    if "regex" in checker.checkers:
+        compiles, faults = checker.checkers["regex"]
+        checker.checkers["regex"] = (_only_short(compiles), faults)
     return checker
 
 
 def _only_strings(check: Callable[[str], bool]) -> Callable[[object], bool]:
     return lambda value: check(value) if isinstance(value, str) else True
+
+
+def _only_short(check: Callable[[Any], Any]) -> Callable[[object], Any]:
+    return lambda value: not (isinstance(value, str) and len(value) > _MAX_PATTERN_CHARACTERS) and check(value)
 
 
 def _is_date(text: str) -> bool:
