@@ -16,6 +16,13 @@ JSON: TypeAlias = Any
 MAX_DEPTH: Final = 100
 """How deep arrays and objects may nest: deep enough for any policy, shallow enough for every recursion here."""
 
+MAX_VALUES: Final = 2**20
+"""
+How many values a text may hold, by its commas and opening brackets: no fewer than a full ConfigMap can.
+
+A value takes up to 86 bytes for each byte of text, which is for 16 MiB what a pod may not have.
+"""
+
 MAX_INT_DIGITS: Final = 640
 """The least that `sys.set_int_max_str_digits` can be set to: such an int always prints."""
 
@@ -118,7 +125,7 @@ def loads(text: str) -> JSON:
     Raises:
         NotJSON: It is not JSON, or nests too deeply, repeats a key, or holds a number out of range.
     """
-    _check_depth(text)
+    _check_size(text)
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -264,11 +271,14 @@ def _seal_dict(items: dict[str, Any]) -> FrozenDict:
     return sealed
 
 
-def _check_depth(text: str) -> None:
+def _check_size(text: str) -> None:
     """
-    Refuse deep nesting before anything recurses into it.
+    Refuse deep nesting before anything recurses into it, and what would fill the memory.
     """
-    if text.count("[") + text.count("{") <= MAX_DEPTH:
+    brackets = text.count("[") + text.count("{")
+    if brackets + text.count(",") > MAX_VALUES:
+        raise NotJSON(f"JSON with at most {MAX_VALUES} commas and opening brackets")
+    if brackets <= MAX_DEPTH:
         return
     depth = 0
     for found in _STRING_OR_BRACKET.finditer(text):
