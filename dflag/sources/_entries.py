@@ -61,6 +61,10 @@ def read_file(directory: int, name: str) -> bytes | Unreadable | None:
     try:
         descriptor = os.open(name, _READ, dir_fd=directory)
         try:
+            # It may have become something else since it was looked at.
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                return unfit(mode)
             data = os.read(descriptor, _HEAD_BYTES)
             # A regular file gives less than was asked for only at its end.
             return data if len(data) < _HEAD_BYTES else _read_on(descriptor, data)
