@@ -382,7 +382,8 @@ def _readable_bytes(descriptor: int) -> int:
 
 def _parse(events: bytes) -> Iterator[tuple[int, int]]:
     position = 0
-    while position < len(events):
+    # The kernel gives whole events; half of one says no more than that there was one, which the check finds too.
+    while position + _EVENT.size <= len(events):
         watch, mask, _, name_bytes = _EVENT.unpack_from(events, position)
         yield watch, mask
         position += _EVENT.size + name_bytes
