@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import jsonschema
+import jsonschema.validators
 import jsonschema_specifications  # type: ignore[import-untyped]  # a registry and nothing else
 from jsonschema.exceptions import best_match
 from jsonschema.validators import validator_for
