@@ -44,7 +44,9 @@ DYNAMIC = ("a", "b", "c")
 STATIC = "s"
 DEFAULT = 0
 SIDES = ("one", "two")
-TTL_SECONDS = 100.0
+STEP_SECONDS = 100.0
+TTL_SECONDS = (50.0, 150.0)
+"""Overrides expire with the next step of time, or with the one after it."""
 
 numbers = st.integers(1, 5)
 texts = numbers.map(str)
@@ -80,7 +82,7 @@ class Model:
         taken: The texts of the last look that counted; None before the first.
         good: The last good value of each key that is there.
         static: What was good when the registry was frozen.
-        overrides: Their values, and whether they expire.
+        overrides: Their values, and when they expire.
         healthy: Whether the last look found what it should.
     """
 
@@ -91,7 +93,7 @@ class Model:
         self.taken: dict[str, str] | None = None
         self.good: dict[str, int] = {}
         self.static: dict[str, int] = {}
-        self.overrides: dict[str, tuple[int, bool]] = {}
+        self.overrides: dict[str, tuple[int, float | None]] = {}
         self.healthy = False
 
     def look(self) -> None:
@@ -235,10 +237,10 @@ class Machine(RuleBasedStateMachine):
         self.model.look()
         assert self._seen() == self._expected()
 
-    @rule(name=st.sampled_from(DYNAMIC), value=numbers, timed=st.booleans())
-    def override(self, name: str, value: int, *, timed: bool) -> None:
-        self.flags[name].set(value, ttl_seconds=TTL_SECONDS if timed else None)
-        self.model.overrides[name] = value, timed
+    @rule(name=st.sampled_from(DYNAMIC), value=numbers, ttl_seconds=st.sampled_from([None, *TTL_SECONDS]))
+    def override(self, name: str, value: int, ttl_seconds: float | None) -> None:
+        self.flags[name].set(value, ttl_seconds=ttl_seconds)
+        self.model.overrides[name] = value, None if ttl_seconds is None else CLOCK.now + ttl_seconds
 
     @rule(name=st.sampled_from(DYNAMIC))
     def drop_override(self, name: str) -> None:
@@ -252,9 +254,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule()
     def let_time_pass(self) -> None:
-        CLOCK.now += TTL_SECONDS
+        CLOCK.now += STEP_SECONDS
         self.tick.set(self.tick.get() + 1)  # any commit makes the expiry thread ask what time it is
-        self.model.overrides = {name: kept for name, kept in self.model.overrides.items() if not kept[1]}
+        self.model.overrides = {
+            name: (value, moment)
+            for name, (value, moment) in self.model.overrides.items()
+            if moment is None or moment > CLOCK.now
+        }
         assert _eventually(lambda: self._seen() == self._expected()), (self._seen(), self._expected())
 
     # --- what must hold
