@@ -54,6 +54,8 @@ bad_texts = st.sampled_from(["", "many", "1.5", "-1"])
 names = st.sampled_from([*DYNAMIC, STATIC])
 sets = st.dictionaries(names, texts | bad_texts)
 good_sets = st.dictionaries(names, texts)
+lives = st.sampled_from([None, *TTL_SECONDS])
+overrides = st.dictionaries(st.sampled_from(DYNAMIC), st.tuples(numbers, lives), min_size=1)
 
 
 class Clock:
@@ -237,10 +239,11 @@ class Machine(RuleBasedStateMachine):
         self.model.look()
         assert self._seen() == self._expected()
 
-    @rule(name=st.sampled_from(DYNAMIC), value=numbers, ttl_seconds=st.sampled_from([None, *TTL_SECONDS]))
-    def override(self, name: str, value: int, ttl_seconds: float | None) -> None:
-        self.flags[name].set(value, ttl_seconds=ttl_seconds)
-        self.model.overrides[name] = value, None if ttl_seconds is None else CLOCK.now + ttl_seconds
+    @rule(given=overrides)
+    def override(self, given: dict[str, tuple[int, float | None]]) -> None:
+        for name, (value, ttl_seconds) in given.items():
+            self.flags[name].set(value, ttl_seconds=ttl_seconds)
+            self.model.overrides[name] = value, None if ttl_seconds is None else CLOCK.now + ttl_seconds
 
     @rule(name=st.sampled_from(DYNAMIC))
     def drop_override(self, name: str) -> None:
