@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import sys
 import threading
 
 import pytest
@@ -287,3 +288,34 @@ def test_checksum_is_the_one_of_the_go_library(flags: dflag.FlagRegistry) -> Non
     flags.int("some_int", 1337)
     assert flags.checksum() == "c8197459"
     assert (flags.checksum(dynamic=True), flags.checksum(dynamic=False)) == ("811c9dc5", "c8197459")
+
+
+def test_a_thread_that_sees_one_new_value_sees_no_old_one(flags: dflag.FlagRegistry) -> None:
+    """
+    All values of a revision are set without another thread in between, however often threads are switched.
+    """
+    names = [f"flag{number:04}" for number in range(2_000)]
+    declared = [flags.dyn_int(name, 0) for name in names]
+    first, last = declared[0], declared[-1]
+    torn: list[tuple[int, int]] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            one, other = first.get(), last.get()
+            if one > other:
+                torn.append((one, other))
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for generation in range(1, 31):
+            flags.apply(dict.fromkeys(names, str(generation)), source="config")
+    finally:
+        sys.setswitchinterval(interval)
+        done.set()
+        reader.join()
+
+    assert torn == []
