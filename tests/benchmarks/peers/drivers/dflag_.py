@@ -1,0 +1,38 @@
+"""
+dflag, from the checkout.
+"""
+
+from __future__ import annotations
+
+from ._base import DEFAULT, Driver
+
+
+class Peer(Driver):
+    """
+    A file per flag, followed by an `Updater`.
+    """
+
+    title = "dflag"
+    package = ""
+    file = "limit"
+
+    def document(self, value: object) -> str:
+        return str(value)
+
+    def without(self) -> str | None:
+        return None
+
+    def start(self, path: str) -> None:
+        import dflag
+
+        flags = dflag.FlagRegistry()
+        flag = flags.dyn_int("limit", DEFAULT)
+        self._updater = dflag.Updater.setup(flags, path)
+        self.read = flag.get  # type: ignore[method-assign]
+
+    def read(self) -> object:
+        raise NotImplementedError
+
+    def health(self) -> str:
+        status = self._updater.status()
+        return "" if status.healthy else "status()"

@@ -1,0 +1,41 @@
+"""
+pydantic-settings, which has no watcher.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ._base import DEFAULT, Driver
+
+
+class Peer(Driver):
+    """
+    A file per field in ``secrets_dir``, and ``settings.__init__()`` as its documentation reloads in place.
+    """
+
+    title = "pydantic-settings"
+    package = "pydantic-settings"
+    file = "limit"
+    by_hand = True
+
+    def document(self, value: object) -> str:
+        return str(value)
+
+    def without(self) -> str | None:
+        return None
+
+    def start(self, path: str) -> None:
+        from pydantic import create_model
+        from pydantic_settings import BaseSettings, SettingsConfigDict
+
+        class Base(BaseSettings):
+            model_config = SettingsConfigDict(secrets_dir=path)
+
+        self._settings: Any = create_model("Settings", __base__=Base, limit=(int, DEFAULT))()
+
+    def read(self) -> object:
+        return self._settings.limit
+
+    def reload(self) -> None:
+        self._settings.__init__()

@@ -1,0 +1,110 @@
+"""
+The table, in Markdown: a row per library, a column per fault.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BEGIN = "<!-- peers:begin -->"
+END = "<!-- peers:end -->"
+
+COLUMNS = {
+    "swaps": "swaps seen, p50",
+    "wrong_type": "wrong type",
+    "bad_syntax": "broken syntax",
+    "empty_file": "empty file",
+    "key_removed": "option removed",
+    "file_gone": "file gone",
+    "volume_gone": "volume gone",
+    "fork": "forked child",
+    "idle": "idle CPU a minute",
+    "read": "a read",
+}
+
+
+def table(document: Mapping[str, Any]) -> str:
+    """
+    Give the results as a table with its legend.
+    """
+    rows = [f"| library | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for library in document["libraries"]:
+        cells = [cell(fault, library["results"].get(fault)) for fault in COLUMNS]
+        name = library["title"] + (", no watcher (reload by hand)" if library["by_hand"] else "")
+        rows.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*rows, "", *_legend(document)])
+
+
+def cell(fault: str, result: Mapping[str, Any] | None) -> str:
+    """
+    Give one result in words, also where there is none.
+    """
+    if result is None:
+        return "not run"
+    if result["outcome"] != "ran":
+        reason = result.get("reason")
+        return f"{result['outcome']}: {_escaped(reason)}" if reason else f"**{result['outcome']}**"
+    return {"swaps": _swaps, "fork": _fork, "idle": _idle, "read": _read}.get(fault, _value)(result)
+
+
+def replace(page: str, text: str) -> str:
+    """
+    Put *text* between the two markers of *page*.
+
+    Raises:
+        ValueError: The page has not one of each, in order.
+    """
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise ValueError(f"expected {BEGIN} and then {END}, once each")
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n{text.strip()}\n{END}{rest.split(END)[1]}"
+
+
+def _swaps(result: Mapping[str, Any]) -> str:
+    seen = f"{result['seen']} of {result['of']}"
+    seen = seen if result["seen"] == result["of"] else f"**{seen}**"
+    return seen if result["p50"] is None else f"{seen}, {result['p50'] * 1000:.3g} ms"
+
+
+def _value(result: Mapping[str, Any]) -> str:
+    told = ", ".join(result["told"]) or "not told"
+    after = "" if result["recovers"] else "; **the next good value is missed**"
+    return f"{_escaped(result['value'])} ({told}){after}"
+
+
+def _fork(result: Mapping[str, Any]) -> str:
+    if isinstance(result["child"], str):
+        child = f"**{result['child']}**"
+    elif not result["child"]:
+        child = "**stale**"
+    else:
+        child = f"follows after `{result['call']}`" if result["call"] else "follows"
+    return child if result["parent"] else f"{child}; **parent stale**"
+
+
+def _idle(result: Mapping[str, Any]) -> str:
+    return f"{result['cpu_per_minute'] * 1000:.3g} ms"
+
+
+def _read(result: Mapping[str, Any]) -> str:
+    return f"{result['seconds'] * 1e9:.3g} ns"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _legend(document: Mapping[str, Any]) -> list[str]:
+    versions = ", ".join(f"{library['title']} {library['version']}" for library in document["libraries"])
+    return [
+        f"Measured with Python {document['python']} on {document['machine']}, {document['cores']} cores. {versions}.",
+        "",
+        "Each cell is a process of its own that follows an option in a volume published as the kubelet does it.",
+        "*kept*: the last good value stays; *default*: the one given in code; anything else is what the program reads.",
+        "In parentheses, how a program can know: *log* (a warning or worse), *stderr*, an exception of the reload, or",
+        "what the library has to ask. Each harm is followed by a good value; a cell says so when that one is missed.",
+        "Where the file holds one option, *option removed* and *file gone* are the same. Swaps are awaited one by one.",
+    ]
