@@ -143,6 +143,7 @@ def _outcome(run: Run, act: Callable[[], None]) -> dict[str, Any]:
     with contextlib.suppress(Exception):
         told += [text for text in [run.driver.health()] if text]
     told += ["log"] if run.logged else ["stderr"] if os.fstat(2).st_size > written else []
+    logging.getLogger().removeHandler(handler)
     run.publish(NEXT)
     run.reload()
     return {"value": value, "told": told, "recovers": run.wait(NEXT) is not None}
@@ -186,8 +187,10 @@ def fork(run: Run) -> dict[str, Any]:
     if not child:
         _child(run, start_read, write_end)
     os.close(write_end)
+    os.close(start_read)
     run.publish(NEXT)
     os.write(start_write, b"x")
+    os.close(start_write)
     run.reload()
     parent = run.wait(NEXT) is not None
     # Twice the time to settle, for both tries; a child that hangs is killed, and that is its result.
@@ -195,6 +198,7 @@ def fork(run: Run) -> dict[str, Any]:
     output = os.read(read_end, 1000) if ready else b'{"child": "hung"}'
     if not ready:
         os.kill(child, 9)
+    os.close(read_end)
     os.waitpid(child, 0)
     return {"parent": parent, **json.loads(output or b'{"child": "crashed"}')}
 

@@ -47,6 +47,11 @@ class Driver(abc.ABC):
 
     def reload(self) -> None:
         """Reload by hand, in a library without a watcher."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Stop following; only where a driver runs in a process that goes on."""
+        raise NotImplementedError
 
     def health(self) -> str:
         """Give what the library says of a rejected update where a program can ask; empty when all is well."""

@@ -33,6 +33,10 @@ class Peer(Driver):
     def read(self) -> object:
         raise NotImplementedError
 
+    def stop(self) -> None:
+        self._updater.stop()
+
     def health(self) -> str:
         status = self._updater.status()
-        return "" if status.healthy else "status()"
+        healthy = all(source.healthy for source in status.sources)
+        return "" if healthy and not status.rejected else "status()"

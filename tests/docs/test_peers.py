@@ -1,0 +1,109 @@
+"""
+The comparison with peers: every fault runs, and the table copes with whatever came of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.benchmarks.peers import __main__ as peers
+from tests.benchmarks.peers.faults import FAULTS, Run, load
+from tests.benchmarks.peers.table import BEGIN, COLUMNS, END, cell, replace, table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RAN = {"outcome": "ran", "version": "1"}
+
+
+def _document(results: dict[str, object]) -> dict[str, object]:
+    library = {"title": "one", "by_hand": False, "version": "1", "results": results}
+    return {"python": "3", "machine": "m", "cores": 2, "libraries": [library]}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_dflag_fills_every_cell(fault: str, tmp_path: Path) -> None:
+    """The driver of dflag runs through each fault, and the table has words for what came of it."""
+    run = Run(load("dflag_"), str(tmp_path / "volume"), idle_seconds=0.01)
+    try:
+        result = FAULTS[fault](run)
+    finally:
+        run.driver.stop()
+    assert fault in COLUMNS
+    assert cell(fault, {**RAN, **result}) not in {"", "not run"}
+    assert result.get("recovers", True)
+    assert result.get("child", True) is True
+    assert result.get("seen", 10) == 10
+
+
+def test_bad_value_is_told_apart_from_a_removed_one(tmp_path: Path) -> None:
+    """A wrong type is measured as kept and told of, a removed option as the default."""
+    outcomes = {}
+    for fault in ("wrong_type", "key_removed"):
+        run = Run(load("dflag_"), str(tmp_path / fault))
+        try:
+            outcomes[fault] = FAULTS[fault](run)
+        finally:
+            run.driver.stop()
+    assert outcomes["wrong_type"]["value"] == "kept"
+    assert outcomes["wrong_type"]["told"] == ["status()", "log"]
+    assert outcomes["key_removed"]["value"] == "default"
+    assert outcomes["key_removed"]["told"] == []
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (None, "not run"),
+        ({"outcome": "hung"}, "**hung**"),
+        ({"outcome": "crashed", "reason": "a | b"}, "crashed: a \\| b"),
+        ({"outcome": "not installed", "reason": "no such thing"}, "not installed: no such thing"),
+    ],
+)
+@pytest.mark.parametrize("fault", COLUMNS)
+def test_cell_without_a_measurement(fault: str, result: dict[str, str] | None, words: str) -> None:
+    """A fault that was not run, hung, crashed or could not be installed says so in its cell."""
+    assert cell(fault, result) == words
+
+
+def test_cell_of_missed_swaps() -> None:
+    """Missed swaps stand out, and there is no latency where none was seen."""
+    assert cell("swaps", {**RAN, "seen": 0, "of": 10, "p50": None}) == "**0 of 10**"
+    assert cell("swaps", {**RAN, "seen": 10, "of": 10, "p50": 0.002}) == "10 of 10, 2 ms"
+
+
+def test_table_of_nothing() -> None:
+    """A library without results still has a row, with as many cells as the head."""
+    head, _, row, *_ = table(_document({})).splitlines()
+    assert row.count("|") == head.count("|")
+    assert row.count("not run") == len(COLUMNS)
+
+
+def test_a_process_that_crashes_is_a_result() -> None:
+    """A driver that cannot be loaded is a crash with its last line as the reason, and ends nothing."""
+    result = peers.run_one(sys.executable, "nonesuch", "read")
+    assert result["outcome"] == "crashed"
+    assert "nonesuch" in result["reason"]
+
+
+def test_a_process_that_hangs_is_a_result() -> None:
+    """A fault that takes longer than its limit is killed and counted as hung."""
+    assert peers.run_one(sys.executable, "dflag_", "idle", timeout_seconds=0.5) == {"outcome": "hung"}
+
+
+def test_replace_keeps_the_rest_of_the_page() -> None:
+    """The text between the markers is replaced, and again by a second run, and nothing else is."""
+    page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
+    once = replace(page, "new\n")
+    assert once == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
+    assert replace(once, "new\n") == once
+
+
+@pytest.mark.parametrize("page", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{END}"])
+def test_replace_wants_both_markers(page: str) -> None:
+    """A page without the two markers in order is refused rather than overwritten."""
+    with pytest.raises(ValueError, match="once each"):
+        replace(page, "new")
