@@ -53,14 +53,18 @@ class Run:
         if self.wait(GOOD) is None:
             raise RuntimeError(f"the first value was read as {self.value()}")
 
-    def publish(self, value: object) -> None:
-        """Publish the option at *value*."""
-        self.publish_text(self.driver.document(value))
+    def publish(self, value: object) -> float:
+        """Publish the option at *value*, and give the clock just before the swap."""
+        return self.publish_text(self.driver.document(value))
 
-    def publish_text(self, text: str | None) -> None:
-        """Publish the file with *text*, or without the file."""
+    def publish_text(self, text: str | None) -> float:
+        """Publish the file with *text*, or without the file, and give the clock just before the swap."""
         files = {} if text is None else {self.driver.file: text}
-        self.volume.write({**files, "unrelated": "x"})
+        swapped = time.monotonic()
+        for step in self.volume.steps({**files, "unrelated": "x"}):
+            if step == "make ..data_tmp":
+                swapped = time.monotonic()
+        return swapped
 
     def reload(self) -> str:
         """Reload, where that is done by hand, and give the name of what it raised."""
@@ -119,8 +123,7 @@ def swaps(run: Run) -> dict[str, Any]:
     """Publish good values one after another, and wait for each."""
     taken = []
     for number in range(1, SWAPS + 1):
-        run.publish(GOOD + number)
-        began = time.monotonic()
+        began = run.publish(GOOD + number)
         run.reload()
         if run.wait(GOOD + number) is not None:
             taken.append(time.monotonic() - began)
@@ -131,7 +134,7 @@ def _fault(run: Run, text: str | None) -> dict[str, Any]:
     return _outcome(run, lambda: run.publish_text(text))
 
 
-def _outcome(run: Run, act: Callable[[], None]) -> dict[str, Any]:
+def _outcome(run: Run, act: Callable[[], object]) -> dict[str, Any]:
     """Do harm, see what is read and who is told, then publish a good value: is it followed?"""
     handler = Told(run.logged)
     logging.getLogger().addHandler(handler)

@@ -66,7 +66,7 @@ def replace(page: str, text: str) -> str:
 def _swaps(result: Mapping[str, Any]) -> str:
     seen = f"{result['seen']} of {result['of']}"
     seen = seen if result["seen"] == result["of"] else f"**{seen}**"
-    return seen if result["p50"] is None else f"{seen}, {result['p50'] * 1000:.3g} ms"
+    return seen if result["p50"] is None else f"{seen}, {_number(result['p50'] * 1000)} ms"
 
 
 def _value(result: Mapping[str, Any]) -> str:
@@ -86,11 +86,15 @@ def _fork(result: Mapping[str, Any]) -> str:
 
 
 def _idle(result: Mapping[str, Any]) -> str:
-    return f"{result['cpu_per_minute'] * 1000:.3g} ms"
+    return f"{_number(result['cpu_per_minute'] * 1000)} ms"
 
 
 def _read(result: Mapping[str, Any]) -> str:
-    return f"{result['seconds'] * 1e9:.3g} ns"
+    return f"{_number(result['seconds'] * 1e9)} ns"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def _escaped(text: str) -> str:
@@ -106,5 +110,6 @@ def _legend(document: Mapping[str, Any]) -> list[str]:
         "*kept*: the last good value stays; *default*: the one given in code; anything else is what the program reads.",
         "In parentheses, how a program can know: *log* (a warning or worse), *stderr*, an exception of the reload, or",
         "what the library has to ask. Each harm is followed by a good value; a cell says so when that one is missed.",
-        "Where the file holds one option, *option removed* and *file gone* are the same. Swaps are awaited one by one.",
+        "Where the file holds one option, *option removed* and *file gone* are the same. Ten swaps are published, each",
+        "awaited; the latency runs from just before the rename until a loop of reads, a millisecond apart, shows it.",
     ]
