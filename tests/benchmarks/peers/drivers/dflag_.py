@@ -26,12 +26,11 @@ class Peer(Driver):
         import dflag
 
         flags = dflag.FlagRegistry()
-        flag = flags.dyn_int("limit", DEFAULT)
+        self._limit = flags.dyn_int("limit", DEFAULT)
         self._updater = dflag.Updater.setup(flags, path)
-        self.read = flag.get  # type: ignore[method-assign]
 
     def read(self) -> object:
-        raise NotImplementedError
+        return self._limit.get()
 
     def stop(self) -> None:
         self._updater.stop()
