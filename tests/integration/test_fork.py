@@ -7,20 +7,19 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-import traceback
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dflag import Updater
 
+from ._children import CHILD_SECONDS, Child, Gate
 from ._waiting import DEADLINE_SECONDS, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     import dflag
     from dflag.testing import ConfigMapVolume
@@ -30,48 +29,6 @@ pytestmark = [
     # It says that threads are running, which is what is tested here.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
-
-CHILD_SECONDS = 30
-"""When a child that hangs is killed."""
-
-
-class Child:
-    """
-    A forked child that runs one function and never returns into the test.
-    """
-
-    def __init__(self, run: Callable[[], object]) -> None:
-        self._pid = os.fork()
-        if self._pid == 0:
-            _run_and_exit(run)
-
-    def check(self) -> None:
-        """
-        Wait for its end, and fail unless all went well in it.
-        """
-        deadline = time.monotonic() + CHILD_SECONDS
-        while True:
-            pid, status = os.waitpid(self._pid, os.WNOHANG)
-            if pid:
-                assert os.waitstatus_to_exitcode(status) == 0, "see the child's traceback"
-                return
-            if time.monotonic() > deadline:
-                os.kill(self._pid, signal.SIGKILL)
-                os.waitpid(self._pid, 0)
-                pytest.fail("the child hangs")
-            threading.Event().wait(0.005)
-
-
-def _run_and_exit(run: Callable[[], object]) -> None:
-    code = 1
-    try:
-        run()
-        code = 0
-    except BaseException:  # whatever it was must not reach pytest's frames a second time
-        traceback.print_exc()
-        sys.stderr.flush()
-    finally:
-        os._exit(code)
 
 
 @pytest.fixture(name="rate")
@@ -85,28 +42,6 @@ def _updater(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: Co
     # So rarely that only events can be what is noticed.
     with Updater.setup(flags, volume.path, resync_seconds=60) as updater:
         yield updater
-
-
-class Gate:
-    """
-    Lets one process wait for a word from another, with a deadline.
-    """
-
-    def __init__(self) -> None:
-        self._read, self._write = os.pipe()
-
-    def open(self) -> None:
-        os.write(self._write, b"x")
-
-    def wait(self) -> None:
-        import select
-
-        assert select.select([self._read], [], [], DEADLINE_SECONDS)[0], "nobody opened the gate"
-        os.read(self._read, 1)
-
-    def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
 
 
 @pytest.fixture(name="gate")
