@@ -151,7 +151,7 @@ class Session:
             return
         for feed, watch in zip(self._feeds, self._watches, strict=True):
             # A quiet check costs the source's probe alone, two system calls for a volume.
-            if called or watch.problem is not None or feed.token != feed.watched_token:
+            if called or feed.degraded is not None or feed.token != feed.watched_token:
                 feed.watched_token = feed.token
                 watch.drain()
                 self._note(feed, watch)
@@ -173,11 +173,17 @@ class Session:
         """
         Say it once when events cannot be had, and once when they are back.
         """
-        if watch.problem is not None and feed.degraded is None:
-            logger.warning("%s is only checked every %s s: %s", feed.name, _FALLBACK_SECONDS, watch.problem)
-        elif watch.problem is None and feed.degraded is not None:
+        problem = self._problem(watch)
+        if problem is not None and feed.degraded is None:
+            logger.warning("%s is only checked every %s s: %s", feed.name, _FALLBACK_SECONDS, problem)
+        elif problem is None and feed.degraded is not None:
             logger.info("%s is watched again", feed.name)
-        feed.degraded = watch.problem
+        feed.degraded = problem
+
+    def _problem(self, watch: Watch) -> str | None:
+        if watch.problem is None and watch.fileno() is not None:
+            return self._waiter.problem
+        return watch.problem
 
     def _note_not_live(self, feed: Feed, reason: str | None) -> None:
         """
@@ -192,7 +198,7 @@ class Session:
             return 0.0  # a forked child has yet to look
         seconds = self._resync_seconds
         for feed, watch in zip(self._feeds, self._watches, strict=True):
-            if watch.problem is not None:
+            if self._problem(watch) is not None:
                 # With jitter, or the processes that a node starts together would look together for ever.
                 seconds = min(seconds, _FALLBACK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             recheck = feed.source.recheck_seconds()

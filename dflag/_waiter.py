@@ -5,7 +5,6 @@ Waiting for any of several descriptors, for a word from another thread, or for t
 from __future__ import annotations
 
 import contextlib
-import logging
 import selectors
 import socket
 import threading
@@ -14,15 +13,17 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-logger: Final = logging.getLogger("dflag")
-
 
 class Waiter:
     """
     A selector, and a pair of sockets through which other threads end a wait.
 
     ``selectors.DefaultSelector`` is looked up at each use, because gevent and eventlet replace it.
-    Where no descriptor can be had it waits for words from threads alone, so that the periodic check goes on.
+    Where no descriptor can be had it waits for words from threads alone, so that the periodic check goes on, and tries
+    again after each wait.
+
+    Attributes:
+        problem: Why no descriptor can be waited for, else None.
 
     Thread safety: `wake` from any thread, the rest from one thread at a time.
     """
@@ -33,15 +34,8 @@ class Waiter:
         self._others: set[int] = set()
         self._selector: selectors.BaseSelector | None = None
         self._sockets: tuple[socket.socket, ...] = ()
-        try:
-            self._selector = selectors.DefaultSelector()
-            self._sockets = socket.socketpair()
-            for end in self._sockets:
-                end.setblocking(False)  # noqa: FBT003 - the signature is the library's
-            self._selector.register(self._sockets[0], selectors.EVENT_READ)
-        except OSError as error:
-            logger.warning("changes are only noticed by the periodic check, for want of a descriptor: %s", error)
-            self.close()
+        self.problem: str | None = None
+        self._open()
 
     def wake(self) -> None:
         """
@@ -58,6 +52,7 @@ class Waiter:
         """
         if self._selector is None:
             called = self._called.wait(timeout)
+            self._open()
         else:
             self._register({descriptor for descriptor in descriptors if descriptor is not None})
             called = bool(self._selector.select(timeout))
@@ -78,6 +73,20 @@ class Waiter:
             selector.close()
         for end in sockets:
             end.close()
+
+    def _open(self) -> None:
+        try:
+            self._selector, self._others = selectors.DefaultSelector(), set()
+            sockets = socket.socketpair()
+            with self._lock:
+                self._sockets = sockets
+            for end in sockets:
+                end.setblocking(False)  # noqa: FBT003 - the signature is the library's
+            self._selector.register(sockets[0], selectors.EVENT_READ)
+            self.problem = None
+        except OSError as error:
+            self.problem = f"changes are noticed by the periodic check, for want of a descriptor ({error.strerror})"
+            self.close()
 
     def _register(self, wanted: set[int]) -> None:
         if self._selector is None:

@@ -297,7 +297,8 @@ class ObserverWatch(_DirectoryWatch):
 
     def _take_events(self) -> bool:
         # An observer whose directory was deleted says that it is alive; its emitter tells the truth.
-        if self._observer is not None and not all(emitter.is_alive() for emitter in self._observer.emitters):
+        observer = self._observer
+        if observer is not None and not all(thread.is_alive() for thread in (observer, *observer.emitters)):
             self._armed = None
         called, self._called = self._called, False
         return called

@@ -1,0 +1,794 @@
+"""
+Whatever fails beneath a running updater: nothing crashes, the last good value stays, it is said once, and recovers.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+import dflag
+from dflag import Updater
+from dflag.sources import DirectorySource, _native, _plain, directory
+from dflag.testing import ConfigMapVolume
+
+from ..integration._children import Child, Gate
+from ..integration._waiting import DEADLINE_SECONDS, eventually
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+NO_RESYNC = 3600.0
+"""The interval of a periodic check that never comes, so that events must tell all."""
+
+QUICK_SECONDS = 0.02
+"""What the waits between two attempts are cut down to."""
+
+RECHECKS = 5
+"""After how many attempts what is said once would have been said again."""
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+
+
+@pytest.fixture(name="rate")
+def _rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
+    return flags.dyn_int("rate", 0)
+
+
+@pytest.fixture(name="other")
+def _other(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
+    return flags.dyn_int("other", 0)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again soon what is tried again at all."""
+    monkeypatch.setattr(_native, "_RETRY_SECONDS", QUICK_SECONDS)
+    monkeypatch.setattr(directory, "_FAILED_RECHECK_SECONDS", QUICK_SECONDS)
+    monkeypatch.setattr(directory, "REFUSED_RECHECK_SECONDS", QUICK_SECONDS)
+    monkeypatch.setattr(_plain, "REFUSED_RECHECK_SECONDS", QUICK_SECONDS)
+
+
+@pytest.fixture(name="said")
+def _said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Give what was logged that somebody should read."""
+    return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def _shows(updater: Updater, value: int, name: str = "rate") -> bool:
+    return updater.wait_for(lambda snapshot: snapshot[name] == value, DEADLINE_SECONDS)
+
+
+# --- system calls that fail
+
+
+class Fault:
+    """
+    Makes one system call fail in the updater's thread while it is on, and counts how often.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, call: str, number: int, concerns: Callable[..., bool]) -> None:
+        self.on = False
+        self.hits = 0
+        real = getattr(os, call)
+
+        def failing(*arguments: Any, **options: Any) -> Any:
+            mine = threading.current_thread().name == "dflag-updater"
+            if self.on and mine and concerns(*arguments, **options):
+                self.hits += 1
+                raise OSError(number, os.strerror(number))
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(os, call, failing)
+
+    def lasts(self) -> bool:
+        """
+        Wait until it was met so often that what is said once would have been said again.
+        """
+        target = self.hits + RECHECKS
+        return eventually(lambda: self.hits >= target)
+
+
+def _always(*_: object, **__: object) -> bool:
+    return True
+
+
+def _without_descriptor(*_: object, dir_fd: int | None = None) -> bool:
+    return dir_fd is None
+
+
+def _rate_alone(path: object, *_: object, **__: object) -> bool:
+    return path == "rate"
+
+
+def _of_a_file(descriptor: int, *_: object) -> bool:
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
+
+
+DIRECTORY_FAULTS = {
+    "open": ("open", _without_descriptor),
+    "list": ("scandir", _always),
+    "stat": ("stat", _without_descriptor),
+}
+NUMBERS = [errno.EACCES, errno.ENOENT, errno.ESTALE, errno.EIO, errno.EMFILE]
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("call", DIRECTORY_FAULTS)
+def test_a_volume_that_cannot_be_read_keeps_its_values(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    said: Callable[[], list[str]],
+    call: str,
+    number: int,
+) -> None:
+    """
+    Its source is unhealthy with the reason, one error in the log and in the counter; the fault gone, it is read again.
+    """
+    name, concerns = DIRECTORY_FAULTS[call]
+    fault = Fault(monkeypatch, name, number, concerns)
+    volume.write({"rate": "1"})
+    with Updater.setup(flags, volume.path, resync_seconds=QUICK_SECONDS) as updater:
+        fault.on = True
+        volume.write({"rate": "2"})
+        assert eventually(lambda: not updater.status().sources[0].healthy)
+        assert fault.lasts()
+
+        status = updater.status()
+        assert (rate.get(), status.state, status.errors) == (1, "running", 1)
+        assert os.fspath(volume.path) in str(status.sources[0].last_error)
+        assert sum("cannot be read" in line for line in said()) == 1
+
+        fault.on = False
+        assert _shows(updater, 2)
+        assert eventually(lambda: updater.status().sources[0].healthy)
+        assert updater.status().sources[0].last_error is None
+        assert updater.status().errors == 1
+        assert eventually(lambda: updater.status().sources[0].degraded is None)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO], ids=errno.errorcode.get)
+@pytest.mark.parametrize(("call", "concerns"), [("open", _rate_alone), ("read", _of_a_file)], ids=["open", "read"])
+@pytest.mark.parametrize("layout", ["volume", "plain"])
+def test_a_file_that_cannot_be_read_is_a_bad_value(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    other: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    said: Callable[[], list[str]],
+    call: str,
+    concerns: Callable[..., bool],
+    layout: str,
+    number: int,
+) -> None:
+    """
+    The flag is rejected with its path, said once, its neighbours follow, and it comes when the file can be read.
+    """
+    fault = Fault(monkeypatch, call, number, concerns)
+    values = {"rate": "1"} if call == "read" else {"rate": "1", "other": "1"}
+    _put(volume, layout, values)
+    source = DirectorySource(volume.path, settle_seconds=QUICK_SECONDS)
+    with Updater.setup(flags, source, resync_seconds=QUICK_SECONDS) as updater:
+        fault.on = True
+        _put(volume, layout, dict.fromkeys(values, "2"))
+        assert eventually(lambda: "rate" in updater.status().rejected)
+        assert fault.lasts()
+
+        status = updater.status()
+        assert (rate.get(), status.state, status.errors) == (1, "running", 1)
+        assert status.sources[0].healthy
+        assert os.fspath(volume.path / "rate") in str(status.rejected["rate"])
+        assert sum("'rate'" in line for line in said()) == 1
+        assert "other" not in values or _shows(updater, 2, "other")
+
+        fault.on = False
+        assert _shows(updater, 2)
+        assert eventually(lambda: not updater.status().rejected)
+
+
+def _put(volume: ConfigMapVolume, layout: str, values: dict[str, str]) -> None:
+    if layout == "volume":
+        volume.write(values)
+        return
+    volume.path.mkdir(exist_ok=True)
+    for name, text in values.items():
+        (volume.path / name).write_text(text)
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.ESTALE], ids=errno.errorcode.get)
+def test_a_file_that_is_gone_while_its_set_is_not_makes_no_half_set(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    other: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    """
+    What a file system says of a set under deletion never shows as a key removed, however long it goes on.
+    """
+    fault = Fault(monkeypatch, "open", number, _rate_alone)
+    volume.write({"rate": "1", "other": "1"})
+    with Updater.setup(flags, volume.path, resync_seconds=QUICK_SECONDS) as updater:
+        fault.on = True
+        volume.write({"rate": "2", "other": "2"})
+        assert eventually(lambda: not updater.status().sources[0].healthy)
+        assert fault.lasts()
+        assert (rate.get(), other.get()) == (1, 1)
+        fault.on = False
+        assert _shows(updater, 2)
+        assert other.get() == 2
+
+
+@pytest.mark.parametrize("number", NUMBERS, ids=errno.errorcode.get)
+def test_a_link_that_cannot_be_asked_for_hides_no_swap(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+) -> None:
+    """
+    The cheap check looks at the files instead, so that each new value still comes.
+    """
+    fault = Fault(monkeypatch, "readlink", number, _always)
+    volume.write({"rate": "1"})
+    with Updater.setup(flags, volume.path, resync_seconds=QUICK_SECONDS) as updater:
+        fault.on = True
+        for value in range(2, 6):
+            volume.write({"rate": str(value)})
+            assert _shows(updater, value)
+        assert fault.hits
+        fault.on = False
+        volume.write({"rate": "6"})
+        assert _shows(updater, 6)
+        assert updater.status().errors == 0
+
+
+# --- descriptors that run out
+
+STARVED = f"""
+import logging, os, resource, sys
+import dflag, dflag._waiter
+from dflag.sources import _native
+import watchdog.observers.inotify_c
+
+_native._RETRY_SECONDS = {QUICK_SECONDS}
+said = []
+logging.getLogger("dflag").addHandler(type("Said", (logging.Handler,), {{"emit": lambda _, r: said.append(r.getMessage())}})())
+logging.getLogger("dflag").setLevel(logging.INFO)
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate", 0)
+updater = dflag.Updater(flags, sys.argv[1], resync_seconds={NO_RESYNC})
+held = []
+
+def starve():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    try:
+        while True:
+            held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError as error:
+        return error.errno
+
+def feed():
+    while held:
+        os.close(held.pop())
+
+def source():
+    return updater.status().sources[0]
+
+def shows(value):
+    return updater.wait_for(lambda snapshot: snapshot[rate] == value, {DEADLINE_SECONDS})
+
+def eventually(condition):
+    import threading, time
+    deadline = time.monotonic() + {DEADLINE_SECONDS}
+    while not condition() and time.monotonic() < deadline:
+        threading.Event().wait(0.005)
+    return bool(condition())
+
+for line in sys.stdin:
+    print(repr(eval(line)), flush=True)
+"""
+
+
+class Starved:
+    """
+    A program of its own, whose descriptors may run out without harm to the test, and which answers questions.
+    """
+
+    def __init__(self, volume: ConfigMapVolume) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", STARVED, os.fspath(volume.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def ask(self, question: str) -> str:
+        """
+        Give the representation of what an expression is there.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{question}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline().strip()
+        assert answer, self._process.stderr and self._process.stderr.read()
+        return answer
+
+    def end(self) -> tuple[int, str]:
+        """
+        Let it end by itself; give its status, and what it said beside its answers.
+        """
+        _, errors = self._process.communicate(timeout=DEADLINE_SECONDS)
+        return self._process.returncode, errors
+
+
+@linux_only
+def test_without_descriptors_at_start_it_starts_and_comes_round(volume: ConfigMapVolume) -> None:
+    """
+    EMFILE for real: ``start()`` raises nothing, says so once, and native events come with the first free descriptors.
+    """
+    volume.write({"rate": "1"})
+    with Starved(volume) as program:
+        program.ask("updater.initialize()")
+        assert program.ask("starve()") == str(errno.EMFILE)
+        program.ask("updater.start()")
+        assert program.ask("(updater.status().state, source().watched, rate.get())") == "('running', 'polling', 1)"
+        assert os.strerror(errno.EMFILE) in program.ask("source().degraded")
+
+        program.ask("feed()")
+        assert program.ask("eventually(lambda: source().degraded is None)") == "True"
+        assert program.ask("source().watched") == "'inotify'"
+        for value in range(2, 5):
+            volume.write({"rate": str(value)})
+            assert program.ask(f"shows({value})") == "True"
+        assert program.ask("sum('is only checked every' in line for line in said)") == "1"
+        assert program.ask("sum('is watched again' in line for line in said)") == "1"
+        assert program.end() == (0, "")
+
+
+@linux_only
+def test_without_descriptors_later_it_keeps_its_values_and_comes_round(volume: ConfigMapVolume) -> None:
+    """
+    EMFILE for real while it runs: the new set waits until it can be opened, and nothing is lost.
+    """
+    volume.write({"rate": "1"})
+    with Starved(volume) as program:
+        program.ask("updater.initialize()")
+        program.ask("updater.start()")
+        assert program.ask("starve()") == str(errno.EMFILE)
+        volume.write({"rate": "2"})
+        assert program.ask("eventually(lambda: not source().healthy)") == "True"
+        assert program.ask("(rate.get(), updater.status().errors)") == "(1, 1)"
+        assert os.strerror(errno.EMFILE).lower() in program.ask("source().last_error")
+
+        program.ask("feed()")
+        assert program.ask("shows(2)") == "True"
+        assert program.ask("eventually(lambda: source().healthy)") == "True"
+        assert program.ask("sum('cannot be read' in line for line in said)") == "1"
+        assert program.end() == (0, "")
+
+
+# --- watches that are refused, end, or go silent
+
+
+class Inotify:
+    """
+    watchdog's bindings, of which one function fails or does something else while told to.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, function: str, instead: Callable[..., int]) -> None:
+        import watchdog.observers.inotify_c as bindings
+
+        self.on = True
+        self.calls = 0
+        real = getattr(bindings, function)
+
+        def call(*arguments: Any) -> int:
+            if not self.on:
+                return int(real(*arguments))
+            self.calls += 1
+            return instead(real, *arguments)
+
+        monkeypatch.setattr(bindings, function, call)
+
+
+def _no_space(*_: object) -> int:
+    ctypes.set_errno(errno.ENOSPC)
+    return -1
+
+
+@linux_only
+@pytest.mark.parametrize("when", ["at start", "later"])
+def test_a_watch_that_is_refused_is_made_up_for_and_tried_again(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    when: str,
+) -> None:
+    """
+    ENOSPC: it goes on by its own check, says so once in the log and in ``status()``, and again when events are back.
+    """
+    caplog.set_level(logging.INFO, "dflag")
+    refusing = Inotify(monkeypatch, "inotify_add_watch", _no_space)
+    refusing.on = when == "at start"
+    volume.write({"rate": "1"})
+    with Updater.setup(flags, volume.path, resync_seconds=NO_RESYNC) as updater:
+        if when == "later":
+            assert updater.status().sources[0].degraded is None
+            refusing.on = True
+            volume.path.rename(volume.path.with_name("old"))
+            volume.write({"rate": "1"})
+        assert eventually(lambda: updater.status().sources[0].watched == "polling")
+        assert eventually(lambda: os.strerror(errno.ENOSPC) in str(updater.status().sources[0].degraded))
+        for value in range(2, 5):
+            volume.write({"rate": str(value)})
+            assert _shows(updater, value)
+        assert updater.status().sources[0].healthy
+        assert refusing.calls > 1
+
+        refusing.on = False
+        assert eventually(lambda: updater.status().sources[0].degraded is None)
+        assert updater.status().sources[0].watched == "inotify"
+        for value in range(5, 8):
+            volume.write({"rate": str(value)})
+            assert _shows(updater, value)
+
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("is only checked every" in line for line in lines) == 1
+    assert sum("is watched again" in line for line in lines) == 1
+
+
+@linux_only
+def test_a_watch_that_goes_silent_is_made_up_for(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    While the system says that it watches and tells nothing, the periodic check brings every value.
+    """
+    (tmp_path / "elsewhere").mkdir()
+    aside = os.fsencode(tmp_path / "elsewhere")
+    deaf = Inotify(monkeypatch, "inotify_add_watch", lambda real, number, _path, mask: real(number, aside, mask))
+    volume.write({"rate": "1"})
+    with Updater.setup(flags, volume.path, resync_seconds=QUICK_SECONDS) as updater:
+        for value in range(2, 6):
+            volume.write({"rate": str(value)})
+            assert _shows(updater, value)
+        assert (updater.status().sources[0].watched, updater.status().sources[0].degraded) == ("inotify", None)
+        assert deaf.calls
+
+
+@linux_only
+def test_an_overflow_of_the_queue_loses_no_value(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    other: dflag.DynamicFlag[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    With more events than the kernel keeps, the last of them lost, the last values come at once and not by the check.
+    """
+    with open("/proc/sys/fs/inotify/max_queued_events") as limit:
+        events = int(limit.read())
+    if events > 100_000:
+        pytest.skip(f"this system keeps {events} events")
+    masks: list[int] = []
+    parse = _native._parse
+    monkeypatch.setattr(_native, "_parse", lambda raw: _noting(masks, parse(raw)))
+    entered, leave = threading.Event(), threading.Event()
+
+    @rate.validator
+    def _hold(value: int) -> None:
+        if value == 2:
+            entered.set()
+            leave.wait(DEADLINE_SECONDS)
+
+    plain = ConfigMapVolume(tmp_path / "plain")
+    _put(plain, "plain", {"rate": "1", "other": "1"})
+    source = DirectorySource(plain.path, settle_seconds=QUICK_SECONDS)
+    with Updater.setup(flags, source, resync_seconds=NO_RESYNC) as updater:
+        (plain.path / "rate").write_text("2")
+        assert entered.wait(DEADLINE_SECONDS)
+        masks.clear()
+        for _ in range(events // 2 + 1):
+            # Two files in turn: equal events in a row merge.
+            (plain.path / "rate").touch()
+            (plain.path / "other").touch()
+        _put(plain, "plain", {"rate": "3", "other": "3"})
+        leave.set()
+        assert _shows(updater, 3)
+        assert _shows(updater, 3, "other")
+        assert any(mask & 0x4000 for mask in masks), "the queue did not overflow"
+
+        (plain.path / "rate").write_text("4")
+        assert _shows(updater, 4)
+
+
+def _noting(masks: list[int], events: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    for watch, mask in events:
+        masks.append(mask)
+        yield watch, mask
+
+
+@linux_only
+@pytest.mark.parametrize("victim", ["emitter", "dispatcher"])
+def test_a_watchdog_thread_that_dies_is_replaced(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    victim: str,
+) -> None:
+    """
+    Where watchdog's observer watches, the check brings the next value, and a new observer those after it.
+    """
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    monkeypatch.setitem(sys.modules, "watchdog.observers.inotify_c", None)
+    volume.write({"rate": "1"})
+    with Updater.setup(flags, volume.path, resync_seconds=0.2) as updater:
+        (first,) = _observers()
+        if victim == "emitter":
+            (emitter,) = first.emitters
+            emitter.stop()
+            emitter.join(DEADLINE_SECONDS)
+        else:
+            first.event_queue.put("no event")
+            first.join(DEADLINE_SECONDS)
+        volume.write({"rate": "2"})
+        assert _shows(updater, 2)
+        assert eventually(lambda: [one for one in _observers() if one is not first and one.is_alive()])
+        assert eventually(lambda: updater.status().sources[0].degraded is None)
+        volume.write({"rate": "3"})
+        assert _shows(updater, 3)
+        assert updater.status().errors == 0
+
+
+def _observers() -> list[Any]:
+    from watchdog.observers.api import BaseObserver
+
+    return [thread for thread in threading.enumerate() if isinstance(thread, BaseObserver)]
+
+
+# --- clocks
+
+
+@pytest.mark.parametrize("layout", ["volume", "plain"])
+def test_a_clock_that_jumps_changes_nothing(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    monkeypatch: pytest.MonkeyPatch,
+    rng: random.Random,
+    layout: str,
+) -> None:
+    """
+    Whatever the wall clock and the files' times say, each new value comes, and time limits run as they should.
+    """
+    monkeypatch.setattr(time, "time", lambda: rng.uniform(-1e9, 1e11))
+    _put(volume, layout, {"rate": "1"})
+    source = DirectorySource(volume.path, settle_seconds=QUICK_SECONDS)
+    with Updater.setup(flags, source, resync_seconds=NO_RESYNC) as updater:
+        for value in range(2, 8):
+            _put(volume, layout, {"rate": str(value)})
+            times = rng.uniform(0, 1e10)
+            os.utime(volume.path / "rate", (times, times))
+            assert _shows(updater, value)
+        rate.set(100, ttl_seconds=QUICK_SECONDS)
+        assert _shows(updater, 7)
+        assert updater.status().errors == 0
+
+
+# --- files
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_mode_that_forbids_reading_is_a_bad_value_until_the_next_set() -> None:
+    """
+    EACCES for real, as with ``defaultMode`` and a user that is not root: said, survived, and over with the next set.
+    """
+    if not hasattr(os, "seteuid"):
+        pytest.skip("this system has no users")
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)  # noqa: S103 - another user shall come by
+        volume = ConfigMapVolume(os.path.join(path, "config"))
+        volume.write({"rate": "1", "other": "1"})
+        refused = Gate()
+        child = Child(lambda: _follow_as_nobody(volume, refused))
+        for step in volume.steps({"rate": "2", "other": "2"}):
+            if step == "set modes":
+                (new,) = (one for one in volume.path.glob("..2*") if one != (volume.path / "..data").resolve())
+                (new / "rate").chmod(0)
+        refused.wait()
+        volume.write({"rate": "3", "other": "3"})
+        child.check()
+        refused.close()
+
+
+def _follow_as_nobody(volume: ConfigMapVolume, refused: Gate) -> None:
+    flags = dflag.FlagRegistry()
+    rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
+    updater = Updater(flags, volume.path)
+    updater.start()
+    updater.stop()  # so that all modules are there which nobody may not be allowed to read
+    if os.geteuid() == 0:
+        os.seteuid(65534)
+    with updater:
+        assert eventually(lambda: "rate" in updater.status().rejected)
+        assert "permission denied" in str(updater.status().rejected["rate"])
+        assert rate.get() == 1
+        assert _shows(updater, 2, "other")
+        refused.open()
+        assert _shows(updater, 3)
+        assert other.get() == 3
+        assert not updater.status().rejected
+        assert updater.status().errors == 1
+
+
+# --- code of the user's
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, RecursionError, MemoryError])
+def test_whatever_a_validator_or_callback_raises_the_updater_lives_on(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    other: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    said: Callable[[], list[str]],
+    error: type[BaseException],
+) -> None:
+    """
+    A validator's keeps the last good value, a callback's changes nothing, and the next set is applied on one thread.
+    """
+    told: list[int] = []
+
+    @rate.validator
+    def _refuse(value: int) -> None:
+        if value == 13:
+            raise error("no validator should")
+
+    @rate.on_change
+    def _fail(_old: int, _new: int) -> None:
+        raise error("no callback should")
+
+    rate.on_change(lambda _old, new: told.append(new))
+    volume.write({"rate": "1", "other": "1"})
+    with Updater.setup(flags, volume.path, resync_seconds=QUICK_SECONDS) as updater:
+        (thread,) = (one for one in threading.enumerate() if one.name == "dflag-updater")
+        volume.write({"rate": "13", "other": "13"})
+        assert eventually(lambda: any("no validator should" in line or "an update failed" in line for line in said()))
+        assert rate.get() == 1
+        volume.write({"rate": "2", "other": "2"})
+        assert _shows(updater, 2)
+        assert other.get() == 2
+        assert flags.flush(DEADLINE_SECONDS)
+        assert told == [1, 2]
+        assert thread.is_alive()
+        assert updater.status().state == "running"
+
+
+def test_a_validator_may_use_everything(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    other: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+) -> None:
+    """
+    Setting, refreshing, flushing, asking and even stopping from a validator do not lock up.
+    """
+    steps: list[str] = []
+
+    @rate.validator
+    def _use(value: int) -> None:
+        if value != 2 or steps:
+            return
+        steps.append("set")
+        other.set(20)
+        steps.append("refresh")
+        updater.refresh()
+        steps.append("flush")
+        flags.flush(DEADLINE_SECONDS)
+        steps.append("status")
+        updater.status()
+        updater.wait_for(lambda snapshot: snapshot["other"] == 20, DEADLINE_SECONDS)
+        steps.append("done")
+
+    volume.write({"rate": "1"})
+    with Updater.setup(flags, volume.path, resync_seconds=NO_RESYNC) as updater:
+        began = time.monotonic()
+        volume.write({"rate": "2"})
+        assert _shows(updater, 2)
+        assert eventually(lambda: steps == ["set", "refresh", "flush", "status", "done"]), steps
+        volume.write({"rate": "3"})
+        assert _shows(updater, 3)
+        assert time.monotonic() - began < DEADLINE_SECONDS
+
+
+def test_a_callback_that_sets_its_own_flag_is_called_in_a_row(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    A chain of changes neither nests nor loses one, refreshes and flushes from inside it return, and swaps go on.
+    """
+    depths: list[int] = []
+    told: list[int] = []
+    length = 200
+
+    @rate.on_change
+    def _go_on(_old: int, new: int) -> None:
+        frame, depth = sys._getframe(), 0
+        while frame.f_back is not None:
+            frame, depth = frame.f_back, depth + 1
+        depths.append(depth)
+        told.append(new)
+        if 0 < new < length:
+            assert not flags.flush(DEADLINE_SECONDS)  # a callback cannot wait for itself, and is told so at once
+            updater.refresh()
+            rate.set(new + 1)
+
+    volume.write({"rate": "0"})
+    with Updater.setup(flags, volume.path, resync_seconds=NO_RESYNC) as updater:
+        volume.write({"rate": "1"})
+        assert _shows(updater, length)
+        assert flags.flush(DEADLINE_SECONDS)
+        assert told == list(range(1, length + 1))
+        assert max(depths) == min(depths)
+        rate.reset()
+        assert _shows(updater, 1)
+        assert flags.flush(DEADLINE_SECONDS)
+        volume.write({"rate": "500"})
+        assert _shows(updater, 500)
+
+
+def test_a_callback_may_stop_and_start_the_updater(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    Stopped and started again at each change, it misses none that comes after.
+    """
+
+    @rate.on_change
+    def _restart(_old: int, _new: int) -> None:
+        updater.stop()
+        updater.start()
+
+    volume.write({"rate": "0"})
+    with Updater.setup(flags, volume.path, resync_seconds=NO_RESYNC) as updater:
+        for value in range(1, 10):
+            volume.write({"rate": str(value)})
+            assert _shows(updater, value)
+            assert flags.flush(DEADLINE_SECONDS)
+        assert updater.status().state == "running"
+        assert updater.status().errors == 0
