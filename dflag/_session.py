@@ -167,7 +167,8 @@ class Session:
         if self._fault != repr(error):
             self._fault = repr(error)
             logger.error("an update failed and will be tried again and again", exc_info=error)
-        self._stopping.wait(self._resync_seconds)
+        # However seldom the check is: what failed may have been the reading of a new value.
+        self._stopping.wait(min(self._resync_seconds, _FALLBACK_SECONDS))
 
     def _note(self, feed: Feed, watch: Watch) -> None:
         """

@@ -80,6 +80,9 @@ class Updater:
         _one_of("unknown", unknown, ("warn", "ignore", "error"))
         if not resync_seconds > 0:
             raise DefinitionError(f"expected resync_seconds above 0, got {resync_seconds!r}")
+        # Not when first asked for a checksum: `status` has to answer also when no descriptor is left to load a module.
+        import hashlib  # noqa: F401
+
         self._store: Final = registry._store
         self._atomic: Final = atomic
         self._on_missing: Final = on_missing

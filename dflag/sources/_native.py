@@ -61,6 +61,10 @@ def watch_directory(path: str, wake: Wake, *, heard: Callable[[], None]) -> Watc
         heard: Called before that, or within `Watch.drain`.
     """
     try:
+        # Two for `_readable_bytes`: at the first event no descriptor may be left to load them.
+        import fcntl  # noqa: F401
+        import termios  # noqa: F401
+
         import watchdog.observers.inotify_c as bindings
     except Exception:
         return ObserverWatch(path, wake, heard)

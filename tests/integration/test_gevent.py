@@ -79,12 +79,35 @@ eventually(lambda: rate.get() == 2)
 updater.stop()
 """
 
+FORK = """
+import os
+updater = dflag.Updater.setup(flags, volume.path)
+told([(0, 1)])
+child = os.fork()
+if child == 0:
+    status = 1
+    try:
+        eventually(lambda: rate.get() == 2)
+        told([(0, 1), (1, 2)])
+        updater.stop()
+        status = 0
+    finally:
+        os._exit(status)
+volume.write({"rate": "2"})
+eventually(lambda: rate.get() == 2)
+told([(0, 1), (1, 2)])
+eventually(lambda: os.waitpid(child, os.WNOHANG) == (child, 0))
+updater.stop()
+"""
+
 
 @pytest.mark.parametrize("library", PATCHES)
-@pytest.mark.parametrize("program", [FOLLOW, NO_WAITING, EXPIRY], ids=["follow", "no waiting", "expiry and restart"])
+@pytest.mark.parametrize(
+    "program", [FOLLOW, NO_WAITING, EXPIRY, FORK], ids=["follow", "no waiting", "expiry and restart", "fork"]
+)
 def test_green_threads_follow(tmp_path: Path, library: str, program: str) -> None:
     """
-    Swaps, callbacks, refusals, expiries and a restart work, and the hub is never held up.
+    Swaps, callbacks, refusals, expiries, a restart and a fork work, and the hub is never held up.
     """
     if importlib.util.find_spec(library) is None:
         pytest.skip(f"needs {library}")

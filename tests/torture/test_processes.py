@@ -22,10 +22,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from dflag import Updater
-from dflag.testing import ConfigMapVolume
-
-from ..integration._children import Child
-from ..integration._waiting import DEADLINE_SECONDS, eventually, run_python
+from tests.integration._children import Child
+from tests.integration._waiting import DEADLINE_SECONDS, eventually, run_python
 
 if TYPE_CHECKING:
     import random
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import dflag
+    from dflag.testing import ConfigMapVolume
 
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -169,7 +168,7 @@ def test_a_program_started_through_a_function_of_the_child_is_the_programs_own(
         for value in range(2, 5):
             result = subprocess.run(
                 [sys.executable, "-c", listing],
-                preexec_fn=lambda: None,  # noqa: PLW1509 - which is what is tested
+                preexec_fn=lambda: None,
                 capture_output=True,
                 text=True,
                 timeout=DEADLINE_SECONDS,
@@ -263,7 +262,7 @@ updater = dflag.Updater.setup(flags, os.environ["VOLUME"], resync_seconds={NO_RE
 def answer():
     source, = updater.status().sources
     return json.dumps(
-        {{"pid": os.getpid(), "rate": rate.get(), "told": told[-1], "watched": source.watched, "problem": source.degraded}}
+        dict(pid=os.getpid(), rate=rate.get(), told=told[-1], watched=source.watched, problem=source.degraded)
     ).encode()
 
 def wsgi(environ, start_response):
@@ -364,8 +363,8 @@ def test_every_worker_of_a_server_follows(published: ConfigMapVolume, tmp_path: 
     """
     Values and callbacks come to all workers, one that was killed is replaced by one that follows, and all end well.
     """
-    pytest.importorskip(name.split()[0])
-    pytest.importorskip(name.split()[-1]) if name.endswith("gevent") else None
+    for module in {"gunicorn", "gevent", "uvicorn"} & set(name.split()):
+        pytest.importorskip(module)
     with Server(SERVERS[name], tmp_path, published) as server:
         first = server.workers(1)
         published.write({"rate": "2"})
