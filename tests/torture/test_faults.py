@@ -475,10 +475,12 @@ def test_a_watch_that_goes_silent_is_made_up_for(
     volume: ConfigMapVolume,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """
-    While the system says that it watches and tells nothing, the periodic check brings every value.
+    While the system says that it watches and tells nothing, the periodic check brings every value and finds it out.
     """
+    caplog.set_level(logging.INFO, "dflag")
     (tmp_path / "elsewhere").mkdir()
     aside = os.fsencode(tmp_path / "elsewhere")
     deaf = Inotify(monkeypatch, "inotify_add_watch", lambda real, number, _path, mask: real(number, aside, mask))
@@ -487,8 +489,19 @@ def test_a_watch_that_goes_silent_is_made_up_for(
         for value in range(2, 6):
             volume.write({"rate": str(value)})
             assert _shows(updater, value)
-        assert (updater.status().sources[0].watched, updater.status().sources[0].degraded) == ("inotify", None)
-        assert deaf.calls
+        assert eventually(lambda: "changes come without events" in str(updater.status().sources[0].degraded))
+        assert updater.status().sources[0].watched == "polling"
+
+        deaf.on = False
+        for value in range(6, 10):
+            volume.write({"rate": str(value)})
+            assert _shows(updater, value)
+        assert eventually(lambda: updater.status().sources[0].degraded is None)
+        assert updater.status().sources[0].watched == "inotify"
+
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("is only checked every" in line for line in lines) == 1
+    assert sum("is watched again" in line for line in lines) == 1
 
 
 @linux_only
