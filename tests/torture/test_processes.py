@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 from dflag import Updater
-from tests.integration._children import Child
+from tests.integration._children import Child, Gate
 from tests.integration._waiting import DEADLINE_SECONDS, eventually, run_python
 
 if TYPE_CHECKING:
@@ -78,13 +78,17 @@ def test_children_that_end_amid_a_storm_hurt_nobody(
     """
     Forked again and again while swaps go on, parent and surviving children arrive at the last value by events alone.
     """
-    writer = Child(lambda: _publish(published, torture_seconds))
-    with Updater.setup(flags, published.path, resync_seconds=NO_RESYNC) as updater:
+    with (
+        contextlib.closing(Gate()) as gate,
+        Updater(flags, published.path, resync_seconds=NO_RESYNC) as updater,
+    ):
         expected = _held()
+        writer = Child(lambda: _publish(published, torture_seconds, gate))
+        gate.open()
         children = []
         while rate.get() != LAST:
             fate, moment = rng.choice(FATES), rng.uniform(0, 0.05)
-            children.append((fate, Child(lambda fate=fate, moment=moment: _meet(fate, moment, updater))))  # type: ignore[misc]
+            children.append((fate, Child(lambda fate=fate, moment=moment: _meet(fate, moment, updater, expected))))  # type: ignore[misc]
             threading.Event().wait(rng.uniform(0, 0.05))
         writer.check()
 
@@ -96,7 +100,8 @@ def test_children_that_end_amid_a_storm_hurt_nobody(
         assert _shows(updater, 1)
 
 
-def _publish(volume: ConfigMapVolume, seconds: float) -> None:
+def _publish(volume: ConfigMapVolume, seconds: float, gate: Gate) -> None:
+    gate.wait()
     deadline = time.monotonic() + seconds
     number = 1
     while time.monotonic() < deadline:
@@ -105,7 +110,7 @@ def _publish(volume: ConfigMapVolume, seconds: float) -> None:
     volume.write({"rate": str(LAST)})
 
 
-def _meet(fate: str, moment: float, updater: Updater) -> None:
+def _meet(fate: str, moment: float, updater: Updater, expected: tuple[int, int]) -> None:
     threading.Event().wait(0 if fate == "follow" else moment)
     if fate == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -114,6 +119,7 @@ def _meet(fate: str, moment: float, updater: Updater) -> None:
         assert updater.status().state == "stopped"
     elif fate == "follow":
         assert _shows(updater, LAST)
+        assert eventually(lambda: _held() == expected), (_held(), expected)
 
 
 def _held() -> tuple[int, int]:
@@ -159,7 +165,7 @@ def test_a_fork_takes_place_where_it_is_warned_of(published: ConfigMapVolume, wa
 
 
 @needs_fork
-def test_a_program_started_through_a_function_of_the_child_is_the_programs_own(
+def test_nothing_of_ours_is_left_in_a_program_started_with_preexec_fn(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], published: ConfigMapVolume
 ) -> None:
     """
