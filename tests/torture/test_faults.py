@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import importlib
 import logging
 import os
 import stat
@@ -569,6 +570,7 @@ def test_a_watchdog_thread_that_dies_is_replaced(
     """
     Where watchdog's observer watches, the check brings the next value, and a new observer those after it.
     """
+    importlib.import_module("watchdog.observers")  # which cannot be imported either once its bindings cannot
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     monkeypatch.setitem(sys.modules, "watchdog.observers.inotify_c", None)
     volume.write({"rate": "1"})
