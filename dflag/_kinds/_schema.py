@@ -123,8 +123,11 @@ class SchemaCheck:
             error = best_match(islice(self._validator.iter_errors(value), _MAX_ERRORS))
         except _TooMuch as fault:
             raise Problem("a JSON value that the schema can judge", str(fault)) from None
-        except Exception as fault:
-            # A schema that refers to itself, or a number too large for multipleOf, fails inside the library.
+        except BaseException as fault:
+            # A schema that refers to itself, or a number too large for multipleOf, fails inside the library,
+            # whose part in Rust panics where the stack ends, which is no Exception.
+            if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
+                raise
             raise Problem("a JSON value that the schema can judge", f"{type(fault).__name__}: {fault}") from None
         if error is not None:
             path = _json.path_of(error.absolute_path)

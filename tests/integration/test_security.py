@@ -291,6 +291,7 @@ WORST: dict[str, tuple[str, str]] = {
 }
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("case", WORST)
 def test_the_worst_text_takes_a_moment(flags: dflag.FlagRegistry, case: str) -> None:
     """

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from typing_extensions import TypedDict
 
 from dflag._kinds import Problem, json_kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -115,6 +118,25 @@ def test_a_schema_that_goes_round_in_circles_is_a_problem() -> None:
     """
     with pytest.raises(Problem):
         json_kind({"$ref": "#"}).parse("1")
+
+
+def test_a_panic_below_a_schema_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What the Rust part of the library raises where the stack ends refuses the value; an interrupt goes on.
+    """
+    kind = json_kind({"type": "object"})
+    panic = type("PanicException", (BaseException,), {})
+    for raised, expected in ((panic, Problem), (KeyboardInterrupt, KeyboardInterrupt)):
+        monkeypatch.setattr("dflag._kinds._schema.best_match", _raising(raised))
+        with pytest.raises(expected):
+            kind.parse("{}")
+
+
+def _raising(error: type[BaseException]) -> Callable[..., None]:
+    def best_match(_: object) -> None:
+        raise error("__eq__ failed!")
+
+    return best_match
 
 
 @pytest.mark.parametrize(
