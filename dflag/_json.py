@@ -9,7 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
+
+from dflag.typing import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 JSON: TypeAlias = Any
 
@@ -33,6 +38,30 @@ _STRING_OR_BRACKET: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]',
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
+class Place(NamedTuple):
+    """
+    A place in a text, counted from 1.
+    """
+
+    line: int
+    column: int
+
+
+class Member(NamedTuple):
+    """
+    One member of an object in a text.
+
+    Attributes:
+        key: Its name.
+        place: Where its name stands.
+        raw: A scalar as `Text`, with its text as it is written; of an array or an object the value alone.
+    """
+
+    key: str
+    place: Place
+    raw: Any
+
+
 class NotJSON(ValueError):  # noqa: N818 - reads as what it says: the text is not JSON
     """
     A text or a value is not JSON as dflag takes it.
@@ -40,12 +69,14 @@ class NotJSON(ValueError):  # noqa: N818 - reads as what it says: the text is no
     Attributes:
         expected: What would have been right; never quotes what was given.
         detail: What is wrong; may quote it.
+        place: Where in a text, if that is known.
     """
 
-    def __init__(self, expected: str, detail: str = "") -> None:
+    def __init__(self, expected: str, detail: str = "", *, place: Place | None = None) -> None:
         super().__init__(f"expected {expected}" + (f" ({detail})" if detail else ""))
         self.expected: Final = expected
         self.detail: Final = detail
+        self.place = place
 
 
 class _Sealed(type):
@@ -115,7 +146,8 @@ class FrozenDict(dict[str, Any], metaclass=_Sealed):
         return {key: thaw(item) for key, item in self.items()}
 
 
-_ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_ESCAPED_SURROGATE: Final = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
 
 
 def loads(text: str) -> JSON:
@@ -132,15 +164,111 @@ def loads(text: str) -> JSON:
         raise NotJSON("JSON", f"{error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:  # the caller is near the end of its own stack
         raise NotJSON("JSON that is less deeply nested") from None
-    if _ESCAPED_SURROGATE.search(text):
-        _refuse_lone_surrogates(value)
+    refuse_lone_surrogates(text, value)
     return freeze(value)
 
 
-def _refuse_lone_surrogates(value: JSON) -> None:
+def members(text: str) -> list[Member]:
+    """
+    Read a JSON object member by member.
+
+    Numbers that are out of range are left to whoever freezes them: a flag that takes text takes their digits.
+
+    Raises:
+        NotJSON: As for `loads`, or it is not an object.
+    """
+    _check_depth(text)
+    reader = _ObjectReader(text)
+    try:
+        found = list(reader.members())
+    except json.JSONDecodeError as error:
+        raise NotJSON(f"JSON: {error.msg}", place=Place(error.lineno, error.colno)) from None
+    except NotJSON as error:
+        error.place = reader.place()
+        raise
+    except RecursionError:
+        raise NotJSON("JSON that is less deeply nested") from None
+    refuse_lone_surrogates(text, [(member.key, member.raw) for member in found])
+    return found
+
+
+class _ObjectReader:
+    """
+    Goes through the text of an object, and counts its lines on the way.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._text: Final = text
+        self._at = 0
+        self._line = 1
+        self._line_start = 0
+        self._counted = 0
+
+    def members(self) -> Iterator[Member]:
+        self._take("{", "an object")
+        keys: set[str] = set()
+        more = not self._follows("}")
+        while more:
+            yield self._member(keys)
+            more = self._follows(",")
+        if keys:
+            self._take("}", "',' or '}'")
+        if self._at < len(self._text):
+            raise json.JSONDecodeError("Extra data", self._text, self._at)
+
+    def place(self) -> Place:
+        """
+        Give the place reached; it only ever looks at what it passed since the last time.
+        """
+        self._line += self._text.count("\n", self._counted, self._at)
+        self._line_start = max(self._line_start, self._text.rfind("\n", self._counted, self._at) + 1)
+        self._counted = self._at
+        return Place(self._line, self._at - self._line_start + 1)
+
+    def _member(self, keys: set[str]) -> Member:
+        place = self.place()
+        if not self._text.startswith('"', self._at):
+            raise json.JSONDecodeError("Expecting property name enclosed in double quotes", self._text, self._at)
+        key, end = _DECODER.raw_decode(self._text, self._at)
+        if key in keys:
+            raise NotJSON("JSON without duplicate keys", f"{key[:80]!r} stands twice in one object")
+        keys.add(key)
+        self._at = self._skip(end)
+        self._take(":", "':'")
+        value, end = _DECODER.raw_decode(self._text, self._at)
+        written = value if isinstance(value, str) else self._text[self._at : end]
+        self._at = self._skip(end)
+        return Member(key, place, value if isinstance(value, (dict, list)) else Text(written, value))
+
+    def _take(self, character: str, expected: str) -> None:
+        if not self._follows(character):
+            raise json.JSONDecodeError(f"Expecting {expected}", self._text, self._at)
+
+    def _follows(self, character: str) -> bool:
+        """
+        Pass the character, if it comes next, and the white space around it.
+        """
+        self._at = self._skip(self._at)
+        found = self._text.startswith(character, self._at)
+        if found:
+            self._at = self._skip(self._at + 1)
+        return found
+
+    def _skip(self, position: int) -> int:
+        match = _SPACE.match(self._text, position)
+        return match.end() if match else position
+
+
+def refuse_lone_surrogates(text: str, value: JSON) -> None:
     """
     Refuse half of a pair, which no text file, log or socket could take (RFC 8259, section 8.2).
+
+    Args:
+        text: What the value was read from; only escapes can bring one in.
+        value: The value.
     """
+    if not _ESCAPED_SURROGATE.search(text):
+        return
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -306,10 +434,11 @@ def _refuse_constant(name: str) -> NoReturn:
     raise NotJSON("JSON, which has neither infinity nor NaN", f"found {name}")
 
 
-def _read_int(digits: str) -> int:
-    if len(digits) > MAX_INT_DIGITS:
-        raise NotJSON(f"JSON with ints of at most {MAX_INT_DIGITS} digits")
-    return int(digits)
+def read_int(digits: str, base: int = 10) -> int | float:
+    """
+    Read an int; one that is too long to print gives infinity, which `freeze` refuses as it does 1e400.
+    """
+    return int(digits, base) if len(digits) <= MAX_INT_DIGITS else math.inf
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_read_int)
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=read_int)

@@ -101,7 +101,7 @@ def _make_check(schema: JSONValue | None) -> Callable[[JSONValue], None] | None:
 def _make_reader(*, yaml: bool) -> Callable[[str], JSONValue]:
     if not yaml:
         return _json.loads
-    from dflag._kinds._yaml import loads
+    from dflag._yaml import loads
 
     return loads
 

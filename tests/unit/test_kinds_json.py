@@ -171,6 +171,8 @@ def test_yaml_scalars_are_those_of_yaml_1_2(text: str, value: Any) -> None:
         "a: .nan",
         "a: *b",
         "a: &a [*a]",
+        "a: &a {b: 1}\nc:\n  <<: *a",
+        "9" * 641,
         "[" * 5000,
         "- " * 5000,
         "a: &a " + "x" * 5000 + "\nb: [" + ", ".join(["*a"] * 1000) + "]",

@@ -1,0 +1,217 @@
+"""
+What a YAML or JSON document says of each of its keys.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dflag._documents import read
+from dflag._json import NotJSON
+from dflag.typing import Text, Unreadable
+
+YAML_SCALARS = [
+    ("no", "no"),
+    ("012", 12),
+    ("1_000", "1_000"),
+    ("0x1F", 31),
+    ("1e3", 1000.0),
+    ("2024-01-01", "2024-01-01"),
+    ("1:30", "1:30"),
+    ("~", None),
+    ("null", None),
+    ("", None),
+    ("True", True),
+    ("1.0", 1.0),
+]
+JSON_SCALARS = [
+    ("1.0", 1.0),
+    ("-0", 0),
+    ("1e400", float("inf")),
+    ("12345678901234567890", 12345678901234567890),
+    ("true", True),
+    ("null", None),
+]
+
+
+def _same(text: str, native: object, found: object) -> bool:
+    return (
+        isinstance(found, Text)
+        and str(found) == text
+        and type(found.native) is type(native)
+        and bool(found.native == native)
+    )
+
+
+@pytest.mark.parametrize(("text", "native"), YAML_SCALARS)
+def test_a_plain_scalar_keeps_its_text(text: str, native: Any) -> None:
+    """
+    What stands in the document is the text; its value is that of YAML 1.2.
+    """
+    assert _same(text, native, read(f"key: {text}  # why".encode(), yaml=True).values["key"])
+
+
+@pytest.mark.parametrize(("text", "native"), JSON_SCALARS)
+@pytest.mark.parametrize("yaml", [False, True])
+def test_a_json_scalar_keeps_its_text(text: str, native: Any, *, yaml: bool) -> None:
+    """
+    The digits of a number stay as they are written, in JSON and in JSON that may be YAML.
+    """
+    assert _same(text, native, read(f'{{"key" : {text} }}'.encode(), yaml=yaml).values["key"])
+
+
+def test_a_quoted_scalar_is_its_content() -> None:
+    """
+    Quotes and escapes are gone, and the value is that text.
+    """
+    values = read(b"a: \"x\\n\"\nb: 'it''s'\nc: 'no'\nd: '5'", yaml=True).values
+    assert dict(values) == {"a": "x\n", "b": "it's", "c": "no", "d": "5"}
+    assert all(isinstance(value, Text) and value.native == str(value) for value in values.values())
+    assert dict(read(b'{"a": "x\\n\\ud83d\\ude00"}', yaml=False).values) == {"a": "x\n\U0001f600"}
+
+
+def test_a_block_scalar_is_a_text_of_its_own() -> None:
+    """
+    It comes without a native value, so that every flag parses it.
+    """
+    values = read(b'a: |\n  {"mode": "allow"}\nb: >-\n  one\n  two\n', yaml=True).values
+    assert dict(values) == {"a": '{"mode": "allow"}\n', "b": "one two"}
+    assert not any(isinstance(value, Text) for value in values.values())
+
+
+def test_a_collection_is_compact_json_with_its_value() -> None:
+    """
+    Spaces, comments and the order of members do not show in the text.
+    """
+    for data in (b"a: {y: [1, ~, no],  x: {}}", b"a:\n  x: {} # why\n  y:\n  - 1\n  - null\n  - 'no'"):
+        found = read(data, yaml=True).values["a"]
+        assert _same('{"x":{},"y":[1,null,"no"]}', {"x": {}, "y": [1, None, "no"]}, _plain(found))
+
+
+def _plain(found: object) -> Text:
+    """
+    Give the same with the value as plain dicts and lists.
+    """
+    assert isinstance(found, Text)
+    return Text(str(found), json.loads(json.dumps(found.native)))
+
+
+def test_an_alias_is_what_it_stands_for() -> None:
+    """
+    An alias of a scalar has its text, one of a block scalar too.
+    """
+    values = read(b"a: &a 012\nb: *a\nc: &c |\n  x\nd: *c\ne: &e [1]\nf: *e", yaml=True).values
+    assert _same("012", 12, values["b"])
+    assert type(values["d"]) is str
+    assert values["f"] == values["e"] == "[1]"
+
+
+def test_a_key_is_its_text_and_has_a_place() -> None:
+    """
+    A key that looks like a number or a bool is a name all the same.
+    """
+    document = read(b"# top\n1: x\nyes: y\n\n'q' : z\n", yaml=True)
+    assert dict(document.values) == {"1": "x", "yes": "y", "q": "z"}
+    assert {key: place.line for key, place in document.places.items()} == {"1": 2, "yes": 3, "q": 5}
+
+
+def test_json_members_have_places() -> None:
+    """
+    Lines and columns are counted from 1, also where several members stand on one line.
+    """
+    document = read(b'{"a": "1",\n  "b": {\n"x": 1}, "c": 2\n}', yaml=False)
+    assert {key: tuple(place) for key, place in document.places.items()} == {"a": (1, 2), "b": (2, 3), "c": (3, 10)}
+
+
+@pytest.mark.parametrize("data", [b"", b" \n", b"\xef\xbb\xbf", b"# only\n# comments", b"---\n", b"{}"])
+def test_a_document_may_have_no_keys(data: bytes) -> None:
+    """
+    Nothing, only comments, a beginning without anything, and an empty mapping are empty.
+    """
+    assert read(data, yaml=True) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "expected"),
+    [
+        (b"a: 1\nb: [hunter2", (3, 1), "JSON or YAML: did not find expected ',' or ']'"),
+        (b"a: 1\nb: hunter2: x", (2, 11), "JSON or YAML: mapping values are not allowed in this context"),
+        (b"- hunter2", (1, 1), "a mapping at the top level"),
+        (b"hunter2", (1, 1), "a mapping at the top level"),
+        (b"hunter2: 1\nhunter2: 2", (2, 1), "YAML without duplicate keys"),
+        (b"1: 1\n'1': 2", (2, 1), "YAML without duplicate keys"),
+        (b"a: {hunter2: 1,\n hunter2: 2}", (2, 2), "YAML without duplicate keys"),
+        (b"a: !hunter2 x", (1, 4), "YAML without tags"),
+        (b"a: 1\n---\nb: 2", (2, 1), "one YAML document"),
+        (b"b: &b {x: 1}\n<<: *b", (2, 1), "YAML without merge keys"),
+        (b"a: *hunter2", (1, 4), "YAML whose aliases stand after their anchors"),
+        (b"? [hunter2]\n: 1", (1, 3), "YAML whose keys are texts"),
+        (b"a: " + b"[" * 200, (1, 103), "JSON nested at most 100 levels deep"),
+        (b"a: 1\nb: \xc3\xa4\xff", (2, 5), "a document in UTF-8"),
+    ],
+)
+def test_a_bad_document_is_placed_and_not_quoted(data: bytes, place: tuple[int, int], expected: str) -> None:
+    """
+    Line and column of the fault are known, and what was expected quotes nothing.
+    """
+    with pytest.raises(NotJSON) as caught:
+        read(data, yaml=True)
+    assert caught.value.place == place
+    assert caught.value.expected == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "place", "expected"),
+    [
+        (b'{"a": 1,\n}', (2, 1), "JSON: Expecting property name enclosed in double quotes"),
+        (b'{"a" 1}', (1, 6), "JSON: Expecting ':'"),
+        (b'{"a": 1 "b": 2}', (1, 9), "JSON: Expecting ',' or '}'"),
+        (b'{"a": 1', (1, 8), "JSON: Expecting ',' or '}'"),
+        (b'{"a": 1} x', (1, 10), "JSON: Extra data"),
+        (b"[]", (1, 1), "JSON: Expecting an object"),
+        (b"a: 1", (1, 1), "JSON: Expecting an object"),
+        (b'{"a": hunter2}', (1, 7), "JSON: Expecting value"),
+        (b'{"a": NaN}', (1, 7), "JSON, which has neither infinity nor NaN"),
+        (b'{"a": 1,\n "a": 2}', (2, 2), "JSON without duplicate keys"),
+        (b'{"a": {"b": 1, "b": 2}}', (1, 7), "JSON without duplicate keys"),
+        (b'{"a": ' + b"[" * 200, None, "JSON nested at most 100 levels deep"),
+        (b'{"a": "\\ud800"}', None, "JSON with whole Unicode characters"),
+    ],
+)
+def test_bad_json_is_placed_and_not_quoted(data: bytes, place: tuple[int, int] | None, expected: str) -> None:
+    """
+    A document that has to be JSON is held to JSON alone.
+    """
+    with pytest.raises(NotJSON) as caught:
+        read(data, yaml=False)
+    assert caught.value.place == place
+    assert caught.value.expected == expected
+
+
+def test_yaml_that_looks_like_json_is_read() -> None:
+    """
+    Where YAML may stand, a flow mapping need not be JSON.
+    """
+    assert dict(read(b" {a: no, b: 1,}", yaml=True).values) == {"a": "no", "b": "1"}
+
+
+def test_a_number_that_json_lacks_spoils_its_key_alone() -> None:
+    """
+    Infinity in a collection makes that one key unreadable; as a scalar it is text to who takes text.
+    """
+    values = read(b"a: {x: .inf}\nb: .nan\nc: 1\nd: " + b"9" * 700, yaml=True).values
+    assert isinstance(values["a"], Unreadable)
+    assert (values["b"], values["c"], values["d"]) == (".nan", "1", "9" * 700)
+
+
+def test_a_bomb_is_refused() -> None:
+    """
+    Aliases add a bounded size over the whole document.
+    """
+    lines = ["a0: &a0 [" + "x, " * 100 + "x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 8)]
+    with pytest.raises(NotJSON, match="aliases add"):
+        read("\n".join(lines).encode(), yaml=True)
