@@ -10,6 +10,7 @@ import weakref
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dflag import _json
 from dflag._layers import OWN_LAYERS, Entry
 from dflag._snapshot import unknown_flags
 from dflag.errors import DefinitionError, FlagValueError, RuleError, one_line
@@ -376,5 +377,5 @@ def _unchanged(old: Raw | None, new: Raw) -> bool:
     if old is None or old != new:
         return False
     if isinstance(new, Text) or isinstance(old, Text):
-        return type(old) is type(new) and repr(getattr(old, "native", None)) == repr(getattr(new, "native", None))
+        return isinstance(new, Text) and isinstance(old, Text) and _json.same(old.native, new.native)
     return True

@@ -12,6 +12,7 @@ import threading
 import pytest
 
 import dflag
+from dflag.typing import Text
 
 DEADLINE_SECONDS = 5.0
 
@@ -319,3 +320,17 @@ def test_a_thread_that_sees_one_new_value_sees_no_old_one(flags: dflag.FlagRegis
         reader.join()
 
     assert torn == []
+
+
+def test_documents_values_are_compared_by_meaning(flags: dflag.FlagRegistry) -> None:
+    """
+    The same text with another native value is news; the same members in another order are not.
+    """
+    policy = flags.dyn_json("policy", {})
+    first = flags.apply({"policy": Text('{"a":1,"b":2}', {"a": 1, "b": 2})}, source="document")
+    again = flags.apply({"policy": Text('{"a":1,"b":2}', {"b": 2, "a": 1})}, source="document")
+    assert again is first
+
+    flags.apply({"policy": Text("1", 1)}, source="document")
+    flags.apply({"policy": Text("1", "1")}, source="document")
+    assert policy.get() == "1"
