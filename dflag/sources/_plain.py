@@ -17,6 +17,8 @@ from dflag.sources._entries import Refused, is_key, read_stable, refusal, unfit
 from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dflag.typing import Raw
 
 Found: TypeAlias = os.stat_result | Unreadable
@@ -45,10 +47,15 @@ class PlainFiles:
     """
     What is known of the files of one directory.
 
+    Args:
+        settle_seconds: How long a file must have been left alone.
+        only: The one file that counts, whatever its name; None for all whose names can be flags'.
+
     Thread safety: one thread at a time, but for `stir`, which any thread may call.
     """
 
-    def __init__(self, settle_seconds: float) -> None:
+    def __init__(self, settle_seconds: float, *, only: str | None = None) -> None:
+        self._only = only
         self._settle_seconds = max(settle_seconds, _CLOCK_TICK_SECONDS)
         self._files: dict[str, _File] = {}
         self._first = True
@@ -87,7 +94,7 @@ class PlainFiles:
 
     def _scan_changes(self, path: str) -> None:
         scanned = {
-            name: found if isinstance(found, Unreadable) else _signature(found) for name, found in _scan(path).items()
+            name: found if isinstance(found, Unreadable) else signature_of(found) for name, found in _scan(path).items()
         }
         if scanned != self._scanned:
             self._scanned = scanned
@@ -118,7 +125,7 @@ class PlainFiles:
     def _sweep(self, directory: int) -> None:
         files = {}
         times = []
-        for name, found in _scan(directory).items():
+        for name, found in (_scan(directory) if self._only is None else _look_at(directory, self._only)).items():
             file = files[name] = self._files.get(name) or _File()
             again_at = self._look(directory, name, file, found)
             if again_at is not None:
@@ -133,7 +140,7 @@ class PlainFiles:
         if isinstance(found, Unreadable):
             file.value, file.seen, file.taken = found, None, None
             return time.monotonic() + REFUSED_RECHECK_SECONDS if isinstance(found, Refused) else None
-        signature = _signature(found)
+        signature = signature_of(found)
         if signature != file.seen:
             file.seen, file.since = signature, self._since(found)
         if signature == file.taken:
@@ -157,7 +164,7 @@ class PlainFiles:
 
     def _take(self, directory: int, name: str, file: _File, found: os.stat_result) -> float | None:
         value, status = read_stable(directory, name, found)
-        after = _signature(status)
+        after = signature_of(status)
         now = time.monotonic()
         if after != file.seen:
             # Written to while it was being read: what was read may be neither the old nor the new text.
@@ -194,19 +201,24 @@ def _scan(directory: int | str) -> dict[str, Found]:
         for entry in entries:
             if not is_key(entry.name):
                 continue
-            what = _status(entry)
+            what = _status(entry.stat)
             if what is not None:
                 found[entry.name] = what
     return found
 
 
-def _status(entry: os.DirEntry[str]) -> Found | None:
+def _look_at(directory: int, name: str) -> dict[str, Found]:
+    what = _status(lambda: os.stat(name, dir_fd=directory))
+    return {} if what is None else {name: what}
+
+
+def _status(ask: Callable[[], os.stat_result]) -> Found | None:
     try:
-        status = entry.stat()
+        status = ask()
     except OSError as error:
         return refusal(error)
     return status if stat.S_ISREG(status.st_mode) else unfit(status.st_mode)
 
 
-def _signature(status: os.stat_result) -> Signature:
+def signature_of(status: os.stat_result) -> Signature:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

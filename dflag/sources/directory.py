@@ -15,35 +15,25 @@ Reading through the visible links (``key -> ..data/key``) would mix two sets.
 from __future__ import annotations
 
 import errno
-import math
 import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from dflag.errors import DefinitionError, SourceError
-from dflag.sources._base import Source, Watch
+from dflag.errors import SourceError
 from dflag.sources._entries import GONE, Refused, is_key, read_file, read_other
-from dflag.sources._mounts import why_not_live
+from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
 from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dflag.sources._base import Watch
     from dflag.typing import Raw, Wake
-
-# Not O_PATH, whose descriptors cannot be listed. The getattr are for Windows, which has none of them.
-_OPEN_DIRECTORY: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
-
-_ATTEMPTS: Final = 20
-"""How often a read that lost against the writer is begun anew: three were seen at 7700 writes per second."""
-
-_FAILED_RECHECK_SECONDS: Final = 1.0
-"""How soon a directory that is there and could not be read is tried again."""
 
 _EXPECTED: Final = "expected a ConfigMap or Secret volume, or a directory with one file per flag"
 
 
-class DirectorySource(Source):
+class DirectorySource(PathSource):
     """
     A ConfigMap or Secret volume, or a directory of plain files: the file's name is the flag's.
 
@@ -72,24 +62,9 @@ class DirectorySource(Source):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, settle_seconds: float = 0.25) -> None:
-        name = os.fspath(path)
-        if not name or "\0" in name:
-            raise DefinitionError(f"directory source: expected a path, got {name!r}")
-        if not 0 <= settle_seconds < math.inf:
-            raise DefinitionError(f"{name}: expected settle_seconds of 0 or more, got {settle_seconds!r}")
-        self._name = name
-        # Not abspath: it would shorten "link/..", which means another directory once links are followed.
-        self._path = name if os.path.isabs(name) else os.path.join(os.getcwd(), name)
+        super().__init__(path, settle_seconds, "directory")
         self._data = os.path.join(self._path, "..data")
-        self._settle_seconds = settle_seconds
         self._plain = PlainFiles(settle_seconds)
-        self._again_at: float | None = None
-        self._turn = 0
-
-    @property
-    def name(self) -> str:
-        """The path as it was given."""
-        return self._name
 
     def locate(self, key: str) -> str:
         """
@@ -109,10 +84,10 @@ class DirectorySource(Source):
         except OSError as error:
             # A directory that is not there shows itself when it comes; any other failure may leave no trace.
             missing = error.errno == errno.ENOENT
-            self._again_at = None if missing else time.monotonic() + _FAILED_RECHECK_SECONDS
+            self._again_at = None if missing else time.monotonic() + FAILED_RECHECK_SECONDS
             raise self._explain(error) from error
         except SourceError:
-            self._again_at = time.monotonic() + _FAILED_RECHECK_SECONDS
+            self._again_at = time.monotonic() + FAILED_RECHECK_SECONDS
             raise
         return values
 
@@ -120,20 +95,13 @@ class DirectorySource(Source):
         """
         Give a token of the link, the directory's identity, and of plain files their states. Never raises.
         """
-        if self._again_at is not None and time.monotonic() >= self._again_at:
-            self._turn += 1
+        turn = self._current_turn()
         try:
             target = os.readlink(self._data)
             status = os.stat(self._path)
         except OSError as error:
             return self._probe_unlinked(error)
-        return target, status.st_dev, status.st_ino, self._turn
-
-    def recheck_seconds(self) -> float | None:
-        """
-        Say when something may have settled, or an entry that was refused may be tried again.
-        """
-        return None if self._again_at is None else max(self._again_at - time.monotonic(), 0.0)
+        return target, status.st_dev, status.st_ino, turn
 
     def watch(self, wake: Wake) -> Watch:
         """
@@ -143,20 +111,11 @@ class DirectorySource(Source):
 
         return watch_directory(self._path, wake, heard=self._plain.stir)
 
-    def why_not_live(self) -> str | None:
-        """
-        Tell of ``subPath`` mounts and of files that are mounts of their own.
-        """
-        return why_not_live(self._path)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._name!r})"
-
     def _read_set(self) -> dict[str, Raw]:
         dangling = False
-        for _ in range(_ATTEMPTS):
+        for _ in range(ATTEMPTS):
             try:
-                directory = os.open(self._data, _OPEN_DIRECTORY)
+                directory = open_directory(self._data)
             except FileNotFoundError:
                 # The link may have been followed just before its directory was deleted: then try again.
                 dangling = os.path.islink(self._data)
@@ -171,7 +130,7 @@ class DirectorySource(Source):
                 return values
         if dangling:
             raise SourceError(f"{self._data}: a link to nowhere, expected one to the directory with the values")
-        raise SourceError(f"{self._path}: changed {_ATTEMPTS} times while it was read, expected one complete set")
+        raise SourceError(f"{self._path}: changed {ATTEMPTS} times while it was read, expected one complete set")
 
     def _read_volume(self, directory: int) -> dict[str, Raw] | None:
         """
@@ -211,7 +170,7 @@ class DirectorySource(Source):
         return (now.st_dev, now.st_ino) == (then.st_dev, then.st_ino)
 
     def _read_plain(self) -> dict[str, Raw]:
-        directory = os.open(self._path, _OPEN_DIRECTORY)
+        directory = open_directory(self._path)
         try:
             values = self._plain.read(directory)
         finally:

@@ -260,7 +260,7 @@ def test_a_failed_read_makes_the_next_probe_differ(volume: ConfigMapVolume, monk
     source = DirectorySource(volume.path)
     before = source.probe()
     _fail_open(monkeypatch, "a", errno.EMFILE)
-    monkeypatch.setattr("dflag.sources.directory._FAILED_RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr("dflag.sources.directory.FAILED_RECHECK_SECONDS", 0.0)
     with pytest.raises(SourceError):
         source.read()
 

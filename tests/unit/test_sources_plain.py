@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dflag.sources import DirectorySource, Unreadable
+from dflag.sources import _path as path_module
 from dflag.sources import _plain as plain
 from dflag.sources import directory as directory_module
 
@@ -59,6 +60,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     fake = SimpleNamespace(monotonic=clock.monotonic, time=clock.time, thread_time=clock.thread_time, sleep=clock.sleep)
     monkeypatch.setattr(plain, "time", fake)
+    monkeypatch.setattr(path_module, "time", fake)
     monkeypatch.setattr(directory_module, "time", fake)
     return clock
 
