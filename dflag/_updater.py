@@ -45,7 +45,8 @@ class Updater:
 
     Args:
         registry: The flags.
-        source: A directory (a ConfigMap or Secret volume, or one plain file a flag), a `dflag.sources.Source`,
+        source: A directory (a ConfigMap or Secret volume, or one plain file a flag), a document that ends in
+            ``.yaml``, ``.yml`` or ``.json`` (its top-level keys are flags), a `dflag.sources.Source`,
             or several of these, of which a later one wins.
         atomic: Apply nothing of a source while any of its values is bad, instead of all others.
         on_missing: What becomes of the values of a source that is gone or has no key left:
@@ -428,12 +429,20 @@ class Updater:
 
 
 def _as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
-    from dflag.sources import DirectorySource, Source
+    from dflag.sources import Source
 
     given = [source] if isinstance(source, (str, os.PathLike, Source)) else list(source)
     if not given:
         raise DefinitionError("expected at least one source, got none")
-    return [each if isinstance(each, Source) else DirectorySource(each) for each in given]
+    return [each if isinstance(each, Source) else _source_at(each) for each in given]
+
+
+def _source_at(path: str | os.PathLike[str]) -> Source:
+    from dflag.sources import DirectorySource, FileSource
+
+    is_document = os.fspath(path).lower().endswith((".yaml", ".yml", ".json"))
+    # A directory may have such a name too; what is not there yet is taken at its word.
+    return FileSource(path) if is_document and not os.path.isdir(path) else DirectorySource(path)
 
 
 def _one_of(option: str, given: str, allowed: tuple[str, ...]) -> None:

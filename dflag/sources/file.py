@@ -1,0 +1,184 @@
+"""
+A YAML or JSON document as a source: its top-level keys are flags.
+
+The file is read whole through one descriptor. Inside a ConfigMap or Secret volume that alone makes the document
+complete, for the kubelet writes each one anew in a directory of its own before it publishes that directory.
+Anywhere else a writer may be at work in the file itself, so that it has to settle first, as every plain file.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from dflag._json import NotJSON
+from dflag.errors import SourceError
+from dflag.sources._entries import GONE, Refused, read_other
+from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
+from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles, signature_of
+from dflag.typing import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag._documents import Document
+    from dflag._json import Place
+    from dflag.sources._base import Watch
+    from dflag.typing import Raw, Wake
+
+_EXPECTED: Final = "expected a YAML or JSON document"
+
+
+class FileSource(PathSource):
+    """
+    A YAML or JSON document whose top-level keys are flags, alone or inside a ConfigMap or Secret volume.
+
+    A scalar reaches a flag as the text that is written: ``no`` is ``"no"`` to a string flag. A JSON flag takes the
+    value as YAML 1.2 means it, and a list flag takes a sequence. A block scalar (``|``, ``>``) is text to every flag,
+    as if it were a file of its own, so that a JSON flag reads JSON in it. What ends in ``.json`` is read as JSON alone.
+
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as directory:
+        ...     path = pathlib.Path(directory, "app.yaml")
+        ...     _ = path.write_text("rate_limit: 60  # per second")
+        ...     dict(FileSource(path).read())
+        {'rate_limit': '60'}
+
+    Args:
+        path: The file; it need not exist yet. A relative path is taken from the current directory of now.
+            Links in it are followed anew at every read.
+        settle_seconds: How long a file outside of a volume must have been left alone.
+
+    Raises:
+        DefinitionError: The path is empty, or the time is negative or not finite.
+
+    Thread safety: one thread at a time.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, settle_seconds: float = 0.25) -> None:
+        super().__init__(path, settle_seconds, "file")
+        self._directory, self._file = os.path.split(self._path)
+        self._data = os.path.join(self._directory, "..data")
+        self._plain = PlainFiles(settle_seconds, only=self._file)
+        self._places: Mapping[str, Place] = {}
+
+    def locate(self, key: str) -> str:
+        """
+        Give the path with the line on which the key stood when the document was last read.
+        """
+        place = self._places.get(key)
+        return self._path if place is None else f"{self._path}:{place.line}"
+
+    def read(self) -> Mapping[str, Raw]:
+        """
+        Read the document. One without keys, or with nothing in it, is an empty set.
+
+        Raises:
+            SourceError: There is no such file (``missing=True``), or it is there and cannot be read as a document;
+                the message names line and column, and quotes nothing.
+        """
+        try:
+            data = self._read_file()
+        except OSError as error:
+            missing = error.errno in GONE
+            self._again_at = None if missing else time.monotonic() + FAILED_RECHECK_SECONDS
+            reason = "no such file" if missing else (error.strerror or str(error)).lower()
+            raise SourceError(f"{self._path}: {reason}, {_EXPECTED}", missing=missing) from error
+        if isinstance(data, Unreadable):
+            raise SourceError(f"{self._path}: {data.reason}, {_EXPECTED}")
+        document = self._parse(data)
+        self._places = document.places
+        return document.values
+
+    def probe(self) -> object:
+        """
+        Give a token of the volume's link and the file's state: two system calls. Never raises.
+        """
+        turn = self._current_turn()
+        try:
+            target = os.readlink(self._data)
+        except OSError:
+            target = None
+        try:
+            return target, signature_of(os.stat(self._path)), turn
+        except OSError as error:
+            return target, error.errno, turn
+
+    def watch(self, wake: Wake) -> Watch:
+        """
+        Watch the directory that the file is in: a file that is replaced tells its own watchers nothing.
+        """
+        from dflag.sources._native import watch_directory  # brings watchdog, which only a running updater needs
+
+        return watch_directory(self._directory, wake, heard=lambda: None)
+
+    def _read_file(self) -> bytes | Unreadable:
+        for _ in range(ATTEMPTS):
+            real = self._real_path()
+            if not _is_published(real):
+                return self._read_plain()
+            data = _read_published(real)
+            if data is not None:
+                self._again_at = time.monotonic() + REFUSED_RECHECK_SECONDS if isinstance(data, Refused) else None
+                return data
+            if real == self._real_path():
+                raise FileNotFoundError(errno.ENOENT, "no such key in the volume")
+        self._again_at = time.monotonic() + FAILED_RECHECK_SECONDS
+        raise SourceError(f"{self._path}: replaced {ATTEMPTS} times while it was opened, {_EXPECTED}")
+
+    def _real_path(self) -> str:
+        """
+        Follow every link; in a volume without the visible one, which the kubelet makes after it has published.
+        """
+        inside = os.path.join(self._data, self._file)
+        return os.path.realpath(inside if os.path.islink(self._data) else self._path)
+
+    def _read_plain(self) -> bytes | Unreadable:
+        directory = open_directory(self._directory)
+        try:
+            found = self._plain.read(directory).get(self._file)
+            if found is None and os.path.isdir(self._path):
+                raise IsADirectoryError(errno.EISDIR, "is a directory")
+        finally:
+            os.close(directory)
+            self._again_at = self._plain.again_at
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "no such file")
+        return found if isinstance(found, (bytes, Unreadable)) else found.encode()
+
+    def _parse(self, data: bytes) -> Document:
+        from dflag import _documents
+
+        try:
+            return _documents.read(data, yaml=not self._file.lower().endswith(".json"))
+        except NotJSON as error:
+            where = self._path if error.place is None else f"{self._path}:{error.place.line}:{error.place.column}"
+            problem = f"{where}: expected {error.expected}"
+        # Outside of the handler: what hangs on the error there may quote a secret.
+        raise SourceError(problem)
+
+
+def _is_published(real: str) -> bool:
+    """
+    Say whether a path without links leads through the directory that a volume's link names.
+    """
+    directory = os.path.dirname(real)
+    while directory != os.path.dirname(directory):
+        parent, name = os.path.split(directory)
+        if name.startswith("..") and os.path.realpath(os.path.join(parent, "..data")) == directory:
+            return True
+        directory = parent
+    return False
+
+
+def _read_published(real: str) -> bytes | Unreadable | None:
+    try:
+        directory = open_directory(os.path.dirname(real))
+    except FileNotFoundError:
+        return None
+    try:
+        return read_other(directory, os.path.basename(real))
+    finally:
+        os.close(directory)
