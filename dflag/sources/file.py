@@ -162,12 +162,14 @@ class FileSource(PathSource):
 
 def _is_published(real: str) -> bool:
     """
-    Say whether a path without links leads through the directory that a volume's link names.
+    Say whether a path without links leads through the directory of a set in a volume.
+
+    Whether that is still the present set is not asked: every set that was ever published is whole while it is there.
     """
     directory = os.path.dirname(real)
     while directory != os.path.dirname(directory):
         parent, name = os.path.split(directory)
-        if name.startswith("..") and os.path.realpath(os.path.join(parent, "..data")) == directory:
+        if name.startswith("..") and os.path.islink(os.path.join(parent, "..data")):
             return True
         directory = parent
     return False

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dflag import _kinds
+from dflag._documents import read
+from dflag._json import NotJSON
+from dflag.typing import Text, Unreadable
+
+from . import strategies
+
+JSON = _kinds.json_kind()
+
+keys = st.text(st.characters(codec="utf-8"))
+documents = st.dictionaries(keys, strategies.json_values, max_size=5)
+scraps = st.sampled_from(
+    [b"{", b"}", b"[", b"]", b":", b": ", b",", b"\n", b"- ", b"&a ", b"*a", b"!!", b"|\n", b'"', b"a", b"1", b"\xff"]
+)
+soups = st.binary() | st.lists(scraps, max_size=30).map(b"".join)
+
+
+def _loaded(raw: Any) -> Any:
+    """
+    Give what a JSON flag makes of it.
+    """
+    return JSON.load(raw.native, raw) if isinstance(raw, Text) else JSON.parse(raw)
+
+
+@given(documents, st.booleans(), st.sampled_from([None, 2]))
+def test_json_reads_back(values: dict[str, Any], ascii_only: bool, indent: int | None) -> None:
+    """
+    Any mapping printed as JSON gives JSON flags the same values, whether or not it may be YAML.
+    """
+    data = json.dumps(values, ensure_ascii=ascii_only, indent=indent).encode()
+    for may_be_yaml in (False, True):
+        found = read(data, yaml=may_be_yaml).values
+        assert found.keys() == values.keys()
+        assert all(JSON.same(JSON.convert(values[key]), _loaded(found[key])) for key in values)
+
+
+@given(st.dictionaries(strategies.printable, strategies.printable_json, max_size=5), st.booleans())
+def test_yaml_reads_back(values: dict[str, Any], flow: bool) -> None:
+    """
+    Any mapping printed as YAML, strings in double quotes, gives JSON flags the same values.
+    """
+    data = yaml.dump(values, Dumper=_Dumper, default_flow_style=flow, allow_unicode=True).encode()
+    found = read(data, yaml=True).values
+    assert found.keys() == values.keys()
+    assert all(JSON.same(JSON.convert(values[key]), _loaded(found[key])) for key in values)
+
+
+class _Dumper(yaml.SafeDumper):
+    """
+    Quotes every string, and writes each value out where it stands.
+    """
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+_Dumper.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
+
+
+@given(st.from_regex(r"[-+.0-9a-zA-Z_~/]{1,20}", fullmatch=True))
+def test_a_plain_scalar_arrives_verbatim(text: str) -> None:
+    """
+    What is written without quotes is what a string flag gets.
+    """
+    if text in ("-", "---", "..."):
+        return
+    found = read(f"key: {text}".encode(), yaml=True).values["key"]
+    assert isinstance(found, Text)
+    assert str(found) == text
+
+
+@given(st.from_regex(r"-?(0|[1-9][0-9]{0,700})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,5})?", fullmatch=True))
+def test_a_number_arrives_verbatim(text: str) -> None:
+    """
+    Any number of JSON's grammar keeps its digits for a string flag.
+    """
+    for may_be_yaml in (False, True):
+        assert str(read(f'{{"key": {text}}}'.encode(), yaml=may_be_yaml).values["key"]) == text
+
+
+@given(soups, st.booleans())
+def test_any_bytes_are_read_or_refused(data: bytes, may_be_yaml: bool) -> None:
+    """
+    Nothing but values or NotJSON comes of any bytes, and every value has a place and can be encoded.
+    """
+    try:
+        document = read(data, yaml=may_be_yaml)
+    except NotJSON:
+        return
+    assert document.values.keys() == document.places.keys()
+    for key, raw in document.values.items():
+        key.encode()
+        if not isinstance(raw, Unreadable):
+            assert isinstance(raw, str)
+            raw.encode()
