@@ -1,5 +1,5 @@
 """
-The example service does what its README says.
+The examples do what their README says.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 DEADLINE_SECONDS = 20.0
 
 
-class Service:
+class Program:
     """
-    The example service, running, with the lines that it has printed.
+    An example, running, with the lines that it has printed.
     """
 
-    def __init__(self, *arguments: str) -> None:
+    def __init__(self, name: str, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, str(EXAMPLES / "server.py"), "--port=0", *arguments],
+            [sys.executable, str(EXAMPLES / name), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -68,6 +68,28 @@ class Service:
             if match := re.search(pattern, line):
                 return match
 
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it by a signal and give its status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(DEADLINE_SECONDS)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join()
+            assert self.process.stdout
+            self.process.stdout.close()
+
+
+class Service(Program):
+    """
+    An example that serves pages.
+    """
+
+    def __init__(self, *arguments: str, name: str = "server.py") -> None:
+        super().__init__(name, "--port=0", *arguments)
+
     def start(self) -> None:
         """Wait until it serves."""
         found = self.expect(r"Serving on (\S+/) and following (.+)$")
@@ -83,19 +105,6 @@ class Service:
         """Load the values as JSON."""
         values: dict[str, Any] = json.loads(self.get("values"))["values"]
         return values
-
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End it by a signal and give its status."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-        try:
-            return self.process.wait(DEADLINE_SECONDS)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            self._reader.join()
-            assert self.process.stdout
-            self.process.stdout.close()
 
 
 @pytest.fixture(name="service")
@@ -186,6 +195,61 @@ def test_manifests_agree() -> None:
     assert "subPath" not in mount
     assert pod["volumes"] == [{"name": mount["name"], "configMap": {"name": config_map["metadata"]["name"]}}]
     assert all(isinstance(value, str) for value in config_map["data"].values())
+
+
+def _manifest(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((EXAMPLES / "kubernetes" / name).read_text(encoding="utf-8")))
+
+
+def test_greeting_follows_its_file(tmp_path: Path) -> None:
+    """The message is that of the manifest's file, then that of the next one; a broken one keeps it."""
+    volume = ConfigMapVolume(tmp_path / "app")
+    volume.write(_manifest("greeting-service.yaml")[0]["data"])
+    service = Service("--config", str(volume.path / "app.yaml"), name="greeting_service.py")
+    try:
+        service.start()
+        assert service.get() == "Hello World\n"
+        volume.write({"app.yaml": "message: Good evening"})
+        service.expect("changed: Hello World -> Good evening")
+        assert service.get() == "Good evening\n"
+        volume.write({"app.yaml": "message: [Good"})
+        service.expect(r"app\.yaml:\d+:\d+: expected")
+        assert service.get() == "Good evening\n"
+    finally:
+        assert service.stop() == 0
+
+
+def test_settings_in_one_document_are_live(tmp_path: Path) -> None:
+    """Every key of the document shows in the next batch, all of one document at once."""
+    volume = ConfigMapVolume(tmp_path / "worker")
+    data = _manifest("config-blob.yaml")[0]["data"]
+    settings = json.loads(data["config.json"]) | {"pause": "10ms"}
+    volume.write({"config.json": json.dumps(settings)})
+    worker = Program("config_blob.py", "--config", str(volume.path / "config.json"))
+    try:
+        worker.expect("^batch of 50 from urgent, default, retries: 5$")
+        settings |= {"batch_size": 7, "queues": ["bulk"], "retry": {"times": 1}}
+        volume.write({"config.json": json.dumps(settings)})
+        worker.expect("^batch of 7 from bulk, retries: 1$")
+        volume.write({"config.json": json.dumps(settings | {"batch_size": 0, "queues": ["other"]})})
+        worker.expect("rejected.*batch_size")
+        worker.expect("^batch of 7 from other, retries: 1$")
+    finally:
+        assert worker.stop(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("name", ["greeting-service.yaml", "config-blob.yaml"])
+def test_manifest_mounts_what_it_follows(name: str) -> None:
+    """The container is told a key of the ConfigMap in the directory where that is mounted, never by subPath."""
+    config_map, deployment = _manifest(name)[:2]
+    pod = deployment["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    (mount,) = container["volumeMounts"]
+    (key,) = config_map["data"]
+    assert f"--config={mount['mountPath']}/{key}" in container["args"]
+    assert "subPath" not in mount
+    assert pod["volumes"] == [{"name": mount["name"], "configMap": {"name": config_map["metadata"]["name"]}}]
+    assert (EXAMPLES / Path(container["command"][1]).name).is_file()
 
 
 def _written(path: Path, text: str) -> Path:

@@ -1,0 +1,61 @@
+"""
+A service whose message comes from one YAML file in a mounted ConfigMap; see README.md beside this file.
+
+    python examples/greeting_service.py                      follows /etc/app/app.yaml
+    python examples/greeting_service.py --config app.yaml    follows that file
+    python examples/greeting_service.py --help               lists the flags
+"""
+
+from __future__ import annotations
+
+import http.server
+import logging
+import signal
+import sys
+
+import dflag
+from dflag.validators import not_empty
+
+flags = dflag.FlagRegistry()
+config = flags.string("config", "/etc/app/app.yaml", "YAML file to follow")
+address = flags.string("address", "127.0.0.1", "Address to listen on")
+port = flags.int("port", 8080, "Port to listen on; 0 picks a free one", min=0, max=65_535)
+message = flags.dyn_string("message", "Hello", "What the service says", validator=not_empty())
+
+
+@message.on_change
+def report(old: str, new: str) -> None:
+    """Say what changed."""
+    print(f"changed: {old} -> {new}", flush=True)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers every path with the message of the moment."""
+
+    def do_GET(self) -> None:
+        """Read the flag once, so that the length is that of the text that is sent."""
+        body = f"{message.get()}\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def main() -> None:
+    """Serve until a signal comes."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    flags.parse_args(description="A service whose message comes from one YAML file.")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    # Nothing is debounced here: the kubelet publishes by renaming one link, and dflag opens what is behind it once, so
+    # that a reload has the old file or the new one, and to wait for calm would only be late. Where somebody writes in
+    # the file itself there is no such instant, and dflag takes it when it has been left alone.
+    http_server = http.server.ThreadingHTTPServer((address.get(), port.get()), Handler)
+    with dflag.Updater.setup(flags, config.get()), http_server:
+        print(f"Serving on http://{address.get()}:{http_server.server_port}/ and following {config.get()}", flush=True)
+        http_server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
