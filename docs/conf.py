@@ -41,5 +41,6 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!dflag\.).*"),
     (r"py:.*", r"dflag\._.*"),
+    (r"py:.*", r"dflag\.sources\._path\..*"),
     (r"py:.*", r"dflag(\.\w+)*\.(T|T_co|T_contra|E|F)"),
 ]
