@@ -377,6 +377,19 @@ def test_on_missing_decides_about_a_deleted_document(
 
 
 @pytest.mark.usefixtures("a")
+def test_a_document_deep_in_a_volume_is_followed_by_events(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
+    """
+    A key with a directory of its own has no link ``..data`` beside it, and is followed all the same.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"conf/app.yaml": "a: 1"})
+    with Updater.setup(flags, volume.path / "conf" / "app.yaml", resync_seconds=3600) as updater:
+        for number in (2, 3, 4):
+            volume.write({"conf/app.yaml": f"a: {number}"})
+            assert _shows(updater, number)
+
+
+@pytest.mark.usefixtures("a")
 @pytest.mark.parametrize("way", ["in place", "rename"])
 def test_a_plain_file_is_followed_by_events(flags: dflag.FlagRegistry, tmp_path: Path, way: str) -> None:
     """

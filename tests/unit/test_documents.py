@@ -8,7 +8,9 @@ import json
 from typing import Any
 
 import pytest
+import yaml
 
+from dflag import _yaml
 from dflag._documents import read
 from dflag._json import NotJSON
 from dflag.typing import Text, Unreadable
@@ -215,3 +217,26 @@ def test_a_bomb_is_refused() -> None:
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 8)]
     with pytest.raises(NotJSON, match="aliases add"):
         read("\n".join(lines).encode(), yaml=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        (b"a: 1\nb: !hunter2!x y", (2, 4)),
+        (b"a: 1\nb: [hunter2", (2, 12)),
+        (b'a: "\\ud800 hunter2"', None),
+        (b"a: \x00 hunter2", None),
+    ],
+)
+def test_the_parser_in_python_quotes_nothing_either(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, place: tuple[int, int] | None
+) -> None:
+    """
+    Where PyYAML has no C parser, whose messages are fixed, its words are left out.
+    """
+    monkeypatch.setattr(_yaml, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(_yaml, "_WORDS_QUOTE", True)
+    with pytest.raises(NotJSON) as caught:
+        read(data, yaml=True)
+    assert caught.value.place == place
+    assert "hunter2" not in caught.value.expected
