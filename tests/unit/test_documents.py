@@ -136,6 +136,14 @@ def test_a_document_may_have_no_keys(data: bytes) -> None:
     assert read(data, yaml=True) == ({}, {})
 
 
+@pytest.mark.parametrize("data", [b"", b" \n", b"\xef\xbb\xbf", b"\xef\xbb\xbf{}\n"])
+def test_a_json_document_may_have_no_keys(data: bytes) -> None:
+    """
+    A file that was just made is empty, though that is no JSON; a byte order mark is nothing.
+    """
+    assert read(data, yaml=False) == ({}, {})
+
+
 @pytest.mark.parametrize(
     ("data", "place", "expected"),
     [
@@ -147,6 +155,7 @@ def test_a_document_may_have_no_keys(data: bytes) -> None:
         (b"1: 1\n'1': 2", (2, 1), "YAML without duplicate keys"),
         (b"a: {hunter2: 1,\n hunter2: 2}", (2, 2), "YAML without duplicate keys"),
         (b"a: !hunter2 x", (1, 4), "YAML without tags"),
+        (b"--- !hunter2\na: x", (1, 5), "YAML without tags"),
         (b"a: 1\n---\nb: 2", (2, 1), "one YAML document"),
         (b"b: &b {x: 1}\n<<: *b", (2, 1), "YAML without merge keys"),
         (b"a: *hunter2", (1, 4), "YAML whose aliases stand after their anchors"),
