@@ -45,9 +45,10 @@ def read(data: bytes, *, yaml: bool) -> Document:
     """
     text = _decode(data)
     found = _members(text, yaml=yaml) if text.strip(_WHITE_SPACE) else []
-    return Document(
-        {member.key: _as_raw(member.raw) for member in found}, {member.key: member.place for member in found}
-    )
+    values = {member.key: _as_raw(member.raw) for member in found}
+    natives = {key: getattr(raw, "native", raw) for key, raw in values.items() if not isinstance(raw, Unreadable)}
+    _json.refuse_lone_surrogates(text, natives)
+    return Document(values, {member.key: member.place for member in found})
 
 
 def _decode(data: bytes) -> str:

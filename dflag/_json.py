@@ -173,14 +173,15 @@ def members(text: str) -> list[Member]:
     Read a JSON object member by member.
 
     Numbers that are out of range are left to whoever freezes them: a flag that takes text takes their digits.
+    Surrogates are not looked for.
 
     Raises:
-        NotJSON: As for `loads`, or it is not an object.
+        NotJSON: It is no JSON object, or nests too deeply or repeats a key.
     """
     _check_depth(text)
     reader = _ObjectReader(text)
     try:
-        found = list(reader.members())
+        return list(reader.members())
     except json.JSONDecodeError as error:
         raise NotJSON(f"JSON: {error.msg}", place=Place(error.lineno, error.colno)) from None
     except NotJSON as error:
@@ -188,8 +189,6 @@ def members(text: str) -> list[Member]:
         raise
     except RecursionError:
         raise NotJSON("JSON that is less deeply nested") from None
-    refuse_lone_surrogates(text, [(member.key, member.raw) for member in found])
-    return found
 
 
 class _ObjectReader:
@@ -265,7 +264,7 @@ def refuse_lone_surrogates(text: str, value: JSON) -> None:
 
     Args:
         text: What the value was read from; only escapes can bring one in.
-        value: The value.
+        value: The value, frozen or no deeper than that.
     """
     if not _ESCAPED_SURROGATE.search(text):
         return

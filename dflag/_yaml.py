@@ -56,23 +56,22 @@ def loads(text: str) -> JSONValue:
             return _json.loads(text)
         except NotJSON:
             pass  # it may be YAML that looks like JSON at first
-    value = _build(text, _Builder.document)
+    value = _json.freeze(_build(text, _Builder.document))
     _json.refuse_lone_surrogates(text, value)
-    return _json.freeze(value)
+    return value
 
 
 def members(text: str) -> list[Member]:
     """
     Read a YAML mapping entry by entry; a text with nothing but comments has none.
 
-    A block scalar comes as a plain str, for it is a text of its own. What is not finite is left to whoever freezes it.
+    A block scalar comes as a plain str, for it is a text of its own. What is not finite or, by aliases, nests too
+    deeply is left to whoever freezes it, and surrogates are not looked for.
 
     Raises:
         NotJSON: It is no mapping, or says what JSON cannot.
     """
-    found = _build(text, _Builder.members)
-    _json.refuse_lone_surrogates(text, [(member.key, member.raw) for member in found])
-    return found
+    return _build(text, _Builder.members)
 
 
 def _build(text: str, build: Callable[[_Builder], T]) -> T:

@@ -228,6 +228,17 @@ def test_a_bomb_is_refused() -> None:
         read("\n".join(lines).encode(), yaml=True)
 
 
+def test_aliases_that_nest_deeply_spoil_their_keys_alone() -> None:
+    """
+    A chain of aliases nests deeper than any text, also where a check for surrogates is due.
+    """
+    lines = ["# \\ud800", "a0: &a0 1"]
+    lines += [f"a{n}: &a{n} {'[' * 90}*a{n - 1}{']' * 90}" for n in range(1, 60)]
+    values = read("\n".join(lines).encode(), yaml=True).values
+    assert (values["a0"], values["a1"]) == ("1", "[" * 90 + "1" + "]" * 90)
+    assert all(isinstance(values[f"a{n}"], Unreadable) for n in range(2, 60))
+
+
 @pytest.mark.parametrize(
     ("data", "place"),
     [
