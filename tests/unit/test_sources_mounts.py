@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dflag.sources import DirectorySource, _mounts
+from dflag.sources import DirectorySource, FileSource, _mounts
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,6 +120,7 @@ def test_a_path_is_followed_to_its_mount(mounts: Mounts, directory: Path, tmp_pa
     (tmp_path / "link").symlink_to(directory)
 
     assert DirectorySource(tmp_path / "link").why_not_live() == _mounts.why_not_live(str(directory))
+    assert FileSource(tmp_path / "link" / "a").why_not_live() == _mounts.why_not_live(str(directory / "a"))
     assert _mounts.why_not_live(os.fspath(tmp_path / "link" / "a")) is not None
 
 
