@@ -318,9 +318,9 @@ def test_a_bad_value_names_its_line(
     """
     volume.update({"app.yaml": "b: 7\na: many"})
     assert updater.wait_for(lambda snapshot: snapshot["b"] == 7, DEADLINE_SECONDS)
+    before = updater.refresh()  # the log line follows the commit, and both are over then
     assert f"flag 'a': expected an int, got 'many' ({volume.path}/app.yaml:2)" in caplog.text
     caplog.clear()
-    before = updater.refresh()
     volume.update({"app.yaml": "# moved\n\n\na: many # still\nb: 7"})
     assert updater.refresh() is before
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
