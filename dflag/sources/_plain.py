@@ -125,7 +125,8 @@ class PlainFiles:
     def _sweep(self, directory: int) -> None:
         files = {}
         times = []
-        for name, found in (_scan(directory) if self._only is None else _look_at(directory, self._only)).items():
+        every = _scan(directory) if self._only is None else _look_at(directory, self._only)
+        for name, found in every.items():
             file = files[name] = self._files.get(name) or _File()
             again_at = self._look(directory, name, file, found)
             if again_at is not None:
@@ -208,6 +209,9 @@ def _scan(directory: int | str) -> dict[str, Found]:
 
 
 def _look_at(directory: int, name: str) -> dict[str, Found]:
+    """
+    Look at one entry as `_scan` does at all.
+    """
     what = _status(lambda: os.stat(name, dir_fd=directory))
     return {} if what is None else {name: what}
 
