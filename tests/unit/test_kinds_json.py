@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from typing_extensions import TypedDict
 
+from dflag import _yaml
 from dflag._kinds import Problem, json_kind
 
 if TYPE_CHECKING:
@@ -187,6 +189,16 @@ def test_yaml_beyond_json_is_refused(text: str) -> None:
     """
     with pytest.raises(Problem):
         json_kind(yaml=True).parse(text)
+
+
+def test_half_a_surrogate_pair_is_refused_whatever_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The parser in Python lets it through where the one in C does not.
+    """
+    for loader in (_yaml._LOADER, yaml.SafeLoader):
+        monkeypatch.setattr(_yaml, "_LOADER", loader)
+        with pytest.raises(Problem):
+            json_kind(yaml=True).parse('a: "\\ud800"')
 
 
 def test_a_type_converts_and_prints() -> None:
