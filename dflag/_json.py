@@ -178,7 +178,7 @@ def members(text: str) -> list[Member]:
     Raises:
         NotJSON: It is no JSON object, or nests too deeply or repeats a key.
     """
-    _check_depth(text)
+    _check_size(text)
     reader = _ObjectReader(text)
     try:
         return list(reader.members())
