@@ -43,6 +43,9 @@ from dflag._unbound import (
     dyn_json as dyn_json,
 )
 from dflag._unbound import (
+    dyn_map as dyn_map,
+)
+from dflag._unbound import (
     dyn_string as dyn_string,
 )
 from dflag._unbound import (
@@ -62,6 +65,9 @@ from dflag._unbound import (
 )
 from dflag._unbound import (
     json as json,
+)
+from dflag._unbound import (
+    map as map,
 )
 from dflag._unbound import (
     string as string,

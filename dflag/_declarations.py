@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, overload
 
 from dflag import _kinds
 from dflag._flags import DynamicFlag, StaticFlag
@@ -355,6 +355,206 @@ class Declarations:
         """
         kind = json_kind(name, type=type, schema=schema, yaml=yaml)
         return self._declare(DynamicFlag, kind, name, default, help, options)
+
+    @overload
+    def map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, builtins.str],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["string"] = ...,
+        **options: Unpack[Options[Mapping[builtins.str, builtins.str]]],
+    ) -> StaticFlag[Mapping[builtins.str, builtins.str]]: ...
+    @overload
+    def map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, builtins.int],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["int"],
+        **options: Unpack[Options[Mapping[builtins.str, builtins.int]]],
+    ) -> StaticFlag[Mapping[builtins.str, builtins.int]]: ...
+    @overload
+    def map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, builtins.float],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["float"],
+        **options: Unpack[Options[Mapping[builtins.str, builtins.float]]],
+    ) -> StaticFlag[Mapping[builtins.str, builtins.float]]: ...
+    @overload
+    def map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, builtins.bool],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["bool"],
+        **options: Unpack[Options[Mapping[builtins.str, builtins.bool]]],
+    ) -> StaticFlag[Mapping[builtins.str, builtins.bool]]: ...
+    @overload
+    def map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, datetime.timedelta],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["duration"],
+        **options: Unpack[Options[Mapping[builtins.str, datetime.timedelta]]],
+    ) -> StaticFlag[Mapping[builtins.str, datetime.timedelta]]: ...
+    @overload
+    def map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, Any],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["string_list", "string_set", "bytes", "json"],
+        **options: Unpack[Options[Mapping[builtins.str, Any]]],
+    ) -> StaticFlag[Mapping[builtins.str, Any]]: ...
+    def map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, Any],
+        help: builtins.str = "",
+        *,
+        keys: builtins.str,
+        of: builtins.str = "string",
+        **options: Unpack[Options[Any]],
+    ) -> StaticFlag[Mapping[builtins.str, Any]]:
+        """
+        Declare a static flag that holds a read-only mapping of all keys of the sources that fit a pattern.
+
+        A key that is the name of a declared flag is left to that flag. Of several sources the mappings are put
+        together, a later source's values on top. Command line and environment give the whole as a JSON object.
+
+        Args:
+            name: As for every flag.
+            default: As for every flag; shown while no source has such a key.
+            help: As for every flag.
+            keys: The pattern, as in `fnmatch`, case-sensitive: ``"*.endpoint"``.
+            of: The kind of the values: ``"string"``, ``"int"``, ``"float"``, ``"bool"``, ``"duration"``,
+                ``"string_list"``, ``"string_set"``, ``"bytes"`` or ``"json"``.
+            **options: As for every flag; *input_mutator* and *strip* are for the text of each key,
+                *validator* and *mutator* for the mapping.
+        """
+        return self._declare(StaticFlag, map_kind(name, keys, of), name, default, help, options)
+
+    @overload
+    def dyn_map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, builtins.str],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["string"] = ...,
+        **options: Unpack[Options[Mapping[builtins.str, builtins.str]]],
+    ) -> DynamicFlag[Mapping[builtins.str, builtins.str]]: ...
+    @overload
+    def dyn_map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, builtins.int],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["int"],
+        **options: Unpack[Options[Mapping[builtins.str, builtins.int]]],
+    ) -> DynamicFlag[Mapping[builtins.str, builtins.int]]: ...
+    @overload
+    def dyn_map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, builtins.float],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["float"],
+        **options: Unpack[Options[Mapping[builtins.str, builtins.float]]],
+    ) -> DynamicFlag[Mapping[builtins.str, builtins.float]]: ...
+    @overload
+    def dyn_map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, builtins.bool],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["bool"],
+        **options: Unpack[Options[Mapping[builtins.str, builtins.bool]]],
+    ) -> DynamicFlag[Mapping[builtins.str, builtins.bool]]: ...
+    @overload
+    def dyn_map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, datetime.timedelta],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["duration"],
+        **options: Unpack[Options[Mapping[builtins.str, datetime.timedelta]]],
+    ) -> DynamicFlag[Mapping[builtins.str, datetime.timedelta]]: ...
+    @overload
+    def dyn_map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, Any],
+        help: builtins.str = ...,
+        *,
+        keys: builtins.str,
+        of: Literal["string_list", "string_set", "bytes", "json"],
+        **options: Unpack[Options[Mapping[builtins.str, Any]]],
+    ) -> DynamicFlag[Mapping[builtins.str, Any]]: ...
+    def dyn_map(
+        self,
+        name: builtins.str,
+        default: Mapping[builtins.str, Any],
+        help: builtins.str = "",
+        *,
+        keys: builtins.str,
+        of: builtins.str = "string",
+        **options: Unpack[Options[Any]],
+    ) -> DynamicFlag[Mapping[builtins.str, Any]]:
+        """
+        Declare a dynamic flag that holds a read-only mapping of all keys of the sources that fit a pattern.
+
+        A key that is the name of a declared flag is left to that flag. Of several sources the mappings are put
+        together, a later source's values on top. Command line and environment give the whole as a JSON object.
+
+        Args:
+            name: As for every flag.
+            default: As for every flag; shown while no source has such a key.
+            help: As for every flag.
+            keys: The pattern, as in `fnmatch`, case-sensitive: ``"*.endpoint"``.
+            of: The kind of the values: ``"string"``, ``"int"``, ``"float"``, ``"bool"``, ``"duration"``,
+                ``"string_list"``, ``"string_set"``, ``"bytes"`` or ``"json"``.
+            **options: As for every flag; *input_mutator* and *strip* are for the text of each key,
+                *validator* and *mutator* for the mapping.
+        """
+        return self._declare(DynamicFlag, map_kind(name, keys, of), name, default, help, options)
+
+
+def map_kind(name: builtins.str, keys: builtins.str, of: builtins.str) -> _kinds.Kind[Any]:
+    """
+    Make the kind of a flag that gathers keys; what is wrong with its options is a fault in the declaration.
+    """
+    from dflag._kinds import maps  # not every program has such flags
+
+    try:
+        return maps.map_kind(keys, of)
+    except ValueError as error:
+        raise DefinitionError(f"flag {name!r}: {error}") from error
 
 
 def json_kind(

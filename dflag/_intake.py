@@ -10,11 +10,10 @@ import weakref
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag import _json
-from dflag._layers import OWN_LAYERS, Entry
+from dflag._drafting import Draft, Reading, SourceState, make_draft
+from dflag._layers import OWN_LAYERS
 from dflag._snapshot import unknown_flags
-from dflag.errors import DefinitionError, FlagValueError, RuleError, one_line
-from dflag.typing import Text
+from dflag.errors import DefinitionError, RuleError, drop_frames, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -30,15 +29,6 @@ _MAX_REPORTED: Final = 10_000
 """How many unknown names to remember as reported; whoever writes ever new ones must not fill the memory."""
 
 
-class Reading(NamedTuple):
-    """
-    The complete raw values of one source, and how to name the place of a key.
-    """
-
-    values: Mapping[str, Raw]
-    locate: Callable[[str], str]
-
-
 class Outcome(NamedTuple):
     """
     What came of applying one source: the revision, and what had not been reported before.
@@ -50,33 +40,6 @@ class Outcome(NamedTuple):
     new_unknowns: int = 0
 
 
-class _SourceState(NamedTuple):
-    """
-    What a source last gave; replaced whole, never changed.
-    """
-
-    reading: Reading
-    entries: Mapping[str, Entry]  # the last good value of each flag, static ones too
-    rejected: Mapping[str, FlagValueError]
-    unknown: frozenset[str]
-    deviating: frozenset[str]  # frozen static flags for which this source holds something else than is live
-    revision: Revision | None
-
-
-class _Draft(NamedTuple):
-    """
-    What applying a reading would do.
-    """
-
-    base: _SourceState
-    state: _SourceState
-    edits: list[Edit]
-    frozen: bool
-
-    def is_bad(self, *, known_only: bool) -> bool:
-        return bool(self.state.rejected or (known_only and self.state.unknown))
-
-
 class _Drafts:
     """
     The drafts of one commit, as its errand.
@@ -84,8 +47,8 @@ class _Drafts:
 
     def __init__(
         self,
-        states: dict[str, _SourceState],
-        drafts: Mapping[str, _Draft],
+        states: dict[str, SourceState],
+        drafts: Mapping[str, Draft],
         store: Store,
         wanted: Callable[[], bool],
     ) -> None:
@@ -114,7 +77,7 @@ class Intake:
 
     def __init__(self, store: Store) -> None:
         self._store: Final = store
-        self._states: Final[dict[str, _SourceState]] = {}  # in the order in which they were named, which is their rank
+        self._states: Final[dict[str, SourceState]] = {}  # in the order in which they were named, which is their rank
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
         self._reported: Final[dict[tuple[str, str], Raw]] = {}  # rejected texts that were logged
         self._reported_unknown: Final[set[str]] = set()
@@ -151,25 +114,33 @@ class Intake:
                 return
             if name in OWN_LAYERS or not name:
                 raise DefinitionError(f"a source cannot be named {name!r}: expected another name than a layer's")
-            self._states[name] = _SourceState(Reading({}, lambda _: name), {}, {}, frozenset(), frozenset(), None)
+            self._states[name] = SourceState(Reading({}, lambda _: name), {}, {}, frozenset(), {}, frozenset(), None)
             self._store.rank_sources(self._states)
 
     def catch_up(self, flag: Flag[Any]) -> None:
         """
         Give a flag that was declared just now what the sources hold for it.
         """
+        readings = {}
         with self._store.lock:
-            holding = [name for name, state in self._states.items() if flag.name in state.reading.values]
-            readings = {name: self._states[name].reading for name in holding}
-            for name in holding:
-                self._forget(name, flag.name)
+            for name, state in self._states.items():
+                keys = self._keys_of(flag, state.reading.values)
+                if keys:
+                    readings[name] = state.reading
+                    self._forget(name, keys)
         if readings:
             self.apply(readings, fresh=flag)
 
-    def _forget(self, source: str, key: str) -> None:
+    def _keys_of(self, flag: Flag[Any], values: Iterable[str]) -> frozenset[str]:
+        kind, flags = self._store.families.get(flag), self._store.flags
+        return frozenset(
+            key for key in values if key == flag.name or (kind is not None and key not in flags and kind.fits(key))
+        )
+
+    def _forget(self, source: str, keys: frozenset[str]) -> None:
         state = self._states[source]
-        seen = Reading({k: raw for k, raw in state.reading.values.items() if k != key}, state.reading.locate)
-        self._states[source] = state._replace(reading=seen, unknown=state.unknown - {key})
+        seen = Reading({k: raw for k, raw in state.reading.values.items() if k not in keys}, state.reading.locate)
+        self._states[source] = state._replace(reading=seen, unknown=state.unknown - keys)
 
     def pending_restart(self) -> tuple[str, ...]:
         """
@@ -179,7 +150,7 @@ class Intake:
         names = frozenset[str]().union(*(state.deviating for state in states.values()))
         return tuple(name for name in sorted(names) if self._would_differ(self._store.flags[name], states))
 
-    def _would_differ(self, flag: Flag[Any], states: Mapping[str, _SourceState]) -> bool:
+    def _would_differ(self, flag: Flag[Any], states: Mapping[str, SourceState]) -> bool:
         layers = {origin: entry for origin, entry in flag._layers.items() if origin not in states}
         for origin, state in states.items():
             if flag.name in state.entries:
@@ -212,12 +183,15 @@ class Intake:
         """
         for name in readings:
             self.name(name)
-        drafts: dict[str, _Draft] = {}
-        active: dict[str, _Draft] = {}
+        drafts: dict[str, Draft] = {}
+        active: dict[str, Draft] = {}
         changed: frozenset[Flag[Any]] | None = None
         error: RuleError | None = None
         while changed is None:
-            drafts = {name: self._draft(name, reading, fresh) for name, reading in readings.items()}
+            drafts = {
+                name: make_draft(self._store, name, self._states[name], reading, fresh)
+                for name, reading in readings.items()
+            }
             active = {name: draft for name, draft in drafts.items() if draft.state is not draft.base}
             if atomic:
                 accepted = {name: draft for name, draft in active.items() if not draft.is_bad(known_only=known_only)}
@@ -226,7 +200,7 @@ class Intake:
             try:
                 changed = self._commit(active, edits, wanted)
             except RuleError as refusal:
-                _drop_frames(refusal)
+                drop_frames(refusal)
                 changed, error = frozenset(), refusal
             if changed is None and not wanted():
                 return {}
@@ -244,14 +218,14 @@ class Intake:
         }
 
     def _commit(
-        self, active: Mapping[str, _Draft], edits: Sequence[Edit], wanted: Callable[[], bool]
+        self, active: Mapping[str, Draft], edits: Sequence[Edit], wanted: Callable[[], bool]
     ) -> frozenset[Flag[Any]] | None:
         if not active:
             return frozenset()
         return self._store.commit(edits, errand=_Drafts(self._states, active, self._store, wanted))
 
     def _conclude(
-        self, name: str, draft: _Draft, changed: frozenset[Flag[Any]] | None, error: RuleError | None
+        self, name: str, draft: Draft, changed: frozenset[Flag[Any]] | None, error: RuleError | None
     ) -> Revision:
         """
         Give the revision of a draft: a new one, that of before when nothing is new, or that of a refusal.
@@ -262,48 +236,7 @@ class Intake:
             return draft.base.revision
         return self._revise(name, draft, error=error)
 
-    def _draft(self, name: str, reading: Reading, fresh: Flag[Any] | None) -> _Draft:
-        """
-        Parse what is new in a reading, and collect what it would change.
-        """
-        base = self._states[name]
-        frozen = self._store.frozen
-        known = base.reading.values
-        new = [key for key, raw in reading.values.items() if not _unchanged(known.get(key), raw) and key[:1] != "."]
-        gone = [key for key in known if key not in reading.values]
-        if not new and not gone and base.revision is not None:
-            return _Draft(base, base, [], frozen)
-        entries, rejected = dict(base.entries), dict(base.rejected)
-        unknown, deviating = set(base.unknown), set(base.deviating)
-        edits: list[Edit] = []
-        for key in sorted((*gone, *new)):  # callbacks and history then come in name order
-            rejected.pop(key, None)
-            unknown.discard(key)
-            flag = self._store.flags.get(key)
-            if key not in reading.values:
-                entries.pop(key, None)
-            elif flag is None:
-                unknown.add(key)
-            else:
-                try:
-                    entries[key] = Entry(flag._spec.read(key, reading.values[key], reading.locate(key)))
-                except FlagValueError as error:
-                    _drop_frames(error)
-                    rejected[key] = error
-            if flag is None:
-                continue
-            entry = entries.get(key)
-            if flag.dynamic or not frozen or flag is fresh:
-                if entry is not flag._layers.get(name):
-                    edits.append((flag, name, entry))
-            elif entry is flag._layers.get(name):
-                deviating.discard(key)
-            else:
-                deviating.add(key)
-        state = _SourceState(reading, entries, rejected, frozenset(unknown), frozenset(deviating), None)
-        return _Draft(base, state, edits, frozen)
-
-    def _finish(self, name: str, draft: _Draft, changed: Iterable[Flag[Any]]) -> Revision:
+    def _finish(self, name: str, draft: Draft, changed: Iterable[Flag[Any]]) -> Revision:
         touched = {flag for flag, _, _ in draft.edits}
         names = tuple(sorted(flag.name for flag in changed if flag in touched))
         with self._store.lock:
@@ -316,7 +249,7 @@ class Intake:
         return revision
 
     def _revise(
-        self, name: str, draft: _Draft, *, changed: tuple[str, ...] = (), error: RuleError | None = None
+        self, name: str, draft: Draft, *, changed: tuple[str, ...] = (), error: RuleError | None = None
     ) -> Revision:
         from dflag._records import Digest, Revision
 
@@ -332,7 +265,7 @@ class Intake:
             _digest=Digest(draft.state.reading.values),
         )
 
-    def _report(self, name: str, draft: _Draft, *, report_unknown: bool) -> tuple[int, int]:
+    def _report(self, name: str, draft: Draft, *, report_unknown: bool) -> tuple[int, int]:
         """
         Log what has not been logged before; count the rejections and the unknown names in it.
         """
@@ -341,8 +274,10 @@ class Intake:
         for key in [key for source, key in self._reported if source == name and key not in draft.state.rejected]:
             del self._reported[name, key]
         for key, error in draft.state.rejected.items():
-            if self._reported.get((name, key), ...) != values[key]:
-                self._reported[name, key] = values[key]
+            # What a family holds as a whole has no text of its own.
+            raw = values.get(key, str(error))
+            if self._reported.get((name, key), ...) != raw:
+                self._reported[name, key] = raw
                 rejections += 1
                 logger.warning("rejected, the last good value stays: %s", error)
         if report_unknown:
@@ -353,29 +288,3 @@ class Intake:
                 unknowns += 1
                 logger.warning("no flag is named as this key: %s (%s)", unknown, one_line(name))
         return rejections, unknowns
-
-
-def _drop_frames(error: BaseException) -> None:
-    """
-    Let go of the frames that an error came through, its causes' too.
-
-    They hold this reading and what stood before it, with the errors in that: of a text that is wrong
-    in ever new ways, every reading would stay. They also hold the texts of secrets.
-    """
-    pending: list[BaseException | None] = [error]
-    while pending:
-        link = pending.pop()
-        if link is not None and link.__traceback__ is not None:
-            link.__traceback__ = None
-            pending += (link.__cause__, link.__context__)
-
-
-def _unchanged(old: Raw | None, new: Raw) -> bool:
-    """
-    Compare two raw values; of two documents' values with the same text, the native ones too.
-    """
-    if old is None or old != new:
-        return False
-    if isinstance(new, Text) or isinstance(old, Text):
-        return isinstance(new, Text) and isinstance(old, Text) and _json.same(old.native, new.native)
-    return True

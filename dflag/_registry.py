@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from dflag._declarations import Declarations, caller
+from dflag._drafting import Reading
 from dflag._flags import UNBOUND, Flag, close_pin, listeners_of, open_pin
-from dflag._intake import Reading
 from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin
 from dflag._spec import Spec
 from dflag._store import Store

@@ -105,12 +105,19 @@ class Spec(Generic[T]):
             ParseError: It is not in the grammar.
             ValidationError: It is outside of what the flag allows.
         """
+        return self._check(flag_name, self.parse(flag_name, raw, origin, self.kind, encoded=encoded), raw, origin)
+
+    def parse(self, flag_name: str, raw: Raw, origin: str, kind: Kind[Any], *, encoded: bool = False) -> Any:
+        """
+        Take a raw value through the first half of the pipeline, up to the parser of *kind*.
+
+        Raises:
+            ParseError: It is not in the grammar.
+        """
         try:
-            value = self._parse(raw, encoded=encoded)
+            return self._parse(raw, kind, encoded=encoded)
         except FOREIGN_FAULTS as error:
             refusal = self._refusal(ParseError, flag_name, error, ... if isinstance(raw, Unreadable) else raw, origin)
-        else:
-            return self._check(flag_name, value, raw, origin)
         raise refusal
 
     def take(self, flag_name: str, value: object, origin: str) -> T:
@@ -128,8 +135,7 @@ class Spec(Generic[T]):
             return self._check(flag_name, converted, value, origin)
         raise refusal
 
-    def _parse(self, raw: Raw, *, encoded: bool) -> T:
-        kind = self.kind
+    def _parse(self, raw: Raw, kind: Kind[Any], *, encoded: bool) -> Any:
         if isinstance(raw, Unreadable):
             raise Problem(f"{kind.expected}, found an entry that cannot be read: {raw.reason}")
         if kind.binary and not encoded:
@@ -161,6 +167,21 @@ class Spec(Generic[T]):
         else:
             self._validate(self._validators, flag_name, value, raw, origin)
             return value
+        raise refusal
+
+    def recheck(self, flag_name: str, value: T, origin: str) -> None:
+        """
+        Hold a value to the limits and validators that was made of others, each of which passed.
+
+        Raises:
+            ValidationError: It is outside of what the flag allows.
+        """
+        try:
+            self._limits(value)
+        except FOREIGN_FAULTS as error:
+            refusal = self._refusal(ValidationError, flag_name, error, value, origin)
+        else:
+            return self._validate(self._validators, flag_name, value, value, origin)
         raise refusal
 
     def _validate(self, validators: Iterable[Validator[T]], flag_name: str, value: T, raw: object, origin: str) -> None:

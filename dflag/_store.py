@@ -17,12 +17,12 @@ import time
 import warnings
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
 from dflag._flags import Cell, Flag
 from dflag._fork import follow_forks, no_fork
 from dflag._intake import Intake
-from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
+from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, OWN_LAYERS, Entry
 from dflag._notifier import Deadlines, Delivery, Notifier
 from dflag._snapshot import Snapshot, unknown_flag
 from dflag._spec import FOREIGN_FAULTS
@@ -30,6 +30,7 @@ from dflag.errors import (
     MASK,
     DflagError,
     DuplicateFlagError,
+    FlagValueError,
     RuleError,
     StaticFlagError,
     ValidationError,
@@ -39,6 +40,7 @@ from dflag.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from dflag._kinds.maps import MapKind
     from dflag._records import Change, Layer
 
 logger: Final = logging.getLogger("dflag")
@@ -79,7 +81,7 @@ class _Plan:
     The effective values that some edits lead to, computed from what was current at the time.
     """
 
-    __slots__ = ("before", "cells", "layers", "new", "number", "old", "origins")
+    __slots__ = ("before", "cells", "layers", "merged", "new", "number", "old", "origins")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -87,6 +89,7 @@ class _Plan:
         self.layers: dict[Flag[Any], dict[str, Entry]] = {}
         self.origins: dict[Flag[Any], str] = {}
         self.cells: list[Flag[Any]] = []  # the flags whose value changes
+        self.merged: list[tuple[Flag[Any], Any]] = []  # those of them that several sources make up together
         self.old: list[Any] = []
         self.new: list[Any] = []
 
@@ -101,6 +104,7 @@ class Store:
     def __init__(self) -> None:
         self.lock: threading.RLock = threading.RLock()
         self.flags: dict[str, Flag[Any]] = {}
+        self.families: dict[Flag[Any], MapKind] = {}  # the flags that gather keys; replaced whole, never changed
         self.frozen: bool = False
         self.number: int = 0
         self.rules: tuple[Rule, ...] = ()
@@ -155,6 +159,8 @@ class Store:
                 file, line = first._declared_at
                 raise DuplicateFlagError(f"flag {name!r} is already declared, at {file}:{line}")
             self.flags[name] = flag
+            if flag._spec.kind.gathers:
+                self.families = {**self.families, flag: cast("MapKind", flag._spec.kind)}
             self._current._value = None
 
     def rank_sources(self, names: Iterable[str]) -> None:
@@ -313,7 +319,7 @@ class Store:
             attempt += 1
             with self.lock if attempt > _ATTEMPTS_WITHOUT_LOCK else contextlib.nullcontext():
                 plan = self._plan(edits)
-                judged = ruled and bool(self.rules) and bool(plan.cells)
+                judged = ruled and bool(plan.cells) and bool(self.rules or plan.merged)
                 if judged:
                     self._judge(plan, secret=any(flag.secret for flag, _, _ in edits))
                 with self.lock:
@@ -346,6 +352,8 @@ class Store:
                 plan.cells.append(flag)
                 plan.old.append(old)
                 plan.new.append(value)
+                if flag._spec.kind.gathers and len(layers.keys() - OWN_LAYERS) > 1:
+                    plan.merged.append((flag, value))
         return plan
 
     def winner(self, flag: Flag[Any], layers: Mapping[str, Entry]) -> tuple[Any, str]:
@@ -354,8 +362,17 @@ class Store:
                 return entry.value, origin
         for origin in self.ranking:
             if origin in layers:
+                if flag._spec.kind.gathers and origin not in OWN_LAYERS:
+                    return self._gather(flag, layers), origin
                 return layers[origin].value, origin
         return flag.default, DEFAULT
+
+    def _gather(self, flag: Flag[Any], layers: Mapping[str, Entry]) -> Any:
+        """
+        Put together what the sources hold for a flag that gathers keys.
+        """
+        sources = [origin for origin in reversed(self.ranking) if origin in layers and origin not in OWN_LAYERS]
+        return flag._spec.kind.merge([layers[origin].value for origin in sources])
 
     def _publish(self, plan: _Plan) -> None:
         """
@@ -404,9 +421,18 @@ class Store:
     # --- registry validators
 
     def _judge(self, plan: _Plan, *, secret: bool) -> None:
+        for flag, value in plan.merged:
+            try:
+                flag._spec.recheck(flag.name, value, plan.origins[flag])
+            except FlagValueError as error:
+                raise RuleError(f"refused with what the other sources hold: {error}") from error
+        if self.rules:
+            self._run_rules(self._candidate(plan), secret=secret)
+
+    def _candidate(self, plan: _Plan) -> Snapshot:
         values = dict(self.snapshot()._values)
         values.update(zip(plan.cells, plan.new, strict=True))
-        self._run_rules(Snapshot(self.flags, values, self.number + 1), secret=secret)
+        return Snapshot(self.flags, values, self.number + 1)
 
     def _run_rules(self, candidate: Snapshot, *, secret: bool) -> None:
         me = threading.get_ident()

@@ -7,10 +7,10 @@ Each works at once, in a small store of its own, and keeps an override set befor
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from dflag import _kinds
-from dflag._declarations import Schema, caller, json_kind
+from dflag._declarations import Schema, caller, json_kind, map_kind
 from dflag._flags import UNBOUND, DynamicFlag, StaticFlag
 from dflag._registry import make_flag
 from dflag._store import Store
@@ -18,7 +18,7 @@ from dflag._store import Store
 if TYPE_CHECKING:
     import builtins
     import datetime
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dflag._flags import Flag
     from dflag._options import Options, RangeOptions
@@ -260,3 +260,139 @@ def dyn_json(
     Make an unbound dynamic flag that holds a JSON value; see `FlagRegistry.json`.
     """
     return _make(DynamicFlag, json_kind(UNBOUND, type=type, schema=schema, yaml=yaml), default, help, options)
+
+
+@overload
+def map(
+    default: Mapping[builtins.str, builtins.str],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["string"] = ...,
+    **options: Unpack[Options[Mapping[builtins.str, builtins.str]]],
+) -> StaticFlag[Mapping[builtins.str, builtins.str]]: ...
+@overload
+def map(
+    default: Mapping[builtins.str, builtins.int],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["int"],
+    **options: Unpack[Options[Mapping[builtins.str, builtins.int]]],
+) -> StaticFlag[Mapping[builtins.str, builtins.int]]: ...
+@overload
+def map(
+    default: Mapping[builtins.str, builtins.float],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["float"],
+    **options: Unpack[Options[Mapping[builtins.str, builtins.float]]],
+) -> StaticFlag[Mapping[builtins.str, builtins.float]]: ...
+@overload
+def map(
+    default: Mapping[builtins.str, builtins.bool],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["bool"],
+    **options: Unpack[Options[Mapping[builtins.str, builtins.bool]]],
+) -> StaticFlag[Mapping[builtins.str, builtins.bool]]: ...
+@overload
+def map(
+    default: Mapping[builtins.str, datetime.timedelta],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["duration"],
+    **options: Unpack[Options[Mapping[builtins.str, datetime.timedelta]]],
+) -> StaticFlag[Mapping[builtins.str, datetime.timedelta]]: ...
+@overload
+def map(
+    default: Mapping[builtins.str, Any],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["string_list", "string_set", "bytes", "json"],
+    **options: Unpack[Options[Mapping[builtins.str, Any]]],
+) -> StaticFlag[Mapping[builtins.str, Any]]: ...
+def map(
+    default: Mapping[builtins.str, Any],
+    help: builtins.str = "",
+    *,
+    keys: builtins.str,
+    of: builtins.str = "string",
+    **options: Unpack[Options[Any]],
+) -> StaticFlag[Mapping[builtins.str, Any]]:
+    """
+    Make an unbound static flag that holds a mapping of all keys that fit a pattern; see `FlagRegistry.map`.
+    """
+    return _make(StaticFlag, map_kind(UNBOUND, keys, of), default, help, options)
+
+
+@overload
+def dyn_map(
+    default: Mapping[builtins.str, builtins.str],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["string"] = ...,
+    **options: Unpack[Options[Mapping[builtins.str, builtins.str]]],
+) -> DynamicFlag[Mapping[builtins.str, builtins.str]]: ...
+@overload
+def dyn_map(
+    default: Mapping[builtins.str, builtins.int],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["int"],
+    **options: Unpack[Options[Mapping[builtins.str, builtins.int]]],
+) -> DynamicFlag[Mapping[builtins.str, builtins.int]]: ...
+@overload
+def dyn_map(
+    default: Mapping[builtins.str, builtins.float],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["float"],
+    **options: Unpack[Options[Mapping[builtins.str, builtins.float]]],
+) -> DynamicFlag[Mapping[builtins.str, builtins.float]]: ...
+@overload
+def dyn_map(
+    default: Mapping[builtins.str, builtins.bool],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["bool"],
+    **options: Unpack[Options[Mapping[builtins.str, builtins.bool]]],
+) -> DynamicFlag[Mapping[builtins.str, builtins.bool]]: ...
+@overload
+def dyn_map(
+    default: Mapping[builtins.str, datetime.timedelta],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["duration"],
+    **options: Unpack[Options[Mapping[builtins.str, datetime.timedelta]]],
+) -> DynamicFlag[Mapping[builtins.str, datetime.timedelta]]: ...
+@overload
+def dyn_map(
+    default: Mapping[builtins.str, Any],
+    help: builtins.str = ...,
+    *,
+    keys: builtins.str,
+    of: Literal["string_list", "string_set", "bytes", "json"],
+    **options: Unpack[Options[Mapping[builtins.str, Any]]],
+) -> DynamicFlag[Mapping[builtins.str, Any]]: ...
+def dyn_map(
+    default: Mapping[builtins.str, Any],
+    help: builtins.str = "",
+    *,
+    keys: builtins.str,
+    of: builtins.str = "string",
+    **options: Unpack[Options[Any]],
+) -> DynamicFlag[Mapping[builtins.str, Any]]:
+    """
+    Make an unbound dynamic flag that holds a mapping of all keys that fit a pattern; see `FlagRegistry.map`.
+    """
+    return _make(DynamicFlag, map_kind(UNBOUND, keys, of), default, help, options)

@@ -16,8 +16,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
+from dflag._drafting import Reading
 from dflag._fork import follow_forks
-from dflag._intake import Outcome, Reading
 from dflag._session import Feed, Session, age
 from dflag._snapshot import unknown_flags
 from dflag._status import State, Status
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from dflag._intake import Outcome
     from dflag._records import Revision
     from dflag._registry import FlagRegistry
     from dflag._snapshot import Snapshot

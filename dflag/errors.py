@@ -242,3 +242,18 @@ def _rebuild(
     extra: dict[str, Any],
 ) -> FlagValueError:
     return cls(flag_name, problem, raw=raw, origin=origin, secret=secret, **extra)
+
+
+def drop_frames(error: BaseException) -> None:
+    """
+    Let go of the frames that an error came through, its causes' too.
+
+    They hold this reading and what stood before it, with the errors in that: of a text that is wrong
+    in ever new ways, every reading would stay. They also hold the texts of secrets.
+    """
+    pending: list[BaseException | None] = [error]
+    while pending:
+        link = pending.pop()
+        if link is not None and link.__traceback__ is not None:
+            link.__traceback__ = None
+            pending += (link.__cause__, link.__context__)

@@ -4,7 +4,10 @@ What every kind of flag value is: a stateless translator between text and value.
 
 from __future__ import annotations
 
-from typing import ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 T = TypeVar("T")
 
@@ -46,6 +49,9 @@ class Kind(Generic[T]):
     itemised: ClassVar[bool] = False
     """Whether a value is a collection of texts, whose ``choices`` apply to each item."""
 
+    gathers: ClassVar[bool] = False
+    """Whether a value is made of all keys that fit a pattern: a `MapKind`."""
+
     expected: str
     """What a message says was expected: ``"an int"``."""
 
@@ -72,6 +78,12 @@ class Kind(Generic[T]):
         Print a value as the Go library does; parsing the result gives an equal value.
         """
         raise NotImplementedError
+
+    def merge(self, values: Sequence[T]) -> T:
+        """
+        Put the values of several sources together, the lowest first; of most kinds the highest alone counts.
+        """
+        return values[-1]
 
     def same(self, one: T, other: T) -> bool:
         """

@@ -43,5 +43,9 @@ flags.dyn_int("k", 1, on_change=lambda new: None)  # type: ignore[arg-type]
 # A static flag is no dynamic one.
 dynamic: dflag.DynamicFlag[int] = flags.int("l", 1)  # type: ignore[assignment]
 
+# A mapping's values are of the kind that was named, and it cannot be changed.
+flags.dyn_map("m", {"a": "1"}, keys="*", of="int")  # type: ignore[call-overload]
+flags.map("n", {}, keys="*").get()["a"] = "1"  # type: ignore[index]
+
 # Raw values are text or bytes.
 flags.apply({"rate": 5}, source="here")  # type: ignore[dict-item]

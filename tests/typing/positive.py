@@ -8,12 +8,10 @@ import dataclasses
 import datetime
 import enum
 import json
-from typing import TYPE_CHECKING, Any, assert_type
+from collections.abc import Mapping
+from typing import Any, assert_type
 
 import dflag
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Mode(enum.Enum):
@@ -47,6 +45,9 @@ assert_type(flags.bytes("y", b""), dflag.StaticFlag[bytes])
 assert_type(flags.json("j", {"a": 1}), dflag.StaticFlag[Any])
 assert_type(flags.json("p", Policy(), type=Policy), dflag.StaticFlag[Policy])
 
+assert_type(flags.map("m", {}, keys="*"), dflag.StaticFlag[Mapping[str, str]])
+assert_type(flags.map("mi", {"a": 1}, keys="*", of="int", validator=len), dflag.StaticFlag[Mapping[str, int]])
+
 # Dynamic flags of every kind.
 text = flags.dyn_string("ds", "x")
 rate = flags.dyn_int("di", 50, "Requests per second", min=1, max=10_000)
@@ -55,6 +56,8 @@ verbose = flags.dyn_bool("db", False)
 timeout = flags.dyn_duration("dd", SECOND)
 hosts = flags.dyn_string_list("dl", ())
 names = flags.dyn_string_set("dt", ())
+assert_type(flags.dyn_map("dm", {}, keys="*.x", of="duration"), dflag.DynamicFlag[Mapping[str, datetime.timedelta]])
+assert_type(flags.dyn_map("dma", {}, keys="*.y", of="json"), dflag.DynamicFlag[Mapping[str, Any]])
 mode = flags.dyn_enum("de", Mode.FAST)
 key = flags.dyn_bytes("dy", b"", secret=True)
 free = flags.dyn_json("dj", {"mode": "allow"}, schema={"type": "object"})
@@ -145,6 +148,8 @@ assert_type(library_rate, dflag.DynamicFlag[int])
 assert_type(dflag.string("x"), dflag.StaticFlag[str])
 assert_type(dflag.dyn_string_list(()), dflag.DynamicFlag[tuple[str, ...]])
 assert_type(dflag.dyn_enum(Mode.FAST), dflag.DynamicFlag[Mode])
+assert_type(dflag.dyn_map({}, keys="*", of="float"), dflag.DynamicFlag[Mapping[str, float]])
+assert_type(dflag.map({}, keys="*"), dflag.StaticFlag[Mapping[str, str]])
 assert_type(dflag.dyn_json({}), dflag.DynamicFlag[Any])
 assert_type(dflag.json({}, type=Policy), dflag.StaticFlag[Policy])
 assert_type(flags.bind("library.rate", library_rate), dflag.DynamicFlag[int])

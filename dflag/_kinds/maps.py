@@ -1,0 +1,112 @@
+"""
+Families of keys: a mapping of every key of the sources that fits a pattern.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import translate
+from typing import TYPE_CHECKING, Any, Final
+
+from dflag import _json
+from dflag._kinds._base import Kind, Problem
+from dflag._kinds.collections import STRING_LIST, STRING_SET
+from dflag._kinds.duration import DURATION
+from dflag._kinds.json import JSONKind, json_kind
+from dflag._kinds.scalars import BOOL, BYTES, FLOAT, INT, STRING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+class MapKind(Kind[Mapping[str, Any]]):
+    """
+    Read-only mappings of keys that fit a pattern to values of one other kind.
+
+    Attributes:
+        keys: The pattern, as in `fnmatch`, case-sensitive.
+        item: The kind of the values.
+    """
+
+    __slots__ = ("_pattern", "expected", "item", "keys")
+    name = "map"
+    gathers = True
+
+    def __init__(self, keys: str, item: Kind[Any]) -> None:
+        self.keys: Final = keys
+        self.item: Final = item
+        self._pattern: Final = re.compile(translate(keys))
+        self.expected = f"a mapping of names like {keys!r}, each to {item.expected}"
+
+    def fits(self, key: str) -> bool:
+        """
+        Say whether a key is like the pattern.
+        """
+        return self._pattern.match(key) is not None
+
+    def parse(self, text: str) -> Mapping[str, Any]:
+        try:
+            native = _json.loads(text)
+        except _json.NotJSON as error:
+            raise Problem(f"{self.expected}, as a JSON object", str(error)) from None
+        return self.load(native, text)
+
+    def load(self, native: object, text: str) -> Mapping[str, Any]:  # noqa: ARG002 - the native value says it all
+        if not isinstance(native, dict):
+            raise Problem(f"{self.expected}, as a JSON object")
+        return self._seal({key: self._in_key(key, self._load_item, value) for key, value in native.items()})
+
+    def convert(self, value: object) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise Problem(self.expected)
+        return self._seal({key: self._in_key(key, self.item.convert, item) for key, item in value.items()})
+
+    def format(self, value: Mapping[str, Any]) -> str:
+        return _json.dumps({key: self._native(item) for key, item in value.items()})
+
+    def same(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        return one.keys() == other.keys() and all(self.item.same(item, other[key]) for key, item in one.items())
+
+    def merge(self, values: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        return self._seal({key: item for value in values for key, item in value.items()})
+
+    def _seal(self, items: dict[str, Any]) -> Mapping[str, Any]:
+        for key in items:
+            if not self.fits(key):
+                raise Problem(self.expected, f"the name {key[:80]!r} is not like that")
+        sealed: Mapping[str, Any] = _json.seal(items)
+        return sealed
+
+    def _load_item(self, native: object) -> Any:
+        return self.item.load(native, native if isinstance(native, str) else _json.dumps(native))
+
+    def _in_key(self, key: str, read: Callable[[Any], Any], item: object) -> Any:
+        try:
+            return read(item)
+        except Problem as problem:
+            raise Problem(self.expected, f"at {key[:80]!r}: {problem}") from None
+
+    def _native(self, item: Any) -> Any:
+        # JSON stands in JSON as it is, any other value as its text.
+        return item if isinstance(self.item, JSONKind) else self.item.format(item)
+
+
+def map_kind(keys: str, of: str) -> MapKind:
+    """
+    Give the kind of flags that gather the keys which fit a pattern.
+
+    Raises:
+        ValueError: There is no such kind of values, or the pattern is empty.
+    """
+    item = _ITEMS.get(of)
+    if item is None:
+        raise ValueError(f"expected of= as one of {', '.join(_ITEMS)}, got {of!r}")
+    if not keys:
+        raise ValueError(f"expected keys= as a pattern such as '*.endpoint', got {keys!r}")
+    return MapKind(keys, item)
+
+
+_ITEMS: Final[dict[str, Kind[Any]]] = {
+    kind.name: kind for kind in (STRING, INT, FLOAT, BOOL, DURATION, STRING_LIST, STRING_SET, BYTES, json_kind())
+}

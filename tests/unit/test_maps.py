@@ -1,0 +1,380 @@
+"""
+Flags that gather families of keys.
+"""
+
+from __future__ import annotations
+
+import datetime
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dflag
+from dflag import DefinitionError, DynamicFlag, FlagValueError, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag import FlagRegistry
+
+A, B, C = "a.endpoint", "b.endpoint", "c.endpoint"
+
+
+@pytest.fixture(name="clusters")
+def _clusters(flags: FlagRegistry) -> DynamicFlag[Mapping[str, str]]:
+    return flags.dyn_map("clusters", {}, "Endpoint per cluster", keys="*.endpoint", of="string")
+
+
+@pytest.fixture(name="limits")
+def _limits(flags: FlagRegistry) -> DynamicFlag[Mapping[str, int]]:
+    return flags.dyn_map("limits", {"x.limit": 1}, keys="*.limit", of="int")
+
+
+def test_it_holds_every_key_that_fits(flags: FlagRegistry, clusters: DynamicFlag[Mapping[str, str]]) -> None:
+    """
+    Keys that fit are its members, and no unknown names; others are.
+    """
+    revision = flags.apply({A: "one", B: " two\n", "b.endpoints": "no", "target": "a"}, source="config")
+
+    assert clusters.get() == {A: "one", B: "two"}
+    assert clusters.origin == "config"
+    assert revision.changed == ("clusters",)
+    assert revision.unknown == ("b.endpoints", "target")
+
+
+def test_additions_changes_and_removals_are_single_changes(
+    flags: FlagRegistry, clusters: DynamicFlag[Mapping[str, str]]
+) -> None:
+    """
+    Whatever a revision does to the members is told once, with the mapping before and after.
+    """
+    calls: list[tuple[Any, Any]] = []
+    clusters.on_change(lambda old, new: calls.append((old, new)))
+    for values in ({A: "1"}, {A: "1", B: "2"}, {A: "3", C: "4"}, {A: "3", C: "4"}, {}):
+        flags.apply(values, source="config")
+    assert flags.flush(10)
+
+    assert calls == [
+        ({}, {A: "1"}),
+        ({A: "1"}, {A: "1", B: "2"}),
+        ({A: "1", B: "2"}, {A: "3", C: "4"}),
+        ({A: "3", C: "4"}, {}),
+    ]
+    assert clusters.origin == "default"
+
+
+def test_only_what_changed_is_parsed(flags: FlagRegistry) -> None:
+    """
+    Members whose text stayed the same are not parsed again.
+    """
+    parsed: list[str] = []
+
+    def note(text: str) -> str:
+        parsed.append(text)
+        return text
+
+    flags.dyn_map("clusters", {}, keys="*.endpoint", of="string", input_mutator=note)
+    flags.apply({A: "1", B: "2"}, source="config")
+    flags.apply({A: "1", B: "3", "other": "x"}, source="config")
+
+    assert parsed == ["1", "2", "3"]
+
+
+def test_a_declared_flag_keeps_its_own_key(flags: FlagRegistry, clusters: DynamicFlag[Mapping[str, str]]) -> None:
+    """
+    A key that is a flag's own name is no member, whether that flag was declared before or comes later.
+    """
+    early = flags.dyn_string(A, "")
+    flags.apply({A: "1", B: "2", C: "3"}, source="config")
+    assert (early.get(), clusters.get()) == ("1", {B: "2", C: "3"})
+
+    late = flags.dyn_string(B, "")
+    assert (late.get(), clusters.get()) == ("2", {C: "3"})
+
+
+def test_a_family_declared_late_gathers_what_is_there(flags: FlagRegistry) -> None:
+    """
+    Keys that nobody knew become members of a family that wants them.
+    """
+    assert flags.apply({A: "1"}, source="config").unknown == (A,)
+    clusters = flags.dyn_map("clusters", {}, keys="*.endpoint")
+
+    assert clusters.get() == {A: "1"}
+    assert flags.apply({A: "1", B: "2"}, source="config").unknown == ()
+
+
+def test_a_key_may_belong_to_several_families(flags: FlagRegistry) -> None:
+    """
+    Each family whose pattern fits takes the key, as its own kind.
+    """
+    texts = flags.dyn_map("texts", {}, keys="*")
+    numbers = flags.dyn_map("numbers", {}, keys="n*", of="int")
+    revision = flags.apply({"n1": "0x10", "m": "x"}, source="config")
+
+    assert texts.get() == {"n1": "0x10", "m": "x"}
+    assert numbers.get() == {"n1": 16}
+    assert revision.unknown == ()
+
+
+def test_patterns_are_case_sensitive(flags: FlagRegistry, clusters: DynamicFlag[Mapping[str, str]]) -> None:
+    """
+    ConfigMap keys are, and so are patterns, on any system.
+    """
+    assert flags.apply({"a.ENDPOINT": "1"}, source="config").unknown == ("a.ENDPOINT",)
+
+
+def test_a_bad_member_keeps_its_last_good_value(
+    flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    The others apply, the error names flag and key, and a member that was never good is left out.
+    """
+    flags.apply({"a.limit": "1", "b.limit": "2"}, source="config")
+    revision = flags.apply({"a.limit": "x", "b.limit": "3", "c.limit": "y"}, source="config")
+
+    assert limits.get() == {"a.limit": 1, "b.limit": 3}
+    assert sorted(revision.rejected) == ["a.limit", "c.limit"]
+    assert str(revision.rejected["a.limit"]) == "flag 'limits': expected an int, got 'x' (config)"
+    assert revision.rejected["a.limit"].flag_name == "limits"
+    assert len(caplog.records) == 2
+
+    revision = flags.apply({"a.limit": "x", "b.limit": "4"}, source="config")
+    assert limits.get() == {"a.limit": 1, "b.limit": 4}
+    assert list(revision.rejected) == ["a.limit"]
+    assert len(caplog.records) == 2
+    assert flags.apply({"b.limit": "4"}, source="config").rejected == {}
+    assert limits.get() == {"b.limit": 4}
+
+
+def test_atomic_takes_all_members_or_none(flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]]) -> None:
+    """
+    With ``atomic`` one bad member keeps the revision out.
+    """
+    flags.apply({"a.limit": "1"}, source="config")
+    flags.apply({"a.limit": "2", "b.limit": "x"}, source="config", atomic=True)
+
+    assert limits.get() == {"a.limit": 1}
+
+
+def test_a_validator_sees_the_whole_mapping(flags: FlagRegistry) -> None:
+    """
+    A mapping that is refused keeps the last good one whole, and the reason stands under the flag's name.
+    """
+
+    def few(mapping: Mapping[str, int]) -> None:
+        if len(mapping) > 2:
+            raise ValueError("expected two at most")
+
+    limits = flags.dyn_map("limits", {}, keys="*.limit", of="int", validator=few)
+    flags.apply({"a.limit": "1"}, source="config")
+    many = {"a.limit": "2", "b.limit": "2", "c.limit": "2"}
+    revision = flags.apply(many, source="config")
+
+    assert limits.get() == {"a.limit": 1}
+    assert list(revision.rejected) == ["limits"]
+    assert "expected two at most" in str(revision.rejected["limits"])
+    assert flags.apply({**many, "other": "1"}, source="config").rejected == revision.rejected
+
+    del many["a.limit"]
+    assert flags.apply(many, source="config").rejected == {}
+    assert limits.get() == {"b.limit": 2, "c.limit": 2}
+
+
+def test_several_sources_are_put_together(flags: FlagRegistry, clusters: DynamicFlag[Mapping[str, str]]) -> None:
+    """
+    A later source's members win, and dropping one shows the earlier source's.
+    """
+    flags.apply({A: "base", B: "base"}, source="base")
+    flags.apply({B: "team", C: "team"}, source="team")
+    assert clusters.get() == {A: "base", B: "team", C: "team"}
+    assert clusters.origin == "team"
+    assert [(layer.origin, layer.value) for layer in flags.explain("clusters")] == [
+        ("team", {B: "team", C: "team"}),
+        ("base", {A: "base", B: "base"}),
+        ("default", {}),
+    ]
+
+    flags.apply({C: "team"}, source="team")
+    assert clusters.get() == {A: "base", B: "base", C: "team"}
+    flags.apply({}, source="team")
+    assert clusters.get() == {A: "base", B: "base"}
+    assert clusters.origin == "base"
+
+
+def test_what_sources_make_up_together_is_validated(flags: FlagRegistry) -> None:
+    """
+    Mappings that pass alone and not together refuse the revision whole.
+    """
+    limits = flags.dyn_map("limits", {}, keys="*.limit", of="int")
+    rate = flags.dyn_int("rate", 0)
+
+    @limits.validator
+    def _few(mapping: Mapping[str, int]) -> None:
+        if len(mapping) > 2:
+            raise ValueError("expected two at most")
+
+    flags.apply({"a.limit": "1", "b.limit": "1"}, source="base")
+    revision = flags.apply({"c.limit": "1", "rate": "5"}, source="team")
+
+    assert "expected two at most" in str(revision.error)
+    assert (limits.get(), rate.get()) == ({"a.limit": 1, "b.limit": 1}, 0)
+    assert flags.apply({"b.limit": "7", "rate": "5"}, source="team").error is None
+    assert (limits.get(), rate.get()) == ({"a.limit": 1, "b.limit": 7}, 5)
+
+
+def test_its_own_name_holds_a_whole_mapping(flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]]) -> None:
+    """
+    A JSON object under the flag's own name is a mapping that members go on top of.
+    """
+    flags.apply({"limits": '{"a.limit": 1, "b.limit": "2"}', "b.limit": "3"}, source="config")
+    assert limits.get() == {"a.limit": 1, "b.limit": 3}
+
+    flags.apply({"limits": '{"a.limit": 1, "b.limit": "2"}'}, source="config")
+    assert limits.get() == {"a.limit": 1, "b.limit": 2}
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}', '{"a.limit": "x"}', '{"a.limit": 1.5}', "", "a.limit=1"])
+def test_a_bad_whole_keeps_the_last_good_mapping(
+    flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]], text: str
+) -> None:
+    """
+    What is no object, or not of such names and values, is refused under the flag's name until it is mended.
+    """
+    flags.apply({"limits": '{"a.limit": 1}'}, source="config")
+    revision = flags.apply({"limits": text, "b.limit": "3"}, source="config")
+    assert list(revision.rejected) == ["limits"]
+    assert "a mapping of names like '*.limit'" in str(revision.rejected["limits"])
+    assert limits.get() == {"a.limit": 1}
+
+    revision = flags.apply({"limits": text, "b.limit": "4"}, source="config")
+    assert list(revision.rejected) == ["limits"]
+    assert flags.apply({"b.limit": "4"}, source="config").rejected == {}
+    assert limits.get() == {"b.limit": 4}
+
+
+def test_an_override_is_the_whole_mapping(flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]]) -> None:
+    """
+    An override hides what the sources hold, and must be of names that fit.
+    """
+    flags.apply({"a.limit": "1"}, source="config")
+    limits.set({"b.limit": 2})
+    assert limits.get() == {"b.limit": 2}
+    limits.set_text('{"c.limit": "3"}')
+    assert limits.get() == {"c.limit": 3}
+    limits.reset()
+    assert limits.get() == {"a.limit": 1}
+    with pytest.raises(ValidationError, match="the name 'b' is not like that"):
+        limits.set({"b": 2})
+    with pytest.raises(ValidationError, match=r"at 'b\.limit': expected an int"):
+        limits.set({"b.limit": "2"})  # type: ignore[dict-item]
+
+
+def test_command_line_and_environment_give_json(flags: FlagRegistry, limits: DynamicFlag[Mapping[str, int]]) -> None:
+    """
+    Both are below the sources, as for every flag.
+    """
+    flags.parse_args(["--limits", '{"a.limit": 5}'])
+    assert (limits.get(), limits.origin) == ({"a.limit": 5}, "command line")
+    flags.apply({"b.limit": "1"}, source="config")
+    assert limits.get() == {"b.limit": 1}
+
+
+def test_a_frozen_static_family_waits_for_a_restart(flags: FlagRegistry) -> None:
+    """
+    Members that come after the freeze are pending, and no longer so once they are gone again.
+    """
+    clusters = flags.map("clusters", {}, keys="*.endpoint")
+    flags.apply({A: "1"}, source="config")
+    flags.freeze()
+
+    assert flags.apply({A: "1", B: "2"}, source="config").pending_restart == ("clusters",)
+    assert clusters.get() == {A: "1"}
+    assert flags.apply({A: "1"}, source="config").pending_restart == ()
+
+
+def test_the_mapping_is_read_only(clusters: DynamicFlag[Mapping[str, str]], flags: FlagRegistry) -> None:
+    """
+    A caller cannot change the flag for everyone; a pickled one arrives.
+    """
+    flags.apply({A: "1"}, source="config")
+    value: Any = clusters.get()
+
+    with pytest.raises(TypeError, match="read-only"):
+        value[B] = "2"
+    assert pickle.loads(pickle.dumps(value)) == {A: "1"}  # noqa: S301 - made here
+
+
+@pytest.mark.parametrize(
+    ("of", "text", "value"),
+    [
+        ("string", "no", "no"),
+        ("int", "0x10", 16),
+        ("float", "1e3", 1000.0),
+        ("bool", "yes", True),
+        ("duration", "1m30s", datetime.timedelta(seconds=90)),
+        ("string_list", "a,b", ("a", "b")),
+        ("string_set", "b,a", frozenset("ab")),
+        ("bytes", " \x00", b" \x00"),
+        ("json", '{"x": [1]}', {"x": [1]}),
+        ("json", '"12"', "12"),
+    ],
+)
+def test_members_are_of_any_kind(flags: FlagRegistry, of: str, text: str, value: object) -> None:
+    """
+    Members are parsed as their kind, and the printed mapping reads back as the same.
+    """
+    family = flags.dyn_map("family", {}, keys="*", of=of)
+    flags.apply({"key": text}, source="config")
+    assert family.get() == {"key": value}
+    printed = flags.explain("family")[0].text
+    family.set_text(printed)
+
+    assert family.get() == {"key": value}
+    assert flags.explain("family")[0].text == printed
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"keys": "", "of": "string"},
+        {"keys": "*", "of": "enum"},
+        {"keys": "*", "of": "map"},
+        {"keys": "*", "of": "string", "default": {"a": 1}},
+        {"keys": "*.x", "of": "string", "default": {"a": "1"}},
+        {"keys": "*.x", "of": "string", "default": []},
+    ],
+)
+def test_a_declaration_that_cannot_work_is_refused(flags: FlagRegistry, options: dict[str, Any]) -> None:
+    """
+    Patterns, kinds and defaults are checked when the flag is declared, and the error names it.
+    """
+    with pytest.raises(DefinitionError, match="flag 'family': expected"):
+        flags.dyn_map("family", **{"default": {}, **options})
+    assert "family" not in flags
+
+
+def test_a_secret_member_stands_nowhere(flags: FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Errors about a member of a secret family tell nothing of its text.
+    """
+    flags.dyn_map("tokens", {}, keys="*.token", of="int", secret=True)
+    revision = flags.apply({"a.token": "hunter2"}, source="config")
+    error: FlagValueError | None = revision.rejected["a.token"]
+
+    assert "hunter2" not in f"{error} {error!r} {caplog.text}"
+    assert error is not None
+    assert error.__cause__ is None
+    assert error.__context__ is None
+
+
+def test_a_librarys_family_gathers_once_it_is_bound(flags: FlagRegistry) -> None:
+    """
+    An unbound family has its default, and gathers what is there when it is bound.
+    """
+    family = dflag.dyn_map({}, keys="*.endpoint", of="string")
+    assert family.get() == {}
+    flags.apply({A: "1"}, source="config")
+    flags.bind("clusters", family)
+
+    assert family.get() == {A: "1"}
