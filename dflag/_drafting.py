@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 class Reading(NamedTuple):
     """
-    The complete raw values of one source, and how to name the place of a key.
+    The complete raw values of one source, how to name the place of a key, and whether all of it is secret.
     """
 
     values: Mapping[str, Raw]
     locate: Callable[[str], str]
+    secret: bool = False
 
 
 class SourceState(NamedTuple):
@@ -135,6 +136,7 @@ class _Drafting:
         if key not in self._reading.values:
             self._entries.pop(key, None)
         else:
+            self._conceal(flag)
             try:
                 value = flag._spec.read(key, self._reading.values[key], self._reading.locate(key))
             except FlagValueError as error:
@@ -161,7 +163,15 @@ class _Drafting:
                     self._touched[family].pop(key, None)
         return wanted
 
+    def _conceal(self, flag: Flag[Any]) -> None:
+        """
+        Make a flag a secret before anything of a secret source can stand in an error about it.
+        """
+        if self._reading.secret:
+            flag._conceal()
+
     def _take_member(self, family: Flag[Any], item: Kind[Any], key: str) -> None:
+        self._conceal(family)
         raw, place = self._reading.values[key], self._reading.locate(key)
         try:
             self._touched[family][key] = family._spec.parse(family.name, raw, place, item)
@@ -173,6 +183,7 @@ class _Drafting:
         """
         Make a family's mapping of its own text and of its members; a bad one keeps the last good mapping.
         """
+        self._conceal(family)
         name, spec, members = family.name, family._spec, self._touched[family]
         self._rejected.pop(name, None)
         try:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, TypeV
 from dflag._fork import no_fork
 from dflag._notifier import Listener
 from dflag._snapshot import current_pin, open_pins
-from dflag._spec import as_tuple
+from dflag._spec import Spec, as_tuple
 from dflag.errors import DefinitionError, FlagValueError
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from dflag._layers import Entry
     from dflag._snapshot import Pin
-    from dflag._spec import Spec
     from dflag._store import Store
 
 T = TypeVar("T")
@@ -122,7 +121,11 @@ class Flag(Cell, Generic[T]):
 
     @property
     def secret(self) -> bool:
-        """Whether the value is masked wherever people or logs could read it."""
+        """
+        Whether the value is masked wherever people or logs could read it.
+
+        A flag that was declared neither way becomes one, for good, when a secret source holds a value for it.
+        """
         return self._spec.secret
 
     @property
@@ -195,7 +198,7 @@ class Flag(Cell, Generic[T]):
             DefinitionError: The default does not pass it.
         """
         try:
-            self._spec = self._spec.with_validator(function, self.name, self.default)
+            self._respecify(lambda spec: spec.with_validator(function, self.name, self.default))
         except FlagValueError as error:
             raise DefinitionError(str(error)) from error
         return function
@@ -223,6 +226,21 @@ class Flag(Cell, Generic[T]):
         from dflag._changes import Changes
 
         return Changes(self)
+
+    def _conceal(self) -> None:
+        """
+        Count as a secret from now on, unless the declaration says otherwise.
+        """
+        self._respecify(Spec.concealed)
+
+    def _respecify(self, change: Callable[[Spec[T]], Spec[T]]) -> None:
+        while True:
+            spec = self._spec
+            changed = change(spec)  # may call validators, which do not run under the lock
+            with self._store.lock:
+                if self._spec is spec:
+                    self._spec = changed
+                    return
 
     def _listen(self, listener: Listener) -> None:
         with self._store.lock:

@@ -139,7 +139,7 @@ class Intake:
 
     def _forget(self, source: str, keys: frozenset[str]) -> None:
         state = self._states[source]
-        seen = Reading({k: raw for k, raw in state.reading.values.items() if k not in keys}, state.reading.locate)
+        seen = state.reading._replace(values={k: raw for k, raw in state.reading.values.items() if k not in keys})
         self._states[source] = state._replace(reading=seen, unknown=state.unknown - keys)
 
     def pending_restart(self) -> tuple[str, ...]:

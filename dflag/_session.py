@@ -37,6 +37,7 @@ class Feed:
         self.source: Final = source
         self.name: Final = source.name
         self.values: Mapping[str, Raw] | None = None  # what shall be applied: the last complete reading
+        self.secret = False
         self.token: object = None  # what the source's probe said before the last reading
         self.watched_token: object = None  # the same when the watch was last seen to
         self.dirty = True

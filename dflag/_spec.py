@@ -42,6 +42,7 @@ class Spec(Generic[T]):
 
     __slots__ = (
         "_choices",
+        "_declared_secret",
         "_input_mutator",
         "_max",
         "_min",
@@ -62,7 +63,8 @@ class Spec(Generic[T]):
         self._mutator: Final[Callable[[T], T] | None] = given.pop("mutator", None)
         self._input_mutator: Final[Callable[[str], str] | None] = given.pop("input_mutator", None)
         self._strip: Final[bool] = given.pop("strip", True)
-        self.secret: Final[bool] = bool(given.pop("secret", False))
+        self._declared_secret: Final = "secret" in given
+        self.secret: bool = bool(given.pop("secret", False))
         self.deprecated: Final[str | None] = given.pop("deprecated", None)
         self.owner: Final[str | None] = given.pop("owner", None)
         self.expires: Final[datetime.date | None] = given.pop("expires", None)
@@ -82,13 +84,27 @@ class Spec(Generic[T]):
         Raises:
             ValidationError: It does not.
         """
-        other: Spec[T] = object.__new__(type(self))
-        for slot in Spec.__slots__:
-            setattr(other, slot, getattr(self, slot))
+        other = self._copy()
         added = as_tuple(validator, "validator")
         other._validators = (*self._validators, *added)
         # The default went through the mutator when it was declared.
         self._validate(added, flag_name, default, default, "default")
+        return other
+
+    def concealed(self) -> Spec[T]:
+        """
+        Give the same as a secret's, unless the declaration says whether it is one.
+        """
+        if self.secret or self._declared_secret:
+            return self
+        other = self._copy()
+        other.secret = True
+        return other
+
+    def _copy(self) -> Spec[T]:
+        other: Spec[T] = object.__new__(type(self))
+        for slot in Spec.__slots__:
+            setattr(other, slot, getattr(self, slot))
         return other
 
     def read(self, flag_name: str, raw: Raw, origin: str, *, encoded: bool = False) -> T:

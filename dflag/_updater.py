@@ -338,6 +338,7 @@ class Updater:
         token = feed.probe()  # before reading, so that a change meanwhile is seen the next time
         try:
             values = feed.source.read()
+            feed.secret = feed.source.secret
         except SourceError:
             feed.token = token
             raise
@@ -366,7 +367,11 @@ class Updater:
         }
 
     def _readings(self) -> dict[str, Reading]:
-        return {feed.name: Reading(feed.values, feed.source.locate) for feed in self._feeds if feed.values is not None}
+        return {
+            feed.name: Reading(feed.values, feed.source.locate, feed.secret)
+            for feed in self._feeds
+            if feed.values is not None
+        }
 
     def _take_in(self, outcomes: Mapping[str, Outcome]) -> None:
         for feed in self._feeds:

@@ -79,6 +79,15 @@ class Source(ABC):
             SourceError: It cannot be read; with ``missing=True`` when it is not there at all.
         """
 
+    @property
+    def secret(self) -> bool:
+        """
+        Whether all that it holds is secret, as in a Kubernetes Secret. Asked after each `read`.
+
+        A flag with a value from a secret source counts as secret, unless it was declared with ``secret=False``.
+        """
+        return False
+
     def probe(self) -> object:
         """
         Give a cheap token that changes whenever `read` may give something else.

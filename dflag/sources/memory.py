@@ -31,6 +31,7 @@ class MemorySource(Source):
     Args:
         mapping: The first set of values, copied; None is an empty one.
         name: The name of the layer.
+        secret: Whether all that it holds is secret.
 
     Raises:
         DefinitionError: The name is empty.
@@ -39,10 +40,11 @@ class MemorySource(Source):
     Thread safety: any thread, lock-free.
     """
 
-    def __init__(self, mapping: Mapping[str, Raw] | None = None, *, name: str = "memory") -> None:
+    def __init__(self, mapping: Mapping[str, Raw] | None = None, *, name: str = "memory", secret: bool = False) -> None:
         if not name:
             raise DefinitionError("memory source: expected a name, got ''")
         self._name = name
+        self._secret = secret
         # One object holds the values and is their token, so that one store replaces both. There is no lock,
         # which also means that none can be held by another thread at the moment of a fork.
         self._values = _checked(mapping or {})
@@ -52,6 +54,11 @@ class MemorySource(Source):
     def name(self) -> str:
         """The name given at construction."""
         return self._name
+
+    @property
+    def secret(self) -> bool:
+        """As given at construction."""
+        return self._secret
 
     def read(self) -> Mapping[str, Raw]:
         """

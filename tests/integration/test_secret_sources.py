@@ -1,0 +1,109 @@
+"""
+A flag that a Secret feeds is a secret, unless it was declared not to be.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag import UpdateError, Updater
+from dflag.sources import MemorySource
+
+from ._waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag import FlagRegistry
+
+
+def _refuse_long(value: str) -> None:
+    if len(value) > 10:
+        raise ValueError(f"{value} is too long")
+
+
+def _source(values: Mapping[str, str]) -> MemorySource:
+    return MemorySource(values, secret=True)
+
+
+def test_what_it_feeds_stands_nowhere(flags: FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Neither an old nor a new nor a refused value is in the log, in status, in errors or in history.
+    """
+    password = flags.dyn_string("password", "", validator=_refuse_long)
+    tokens = flags.dyn_map("tokens", {}, keys="*.token", of="int")
+    source = _source({"password": "hunter1", "a.token": "1"})
+    with caplog.at_level(logging.DEBUG), Updater.setup(flags, source) as updater:
+        assert (password.get(), tokens.get()) == ("hunter1", {"a.token": 1})
+        assert (password.secret, tokens.secret) == (True, True)
+        source.update({"password": "hunter3-too-long", "a.token": "hunter4"})
+        assert eventually(lambda: len(updater.status().rejected) == 2)
+        errors = updater.status().rejected.values()
+        texts = [repr(updater.status()), *map(repr, errors), *map(str, errors)]
+        texts += [repr(error.__cause__) + repr(error.__context__) for error in errors]
+        texts += [repr(flags.history()), repr(flags.explain("password")), repr(password)]
+
+    assert "hunter" not in "".join(texts)
+    assert "hunter" not in caplog.text
+    assert flags.explain("password")[0].text == "******"
+
+
+def test_a_refused_first_value_is_a_secret_too(flags: FlagRegistry) -> None:
+    """
+    The error of ``initialize`` quotes nothing of a Secret, although no value was ever taken.
+    """
+    flags.dyn_int("pin", 0)
+    with pytest.raises(UpdateError) as caught:
+        Updater.setup(flags, _source({"pin": "hunter2"}))
+
+    assert "hunter2" not in str(caught.value)
+    assert "expected an int" in str(caught.value)
+
+
+def test_a_declaration_overrules_the_source(flags: FlagRegistry) -> None:
+    """
+    ``secret=False`` shows the value; flags that the source does not feed are as they were.
+    """
+    user = flags.dyn_string("user", "", secret=False)
+    other = flags.dyn_string("other", "")
+    with Updater.setup(flags, _source({"user": "admin"})):
+        assert flags.explain("user")[0].text == "admin"
+    assert (user.secret, other.secret) == (False, False)
+
+
+def test_it_stays_a_secret(flags: FlagRegistry) -> None:
+    """
+    Dropping the value from the source shows the default again, and history goes on hiding what was.
+    """
+    password = flags.dyn_string("password", "none")
+    source = _source({"password": "hunter2", "more": "1"})
+    with Updater.setup(flags, source) as updater:
+        source.update({"more": "1"})
+        assert updater.wait_for(lambda snapshot: snapshot[password] == "none", 10)
+
+    assert password.secret
+    assert "hunter2" not in repr(flags.history())
+
+
+def test_flags_of_one_kind_share_no_secrecy(flags: FlagRegistry) -> None:
+    """
+    A flag that becomes a secret makes none of its like one, nor does a validator added later undo it.
+    """
+    password, user = flags.dyn_string("password", ""), flags.dyn_string("user", "")
+    with Updater.setup(flags, _source({"password": "hunter2"})):
+        password.validator(_refuse_long)
+
+    assert (password.secret, user.secret) == (True, False)
+
+
+def test_a_flag_declared_late_is_a_secret_too(flags: FlagRegistry) -> None:
+    """
+    A flag declared while the source already holds a value for it counts as secret from the start.
+    """
+    with Updater.setup(flags, _source({"password": "hunter2"}), unknown="ignore"):
+        password = flags.dyn_string("password", "")
+
+    assert (password.get(), password.secret) == ("hunter2", True)
