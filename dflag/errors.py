@@ -248,7 +248,7 @@ def drop_frames(error: BaseException) -> None:
     """
     Let go of the frames that an error came through, its causes' too.
 
-    They hold this reading and what stood before it, with the errors in that: of a text that is wrong
+    They hold what was being read and what stood before it, with the errors in that: of a text that is wrong
     in ever new ways, every reading would stay. They also hold the texts of secrets.
     """
     pending: list[BaseException | None] = [error]

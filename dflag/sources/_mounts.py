@@ -1,16 +1,22 @@
 """
-Telling the mounts that never show a change, from the kernel's list of mounts.
+What the kernel's list of mounts tells: which never show a change, and which are a Secret's.
 
 The kubelet publishes by renaming a link in the root of a volume. A ``subPath`` mount binds one file or directory of
 the set that was current when the container started, and is never touched again. Linux says what a mount is bound to
 (``man 5 proc_pid_mountinfo``, field 4); elsewhere nothing is told.
+
+It keeps a Secret's volume in memory, as a ``tmpfs`` of its own, and a ConfigMap's on disk. Projected volumes, which may
+hold either, are in memory too.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _MOUNTS: Final = "/proc/self/mountinfo"
 
@@ -29,6 +35,27 @@ _NAMED: Final = 3
 """How many files a message names."""
 
 
+class _Mount(NamedTuple):
+    """
+    What is mounted at one point: the kind of file system, and the path within it.
+    """
+
+    kind: str
+    root: str
+
+
+def is_secret(path: str) -> bool:
+    """
+    Say whether the directory or file at *path* is in a volume as the kubelet makes them of Secrets.
+    """
+    try:
+        mounts = _mounts()
+    except OSError:
+        return False
+    point = _covering(os.path.realpath(path), mounts)
+    return point is not None and mounts[point].kind == "tmpfs" and os.path.islink(os.path.join(point, "..data"))
+
+
 def why_not_live(path: str) -> str | None:
     """
     Say why changes to the directory or file at *path* will not show, in whole or in part; None when they will.
@@ -38,8 +65,8 @@ def why_not_live(path: str) -> str | None:
     except OSError:
         return None
     real = os.path.realpath(path)
-    covering = max((point for point in mounts if _is_within(real, point)), key=len, default=None)
-    if covering is not None and _is_in_set(mounts[covering]):
+    covering = _covering(real, mounts)
+    if covering is not None and _is_in_set(mounts[covering].root):
         return f"it is {_SUB_PATH}"
     if covering == real and os.path.isfile(real):
         return f"it is {_FILE}"
@@ -48,12 +75,19 @@ def why_not_live(path: str) -> str | None:
         return None
     names = ", ".join(map(os.path.basename, files[:_NAMED])) + (", ..." if len(files) > _NAMED else "")
     verb = "is" if len(files) == 1 else "are each"
-    return f"{names} in it {verb} {_SUB_PATH if all(_is_in_set(mounts[file]) for file in files) else _FILE}"
+    return f"{names} in it {verb} {_SUB_PATH if all(_is_in_set(mounts[file].root) for file in files) else _FILE}"
 
 
-def _mounts() -> dict[str, str]:
+def _covering(real: str, mounts: Iterable[str]) -> str | None:
     """
-    Map each mount point to the path, within its file system, of what is mounted there; the topmost where several are.
+    Give the mount point that a path is at or below.
+    """
+    return max((point for point in mounts if _is_within(real, point)), key=len, default=None)
+
+
+def _mounts() -> dict[str, _Mount]:
+    """
+    Map each mount point to what is mounted there, the topmost where several are.
 
     Raises:
         OSError: The system has no such list.
@@ -61,8 +95,9 @@ def _mounts() -> dict[str, str]:
     mounts = {}
     with open(_MOUNTS, "rb") as lines:
         for line in lines:
-            _, _, _, root, point, _ = line.split(b" ", 5)
-            mounts[_decode(point)] = _decode(root)
+            fields, _, system = line.partition(b" - ")
+            _, _, _, root, point, _ = fields.split(b" ", 5)
+            mounts[_decode(point)] = _Mount(system.partition(b" ")[0].decode(), _decode(root))
     return mounts
 
 

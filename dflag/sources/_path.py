@@ -11,7 +11,7 @@ from typing import Final
 
 from dflag.errors import DefinitionError
 from dflag.sources._base import Source
-from dflag.sources._mounts import why_not_live
+from dflag.sources._mounts import is_secret, why_not_live
 
 FAILED_RECHECK_SECONDS: Final = 1.0
 """How soon a place that is there and could not be read is tried again."""
@@ -28,7 +28,7 @@ class PathSource(Source):
     A source whose name is a path, and which knows when something is to be tried again.
     """
 
-    def __init__(self, path: str | os.PathLike[str], settle_seconds: float, what: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], settle_seconds: float, what: str, *, secret: bool | None) -> None:
         name = os.fspath(path)
         if not name or "\0" in name:
             raise DefinitionError(f"{what} source: expected a path, got {name!r}")
@@ -37,6 +37,8 @@ class PathSource(Source):
         self._name = name
         # Not abspath: it would shorten "link/..", which means another directory once links are followed.
         self._path = name if os.path.isabs(name) else os.path.join(os.getcwd(), name)
+        self._declared_secret: Final = secret
+        self._judged: tuple[int, bool] | None = None  # the device, and whether it is a Secret's
         self._again_at: float | None = None
         self._turn = 0
 
@@ -44,6 +46,19 @@ class PathSource(Source):
     def name(self) -> str:
         """The path as it was given."""
         return self._name
+
+    @property
+    def secret(self) -> bool:
+        """Whether all of it is secret: as given, or else whether it is a volume as Kubernetes makes of a Secret."""
+        if self._declared_secret is not None:
+            return self._declared_secret
+        try:
+            device = os.stat(self._path).st_dev
+        except OSError:
+            return self._judged is not None and self._judged[1]
+        if self._judged is None or self._judged[0] != device:
+            self._judged = device, is_secret(self._path)
+        return self._judged[1]
 
     def recheck_seconds(self) -> float | None:
         """

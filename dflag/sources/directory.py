@@ -54,6 +54,7 @@ class DirectorySource(PathSource):
         path: The directory; it need not exist yet. A relative one is taken from the current directory of now.
             Links in it are followed anew at every read.
         settle_seconds: How long a plain file must have been left alone; a volume needs no such time.
+        secret: Whether all of it is secret; None to ask Linux whether it is the volume of a Secret.
 
     Raises:
         DefinitionError: The path is empty, or the time is negative or not finite.
@@ -61,8 +62,10 @@ class DirectorySource(PathSource):
     Thread safety: one thread at a time.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, settle_seconds: float = 0.25) -> None:
-        super().__init__(path, settle_seconds, "directory")
+    def __init__(
+        self, path: str | os.PathLike[str], *, settle_seconds: float = 0.25, secret: bool | None = None
+    ) -> None:
+        super().__init__(path, settle_seconds, "directory", secret=secret)
         self._data = os.path.join(self._path, "..data")
         self._plain = PlainFiles(settle_seconds)
 

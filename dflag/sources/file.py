@@ -50,6 +50,7 @@ class FileSource(PathSource):
         path: The file; it need not exist yet. A relative path is taken from the current directory of now.
             Links in it are followed anew at every read.
         settle_seconds: How long a file outside of a volume must have been left alone.
+        secret: Whether all of it is secret; None to ask Linux whether it is the volume of a Secret.
 
     Raises:
         DefinitionError: The path is empty, or the time is negative or not finite.
@@ -57,8 +58,10 @@ class FileSource(PathSource):
     Thread safety: one thread at a time.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, settle_seconds: float = 0.25) -> None:
-        super().__init__(path, settle_seconds, "file")
+    def __init__(
+        self, path: str | os.PathLike[str], *, settle_seconds: float = 0.25, secret: bool | None = None
+    ) -> None:
+        super().__init__(path, settle_seconds, "file", secret=secret)
         self._directory, self._file = os.path.split(self._path)
         self._data = os.path.join(self._directory, "..data")
         self._plain = PlainFiles(settle_seconds, only=self._file)

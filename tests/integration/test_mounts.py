@@ -28,8 +28,10 @@ rate = flags.dyn_int("rate", 1)
 with dflag.Updater.setup(flags, sys.argv[1]) as updater:
     updater.stop()
     updater.start()
-    print(rate.get(), updater.status().sources[0].not_live)
+    print(flags.explain("rate")[0].text, updater.status().sources[0].not_live)
 """
+
+PUBLISH = 'import sys; from dflag.testing import ConfigMapVolume; ConfigMapVolume(sys.argv[1]).write({"rate": "5"})'
 
 
 def _has_namespaces() -> bool:
@@ -76,3 +78,14 @@ def test_a_whole_volume_is_not_warned_of(volume: ConfigMapVolume, tmp_path: Path
     done = _run(f"mount --bind {volume.path} {mounted}", path=mounted)
 
     assert (done.stdout, done.stderr) == ("5 None\n", "")
+
+
+def test_the_volume_of_a_secret_makes_secrets(tmp_path: Path) -> None:
+    """
+    What is read from a volume in memory, as the kubelet mounts a Secret, is masked.
+    """
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    done = _run(f"mount -t tmpfs tmpfs {mounted}", f"{sys.executable} -c '{PUBLISH}' {mounted}", path=mounted)
+
+    assert (done.stdout, done.stderr) == ("****** None\n", "")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dflag.sources import DirectorySource, FileSource, _mounts
+from dflag.testing import ConfigMapVolume
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +27,13 @@ class Mounts:
         self._file = file
         self._file.write_text("22 27 0:21 / / rw,relatime - ext4 /dev/vda rw\n")
 
-    def add(self, point: Path, root: str, *, options: str = "") -> None:
+    def add(self, point: Path, root: str, *, options: str = "", kind: str = "ext4") -> None:
         """
         Mount what stands at *root* of its file system at *point*.
         """
         escaped = str(point).replace("\\", "\\134").replace(" ", "\\040")
         with self._file.open("a") as lines:
-            lines.write(f"63 43 254:0 {root} {escaped} rw,relatime {options}- ext4 /dev/vda rw,discard\n")
+            lines.write(f"63 43 254:0 {root} {escaped} rw,relatime {options}- {kind} /dev/vda rw,discard\n")
 
 
 @pytest.fixture(name="mounts")
@@ -131,3 +132,32 @@ def test_without_a_list_of_mounts_nothing_is_said(directory: Path, monkeypatch: 
     monkeypatch.setattr(_mounts, "_MOUNTS", str(directory / "missing"))
 
     assert _mounts.why_not_live(str(directory)) is None
+
+
+def test_a_volume_in_memory_is_a_secrets(mounts: Mounts, tmp_path: Path) -> None:
+    """
+    The directory of a Secret's volume and a document in it count as secret, unless it is said otherwise.
+    """
+    volume = ConfigMapVolume(tmp_path / "volume")
+    volume.write({"app.yaml": "a: 1"})
+    mounts.add(volume.path, "/", kind="tmpfs")
+
+    assert DirectorySource(volume.path).secret
+    assert FileSource(volume.path / "app.yaml").secret
+    assert not DirectorySource(volume.path, secret=False).secret
+
+
+def test_other_directories_are_no_secrets(mounts: Mounts, directory: Path, tmp_path: Path) -> None:
+    """
+    A volume on disk is a ConfigMap's; one that only lies somewhere in memory, as in ``/tmp``, is none of Kubernetes'.
+    """
+    mounts.add(tmp_path, "/", kind="tmpfs")
+    volume = ConfigMapVolume(tmp_path / "volume")
+    volume.write({"a": "1"})
+    assert not DirectorySource(volume.path).secret
+    assert not DirectorySource(directory).secret
+    assert not DirectorySource(tmp_path / "missing").secret
+    assert DirectorySource(tmp_path / "missing", secret=True).secret
+
+    mounts.add(volume.path, "/volumes/kubernetes.io~configmap/web")
+    assert not DirectorySource(volume.path).secret
