@@ -63,13 +63,15 @@ class Feed:
         Put what is known into a record.
         """
         watch = self.watch
+        heard = None if watch is None else watch.last_contact
         return SourceStatus(
             name=self.name,
             healthy=self.problem is None and self.contact is not None,
             watched="not watched" if watch is None else watch.mode,
             degraded=self.degraded if watch is not None else None,
             not_live=self.not_live,
-            seconds_since_contact=age(self.contact),
+            seconds_since_contact=age(self.contact if heard is None else heard),
+            reconnects=0 if watch is None else watch.reconnects,
             checksum="" if self.revision is None else self.revision.checksum,
             last_error=self.problem or self.refusal,
         )

@@ -27,6 +27,7 @@ class SourceStatus:
         degraded: Why changes are only noticed by the periodic check, else None.
         not_live: Why changes will never show, as with a ``subPath`` mount, else None.
         seconds_since_contact: Since it was last seen to be there, changed or not; None for never.
+        reconnects: How often the running watch lost its connection and made it again; 0 where there is none to lose.
         checksum: That of the last revision applied from it; empty for none.
         last_error: The last failure, in words, until it is read well again; else None.
     """
@@ -37,6 +38,7 @@ class SourceStatus:
     degraded: str | None
     not_live: str | None
     seconds_since_contact: float | None
+    reconnects: int
     checksum: str
     last_error: str | None
 

@@ -52,7 +52,8 @@ class Updater:
         atomic: Apply nothing of a source while any of its values is bad, instead of all others.
         on_missing: What becomes of the values of a source that is gone or has no key left:
             ``"keep"`` holds them, ``"reset"`` lets the layers below show.
-        required: Whether a source that is absent at start-up is an error; if not, it is picked up when it appears.
+        required: Whether a source that is absent at start-up, or cannot be reached, is an error;
+            if not, it is picked up when it appears.
         resync_seconds: How often to look although no event has come, above 0.
         unknown: What to do about names that no flag has: ``"warn"`` once each, ``"ignore"`` them,
             or ``"error"``, which fails `initialize` and warns later.
@@ -196,7 +197,10 @@ class Updater:
         Raises:
             SourceError: No source could ever be read.
         """
-        self._cycle(force=True)
+        with self._reading:
+            for feed in self._feeds:
+                feed.source.invalidate()
+            self._cycle(force=True)
         revisions = [feed.revision for feed in self._feeds if feed.revision is not None]
         if not revisions:
             raise SourceError("; ".join(feed.problem or f"{feed.name} holds nothing" for feed in self._feeds))
@@ -268,7 +272,7 @@ class Updater:
             try:
                 self._read(feed)
             except SourceError as error:
-                if self._required or not error.missing:
+                if self._required or not (error.missing or error.unreachable):
                     raise
         outcomes = self._store.intake.apply(
             self._readings(),

@@ -162,11 +162,13 @@ class SourceError(DflagError):
 
     Attributes:
         missing: True when the source is not there at all, as opposed to being there and unreadable.
+        unreachable: True when it cannot be known whether it is there, because nobody answers.
     """
 
-    def __init__(self, message: str, *, missing: bool = False) -> None:
+    def __init__(self, message: str, *, missing: bool = False, unreachable: bool = False) -> None:
         super().__init__(message)
         self.missing: Final = missing
+        self.unreachable: Final = unreachable
 
 
 class UpdaterStateError(DflagError, RuntimeError):

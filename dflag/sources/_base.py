@@ -28,6 +28,12 @@ class Watch:
     problem: str | None = None
     """Why changes are only noticed by the periodic check, or None when the watch works as it should."""
 
+    last_contact: float | None = None
+    """When the source was last heard of (`time.monotonic`), if the watch knows better than the periodic check."""
+
+    reconnects: int = 0
+    """How often the connection behind the watch was lost and made again."""
+
     def fileno(self) -> int | None:
         """
         Give a descriptor that becomes readable when it is time to look again, if there is one.
@@ -87,6 +93,13 @@ class Source(ABC):
         A flag with a value from a secret source counts as secret, unless it was declared with ``secret=False``.
         """
         return False
+
+    def invalidate(self) -> None:  # noqa: B027 - most sources look for themselves at every read
+        """
+        Make the next `read` look for itself, whatever a watch has brought.
+
+        For sources whose watch brings the values too. `Updater.refresh` calls it.
+        """
 
     def probe(self) -> object:
         """

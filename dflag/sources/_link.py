@@ -1,0 +1,161 @@
+"""
+A network connection that another thread can cut, wherever its owner is blocked.
+
+Closing a socket does not wake a thread that waits on it; ``shutdown`` does: in connect (on Linux), in the TLS
+handshake, in a read. So the socket has to be known from its first moment, which is why it is made here and not by the
+HTTP client.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+import httpcore2 as httpcore
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterable
+
+KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""The kernel asks after a silent peer: one that is dead shows within a minute, at no cost to the program."""
+
+
+class Link(httpcore.NetworkBackend):
+    """
+    Makes the connections of one HTTP client, one at a time, and holds on to the newest.
+
+    Thread safety: `cut` from any thread; `abandon` in a forked child; the rest from one thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock: Final = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """
+        End whatever the owner is blocked in, and every later attempt. Idempotent.
+        """
+        with self._lock:
+            self._is_cut = True
+            if self._socket is not None:
+                # Not the method of an SSLSocket, which would also take its TLS state from under the reading thread.
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def abandon(self) -> None:
+        """
+        Close the inherited descriptor in a forked child, and nothing else: the connection is the parent's.
+        """
+        held, self._socket = self._socket, None  # the lock may be held by a thread that is not here
+        if held is not None and (descriptor := held.detach()) >= 0:
+            os.close(descriptor)
+
+    def hold(self, held: socket.socket) -> None:
+        """
+        Make a socket the one to be cut.
+
+        Raises:
+            ConnectionAbortedError: It was cut already.
+        """
+        with self._lock:
+            if self._is_cut:
+                raise ConnectionAbortedError("the connection is not wanted any more")
+            self._socket = held
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,  # noqa: ARG002 - the signature is the library's
+        socket_options: Iterable[Any] | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        """
+        Connect to the first address of *host* that answers.
+
+        Raises:
+            OSError: None does.
+        """
+        problem: OSError | None = None
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            connection = socket.socket(family, kind, protocol)
+            try:
+                self.hold(connection)
+                connection.settimeout(timeout)
+                connection.connect(address)
+                _keep_alive(connection)
+            except OSError as error:
+                connection.close()
+                problem = error
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return _Stream(self, connection)
+        raise problem if problem is not None else OSError(f"{host}: no address")
+
+
+class _Stream(httpcore.NetworkStream):
+    """
+    A connection of a link, in the words of the HTTP client.
+    """
+
+    def __init__(self, link: Link, connection: socket.socket) -> None:
+        self._link: Final = link
+        self._socket: Final = connection
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        self._socket.settimeout(timeout)
+        return self._socket.recv(max_bytes)
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._socket.settimeout(timeout)
+        self._socket.sendall(buffer)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        self._socket.settimeout(timeout)
+        # The handshake comes after `hold`: the SSLSocket takes the descriptor away from the plain one.
+        secured = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname, do_handshake_on_connect=False)
+        try:
+            self._link.hold(secured)
+            secured.do_handshake()
+        except BaseException:
+            secured.close()
+            raise
+        return _Stream(self._link, secured)
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":
+            return _is_readable(self._socket)
+        return self._socket if info == "socket" else None
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in KEEPALIVE.items():
+        if hasattr(socket, name):  # the kernel's own times, two hours, where it has no such option
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    """
+    Say whether an idle connection has something to read, which is then its end.
+    """
+    from selectors import EVENT_READ, DefaultSelector
+
+    if connection.fileno() < 0:
+        return True
+    with DefaultSelector() as selector:
+        selector.register(connection, EVENT_READ)
+        return bool(selector.select(0))

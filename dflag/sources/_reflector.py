@@ -1,0 +1,238 @@
+"""
+Following one object at the API server: list once, watch for ever.
+
+A watch ends all the time, by agreement or not, and goes on from the last version without a word.
+What the program hears of are changes of the data, and an API server that cannot be asked.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from dflag.sources._api import Fault, understand
+from dflag.sources._base import Watch
+from dflag.sources._objects import StaleError, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from dflag.sources._api import ApiServer
+    from dflag.sources._objects import Newest, State, Target
+    from dflag.typing import Wake
+
+logger: Final = logging.getLogger("dflag")
+
+FIRST_SECONDS: Final = 0.8
+"""The shortest pause after a failure, as in Kubernetes' own clients; the ceiling doubles with each further failure."""
+
+LAST_SECONDS: Final = 30.0
+"""Where the ceiling of the pauses ends; what only an operator can mend is tried about this often."""
+
+LONGEST_SECONDS: Final = 120.0
+"""The most that a server's Retry-After is obeyed."""
+
+SETTLED_SECONDS: Final = 10.0
+"""How long a watch must have lasted for its end to be no failure."""
+
+JOIN_SECONDS: Final = 0.7
+"""How long `close` waits for the thread; only looking up a host name and an exec plugin cannot be cut short."""
+
+_GONE: Final = 410
+_LASTING: Final = frozenset({403, 404})  # what an operator has to mend
+_UNAUTHORIZED: Final = 401
+
+
+class Backoff:
+    """
+    How long to pause: at random, so that a thousand clients that fail together do not come back together.
+
+    Thread safety: one thread at a time.
+    """
+
+    def __init__(self) -> None:
+        self._failures = 0
+
+    def reset(self) -> None:
+        self._failures = 0
+
+    def next(self, *, at_least: float | None = None, lasting: bool = False) -> float:
+        """
+        Give the next pause in seconds.
+
+        Args:
+            at_least: What the server asks for.
+            lasting: Whether trying again soon is of no use.
+        """
+        self._failures += 1
+        ceiling = LAST_SECONDS if lasting else min(LAST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures, 16))
+        pause = random.uniform(LAST_SECONDS / 2 if lasting else FIRST_SECONDS, ceiling)  # noqa: S311 - no secret
+        if at_least is None:
+            return pause
+        wanted = min(at_least, LONGEST_SECONDS)
+        return max(pause, wanted + random.uniform(0.0, FIRST_SECONDS))  # noqa: S311
+
+
+class Reflector(Watch):
+    """
+    A running watch of one object, with a thread of its own that blocks in reads and uses no time.
+
+    Thread safety: `close` and the attributes from any thread.
+    """
+
+    mode = "API watch"
+
+    def __init__(
+        self,
+        server: ApiServer,
+        target: Target,
+        newest: Newest,
+        wake: Wake,
+        watch_seconds: float,
+        *,
+        ended: Callable[[Watch], None],
+    ) -> None:
+        self._server: Final = server
+        self._target: Final = target
+        self._newest: Final = newest
+        self._wake: Final = wake
+        self._watch_seconds: Final = watch_seconds
+        self._ended: Final = ended
+        self._backoff: Final = Backoff()
+        self._opened_at: float | None = None
+        self._lost = False  # since a watch was last open
+        self._refused = False  # the credentials, the last time
+        self._ask_newest = False  # for the versions known here are too old for the server
+        self._stopping: Final = threading.Event()
+        self._thread: Final = threading.Thread(target=self._run, name="dflag-kubernetes", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """
+        End the watch, wherever its thread is blocked. Idempotent.
+        """
+        self._ended(self)
+        self._stopping.set()
+        self._server.cut()
+        if self._thread is not threading.current_thread():
+            self._thread.join(JOIN_SECONDS)
+
+    def abandon(self) -> None:
+        # The thread is not here, and its locks may be held: nothing but the descriptor is touched.
+        self._server.abandon()
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                self._stopping.wait(self._attempt())
+        finally:
+            self._server.close()
+
+    def _attempt(self) -> float:
+        """
+        List if need be and watch until that ends; gives the seconds to pause.
+        """
+        self._opened_at = None
+        try:
+            cursor = self._newest.cursor or self._list()
+            self._follow(cursor)
+        except Fault as fault:
+            self._server.close()
+            return 0.0 if self._stopping.is_set() else self._judge(fault)
+        except Exception as error:
+            # A defect, of ours or of a library: the following of changes outlives it.
+            self._server.close()
+            return 0.0 if self._stopping.is_set() else self._judge(Fault(f"{type(error).__name__}: {error}"))
+        logger.debug("%s: the API server ended the watch, as agreed", self._target)
+        return self._pause()
+
+    def _list(self) -> str:
+        state, cursor = self._server.list(None if self._ask_newest else self._newest.floor)
+        self._ask_newest = False
+        self._touch()
+        try:
+            new = self._newest.accept(state, cursor)
+        except StaleError as error:
+            raise Fault(f"{self._target}: the API server is behind: {error}", unreachable=True) from None
+        if new:
+            self._wake()
+        return cursor
+
+    def _follow(self, cursor: str) -> None:
+        # Not all clients at once, and never longer than was promised.
+        seconds = self._watch_seconds * random.uniform(0.8, 1.0)  # noqa: S311
+        with self._server.watch(cursor, seconds) as events:
+            self._opened_at = time.monotonic()
+            self._refused = False
+            self.reconnects += self._lost
+            self._lost = False
+            self._touch()
+            if self._newest.recover():
+                self._wake()
+            for kind, item in events:
+                self._touch()
+                self._take_in(kind, item)
+                if self._stopping.is_set():
+                    return
+
+    def _take_in(self, kind: str, item: Mapping[str, Any]) -> None:
+        state: State | None = understand(kind, item, self._target)
+        if state is None:
+            if kind == "BOOKMARK":
+                self._newest.advance(str((item.get("metadata") or {}).get("resourceVersion") or ""))
+            return
+        try:
+            new = self._newest.accept(state, state.version)
+        except StaleError as error:
+            logger.debug("%s: an event is left out: %s", self._target, error)
+            return
+        if new:
+            self._wake()
+
+    def _judge(self, fault: Fault) -> float:
+        """
+        Decide what a failure means: to the next attempt, and to whoever asks how the source is doing.
+
+        Returns:
+            The seconds to pause.
+        """
+        self._lost = True
+        if self._opened_at is None and fault.code != _GONE and not self._is_first_refusal(fault):
+            trouble = Trouble(str(fault), unreachable=fault.unreachable, absent=fault.absent)
+            if self._newest.fail(trouble):
+                self._wake()
+        else:
+            # One that was open and broke is nothing to speak of while the next one opens.
+            logger.debug("%s: the watch broke off: %s", self._target, fault)
+        if fault.code:
+            # The server has spoken, be it in an event: what it said may be about the version.
+            self._newest.expire()
+        if fault.code == _GONE and not self._ask_newest:
+            self._ask_newest = True
+            return 0.0
+        if self._is_first_refusal(fault):
+            self._refused = True  # once more at once: credentials are read again for every new connection
+            return 0.0
+        return self._pause(fault)
+
+    def _pause(self, fault: Fault | None = None) -> float:
+        opened = self._opened_at
+        if opened is not None and time.monotonic() - opened >= min(SETTLED_SECONDS, self._watch_seconds / 2):
+            self._backoff.reset()
+            if fault is None:
+                return 0.0
+        if fault is None:
+            return self._backoff.next()
+        return self._backoff.next(at_least=fault.retry_after, lasting=fault.code in _LASTING)
+
+    def _is_first_refusal(self, fault: Fault) -> bool:
+        return fault.code == _UNAUTHORIZED and not self._refused
+
+    def _touch(self) -> None:
+        self.last_contact = time.monotonic()

@@ -1,0 +1,171 @@
+"""
+A ConfigMap or Secret at the API server as a source.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from typing import TYPE_CHECKING, Final
+
+from dflag.errors import DefinitionError, SourceError
+from dflag.sources._base import Source, Watch
+from dflag.sources._objects import Newest, Present, StaleError, Target, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag.sources._api import ApiServer
+    from dflag.sources._objects import Kind
+    from dflag.typing import Raw, Wake
+
+_is_name: Final = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?").fullmatch
+
+
+class KubernetesSource(Source):
+    """
+    One ConfigMap or Secret, read and watched at the API server: a change shows within milliseconds.
+
+    It takes the permission to list and watch the object, and costs the API server one watch per process;
+    a volume takes neither and shows a change within about a minute. Keys that a volume would not show as flags are
+    left out here as well, so that both give one revision checksum.
+
+    The configuration is that of the pod's service account, or a kubeconfig with tokens, certificates or an exec plugin.
+    It is read anew for every connection made after a failure.
+
+    Args:
+        name: The object's name.
+        namespace: Its namespace; None is that of the context or of the pod.
+        kind: ``"ConfigMap"`` or ``"Secret"``.
+        kubeconfig: A kubeconfig file; None takes the first that exists of ``KUBECONFIG``, or else the pod's service
+            account, or else ``~/.kube/config``.
+        context: A context of the kubeconfig; None is its current one.
+        watch_seconds: How long a watch is asked for, at most; it bounds how long a connection that was dropped in
+            silence can go unnoticed.
+
+    Raises:
+        DefinitionError: A name cannot be one, or an option is out of its range.
+        ImportError: The extra is not installed: ``pip install 'dflag[kubernetes]'``.
+        SourceError: No namespace was given, and there is no configuration that names one.
+
+    Thread safety: one thread at a time; the watch has a thread of its own.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        namespace: str | None = None,
+        *,
+        kind: Kind = "ConfigMap",
+        kubeconfig: str | os.PathLike[str] | None = None,
+        context: str | None = None,
+        watch_seconds: float = 300.0,
+    ) -> None:
+        if kind not in {"ConfigMap", "Secret"}:
+            raise DefinitionError(f"kubernetes source: expected kind 'ConfigMap' or 'Secret', got {kind!r}")
+        for given in (name, namespace):
+            if given is not None and not _is_name(given):
+                raise DefinitionError(f"kubernetes source: expected the name of an object, got {given!r}")
+        if not 0 < watch_seconds < math.inf:
+            raise DefinitionError(f"kubernetes source: expected watch_seconds above 0, got {watch_seconds!r}")
+        try:
+            from dflag.sources import _api
+        except ImportError as error:
+            raise ImportError(f"KubernetesSource needs an extra: pip install 'dflag[kubernetes]' ({error})") from error
+        self._kubeconfig: Final = None if kubeconfig is None else os.fspath(kubeconfig)
+        self._context: Final = context
+        if namespace is None:
+            try:
+                namespace = _api.load(self._kubeconfig, context).namespace
+            except _api.Fault as fault:
+                raise SourceError(str(fault)) from fault
+        self._target: Final = Target(kind, namespace, name)
+        self._watch_seconds: Final = watch_seconds
+        self._newest: Final = Newest()
+        self._watch: Watch | None = None
+        self._is_followed = False  # by a running watch, from what was read last
+
+    @property
+    def name(self) -> str:
+        """The object: ``"configmap/default/web"``."""
+        return f"{self._target.kind.lower()}/{self._target.namespace}/{self._target.name}"
+
+    @property
+    def secret(self) -> bool:
+        """Whether the object is a Secret."""
+        return self._target.kind == "Secret"
+
+    def locate(self, key: str) -> str:
+        """
+        Name the object and the key: ``"configmap default/web [rate_limit]"``.
+        """
+        return f"{self._target} [{key}]"
+
+    def read(self) -> Mapping[str, Raw]:
+        """
+        Give what a running watch has brought, or else ask the API server.
+
+        Raises:
+            SourceError: There is no such object (``missing=True``), nobody answers (``unreachable=True``),
+                or the API server refuses.
+        """
+        if self._watch is None or not self._is_followed:
+            self._ask()
+            self._is_followed = True
+        state, trouble = self._newest.look()
+        if trouble is not None:
+            raise SourceError(trouble.message, missing=trouble.absent, unreachable=trouble.unreachable)
+        if isinstance(state, Present):
+            return state.values
+        raise SourceError(f"{self._target}: no such {self._target.kind}", missing=True)
+
+    def probe(self) -> object:
+        """
+        Give a token that changes with what is known of the object.
+        """
+        return self._newest.token
+
+    def invalidate(self) -> None:
+        """
+        Make the next `read` ask the API server, even beside a running watch.
+        """
+        self._is_followed = False
+
+    def watch(self, wake: Wake) -> Watch:
+        """
+        Watch the object on a thread of its own, from the version that was read last.
+        """
+        from dflag.sources._reflector import Reflector
+
+        watch = Reflector(self._server(), self._target, self._newest, wake, self._watch_seconds, ended=self._end)
+        self._watch = watch
+        watch.start()
+        return watch
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+    def _end(self, watch: Watch) -> None:
+        if self._watch is watch:
+            self._watch, self._is_followed = None, False
+
+    def _server(self) -> ApiServer:
+        from dflag.sources._api import ApiServer
+
+        return ApiServer(self._target, self._kubeconfig, self._context)
+
+    def _ask(self) -> None:
+        from dflag.sources._api import Fault
+
+        server = self._server()
+        try:
+            state, cursor = server.list(self._newest.floor)
+            self._newest.accept(state, cursor)
+        except Fault as fault:
+            self._newest.fail(Trouble(str(fault), unreachable=fault.unreachable, absent=fault.absent))
+        except StaleError as error:
+            behind = f"{self._target}: the API server is behind: {error}"
+            self._newest.fail(Trouble(behind, unreachable=True, absent=False))
+        finally:
+            server.close()
