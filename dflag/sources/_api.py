@@ -195,7 +195,7 @@ def load(kubeconfig: str | None, context: str | None) -> SingleConfig:
     )
     try:
         if not named and context is None and os.path.exists(os.path.join(SERVICE_ACCOUNT, "token")):
-            found = KubeConfig.from_service_account().get()
+            found = KubeConfig.from_service_account(SERVICE_ACCOUNT).get()
         else:
             existing = [path for path in named if os.path.exists(os.path.expanduser(path))]
             found = KubeConfig.from_file((existing or named or [DEFAULT_KUBECONFIG])[0]).get(context)

@@ -92,10 +92,16 @@ def decode(item: Mapping[str, Any], kind: Kind) -> Present:
     Take the values out of an object; a value that is not base64 where it should be comes as `Unreadable`.
 
     Keys that no volume would show as flags are left out, so that both have one checksum.
+
+    Raises:
+        AttributeError: It has no mapping where one belongs.
+        TypeError: A value is no text.
     """
     values: dict[str, Raw] = {}
     for field, encoded in (("data", kind == "Secret"), ("binaryData", True)):
         for key, text in (item.get(field) or {}).items():
+            if not isinstance(text, str):
+                raise TypeError(f"expected {field} of texts")
             if is_key(key):
                 values[key] = _unpack(field, key, text) if encoded else text
     return Present(_version(item), MappingProxyType(values))

@@ -1,0 +1,1139 @@
+"""
+A source at an API server, through everything that an API server and the network can do to it.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import email.utils
+import gzip
+import json
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dflag
+from dflag import SourceError, UpdateError, Updater
+from dflag.sources import KubernetesSource
+from dflag.testing import ConfigMapVolume
+from dflag.typing import Unreadable
+
+from ._waiting import DEADLINE_SECONDS, eventually, run_python
+
+pytest.importorskip("lightkube", reason="the extra is not installed")
+trustme = pytest.importorskip("trustme")
+
+import itertools
+
+from dflag.sources import _api, _link, _reflector  # noqa: E402 - these import the extra
+
+from ._api_server import (  # noqa: E402 - as above
+    ApiServer,
+    Connection,
+    Request,
+    bookmark,
+    error,
+    pieces,
+    refuse,
+    reply,
+    silence,
+    stream,
+    write_kubeconfig,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from dflag import FlagRegistry
+    from dflag._status import SourceStatus
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every pause short, and no proxy of the machine's count."""
+    monkeypatch.setattr(_reflector, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(_reflector, "LAST_SECONDS", 0.1)
+    monkeypatch.setattr(_api, "SILENCE_SECONDS", 0.2)
+    monkeypatch.setattr(_api, "REQUEST_SECONDS", 2.0)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "KUBECONFIG"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture(name="server")
+def _server(tmp_path: Path) -> Iterator[ApiServer]:
+    """Give a server with a ConfigMap named web."""
+    server = ApiServer(tmp_path / "kubeconfig")
+    server.put({"rate_limit": "60"})
+    yield server
+    server.close()
+
+
+@pytest.fixture(name="rate")
+def _rate(flags: FlagRegistry) -> dflag.Flag[int]:
+    """Give the flag that most tests watch."""
+    return flags.dyn_int("rate_limit", 50, "Requests per second")
+
+
+@pytest.fixture(name="heard")
+def _heard(rate: dflag.Flag[int]) -> list[tuple[int, int]]:
+    """Collect what the flag's callback is told."""
+    heard: list[tuple[int, int]] = []
+    rate.on_change(lambda old, new: heard.append((old, new)))
+    return heard
+
+
+def source_of(server: ApiServer, **options: Any) -> KubernetesSource:
+    return KubernetesSource("web", "default", **{"kubeconfig": server.kubeconfig, **options})
+
+
+@contextmanager
+def following(flags: FlagRegistry, source: KubernetesSource, **options: Any) -> Iterator[Updater]:
+    with Updater.setup(flags, source, **options) as updater:
+        yield updater
+
+
+def only(updater: Updater) -> SourceStatus:
+    (status,) = updater.status().sources
+    return status
+
+
+def becomes(updater: Updater, rate: dflag.Flag[int], value: int) -> bool:
+    return updater.wait_for(lambda snapshot: snapshot[rate] == value, DEADLINE_SECONDS)
+
+
+def web(server: ApiServer, version: str, rate: str, **metadata: Any) -> dict[str, Any]:
+    item = server.item()
+    item["metadata"].update(resourceVersion=version, **metadata)
+    item["data"] = {"rate_limit": rate}
+    return item
+
+
+# --- A1 to A3: the object comes, changes and goes
+
+
+def test_a1_watches_from_the_version_of_the_list(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], heard: list[tuple[int, int]]
+) -> None:
+    """A change between the list and the watch arrives, and nothing is listed twice."""
+    source = source_of(server)
+    updater = Updater(flags, source)
+    updater.initialize()
+    listed = server.version
+    server.put({"rate_limit": "61"})
+    with updater:
+        assert becomes(updater, rate, 61)
+        assert server.await_watches(1).query["resourceVersion"] == listed
+        server.put({"rate_limit": "62"})
+        assert becomes(updater, rate, 62)
+        assert len(server.lists) == 1
+        assert flags.flush(DEADLINE_SECONDS)
+        assert heard == [(50, 60), (60, 61), (61, 62)]
+    assert {request.query["fieldSelector"] for request in server.requests} == {"metadata.name=web"}
+    assert server.watches[0].query["allowWatchBookmarks"] == "true"
+
+
+def test_a2_absent_at_start_is_an_error(server: ApiServer, flags: FlagRegistry) -> None:
+    """An object that is not there fails the start of an updater that requires it."""
+    with pytest.raises(SourceError, match="configmap default/none: no such ConfigMap") as caught:
+        Updater.setup(flags, KubernetesSource("none", "default", kubeconfig=server.kubeconfig))
+    assert caught.value.missing
+    assert not caught.value.unreachable
+
+
+def test_a2_absent_at_start_comes_later(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """An object that is not required is picked up when it is made."""
+    server.delete()
+    with following(flags, source_of(server), required=False) as updater:
+        assert rate.get() == 50
+        assert not only(updater).healthy
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert eventually(lambda: only(updater).healthy)
+
+
+@pytest.mark.parametrize(("on_missing", "left"), [("keep", 60), ("reset", 50)])
+def test_a3_deleted_and_made_anew(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], on_missing: Any, left: int
+) -> None:
+    """A deleted object's values are kept or dropped as asked, and one of the same name counts again."""
+    with following(flags, source_of(server), on_missing=on_missing) as updater:
+        server.delete()
+        assert eventually(lambda: "no such ConfigMap" in (only(updater).last_error or ""))
+        assert becomes(updater, rate, left)
+        server.put({"rate_limit": "62"})
+        assert becomes(updater, rate, 62)
+        assert eventually(lambda: only(updater).last_error is None)
+
+
+# --- A4 to A11: how a watch ends
+
+
+def test_a4_clean_end_is_quiet(
+    server: ApiServer,
+    flags: FlagRegistry,
+    rate: dflag.Flag[int],
+    heard: list[tuple[int, int]],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A watch that ends in good order goes on from the last version without a word."""
+    with following(flags, source_of(server)) as updater:
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert flags.flush(DEADLINE_SECONDS)
+        caplog.clear()
+        server.end_watches()
+        assert server.await_watches(2).query["resourceVersion"] == server.version
+        server.put({"rate_limit": "62"})
+        assert becomes(updater, rate, 62)
+        assert only(updater).reconnects == 0
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
+    assert len(server.lists) == 1
+    assert flags.flush(DEADLINE_SECONDS)
+    assert heard == [(50, 60), (60, 61), (61, 62)]
+
+
+def test_a5_server_that_ends_at_once_is_left_alone(
+    server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Watches that end as soon as they begin are opened at growing intervals."""
+    monkeypatch.setattr(_reflector, "FIRST_SECONDS", 0.02)
+    monkeypatch.setattr(_reflector, "LAST_SECONDS", 30.0)
+    server.on_watch(*[stream() for _ in range(20)])
+    with following(flags, source_of(server)):
+        server.await_watches(6)
+        times = [request.at for request in server.watches]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert min(pauses) >= 0.02
+    # Five pauses of 20 ms or more, the ceiling of the last being 640 ms: a loop without growth takes about 150 ms.
+    assert len(times) <= 8
+
+
+def test_a5_backoff_has_full_jitter_between_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause lies between the first and the last bound, differs from client to client, and ends growing."""
+    monkeypatch.undo()
+    backoffs = [_reflector.Backoff() for _ in range(200)]
+    first = [backoff.next() for backoff in backoffs]
+    assert all(0.8 <= pause <= 1.6 for pause in first)
+    assert len({round(pause, 3) for pause in first}) > 100
+    later = [[backoff.next() for _ in range(40)][-1] for backoff in backoffs]
+    assert max(later) <= 30.0
+    assert max(later) > 25.0
+    assert min(later) < 10.0
+
+
+def test_a6_too_old_as_status(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """HTTP 410 is answered by a new list."""
+    server.on_watch(refuse(410, "too old resource version"))
+    with following(flags, source_of(server)) as updater:
+        assert "resourceVersion" not in server.await_lists(2).query
+        server.await_watches(2)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+
+
+def test_a7_too_old_as_event(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], heard: list[tuple[int, int]]
+) -> None:
+    """An event that says 410 is answered by a list without the version; only what really changed is told."""
+    flags.dyn_int("other", 0, "Another")
+    server.put({"rate_limit": "60", "other": "1"})
+    server.on_watch(stream(error(410, "Expired")))
+    source = source_of(server)
+    updater = Updater(flags, source)
+    updater.initialize()
+    server.put({"rate_limit": "60", "other": "2"})
+    with updater:
+        assert updater.wait_for(lambda snapshot: snapshot["other"] == 2, DEADLINE_SECONDS)
+        assert "resourceVersion" not in server.await_lists(2).query
+        assert server.await_watches(2).query["resourceVersion"] == server.version
+    assert flags.flush(DEADLINE_SECONDS)
+    assert heard == [(50, 60)]
+
+
+def test_a7_too_old_for_ever_is_no_loop(server: ApiServer, flags: FlagRegistry) -> None:
+    """A server that finds its own list too old is asked at growing intervals."""
+    server.on_watch(*[stream(error(410, "Expired")) for _ in range(50)])
+    with following(flags, source_of(server)):
+        server.await_watches(6)
+        times = [request.at for request in server.watches]
+    # Of two in a row, the second waits.
+    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert sum(pause >= 0.01 for pause in pauses) >= len(pauses) // 2
+
+
+@pytest.mark.parametrize(
+    "broken", [error(500, "InternalError"), error(599, "Whatever"), {"type": "ERROR", "object": {}}]
+)
+def test_a8_other_error_events(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], broken: dict[str, Any]
+) -> None:
+    """An error of any other kind is followed by a new list, no older than what is known."""
+    server.on_watch(stream(broken))
+    with following(flags, source_of(server)) as updater:
+        assert server.await_lists(2).query["resourceVersionMatch"] == "NotOlderThan"
+        server.await_watches(2)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+
+
+def test_a9_silent_drop(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """A watch that is silent for longer than it was asked for is opened anew, and brings what was missed."""
+    server.on_watch(silence, stream(then=Connection.wait_for_end))
+    with following(flags, source_of(server, watch_seconds=1.0)) as updater:
+        began = time.monotonic()
+        server.await_watches(2)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert time.monotonic() - began < 2 * (1.0 + 0.2) + 1.0
+        assert eventually(lambda: only(updater).reconnects >= 1)
+
+
+@pytest.mark.parametrize("then", [Connection.end, Connection.close, Connection.reset], ids=["end", "FIN", "RST"])
+def test_a10_half_a_line(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], then: Any) -> None:
+    """Half an event is dropped, and comes whole with the next watch."""
+    server.on_watch(pieces(b'{"type":"MODIFIED","object":{"metadata":{"na', then=then))
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(2)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert only(updater).last_error is None
+        assert len(server.lists) == 1
+
+
+@pytest.mark.parametrize("line", [b"garbage\n", b"[]\n", b'{"type": 5}\n', b"\xff\xfe\n", b"[" * 100_000 + b"\n"])
+def test_a11_garbage_line(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], line: bytes) -> None:
+    """A line that is no event ends the watch, counts, and is forgotten."""
+    server.on_watch(pieces(line))
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(2)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert only(updater).reconnects == 1
+
+
+# --- A12 to A17: what comes in a watch
+
+
+def test_a12_chunks_cut_anywhere(server: ApiServer, flags: FlagRegistry) -> None:
+    """An event that comes byte by byte reads as one that comes at once."""
+    text = flags.dyn_string("text", "", "A text")
+    item = web(server, "200", "61")
+    item["data"] = {"text": "Grüße, 世界"}
+    line = json.dumps({"type": "MODIFIED", "object": item}, ensure_ascii=False).encode() + b"\n"
+    server.on_watch(pieces(*(line[at : at + 1] for at in range(len(line)))))
+    with following(flags, source_of(server), unknown="ignore") as updater:
+        assert updater.wait_for(lambda snapshot: snapshot[text] == "Grüße, 世界", DEADLINE_SECONDS)
+
+
+def test_a13_huge_line(server: ApiServer, flags: FlagRegistry) -> None:
+    """An event of more than a MiB arrives."""
+    text = flags.dyn_string("text", "", "A text")
+    with following(flags, source_of(server), unknown="ignore") as updater:
+        server.await_watches(1)
+        server.put({"text": "x" * 1_400_000})
+        assert updater.wait_for(lambda snapshot: len(snapshot[text]) == 1_400_000, DEADLINE_SECONDS)
+
+
+def test_a13_endless_line(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line without end is given up at the limit."""
+    monkeypatch.setattr(_api, "MAX_LINE_BYTES", 100_000)
+    server.on_watch(pieces(b"x" * 60_000, b"x" * 60_000))
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(2)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+
+
+def test_a14_bookmarks(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], heard: list[tuple[int, int]]
+) -> None:
+    """A bookmark moves the version on and tells nobody; one without a version is passed over."""
+    bare = {"type": "BOOKMARK", "object": {}}
+    server.on_watch(stream(bookmark("150"), bare, {"type": "BOOKMARK", "object": {"metadata": None}}))
+    with following(flags, source_of(server)):
+        assert server.await_watches(2).query["resourceVersion"] == "150"
+        assert flags.flush(DEADLINE_SECONDS)
+        assert heard == [(50, 60)]
+
+
+def test_a15_metadata_alone(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], heard: list[tuple[int, int]]
+) -> None:
+    """A change of the metadata alone is none."""
+    source = source_of(server)
+    with following(flags, source) as updater:
+        server.await_watches(1)
+        token = source.probe()
+        version = server.put({"rate_limit": "60"}, metadata={"annotations": {"leader": "me"}})
+        server.end_watches()
+        assert server.await_watches(2).query["resourceVersion"] == version
+        assert source.probe() == token
+        assert updater.status().updates == 1
+    assert heard == [(50, 60)]
+
+
+def test_a16_replayed_events(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """An object that is announced again is no change."""
+    replayed = {"type": "ADDED", "object": server.item()}
+    server.on_watch(stream(replayed, replayed, {"type": "MODIFIED", "object": web(server, "150", "61")}))
+    source = source_of(server)
+    with following(flags, source) as updater:
+        assert becomes(updater, rate, 61)
+        assert updater.status().updates == 2
+
+
+def test_a17_server_that_is_behind(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], heard: list[tuple[int, int]]
+) -> None:
+    """Neither a list nor an event of a server that is behind takes a value back."""
+    stale = web(server, "99", "1")
+    server.on_watch(stream(error(500, "Failover")), stream({"type": "MODIFIED", "object": stale}))
+    source = source_of(server)
+    updater = Updater(flags, source)
+    updater.initialize()
+    known = server.version
+    server.on_list(reply(200, server.listing(stale, version="99")))
+    with updater:
+        assert server.await_lists(3).query["resourceVersion"] == known
+        server.await_watches(3)
+        assert eventually(lambda: only(updater).healthy)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+    assert flags.flush(DEADLINE_SECONDS)
+    assert heard == [(50, 60), (60, 61)]
+
+
+def test_a17_says_that_the_server_is_behind(server: ApiServer, flags: FlagRegistry) -> None:
+    """An older list is an error that says so, whoever asked for it, and whether the object stands in it or not."""
+    source = source_of(server)
+    source.read()
+    server.on_list(
+        reply(200, server.listing(web(server, "99", "1"), version="99")), reply(200, server.listing(version="99"))
+    )
+    for _ in range(2):
+        with pytest.raises(SourceError, match="is behind: version 99 is older than 101") as caught:
+            source.read()
+        assert not caught.value.missing
+    assert source.read() == {"rate_limit": "60"}
+
+
+# --- A18 to A25: refusals
+
+
+def test_a18_rotated_token(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """After 401 the credentials are read again and the watch goes on at once."""
+    server.token = "first"  # noqa: S105
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.token = "second"  # noqa: S105
+        write_kubeconfig(server.kubeconfig, server.url, user={"token": "second"})
+        server.end_watches()
+        assert eventually(lambda: server.requests[-1].headers["authorization"] == "Bearer second")
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert updater.status().errors == 0
+
+
+def test_a19_token_in_a_volume(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path) -> None:
+    """A token file that the kubelet rotates is read again when the old token is refused."""
+    volume = ConfigMapVolume(tmp_path / "serviceaccount")
+    volume.write({"token": "first"})
+    write_kubeconfig(server.kubeconfig, server.url, user={"tokenFile": "serviceaccount/token"})
+    server.token = "first"  # noqa: S105
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.token = "second"  # noqa: S105
+        volume.write({"token": "second"})
+        server.end_watches()
+        assert eventually(lambda: server.requests[-1].headers["authorization"] == "Bearer second")
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+
+
+def test_a20_refused_for_ever(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """Credentials that stay refused make the source unhealthy, at growing intervals, and the values stay."""
+    server.token = "first"  # noqa: S105
+    with following(flags, source_of(server), on_missing="reset") as updater:
+        server.await_watches(1)
+        server.token = "another"  # noqa: S105
+        server.end_watches()
+        assert eventually(lambda: "answered 401: Unauthorized" in (only(updater).last_error or ""))
+        assert not only(updater).healthy
+        assert rate.get() == 60
+        server.token = "first"  # noqa: S105
+        assert eventually(lambda: only(updater).healthy)
+
+
+def test_a21_forbidden(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """403 names the Role that is missing, and passes once it is granted."""
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.on_watch(refuse(403, 'User "me" cannot watch'))
+        server.on_list(refuse(403, 'User "me" cannot list'))
+        server.end_watches()
+        assert server.await_lists(2)
+        assert eventually(lambda: only(updater).reconnects == 1)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert updater.status().errors >= 1
+
+
+def test_a21_forbidden_says_what_is_needed(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message holds everything that the Role must, and the next attempt is long in coming."""
+    server.on_list(refuse(403, 'User "me" cannot list'))
+    with pytest.raises(SourceError) as caught:
+        source_of(server).read()
+    message = str(caught.value)
+    assert message.startswith(
+        'configmap default/web: the API server answered 403: User "me" cannot list; expected a Role'
+    )
+    for part in ("'default'", 'resources: ["configmaps"]', 'resourceNames: ["web"]', 'verbs: ["list", "watch"]'):
+        assert part in message
+    assert not caught.value.missing
+    assert not caught.value.unreachable
+    monkeypatch.undo()
+    assert _reflector.Backoff().next(lasting=True) >= 15.0
+
+
+def test_a22_no_such_namespace(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """404 from an API server means that there is no such object; 404 from anybody else says nothing about it."""
+    server.on_list(refuse(404, 'namespaces "default" not found'), reply(404, b"<html>", Content_Type="text/html"))
+    source = source_of(server)
+    with pytest.raises(SourceError, match="not found") as caught:
+        source.read()
+    assert caught.value.missing
+    with pytest.raises(SourceError, match="answered 404") as caught:
+        source.read()
+    assert not caught.value.missing
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a23_retry_after(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], status: int) -> None:
+    """A server that asks to be left alone for a second is."""
+    server.on_watch(refuse(status, "busy", Retry_After="1"))
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.await_lists(2)
+        assert server.lists[1].at - server.watches[0].at >= 1.0
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+
+
+def test_a23_retry_after_in_all_its_forms() -> None:
+    """Seconds and dates are understood, nonsense is not, and no server is obeyed for ever."""
+    soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=40)
+    assert 35 < (_api._seconds(email.utils.format_datetime(soon, usegmt=True)) or 0) <= 40
+    assert _api._seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
+    assert _api._seconds("7") == 7.0
+    assert _api._seconds("soon") is None
+    assert _reflector.Backoff().next(at_least=86_400.0) <= 121.0
+
+
+def test_a24_version_too_large(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """A server that has yet to reach the version asked for is asked for its newest."""
+    server.on_watch(refuse(504, "Too large resource version", Retry_After="0"))
+    server.on_list(reply(200, server.listing(server.item())), refuse(504, "Too large resource version"))
+    with following(flags, source_of(server)) as updater:
+        assert "resourceVersion" in server.await_lists(2).query
+        assert "resourceVersion" not in server.await_lists(3).query
+        server.await_watches(2)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+
+
+def test_a25_refused_at_start(flags: FlagRegistry, tmp_path: Path) -> None:
+    """Nobody listening is an error at the start of an updater that requires the source, and says that it may pass."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    path = write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{port}")
+    with pytest.raises(SourceError, match="cannot be reached") as caught:
+        Updater.setup(flags, KubernetesSource("web", "default", kubeconfig=path))
+    assert caught.value.unreachable
+    assert not caught.value.missing
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://nowhere.invalid:80"], ids=["refused", "no such host"])
+def test_a25_unreachable_at_start_may_be_allowed(
+    flags: FlagRegistry, rate: dflag.Flag[int], server: ApiServer, tmp_path: Path, url: str
+) -> None:
+    """An updater that does not require the source starts with the defaults, and takes it in when it answers."""
+    path = write_kubeconfig(tmp_path / "other", url)
+    source = KubernetesSource("web", "default", kubeconfig=path)
+    with following(flags, source, required=False) as updater:
+        assert rate.get() == 50
+        assert "cannot be reached" in (only(updater).last_error or "")
+        write_kubeconfig(path, server.url)
+        assert becomes(updater, rate, 60)
+        assert eventually(lambda: only(updater).healthy)
+
+
+def test_a25_goes_down_and_comes_back(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While nobody answers the values stay, whatever `on_missing` says; it is said once, and then all goes on."""
+    with following(flags, source_of(server), on_missing="reset") as updater:
+        server.await_watches(1)
+        server.close()
+        assert eventually(lambda: "cannot be reached" in (only(updater).last_error or ""))
+        assert not only(updater).healthy
+        assert rate.get() == 60
+        again = ApiServer(tmp_path / "kubeconfig")
+        try:
+            for value in range(61, 100):  # past the versions of before
+                again.put({"rate_limit": str(value)})
+            assert becomes(updater, rate, 99)
+            assert eventually(lambda: only(updater).healthy)
+        finally:
+            updater.stop()
+            again.close()
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+
+# --- A26 to A29: TLS, proxies, encodings
+
+
+@pytest.fixture(name="authority")
+def _authority() -> trustme.CA:
+    """Give a certificate authority that nobody knows but the test."""
+    return trustme.CA()
+
+
+def tls_server(path: Path, authority: trustme.CA, *names: str, **options: Any) -> ApiServer:
+    """
+    Start a server that speaks TLS, and whose kubeconfig names the authority.
+    """
+    import ssl as _ssl
+
+    context = _ssl.SSLContext(_ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(*(names or ("127.0.0.1",)), **options).configure_cert(context)
+    bundle = path.with_suffix(".ca")
+    authority.cert_pem.write_to_path(str(bundle))
+    server = ApiServer(path, context, bundle)
+    server.put({"rate_limit": "60"})
+    return server
+
+
+def test_a26_tls(flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, authority: trustme.CA) -> None:
+    """A server with a certificate of the kubeconfig's authority is followed over TLS."""
+    server = tls_server(tmp_path / "kubeconfig", authority)
+    try:
+        with following(flags, source_of(server)) as updater:
+            server.put({"rate_limit": "61"})
+            assert becomes(updater, rate, 61)
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("case", ["unknown authority", "wrong host", "expired"])
+def test_a26_bad_certificate(tmp_path: Path, authority: trustme.CA, case: str) -> None:
+    """A certificate that does not hold is an error that says why, and nothing is asked of the server."""
+    past = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    names = ("elsewhere.test",) if case == "wrong host" else ()
+    server = tls_server(
+        tmp_path / "kubeconfig", authority, *names, **({"not_after": past} if case == "expired" else {})
+    )
+    if case == "unknown authority":
+        trustme.CA().cert_pem.write_to_path(str(tmp_path / "kubeconfig.ca"))
+    try:
+        with pytest.raises(SourceError, match="certificate is refused: ") as caught:
+            source_of(server).read()
+        assert not caught.value.unreachable
+        assert server.requests == []
+    finally:
+        server.close()
+
+
+def test_a26_rotated_authority(
+    flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, authority: trustme.CA
+) -> None:
+    """A new bundle of authorities counts from the next connection on."""
+    server = tls_server(tmp_path / "kubeconfig", authority)
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.close()
+        again = tls_server(tmp_path / "kubeconfig", trustme.CA())
+        try:
+            for value in range(61, 100):
+                again.put({"rate_limit": str(value)})
+            assert becomes(updater, rate, 99)
+        finally:
+            updater.stop()
+            again.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (reply(302, b"", Location="http://127.0.0.1:1/"), "answered 302: a redirect, which is not followed"),
+        (reply(200, b"<html>Log in</html>", Content_Type="text/html"), "got 'text/html'; is it a proxy?"),
+        (reply(200, b"<html>"), "expected a list in JSON"),
+        (reply(200, {"kind": "Status"}), "expected a list from the API server, got kind 'Status'"),
+    ],
+    ids=["redirect", "page", "page called JSON", "other JSON"],
+)
+def test_a27_answers_of_others(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], answer: Any, message: str
+) -> None:
+    """What does not come from an API server is refused, as a list and as a watch, and the values stay."""
+    server.on_list(answer)
+    with pytest.raises(SourceError, match=message.replace("?", r"\?")) as caught:
+        source_of(server).read()
+    assert not caught.value.missing
+    server.on_watch(answer)
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(2)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+
+
+def test_a28_compressed(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """Compressed answers are read, a list and a stream."""
+    packed = gzip.compress(json.dumps(server.listing(server.item())).encode())
+    line = json.dumps({"type": "MODIFIED", "object": web(server, "150", "61")}).encode() + b"\n"
+
+    def watch(connection: Connection, request: Request) -> None:
+        connection.answer(200, gzip.compress(line), {"Content-Encoding": "gzip"})
+
+    server.on_list(reply(200, packed, Content_Encoding="gzip"))
+    server.on_watch(watch)
+    with following(flags, source_of(server)) as updater:
+        assert becomes(updater, rate, 61)
+        assert len(server.lists) == 1
+
+
+def test_a28_http_1_0(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """A server that speaks HTTP/1.0, and ends a stream by ending the connection, is understood."""
+    line = json.dumps({"type": "MODIFIED", "object": web(server, "150", "61")}).encode() + b"\n"
+
+    def watch(connection: Connection, request: Request) -> None:
+        connection.send(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n" + line)
+        connection.close()
+
+    server.on_list(reply(200, server.listing(server.item()), protocol="1.0"))
+    server.on_watch(watch)
+    with following(flags, source_of(server)) as updater:
+        assert becomes(updater, rate, 61)
+        assert len(server.lists) == 1
+
+
+def test_a29_proxy(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests go through the proxy that the environment names, unless it exempts the server."""
+    path = write_kubeconfig(tmp_path / "other", "http://cluster.test:8080")
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.delenv(
+        "REQUEST_METHOD", raising=False
+    )  # the mark of a CGI script, in which the variable does not count
+    source = KubernetesSource("web", "default", kubeconfig=path)
+    assert source.read() == {"rate_limit": "60"}
+    assert server.requests[0].headers["host"] == "cluster.test:8080"
+    monkeypatch.setenv("NO_PROXY", "cluster.test")
+    with pytest.raises(SourceError, match="cannot be reached"):
+        source.read()
+
+
+def test_a29_tunnel(tmp_path: Path, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS goes through a proxy in a tunnel, which is asked for by name and with its password."""
+    asked: list[Request] = []
+    behind = tls_server(tmp_path / "kubeconfig", authority, "cluster.test")
+
+    def tunnel(connection: Connection, request: Request) -> None:
+        asked.append(request)
+        connection.answer(200, b"", {"Content-Length": "0"})
+        connection.secure(behind._context)
+        inner = connection.read_request()
+        assert inner is not None
+        behind._answer(connection, inner)
+
+    proxy = ApiServer(tmp_path / "unused")
+    proxy.on_list(tunnel)
+    write_kubeconfig(behind.kubeconfig, "https://cluster.test", authority=tmp_path / "kubeconfig.ca")
+    monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@127.0.0.1:{proxy.port}")
+    try:
+        assert source_of(behind).read() == {"rate_limit": "60"}
+        (connect,) = asked
+        assert (connect.method, connect.path) == ("CONNECT", "cluster.test:443")
+        assert connect.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"me:secret").decode()
+    finally:
+        proxy.close()
+        behind.close()
+
+
+# --- A30 to A32: threads and processes
+
+
+def watcher() -> threading.Thread | None:
+    return next((thread for thread in threading.enumerate() if thread.name == "dflag-kubernetes"), None)
+
+
+def stops_at_once(updater: Updater) -> None:
+    assert watcher() is not None
+    began = time.monotonic()
+    updater.stop()
+    assert time.monotonic() - began < 1.0
+    assert watcher() is None
+
+
+def test_a30_stops_while_it_reads(server: ApiServer, flags: FlagRegistry) -> None:
+    """`stop` ends a thread that waits for the next event, or for the answer to a watch."""
+    for answer in (None, silence):
+        if answer is not None:
+            server.on_watch(answer)
+        number = len(server.watches) + 1
+        updater = Updater(flags, source_of(server))
+        updater.initialize()
+        updater.start()
+        server.await_watches(number)
+        stops_at_once(updater)
+
+
+def test_a30_stops_while_it_pauses(server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`stop` ends a thread that waits before its next attempt."""
+    server.on_watch(refuse(503, "busy", Retry_After="60"))
+    updater = Updater.setup(flags, source_of(server))
+    assert eventually(lambda: "503" in (only(updater).last_error or ""))
+    stops_at_once(updater)
+
+
+def test_a30_stops_while_it_connects(flags: FlagRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`stop` ends a thread whose connection nobody accepts."""
+    monkeypatch.setattr(_api, "REQUEST_SECONDS", 30.0)
+    connecting = threading.Event()
+    hold = _link.Link.hold
+
+    def held(link: _link.Link, connection: socket.socket) -> None:
+        hold(link, connection)
+        connecting.set()
+
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        # One connection fills the queue; from then on the kernel leaves each SYN without an answer.
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", port))
+        source = KubernetesSource(
+            "web", "default", kubeconfig=write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{port}")
+        )
+        monkeypatch.setattr(_link.Link, "hold", held)
+        watch = source.watch(lambda: None)
+        assert connecting.wait(DEADLINE_SECONDS)
+        began = time.monotonic()
+        watch.close()
+        assert time.monotonic() - began < 1.0
+        assert watcher() is None
+        for filler in fillers:
+            filler.close()
+
+
+def test_a30_stops_while_it_shakes_hands(tmp_path: Path) -> None:
+    """`stop` ends a thread that waits for the server's side of the TLS handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        path = write_kubeconfig(tmp_path / "kubeconfig", f"https://127.0.0.1:{listener.getsockname()[1]}")
+        source = KubernetesSource("web", "default", kubeconfig=path)
+        watch = source.watch(lambda: None)
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.recv(1)  # the handshake has begun
+            began = time.monotonic()
+            watch.close()
+            assert time.monotonic() - began < 1.0
+            assert watcher() is None
+
+
+def test_a30_restarts(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """An updater that starts again holds what has changed meanwhile as soon as it runs."""
+    updater = Updater.setup(flags, source_of(server))
+    updater.stop()
+    server.put({"rate_limit": "61"})
+    with updater:
+        assert rate.get() == 61
+        server.put({"rate_limit": "62"})
+        assert becomes(updater, rate, 62)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a31_fork(flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, authority: trustme.CA) -> None:
+    """A child watches on a connection of its own, holds none of the parent's, and the parent's goes on over TLS."""
+    from .test_fork import Child
+
+    server = tls_server(tmp_path / "kubeconfig", authority)
+    try:
+        with following(flags, source_of(server)) as updater:
+            server.await_watches(1)
+            held = updater._session._watches[0]._server._link._socket
+            before = os.fstat(held.fileno()).st_ino
+
+            def child() -> None:
+                descriptors = {
+                    os.stat(f"/proc/self/fd/{fd}").st_ino for fd in os.listdir("/proc/self/fd") if _exists(fd)
+                }
+                assert before not in descriptors
+                assert becomes(updater, rate, 61)
+                updater.stop()
+
+            forked = Child(child)
+            server.await_watches(2)
+            server.put({"rate_limit": "61"})
+            forked.check()
+            assert becomes(updater, rate, 61)
+            server.put({"rate_limit": "62"})
+            assert becomes(updater, rate, 62)
+            assert only(updater).reconnects == 0
+            assert len(server.watches) == 2
+            assert len(server.lists) == 1
+    finally:
+        server.close()
+
+
+def _exists(descriptor: str) -> bool:
+    return os.path.exists(f"/proc/self/fd/{descriptor}")
+
+
+def test_a32_clients_come_back_one_by_one() -> None:
+    """The first pauses of a thousand clients that failed together are spread over their whole range."""
+    pauses = sorted(_reflector.Backoff().next() / _reflector.FIRST_SECONDS for _ in range(1000))
+    spread = [sum(1 + tenth / 10 <= pause < 1 + (tenth + 1) / 10 for pause in pauses) for tenth in range(10)]
+    assert min(spread) > 50
+
+
+# --- A33 to A39: objects and health
+
+
+def test_a33_encoded_values(server: ApiServer) -> None:
+    """Values of binaryData and a Secret's data come as bytes."""
+    raw = bytes(range(256))
+    server.put({"rate_limit": "60"}, binaryData={"blob": base64.b64encode(raw).decode()})
+    assert source_of(server).read() == {"rate_limit": "60", "blob": raw}
+    server.put({"token": base64.b64encode(b"s3cret").decode()}, kind="Secret")
+    source = source_of(server, kind="Secret")
+    assert source.read() == {"token": b"s3cret"}
+    assert source.name == "secret/default/web"
+    assert source.secret
+    assert not source_of(server).secret
+
+
+def test_a33_not_base64(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """A value that is not base64 is a bad value of its flag alone, named without its text."""
+    server.put({"token": "not base64!", "rate_limit": base64.b64encode(b"70").decode()}, kind="Secret")
+    flags.dyn_string("token", "", "A token")
+    source = source_of(server, kind="Secret")
+    assert source.read()["token"] == Unreadable("data 'token' is not valid base64")
+    with pytest.raises(UpdateError) as caught:
+        Updater(flags, source).initialize()
+    assert "data 'token' is not valid base64 (secret default/web [token])" in str(caught.value)
+    assert "not base64!" not in str(caught.value)
+
+
+@pytest.mark.parametrize("fields", [{"data": None}, {}], ids=["null", "absent"])
+def test_a34_no_data(server: ApiServer, fields: dict[str, Any]) -> None:
+    """An object without data holds nothing, and is there."""
+    item = server.item()
+    del item["data"]
+    server.on_list(reply(200, server.listing({**item, **fields})))
+    assert source_of(server).read() == {}
+
+
+@pytest.mark.parametrize("data", [["list"], {"rate_limit": {"a": 1}}, "text"])
+def test_a34_data_of_another_shape(server: ApiServer, data: object) -> None:
+    """Data that is no mapping of texts is an error, not a value."""
+    server.on_list(reply(200, server.listing({**server.item(), "data": data})))
+    with pytest.raises(SourceError, match="expected data of texts"):
+        source_of(server).read()
+
+
+def test_a35_immutable(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """An immutable object is still watched for being made anew."""
+    server.put({"rate_limit": "60"}, immutable=True)
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.delete()
+        server.put({"rate_limit": "61"}, immutable=True)
+        assert becomes(updater, rate, 61)
+
+
+def test_a36_events_of_others(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """Events about objects of another name or namespace change nothing."""
+    server.on_watch(
+        stream(
+            {"type": "MODIFIED", "object": web(server, "200", "1", name="other")},
+            {"type": "DELETED", "object": web(server, "201", "1", namespace="elsewhere")},
+            {"type": "SOMETHING", "object": web(server, "202", "1")},
+            {"type": "MODIFIED", "object": web(server, "203", "61")},
+            then=Connection.wait_for_end,
+        )
+    )
+    with following(flags, source_of(server)) as updater:
+        assert becomes(updater, rate, 61)
+        assert updater.status().updates == 2
+
+
+def test_a37_no_field_selector(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """Among all objects of the namespace the one that is meant is found."""
+    other = web(server, "200", "1", name="other")
+    server.on_list(reply(200, server.listing(other, server.item(), other)))
+    assert source_of(server).read() == {"rate_limit": "60"}
+    server.on_list(reply(200, server.listing(other)))
+    with pytest.raises(SourceError, match="no such ConfigMap"):
+        source_of(server).read()
+
+
+def test_a38_asks_for_nothing_new(server: ApiServer, flags: FlagRegistry) -> None:
+    """No request uses what older servers refuse."""
+    with following(flags, source_of(server)):
+        server.await_watches(1)
+    assert not [request for request in server.requests if "sendInitialEvents" in request.query]
+
+
+def test_a39_contact(server: ApiServer, flags: FlagRegistry) -> None:
+    """Bookmarks and agreed ends of watches count as contact; silence does not, however often the updater looks."""
+    go = threading.Event()
+
+    def watch(connection: Connection, request: Request) -> None:
+        connection.begin()
+        assert go.wait(DEADLINE_SECONDS)
+        connection.event(bookmark("150"))
+        connection.wait_for_end()
+
+    server.on_watch(watch)
+    with following(flags, source_of(server), resync_seconds=0.01) as updater:
+        server.await_watches(1)
+        assert eventually(lambda: (only(updater).seconds_since_contact or 0) > 0.3)
+        go.set()
+        assert eventually(lambda: (only(updater).seconds_since_contact or 1) < 0.2)
+        server.await_watches(1)
+        assert only(updater).watched == "API watch"
+
+
+# --- the configuration
+
+
+def test_context_and_namespace(server: ApiServer) -> None:
+    """The namespace is that of the context unless one is given, and a context can be chosen."""
+    assert KubernetesSource("web", kubeconfig=server.kubeconfig).name == "configmap/default/web"
+    assert KubernetesSource("web", kubeconfig=server.kubeconfig, context="other").name == "configmap/elsewhere/web"
+    assert KubernetesSource("web", "mine", kubeconfig=server.kubeconfig).locate("a") == "configmap mine/web [a]"
+
+
+def test_kubeconfig_of_the_environment(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first file of KUBECONFIG that exists counts."""
+    monkeypatch.setenv("KUBECONFIG", f"/nowhere/config{os.pathsep}{server.kubeconfig}")
+    assert KubernetesSource("web").read() == {"rate_limit": "60"}
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "current-context: none\nclusters: []\ncontexts: []\n"])
+def test_bad_kubeconfig(flags: FlagRegistry, tmp_path: Path, text: str | None) -> None:
+    """A kubeconfig that cannot be found or read is an error, also for an updater that does not require the source."""
+    path = tmp_path / "kubeconfig"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(SourceError, match="cannot use the kubeconfig"):
+        KubernetesSource("web", kubeconfig=path)
+    with pytest.raises(SourceError, match="cannot use the kubeconfig"):
+        Updater.setup(flags, KubernetesSource("web", "default", kubeconfig=path), required=False)
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1"])
+def test_exec_plugin(server: ApiServer, tmp_path: Path, version: str) -> None:
+    """The token of an exec plugin is used."""
+    server.token = "planned"  # noqa: S105
+    program = 'import json; print(json.dumps({"status": {"token": "planned"}}))'
+    plugin = {
+        "apiVersion": f"client.authentication.k8s.io/{version}",
+        "command": sys.executable,
+        "args": ["-c", program],
+    }
+    path = write_kubeconfig(tmp_path / "other", server.url, user={"exec": plugin})
+    assert KubernetesSource("web", "default", kubeconfig=path).read() == {"rate_limit": "60"}
+
+
+def test_pod(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: trustme.CA) -> None:
+    """In a pod, the service account's token, namespace and authority are used."""
+    behind = tls_server(tmp_path / "unused", authority)
+    behind.token = "podtoken"  # noqa: S105
+    account = tmp_path / "serviceaccount"
+    ConfigMapVolume(account).write(
+        {"token": "podtoken\n", "namespace": "default", "ca.crt": (tmp_path / "unused.ca").read_text()}
+    )
+    monkeypatch.setattr(_api, "SERVICE_ACCOUNT", str(account))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(behind.port))
+    try:
+        source = KubernetesSource("web")
+        assert source.name == "configmap/default/web"
+        assert source.read() == {"rate_limit": "60"}
+    finally:
+        behind.close()
+
+
+def test_unusable_token_stays_out_of_the_message(server: ApiServer) -> None:
+    """A token that cannot be sent is not repeated in the error."""
+    write_kubeconfig(server.kubeconfig, server.url, user={"token": "hush\nhush"})
+    with pytest.raises(SourceError, match="credentials cannot be sent") as caught:
+        source_of(server).read()
+    assert "hush" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize(
+    "options", [{"name": ""}, {"name": "a/b"}, {"namespace": "../x"}, {"kind": "Pod"}, {"watch_seconds": 0}]
+)
+def test_bad_options(server: ApiServer, options: dict[str, Any]) -> None:
+    """What cannot be an object's name, or is out of its range, is refused when the source is made."""
+    with pytest.raises(dflag.DefinitionError):
+        KubernetesSource(**{"name": "web", "namespace": "default", "kubeconfig": server.kubeconfig, **options})
+
+
+def test_same_checksum_as_a_volume(server: ApiServer, flags: FlagRegistry, tmp_path: Path) -> None:
+    """A volume and the API server give one checksum for one object."""
+    flags.dyn_string("text", "", "A text")
+    server.put({"text": "Grüße", ".hidden": "x"}, binaryData={"blob": base64.b64encode(b"\x00\xff").decode()})
+    volume = ConfigMapVolume(tmp_path / "volume")
+    volume.write({"text": "Grüße", "blob": b"\x00\xff"})
+    with following(flags, source_of(server), unknown="ignore") as updater:
+        at_the_server = only(updater).checksum
+    with Updater.setup(dflag.FlagRegistry(), volume.path, unknown="ignore") as updater:
+        assert only(updater).checksum == at_the_server
+
+
+def test_refresh_asks_the_server(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """`refresh` lists anew beside a running watch."""
+    server.on_watch(silence)
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.put({"rate_limit": "61"})
+        updater.refresh()
+        assert rate.get() == 61
+        assert len(server.lists) == 2
+
+
+def test_without_the_extra() -> None:
+    """Without the extra the class can be imported, and says what to install when it is used."""
+    done = run_python(
+        "import sys; sys.modules['lightkube'] = None\n"
+        "from dflag.sources import KubernetesSource\n"
+        "try: KubernetesSource('web', 'default')\n"
+        "except ImportError as error: print(error)\n"
+    )
+    assert "pip install 'dflag[kubernetes]'" in done.stdout, done.stderr
+
+
+def test_heavy_packages_stay_out() -> None:
+    """Neither dflag nor its sources import what only this source needs."""
+    done = run_python(
+        "import sys, dflag.sources\n"
+        "print([name for name in ('lightkube', 'httpx2', 'httpcore2', 'ssl', 'msgspec') if name in sys.modules])\n"
+    )
+    assert done.stdout.strip() == "[]", done.stderr
