@@ -8,6 +8,7 @@ import base64
 import datetime
 import email.utils
 import gzip
+import itertools
 import json
 import logging
 import os
@@ -31,7 +32,6 @@ from ._waiting import DEADLINE_SECONDS, eventually, run_python
 pytest.importorskip("lightkube", reason="the extra is not installed")
 trustme = pytest.importorskip("trustme")
 
-import itertools
 
 from dflag.sources import _api, _link, _reflector  # noqa: E402 - these import the extra
 
@@ -732,9 +732,7 @@ def test_a29_proxy(server: ApiServer, tmp_path: Path, monkeypatch: pytest.Monkey
     """Requests go through the proxy that the environment names, unless it exempts the server."""
     path = write_kubeconfig(tmp_path / "other", "http://cluster.test:8080")
     monkeypatch.setenv("HTTP_PROXY", server.url)
-    monkeypatch.delenv(
-        "REQUEST_METHOD", raising=False
-    )  # the mark of a CGI script, in which the variable does not count
+    monkeypatch.delenv("REQUEST_METHOD", raising=False)  # in a CGI script the variable does not count
     source = KubernetesSource("web", "default", kubeconfig=path)
     assert source.read() == {"rate_limit": "60"}
     assert server.requests[0].headers["host"] == "cluster.test:8080"

@@ -1,0 +1,81 @@
+"""
+A real API server, as ``DFLAG_TEST_KUBECONFIG`` names it.
+
+``DFLAG_TEST_APISERVER`` holds the command that controls it, if there is one: ``restart`` starts the server anew on the
+same data, ``pid apiserver`` prints its process.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import uuid
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+KUBECONFIG = os.environ.get("DFLAG_TEST_KUBECONFIG", "")
+CONTROL = shlex.split(os.environ.get("DFLAG_TEST_APISERVER", ""))
+
+COMMAND_SECONDS = 90
+"""What the control command may take."""
+
+MERGE = {"Content-Type": "application/merge-patch+json"}
+
+
+class Cluster:
+    """
+    An administrator's access to one namespace of the cluster, with objects of names that nobody else uses.
+    """
+
+    def __init__(self, namespace: str = "default") -> None:
+        from dflag.sources._api import connect, load
+        from dflag.sources._link import Link
+
+        self.namespace = namespace
+        self.client = connect(load(KUBECONFIG, None), Link())
+        self.path = f"/api/v1/namespaces/{namespace}"
+        self._made: list[str] = []
+        self.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}}, allowed=(409,))
+
+    def request(self, method: str, path: str, body: object = None, *, allowed: tuple[int, ...] = ()) -> Any:
+        """Ask for something, and give the answer."""
+        headers = MERGE if method == "PATCH" else {}
+        answer = self.client.request(method, path, json=body, headers=headers)
+        assert answer.is_success or answer.status_code in allowed, answer.text
+        return answer.json()
+
+    def create(self, data: Mapping[str, str], *, kind: str = "configmaps", **fields: Any) -> str:
+        """Make an object, and give its name."""
+        name = f"dflag-test-{uuid.uuid4().hex[:8]}"
+        self.recreate(name, data, kind=kind, **fields)
+        self._made.append(f"{self.path}/{kind}/{name}")
+        return name
+
+    def recreate(self, name: str, data: Mapping[str, str], *, kind: str = "configmaps", **fields: Any) -> None:
+        """Make an object of a name that is free."""
+        self.request("POST", f"{self.path}/{kind}", {"metadata": {"name": name}, "data": data, **fields})
+
+    def patch(self, name: str, data: Mapping[str, str | None], *, kind: str = "configmaps") -> None:
+        """Change keys of an object."""
+        self.request("PATCH", f"{self.path}/{kind}/{name}", {"data": data})
+
+    def delete(self, name: str, *, kind: str = "configmaps") -> None:
+        """Delete an object."""
+        self.request("DELETE", f"{self.path}/{kind}/{name}")
+
+    def close(self) -> None:
+        """Delete what was made."""
+        for path in self._made:
+            self.request("DELETE", path, allowed=(404,))
+        self.client.close()
+
+
+def control(*arguments: str) -> str:
+    """
+    Run the control command, and give what it printed.
+    """
+    done = subprocess.run([*CONTROL, *arguments], capture_output=True, text=True, timeout=COMMAND_SECONDS, check=True)
+    return done.stdout.strip()
