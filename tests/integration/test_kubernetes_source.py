@@ -579,6 +579,27 @@ def test_a25_unreachable_at_start_may_be_allowed(
         assert eventually(lambda: only(updater).healthy)
 
 
+def test_a25_comes_back_unchanged(server: ApiServer, flags: FlagRegistry, heard: list[tuple[int, int]]) -> None:
+    """A source that can be reached again is healthy again, although nothing has changed."""
+    server.on_watch(lambda connection, _: connection.close())
+    reached = threading.Event()
+
+    def watch(connection: Connection, request: Request) -> None:
+        assert reached.wait(DEADLINE_SECONDS)
+        connection.begin()
+        connection.wait_for_end()
+
+    server.on_watch(watch)
+    with following(flags, source_of(server)) as updater:
+        assert eventually(lambda: "cannot be reached" in (only(updater).last_error or ""))
+        reached.set()
+        assert eventually(lambda: only(updater).healthy)
+        assert only(updater).last_error is None
+        assert len(server.lists) == 1
+    assert flags.flush(DEADLINE_SECONDS)
+    assert heard == [(50, 60)]
+
+
 def test_a25_goes_down_and_comes_back(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
