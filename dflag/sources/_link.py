@@ -9,7 +9,9 @@ HTTP client.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import selectors
 import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """The kernel asks after a silent peer: one that is dead shows within a minute, at no cost to the program."""
+
+_UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
 
 
 class Link(httpcore.NetworkBackend):
@@ -63,9 +67,7 @@ class Link(httpcore.NetworkBackend):
             ConnectionAbortedError: It was cut already.
         """
         with self._lock:
-            if self._is_cut:
-                raise ConnectionAbortedError("the connection is not wanted any more")
-            self._socket = held
+            self._take(held)
 
     def connect_tcp(
         self,
@@ -85,9 +87,7 @@ class Link(httpcore.NetworkBackend):
         for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
             connection = socket.socket(family, kind, protocol)
             try:
-                self.hold(connection)
-                connection.settimeout(timeout)
-                connection.connect(address)
+                self._connect(connection, address, timeout)
                 _keep_alive(connection)
             except OSError as error:
                 connection.close()
@@ -98,6 +98,25 @@ class Link(httpcore.NetworkBackend):
             else:
                 return _Stream(self, connection)
         raise problem if problem is not None else OSError(f"{host}: no address")
+
+    def _connect(self, connection: socket.socket, address: Any, timeout: float | None) -> None:
+        connection.setblocking(False)  # noqa: FBT003 - the signature is the library's
+        with self._lock:
+            self._take(connection)
+            # Begun before anybody can cut it: a socket that has yet to begin cannot be shut down.
+            problem = connection.connect_ex(address)
+        if problem not in _UNDER_WAY:
+            raise OSError(problem, os.strerror(problem))
+        if not _is_ready(connection, selectors.EVENT_WRITE, timeout):
+            raise TimeoutError("nobody answered")
+        self.hold(connection)  # one that was cut may look connected
+        if problem := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(problem, os.strerror(problem))
+
+    def _take(self, held: socket.socket) -> None:
+        if self._is_cut:
+            raise ConnectionAbortedError("the connection is not wanted any more")
+        self._socket = held
 
 
 class _Stream(httpcore.NetworkStream):
@@ -136,7 +155,8 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
-            return _is_readable(self._socket)
+            # Of an idle connection, which then has its end to read.
+            return self._socket.fileno() < 0 or _is_ready(self._socket, selectors.EVENT_READ, 0.0)
         return self._socket if info == "socket" else None
 
 
@@ -148,14 +168,7 @@ def _keep_alive(connection: socket.socket) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _is_readable(connection: socket.socket) -> bool:
-    """
-    Say whether an idle connection has something to read, which is then its end.
-    """
-    from selectors import EVENT_READ, DefaultSelector
-
-    if connection.fileno() < 0:
-        return True
-    with DefaultSelector() as selector:
-        selector.register(connection, EVENT_READ)
-        return bool(selector.select(0))
+def _is_ready(connection: socket.socket, event: int, timeout: float | None) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, event)
+        return bool(selector.select(timeout))

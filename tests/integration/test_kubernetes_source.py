@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -600,6 +600,16 @@ def test_a25_comes_back_unchanged(server: ApiServer, flags: FlagRegistry, heard:
     assert heard == [(50, 60)]
 
 
+def test_a25_tries_every_address(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a host's addresses the first that answers is taken: not one without a route, nor one that refuses."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        refusing = unused.getsockname()[1]
+    addresses = [("255.255.255.255", server.port), ("127.0.0.1", refusing), ("127.0.0.1", server.port)]
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    assert source_of(server).read() == {"rate_limit": "60"}
+
+
 def test_a25_goes_down_and_comes_back(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -829,31 +839,29 @@ def test_a30_stops_while_it_connects(flags: FlagRegistry, tmp_path: Path, monkey
     """`stop` ends a thread whose connection nobody accepts."""
     monkeypatch.setattr(_api, "REQUEST_SECONDS", 30.0)
     connecting = threading.Event()
-    hold = _link.Link.hold
+    ready = _link._is_ready
 
-    def held(link: _link.Link, connection: socket.socket) -> None:
-        hold(link, connection)
+    def waiting(*arguments: Any) -> bool:
         connecting.set()
+        return ready(*arguments)
 
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         port = full.getsockname()[1]
         # One connection fills the queue; from then on the kernel leaves each SYN without an answer.
-        fillers = [socket.socket() for _ in range(3)]
-        for filler in fillers:
+        for filler in [stack.enter_context(socket.socket()) for _ in range(3)]:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", port))
         source = KubernetesSource(
             "web", "default", kubeconfig=write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{port}")
         )
-        monkeypatch.setattr(_link.Link, "hold", held)
+        monkeypatch.setattr(_link, "_is_ready", waiting)
         watch = source.watch(lambda: None)
         assert connecting.wait(DEADLINE_SECONDS)
         began = time.monotonic()
         watch.close()
         assert time.monotonic() - began < 1.0
         assert watcher() is None
-        for filler in fillers:
-            filler.close()
 
 
 def test_a30_stops_while_it_shakes_hands(tmp_path: Path) -> None:
