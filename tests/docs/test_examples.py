@@ -23,6 +23,8 @@ import pytest
 import yaml
 
 from dflag.testing import ConfigMapVolume
+from tests.integration._api_server import ApiServer
+from tests.integration._waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -255,3 +257,47 @@ def test_manifest_mounts_what_it_follows(name: str) -> None:
 def _written(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
+
+
+@pytest.fixture(name="api_server")
+def _api_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
+    """Give a stand-in for an API server, which ``KUBECONFIG`` names."""
+    pytest.importorskip("lightkube")
+    server = ApiServer(tmp_path / "kubeconfig")
+    monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
+    yield server
+    server.close()
+
+
+def _endpoint(service: Service) -> str:
+    endpoint: str = json.loads(service.get("config"))["current_endpoint"]
+    return endpoint
+
+
+def test_current_endpoint_follows_the_api_server(api_server: ApiServer) -> None:
+    """The endpoint is that of the manifest, of the next target, the default while the object is gone, and back."""
+    manifest, *rest = _manifest("current-endpoint.yaml")
+    data, name = manifest["data"], manifest["metadata"]["name"]
+    assert rest[1]["rules"][0]["resourceNames"] == [name]
+    service = Service("--namespace=default", name="current_endpoint.py")
+    try:
+        service.start()
+        assert _endpoint(service) == "https://default.example"
+        api_server.put(data, name=name)
+        assert eventually(lambda: _endpoint(service) == "https://cluster1.example")
+        api_server.put({**data, "current.target": "cluster3"}, name=name)
+        service.expect("there is no cluster3.endpoint")
+        assert _endpoint(service) == "https://cluster1.example"
+        api_server.put({**data, "current.target": "cluster3", "cluster3.endpoint": "https://new.example"}, name=name)
+        assert eventually(lambda: _endpoint(service) == "https://new.example")
+
+        api_server.delete(name=name)
+        assert eventually(lambda: _endpoint(service) == "https://default.example")
+        api_server.put({**data, "current.target": "cluster2"}, name=name)
+        assert eventually(lambda: _endpoint(service) == "https://cluster2.example")
+        api_server.end_watches()
+        api_server.await_watches(2)
+        api_server.put(data, name=name)
+        assert eventually(lambda: _endpoint(service) == "https://cluster1.example")
+    finally:
+        assert service.stop() == 0

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.benchmarks._pages import put
 from tests.benchmarks.peers import __main__ as peers
 from tests.benchmarks.peers.faults import FAULTS, Run, load
-from tests.benchmarks.peers.table import BEGIN, COLUMNS, END, cell, replace, table
+from tests.benchmarks.peers.table import COLUMNS, cell, table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -94,16 +95,19 @@ def test_a_process_that_hangs_is_a_result() -> None:
     assert peers.run_one(sys.executable, "dflag_", "idle", timeout_seconds=0.5) == {"outcome": "hung"}
 
 
-def test_replace_keeps_the_rest_of_the_page() -> None:
+BEGIN, END = "<!-- peers:begin -->", "<!-- peers:end -->"
+
+
+def test_put_keeps_the_rest_of_the_page() -> None:
     """The text between the markers is replaced, and again by a second run, and nothing else is."""
     page = f"before\n{BEGIN}\nold\n{END}\nafter\n"
-    once = replace(page, "new\n")
+    once = put(page, "peers", "new\n")
     assert once == f"before\n{BEGIN}\nnew\n{END}\nafter\n"
-    assert replace(once, "new\n") == once
+    assert put(once, "peers", "new\n") == once
 
 
 @pytest.mark.parametrize("page", ["", BEGIN, f"{END}{BEGIN}", f"{BEGIN}{END}{END}"])
-def test_replace_wants_both_markers(page: str) -> None:
+def test_put_wants_both_markers(page: str) -> None:
     """A page without the two markers in order is refused rather than overwritten."""
     with pytest.raises(ValueError, match="once each"):
-        replace(page, "new")
+        put(page, "peers", "new")

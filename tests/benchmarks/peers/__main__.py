@@ -17,8 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.benchmarks._pages import put
+
 from .faults import FAULTS, load
-from .table import replace, table
+from .table import table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         Path(options.json).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if options.into:
         page = Path(options.into)
-        page.write_text(replace(page.read_text(encoding="utf-8"), text), encoding="utf-8")
+        page.write_text(put(page.read_text(encoding="utf-8"), "peers", text), encoding="utf-8")
     return 0
 
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-BEGIN = "<!-- peers:begin -->"
-END = "<!-- peers:end -->"
 
 COLUMNS = {
     "swaps": "swaps seen, p50",
@@ -48,19 +46,6 @@ def cell(fault: str, result: Mapping[str, Any] | None) -> str:
         reason = result.get("reason")
         return f"{result['outcome']}: {_escaped(reason)}" if reason else f"**{result['outcome']}**"
     return {"swaps": _swaps, "fork": _fork, "idle": _idle, "read": _read}.get(fault, _value)(result)
-
-
-def replace(page: str, text: str) -> str:
-    """
-    Put *text* between the two markers of *page*.
-
-    Raises:
-        ValueError: The page has not one of each, in order.
-    """
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f"expected {BEGIN} and then {END}, once each")
-    before, rest = page.split(BEGIN)
-    return f"{before}{BEGIN}\n{text.strip()}\n{END}{rest.split(END)[1]}"
 
 
 def _swaps(result: Mapping[str, Any]) -> str:

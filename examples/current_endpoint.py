@@ -1,0 +1,74 @@
+"""
+A service told by a ConfigMap at the API server which cluster to talk to; see README.md beside this file.
+
+    python examples/current_endpoint.py                      follows the ConfigMap current-endpoint
+    python examples/current_endpoint.py --configmap other    follows that one
+    python examples/current_endpoint.py --help               lists the flags
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import logging
+import signal
+import sys
+
+import dflag
+from dflag.sources import KubernetesSource
+
+flags = dflag.FlagRegistry()
+configmap = flags.string("configmap", "current-endpoint", "ConfigMap to follow")
+namespace = flags.string("namespace", "", "Its namespace; empty for the pod's or the kubeconfig's")
+address = flags.string("address", "127.0.0.1", "Address to listen on")
+port = flags.int("port", 8080, "Port to listen on; 0 picks a free one", min=0, max=65_535)
+default = flags.string("default_endpoint", "https://default.example", "Endpoint while no cluster is chosen")
+endpoints = flags.dyn_map("endpoints", {}, "Endpoint per cluster", keys="cluster*.endpoint", of="string")
+target = flags.dyn_string("current.target", "", "The chosen cluster, as in cluster1.endpoint; empty for none")
+
+
+@flags.validator
+def target_has_an_endpoint(candidate: dflag.Snapshot) -> None:
+    """Keep the last good choice rather than send anybody to a cluster that is not there."""
+    chosen = candidate[target]
+    if chosen and f"{chosen}.endpoint" not in candidate[endpoints]:
+        raise ValueError(f"current.target is {chosen!r}, and there is no {chosen}.endpoint")
+
+
+def current_endpoint() -> str:
+    """Give the endpoint of now: one snapshot, so that target and endpoints are of one revision."""
+    now = flags.snapshot()
+    return now[endpoints][f"{now[target]}.endpoint"] if now[target] else now[default]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Answers ``/config``."""
+
+    def do_GET(self) -> None:
+        """Say which endpoint is the current one."""
+        known = self.path == "/config"
+        body = json.dumps({"current_endpoint": current_endpoint()}).encode() if known else b"{}"
+        self.send_response(200 if known else 404)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def main() -> None:
+    """Serve until a signal comes."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # tells every request
+    flags.parse_args(description="A service told by the API server which cluster to talk to.")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
+    source = KubernetesSource(configmap.get(), namespace.get() or None)
+    http_server = http.server.ThreadingHTTPServer((address.get(), port.get()), Handler)
+    # Without the ConfigMap, at the start or later, the default endpoint serves; it counts as soon as it is made.
+    with dflag.Updater.setup(flags, source, required=False, on_missing="reset"), http_server:
+        print(f"Serving on http://{address.get()}:{http_server.server_port}/ and following {source.name}", flush=True)
+        http_server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
