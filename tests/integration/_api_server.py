@@ -203,6 +203,11 @@ class ApiServer:
     def on_watch(self, *answers: Answer) -> None:
         self._watches += answers
 
+    def relent(self) -> None:
+        """Answer truthfully from now on, whatever was lined up."""
+        self._lists.clear()
+        self._watches.clear()
+
     def end_watches(self) -> None:
         """End every truthful watch in good order."""
         with self._changed:
