@@ -58,7 +58,7 @@ def _other(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try again soon what is tried again at all."""
     monkeypatch.setattr(_native, "_RETRY_SECONDS", QUICK_SECONDS)
-    monkeypatch.setattr(directory, "_FAILED_RECHECK_SECONDS", QUICK_SECONDS)
+    monkeypatch.setattr(directory, "FAILED_RECHECK_SECONDS", QUICK_SECONDS)
     monkeypatch.setattr(directory, "REFUSED_RECHECK_SECONDS", QUICK_SECONDS)
     monkeypatch.setattr(_plain, "REFUSED_RECHECK_SECONDS", QUICK_SECONDS)
 
