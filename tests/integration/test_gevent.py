@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 PATCHES = {
     "gevent": "from gevent import monkey; monkey.patch_all(); from gevent import sleep",
-    "eventlet": "import eventlet; eventlet.monkey_patch(); from eventlet import sleep",
+    # Its resolver of names brings in cryptography where that is installed, at which its patching stumbles.
+    "eventlet": (
+        "import os; os.environ['EVENTLET_NO_GREENDNS'] = 'yes'\n"
+        "import eventlet; eventlet.monkey_patch(); from eventlet import sleep"
+    ),
 }
 
 PROGRAM = f"""
