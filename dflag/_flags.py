@@ -240,6 +240,8 @@ class Flag(Cell, Generic[T]):
             with self._store.lock:
                 if self._spec is spec:
                     self._spec = changed
+                    if changed.secret is not spec.secret:
+                        self._store.outdate_snapshot()
                     return
 
     def _listen(self, listener: Listener) -> None:

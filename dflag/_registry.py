@@ -19,7 +19,7 @@ from dflag.errors import DefinitionError, UnknownFlagError
 if TYPE_CHECKING:
     import argparse
     import builtins
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from dflag import _kinds
@@ -255,14 +255,8 @@ class FlagRegistry(Declarations):
             dynamic: Only the dynamic flags, or only the static ones; None for all.
         """
         snapshot = self.snapshot()
-        digest = _FNV_OFFSET
-        for name in snapshot:
-            flag = self.lookup(name)
-            if dynamic is None or flag.dynamic is dynamic:
-                printed = flag._spec.kind.format(snapshot[flag])
-                for byte in (name + printed).encode("utf-8", "surrogatepass"):
-                    digest = ((digest ^ byte) * _FNV_PRIME) & 0xFFFFFFFF
-        return f"{digest:08x}"
+        chosen = (flag for flag in map(self.lookup, snapshot) if dynamic is None or flag.dynamic is dynamic)
+        return fnv_checksum((flag.name, flag._spec.kind.format(snapshot[flag])) for flag in chosen)
 
     def parse_args(
         self,
@@ -314,6 +308,17 @@ class FlagRegistry(Declarations):
 _FNV_OFFSET: Final = 0x811C9DC5
 _FNV_PRIME: Final = 0x01000193
 """The constants of 32-bit FNV-1a."""
+
+
+def fnv_checksum(printed: Iterable[tuple[str, str]]) -> str:
+    """
+    Compute the Go library's checksum of names and printed values, which come in name order.
+    """
+    digest = _FNV_OFFSET
+    for name, value in printed:
+        for byte in (name + value).encode("utf-8", "surrogatepass"):
+            digest = ((digest ^ byte) * _FNV_PRIME) & 0xFFFFFFFF
+    return f"{digest:08x}"
 
 
 def check_name(name: object) -> None:

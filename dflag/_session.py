@@ -76,6 +76,15 @@ class Feed:
             last_error=self.problem or self.refusal,
         )
 
+    def fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
+        """
+        Give a cheap value that differs whenever `status` would; of the age only whether it is beyond patience.
+        """
+        watch = self.watch
+        mode = None if watch is None else watch.mode
+        touch = self.contact is None, is_recent(self.contact, patience_seconds)
+        return self.revision, mode, touch, self.problem, self.refusal, self.degraded, self.not_live
+
 
 class Session:
     """
@@ -221,3 +230,7 @@ class Session:
 
 def age(moment: float | None) -> float | None:
     return None if moment is None else time.monotonic() - moment
+
+
+def is_recent(moment: float | None, seconds: float) -> bool:
+    return moment is not None and time.monotonic() - moment <= seconds

@@ -81,10 +81,11 @@ class _Plan:
     The effective values that some edits lead to, computed from what was current at the time.
     """
 
-    __slots__ = ("before", "cells", "layers", "merged", "new", "number", "old", "origins")
+    __slots__ = ("before", "cells", "layers", "merged", "new", "number", "old", "origins", "reason")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.reason: str | None = None  # where that of the layer that wins does not say it
         self.before: dict[Flag[Any], Mapping[str, Entry]] = {}
         self.layers: dict[Flag[Any], dict[str, Entry]] = {}
         self.origins: dict[Flag[Any], str] = {}
@@ -161,7 +162,15 @@ class Store:
             self.flags[name] = flag
             if flag._spec.kind.gathers:
                 self.families = {**self.families, flag: cast("MapKind", flag._spec.kind)}
-            self._current._value = None
+            self.outdate_snapshot()
+
+    def outdate_snapshot(self) -> None:
+        """
+        Make the next snapshot another object, for whoever goes by it: what flags are has changed, if not their values.
+
+        The caller holds the lock.
+        """
+        self._current._value = None
 
     def rank_sources(self, names: Iterable[str]) -> None:
         """
@@ -228,12 +237,12 @@ class Store:
             deadline = time.monotonic() + ttl_seconds
         self.commit_checked([(flag, OVERRIDE, Entry(value, reason, deadline))])
 
-    def reset(self, flag: Flag[Any]) -> None:
+    def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None:
         if OVERRIDE not in flag._layers:
             return
         if not flag.dynamic and self.frozen:
             raise StaticFlagError(f"flag {flag.name!r} is static and cannot be reset: the registry is frozen")
-        self.commit([(flag, OVERRIDE, None)], ruled=False)
+        self.commit([(flag, OVERRIDE, None)], ruled=False, reason=reason)
         self.audit()
 
     @contextlib.contextmanager
@@ -294,7 +303,7 @@ class Store:
                 self.report_deprecated(flag, layer)
 
     def commit(
-        self, edits: Sequence[Edit], *, ruled: bool = True, errand: Errand | None = None
+        self, edits: Sequence[Edit], *, ruled: bool = True, errand: Errand | None = None, reason: str | None = None
     ) -> frozenset[Flag[Any]] | None:
         """
         Publish edits in one step.
@@ -303,6 +312,7 @@ class Store:
             edits: What to change.
             ruled: Whether registry validators have a say.
             errand: What else belongs to the same step.
+            reason: For the history; None for that of the layer that wins.
 
         Returns:
             The flags whose value changed; None when the errand is outdated, and nothing was done.
@@ -315,10 +325,11 @@ class Store:
         attempt = 0
         while True:
             if edits and edits[0][0]._store is not self:
-                return edits[0][0]._store.commit(edits, ruled=ruled)
+                return edits[0][0]._store.commit(edits, ruled=ruled, reason=reason)
             attempt += 1
             with self.lock if attempt > _ATTEMPTS_WITHOUT_LOCK else contextlib.nullcontext():
                 plan = self._plan(edits)
+                plan.reason = reason
                 judged = ruled and bool(plan.cells) and bool(self.rules or plan.merged)
                 if judged:
                     self._judge(plan, secret=any(flag.secret for flag, _, _ in edits))
@@ -404,7 +415,8 @@ class Store:
         for flag, old, new in list(zip(plan.cells, plan.old, plan.new, strict=True))[-HISTORY_LENGTH:]:
             origin = plan.origins[flag]
             entry = plan.layers[flag].get(origin)
-            self._history.append((when, flag, old, new, origin, entry.reason if entry else None))
+            reason = plan.reason or (entry.reason if entry else None)
+            self._history.append((when, flag, old, new, origin, reason))
 
     def _follow_deadlines(self, touched: Iterable[Flag[Any]]) -> None:
         self._timed = {flag for flag in self._timed if flag._store is self}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from dflag._drafting import Reading
 from dflag._fork import follow_forks
-from dflag._session import Feed, Session, age
+from dflag._session import Feed, Session, age, is_recent
 from dflag._snapshot import unknown_flags
 from dflag._status import State, Status
 from dflag.errors import DefinitionError, SourceError, UpdateError, UpdaterStateError
@@ -249,6 +249,14 @@ class Updater:
             pending_restart=self._store.intake.pending_restart(),
             seconds_since_success=age(self._success),
         )
+
+    def _fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
+        """
+        Give a cheap value that differs whenever `status` would; of ages only whether they are beyond patience.
+        """
+        counters = self._state, self._updates, self._errors, self._warnings
+        feeds = [feed.fingerprint(patience_seconds) for feed in self._feeds]
+        return (*counters, is_recent(self._success, patience_seconds), *feeds)
 
     def __enter__(self) -> Self:
         if self._session is None:

@@ -1,0 +1,246 @@
+"""
+The one request handler: a function of a request to a response, whatever server brings it.
+"""
+
+from __future__ import annotations
+
+import html
+import inspect
+import json
+import logging
+from dataclasses import replace
+from http import HTTPStatus
+from importlib import resources
+from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, quote
+
+from dflag.errors import DefinitionError, FlagValueError, StaticFlagError
+from dflag.web import _setting
+from dflag.web._http import (
+    HTML_TYPE,
+    JSON_TYPE,
+    SECURITY_HEADERS,
+    NeedsBody,
+    Request,
+    Response,
+    is_cross_origin,
+    is_json,
+    matches,
+    prefers_html,
+)
+from dflag.web._listing import Form, Listings, Wish, entity_tag
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag._registry import FlagRegistry
+    from dflag._updater import Updater
+    from dflag.web._http import Authorize
+
+logger: Final = logging.getLogger("dflag")
+
+_STATIC_FILES: Final = {
+    "/static/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+"""All files there are: a path is looked up here, never joined to a directory."""
+
+_MAX_QUERY_FIELDS: Final = 32
+_MAX_PATTERN_CHARACTERS: Final = 1_000
+"""Names have 253 characters at most."""
+
+
+class Handler:
+    """
+    Answers requests about one registry.
+
+    Thread safety: any thread; validators run in the one that calls `NeedsBody.finish`.
+    """
+
+    def __init__(
+        self, registry: FlagRegistry, updater: Updater | None, *, authorize: Authorize | None, title: str | None
+    ) -> None:
+        given: object = authorize
+        if given is not None and (not callable(given) or inspect.iscoroutinefunction(given)):
+            raise DefinitionError(f"expected a plain function as authorize, got {given!r}")
+        self._registry: Final = registry
+        self._authorize: Final = authorize
+        shown = registry.name or "dflag" if title is None else title
+        self._listings: Final = Listings(registry, updater, title=shown, settable=authorize is not None)
+        package = resources.files("dflag.web")
+        self._page: Final = (package / "page.html").read_text("utf-8").replace("{title}", html.escape(shown))
+        self._files: Final = {
+            path: (kind, Form(body, entity_tag(body)))
+            for path, (name, kind) in _STATIC_FILES.items()
+            for body in [(package / name).read_bytes()]
+        }
+
+    def handle(self, request: Request) -> Response | NeedsBody:
+        """
+        Answer a request, or ask for its body first. Never raises.
+        """
+        answer = self._answer(request, at_once=False)
+        assert answer is not None  # noqa: S101 - only where it is to answer at once it may leave that
+        return answer
+
+    def handle_at_once(self, request: Request) -> Response | None:
+        """
+        Answer a request if that takes microseconds and runs no foreign code, else give None. Never raises.
+        """
+        answer = self._answer(request, at_once=True)
+        return answer if isinstance(answer, Response) else None
+
+    def _answer(self, request: Request, *, at_once: bool) -> Response | NeedsBody | None:
+        try:
+            answer = self._route(request, at_once=at_once)
+        except Exception as error:
+            answer = _fault(error)
+        if request.method == "HEAD" and isinstance(answer, Response):
+            return replace(answer, body=b"")
+        return answer
+
+    def _route(self, request: Request, *, at_once: bool) -> Response | NeedsBody | None:
+        if request.path == "/set":
+            allowed: tuple[str, ...] = ("POST",)
+        elif request.path in ("", "/", *self._files):
+            allowed = ("GET", "HEAD")
+        else:
+            return _refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+        if request.method not in allowed:
+            return _refuse(
+                HTTPStatus.METHOD_NOT_ALLOWED, f"expected {', '.join(allowed)}", {"Allow": ", ".join(allowed)}
+            )
+        if request.path == "/set":
+            return None if at_once else self._admit(request)
+        if request.path in self._files:
+            kind, form = self._files[request.path]
+            return _serve(request, form, kind)
+        return self._show(request, at_once=at_once)
+
+    # --- showing
+
+    def _show(self, request: Request, *, at_once: bool) -> Response | None:
+        try:
+            fields = _fields(request.query)
+        except ValueError:
+            return _refuse(HTTPStatus.BAD_REQUEST, "the query has too many fields")
+        base = _base(request)
+        form = fields.get("format")
+        if form == "html" or (form != "json" and prefers_html(request.headers.get("accept", ""))):
+            body = self._page.replace("{base}", html.escape(base)).encode()
+            return _serve(request, Form(body, entity_tag(body)), f"{HTML_TYPE}; charset=utf-8")
+        pattern = fields.get("name", "")
+        if len(pattern) > _MAX_PATTERN_CHARACTERS:
+            return _refuse(HTTPStatus.BAD_REQUEST, f"name: expected at most {_MAX_PATTERN_CHARACTERS} characters")
+        wish = Wish(fields.get("type", ""), bool(fields.get("only_changed")), pattern, base)
+        listing = self._listings.ready(wish)
+        if listing is None:
+            if at_once:
+                return None
+            listing = self._listings.make(wish)
+        return _serve(request, listing, JSON_TYPE)
+
+    # --- setting
+
+    def _admit(self, request: Request) -> Response | NeedsBody:
+        """
+        Judge a request by its headers: nothing is told of flags, and no body is read, for whoever is not let in.
+        """
+        headers = request.headers
+        if self._authorize is None:
+            return _refuse(HTTPStatus.FORBIDDEN, "setting flags is off here")
+        if is_cross_origin(headers):
+            return _refuse(HTTPStatus.FORBIDDEN, "a page of another origin may not set flags")
+        who = _setting.identify(self._authorize, headers)
+        if who is None:
+            logger.info("a request to set a flag was refused: not authorized")
+            challenge = {"WWW-Authenticate": 'Bearer realm="dflag"'}
+            return _refuse(HTTPStatus.UNAUTHORIZED, "not authorized to set flags", challenge)
+        if not is_json(headers.get("content-type", "")):
+            return _refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected Content-Type: {JSON_TYPE}")
+        return NeedsBody(_setting.BODY_LIMIT_BYTES, lambda body: self._finish(body, who))
+
+    def _finish(self, body: bytes | None, who: str) -> Response:
+        if body is None:
+            return _refuse(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a body of at most {_setting.BODY_LIMIT_BYTES} bytes"
+            )
+        try:
+            return self._set(body, who)
+        except Exception as error:
+            return _fault(error)
+
+    def _set(self, body: bytes, who: str) -> Response:
+        try:
+            wanted = _setting.read(body)
+        except _setting.Malformed as error:
+            return _refuse(HTTPStatus.BAD_REQUEST, str(error))
+        if wanted.name not in self._registry:
+            return _refuse(HTTPStatus.NOT_FOUND, f"no flag named {wanted.name[:253]!r}")
+        flag = self._registry[wanted.name]
+        if not flag.dynamic:
+            return _refuse(HTTPStatus.CONFLICT, f"flag {flag.name!r} is static: it changes with a restart alone")
+        try:
+            _setting.carry_out(flag, wanted, who)
+        except FlagValueError as error:
+            return _refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+        except StaticFlagError as error:
+            return _refuse(HTTPStatus.CONFLICT, str(error))
+        return _respond(HTTPStatus.OK, JSON_TYPE, _json_body(self._listings.flag(flag.name)))
+
+
+def _base(request: Request) -> str:
+    """
+    Say what relative links begin with, for a browser that is at the mount itself, with or without a slash behind it.
+    """
+    return "" if request.path else quote(request.mount.rpartition("/")[2], safe="") + "/"
+
+
+def _fields(query: str) -> dict[str, str]:
+    """
+    Read a query; the first of several fields of one name counts, as in Go.
+
+    Raises:
+        ValueError: It has more fields than anybody needs.
+    """
+    fields: dict[str, str] = {}
+    for key, value in parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS):
+        fields.setdefault(key, value)
+    return fields
+
+
+def _serve(request: Request, form: Form, content_type: str) -> Response:
+    caching = {"ETag": form.entity_tag, "Vary": "Accept"}
+    if matches(request.headers.get("if-none-match", ""), form.entity_tag):
+        return Response(status=HTTPStatus.NOT_MODIFIED, headers={**SECURITY_HEADERS, **caching}, body=b"")
+    return _respond(HTTPStatus.OK, content_type, form.body, caching)
+
+
+def _refuse(status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return _respond(status, JSON_TYPE, _json_body({"error": message}), headers)
+
+
+def _respond(status: HTTPStatus, content_type: str, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    sent = {"Content-Type": content_type, "Content-Length": str(len(body)), **SECURITY_HEADERS, **(headers or {})}
+    return Response(status=status, headers=sent, body=body)
+
+
+def _json_body(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+
+
+def _fault(error: BaseException) -> Response:
+    # Without the traceback, whose message may quote a secret.
+    logger.error("a request failed: %s", _place(error))
+    return _refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; see the log")
+
+
+def _place(error: BaseException) -> str:
+    """
+    Say what was raised and where, without the words of it.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    where = "" if traceback is None else f" at {traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+    return type(error).__name__ + where

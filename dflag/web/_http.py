@@ -1,0 +1,176 @@
+"""
+The little of HTTP that the request handler needs: records, negotiation, entity tags, and who is asking.
+
+Nothing here does any input or output.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+Authorize: TypeAlias = Callable[[Mapping[str, str]], str | None]
+"""
+Given a request's headers, names in lower case, it returns the caller's name, or None to refuse.
+"""
+
+JSON_TYPE: Final = "application/json"
+HTML_TYPE: Final = "text/html"
+
+SECURITY_HEADERS: Final = {
+    "Cache-Control": "no-cache",  # keep it if you like, but ask each time whether it is still so
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+    ),
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
+}
+"""On every response, errors too."""
+
+_MAX_MEDIA_RANGES: Final = 64
+"""How many parts of an ``Accept`` are looked at: browsers send about ten."""
+
+_WEIGHT: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
+_ENTITY_TAG: Final = re.compile(r'"[^"]*"')
+_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """
+    What the handler is asked, but for the body.
+
+    Attributes:
+        method: In capitals.
+        path: The path below the place where the app is mounted, decoded; empty or ``/`` for that place itself.
+        mount: The path of that place, empty for the root; WSGI's ``SCRIPT_NAME``, ASGI's ``root_path``.
+        query: The query, still encoded.
+        headers: By name in lower case; those that came several times are joined with commas.
+    """
+
+    method: str
+    path: str
+    mount: str = ""
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Response:
+    """
+    What the handler answers, as it is to be sent: for ``HEAD`` the body is empty already.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class NeedsBody(NamedTuple):
+    """
+    The handler's answer once a request may be carried out, and is known but for its body.
+
+    Bodies are read so late because nobody who is refused shall keep a thread or memory busy with one.
+
+    Attributes:
+        limit_bytes: How much to read at most.
+        finish: Takes the body, or None when it is longer than that, and gives the response.
+    """
+
+    limit_bytes: int
+    finish: Callable[[bytes | None], Response]
+
+
+def prefers_html(accept: str) -> bool:
+    """
+    Negotiate between JSON and HTML (RFC 9110, section 12.5.1): JSON unless HTML is asked for by name.
+
+    With equal weights the more specific range decides, and HTML when both are named.
+    """
+    html = json = (0.0, -1)
+    for part in accept.split(",", _MAX_MEDIA_RANGES)[:_MAX_MEDIA_RANGES]:
+        name, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = _weight(parameters)
+        if weight is None:
+            continue
+        html = _closer(html, name, HTML_TYPE, weight)
+        json = _closer(json, name, JSON_TYPE, weight)
+    return html[0] > 0 and html[1] > 0 and (html[0], html[1]) >= (json[0], json[1])
+
+
+def _weight(parameters: list[str]) -> float | None:
+    for parameter in parameters:
+        key, _, value = parameter.partition("=")
+        if key.strip() == "q":
+            return float(value) if _WEIGHT.fullmatch(value := value.strip()) else None
+    return 1.0
+
+
+def _closer(best: tuple[float, int], name: str, media_type: str, weight: float) -> tuple[float, int]:
+    """
+    Give weight and specificity of the range that says most precisely what it thinks of a type.
+    """
+    if name == media_type:
+        specificity = 2
+    elif name == media_type.partition("/")[0] + "/*":
+        specificity = 1
+    elif name == "*/*":
+        specificity = 0
+    else:
+        return best
+    return (weight, specificity) if specificity > best[1] else best
+
+
+def matches(if_none_match: str, entity_tag: str) -> bool:
+    """
+    Say whether a conditional request already has this form, by weak comparison (RFC 9110, section 13.1.2).
+    """
+    return if_none_match.strip() == "*" or entity_tag in _ENTITY_TAG.findall(if_none_match)
+
+
+def is_json(content_type: str) -> bool:
+    """
+    Say whether a body is declared as JSON, in UTF-8 if it says in what.
+    """
+    media_type, *parameters = (piece.strip().lower() for piece in content_type.split(";"))
+    charsets = [value.strip('" ') for key, _, value in (p.partition("=") for p in parameters) if key == "charset"]
+    return media_type == JSON_TYPE and all(charset in ("utf-8", "utf8") for charset in charsets)
+
+
+def is_cross_origin(headers: Mapping[str, str]) -> bool:
+    """
+    Say whether a browser sends this request for a page of another origin.
+
+    ``Sec-Fetch-Site`` is the browser's own word, which no page can change, and does not depend on what a proxy made of
+    ``Host``; so it decides where there is one. Else ``Origin`` must have the host and port of ``Host``; the scheme is
+    left out, as a proxy may end TLS. ``X-Forwarded-Host`` is not looked at: where some middleware allows other
+    origins to send headers, a page could send it. A client without either header is no browser.
+    """
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        return site.strip().lower() not in ("same-origin", "none")
+    origin = headers.get("origin")
+    if origin is None:
+        return False
+    try:
+        parts = urlsplit(origin.strip().lower())
+    except ValueError:
+        return True
+    port = _DEFAULT_PORTS.get(parts.scheme, "")
+    host = headers.get("host", "").strip().lower()
+    return not parts.netloc or parts.netloc.removesuffix(port) != host.removesuffix(port)
+
+
+def printable(text: str) -> str:
+    """
+    Escape what could forge a line of a log or command a terminal.
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )

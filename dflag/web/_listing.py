@@ -1,0 +1,448 @@
+"""
+What the page shows: all flags at one moment, as JSON.
+
+A listing is made of one view of the registry, taken under its lock, and kept for as long as nothing changes.
+So asking again costs a comparison. What changes by itself, as ages do, is not in it: see `_contact`.
+"""
+
+from __future__ import annotations
+
+import datetime
+import fnmatch
+import hashlib
+import json
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dflag._fork import follow_forks
+from dflag._layers import DEFAULT
+from dflag._registry import fnv_checksum
+from dflag._spec import FOREIGN_FAULTS
+from dflag.errors import MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from dflag._drafting import SourceState
+    from dflag._flags import Flag
+    from dflag._layers import Entry
+    from dflag._registry import FlagRegistry
+    from dflag._snapshot import Snapshot
+    from dflag._status import SourceStatus, Status
+    from dflag._updater import Updater
+    from dflag.errors import FlagValueError
+
+logger: Final = logging.getLogger("dflag")
+
+PATIENCE_SECONDS: Final = 60.0
+"""
+How long ago the last contact to a source may be before the listing says so.
+
+Well beyond what a check each second can be late by, and soon enough for whoever wonders why nothing changes.
+"""
+
+_HISTORY_MAX_CHARACTERS: Final = 2_000
+"""How much of a text the history shows: it holds 200 of them, each of which may be of megabytes."""
+
+_KEPT_BODIES: Final = 16
+"""How many forms and filters of one listing are kept: more than the buttons of a page can ask for."""
+
+_JSON_KINDS: Final = frozenset({"json", "map"})
+"""The kinds whose text is JSON."""
+
+_UNPRINTABLE: Final = "(cannot be printed)"
+
+
+class Wish(NamedTuple):
+    """
+    What part of a listing is asked for, and from where.
+
+    Attributes:
+        type: ``"dynamic"``, ``"static"``, or all.
+        only_changed: Only flags whose value is not their default.
+        name: A pattern of names, as in `fnmatch`; empty for all.
+        base: What relative links begin with.
+    """
+
+    type: str = ""
+    only_changed: bool = False
+    name: str = ""
+    base: str = ""
+
+    def wants(self, row: Mapping[str, Any]) -> bool:
+        return (
+            (self.type not in ("dynamic", "static") or row["is_dynamic"] is (self.type == "dynamic"))
+            and (not self.only_changed or bool(row["is_changed"]))
+            and (not self.name or fnmatch.fnmatchcase(row["name"], self.name))
+        )
+
+
+class Form(NamedTuple):
+    """
+    The bytes of one form of a listing, and their strong entity tag.
+    """
+
+    body: bytes
+    entity_tag: str
+
+
+class _Generation(NamedTuple):
+    """
+    The listing of one version, and the forms made of it so far.
+    """
+
+    version: object
+    document: Mapping[str, Any]
+    forms: dict[Wish, Form]
+
+
+class View(NamedTuple):
+    """
+    What belongs together in a registry, at one moment.
+    """
+
+    snapshot: Snapshot
+    held: Mapping[Flag[Any], tuple[str, Mapping[str, Entry]]]  # where a flag's value comes from, and all its layers
+    ranking: tuple[str, ...]
+    history: tuple[tuple[datetime.datetime, Flag[Any], Any, Any, str, str | None], ...]
+    states: Mapping[str, SourceState]
+    callback_errors: Mapping[str, int]
+    frozen: bool
+
+
+class Listings:
+    """
+    The listings of one registry.
+
+    Thread safety: any thread; `ready` takes no lock. A listing is made by one thread while the others that want it
+    wait, or a change under load would be rendered by all of them at once.
+    """
+
+    def __init__(self, registry: FlagRegistry, updater: Updater | None, *, title: str, settable: bool) -> None:
+        self._registry: Final = registry
+        self._updater: Final = updater
+        self._title: Final = title
+        self._settable: Final = settable
+        self._patience: Final = (
+            PATIENCE_SECONDS if updater is None else max(PATIENCE_SECONDS, 3 * updater._resync_seconds)
+        )
+        self._making = threading.Lock()
+        self._generation: _Generation | None = None
+        follow_forks(self)
+
+    def ready(self, wish: Wish) -> Form | None:
+        """
+        Give a form that is there already and still true, else None.
+        """
+        generation = self._generation
+        if generation is None:
+            return None
+        form = generation.forms.get(wish)
+        return form if form is not None and generation.version == self._version() else None
+
+    def make(self, wish: Wish) -> Form:
+        """
+        Give a form, making it if need be.
+        """
+        with self._making:
+            form = self.ready(wish)
+            if form is not None:
+                return form
+            version = self._version()  # before the view: what changes in between outdates what is made now
+            generation = self._generation
+            if generation is None or generation.version != version:
+                generation = self._generation = _Generation(version, self._document(), {})
+            form = self._form(generation.document, wish)
+            while len(generation.forms) >= _KEPT_BODIES:
+                del generation.forms[next(iter(generation.forms))]
+            generation.forms[wish] = form
+            return form
+
+    def flag(self, name: str) -> dict[str, Any]:
+        """
+        Give one flag as it stands in a listing, with the number of the revision.
+        """
+        view = take_view(self._registry)
+        rows = _Rows(view, self._status(), self._pending_restart())
+        flag = next(flag for flag in view.held if flag.name == name)
+        return {"revision": view.snapshot.revision, "flag": rows.row(flag)}
+
+    def _version(self) -> tuple[object, ...]:
+        """
+        Give a cheap value that differs whenever the listing would.
+
+        The snapshot is another object after each commit and each declaration.
+        """
+        store = self._registry._store
+        updater = () if self._updater is None else self._updater._fingerprint(self._patience)
+        return store.snapshot(), store.frozen, os.getpid(), sum(list(store.notifier.errors.values())), updater
+
+    def _status(self) -> Status | None:
+        return None if self._updater is None else self._updater.status()
+
+    def _pending_restart(self) -> tuple[str, ...]:
+        return self._registry._store.intake.pending_restart()
+
+    def _document(self) -> dict[str, Any]:
+        view = take_view(self._registry)
+        status = self._status()
+        pending = self._pending_restart()
+        rows = _Rows(view, status, pending)
+        flags = sorted(view.held, key=lambda flag: flag.name)
+        unknown = set().union(*(state.unknown for state in view.states.values()), status.unknown if status else ())
+        return {
+            "title": self._title,
+            "name": self._registry.name,
+            "checksum": rows.checksum(flags),
+            "checksum_static": rows.checksum(flag for flag in flags if not flag.dynamic),
+            "checksum_dynamic": rows.checksum(flag for flag in flags if flag.dynamic),
+            "revision": view.snapshot.revision,
+            "frozen": view.frozen,
+            "process": os.getpid(),
+            "set_url": "set" if self._settable else "",
+            "flags": [rows.row(flag) for flag in flags],
+            "flag_count": len(flags),
+            "pending_restart": pending,
+            "unknown": sorted(unknown),
+            "history": rows.history,
+            "updater": None if status is None else self._describe(status),
+        }
+
+    def _describe(self, status: Status) -> dict[str, Any]:
+        return {
+            "state": status.state,
+            **self._contact("last_success", status.seconds_since_success, well=True),
+            "updates": status.updates,
+            "errors": status.errors,
+            "warnings": status.warnings,
+            "sources": [self._describe_source(source) for source in status.sources],
+        }
+
+    def _describe_source(self, source: SourceStatus) -> dict[str, Any]:
+        return {
+            "name": source.name,
+            "healthy": source.healthy,
+            "watched": source.watched,
+            "degraded": source.degraded,
+            "not_live": source.not_live,
+            **self._contact("last_contact", source.seconds_since_contact, well=source.healthy),
+            "checksum": source.checksum,
+            "last_error": source.last_error,
+        }
+
+    def _contact(self, key: str, seconds: float | None, *, well: bool) -> dict[str, Any]:
+        """
+        Say when something last went well only once that is long ago.
+
+        The moment of a source that is fine moves on each second, and with it would every entity tag.
+        """
+        in_touch = well and seconds is not None and seconds <= self._patience
+        return {"in_touch": in_touch, key: None if in_touch or seconds is None else _moment(-seconds)}
+
+    def _form(self, document: Mapping[str, Any], wish: Wish) -> Form:
+        chosen = [row for row in document["flags"] if wish.wants(row)]
+        set_url = document["set_url"] and wish.base + document["set_url"]
+        text = json.dumps({**document, "set_url": set_url, "flags": chosen}, separators=(",", ":"))
+        body = text.encode() + b"\n"
+        return Form(body, entity_tag(body, *wish))
+
+    # --- forking
+
+    def before_fork(self) -> None:
+        pass  # the lock may be held for the length of a listing; the child makes it anew
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def after_fork_in_child(self) -> None:
+        self._making = threading.Lock()
+
+    def resume_in_child(self) -> None:
+        pass
+
+
+def take_view(registry: FlagRegistry) -> View:
+    """
+    Copy what belongs together, under the lock; it is printed outside of it.
+    """
+    store = registry._store
+    with store.lock:
+        snapshot = store.snapshot()
+        return View(
+            snapshot=snapshot,
+            held={flag: (flag._origin, flag._layers) for flag in snapshot._values},
+            ranking=store.ranking,
+            history=tuple(store._history),
+            states=dict(store.intake._states),
+            callback_errors=dict(store.notifier.errors),
+            frozen=store.frozen,
+        )
+
+
+class _Rows:
+    """
+    The printing of one view.
+    """
+
+    def __init__(self, view: View, status: Status | None, pending_restart: Iterable[str]) -> None:
+        self._view: Final = view
+        self._pending_restart: Final = frozenset(pending_restart)
+        self._rejections: Final = _rejections(view, status)
+        self._texts: Final[dict[Flag[Any], str]] = {}
+        self.history: Final = [_change(*record) for record in view.history]
+        self._last_changes: Final = {change["flag"]: change for change in self.history}
+
+    def checksum(self, flags: Iterable[Flag[Any]]) -> str:
+        return fnv_checksum((flag.name, self._text(flag)) for flag in flags)
+
+    def row(self, flag: Flag[Any]) -> dict[str, Any]:
+        """
+        Describe a flag: with the Go library's keys first.
+        """
+        spec = flag._spec
+        origin, _ = self._view.held[flag]
+        value = self._view.snapshot[flag]
+        text = self._text(flag)
+        default = text if value is flag.default else _print(flag, flag.default)
+        is_json = spec.kind.name in _JSON_KINDS
+        shown, shown_default = (MASK, MASK) if spec.secret else (text, default)
+        native = None
+        if is_json and not spec.secret and text is not _UNPRINTABLE:
+            native = json.loads(text)
+            shown = _pretty(native)
+            shown_default = shown if default is text else _pretty_text(default)
+        return {
+            "name": flag.name,
+            "description": flag.help,
+            "current_value": shown,
+            "default_value": shown_default,
+            "is_changed": text != default,
+            "is_dynamic": flag.dynamic,
+            "is_json": is_json,
+            "type": spec.kind.name,
+            "value": native,
+            "is_secret": spec.secret,
+            "origin": origin,
+            "layers": self._layers(flag, value, text),
+            "range": spec.range_text(),
+            "choices": spec.choices_text(),
+            "owner": spec.owner,
+            "deprecated": spec.deprecated,
+            "expires": None if spec.expires is None else spec.expires.isoformat(),
+            "last_change": self._last_changes.get(flag.name),
+            "callback_errors": self._view.callback_errors.get(flag.name, 0),
+            "pending_restart": flag.name in self._pending_restart,
+            "rejected": [_describe_rejection(flag, *rejection) for rejection in self._rejections.get(flag.name, ())],
+        }
+
+    def _text(self, flag: Flag[Any]) -> str:
+        text = self._texts.get(flag)
+        if text is None:
+            text = self._texts[flag] = _print(flag, self._view.snapshot[flag])
+        return text
+
+    def _layers(self, flag: Flag[Any], value: Any, text: str) -> list[dict[str, Any]]:
+        _, layers = self._view.held[flag]
+        found = []
+        for origin in self._view.ranking:
+            entry = layers.get(origin)
+            if entry is not None:
+                printed = text if entry.value is value else _print(flag, entry.value)
+                found.append(_layer(flag, origin, printed, entry.reason, entry.deadline))
+        default = text if flag.default is value else _print(flag, flag.default)
+        return [*found, _layer(flag, DEFAULT, default)]
+
+
+def _layer(
+    flag: Flag[Any], origin: str, text: str, reason: str | None = None, deadline: float | None = None
+) -> dict[str, Any]:
+    return {
+        "origin": origin,
+        "text": MASK if flag.secret else text,
+        "reason": reason,
+        "expires_at": None if deadline is None else _moment(deadline - time.monotonic()),
+    }
+
+
+def _change(
+    when: datetime.datetime, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None
+) -> dict[str, Any]:
+    return {
+        "when": rfc3339(when, "milliseconds"),
+        "flag": flag.name,
+        "old": MASK if flag.secret else _cut(_print(flag, old)),
+        "new": MASK if flag.secret else _cut(_print(flag, new)),
+        "origin": origin,
+        "reason": reason,
+    }
+
+
+def _rejections(view: View, status: Status | None) -> dict[str, list[tuple[str, FlagValueError]]]:
+    """
+    Collect what sources hold and flags refuse, by flag; one in several sources has several.
+    """
+    found: dict[str, list[tuple[str, FlagValueError]]] = {}
+    listed = [rejected for state in view.states.values() for rejected in state.rejected.items()]
+    seen = {id(error) for _, error in listed}
+    if status is not None:  # has those of an atomic revision too, which was not applied
+        listed += [(key, error) for key, error in status.rejected.items() if id(error) not in seen]
+    for key, error in listed:
+        found.setdefault(error.flag_name, []).append((key, error))
+    return found
+
+
+def _describe_rejection(flag: Flag[Any], key: str, error: FlagValueError) -> dict[str, str]:
+    # An error from before the flag became a secret's may quote what it was given.
+    hidden = flag.secret and not error._secret
+    message = f"flag {flag.name!r}: the value was refused ({error.origin})" if hidden else str(error)
+    return {"key": key, "where": error.origin, "message": message}
+
+
+def _print(flag: Flag[Any], value: Any) -> str:
+    """
+    Print a value, which for models is a user's code.
+    """
+    try:
+        return flag._spec.kind.format(value)
+    except FOREIGN_FAULTS as error:
+        # Without the traceback, whose message may quote a secret.
+        logger.error("flag %r: its value cannot be printed: %s", flag.name, type(error).__name__)
+        return _UNPRINTABLE
+
+
+def _pretty(native: Any) -> str:
+    return json.dumps(native, ensure_ascii=False, indent=2)
+
+
+def _pretty_text(text: str) -> str:
+    return text if text is _UNPRINTABLE else _pretty(json.loads(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _HISTORY_MAX_CHARACTERS else text[: _HISTORY_MAX_CHARACTERS - 1] + "…"
+
+
+def _moment(seconds: float) -> str:
+    """
+    Give the moment so many seconds from now, to the second.
+    """
+    return rfc3339(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=round(seconds)), "seconds")
+
+
+def rfc3339(when: datetime.datetime, timespec: str) -> str:
+    """
+    Write a moment in UTC: ``2026-11-21T09:00:00Z``.
+    """
+    return when.astimezone(datetime.UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+
+
+def entity_tag(body: bytes, *form: object) -> str:
+    """
+    Make the strong entity tag of a body; two forms have two, even when their bytes are the same.
+    """
+    digest = hashlib.blake2b(body, digest_size=16)
+    digest.update(repr(form).encode("utf-8", "backslashreplace"))
+    return f'"{digest.hexdigest()}"'

@@ -1,0 +1,181 @@
+"""
+Setting a flag over HTTP: who may, what they may ask for, and how it is written down.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hmac
+import logging
+import re
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dflag import _json
+from dflag._spec import FOREIGN_FAULTS
+from dflag.errors import DefinitionError
+from dflag.web._http import printable
+from dflag.web._listing import rfc3339
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag._flags import Flag
+    from dflag.web._http import Authorize
+
+logger: Final = logging.getLogger("dflag")
+
+BODY_LIMIT_BYTES: Final = 2**20 + 2**12
+"""A value as large as a ConfigMap may hold, 1 MiB, and a little for what stands around it."""
+
+MAX_TTL_SECONDS: Final = 366 * 86_400
+"""A year: what shall last longer belongs in a source."""
+
+MAX_REASON_CHARACTERS: Final = 1_000
+"""Enough for a sentence and a link; it stays in the history."""
+
+_TOKEN: Final = re.compile(r"[!-~]+")
+_CREDENTIALS: Final = re.compile(r"bearer +([!-~]+) *", re.IGNORECASE)
+_KEYS: Final = frozenset({"name", "value", "reason", "ttl_seconds"})
+
+
+class Malformed(ValueError):  # noqa: N818 - a verdict, told to the client
+    """
+    A body does not say what to set.
+    """
+
+
+class Wanted(NamedTuple):
+    """
+    What a body asks for.
+
+    Attributes:
+        name: The flag.
+        text: The value; None to drop the override.
+        reason: Why; empty when it does not say.
+        ttl_seconds: For how long; None for good.
+    """
+
+    name: str
+    text: str | None
+    reason: str
+    ttl_seconds: float | None
+
+
+def bearer_token(token: str, name: str) -> Authorize:
+    """
+    Make an ``authorize`` that lets in whoever sends ``Authorization: Bearer <token>``, as *name*.
+
+    Tokens are compared in constant time. Make one of 32 random bytes (``secrets.token_urlsafe()``), keep it in a
+    Secret, and send it over TLS alone.
+
+    Args:
+        token: The secret: visible ASCII characters.
+        name: Who that is, for the history and the log.
+
+    Raises:
+        DefinitionError: One of them is empty, or the token has other characters.
+
+    Thread safety: any thread.
+
+    >>> authorize = bearer_token("s3cr3t", "alice")
+    >>> authorize({"authorization": "Bearer s3cr3t"})
+    'alice'
+    >>> authorize({}) is None
+    True
+    """
+    if not _TOKEN.fullmatch(token):
+        raise DefinitionError("expected a token of visible ASCII characters")
+    if not name:
+        raise DefinitionError("expected a name for whoever has the token")
+    expected = token.encode()
+
+    def authorize(headers: Mapping[str, str]) -> str | None:
+        given = _CREDENTIALS.fullmatch(headers.get("authorization", ""))
+        sent = given[1].encode() if given else b""
+        return name if hmac.compare_digest(sent, expected) else None
+
+    return authorize
+
+
+def identify(authorize: Authorize, headers: Mapping[str, str]) -> str | None:
+    """
+    Ask who this is; only a name lets in, whatever else a user's function does.
+    """
+    try:
+        who: object = authorize(headers)
+    except FOREIGN_FAULTS as error:
+        # Without the message, which may quote a credential.
+        logger.error("authorize raised %s; the request was refused", type(error).__name__)
+        return None
+    if who is None or (isinstance(who, str) and who):
+        return who
+    logger.error("authorize should return a name or None, not %s; the request was refused", type(who).__name__)
+    return None
+
+
+def read(body: bytes) -> Wanted:
+    """
+    Read a body.
+
+    Raises:
+        Malformed: With what is wrong.
+    """
+    try:
+        given = _json.loads(body.decode())
+    except UnicodeDecodeError:
+        raise Malformed("the body is not UTF-8") from None
+    except _json.NotJSON as error:
+        raise Malformed(f"the body: {error}") from None
+    if not isinstance(given, dict):
+        raise Malformed("the body: expected an object")
+    unknown = sorted(given.keys() - _KEYS)
+    if unknown:
+        raise Malformed(f"the body: unknown key {unknown[0][:80]!r}; expected {', '.join(sorted(_KEYS))}")
+    if "value" not in given:
+        raise Malformed("value: expected a text, or null to drop the override")
+    wanted = Wanted(
+        name=_text(given, "name"),
+        text=None if given["value"] is None else _text(given, "value"),
+        reason="" if given.get("reason") is None else _text(given, "reason"),
+        ttl_seconds=_ttl(given.get("ttl_seconds")),
+    )
+    if len(wanted.reason) > MAX_REASON_CHARACTERS:
+        raise Malformed(f"reason: expected at most {MAX_REASON_CHARACTERS} characters")
+    if wanted.text is None and wanted.ttl_seconds is not None:
+        raise Malformed("ttl_seconds: expected none where an override is dropped")
+    return wanted
+
+
+def carry_out(flag: Flag[Any], wanted: Wanted, who: str) -> None:
+    """
+    Set or drop the override, and write down who did, why and until when.
+
+    Raises:
+        FlagValueError: The value does not pass.
+        StaticFlagError: The flag is static.
+    """
+    reason = printable(f"{who}: {wanted.reason}" if wanted.reason else who)
+    if wanted.ttl_seconds is not None:
+        until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wanted.ttl_seconds)
+        reason += f" (until {rfc3339(until, 'seconds')})"
+    if wanted.text is None:
+        flag._store.reset(flag, reason=reason)
+        logger.info("flag %r: override dropped over HTTP by %s", flag.name, reason)
+    else:
+        flag.set_text(wanted.text, ttl_seconds=wanted.ttl_seconds, reason=reason)
+        logger.info("flag %r: overridden over HTTP by %s", flag.name, reason)
+
+
+def _text(given: Mapping[str, Any], key: str) -> str:
+    value = given.get(key)
+    if not isinstance(value, str):
+        raise Malformed(f"{key}: expected a text")
+    return value
+
+
+def _ttl(given: object) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= MAX_TTL_SECONDS:
+        raise Malformed(f"ttl_seconds: expected a number above 0, and at most {MAX_TTL_SECONDS}")
+    return given
