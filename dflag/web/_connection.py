@@ -76,6 +76,7 @@ class Connection(BaseHTTPRequestHandler):
     """
 
     protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # not 0.9, whose answers have no status
     disable_nagle_algorithm = True
     server: Any  # a Server, with its handler
 

@@ -127,7 +127,7 @@ class Handler:
         base = _base(request)
         form = fields.get("format")
         if form == "html" or (form != "json" and prefers_html(request.headers.get("accept", ""))):
-            body = self._page.replace("{base}", html.escape(base)).encode()
+            body = self._page.replace("{base}", html.escape(base)).encode("utf-8", "replace")
             return _serve(request, Form(body, entity_tag(body)), f"{HTML_TYPE}; charset=utf-8")
         pattern = fields.get("name", "")
         if len(pattern) > _MAX_PATTERN_CHARACTERS:

@@ -49,12 +49,11 @@ class FlagServer:
     """
 
     def __init__(self, handler: Handler, addr: str, port: int, allowed_hosts: Collection[str] | None) -> None:
-        server = _Server(handler, addr, port, _host_check(addr, allowed_hosts))
-        self._closing: Final = threading.Lock()
-        self._server: _Server | None = server
-        self.port: Final[int] = server.server_address[1]
-        follow_forks(self)
-        threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), name="dflag-web", daemon=True).start()
+        self._server: Final = _Server(handler, addr, port, _host_check(addr, allowed_hosts))
+        self.port: Final[int] = self._server.server_address[1]
+        follow_forks(self._server)  # which lives on when nobody keeps this object
+        loop = self._server.serve_forever
+        threading.Thread(target=loop, args=(_POLL_SECONDS,), name="dflag-web", daemon=True).start()
 
     def close(self) -> None:
         """
@@ -62,12 +61,7 @@ class FlagServer:
 
         A request whose validator is still running after 5 seconds ends by itself.
         """
-        with self._closing:
-            server, self._server = self._server, None
-        if server is not None:
-            server.shutdown()
-            server.server_close()
-            server.end_connections(_CLOSE_SECONDS)
+        self._server.stop(_CLOSE_SECONDS)
 
     def __enter__(self) -> Self:
         return self
@@ -76,23 +70,6 @@ class FlagServer:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
-
-    # --- forking
-
-    def before_fork(self) -> None:
-        self._closing.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        self._closing.release()
-
-    def after_fork_in_child(self) -> None:
-        server, self._server = self._server, None
-        self._closing.release()
-        if server is not None:
-            server.abandon()
-
-    def resume_in_child(self) -> None:
-        pass
 
 
 class _Server(TCPServer):
@@ -108,6 +85,7 @@ class _Server(TCPServer):
         self.is_host: Final = is_host
         self._free: Final = threading.Semaphore(MAX_CONNECTIONS)
         self._ending: Final = threading.Event()
+        self._abandoned = False
         self._connections: Final[dict[Any, threading.Thread]] = {}
         self.address_family = socket.AF_INET6 if ":" in addr else socket.AF_INET
         super().__init__((addr, port), Connection)
@@ -131,12 +109,15 @@ class _Server(TCPServer):
             self.shutdown_request(request)
             self._free.release()
 
-    def shutdown(self) -> None:
+    def stop(self, timeout: float) -> None:
+        if self._abandoned:
+            return
         self._ending.set()
-        super().shutdown()
+        self.shutdown()
+        self.server_close()
+        self._end_connections(time.monotonic() + timeout)
 
-    def end_connections(self, timeout: float) -> None:
-        deadline = time.monotonic() + timeout
+    def _end_connections(self, deadline: float) -> None:
         connections = list(self._connections.items())
         for connection, _ in connections:
             with contextlib.suppress(OSError):
@@ -145,13 +126,25 @@ class _Server(TCPServer):
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
 
-    def abandon(self) -> None:
+    # --- forking
+
+    def before_fork(self) -> None:
+        pass
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def after_fork_in_child(self) -> None:
         """
-        Close, in a forked child, what the parent goes on serving.
+        Close what the parent goes on serving: else clients would not see it end, nor would the port come free.
         """
+        self._abandoned = True
         for inherited in (self.socket, *self._connections):
             with contextlib.suppress(OSError):
                 os.close(inherited.detach())
+
+    def resume_in_child(self) -> None:
+        pass
 
 
 def _host_check(addr: str, allowed_hosts: Collection[str] | None) -> Callable[[str], bool]:

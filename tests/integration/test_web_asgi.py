@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dflag.web import bearer_token, make_asgi_app
+
+if TYPE_CHECKING:
+    import dflag
+
+LIMIT_BYTES = 2**20 + 2**12
+TOKEN = [(b"authorization", b"Bearer t0ken"), (b"content-type", b"application/json")]
+
+
+class Exchange:
+    """
+    One call of the app: the messages that it is given, and those that it sends.
+    """
+
+    def __init__(self, *messages: dict[str, Any]) -> None:
+        self.received = 0
+        self.sent: list[Any] = []
+        self._messages = messages
+
+    async def receive(self) -> dict[str, Any]:
+        self.received += 1
+        return self._messages[self.received - 1]
+
+    async def send(self, message: Any) -> None:
+        self.sent.append(message)
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.sent[1:])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+
+def call(registry: dflag.FlagRegistry, *messages: dict[str, Any], **scope: Any) -> Exchange:
+    exchange = Exchange(*messages)
+    app = make_asgi_app(registry, authorize=bearer_token("t0ken", "alice"))
+    given = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": [], **scope}
+    asyncio.run(app(given, exchange.receive, exchange.send))
+    return exchange
+
+
+def body(*pieces: bytes) -> list[dict[str, Any]]:
+    return [
+        {"type": "http.request", "body": piece, "more_body": number < len(pieces) - 1}
+        for number, piece in enumerate(pieces)
+    ]
+
+
+def test_answers(flags: dflag.FlagRegistry) -> None:
+    """A listing, the same unchanged, HEAD and an error each take two messages."""
+    flags.dyn_int("rate", 50)
+    got = call(flags)
+    assert (got.status, [message["type"] for message in got.sent]) == (
+        200,
+        ["http.response.start", "http.response.body"],
+    )
+    assert json.loads(got.body)["flags"][0]["name"] == "rate"
+    assert all(name == name.lower() for name in got.headers)
+    unchanged = call(flags, headers=[(b"If-None-Match", got.headers[b"etag"])])
+    assert (unchanged.status, unchanged.body) == (304, b"")
+    head = call(flags, method="HEAD")
+    assert (head.headers, head.body) == (got.headers, b"")
+    assert call(flags, path="/nowhere").status == 404
+    assert json.loads(call(flags, query_string=b"name=none").body)["flags"] == []
+
+
+@pytest.mark.parametrize(
+    ("root_path", "path", "status"),
+    [
+        ("", "/static/page.js", 200),
+        ("/debug/flags", "/debug/flags/static/page.js", 200),
+        ("/debug/flags", "/debug/flags", 200),
+        ("/debug/flags/", "/debug/flags/static/page.js", 200),
+        ("/debug/flags", "/static/page.js", 200),
+        ("/debug/flags", "/debug/flags/nowhere", 404),
+        ("/debug/flags", "/debug/flags2/static/page.js", 404),
+    ],
+)
+def test_root_path(flags: dflag.FlagRegistry, root_path: str, path: str, status: int) -> None:
+    """Both ways of servers to tell a prefix are understood: with it in the path, and without."""
+    assert call(flags, root_path=root_path, path=path).status == status
+
+
+def test_setting_in_pieces(flags: dflag.FlagRegistry) -> None:
+    """A body may come in any number of messages; validators do not run on the event loop's thread."""
+    threads = []
+    rate = flags.dyn_int("rate", 50, validator=lambda value: threads.append(threading.current_thread()))
+    threads.clear()
+    got = call(flags, *body(b'{"name": "rate",', b"", b'"value": "60"}'), method="POST", path="/set", headers=TOKEN)
+    assert (got.status, rate.get()) == (200, 60)
+    assert threading.main_thread() not in threads
+    assert len(threads) == 1
+
+
+@pytest.mark.parametrize(
+    ("declared", "pieces", "received"),
+    [
+        ([(b"content-length", b"%d" % (LIMIT_BYTES + 1))], [b"{}"], 0),
+        ([(b"content-length", b"9" * 5_000)], [b"{}"], 0),
+        ([(b"content-length", b"2")], [b" " * LIMIT_BYTES, b" ", b" "], 2),
+        ([], [b" " * (LIMIT_BYTES + 1), b" "], 1),
+    ],
+)
+def test_bodies_over_the_limit(
+    flags: dflag.FlagRegistry, declared: list[tuple[bytes, bytes]], pieces: list[bytes], received: int
+) -> None:
+    """A body is received no further than it takes to see that it is too long, whatever it was declared as."""
+    got = call(flags, *body(*pieces), method="POST", path="/set", headers=TOKEN + declared)
+    assert (got.status, got.received) == (413, received)
+
+
+def test_body_of_the_refused_is_not_received(flags: dflag.FlagRegistry) -> None:
+    """Who is not let in cannot make the program receive; a header sent twice is no credential."""
+    got = call(flags, method="POST", path="/set", headers=[*TOKEN, TOKEN[0]])
+    assert (got.status, got.received) == (401, 0)
+
+
+def test_client_that_leaves(flags: dflag.FlagRegistry) -> None:
+    """A client that leaves in the middle of its body gets no answer, and nothing is set."""
+    rate = flags.dyn_int("rate", 50)
+    first = {"type": "http.request", "body": b'{"name": "rate", "value": "60"}', "more_body": True}
+    got = call(flags, first, {"type": "http.disconnect"}, method="POST", path="/set", headers=TOKEN)
+    assert (got.sent, rate.get()) == ([], 50)
+
+
+def test_other_scopes(flags: dflag.FlagRegistry) -> None:
+    """A server's start and stop are acknowledged, web sockets are closed, anything else is no scope of ours."""
+    lifespan = call(flags, {"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}, type="lifespan")
+    assert [message["type"] for message in lifespan.sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
+    assert call(flags, {"type": "websocket.connect"}, type="websocket").sent[0]["type"] == "websocket.close"
+    with pytest.raises(ValueError, match="expected a scope of HTTP"):
+        call(flags, type="smoke")
+
+
+def test_loop_goes_on_while_a_validator_thinks(flags: dflag.FlagRegistry) -> None:
+    """Requests are answered while a validator of another one is at work."""
+    thinking, proceed = threading.Event(), threading.Event()
+
+    def think(value: int) -> None:
+        if value == 60:
+            thinking.set()
+            assert proceed.wait(20)
+
+    rate = flags.dyn_int("rate", 50, validator=think)
+    app = make_asgi_app(flags, authorize=bearer_token("t0ken", "alice"))
+
+    async def main() -> tuple[int, int]:
+        post = Exchange(*body(b'{"name": "rate", "value": "60"}'))
+        scope = {"type": "http", "method": "POST", "path": "/set", "query_string": b"", "headers": TOKEN}
+        task = asyncio.create_task(app(scope, post.receive, post.send))
+        while not thinking.is_set():
+            await asyncio.sleep(0)
+        get = Exchange()
+        try:
+            await app({**scope, "method": "GET", "path": "/"}, get.receive, get.send)
+            during = rate.get()
+        finally:
+            proceed.set()
+        await task
+        assert (get.status, post.status) == (200, 200)
+        return during, rate.get()
+
+    assert asyncio.run(main()) == (50, 60)

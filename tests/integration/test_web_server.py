@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dflag.web import _connection, _server, bearer_token, start_http_server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import dflag
+    from dflag.web._server import FlagServer
+
+DEADLINE_SECONDS = 20.0
+LIMIT_BYTES = 2**20 + 2**12
+POST = b"POST /set HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer t0ken\r\nContent-Type: application/json\r\n"
+
+
+@pytest.fixture(name="server")
+def _server_fixture(flags: dflag.FlagRegistry) -> Iterator[FlagServer]:
+    """Give a running server of the test's registry, which has one flag."""
+    flags.dyn_string("text", "")
+    with start_http_server(0, flags, authorize=bearer_token("t0ken", "alice")) as server:
+        yield server
+
+
+def connect(server: FlagServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.port), timeout=DEADLINE_SECONDS)
+
+
+def exchange(server: FlagServer, sent: bytes) -> bytes:
+    """
+    Send raw bytes and read until the server closes.
+    """
+    with connect(server) as connection:
+        connection.sendall(sent)
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+        return answer
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def chunked(*chunks: bytes) -> bytes:
+    return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in (*chunks, b""))
+
+
+@contextlib.contextmanager
+def client(server: FlagServer) -> Iterator[http.client.HTTPConnection]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=DEADLINE_SECONDS)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def ask(connection: http.client.HTTPConnection, method: str, path: str, *args: Any) -> tuple[int, bytes]:
+    connection.request(method, path, *args)
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+def test_one_connection_serves_many_requests(server: FlagServer, flags: dflag.FlagRegistry) -> None:
+    """Listing, setting, errors and HEAD follow each other on one kept connection."""
+    headers = {"Authorization": "Bearer t0ken", "Content-Type": "application/json"}
+    with client(server) as connection:
+        assert ask(connection, "GET", "/?name=text")[0] == 200
+        kept = connection.sock
+        assert ask(connection, "HEAD", "/") == (200, b"")
+        assert ask(connection, "POST", "/set", b'{"name": "text", "value": "a"}', headers)[0] == 200
+        body = iter([b'{"name": "text",', b' "value": "b"}'])  # without a length, so in chunks
+        assert ask(connection, "POST", "/set", body, headers)[0] == 200
+        assert ask(connection, "GET", "/nowhere")[0] == 404
+        assert ask(connection, "BREW", "/")[0] == 405
+        assert connection.sock is kept
+    assert flags["text"].get() == "b"
+
+
+def test_close_ends_everything(flags: dflag.FlagRegistry) -> None:
+    """Closing frees the port, ends idle connections at once, and may be done again."""
+    server = start_http_server(0, flags)
+    with client(server) as connection:
+        assert ask(connection, "GET", "/")[0] == 200
+        server.close()
+        assert connection.sock is not None
+        assert connection.sock.recv(1) == b""
+    server.close()
+    with start_http_server(server.port, flags) as again:
+        assert again.port == server.port
+
+
+def test_port_that_is_taken(server: FlagServer, flags: dflag.FlagRegistry) -> None:
+    """A port in use raises where the server is started, and leaves nothing behind."""
+    with pytest.raises(OSError, match="in use"):
+        start_http_server(server.port, flags)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"GET / HTTP/9.9\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 200 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nno colon here\r\n\r\n",
+        POST + b"Content-Length: -1\r\n\r\n",
+        POST + b"Content-Length: +2\r\n\r\n{}",
+        POST + b"Content-Length: 1_0\r\n\r\n0123456789",
+        POST + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n{}",
+        POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"{}"),
+        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(b"{}"),
+        POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}zz\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n2;" + b"x" * 5_000 + b"\r\n{}\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"T: x\r\n" * 500 + b"\r\n",
+    ],
+)
+def test_malformed_requests(server: FlagServer, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    """What is no HTTP gets a client error at most and loses its connection; nothing is written to stderr."""
+    answer = exchange(server, sent)
+    assert not answer or 400 <= status(answer) < 502
+    assert answer.count(b"HTTP/1.1 ") <= 1
+    with client(server) as connection:
+        assert ask(connection, "GET", "/")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("length", [LIMIT_BYTES + 1, 2**40])
+def test_declared_length_over_the_limit(server: FlagServer, length: int) -> None:
+    """A body that is declared too long is refused before any of it is read, whether or not it ever comes."""
+    answer = exchange(server, POST + b"Content-Length: %d\r\n\r\n{" % length)
+    assert status(answer) == 413
+    assert b"Connection: close" in answer
+
+
+def test_chunks_over_the_limit(server: FlagServer) -> None:
+    """A body of many chunks is cut off at the limit; one of just the limit is read."""
+    whole = [b" " * 65_536] * (LIMIT_BYTES // 65_536) + [b" " * (LIMIT_BYTES % 65_536)]
+    head = POST + b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    assert status(exchange(server, head + chunked(*whole))) == 400  # read, and no JSON
+    assert status(exchange(server, head + chunked(*whole, b" "))) == 413
+
+
+def test_value_of_one_mebibyte(server: FlagServer, flags: dflag.FlagRegistry) -> None:
+    """A value as large as a ConfigMap may hold can be set."""
+    body = json.dumps({"name": "text", "value": "x" * 2**20}).encode()
+    answer = exchange(server, POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+    assert status(answer) == 200
+    assert len(flags["text"].get()) == 2**20
+
+
+def test_body_that_ends_early(server: FlagServer, flags: dflag.FlagRegistry) -> None:
+    """A body shorter than declared sets nothing, even if what came is whole JSON."""
+    with connect(server) as connection:
+        connection.sendall(POST + b'Content-Length: 100\r\n\r\n{"name": "text", "value": "a"}')
+        connection.shutdown(socket.SHUT_WR)
+        assert status(connection.recv(65_536)) == 400
+    assert flags["text"].get() == ""
+
+
+def test_refused_body_is_not_taken_for_a_request(server: FlagServer) -> None:
+    """The body of a refused request never becomes the next request on the connection."""
+    hidden = b"GET /static/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    head = b"POST /set HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(hidden)
+    answer = exchange(server, head + hidden)
+    assert status(answer) == 401
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_continue_only_where_the_body_is_wanted(server: FlagServer) -> None:
+    """A client that waits to be told to go on is told so after it was let in, and not before."""
+    body = b'{"name": "text", "value": "a"}'
+    expects = b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with connect(server) as connection:
+        connection.sendall(POST + expects)
+        assert connection.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert status(connection.recv(65_536)) == 200
+    with connect(server) as connection:
+        connection.sendall(POST.replace(b"t0ken", b"wrong") + expects)
+        assert status(connection.recv(65_536)) == 401
+
+
+def test_slow_clients_are_cut_off(server: FlagServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However steadily the bytes drip, a request has to be there in time."""
+    monkeypatch.setattr(_connection, "REQUEST_SECONDS", 0.4)
+    with connect(server) as connection:
+        began = time.monotonic()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.sendall(b"GET / HTTP/1.1\r\n")
+            connection.settimeout(0.05)
+            while True:
+                connection.sendall(b"X: a\r\n")
+                with contextlib.suppress(TimeoutError):
+                    if connection.recv(1) == b"":
+                        break
+        assert time.monotonic() - began < DEADLINE_SECONDS
+    with connect(server) as connection:
+        connection.sendall(POST + b"Content-Length: 10\r\n\r\n{")
+        assert status(connection.recv(65_536)) == 408
+
+
+def test_idle_connections_are_closed(server: FlagServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that says nothing is closed after a while."""
+    monkeypatch.setattr(_connection, "IDLE_SECONDS", 0.1)
+    with connect(server) as connection:
+        assert connection.recv(1) == b""
+
+
+def test_connections_are_counted(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit connections wait, without a thread, until another one ends."""
+    monkeypatch.setattr(_server, "MAX_CONNECTIONS", 2)
+    with start_http_server(0, flags) as server, contextlib.ExitStack() as stack:
+        threads = threading.active_count()
+        first, second, third = (stack.enter_context(connect(server)) for _ in range(3))
+        request = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for connection in (first, second):
+            connection.sendall(request)
+            assert status(connection.recv(65_536)) == 404
+        third.sendall(request)
+        third.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            third.recv(1)
+        assert threading.active_count() == threads + 2
+        first.close()
+        third.settimeout(DEADLINE_SECONDS)
+        assert status(third.recv(65_536)) == 404
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1:80", 200),
+        ("localhost", 200),
+        ("LOCALHOST.:8080", 200),
+        ("app.localhost", 200),
+        ("[::1]:8080", 200),
+        ("10.0.0.1", 200),
+        ("evil.example", 421),
+        ("evil.example:8080", 421),
+        ("localhost.evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("", 421),
+        ("[", 421),
+    ],
+)
+def test_names_on_loopback(server: FlagServer, host: str, expected: int) -> None:
+    """On a loopback address a name of anybody's own is refused, so that no page reaches it through DNS."""
+    sent = f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    assert status(exchange(server, sent)) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"allowed_hosts": ["Flags.Example."]}, 200),
+        ({"allowed_hosts": ["*"]}, 200),
+        ({"allowed_hosts": ["other.example"]}, 421),
+        ({"allowed_hosts": [], "addr": ""}, 421),
+        ({"addr": ""}, 200),
+        ({"addr": "localhost"}, 421),
+    ],
+)
+def test_allowed_hosts(flags: dflag.FlagRegistry, options: dict[str, Any], expected: int) -> None:
+    """Names can be allowed; where the server is meant to be reached from elsewhere all are."""
+    with start_http_server(0, flags, **options) as server:
+        sent = b"GET / HTTP/1.1\r\nHost: flags.example:80\r\nConnection: close\r\n\r\n"
+        assert status(exchange(server, sent)) == expected
+
+
+def test_every_listing_is_one_snapshot(flags: dflag.FlagRegistry) -> None:
+    """While two flags change together, two hundred requests see them equal, each in a listing of one revision."""
+    one, two = flags.dyn_int("one", 0), flags.dyn_int("two", 0)
+    for number in range(50):
+        flags.dyn_int(f"other{number}", number)
+    done = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            flags.apply({"one": str(number), "two": str(number)}, source="config")
+            done.wait(0.001)
+
+    def read(_: int) -> tuple[set[str], int]:
+        with client(server) as connection:
+            code, body = ask(connection, "GET", "/?only_changed=1")
+        listing = json.loads(body)
+        rows = {row["name"]: row for row in listing["flags"]}
+        last = [change["new"] for change in listing["history"][-2:]]
+        seen = {rows[name]["current_value"] for name in ("one", "two")} | set(last)
+        seen |= {rows[name]["layers"][0]["text"] for name in ("one", "two")}
+        assert listing["revision"] == int(min(seen))
+        return seen, code
+
+    writer = threading.Thread(target=write)
+    with start_http_server(0, flags) as server, concurrent.futures.ThreadPoolExecutor(200) as pool:
+        writer.start()
+        try:
+            while not one.get():
+                done.wait(0.001)
+            results = list(pool.map(read, range(200)))
+        finally:
+            done.set()
+            writer.join()
+    assert all(code == 200 and len(seen) == 1 for seen, code in results)
+    assert len({tuple(seen) for seen, _ in results}) > 1
+    assert one.get() == two.get()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_child_lets_go(flags: dflag.FlagRegistry) -> None:
+    """A forked child keeps neither the port nor the connections, and its close() does nothing to the parent."""
+    server = start_http_server(0, flags)
+    with client(server) as connection:
+        assert ask(connection, "GET", "/")[0] == 200
+        ready, told = os.pipe()
+        proceed, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            code = 1
+            with contextlib.suppress(BaseException):
+                server.close()
+                os.write(told, b"x")
+                os.read(proceed, 1)
+                code = 0
+            os._exit(code)
+        os.read(ready, 1)
+        assert ask(connection, "GET", "/")[0] == 200
+        server.close()
+        assert connection.sock is not None
+        assert connection.sock.recv(1) == b""
+        start_http_server(server.port, flags).close()
+        os.write(tell, b"x")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        for descriptor in (ready, told, proceed, tell):
+            os.close(descriptor)

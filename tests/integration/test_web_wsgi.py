@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from typing import TYPE_CHECKING, Any
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+
+from dflag.web import bearer_token, make_wsgi_app
+
+if TYPE_CHECKING:
+    import dflag
+
+LIMIT_BYTES = 2**20 + 2**12
+TOKEN = {"HTTP_AUTHORIZATION": "Bearer t0ken", "CONTENT_TYPE": "application/json"}
+
+
+class Input(io.BytesIO):
+    """
+    A body that counts what was read of it.
+    """
+
+    taken = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        self.taken += len(piece)
+        return piece
+
+
+def call(registry: dflag.FlagRegistry, method: str = "GET", **environ: Any) -> tuple[str, dict[str, str], bytes]:
+    """
+    Ask the app through the validator of the standard library.
+    """
+    app = validator(make_wsgi_app(registry, authorize=bearer_token("t0ken", "alice")))
+    environ = {"REQUEST_METHOD": method, "PATH_INFO": "/", "QUERY_STRING": "", **environ}
+    setup_testing_defaults(environ)
+    started: list[Any] = []
+
+    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        started[:] = [status, dict(headers)]
+        return lambda piece: None
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = app(environ, start_response)
+        try:
+            body = b"".join(result)
+        finally:
+            result.close()  # type: ignore[attr-defined]  # the validator's has one
+    return (*started, body)
+
+
+def test_follows_the_standard(flags: dflag.FlagRegistry) -> None:
+    """Every sort of answer passes the validator: a page, no body, an unchanged one, an error."""
+    flags.dyn_int("rate", 50)
+    status, headers, body = call(flags)
+    assert (status, headers["Content-Length"]) == ("200 OK", str(len(body)))
+    assert json.loads(body)["flags"][0]["name"] == "rate"
+    assert call(flags, "HEAD") == (status, headers, b"")
+    assert call(flags, HTTP_IF_NONE_MATCH=headers["ETag"])[::2] == ("304 Not Modified", b"")
+    assert call(flags, HTTP_ACCEPT="text/html")[1]["Content-Type"] == "text/html; charset=utf-8"
+    assert call(flags, PATH_INFO="/static/page.js")[0] == "200 OK"
+    assert call(flags, PATH_INFO="/nowhere")[0] == "404 Not Found"
+    assert call(flags, "PUT")[1]["Allow"] == "GET, HEAD"
+
+
+def test_path_and_query_are_decoded(flags: dflag.FlagRegistry) -> None:
+    """The path comes as the characters of Latin-1 and the query encoded; what is not UTF-8 is no fault."""
+    flags.dyn_int("rate", 50)
+    assert json.loads(call(flags, QUERY_STRING="name=r%61te")[2])["flags"] != []
+    assert call(flags, QUERY_STRING="name=%FF")[0] == "200 OK"
+    assert call(flags, PATH_INFO="/\xff")[0] == "404 Not Found"
+
+
+def test_setting(flags: dflag.FlagRegistry) -> None:
+    """A body of a declared length sets a flag."""
+    rate = flags.dyn_int("rate", 50)
+    sent = b'{"name": "rate", "value": "60"}'
+    more = {"wsgi.input": io.BytesIO(sent + b"of the next request"), "CONTENT_LENGTH": str(len(sent))}
+    assert call(flags, "POST", PATH_INFO="/set", **TOKEN, **more)[0] == "200 OK"
+    assert rate.get() == 60
+
+
+@pytest.mark.parametrize(
+    ("environ", "size", "status", "taken"),
+    [
+        ({"CONTENT_LENGTH": str(LIMIT_BYTES + 1)}, 0, "413", 0),
+        ({"CONTENT_LENGTH": "9" * 5_000}, 0, "413", 0),
+        ({"CONTENT_LENGTH": str(LIMIT_BYTES)}, LIMIT_BYTES + 10, "400", LIMIT_BYTES),
+        ({"CONTENT_LENGTH": "100"}, 50, "400", 50),
+        ({}, 50, "400", 0),
+        ({"wsgi.input_terminated": True}, LIMIT_BYTES, "400", LIMIT_BYTES),
+        ({"wsgi.input_terminated": True}, LIMIT_BYTES + 10, "413", LIMIT_BYTES + 1),
+    ],
+)
+def test_lengths_of_bodies(
+    flags: dflag.FlagRegistry, environ: dict[str, Any], size: int, status: str, taken: int
+) -> None:
+    """No more is read than was declared and than the limit, also where a server ends a body of chunks by itself."""
+    body = Input(b" " * size)
+    answer = call(flags, "POST", PATH_INFO="/set", **TOKEN, **environ, **{"wsgi.input": body})
+    assert (answer[0][:3], body.taken) == (status, taken)
+
+
+def test_length_that_is_no_number(flags: dflag.FlagRegistry) -> None:
+    """A length that is no number counts as no body, before anything makes an int of it."""
+    app = make_wsgi_app(flags, authorize=bearer_token("t0ken", "alice"))
+    environ: dict[str, Any] = {**TOKEN, "REQUEST_METHOD": "POST", "PATH_INFO": "/set", "CONTENT_LENGTH": "-1"}
+    setup_testing_defaults(environ)
+    started: list[str] = []
+    list(app(environ, lambda status, headers, exc_info=None: started.append(status)))  # type: ignore[arg-type, return-value]  # none writes
+    assert started == ["400 Bad Request"]
+
+
+def test_body_of_the_refused_is_not_read(flags: dflag.FlagRegistry) -> None:
+    """Who is not let in cannot make the program read."""
+    body = Input(b" " * 1_000)
+    environ = {"PATH_INFO": "/set", "CONTENT_LENGTH": "1000", "wsgi.input": body}
+    assert call(flags, "POST", **environ)[0] == "401 Unauthorized"
+    assert body.taken == 0

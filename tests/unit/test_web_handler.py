@@ -1,0 +1,815 @@
+from __future__ import annotations
+
+import datetime
+import enum
+import json
+import logging
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dflag
+from dflag.errors import DefinitionError
+from dflag.sources import MemorySource, Source
+from dflag.web import _listing, bearer_token
+from dflag.web._handler import Handler
+from dflag.web._http import NeedsBody, Request, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag.web import Authorize
+
+ALLOWED = {"authorization": "Bearer t0ken", "content-type": "application/json"}
+
+
+class Client:
+    """
+    Asks a handler as a server would.
+    """
+
+    def __init__(
+        self,
+        registry: dflag.FlagRegistry,
+        updater: dflag.Updater | None = None,
+        *,
+        authorize: Authorize | None = None,
+        title: str | None = None,
+    ) -> None:
+        self.handler = Handler(registry, updater, authorize=authorize, title=title)
+
+    def get(self, query: str = "", path: str = "/", method: str = "GET", **headers: str) -> Response:
+        return self.ask(method, path, query, headers={key.replace("_", "-"): value for key, value in headers.items()})
+
+    def listing(self, query: str = "") -> dict[str, Any]:
+        answer = self.get(query)
+        assert answer.status == 200
+        listing: dict[str, Any] = json.loads(answer.body)
+        return listing
+
+    def flag(self, name: str) -> dict[str, Any]:
+        (row,) = self.listing(f"name={name}")["flags"]
+        return dict(row)
+
+    def post(self, body: object, headers: Mapping[str, str] = ALLOWED) -> Response:
+        sent = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.ask("POST", "/set", headers=headers, body=sent)
+
+    def ask(
+        self, method: str, path: str, query: str = "", *, headers: Mapping[str, str], body: bytes = b"", mount: str = ""
+    ) -> Response:
+        answer = self.handler.handle(Request(method=method, path=path, mount=mount, query=query, headers=headers))
+        if isinstance(answer, NeedsBody):
+            answer = answer.finish(body if len(body) <= answer.limit_bytes else None)
+        return answer
+
+
+def said(answer: Response) -> str:
+    message: str = json.loads(answer.body)["error"]
+    return message
+
+
+@pytest.fixture(name="client")
+def _client(flags: dflag.FlagRegistry) -> Client:
+    """Give a client that may set flags."""
+    return Client(flags, authorize=bearer_token("t0ken", "alice"))
+
+
+# --- the listing
+
+
+def test_keys_of_go(flags: dflag.FlagRegistry, client: Client) -> None:
+    """The Go library's keys are there with its meanings: JSON is indented, changed means another text than default."""
+    flags.int("port", 8080, "Port to listen on")
+    flags.dyn_json("policy", {"mode": "allow"}, "Admission").set({"mode": "deny"})
+    listing = client.listing()
+    expected: list[dict[str, Any]] = [
+        {
+            "name": "policy",
+            "description": "Admission",
+            "current_value": '{\n  "mode": "deny"\n}',
+            "default_value": '{\n  "mode": "allow"\n}',
+            "is_changed": True,
+            "is_dynamic": True,
+            "is_json": True,
+        },
+        {
+            "name": "port",
+            "description": "Port to listen on",
+            "current_value": "8080",
+            "default_value": "8080",
+            "is_changed": False,
+            "is_dynamic": False,
+            "is_json": False,
+        },
+    ]
+    assert [{key: row[key] for key in expected[0]} for row in listing["flags"]] == expected
+    assert listing["checksum_static"] == flags.checksum(dynamic=False)
+    assert listing["checksum_dynamic"] == flags.checksum(dynamic=True)
+    assert listing["checksum"] == flags.checksum()
+    assert listing["set_url"] == "set"
+
+
+def test_our_keys(flags: dflag.FlagRegistry, client: Client) -> None:
+    """Each flag tells its kind, limits, people, layers and last change."""
+    rate = flags.dyn_int(
+        "rate", 50, min=1, max=100, owner="team-a", deprecated="use quota", expires=datetime.date(2027, 1, 2)
+    )
+    mode = flags.dyn_string("mode", "a", choices=["a", "b"])
+    with pytest.warns(DeprecationWarning, match="use quota"):
+        flags.apply({"rate": "60"}, source="config")
+    rate.set(70, reason="busy", ttl_seconds=600)
+    row = client.flag("rate")
+    assert (row["type"], row["range"], row["owner"], row["deprecated"], row["expires"]) == (
+        "int",
+        "from 1 to 100",
+        "team-a",
+        "use quota",
+        "2027-01-02",
+    )
+    assert [(layer["origin"], layer["text"], layer["reason"]) for layer in row["layers"]] == [
+        ("override", "70", "busy"),
+        ("config", "60", None),
+        ("default", "50", None),
+    ]
+    ends = datetime.datetime.fromisoformat(row["layers"][0]["expires_at"])
+    assert 590 < (ends - datetime.datetime.now(datetime.UTC)).total_seconds() < 610
+    change = row["last_change"]
+    assert (change["old"], change["new"], change["origin"], change["reason"]) == ("60", "70", "override", "busy")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", change["when"])
+    assert row["origin"] == "override"
+    assert client.flag(mode.name)["choices"] == "'a', 'b'"
+    rate.reset()
+
+
+def test_history_in_order(flags: dflag.FlagRegistry, client: Client) -> None:
+    """The registry's history comes oldest first, and a text of megabytes is cut."""
+    note = flags.dyn_string("note", "")
+    note.set("a")
+    note.set("b" * 100_000)
+    history = client.listing()["history"]
+    assert [(change["old"][:1], change["new"][:1]) for change in history] == [("", "a"), ("a", "b")]
+    assert len(history[1]["new"]) == 2_000
+    assert history[1]["new"].endswith("…")
+
+
+def test_json_value_is_native(flags: dflag.FlagRegistry, client: Client) -> None:
+    """A JSON flag has its value as JSON besides the text; other kinds have null there."""
+    flags.dyn_json("policy", {"limits": [1, None]})
+    flags.dyn_map("urls", {"a.url": "x"}, keys="*.url", of="string")
+    flags.dyn_float("ratio", math.inf)
+    assert client.flag("policy")["value"] == {"limits": [1, None]}
+    assert client.flag("urls")["value"] == {"a.url": "x"}
+    assert (client.flag("ratio")["value"], client.flag("ratio")["current_value"]) == (None, "+Inf")
+
+
+def test_secret_shows_nowhere(flags: dflag.FlagRegistry) -> None:
+    """A secret's value is nowhere in a listing: not as value, default, layer, history, refusal or answer."""
+    key = flags.dyn_string("key", "hush-default", secret=True, choices=["hush-default", "hush-1", "hush-2"])
+    policy = flags.dyn_json("token", {"t": "hush-json"}, secret=True)
+    flags.apply({"key": "hush-1", "token": '["hush-3"]'}, source="config")
+    key.set("hush-2")
+    policy.set(["hush-4"])
+    flags.apply({"key": "hush-bad", "token": "hush-bad"}, source="config")
+    client = Client(flags, authorize=bearer_token("t0ken", "alice"))
+    shown = client.get().body + client.post({"name": "token", "value": '"hush-5"'}).body
+    shown += client.post({"name": "token", "value": "hush-6"}).body
+    text = shown.decode().replace("'hush-default', 'hush-1', 'hush-2'", "")  # the choices are of the declaration
+    assert "hush" not in text
+    assert client.flag("key")["current_value"] == client.flag("key")["layers"][0]["text"] == "******"
+    assert client.flag("token")["value"] is None
+
+
+def test_refusal_from_before_it_was_secret(flags: dflag.FlagRegistry, client: Client) -> None:
+    """What was quoted before a flag became a secret's is hidden from then on, also where nothing was committed."""
+    key = flags.dyn_int("key", 1)
+    flags.apply({"key": "hush"}, source="config")
+    assert "hush" in client.flag("key")["rejected"][0]["message"]
+    before = flags.snapshot().revision
+    key._conceal()
+    assert flags.snapshot().revision == before
+    row = client.flag("key")
+    assert (row["current_value"], row["rejected"][0]["where"]) == ("******", "config")
+    assert "hush" not in client.get().body.decode()
+
+
+def test_rejected_and_unknown(flags: dflag.FlagRegistry, client: Client) -> None:
+    """A refused text is told with its place at its flag, and names that no flag has are listed."""
+    flags.dyn_int("rate", 50)
+    flags.dyn_map("urls", {}, keys="*.n", of="int")
+    flags.apply({"rate": "abc", "a.n": "x", "nobody": "1"}, source="config")
+    (rejected,) = client.flag("rate")["rejected"]
+    expected = {"key": "rate", "where": "config", "message": "flag 'rate': expected an int, got 'abc' (config)"}
+    assert rejected == expected
+    assert [found["key"] for found in client.flag("urls")["rejected"]] == ["a.n"]
+    assert client.listing()["unknown"] == ["nobody"]
+
+
+def test_pending_restart(flags: dflag.FlagRegistry, client: Client) -> None:
+    """A frozen static flag that would differ after a restart says so."""
+    flags.int("port", 8080)
+    assert client.listing()["frozen"] is False
+    flags.freeze()
+    flags.apply({"port": "9090"}, source="config")
+    assert client.flag("port")["pending_restart"] is True
+    listing = client.listing()
+    assert (listing["pending_restart"], listing["frozen"]) == (["port"], True)
+
+
+def test_value_that_cannot_be_printed(
+    flags: dflag.FlagRegistry, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One value whose printing raises costs its own text, not the listing."""
+    flags.dyn_json("odd", {"a": 1})
+    other = flags.dyn_int("rate", 50)
+
+    def explode(self: object, value: object) -> str:
+        raise TypeError("hush")
+
+    monkeypatch.setattr(type(flags["odd"]._spec.kind), "format", explode)
+    assert client.flag("odd")["current_value"] == "(cannot be printed)"
+    assert client.flag(other.name)["current_value"] == "50"
+
+
+def test_characters_that_utf8_lacks(flags: dflag.FlagRegistry, client: Client) -> None:
+    """Half of a surrogate pair in a value, a help or a title does not break the listing."""
+    flags.dyn_string("half", "\ud800", "help \ud800")
+    odd = Client(flags, title="<b>\ud800")
+    assert client.flag("half")["current_value"] == "\ud800"
+    assert odd.listing()["title"] == "<b>\ud800"
+    assert b"&lt;b&gt;" in odd.get("format=html").body
+
+
+def test_callback_errors_are_counted(flags: dflag.FlagRegistry, client: Client) -> None:
+    """A callback that raises shows at its flag, although no revision follows it."""
+    rate = flags.dyn_int("rate", 50)
+    client.get()
+
+    @rate.on_change
+    def fail(old: int, new: int) -> None:
+        raise RuntimeError
+
+    rate.set(60)
+    assert flags.flush(10)
+    assert client.flag("rate")["callback_errors"] == 1
+
+
+# --- filters
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("", ["a.x", "a.y", "b"]),
+        ("type=dynamic", ["a.x", "b"]),
+        ("type=static", ["a.y"]),
+        ("type=other", ["a.x", "a.y", "b"]),
+        ("only_changed=1", ["b"]),
+        ("only_changed=no", ["b"]),
+        ("only_changed=", ["a.x", "a.y", "b"]),
+        ("name=a.*", ["a.x", "a.y"]),
+        ("name=A.*", []),
+        ("name=%5Bab%5D*", ["a.x", "a.y", "b"]),
+        ("name=%5B%5B", []),
+        ("name=", ["a.x", "a.y", "b"]),
+        ("type=dynamic&name=a*", ["a.x"]),
+        ("type=dynamic&type=static", ["a.x", "b"]),
+        ("nonsense=1&&=", ["a.x", "a.y", "b"]),
+    ],
+)
+def test_filters(flags: dflag.FlagRegistry, client: Client, query: str, names: list[str]) -> None:
+    """Filters narrow the flags and nothing else; as with Go the first of a name counts, and unknown ones do not."""
+    flags.dyn_int("a.x", 1)
+    flags.int("a.y", 1)
+    flags.dyn_int("b", 1).set(2)
+    listing = client.listing(query)
+    assert [row["name"] for row in listing["flags"]] == names
+    assert (listing["flag_count"], listing["checksum_dynamic"]) == (3, flags.checksum(dynamic=True))
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("name=" + "a" * 1_001, "name: expected at most 1000 characters"),
+        ("&".join(["a=1"] * 33), "the query has too many fields"),
+    ],
+)
+def test_absurd_queries(client: Client, query: str, message: str) -> None:
+    """What nobody needs and what would cost time is malformed."""
+    answer = client.get(query)
+    assert (answer.status, said(answer)) == (400, message)
+
+
+# --- forms, tags and headers
+
+
+def test_forms(client: Client) -> None:
+    """JSON is what a script gets and HTML what a browser gets; ``format`` decides over Accept."""
+    html = "text/html,application/xml;q=0.9,*/*;q=0.8"
+    kinds = {
+        (query, accept): client.get(query, accept=accept).headers["Content-Type"]
+        for query in ("", "format=json", "format=html", "format=xml")
+        for accept in ("*/*", html)
+    }
+    assert kinds == {
+        ("", "*/*"): "application/json",
+        ("", html): "text/html; charset=utf-8",
+        ("format=json", "*/*"): "application/json",
+        ("format=json", html): "application/json",
+        ("format=html", "*/*"): "text/html; charset=utf-8",
+        ("format=html", html): "text/html; charset=utf-8",
+        ("format=xml", "*/*"): "application/json",
+        ("format=xml", html): "text/html; charset=utf-8",
+    }
+
+
+def test_entity_tags_differ(flags: dflag.FlagRegistry, client: Client) -> None:
+    """Each form and filter has a tag of its own, even where the bytes are the same; they are strong."""
+    flags.dyn_int("rate", 50)
+    queries = ["", "type=dynamic", "name=*", "name=rate", "only_changed=1", "format=html"]
+    tags = [client.get(query).headers["ETag"] for query in queries]
+    assert len(set(tags)) == len(tags)
+    assert all(re.fullmatch(r'"[0-9a-f]{32}"', tag) for tag in tags)
+
+
+@pytest.mark.parametrize("query", ["", "type=dynamic", "format=html"])
+def test_not_modified(flags: dflag.FlagRegistry, client: Client, query: str) -> None:
+    """Whoever has it already is told so without a body; a tag of another form is of no use."""
+    flags.dyn_int("rate", 50)
+    first = client.get(query)
+    again = client.get(query, if_none_match=f'"x", W/{first.headers["ETag"]}')
+    assert (again.status, again.body, again.headers["ETag"]) == (304, b"", first.headers["ETag"])
+    assert again.headers["Vary"] == "Accept"
+    assert "Content-Type" not in again.headers
+    assert client.get(query, if_none_match="*").status == 304
+    other = client.get("name=rate").headers["ETag"]
+    assert client.get(query, if_none_match=other).status == 200
+
+
+def test_every_change_is_a_new_tag(flags: dflag.FlagRegistry, client: Client) -> None:
+    """Values, layers, reasons, declarations and the freeze all show at once; doing nothing changes nothing."""
+    rate = flags.dyn_int("rate", 50)
+    tags = [client.get().headers["ETag"]]
+    steps = [
+        lambda: rate.set(60),
+        lambda: rate.set(60, reason="again"),
+        rate.reset,
+        lambda: flags.apply({"nobody": "1"}, source="config"),
+        lambda: flags.int("port", 1),
+        flags.freeze,
+    ]
+    for step in steps:
+        step()
+        tags.append(client.get().headers["ETag"])
+        assert client.get(if_none_match=tags[-1]).status == 304
+    assert len(set(tags)) == len(tags)
+
+
+def test_only_so_many_forms_are_kept(flags: dflag.FlagRegistry, client: Client) -> None:
+    """A client that asks for ever new patterns does not fill the memory."""
+    flags.dyn_int("rate", 50)
+    for number in range(100):
+        client.get(f"name=a{number}")
+    generation = client.handler._listings._generation
+    assert generation is not None
+    assert len(generation.forms) == _listing._KEPT_BODIES
+
+
+def test_answer_at_once_only_what_is_there(flags: dflag.FlagRegistry, client: Client) -> None:
+    """What an event loop may answer itself is a listing that is rendered, a file, a refusal; never a setting."""
+    rate = flags.dyn_int("rate", 50)
+    at_once = client.handler.handle_at_once
+    root = Request(method="GET", path="/")
+    assert at_once(root) is None
+    assert client.get().status == 200
+    ready = at_once(root)
+    assert ready is not None
+    assert ready.status == 200
+    rate.set(60)
+    assert at_once(root) is None
+    assert at_once(Request(method="POST", path="/set", headers=ALLOWED)) is None
+    missing = at_once(Request(method="GET", path="/nowhere"))
+    assert missing is not None
+    assert missing.status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/static/page.js", 200),
+        ("GET", "/nowhere", 404),
+        ("PUT", "/", 405),
+        ("POST", "/set", 401),
+    ],
+)
+def test_security_headers(client: Client, method: str, path: str, status: int) -> None:
+    """Every answer forbids sniffing, framing and foreign content."""
+    answer = client.ask(method, path, headers={})
+    assert answer.status == status
+    headers = answer.headers
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Frame-Options"] == "DENY"
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    assert headers["Cache-Control"] == "no-cache"
+    policy = dict(part.strip().split(" ", 1) for part in headers["Content-Security-Policy"].split(";"))
+    assert policy == {
+        "default-src": "'none'",
+        "script-src": "'self'",
+        "style-src": "'self'",
+        "connect-src": "'self'",
+        "img-src": "'self'",
+        "frame-ancestors": "'none'",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+
+
+@pytest.mark.parametrize("path", ["/", "/static/page.css", "/nowhere", "/set"])
+def test_head_is_get_without_body(client: Client, path: str) -> None:
+    """HEAD answers as GET does, with its length and without its body."""
+    got, head = client.get(path=path), client.get(path=path, method="HEAD")
+    assert (head.status, head.headers, head.body) == (got.status, got.headers, b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "get", ""])
+def test_other_methods(client: Client, method: str) -> None:
+    """Anything else than reading is not allowed on what is shown."""
+    for path in ("", "/", "/static/page.js"):
+        answer = client.ask(method, path, headers=ALLOWED)
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/set/",
+        "/static",
+        "/static/",
+        "/static/page.html",
+        "/static/../page.html",
+        "/static/%2e%2e/page.css",
+        "/static//page.css",
+        "//static/page.css",
+        "/page.css",
+        "/static/page.css\x00",
+        "/etc/passwd",
+    ],
+)
+def test_unknown_paths(client: Client, path: str) -> None:
+    """Only paths of the table are found."""
+    assert client.get(path=path).status == 404
+
+
+@pytest.mark.parametrize(("name", "kind"), [("page.css", "text/css"), ("page.js", "text/javascript")])
+def test_static_files(client: Client, name: str, kind: str) -> None:
+    """The page's files come with their type, length and a tag."""
+    answer = client.get(path=f"/static/{name}")
+    assert answer.headers["Content-Type"] == f"{kind}; charset=utf-8"
+    assert answer.headers["Content-Length"] == str(len(answer.body))
+    assert client.get(path=f"/static/{name}", if_none_match=answer.headers["ETag"]).status == 304
+
+
+@pytest.mark.parametrize(
+    ("mount", "path", "base"),
+    [("", "/", ""), ("/debug/flags", "/", ""), ("/debug/flags", "", "flags/"), ("/a b<", "", "a%20b%3C/")],
+)
+def test_links_are_relative(client: Client, mount: str, path: str, base: str) -> None:
+    """Links are right under any prefix, with and without a slash behind it."""
+    listing = json.loads(client.ask("GET", path, headers={}, mount=mount).body)
+    assert listing["set_url"] == f"{base}set"
+    page = client.ask("GET", path, "format=html", headers={}, mount=mount).body.decode()
+    assert f'"{base}static/page.js"' in page
+    assert f'"{base}static/page.css"' in page
+
+
+def test_title(flags: dflag.FlagRegistry) -> None:
+    """The title is the one given, else the registry's name, else dflag."""
+    named = dflag.FlagRegistry("shop")
+    assert Client(flags).listing()["title"] == "dflag"
+    assert Client(named).listing()["title"] == "shop"
+    assert Client(named, title="Till").listing()["title"] == "Till"
+
+
+# --- sources
+
+
+class Flaky(Source):
+    """
+    Gives values, or fails.
+    """
+
+    name = "flaky"
+
+    def __init__(self) -> None:
+        self.fault: str | None = None
+
+    def read(self) -> dict[str, str]:
+        if self.fault is not None:
+            raise dflag.SourceError(self.fault)
+        return {"rate": "60"}
+
+
+def test_updater_shows(flags: dflag.FlagRegistry) -> None:
+    """State, counters and each source are there; a source that fails says so, and when it was last in touch."""
+    flags.dyn_int("rate", 50)
+    source = Flaky()
+    updater = dflag.Updater(flags, [source, MemorySource({"nobody": "1"}, name="memory")])
+    client = Client(flags, updater)
+    assert client.listing()["updater"]["sources"][0]["in_touch"] is False
+    updater.initialize()
+    shown = client.listing()["updater"]
+    assert (shown["state"], shown["in_touch"], shown["last_success"], shown["warnings"]) == (
+        "initialized",
+        True,
+        None,
+        1,
+    )
+    expected = {
+        "name": "flaky",
+        "healthy": True,
+        "watched": "not watched",
+        "degraded": None,
+        "not_live": None,
+        "in_touch": True,
+        "last_contact": None,
+        "checksum": updater.status().sources[0].checksum,
+        "last_error": None,
+    }
+    assert shown["sources"][0] == expected
+    source.fault = "no such place"
+    updater.refresh()
+    ailing = client.listing()["updater"]["sources"][0]
+    assert (ailing["healthy"], ailing["in_touch"], ailing["last_error"]) == (False, False, "no such place")
+    age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(ailing["last_contact"])
+    assert abs(age.total_seconds()) < 30
+
+
+def test_tag_stays_while_time_passes(flags: dflag.FlagRegistry) -> None:
+    """Reading again without a change leaves the tag, so that a poll costs nothing."""
+    flags.dyn_int("rate", 50)
+    updater = dflag.Updater(flags, MemorySource({"rate": "60"}))
+    updater.initialize()
+    client = Client(flags, updater)
+    tag = client.get().headers["ETag"]
+    updater.refresh()
+    assert client.get(if_none_match=tag).status == 304
+
+
+def test_silent_source_shows(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that nothing was heard of for a minute says since when, although it never failed."""
+    updater = dflag.Updater(flags, MemorySource({}))
+    updater.initialize()
+    client = Client(flags, updater)
+    tag = client.get().headers["ETag"]
+    feed = updater._feeds[0]
+    assert feed.contact is not None
+    feed.contact -= _listing.PATIENCE_SECONDS + 1
+    assert client.get(if_none_match=tag).status == 200
+    (source,) = client.listing()["updater"]["sources"]
+    assert (source["healthy"], source["in_touch"]) == (True, False)
+    since = datetime.datetime.fromisoformat(source["last_contact"])
+    assert 55 < (datetime.datetime.now(datetime.UTC) - since).total_seconds() < 90
+
+
+# --- setting
+
+
+def test_setting(flags: dflag.FlagRegistry, client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    """A set answers with the flag's new state; who, why and until when stand in the history and the log."""
+    caplog.set_level(logging.INFO, "dflag")
+    rate = flags.dyn_int("rate", 50)
+    answer = client.post({"name": "rate", "value": "60", "reason": "sale\nfake line", "ttl_seconds": 90})
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    state = json.loads(answer.body)
+    assert (state["flag"]["name"], state["flag"]["current_value"], state["flag"]["origin"]) == (
+        "rate",
+        "60",
+        "override",
+    )
+    assert state["revision"] == flags.snapshot().revision
+    assert rate.get() == 60
+    pattern = r"alice: sale\\nfake line \(until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\)"
+    assert re.fullmatch(pattern, flags.history()[-1].reason or "")
+    (record,) = [line for line in caplog.messages if "rate" in line]
+    assert re.search(pattern, record)
+    assert "60" not in record.partition("(until")[0]
+    left = flags.explain("rate")[0].expires_in_seconds
+    assert left is not None
+    assert 80 < left <= 90
+    rate.reset()
+
+
+def test_dropping(flags: dflag.FlagRegistry, client: Client) -> None:
+    """Null drops the override, with who and why in the history; there need not be one."""
+    rate = flags.dyn_int("rate", 50)
+    rate.set(60)
+    answer = client.post({"name": "rate", "value": None, "reason": "over"})
+    assert (answer.status, rate.get(), rate.origin) == (200, 50, "default")
+    last = flags.history()[-1]
+    assert (last.new, last.reason) == ("50", "alice: over")
+    assert client.post({"name": "rate", "value": None}).status == 200
+
+
+def test_bytes_come_as_base64(flags: dflag.FlagRegistry, client: Client) -> None:
+    """The text of a bytes flag is base64 over HTTP."""
+    blob = flags.dyn_bytes("blob", b"")
+    assert client.post({"name": "blob", "value": "AP8="}).status == 200
+    assert blob.get() == b"\x00\xff"
+
+
+def test_setting_is_off(flags: dflag.FlagRegistry) -> None:
+    """Without an authorize nobody can set, nor learn which flags there are."""
+    rate = flags.dyn_int("rate", 50)
+    client = Client(flags)
+    assert client.listing()["set_url"] == ""
+    assert client.post({"name": "rate", "value": "60"}).status == 403
+    assert rate.get() == 50
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 401),
+        ({"authorization": "Bearer wrong"}, 401),
+        ({"authorization": "Bearer "}, 401),
+        ({"authorization": "t0ken"}, 401),
+        ({"authorization": "Basic t0ken"}, 401),
+        ({"authorization": "Bearer t0ken, Bearer t0ken"}, 401),
+        ({"authorization": "Bearer t0ken\xe9"}, 401),
+        ({"authorization": "bearer  t0ken"}, 415),
+        ({"authorization": "Bearer t0ken", "content-type": "text/plain"}, 415),
+        ({**ALLOWED, "origin": "http://evil.example", "host": "here"}, 403),
+        ({**ALLOWED, "sec-fetch-site": "cross-site"}, 403),
+        ({"sec-fetch-site": "cross-site"}, 403),
+    ],
+)
+def test_refusals_before_the_body(
+    flags: dflag.FlagRegistry, client: Client, headers: dict[str, str], status: int
+) -> None:
+    """Origin, then authorization, then the content type decide before a body is read or a flag is looked up."""
+    rate = flags.dyn_int("rate", 50)
+    answer = client.handler.handle(Request(method="POST", path="/set", headers=headers))
+    assert isinstance(answer, Response)
+    assert answer.status == status
+    assert ("WWW-Authenticate" in answer.headers) is (status == 401)
+    assert b"rate" not in answer.body
+    assert rate.get() == 50
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"", 400, "the body"),
+        (b"\xff", 400, "UTF-8"),
+        (b"{", 400, "the body"),
+        (b"[]", 400, "expected an object"),
+        (b'"rate"', 400, "expected an object"),
+        (b'{"name": "rate", "name": "rate", "value": "1"}', 400, "twice"),
+        (b'{"name": "rate", "value": "1", "ttl_seconds": NaN}', 400, "NaN"),
+        (b'{"name": "rate", "value": "1", "ttl_seconds": 1e999}', 400, "1.8e308"),
+        ({"value": "1"}, 400, "name: expected a text"),
+        ({"name": 1, "value": "1"}, 400, "name: expected a text"),
+        ({"name": "rate"}, 400, "value: expected a text, or null"),
+        ({"name": "rate", "value": 60}, 400, "value: expected a text"),
+        ({"name": "rate", "value": "1", "reason": 1}, 400, "reason: expected a text"),
+        ({"name": "rate", "value": "1", "reason": "x" * 1_001}, 400, "reason: expected at most"),
+        ({"name": "rate", "value": "1", "ttl_seconds": True}, 400, "ttl_seconds"),
+        ({"name": "rate", "value": "1", "ttl_seconds": 0}, 400, "ttl_seconds"),
+        ({"name": "rate", "value": "1", "ttl_seconds": -1}, 400, "ttl_seconds"),
+        ({"name": "rate", "value": "1", "ttl_seconds": "60"}, 400, "ttl_seconds"),
+        ({"name": "rate", "value": "1", "ttl_seconds": 10**100}, 400, "ttl_seconds"),
+        ({"name": "rate", "value": None, "ttl_seconds": 1}, 400, "ttl_seconds"),
+        ({"name": "rate", "value": "1", "ttl": 1}, 400, "unknown key 'ttl'"),
+        ({"name": "nobody", "value": "1"}, 404, "no flag named 'nobody'"),
+        ({"name": "port", "value": "1"}, 409, "flag 'port' is static"),
+        ({"name": "port", "value": None}, 409, "flag 'port' is static"),
+        (b" " * (2**20 + 2**12 + 1), 413, "expected a body of at most"),
+        ({"name": "rate", "value": "abc"}, 422, "flag 'rate': expected an int, got 'abc' (override)"),
+        ({"name": "rate", "value": "101"}, 422, "of at most 100"),
+        ({"name": "rate", "value": "13"}, 422, "not on Fridays"),
+    ],
+)
+def test_refusals_of_the_body(
+    flags: dflag.FlagRegistry, client: Client, body: object, status: int, message: str
+) -> None:
+    """Each fault has its status and says in words what was expected; nothing is set."""
+    rate = flags.dyn_int("rate", 50, max=100)
+    flags.int("port", 8080)
+
+    @flags.validator
+    def friday(snapshot: dflag.Snapshot) -> None:
+        if snapshot[rate] == 13:
+            raise ValueError("not on Fridays")
+
+    answer = client.post(body)
+    assert answer.status == status
+    assert message in said(answer)
+    assert (rate.get(), flags.history()) == (50, ())
+
+
+def test_validator_that_breaks(flags: dflag.FlagRegistry, client: Client) -> None:
+    """A validator that raises anything else than ValueError refuses too."""
+
+    def broken(value: int) -> None:
+        if value == 60:
+            raise KeyError(value)
+
+    rate = flags.dyn_int("rate", 50, validator=broken)
+    assert client.post({"name": "rate", "value": "60"}).status == 422
+    assert rate.get() == 50
+
+
+def test_fault_of_ours_is_an_answer(
+    flags: dflag.FlagRegistry, client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What nobody has thought of is answered with 500, and logged by place, without words that may be secret."""
+
+    def explode(*_: object) -> None:
+        raise RuntimeError("hush")
+
+    monkeypatch.setattr(client.handler._listings, "make", explode)
+    monkeypatch.setattr(client.handler._listings, "flag", explode)
+    flags.dyn_int("rate", 50)
+    assert client.get().status == 500
+    assert client.post({"name": "rate", "value": "60"}).status == 500
+    assert "RuntimeError at " in caplog.text
+    assert "hush" not in caplog.text
+
+
+@pytest.mark.parametrize("given", [True, 1, "", b"alice", object()])
+def test_only_a_name_lets_in(flags: dflag.FlagRegistry, given: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """An authorize that gives anything else than a name refuses, and its author is told."""
+    flags.dyn_int("rate", 50)
+    client = Client(flags, authorize=lambda headers: given)
+    assert client.post({"name": "rate", "value": "60"}).status == 401
+    assert f"not {type(given).__name__}" in caplog.text
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("hush"), SystemExit("hush")])
+def test_authorize_that_raises_refuses(
+    flags: dflag.FlagRegistry, fault: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An authorize that raises refuses; its words, which may quote a credential, are not logged."""
+    flags.dyn_int("rate", 50)
+
+    def authorize(headers: Mapping[str, str]) -> str:
+        raise fault
+
+    answer = Client(flags, authorize=authorize).post({"name": "rate", "value": "60"})
+    assert answer.status == 401
+    assert type(fault).__name__ in caplog.text
+    assert "hush" not in caplog.text + answer.body.decode()
+
+
+def test_authorize_sees_lower_case_headers(flags: dflag.FlagRegistry) -> None:
+    """An authorize of one's own is given the headers and may go by any of them."""
+    flags.dyn_int("rate", 50)
+    client = Client(flags, authorize=lambda headers: headers.get("x-user"))
+    headers = {"x-user": "bob", "content-type": "application/json"}
+    assert client.post({"name": "rate", "value": "60"}, headers).status == 200
+    assert flags.history()[-1].reason == "bob"
+
+
+def test_authorize_must_be_a_plain_function(flags: dflag.FlagRegistry) -> None:
+    """A coroutine function, which would let nobody in, is refused where it is given."""
+
+    async def authorize(headers: Mapping[str, str]) -> str:
+        return "alice"
+
+    for wrong in (authorize, "token"):
+        with pytest.raises(DefinitionError, match="plain function"):
+            Handler(flags, None, authorize=wrong, title=None)  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize(("token", "name"), [("", "alice"), ("a b", "alice"), ("é", "alice"), ("t0ken", "")])
+def test_bad_tokens(token: str, name: str) -> None:
+    """A token that could not be sent, or nobody's, is refused; the message does not quote it."""
+    with pytest.raises(DefinitionError, match="expected a ") as caught:
+        bearer_token(token, name)
+    assert not token or token not in str(caught.value)
+
+
+class Mode(enum.Enum):
+    """
+    An enumeration.
+    """
+
+    FAST = "fast"
+
+
+def test_every_kind_is_listed(flags: dflag.FlagRegistry, client: Client) -> None:
+    """A flag of each kind is printed as the registry prints it."""
+    flags.dyn_string("string", "a")
+    flags.dyn_bool("bool", default=True)
+    flags.dyn_duration("duration", datetime.timedelta(minutes=90))
+    flags.dyn_string_list("list", ["a", "b"])
+    flags.dyn_string_set("set", {"b", "a"})
+    flags.dyn_enum("enum", Mode.FAST)
+    flags.dyn_bytes("bytes", b"\x00")
+    shown = {row["name"]: row["current_value"] for row in client.listing()["flags"]}
+    assert shown == {name: flags.explain(name)[0].text for name in shown}
+    assert len(shown) == 7
