@@ -193,7 +193,7 @@ def _base(request: Request) -> str:
     """
     Say what relative links begin with, for a browser that is at the mount itself, with or without a slash behind it.
     """
-    return "" if request.path else quote(request.mount.rpartition("/")[2], safe="") + "/"
+    return "" if request.path else quote(request.mount.rpartition("/")[2], safe="", errors="replace") + "/"
 
 
 def _fields(query: str) -> dict[str, str]:

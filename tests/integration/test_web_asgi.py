@@ -152,22 +152,25 @@ def test_other_scopes(flags: dflag.FlagRegistry) -> None:
 
 def test_loop_goes_on_while_a_validator_thinks(flags: dflag.FlagRegistry) -> None:
     """Requests are answered while a validator of another one is at work."""
-    thinking, proceed = threading.Event(), threading.Event()
+    proceed = threading.Event()
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     def think(value: int) -> None:
         if value == 60:
-            thinking.set()
+            loop, thinking = loops[0]
+            loop.call_soon_threadsafe(thinking.set)
             assert proceed.wait(20)
 
     rate = flags.dyn_int("rate", 50, validator=think)
     app = make_asgi_app(flags, authorize=bearer_token("t0ken", "alice"))
 
     async def main() -> tuple[int, int]:
+        thinking = asyncio.Event()
+        loops.append((asyncio.get_running_loop(), thinking))
         post = Exchange(*body(b'{"name": "rate", "value": "60"}'))
         scope = {"type": "http", "method": "POST", "path": "/set", "query_string": b"", "headers": TOKEN}
         task = asyncio.create_task(app(scope, post.receive, post.send))
-        while not thinking.is_set():
-            await asyncio.sleep(0)
+        await asyncio.wait_for(thinking.wait(), 20)
         get = Exchange()
         try:
             await app({**scope, "method": "GET", "path": "/"}, get.receive, get.send)

@@ -137,7 +137,7 @@ def test_port_that_is_taken(server: FlagServer, flags: dflag.FlagRegistry) -> No
 def test_malformed_requests(server: FlagServer, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
     """What is no HTTP gets a client error at most and loses its connection; nothing is written to stderr."""
     answer = exchange(server, sent)
-    assert not answer or 400 <= status(answer) < 502
+    assert not answer or 400 <= status(answer) < 500 or status(answer) in (501, 505)
     assert answer.count(b"HTTP/1.1 ") <= 1
     with client(server) as connection:
         assert ask(connection, "GET", "/")[0] == 200

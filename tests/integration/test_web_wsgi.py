@@ -36,7 +36,7 @@ def call(registry: dflag.FlagRegistry, method: str = "GET", **environ: Any) -> t
     Ask the app through the validator of the standard library.
     """
     app = validator(make_wsgi_app(registry, authorize=bearer_token("t0ken", "alice")))
-    environ = {"REQUEST_METHOD": method, "PATH_INFO": "/", "QUERY_STRING": "", **environ}
+    environ = {"REQUEST_METHOD": method, "SCRIPT_NAME": "", "PATH_INFO": "/", "QUERY_STRING": "", **environ}
     setup_testing_defaults(environ)
     started: list[Any] = []
 
@@ -89,7 +89,6 @@ def test_setting(flags: dflag.FlagRegistry) -> None:
     ("environ", "size", "status", "taken"),
     [
         ({"CONTENT_LENGTH": str(LIMIT_BYTES + 1)}, 0, "413", 0),
-        ({"CONTENT_LENGTH": "9" * 5_000}, 0, "413", 0),
         ({"CONTENT_LENGTH": str(LIMIT_BYTES)}, LIMIT_BYTES + 10, "400", LIMIT_BYTES),
         ({"CONTENT_LENGTH": "100"}, 50, "400", 50),
         ({}, 50, "400", 0),
@@ -106,14 +105,15 @@ def test_lengths_of_bodies(
     assert (answer[0][:3], body.taken) == (status, taken)
 
 
-def test_length_that_is_no_number(flags: dflag.FlagRegistry) -> None:
-    """A length that is no number counts as no body, before anything makes an int of it."""
+@pytest.mark.parametrize(("length", "expected"), [("-1", "400"), ("+5", "400"), ("1_0", "400"), ("9" * 5_000, "413")])
+def test_length_that_is_no_number(flags: dflag.FlagRegistry, length: str, expected: str) -> None:
+    """A length that is no number counts as no body; one of thousands of digits is too much before it is converted."""
     app = make_wsgi_app(flags, authorize=bearer_token("t0ken", "alice"))
-    environ: dict[str, Any] = {**TOKEN, "REQUEST_METHOD": "POST", "PATH_INFO": "/set", "CONTENT_LENGTH": "-1"}
+    environ: dict[str, Any] = {**TOKEN, "REQUEST_METHOD": "POST", "PATH_INFO": "/set", "CONTENT_LENGTH": length}
     setup_testing_defaults(environ)
     started: list[str] = []
     list(app(environ, lambda status, headers, exc_info=None: started.append(status)))  # type: ignore[arg-type, return-value]  # none writes
-    assert started == ["400 Bad Request"]
+    assert started[0][:3] == expected
 
 
 def test_body_of_the_refused_is_not_read(flags: dflag.FlagRegistry) -> None:

@@ -14,7 +14,7 @@ from dflag.web import bearer_token
 from dflag.web._handler import Handler
 from dflag.web._http import NeedsBody, Request, Response
 
-TOKEN = "Bearer t0ken"
+TOKEN = "Bearer t0ken"  # noqa: S105 - of a test
 
 methods = st.sampled_from(["GET", "HEAD", "POST", "PUT", "OPTIONS"]) | st.text(max_size=8)
 paths = st.sampled_from(["", "/", "/set", "/static/page.css"]) | st.text(max_size=20).map("/{}".format)
@@ -24,8 +24,17 @@ queries = st.text(max_size=60) | st.lists(
 ).map(lambda pairs: "&".join(f"{key}={value}" for key, value in pairs))
 headers = st.dictionaries(
     st.sampled_from(
-        ["accept", "if-none-match", "authorization", "content-type", "content-length", "origin", "host"]
-        + ["sec-fetch-site", "x-forwarded-host"]
+        [
+            "accept",
+            "if-none-match",
+            "authorization",
+            "content-type",
+            "content-length",
+            "origin",
+            "host",
+            "sec-fetch-site",
+            "x-forwarded-host",
+        ]
     ),
     st.text(max_size=40)
     | st.sampled_from(
