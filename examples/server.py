@@ -22,17 +22,21 @@ import sys
 import tempfile
 import threading
 import time
+import wsgiref.handlers
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
 import dflag
+from dflag import web
 from dflag.testing import ConfigMapVolume
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from wsgiref.types import WSGIApplication
 
+DEBUG_PAGE = "/debug/flags"
 MANIFEST = Path(__file__).parent / "kubernetes" / "configmap.yaml"
 
 flags = dflag.FlagRegistry()
@@ -111,16 +115,20 @@ limiter = RateLimiter()
 class Handler(http.server.BaseHTTPRequestHandler):
     """One request: it takes one snapshot, so that it never sees half of a change."""
 
+    debug_page: WSGIApplication
+
     def setup(self) -> None:
         """Take the time limit from its flag."""
         self.timeout = idle_timeout.get().total_seconds() or None
         super().setup()
 
     def do_GET(self) -> None:
-        """Answer ``/``, ``/values`` and ``/healthz``."""
+        """Answer ``/``, ``/values``, ``/healthz`` and what is below ``/debug/flags``."""
         snapshot = flags.snapshot()
         path = self.path.partition("?")[0]
-        if path == "/healthz":
+        if path == DEBUG_PAGE or path.startswith(f"{DEBUG_PAGE}/"):
+            self._debug(path.removeprefix(DEBUG_PAGE))
+        elif path == "/healthz":
             self._send(200, "text/plain", "ok\n")
         elif path == "/values":
             values = {name: plain(snapshot[name]) for name in snapshot}
@@ -141,6 +149,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Write the line of a request, if that is asked for."""
         if log_requests.get():
             super().log_message(format, *args)
+
+    def _debug(self, path: str) -> None:
+        environ = {
+            **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in self.headers.items()},
+            "SERVER_PROTOCOL": self.request_version,
+            "REQUEST_METHOD": self.command,
+            "SCRIPT_NAME": DEBUG_PAGE,
+            "PATH_INFO": path,
+            "QUERY_STRING": self.path.partition("?")[2],
+        }
+        wsgiref.handlers.SimpleHandler(self.rfile, self.wfile, sys.stderr, environ).run(type(self).debug_page)
 
     def _send(self, status: int, content_type: str, text: str, headers: dict[str, str] | None = None) -> None:
         body = text.encode()
@@ -207,7 +226,8 @@ def main() -> None:
         signal.signal(number, stop)
     with contextlib.ExitStack() as stack:
         directory = config_dir.get() or stack.enter_context(embedded_volume())
-        stack.enter_context(dflag.Updater.setup(flags, directory))
+        updater = stack.enter_context(dflag.Updater.setup(flags, directory))
+        Handler.debug_page = web.make_wsgi_app(flags, updater)  # read-only, as nobody is said to be allowed to set
         server = stack.enter_context(http.server.ThreadingHTTPServer((address.get(), port.get()), Handler))
         print(f"Serving on http://{address.get()}:{server.server_port}/ and following {directory}", flush=True)
         server.serve_forever()

@@ -4,7 +4,6 @@ The face for ASGI 3 servers.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -47,16 +46,18 @@ class ASGIApp:
         """
         Give the response, or None when the client has gone.
         """
+        from asyncio import to_thread  # the package serves programs without an event loop too
+
         answer: Response | NeedsBody | None = self._handler.handle_at_once(request)
         if answer is None:
-            answer = await asyncio.to_thread(self._handler.handle, request)
+            answer = await to_thread(self._handler.handle, request)
         if not isinstance(answer, NeedsBody):
             return answer
         try:
             body = await _body(request, receive, answer.limit_bytes)
         except ConnectionError:
             return None
-        return await asyncio.to_thread(answer.finish, body)
+        return await to_thread(answer.finish, body)
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -151,6 +151,21 @@ def test_values_are_escaped(service: Service) -> None:
     assert "<script>" not in service.get()
 
 
+def test_debug_page(service: Service) -> None:
+    """The page of flags tells where a value comes from and what was refused; its links are right."""
+    service.start()
+    ConfigMapVolume(service.directory).update(rate_limit="a lot")
+    service.expect(r"rate_limit.*a lot")
+    listing = json.loads(service.get("debug/flags?name=rate_limit"))
+    (rate_limit,) = listing["flags"]
+    assert (rate_limit["origin"], rate_limit["current_value"]) == (os.fspath(service.directory), "50")
+    assert "a lot" in rate_limit["rejected"][0]["message"]
+    assert listing["updater"]["state"] == "running"
+    script = re.search(r'src="([^"]+)"', service.get("debug/flags?format=html"))
+    assert script
+    assert "fetch" in service.get(f"debug/{script[1]}")
+
+
 def test_maintenance_answers_503(service: Service) -> None:
     """A bool and a duration steer the answer; the health check goes on."""
     service.start()

@@ -1,0 +1,54 @@
+"""
+What somebody who polls the page costs the program.
+"""
+
+from __future__ import annotations
+
+import dflag
+from dflag.web._handler import Handler
+from dflag.web._http import Request, Response
+
+from ._measure import Result, interleaved
+
+FLAGS = 1000
+CALLS = 1000
+ROUNDS = 15
+ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+def run() -> list[Result]:
+    """
+    Measure a poll that finds nothing new, and a listing after a change.
+    """
+    flags = dflag.FlagRegistry()
+    rate = flags.dyn_int("rate", 0)
+    for number in range(FLAGS - 1):
+        flags.dyn_int(f"flag{number}", number, "What it is good for")
+    handler = Handler(flags, None, authorize=None, title=None)
+    listing = _ask(handler, Request(method="GET", path="/", query="format=json"))
+    headers = {"if-none-match": listing.headers["ETag"], "accept": ACCEPT}
+    poll = Request(method="GET", path="/", query="format=json", headers=headers)
+    if _ask(handler, poll).status != 304:
+        raise AssertionError("a poll that finds nothing new is not told so")
+
+    def polled() -> None:
+        for _ in range(CALLS):
+            handler.handle(poll)
+
+    def rendered() -> None:
+        rate.set(rate.get() + 1)
+        handler.handle(poll)
+
+    (unchanged,) = interleaved(polled, rounds=ROUNDS)
+    (changed,) = interleaved(rendered, rounds=ROUNDS)
+    return [
+        Result(name=f"304 for {FLAGS} flags", value=unchanged / CALLS, base=None, against="", limit=100e-6),
+        Result(name=f"listing {FLAGS} flags anew", value=changed, base=None, against="", limit=None),
+    ]
+
+
+def _ask(handler: Handler, request: Request) -> Response:
+    answer = handler.handle(request)
+    if not isinstance(answer, Response):
+        raise TypeError("a listing needs no body")
+    return answer
