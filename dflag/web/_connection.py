@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
-from dflag.web._http import JSON_TYPE, SECURITY_HEADERS, NeedsBody, Request, Response
+from dflag.web._http import JSON_TYPE, SECURITY_HEADERS, NeedsBody, Request, Response, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +78,7 @@ class Connection(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     default_request_version = "HTTP/1.0"  # not 0.9, whose answers have no status
     disable_nagle_algorithm = True
-    server: Any  # a Server, with its handler
+    server: Any  # the _Server, which cannot be imported here
 
     def setup(self) -> None:
         super().setup()
@@ -92,7 +92,8 @@ class Connection(BaseHTTPRequestHandler):
         return "dflag"
 
     def log_message(self, format: str, *args: object) -> None:
-        logger.debug("web: " + format, *args)  # noqa: G003 - as http.server gives it
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("web: %s", printable(format % args))
 
     def handle_expect_100(self) -> bool:
         self._expects_continue = True  # it is told to go on once the body is wanted

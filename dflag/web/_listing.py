@@ -245,7 +245,7 @@ class Listings:
     def _form(self, document: Mapping[str, Any], wish: Wish) -> Form:
         chosen = [row for row in document["flags"] if wish.wants(row)]
         set_url = document["set_url"] and wish.base + document["set_url"]
-        text = json.dumps({**document, "set_url": set_url, "flags": chosen}, separators=(",", ":"))
+        text = json.dumps({**document, "set_url": set_url, "flags": chosen}, separators=(",", ":"), default=str)
         body = text.encode() + b"\n"
         return Form(body, entity_tag(body, *wish))
 
@@ -331,7 +331,7 @@ class _Rows:
             "choices": spec.choices_text(),
             "owner": spec.owner,
             "deprecated": spec.deprecated,
-            "expires": None if spec.expires is None else spec.expires.isoformat(),
+            "expires": None if spec.expires is None else str(spec.expires),
             "last_change": self._last_changes.get(flag.name),
             "callback_errors": self._view.callback_errors.get(flag.name, 0),
             "pending_restart": flag.name in self._pending_restart,

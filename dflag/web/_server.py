@@ -97,7 +97,12 @@ class _Server(TCPServer):
                 return
         thread = threading.Thread(target=self._serve, args=(request, client_address), name="dflag-web", daemon=True)
         self._connections[request] = thread
-        thread.start()
+        try:
+            thread.start()
+        except BaseException:  # no thread is to be had now
+            del self._connections[request]
+            self._free.release()
+            raise
 
     def _serve(self, request: Any, client_address: Any) -> None:
         try:
@@ -108,6 +113,9 @@ class _Server(TCPServer):
             self._connections.pop(request, None)
             self.shutdown_request(request)
             self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver gives them
+        logger.error("a connection could not be served", exc_info=True)  # noqa: LOG014 - socketserver calls this in a handler
 
     def stop(self, timeout: float) -> None:
         if self._abandoned:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import datetime
 
 import dflag
+from dflag import web
 
 flags = dflag.FlagRegistry()
 rate = flags.dyn_int("rate", 50)
@@ -49,3 +50,6 @@ flags.map("n", {}, keys="*").get()["a"] = "1"  # type: ignore[index]
 
 # Raw values are text or bytes.
 flags.apply({"rate": 5}, source="here")  # type: ignore[dict-item]
+
+# Who may set is said by a name, and not by a truth; nor by a coroutine.
+web.make_wsgi_app(flags, authorize=lambda headers: True)  # type: ignore[arg-type, return-value]

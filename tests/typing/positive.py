@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, assert_type
 
 import dflag
+from dflag import web
 
 
 class Mode(enum.Enum):
@@ -190,3 +191,15 @@ assert_type(updater.wait_for(lambda seen: seen[rate] > 1, timeout=1.0), bool)
 assert_type(updater.status(), dflag.Status)
 with dflag.Updater(flags, ["/etc/a", "/etc/b"]) as running:
     assert_type(running, dflag.Updater)
+
+# The page.
+
+
+def by_header(headers: Mapping[str, str]) -> str | None:
+    return headers.get("x-user")
+
+
+web.make_wsgi_app(flags, updater, authorize=by_header)
+web.make_asgi_app(flags, authorize=web.bearer_token("t0ken", "alice"), title="Shop")
+with web.start_http_server(0, flags, updater, addr="::1") as server:
+    assert_type(server.port, int)
