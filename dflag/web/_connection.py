@@ -136,8 +136,7 @@ class Connection(BaseHTTPRequestHandler):
         except _Refused as refusal:
             self.send_error(refusal.status, str(refusal))
         if self._unread:
-            self.close_connection = True
-            self._drain()
+            self._drain()  # nothing of it may be taken for the next request: the answer has said that this was the last
 
     def _answer(self) -> Response:
         read_body = self._body_reader()

@@ -5,6 +5,7 @@ import contextlib
 import http.client
 import json
 import os
+import signal
 import socket
 import threading
 import time
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dflag.web import _connection, _server, bearer_token, start_http_server
+from dflag.web._handler import Handler
+from dflag.web._http import Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 DEADLINE_SECONDS = 20.0
 LIMIT_BYTES = 2**20 + 2**12
 POST = b"POST /set HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer t0ken\r\nContent-Type: application/json\r\n"
+BODY = b'{"name": "text", "value": "a"}'  # 30 bytes
 
 
 @pytest.fixture(name="server")
@@ -120,28 +124,31 @@ def test_port_that_is_taken(server: FlagServer, flags: dflag.FlagRegistry) -> No
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"X: a\r\n" * 200 + b"\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nno colon here\r\n\r\n",
-        POST + b"Content-Length: -1\r\n\r\n",
-        POST + b"Content-Length: +2\r\n\r\n{}",
-        POST + b"Content-Length: 1_0\r\n\r\n0123456789",
-        POST + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n{}",
-        POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-        POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(b"{}"),
-        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(b"{}"),
-        POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\n\r\n-2\r\n{}\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}zz\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\n\r\n2;" + b"x" * 5_000 + b"\r\n{}\r\n0\r\n\r\n",
-        POST + b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"T: x\r\n" * 500 + b"\r\n",
+        POST + b"Content-Length: -1\r\n\r\n" + BODY,
+        POST + b"Content-Length: +30\r\n\r\n" + BODY,
+        POST + b"Content-Length: 3_0\r\n\r\n" + BODY,
+        POST + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n" + BODY,
+        POST + b"Content-Length: 30\r\nContent-Length: 3\r\n\r\n" + BODY,
+        POST + b"Content-Length: 30\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(BODY),
+        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(BODY),
+        POST + b"Transfer-Encoding: chunked\r\n\r\nxyz\r\n" + BODY + b"\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n-1e\r\n" + BODY + b"\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1e\r\n" + BODY + b"zz\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1e;" + b"x" * 5_000 + b"\r\n" + BODY + b"\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n1e\r\n" + BODY + b"\r\n0\r\n" + b"T: x\r\n" * 500 + b"\r\n",
     ],
 )
-def test_malformed_requests(server: FlagServer, sent: bytes, capfd: pytest.CaptureFixture[str]) -> None:
-    """What is no HTTP gets a client error at most and loses its connection; nothing is written to stderr."""
+def test_malformed_requests(
+    server: FlagServer, flags: dflag.FlagRegistry, sent: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What is no HTTP gets a client error at most and loses its connection; nothing is set nor written to stderr."""
     answer = exchange(server, sent)
     assert not answer or 400 <= status(answer) < 500 or status(answer) in (501, 505)
     assert answer.count(b"HTTP/1.1 ") <= 1
     with client(server) as connection:
         assert ask(connection, "GET", "/")[0] == 200
     assert capfd.readouterr().err == ""
+    assert flags["text"].get() == ""
 
 
 @pytest.mark.parametrize("length", [LIMIT_BYTES + 1, 2**40])
@@ -186,6 +193,13 @@ def test_refused_body_is_not_taken_for_a_request(server: FlagServer) -> None:
     assert answer.count(b"HTTP/1.1 ") == 1
 
 
+def test_answer_to_a_refused_body_arrives(server: FlagServer) -> None:
+    """Who sends a large body without being let in gets the answer, not a reset connection."""
+    body = b" " * LIMIT_BYTES
+    head = b"POST /set HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+    assert status(exchange(server, head + body)) == 401
+
+
 def test_continue_only_where_the_body_is_wanted(server: FlagServer) -> None:
     """A client that waits to be told to go on is told so after it was let in, and not before."""
     body = b'{"name": "text", "value": "a"}'
@@ -204,16 +218,16 @@ def test_slow_clients_are_cut_off(server: FlagServer, monkeypatch: pytest.Monkey
     """However steadily the bytes drip, a request has to be there in time."""
     monkeypatch.setattr(_connection, "REQUEST_SECONDS", 0.4)
     with connect(server) as connection:
-        began = time.monotonic()
+        deadline = time.monotonic() + DEADLINE_SECONDS
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.sendall(b"GET / HTTP/1.1\r\n")
+            connection.sendall(b"GET / HTTP/1.1\r\nX: ")
             connection.settimeout(0.05)
-            while True:
-                connection.sendall(b"X: a\r\n")
+            cut_off = False
+            while not cut_off:
+                assert time.monotonic() < deadline
+                connection.sendall(b"a")
                 with contextlib.suppress(TimeoutError):
-                    if connection.recv(1) == b"":
-                        break
-        assert time.monotonic() - began < DEADLINE_SECONDS
+                    cut_off = connection.recv(1) == b""
     with connect(server) as connection:
         connection.sendall(POST + b"Content-Length: 10\r\n\r\n{")
         assert status(connection.recv(65_536)) == 408
@@ -354,3 +368,23 @@ def test_forked_child_lets_go(flags: dflag.FlagRegistry) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         for descriptor in (ready, told, proceed, tell):
             os.close(descriptor)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_listing_in_a_forked_child(flags: dflag.FlagRegistry) -> None:
+    """A child that was forked while a thread rendered lists its own flags, and says which process it is."""
+    handler = Handler(flags, None, authorize=None, title=None)
+    request = Request(method="GET", path="/")
+    assert isinstance(handler.handle(request), Response)
+    with handler._listings._making:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            signal.alarm(10)
+            with contextlib.suppress(BaseException):
+                answer = handler.handle(request)
+                assert isinstance(answer, Response)
+                assert json.loads(answer.body)["process"] == os.getpid()
+                code = 0
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
