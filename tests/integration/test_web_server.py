@@ -358,16 +358,19 @@ def test_forked_child_lets_go(flags: dflag.FlagRegistry) -> None:
                 os.read(proceed, 1)
                 code = 0
             os._exit(code)
-        os.read(ready, 1)
-        assert ask(connection, "GET", "/")[0] == 200
-        server.close()
-        assert connection.sock is not None
-        assert connection.sock.recv(1) == b""
-        start_http_server(server.port, flags).close()
-        os.write(tell, b"x")
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        for descriptor in (ready, told, proceed, tell):
-            os.close(descriptor)
+        try:
+            os.read(ready, 1)
+            assert ask(connection, "GET", "/")[0] == 200
+            server.close()
+            assert connection.sock is not None
+            assert connection.sock.recv(1) == b""
+            start_http_server(server.port, flags).close()
+        finally:
+            os.write(tell, b"x")
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            for descriptor in (ready, told, proceed, tell):
+                os.close(descriptor)
+        assert code == 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
