@@ -6,6 +6,8 @@ import json
 import logging
 import math
 import re
+import threading
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -233,6 +235,12 @@ def test_value_that_cannot_be_printed(
     assert client.flag(other.name)["current_value"] == "50"
 
 
+def test_what_json_lacks(flags: dflag.FlagRegistry, client: Client) -> None:
+    """An owner, or whatever else nobody checks, of a type that JSON has not stands there as its text."""
+    flags.dyn_int("rate", 50, owner=PurePosixPath("team/a"))  # type: ignore[arg-type]  # on purpose
+    assert client.flag("rate")["owner"] == "team/a"
+
+
 def test_characters_that_utf8_lacks(flags: dflag.FlagRegistry, client: Client) -> None:
     """Half of a surrogate pair in a value, a help or a title does not break the listing."""
     flags.dyn_string("half", "\ud800", "help \ud800")
@@ -245,14 +253,17 @@ def test_characters_that_utf8_lacks(flags: dflag.FlagRegistry, client: Client) -
 def test_callback_errors_are_counted(flags: dflag.FlagRegistry, client: Client) -> None:
     """A callback that raises shows at its flag, although no revision follows it."""
     rate = flags.dyn_int("rate", 50)
-    client.get()
+    listed = threading.Event()
 
     @rate.on_change
     def fail(old: int, new: int) -> None:
+        assert listed.wait(20)
         raise RuntimeError
 
     rate.set(60)
-    assert flags.flush(10)
+    assert client.flag("rate")["callback_errors"] == 0
+    listed.set()
+    assert flags.flush(20)
     assert client.flag("rate")["callback_errors"] == 1
 
 
