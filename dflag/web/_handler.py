@@ -14,7 +14,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
-from dflag.errors import DefinitionError, FlagValueError, StaticFlagError
+from dflag.errors import DefinitionError, FlagValueError
 from dflag.web import _setting
 from dflag.web._http import (
     HTML_TYPE,
@@ -62,7 +62,9 @@ class Handler:
     ) -> None:
         given: object = authorize
         if given is not None and (not callable(given) or inspect.iscoroutinefunction(given)):
-            raise DefinitionError(f"expected a plain function as authorize, got {given!r}")
+            # Not its repr: it may be a token that was given by mistake.
+            what = "a coroutine function" if callable(given) else type(given).__name__
+            raise DefinitionError(f"expected a plain function as authorize, got {what}")
         self._registry: Final = registry
         self._authorize: Final = authorize
         shown = registry.name or "dflag" if title is None else title
@@ -107,9 +109,8 @@ class Handler:
         else:
             return _refuse(HTTPStatus.NOT_FOUND, "there is no such page")
         if request.method not in allowed:
-            return _refuse(
-                HTTPStatus.METHOD_NOT_ALLOWED, f"expected {', '.join(allowed)}", {"Allow": ", ".join(allowed)}
-            )
+            methods = ", ".join(allowed)
+            return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, f"expected {methods}", {"Allow": methods})
         if request.path == "/set":
             return None if at_once else self._admit(request)
         if request.path in self._files:
@@ -184,8 +185,6 @@ class Handler:
             _setting.carry_out(flag, wanted, who)
         except FlagValueError as error:
             return _refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
-        except StaticFlagError as error:
-            return _refuse(HTTPStatus.CONFLICT, str(error))
         return _respond(HTTPStatus.OK, JSON_TYPE, _json_body(self._listings.flag(flag.name)))
 
 
@@ -226,7 +225,7 @@ def _respond(status: HTTPStatus, content_type: str, body: bytes, headers: Mappin
 
 
 def _json_body(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
+    return json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n"
 
 
 def _fault(error: BaseException) -> Response:

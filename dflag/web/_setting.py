@@ -152,7 +152,6 @@ def carry_out(flag: Flag[Any], wanted: Wanted, who: str) -> None:
 
     Raises:
         FlagValueError: The value does not pass.
-        StaticFlagError: The flag is static.
     """
     reason = printable(f"{who}: {wanted.reason}" if wanted.reason else who)
     if wanted.ttl_seconds is not None:
