@@ -32,10 +32,13 @@ _MAX_REPORTED: Final = 10_000
 class Outcome(NamedTuple):
     """
     What came of applying one source: the revision, and what had not been reported before.
+
+    The revision is in force when it was applied now, or before and nothing is new.
     """
 
     revision: Revision
     applied: bool
+    in_force: bool
     new_rejections: int = 0
     new_unknowns: int = 0
 
@@ -212,6 +215,7 @@ class Intake:
             name: Outcome(
                 self._conclude(name, draft, changed if name in applied else None, error if name in active else None),
                 name in applied,
+                name in applied or draft.state is draft.base,
                 *((0, 0) if silent else self._report(name, draft, report_unknown=report_unknown)),
             )
             for name, draft in drafts.items()

@@ -235,6 +235,14 @@ class FlagRegistry(Declarations):
         """
         return self._store.history()
 
+    def callback_errors(self) -> dict[builtins.str, builtins.int]:
+        """
+        Count the callbacks that have raised, by flag name; flags whose callbacks never did are left out.
+
+        Thread safety: any thread, lock-free.
+        """
+        return dict(self._store.notifier.errors)
+
     def flush(self, timeout: builtins.float | None = None) -> builtins.bool:
         """
         Wait until all callbacks are delivered.

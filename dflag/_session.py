@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from dflag._records import Revision
+    from dflag._status import ReloadResult
     from dflag.sources import Source
     from dflag.typing import Raw
 
@@ -42,7 +43,9 @@ class Feed:
         self.watched_token: object = None  # the same when the watch was last seen to
         self.dirty = True
         self.watch: Watch | None = None
-        self.revision: Revision | None = None
+        self.revision: Revision | None = None  # the last one, with what it rejected
+        self.applied: Revision | None = None  # the last one in force
+        self.reloads: Final[dict[ReloadResult, int]] = {"applied": 0, "partial": 0, "refused": 0, "failed": 0}
         self.contact: float | None = None
         self.problem: str | None = None  # while it cannot be read or is gone
         self.refusal: str | None = None  # while what it gives is refused whole
@@ -72,7 +75,9 @@ class Feed:
             not_live=self.not_live,
             seconds_since_contact=age(self.contact if heard is None else heard),
             reconnects=0 if watch is None else watch.reconnects,
-            checksum="" if self.revision is None else self.revision.checksum,
+            checksum="" if self.applied is None else self.applied.checksum,
+            applied_at=None if self.applied is None else self.applied.applied_at,
+            reloads=dict(self.reloads),
             last_error=self.problem or self.refusal,
         )
 

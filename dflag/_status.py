@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Mapping
 
     from dflag.errors import FlagValueError
 
 State: TypeAlias = Literal["new", "initialized", "running", "stopped"]
+
+ReloadResult: TypeAlias = Literal["applied", "partial", "refused", "failed"]
+"""
+What came of a reading with something new in it: all of it applied, or all but the values that are bad, or nothing
+because some of it is bad; or it could not be read.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +36,10 @@ class SourceStatus:
         seconds_since_contact: Since it was last seen to be there, changed or not; None for never.
         reconnects: How often the running watch lost its connection and made it again; 0 where there is none to lose.
         checksum: That of the last revision applied from it; empty for none.
+        applied_at: When that was, in UTC; None for never.
+        reloads: How many readings with something new in them ended how: ``"applied"``,
+            ``"partial"`` (all but the values that are bad), ``"refused"`` (whole), ``"failed"`` (it could not be read).
+            What lasts counts once.
         last_error: The last failure, in words, until it is read well again; else None.
     """
 
@@ -40,6 +51,8 @@ class SourceStatus:
     seconds_since_contact: float | None
     reconnects: int
     checksum: str
+    applied_at: datetime.datetime | None
+    reloads: Mapping[ReloadResult, int]
     last_error: str | None
 
 

@@ -340,6 +340,7 @@ class Updater:
         except SourceError as error:
             if feed.problem != str(error):
                 self._errors += 1
+                feed.reloads["failed"] += 1
                 logger.warning("source cannot be read, the last good values stay: %s", error)
             feed.problem = str(error)
             if error.missing and self._on_missing == "reset":
@@ -394,16 +395,22 @@ class Updater:
             self._warnings += outcome.new_unknowns
             error = outcome.revision.error
             refusal = None if error is None else str(error)
-            if refusal is not None and refusal != feed.refusal:
+            refused_anew = refusal is not None and refusal != feed.refusal
+            if refused_anew:
                 self._errors += 1
                 logger.warning("revision of %s refused, nothing was applied: %s", feed.name, refusal)
             feed.refusal = refusal
             if outcome.applied:
                 self._updates += 1
+                feed.reloads["partial" if outcome.revision.rejected else "applied"] += 1
                 names = ", ".join(outcome.revision.changed[:10]) or "nothing"
                 logger.info("revision %d of %s changed %s", outcome.revision.number, feed.name, names)
+            elif refused_anew or outcome.new_rejections:
+                feed.reloads["refused"] += 1
             if error is None:
                 feed.revision = outcome.revision
+            if outcome.in_force:
+                feed.applied = outcome.revision
 
     # --- running
 

@@ -569,6 +569,54 @@ def test_status_tells_how_things_are(
     assert updater.status().state == "stopped"
 
 
+def test_status_counts_the_readings_of_each_source_by_result(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
+) -> None:
+    """
+    A reading with something new in it counts once, under how it ended.
+    """
+    source = MemorySource({"rate": "60"})
+    with Updater.setup(flags, [source, broken := Broken()], resync_seconds=60) as updater:
+
+        def reloads(index: int) -> dict[str, int]:
+            updater.refresh()
+            updater.refresh()  # nothing new
+            return {result: count for result, count in updater.status().sources[index].reloads.items() if count}
+
+        assert reloads(0) == reloads(1) == {"applied": 1}
+        source.update({"rate": "0"})
+        assert reloads(0) == {"applied": 1, "partial": 1}
+        broken.broken = True
+        assert reloads(1) == {"applied": 1, "failed": 1}
+
+        @flags.validator
+        def never_70(snapshot: dflag.Snapshot) -> None:
+            if snapshot["rate"] == 70:
+                raise ValueError("not 70")
+
+        source.update({"rate": "70"})
+        assert reloads(0) == {"applied": 1, "partial": 1, "refused": 1}
+
+
+def test_status_shows_the_revision_in_force_not_one_that_was_refused(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
+) -> None:
+    """
+    With atomic, a reading with a bad value leaves checksum and time of the last revision that was applied.
+    """
+    source = MemorySource({"rate": "60"})
+    with Updater.setup(flags, source, atomic=True) as updater:
+        (before,) = updater.status().sources
+        assert before.checksum
+        assert before.applied_at is not None
+        source.update({"rate": "0"})
+        updater.refresh()
+        (after,) = updater.status().sources
+        assert (after.checksum, after.applied_at) == (before.checksum, before.applied_at)
+        assert after.reloads["refused"] == 1
+        assert "rate" in updater.status().rejected
+
+
 def test_status_is_frozen(flags: dflag.FlagRegistry, source: MemorySource) -> None:
     """
     A record, and those in it, cannot be changed by who asked.

@@ -326,3 +326,17 @@ def test_public_names_are_what_is_importable() -> None:
     assert set(dflag.__all__) <= set(dir(dflag))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = dflag.nothing  # type: ignore[attr-defined]
+
+
+def test_callback_errors_are_counted_by_flag(flags: dflag.FlagRegistry) -> None:
+    """
+    A callback that raises counts; what is handed out is a copy.
+    """
+    bad = flags.dyn_int("bad", 0, on_change=lambda old, new: 1 // 0)
+    flags.dyn_int("good", 0, on_change=lambda old, new: None).set(1)
+    bad.set(1)
+    bad.set(2)
+    assert flags.flush(DEADLINE_SECONDS)
+    assert flags.callback_errors() == {"bad": 2}
+    flags.callback_errors().clear()
+    assert flags.callback_errors() == {"bad": 2}
