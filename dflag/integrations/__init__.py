@@ -1,0 +1,3 @@
+"""
+Joins to other packages: one file for each, which alone imports it.
+"""

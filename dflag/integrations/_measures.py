@@ -1,0 +1,265 @@
+"""
+What is measured of a registry and its updater, whatever it is measured with.
+
+One table of metrics serves every exporter, so that names, labels and alerts are the same for all of them.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+
+from dflag._fork import follow_forks, no_fork
+from dflag._layers import OVERRIDE
+from dflag.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dflag import FlagRegistry, SourceStatus, Status, Updater
+
+Labels: TypeAlias = tuple[str, ...]
+Values: TypeAlias = dict[str, dict[Labels, float]]
+"""By the name of a metric, and then by its labels: the registry's name first, then those of the metric."""
+
+
+class Metric(NamedTuple):
+    """
+    One metric.
+
+    Attributes:
+        name: As in Prometheus, without the ``_total`` of a counter.
+        kind: What may become of it: a counter only grows.
+        labels: Beside ``registry``.
+        across: How the values of several processes make one.
+        help: One sentence.
+    """
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    labels: tuple[str, ...]
+    across: Literal["sum", "min", "max"]
+    help: str
+
+
+METRICS: Final[tuple[Metric, ...]] = (
+    Metric("dflag_running", "gauge", (), "min", "Whether the updater follows its sources."),
+    Metric(
+        "dflag_last_success_timestamp_seconds",
+        "gauge",
+        (),
+        "min",
+        "When all sources were last seen to be well and in force, changed or not.",
+    ),
+    Metric(
+        "dflag_reloads",
+        "counter",
+        ("source", "result"),
+        "sum",
+        "Readings with something new in them: applied, partial (all but bad values), refused (whole) or failed.",
+    ),
+    Metric("dflag_errors", "counter", (), "sum", "Values, revisions and reads that failed; what lasts counts once."),
+    Metric("dflag_warnings", "counter", (), "sum", "Unknown names that were seen; each counts once."),
+    Metric("dflag_source_healthy", "gauge", ("source",), "min", "Whether the source could be read the last time."),
+    Metric("dflag_source_refused", "gauge", ("source",), "max", "Whether what the source holds is refused whole."),
+    Metric("dflag_source_degraded", "gauge", ("source",), "max", "Whether changes are noticed without events only."),
+    Metric("dflag_source_live", "gauge", ("source",), "min", "Whether changes can ever show: 0 for a subPath mount."),
+    Metric(
+        "dflag_source_contact_timestamp_seconds",
+        "gauge",
+        ("source",),
+        "min",
+        "When the source was last seen to be there, changed or not.",
+    ),
+    Metric(
+        "dflag_source_applied_timestamp_seconds",
+        "gauge",
+        ("source",),
+        "min",
+        "When the revision in force was applied.",
+    ),
+    Metric("dflag_source_info", "gauge", ("source", "checksum"), "max", "The checksum of the revision in force."),
+    Metric("dflag_rejected_values", "gauge", ("flag",), "max", "Values in the sources that are refused now."),
+    Metric("dflag_unknown_names", "gauge", (), "max", "Names in the sources that no flag has."),
+    Metric("dflag_pending_restart_flags", "gauge", (), "max", "Static flags that a restart would change."),
+    Metric("dflag_overridden_flags", "gauge", (), "max", "Flags whose value is an override."),
+    Metric("dflag_revision", "gauge", (), "max", "The number of the last commit in this process."),
+    Metric(
+        "dflag_values_info",
+        "gauge",
+        ("checksum_static", "checksum_dynamic"),
+        "max",
+        "The checksums of the values in force, as the Go library computes them.",
+    ),
+    Metric("dflag_callback_errors", "counter", ("flag",), "sum", "Callbacks that have raised."),
+)
+
+
+class Watched:
+    """
+    A registry and perhaps its updater, under the name by which their metrics are told apart.
+
+    Holds on to both.
+    In a forked child counters begin at zero: what the parent counted stays the parent's.
+    """
+
+    def __init__(self, registry: FlagRegistry, updater: Updater | None, name: str | None) -> None:
+        if updater is not None and updater._store is not registry._store:
+            raise DefinitionError(f"{updater!r} feeds another registry than {registry!r}")
+        self.registry: Final = registry
+        self.updater: Final = updater
+        self.name: Final = registry.name if name is None else name
+        self._inherited: Values = {}
+        self._checksums: tuple[int, Labels] = (-1, ())
+        follow_forks(self)
+
+    def values(self) -> Values:
+        """
+        Measure. Never waits for a validator or a callback.
+        """
+        values: Values = {metric.name: {} for metric in METRICS}
+
+        def put(name: str, value: float, *labels: str) -> None:
+            values[name][self.name, *labels] = value
+
+        status = None if self.updater is None else self.updater.status()
+        for name, counts in self._counts(status).items():
+            inherited = self._inherited.get(name, {})
+            for labels, count in counts.items():
+                values[name][labels] = count - inherited.get(labels, 0)
+        put("dflag_revision", self.registry.snapshot().revision)
+        put("dflag_overridden_flags", sum(flag.origin == OVERRIDE for flag in self.registry))
+        put("dflag_values_info", 1, *self._values_checksums())
+        if status is not None:
+            _measure_status(status, put)
+        return values
+
+    def _counts(self, status: Status | None) -> Values:
+        """
+        Give the counters, with what a parent has counted before the fork.
+        """
+        # From zero on wherever there are callbacks: a counter that begins with 1 shows no increase.
+        errors = {flag.name: 0 for flag in self.registry if flag._listeners} | self.registry.callback_errors()
+        counts: Values = {"dflag_callback_errors": {(self.name, flag): count for flag, count in errors.items()}}
+        if status is not None:
+            counts["dflag_errors"] = {(self.name,): status.errors}
+            counts["dflag_warnings"] = {(self.name,): status.warnings}
+            counts["dflag_reloads"] = {
+                (self.name, source.name, result): count
+                for source in status.sources
+                for result, count in source.reloads.items()
+            }
+        return counts
+
+    def _values_checksums(self) -> Labels:
+        """
+        Give the checksums over all values, computed once for each revision.
+        """
+        number, checksums = self._checksums
+        current = self.registry.snapshot().revision
+        if number != current:
+            checksums = (self.registry.checksum(dynamic=False), self.registry.checksum(dynamic=True))
+            self._checksums = (current, checksums)
+        return checksums
+
+    # --- forking
+
+    def before_fork(self) -> None:
+        pass
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def after_fork_in_child(self) -> None:
+        self._inherited = self._counts(None if self.updater is None else self.updater.status())
+
+    def resume_in_child(self) -> None:
+        pass
+
+
+def _measure_status(status: Status, put: Callable[..., None]) -> None:
+    now = time.time()
+    put("dflag_running", status.state == "running")
+    if status.seconds_since_success is not None:
+        put("dflag_last_success_timestamp_seconds", now - status.seconds_since_success)
+    put("dflag_unknown_names", len(status.unknown))
+    put("dflag_pending_restart_flags", len(status.pending_restart))
+    # By flag, of which there are only so many; the keys of a map are whatever a source holds.
+    refused = [error.flag_name for error in status.rejected.values()]
+    for flag_name in set(refused):
+        put("dflag_rejected_values", refused.count(flag_name), flag_name)
+    for source in status.sources:
+        _measure_source(source, now, put)
+
+
+def _measure_source(source: SourceStatus, now: float, put: Callable[..., None]) -> None:
+    put("dflag_source_healthy", source.healthy, source.name)
+    put("dflag_source_refused", source.healthy and source.last_error is not None, source.name)
+    put("dflag_source_degraded", source.degraded is not None, source.name)
+    put("dflag_source_live", source.not_live is None, source.name)
+    if source.seconds_since_contact is not None:
+        put("dflag_source_contact_timestamp_seconds", now - source.seconds_since_contact, source.name)
+    if source.applied_at is not None:
+        put("dflag_source_applied_timestamp_seconds", source.applied_at.timestamp(), source.name)
+        put("dflag_source_info", 1, source.name, source.checksum)
+
+
+class Watchlist:
+    """
+    What one exporter reports on.
+
+    Thread safety: any thread.
+    """
+
+    def __init__(self) -> None:
+        self._watched: tuple[Watched, ...] = ()  # replaced whole, so that reading takes no lock
+
+    def add(self, registry: FlagRegistry, updater: Updater | None, name: str | None) -> None:
+        """
+        Report on a registry from now on.
+
+        Raises:
+            DefinitionError: The name is taken, or the updater feeds another registry.
+        """
+        added = Watched(registry, updater, name)
+        with no_fork():  # a lock that a forked child finds whole
+            if any(watched.name == added.name for watched in self._watched):
+                raise DefinitionError(f"metrics of a registry named {added.name!r} are exported already: pass name=")
+            self._watched = (*self._watched, added)
+
+    def remove(self, registry: FlagRegistry) -> None:
+        """
+        Report on it no more. Idempotent.
+        """
+        with no_fork():
+            self._watched = tuple(other for other in self._watched if other.registry is not registry)
+
+    def clear(self) -> None:
+        """
+        Report on nothing more.
+        """
+        self._watched = ()
+
+    def values(self) -> Values:
+        """
+        Measure everything.
+        """
+        return merged(watched.values() for watched in self._watched)
+
+
+def merged(readings: Iterable[Values]) -> Values:
+    """
+    Make one reading of several, each metric in its own way; metrics that are not in the table are passed over.
+    """
+    result: Values = {metric.name: {} for metric in METRICS}
+    for values in readings:
+        for metric in METRICS:
+            into = result[metric.name]
+            for labels, value in values.get(metric.name, {}).items():
+                if labels not in into:
+                    into[labels] = value
+                elif metric.across == "sum":
+                    into[labels] += value
+                else:
+                    into[labels] = (min if metric.across == "min" else max)(into[labels], value)
+    return result

@@ -1,0 +1,308 @@
+"""
+Metrics for Prometheus, through prometheus_client; the extra ``dflag[prometheus]``.
+
+Call `register` once in every process, next to where the updater is made:
+
+>>> import dflag
+>>> from prometheus_client import CollectorRegistry, generate_latest
+>>> flags = dflag.FlagRegistry("shop")
+>>> metrics = CollectorRegistry()
+>>> _ = register(flags, prometheus_registry=metrics)
+>>> b'dflag_revision{registry="shop"} 0.0' in generate_latest(metrics)
+True
+
+Where several processes serve one port, as under gunicorn, a scrape reaches one of them at random.
+prometheus_client gathers its own metrics through files in ``PROMETHEUS_MULTIPROC_DIR`` and leaves collectors out.
+So this one does the same by itself: while that variable is set, each process keeps a small file there,
+and whichever answers a scrape puts them together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import REGISTRY
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from dflag._fork import follow_forks, no_fork
+from dflag.integrations._measures import METRICS, Labels, Metric, Values, Watchlist, merged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import Metric as Family
+
+    from dflag import FlagRegistry, Updater
+
+__all__ = ["FlagCollector", "register"]
+
+logger: Final = logging.getLogger("dflag")
+
+_FILE_NAME: Final = re.compile(r"dflag_(?P<pid>\d+)_\d+\.json")
+_COUNTERS: Final = frozenset(metric.name for metric in METRICS if metric.kind == "counter")
+_numbers: Final = itertools.count()
+_collectors: Final[weakref.WeakKeyDictionary[CollectorRegistry, FlagCollector]] = weakref.WeakKeyDictionary()
+"""Those that `register` has made."""
+
+SHARE_SECONDS: Final = 5.0
+"""How old what one process knows of another may be: well under the 15 s or more between scrapes."""
+
+
+class FlagCollector(Collector):
+    """
+    Exports what its registries and updaters have to tell.
+
+    `register` makes one for each ``CollectorRegistry`` by itself. Make one to put it into several, or into one that is
+    made for each scrape, as multi-process mode asks for: that directory is looked up when the collector is made.
+
+    Thread safety: any thread. A scrape never waits for a validator or a callback.
+    """
+
+    def __init__(self) -> None:
+        self._watchlist: Final = Watchlist()
+        directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+        self._shared: Final = _SharedFiles(directory, self._watchlist) if directory else None
+
+    def add(self, registry: FlagRegistry, updater: Updater | None = None, *, name: str | None = None) -> None:
+        """
+        Export a registry, and its updater if it has one, until they are removed or this collector is closed.
+
+        Args:
+            registry: The flags.
+            updater: What feeds them; one of several, if there are, each then added under a name of its own.
+            name: The label ``registry``; None for the registry's own name.
+
+        Raises:
+            DefinitionError: The name is taken, or the updater feeds another registry.
+        """
+        self._watchlist.add(registry, updater, name)
+        if self._shared is not None:
+            self._shared.start()
+
+    def remove(self, registry: FlagRegistry) -> None:
+        """
+        Export a registry no more. Idempotent.
+        """
+        self._watchlist.remove(registry)
+
+    def close(self) -> None:
+        """
+        Export nothing more, and leave the ``CollectorRegistry`` that `register` put it into. Idempotent.
+        """
+        for prometheus_registry, collector in list(_collectors.items()):
+            if collector is self:
+                del _collectors[prometheus_registry]
+                prometheus_registry.unregister(self)
+        self._watchlist.clear()
+        if self._shared is not None:
+            self._shared.close()
+
+    def describe(self) -> Iterable[Family]:
+        """
+        Give the metrics without values, so that a second collector in one ``CollectorRegistry`` is refused.
+        """
+        return [_family(metric, {}) for metric in METRICS]
+
+    def collect(self) -> Iterable[Family]:
+        """
+        Give the metrics; those without any value are left out.
+        """
+        values = self._watchlist.values() if self._shared is None else self._shared.gather()
+        return [_family(metric, values[metric.name]) for metric in METRICS if values[metric.name]]
+
+
+class _SharedFiles:
+    """
+    What the processes of one program know, each in a file: written by one process, read by all.
+
+    Of a process that has ended only the counters count, since a sum that shrinks would look like a restart.
+    """
+
+    def __init__(self, directory: str, watchlist: Watchlist) -> None:
+        self._directory: Final = directory
+        self._number: Final = next(_numbers)  # a process may have several collectors
+        self._watchlist: Final = watchlist
+        self._lock = threading.Lock()  # held for one writing: no fork comes between
+        self._closing = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._problem: str | None = None
+        follow_forks(self)
+
+    def start(self) -> None:
+        """
+        Write from now on, every few seconds, on a thread of its own: no hanging validator keeps it from that.
+        """
+        self.write()
+        with no_fork():
+            if self._thread is not None:
+                return
+            thread = threading.Thread(target=_write_on, args=(weakref.ref(self), self._closing), daemon=True)
+            thread.name = "dflag-metrics"
+            try:
+                thread.start()
+            except RuntimeError as error:
+                logger.warning("metrics are not shared with other processes: no thread could be started: %s", error)
+            else:
+                self._thread = thread
+
+    def close(self) -> None:
+        with no_fork():
+            thread, self._thread = self._thread, None
+            self._closing.set()
+            self._closing = threading.Event()
+        if thread is not None:
+            thread.join()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._path())
+
+    def write(self) -> None:
+        """
+        Put what this process knows into its file; a failure is logged once and tried again.
+        """
+        values = self._watchlist.values()
+        text = json.dumps([[name, list(labels), value] for name, by in values.items() for labels, value in by.items()])
+        with self._lock:
+            try:
+                with open(f"{self._path()}.new", "w", encoding="utf-8") as file:
+                    file.write(text)
+                os.replace(f"{self._path()}.new", self._path())
+                self._problem = None
+            except OSError as error:
+                if self._problem != str(error):
+                    logger.warning("metrics cannot be shared with other processes: %s", error)
+                self._problem = str(error)
+
+    def gather(self) -> Values:
+        """
+        Put together what all processes know.
+        """
+        mine = os.path.basename(self._path())
+        processes: dict[int, Values] = {}
+        for name in os.listdir(self._directory):
+            match = _FILE_NAME.fullmatch(name)
+            if match is not None and name != mine:
+                pid = int(match["pid"])
+                _add(processes.setdefault(pid, {}), _read(os.path.join(self._directory, name), alive=_is_alive(pid)))
+        _add(processes.setdefault(os.getpid(), {}), self._watchlist.values())
+        return merged(processes.values())
+
+    def _path(self) -> str:
+        return os.path.join(self._directory, f"dflag_{os.getpid()}_{self._number}.json")
+
+    # --- forking
+
+    def before_fork(self) -> None:
+        self._lock.acquire()
+
+    def after_fork_in_parent(self) -> None:
+        self._lock.release()
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+
+    def resume_in_child(self) -> None:
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self.start()
+
+
+def register(
+    registry: FlagRegistry,
+    updater: Updater | None = None,
+    *,
+    name: str | None = None,
+    prometheus_registry: CollectorRegistry = REGISTRY,
+) -> FlagCollector:
+    """
+    Export a registry, and its updater if it has one.
+
+    Args:
+        registry: The flags.
+        updater: What feeds them; one of several, if there are, each then registered under a name of its own.
+        name: The label ``registry``; None for the registry's own name.
+        prometheus_registry: Where to; several registries of flags share one collector there.
+
+    Returns:
+        That collector, to be put into other registries too, or closed.
+
+    Raises:
+        DefinitionError: The name is taken there, or the updater feeds another registry.
+
+    Thread safety: any thread.
+    """
+    with no_fork():
+        collector = _collectors.get(prometheus_registry)
+        if collector is None:
+            collector = FlagCollector()
+            prometheus_registry.register(collector)
+            _collectors[prometheus_registry] = collector
+    collector.add(registry, updater, name=name)
+    return collector
+
+
+def _family(metric: Metric, values: dict[Labels, float]) -> Family:
+    kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = kind(metric.name, metric.help, labels=("registry", *metric.labels))
+    for labels, value in sorted(values.items()):
+        family.add_metric(labels, value)
+    return family
+
+
+def _write_on(shared: weakref.ref[_SharedFiles], closing: threading.Event) -> None:
+    """
+    Write until told to stop, or until the collector is gone.
+    """
+    while not closing.wait(SHARE_SECONDS):
+        files = shared()
+        if files is None:
+            return
+        files.write()
+        del files
+
+
+def _read(path: str, *, alive: bool) -> Values:
+    """
+    Read another process's file; of one that has ended the counters alone.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            rows = json.load(file)
+    except FileNotFoundError:  # closed since the directory was listed
+        rows = []
+    values: Values = {}
+    for name, labels, value in rows:
+        if alive or name in _COUNTERS:
+            values.setdefault(name, {})[tuple(labels)] = value
+    return values
+
+
+def _add(values: Values, more: Values) -> None:
+    """
+    Add what another collector of the same process knows; what both know counts once.
+    """
+    for name, by_labels in more.items():
+        values.setdefault(name, {}).update(by_labels)
+
+
+def _is_alive(pid: int) -> bool:
+    if sys.platform == "win32":
+        return True  # where signal 0 would be Ctrl-C
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
