@@ -1,0 +1,153 @@
+"""
+The levels of the standard library's loggers as a flag.
+
+Its use is debugging for a while, in production, without a restart:
+
+>>> import dflag, logging
+>>> from dflag.logging import add_loglevel_flag
+>>> flags = dflag.FlagRegistry()
+>>> loglevel = add_loglevel_flag(flags)
+>>> loglevel.set_text("app.db=debug", ttl_seconds=600, reason="slow queries")
+>>> flags.flush()
+True
+>>> logging.getLogger("app.db").isEnabledFor(logging.DEBUG)
+True
+>>> loglevel.reset()
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from dflag import DynamicFlag, FlagRegistry
+
+__all__ = ["add_loglevel_flag"]
+
+VERBOSE: Final = 15
+"""The Go library's level between debug and info, which Python has not."""
+
+_ROOT: Final = "root"
+
+
+def add_loglevel_flag(registry: FlagRegistry, name: str = "loglevel", logger: str = "") -> DynamicFlag[str]:
+    """
+    Declare a dynamic flag that sets the levels of loggers.
+
+    Its text is a level, for *logger*, or ``LOGGER=LEVEL`` for another one, or several of both with commas between:
+    ``debug``, ``info,app.db=debug``, ``root=warning,app=15``. A level is a name in any case, of `logging` (those of
+    ``addLevelName`` too) or of the Go library, or a number. The flag's value is the text in its plainest form.
+
+    The default is empty and leaves all levels as the program sets them. A logger that the text no longer names
+    gets back the level it had before, unless the program has given it yet another one meanwhile.
+
+    Args:
+        registry: Where to declare it.
+        name: The flag's name.
+        logger: Which logger a level alone is for; empty for the root logger.
+
+    Raises:
+        DuplicateFlagError: The name is taken.
+
+    Thread safety: any thread. Levels are set on the registry's notifier thread, after the value is visible;
+    ``registry.flush()`` waits for it.
+    """
+    levels = _Levels(logger or _ROOT)
+    return registry.dyn_string(
+        name,
+        "",
+        f"Log level, as in debug or info,app.db=debug; empty leaves all as they are ({_allowed()})",
+        mutator=levels.canonical,
+        on_change=lambda _, text: levels.set(text),
+    )
+
+
+class _Changed(NamedTuple):
+    before: int
+    since: int
+
+
+class _Levels:
+    """
+    The loggers whose level is the flag's, with the levels they had before. Used by one thread, but for `canonical`.
+    """
+
+    def __init__(self, main: str) -> None:
+        self._main: Final = main
+        self._changed: Final[dict[str, _Changed]] = {}
+
+    def canonical(self, text: str) -> str:
+        """
+        Give the plainest form: the main logger's level alone in front, then the others in order.
+
+        Raises:
+            ValueError: It is not in the grammar.
+        """
+        levels = self._parse(text)
+        first = [_name(levels.pop(self._main))] if self._main in levels else []
+        return ",".join(first + [f"{logger}={_name(level)}" for logger, level in sorted(levels.items())])
+
+    def set(self, text: str) -> None:
+        wanted = self._parse(text)
+        for name in self._changed.keys() - wanted.keys():
+            changed, target = self._changed.pop(name), _logger(name)
+            if target.level == changed.since:
+                target.setLevel(changed.before)
+        for name, level in wanted.items():
+            target = _logger(name)
+            changed = self._changed.get(name, _Changed(target.level, target.level))
+            before = changed.before if target.level == changed.since else target.level
+            target.setLevel(level)
+            self._changed[name] = _Changed(before, level)
+
+    def _parse(self, text: str) -> dict[str, int]:
+        levels: dict[str, int] = {}
+        for item in text.split(",") if text.strip() else ():
+            left, equals, right = item.rpartition("=")
+            name = left.strip() if equals else self._main
+            if name.lower() == _ROOT:
+                name = _ROOT
+            if not name:
+                raise ValueError(
+                    f"expected a logger's name before '=' in {item.strip()!r}; {_ROOT} is the topmost one's"
+                )
+            if name in levels:
+                raise ValueError(f"expected one level for the logger {name!r}, found two")
+            levels[name] = _level(right.strip())
+        return levels
+
+
+def _level(text: str) -> int:
+    level = _known().get(text.lower())
+    if level is not None:
+        return level
+    if text.isascii() and text.isdigit():
+        return int(text)
+    raise ValueError(f"expected {_allowed()}, found {text!r}")
+
+
+def _name(level: int) -> str:
+    """
+    Print a level as it may be read again: by the name that `logging` has for it, or as a number.
+    """
+    name = logging.getLevelName(level).lower()
+    if _known().get(name) == level:
+        return str(name)
+    return "verbose" if level == VERBOSE else str(level)
+
+
+def _known() -> dict[str, int]:
+    """
+    Map the names of levels to levels: of the Go library, and of `logging` as it is now.
+    """
+    return {"verbose": VERBOSE} | {name.lower(): level for name, level in logging.getLevelNamesMapping().items()}
+
+
+def _allowed() -> str:
+    names = sorted({_name(level) for level in _known().values()}, key=lambda name: _known()[name])
+    return f"one of {', '.join(names)}, a number, or LOGGER=LEVEL"
+
+
+def _logger(name: str) -> logging.Logger:
+    return logging.getLogger(None if name == _ROOT else name)

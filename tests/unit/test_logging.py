@@ -1,0 +1,186 @@
+"""
+The levels of loggers as a flag.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dflag
+from dflag.logging import add_loglevel_flag
+from dflag.sources import MemorySource
+
+from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 - tests is on no path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = logging.getLogger()
+APP = logging.getLogger("dflag_test_app")
+DB = logging.getLogger("dflag_test_app.db")
+
+
+@pytest.fixture(autouse=True)
+def _levels() -> Iterator[None]:
+    """Begin with known levels, and leave them as they were."""
+    before = ROOT.level
+    ROOT.setLevel(logging.WARNING)
+    yield
+    ROOT.setLevel(before)
+    for logger in (APP, DB):
+        logger.setLevel(logging.NOTSET)
+
+
+def _levels_now(flags: dflag.FlagRegistry) -> tuple[int, int, int]:
+    assert flags.flush(DEADLINE_SECONDS)
+    return ROOT.level, APP.level, DB.level
+
+
+def test_declaring_changes_no_level(flags: dflag.FlagRegistry) -> None:
+    """The default leaves every logger as the program has set it, also when the program does so later."""
+    flag = add_loglevel_flag(flags)
+    assert (flag.name, flag.get(), flag.dynamic) == ("loglevel", "", True)
+    ROOT.setLevel(logging.ERROR)
+    assert _levels_now(flags) == (logging.ERROR, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "level", "canonical"),
+    [
+        ("debug", 10, "debug"),
+        ("DEBUG", 10, "debug"),
+        (" Verbose ", 15, "verbose"),
+        ("info", 20, "info"),
+        ("warning", 30, "warning"),
+        ("warn", 30, "warning"),
+        ("error", 40, "error"),
+        ("critical", 50, "critical"),
+        ("fatal", 50, "critical"),
+        ("notset", 0, "notset"),
+        ("30", 30, "warning"),
+        ("17", 17, "17"),
+        ("root=info", 20, "info"),
+        ("ROOT = info", 20, "info"),
+    ],
+)
+def test_level_is_a_name_or_a_number(flags: dflag.FlagRegistry, text: str, level: int, canonical: str) -> None:
+    """Python's names and the Go library's, in any case, and numbers; the value is the plainest form."""
+    flag = add_loglevel_flag(flags)
+    flag.set_text(text)
+    assert _levels_now(flags) == (level, 0, 0)
+    assert flag.get() == canonical
+    flag.set_text(canonical)
+    assert flag.get() == canonical
+
+
+def test_levels_of_several_loggers(flags: dflag.FlagRegistry) -> None:
+    """Each logger that is named gets its level; the plainest form has the main one in front, the rest in order."""
+    flag = add_loglevel_flag(flags)
+    flag.set_text("dflag_test_app.db = DEBUG, dflag_test_app=error,root=20")
+    assert _levels_now(flags) == (20, 40, 10)
+    assert flag.get() == "info,dflag_test_app=error,dflag_test_app.db=debug"
+
+
+def test_a_level_alone_is_for_the_logger_that_was_given(flags: dflag.FlagRegistry) -> None:
+    """The program says which logger that is; the root logger can still be named."""
+    flag = add_loglevel_flag(flags, "verbosity", logger=APP.name)
+    flag.set_text("debug")
+    assert _levels_now(flags) == (30, 10, 0)
+    flag.set_text("root=error")
+    assert _levels_now(flags) == (40, 0, 0)
+    assert flag.get() == "root=error"
+
+
+def test_levels_of_the_program_count(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A level that the program has named is accepted, and printed by that name."""
+    for table in ("_levelToName", "_nameToLevel"):
+        monkeypatch.setattr(logging, table, dict(getattr(logging, table)))
+    logging.addLevelName(5, "TRACE")
+    flag = add_loglevel_flag(flags)
+    flag.set_text("trace")
+    assert _levels_now(flags) == (5, 0, 0)
+    assert flag.get() == "trace"
+    assert "trace" in flag.help
+
+
+@pytest.mark.parametrize("text", ["loud", "-5", "1.5", "db=", "=info", "info,debug", "info,", "db=info,db=debug", "٣"])
+def test_bad_text_is_refused_and_says_what_is_allowed(flags: dflag.FlagRegistry, text: str) -> None:
+    """The flag's own validation refuses it; no level changes."""
+    flag = add_loglevel_flag(flags)
+    with pytest.raises(dflag.ValidationError, match="flag 'loglevel': expected"):
+        flag.set_text(text)
+    assert _levels_now(flags) == (30, 0, 0)
+
+
+def test_refusal_lists_the_levels(flags: dflag.FlagRegistry) -> None:
+    """Whoever mistyped a level finds the right one in the message."""
+    flag = add_loglevel_flag(flags)
+    with pytest.raises(
+        dflag.ValidationError, match=r"notset, debug, verbose, info, warning, error, critical, a number"
+    ):
+        flag.set_text("loud")
+
+
+def test_each_logger_gets_its_own_level_back(flags: dflag.FlagRegistry) -> None:
+    """A logger that is no longer named gets the level it had before dflag, however often that has changed since."""
+    APP.setLevel(logging.ERROR)
+    flag = add_loglevel_flag(flags)
+    flag.set_text("debug,dflag_test_app=info,dflag_test_app.db=info")
+    assert _levels_now(flags) == (10, 20, 20)
+    flag.set_text("info,dflag_test_app=debug")
+    assert _levels_now(flags) == (20, 10, 0)
+    flag.reset()
+    assert _levels_now(flags) == (30, 40, 0)
+
+
+def test_a_level_the_program_sets_meanwhile_stays(flags: dflag.FlagRegistry) -> None:
+    """Restoring never undoes what somebody else did after dflag."""
+    flag = add_loglevel_flag(flags)
+    flag.set_text("debug")
+    assert _levels_now(flags)[0] == 10
+    ROOT.setLevel(logging.ERROR)
+    flag.reset()
+    assert _levels_now(flags)[0] == logging.ERROR
+    flag.set_text("debug")
+    assert _levels_now(flags)[0] == 10
+    ROOT.setLevel(logging.CRITICAL)
+    flag.set_text("info")
+    assert _levels_now(flags)[0] == 20
+    flag.reset()
+    assert _levels_now(flags)[0] == logging.CRITICAL
+
+
+def test_a_value_that_was_there_first_applies_at_the_declaration(flags: dflag.FlagRegistry) -> None:
+    """A flag that is declared late takes up what its source already holds."""
+    flags.apply({"loglevel": "error"}, source="early")
+    add_loglevel_flag(flags)
+    assert _levels_now(flags)[0] == logging.ERROR
+
+
+def test_levels_follow_a_source(flags: dflag.FlagRegistry) -> None:
+    """At initialize, at a change, and back when the key is gone; a bad value keeps the last good level."""
+    flag = add_loglevel_flag(flags)
+    source = MemorySource({"loglevel": "error"})
+    with dflag.Updater(flags, source) as updater:
+        assert _levels_now(flags)[0] == logging.ERROR
+        source.update({"loglevel": "dflag_test_app=debug"})
+        assert eventually(lambda: _levels_now(flags) == (30, 10, 0))
+        source.update({"loglevel": "loud"})
+        assert eventually(lambda: "loglevel" in updater.status().rejected)
+        assert _levels_now(flags) == (30, 10, 0)
+        source.update({"other": ""})
+        assert eventually(lambda: _levels_now(flags) == (30, 0, 0))
+    assert flag.get() == ""
+
+
+def test_a_time_limit_ends_debugging(flags: dflag.FlagRegistry) -> None:
+    """An override with a time limit sets the level, and when it lapses the level below shows again."""
+    flag = add_loglevel_flag(flags)
+    flags.apply({"loglevel": "error"}, source="config")
+    flag.set_text("debug", ttl_seconds=0.3, reason="looking for a fault")
+    assert eventually(lambda: ROOT.level == logging.DEBUG)
+    assert eventually(lambda: ROOT.level == logging.ERROR)
+    assert flag.origin == "config"
