@@ -214,7 +214,7 @@ class Watchlist:
     def __init__(self) -> None:
         self._watched: tuple[Watched, ...] = ()  # replaced whole, so that reading takes no lock
 
-    def add(self, registry: FlagRegistry, updater: Updater | None, name: str | None) -> None:
+    def add(self, registry: FlagRegistry, updater: Updater | None, name: str | None) -> Watched:
         """
         Report on a registry from now on.
 
@@ -226,13 +226,14 @@ class Watchlist:
             if any(watched.name == added.name for watched in self._watched):
                 raise DefinitionError(f"metrics of a registry named {added.name!r} are exported already: pass name=")
             self._watched = (*self._watched, added)
+        return added
 
-    def remove(self, registry: FlagRegistry) -> None:
+    def remove(self, gone: Watched | FlagRegistry) -> None:
         """
-        Report on it no more. Idempotent.
+        Report on one thing no more, or on a registry under whatever name. Idempotent.
         """
         with no_fork():
-            self._watched = tuple(other for other in self._watched if other.registry is not registry)
+            self._watched = tuple(each for each in self._watched if each is not gone and each.registry is not gone)
 
     def clear(self) -> None:
         """

@@ -1,0 +1,175 @@
+"""
+Metrics and events for OpenTelemetry, through its API alone; the extra ``dflag[opentelemetry]``.
+
+Which exporter they go to, if any, is for the program's SDK to say:
+
+>>> import dflag
+>>> flags = dflag.FlagRegistry("shop")
+>>> metrics = export_metrics(flags)
+>>> metrics.close()
+
+The metrics are those of `dflag.integrations.prometheus`, with a dot for the first underscore of each name.
+A Prometheus that takes them in shows the same names and labels, so the same alerts serve both.
+"""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from opentelemetry import metrics
+from opentelemetry._logs import LogRecord, SeverityNumber, get_logger
+from opentelemetry.metrics import MeterProvider, Observation
+
+from dflag._fork import no_fork
+from dflag._layers import DEFAULT
+from dflag._notifier import Listener
+from dflag.integrations._measures import METRICS, Metric, Watchlist
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from opentelemetry._logs import Logger, LoggerProvider
+    from opentelemetry.metrics import CallbackOptions
+    from opentelemetry.util.types import AnyValue
+
+    from dflag import Flag, FlagRegistry, Updater
+
+__all__ = ["Export", "export_events", "export_metrics"]
+
+_SCOPE: Final = "dflag"
+_SECONDS: Final = "_seconds"
+_EVENT: Final = "feature_flag.evaluation"
+"""The one event of the semantic conventions for feature flags; backends know no other."""
+
+_watchlists: Final[weakref.WeakKeyDictionary[MeterProvider, Watchlist]] = weakref.WeakKeyDictionary()
+"""What is reported on to each provider, through instruments that are made once: the API cannot drop any."""
+
+
+class Export:
+    """
+    Something that is being exported, until `close`; also in a ``with`` block.
+    """
+
+    def __init__(self, close: Callable[[], None]) -> None:
+        self._close: Final = close
+
+    def close(self) -> None:
+        """
+        Export it no more. Idempotent.
+
+        Thread safety: any thread.
+        """
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def export_metrics(
+    registry: FlagRegistry,
+    updater: Updater | None = None,
+    *,
+    name: str | None = None,
+    meter_provider: MeterProvider | None = None,
+) -> Export:
+    """
+    Report on a registry, and on its updater if it has one, whenever the SDK collects.
+
+    Args:
+        registry: The flags.
+        updater: What feeds them; one of several, if there are, each then under a name of its own.
+        name: The attribute ``registry``; None for the registry's own name.
+        meter_provider: Where to; None for the global one, which may also be set later.
+
+    Raises:
+        DefinitionError: The name is taken there, or the updater feeds another registry.
+
+    Thread safety: any thread. Collecting never waits for a validator or a callback.
+    """
+    provider = metrics.get_meter_provider() if meter_provider is None else meter_provider
+    with no_fork():
+        watchlist = _watchlists.get(provider)
+        if watchlist is None:
+            watchlist = _watchlists[provider] = Watchlist()
+            _make_instruments(provider, watchlist)
+    return Export(partial(watchlist.remove, watchlist.add(registry, updater, name)))
+
+
+def export_events(
+    registry: FlagRegistry,
+    *,
+    values: bool = False,
+    max_value_length: int = 128,
+    logger_provider: LoggerProvider | None = None,
+) -> Export:
+    """
+    Emit an event each time that a flag's effective value changes: ``feature_flag.evaluation``, as a log record.
+
+    The semantic conventions ask for one at each evaluation. A read of a dflag flag is no evaluation, it is far too
+    cheap for that; the commit that gives the flag another value is.
+
+    Args:
+        registry: Its flags, as declared so far.
+        values: Whether to add the new value, ``feature_flag.result.value``; that of a secret flag never.
+        max_value_length: To how many characters a value is cut that is no number or bool.
+        logger_provider: Where to; None for the global one.
+
+    Thread safety: any thread; events are emitted on the registry's notifier thread, in order, as callbacks are.
+    """
+    logger = get_logger(_SCOPE, logger_provider=logger_provider)
+    listened = [(flag, _emitter(logger, registry, flag, max_value_length if values else None)) for flag in registry]
+    for flag, listener in listened:
+        flag._listen(listener)
+
+    def close() -> None:
+        while listened:
+            flag, listener = listened.pop()
+            flag._unlisten(listener)
+
+    return Export(close)
+
+
+def _make_instruments(provider: MeterProvider, watchlist: Watchlist) -> None:
+    meter = provider.get_meter(_SCOPE)
+    for metric in METRICS:
+        make = meter.create_observable_counter if metric.kind == "counter" else meter.create_observable_gauge
+        name = metric.name.replace("_", ".", 1)
+        unit = "s" if name.endswith(_SECONDS) else ""
+        make(name.removesuffix(_SECONDS), [partial(_observe, metric, watchlist)], unit=unit, description=metric.help)
+
+
+def _observe(metric: Metric, watchlist: Watchlist, _: CallbackOptions) -> Iterable[Observation]:
+    keys = ("registry", *metric.labels)
+    return [
+        Observation(value, dict(zip(keys, labels, strict=True)))
+        for labels, value in sorted(watchlist.values()[metric.name].items())
+    ]
+
+
+def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_length: int | None) -> Listener:
+    """
+    Make a listener that emits an event; None for the length leaves the value out.
+    """
+
+    def emit_event(_old: object, new: object) -> None:
+        attributes: dict[str, AnyValue] = {
+            "feature_flag.key": flag.name,
+            "feature_flag.provider.name": _SCOPE,
+            "feature_flag.result.reason": "default" if flag.origin == DEFAULT else "static",
+            "feature_flag.version": str(registry.snapshot().revision),
+            "dflag.origin": flag.origin,
+        }
+        if registry.name:
+            attributes["feature_flag.set.id"] = registry.name
+        if max_value_length is not None and not flag.secret:
+            value = new if isinstance(new, (bool, int, float)) else flag._text(new)[:max_value_length]
+            attributes["feature_flag.result.value"] = value
+        record = LogRecord(event_name=_EVENT, severity_number=SeverityNumber.INFO, attributes=attributes)
+        logger.emit(record)
+
+    return Listener(emit_event, flag.name)

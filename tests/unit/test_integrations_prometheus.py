@@ -1,0 +1,340 @@
+"""
+Metrics for Prometheus.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+import dflag
+from dflag.integrations.prometheus import FlagCollector, register
+from dflag.sources import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DEADLINE_SECONDS = 10.0
+
+
+@pytest.fixture(name="metrics")
+def _metrics() -> CollectorRegistry:
+    """Give a registry of metrics with nothing in it."""
+    return CollectorRegistry()
+
+
+@pytest.fixture(name="directory")
+def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Set multi-process mode up."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(name="shop")
+def _shop() -> dflag.FlagRegistry:
+    """Give a registry with a name."""
+    return dflag.FlagRegistry("shop")
+
+
+@pytest.fixture(name="collector")
+def _collector(directory: Path) -> Iterator[FlagCollector]:
+    """Give a collector in multi-process mode."""
+    collector = FlagCollector()
+    yield collector
+    collector.close()
+
+
+def value(metrics: CollectorRegistry, name: str, **labels: str) -> float | None:
+    """Look one sample up; None when there is none."""
+    return metrics.get_sample_value(f"dflag_{name}", {"registry": "shop", **labels})
+
+
+def test_every_result_of_a_reading_is_counted(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """What was applied, rejected, unknown or waits for a restart shows, by source and flag."""
+    shop.dyn_int("rate", 1, min=1)
+    shop.int("port", 1)
+    source = MemorySource({"rate": "5"})
+    with dflag.Updater.setup(shop, source, resync_seconds=60) as updater:
+        register(shop, updater, prometheus_registry=metrics)
+        assert value(metrics, "reloads_total", source="memory", result="applied") == 1
+        assert value(metrics, "reloads_total", source="memory", result="partial") == 0
+        assert value(metrics, "rejected_values", flag="rate") is None
+        source.update({"rate": "-5", "nope": "1", "port": "5"})
+        updater.refresh()
+        assert value(metrics, "reloads_total", source="memory", result="partial") == 1
+        assert value(metrics, "rejected_values", flag="rate") == 1
+        assert value(metrics, "unknown_names") == 1
+        assert value(metrics, "pending_restart_flags") == 1
+        assert value(metrics, "errors_total") == 1
+        assert value(metrics, "warnings_total") == 1
+        assert value(metrics, "running") == 1
+        checksum = updater.status().sources[0].checksum
+        assert value(metrics, "source_info", source="memory", checksum=checksum) == 1
+        source.update({"rate": "6"})
+        updater.refresh()
+        assert value(metrics, "source_info", source="memory", checksum=checksum) is None
+        assert value(metrics, "rejected_values", flag="rate") is None
+    assert value(metrics, "running") == 0
+
+
+def test_times_are_unix_times(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """As Prometheus wants them: when something was, not how long ago; and nothing for what never was."""
+    updater = dflag.Updater(shop, MemorySource({}))
+    register(shop, updater, prometheus_registry=metrics)
+    assert value(metrics, "last_success_timestamp_seconds") is None
+    before = time.time()
+    with updater:
+        after = time.time()
+        for name, labels in {
+            "last_success": {},
+            "source_contact": {"source": "memory"},
+            "source_applied": {"source": "memory"},
+        }.items():
+            moment = value(metrics, f"{name}_timestamp_seconds", **labels)
+            assert moment is not None
+            assert before - 1 <= moment <= after + 1
+
+
+def test_a_refused_revision_shows(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """A source that can be read and whose revision is refused whole is healthy and refused."""
+    shop.dyn_int("rate", 1)
+
+    @shop.validator
+    def never_70(snapshot: dflag.Snapshot) -> None:
+        if snapshot["rate"] == 70:
+            raise ValueError("not 70")
+
+    source = MemorySource({"rate": "60"})
+    with dflag.Updater.setup(shop, source, resync_seconds=60) as updater:
+        register(shop, updater, prometheus_registry=metrics)
+        assert value(metrics, "source_refused", source="memory") == 0
+        source.update({"rate": "70"})
+        updater.refresh()
+        assert value(metrics, "source_refused", source="memory") == 1
+        assert value(metrics, "source_healthy", source="memory") == 1
+        assert value(metrics, "reloads_total", source="memory", result="refused") == 1
+
+
+def test_registry_alone_has_metrics(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """Without an updater: its revision, its overrides, the checksums of its values, errors of its callbacks."""
+    register(shop, prometheus_registry=metrics)
+    rate = shop.dyn_int("rate", 1, on_change=lambda old, new: 1 // 0)
+    shop.dyn_int("quiet", 1)
+    assert value(metrics, "callback_errors_total", flag="rate") == 0  # from zero on, so that the first one shows
+    assert value(metrics, "callback_errors_total", flag="quiet") is None
+    assert value(metrics, "overridden_flags") == 0
+    rate.set(2)
+    assert shop.flush(DEADLINE_SECONDS)
+    assert value(metrics, "callback_errors_total", flag="rate") == 1
+    assert value(metrics, "overridden_flags") == 1
+    assert value(metrics, "revision") == shop.snapshot().revision
+    labels = {"checksum_static": shop.checksum(dynamic=False), "checksum_dynamic": shop.checksum(dynamic=True)}
+    assert value(metrics, "values_info", **labels) == 1
+    rate.set(3)
+    assert value(metrics, "values_info", **labels) is None
+    assert shop.flush(DEADLINE_SECONDS)
+
+
+def test_no_value_and_no_key_of_a_source_is_exported(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """What a ConfigMap holds cannot become a label: not values, not unknown names, not the keys of a map."""
+    shop.dyn_string("greeting", "")
+    shop.dyn_string("password", "", secret=True)
+    shop.dyn_map("limits", dflag.FlagRegistry().dyn_int, pattern="limit-*") if False else None
+    source = MemorySource({"greeting": "canary-1", "password": "canary-2", "canary-3": "x"})
+    with dflag.Updater.setup(shop, source) as updater:
+        register(shop, updater, prometheus_registry=metrics)
+        assert b"canary" not in generate_latest(metrics)
+
+
+def test_the_text_is_what_prometheus_reads(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """The exposition parses, every counter ends in _total, and every metric has a help text and the registry's name."""
+    with dflag.Updater.setup(shop, MemorySource({})) as updater:
+        register(shop, updater, prometheus_registry=metrics)
+        families = list(text_string_to_metric_families(generate_latest(metrics).decode()))
+    assert len(families) > 10
+    for family in families:
+        assert family.documentation
+        assert family.name.startswith("dflag_")
+        for sample in family.samples:
+            assert sample.labels["registry"] == "shop"
+            assert sample.name.endswith("_total") == (family.type == "counter")
+
+
+def test_several_registries_in_one_process(metrics: CollectorRegistry) -> None:
+    """One label tells them apart; a name that is taken is refused, and may be given otherwise."""
+    one, two, third = dflag.FlagRegistry("one"), dflag.FlagRegistry("two"), dflag.FlagRegistry("one")
+    collector = register(one, prometheus_registry=metrics)
+    assert register(two, prometheus_registry=metrics) is collector
+    with pytest.raises(dflag.DefinitionError, match="'one' are exported already: pass name="):
+        register(third, prometheus_registry=metrics)
+    register(third, name="third", prometheus_registry=metrics)
+    third.dyn_int("rate", 1).set(2)
+    found = {name: metrics.get_sample_value("dflag_revision", {"registry": name}) for name in ("one", "two", "third")}
+    assert found == {"one": 0, "two": 0, "third": third.snapshot().revision}
+    assert found["third"]
+    collector.remove(third)
+    assert metrics.get_sample_value("dflag_revision", {"registry": "third"}) is None
+    assert metrics.get_sample_value("dflag_revision", {"registry": "one"}) == 0
+
+
+def test_updater_of_another_registry_is_refused(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """Their metrics would be mixed up."""
+    updater = dflag.Updater(dflag.FlagRegistry("other"), MemorySource({}))
+    with pytest.raises(dflag.DefinitionError, match="feeds another registry"):
+        register(shop, updater, prometheus_registry=metrics)
+
+
+def test_closing_leaves_the_registry(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """Closed twice is closed; then the registry may be exported anew, and nothing holds on to it."""
+    collector = register(shop, prometheus_registry=metrics)
+    collector.close()
+    collector.close()
+    assert generate_latest(metrics) == b""
+    register(shop, prometheus_registry=metrics).close()
+    collector.add(other := dflag.FlagRegistry("other"))
+    gone = weakref.ref(other)
+    del other
+    gc.collect()
+    assert gone() is not None, "what is exported is kept"
+    collector.close()
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_second_collector_in_one_registry_is_refused(metrics: CollectorRegistry) -> None:
+    """It would export every metric twice."""
+    metrics.register(FlagCollector())
+    with pytest.raises(ValueError, match="Duplicated timeseries"):
+        metrics.register(FlagCollector())
+
+
+def test_a_scrape_waits_for_nothing(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """While a validator and a callback hang, a scrape answers at once."""
+    hanging, calling, release = threading.Event(), threading.Event(), threading.Event()
+
+    def hang(_value: int) -> None:
+        if _value == 2:
+            hanging.set()
+            release.wait(DEADLINE_SECONDS)
+
+    def call(_old: int, _new: int) -> None:
+        calling.set()
+        release.wait(DEADLINE_SECONDS)
+
+    shop.dyn_int("rate", 1, validator=hang)
+    shop.dyn_int("other", 1, on_change=call).set(2)
+    source = MemorySource({})
+    with dflag.Updater.setup(shop, source) as updater:
+        register(shop, updater, prometheus_registry=metrics)
+        source.update({"rate": "2"})
+        assert hanging.wait(DEADLINE_SECONDS)
+        assert calling.wait(DEADLINE_SECONDS)
+        begin = time.monotonic()
+        assert value(metrics, "running") == 1
+        seconds = time.monotonic() - begin
+        release.set()
+    assert seconds < DEADLINE_SECONDS / 2
+    assert shop.flush(DEADLINE_SECONDS)
+
+
+def _other_process(directory: Path, pid: int, registry: str = "shop", **values: float) -> Path:
+    path = directory / f"dflag_{pid}_0.json"
+    path.write_text(json.dumps([[f"dflag_{name}", [registry], number] for name, number in values.items()]))
+    return path
+
+
+def _ended_pid() -> int:
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_processes_are_put_together(shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path) -> None:
+    """Counters are sums; of a gauge the worst counts: the earliest success, the most rejected, one that does not run."""
+    with dflag.Updater.setup(shop, MemorySource({})) as updater:
+        collector.add(shop, updater)
+        metrics = CollectorRegistry()
+        metrics.register(collector)
+        _other_process(
+            directory, os.getppid(), errors=3, unknown_names=2, running=0, last_success_timestamp_seconds=1_000
+        )
+        assert value(metrics, "errors_total") == 3
+        assert value(metrics, "unknown_names") == 2
+        assert value(metrics, "running") == 0
+        assert value(metrics, "last_success_timestamp_seconds") == 1_000
+
+
+def test_of_a_process_that_ended_the_counters_stay(
+    shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path
+) -> None:
+    """A sum that shrank would look like a restart; a gauge would show for ever what is no longer so."""
+    collector.add(shop)
+    metrics = CollectorRegistry()
+    metrics.register(collector)
+    _other_process(directory, _ended_pid(), errors=3, unknown_names=2)
+    assert value(metrics, "errors_total") == 3
+    assert value(metrics, "unknown_names") is None
+
+
+def test_two_collectors_of_one_process_count_once(
+    shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path
+) -> None:
+    """Each knows what the other has, and what both have is not doubled."""
+    rate = shop.dyn_int("rate", 1, on_change=lambda old, new: 1 // 0)
+    rate.set(2)
+    assert shop.flush(DEADLINE_SECONDS)
+    collector.add(shop)
+    other = FlagCollector()
+    try:
+        other.add(shop)
+        metrics = CollectorRegistry()
+        metrics.register(other)
+        assert value(metrics, "callback_errors_total", flag="rate") == 1
+        collector.add(dflag.FlagRegistry("side"))
+        assert metrics.get_sample_value("dflag_revision", {"registry": "side"}) == 0
+    finally:
+        other.close()
+
+
+def test_the_file_goes_with_its_collector(shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path) -> None:
+    """Closing ends the thread and takes the file away; adding again brings both back."""
+    for _ in range(2):
+        collector.add(shop)
+        assert [path.name.split("_")[1] for path in directory.iterdir()] == [str(os.getpid())]
+        assert "dflag-metrics" in {thread.name for thread in threading.enumerate()}
+        collector.close()
+        assert list(directory.iterdir()) == []
+        assert "dflag-metrics" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_a_directory_that_cannot_be_written_is_logged_once(
+    shop: dflag.FlagRegistry,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The program goes on; the log says why metrics of one process are missing at the others."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "missing"))
+    collector = FlagCollector()
+    try:
+        collector.add(shop)
+        collector.add(dflag.FlagRegistry("other"))
+        assert [record.getMessage() for record in caplog.records].count(caplog.messages[0]) == 1
+        assert "metrics cannot be shared with other processes" in caplog.messages[0]
+        metrics = CollectorRegistry()
+        metrics.register(collector)
+        assert value(metrics, "revision") == 0
+    finally:
+        collector.close()
