@@ -189,13 +189,19 @@ class _SharedFiles:
         """
         mine = os.path.basename(self._path())
         processes: dict[int, Values] = {}
-        for name in os.listdir(self._directory):
+        for name in self._listing():
             match = _FILE_NAME.fullmatch(name)
             if match is not None and name != mine:
                 pid = int(match["pid"])
                 _add(processes.setdefault(pid, {}), _read(os.path.join(self._directory, name), alive=_is_alive(pid)))
         _add(processes.setdefault(os.getpid(), {}), self._watchlist.values())
         return merged(processes.values())
+
+    def _listing(self) -> list[str]:
+        try:
+            return os.listdir(self._directory)
+        except OSError:  # writing has logged it
+            return []
 
     def _path(self) -> str:
         return os.path.join(self._directory, f"dflag_{os.getpid()}_{self._number}.json")
