@@ -1,0 +1,229 @@
+"""
+Metrics and events for OpenTelemetry.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from opentelemetry.sdk._logs import LoggerProvider
+from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from prometheus_client import CollectorRegistry
+
+import dflag
+from dflag.integrations.opentelemetry import export_events, export_metrics
+from dflag.integrations.prometheus import register
+from dflag.sources import MemorySource
+
+try:
+    from opentelemetry.sdk._logs.export import InMemoryLogRecordExporter
+except ImportError:  # its name before 1.39
+    from opentelemetry.sdk._logs.export import InMemoryLogExporter as InMemoryLogRecordExporter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEADLINE_SECONDS = 10.0
+
+
+class Meters:
+    """
+    An SDK that keeps what it collects.
+    """
+
+    def __init__(self) -> None:
+        self._reader = InMemoryMetricReader()
+        self.provider = MeterProvider([self._reader], shutdown_on_exit=False)
+
+    def collect(self) -> dict[str, Any]:
+        """Collect, and give the metrics by name."""
+        data = self._reader.get_metrics_data()
+        if data is None:
+            return {}
+        return {
+            metric.name: metric
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def value(self, name: str, **attributes: str) -> float | None:
+        """Give one value; None when there is none."""
+        metric = self.collect().get(name)
+        points = metric.data.data_points if metric is not None else ()
+        found = [point.value for point in points if dict(point.attributes) == {"registry": "shop", **attributes}]
+        assert len(found) <= 1
+        return found[0] if found else None
+
+
+class Events:
+    """
+    An SDK that keeps what is logged.
+    """
+
+    def __init__(self) -> None:
+        self._exporter = InMemoryLogRecordExporter()
+        self.provider = LoggerProvider(shutdown_on_exit=False)
+        self.provider.add_log_record_processor(SimpleLogRecordProcessor(self._exporter))
+
+    def take(self, flags: dflag.FlagRegistry) -> list[tuple[str | None, dict[str, Any]]]:
+        """Give the events so far, once all callbacks are through, and forget them."""
+        assert flags.flush(DEADLINE_SECONDS)
+        records = [entry.log_record for entry in self._exporter.get_finished_logs()]
+        self._exporter.clear()
+        return [(record.event_name, dict(record.attributes or {})) for record in records]
+
+
+@pytest.fixture(name="meters")
+def _meters() -> Iterator[Meters]:
+    """Give an SDK for metrics."""
+    meters = Meters()
+    yield meters
+    meters.provider.shutdown()
+
+
+@pytest.fixture(name="events")
+def _events() -> Iterator[Events]:
+    """Give an SDK for events."""
+    events = Events()
+    yield events
+    events.provider.shutdown()
+
+
+@pytest.fixture(name="shop")
+def _shop() -> dflag.FlagRegistry:
+    """Give a registry with a name."""
+    return dflag.FlagRegistry("shop")
+
+
+def test_metrics_are_observed(shop: dflag.FlagRegistry, meters: Meters) -> None:
+    """Counters and gauges show what the updater's status says, at each collection anew."""
+    shop.dyn_int("rate", 1, min=1)
+    source = MemorySource({"rate": "5"})
+    with dflag.Updater.setup(shop, source, resync_seconds=60) as updater:
+        export_metrics(shop, updater, meter_provider=meters.provider)
+        assert meters.value("dflag.running") == 1
+        assert meters.value("dflag.errors") == 0
+        source.update({"rate": "0"})
+        updater.refresh()
+        assert meters.value("dflag.errors") == 1
+        assert meters.value("dflag.reloads", source="memory", result="partial") == 1
+        assert meters.value("dflag.rejected_values", flag="rate") == 1
+    assert meters.value("dflag.running") == 0
+
+
+def test_names_and_labels_are_those_of_prometheus(shop: dflag.FlagRegistry, meters: Meters) -> None:
+    """Put as the OTLP receiver of Prometheus does, the same alerts serve both."""
+    metrics = CollectorRegistry()
+    with dflag.Updater.setup(shop, MemorySource({})) as updater:
+        register(shop, updater, prometheus_registry=metrics)
+        export_metrics(shop, updater, meter_provider=meters.provider)
+        units = {"s": "_seconds", "": ""}
+        translated = {
+            (name.replace(".", "_") + units[metric.unit] + "_total" * hasattr(metric.data, "is_monotonic"), *labels)
+            for name, metric in meters.collect().items()
+            for labels in [sorted(point.attributes) for point in metric.data.data_points]
+        }
+        exported = {(sample.name, *sorted(sample.labels)) for family in metrics.collect() for sample in family.samples}
+    assert len(exported) > 10
+    assert translated == exported
+
+
+def test_several_registries_share_the_instruments(
+    shop: dflag.FlagRegistry, meters: Meters, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One attribute tells them apart; the SDK has nothing to warn of; each may be closed by itself."""
+    other = dflag.FlagRegistry("other")
+    with caplog.at_level(logging.WARNING):
+        first = export_metrics(shop, meter_provider=meters.provider)
+        export_metrics(other, meter_provider=meters.provider)
+    assert caplog.messages == []
+    with pytest.raises(dflag.DefinitionError, match="exported already"):
+        export_metrics(shop, meter_provider=meters.provider)
+
+    def names() -> set[str]:
+        return {point.attributes["registry"] for point in meters.collect()["dflag.revision"].data.data_points}
+
+    assert names() == {"shop", "other"}
+    first.close()
+    first.close()
+    assert names() == {"other"}
+    with export_metrics(shop, meter_provider=meters.provider):
+        assert names() == {"shop", "other"}
+    assert names() == {"other"}
+
+
+def test_a_change_is_an_event(shop: dflag.FlagRegistry, events: Events) -> None:
+    """Named as the semantic conventions have it: key, provider, set, version and reason, but no value."""
+    rate = shop.dyn_int("rate", 1)
+    with export_events(shop, logger_provider=events.provider):
+        shop.apply({"rate": "5"}, source="config")
+        ((name, attributes),) = events.take(shop)
+        assert name == "feature_flag.evaluation"
+        assert attributes == {
+            "feature_flag.key": "rate",
+            "feature_flag.provider.name": "dflag",
+            "feature_flag.set.id": "shop",
+            "feature_flag.version": str(shop.snapshot().revision),
+            "feature_flag.result.reason": "static",
+            "dflag.origin": "config",
+        }
+        shop.apply({}, source="config")
+        ((_, attributes),) = events.take(shop)
+        assert attributes["feature_flag.result.reason"] == "default"
+    rate.set(7)
+    assert events.take(shop) == []
+
+
+def test_a_registry_without_a_name_is_no_set(flags: dflag.FlagRegistry, events: Events) -> None:
+    """An empty identifier says less than none."""
+    rate = flags.dyn_int("rate", 1)
+    with export_events(flags, logger_provider=events.provider):
+        rate.set(2)
+        ((_, attributes),) = events.take(flags)
+    assert "feature_flag.set.id" not in attributes
+
+
+def test_values_are_opt_in_and_cut_and_never_a_secrets(shop: dflag.FlagRegistry, events: Events) -> None:
+    """Numbers and bools as they are, the rest as text of a limited length; of a secret nothing."""
+    shop.dyn_int("rate", 1)
+    shop.dyn_bool("on", default=False)
+    shop.dyn_json("policy", {})
+    shop.dyn_string("greeting", "")
+    shop.dyn_string("password", "", secret=True)
+    texts = {"rate": "5", "on": "true", "policy": '{"a": 1}', "greeting": "x" * 20, "password": "canary"}
+    with export_events(shop, values=True, max_value_length=10, logger_provider=events.provider):
+        shop.apply(texts, source="config")
+        found = [attributes for _, attributes in events.take(shop)]
+    values = {each["feature_flag.key"]: each.get("feature_flag.result.value") for each in found}
+    assert values == {"rate": 5, "on": True, "policy": '{"a":1}', "greeting": "x" * 10, "password": None}
+    assert "canary" not in repr(found)
+
+
+def test_a_flag_that_a_secret_source_feeds_is_a_secret(shop: dflag.FlagRegistry, events: Events) -> None:
+    """Also when it becomes one only after events were asked for."""
+
+    class Secret(MemorySource):
+        secret = True
+
+    shop.dyn_string("password", "")
+    with (
+        export_events(shop, values=True, logger_provider=events.provider),
+        dflag.Updater.setup(shop, Secret({"password": "canary"})),
+    ):
+        found = events.take(shop)
+    assert len(found) == 1
+    assert "canary" not in repr(found)
+
+
+def test_without_an_sdk_nothing_happens(shop: dflag.FlagRegistry) -> None:
+    """The API alone takes metrics and events in, and drops them."""
+    rate = shop.dyn_int("rate", 1)
+    with export_metrics(shop), export_events(shop):
+        rate.set(2)
+        assert shop.flush(DEADLINE_SECONDS)
+    assert shop.callback_errors() == {}
