@@ -26,10 +26,12 @@ import wsgiref.handlers
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import prometheus_client
 import yaml
 
 import dflag
 from dflag import web
+from dflag.integrations.prometheus import register
 from dflag.testing import ConfigMapVolume
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
 DEBUG_PAGE = "/debug/flags"
 MANIFEST = Path(__file__).parent / "kubernetes" / "configmap.yaml"
 
-flags = dflag.FlagRegistry()
+flags = dflag.FlagRegistry("example")
 
 # Static flags: settled at start-up.
 config_dir = flags.string("config_dir", "", "Directory to follow; a temporary volume when empty")
@@ -123,13 +125,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         super().setup()
 
     def do_GET(self) -> None:
-        """Answer ``/``, ``/values``, ``/healthz`` and what is below ``/debug/flags``."""
+        """Answer ``/``, ``/values``, ``/metrics``, ``/healthz`` and what is below ``/debug/flags``."""
         snapshot = flags.snapshot()
         path = self.path.partition("?")[0]
         if path == DEBUG_PAGE or path.startswith(f"{DEBUG_PAGE}/"):
             self._debug(path.removeprefix(DEBUG_PAGE))
         elif path == "/healthz":
             self._send(200, "text/plain", "ok\n")
+        elif path == "/metrics":
+            self._send(200, "text/plain; version=0.0.4", prometheus_client.generate_latest().decode())
         elif path == "/values":
             values = {name: plain(snapshot[name]) for name in snapshot}
             self._send(200, "application/json", json.dumps({"revision": snapshot.revision, "values": values}) + "\n")
@@ -227,6 +231,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         directory = config_dir.get() or stack.enter_context(embedded_volume())
         updater = stack.enter_context(dflag.Updater.setup(flags, directory))
+        register(flags, updater)
         Handler.debug_page = web.make_wsgi_app(flags, updater)  # read-only, as nobody is said to be allowed to set
         server = stack.enter_context(http.server.ThreadingHTTPServer((address.get(), port.get()), Handler))
         print(f"Serving on http://{address.get()}:{server.server_port}/ and following {directory}", flush=True)

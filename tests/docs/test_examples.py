@@ -143,6 +143,17 @@ def test_bad_value_is_logged_and_kept_out(service: Service) -> None:
     assert service.values()["policy"] == {"mode": "allow", "blocked": ["/admin"]}
 
 
+def test_metrics_tell_of_a_bad_value(service: Service) -> None:
+    """A value that is refused shows under /metrics, by the name of its flag."""
+    service.start()
+    assert 'dflag_running{registry="example"} 1.0' in service.get("metrics")
+    ConfigMapVolume(service.directory).update(rate_limit="a lot")
+    service.expect(r"rate_limit.*a lot")
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while 'dflag_rejected_values{flag="rate_limit",registry="example"} 1.0' not in service.get("metrics"):
+        assert time.monotonic() < deadline
+
+
 def test_values_are_escaped(service: Service) -> None:
     """What a flag holds cannot become markup."""
     service.start()
