@@ -26,13 +26,18 @@ import wsgiref.handlers
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import prometheus_client
 import yaml
 
 import dflag
 from dflag import web
-from dflag.integrations.prometheus import register
 from dflag.testing import ConfigMapVolume
+
+try:
+    import prometheus_client
+
+    from dflag.integrations.prometheus import register
+except ModuleNotFoundError:  # only /metrics needs the extra dflag[prometheus]
+    prometheus_client = register = None
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -132,7 +137,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._debug(path.removeprefix(DEBUG_PAGE))
         elif path == "/healthz":
             self._send(200, "text/plain", "ok\n")
-        elif path == "/metrics":
+        elif path == "/metrics" and prometheus_client:
             self._send(200, "text/plain; version=0.0.4", prometheus_client.generate_latest().decode())
         elif path == "/values":
             values = {name: plain(snapshot[name]) for name in snapshot}
@@ -231,7 +236,8 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         directory = config_dir.get() or stack.enter_context(embedded_volume())
         updater = stack.enter_context(dflag.Updater.setup(flags, directory))
-        register(flags, updater)
+        if register:
+            register(flags, updater)
         Handler.debug_page = web.make_wsgi_app(flags, updater)  # read-only, as nobody is said to be allowed to set
         server = stack.enter_context(http.server.ThreadingHTTPServer((address.get(), port.get()), Handler))
         print(f"Serving on http://{address.get()}:{server.server_port}/ and following {directory}", flush=True)

@@ -6,17 +6,21 @@ One table of metrics serves every exporter, so that names, labels and alerts are
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
+from dflag._spec import FOREIGN_FAULTS
 from dflag.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dflag import FlagRegistry, SourceStatus, Status, Updater
+
+logger: Final = logging.getLogger("dflag")
 
 Labels: TypeAlias = tuple[str, ...]
 Values: TypeAlias = dict[str, dict[Labels, float]]
@@ -129,7 +133,9 @@ class Watched:
                 values[name][labels] = count - inherited.get(labels, 0)
         put("dflag_revision", self.registry.snapshot().revision)
         put("dflag_overridden_flags", sum(flag.origin == OVERRIDE for flag in self.registry))
-        put("dflag_values_info", 1, *self._values_checksums())
+        checksums = self._values_checksums()
+        if checksums:
+            put("dflag_values_info", 1, *checksums)
         if status is not None:
             _measure_status(status, put)
         return values
@@ -153,12 +159,16 @@ class Watched:
 
     def _values_checksums(self) -> Labels:
         """
-        Give the checksums over all values, computed once for each revision.
+        Give the checksums over all values, computed once for each revision; none when a value cannot be printed.
         """
         number, checksums = self._checksums
         current = self.registry.snapshot().revision
         if number != current:
-            checksums = (self.registry.checksum(dynamic=False), self.registry.checksum(dynamic=True))
+            try:
+                checksums = (self.registry.checksum(dynamic=False), self.registry.checksum(dynamic=True))
+            except FOREIGN_FAULTS:  # of a user's class: no reason to do without the other metrics
+                logger.exception("a flag's value cannot be printed, metrics go without checksums of the values")
+                checksums = ()
             self._checksums = (current, checksums)
         return checksums
 

@@ -98,7 +98,9 @@ class FlagCollector(Collector):
 
     def close(self) -> None:
         """
-        Export nothing more, and leave the ``CollectorRegistry`` that `register` put it into. Idempotent.
+        Export nothing more of this process, and leave the ``CollectorRegistry`` that `register` has put it into.
+
+        Idempotent.
         """
         for prometheus_registry, collector in list(_collectors.items()):
             if collector is self:
@@ -170,18 +172,21 @@ class _SharedFiles:
         """
         Put what this process knows into its file; a failure is logged once and tried again.
         """
-        values = self._watchlist.values()
-        text = json.dumps([[name, list(labels), value] for name, by in values.items() for labels, value in by.items()])
+        try:
+            values = self._watchlist.values()  # not under the lock, which a fork may take after a registry's
+            rows = [[name, labels, value] for name, by_labels in values.items() for labels, value in by_labels.items()]
+            self._replace(json.dumps(rows))
+            self._problem = None
+        except Exception as error:
+            if self._problem != str(error):
+                logger.warning("metrics cannot be shared with other processes: %s", error)
+            self._problem = str(error)
+
+    def _replace(self, text: str) -> None:
         with self._lock:
-            try:
-                with open(f"{self._path()}.new", "w", encoding="utf-8") as file:
-                    file.write(text)
-                os.replace(f"{self._path()}.new", self._path())
-                self._problem = None
-            except OSError as error:
-                if self._problem != str(error):
-                    logger.warning("metrics cannot be shared with other processes: %s", error)
-                self._problem = str(error)
+            with open(f"{self._path()}.new", "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(f"{self._path()}.new", self._path())
 
     def gather(self) -> Values:
         """

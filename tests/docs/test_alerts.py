@@ -193,7 +193,7 @@ def test_dashboard_can_be_imported() -> None:
 def test_every_metric_is_in_the_manual() -> None:
     """The table of the manual names each metric with its labels, and only alerts that there are."""
     page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
-    rows = dict(re.findall(r"^\| `(dflag_\w+)` \| ([^|]*) \|", page, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(dflag_\w+)` \|([^|]*)\|", page, re.MULTILINE))
     labels = {metric.name + "_total" * (metric.kind == "counter"): metric.labels for metric in METRICS}
     assert {name: tuple(re.findall(r"`(\w+)`", text)) for name, text in rows.items()} == labels
     assert set(re.findall(r"\bDflag[A-Z]\w+", page)) == set(ALERTS)

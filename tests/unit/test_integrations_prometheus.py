@@ -4,6 +4,7 @@ Metrics for Prometheus.
 
 from __future__ import annotations
 
+import enum
 import gc
 import json
 import os
@@ -145,6 +146,28 @@ def test_registry_alone_has_metrics(shop: dflag.FlagRegistry, metrics: Collector
     rate.set(3)
     assert value(metrics, "values_info", **labels) is None
     assert shop.flush(DEADLINE_SECONDS)
+
+
+def test_a_value_that_cannot_be_printed_spoils_no_scrape(
+    shop: dflag.FlagRegistry, metrics: CollectorRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The checksums of the values are left out, said once a revision; everything else is there."""
+
+    class Mode(enum.Enum):
+        FAST = "fast"
+
+        def __getattribute__(self, name: str) -> object:
+            if name in ("name", "_name_") and broken:
+                raise ZeroDivisionError
+            return super().__getattribute__(name)
+
+    broken = False
+    shop.dyn_enum("mode", Mode.FAST)
+    register(shop, prometheus_registry=metrics)
+    broken = True
+    assert b"dflag_values_info{" not in generate_latest(metrics)
+    assert value(metrics, "revision") == 0
+    assert [message.split(",")[0] for message in caplog.messages] == ["a flag's value cannot be printed"]
 
 
 def test_no_value_and_no_key_of_a_source_is_exported(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
