@@ -8,6 +8,7 @@ import enum
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -26,6 +27,8 @@ from dflag.sources import MemorySource
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from dflag.testing import ConfigMapVolume
 
 DEADLINE_SECONDS = 10.0
 
@@ -126,6 +129,22 @@ def test_a_refused_revision_shows(shop: dflag.FlagRegistry, metrics: CollectorRe
         assert value(metrics, "source_refused", source="memory") == 1
         assert value(metrics, "source_healthy", source="memory") == 1
         assert value(metrics, "reloads_total", source="memory", result="refused") == 1
+
+
+def test_a_source_that_cannot_be_read_is_unhealthy_not_refused(
+    shop: dflag.FlagRegistry, metrics: CollectorRegistry, volume: ConfigMapVolume
+) -> None:
+    """Each trouble has its own metric, so that each alert says what to do."""
+    volume.write({"rate": "5"})
+    shop.dyn_int("rate", 1)
+    with dflag.Updater.setup(shop, volume.path, resync_seconds=60) as updater:
+        register(shop, updater, prometheus_registry=metrics)
+        (source,) = updater.status().sources
+        shutil.rmtree(volume.path)
+        updater.refresh()
+        assert value(metrics, "source_healthy", source=source.name) == 0
+        assert value(metrics, "source_refused", source=source.name) == 0
+        assert value(metrics, "reloads_total", source=source.name, result="failed") == 1
 
 
 def test_registry_alone_has_metrics(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
@@ -301,6 +320,22 @@ def test_processes_are_put_together(shop: dflag.FlagRegistry, collector: FlagCol
         assert value(metrics, "unknown_names") == 2
         assert value(metrics, "running") == 0
         assert value(metrics, "last_success_timestamp_seconds") == 1_000
+
+
+def test_what_the_scraped_process_knows_is_fresh(shop: dflag.FlagRegistry, collector: FlagCollector) -> None:
+    """Its own file, which is a few seconds old, has no say."""
+    shop.dyn_int("rate", 1, min=1)
+    source = MemorySource({"rate": "5"})
+    metrics = CollectorRegistry()
+    metrics.register(collector)
+    with dflag.Updater.setup(shop, source, resync_seconds=60) as updater:
+        source.update({"rate": "0"})
+        updater.refresh()
+        collector.add(shop, updater)
+        assert value(metrics, "rejected_values", flag="rate") == 1
+        source.update({"rate": "6"})
+        updater.refresh()
+        assert value(metrics, "rejected_values", flag="rate") is None
 
 
 def test_of_a_process_that_ended_the_counters_stay(
