@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from opentelemetry import metrics
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger
-from opentelemetry.metrics import MeterProvider, Observation
+from opentelemetry.metrics import Observation
 
 from dflag._fork import no_fork
 from dflag._layers import DEFAULT
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from opentelemetry._logs import Logger, LoggerProvider
-    from opentelemetry.metrics import CallbackOptions
+    from opentelemetry.metrics import CallbackOptions, MeterProvider
     from opentelemetry.util.types import AnyValue
 
     from dflag import Flag, FlagRegistry, Updater
@@ -43,8 +43,12 @@ _SECONDS: Final = "_seconds"
 _EVENT: Final = "feature_flag.evaluation"
 """The one event of the semantic conventions for feature flags; backends know no other."""
 
-_watchlists: Final[weakref.WeakKeyDictionary[MeterProvider, Watchlist]] = weakref.WeakKeyDictionary()
-"""What is reported on to each provider, through instruments that are made once: the API cannot drop any."""
+_watchlists: Final[weakref.WeakKeyDictionary[object, Watchlist]] = weakref.WeakKeyDictionary()
+"""
+What is reported on to each provider, through instruments that are made once: the API cannot drop any.
+
+For the global one, which may be set later, stands the function that gives it.
+"""
 
 
 class Export:
@@ -91,12 +95,12 @@ def export_metrics(
 
     Thread safety: any thread. Collecting never waits for a validator or a callback.
     """
-    provider = metrics.get_meter_provider() if meter_provider is None else meter_provider
+    key = metrics.get_meter_provider if meter_provider is None else meter_provider
     with no_fork():
-        watchlist = _watchlists.get(provider)
+        watchlist = _watchlists.get(key)
         if watchlist is None:
-            watchlist = _watchlists[provider] = Watchlist()
-            _make_instruments(provider, watchlist)
+            watchlist = _watchlists[key] = Watchlist()
+            _make_instruments(meter_provider or metrics.get_meter_provider(), watchlist)
     return Export(partial(watchlist.remove, watchlist.add(registry, updater, name)))
 
 

@@ -63,8 +63,8 @@ class FlagCollector(Collector):
     """
     Exports what its registries and updaters have to tell.
 
-    `register` makes one for each ``CollectorRegistry`` by itself. Make one to put it into several, or into one that is
-    made for each scrape, as multi-process mode asks for: that directory is looked up when the collector is made.
+    `register` makes one for each ``CollectorRegistry`` by itself; the same one may be put into others too,
+    as multi-process mode asks for. Whether that mode is on is looked up when the collector is made.
 
     Thread safety: any thread. A scrape never waits for a validator or a callback.
     """

@@ -13,6 +13,9 @@ from typing import Any, assert_type
 
 import dflag
 from dflag import web
+from dflag.integrations.opentelemetry import Export, export_events, export_metrics
+from dflag.integrations.prometheus import FlagCollector, register
+from dflag.logging import add_loglevel_flag
 
 
 class Mode(enum.Enum):
@@ -203,3 +206,10 @@ web.make_wsgi_app(flags, updater, authorize=by_header)
 web.make_asgi_app(flags, authorize=web.bearer_token("t0ken", "alice"), title="Shop")
 with web.start_http_server(0, flags, updater, addr="::1") as server:
     assert_type(server.port, int)
+
+# Around it.
+assert_type(add_loglevel_flag(flags), dflag.DynamicFlag[str])
+assert_type(register(flags, dflag.Updater(flags, "config"), name="main"), FlagCollector)
+assert_type(export_metrics(flags), Export)
+with export_events(flags, values=True) as export:
+    assert_type(export, Export)

@@ -24,10 +24,29 @@ try:
 except ImportError:  # its name before 1.39
     from opentelemetry.sdk._logs.export import InMemoryLogExporter as InMemoryLogRecordExporter
 
+from ..integration._waiting import DEADLINE_SECONDS, run_python  # noqa: TID252 - tests is on no path
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEADLINE_SECONDS = 10.0
+SET_LATE = """
+import logging
+import dflag
+from dflag.integrations.opentelemetry import export_metrics
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+logging.basicConfig(level=logging.WARNING)
+export_metrics(dflag.FlagRegistry("early"))
+reader = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
+export_metrics(dflag.FlagRegistry("late"))
+(resource,) = reader.get_metrics_data().resource_metrics
+(scope,) = resource.scope_metrics
+(revision,) = [metric for metric in scope.metrics if metric.name == "dflag.revision"]
+print(sorted(point.attributes["registry"] for point in revision.data.data_points))
+"""
 
 
 class Meters:
@@ -227,3 +246,9 @@ def test_without_an_sdk_nothing_happens(shop: dflag.FlagRegistry) -> None:
         rate.set(2)
         assert shop.flush(DEADLINE_SECONDS)
     assert shop.callback_errors() == {}
+
+
+def test_the_global_provider_may_be_set_later() -> None:
+    """What was exported before and after shows once, and the SDK has nothing to warn of."""
+    done = run_python(SET_LATE)
+    assert (done.stdout, done.stderr) == ("['early', 'late']\n", "")

@@ -1,0 +1,29 @@
+"""
+The grammar of log levels.
+"""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+import dflag
+from dflag.logging import add_loglevel_flag
+
+LEVELS = st.sampled_from(["debug", "Verbose", "INFO", "warn", "fatal", "notset"]) | st.integers(0, 60).map(str)
+LOGGERS = st.text("abz.", min_size=1, max_size=5) | st.just("root")
+
+
+@given(st.dictionaries(LOGGERS, LEVELS), st.sampled_from(["", "app"]))
+def test_canonical_text_is_read_as_the_same(levels: dict[str, str], main: str) -> None:
+    """The plainest form is a fixed point, whatever it was made of, and the order of the items says nothing."""
+    flag = add_loglevel_flag(dflag.FlagRegistry(), logger=main)
+    items = [f"{logger}={level}" for logger, level in levels.items()]
+
+    def read(text: str) -> str:
+        return flag._spec.read(flag.name, text, "test")
+
+    value = read(",".join(items))
+    assert read(value) == value
+    assert read(", ".join(reversed(items))) == value
+    assert value.count(",") == max(0, len(items) - 1)
