@@ -42,7 +42,7 @@ logger: Final = logging.getLogger("dflag")
 _STATIC_FILES: Final = {
     "/static/page.css": ("page.css", "text/css; charset=utf-8"),
     "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/static/page.svg": ("page.svg", "image/svg+xml"),
+    "/static/page.svg": ("page.svg", "image/svg+xml; charset=utf-8"),
 }
 """All files there are: a path is looked up here, never joined to a directory."""
 
