@@ -476,7 +476,9 @@ def test_unknown_paths(client: Client, path: str) -> None:
     assert client.get(path=path).status == 404
 
 
-@pytest.mark.parametrize(("name", "kind"), [("page.css", "text/css"), ("page.js", "text/javascript"), ("page.svg", "image/svg+xml")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("page.css", "text/css"), ("page.js", "text/javascript"), ("page.svg", "image/svg+xml")]
+)
 def test_static_files(client: Client, name: str, kind: str) -> None:
     """The page's files come with their type, length and a tag."""
     answer = client.get(path=f"/static/{name}")
