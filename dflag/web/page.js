@@ -185,7 +185,8 @@ function change(entry, key) {
   return make(
     "div", "change",
     unseen("from "), make("del", "", code(preview(entry.old, true))),
-    make("span", "arrow", "→"), unseen(" to "), make("ins", "", key ? full(entry.new, key) : code(preview(entry.new, true))),
+    make("span", "arrow", "→"), unseen(" to "),
+    make("ins", "", key && entry.new.length > 60 ? full(entry.new, key) : code(preview(entry.new, true))),
   );
 }
 
@@ -278,9 +279,9 @@ class Row {
   showMore() {
     if (this.blocks === null) {
       const columns = [make("div", "column"), make("div", "column")];
-      this.blocks = [this.drawRejected, this.drawValue, this.drawLayers, this.drawFacts, this.drawChanges].map((draw) => {
+      this.blocks = [this.drawRejected, this.drawLayers, this.drawFacts, this.drawChanges].map((draw, index) => {
         const element = make("div", "block");
-        columns[draw === this.drawLayers || draw === this.drawChanges ? 1 : 0].append(element);
+        columns[index < 2 ? 0 : 1].append(element);
         return { element, draw, key: null };
       });
       this.more.append(...columns);
@@ -309,18 +310,6 @@ class Row {
 
   // The blocks of the details: what each depends on, and how it is drawn; null for not at all.
 
-  drawValue() {
-    const { current_value: text, is_changed: changed, default_value: initial, is_secret: secret } = this.flag;
-    return {
-      key: JSON.stringify([text, changed, initial]),
-      draw: () => {
-        const found = [make("h4", "", "Value"), full(text, `${this.name} value`)];
-        if (changed && !secret) found.push(make("h4", "", "Default"), full(initial, `${this.name} default`));
-        return found;
-      },
-    };
-  }
-
   drawRejected() {
     const rejected = this.flag.rejected;
     return {
@@ -340,8 +329,8 @@ class Row {
     const { layers, origin, is_json: isJson, is_secret: secret } = this.flag;
     return {
       key: JSON.stringify([layers, origin]),
-      draw: () => [make("h4", "", "Layers, the upper wins"), make("ol", "", ...layers.map((layer, index) => {
-        const item = make("li", index === 0 ? "winner" : "", make("p", "", chip(layer.origin), index === 0 ? make("span", "note", "in effect") : ""));
+      draw: () => [make("h4", "", layers.length > 1 ? "Value, with what lies under it" : "Value"), make("ol", "", ...layers.map((layer, index) => {
+        const item = make("li", index === 0 ? "winner" : "", make("p", "", chip(layer.origin), index === 0 && layers.length > 1 ? make("span", "note", "in effect") : ""));
         item.append(full(isJson && !secret ? pretty(layer.text) : layer.text, `${this.name} layer ${layer.origin}`));
         if (layer.reason) item.append(make("p", "note", ...plain(reasonOf(layer.reason))));
         if (layer.expires_at) item.append(make("p", "note", moment(layer.expires_at, "left")));
@@ -355,7 +344,7 @@ class Row {
     const found = [
       ["Kind", `${flag.type}, ${flag.is_dynamic ? "dynamic" : "static"}${flag.is_secret ? ", secret" : ""}`],
       ["Help", flag.description],
-      ["Range", flag.range],
+      ["Range", flag.range.replace(/^of /, "")],
       ["Choices", flag.choices],
       ["Owner", flag.owner],
       ["Deprecated", flag.deprecated],
@@ -449,7 +438,7 @@ class SettingForm {
     this.result = make("p", "result");
     this.result.setAttribute("role", "alert");
     this.result.id = `result-${++fields}`;
-    const hint = { bytes: "base64" }[flag.type] ?? (flag.is_secret ? "The present value is not shown" : [flag.range, flag.choices].filter(Boolean).join("; "));
+    const hint = { bytes: "base64" }[flag.type] ?? (flag.is_secret ? "The present value is not shown" : [flag.range.replace(/^of /, ""), flag.choices].filter(Boolean).join("; "));
     const heading = make("h4", "", "Set");
     heading.id = `heading-${++fields}`;
     this.element = make(
