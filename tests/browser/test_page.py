@@ -1,0 +1,613 @@
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dflag
+from dflag.testing import ConfigMapVolume
+from dflag.web import bearer_token
+
+from .conftest import DEADLINE_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Locator, Page
+
+    from dflag.web._server import FlagServer
+
+    Serve = Callable[..., FlagServer]
+    OpenPage = Callable[..., Page]
+
+TOKEN = "a-token-for-tests"  # noqa: S105 - no secret
+REFUSED = r"status of 4\d\d"
+UNREACHABLE = "ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_SOCKET"
+
+
+@pytest.fixture(name="updater")
+def _updater(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> Iterator[Callable[[], dflag.Updater]]:
+    """Follow the volume from when it is called."""
+    updaters = []
+
+    def follow() -> dflag.Updater:
+        updaters.append(dflag.Updater.setup(flags, volume.path))
+        return updaters[-1]
+
+    yield follow
+    for updater in updaters:
+        updater.stop()
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator(f'[id="flag-{name}"]')
+
+
+def shown(page: Page) -> list[str]:
+    return page.locator(".flag:not([hidden]) button.name").all_inner_texts()
+
+
+def wait_for_text(page: Page, selector: str, text: str) -> None:
+    """Wait until an element's whole text is this."""
+    page.wait_for_function(
+        "([selector, text]) => document.querySelector(selector)?.textContent === text", arg=[selector, text]
+    )
+
+
+def wait_for_value(page: Page, name: str, text: str) -> None:
+    wait_for_text(page, f"#flag-{name} .now", text)
+
+
+def unfold(page: Page, name: str) -> Locator:
+    row(page, name).locator("button.name").click()
+    return row(page, name)
+
+
+def fill_in(form: Locator, value: str, token: str | None = None, reason: str = "") -> None:
+    form.get_by_label("Value").fill(value)
+    form.get_by_label("Reason").fill(reason)
+    if token is not None:
+        form.get_by_label("Token").fill(token)
+    form.get_by_role("button", name="Set", exact=True).click()
+
+
+# --- following
+
+
+def test_follows_a_volume(
+    flags: dflag.FlagRegistry,
+    volume: ConfigMapVolume,
+    updater: Callable[[], dflag.Updater],
+    serve: Serve,
+    open_page: OpenPage,
+) -> None:
+    """A swap of the volume shows on the open page: the value, where it is from, the history, and a mark."""
+    flags.dyn_int("rate_limit", 50, "Pages per second")
+    volume.write({"rate_limit": "60"})
+    page = open_page(serve(flags, updater()))
+    assert row(page, "rate_limit").locator(".now").inner_text() == "60"
+    assert row(page, "rate_limit").locator(".standing").inner_text() == "default 50"
+    volume.write({"rate_limit": "70"})
+    wait_for_value(page, "rate_limit", "70")
+    assert "touched" in (row(page, "rate_limit").get_attribute("class") or "")
+    assert str(volume.path) in row(page, "rate_limit").locator(".from").inner_text()
+    newest = page.locator("#history li").first
+    assert [newest.locator("del").inner_text(), newest.locator("ins").inner_text()] == ["60", "70"]
+    wait_for_text(page, "#news", "rate_limit is now 70")
+
+
+def test_changes_leave_the_user_in_peace(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """A change moves neither focus nor scroll, closes nothing, and leaves what was typed; only its row is drawn."""
+    for number in range(60):
+        flags.dyn_int(f"flag_{number:02}", 0, "One of many")
+    page = open_page(serve(flags, authorize=bearer_token(TOKEN, "alice")))
+    page.get_by_role("searchbox").fill("flag")
+    form = unfold(page, "flag_30").locator("form")
+    form.get_by_label("Value").fill("17")
+    form.get_by_label("Reason").fill("because")
+    page.evaluate(
+        """() => {
+            window.drawn = new Set();
+            new MutationObserver((records) => records.forEach(({ target }) => {
+                if (!target.closest("time")) window.drawn.add(target.closest(".flag")?.id);
+            })).observe(document.getElementById("flags"), { subtree: true, childList: true, attributes: true });
+        }"""
+    )
+    scrolled = page.evaluate("scrollY")
+    assert scrolled > 0
+    flags["flag_40"].set(5)
+    wait_for_value(page, "flag_40", "5")
+    assert page.evaluate("[...drawn]") == ["flag-flag_40"]
+    flags["flag_30"].set(6)
+    wait_for_value(page, "flag_30", "6")
+    assert page.evaluate("scrollY") == scrolled
+    assert page.get_by_role("searchbox").input_value() == "flag"
+    assert form.get_by_label("Value").input_value() == "17"
+    assert "has become 6" in form.inner_text()
+    assert page.evaluate("document.activeElement.value") == "because"
+
+
+def test_unchanged_listings_are_not_sent_again(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """Polls are conditional: the answer is 304 for as long as nothing changes."""
+    page = open_page(serve(flags))
+    statuses = []
+    for _ in range(2):
+        with page.expect_response(lambda answer: "format=json" in answer.url) as caught:
+            pass
+        statuses.append(caught.value.status)
+    assert statuses == [304, 304]
+
+
+def test_says_when_the_server_is_gone(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """Without a server the page says so and keeps what it shows; when there is one again it goes on by itself."""
+    rate = flags.dyn_int("rate_limit", 50)
+    server = serve(flags)
+    page = open_page(server, tolerate=UNREACHABLE)
+    server.close()
+    page.wait_for_selector("#link[data-state=lost]")
+    assert "cannot be reached" in page.get_by_role("alert").inner_text()
+    assert shown(page) == ["rate_limit"]
+    rate.set(70)
+    serve(flags, port=server.port)
+    page.wait_for_selector("#link[data-state=live]")
+    wait_for_value(page, "rate_limit", "70")
+    assert page.get_by_role("alert").inner_text() == ""
+
+
+def test_flags_declared_late_appear_in_order(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """A flag that is declared while the page is open takes its place among the others."""
+    flags.dyn_int("a", 1)
+    flags.dyn_int("c", 3)
+    page = open_page(serve(flags))
+    flags.dyn_int("b", 2)
+    row(page, "b").wait_for()
+    assert shown(page) == ["a", "b", "c"]
+
+
+# --- what is shown
+
+
+def test_search_and_toggles(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """Search goes by name, help and value as one types; the toggles narrow further; counts are told."""
+    flags.dyn_int("rate_limit", 50, "Pages per second")
+    flags.dyn_string("greeting", "Hello", "What the page says")
+    flags.string("address", "127.0.0.1", "Where to listen")
+    flags["greeting"].set("Moin")
+    page = open_page(serve(flags))
+    search = page.get_by_role("searchbox")
+    for words, names in [
+        ("rate", ["rate_limit"]),
+        ("PAGE", ["greeting", "rate_limit"]),
+        ("page moin", ["greeting"]),
+        ("127.0", ["address"]),
+        ("nothing like it", []),
+    ]:
+        search.fill(words)
+        assert shown(page) == names, words
+        assert page.locator("#shown").inner_text() == f"{len(names)} of 3 shown"
+    assert page.get_by_text("No flag fits.").is_visible()
+    search.press("Escape")
+    for toggle, names in [
+        ("Changed", ["greeting"]),
+        ("Dynamic", ["greeting", "rate_limit"]),
+        ("Static", ["address"]),
+        ("Rejected", []),
+    ]:
+        page.get_by_role("button", name=toggle).click()
+        assert page.get_by_role("button", name=toggle).get_attribute("aria-pressed") == "true"
+        assert shown(page) == names, toggle
+        page.get_by_role("button", name=toggle).click()
+    assert shown(page) == ["address", "greeting", "rate_limit"]
+
+
+def test_details(
+    flags: dflag.FlagRegistry,
+    volume: ConfigMapVolume,
+    updater: Callable[[], dflag.Updater],
+    serve: Serve,
+    open_page: OpenPage,
+) -> None:
+    """The details hold all layers, limits, owner, what was refused and why; sources and restarts stand above."""
+    flags.dyn_int("rate_limit", 50, "Pages", max=100, owner="edge team", deprecated="use quota", expires="2020-01-01")
+    flags.int("workers", 4, "Size of the pool")
+    volume.write({"rate_limit": "60", "workers": "4"})
+    following = updater()
+    flags.freeze()
+    volume.write({"rate_limit": "600", "workers": "8", "tpyo": "1"})
+    page = open_page(serve(flags, following))
+    row(page, "rate_limit").locator(".badge", has_text="rejected").wait_for()
+    details = unfold(page, "rate_limit").locator(".more").inner_text()
+    for words in ("600", "at most 100", str(volume.path), "in effect", "edge team", "use quota", "which has passed", "50"):
+        assert words in details, words
+    notices = page.locator("#notices").inner_text()
+    assert "A restart would change workers" in notices
+    assert "tpyo" in notices
+    assert page.locator(".source .badge").inner_text().endswith("healthy")
+    page.get_by_role("button", name="Show them").click()
+    assert shown(page) == ["rate_limit"]
+    shutil.rmtree(volume.path)
+    page.locator(".source .badge", has_text="failing").wait_for()
+    assert "no such directory" in page.locator(".source .error").inner_text()
+
+
+def test_json_is_pretty_and_exact(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """JSON is shown over several lines, its numbers as they were written."""
+    flags.dyn_json("limits", {"big": 12345678901234567890, "empty": {}, "text": 'a "{,:}" b'})
+    page = open_page(serve(flags))
+    expected = '{\n  "big": 12345678901234567890,\n  "empty": {},\n  "text": "a \\"{,:}\\" b"\n}'
+    assert unfold(page, "limits").locator("code.full").first.text_content() == expected
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</code></li><h1>owned</h1>",
+    "{{7*7}} ${alert(1)} javascript:alert(1)",
+    "user \u202egnp.exe\u2066 admin\x07\x00",
+    "x" * 10_000,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_stays_text(
+    text: str,
+    flags: dflag.FlagRegistry,
+    volume: ConfigMapVolume,
+    updater: Callable[[], dflag.Updater],
+    serve: Serve,
+    open_page: OpenPage,
+) -> None:
+    """Values, help, reasons and refusals are never markup, and what is invisible in them is shown."""
+    flags.dyn_string("value", "plain", text.replace("\x00", ""), owner=text)
+    flags.dyn_int("refused", 1, "A number")
+    flags.dyn_string("set", "plain").set(text, reason=text)
+    volume.write({})
+    following = updater()
+    volume.write({"value": text, "refused": text})
+    page = open_page(serve(flags, following, title=text.replace("\x00", "")))
+    row(page, "refused").locator(".badge", has_text="rejected").wait_for()
+    details = unfold(page, "value")
+    if len(text) < 1_000:
+        assert details.locator("code.full").first.text_content() == text
+        assert details.locator(".now").text_content() == text
+        assert page.title() == page.evaluate("text => text.trim().replace(/\\s+/g, ' ')", text.replace("\x00", ""))
+    else:
+        details.locator("summary").first.click()
+        assert details.locator("code.full").first.text_content() == text
+    unfold(page, "refused")
+    unfold(page, "set")
+    assert page.locator("script").count() == 1
+    assert page.locator("img, #history h1, #flags h1").count() == 0
+    assert page.locator("h1").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    if "\u202e" in text:
+        assert details.locator(".now .odd").evaluate_all("all => all.map((one) => one.dataset.code)") == [
+            "U+202E",
+            "U+2066",
+            "U+0007",
+            "U+0000",
+        ]
+
+
+def test_names_that_look_like_paths_or_selectors(
+    flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage
+) -> None:
+    """Any name that a flag may have can be opened and be pointed to by the address."""
+    names = ["a.b", "a-b", "x.y-z_0"]
+    for name in names:
+        flags.dyn_int(name, 1)
+        flags[name].set(2)
+    page = open_page(serve(flags), "/#flag-x.y-z_0")
+    assert row(page, "x.y-z_0").locator("button.name").get_attribute("aria-expanded") == "true"
+    for name in names:
+        page.locator("#history a", has_text=name).click()
+        row(page, name).locator(".more").wait_for()
+
+
+# --- setting
+
+
+@pytest.fixture(name="settable")
+def _settable(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> Page:
+    """Open a page on which a token lets set `rate_limit`."""
+    flags.dyn_int("rate_limit", 50, "Pages per second", max=10_000)
+    flags.int("workers", 4, "Size of the pool")
+    return open_page(serve(flags, authorize=bearer_token(TOKEN, "alice")), tolerate=REFUSED)
+
+
+def test_override_is_set_shown_and_dropped(flags: dflag.FlagRegistry, settable: Page) -> None:
+    """An override takes effect with who, why and until when; the token is asked for once; a button drops it."""
+    form = unfold(settable, "rate_limit").locator("form")
+    assert form.get_by_label("Value").input_value() == "50"
+    assert not form.get_by_role("button", name="Drop override").is_visible()
+    fill_in(form, "80", TOKEN, "sale")
+    wait_for_value(settable, "rate_limit", "80")
+    assert flags["rate_limit"].get() == 80
+    origin = row(settable, "rate_limit").locator(".from")
+    assert origin.locator(".chip").inner_text() == "override"
+    assert origin.locator(".reason").inner_text() == "alice: sale"
+    first = origin.locator("time").inner_text()
+    assert first in ("1:00:00 left", "59:59 left", "59:58 left", "1:00:01 left")
+    settable.wait_for_function(
+        "first => document.querySelector('#flag-rate_limit .from time').textContent !== first", arg=first
+    )
+    assert not form.get_by_label("Token").is_visible()
+    form.get_by_label("Time limit").select_option(label="no limit")
+    fill_in(form, "90")
+    wait_for_value(settable, "rate_limit", "90")
+    assert origin.locator("time.left").count() == 0
+    form.get_by_role("button", name="Drop override").click()
+    wait_for_value(settable, "rate_limit", "50")
+    assert flags["rate_limit"].origin == "default"
+    assert form.locator(".result").inner_text().startswith("Dropped.")
+    assert settable.evaluate("[localStorage.length, sessionStorage.length, document.cookie, location.search]") == [
+        0,
+        0,
+        "",
+        "",
+    ]
+
+
+def test_override_expires_on_the_open_page(flags: dflag.FlagRegistry, settable: Page) -> None:
+    """An override counts down, and the value below it comes back by itself."""
+    flags["rate_limit"].set(80, ttl_seconds=3, reason="alice: soon over")
+    wait_for_value(settable, "rate_limit", "80")
+    assert row(settable, "rate_limit").locator(".from time").inner_text() in ("00:03 left", "00:02 left", "00:01 left")
+    wait_for_value(settable, "rate_limit", "50")
+    assert row(settable, "rate_limit").locator(".from .chip").inner_text() == "default"
+
+
+def test_refusals_stand_at_the_form(flags: dflag.FlagRegistry, settable: Page) -> None:
+    """A wrong token is asked for again, and a value that does not pass is told with the flag's words."""
+    form = unfold(settable, "rate_limit").locator("form")
+    result = f"#{form.locator('.result').get_attribute('id')}"
+    fill_in(form, "80", "wrong")
+    wait_for_text(settable, result, "not authorized to set flags")
+    assert form.get_by_label("Token").evaluate("input => input === document.activeElement")
+    fill_in(form, "80", "späße \u2603")
+    wait_for_text(settable, result, "A token has visible ASCII characters alone.")
+    fill_in(form, "20000", TOKEN)
+    form.locator(".result", has_text="of at most 10000").wait_for()
+    assert form.get_by_label("Value").get_attribute("aria-invalid") == "true"
+    assert flags["rate_limit"].get() == 50
+    fill_in(form, "80", TOKEN)
+    wait_for_text(settable, result, "Set.")
+    assert flags["rate_limit"].get() == 80
+
+
+def test_setting_without_a_server(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """A server that is gone is told at the form."""
+    flags.dyn_int("rate_limit", 50)
+    server = serve(flags, authorize=bearer_token(TOKEN, "alice"))
+    page = open_page(server, tolerate=UNREACHABLE)
+    form = unfold(page, "rate_limit").locator("form")
+    server.close()
+    fill_in(form, "80", TOKEN)
+    form.locator(".result", has_text="cannot be reached").wait_for()
+
+
+def test_only_what_may_be_set_has_a_form(flags: dflag.FlagRegistry, settable: Page) -> None:
+    """A static flag has no form."""
+    assert unfold(settable, "rate_limit").locator("form").count() == 1
+    assert unfold(settable, "workers").locator("form").count() == 0
+
+
+def test_no_form_where_setting_is_off(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """Without `authorize` no flag has a form."""
+    flags.dyn_int("rate_limit", 50)
+    page = open_page(serve(flags))
+    details = unfold(page, "rate_limit")
+    details.locator(".more").wait_for()
+    assert details.locator("form").count() == 0
+
+
+def test_no_token_where_none_is_needed(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """Behind a proxy that says who calls, the token is left empty; a bool has a choice of two."""
+    flags.dyn_bool("maintenance", default=False)
+    page = open_page(serve(flags, authorize=lambda headers: "bob"))
+    form = unfold(page, "maintenance").locator("form")
+    form.get_by_label("Value").select_option("true")
+    form.get_by_role("button", name="Set", exact=True).click()
+    wait_for_value(page, "maintenance", "true")
+    assert flags["maintenance"].get() is True
+
+
+def test_secrets_are_neither_shown_nor_prefilled(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """A secret can be set, but is nowhere in the page."""
+    flags.dyn_string("api_key", "initial-key", secret=True)
+    page = open_page(serve(flags, authorize=lambda headers: "bob"))
+    form = unfold(page, "api_key").locator("form")
+    assert form.get_by_label("Value").input_value() == ""
+    fill_in(form, "new-key")
+    form.locator(".result", has_text="Set.").wait_for()
+    assert flags["api_key"].get() == "new-key"
+    assert "initial-key" not in page.content()
+    assert form.get_by_label("Value").input_value() == ""
+    assert "new-key" not in page.content()
+
+
+def test_other_origins_change_nothing(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """A form and a script on a page of another origin set nothing, even where no token is asked for."""
+    flags.dyn_int("rate_limit", 50)
+    server = serve(flags, authorize=lambda headers: "whoever")
+    elsewhere = serve(dflag.FlagRegistry("elsewhere"))  # another port is another origin
+    page = open_page(elsewhere, tolerate=rf"{REFUSED}|CORS")
+    # The page's own policy forbids it already; another page would not have one.
+    page.route("**/evil", lambda route: route.fulfill(body="<h1>win a prize</h1>", content_type="text/html"))
+    page.goto(f"http://127.0.0.1:{elsewhere.port}/evil")
+    body = json.dumps({"name": "rate_limit", "value": "99"})
+    target = f"http://127.0.0.1:{server.port}/set"
+    for headers in ({"Content-Type": "text/plain"}, {"Content-Type": "application/json"}):
+        outcome = page.evaluate(
+            "([url, body, headers]) => fetch(url, { method: 'POST', body, headers }).then(() => 'read', String)",
+            [target, body, headers],
+        )
+        assert outcome.startswith("TypeError")
+    with page.expect_navigation() as caught:
+        page.evaluate(
+            """([action, name]) => {
+                const form = Object.assign(document.createElement("form"), { action, method: "post", enctype: "text/plain" });
+                form.append(Object.assign(document.createElement("input"), { name, value: '"}' }));
+                document.body.append(form);
+                form.submit();
+            }""",
+            [target, '{"name": "rate_limit", "value": "99", "reason": "'],
+        )
+    assert caught.value.status == 403
+    assert flags["rate_limit"].get() == 50
+
+
+# --- for everybody
+
+
+def test_keyboard_alone(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """Skip link, search, the way to a flag, its details and setting it need no mouse."""
+    flags.dyn_int("rate_limit", 50, "Pages per second")
+    flags.dyn_int("retries", 3)
+    page = open_page(serve(flags, authorize=bearer_token(TOKEN, "alice")))
+    keys = page.keyboard
+    keys.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the flags"
+    assert page.locator(".skip").bounding_box()["width"] > 50
+    keys.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "flags"
+    keys.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "rate_limit"
+    keys.press("/")
+    assert page.evaluate("document.activeElement.id") == "search"
+    keys.type("ret")
+    assert shown(page) == ["retries"]
+    keys.press("Escape")
+    keys.press("ArrowDown")
+    keys.press("Enter")
+    assert page.evaluate("document.activeElement.getAttribute('aria-expanded')") == "true"
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    keys.press("Tab")
+    assert page.evaluate("document.activeElement.labels[0].textContent") == "Value"
+    keys.press("Control+A")
+    keys.type("80")
+    keys.press("Tab")
+    keys.type("by keyboard")
+    keys.press("Tab")
+    keys.press("Tab")
+    keys.type(TOKEN)
+    keys.press("Enter")
+    wait_for_value(page, "rate_limit", "80")
+    assert flags.history()[-1].reason.startswith("alice: by keyboard")
+
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1200, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1200, "height": 900}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}},
+    "phone-dark": {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}},
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_looks_and_accessibility(
+    look: str,
+    flags: dflag.FlagRegistry,
+    tmp_path: Path,
+    serve: Serve,
+    open_page: OpenPage,
+    screenshots: Path,
+) -> None:
+    """With everything on it the page has no serious finding of axe, and never scrolls sideways."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    shop, keys = ConfigMapVolume(tmp_path / "shop"), ConfigMapVolume(tmp_path / "keys")
+    flags.dyn_int("rate_limit", 50, "Pages per second before the answer is 429", min=1, max=10_000, owner="edge team")
+    flags.dyn_float("sample_ratio", 0.1, "Share of requests that are traced", min=0, max=1)
+    flags.dyn_json("policy", {"mode": "allow"}, "Who is admitted, and with what limits")
+    flags.dyn_string("api_key", "initial", "Of the payment service", secret=True)
+    flags.dyn_string("old_theme", "classic", "Look of the shop", deprecated="use theme", expires="2020-01-01")
+    flags.dyn_string("banner", "", "Shown on top of every page; empty for none")
+    flags.dyn_string("license", "x", "Shown once")
+    flags.int("workers", 4, "Size of the pool; read at start-up")
+    shop.write({"workers": "4", "rate_limit": "60"})
+    keys.write({"api_key": "other"})
+    updater = dflag.Updater.setup(flags, [shop.path, keys.path])
+    try:
+        flags.freeze()
+        limits = {"mode": "deny", "limits": {"per_user": 10}, "regions": ["eu-west", "us-east"]}
+        shop.write(
+            {"workers": "8", "sample_ratio": "1.5", "policy": json.dumps(limits), "typo": "1", "license": "word " * 900}
+        )
+        shutil.rmtree(keys.path)
+        flags["rate_limit"].set(80, ttl_seconds=3_000, reason="alice: sale")
+        page = open_page(serve(flags, updater, authorize=bearer_token(TOKEN, "alice")), tolerate=REFUSED, **LOOKS[look])
+        page.locator(".source .badge", has_text="failing").wait_for()
+        row(page, "sample_ratio").locator(".badge", has_text="rejected").wait_for()
+        page.screenshot(path=screenshots / f"{look}.png")
+        for name in ("policy", "sample_ratio", "license", "rate_limit"):
+            unfold(page, name)
+        fill_in(row(page, "rate_limit").locator("form"), "0", TOKEN)
+        row(page, "rate_limit").locator(".result", has_text="got '0'").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") == LOOKS[look]["viewport"]["width"]
+        row(page, "rate_limit").screenshot(path=screenshots / f"{look}-open.png")
+        page.screenshot(path=screenshots / f"{look}-whole.png", full_page=True)
+        page.evaluate("scrollTo(0, 0)")
+        found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
+    finally:
+        updater.stop()
+
+
+def test_still_where_motion_is_not_wanted(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """A change is marked without motion where the user asked for none."""
+    flags.dyn_int("rate_limit", 50)
+    page = open_page(serve(flags), reduced_motion="reduce")
+    plain = row(page, "rate_limit").evaluate("one => getComputedStyle(one).backgroundColor")
+    flags["rate_limit"].set(60)
+    wait_for_value(page, "rate_limit", "60")
+    style = row(page, "rate_limit").evaluate(
+        "one => [getComputedStyle(one).animationName, getComputedStyle(one).backgroundColor]"
+    )
+    assert style[0] == "none"
+    assert style[1] != plain
+
+
+# --- speed
+
+STOPWATCH = """
+window.times = [];
+const read = Response.prototype.json;
+Response.prototype.json = function () {
+    const began = performance.now();
+    return read.call(this).then((listing) => {
+        // After the next frame: what the listing changed has been drawn and painted by then.
+        requestAnimationFrame(() => setTimeout(() => window.times.push({ began, painted: performance.now() })));
+        return listing;
+    });
+};
+"""
+
+PAINT_MS = 5_000
+UPDATE_MS = 1_000
+"""Far above what is measured, 0.4 s and 50 ms: a busy machine is no failure, drawing all rows again a second is."""
+
+
+def test_a_thousand_flags(
+    flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage, record_property: Callable[[str, object], None]
+) -> None:
+    """A thousand flags are painted soon after the navigation, and a change soon after its listing has come."""
+    for number in range(1_000):
+        flags.dyn_int(f"group_{number // 50}.flag_{number}", number, f"The help of flag {number}, a sentence of some length")
+    page = open_page(serve(flags), script=STOPWATCH)
+    page.wait_for_function("times.length === 1")
+    assert page.locator(".flag").count() == 1_000
+    paint = page.evaluate("times[0].painted")
+    updates = []
+    for value in range(2, 5):
+        flags["group_0.flag_7"].set(value * 1_000)
+        page.wait_for_function("count => times.length === count", arg=value)
+        updates.append(page.evaluate("times.at(-1).painted - times.at(-1).began"))
+    assert row(page, "group_0.flag_7").locator(".now").text_content() == "4000"
+    record_property("paint_ms", round(paint))
+    record_property("update_ms", [round(update) for update in updates])
+    print(f"1,000 flags: painted after {paint:.0f} ms, updates took {max(updates):.0f} ms at most")  # noqa: T201
+    assert paint < PAINT_MS
+    assert min(updates) < UPDATE_MS
