@@ -1,5 +1,3 @@
-"use strict";
-
 // The page asks for the listing about once a second and shows what is new in it. Three rules hold throughout:
 // what the server sends goes into the page as text alone; only what differs is drawn again, so that focus, scroll
 // and open details stay; nothing is stored, so a token is gone with the page.
@@ -622,7 +620,7 @@ function showSources(updater) {
 }
 
 function card(source) {
-  const worries = [source.not_live, source.degraded].filter(Boolean);
+  const worries = [source.not_live, source.healthy && source.degraded].filter(Boolean);
   const [tone, word] = !source.healthy ? ["bad", "failing"] : worries.length > 0 ? ["warn", "limited"] : ["good", "healthy"];
   const contact = source.in_touch ? ["in touch"] : source.last_contact ? ["last contact ", moment(source.last_contact)] : ["no contact yet"];
   const element = make(

@@ -59,9 +59,17 @@ def _serve() -> Iterator[Callable[..., FlagServer]]:
     with contextlib.ExitStack() as servers:
 
         def serve(registry: dflag.FlagRegistry, *args: Any, port: int = 0, **options: Any) -> FlagServer:
+            servers.callback(drop_overrides, registry)
             return servers.enter_context(start_http_server(port, registry, *args, **options))
 
         yield serve
+
+
+def drop_overrides(registry: dflag.FlagRegistry) -> None:
+    """End the thread that waits for their end."""
+    for flag in registry:
+        if flag.dynamic:
+            flag.reset()
 
 
 @pytest.fixture(name="open_page")

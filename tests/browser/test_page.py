@@ -110,9 +110,9 @@ def test_changes_leave_the_user_in_peace(flags: dflag.FlagRegistry, serve: Serve
     form.get_by_label("Reason").fill("because")
     page.evaluate(
         """() => {
-            window.drawn = new Set();
+            window.redrawn = new Set();
             new MutationObserver((records) => records.forEach(({ target }) => {
-                if (!target.closest("time")) window.drawn.add(target.closest(".flag")?.id);
+                if (!target.closest("time")) window.redrawn.add(target.closest(".flag")?.id);
             })).observe(document.getElementById("flags"), { subtree: true, childList: true, attributes: true });
         }"""
     )
@@ -120,7 +120,7 @@ def test_changes_leave_the_user_in_peace(flags: dflag.FlagRegistry, serve: Serve
     assert scrolled > 0
     flags["flag_40"].set(5)
     wait_for_value(page, "flag_40", "5")
-    assert page.evaluate("[...drawn]") == ["flag-flag_40"]
+    assert page.evaluate("[...redrawn]") == ["flag-flag_40"]
     flags["flag_30"].set(6)
     wait_for_value(page, "flag_30", "6")
     assert page.evaluate("scrollY") == scrolled
@@ -273,10 +273,10 @@ def test_hostile_text_stays_text(
     if len(text) < 1_000:
         assert details.locator("code.full").first.text_content() == text
         assert details.locator(".now").text_content() == text
-        assert page.title() == page.evaluate("text => text.trim().replace(/\\s+/g, ' ')", text.replace("\x00", ""))
+        assert page.locator("h1").text_content() == text.replace("\x00", "")
     else:
         details.locator("summary").first.click()
-        assert details.locator("code.full").first.text_content() == text
+        assert details.locator("details[open] code.full").first.text_content() == text
     unfold(page, "refused")
     unfold(page, "set")
     assert page.locator("script").count() == 1
@@ -434,7 +434,7 @@ def test_other_origins_change_nothing(flags: dflag.FlagRegistry, serve: Serve, o
     flags.dyn_int("rate_limit", 50)
     server = serve(flags, authorize=lambda headers: "whoever")
     elsewhere = serve(dflag.FlagRegistry("elsewhere"))  # another port is another origin
-    page = open_page(elsewhere, tolerate=rf"{REFUSED}|CORS")
+    page = open_page(elsewhere, tolerate=rf"{REFUSED}|CORS|ERR_FAILED")
     # The page's own policy forbids it already; another page would not have one.
     page.route("**/evil", lambda route: route.fulfill(body="<h1>win a prize</h1>", content_type="text/html"))
     page.goto(f"http://127.0.0.1:{elsewhere.port}/evil")
@@ -541,14 +541,14 @@ def test_looks_and_accessibility(
         page = open_page(serve(flags, updater, authorize=bearer_token(TOKEN, "alice")), tolerate=REFUSED, **LOOKS[look])
         page.locator(".source .badge", has_text="failing").wait_for()
         row(page, "sample_ratio").locator(".badge", has_text="rejected").wait_for()
-        page.screenshot(path=screenshots / f"{look}.png")
+        (screenshots / f"{look}.png").write_bytes(page.screenshot())
         for name in ("policy", "sample_ratio", "license", "rate_limit"):
             unfold(page, name)
         fill_in(row(page, "rate_limit").locator("form"), "0", TOKEN)
         row(page, "rate_limit").locator(".result", has_text="got '0'").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") == LOOKS[look]["viewport"]["width"]
-        row(page, "rate_limit").screenshot(path=screenshots / f"{look}-open.png")
-        page.screenshot(path=screenshots / f"{look}-whole.png", full_page=True)
+        (screenshots / f"{look}-open.png").write_bytes(row(page, "rate_limit").screenshot())
+        (screenshots / f"{look}-whole.png").write_bytes(page.screenshot(full_page=True))
         page.evaluate("scrollTo(0, 0)")
         found = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
         assert [(one["id"], one["nodes"][0]["html"]) for one in found if one["impact"] in ("serious", "critical")] == []
