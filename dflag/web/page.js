@@ -627,8 +627,11 @@ function card(source) {
     "li", `source ${tone}`,
     make("h3", "", ...plain(source.name)),
     make("span", `badge ${tone}`, word),
-    make("p", "meta", source.watched === "not watched" ? "not watched" : `watched by ${source.watched}`, " · ", ...contact),
-    make("p", "meta", "revision ", source.checksum ? code(source.checksum.slice(0, 16)) : "none yet"),
+    make(
+      "p", "meta",
+      source.watched === "not watched" ? "not watched" : `watched by ${source.watched}`, " · ", ...contact, " · ",
+      ...(source.checksum ? ["revision ", code(source.checksum.slice(0, 12))] : ["no revision yet"]),
+    ),
   );
   if (source.last_error) element.append(make("p", "error", ...plain(source.last_error)));
   for (const worry of worries) element.append(make("p", "worry", ...plain(worry)));
@@ -644,7 +647,7 @@ function showNotices(listing) {
     const found = [];
     if (failing.length > 0) found.push(notice("bad", `${plural(failing.length, "source")} cannot be read: `, ...list(failing), ". The last values stay."));
     if (rejected > 0) {
-      const see = button("plain", "Show them", () => press("rejected", true));
+      const see = button("plain", rejected === 1 ? "Show it" : "Show them", () => press("rejected", true));
       see.dataset.key = "rejected";
       found.push(notice("bad", rejected === 1 ? "One flag holds a refused value; its last good one stays. " : `${rejected} flags hold refused values; their last good ones stay. `, see));
     }

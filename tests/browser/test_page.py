@@ -233,11 +233,22 @@ def test_details(
     assert "A restart would change workers" in notices
     assert "tpyo" in notices
     assert page.locator(".source .badge").inner_text().endswith("healthy")
-    page.get_by_role("button", name="Show them").click()
+    page.get_by_role("button", name="Show it").click()
     assert shown(page) == ["rate_limit"]
     shutil.rmtree(volume.path)
     page.locator(".source .badge", has_text="failing").wait_for()
     assert "no such directory" in page.locator(".source .error").inner_text()
+
+
+def test_filters_of_the_address(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
+    """The fields of the listing's address hold for the page as well, which says so."""
+    flags.dyn_int("rate_limit", 50)
+    flags.int("workers", 4)
+    page = open_page(serve(flags), "/?type=static")
+    assert shown(page) == ["workers"]
+    assert "leaves out 1 flag." in page.locator("#notices").inner_text()
+    page.get_by_role("link", name="Show all").click()
+    row(page, "rate_limit").wait_for()
 
 
 def test_json_is_pretty_and_exact(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
