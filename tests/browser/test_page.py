@@ -11,7 +11,7 @@ from dflag.testing import ConfigMapVolume
 from dflag.web import bearer_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from playwright.sync_api import Locator, Page
@@ -399,9 +399,11 @@ def test_token_that_is_no_longer_good(flags: dflag.FlagRegistry, serve: Serve, o
     flags.dyn_int("rate_limit", 50)
     flags.dyn_int("retries", 3)
     tokens = ["first"]
-    page = open_page(
-        serve(flags, authorize=lambda headers: bearer_token(tokens[-1], "alice")(headers)), tolerate=REFUSED
-    )
+
+    def authorize(headers: Mapping[str, str]) -> str | None:
+        return bearer_token(tokens[-1], "alice")(headers)
+
+    page = open_page(serve(flags, authorize=authorize), tolerate=REFUSED)
     form, other = (unfold(page, name).locator("form") for name in ("rate_limit", "retries"))
     fill_in(form, "60", "first")
     wait_for_value(page, "rate_limit", "60")
