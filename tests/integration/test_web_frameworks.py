@@ -104,8 +104,8 @@ def test_mounted_under_a_prefix(url: str) -> None:
         page = ask(place, headers={"Accept": "text/html"})
         assert page.headers["Content-Type"] == "text/html; charset=utf-8"
         links = re.findall(r'(?:href|src)="([^"]+)"', page.body.decode())
-        assert len(links) == 5
-        assert [ask(urljoin(page.url, link)).status for link in links] == [200] * 5
+        assert {"page.css", "page.js", "page.svg"} <= {link.rpartition("/")[2] for link in links}
+        assert {ask(urljoin(page.url, link)).status for link in links} == {200}
         listing = ask(f"{place}?format=json", headers={"Accept": "text/html"})
         assert listing.json()["title"] == "shop"
         again = ask(place, headers={"If-None-Match": ask(place).headers["ETag"]})
