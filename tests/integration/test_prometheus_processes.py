@@ -130,7 +130,9 @@ class Gunicorn:
         shared = tmp_path / "shared"
         shared.mkdir()
         (tmp_path / "shop_app.py").write_text(APP, encoding="utf-8")
-        command = [sys.executable, "-m", "gunicorn", "--workers=2", "--bind=127.0.0.1:0", *arguments, "shop_app:app"]
+        # A worker that is told to end while it starts misses that, and is killed after the graceful timeout.
+        options = ["--workers=2", "--bind=127.0.0.1:0", "--graceful-timeout=1", *arguments]
+        command = [sys.executable, "-m", "gunicorn", *options, "shop_app:app"]
         environment = {"PROMETHEUS_MULTIPROC_DIR": str(shared), "CONFIG_DIR": str(config), "PYTHONWARNINGS": "ignore"}
         path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
         self.process = subprocess.Popen(
