@@ -168,19 +168,20 @@ class _SharedFiles:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path())
 
-    def write(self) -> None:
+    def write(self) -> Values:
         """
-        Put what this process knows into its file; a failure is logged once and tried again.
+        Put what this process knows into its file, and give it; a failure is logged once and tried again.
         """
+        values = self._watchlist.values()  # not under the lock, which a fork may take after a registry's
         try:
-            values = self._watchlist.values()  # not under the lock, which a fork may take after a registry's
             rows = [[name, labels, value] for name, by_labels in values.items() for labels, value in by_labels.items()]
             self._replace(json.dumps(rows))
             self._problem = None
-        except Exception as error:
+        except OSError as error:
             if self._problem != str(error):
                 logger.warning("metrics cannot be shared with other processes: %s", error)
             self._problem = str(error)
+        return values
 
     def _replace(self, text: str) -> None:
         with self._lock:
@@ -199,7 +200,9 @@ class _SharedFiles:
             if match is not None and name != mine:
                 pid = int(match["pid"])
                 _add(processes.setdefault(pid, {}), _read(os.path.join(self._directory, name), alive=_is_alive(pid)))
-        _add(processes.setdefault(os.getpid(), {}), self._watchlist.values())
+        # What is shown is written first: a count that was seen once must outlive this process.
+        known = self._watchlist.values() if self._thread is None else self.write()
+        _add(processes.setdefault(os.getpid(), {}), known)
         return merged(processes.values())
 
     def _listing(self) -> list[str]:

@@ -338,6 +338,18 @@ def test_what_the_scraped_process_knows_is_fresh(shop: dflag.FlagRegistry, colle
         assert value(metrics, "rejected_values", flag="rate") is None
 
 
+def test_what_was_shown_is_written(shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path) -> None:
+    """A count that a scrape has shown stays in the sum although the process is killed the moment after."""
+    collector.add(shop)
+    metrics = CollectorRegistry()
+    metrics.register(collector)
+    shop.dyn_int("rate", 1, on_change=lambda old, new: 1 // 0).set(2)
+    assert shop.flush(DEADLINE_SECONDS)
+    assert value(metrics, "callback_errors_total", flag="rate") == 1
+    (file,) = directory.iterdir()
+    assert ["dflag_callback_errors", ["shop", "rate"], 1] in json.loads(file.read_text(encoding="utf-8"))
+
+
 def test_of_a_process_that_ended_the_counters_stay(
     shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path
 ) -> None:
