@@ -244,7 +244,8 @@ class Row {
   }
 
   standing() {
-    if (!this.flag.is_changed) return make("span", "standing", "the default");
+    if (this.flag.origin === "default") return "";
+    if (!this.flag.is_changed) return make("span", "standing", "the same as the default");
     if (this.flag.is_secret) return make("span", "standing", "not the default");
     return make("span", "standing", "default ", code(preview(this.flag.default_value, true).slice(0, 80)));
   }
@@ -884,7 +885,6 @@ function reachable(problem) {
   const isWell = problem === null;
   at("link").dataset.state = isWell ? "live" : "lost";
   setText(at("link-text"), isWell ? "Live" : "Not live");
-  document.body.classList.toggle("lost", !isWell);
   const what = isWell ? "" : `${problem}, since ${poll.since.toLocaleTimeString()}. ${page.listing ? "What is shown is from before. " : ""}Trying again by itself.`;
   if (drawn.get(at("outage")) === what) return;
   drawn.set(at("outage"), what);
