@@ -39,10 +39,16 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("dflag")
 
+_CSS: Final = "text/css; charset=utf-8"
+_JS: Final = "text/javascript; charset=utf-8"
+_SVG: Final = "image/svg+xml; charset=utf-8"
 _STATIC_FILES: Final = {
-    "/static/page.css": ("page.css", "text/css; charset=utf-8"),
-    "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/static/page.svg": ("page.svg", "image/svg+xml; charset=utf-8"),
+    "/static/page.css": ("page.css", _CSS),
+    "/static/page.js": ("page.js", _JS),
+    "/static/page.svg": ("page.svg", _SVG),
+    "/static/page_base.js": ("page_base.js", _JS),
+    "/static/page_row.js": ("page_row.js", _JS),
+    "/static/page_setting.js": ("page_setting.js", _JS),
 }
 """All files there are: a path is looked up here, never joined to a directory."""
 

@@ -477,7 +477,15 @@ def test_unknown_paths(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("page.css", "text/css"), ("page.js", "text/javascript"), ("page.svg", "image/svg+xml")]
+    ("name", "kind"),
+    [
+        ("page.css", "text/css"),
+        ("page.js", "text/javascript"),
+        ("page.svg", "image/svg+xml"),
+        ("page_base.js", "text/javascript"),
+        ("page_row.js", "text/javascript"),
+        ("page_setting.js", "text/javascript"),
+    ],
 )
 def test_static_files(client: Client, name: str, kind: str) -> None:
     """The page's files come with their type, length and a tag."""

@@ -1,0 +1,158 @@
+// What the other parts of the page stand on: its state, and how elements, texts and times are made.
+
+export const REQUEST_TIMEOUT_MS = 15000;
+const PREVIEW_CHARACTERS = 240;
+const FOLD_CHARACTERS = 800;
+const FOLD_LINES = 24;
+
+// Characters that show nothing, or that turn the text around them: they are made visible.
+const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/;
+
+export const page = {
+  listing: null,
+  tag: null,
+  rows: new Map(), // name: Row
+  filter: { words: [], changed: false, kind: "", rejected: false },
+  token: null, // null: not asked for yet; "": none is needed
+  soon: () => {}, // look at once for what is new
+  skew: 0, // the server's clock less ours, in ms
+};
+
+export class Refused extends Error {
+  constructor(status, message) {
+    super(message);
+    this.status = status;
+  }
+}
+
+// --- elements
+
+export const at = (id) => document.getElementById(id);
+
+export function make(tag, className, ...children) {
+  const element = document.createElement(tag);
+  if (className) element.className = className;
+  element.append(...children);
+  return element;
+}
+
+export function button(className, label, action) {
+  const element = make("button", className, label);
+  element.type = "button";
+  element.addEventListener("click", action);
+  return element;
+}
+
+export const unseen = (text) => make("span", "unseen", text);
+
+// Text as nodes. It is never read as markup; its invisible characters get a name that can be seen.
+export function plain(text) {
+  if (!INVISIBLE.test(text)) return [text];
+  return text.split(new RegExp(`(${INVISIBLE.source})`)).filter(Boolean).map((part) => {
+    if (!INVISIBLE.test(part)) return part;
+    const shown = make("span", "odd", part);
+    shown.dataset.code = "U+" + part.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    return shown;
+  });
+}
+
+export function code(text, className = "") {
+  if (text === "") return make("code", `${className} empty`, "empty");
+  return make("code", className, ...plain(text));
+}
+
+// A short look at a value; in one line where its line ends mean nothing.
+export function preview(text, inLine) {
+  const start = text.slice(0, 4 * PREVIEW_CHARACTERS);
+  const short = inLine ? start.replace(/,\n\s*/g, ", ").replace(/([[{])\n\s*|\n\s*(?=[\]}])/g, "$1").replace(/\s+/g, " ") : start;
+  return short.length <= PREVIEW_CHARACTERS ? short : short.slice(0, PREVIEW_CHARACTERS) + "…";
+}
+
+// JSON over several lines, also where its end was cut off. Not by JSON.parse, which rounds large numbers.
+export function pretty(text) {
+  let depth = 0;
+  const line = (step) => "\n" + "  ".repeat(Math.max(0, depth += step));
+  return text.replace(/"(?:[^"\\]|\\.)*"?|\{\s*\}|\[\s*\]|[[\]{},:]|\s+/g, (token) => {
+    if (token === "{" || token === "[") return token + line(1);
+    if (token === "}" || token === "]") return line(-1) + token;
+    if (token === ",") return token + line(0);
+    if (token === ":") return ": ";
+    return token.trim();
+  });
+}
+
+// A value in full; a long one is folded, and stays open once it was opened.
+const openFolds = new Set();
+
+export function full(text, key) {
+  const lines = text.split("\n").length;
+  if (text.length <= FOLD_CHARACTERS && lines <= FOLD_LINES) return code(text, "full");
+  const size = `${text.length.toLocaleString("en")} characters${lines > 1 ? `, ${lines.toLocaleString("en")} lines` : ""}`;
+  const summary = make("summary", "", code(preview(text, true), "start"), make("span", "size", size));
+  summary.dataset.key = key;
+  const fold = make("details", "fold", summary);
+  const show = () => {
+    if (fold.open) openFolds.add(key);
+    else openFolds.delete(key);
+    if (fold.open && fold.children.length === 1) fold.append(code(text, "full"));
+  };
+  fold.addEventListener("toggle", show);
+  fold.open = openFolds.has(key);
+  if (fold.open) show();
+  return fold;
+}
+
+// Put new content in place of old, and give the focus back to what had it.
+export function fill(element, ...children) {
+  const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
+  element.replaceChildren(...children);
+  if (key === undefined) return;
+  for (const candidate of element.querySelectorAll("[data-key]")) {
+    if (candidate.dataset.key === key) candidate.focus({ preventScroll: true });
+  }
+}
+
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+// --- time
+
+export const now = () => Date.now() + page.skew;
+export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+
+function span(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 172800) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86400)} days`;
+}
+
+function countdown(ms) {
+  const seconds = Math.max(0, Math.ceil(ms / 1000));
+  if (seconds >= 86400) return `${span(ms)} left`;
+  const pad = (number) => String(number).padStart(2, "0");
+  const hours = Math.floor(seconds / 3600);
+  const clock = `${pad(Math.floor((seconds % 3600) / 60))}:${pad(seconds % 60)}`;
+  return `${hours ? `${hours}:` : ""}${clock} left`;
+}
+
+// A moment that says how long ago, or how long still, and is kept true by `tick`.
+export function moment(when, kind = "ago") {
+  const element = make("time", kind);
+  element.dateTime = when;
+  element.dataset.kind = kind;
+  element.title = new Date(when).toLocaleString();
+  age(element);
+  return element;
+}
+
+function age(element) {
+  const ms = Date.parse(element.dateTime) - now();
+  setText(element, element.dataset.kind === "left" ? countdown(ms) : `${span(-ms)} ago`);
+}
+
+export function tick() {
+  if (!document.hidden) document.querySelectorAll("time[data-kind]").forEach(age);
+}

@@ -1,0 +1,225 @@
+// One flag of the list.
+
+import { button, code, fill, full, make, moment, now, page, plain, plural, pretty, preview, unseen } from "./page_base.js";
+import { overrideOf, SettingForm } from "./page_setting.js";
+
+const MARKED_MS = 4000; // how long a new value stays marked; page.css fades it in that time
+
+const BADGES = [
+  ["rejected", "bad", (flag) => flag.rejected.length > 0],
+  ["restart pending", "warn", (flag) => flag.pending_restart],
+  ["callback failed", "bad", (flag) => flag.callback_errors > 0],
+  ["deprecated", "warn", (flag) => flag.deprecated !== null],
+  ["expired", "warn", (flag) => isExpired(flag)],
+  ["secret", "", (flag) => flag.is_secret],
+];
+
+function isExpired(flag) {
+  return flag.expires !== null && flag.expires < new Date(now()).toISOString().slice(0, 10);
+}
+
+const reasonOf = (reason) => reason.replace(/ \(until [-0-9T:Z]+\)$/, ""); // the countdown says that
+export const chip = (origin) => make("span", `chip ${origin === "override" ? "strong" : ""}`, ...plain(origin));
+
+export function change(entry, key) {
+  return make(
+    "div", "change",
+    unseen("from "), make("del", "", code(preview(entry.old, true))),
+    make("span", "arrow", "→"), unseen(" to "),
+    make("ins", "", key && entry.new.length > 60 ? full(entry.new, key) : code(preview(entry.new, true))),
+  );
+}
+
+// One flag: a line of the list, and the details that open under it.
+export class Row {
+  constructor(name) {
+    this.name = name;
+    this.flag = null;
+    this.text = "";
+    this.open = false;
+    this.blocks = null;
+    this.form = null;
+    const id = `flag-${encodeURIComponent(name)}`;
+    this.button = button("name", name, () => this.toggle());
+    this.button.setAttribute("aria-expanded", "false");
+    this.button.setAttribute("aria-controls", `${id}-more`);
+    this.about = make("div", "about");
+    this.value = make("div", "value");
+    this.from = make("div", "from");
+    const heading = make("h3", "", this.button);
+    this.line = make("div", "line", make("div", "who", heading, this.about), this.value, this.from);
+    this.line.addEventListener("click", (event) => {
+      if (!event.target.closest("button, a") && String(getSelection()) === "") this.toggle();
+    });
+    this.more = make("div", "more");
+    this.more.id = `${id}-more`;
+    this.more.hidden = true;
+    this.element = make("li", "flag", this.line, this.more);
+    this.element.id = id;
+  }
+
+  // Show a flag as it is now; say whether its value is another one than before.
+  show(flag, text) {
+    const before = this.flag;
+    if (text === this.text) return false;
+    this.flag = flag;
+    this.text = text;
+    this.words = `${flag.name}\n${flag.description}\n${flag.current_value}`.toLowerCase();
+    this.showLine();
+    if (this.open) this.showMore();
+    const isNew = before !== null && (
+      before.current_value !== flag.current_value || before.last_change?.when !== flag.last_change?.when
+    );
+    if (isNew) this.mark();
+    return isNew;
+  }
+
+  showLine() {
+    const flag = this.flag;
+    this.element.classList.toggle("changed", flag.is_changed);
+    this.element.classList.toggle("refused", flag.rejected.length > 0);
+    const badges = make("p", "badges", make("span", "kind", flag.type), make("span", "kind", flag.is_dynamic ? "dynamic" : "static"));
+    for (const [label, tone, fits] of BADGES) if (fits(flag)) badges.append(make("span", `badge ${tone}`, label));
+    this.about.replaceChildren(badges, make("p", "help", ...plain(flag.description)));
+    this.value.replaceChildren(unseen("Value: "), code(preview(flag.current_value, flag.is_json), "now"), this.standing());
+    this.from.replaceChildren(...this.provenance());
+  }
+
+  standing() {
+    if (this.flag.origin === "default") return "";
+    if (!this.flag.is_changed) return make("span", "standing", "the same as the default");
+    if (this.flag.is_secret) return make("span", "standing", "not the default");
+    return make("span", "standing", "default ", code(preview(this.flag.default_value, true).slice(0, 80)));
+  }
+
+  provenance() {
+    const found = [unseen("From: "), chip(this.flag.origin)];
+    const override = overrideOf(this.flag);
+    if (override?.reason) found.push(make("span", "reason", ...plain(preview(reasonOf(override.reason), true))));
+    if (override?.expires_at) found.push(moment(override.expires_at, "left"));
+    else if (this.flag.last_change) found.push(moment(this.flag.last_change.when));
+    return found;
+  }
+
+  mark() {
+    this.element.classList.remove("touched");
+    void this.element.offsetWidth; // starts the fading anew
+    this.element.classList.add("touched");
+    clearTimeout(this.unmark);
+    this.unmark = setTimeout(() => this.element.classList.remove("touched"), MARKED_MS);
+  }
+
+  toggle(open = !this.open) {
+    this.open = open;
+    this.button.setAttribute("aria-expanded", String(open));
+    this.element.classList.toggle("open", open);
+    this.more.hidden = !open;
+    if (open) this.showMore();
+  }
+
+  showMore() {
+    if (this.blocks === null) {
+      const columns = [make("div", "column"), make("div", "column")];
+      this.blocks = [this.drawRejected, this.drawLayers, this.drawFacts, this.drawChanges].map((draw, index) => {
+        const element = make("div", "block");
+        columns[index < 2 ? 0 : 1].append(element);
+        return { element, draw, key: null };
+      });
+      this.more.append(...columns);
+    }
+    for (const block of this.blocks) {
+      const content = block.draw.call(this);
+      if (content.key === block.key) continue;
+      block.key = content.key;
+      block.element.hidden = content.draw === null;
+      fill(block.element, ...(content.draw === null ? [] : content.draw()));
+    }
+    this.showForm();
+  }
+
+  showForm() {
+    const wanted = page.listing.set_url !== "" && this.flag.is_dynamic;
+    if (wanted && this.form === null) {
+      this.form = new SettingForm(this);
+      this.more.append(this.form.element);
+    }
+    if (this.form !== null) {
+      this.form.element.hidden = !wanted;
+      this.form.show(this.flag);
+    }
+  }
+
+  // The blocks of the details: what each depends on, and how it is drawn; null for not at all.
+
+  drawRejected() {
+    const rejected = this.flag.rejected;
+    return {
+      key: JSON.stringify(rejected),
+      draw: rejected.length === 0 ? null : () => [
+        make("h4", "bad", "Refused, so the last good value stays"),
+        make("ul", "", ...rejected.map((found, index) => make(
+          "li", "",
+          make("p", "", chip(found.where), found.key === this.name ? "" : " key ", found.key === this.name ? "" : code(found.key)),
+          full(found.message, `${this.name} rejected ${index}`),
+        ))),
+      ],
+    };
+  }
+
+  drawLayers() {
+    const { layers, origin, is_json: isJson, is_secret: secret } = this.flag;
+    return {
+      key: JSON.stringify([layers, origin]),
+      draw: () => [make("h4", "", layers.length > 1 ? "Value, with what lies under it" : "Value"), make("ol", "", ...layers.map((layer, index) => {
+        const item = make("li", index === 0 ? "winner" : "", make("p", "", chip(layer.origin), index === 0 && layers.length > 1 ? make("span", "note", "in effect") : ""));
+        item.append(full(isJson && !secret ? pretty(layer.text) : layer.text, `${this.name} layer ${layer.origin}`));
+        if (layer.reason) item.append(make("p", "note", ...plain(reasonOf(layer.reason))));
+        if (layer.expires_at) item.append(make("p", "note", moment(layer.expires_at, "left")));
+        return item;
+      }))],
+    };
+  }
+
+  drawFacts() {
+    const flag = this.flag;
+    const found = [
+      ["Kind", `${flag.type}, ${flag.is_dynamic ? "dynamic" : "static"}${flag.is_secret ? ", secret" : ""}`],
+      ["Help", flag.description],
+      ["Range", flag.range.replace(/^of /, "")],
+      ["Choices", flag.choices],
+      ["Owner", flag.owner],
+      ["Deprecated", flag.deprecated],
+      ["Expires", flag.expires && `${flag.expires}${isExpired(flag) ? ", which has passed" : ""}`],
+      ["Restart", flag.pending_restart && "a restart would give it another value"],
+      ["Callbacks", flag.callback_errors > 0 && `${plural(flag.callback_errors, "call")} raised; see the log`],
+    ].filter(([, text]) => text);
+    return {
+      key: JSON.stringify(found),
+      draw: () => [make("h4", "", "About"), make("dl", "", ...found.map(
+        ([term, text]) => make("div", "", make("dt", "", term), make("dd", "", ...plain(text))),
+      ))],
+    };
+  }
+
+  drawChanges() {
+    const entries = page.listing.history.filter((entry) => entry.flag === this.name).reverse();
+    return {
+      key: JSON.stringify(entries),
+      draw: entries.length === 0 ? null : () => [
+        make("h4", "", "Last changes"),
+        make("ul", "", ...entries.slice(0, 5).map((entry) => make(
+          "li", "",
+          change(entry, `${this.name} change ${entry.when}`),
+          make("p", "note", moment(entry.when), " by ", ...plain(entry.origin), entry.reason ? ": " : "", ...plain(reasonOf(entry.reason ?? ""))),
+        ))),
+      ],
+    };
+  }
+
+  fits({ words, changed, kind, rejected }) {
+    return (!changed || this.flag.is_changed)
+      && (!rejected || this.flag.rejected.length > 0)
+      && (kind === "" || this.flag.is_dynamic === (kind === "dynamic"))
+      && words.every((word) => this.words.includes(word));
+  }
+}
