@@ -113,17 +113,21 @@ class _DirectoryWatch(Watch):
             if self._missed >= _MISSES:
                 self.mode, self.problem = self._armed_mode(), None
             self._missed = 0
-        elif before is not None and self._seen not in (before, None) and self._armed == self._identity():
+        elif before is not None and self._seen not in (before, None) and self._is_armed_rightly():
             self._missed += 1
             self._disarm()  # to be armed anew: the watch may be at fault
 
     def _keep_armed(self) -> None:
-        wanted = self._identity()
-        if wanted is None or (wanted != self._armed and time.monotonic() >= self._next_try):
+        try:
+            wanted = self._identity()
+        except OSError as error:
             self._disarm()
-        if wanted is None:
-            self._degrade(f"{self._path}: no such directory yet, {_AS_CHECKED}")
-        elif self._armed is None and time.monotonic() >= self._next_try:
+            absent = error.errno in (errno.ENOENT, errno.ENOTDIR)
+            reason = "no such directory yet" if absent else f"cannot be looked at ({error.strerror})"
+            self._degrade(f"{self._path}: {reason}, {_AS_CHECKED}")
+            return
+        if wanted != self._armed and time.monotonic() >= self._next_try:
+            self._disarm()
             self._try_to_arm(wanted)
 
     def _try_to_arm(self, wanted: Identity) -> None:
@@ -149,11 +153,14 @@ class _DirectoryWatch(Watch):
     def _degrade(self, problem: str) -> None:
         self.mode, self.problem = "polling", problem
 
-    def _identity(self) -> Identity | None:
+    def _is_armed_rightly(self) -> bool:
         try:
-            status = os.stat(self._path)
+            return self._armed == self._identity()
         except OSError:
-            return None
+            return False
+
+    def _identity(self) -> Identity:
+        status = os.stat(self._path)
         return status.st_dev, status.st_ino, self._target() is not None
 
     def _target(self) -> str | None:

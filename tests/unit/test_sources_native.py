@@ -438,3 +438,22 @@ def test_an_observer_whose_events_do_not_come_says_so(
     watch.drain()
     assert (watch.mode, watch.problem) == ("inotify", None)
     watch.close()
+
+
+def test_a_directory_that_cannot_be_looked_at_says_why(
+    watch: Watch, volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A failing file system is not taken for a directory that is yet to come, and is watched again once it works.
+    """
+
+    def fail(_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_native.os, "stat", fail)
+        watch.drain()
+    assert f"cannot be looked at ({os.strerror(errno.EIO)})" in str(watch.problem)
+
+    watch.drain()
+    assert (watch.mode, watch.problem) == ("inotify", None)
