@@ -67,6 +67,9 @@ def _shows(updater: Updater, value: int) -> bool:
 FATES = ("exit", "kill", "stop", "follow")
 """What becomes of a child: it ends, is killed or stops following amid the storm, or it sees its end."""
 
+READING = 3
+"""How many descriptors the reading that a fork came amid may leave open in the child: directory, listing and file."""
+
 FOLLOWERS = 10
 """How many children may go on to the end at once: more only take the processor from each other."""
 
@@ -127,7 +130,8 @@ def _meet(fate: str, moment: float, updater: Updater, expected: tuple[int, int],
         assert updater.status().state == "stopped"
     elif fate == "follow":
         assert updater.wait_for(lambda snapshot: snapshot["rate"] == LAST, seconds)
-        assert eventually(lambda: _held() == expected), (_held(), expected)
+        most = expected[0] + READING
+        assert eventually(lambda: _held()[0] <= most and _held()[1] == expected[1]), (_held(), expected)
 
 
 def _held() -> tuple[int, int]:
