@@ -1,0 +1,7 @@
+"""
+The command ``dflag``: one module for each of its commands.
+"""
+
+from dflag.cli._main import main
+
+__all__ = ["main"]

@@ -1,0 +1,201 @@
+"""
+Holding inputs against the flags of a program, by the flags' own pipeline.
+
+What an updater would do with an input is drafted as the updater drafts it, and never committed.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+from dflag._drafting import Draft, Reading, SourceState, make_draft
+from dflag._snapshot import Snapshot, unknown_flags
+from dflag._spec import WHITE_SPACE
+from dflag.cli import _trees
+from dflag.errors import FlagValueError, ParseError, RuleError, ValidationError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from dflag._flags import Flag
+    from dflag._json import Place
+    from dflag._layers import Entry
+    from dflag._registry import FlagRegistry
+    from dflag.cli._inputs import Item, Object
+
+Level: TypeAlias = Literal["error", "warning"]
+
+IGNORED: Final = frozenset({"_example"})
+"""The keys that an updater leaves alone unless told otherwise."""
+
+_EMPTY: Final = SourceState(Reading({}, lambda _: ""), {}, {}, frozenset(), {}, frozenset(), None)
+
+
+class Finding(NamedTuple):
+    """
+    One thing that is wrong, or worth a look.
+
+    Attributes:
+        rule: Which sort of thing: ``"invalid-value"``.
+        flag: The flag or the key; None when it is about several.
+    """
+
+    file: str
+    place: Place
+    rule: str
+    level: Level
+    flag: str | None
+    message: str
+
+
+class Verdict(NamedTuple):
+    """
+    What an updater would make of one input.
+
+    Attributes:
+        values: The effective values with it, by flag, over the defaults.
+        findings: What is wrong, in the order of the input.
+        rejected: The errors of its values, by key.
+        refused: The error of the registry's validators.
+        unknown: The names that no flag has.
+    """
+
+    values: Mapping[Flag[Any], Any]
+    findings: Sequence[Finding]
+    rejected: Mapping[str, FlagValueError]
+    refused: RuleError | None
+    unknown: Sequence[str]
+
+
+def judge(registry: FlagRegistry, objects: Sequence[Object], *, strict: bool = False) -> Verdict:
+    """
+    Say what applying the objects of one input would do, each a source above the one before.
+
+    The registry stays as it is, but that the flags a Secret feeds count as secret from now on.
+    """
+    store = registry._store
+    objects = [_without_ignored(each) for each in objects]
+    drafts = [make_draft(store, each.file, _EMPTY, each.reading(), None) for each in objects]
+    values, merged = _layer(registry, drafts)
+    rejected = {key: error for draft in drafts for key, error in draft.state.rejected.items()}
+    refused = _hold_rules(registry, values, merged)
+    findings = [
+        finding
+        for each, draft in zip(objects, drafts, strict=True)
+        for finding in _findings(registry, each, draft, strict=strict)
+    ]
+    findings.sort(key=lambda finding: (finding.file, finding.place))
+    if refused is not None:
+        findings.append(_rule_finding(objects, refused))
+    unknown = sorted({name for draft in drafts for name in draft.state.unknown})
+    return Verdict(values, findings, rejected, refused, unknown)
+
+
+def _without_ignored(given: Object) -> Object:
+    return given._replace(items={key: item for key, item in given.items.items() if key not in IGNORED})
+
+
+def _layer(registry: FlagRegistry, drafts: Iterable[Draft]) -> tuple[dict[Flag[Any], Any], list[Flag[Any]]]:
+    """
+    Put what the objects give on top of the defaults, as layers; also list the families that several make up.
+    """
+    values: dict[Flag[Any], Any] = {flag: flag.default for flag in registry}
+    layers: dict[Flag[Any], list[Entry]] = {}
+    for draft in drafts:
+        for name, entry in draft.state.entries.items():
+            layers.setdefault(registry[name], []).append(entry)
+    for flag, entries in layers.items():
+        values[flag] = flag._spec.kind.merge([entry.value for entry in entries])
+    merged = [flag for flag, entries in layers.items() if flag._spec.kind.gathers and len(entries) > 1]
+    return values, merged
+
+
+def _hold_rules(
+    registry: FlagRegistry, values: Mapping[Flag[Any], Any], merged: Iterable[Flag[Any]]
+) -> RuleError | None:
+    store = registry._store
+    try:
+        for flag in merged:
+            flag._spec.recheck(flag.name, values[flag], "")
+        if store.rules:
+            candidate = Snapshot(store.flags, values, store.number + 1)
+            store._run_rules(candidate, secret=any(flag.secret for flag in registry))
+    except RuleError as error:
+        return error
+    except FlagValueError as error:
+        return RuleError(str(error))
+    return None
+
+
+def _rule_finding(objects: Sequence[Object], refused: RuleError) -> Finding:
+    """
+    A rule speaks of several flags: it is shown where the first value stands.
+    """
+    first = next((item for each in objects for item in each.items.values()), None)
+    file = first.file if first is not None else objects[0].file if objects else ""
+    place = first.key_place() if first is not None else _trees.START
+    return Finding(file, place, "rule", "error", None, str(refused))
+
+
+def _findings(registry: FlagRegistry, given: Object, draft: Draft, *, strict: bool) -> Iterator[Finding]:
+    for fault in given.faults:
+        yield Finding(given.file, fault.place, "limits", "error", fault.key or None, one_line(fault.message))
+    for key, error in draft.state.rejected.items():
+        item = given.items.get(key) or _member(registry, given, key)
+        yield Finding(item.file, _place_of(item, registry[error.flag_name], error), "invalid-value", "error",
+                      error.flag_name, str(error))  # fmt: skip
+    level: Level = "error" if strict else "warning"
+    for unknown in unknown_flags(sorted(draft.state.unknown), registry._store.flags):
+        item = given.items[unknown.flag_name]
+        yield Finding(item.file, item.key_place(), "unknown-flag", level, unknown.flag_name, str(unknown))
+    for key, item in given.items.items():
+        if key in registry:
+            yield from _hygiene(registry[key], item)
+
+
+def _member(registry: FlagRegistry, given: Object, family: str) -> Item:
+    """
+    Find a key that a family has gathered, for a fault of the whole family.
+    """
+    kind = registry._store.families[registry[family]]
+    return next(item for key, item in given.items.items() if key not in registry and kind.fits(key))
+
+
+def _hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
+    if flag.deprecated is not None:
+        message = f"flag {flag.name!r} is deprecated: {flag.deprecated}"
+        yield Finding(item.file, item.key_place(), "deprecated-flag", "warning", flag.name, one_line(message))
+    if flag.expires is not None and flag.expires <= datetime.date.today():  # noqa: DTZ011 - the day it is here
+        owner = f", ask {flag.owner}" if flag.owner else ""
+        message = f"flag {flag.name!r} was to be gone by {flag.expires}{owner}"
+        yield Finding(item.file, item.key_place(), "expired-flag", "warning", flag.name, one_line(message))
+
+
+def _place_of(item: Item, flag: Flag[Any], error: FlagValueError) -> Place:
+    """
+    Find the token that is at fault, as far as the error says which; else the place of the value.
+    """
+    spec = flag._spec
+    if spec._input_mutator is not None:
+        return item.value_place()
+    path = error.json_path if isinstance(error, ValidationError) else None
+    if item.is_native() and path is not None:
+        return item.place_within(_trees.path_of(path))
+    text = item.text()
+    if text is None or (path is None and not isinstance(error, ParseError)):
+        return item.value_place()
+    begin = len(text) - len(text.lstrip(WHITE_SPACE + "\ufeff"))
+    body = text.strip(WHITE_SPACE + "\ufeff")
+    try:
+        tree = _trees.read_json(body) if path is None or body[:1] in ("{", "[", '"') else _trees.read_yaml(body)[0]
+    except _trees.Stopped as stop:
+        return item.place_of(begin + stop.offset) if _reads_json(flag, body) else item.value_place()
+    return item.value_place() if path is None else item.place_of(begin + tree.walk(_trees.path_of(path)).start)
+
+
+def _reads_json(flag: Flag[Any], body: str) -> bool:
+    """
+    Say whether a flag takes a text for JSON, so that where it stops being JSON is where the fault is.
+    """
+    return flag.type_name in ("json", "map") or (flag._spec.kind.itemised and body.startswith("["))

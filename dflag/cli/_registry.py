@@ -1,0 +1,95 @@
+"""
+Finding the registry of a program.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any, Final
+
+from dflag._registry import FlagRegistry
+from dflag.cli._errors import CommandError
+from dflag.errors import one_line
+
+if TYPE_CHECKING:
+    import argparse
+    from types import ModuleType
+
+_FOREIGN_FAULTS: Final = (Exception, SystemExit)
+"""What importing a program may raise; one that parses its command line when it is imported may even exit."""
+
+
+def add_registry(parser: argparse.ArgumentParser) -> None:
+    """
+    Add the argument that names the registry.
+    """
+    parser.add_argument("registry", metavar="REGISTRY", help="package.module:attribute")
+
+
+def load(reference: str) -> FlagRegistry:
+    """
+    Import a module and take the registry out of it, or call what makes one.
+
+    Args:
+        reference: ``package.module:attribute``; the attribute may be dotted.
+
+    Raises:
+        CommandError: There is no such thing there, or getting at it fails.
+    """
+    module_name, _, path = reference.partition(":")
+    if not module_name or not path:
+        raise CommandError(f"expected REGISTRY as package.module:attribute, got {reference!r}")
+    found: Any = _import(module_name)
+    for name in path.split("."):
+        found = _attribute(found, name, reference)
+    if not isinstance(found, FlagRegistry) and callable(found):
+        try:
+            found = found()
+        except _FOREIGN_FAULTS as error:
+            raise CommandError(f"cannot call {reference!r}: {_describe(error)}") from error
+    if not isinstance(found, FlagRegistry):
+        raise CommandError(f"expected a dflag.FlagRegistry at {reference!r}, got a {type(found).__name__}")
+    return found
+
+
+def _import(name: str) -> ModuleType:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    arguments = sys.argv
+    sys.argv = [name]  # ours are none of the program's business
+    try:
+        return importlib.import_module(name)
+    except _FOREIGN_FAULTS as error:
+        raise CommandError(f"cannot import {name!r}: {_describe(error)}") from error
+    finally:
+        sys.argv = arguments
+
+
+def _attribute(owner: Any, name: str, reference: str) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError as error:
+        import difflib
+
+        near = difflib.get_close_matches(name, dir(owner), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise CommandError(f"{reference!r}: there is no {name!r}{hint}") from error
+
+
+def _describe(error: BaseException) -> str:
+    """
+    Say what went wrong in a program, and where in it.
+    """
+    ours = os.path.dirname(os.path.dirname(__file__))
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(("<frozen", ours)) and os.path.dirname(importlib.__file__) != frame.filename
+    ]
+    frames = [frame for frame in frames if frame.filename != importlib.__file__]
+    where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return one_line(f"{type(error).__name__}: {error}") + where

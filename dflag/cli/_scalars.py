@@ -1,0 +1,214 @@
+"""
+Where in a text each character of a YAML or JSON scalar is written.
+
+Every style is read again here, character by character. What comes of it is held against what the parser made of the
+scalar, so that a difference costs the exact place and never gives a wrong one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_BREAK: Final = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
+_FOLD: Final = re.compile(r"[ \t]*(?:(?:\r\n|[\n\r\x85\u2028\u2029])[ \t]*)+")
+_HEADER: Final = re.compile(r"[|>]([-+0-9]*)[ \t]*(?:#[^\n\r]*)?(?:\r\n|\n|\r|\Z)")
+_ESCAPE: Final = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[^xuU])", re.DOTALL)
+_HIGH: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
+
+_ESCAPED: Final = {
+    "0": "\0",
+    "a": "\a",
+    "b": "\b",
+    "t": "\t",
+    "\t": "\t",
+    "n": "\n",
+    "v": "\v",
+    "f": "\f",
+    "r": "\r",
+    "e": "\x1b",
+    "N": "\x85",
+    "_": "\xa0",
+    "L": "\u2028",
+    "P": "\u2029",
+}
+
+
+class _Written:
+    """
+    The characters of a scalar as they are found, each with its offset.
+    """
+
+    def __init__(self) -> None:
+        self.characters: Final[list[str]] = []
+        self.offsets: Final[list[int]] = []
+
+    def add(self, text: str, offset: int) -> None:
+        self.characters.append(text)
+        self.offsets.extend([offset] * len(text))
+
+    def add_all(self, source: str, start: int, end: int) -> None:
+        self.characters.append(source[start:end])
+        self.offsets.extend(range(start, end))
+
+    def finish(self, end: int, text: str) -> list[int] | None:
+        return [*self.offsets, end] if "".join(self.characters) == text else None
+
+
+def offsets(source: str, start: int, end: int, style: str, text: str) -> Sequence[int] | None:
+    """
+    Give the offset in *source* of each character of *text*, and of its end; None when they cannot be told.
+
+    Args:
+        source: The whole text.
+        start: Where the scalar begins, with its quote or its header.
+        end: Where it ends.
+        style: ``""`` for a plain one, else ``"``, ``'``, ``|`` or ``>``.
+        text: What the parser made of it.
+    """
+    for read in _READERS.get(style, _plain)(source, start, end):
+        found = read.finish(end if style in ("|", ">", "") else end - 1, text)
+        if found is not None:
+            return found
+    return None
+
+
+def _plain(source: str, start: int, end: int) -> Iterator[_Written]:
+    yield _folded(source, start, end, lambda written, at: _take(written, source, at))
+
+
+def _single(source: str, start: int, end: int) -> Iterator[_Written]:
+    def take(written: _Written, at: int) -> int:
+        _take(written, source, at)
+        return at + 2 if source.startswith("''", at) else at + 1
+
+    yield _folded(source, start + 1, end - 1, take)
+
+
+def _double(source: str, start: int, end: int) -> Iterator[_Written]:
+    def take(written: _Written, at: int) -> int:
+        return _take_escape(written, source, at) if source[at] == "\\" else _take(written, source, at)
+
+    yield _folded(source, start + 1, end - 1, take)
+
+
+def _take(written: _Written, source: str, at: int) -> int:
+    written.add(source[at], at)
+    return at + 1
+
+
+def _take_escape(written: _Written, source: str, at: int) -> int:
+    pair = _HIGH.match(source, at)
+    if pair is not None:  # as JSON writes what lies beyond the first 65,536 characters
+        written.add(pair[0].encode().decode("unicode_escape").encode("utf-16", "surrogatepass").decode("utf-16"), at)
+        return pair.end()
+    line_end = _BREAK.match(source, at + 1)
+    if line_end is not None:
+        return _after_escaped_break(written, source, line_end.end())
+    found = _ESCAPE.match(source, at)
+    if found is None:
+        return at + 1
+    code = found[0][1:]
+    written.add(chr(int(code[1:], 16)) if len(code) > 1 else _ESCAPED.get(code, code), at)
+    return found.end()
+
+
+def _after_escaped_break(written: _Written, source: str, at: int) -> int:
+    """
+    Pass the white space behind an escaped line break; each empty line in it is a line break.
+    """
+    while True:
+        while source[at : at + 1] in (" ", "\t") and source[at : at + 1]:
+            at += 1
+        line_end = _BREAK.match(source, at)
+        if line_end is None:
+            return at
+        written.add("\n", at)
+        at = line_end.end()
+
+
+def _folded(source: str, start: int, end: int, take: Callable[[_Written, int], int]) -> _Written:
+    """
+    Read what folds its lines: one break is a space, each further one a line break.
+    """
+    written = _Written()
+    at = start
+    while at < end:
+        fold = _FOLD.match(source, at, end)
+        if fold is None:
+            at = take(written, at)
+            continue
+        breaks = list(_BREAK.finditer(source, at, fold.end()))
+        for line_end in breaks[1:]:
+            written.add("\n", line_end.start())
+        if len(breaks) == 1:
+            written.add(" ", breaks[0].start())
+        at = fold.end()
+    return written
+
+
+def _block(source: str, start: int, end: int) -> Iterator[_Written]:
+    """
+    Read a block; how far it is indented follows from its first line, or with an indicator from what fits.
+    """
+    header = _HEADER.match(source, start)
+    if header is None:
+        return
+    indicators = header[1]
+    lines = list(_lines(source, header.end(), end))
+    indents = [len(line) - len(line.lstrip(" ")) for line, _, _ in lines if line.strip(" ")]
+    first = indents[0] if indents else max((len(line) for line, _, _ in lines), default=0)
+    widths = range(1, first + 1) if indicators.strip("-+") else [first]
+    chomp = indicators.strip("0123456789")
+    for width in widths:
+        yield _block_of(source, lines, width, chomp, folds=source[start] == ">")
+
+
+def _lines(source: str, start: int, end: int) -> Iterator[tuple[str, int, int]]:
+    """
+    Give each line with the offsets of its start and of its end.
+    """
+    while start < end:
+        line_end = _BREAK.search(source, start, end)
+        stop = line_end.start() if line_end else end
+        yield source[start:stop], start, stop
+        start = line_end.end() if line_end else end
+
+
+def _block_of(source: str, lines: list[tuple[str, int, int]], width: int, chomp: str, *, folds: bool) -> _Written:
+    written = _Written()
+    breaks: list[int] = []  # the line ends since the last line that holds anything
+    indented = False
+    for line, start, stop in lines:
+        if len(line) <= width and not line.strip(" "):
+            breaks.append(stop)
+            continue
+        if len(line) - len(line.lstrip(" ")) < width:
+            break  # a comment behind the block
+        was_indented, indented = indented, line[width : width + 1] in (" ", "\t")
+        _join(written, breaks, folds=folds and not was_indented and not indented)
+        written.add_all(source, start + width, stop)
+        breaks = [stop]
+    kept = breaks if chomp == "+" else [] if chomp == "-" or not written.offsets else breaks[:1]
+    for offset in kept:
+        if offset < len(source):  # the text may end without a line end
+            written.add("\n", offset)
+    return written
+
+
+def _join(written: _Written, breaks: list[int], *, folds: bool) -> None:
+    """
+    Write the line ends between two lines that hold something.
+    """
+    if folds and written.offsets:
+        if len(breaks) == 1:
+            written.add(" ", breaks[0])
+        breaks = breaks[1:]
+    for offset in breaks:
+        written.add("\n", offset)
+
+
+_READERS: Final = {"": _plain, "'": _single, '"': _double, "|": _block, ">": _block}
