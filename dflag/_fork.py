@@ -12,10 +12,12 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+F = TypeVar("F")
 
 
 class ForkAware(Protocol):
@@ -51,6 +53,18 @@ def follow_forks(follower: ForkAware) -> None:
         if not _registered and hasattr(os, "register_at_fork"):
             os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
             _registered = True
+
+
+def followers(cls: type[F]) -> list[F]:
+    """
+    List the living objects of one class that follow forks: all stores of the process, for instance.
+
+    An object in a cycle lives until the garbage collector finds it.
+
+    Thread safety: any thread.
+    """
+    with _forking:
+        return [follower for follower in _followers if isinstance(follower, cls)]
 
 
 def no_fork() -> AbstractContextManager[object]:

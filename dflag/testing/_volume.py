@@ -1,5 +1,5 @@
 """
-For the tests of programs that use dflag.
+A directory that is published to as the kubelet does.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-__all__ = ["ConfigMapVolume"]
 
 _DIRECTORY_MODE: Final = 0o755
 _FILE_MODE: Final = 0o644

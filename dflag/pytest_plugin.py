@@ -1,0 +1,164 @@
+"""
+For pytest: overrides that end with the test, overrides that should have, and a volume.
+
+pytest loads this module by itself wherever dflag is installed; ``-p no:dflag`` turns it off.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import pytest
+
+from dflag._flags import DynamicFlag, StaticFlag
+from dflag._fork import followers
+from dflag._layers import OVERRIDE
+from dflag._registry import FlagRegistry
+from dflag._store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from dflag._flags import Flag
+    from dflag._layers import Entry
+    from dflag.testing import ConfigMapVolume, Overrides
+
+T = TypeVar("T")
+
+# What the fixtures need beyond this is imported at first use: pytest starts with every test run of every user.
+
+MARKER: Final = (
+    "dflag(target, values=None, /, **more): override flags for each test, as dflag.testing.override does: "
+    "@pytest.mark.dflag({flag: value}) or @pytest.mark.dflag(registry, name=value)."
+)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """
+    Make the marker known.
+    """
+    config.addinivalue_line("markers", MARKER)
+
+
+@pytest.fixture
+def dflag_override() -> Iterator[Overrides]:
+    """
+    Override flags until the end of the test: ``dflag_override({flag: value})`` or ``(registry, name=value)``.
+    """
+    from dflag.testing import Overrides
+
+    overrides = Overrides()
+    yield overrides
+    overrides.undo()
+
+
+@pytest.fixture
+def configmap_volume(tmp_path: Path) -> ConfigMapVolume:
+    """
+    A ConfigMap volume in tmp_path, which publishes as the kubelet does.
+    """
+    from dflag.testing import ConfigMapVolume
+
+    return ConfigMapVolume(tmp_path / "configmap")
+
+
+@pytest.fixture(autouse=True)
+def _dflag_guard(request: pytest.FixtureRequest) -> Iterator[None]:
+    """
+    Do what the markers say, and fail a test that leaves a flag overridden.
+    """
+    # pytest sets up fixtures of plugins before others of the same scope, and those of wider scopes before them.
+    # So this one sees all that a test and its own fixtures leave, and nothing that is to outlive the test.
+    request.config.stash[_BEFORE] = before = _Overridden()
+    markers = list(request.node.iter_markers("dflag"))  # the closest first
+    if markers:
+        from dflag.testing import Overrides
+
+        overrides = Overrides()
+        try:
+            for marker in reversed(markers):
+                overrides(*marker.args, **marker.kwargs)
+            yield
+        finally:
+            overrides.undo()
+    else:
+        yield
+    left = before.restore()
+    if left:
+        pytest.fail(f"left overridden by the test: {', '.join(left)}", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, T, T]:
+    """
+    Leave alone what a fixture of a wider scope overrides that is first asked for while a test runs.
+    """
+    before = request.config.stash.get(_BEFORE, None)
+    if fixturedef.scope == "function" or before is None:
+        return (yield)
+    now = _Overridden()
+    result = yield
+    before.accept_since(now)
+    return result
+
+
+class _Overridden:
+    """
+    The flags that are overridden at one moment, in all registries that there are then.
+    """
+
+    def __init__(self) -> None:
+        self._entries: Final = {store: _overrides(store) for store in followers(Store)}
+
+    def accept_since(self, earlier: _Overridden) -> None:
+        """
+        Count as overridden at this moment too what was overridden between an earlier one and now.
+        """
+        for store in followers(Store):
+            self._entries.setdefault(store, {}).update(earlier._new(store))
+
+    def restore(self) -> list[str]:
+        """
+        Bring the overrides of this moment back where others were put since, and describe the flags concerned.
+        """
+        left = []
+        for store in followers(Store):
+            new = self._new(store)
+            # A registry that the test made for itself may die with what is set there.
+            if new and (store in self._entries or _is_held(store)):
+                before = self._entries.get(store, {})
+                store.commit([(flag, OVERRIDE, before.get(flag)) for flag in new], ruled=False)
+                left += [_described(flag) for flag in new]
+        return sorted(left)
+
+    def _new(self, store: Store) -> dict[Flag[Any], Entry]:
+        before = self._entries.get(store, {})
+        return {flag: entry for flag, entry in _overrides(store).items() if before.get(flag) is not entry}
+
+
+_BEFORE: Final = pytest.StashKey[_Overridden]()
+"""What was overridden when the running test began."""
+
+
+def _overrides(store: Store) -> dict[Flag[Any], Entry]:
+    with store.lock:
+        return {flag: flag._layers[OVERRIDE] for flag in store.flags.values() if OVERRIDE in flag._layers}
+
+
+def _is_held(store: Store) -> bool:
+    """
+    Say whether a module holds the registry, or a flag that is bound to none: one imported by the test, for others too.
+    """
+    # By type and not isinstance, which wakes objects that pretend to be of another class.
+    return any(
+        type(value) in (FlagRegistry, StaticFlag, DynamicFlag) and value._store is store
+        for module in list(sys.modules.values())
+        for value in list(getattr(module, "__dict__", {}).values())
+    )
+
+
+def _described(flag: Flag[Any]) -> str:
+    file, line = flag._declared_at
+    return f"flag {flag.name!r} (declared at {file}:{line})"

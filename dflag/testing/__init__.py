@@ -1,0 +1,10 @@
+"""
+For the tests of programs that use dflag.
+
+The fixtures and the marker for pytest stand in `dflag.pytest_plugin`, which pytest finds by itself.
+"""
+
+from dflag.testing._overriding import Overrides, override
+from dflag.testing._volume import ConfigMapVolume
+
+__all__ = ["ConfigMapVolume", "Overrides", "override"]
