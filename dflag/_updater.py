@@ -140,6 +140,7 @@ class Updater:
         with self._lifecycle, self._reading:
             if self._state in ("running", "stopped"):
                 raise UpdaterStateError(f"initialize() comes before start(), and the updater is {self._state}")
+            self._claim()
             try:
                 self._initialize()
             except BaseException:
@@ -183,7 +184,7 @@ class Updater:
             session, self._session = self._session, None
             if session is not None:
                 self._state = "stopped"
-                self._release()
+            self._release()
         if session is not None:
             session.stop(timeout)
 

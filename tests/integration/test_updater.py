@@ -302,6 +302,21 @@ def test_stop_is_idempotent_and_comes_before_start_too(flags: dflag.FlagRegistry
     assert updater.status().state == "stopped"
 
 
+def test_stop_gives_the_name_of_a_source_back_without_a_start_too(
+    flags: dflag.FlagRegistry, source: MemorySource
+) -> None:
+    """
+    An updater that was only initialized keeps no other from its source once it is stopped.
+    """
+    first = Updater(flags, source)
+    first.initialize()
+    with pytest.raises(dflag.DefinitionError, match="two sources are named"):
+        Updater(flags, source)
+    first.stop()
+    with Updater.setup(flags, source), pytest.raises(dflag.DefinitionError, match="two sources are named"):
+        first.start()
+
+
 def test_nothing_changes_after_stop(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
