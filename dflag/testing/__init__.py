@@ -5,6 +5,7 @@ The fixtures and the marker for pytest stand in `dflag.pytest_plugin`, which pyt
 """
 
 from dflag.testing._overriding import Overrides, override
+from dflag.testing._stepping import SteppedUpdater
 from dflag.testing._volume import ConfigMapVolume
 
-__all__ = ["ConfigMapVolume", "Overrides", "override"]
+__all__ = ["ConfigMapVolume", "Overrides", "SteppedUpdater", "override"]

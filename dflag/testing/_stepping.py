@@ -1,0 +1,112 @@
+"""
+An updater that moves when told to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self, final
+
+from dflag._updater import Updater
+from dflag.sources import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    from dflag._records import Revision
+    from dflag._registry import FlagRegistry
+    from dflag._status import Status
+    from dflag.typing import Raw
+
+
+@final
+class SteppedUpdater:
+    """
+    An updater over values in memory, which applies them within the call that publishes them.
+
+    No file, no watch, no thread of the updater's, and so nothing to wait for: when a call returns, the values show and
+    the callbacks have run. Begins as `Updater.setup` does: initializes, and freezes the static flags.
+    At the end of its ``with`` block the values are gone again.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> with SteppedUpdater(flags, {"rate_limit": "60"}) as steps:
+        ...     steps.update(rate_limit="70").changed, rate.get()
+        (('rate_limit',), 70)
+        >>> rate.get()
+        50
+
+    Args:
+        registry: The flags.
+        values: The first set of values; None is an empty one.
+        name: The name of the source.
+        **options: Those of `Updater`.
+
+    Raises:
+        UpdateError: A value of the first set is bad.
+
+    Thread safety: one thread at a time; validators run in it, callbacks on the registry's notifier thread.
+    """
+
+    def __init__(
+        self, registry: FlagRegistry, values: Mapping[str, Raw] | None = None, *, name: str = "test", **options: Any
+    ) -> None:
+        self._registry: Final = registry
+        self._source: Final = MemorySource(values, name=name)
+        self._updater: Final = Updater(registry, self._source, **options)
+        self._updater.initialize()
+        registry.freeze()
+        registry.flush()
+
+    def write(self, values: Mapping[str, Raw]) -> Revision:
+        """
+        Publish *values* as the complete set.
+
+        Returns:
+            What was applied, after its callbacks have run; the previous revision when nothing is new.
+        """
+        self._source.update(values)
+        revision = self._updater.refresh()
+        self._registry.flush()
+        return revision
+
+    def update(self, values: Mapping[str, Raw] | None = None, /, **more: Raw) -> Revision:
+        """
+        Publish the present set with these values in it; returns as `write`.
+        """
+        return self.write({**self._source.read(), **(values or {}), **more})
+
+    def remove(self, *names: str) -> Revision:
+        """
+        Publish the present set without these; returns as `write`.
+
+        Raises:
+            KeyError: There is no such name.
+        """
+        values = dict(self._source.read())
+        for name in names:
+            del values[name]
+        return self.write(values)
+
+    def status(self) -> Status:
+        """
+        Say how the updater is doing, as `Updater.status` does.
+        """
+        return self._updater.status()
+
+    def close(self) -> None:
+        """
+        Take the values away again; static flags, which are frozen, keep theirs. Idempotent.
+        """
+        self._updater.stop()
+        self._registry.apply({}, source=self._source.name)
+        self._registry.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
