@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sized
+    from collections.abc import Callable, Mapping, Sized
 
     from dflag.typing import Validator
 
@@ -36,13 +36,18 @@ T = TypeVar("T")
 class _Check(Generic[T]):
     """
     A test with the words for what it wants.
+
+    Attributes:
+        keywords: The same in the keywords of JSON Schema, where it has some, with Python values:
+            for those who have to say it in another language, or to find values that pass.
     """
 
-    __slots__ = ("_passes", "_wanted")
+    __slots__ = ("_passes", "_wanted", "keywords")
 
-    def __init__(self, wanted: str, passes: Callable[[T], bool]) -> None:
+    def __init__(self, wanted: str, passes: Callable[[T], bool], **keywords: Any) -> None:
         self._wanted: Final = wanted
         self._passes: Final = passes
+        self.keywords: Final[Mapping[str, Any]] = keywords
 
     def __call__(self, value: T, /) -> None:
         if not self._passes(value):
@@ -66,12 +71,12 @@ def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
     if min is None and max is None:
         raise ValueError("in_range needs min, max or both")
     if min is None:
-        return _Check(f"a value of at most {max}", lambda value: bool(value <= max))
+        return _Check(f"a value of at most {max}", lambda value: bool(value <= max), maximum=max)
     if max is None:
-        return _Check(f"a value of at least {min}", lambda value: bool(value >= min))
+        return _Check(f"a value of at least {min}", lambda value: bool(value >= min), minimum=min)
     if min > max:
         raise ValueError(f"expected min <= max, got min={min!r} and max={max!r}")
-    return _Check(f"a value from {min} to {max}", lambda value: bool(min <= value <= max))
+    return _Check(f"a value from {min} to {max}", lambda value: bool(min <= value <= max), minimum=min, maximum=max)
 
 
 def matches(pattern: str | re.Pattern[str]) -> Validator[str]:
@@ -82,42 +87,46 @@ def matches(pattern: str | re.Pattern[str]) -> Validator[str]:
         pattern: The expression, as text or compiled.
     """
     compiled = re.compile(pattern)
-    return _Check(f"a text that matches {compiled.pattern!r}", lambda value: compiled.search(value) is not None)
+    return _Check(
+        f"a text that matches {compiled.pattern!r}",
+        lambda value: compiled.search(value) is not None,
+        pattern=compiled,
+    )
 
 
 def min_items(n: int) -> Validator[Sized]:
     """
     Accept lists and sets of at least *n* items.
     """
-    return _Check(f"at least {_count(n, 'item')}", lambda value: len(value) >= n)
+    return _Check(f"at least {_count(n, 'item')}", lambda value: len(value) >= n, minItems=n)
 
 
 def max_items(n: int) -> Validator[Sized]:
     """
     Accept lists and sets of at most *n* items.
     """
-    return _Check(f"at most {_count(n, 'item')}", lambda value: len(value) <= n)
+    return _Check(f"at most {_count(n, 'item')}", lambda value: len(value) <= n, maxItems=n)
 
 
 def min_length(n: int) -> Validator[Sized]:
     """
     Accept texts of at least *n* characters, or so many bytes.
     """
-    return _Check(f"a length of at least {n}", lambda value: len(value) >= n)
+    return _Check(f"a length of at least {n}", lambda value: len(value) >= n, minLength=n)
 
 
 def max_length(n: int) -> Validator[Sized]:
     """
     Accept texts of at most *n* characters, or so many bytes.
     """
-    return _Check(f"a length of at most {n}", lambda value: len(value) <= n)
+    return _Check(f"a length of at most {n}", lambda value: len(value) <= n, maxLength=n)
 
 
 def not_empty() -> Validator[Sized]:
     """
     Accept texts, bytes, lists and sets that hold something.
     """
-    return _Check("a value that is not empty", lambda value: len(value) > 0)
+    return _Check("a value that is not empty", lambda value: len(value) > 0, minLength=1, minItems=1)
 
 
 def one_of(*choices: T) -> Validator[T]:
@@ -129,7 +138,7 @@ def one_of(*choices: T) -> Validator[T]:
     """
     if not choices:
         raise ValueError("one_of needs a choice")
-    return _Check("one of " + ", ".join(map(repr, choices)), lambda value: value in choices)
+    return _Check("one of " + ", ".join(map(repr, choices)), lambda value: value in choices, enum=choices)
 
 
 def _count(n: int, noun: str) -> str:

@@ -6,6 +6,7 @@ The fixtures and the marker for pytest stand in `dflag.pytest_plugin`, which pyt
 
 from dflag.testing._overriding import Overrides, override
 from dflag.testing._stepping import SteppedUpdater
+from dflag.testing._strategies import bad_texts, texts, values
 from dflag.testing._volume import ConfigMapVolume
 
-__all__ = ["ConfigMapVolume", "Overrides", "SteppedUpdater", "override"]
+__all__ = ["ConfigMapVolume", "Overrides", "SteppedUpdater", "bad_texts", "override", "texts", "values"]

@@ -1,0 +1,205 @@
+"""
+Random JSON values of a JSON Schema.
+
+Of the keywords that say what a value is, not of those that say what it is not: who calls this holds the values
+to the schema itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from hypothesis import strategies as st
+
+from dflag import _json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hypothesis.strategies import SearchStrategy
+
+    Schema = Any
+
+_IMPLIED: Final = {
+    "object": ("properties", "required", "additionalProperties", "minProperties", "maxProperties"),
+    "array": ("items", "prefixItems", "minItems", "maxItems", "uniqueItems"),
+    "string": ("pattern", "format", "minLength", "maxLength"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
+"""The type that keywords are about, for schemas that leave it out."""
+
+_FORMATS: Final[dict[str, Callable[[], SearchStrategy[str]]]] = {
+    "date": lambda: st.dates().map(str),
+    "date-time": lambda: st.datetimes(timezones=st.timezones()).map(lambda moment: moment.isoformat()),
+    "email": st.emails,
+    "hostname": lambda: st.from_regex(r"[a-z]([a-z0-9]{0,9}[a-z0-9])?(\.[a-z]{2,9})?", fullmatch=True),
+    "ipv4": lambda: st.ip_addresses(v=4).map(str),
+    "ipv6": lambda: st.ip_addresses(v=6).map(str),
+    "uri": lambda: st.from_regex(r"https?://[a-z]{1,9}\.example(/[a-z0-9]{0,9}){0,3}", fullmatch=True),
+    "uuid": lambda: st.uuids().map(str),
+}
+
+_MORE_ITEMS: Final = 4
+"""How many items or properties to add to those that there must be."""
+
+
+def any_json() -> SearchStrategy[Any]:
+    """
+    Give every kind of JSON value.
+    """
+    scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | _floats() | st.text()
+    return st.recursive(
+        scalars,
+        lambda inner: st.lists(inner, max_size=_MORE_ITEMS) | st.dictionaries(st.text(), inner, max_size=_MORE_ITEMS),
+        max_leaves=10,
+    )
+
+
+def json_values(schema: Schema) -> SearchStrategy[Any]:
+    """
+    Give values that a schema allows, as far as its keywords say what to make.
+    """
+    return _Maker(_json.thaw(schema)).make(_json.thaw(schema))
+
+
+class _Maker:
+    """
+    Makes strategies of the parts of one schema, which may refer to each other.
+    """
+
+    def __init__(self, root: Schema) -> None:
+        self._root = root
+        self._referred: dict[str, SearchStrategy[Any]] = {}
+        self._makers: dict[str, Callable[[Any, dict[str, Any]], SearchStrategy[Any]]] = {
+            "const": lambda value, _: st.just(value),
+            "enum": lambda values, _: st.sampled_from(values),
+            "$ref": lambda reference, _: self._refer(reference),
+            "anyOf": self._choose,
+            "oneOf": self._choose,
+            "allOf": self._combine,
+        }
+
+    def make(self, schema: Schema) -> SearchStrategy[Any]:
+        if not isinstance(schema, dict):
+            return st.nothing() if schema is False else any_json()
+        for keyword, maker in self._makers.items():
+            if keyword in schema:
+                return maker(schema[keyword], {name: value for name, value in schema.items() if name != keyword})
+        return self._typed(schema)
+
+    def _choose(self, options: list[Schema], rest: dict[str, Any]) -> SearchStrategy[Any]:
+        return st.one_of([self.make(_both(rest, option)) for option in options])
+
+    def _combine(self, parts: list[Schema], rest: dict[str, Any]) -> SearchStrategy[Any]:
+        whole: Schema = rest
+        for part in parts:
+            whole = _both(whole, part)
+        return self.make(whole)
+
+    def _refer(self, reference: str) -> SearchStrategy[Any]:
+        if reference not in self._referred:
+            self._referred[reference] = st.deferred(lambda: self.make(_find(self._root, reference)))
+        return self._referred[reference]
+
+    def _typed(self, schema: dict[str, Any]) -> SearchStrategy[Any]:
+        types = schema.get("type") or [name for name, keywords in _IMPLIED.items() if schema.keys() & set(keywords)]
+        if not types:
+            return any_json()
+        makers: dict[str, Callable[[dict[str, Any]], SearchStrategy[Any]]] = {
+            "array": self._arrays,
+            "boolean": lambda _: st.booleans(),
+            "integer": _integers,
+            "null": lambda _: st.none(),
+            "number": lambda schema: _integers(schema) | _numbers(schema),
+            "object": self._objects,
+            "string": _strings,
+        }
+        return st.one_of([makers[name](schema) for name in ([types] if isinstance(types, str) else types)])
+
+    def _arrays(self, schema: dict[str, Any]) -> SearchStrategy[Any]:
+        first = [self.make(each) for each in schema.get("prefixItems", ())]
+        least = max(schema.get("minItems", 0) - len(first), 0)
+        most = max(min(schema.get("maxItems", len(first) + least + _MORE_ITEMS) - len(first), least + _MORE_ITEMS), 0)
+        rest = self.make(schema.get("items", True))
+        unique = _json.dumps if schema.get("uniqueItems") else None
+        more = st.nothing() if least > most else st.lists(rest, min_size=least, max_size=most, unique_by=unique)
+        return st.tuples(st.tuples(*first), more).map(lambda parts: [*parts[0], *parts[1]])
+
+    def _objects(self, schema: dict[str, Any]) -> SearchStrategy[Any]:
+        properties = {name: self.make(each) for name, each in schema.get("properties", {}).items()}
+        others = schema.get("additionalProperties", True)
+        required = {name: properties.get(name, self.make(others)) for name in schema.get("required", ())}
+        optional = {name: each for name, each in properties.items() if name not in required and not each.is_empty}
+        named = st.fixed_dictionaries(required, optional=optional)
+        least = max(schema.get("minProperties", 0) - len(required), 0)
+        if others is False or (not least and "maxProperties" in schema):
+            return named
+        more = st.dictionaries(st.text(), self.make(others), min_size=least, max_size=least + _MORE_ITEMS)
+        return st.tuples(more, named).map(
+            lambda parts: {**{k: v for k, v in parts[0].items() if k not in properties}, **parts[1]}
+        )
+
+
+def _strings(schema: dict[str, Any]) -> SearchStrategy[str]:
+    if "pattern" in schema:
+        return st.from_regex(schema["pattern"])
+    if schema.get("format") in _FORMATS:
+        return _FORMATS[schema["format"]]()
+    return st.text(min_size=schema.get("minLength", 0), max_size=schema.get("maxLength"))
+
+
+def _integers(schema: dict[str, Any]) -> SearchStrategy[int]:
+    low, high = _bounds(schema)
+    step = schema.get("multipleOf", 1)
+    if not float(step).is_integer():
+        step = 1
+    least = None if low is None else -(-low // step)
+    most = None if high is None else high // step
+    if least is not None and most is not None and least > most:
+        return st.nothing()
+    numbers = st.integers(None if least is None else int(least), None if most is None else int(most))
+    return numbers.map(lambda number: int(number * step))
+
+
+def _numbers(schema: dict[str, Any]) -> SearchStrategy[float]:
+    if "multipleOf" in schema:
+        return st.integers(-(2**20), 2**20).map(lambda count: float(count * schema["multipleOf"]))
+    low, high = _bounds(schema)
+    return _floats(None if low is None else float(low), None if high is None else float(high))
+
+
+def _floats(low: float | None = None, high: float | None = None) -> SearchStrategy[float]:
+    return st.floats(low, high, allow_nan=False, allow_infinity=False)
+
+
+def _bounds(schema: dict[str, Any]) -> tuple[Any, Any]:
+    lows = [schema[name] for name in ("minimum", "exclusiveMinimum") if name in schema]
+    highs = [schema[name] for name in ("maximum", "exclusiveMaximum") if name in schema]
+    return max(lows, default=None), min(highs, default=None)
+
+
+def _both(one: Schema, other: Schema) -> Schema:
+    """
+    Put two schemas together where that is simple; of what both say, the second counts.
+    """
+    if not isinstance(one, dict) or not isinstance(other, dict):
+        return one if other is True else other
+    return {
+        **one,
+        **other,
+        **{name: {**one[name], **other[name]} for name in ("properties", "$defs") if name in one and name in other},
+        **({"required": [*one["required"], *other["required"]]} if "required" in one and "required" in other else {}),
+    }
+
+
+def _find(root: Schema, reference: str) -> Schema:
+    """
+    Follow a reference within the schema; one by anchor or by address may mean any value here.
+    """
+    if reference != "#" and not reference.startswith("#/"):
+        return True
+    found = root
+    for part in reference.removeprefix("#").split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        found = found[int(key) if isinstance(found, list) else key]
+    return found

@@ -1,0 +1,260 @@
+"""
+The strategies for users' tests: what they give is accepted or refused, and is not always the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import re
+import subprocess
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+
+import dflag
+from dflag import validators
+from dflag.testing import bad_texts, texts, values
+
+if TYPE_CHECKING:
+    from dflag import Flag
+
+
+class Colour(enum.Enum):
+    """
+    A type to try.
+    """
+
+    RED = 1
+    GREEN = "g"
+    Blue = "b"
+
+
+@dataclasses.dataclass
+class Policy:
+    """
+    Another.
+    """
+
+    mode: str
+    limits: dict[str, int]
+
+
+TREE = {
+    "type": "object",
+    "properties": {
+        "mode": {"enum": ["allow", "deny"]},
+        "weight": {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
+        "count": {"type": "integer", "multipleOf": 5, "minimum": 3},
+        "host": {"type": "string", "pattern": "^[a-z]{1,5}$"},
+        "when": {"type": "string", "format": "date"},
+        "tags": {"type": "array", "items": {"type": "string", "minLength": 2}, "uniqueItems": True, "minItems": 1},
+        "either": {"anyOf": [{"type": "null"}, {"const": 3}]},
+        "pair": {"prefixItems": [{"type": "boolean"}, {"type": "null"}], "maxItems": 2, "minItems": 2},
+        "both": {"allOf": [{"required": ["a"]}, {"required": ["b"]}]},
+        "children": {"type": "array", "items": {"$ref": "#"}, "maxItems": 2},
+    },
+    "required": ["mode"],
+    "additionalProperties": False,
+}
+
+
+def _flags() -> list[Flag[Any]]:
+    flags = dflag.FlagRegistry()
+    check = validators
+    return [
+        flags.dyn_string("string", ""),
+        flags.dyn_string("short", "ab", validator=[check.min_length(2), check.max_length(300)]),
+        flags.dyn_string("matching", "a1", validator=check.matches(re.compile("^[a-f]+[0-9]$", re.IGNORECASE))),
+        flags.dyn_string("chosen", "a", choices=["a", "b"]),
+        flags.dyn_string("one_of", "a", validator=check.one_of("a", "b")),
+        flags.dyn_string("even", "", validator=_even),
+        flags.dyn_string("unstripped", " a", strip=False, validator=check.not_empty()),
+        flags.dyn_int("int", 0),
+        flags.dyn_int("few", 5, min=3, max=7),
+        flags.dyn_int("checked", 5, validator=check.in_range(min=3.5, max=7.5)),
+        flags.dyn_int("clamped", 5, mutator=lambda value: min(value, 9), max=9),
+        flags.dyn_float("float", 0.0),
+        flags.dyn_float("ratio", 0.5, min=0, max=1),
+        flags.dyn_bool("bool", False),
+        flags.dyn_duration("duration", timedelta()),
+        flags.dyn_duration("timeout", timedelta(seconds=1), min=timedelta(milliseconds=1), max=timedelta(minutes=1)),
+        flags.dyn_enum("enum", Colour.RED),
+        flags.dyn_enum("warm", Colour.RED, choices=[Colour.RED, Colour.GREEN]),
+        flags.dyn_string_list("list", ()),
+        flags.dyn_string_list("some", ["a"], choices=["a", "b"], validator=check.not_empty()),
+        flags.dyn_string_set("set", ()),
+        flags.dyn_bytes("bytes", b""),
+        flags.dyn_bytes("key", b"x" * 32, validator=[check.min_length(32), check.max_length(32)]),
+        flags.dyn_json("json", None),
+        flags.dyn_json("yaml", None, yaml=True),
+        flags.dyn_json("tree", {"mode": "allow"}, schema=TREE),
+        flags.dyn_json("typed", Policy("allow", {}), type=Policy),
+        flags.dyn_map("map", {}, keys="*.endpoint", of="string"),
+        flags.dyn_map("counts", {}, keys="count-*", of="int"),
+        flags.dyn_string("token", "a", secret=True, choices=["a", "b"]),
+    ]
+
+
+def _even(text: str) -> None:
+    if len(text) % 2:
+        raise ValueError("odd")
+
+
+EVERY = pytest.mark.parametrize("flag", _flags(), ids=lambda flag: flag.name)
+ONCE = settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+
+
+@EVERY
+def test_values_are_accepted(flag: Flag[Any]) -> None:
+    """
+    Every value of `values` can be set.
+    """
+
+    @ONCE
+    @given(values(flag))
+    def check(value: object) -> None:
+        flag.set(value)
+
+    check()
+    flag.reset()
+
+
+@EVERY
+def test_texts_are_accepted(flag: Flag[Any]) -> None:
+    """
+    Every text of `texts` can be set.
+    """
+
+    @ONCE
+    @given(texts(flag))
+    def check(text: str) -> None:
+        flag.set_text(text)
+
+    check()
+    flag.reset()
+
+
+@EVERY
+def test_bad_texts_are_refused(flag: Flag[Any]) -> None:
+    """
+    No text of `bad_texts` can be set; a flag that accepts all of them is named.
+    """
+    if flag.name == "string":
+        with pytest.raises(ValueError, match="'string' accepts every text"):
+            bad_texts(flag)
+        return
+
+    @ONCE
+    @given(bad_texts(flag))
+    def check(text: str) -> None:
+        with pytest.raises(dflag.FlagValueError):
+            flag.set_text(text)
+
+    check()
+
+
+@EVERY
+def test_values_differ(flag: Flag[Any]) -> None:
+    """
+    What the default stands in for is the exception: there are values other than it.
+    """
+    text = flag._spec.kind.format
+    _find(values(flag), lambda value: text(value) != text(flag.default))
+
+
+SPELLINGS = {
+    "int": ["0x", "0b", "_", "+", "\n"],
+    "bool": ["YES", "off", "1"],
+    "timeout": ["us", "s"],
+    "enum": ["RED", "red", "g", "1"],
+    "list": ["[", ", "],
+    "json": ["\n", '"'],
+    "float": ["e", "inf"],
+}
+
+
+@pytest.mark.parametrize(("name", "part"), [(name, part) for name, parts in SPELLINGS.items() for part in parts])
+def test_texts_are_spelt_in_many_ways(name: str, part: str) -> None:
+    """
+    Not only what a flag prints is tried, but what people write.
+    """
+    (flag,) = (each for each in _flags() if each.name == name)
+    _find(texts(flag), lambda text: part in text)
+
+
+TREES: dict[str, Any] = {
+    "mode": lambda value: value == "deny",
+    "weight": lambda value: value > 0.5,
+    "count": lambda value: value > 10,
+    "host": lambda value: len(value) > 1,
+    "when": lambda value: True,
+    "tags": lambda value: len(value) > 1,
+    "either": lambda value: value == 3,
+    "pair": lambda value: value[0],
+    "both": lambda value: {"a", "b"} <= value.keys(),
+    "children": lambda value: len(value) > 1,
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_every_keyword_of_a_schema_is_met(name: str) -> None:
+    """
+    The random JSON of a schema has each property now and then, and not its plainest value alone.
+    """
+    (flag,) = (each for each in _flags() if each.name == "tree")
+    _find(values(flag), lambda value: name in value and TREES[name](value[name]))
+
+
+BAD = {
+    "few": ["2", "8", "x", ""],
+    "ratio": ["nan", "-1", "2", "+Inf"],
+    "short": ["x", "x" * 301],
+    "timeout": ["90", "0s"],
+    "tree": ["{}", "["],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
+def test_bad_texts_come_near(name: str, text: str) -> None:
+    """
+    Values just outside of the limits and what people mistype are tried.
+    """
+    (flag,) = (each for each in _flags() if each.name == name)
+    _find(bad_texts(flag), lambda bad: bad == text)
+
+
+def test_a_flag_that_accepts_next_to_nothing_gives_its_default() -> None:
+    """
+    A validator that no random value passes fails no test of the user's, for the default passes it.
+    """
+
+    def check(value: str) -> None:
+        if value != "a password that nobody guesses":
+            raise ValueError("wrong")
+
+    flag = dflag.dyn_string("a password that nobody guesses", validator=check)
+
+    @ONCE
+    @given(values(flag), texts(flag))
+    def test(value: str, text: str) -> None:
+        assert value == text == flag.default
+
+    test()
+
+
+def test_hypothesis_is_imported_at_need() -> None:
+    """
+    Who has no Hypothesis has the rest of the kit.
+    """
+    code = "import sys; sys.modules['hypothesis'] = None; from dflag.testing import *"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _find(strategy: st.SearchStrategy[Any], condition: Any) -> None:
+    quick = settings(max_examples=3_000, database=None, phases=[Phase.generate], derandomize=True)
+    find(strategy, condition, settings=quick)
