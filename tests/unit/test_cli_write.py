@@ -1,0 +1,205 @@
+"""
+``dflag write``: what it publishes, keeps and refuses.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag.cli import main
+from dflag.testing import ConfigMapVolume
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+APP = """
+import dflag
+
+flags = dflag.FlagRegistry()
+flags.dyn_int("rate_limit", 50, max=100)
+flags.dyn_string("token", "", secret=True, choices=["", "right"])
+flags.dyn_bytes("blob", b"")
+flags.dyn_int("low", 1)
+flags.dyn_int("high", 9)
+
+
+@flags.validator
+def ordered(snapshot):
+    if snapshot["low"] > snapshot["high"]:
+        raise ValueError("low above high")
+"""
+
+MANIFEST = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: app}
+data:
+  rate_limit: "60"
+  note: |
+    two
+    lines
+binaryData:
+  blob: /w==
+"""
+
+
+@pytest.fixture(name="here")
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(__import__("sys").modules, "written_app", raising=False)
+    (tmp_path / "written_app.py").write_text(APP)
+    (tmp_path / "app.yaml").write_text(MANIFEST)
+    return tmp_path
+
+
+def _read(here: Path) -> dict[str, bytes]:
+    return ConfigMapVolume(here / "config").read()
+
+
+def test_values_are_published_as_a_volume(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The directory is made, with the links of a volume; the value is all behind the first equals sign.
+    """
+    assert main(["write", "config", "a=1", "b=x=y", "c="]) == 0
+    assert _read(here) == {"a": b"1", "b": b"x=y", "c": b""}
+    assert (here / "config" / "..data").is_symlink()
+    assert os.readlink(here / "config" / "a") == "..data/a"
+    assert capsys.readouterr().out == "config: published 3 keys\n"
+
+
+def test_modes_do_not_depend_on_the_umask(here: Path) -> None:
+    """
+    A program under another user can read what is written under a strict umask.
+    """
+    before = os.umask(0o077)
+    try:
+        assert main(["write", "config", "a=1"]) == 0
+    finally:
+        os.umask(before)
+    data = here / "config" / os.readlink(here / "config" / "..data")
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (here / "config", data, data / "a")]
+    assert modes == [0o755, 0o755, 0o644]
+
+
+def test_other_keys_stay_unless_replaced(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Keys that are there stay, in one set with the new; ``--replace`` drops them.
+    """
+    main(["write", "config", "a=1", "b=2"])
+    assert main(["write", "config", "b=3"]) == 0
+    assert _read(here) == {"a": b"1", "b": b"3"}
+    target = os.readlink(here / "config" / "..data")
+    assert main(["write", "config", "b=3"]) == 0
+    assert os.readlink(here / "config" / "..data") == target
+    assert capsys.readouterr().out.endswith("config: nothing new\n")
+    assert main(["write", "config", "--replace", "c=4"]) == 0
+    assert _read(here) == {"c": b"4"}
+
+
+def test_input_is_published_under_the_arguments(here: Path) -> None:
+    """
+    A manifest's data and binaryData are published byte by byte; what the command line says goes on top.
+    """
+    assert main(["write", "--from", "app.yaml", "config", "rate_limit=70"]) == 0
+    assert _read(here) == {"rate_limit": b"70", "note": b"two\nlines\n", "blob": b"\xff"}
+
+
+def test_argument_that_is_no_utf_8_is_published_as_it_is(here: Path) -> None:
+    """
+    The bytes of an argument reach the file, for flags of bytes.
+    """
+    assert main(["write", "config", os.fsdecode(b"blob=\xff")]) == 0
+    assert _read(here) == {"blob": b"\xff"}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        (["rate_limit=101"], "<arguments>:1:1: flag 'rate_limit': expected an int of at most 100, got '101'\n"),
+        (["rate_limit=60", "low=x"], "<arguments>:1:1: flag 'low': expected an int, got 'x'\n"),
+        (["low=10"], "refused by the registry validator ordered"),
+        (["token=wrong"], "<arguments>:1:1: flag 'token': expected one of '', 'right'\n"),
+    ],
+)
+def test_a_bad_value_publishes_nothing(
+    here: Path, capsys: pytest.CaptureFixture[str], pairs: list[str], words: str
+) -> None:
+    """
+    With a registry the whole set is held to its flags and their rules, and a secret is not repeated.
+    """
+    assert main(["write", "config", *pairs, "--registry", "written_app:flags"]) == 1
+    assert not (here / "config").exists()
+    captured = capsys.readouterr()
+    assert words in captured.out
+    assert "wrong" not in captured.out + captured.err
+
+
+def test_the_set_is_judged_with_what_is_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    What was published before counts too, as it would for a program that starts now.
+    """
+    main(["write", "config", "low=8"])
+    assert main(["write", "config", "high=7", "--registry", "written_app:flags"]) == 1
+    assert _read(here) == {"low": b"8"}
+    assert main(["write", "config", "high=8", "--registry", "written_app:flags"]) == 0
+
+
+def test_unknown_names_are_published_with_a_warning(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    As for an updater, a name that no flag has is worth a word and no error.
+    """
+    assert main(["write", "config", "rate_limt=1", "--registry", "written_app:flags"]) == 0
+    assert "warning: " in (out := capsys.readouterr().out)
+    assert "did you mean 'rate_limit'?" in out
+    assert _read(here) == {"rate_limt": b"1"}
+
+
+def test_a_value_that_no_config_map_holds_publishes_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Without a registry too: a manifest that the API server refuses is not published.
+    """
+    (here / "bad.yaml").write_text("apiVersion: v1\nkind: ConfigMap\ndata:\n  rate_limit: 60\n")
+    assert main(["write", "config", "--from", "bad.yaml"]) == 1
+    assert capsys.readouterr().out.startswith("bad.yaml:4:15: rate_limit: data holds texts alone")
+    assert not (here / "config").exists()
+
+
+@pytest.mark.parametrize("pair", ["rate_limit", "=5", "../a=5", "a/b=5", ".a=5"])
+def test_a_pair_that_is_none_is_misuse(here: Path, capsys: pytest.CaptureFixture[str], pair: str) -> None:
+    """
+    A key that a flag cannot have, or no value, is named; what stands behind the equals sign is not repeated.
+    """
+    assert main(["write", "config", pair]) == 2
+    assert "expected KEY=VALUE" in (err := capsys.readouterr().err)
+    assert "5" not in err
+    assert not (here / "config").exists()
+
+
+def test_files_of_somebody_else_are_left_alone(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    A directory with plain files is no volume, and nothing is written to it; nor is a file a directory.
+    """
+    (here / "config").mkdir()
+    (here / "config" / "rate_limit").write_text("50")
+    assert main(["write", "config", "rate_limit=60"]) == 2
+    assert "found 'rate_limit' in it" in capsys.readouterr().err
+    assert os.listdir(here / "config") == ["rate_limit"]
+    assert main(["write", "app.yaml", "rate_limit=60"]) == 2
+    assert "app.yaml: not a directory" in capsys.readouterr().err
+
+
+def test_what_a_dead_writer_left_is_named(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The link that stops every later writer, as with the kubelet, is named, so that one can remove it.
+    """
+    main(["write", "config", "a=1"])
+    (here / "config" / "..data_tmp").symlink_to("nowhere")
+    assert main(["write", "config", "a=2"]) == 2
+    assert "..data_tmp: left behind by a writer that died" in capsys.readouterr().err
+    (here / "config" / "..data_tmp").unlink()
+    assert main(["write", "config", "a=2"]) == 0
