@@ -1,0 +1,156 @@
+"""
+``dflag watch``: follow a volume and print each change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import queue
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias
+
+from dflag._snapshot import unknown_flags
+from dflag._store import printed
+from dflag._updater import Updater
+from dflag.cli._registry import add_registry, load
+from dflag.errors import one_line
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator
+
+    from dflag._flags import Flag
+    from dflag._registry import FlagRegistry
+    from dflag._status import Status
+
+    Event: TypeAlias = dict[str, Any]
+
+_EPILOG: Final = """\
+example: dflag watch app:flags /etc/dflag
+
+Prints what changes from now on, until SIGINT or SIGTERM. The program's own callbacks are not run.
+"""
+
+_STATUS_SECONDS: Final = 0.5
+"""How often to ask what was rejected: that changes no value, so no callback tells."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add what the command takes.
+    """
+    parser.epilog = _EPILOG
+    add_registry(parser)
+    parser.add_argument("directory", metavar="DIR", help="the directory of the volume")
+    parser.add_argument("--format", choices=tuple(_FORMATS), default="text", help="how to print (default: text)")
+
+
+def run(options: argparse.Namespace, out: TextIO) -> int:
+    """
+    Print changes as they come; status 0 when a signal ends it.
+    """
+    registry = load(options.registry)
+    for flag in registry:
+        flag._listeners = ()  # the program's callbacks are for the program
+    updater = Updater(registry, options.directory)
+    events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    report = _Report(registry, _FORMATS[options.format], out)
+    with _ended_by_signals(events):
+        updater.refresh()  # what is there now is no change; that there is nothing is an error
+        _listen(registry, events)
+        updater.start()
+        try:
+            print(f"dflag: following {one_line(options.directory)}", file=sys.stderr, flush=True)
+            _follow(updater, events, report)
+        finally:
+            updater.stop()
+    return 0
+
+
+@contextlib.contextmanager
+def _ended_by_signals(events: queue.SimpleQueue[Event | None]) -> Iterator[None]:
+    """
+    Have SIGINT and SIGTERM end the events; a simple queue may be put to within a handler.
+    """
+    before = {number: signal.signal(number, lambda *_: events.put(None)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _listen(registry: FlagRegistry, events: queue.SimpleQueue[Event | None]) -> None:
+    def listen(flag: Flag[Any]) -> None:
+        flag.on_change(
+            lambda old, new: events.put({"flag": flag.name, "old": printed(flag, old), "new": printed(flag, new)})
+        )
+
+    for flag in registry:
+        listen(flag)
+
+
+def _follow(updater: Updater, events: queue.SimpleQueue[Event | None], report: _Report) -> None:
+    """
+    Report until the events end.
+    """
+    while True:
+        report.look(updater.status())
+        try:
+            event = events.get(timeout=_STATUS_SECONDS)
+        except queue.Empty:
+            continue
+        if event is None:
+            return
+        report.tell(event)
+
+
+class _Report:
+    """
+    Prints events, and once each what a status has come to show.
+    """
+
+    def __init__(self, registry: FlagRegistry, render: Callable[[Event], str], out: TextIO) -> None:
+        self._registry: Final = registry
+        self._render: Final = render
+        self._out: Final = out
+        self._shown: list[Event] = []
+
+    def tell(self, event: Event) -> None:
+        self._out.write(self._render(event) + "\n")
+        self._out.flush()
+
+    def look(self, status: Status) -> None:
+        now = list(_troubles(status, self._registry))
+        for event in now:
+            if event not in self._shown:
+                self.tell(event)
+        self._shown = now
+
+
+def _troubles(status: Status, registry: FlagRegistry) -> Iterator[Event]:
+    for name, error in status.rejected.items():
+        yield {"flag": name, "rejected": str(error)}
+    for unknown in unknown_flags(status.unknown, registry._store.flags):
+        yield {"flag": unknown.flag_name, "unknown": str(unknown)}
+    for name in status.pending_restart:
+        yield {"flag": name, "pending_restart": True}
+    for source in status.sources:
+        if source.last_error is not None:
+            yield {"source": source.name, "error": source.last_error}
+
+
+def _as_text(event: Event) -> str:
+    if "new" in event:
+        line = f"{event['flag']}: {event['old']} -> {event['new']}"
+    elif "pending_restart" in event:
+        line = f"{event['flag']}: changes with the next start"
+    else:
+        kind = next(kind for kind in ("rejected", "unknown", "error") if kind in event)
+        line = f"{kind}: {event[kind]}"
+    return one_line(line)
+
+
+_FORMATS: Final[dict[str, Callable[[Event], str]]] = {"text": _as_text, "json": json.dumps}
