@@ -7,7 +7,7 @@ What an updater would do with an input is drafted as the updater drafts it, and 
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from dflag._drafting import Draft, Reading, SourceState, make_draft
 from dflag._snapshot import Snapshot, unknown_flags
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._json import Place
+    from dflag._kinds import Kind
+    from dflag._kinds.maps import MapKind
     from dflag._layers import Entry
     from dflag._registry import FlagRegistry
     from dflag.cli._inputs import Item, Object
@@ -77,9 +79,9 @@ def judge(registry: FlagRegistry, objects: Sequence[Object], *, strict: bool = F
     store = registry._store
     objects = [_without_ignored(each) for each in objects]
     drafts = [make_draft(store, each.file, _EMPTY, each.reading(), None) for each in objects]
-    values, merged = _layer(registry, drafts)
+    values, given = _layer(registry, drafts)
     rejected = {key: error for draft in drafts for key, error in draft.state.rejected.items()}
-    refused = _hold_rules(registry, values, merged)
+    refused = _hold_rules(registry, values, given)
     findings = [
         finding
         for each, draft in zip(objects, drafts, strict=True)
@@ -96,31 +98,33 @@ def _without_ignored(given: Object) -> Object:
     return given._replace(items={key: item for key, item in given.items.items() if key not in IGNORED})
 
 
-def _layer(registry: FlagRegistry, drafts: Iterable[Draft]) -> tuple[dict[Flag[Any], Any], list[Flag[Any]]]:
+def _layer(
+    registry: FlagRegistry, drafts: Iterable[Draft]
+) -> tuple[dict[Flag[Any], Any], dict[Flag[Any], list[Entry]]]:
     """
-    Put what the objects give on top of the defaults, as layers; also list the families that several make up.
+    Put what the objects give on top of the defaults, as layers: the effective values, and what each object holds.
     """
-    values: dict[Flag[Any], Any] = {flag: flag.default for flag in registry}
     layers: dict[Flag[Any], list[Entry]] = {}
     for draft in drafts:
         for name, entry in draft.state.entries.items():
             layers.setdefault(registry[name], []).append(entry)
+    values: dict[Flag[Any], Any] = {flag: flag.default for flag in registry}
     for flag, entries in layers.items():
         values[flag] = flag._spec.kind.merge([entry.value for entry in entries])
-    merged = [flag for flag, entries in layers.items() if flag._spec.kind.gathers and len(entries) > 1]
-    return values, merged
+    return values, layers
 
 
 def _hold_rules(
-    registry: FlagRegistry, values: Mapping[Flag[Any], Any], merged: Iterable[Flag[Any]]
+    registry: FlagRegistry, values: Mapping[Flag[Any], Any], given: Mapping[Flag[Any], Sequence[Entry]]
 ) -> RuleError | None:
     store = registry._store
     try:
-        for flag in merged:
-            flag._spec.recheck(flag.name, values[flag], "")
-        if store.rules:
+        for flag, entries in given.items():
+            if len(entries) > 1 and flag._spec.kind.gathers:
+                flag._spec.recheck(flag.name, values[flag], "")
+        if store.rules and given:
             candidate = Snapshot(store.flags, values, store.number + 1)
-            store._run_rules(candidate, secret=any(flag.secret for flag in registry))
+            store._run_rules(candidate, secret=any(flag.secret for flag in given))
     except RuleError as error:
         return error
     except FlagValueError as error:
@@ -143,8 +147,8 @@ def _findings(registry: FlagRegistry, given: Object, draft: Draft, *, strict: bo
         yield Finding(given.file, fault.place, "limits", "error", fault.key or None, one_line(fault.message))
     for key, error in draft.state.rejected.items():
         item = given.items.get(key) or _member(registry, given, key)
-        yield Finding(item.file, _place_of(item, registry[error.flag_name], error), "invalid-value", "error",
-                      error.flag_name, str(error))  # fmt: skip
+        place = _place_of(item, key, registry[error.flag_name], error)
+        yield Finding(item.file, place, "invalid-value", "error", error.flag_name, str(error))
     level: Level = "error" if strict else "warning"
     for unknown in unknown_flags(sorted(draft.state.unknown), registry._store.flags):
         item = given.items[unknown.flag_name]
@@ -172,7 +176,7 @@ def _hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
         yield Finding(item.file, item.key_place(), "expired-flag", "warning", flag.name, one_line(message))
 
 
-def _place_of(item: Item, flag: Flag[Any], error: FlagValueError) -> Place:
+def _place_of(item: Item, key: str, flag: Flag[Any], error: FlagValueError) -> Place:
     """
     Find the token that is at fault, as far as the error says which; else the place of the value.
     """
@@ -190,12 +194,17 @@ def _place_of(item: Item, flag: Flag[Any], error: FlagValueError) -> Place:
     try:
         tree = _trees.read_json(body) if path is None or body[:1] in ("{", "[", '"') else _trees.read_yaml(body)[0]
     except _trees.Stopped as stop:
-        return item.place_of(begin + stop.offset) if _reads_json(flag, body) else item.value_place()
+        return item.place_of(begin + stop.offset) if _reads_json(_kind_of(key, flag), body) else item.value_place()
     return item.value_place() if path is None else item.place_of(begin + tree.walk(_trees.path_of(path)).start)
 
 
-def _reads_json(flag: Flag[Any], body: str) -> bool:
+def _kind_of(key: str, flag: Flag[Any]) -> Kind[Any]:
+    kind = flag._spec.kind
+    return cast("MapKind", kind).item if kind.gathers and key != flag.name else kind
+
+
+def _reads_json(kind: Kind[Any], body: str) -> bool:
     """
-    Say whether a flag takes a text for JSON, so that where it stops being JSON is where the fault is.
+    Say whether a text is taken for JSON, so that where it stops being JSON is where the fault is.
     """
-    return flag.type_name in ("json", "map") or (flag._spec.kind.itemised and body.startswith("["))
+    return kind.name in ("json", "map") or (kind.itemised and body.startswith("["))

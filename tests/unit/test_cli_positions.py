@@ -23,6 +23,8 @@ JSON_VALUES = st.recursive(
     max_leaves=12,
 )
 
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+
 WRITTEN = {
     "plain": "key: before @ after\n",
     "plain over lines": "key: before\n  more @\n\n  after\n",

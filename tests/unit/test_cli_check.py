@@ -1,0 +1,375 @@
+"""
+``dflag check`` and what all commands share: inputs, registries, findings.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROGRAM = """
+import datetime
+import dflag
+
+print("said by the program")
+
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate_limit", 50, "Requests per second", min=1, max=10_000)
+burst = flags.dyn_int("burst", 5, "At once")
+port = flags.int("port", 8080, "Port")
+blob = flags.dyn_bytes("blob", b"", "Bytes")
+hosts = flags.dyn_string_list("hosts", [], "Hosts")
+name = flags.dyn_string("name", "", "Name")
+loud = flags.dyn_string("loud", "", "Loud", validator=lambda value: exit("never") if value == "exit" else None)
+old = flags.dyn_int("old", 1, deprecated="use rate_limit")
+late = flags.dyn_int("late", 1, expires=datetime.date(2020, 1, 1), owner="edge")
+ports = flags.dyn_map("ports", {}, "Ports", keys="*.port", of="int")
+policy = flags.dyn_json(
+    "policy",
+    {"mode": "allow"},
+    schema={"required": ["mode"], "properties": {"mode": {"enum": ["allow", "deny"]}, "max": {"type": "integer"}}},
+)
+free = flags.dyn_json("free", None, yaml=True, schema={"properties": {"a": {"type": "integer"}}})
+mutated = flags.dyn_json("mutated", {}, input_mutator=lambda text: "{" + text + "}")
+
+
+def refuse(value):
+    if value:
+        raise ValueError("refused: " + value)
+
+
+password = flags.dyn_string("password", "", secret=True, validator=refuse)
+token = flags.dyn_string("token", "", validator=refuse)
+
+
+@flags.validator
+def burst_below_rate(snapshot):
+    if snapshot[burst] > snapshot[rate]:
+        raise ValueError(f"burst {snapshot[burst]} is above the rate")
+
+
+class holder:
+    flags = flags
+
+
+def make():
+    return flags
+
+
+def fail():
+    raise RuntimeError("no database")
+"""
+
+CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: app\ndata:\n"
+
+
+@pytest.fixture(autouse=True)
+def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the program into an empty current directory, and forget it afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.delitem(sys.modules, "app", raising=False)
+    Path("app.py").write_text(PROGRAM, encoding="utf-8")
+    for module in ("app", "broken", "exits"):
+        monkeypatch.setitem(sys.modules, module, None)
+        monkeypatch.delitem(sys.modules, module)
+
+
+@pytest.fixture(name="check")
+def _check(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """Give a function that writes one input, checks it, and gives the lines printed."""
+
+    def check(text: str | bytes, *options: str, name: str = "in.yaml", status: int = 1) -> list[str]:
+        Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        assert status == main(["check", "app:flags", name, *options])
+        return capsys.readouterr().out.splitlines()
+
+    return check
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('  rate_limit: "x"\n', "6:15"),
+        ("  rate_limit: x\n", "6:15"),
+        ("  rate_limit: |\n    x\n", "7:5"),
+        ('  rate_limit: ""\n', "6:15"),
+        ("  rate_limit:\n", "6:3"),
+        ("  # why\n  rate_limit: >-\n\n    x\n", "9:5"),
+        ('  policy: |\n    {\n      "mode": "no"\n    }\n', "8:15"),
+        ('  policy: |2\n      {\n      "mode": "no"\n    }\n', "8:15"),
+        ('  policy: >\n    {"max": 1,\n     "mode":\n     "no"}\n', "9:6"),
+        ('  policy: "{\\"max\\": 1, \\"mode\\": \\"no\\"}"\n', "6:35"),
+        ('  policy: \'{"mode": "no"}\'\n', "6:21"),
+        ('  policy: |\n    {"mode": "allow",\n     "max": [1, 2}\n', "8:18"),
+        ('  policy: |\n    {"mode": "allow",\n     "mode": "deny"}\n', "8:6"),
+        ('  policy: |\n    {"mode": "allow",\n     "max": NaN}\n', "8:13"),
+        ('  policy: |\n    {"mode": "allow"\n\n', "7:21"),
+        ("  policy: |\n    {}\n", "7:5"),
+        ("  free: |\n    # YAML\n    a: x\n", "8:8"),
+        ('  hosts: |\n    ["a",\n     1 2]\n', "8:8"),
+        ("  mutated: |\n\n    x\n", "8:5"),
+        ('  eu.port: "no"\n', "6:12"),
+    ],
+)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_place_of_a_bad_value(check: Callable[..., list[str]], text: str, place: str, line_end: str) -> None:
+    """A bad value is shown at its token, inside of block scalars and of quotes too, whatever the line ends."""
+    (line,) = check((CONFIG_MAP + text).replace("\n", line_end))
+    assert line.startswith(f"in.yaml:{place}: flag ")
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("policy: {mode: allow, max: [1]}\n", "1:28"),
+        ("policy:\n  mode: allow\n  max: x\n", "3:8"),
+        ("policy:\n  {}\n", "2:3"),
+        ('policy: "no"\n', None),
+        ("rate_limit: 0\n", "1:13"),
+        ("hosts:\n  - a\n  - 1\n", "2:3"),
+        ("policy: |\n  {mode: no}\n", "2:4"),
+    ],
+)
+def test_place_in_a_document(check: Callable[..., list[str]], text: str, place: str | None) -> None:
+    """In a document a native value is shown at the part of it that is at fault."""
+    if place is None:
+        assert check(text, status=0) == []  # a text is what the schema says nothing of
+    else:
+        (line,) = check(text)
+        assert line.startswith(f"in.yaml:{place}: flag ")
+
+
+def test_json_manifest_with_escapes(check: Callable[..., list[str]]) -> None:
+    """In a manifest in JSON the place counts what is written, surrogate pairs and escapes too."""
+    text = json.dumps({"kind": "ConfigMap", "apiVersion": "v1", "data": {"policy": '{"\U0001f600": 1, "mode": "no"}'}})
+    (line,) = check(text, name="in.json")
+    column = text.index('\\"no') + 1
+    assert line.startswith(f"in.json:1:{column}: flag 'policy'")
+
+
+def test_good_values_pass(check: Callable[..., list[str]]) -> None:
+    """What every flag takes gives no finding, and nothing is printed."""
+    assert check(CONFIG_MAP + '  rate_limit: "60"\n  eu.port: "1"\n  _example: "x"\n  .dot: "x"\n', status=0) == []
+
+
+def test_unknown_names(check: Callable[..., list[str]]) -> None:
+    """A key that no flag has is a warning with the nearest name, and an error when asked for."""
+    text = CONFIG_MAP + '  rate_limt: "60"\n'
+    assert check(text, status=0) == ["in.yaml:6:3: warning: no flag named 'rate_limt'; did you mean 'rate_limit'?"]
+    assert check(text, "--strict") == ["in.yaml:6:3: no flag named 'rate_limt'; did you mean 'rate_limit'?"]
+
+
+def test_deprecated_and_expired_flags(check: Callable[..., list[str]]) -> None:
+    """Flags that ought not to be set any more are warnings, also in strict mode."""
+    assert check(CONFIG_MAP + '  old: "1"\n  late: "1"\n', "--strict", status=0) == [
+        "in.yaml:6:3: warning: flag 'old' is deprecated: use rate_limit",
+        "in.yaml:7:3: warning: flag 'late' was to be gone by 2020-01-01, ask edge",
+    ]
+
+
+def test_validators_over_several_flags(check: Callable[..., list[str]]) -> None:
+    """A registry validator judges the values over the defaults; the registry itself stays as it is."""
+    (line,) = check(CONFIG_MAP + '  burst: "60"\n')
+    assert line.endswith("burst_below_rate: burst 60 is above the rate")
+    assert sys.modules["app"].burst.get() == 5
+    assert sys.modules["app"].flags.snapshot().revision == 0
+
+
+def test_objects_of_one_input_are_judged_together(check: Callable[..., list[str]]) -> None:
+    """Two objects in one input are two sources of one program, the later one on top."""
+    both = CONFIG_MAP + '  burst: "60"\n---\n' + CONFIG_MAP + '  rate_limit: "70"\n'
+    assert check(both, status=0) == []
+
+
+def test_limits_of_a_config_map(check: Callable[..., list[str]]) -> None:
+    """Keys and sizes that the API server refuses are findings of their own."""
+    lines = check(CONFIG_MAP + '  "a b": "1"\n  ..x: "1"\n  name: "1"\nbinaryData:\n  name: MQ==\n')
+    assert [line.split(": ")[0] for line in lines] == ["in.yaml:6:3", "in.yaml:7:3", "in.yaml:10:3"]
+
+
+def test_size_of_a_config_map(check: Callable[..., list[str]]) -> None:
+    """Values of more than a mebibyte in all are refused, of one mebibyte not."""
+    assert check(CONFIG_MAP + f"  name: {'x' * 2**20}\n", status=0) == []
+    (line,) = check(CONFIG_MAP + f"  name: {'x' * 2**20}\n  token: ''\n  loud: x\n")
+    assert line == "in.yaml:1:1: ConfigMap app: expected values of at most 1048576 bytes in all, got 1048577"
+
+
+@pytest.mark.parametrize("value", ["7", "no", "1e3", "0x1F", "y", ".inf"])
+def test_value_without_quotes(check: Callable[..., list[str]], value: str) -> None:
+    """A value that kubectl takes for a number or a truth value is refused, as the API server does."""
+    (line,) = check(CONFIG_MAP + f"  name: {value}\n")
+    assert "put the value in quotes" in line
+
+
+def test_secrets_are_never_shown(check: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    """Neither a secret's value nor what its validator says of it is printed, whatever makes it one."""
+    encoded = base64.b64encode(b"hunter2").decode()
+    config_map = CONFIG_MAP + "  password: hunter2\n"
+    secret = f"apiVersion: v1\nkind: Secret\ndata:\n  token: {encoded}\n  password: {encoded}\n"
+    for text in (config_map, secret, secret.replace(encoded, "hunter2").replace("data", "stringData")):
+        for style in ("text", "json", "github", "sarif"):
+            printed = "\n".join(check(text, "--format", style))
+            assert "the value was refused" in printed
+            assert "hunter2" not in printed
+            assert encoded not in printed
+
+
+def test_secret_holds_base64(check: Callable[..., list[str]]) -> None:
+    """The data of a Secret is decoded; what is not base64 is a bad value of its flag."""
+    text = "apiVersion: v1\nkind: Secret\ndata:\n  rate_limit: NjA=\n  burst: '*'\n"
+    (line,) = check(text)
+    assert line.startswith("in.yaml:5:10: flag 'burst'")
+    assert line.endswith("data is not valid base64")
+
+
+def test_lists_and_other_kinds(check: Callable[..., list[str]]) -> None:
+    """A List is looked into, and objects of other kinds are passed over."""
+    items = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "data": {"rate_limit": "x"}},
+        {"apiVersion": "apps/v1", "kind": "Deployment", "data": {"rate_limit": "x"}},
+        {"apiVersion": "example.com/v1", "kind": "ConfigMap", "data": {"rate_limit": "x"}},
+    ]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    assert len(check(text)) == 1
+
+
+def test_directory(check: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    """A directory is read as a source reads it, and a place is one in its file."""
+    Path("values").mkdir()
+    Path("values/rate_limit").write_text("60", encoding="utf-8")
+    Path("values/policy").write_text('\n{"mode":\n "no"}', encoding="utf-8")
+    assert main(["check", "app:flags", "values"]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("values/policy:3:2: flag 'policy'")
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A dash reads standard input."""
+    text = "---\n# Source: chart\n---\n" + CONFIG_MAP + "  rate_limit: x\n"
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert main(["check", "-", "app:flags"]) == 2
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert main(["check", "app:flags", "-"]) == 1
+    assert capsys.readouterr().out.startswith("<stdin>:9:15: flag 'rate_limit'")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [\n", "in.yaml:2:1: expected JSON or YAML: "),
+        ("a: 1\na: 2\n", "in.yaml:2:1: expected JSON or YAML: a key stands twice in one mapping"),
+        ("- a\n", "in.yaml:1:1: expected a mapping at the top level"),
+        ("a: 1\n---\nb: 2\n", "in.yaml:3:1: expected manifests, or one document alone"),
+        (b"a: \xff\n", "in.yaml:1:4: expected a document in UTF-8"),
+        ("a: !!binary x\n", "in.yaml:1:4: expected YAML without tags"),
+    ],
+)
+def test_unreadable_input(text: str | bytes, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is no document at all ends with status 2 and its place on standard error."""
+    Path("in.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert main(["check", "app:flags", "in.yaml"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"dflag: {said}" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("app", "expected REGISTRY as package.module:attribute, got 'app'"),
+        ("nowhere:flags", "cannot import 'nowhere': ModuleNotFoundError: No module named 'nowhere'"),
+        ("app:flag", "'app:flag': there is no 'flag'; did you mean 'flags'?"),
+        ("app:rate", "expected a dflag.FlagRegistry at 'app:rate', got a DynamicFlag"),
+        ("app:fail", "cannot call 'app:fail': RuntimeError: no database"),
+        ("broken:flags", "cannot import 'broken': ZeroDivisionError: division by zero"),
+        ("exits:flags", "cannot import 'exits': SystemExit: 3"),
+    ],
+)
+def test_registry_that_cannot_be_had(reference: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A registry that is not there, or whose program fails, is one clear line and status 2."""
+    Path("broken.py").write_text("\n1 / 0\n", encoding="utf-8")
+    Path("exits.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
+    Path("in.yaml").touch()
+    assert main(["check", reference, "in.yaml"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"dflag: {said}" in captured.err
+    if reference == "broken:flags":
+        assert captured.err.rstrip().endswith("broken.py:2)")
+
+
+@pytest.mark.parametrize("reference", ["app:flags", "app:make", "app:holder.flags"])
+def test_registry_is_found(reference: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A registry may be an attribute, a dotted one, or made by a callable; what the program prints is no result."""
+    Path("in.yaml").write_text("rate_limit: 60\n", encoding="utf-8")
+    assert main(["check", "in.yaml", reference]) == 2
+    assert main(["check", reference, "in.yaml"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "said by the program" in captured.err
+
+
+def test_options_stand_anywhere(check: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    """Options may stand before the command, and between its positionals."""
+    Path("in.yaml").write_text("rate_limit: x\n", encoding="utf-8")
+    Path("more.yaml").write_text("burst: x\n", encoding="utf-8")
+    outputs = []
+    for arguments in (
+        "check app:flags in.yaml more.yaml --format json",
+        "check --format json app:flags in.yaml more.yaml",
+        "check app:flags --format json in.yaml --strict more.yaml",
+        "--format=json check app:flags in.yaml more.yaml",
+    ):
+        assert main(arguments.split()) == 1
+        outputs.append(capsys.readouterr().out)
+    assert len(set(outputs)) == 1
+    assert [finding["file"] for finding in json.loads(outputs[0])["findings"]] == ["in.yaml", "more.yaml"]
+
+
+def test_json_format(check: Callable[..., list[str]]) -> None:
+    """The JSON form has every finding with its place, flag, level and message."""
+    found = json.loads("\n".join(check("rate_limit: x\n", "--format", "json")))
+    assert found == {
+        "ok": False,
+        "findings": [
+            {
+                "file": "in.yaml",
+                "line": 1,
+                "column": 13,
+                "flag": "rate_limit",
+                "level": "error",
+                "message": "flag 'rate_limit': expected an int, got 'x'",
+            }
+        ],
+    }
+    assert json.loads("\n".join(check("nam: x\n", "--format", "json", status=0)))["ok"] is True
+
+
+def test_github_format(check: Callable[..., list[str]]) -> None:
+    """The form for GitHub escapes what its workflow commands would act on."""
+    assert check("rate_limit: 5%\n", "--format", "github", name="a,b.yaml") == [
+        "::error file=a%2Cb.yaml,line=1,col=13::flag 'rate_limit': expected an int, got '5%25'"
+    ]
+
+
+def test_fault_of_ours_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error that nobody foresaw is one line and status 2, and raised when its traceback is asked for."""
+    Path("in.yaml").touch()
+    monkeypatch.setattr("dflag.cli.check.judge", lambda *_, **__: 1 / 0)
+    assert main(["check", "app:flags", "in.yaml"]) == 2
+    assert "dflag: ZeroDivisionError: division by zero" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        main(["check", "app:flags", "in.yaml", "--traceback"])
