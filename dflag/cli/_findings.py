@@ -31,7 +31,7 @@ Level: TypeAlias = Literal["error", "warning"]
 IGNORED: Final = frozenset({"_example"})
 """The keys that an updater leaves alone unless told otherwise."""
 
-_EMPTY: Final = SourceState(Reading({}, lambda _: ""), {}, {}, frozenset(), {}, frozenset(), None)
+NOTHING: Final = SourceState(Reading({}, lambda _: ""), {}, {}, frozenset(), {}, frozenset(), None)
 
 
 class Finding(NamedTuple):
@@ -61,6 +61,7 @@ class Verdict(NamedTuple):
         rejected: The errors of its values, by key.
         refused: The error of the registry's validators.
         unknown: The names that no flag has.
+        states: What each object leaves behind, as the base of a later reading.
     """
 
     values: Mapping[Flag[Any], Any]
@@ -68,17 +69,29 @@ class Verdict(NamedTuple):
     rejected: Mapping[str, FlagValueError]
     refused: RuleError | None
     unknown: Sequence[str]
+    states: Sequence[SourceState]
 
 
-def judge(registry: FlagRegistry, objects: Sequence[Object], *, strict: bool = False) -> Verdict:
+def judge(
+    registry: FlagRegistry, objects: Sequence[Object], *, strict: bool = False, bases: Sequence[SourceState] = ()
+) -> Verdict:
     """
     Say what applying the objects of one input would do, each a source above the one before.
 
     The registry stays as it is, but that the flags a Secret feeds count as secret from now on.
+
+    Args:
+        registry: The flags.
+        objects: What each source gives.
+        strict: Whether unknown names are errors.
+        bases: What the sources gave before: a value that is refused leaves the last good one of its own.
     """
     store = registry._store
     objects = [_without_ignored(each) for each in objects]
-    drafts = [make_draft(store, each.file, _EMPTY, each.reading(), None) for each in objects]
+    bases = [*bases, *[NOTHING] * len(objects)]
+    drafts = [
+        make_draft(store, each.file, base, each.reading(), None) for each, base in zip(objects, bases, strict=False)
+    ]
     values, given = _layer(registry, drafts)
     rejected = {key: error for draft in drafts for key, error in draft.state.rejected.items()}
     refused = _hold_rules(registry, values, given)
@@ -91,7 +104,7 @@ def judge(registry: FlagRegistry, objects: Sequence[Object], *, strict: bool = F
     if refused is not None:
         findings.append(_rule_finding(objects, refused))
     unknown = sorted({name for draft in drafts for name in draft.state.unknown})
-    return Verdict(values, findings, rejected, refused, unknown)
+    return Verdict(values, findings, rejected, refused, unknown, [draft.state for draft in drafts])
 
 
 def _without_ignored(given: Object) -> Object:

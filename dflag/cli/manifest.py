@@ -1,0 +1,135 @@
+"""
+``dflag manifest``: a ConfigMap or Secret with all flags at their defaults.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from dflag.cli._errors import CommandError
+from dflag.cli._registry import add_registry, load
+from dflag.cli._texts import describe, remarks
+from dflag.errors import FlagValueError, one_line
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from dflag._flags import Flag
+
+_EPILOG: Final = """\
+example: dflag manifest app:flags --name app | kubectl apply -f -
+
+A ConfigMap holds the flags that are not secret, a Secret those that are, with the defaults of the code.
+"""
+
+_PLAIN: Final = re.compile(r"[A-Za-z_][-._A-Za-z0-9]*")
+_WORDS: Final = frozenset({"false", "n", "no", "null", "off", "on", "true", "y", "yes"})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add what the command takes.
+    """
+    parser.epilog = _EPILOG
+    add_registry(parser)
+    parser.add_argument("--name", required=True, help="the name of the object")
+    parser.add_argument("--namespace", metavar="NS", help="its namespace")
+    parser.add_argument(
+        "--kind", choices=("ConfigMap", "Secret"), default="ConfigMap", help="its kind (default: ConfigMap)"
+    )
+
+
+def run(options: argparse.Namespace, out: TextIO) -> int:
+    """
+    Print the manifest.
+    """
+    for option, given in (("--name", options.name), ("--namespace", options.namespace or "x")):
+        if not given.isprintable() or not given:
+            raise CommandError(f"expected the name of an object for {option}, got {given!r}")
+    registry = load(options.registry)
+    secret = options.kind == "Secret"
+    flags = [flag for flag in registry if flag.secret is secret]
+    lines = ["apiVersion: v1", f"kind: {options.kind}", "metadata:", f"  name: {_quoted(options.name)}"]
+    if options.namespace is not None:
+        lines.append(f"  namespace: {_quoted(options.namespace)}")
+    texts = [flag for flag in flags if not flag._spec.kind.binary]
+    binaries = [flag for flag in flags if flag._spec.kind.binary]
+    lines += _field("stringData" if secret else "data", texts)
+    lines += _field("data" if secret else "binaryData", binaries)
+    out.write("\n".join(lines) + "\n")
+    return 0
+
+
+def _field(name: str, flags: list[Flag[Any]]) -> list[str]:
+    entries = [(_comments(flag), _entry(flag)) for flag in flags]
+    if not entries:
+        return []
+    holds = any(not line.lstrip().startswith("#") for _, entry in entries for line in entry)
+    lines = [f"{name}:" if holds else f"{name}: {{}}"]
+    for comments, entry in entries:
+        lines += [f"  # {line}".rstrip() for line in comments] + [f"  {line}" for line in entry]
+    return lines
+
+
+def _comments(flag: Flag[Any]) -> Iterator[str]:
+    yield from map(one_line, flag.help.splitlines())
+    default = "" if flag.secret or flag._spec.kind.binary else f", default {flag._text(flag.default) or 'empty'}"
+    yield one_line(describe(flag) + default)
+    yield from map(one_line, remarks(flag))
+
+
+def _entry(flag: Flag[Any]) -> list[str]:
+    raw: str | bytes = flag.default if flag._spec.kind.binary else flag._text(flag.default)
+    lines = _written(flag.name, raw, pretty=flag.type_name == "json")
+    if _reads_back(flag, raw):
+        return lines
+    return ["# Its default cannot be written as a value.", f"# {_quoted(flag.name)}:"]
+
+
+def _reads_back(flag: Flag[Any], raw: str | bytes) -> bool:
+    """
+    Say whether the flag takes its printed default for its default, which a mutator may prevent.
+    """
+    try:
+        if isinstance(raw, str):
+            raw.encode()
+        return bool(flag._spec.kind.same(flag._spec.read(flag.name, raw, ""), flag.default))
+    except (FlagValueError, UnicodeEncodeError):
+        return False
+
+
+def _written(name: str, raw: str | bytes, *, pretty: bool) -> list[str]:
+    key = _quoted(name)
+    if isinstance(raw, bytes):
+        return [f"{key}: {_quoted(base64.b64encode(raw).decode())}"]
+    if pretty and raw.isprintable() and len(raw) > 2 and raw[0] in "[{":
+        block = json.dumps(json.loads(raw), indent=2, ensure_ascii=False, sort_keys=True).splitlines()
+        return [f"{key}: |", *(f"  {line}" for line in block)]
+    return [f"{key}: {_double(raw)}"]
+
+
+def _quoted(name: str) -> str:
+    """
+    Write a name plainly where nobody could take it for anything else.
+    """
+    return name if _PLAIN.fullmatch(name) and name.lower() not in _WORDS else _double(name)
+
+
+def _double(text: str) -> str:
+    """
+    Write a text in double quotes, as YAML and JSON read it.
+    """
+    return '"' + "".join(c if c.isprintable() and c not in '"\\' else _escape(c) for c in text) + '"'
+
+
+def _escape(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character in "\n\t\r":
+        return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}[character]
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

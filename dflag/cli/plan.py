@@ -1,0 +1,180 @@
+"""
+``dflag plan``: what applying an input would change.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
+
+from dflag._spec import FOREIGN_FAULTS
+from dflag.cli._errors import CommandError
+from dflag.cli._findings import Verdict, judge
+from dflag.cli._inputs import Item, Object, read
+from dflag.cli._registry import add_registry, load
+from dflag.errors import MASK, FlagValueError, one_line
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from dflag._drafting import SourceState
+    from dflag._flags import Flag
+    from dflag._registry import FlagRegistry
+
+_EPILOG: Final = """\
+example: dflag plan app:flags new.yaml --against http://localhost:8080/flags
+
+Without --against the changes are those from the defaults. A value that is refused leaves the one before;
+a key that is no longer there falls back to the default.
+"""
+
+_TIMEOUT_SECONDS: Final = 10.0
+_MAX_BYTES: Final = 64 * 2**20
+"""More than any page lists; whoever answers at the URL must not fill the memory."""
+
+
+class _Change(NamedTuple):
+    flag: str
+    old: str
+    new: str
+    falls_back: bool
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add what the command takes.
+    """
+    parser.epilog = _EPILOG
+    add_registry(parser)
+    parser.add_argument(
+        "input", metavar="INPUT", help="what is to be applied: a manifest, a directory, a document or -"
+    )
+    parser.add_argument(
+        "--against", metavar="INPUT|URL", help="what is live: an input, or the debug page of a running process"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
+
+
+def run(options: argparse.Namespace, out: TextIO) -> int:
+    """
+    Print the plan; status 1 when anything would be rejected.
+    """
+    registry = load(options.registry)
+    before = judge(registry, _live(registry, options.against))
+    objects = read(options.input)
+    after = judge(registry, objects, bases=_bases(before.states, len(objects)))
+    changes = [] if after.refused else _changes(registry, before, after)
+    restart = [change.flag for change in changes if not registry[change.flag].dynamic]
+    rejected = [(error.flag_name, str(error)) for _, error in sorted(after.rejected.items())]
+    rejected += [] if after.refused is None else [("", str(after.refused))]
+    if options.format == "json":
+        out.write(_as_json(changes, restart, rejected, after.unknown))
+    else:
+        out.write(_as_text(changes, restart, rejected, after.unknown))
+    return 1 if rejected else 0
+
+
+def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
+    """
+    Pair the sources of before with those of now by their order, the last ones first where there are fewer now.
+    """
+    return [state._replace(revision=None) for state in states[-count:]] if count else []
+
+
+def _changes(registry: FlagRegistry, before: Verdict, after: Verdict) -> list[_Change]:
+    given = {name for state in after.states for name in state.entries}
+    return [
+        _Change(
+            flag.name,
+            _shown(flag, before.values[flag]),
+            _shown(flag, after.values[flag]),
+            falls_back=flag.name not in given,
+        )
+        for flag in registry
+        if not _same(flag, before.values[flag], after.values[flag])
+    ]
+
+
+def _same(flag: Flag[Any], one: Any, other: Any) -> bool:
+    try:
+        return bool(flag._spec.kind.same(one, other))
+    except FOREIGN_FAULTS:  # a user's __eq__
+        return False
+
+
+def _shown(flag: Flag[Any], value: Any) -> str:
+    return MASK if flag.secret else flag._text(value)
+
+
+def _as_json(
+    changes: Sequence[_Change], restart: Sequence[str], rejected: Sequence[tuple[str, str]], unknown: Sequence[str]
+) -> str:
+    plan = {
+        "changes": [{"flag": change.flag, "old": change.old, "new": change.new} for change in changes],
+        "pending_restart": list(restart),
+        "rejected": [{"flag": flag or None, "message": message} for flag, message in rejected],
+        "unknown": list(unknown),
+    }
+    return json.dumps(plan, indent=2) + "\n"
+
+
+def _as_text(
+    changes: Sequence[_Change], restart: Sequence[str], rejected: Sequence[tuple[str, str]], unknown: Sequence[str]
+) -> str:
+    lines = []
+    for change in changes:
+        notes = ["the default"] * change.falls_back + ["after a restart"] * (change.flag in restart)
+        note = f" ({', '.join(notes)})" if notes else ""
+        lines.append(f"{change.flag}: {one_line(change.old)} -> {one_line(change.new)}{note}")
+    lines += [f"rejected: {message}" for _, message in rejected]
+    lines += [f"unknown: {one_line(name)}" for name in unknown]
+    return "".join(f"{line}\n" for line in lines) or "no changes\n"
+
+
+def _live(registry: FlagRegistry, against: str | None) -> Sequence[Object]:
+    if against is None:
+        return []
+    if against.startswith(("http://", "https://")):
+        return [_page(registry, against)]
+    return read(against)
+
+
+def _page(registry: FlagRegistry, url: str) -> Object:
+    """
+    Read the values of a running process; a secret's are masked there, and count as unchanged.
+    """
+    listed = _fetch(url)
+    items = {}
+    for entry in listed:
+        name, text = entry.get("name"), entry.get("current_value")
+        if not isinstance(name, str) or name not in registry or text == MASK:
+            continue
+        items[name] = Item(_raw(registry[name], text if isinstance(text, str) else json.dumps(text)), url)
+    return Object("page", url, items)
+
+
+def _raw(flag: Flag[Any], text: str) -> str | bytes:
+    if not flag._spec.kind.binary:
+        return text
+    try:
+        value: bytes = flag._spec.read(flag.name, text, "", encoded=True)
+    except FlagValueError:
+        return text
+    return value
+
+
+def _fetch(url: str) -> list[dict[str, Any]]:
+    from urllib.error import URLError
+    from urllib.request import Request, urlopen
+
+    try:
+        request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - http or https, as was seen
+        with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
+            page = json.loads(answer.read(_MAX_BYTES))
+    except (URLError, OSError, ValueError) as error:
+        raise CommandError(f"{url}: cannot be read: {one_line(str(error))}") from error
+    found = page.get("flags") if isinstance(page, dict) else None
+    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
+        raise CommandError(f"{url}: expected the JSON of a debug page, with a list of flags")
+    return found

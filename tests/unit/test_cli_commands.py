@@ -1,0 +1,253 @@
+"""
+``dflag manifest``, ``docs``, ``plan`` and ``completion``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import types
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+import dflag
+from dflag.cli import main
+from dflag.testing import ConfigMapVolume
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NASTY = "pipe | tick ` star * <b> \\ # [x](y)\nsecond line\t\x1b[31m \u00e9"
+
+
+@pytest.fixture(name="program")
+def _program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dflag.FlagRegistry:
+    """Give the registry that the commands find at ``app:flags``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    flags = dflag.FlagRegistry("shop")
+    flags.dyn_int("rate_limit", 50, NASTY, min=1, max=100)
+    flags.int("port", 8080, "Port", deprecated="use ports", owner="edge | team")
+    flags.dyn_json("policy", {"mode": "allow", "of": [1, None]}, "Policy")
+    flags.dyn_string("text", NASTY.strip(), "Text")
+    flags.dyn_string("spaces", " x ", "What stripping takes away")
+    flags.dyn_bytes("blob", b"\x00\xff", "Blob")
+    flags.dyn_duration("on", __import__("datetime").timedelta(seconds=90), "A name that YAML takes for true")
+    flags.dyn_string_list("hosts", ["a,b", "c"], "Hosts")
+    flags.dyn_map("ports", {"a.port": 1}, "Ports", keys="*.port", of="int")
+    flags.dyn_string("password", "hunter2", "Password", secret=True)
+    flags.dyn_bytes("key", b"hunter2", "Key", secret=True)
+    _serve(monkeypatch, flags)
+    return flags
+
+
+def _serve(monkeypatch: pytest.MonkeyPatch, flags: dflag.FlagRegistry) -> None:
+    module = types.ModuleType("app")
+    module.flags = flags  # type: ignore[attr-defined]  # what a program does by assigning at its top level
+    monkeypatch.setitem(sys.modules, "app", module)
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+def test_manifest_reads_back(
+    program: dflag.FlagRegistry, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A manifest passes the strictest check, and a volume made of it gives every flag its default."""
+    assert main(["manifest", "app:flags", "--name", "shop", "--namespace", "on", "--kind", kind]) == 0
+    text = capsys.readouterr().out
+    (tmp_path / "out.yaml").write_text(text, encoding="utf-8")
+    assert main(["check", "--strict", "app:flags", "out.yaml"]) == 0
+    loaded = yaml.safe_load(text)
+    assert (loaded["kind"], loaded["metadata"]) == (kind, {"name": "shop", "namespace": "on"})
+    from dflag.cli._inputs import read
+
+    (found,) = read("out.yaml")
+    volume = ConfigMapVolume(tmp_path / "volume")
+    values = {key: raw for key, raw in found.values.items() if isinstance(raw, (str, bytes))}
+    volume.write(values)
+    expected = {flag.name for flag in program if flag.secret is (kind == "Secret")} - {"spaces"}
+    assert expected == set(values)
+    for flag in program:
+        if flag.dynamic and flag.name in expected:
+            flag._store.commit([(flag, "override", None)])
+    updater = dflag.Updater(program, volume.path)
+    updater.initialize()
+    assert {name: program[name].default for name in expected} == {name: program[name].get() for name in expected}
+    updater.stop()
+
+
+def test_manifest_keeps_secrets_apart(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """A ConfigMap neither holds nor mentions a secret flag; a Secret holds nothing else."""
+    assert main(["manifest", "app:flags", "--name", "shop"]) == 0
+    printed = capsys.readouterr().out
+    assert "password" not in printed
+    assert "hunter2" not in printed
+    assert main(["manifest", "app:flags", "--name", "shop", "--kind", "Secret"]) == 0
+    assert "rate_limit" not in capsys.readouterr().out
+
+
+def test_manifest_says_what_flags_take(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each value stands under its help, its kind, its limits and its default, on lines of comments alone."""
+    assert main(["manifest", "app:flags", "--name", "shop"]) == 0
+    printed = capsys.readouterr().out
+    assert '  # dynamic int from 1 to 100, default 50\n  rate_limit: "50"\n' in printed
+    assert "  # Deprecated: use ports\n" in printed
+    assert "  # second line\\t\\x1b[31m" in printed
+    assert "  # Its default cannot be written as a value.\n  # spaces:\n" in printed
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(text=st.text(), name=st.from_regex(r"[-_a-zA-Z0-9][-._a-zA-Z0-9]{0,8}", fullmatch=True), help=st.text())
+def test_any_text_in_a_manifest_reads_back(
+    text: str, name: str, help: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever a default and its help hold, the manifest holds it too, or says that it cannot."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        flags = dflag.FlagRegistry()
+        flag = flags.dyn_string(name, text, help)
+        _serve(monkeypatch, flags)
+        assert main(["manifest", "app:flags", "--name", "x"]) == 0
+        printed = capsys.readouterr().out
+        data = yaml.safe_load(printed)["data"]
+        try:
+            text.encode()
+            readable = flag._spec.read(name, text, "") == text
+        except UnicodeEncodeError:
+            readable = False
+        assert data == ({name: text} if readable else {})
+
+
+def test_docs_tables_do_not_break(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each flag is one row of four cells whatever its texts hold, and its help reads as it was written."""
+    assert main(["docs", "app:flags"]) == 0
+    printed = capsys.readouterr().out
+    tokens = MarkdownIt("commonmark", {"html": False}).enable("table").parse(printed)
+    rows = [token for token in tokens if token.type == "tr_open"]
+    cells = [tokens[number + 1] for number, token in enumerate(tokens) if token.type == "td_open"]
+    assert len(rows) == len(program) + 2
+    assert len(cells) == 4 * len(program)
+    assert "hunter2" not in printed
+    helps = ["".join(child.content for child in cell.children or () if child.type == "text") for cell in cells]
+    assert any(text.startswith("pipe | tick ` star * <b> \\ # [x](y) second line") for text in helps)
+    codes = [child.content for cell in cells for child in cell.children or () if child.type == "code_inline"]
+    assert {flag.name for flag in program} <= set(codes)
+
+
+def _plan(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> Any:
+    assert status == main(["plan", "app:flags", *arguments, "--format", "json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_plan_from_the_defaults(
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A plan lists what would change, what needs a restart, what is refused and what no flag knows."""
+    (tmp_path / "new.yaml").write_text(
+        "rate_limit: 60\nport: 9090\npolicy: {mode: allow, of: [1, null]}\nhosts: [1]\nx: y\npassword: swordfish\n",
+        encoding="utf-8",
+    )
+    found = _plan(capsys, "new.yaml", status=1)
+    assert found["changes"] == [
+        {"flag": "password", "old": "******", "new": "******"},
+        {"flag": "port", "old": "8080", "new": "9090"},
+        {"flag": "rate_limit", "old": "50", "new": "60"},
+    ]
+    assert found["pending_restart"] == ["port"]
+    assert [entry["flag"] for entry in found["rejected"]] == ["hosts"]
+    assert found["unknown"] == ["x"]
+    assert main(["plan", "app:flags", "new.yaml"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "port: 8080 -> 9090 (after a restart)" in lines
+    assert "unknown: x" in lines
+
+
+def test_plan_against_an_input(program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Against what is live, a refused value changes nothing and a key that is gone falls back to its default."""
+    (tmp_path / "old.yaml").write_text("rate_limit: 60\nport: 9090\ntext: x\na.port: 5\n", encoding="utf-8")
+    (tmp_path / "new.yaml").write_text("rate_limit: 6000\ntext: x\na.port: 6\n", encoding="utf-8")
+    found = _plan(capsys, "new.yaml", "--against", "old.yaml", status=1)
+    assert found["changes"] == [
+        {"flag": "port", "old": "9090", "new": "8080"},
+        {"flag": "ports", "old": '{"a.port":"5"}', "new": '{"a.port":"6"}'},
+    ]
+    assert [entry["flag"] for entry in found["rejected"]] == ["rate_limit"]
+    assert main(["plan", "app:flags", "new.yaml", "--against", "old.yaml"]) == 1
+    assert "port: 9090 -> 8080 (the default, after a restart)\n" in capsys.readouterr().out
+    assert main(["plan", "app:flags", "old.yaml", "--against", "old.yaml"]) == 0
+    assert capsys.readouterr().out == "no changes\n"
+
+
+def test_plan_that_a_validator_refuses(
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A revision that a registry validator refuses changes nothing."""
+
+    @program.validator
+    def never(snapshot: dflag.Snapshot) -> None:
+        if snapshot["rate_limit"] != 50:
+            raise ValueError("no")
+
+    (tmp_path / "new.yaml").write_text("rate_limit: 60\ntext: x\n", encoding="utf-8")
+    found = _plan(capsys, "new.yaml", status=1)
+    assert found["changes"] == []
+    assert found["rejected"][0]["flag"] is None
+    assert found["rejected"][0]["message"].endswith("never: no")
+
+
+@contextmanager
+def _page(body: bytes) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/flags"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_plan_against_a_running_process(
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The debug page of a running process says what is live there; what it masks counts as unchanged."""
+    flags = [
+        {"name": "rate_limit", "current_value": "60"},
+        {"name": "blob", "current_value": "AP8="},
+        {"name": "password", "current_value": "******"},
+        {"name": "of another version", "current_value": "1"},
+    ]
+    (tmp_path / "new.yaml").write_text("rate_limit: 70\n", encoding="utf-8")
+    with _page(json.dumps({"flags": flags}).encode()) as url:
+        found = _plan(capsys, "new.yaml", "--against", url)
+    assert found["changes"] == [{"flag": "rate_limit", "old": "60", "new": "70"}]
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"flags": [1]}'])
+def test_plan_against_something_else(
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes
+) -> None:
+    """A URL that is no debug page is unreadable."""
+    (tmp_path / "new.yaml").touch()
+    with _page(body) as url:
+        assert main(["plan", "app:flags", "new.yaml", "--against", url]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"dflag: {url}: " in captured.err
