@@ -105,14 +105,14 @@ def test_manifest_says_what_flags_take(program: dflag.FlagRegistry, capsys: pyte
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
-@given(text=st.text(), name=st.from_regex(r"[-_a-zA-Z0-9][-._a-zA-Z0-9]{0,8}", fullmatch=True), help=st.text())
+@given(text=st.text(), name=st.from_regex(r"[-_a-zA-Z0-9][-._a-zA-Z0-9]{0,8}", fullmatch=True), about=st.text())
 def test_any_text_in_a_manifest_reads_back(
-    text: str, name: str, help: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    text: str, name: str, about: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Whatever a default and its help hold, the manifest holds it too, or says that it cannot."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         flags = dflag.FlagRegistry()
-        flag = flags.dyn_string(name, text, help)
+        flag = flags.dyn_string(name, text, about)
         _serve(monkeypatch, flags)
         assert main(["manifest", "app:flags", "--name", "x"]) == 0
         printed = capsys.readouterr().out

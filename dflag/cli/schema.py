@@ -1,0 +1,88 @@
+"""
+``dflag schema``: a JSON Schema of a document that holds flags, or of a whole ConfigMap.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, TextIO
+
+from dflag.cli._registry import add_registry, load
+from dflag.cli._schemas import family_pattern, of_flag, of_member
+
+if TYPE_CHECKING:
+    import argparse
+
+    from dflag._registry import FlagRegistry
+
+_EPILOG: Final = """\
+example: dflag schema app:flags > app.schema.json
+
+An editor then completes a document that begins with: # yaml-language-server: $schema=app.schema.json
+"""
+
+_DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+_BASE64: Final = {"type": "string", "contentEncoding": "base64", "pattern": "^[A-Za-z0-9+/=\\s]*$"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add what the command takes.
+    """
+    parser.epilog = _EPILOG
+    add_registry(parser)
+    parser.add_argument("--manifest", action="store_true", help="of a whole ConfigMap, whose values are texts")
+
+
+def run(options: argparse.Namespace, out: TextIO) -> int:
+    """
+    Print the schema.
+    """
+    registry = load(options.registry)
+    schema = of_manifest(registry) if options.manifest else of_document(registry)
+    out.write(json.dumps(schema, indent=2) + "\n")
+    return 0
+
+
+def of_document(registry: FlagRegistry) -> dict[str, Any]:
+    """
+    Give the schema of a document whose top-level keys are flags.
+    """
+    return {"$schema": _DRAFT, "title": registry.name or "Flags", **_keys(registry, only_text=False)}
+
+
+def of_manifest(registry: FlagRegistry) -> dict[str, Any]:
+    """
+    Give the schema of a ConfigMap whose keys are flags.
+    """
+    names = {"pattern": "^(?!\\.\\.)(?!\\.$)[-._a-zA-Z0-9]{1,253}$"}
+    return {
+        "$schema": _DRAFT,
+        "title": f"ConfigMap of {registry.name or 'flags'}",
+        "type": "object",
+        "required": ["apiVersion", "kind"],
+        "properties": {
+            "apiVersion": {"const": "v1"},
+            "kind": {"const": "ConfigMap"},
+            "metadata": {"type": "object"},
+            "immutable": {"type": "boolean"},
+            "data": _keys(registry, only_text=True) | {"propertyNames": names},
+            "binaryData": {"type": "object", "propertyNames": names, "additionalProperties": _BASE64},
+        },
+        "additionalProperties": False,
+    }
+
+
+def _keys(registry: FlagRegistry, *, only_text: bool) -> dict[str, Any]:
+    names = [flag.name for flag in registry]
+    patterns: dict[str, Any] = {"^\\.": True, "^_example$": True}
+    for flag in registry:
+        if flag._spec.kind.gathers:
+            pattern = family_pattern(flag, [*names, "_example"])
+            patterns[pattern] = {"allOf": [patterns.get(pattern, True), of_member(flag, only_text=only_text)]}
+    return {
+        "type": "object",
+        "properties": {flag.name: of_flag(flag, only_text=only_text) for flag in registry},
+        "patternProperties": patterns,
+        "additionalProperties": False,
+    }

@@ -1,0 +1,139 @@
+"""
+``dflag schema`` agrees with ``dflag check``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import enum
+import json
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+import dflag
+from dflag.cli import schema
+from dflag.cli._findings import judge
+from dflag.cli._inputs import _read_stream
+
+
+class Colour(enum.Enum):
+    """Names and values, one of which looks like a number."""
+
+    RED = "rouge"
+    GREEN = 2
+    Blue = "AZUR"
+
+
+FLAGS = dflag.FlagRegistry("all kinds")
+FLAGS.dyn_string("string", "")
+FLAGS.dyn_string("raw", "", strip=False)
+FLAGS.dyn_string("chosen", "a.b", choices=["a.b", "c|d", "5", "true"])
+FLAGS.dyn_int("int", 0)
+FLAGS.dyn_int("few", 1, choices=[1, 2, 3])
+FLAGS.dyn_int("ranged", 5, min=1, max=10)
+FLAGS.dyn_float("float", 0.5)
+FLAGS.dyn_float("part", 0.5, min=0, max=1)
+FLAGS.dyn_bool("bool", False)
+FLAGS.dyn_duration("duration", datetime.timedelta(0))
+FLAGS.dyn_string_list("list", [])
+FLAGS.dyn_string_set("set", [], choices=["a", "b"])
+FLAGS.dyn_enum("enum", Colour.RED)
+FLAGS.dyn_bytes("bytes", b"")
+FLAGS.dyn_json("json", None)
+FLAGS.dyn_json(
+    "policy",
+    {"mode": "allow"},
+    schema={
+        "type": "object",
+        "properties": {"mode": {"$ref": "#/$defs/mode"}},
+        "$defs": {"mode": {"enum": ["allow", "deny"]}},
+    },
+)
+FLAGS.dyn_map("ports", {}, keys="[!x]*.port", of="int")
+FLAGS.dyn_string("mutated", "", input_mutator=str.upper, validator=lambda value: None)
+FLAGS.dyn_string("secret", "hunter2", "Secret", secret=True)
+
+DOCUMENT = schema.of_document(FLAGS)
+MANIFEST = schema.of_manifest(FLAGS)
+
+TEXTS = st.one_of(
+    st.text(max_size=5),
+    st.from_regex(r"\s?[+-]?(0[xXbBoO]?)?[0-9a-fA-F_]{0,6}\s?", fullmatch=True),
+    st.from_regex(r"[+-]?[0-9]{0,3}\.?[0-9]{0,3}([eE][+-]?[0-9])?", fullmatch=True),
+    st.from_regex(r"[+-]?([0-9.]{1,3} ?(ms|s|m|h|d|w)){1,2}", fullmatch=True),
+    st.sampled_from(["YES", "oN", "f", "1", "inf", "-INF", "nan", "rouge", "Red", "azur", "2", "a.b", "axb", "c|d"]),
+    st.sampled_from(['["a"]', '{"mode": "deny"}', "[1]", "a,b", "+0.0", ".0", "\ufeff5", "\u20285\x85", "0"]),
+)
+NATIVES = st.recursive(
+    st.none() | st.booleans() | st.integers(-12, 12) | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["mode", "a.port", "x"]), inner),
+    max_leaves=5,
+)
+NAMES = st.sampled_from([*(flag.name for flag in FLAGS), "a.port", "x.port"])
+
+LOOSE_TEXTS = {"ranged", "part", "few", "json", "policy", "ports", "list", "set"}
+"""The flags of whose texts a schema cannot say all."""
+
+
+def _passes(document: dict[str, Any], name: str) -> bool:
+    """Say whether the strictest check finds no error."""
+    objects = list(_read_stream(json.dumps(document).encode(), name))
+    return all(finding.level != "error" for finding in judge(FLAGS, objects, strict=True).findings)
+
+
+@given(NAMES, NATIVES)
+@example("int", "-0x_f")
+@example("duration", "0.0")
+@example("set", ["a", "c"])
+@example("policy", {"mode": "no"})
+@example("x.port", 1)
+def test_schema_of_a_document_agrees_with_check(name: str, value: Any) -> None:
+    """Whatever stands in a document, the schema accepts what the check does, and refuses what it refuses."""
+    # To JSON Schema 1.0 is an integer; a flag reads it as it is written.
+    assume(not _holds_whole_float(value))
+    checked = _passes({name: value}, "in.json")
+    allowed = Draft202012Validator(DOCUMENT).is_valid({name: value})
+    assert allowed or not checked
+    if name not in LOOSE_TEXTS or not isinstance(value, (str, dict, list)):
+        assert checked == allowed
+
+
+@given(NAMES, TEXTS)
+def test_schema_of_a_manifest_agrees_with_check(name: str, value: str) -> None:
+    """Whatever text stands in a ConfigMap, its schema accepts what the check does, and refuses what it refuses."""
+    document = {"apiVersion": "v1", "kind": "ConfigMap", "data": {name: value}}
+    checked = _passes(document, "in.json")
+    allowed = Draft202012Validator(MANIFEST).is_valid(document)
+    assert allowed or not checked
+    if name not in LOOSE_TEXTS:
+        assert checked == allowed
+
+
+@pytest.mark.parametrize("found", [DOCUMENT, MANIFEST], ids=["document", "manifest"])
+def test_schema_is_one(found: dict[str, Any]) -> None:
+    """What is printed is a valid JSON Schema of 2020-12 that names no secret's default and survives JSON."""
+    Draft202012Validator.check_schema(found)
+    assert "hunter2" not in json.dumps(found)
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_schema_describes_each_flag() -> None:
+    """Each flag is a property with its name, help, default and an example; a default passes its own schema."""
+    assert {flag.name for flag in FLAGS} == set(DOCUMENT["properties"])
+    defaults = {name: found["default"] for name, found in DOCUMENT["properties"].items() if "default" in found}
+    assert {flag.name for flag in FLAGS} - set(defaults) == {"bytes", "secret"}
+    Draft202012Validator(DOCUMENT).validate(defaults)
+    assert _passes(defaults, "in.json")
+    assert DOCUMENT["properties"]["secret"]["description"] == "Secret"
+
+
+def _holds_whole_float(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_whole_float, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_whole_float, value))
+    return isinstance(value, float) and value.is_integer()
