@@ -78,11 +78,16 @@ NAMES = st.sampled_from([*(flag.name for flag in FLAGS), "a.port", "x.port"])
 LOOSE_TEXTS = {"ranged", "part", "few", "json", "policy", "ports", "list", "set"}
 """The flags of whose texts a schema cannot say all."""
 
+SIZES = ("of 64 bits", "within 292 years", "of at least a microsecond", "of at most 1.8e308")
+
 
 def _passes(document: dict[str, Any], name: str) -> bool:
     """Say whether the strictest check finds no error."""
     objects = list(_read_stream(json.dumps(document).encode(), name))
-    return all(finding.level != "error" for finding in judge(FLAGS, objects, strict=True).findings)
+    errors = [finding.message for finding in judge(FLAGS, objects, strict=True).findings if finding.level == "error"]
+    # A pattern cannot say how large a number is.
+    assume(not any(size in message for message in errors for size in SIZES))
+    return not errors
 
 
 @given(NAMES, NATIVES)
