@@ -18,7 +18,6 @@ from dflag._drafting import Reading
 from dflag._json import NotJSON, Place
 from dflag.cli import _trees
 from dflag.cli._errors import CommandError
-from dflag.sources._entries import is_key
 from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
@@ -293,6 +292,8 @@ class _Page:
                 yield self._object(node, kind)
 
     def _object(self, node: Node, kind: str) -> Object:
+        from dflag.sources._entries import is_key  # brings all sources, which --help does without
+
         items: dict[str, Item] = {}
         faults: list[Fault] = []
         size = 0

@@ -1,0 +1,59 @@
+"""
+The sessions on the page about the command line are what the command prints.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs/command-line.md"
+
+_FILE = re.compile(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_SESSION = re.compile(r"(?<=^```console\n)\$ (.*?)\n(.*?)(?=^```$)", re.MULTILINE | re.DOTALL)
+
+TIMEOUT_SECONDS = 60
+
+
+@pytest.fixture(name="shell")
+def _shell(tmp_path: Path) -> Path:
+    """Give a directory with the files of the page, and a command ``dflag`` that is this checkout's."""
+    for name, contents in _FILE.findall(PAGE.read_text(encoding="utf-8")):
+        (tmp_path / name).write_text(contents, encoding="utf-8")
+    command = tmp_path / "dflag"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dflag "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_sessions(shell: Path) -> None:
+    """Each command on the page prints what stands below it; DFLAG_WRITE_DOCS=1 writes that anew."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    environment = {**os.environ, "PATH": f"{shell}:{os.environ['PATH']}", "PYTHONPATH": path}
+
+    def run(found: re.Match[str]) -> str:
+        result = subprocess.run(
+            ["/bin/sh", "-c", found[1]],
+            cwd=shell,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        return f"$ {found[1]}\n{result.stdout}"
+
+    page = PAGE.read_text(encoding="utf-8")
+    fresh, count = _SESSION.subn(run, page)
+    if os.environ.get("DFLAG_WRITE_DOCS"):
+        PAGE.write_text(fresh, encoding="utf-8")
+    assert count == page.count("```console")
+    assert page == fresh
