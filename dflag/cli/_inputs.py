@@ -300,7 +300,7 @@ class _Page:
         seen: dict[str, str] = {}
         for field in ("data", "binaryData") if kind == "ConfigMap" else ("data", "stringData"):
             inner = node.get(field)
-            if inner is not None and inner.members is None and (inner.text or "") not in _NULLS:
+            if inner is not None and inner.members is None and inner.text not in _NULLS:
                 faults.append(Fault(self._lines.place(inner.start), "", f"expected {field} as a mapping"))
             for key, nodes in ((inner.members if inner is not None else None) or {}).items():
                 encoded = field == "binaryData" or (kind == "Secret" and field == "data")

@@ -200,6 +200,14 @@ def test_limits_of_a_config_map(check: Callable[..., list[str]]) -> None:
     assert [line.split(": ")[0] for line in lines] == ["in.yaml:6:3", "in.yaml:7:3", "in.yaml:10:3"]
 
 
+@pytest.mark.parametrize("data", ["[1]", "text", "[]"])
+def test_data_that_is_no_mapping(check: Callable[..., list[str]], data: str) -> None:
+    """What no API server takes for data is a finding; nothing at all is a ConfigMap without keys."""
+    text = f"apiVersion: v1\nkind: ConfigMap\ndata: {data}\n"
+    assert check(text) == ["in.yaml:3:7: expected data as a mapping"]
+    assert check(text.replace(data, "null"), status=0) == []
+
+
 def test_size_of_a_config_map(check: Callable[..., list[str]]) -> None:
     """Values of more than a mebibyte in all are refused, of one mebibyte not."""
     assert check(CONFIG_MAP + f"  name: {'x' * 2**20}\n", status=0) == []
