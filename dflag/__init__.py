@@ -9,75 +9,7 @@ from __future__ import annotations
 import logging as _logging
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-from dflag._flags import DynamicFlag, Flag, StaticFlag
-from dflag._registry import FlagRegistry
-from dflag._snapshot import Snapshot
-from dflag._unbound import (
-    bool as bool,
-)
-from dflag._unbound import (
-    bytes as bytes,
-)
-from dflag._unbound import (
-    duration as duration,
-)
-from dflag._unbound import (
-    dyn_bool as dyn_bool,
-)
-from dflag._unbound import (
-    dyn_bytes as dyn_bytes,
-)
-from dflag._unbound import (
-    dyn_duration as dyn_duration,
-)
-from dflag._unbound import (
-    dyn_enum as dyn_enum,
-)
-from dflag._unbound import (
-    dyn_float as dyn_float,
-)
-from dflag._unbound import (
-    dyn_int as dyn_int,
-)
-from dflag._unbound import (
-    dyn_json as dyn_json,
-)
-from dflag._unbound import (
-    dyn_map as dyn_map,
-)
-from dflag._unbound import (
-    dyn_string as dyn_string,
-)
-from dflag._unbound import (
-    dyn_string_list as dyn_string_list,
-)
-from dflag._unbound import (
-    dyn_string_set as dyn_string_set,
-)
-from dflag._unbound import (
-    enum as enum,
-)
-from dflag._unbound import (
-    float as float,
-)
-from dflag._unbound import (
-    int as int,
-)
-from dflag._unbound import (
-    json as json,
-)
-from dflag._unbound import (
-    map as map,
-)
-from dflag._unbound import (
-    string as string,
-)
-from dflag._unbound import (
-    string_list as string_list,
-)
-from dflag._unbound import (
-    string_set as string_set,
-)
+from dflag import typing as typing
 from dflag.errors import (
     DefinitionError,
     DflagError,
@@ -93,8 +25,77 @@ from dflag.errors import (
 )
 
 if _TYPE_CHECKING:
+    from dflag._flags import DynamicFlag, Flag, StaticFlag
     from dflag._records import Change, Layer, Revision
+    from dflag._registry import FlagRegistry
+    from dflag._snapshot import Snapshot
     from dflag._status import SourceStatus, Status
+    from dflag._unbound import (
+        bool as bool,
+    )
+    from dflag._unbound import (
+        bytes as bytes,
+    )
+    from dflag._unbound import (
+        duration as duration,
+    )
+    from dflag._unbound import (
+        dyn_bool as dyn_bool,
+    )
+    from dflag._unbound import (
+        dyn_bytes as dyn_bytes,
+    )
+    from dflag._unbound import (
+        dyn_duration as dyn_duration,
+    )
+    from dflag._unbound import (
+        dyn_enum as dyn_enum,
+    )
+    from dflag._unbound import (
+        dyn_float as dyn_float,
+    )
+    from dflag._unbound import (
+        dyn_int as dyn_int,
+    )
+    from dflag._unbound import (
+        dyn_json as dyn_json,
+    )
+    from dflag._unbound import (
+        dyn_map as dyn_map,
+    )
+    from dflag._unbound import (
+        dyn_string as dyn_string,
+    )
+    from dflag._unbound import (
+        dyn_string_list as dyn_string_list,
+    )
+    from dflag._unbound import (
+        dyn_string_set as dyn_string_set,
+    )
+    from dflag._unbound import (
+        enum as enum,
+    )
+    from dflag._unbound import (
+        float as float,
+    )
+    from dflag._unbound import (
+        int as int,
+    )
+    from dflag._unbound import (
+        json as json,
+    )
+    from dflag._unbound import (
+        map as map,
+    )
+    from dflag._unbound import (
+        string as string,
+    )
+    from dflag._unbound import (
+        string_list as string_list,
+    )
+    from dflag._unbound import (
+        string_set as string_set,
+    )
     from dflag._updater import Updater
 
 __all__ = [
@@ -126,13 +127,45 @@ _logging.getLogger("dflag").addHandler(_logging.NullHandler())
 
 _HOMES = {
     "Change": "_records",
+    "DynamicFlag": "_flags",
+    "Flag": "_flags",
+    "FlagRegistry": "_registry",
     "Layer": "_records",
     "Revision": "_records",
+    "Snapshot": "_snapshot",
     "SourceStatus": "_status",
+    "StaticFlag": "_flags",
     "Status": "_status",
     "Updater": "_updater",
+    **dict.fromkeys(
+        (
+            "bool",
+            "bytes",
+            "duration",
+            "dyn_bool",
+            "dyn_bytes",
+            "dyn_duration",
+            "dyn_enum",
+            "dyn_float",
+            "dyn_int",
+            "dyn_json",
+            "dyn_map",
+            "dyn_string",
+            "dyn_string_list",
+            "dyn_string_set",
+            "enum",
+            "float",
+            "int",
+            "json",
+            "map",
+            "string",
+            "string_list",
+            "string_set",
+        ),
+        "_unbound",
+    ),
 }
-"""Imported at first use, for what they import: dataclasses alone takes as long as the rest of dflag."""
+"""Imported at first use: the command says its help without them, and dataclasses takes as long as the rest of dflag."""
 
 
 def __getattr__(name: str) -> object:
@@ -146,4 +179,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted(set(globals()) | set(__all__))
+    return sorted({*globals(), *__all__, *_HOMES})

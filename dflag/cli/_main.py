@@ -14,6 +14,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
+from dflag._version import __version__
 from dflag.cli._errors import CommandError
 from dflag.errors import DflagError, one_line
 
@@ -138,9 +139,7 @@ def _parse_without_command(arguments: list[str]) -> NoReturn:
     parser.add_argument("--version", action="store_true", help="show the version")
     options, rest = parser.parse_known_args(arguments)
     if options.version:
-        from importlib.metadata import version  # takes longer than all the rest
-
-        print(f"dflag {version('dflag')}")
+        print(f"dflag {__version__}")
         raise SystemExit(0)
     if not rest:
         parser.error(f"expected a command: {', '.join(COMMANDS)}")

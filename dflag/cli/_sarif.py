@@ -8,6 +8,8 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
+from dflag._version import __version__
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -29,11 +31,9 @@ def report(findings: Iterable[Finding]) -> dict[str, Any]:
     """
     Make the log of one run.
     """
-    from importlib.metadata import version
-
     driver = {
         "name": "dflag",
-        "version": version("dflag"),
+        "version": __version__,
         "rules": [{"id": rule, "shortDescription": {"text": text}} for rule, text in _RULES.items()],
     }
     run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": [*map(_result, findings)]}
