@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 import threading
 import types
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NASTY = "pipe | tick ` star * <b> \\ # [x](y)\nsecond line\t\x1b[31m \u00e9"
+
+BASH = shutil.which("bash") or ""
 
 
 @pytest.fixture(name="program")
@@ -261,3 +265,42 @@ def test_plan_against_something_else(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert f"dflag: {url}: " in captured.err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["dflag", "ch"], ["check"]),
+        (["dflag", "--v"], ["--version"]),
+        (["dflag", "check", "app:flags", "--st"], ["--strict"]),
+        (["dflag", "manifest", "--name", "check", "--k"], ["--kind"]),
+        (["dflag", "plan", "x"], []),
+    ],
+)
+@pytest.mark.skipif(not BASH, reason="needs bash")
+def test_completion_of_bash(
+    words: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The script completes commands, and behind a command the options of that one."""
+    monkeypatch.setattr("dflag.cli._main.COMMANDS", dict.fromkeys(("check", "completion", "manifest", "plan"), "..."))
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    program = f'{script}\nCOMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _dflag; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    found = subprocess.run(
+        [BASH, "-c", program, "bash", *words], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert expected == found.stdout.split()
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_completion_of_other_shells(
+    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The scripts for zsh and fish name every command and its options; a shell that is at hand takes them."""
+    monkeypatch.setattr("dflag.cli._main.COMMANDS", dict.fromkeys(("check", "completion", "manifest"), "..."))
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in ("check", "manifest", "strict", "namespace"))
+    program = shutil.which(shell)
+    if program is not None:
+        subprocess.run([program, "-n", "-c", script], check=True, timeout=30)
