@@ -1,0 +1,196 @@
+"""
+``dflag policy``: print an admission policy that refuses bad values.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
+
+from dflag.cli._cel import matches, quote, rule_of, stripped
+from dflag.cli._errors import CommandError
+from dflag.cli._findings import IGNORED
+from dflag.cli._registry import add_registry, load
+from dflag.errors import one_line
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from dflag._flags import Flag
+    from dflag._registry import FlagRegistry
+
+_EPILOG: Final = """\
+example: dflag policy app:flags --name app-flags --namespace prod | kubectl apply -f -
+
+Prints a ValidatingAdmissionPolicy and its binding, for the ConfigMaps of one name. What Kubernetes cannot check is
+listed on standard error: hold your manifests against `dflag check` too.
+"""
+
+_OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?")
+
+_TEMPLATE: Final = """\
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: {policy}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [""]
+        apiVersions: [v1]
+        operations: [CREATE, UPDATE]
+        resources: [configmaps]
+        resourceNames: [{name}]
+        scope: Namespaced
+  variables:
+    - name: data
+      expression: "has(object.data) ? object.data : {{}}"
+    - name: binaryData
+      expression: "has(object.binaryData) ? object.binaryData : {{}}"
+  validations:
+{validations}\
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {policy}
+spec:
+  policyName: {policy}
+  validationActions: [Deny]
+"""
+
+_SELECTOR: Final = """\
+  matchResources:
+    namespaceSelector:
+      matchLabels:
+        kubernetes.io/metadata.name: {namespace}
+"""
+
+
+class _Validation(NamedTuple):
+    expression: str
+    message: str
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """
+    Add what the command takes.
+    """
+    parser.epilog = _EPILOG
+    add_registry(parser)
+    parser.add_argument("--name", help="the name of the ConfigMaps (default: that of the registry or the package)")
+    parser.add_argument("--namespace", metavar="NS", help="bind the policy to one namespace (default: to all)")
+    parser.add_argument("--require", metavar="KEY", action="append", default=[], help="refuse a ConfigMap without KEY")
+
+
+def run(options: argparse.Namespace, out: TextIO) -> int:
+    """
+    Print the policy, and what it cannot say on standard error.
+    """
+    registry = load(options.registry)
+    for key in options.require:
+        registry.lookup(key)
+    name = _object_name(options.name or registry.name or options.registry.partition(":")[0].partition(".")[0])
+    namespace = options.namespace and _object_name(options.namespace)
+    validations = [*_required(options.require), *_unknown(registry), *_values(registry)]
+    if not validations:
+        raise CommandError("no flag demands anything that an admission policy can check")
+    policy = "-".join(filter(None, ("dflag", namespace, name)))
+    out.write(_TEMPLATE.format(policy=_scalar(policy), name=_scalar(name), validations=_listed(validations)))
+    if namespace:
+        out.write(_SELECTOR.format(namespace=_scalar(namespace)))
+    for line in _left(registry):
+        print(f"dflag: not in the policy: {one_line(line)}", file=sys.stderr)
+    return 0
+
+
+def _object_name(given: str) -> str:
+    """
+    Make a name of what stands for one; only what a name allows in another case or with another dash is bent.
+    """
+    name = given.lower().replace("_", "-")
+    if not _OBJECT_NAME.fullmatch(name):
+        raise CommandError(f"expected a name of [-.a-z0-9] for the objects, got {given!r}: give one with --name")
+    return name
+
+
+def _listed(validations: list[_Validation]) -> str:
+    # JSON's strings are YAML's, and ASCII hides nothing; an expression is printable ASCII and may stand as it is.
+    return "".join(
+        f"    - expression: >-\n        {each.expression}\n      message: {_scalar(each.message)}\n"
+        if each.expression.isprintable()
+        else f"    - expression: {_scalar(each.expression)}\n      message: {_scalar(each.message)}\n"
+        for each in validations
+    )
+
+
+def _scalar(text: str) -> str:
+    return json.dumps(text)
+
+
+def _required(keys: list[str]) -> Iterator[_Validation]:
+    for key in dict.fromkeys(keys):
+        quoted = quote(key)
+        yield _Validation(
+            f"{quoted} in variables.data || {quoted} in variables.binaryData", f"expected a value for flag {key!r}"
+        )
+
+
+def _unknown(registry: FlagRegistry) -> Iterator[_Validation]:
+    families = [_family(kind.keys) for kind in registry._store.families.values()]
+    if None in families:
+        return
+    names = ", ".join(quote(name) for name in (*(flag.name for flag in registry), *sorted(IGNORED)))
+    known = [f"k in [{names}]", "k.startsWith('.')", *(f"k.{matches(each)[2:]}" for each in families if each)]
+    for field in ("data", "binaryData"):
+        yield _Validation(
+            f"variables.{field}.all(k, {' || '.join(known)})", f"expected the names of flags as keys of {field}"
+        )
+
+
+def _family(keys: str) -> str | None:
+    """
+    Write the pattern of a family of keys as a regular expression; None when it has sets of characters.
+    """
+    if "[" in keys:
+        return None
+    wild = {"*": ".*", "?": "."}
+    return "^" + "".join(wild.get(char) or re.escape(char) for char in keys) + "$"
+
+
+def _values(registry: FlagRegistry) -> Iterator[_Validation]:
+    for flag in registry:
+        conditions = [] if flag.secret else rule_of(flag).conditions
+        if conditions:
+            key = quote(flag.name)
+            text = stripped(f"variables.data[{key}]", strip=flag._spec._strip)
+            yield _Validation(
+                f"!({key} in variables.data) || {text}.all(t, {_all(conditions)})",
+                _message(flag),
+            )
+
+
+def _all(conditions: list[str]) -> str:
+    return conditions[0] if len(conditions) == 1 else " && ".join(f"({each})" for each in conditions)
+
+
+def _message(flag: Flag[Any]) -> str:
+    spec = flag._spec
+    limits = spec.range_text() or (spec.choices_text() and f"out of {spec.choices_text()}")
+    return one_line(f"flag {flag.name!r}: expected {' '.join(filter(None, (spec.kind.expected, limits)))}")
+
+
+def _left(registry: FlagRegistry) -> Iterator[str]:
+    yield "values in binaryData, and numbers of more than 1000 characters"
+    if registry._store.rules:
+        yield "the checks across flags"
+    if any(_family(kind.keys) is None for kind in registry._store.families.values()):
+        yield "unknown keys, for a family of keys has a set of characters in its pattern"
+    for flag in registry:
+        reasons = ["a secret, whose values stand in a Secret"] if flag.secret else rule_of(flag).left
+        for reason in reasons:
+            yield f"flag {flag.name!r}: {reason}"

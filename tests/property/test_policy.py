@@ -1,0 +1,261 @@
+"""
+The expressions of an admission policy agree with the flags' own parsers.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import celpy
+import pytest
+import re2
+from celpy import celtypes
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import dflag
+from dflag import validators
+from dflag._spec import WHITE_SPACE
+from dflag.cli import _cel
+from dflag.cli._numerals import ranges
+from dflag.testing import bad_texts, texts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dflag import Flag
+
+
+class Colour(enum.Enum):
+    """
+    A type to try, with a letter that others fold to.
+    """
+
+    RED = 1
+    Sky = "s-y"
+    sKy = "other"  # noqa: N815 - a name that differs in case alone
+
+
+def _flags() -> list[Flag[Any]]:
+    flags = dflag.FlagRegistry()
+    second = timedelta(seconds=1)
+    return [
+        flags.dyn_int("int", 0),
+        flags.dyn_int("rate", 50, min=1, max=10_000),
+        flags.dyn_int("offset", 0, min=-300, max=77),
+        flags.dyn_int("below", -5, max=-3),
+        flags.dyn_int("some", 3, choices=[3, 0, -10, 4096], max=100 * 100),
+        flags.dyn_int("verbatim", 3, strip=False),
+        flags.dyn_float("float", 0.0),
+        flags.dyn_float("ratio", 0.5, min=0, max=1),
+        flags.dyn_float("low", 0.5, min=0.25),
+        flags.dyn_float("steps", 0.5, choices=[0.5, 1, float("inf")]),
+        flags.dyn_bool("bool", False),
+        flags.dyn_bool("only_true", True, choices=[True]),
+        flags.dyn_duration("duration", timedelta()),
+        flags.dyn_duration("timeout", second, min=second / 1000, max=60 * second),
+        flags.dyn_duration("delay", -second, max=-second / 2),
+        flags.dyn_enum("enum", Colour.RED),
+        flags.dyn_enum("warm", Colour.RED, choices=[Colour.RED, Colour.sKy]),
+        flags.dyn_string("host", "a", validator=validators.matches("^[a-z.]+$")),
+        flags.dyn_string("part", "ab", validator=validators.matches("a.|[^x]b{2,3}")),
+        flags.dyn_string("size", "ab", validator=[validators.min_length(2), validators.max_length(4)]),
+        flags.dyn_string("level", "info", choices=["info", "it's \\ \u00b5", "\t two"[1:]]),
+        flags.dyn_string("one", "a", validator=validators.one_of("a", "b")),
+        flags.dyn_int("mutated", 5, mutator=lambda value: min(value, 9), max=9),
+    ]
+
+
+FLAGS = {flag.name: flag for flag in _flags()}
+
+UNCLAIMED: dict[str, Callable[[str], bool]] = {
+    "duration": lambda text: bool(re.search(r"n\s*s|[0-9]{5}", text)),
+    "timeout": lambda text: bool(re.search(r"[dw\s]|n\s*s|[0-9]{7}|\.[0-9]{4}", text.strip())),
+    "delay": lambda text: bool(re.search(r"[dw\s]|n\s*s|[0-9]{7}|\.[0-9]{4}", text.strip())),
+    "enum": lambda text: not text.isascii(),
+    "warm": lambda text: not text.isascii(),
+}
+"""What the policy says that it does not check, by flag."""
+
+
+def _function_trim(text: celtypes.StringType) -> celtypes.StringType:
+    return celtypes.StringType(str(text).strip(WHITE_SPACE))  # what Go's strings.TrimSpace, which it stands for, trims
+
+
+def _function_substring(text: celtypes.StringType, start: celtypes.IntType) -> celtypes.StringType:
+    return celtypes.StringType(str(text)[int(start) :])
+
+
+FUNCTIONS = {"trim": _function_trim, "substring": _function_substring}
+"""What Kubernetes adds to CEL, and the library has not."""
+
+
+def _programme(flag: Flag[Any]) -> Callable[[str], bool]:
+    conditions = " && ".join(f"({each})" for each in _cel.rule_of(flag).conditions)
+    environment = celpy.Environment()
+    expression = f"{_cel.stripped('raw', strip=flag._spec._strip)}.all(t, {conditions})"
+    program = environment.program(environment.compile(expression), functions=FUNCTIONS)
+
+    def evaluate(text: str) -> bool:
+        try:
+            return bool(program.evaluate({"raw": celtypes.StringType(text)}))
+        except celpy.CELEvalError:
+            return False  # an error refuses, as the policy's failurePolicy says
+
+    return evaluate
+
+
+def _reads(flag: Flag[Any], text: str) -> bool:
+    try:
+        flag._spec.read(flag.name, text, "test")
+    except dflag.FlagValueError:
+        return False
+    return True
+
+
+NEAR = st.sampled_from(
+    [
+        "",
+        *[
+            "0",
+            "-0",
+            "+0",
+            "00",
+            "017",
+            "0x",
+            "0x_",
+            "0x0",
+            "0X_7f",
+            "1__0",
+            "_1",
+            "1_",
+            "0b1_0",
+            "0o17",
+            "0b2",
+            "0xg",
+            "0x8000000000000000",
+        ],
+        *["9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809"],
+        *[
+            "1e400",
+            "-1e400",
+            "1e-400",
+            ".",
+            "5.",
+            ".5",
+            "1e",
+            "inf",
+            "+Inf",
+            "-INFINITY",
+            "nan",
+            "infin",
+            "0x1p3",
+            "true",
+            "TRUE",
+            "tRuE",
+            "of",
+            "s-y",
+            "A",
+        ],
+        *[
+            "1h",
+            "1h30m",
+            "1.5h",
+            ".5s",
+            "1.s",
+            "90",
+            "-1h",
+            "1us",
+            "1µs",
+            "1μs",
+            "1w",
+            "1x",
+            "0.0",
+            "999us",
+            "1ms",
+            "60s",
+            "61s",
+            "1m",
+            "59.9s",
+            "1h1",
+        ],
+        *("1 h", "1h ", "- 1h", "5\n", "\x1c5", "\u200b5", "\u30005\u2003", "a\n", "a.b\n\n", "\ufeff5"),
+        *("\ufeff \ufeff5", "\u017f", "ye\u017f", "fal\u017fe", "\u017fky"),
+    ]
+)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_policy_agrees_with_the_flag(name: str) -> None:
+    """
+    The policy refuses nothing that the flag accepts, and all that the flag refuses but for what it says it cannot.
+    """
+    flag = FLAGS[name]
+    evaluate = _programme(flag)
+    seen = set()
+
+    @settings(max_examples=150)
+    @given(texts(flag) | bad_texts(flag) | NEAR)
+    def check(text: str) -> None:
+        reads, passes = _reads(flag, text), evaluate(text)
+        seen.add((reads, passes))
+        assert passes or not reads, text
+        if passes and not reads:
+            assert name in UNCLAIMED, text
+            assert UNCLAIMED[name](text), text
+
+    check()
+    assert {(True, True), (False, False)} <= seen
+
+
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1), min_size=3, max_size=3),
+    st.sampled_from(["d", "#x", "#X", "#o", "#b", "_d"]),
+)
+def test_numerals_of_a_range(numbers: list[int], spelling: str) -> None:
+    """
+    A number is in the expression of a range when it is in the range, in every base.
+    """
+    low, number, high = numbers
+    assume(low <= high)
+    text = format(number, spelling)
+    assert (re2.fullmatch(ranges([(low, high)]), text) is not None) == (low <= number <= high)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 0), (-3, 3), (9, 11), (255, 257), (1, 1024), (-17, -7), (99, 1000)])
+def test_numerals_at_the_edges(low: int, high: int) -> None:
+    """
+    Every number near a range is judged rightly, also with leading noughts and underscores where there may be some.
+    """
+    expression = re2.compile(f"^({ranges([(low, high)])})$")
+    flag = dflag.FlagRegistry().dyn_int("n", low, min=low, max=high)
+    for number in range(low - 20, high + 21):
+        sign, size = "-" * (number < 0), abs(number)
+        for text in (
+            f"{number}",
+            f"{number:#x}",
+            f"{number:#o}",
+            f"{number:#b}",
+            f"{sign}0x0_{size:x}",
+            f"{sign}0{size}",
+            f"+{size}",
+        ):
+            assert (expression.search(text) is not None) == _reads(flag, text), text
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [r"\d+", r"a\Z", "(?=a)", "a++", "[a[:alpha:]]", "a{,3}", "a{1001}", r"(a)\1", "\u00e9", re.compile("a", re.I)],
+)
+def test_patterns_that_read_differently_are_left_out(pattern: str | re.Pattern[str]) -> None:
+    """
+    An expression that Python and RE2 do not read alike is listed, and not in the policy.
+    """
+    flag = dflag.FlagRegistry().dyn_string("s", "aé1", secret=False)
+    flag._spec._validators = (validators.matches(pattern),)
+    rule = _cel.rule_of(flag)
+    assert rule.conditions == []
+    assert len(rule.left) == 1
