@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from dflag import cli
+
 ROOT = Path(__file__).parents[2]
+PACKAGES = str(Path(cli.__file__).parents[2])
+"""Where the dflag under test lies: the checkout or the installed wheel."""
+
 PAGE = ROOT / "docs/command-line.md"
 
 _FILE = re.compile(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -23,7 +28,7 @@ TIMEOUT_SECONDS = 60
 
 @pytest.fixture(name="shell")
 def _shell(tmp_path: Path) -> Path:
-    """Give a directory with the files of the page, and a command ``dflag`` that is this checkout's."""
+    """Give a directory with the files of the page, and a command ``dflag`` that is the one under test."""
     for name, contents in _FILE.findall(PAGE.read_text(encoding="utf-8")):
         (tmp_path / name).write_text(contents, encoding="utf-8")
     command = tmp_path / "dflag"
@@ -35,7 +40,7 @@ def _shell(tmp_path: Path) -> Path:
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
 def test_sessions(shell: Path) -> None:
     """Each command on the page prints what stands below it; DFLAG_WRITE_DOCS=1 writes that anew."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PATH": f"{shell}:{os.environ['PATH']}", "PYTHONPATH": path}
 
     def run(found: re.Match[str]) -> str:

@@ -12,12 +12,17 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import yaml
 
+from dflag import cli
 from dflag.cli._main import COMMANDS
 
 from ._waiting import DEADLINE_SECONDS
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = str(Path(cli.__file__).parents[2])
+"""Where the dflag under test lies: the checkout or the installed wheel."""
+
 HELP = Path(__file__).parent / "help"
 """What ``--help`` printed when somebody last looked; DFLAG_WRITE_HELP=1 writes it anew."""
 
@@ -115,7 +120,7 @@ def dflag(directory: Path, *arguments: str, given: str = "", **environment: str)
     """
     Run ``python -m dflag`` in a directory, with standard input and environment variables.
     """
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
     return subprocess.run(
         [sys.executable, "-W", "error", "-m", "dflag", *arguments],
         cwd=directory,
@@ -162,7 +167,7 @@ def test_reader_that_goes_away(directory: Path) -> None:
     """A closed pipe is no traceback."""
     reader, writer = os.pipe()
     os.close(reader)
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
     found = subprocess.run(
         [sys.executable, "-m", "dflag", "docs", "app:flags"],
         cwd=directory,
@@ -225,7 +230,7 @@ def test_help_is_light(directory: Path) -> None:
         "heavy = ('yaml', 'jsonschema', 'watchdog', 'dataclasses', 'importlib.metadata', 'urllib.request')\n"
         "print([name for name in heavy if name in sys.modules])"
     )
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
     found = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": path},
@@ -235,3 +240,44 @@ def test_help_is_light(directory: Path) -> None:
         check=True,
     )
     assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_action_runs_the_check(directory: Path) -> None:
+    """The step of the GitHub action checks each line of its inputs, and runs nothing that stands in them."""
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    assert {"registry", "inputs", "strict", "working-directory"} == set(action["inputs"])
+    (step,) = (step for step in action["runs"]["steps"] if step["name"] == "Check")
+    command = directory / "dflag"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dflag "$@"\n', encoding="utf-8")
+    command.chmod(0o755)
+    (directory / "$(touch made).yaml").write_text("rate_limit: 5\n", encoding="utf-8")
+    found = subprocess.run(
+        ["/bin/bash", "-e", "-o", "pipefail", "-c", step["run"]],
+        cwd=directory,
+        env={
+            **os.environ,
+            "PATH": f"{directory}:{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")])),
+            "DFLAG_REGISTRY": "app:flags",
+            "DFLAG_INPUTS": "in.yaml\n\n$(touch made).yaml\n",
+            "DFLAG_STRICT": "true",
+        },
+        capture_output=True,
+        encoding="utf-8",
+        timeout=6 * DEADLINE_SECONDS,
+        check=False,
+    )
+    assert found.returncode == 1
+    assert found.stdout.splitlines() == [
+        "::error file=in.yaml,line=1,col=13::flag 'rate_limit': expected an int, got 'x'",
+        "::error file=in.yaml,line=2,col=1::no flag named 'txt'; did you mean 'text'?",
+    ]
+    assert not (directory / "made").exists()
+
+
+def test_hook_runs_the_check() -> None:
+    """The pre-commit hook runs a command that is there, on the files that may hold flags."""
+    (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    program, command = hook["entry"].split()
+    assert (program, hook["language"], hook["types_or"]) == ("dflag", "python", ["yaml", "json"])
+    assert command in COMMANDS

@@ -54,6 +54,7 @@ FLAGS.dyn_json(
     },
 )
 FLAGS.dyn_map("ports", {}, keys="[!x]*.port", of="int")
+FLAGS.dyn_string("own.port", "")
 FLAGS.dyn_string("mutated", "", input_mutator=str.upper, validator=lambda value: None)
 FLAGS.dyn_string("secret", "hunter2", "Secret", secret=True)
 
@@ -100,6 +101,7 @@ def _passes(document: dict[str, Any]) -> bool:
 @example("set", ["a", "c"])
 @example("policy", {"mode": "no"})
 @example("x.port", 1)
+@example("own.port", "text")
 def test_schema_of_a_document_agrees_with_check(name: str, value: Any) -> None:
     """Whatever stands in a document, the schema accepts what the check does, and refuses what it refuses."""
     # To JSON Schema 1.0 is an integer; a flag reads it as it is written.

@@ -120,7 +120,7 @@ def _check(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
         ("  policy: |\n    {}\n", "7:5"),
         ("  free: |\n    # YAML\n    a: x\n", "8:8"),
         ('  hosts: |\n    ["a",\n     1 2]\n', "8:8"),
-        ("  mutated: |\n\n    x\n", "8:5"),
+        ('  mutated: |\n\n    "a" x\n', "8:5"),
         ('  eu.port: "no"\n', "6:12"),
     ],
 )
