@@ -93,6 +93,7 @@ def _double(source: str, start: int, end: int) -> Iterator[_Written]:
         return _take_escape(written, source, at) if source[at] == "\\" else _take(written, source, at)
 
     yield _folded(source, start + 1, end - 1, take)
+    yield _unfolded(start + 1, end - 1, take)  # to JSON the separators of YAML are characters like others
 
 
 def _take(written: _Written, source: str, at: int) -> int:
@@ -147,6 +148,14 @@ def _folded(source: str, start: int, end: int, take: Callable[[_Written, int], i
         if len(breaks) == 1:
             written.add(" ", breaks[0].start())
         at = fold.end()
+    return written
+
+
+def _unfolded(start: int, end: int, take: Callable[[_Written, int], int]) -> _Written:
+    written = _Written()
+    at = start
+    while at < end:
+        at = take(written, at)
     return written
 
 

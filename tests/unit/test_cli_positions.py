@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dflag.cli import _trees
@@ -78,6 +78,7 @@ def test_json_is_read_with_places(value: object, indent: int | None, ascii_only:
 
 
 @given(JSON_VALUES, st.booleans())
+@example("\x85 \u2028x", False)
 def test_string_of_json_is_mapped(value: object, ascii_only: bool) -> None:
     """Each character of a JSON string, escaped or not, has an offset, and these never go back."""
     source = json.dumps(value, ensure_ascii=ascii_only)
