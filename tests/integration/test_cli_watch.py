@@ -127,6 +127,8 @@ def test_rejected_values_are_reported_once(config: ConfigMapVolume) -> None:
     path = config.path / "rate_limit"
     with _watching(config.path.parent) as watcher:
         assert watcher.line() == f"rejected: flag 'rate_limit': expected an int, got 'x' ({path})"
+        config.update(text="a")
+        assert watcher.line() == "text:  -> a"
         config.update(rate_limit="101")
         assert watcher.line() == f"rejected: flag 'rate_limit': expected an int of at most 100, got '101' ({path})"
         config.update(rate_limit="99")

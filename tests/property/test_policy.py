@@ -35,6 +35,7 @@ class Colour(enum.Enum):
     """
 
     RED = 1
+    KELVIN = "k"
     Sky = "s-y"
     sKy = "other"  # noqa: N815 - a name that differs in case alone
 
@@ -116,76 +117,75 @@ def _reads(flag: Flag[Any], text: str) -> bool:
     return True
 
 
-NEAR = st.sampled_from(
-    [
-        "",
-        *[
-            "0",
-            "-0",
-            "+0",
-            "00",
-            "017",
-            "0x",
-            "0x_",
-            "0x0",
-            "0X_7f",
-            "1__0",
-            "_1",
-            "1_",
-            "0b1_0",
-            "0o17",
-            "0b2",
-            "0xg",
-            "0x8000000000000000",
-        ],
-        *["9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809"],
-        *[
-            "1e400",
-            "-1e400",
-            "1e-400",
-            ".",
-            "5.",
-            ".5",
-            "1e",
-            "inf",
-            "+Inf",
-            "-INFINITY",
-            "nan",
-            "infin",
-            "0x1p3",
-            "true",
-            "TRUE",
-            "tRuE",
-            "of",
-            "s-y",
-            "A",
-        ],
-        *[
-            "1h",
-            "1h30m",
-            "1.5h",
-            ".5s",
-            "1.s",
-            "90",
-            "-1h",
-            "1us",
-            "1µs",
-            "1μs",
-            "1w",
-            "1x",
-            "0.0",
-            "999us",
-            "1ms",
-            "60s",
-            "61s",
-            "1m",
-            "59.9s",
-            "1h1",
-        ],
-        *("1 h", "1h ", "- 1h", "5\n", "\x1c5", "\u200b5", "\u30005\u2003", "a\n", "a.b\n\n", "\ufeff5"),
-        *("\ufeff \ufeff5", "\u017f", "ye\u017f", "fal\u017fe", "\u017fky"),
-    ]
-)
+NEAR = [
+    "",
+    *[
+        "0",
+        "-0",
+        "+0",
+        "00",
+        "017",
+        "0x",
+        "0x_",
+        "0x0",
+        "0X_7f",
+        "1__0",
+        "_1",
+        "1_",
+        "0b1_0",
+        "0o17",
+        "0b2",
+        "0xg",
+        "0x8000000000000000",
+    ],
+    *["9223372036854775807", "9223372036854775808", "-9223372036854775808", "-9223372036854775809"],
+    *[
+        "1e400",
+        "-1e400",
+        "1e-400",
+        ".",
+        "5.",
+        ".5",
+        "1e",
+        "inf",
+        "+Inf",
+        "-INFINITY",
+        "nan",
+        "infin",
+        "0x1p3",
+        "true",
+        "TRUE",
+        "tRuE",
+        "of",
+        "s-y",
+        "A",
+    ],
+    *[
+        "1h",
+        "1h30m",
+        "1.5h",
+        ".5s",
+        "1.s",
+        "90",
+        "-1h",
+        "1us",
+        "1µs",
+        "1μs",
+        "1w",
+        "1x",
+        "0.0",
+        "999us",
+        "1ms",
+        "60s",
+        "61s",
+        "1m",
+        "59.9s",
+        "1h1",
+    ],
+    *("1 h", "1h ", "- 1h", "5\n", "\x1c5", "\u200b5", "\u30005\u2003", "a\n", "a.b\n\n", "\ufeff5"),
+    *("\ufeff \ufeff5", "\u017f", "ye\u017f", "fal\u017fe", "\u017fky", "\u212aelvin"),
+]
+"""Texts that one kind or another reads in a way of its own."""
 
 
 @pytest.mark.parametrize("name", FLAGS)
@@ -197,9 +197,7 @@ def test_policy_agrees_with_the_flag(name: str) -> None:
     evaluate = _programme(flag)
     seen = set()
 
-    @settings(max_examples=150)
-    @given(texts(flag) | bad_texts(flag) | NEAR)
-    def check(text: str) -> None:
+    def judge(text: str) -> None:
         reads, passes = _reads(flag, text), evaluate(text)
         seen.add((reads, passes))
         assert passes or not reads, text
@@ -207,7 +205,9 @@ def test_policy_agrees_with_the_flag(name: str) -> None:
             assert name in UNCLAIMED, text
             assert UNCLAIMED[name](text), text
 
-    check()
+    for text in NEAR:
+        judge(text)
+    settings(max_examples=100)(given(texts(flag) | bad_texts(flag))(judge))()
     assert {(True, True), (False, False)} <= seen
 
 
@@ -259,3 +259,13 @@ def test_patterns_that_read_differently_are_left_out(pattern: str | re.Pattern[s
     rule = _cel.rule_of(flag)
     assert rule.conditions == []
     assert len(rule.left) == 1
+
+
+def test_a_dollar_is_left_out_where_a_line_may_end_behind_it() -> None:
+    """
+    To Python a dollar also stands before a last line end, which a flag that strips its texts has not.
+    """
+    flags = dflag.FlagRegistry()
+    check = validators.matches("^a$")
+    assert _cel.rule_of(flags.dyn_string("stripped", "a", validator=check)).conditions == ["t.matches('^a$')"]
+    assert _cel.rule_of(flags.dyn_string("verbatim", "a", strip=False, validator=check)).conditions == []
