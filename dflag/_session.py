@@ -66,14 +66,13 @@ class Feed:
         Put what is known into a record.
         """
         watch = self.watch
-        heard = None if watch is None else watch.last_contact
         return SourceStatus(
             name=self.name,
             healthy=self.problem is None and self.contact is not None,
             watched="not watched" if watch is None else watch.mode,
             degraded=self.degraded if watch is not None else None,
             not_live=self.not_live,
-            seconds_since_contact=age(self.contact if heard is None else heard),
+            seconds_since_contact=age(self._heard()),
             reconnects=0 if watch is None else watch.reconnects,
             checksum="" if self.applied is None else self.applied.checksum,
             applied_at=None if self.applied is None else self.applied.applied_at,
@@ -87,8 +86,16 @@ class Feed:
         """
         watch = self.watch
         mode = None if watch is None else watch.mode
-        touch = self.contact is None, is_recent(self.contact, patience_seconds)
-        return self.revision, mode, touch, self.problem, self.refusal, self.degraded, self.not_live
+        reconnects = 0 if watch is None else watch.reconnects
+        touch = self.contact is None, is_recent(self._heard(), patience_seconds)
+        return self.revision, mode, reconnects, touch, self.problem, self.refusal, self.degraded, self.not_live
+
+    def _heard(self) -> float | None:
+        """
+        Give the moment of the last contact: the watch's, if it knows better than the check.
+        """
+        heard = None if self.watch is None else self.watch.last_contact
+        return self.contact if heard is None else heard
 
 
 class Session:

@@ -37,11 +37,12 @@ if TYPE_CHECKING:
 
 logger: Final = logging.getLogger("dflag")
 
-PATIENCE_SECONDS: Final = 60.0
+PATIENCE_SECONDS: Final = 90.0
 """
 How long ago the last contact to a source may be before the listing says so.
 
-Well beyond what a check each second can be late by, and soon enough for whoever wonders why nothing changes.
+Well beyond what a check each second can be late by, and beyond the minute between two bookmarks of an API server;
+soon enough for whoever wonders why nothing changes.
 """
 
 _HISTORY_MAX_CHARACTERS: Final = 2_000
@@ -229,6 +230,7 @@ class Listings:
             "degraded": source.degraded,
             "not_live": source.not_live,
             **self._contact("last_contact", source.seconds_since_contact, well=source.healthy),
+            "reconnects": source.reconnects,
             "checksum": source.checksum,
             "last_error": source.last_error,
         }

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 import threading
+import time
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pytest
 
 import dflag
 from dflag.errors import DefinitionError
-from dflag.sources import MemorySource, Source
+from dflag.sources import MemorySource, Source, Watch
 from dflag.web import _listing, bearer_token
 from dflag.web._handler import Handler
 from dflag.web._http import NeedsBody, Request, Response
@@ -558,6 +559,7 @@ def test_updater_shows(flags: dflag.FlagRegistry) -> None:
         "not_live": None,
         "in_touch": True,
         "last_contact": None,
+        "reconnects": 0,
         "checksum": updater.status().sources[0].checksum,
         "last_error": None,
     }
@@ -582,7 +584,7 @@ def test_tag_stays_while_time_passes(flags: dflag.FlagRegistry) -> None:
 
 
 def test_silent_source_shows(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source that nothing was heard of for a minute says since when, although it never failed."""
+    """A source that nothing was heard of for long says since when, although it never failed."""
     updater = dflag.Updater(flags, MemorySource({}))
     updater.initialize()
     client = Client(flags, updater)
@@ -594,7 +596,27 @@ def test_silent_source_shows(flags: dflag.FlagRegistry, monkeypatch: pytest.Monk
     (source,) = client.listing()["updater"]["sources"]
     assert (source["healthy"], source["in_touch"]) == (True, False)
     since = datetime.datetime.fromisoformat(source["last_contact"])
-    assert 55 < (datetime.datetime.now(datetime.UTC) - since).total_seconds() < 90
+    silence = (datetime.datetime.now(datetime.UTC) - since).total_seconds()
+    assert 0 < silence - _listing.PATIENCE_SECONDS < 30
+
+
+def test_silent_watch_shows(flags: dflag.FlagRegistry) -> None:
+    """So does one whose watch hears nothing, however often the updater looks at what the watch has brought."""
+    updater = dflag.Updater(flags, MemorySource({}))
+    updater.initialize()
+    feed = updater._feeds[0]
+    feed.watch = Watch()
+    feed.watch.last_contact = time.monotonic()
+    client = Client(flags, updater)
+    tag = client.get().headers["ETag"]
+    feed.watch.last_contact -= _listing.PATIENCE_SECONDS + 1
+    assert client.get(if_none_match=tag).status == 200
+    (source,) = client.listing()["updater"]["sources"]
+    assert (source["healthy"], source["in_touch"]) == (True, False)
+
+    tag = client.get().headers["ETag"]
+    feed.watch.reconnects += 1
+    assert client.get(if_none_match=tag).status == 200
 
 
 # --- setting
