@@ -20,7 +20,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, Entry
-from dflag.errors import MASK, DefinitionError, FlagValueError, StaticFlagError, ValidationError
+from dflag.errors import MASK, DefinitionError, FlagValueError, StaticFlagError, ValidationError, nearest
 from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
@@ -258,11 +258,9 @@ class _CommandLine:
         """
         Say that there is no such option; its value is left out, since it may be a misspelt secret's.
         """
-        import difflib  # slow to import, and needed on a mistake alone
-
         name = argument.partition("=")[0]
-        near = difflib.get_close_matches(name, [*self._options, "--help"], n=1)
-        return f"unrecognized option {name}" + (f" (did you mean {near[0]}?)" if near else "")
+        near = nearest(name, [*self._options, "--help"])
+        return f"unrecognized option {name}" + ("" if near is None else f" (did you mean {near}?)")
 
 
 class _Take(argparse.Action):

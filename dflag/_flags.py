@@ -260,7 +260,7 @@ class Flag(Cell, Generic[T]):
 
     def _text(self, value: T) -> str:
         """
-        Print a value; a secret's never.
+        Print a value as it is; whoever shows it masks a secret's.
         """
         return self._spec.kind.format(value)
 

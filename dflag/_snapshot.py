@@ -7,7 +7,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final, overload
 
-from dflag.errors import UnknownFlagError
+from dflag.errors import UnknownFlagError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -133,12 +133,9 @@ def unknown_flag(name: str, names: Iterable[str]) -> UnknownFlagError:
     """
     Make the error for a name that no flag has, with the nearest one as a hint.
     """
-    import difflib  # slow to import, and needed on a mistake alone
-
-    near = difflib.get_close_matches(name[:253], list(names), n=1)
-    return UnknownFlagError(
-        f"no flag named {name[:253]!r}" + (f"; did you mean {near[0]!r}?" if near else ""), flag_name=name
-    )
+    near = nearest(name[:253], names)
+    hint = "" if near is None else f"; did you mean {near!r}?"
+    return UnknownFlagError(f"no flag named {name[:253]!r}{hint}", flag_name=name)
 
 
 def unknown_flags(unknown: Iterable[str], names: Iterable[str]) -> list[UnknownFlagError]:

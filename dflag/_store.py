@@ -359,7 +359,7 @@ class Store:
         for flag, layers in plan.layers.items():
             value, plan.origins[flag] = self.winner(flag, layers)
             old = flag._value
-            if value is not old and not _same(flag, old, value):
+            if value is not old and not same(flag, old, value):
                 plan.cells.append(flag)
                 plan.old.append(old)
                 plan.new.append(value)
@@ -527,7 +527,7 @@ def printed(flag: Flag[Any], value: Any) -> str:
     return MASK if flag.secret else flag._spec.kind.format(value)
 
 
-def _same(flag: Flag[Any], one: Any, other: Any) -> bool:
+def same(flag: Flag[Any], one: Any, other: Any) -> bool:
     """
     Compare two values, which for enumerations and models is a user's ``__eq__``.
     """

@@ -246,6 +246,16 @@ def _rebuild(
     return cls(flag_name, problem, raw=raw, origin=origin, secret=secret, **extra)
 
 
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """
+    Find what somebody who wrote *name* may have meant.
+    """
+    import difflib  # slow to import, and needed on a mistake alone
+
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return near[0] if near else None
+
+
 def drop_frames(error: BaseException) -> None:
     """
     Let go of the frames that an error came through, its causes' too.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from dflag._version import __version__
 from dflag.cli._errors import CommandError
-from dflag.errors import DflagError, one_line
+from dflag.errors import DflagError, nearest, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,10 +143,8 @@ def _parse_without_command(arguments: list[str]) -> NoReturn:
         raise SystemExit(0)
     if not rest:
         parser.error(f"expected a command: {', '.join(COMMANDS)}")
-    import difflib
-
-    near = difflib.get_close_matches(rest[0], COMMANDS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = nearest(rest[0], COMMANDS)
+    hint = "" if near is None else f"; did you mean {near!r}?"
     parser.error(f"expected a command, got {rest[0]!r}{hint}")
 
 

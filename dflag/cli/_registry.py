@@ -8,18 +8,16 @@ import importlib
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from dflag._registry import FlagRegistry
+from dflag._spec import FOREIGN_FAULTS
 from dflag.cli._errors import CommandError
-from dflag.errors import one_line
+from dflag.errors import nearest, one_line
 
 if TYPE_CHECKING:
     import argparse
     from types import ModuleType
-
-_FOREIGN_FAULTS: Final = (Exception, SystemExit)
-"""What importing a program may raise; one that parses its command line when it is imported may even exit."""
 
 
 def add_registry(parser: argparse.ArgumentParser) -> None:
@@ -48,7 +46,7 @@ def load(reference: str) -> FlagRegistry:
     if not isinstance(found, FlagRegistry) and callable(found):
         try:
             found = found()
-        except _FOREIGN_FAULTS as error:
+        except FOREIGN_FAULTS as error:
             raise CommandError(f"cannot call {reference!r}: {_describe(error)}") from error
     if not isinstance(found, FlagRegistry):
         raise CommandError(f"expected a dflag.FlagRegistry at {reference!r}, got a {type(found).__name__}")
@@ -63,7 +61,7 @@ def _import(name: str) -> ModuleType:
     sys.argv = [name]  # ours are none of the program's business
     try:
         return importlib.import_module(name)
-    except _FOREIGN_FAULTS as error:
+    except FOREIGN_FAULTS as error:
         raise CommandError(f"cannot import {name!r}: {_describe(error)}") from error
     finally:
         sys.argv = arguments
@@ -73,10 +71,8 @@ def _attribute(owner: Any, name: str, reference: str) -> Any:
     try:
         return getattr(owner, name)
     except AttributeError as error:
-        import difflib
-
-        near = difflib.get_close_matches(name, dir(owner), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(name, dir(owner))
+        hint = "" if near is None else f"; did you mean {near!r}?"
         raise CommandError(f"{reference!r}: there is no {name!r}{hint}") from error
 
 
@@ -88,8 +84,7 @@ def _describe(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(("<frozen", ours)) and os.path.dirname(importlib.__file__) != frame.filename
+        if not frame.filename.startswith(("<frozen", ours, importlib.__file__))
     ]
-    frames = [frame for frame in frames if frame.filename != importlib.__file__]
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return one_line(f"{type(error).__name__}: {error}") + where

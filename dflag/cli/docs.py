@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from dflag._store import printed
 from dflag.cli._registry import add_registry, load
 from dflag.cli._texts import describe, remarks
-from dflag.errors import MASK, one_line
+from dflag.errors import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -56,9 +57,9 @@ def _table(flags: Iterable[Flag[Any]]) -> str:
 
 
 def _cells(flag: Flag[Any]) -> tuple[str, str, str, str]:
-    default = MASK if flag.secret else flag._text(flag.default)
     takes = describe(flag).removeprefix("dynamic ").removeprefix("static ")
     about = [" ".join(flag.help.split()), *remarks(flag)]
+    default = printed(flag, flag.default)
     return _code(flag.name), _prose(takes), _code(default), "<br>".join(_prose(line) for line in about if line)
 
 

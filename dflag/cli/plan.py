@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
-from dflag._spec import FOREIGN_FAULTS
+from dflag._store import printed, same
 from dflag.cli._errors import CommandError
 from dflag.cli._findings import Verdict, judge
 from dflag.cli._inputs import Item, Object, read
@@ -87,24 +87,13 @@ def _changes(registry: FlagRegistry, before: Verdict, after: Verdict) -> list[_C
     return [
         _Change(
             flag.name,
-            _shown(flag, before.values[flag]),
-            _shown(flag, after.values[flag]),
+            printed(flag, before.values[flag]),
+            printed(flag, after.values[flag]),
             falls_back=flag.name not in given,
         )
         for flag in registry
-        if not _same(flag, before.values[flag], after.values[flag])
+        if not same(flag, before.values[flag], after.values[flag])
     ]
-
-
-def _same(flag: Flag[Any], one: Any, other: Any) -> bool:
-    try:
-        return bool(flag._spec.kind.same(one, other))
-    except FOREIGN_FAULTS:  # a user's __eq__
-        return False
-
-
-def _shown(flag: Flag[Any], value: Any) -> str:
-    return MASK if flag.secret else flag._text(value)
 
 
 def _as_json(
