@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ._measure import Result
 
-UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (0.0, "ns"))
+SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (0.0, "ns"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="also write the results there")
     options = parser.parse_args(argv)
-    results = [result for module in (reading, volumes, starting, web) for result in module.run()]
+    results = [result for module in (reading, volumes, starting, web) for result in module.run().results]
     print(_table(results))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
@@ -39,22 +39,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _table(results: Sequence[Result]) -> str:
     rows = ["| measure | time | against | ratio | limit | |", "|---|---|---|---|---|---|"]
     for result in results:
-        against = f"{result.against}: {_time(result.base)}" if result.base is not None else ""
+        against = f"{result.against}: {_amount(result.base, result.unit)}" if result.base is not None else ""
         ratio = f"{result.score:.2f}" if result.base is not None else ""
         verdict = "" if result.limit is None else "kept" if result.passed else "**exceeded**"
-        rows.append(f"| {result.name} | {_time(result.value)} | {against} | {ratio} | {_limit(result)} | {verdict} |")
+        cells = (result.name, _amount(result.value, result.unit), against, ratio, _limit(result), verdict)
+        rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
 def _limit(result: Result) -> str:
     if result.limit is None:
         return ""
-    return _time(result.limit) if result.base is None else str(result.limit)
+    return _amount(result.limit, result.unit) if result.base is None else str(result.limit)
 
 
-def _time(seconds: float) -> str:
-    scale, unit = next((scale, unit) for scale, unit in UNITS if seconds >= scale)
-    return f"{seconds / (scale or 1e-9):.3g} {unit}"
+def _amount(value: float, unit: str) -> str:
+    """
+    Print a value in the unit that suits its size.
+    """
+    if unit == "s":
+        scale, unit = next((scale, unit) for scale, unit in SECONDS if value >= scale)
+        return f"{value / (scale or 1e-9):.3g} {unit}"
+    return f"{value:,.0f} {unit}".rstrip()
 
 
 def _document(results: Sequence[Result]) -> dict[str, object]:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,22 +20,24 @@ class Result:
 
     Attributes:
         name: What was measured.
-        value: Our side, in seconds.
-        base: What it is compared with, in seconds; None where the time itself counts.
+        value: Our side, in *unit*.
+        base: What it is compared with, in *unit*; None where the value itself counts.
         against: What that is.
-        limit: The highest ratio, or the longest time in seconds where there is no base.
+        limit: The highest ratio, or the highest value where there is no base.
+        unit: Seconds, bytes, or nothing for a count.
     """
 
     name: str
     value: float
-    base: float | None
-    against: str
-    limit: float | None
+    base: float | None = None
+    against: str = ""
+    limit: float | None = None
+    unit: Literal["s", "B", ""] = "s"
 
     @property
     def score(self) -> float:
         """
-        The ratio, or the time where nothing is compared.
+        The ratio, or the value where nothing is compared.
         """
         return self.value if self.base is None else self.value / self.base
 
@@ -45,6 +47,39 @@ class Result:
         Whether the limit is kept.
         """
         return self.limit is None or self.score <= self.limit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """
+    What is better seen than listed.
+
+    Attributes:
+        name: The stem of the image's file name.
+        title: What it shows.
+        x: What the horizontal axis holds, with its unit; empty for bars.
+        y: What the vertical axis holds, with its unit.
+        kind: ``bars``: one number for each name, on a log scale. ``lines``: points in order of *x*, both axes on log
+            scales. ``distribution``: samples, shown as the share of them that is no greater than *x*.
+        lines: The points of each name; for bars and distributions only their *y* counts, and *x* is 0.
+    """
+
+    name: str
+    title: str
+    x: str
+    y: str
+    kind: Literal["bars", "lines", "distribution"]
+    lines: dict[str, list[tuple[float, float]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """
+    What one module has measured.
+    """
+
+    results: list[Result]
+    plots: list[Plot] = field(default_factory=list)
 
 
 def interleaved(*sides: Callable[[], object], rounds: int, warm_up: int = 2) -> list[float]:

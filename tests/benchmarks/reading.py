@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import dflag
 
-from ._measure import Result, interleaved
+from ._measure import Report, Result, interleaved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def _calls(statement: str, **names: object) -> Callable[[], float]:
     return lambda: timer.timeit(CALLS)
 
 
-def run() -> list[Result]:
+def run() -> Report:
     """
     Measure what readers call.
     """
@@ -55,11 +55,12 @@ def run() -> list[Result]:
     after, after_base = interleaved(ours, plain, rounds=ROUNDS)
     taken, snapshot_base = interleaved(_calls("take()", take=flags.snapshot), plain, rounds=ROUNDS)
     against = "a method that returns a slot"
-    return [
+    results = [
         Result(name="get()", value=got / CALLS, base=base / CALLS, against=against, limit=1.3),
         Result(
             name="get() inside pinned()", value=pinned / CALLS, base=pinned_base / CALLS, against=against, limit=1.9
         ),
         Result(name="get() after a pin", value=after / CALLS, base=after_base / CALLS, against=against, limit=1.3),
-        Result(name="snapshot()", value=taken / CALLS, base=snapshot_base / CALLS, against=against, limit=None),
+        Result(name="snapshot()", value=taken / CALLS, base=snapshot_base / CALLS, against=against),
     ]
+    return Report(results)

@@ -12,7 +12,7 @@ import tempfile
 
 import dflag
 
-from ._measure import Result, interleaved
+from ._measure import Report, Result, interleaved
 
 FLAGS = 1000
 ROUNDS = 15
@@ -20,7 +20,7 @@ IMPORT_ROUNDS = 21
 OURS, STANDARD = "import dflag", "import json, threading, logging, argparse"
 
 
-def run() -> list[Result]:
+def run() -> Report:
     """
     Measure starting up.
     """
@@ -32,7 +32,7 @@ def run() -> list[Result]:
                 if number >= 0:
                     times.append(seconds)
     (declared,) = interleaved(_declare, rounds=ROUNDS)
-    return [
+    results = [
         Result(
             name=OURS,
             value=statistics.median(taken[OURS]),
@@ -40,8 +40,9 @@ def run() -> list[Result]:
             against=STANDARD,
             limit=1.3,
         ),
-        Result(name=f"declaring {FLAGS} flags", value=declared, base=None, against="", limit=None),
+        Result(name=f"declaring {FLAGS} flags", value=declared),
     ]
+    return Report(results)
 
 
 def _import_seconds(statement: str, cache: str) -> float:

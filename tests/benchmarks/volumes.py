@@ -15,7 +15,7 @@ import time
 import dflag
 from dflag.testing import ConfigMapVolume
 
-from ._measure import Result, interleaved
+from ._measure import Report, Result, interleaved
 
 KEYS = 1000
 ROUNDS = 25
@@ -38,12 +38,12 @@ for number in range(1, count + 1):
 """
 
 
-def run() -> list[Result]:
+def run() -> Report:
     """
     Measure reading, and the way from a swap to a value.
     """
     with tempfile.TemporaryDirectory() as path:
-        return [*_reads(f"{path}/reads"), *_swaps(f"{path}/swaps")]
+        return Report([*_reads(f"{path}/reads"), *_swaps(f"{path}/swaps")])
 
 
 def _reads(path: str) -> list[Result]:
@@ -84,7 +84,7 @@ def _reads(path: str) -> list[Result]:
     against = "listdir, open, read and close"
     return [
         Result(name=f"refresh of {KEYS} keys, one changed", value=refreshed, base=base, against=against, limit=2.0),
-        Result(name=f"refresh of {KEYS} keys, none changed", value=unchanged, base=base, against=against, limit=None),
+        Result(name=f"refresh of {KEYS} keys, none changed", value=unchanged, base=base, against=against),
         Result(
             name=f"initialize() of {KEYS} keys", value=initialized, base=initialize_base, against=against, limit=2.5
         ),
@@ -139,8 +139,8 @@ def _swaps(path: str) -> list[Result]:
     visible = statistics.median(seen[number] - began[number] for number in began if number in seen)
     called = statistics.median(told[number] - began[number] for number in began if number in told)
     return [
-        Result(name="swap until get() shows it, p50", value=visible, base=None, against="", limit=0.001),
-        Result(name="swap until the callback runs, p50", value=called, base=None, against="", limit=None),
+        Result(name="swap until get() shows it, p50", value=visible, limit=0.001),
+        Result(name="swap until the callback runs, p50", value=called),
     ]
 
 

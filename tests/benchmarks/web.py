@@ -8,7 +8,7 @@ import dflag
 from dflag.web._handler import Handler
 from dflag.web._http import Request, Response
 
-from ._measure import Result, interleaved
+from ._measure import Report, Result, interleaved
 
 FLAGS = 1000
 CALLS = 1000
@@ -16,7 +16,7 @@ ROUNDS = 15
 ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-def run() -> list[Result]:
+def run() -> Report:
     """
     Measure a poll that finds nothing new, and a listing after a change.
     """
@@ -41,10 +41,11 @@ def run() -> list[Result]:
 
     (unchanged,) = interleaved(polled, rounds=ROUNDS)
     (changed,) = interleaved(rendered, rounds=ROUNDS)
-    return [
-        Result(name=f"304 for {FLAGS} flags", value=unchanged / CALLS, base=None, against="", limit=100e-6),
-        Result(name=f"listing {FLAGS} flags anew", value=changed, base=None, against="", limit=None),
+    results = [
+        Result(name=f"304 for {FLAGS} flags", value=unchanged / CALLS, limit=100e-6),
+        Result(name=f"listing {FLAGS} flags anew", value=changed),
     ]
+    return Report(results)
 
 
 def _ask(handler: Handler, request: Request) -> Response:
