@@ -111,12 +111,10 @@ class Flag(Cell, Generic[T]):
         Thread safety: any thread, lock-free.
         """
         if _pinning:
-            pin = current_pin()
-            if pin is not None:
-                try:
-                    return pin.values[self]  # type: ignore[no-any-return]  # the values of all flags in one mapping
-                except KeyError:
-                    return pin.beyond(self)
+            try:
+                return current_pin().values[self]  # type: ignore[no-any-return]  # the values of all flags in one mapping
+            except KeyError:
+                return current_pin().beyond(self)
         return self._value
 
     @property
