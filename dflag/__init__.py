@@ -7,9 +7,10 @@ Declare flags in a `FlagRegistry`, let an `Updater` follow a ConfigMap volume, r
 from __future__ import annotations
 
 import logging as _logging
-from typing import TYPE_CHECKING as _TYPE_CHECKING
+import typing as _typing
 
 from dflag import typing as typing
+from dflag._lazy import lazily as _lazily
 from dflag.errors import (
     DefinitionError,
     DflagError,
@@ -24,7 +25,7 @@ from dflag.errors import (
     ValidationError,
 )
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from dflag._flags import DynamicFlag, Flag, StaticFlag
     from dflag._records import Change, Layer, Revision
     from dflag._registry import FlagRegistry
@@ -167,15 +168,8 @@ _HOMES = {
 }
 """Imported at first use: the command says its help without them, and dataclasses takes as long as the rest of dflag."""
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib
-
-    value: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+if not _typing.TYPE_CHECKING:  # else the checkers would take any name
+    __getattr__ = _lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

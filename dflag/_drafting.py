@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag import _json
 from dflag._layers import Entry
 from dflag.errors import FlagValueError, drop_frames
 from dflag.typing import Text
@@ -220,6 +219,8 @@ def _unchanged(old: Raw | None, new: Raw) -> bool:
     """
     if old is None or old != new:
         return False
-    if isinstance(new, Text) or isinstance(old, Text):
-        return isinstance(new, Text) and isinstance(old, Text) and _json.same(old.native, new.native)
-    return True
+    if not isinstance(new, Text) and not isinstance(old, Text):
+        return True
+    from dflag._json import same  # documents bring it with them
+
+    return isinstance(new, Text) and isinstance(old, Text) and same(old.native, new.native)

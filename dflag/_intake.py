@@ -4,7 +4,6 @@ What the sources last gave, and the applying of what they give now.
 
 from __future__ import annotations
 
-import datetime
 import logging
 import weakref
 from types import MappingProxyType
@@ -255,6 +254,8 @@ class Intake:
     def _revise(
         self, name: str, draft: Draft, *, changed: tuple[str, ...] = (), error: RuleError | None = None
     ) -> Revision:
+        import datetime
+
         from dflag._records import Digest, Revision
 
         return Revision(

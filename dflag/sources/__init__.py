@@ -4,12 +4,17 @@ Where values come from: sources, and what they give.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from dflag._lazy import lazily
 from dflag.sources._base import Source, Watch
-from dflag.sources.directory import DirectorySource
-from dflag.sources.file import FileSource
-from dflag.sources.kubernetes import KubernetesSource
-from dflag.sources.memory import MemorySource
 from dflag.typing import Text, Unreadable
+
+if TYPE_CHECKING:
+    from dflag.sources.directory import DirectorySource
+    from dflag.sources.file import FileSource
+    from dflag.sources.kubernetes import KubernetesSource
+    from dflag.sources.memory import MemorySource
 
 __all__ = [
     "DirectorySource",
@@ -21,3 +26,14 @@ __all__ = [
     "Unreadable",
     "Watch",
 ]
+
+if not TYPE_CHECKING:  # else the checkers would take any name
+    __getattr__ = lazily(
+        __name__,
+        {
+            "DirectorySource": "directory",
+            "FileSource": "file",
+            "KubernetesSource": "kubernetes",
+            "MemorySource": "memory",
+        },
+    )

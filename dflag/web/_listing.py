@@ -108,7 +108,7 @@ class View(NamedTuple):
     snapshot: Snapshot
     held: Mapping[Flag[Any], tuple[str, Mapping[str, Entry]]]  # where a flag's value comes from, and all its layers
     ranking: tuple[str, ...]
-    history: tuple[tuple[datetime.datetime, Flag[Any], Any, Any, str, str | None], ...]
+    history: tuple[tuple[float, Flag[Any], Any, Any, str, str | None], ...]
     states: Mapping[str, SourceState]
     callback_errors: Mapping[str, int]
     frozen: bool
@@ -369,11 +369,9 @@ def _layer(
     }
 
 
-def _change(
-    when: datetime.datetime, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None
-) -> dict[str, Any]:
+def _change(seconds: float, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None) -> dict[str, Any]:
     return {
-        "when": rfc3339(when, "milliseconds"),
+        "when": rfc3339(datetime.datetime.fromtimestamp(seconds, datetime.UTC), "milliseconds"),
         "flag": flag.name,
         "old": MASK if flag.secret else _cut(_print(flag, old)),
         "new": MASK if flag.secret else _cut(_print(flag, new)),

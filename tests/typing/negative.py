@@ -7,7 +7,11 @@ from __future__ import annotations
 import datetime
 
 import dflag
-from dflag import web
+from dflag import sources, web
+
+# A misspelt name is one, although names are imported when they are first used.
+dflag.dyn_itn  # type: ignore[attr-defined]
+sources.MemorySauce  # type: ignore[attr-defined]
 
 flags = dflag.FlagRegistry()
 rate = flags.dyn_int("rate", 50)

@@ -1,0 +1,32 @@
+"""
+Names of a package that are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
+    """
+    Make a package's ``__getattr__`` (PEP 562).
+
+    Args:
+        package: Its name.
+        homes: For each name the module of the package that it comes from.
+    """
+
+    def get(name: str) -> object:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value: object = getattr(import_module(f"{package}.{homes[name]}"), name)
+        setattr(sys.modules[package], name, value)  # so that it is asked for once
+        return value
+
+    return get
