@@ -69,6 +69,8 @@ class Clock:
     def monotonic(self) -> float:
         return self.now
 
+    time = monotonic
+
 
 CLOCK = Clock()
 

@@ -13,9 +13,11 @@ import pytest
 
 from dflag.errors import DefinitionError, SourceError
 from dflag.sources import DirectorySource, Unreadable
+from dflag.sources._entries import read_file
 from dflag.testing import ConfigMapVolume
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _MIB = 1024 * 1024
@@ -98,6 +100,30 @@ def test_links_count_as_what_they_lead_to(data: Path, volume: ConfigMapVolume) -
     (data / "under_a_file").symlink_to("a/b")
 
     assert DirectorySource(volume.path).read() == {"a": b"1", "b": b"2", "c": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (os.mkfifo, Unreadable("is a FIFO")),
+        (lambda path: path.symlink_to("/dev/zero"), Unreadable("is a device")),
+        (lambda path: path.symlink_to("/dev/null"), Unreadable("is a device")),
+        (os.mkdir, None),
+        (lambda path: path.touch(), b""),
+    ],
+)
+def test_what_is_no_file_when_it_is_opened_is_no_value(
+    tmp_path: Path, make: Callable[[Path], object], expected: bytes | Unreadable | None
+) -> None:
+    """
+    Something else may have come since the directory was listed; an empty file is a value all the same.
+    """
+    make(tmp_path / "odd")
+    directory = os.open(tmp_path, os.O_RDONLY)
+    try:
+        assert read_file(directory, "odd") == expected
+    finally:
+        os.close(directory)
 
 
 def test_a_value_may_have_16_mib(data: Path, volume: ConfigMapVolume) -> None:
