@@ -173,12 +173,27 @@ class Session:
         called = self._waiter.wait([watch.fileno() for watch in self._watches], self._timeout())
         if self._stopping.is_set():
             return
+        # First: a swap shows without its event, and is there for readers a fifth sooner.
+        self._look()
+        # Again: an event may tell of what came meanwhile, or of a file that shows no other way.
+        if self._drain(called=called):
+            self._look()
+
+    def _drain(self, *, called: bool) -> bool:
+        """
+        Let the watches take their events and arm themselves anew; whether any had a reason to.
+        """
+        drained = False
         for feed, watch in zip(self._feeds, self._watches, strict=True):
             # A quiet check costs the source's probe alone, two system calls for a volume.
             if called or feed.degraded is not None or feed.token != feed.watched_token:
+                drained = True
                 feed.watched_token = feed.token
                 watch.drain()
                 self._note(feed, watch)
+        return drained
+
+    def _look(self) -> None:
         cycle = self._cycle()
         if cycle is None:
             self._stopping.set()

@@ -279,7 +279,7 @@ class Updater:
     def _initialize(self) -> None:
         for feed in self._feeds:
             try:
-                self._read(feed)
+                self._read(feed, feed.probe())
             except SourceError as error:
                 if self._required or not (error.missing or error.unreachable):
                     raise
@@ -316,8 +316,9 @@ class Updater:
 
         with self._reading:
             for feed in self._feeds:
-                if force or feed.dirty or feed.probe() != feed.token:
-                    self._try_to_read(feed)
+                token = feed.probe()  # before reading, so that a change meanwhile is seen the next time
+                if force or feed.dirty or token != feed.token:
+                    self._try_to_read(feed, token)
                 elif feed.problem is None:
                     feed.contact = time.monotonic()
             readings = self._readings()
@@ -335,9 +336,9 @@ class Updater:
             readings, atomic=self._atomic, report_unknown=self._unknown != "ignore", wanted=wanted
         )
 
-    def _try_to_read(self, feed: Feed) -> None:
+    def _try_to_read(self, feed: Feed, token: object) -> None:
         try:
-            self._read(feed)
+            self._read(feed, token)
         except SourceError as error:
             if feed.problem != str(error):
                 self._errors += 1
@@ -347,9 +348,11 @@ class Updater:
             if error.missing and self._on_missing == "reset":
                 feed.values = {}
 
-    def _read(self, feed: Feed) -> None:
+    def _read(self, feed: Feed, token: object) -> None:
+        """
+        Read a source whose token was *token* before.
+        """
         feed.dirty = False
-        token = feed.probe()  # before reading, so that a change meanwhile is seen the next time
         try:
             values = feed.source.read()
             feed.secret = feed.source.secret

@@ -55,10 +55,11 @@ class Waiter:
             self._open()
         else:
             self._register({descriptor for descriptor in descriptors if descriptor is not None})
-            called = bool(self._selector.select(timeout))
-            with contextlib.suppress(BlockingIOError):
-                while called and self._sockets[0].recv(4096):
-                    pass
+            ready = self._selector.select(timeout)
+            called = bool(ready)
+            for key, _ in ready:
+                if key.fileobj is self._sockets[0]:
+                    self._take_words()
         self._called.clear()
         return called
 
@@ -73,6 +74,11 @@ class Waiter:
             selector.close()
         for end in sockets:
             end.close()
+
+    def _take_words(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while self._sockets[0].recv(4096):
+                pass
 
     def _open(self) -> None:
         try:

@@ -44,7 +44,7 @@ class Watch:
 
     def drain(self) -> None:
         """
-        Take what made the descriptor readable. Called before the source is read.
+        Take what made the descriptor readable. The source is looked at before, and again after.
         """
 
     def close(self) -> None:

@@ -24,16 +24,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from dflag.sources._base import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from dflag.typing import Wake
 
 _RETRY_SECONDS: Final = 30.0
 """How soon a watch that the system refused is tried again: limits of a whole node rarely change sooner."""
-
-_READ_BYTES: Final = 65536
-_MAX_READS: Final = 16
-"""Reads of one `drain`: a writer that never rests must not keep us here; the descriptor stays readable."""
 
 _EVENT: Final = struct.Struct("iIII")
 """``struct inotify_event`` without the name: watch, mask, cookie, length of the name that follows."""
@@ -91,8 +87,10 @@ class _DirectoryWatch(Watch):
         Take the events, and see to it that the right directory is watched.
         """
         if not self._closed:
-            self._judge(heard=self._take_events())
-            self._keep_armed()
+            heard = self._take_events()
+            target = self._target()
+            self._judge(target, heard=heard)
+            self._keep_armed(target)
 
     def close(self) -> None:
         """
@@ -102,24 +100,24 @@ class _DirectoryWatch(Watch):
         self._armed = None
         self._release()
 
-    def _judge(self, *, heard: bool) -> None:
+    def _judge(self, target: str | None, *, heard: bool) -> None:
         """
         Find out whether events come at all: network and overlay file systems accept a watch and then say nothing.
 
         Only a volume gives proof, for each of its swaps moves the link.
         """
-        before, self._seen = self._seen, self._target()
+        before, self._seen = self._seen, target
         if heard:
             if self._missed >= _MISSES:
                 self.mode, self.problem = self._armed_mode(), None
             self._missed = 0
-        elif before is not None and self._seen not in (before, None) and self._is_armed_rightly():
+        elif before is not None and target not in (before, None) and self._is_armed_rightly():
             self._missed += 1
             self._disarm()  # to be armed anew: the watch may be at fault
 
-    def _keep_armed(self) -> None:
+    def _keep_armed(self, target: str | None) -> None:
         try:
-            wanted = self._identity()
+            wanted = self._identity(target)
         except OSError as error:
             self._disarm()
             absent = error.errno in (errno.ENOENT, errno.ENOTDIR)
@@ -155,13 +153,13 @@ class _DirectoryWatch(Watch):
 
     def _is_armed_rightly(self) -> bool:
         try:
-            return self._armed == self._identity()
+            return self._armed == self._identity(self._seen)
         except OSError:
             return False
 
-    def _identity(self) -> Identity:
+    def _identity(self, target: str | None) -> Identity:
         status = os.stat(self._path)
-        return status.st_dev, status.st_ino, self._target() is not None
+        return status.st_dev, status.st_ino, target is not None
 
     def _target(self) -> str | None:
         try:
@@ -199,7 +197,7 @@ class InotifyWatch(_DirectoryWatch):
         self._events = bindings.InotifyConstants
         self._descriptor: int | None = None
         self._watch: int | None = None
-        self._keep_armed()
+        self._keep_armed(self._target())
 
     def fileno(self) -> int | None:
         """
@@ -229,19 +227,16 @@ class InotifyWatch(_DirectoryWatch):
             self._heard()
         return heard
 
-    def _pending(self) -> Iterator[tuple[int, int]]:
+    def _pending(self) -> Iterable[tuple[int, int]]:
+        # Once: whatever comes meanwhile leaves the descriptor readable.
         descriptor = self._descriptor
-        if descriptor is None:
-            return
-        for _ in range(_MAX_READS):
-            size_bytes = _readable_bytes(descriptor)
-            if size_bytes == 0:
-                return
-            try:
-                events = os.read(descriptor, max(size_bytes, _READ_BYTES))
-            except OSError:
-                return
-            yield from _parse(events)
+        size_bytes = 0 if descriptor is None else _readable_bytes(descriptor)
+        if descriptor is None or size_bytes == 0:
+            return ()
+        try:
+            return _parse(os.read(descriptor, size_bytes))
+        except OSError:
+            return ()
 
     def _arm(self, wanted: Identity) -> None:
         if self._descriptor is None:
@@ -297,7 +292,7 @@ class ObserverWatch(_DirectoryWatch):
         self._wake = wake
         self._observer: Any = None
         self._called = False
-        self._keep_armed()
+        self._keep_armed(self._target())
 
     def abandon(self) -> None:
         """

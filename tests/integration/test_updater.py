@@ -9,13 +9,13 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import dflag
 from dflag import Updater
-from dflag.sources import DirectorySource, MemorySource, Source
+from dflag.sources import DirectorySource, MemorySource, Source, Watch
 from dflag.testing import ConfigMapVolume
 
 from ._waiting import DEADLINE_SECONDS, eventually
@@ -882,6 +882,68 @@ def test_a_single_key_that_disappears_falls_to_the_layer_below(
         source.update({"port": "9090"})
         updater.refresh()
         assert (rate.get(), rate.origin) == (55, "low")
+
+
+def test_a_new_value_is_there_before_the_watch_is_seen_to(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
+) -> None:
+    """
+    What a watch has to do may take its time; what it brings itself is found by the look after it.
+    """
+    drained: list[int] = []
+
+    class Draining(Watch):
+        def __init__(self, descriptor: int) -> None:
+            self._descriptor = descriptor
+
+        def fileno(self) -> int:
+            return self._descriptor
+
+        def drain(self) -> None:
+            os.read(self._descriptor, 1)
+            drained.append(rate.get())
+            source.update({"rate": "62"})
+
+    class Told(MemorySource):
+        def watch(self, wake: object) -> Watch:
+            return Draining(reading)
+
+    reading, writing = os.pipe()
+    source = Told({"rate": "60"})
+    with Updater.setup(flags, source, resync_seconds=3600) as updater:
+        source.update({"rate": "61"})
+        os.write(writing, b"x")
+        assert _wait(updater, rate, 62)
+    os.close(reading)
+    os.close(writing)
+
+    assert drained == [61]
+
+
+def test_a_quiet_check_looks_at_no_value(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """
+    However many keys there are: what was not read again is not compared again.
+    """
+
+    class Counting(dict[str, str]):
+        looks = 0
+
+        def items(self) -> Any:
+            Counting.looks += 1
+            return super().items()
+
+    class Counted(MemorySource):
+        def read(self) -> Mapping[str, Raw]:
+            return Counting(super().read())
+
+    counted = Counted({"rate": "60"}, name="counted")
+    updater = Updater(flags, [counted, source])
+    updater.initialize()
+    Counting.looks = 0
+    updater._cycle()
+    assert Counting.looks == 0
+    updater.refresh()
+    assert Counting.looks > 0
 
 
 def test_resync_finds_what_no_event_told(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
