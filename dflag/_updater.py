@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from dflag._drafting import Reading
 from dflag._fork import follow_forks
+from dflag._haste import haste
 from dflag._session import Feed, Session, age, is_recent
 from dflag._snapshot import unknown_flags
 from dflag._status import State, Status
@@ -315,12 +316,13 @@ class Updater:
             return session is None or session is self._session
 
         with self._reading:
-            for feed in self._feeds:
-                token = feed.probe()  # before reading, so that a change meanwhile is seen the next time
-                if force or feed.dirty or token != feed.token:
-                    self._try_to_read(feed, token)
-                elif feed.problem is None:
-                    feed.contact = time.monotonic()
+            with haste:
+                for feed in self._feeds:
+                    token = feed.probe()  # before reading, so that a change meanwhile is seen the next time
+                    if force or feed.dirty or token != feed.token:
+                        self._try_to_read(feed, token)
+                    elif feed.problem is None:
+                        feed.contact = time.monotonic()
             readings = self._readings()
             outcomes = self._apply(readings, wanted)
             if len(readings) > 1 and any(outcome.revision.error for outcome in outcomes.values()):

@@ -1,0 +1,134 @@
+"""
+Short waits for the interpreter lock: what becomes of the interval, which is the whole process's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dflag
+from dflag._haste import haste
+from dflag.errors import SourceError
+from dflag.sources import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from dflag.typing import Raw
+
+
+@pytest.fixture(name="usual", autouse=True)
+def _usual() -> Iterator[float]:
+    """
+    Give the interval that a test begins with, and put it back.
+    """
+    usual = sys.getswitchinterval()
+    yield usual
+    sys.setswitchinterval(usual)
+
+
+def test_the_interval_is_short_within_and_as_before_after(usual: float) -> None:
+    """
+    It is put back by an exception too.
+    """
+    with haste:
+        assert sys.getswitchinterval() < usual / 10
+    assert sys.getswitchinterval() == usual
+
+    with pytest.raises(ZeroDivisionError), haste:
+        1 / 0  # noqa: B018 - raises
+    assert sys.getswitchinterval() == usual
+
+
+def test_blocks_overlap_and_nest(usual: float) -> None:
+    """
+    The last of those that overlap puts the interval back, whichever that is.
+    """
+    entered, leave = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with haste, haste:
+            entered.set()
+            leave.wait()
+
+    thread = threading.Thread(target=other, daemon=True)
+    with haste:
+        thread.start()
+        entered.wait()
+    assert sys.getswitchinterval() < usual
+    leave.set()
+    thread.join()
+
+    assert sys.getswitchinterval() == usual
+
+
+@pytest.mark.parametrize("seconds", [0.02, 5e-6])
+def test_an_interval_that_the_program_sets_meanwhile_stays(seconds: float) -> None:
+    """
+    Whoever sets one knows why.
+    """
+    with haste:
+        sys.setswitchinterval(seconds)
+
+    assert sys.getswitchinterval() == pytest.approx(seconds)
+
+
+def test_an_interval_that_is_shorter_stays(usual: float) -> None:
+    """
+    A program that has a shorter one than ours waits no longer for us.
+    """
+    sys.setswitchinterval(5e-6)
+    with haste:
+        assert sys.getswitchinterval() == pytest.approx(5e-6)
+
+    assert sys.getswitchinterval() == pytest.approx(5e-6) != usual
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_child_forked_within_has_the_usual_interval(usual: float) -> None:
+    """
+    Nobody else would put it back there, where the thread that is within may not live on; one that does may leave.
+    """
+    with haste:
+        child = os.fork()
+        if child == 0:
+            forked = sys.getswitchinterval()
+            haste.__exit__()
+            with haste:
+                again = sys.getswitchinterval()
+            os._exit(0 if again < forked == sys.getswitchinterval() == usual else 1)
+    _, status = os.waitpid(child, 0)
+
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_an_updater_reads_in_haste_and_judges_at_leisure(flags: dflag.FlagRegistry, usual: float) -> None:
+    """
+    A user's parsers and validators run as the program has set it, also after a reading that failed.
+    """
+    seen: dict[str, float] = {}
+
+    class Noting(MemorySource):
+        def read(self) -> Mapping[str, Raw]:
+            seen["reading"] = sys.getswitchinterval()
+            if not seen.get("judging"):
+                return super().read()
+            raise SourceError("no more")
+
+    def note(_: int) -> None:
+        seen["judging"] = sys.getswitchinterval()
+
+    flags.dyn_int("rate", 0, validator=note)
+    seen.clear()
+    source = Noting({"rate": "1"})
+    updater = dflag.Updater(flags, source)
+    updater.refresh()
+    assert seen == {"reading": pytest.approx(usual / 50), "judging": usual}
+
+    updater.refresh()
+    assert sys.getswitchinterval() == usual
