@@ -119,6 +119,12 @@ class Intake:
             self._states[name] = SourceState(Reading({}, lambda _: name), {}, {}, frozenset(), {}, frozenset(), None)
             self._store.rank_sources(self._states)
 
+    def state_of(self, name: str) -> SourceState:
+        """
+        Give what the named source has in force; it changes in the same step as the values.
+        """
+        return self._states[name]
+
     def catch_up(self, flag: Flag[Any]) -> None:
         """
         Give a flag that was declared just now what the sources hold for it.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from dflag._drafting import SourceState
     from dflag._intake import Outcome
     from dflag._records import Revision
     from dflag._registry import FlagRegistry
@@ -237,9 +238,10 @@ class Updater:
         rejected: dict[str, FlagValueError] = {}
         unknown: set[str] = set()
         for feed in self._feeds:
-            if feed.revision is not None:
-                rejected.update(feed.revision.rejected)
-                unknown.update(feed.revision.unknown)
+            verdict = self._verdict(feed)
+            if verdict is not None:
+                rejected.update(verdict.rejected)
+                unknown.update(verdict.unknown)
         return Status(
             state=self._state,
             sources=tuple(feed.status() for feed in self._feeds),
@@ -251,6 +253,13 @@ class Updater:
             pending_restart=self._store.intake.pending_restart(),
             seconds_since_success=age(self._success),
         )
+
+    def _verdict(self, feed: Feed) -> Revision | SourceState | None:
+        """
+        Find what was last rejected: by what is in force, from the moment its values are; else by what was refused.
+        """
+        state = self._store.intake.state_of(feed.name)
+        return state if state.reading.values is feed.values else feed.revision
 
     def _fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
         """

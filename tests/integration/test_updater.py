@@ -920,6 +920,30 @@ def test_a_new_value_is_there_before_the_watch_is_seen_to(
     assert drained == [61]
 
 
+def test_what_is_rejected_changes_with_the_values(
+    flags: dflag.FlagRegistry, source: MemorySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Whoever sees a new value finds in the status what came with it, however far the updater's thread has got.
+    """
+    flags.dyn_int("rate", 50)
+    updater = Updater(flags, source)
+    updater.initialize()
+    take_in = updater._take_in
+    seen: list[list[str]] = []
+
+    def late(outcomes: Any) -> None:
+        seen.append([*updater.status().rejected, *updater.status().unknown])
+        take_in(outcomes)
+
+    monkeypatch.setattr(updater, "_take_in", late)
+    for values in ({"rate": "many", "nobody": "1"}, {"rate": "60"}):
+        source.update(values)
+        updater.refresh()
+
+    assert seen == [["rate", "nobody"], []]
+
+
 def test_a_quiet_check_looks_at_no_value(flags: dflag.FlagRegistry, source: MemorySource) -> None:
     """
     However many keys there are: what was not read again is not compared again.
