@@ -6,7 +6,6 @@ Declare flags in a `FlagRegistry`, let an `Updater` follow a ConfigMap volume, r
 
 from __future__ import annotations
 
-import logging as _logging
 import typing as _typing
 
 from dflag import typing as typing
@@ -123,8 +122,6 @@ __all__ = [
     "UpdaterStateError",
     "ValidationError",
 ]
-
-_logging.getLogger("dflag").addHandler(_logging.NullHandler())
 
 _HOMES = {
     "Change": "_records",

@@ -4,20 +4,18 @@ Callbacks, in order, on one thread that lives only while there is something to d
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from dflag._log import logger
 from dflag.errors import DefinitionError
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterable
-
-logger: Final = logging.getLogger("dflag")
 
 _LOOP_CHECK_SECONDS: Final = 0.2
 """How often a wait for an event loop asks whether that loop was closed meanwhile; closing wakes nobody."""

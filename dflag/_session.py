@@ -5,12 +5,12 @@ One run of an updater: its thread, and what the thread waits for.
 from __future__ import annotations
 
 import contextlib
-import logging
 import random
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from dflag._log import logger
 from dflag._status import SourceStatus
 from dflag.sources import Watch
 
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from dflag._status import ReloadResult
     from dflag.sources import Source
     from dflag.typing import Raw
-
-logger: Final = logging.getLogger("dflag")
 
 _FALLBACK_SECONDS: Final = 0.25
 """How often to look, on average, when events cannot be had: under 0.05 % of a processor, and 125 ms late on average."""

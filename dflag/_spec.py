@@ -6,11 +6,11 @@ input mutator, parse, mutator, choices and limits, validators: in that order, wh
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from dflag._kinds import Kind, Problem
+from dflag._log import logger
 from dflag.errors import DefinitionError, FlagValueError, ParseError, ValidationError
 from dflag.typing import Text, Unreadable
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from dflag.typing import Raw, Validator
 
 T = TypeVar("T")
-
-logger: Final = logging.getLogger("dflag")
 
 FOREIGN_FAULTS: Final = (Exception, SystemExit)
 """What a parser, mutator or validator may raise to refuse; a SystemExit would end the updater's thread."""

@@ -8,7 +8,6 @@ and then compares, reads, and applies. Events are only hints: what counts is wha
 from __future__ import annotations
 
 import fnmatch
-import logging
 import os
 import re
 import threading
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 from dflag._drafting import Reading
 from dflag._fork import follow_forks
 from dflag._haste import haste
+from dflag._log import logger
 from dflag._session import Feed, Session, age, is_recent
 from dflag._snapshot import unknown_flags
 from dflag._status import State, Status
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from dflag.errors import DflagError, FlagValueError
     from dflag.sources import Source
     from dflag.typing import Raw
-
-logger: Final = logging.getLogger("dflag")
 
 SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
 

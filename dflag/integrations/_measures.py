@@ -6,12 +6,12 @@ One table of metrics serves every exporter, so that names, labels and alerts are
 
 from __future__ import annotations
 
-import logging
 import time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
+from dflag._log import logger
 from dflag._spec import FOREIGN_FAULTS
 from dflag.errors import DefinitionError
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dflag import FlagRegistry, SourceStatus, Status, Updater
-
-logger: Final = logging.getLogger("dflag")
 
 Labels: TypeAlias = tuple[str, ...]
 Values: TypeAlias = dict[str, dict[Labels, float]]

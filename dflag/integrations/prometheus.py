@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import logging
 import os
 import re
 import sys
@@ -35,6 +34,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from dflag._fork import follow_forks, no_fork
+from dflag._log import logger
 from dflag.integrations._measures import METRICS, Labels, Metric, Values, Watchlist, merged
 
 if TYPE_CHECKING:
@@ -46,8 +46,6 @@ if TYPE_CHECKING:
     from dflag import FlagRegistry, Updater
 
 __all__ = ["FlagCollector", "register"]
-
-logger: Final = logging.getLogger("dflag")
 
 _FILE_NAME: Final = re.compile(r"dflag_(?P<pid>\d+)_\d+\.json")
 _COUNTERS: Final = frozenset(metric.name for metric in METRICS if metric.kind == "counter")

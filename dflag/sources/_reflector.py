@@ -7,12 +7,12 @@ What the program hears of are changes of the data, and an API server that cannot
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from dflag._log import logger
 from dflag.sources._api import Fault, understand
 from dflag.sources._base import Watch
 from dflag.sources._objects import StaleError, Trouble
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from dflag.sources._api import ApiServer
     from dflag.sources._objects import Newest, State, Target
     from dflag.typing import Wake
-
-logger: Final = logging.getLogger("dflag")
 
 FIRST_SECONDS: Final = 0.8
 """The shortest pause after a failure, as in Kubernetes' own clients; the ceiling doubles with each further failure."""

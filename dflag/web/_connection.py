@@ -15,12 +15,11 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from dflag._log import logger
 from dflag.web._http import JSON_TYPE, SECURITY_HEADERS, NeedsBody, Request, Response, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-logger: Final = logging.getLogger("dflag")
 
 REQUEST_SECONDS: Final = 10.0
 """How long a request may take to arrive, and its answer to be taken."""

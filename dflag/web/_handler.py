@@ -7,13 +7,13 @@ from __future__ import annotations
 import html
 import inspect
 import json
-import logging
 from dataclasses import replace
 from http import HTTPStatus
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
+from dflag._log import logger
 from dflag.errors import DefinitionError, FlagValueError
 from dflag.web import _setting
 from dflag.web._http import (
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from dflag._registry import FlagRegistry
     from dflag._updater import Updater
     from dflag.web._http import Authorize
-
-logger: Final = logging.getLogger("dflag")
 
 _CSS: Final = "text/css; charset=utf-8"
 _JS: Final = "text/javascript; charset=utf-8"

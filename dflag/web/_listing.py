@@ -11,7 +11,6 @@ import datetime
 import fnmatch
 import hashlib
 import json
-import logging
 import os
 import threading
 import time
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._fork import follow_forks
 from dflag._layers import DEFAULT
+from dflag._log import logger
 from dflag._registry import fnv_checksum
 from dflag._spec import FOREIGN_FAULTS
 from dflag.errors import MASK
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from dflag._status import SourceStatus, Status
     from dflag._updater import Updater
     from dflag.errors import FlagValueError
-
-logger: Final = logging.getLogger("dflag")
 
 PATIENCE_SECONDS: Final = 90.0
 """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import logging
 import os
 import socket
 import threading
@@ -18,6 +17,7 @@ from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from dflag._fork import follow_forks
+from dflag._log import logger
 from dflag.web._connection import Connection
 
 if TYPE_CHECKING:
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dflag.web._handler import Handler
-
-logger: Final = logging.getLogger("dflag")
 
 MAX_CONNECTIONS: Final = 64
 """How many are served at once; the others wait in the kernel's queue."""
@@ -115,7 +113,7 @@ class _Server(TCPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver gives them
-        logger.error("a connection could not be served", exc_info=True)  # noqa: LOG014 - socketserver calls this in a handler
+        logger.error("a connection could not be served", exc_info=True)
 
     def stop(self, timeout: float) -> None:
         if self._abandoned:

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import datetime
 import hmac
-import logging
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag import _json
+from dflag._log import logger
 from dflag._spec import FOREIGN_FAULTS
 from dflag.errors import DefinitionError
 from dflag.web._http import printable
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag.web._http import Authorize
-
-logger: Final = logging.getLogger("dflag")
 
 BODY_LIMIT_BYTES: Final = 2**20 + 2**12
 """A value as large as a ConfigMap may hold, 1 MiB, and a little for what stands around it."""
