@@ -21,7 +21,6 @@ from dflag.cli._errors import CommandError
 from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterable, Iterator, Mapping
 
     from dflag.cli._trees import Lines, Node, Step
@@ -154,15 +153,6 @@ class Object(NamedTuple):
         Give what an updater would read; messages come without the place, which a finding says itself.
         """
         return Reading(self.values, lambda _: "", self.secret)
-
-
-def add_inputs(parser: argparse.ArgumentParser) -> None:
-    """
-    Add the arguments that name inputs.
-    """
-    parser.add_argument(
-        "inputs", metavar="INPUT", nargs="+", help="a manifest, a directory, a document, or - for standard input"
-    )
 
 
 def read(path: str) -> list[Object]:

@@ -1,8 +1,8 @@
 """
 Reading the command line, and running one command.
 
-Each command is a module of this package with two functions, imported only when it is asked for:
-``add_arguments(parser)``, and ``run(options, out)``, which writes its result to *out* and returns the status.
+Each command is a module of this package with a function ``run(options, out)``, which writes its result to *out* and
+returns the status. It is imported when its arguments are in order.
 """
 
 from __future__ import annotations
@@ -16,23 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from dflag._version import __version__
 from dflag.cli._errors import CommandError
+from dflag.cli._usage import COMMANDS, add_arguments
 from dflag.errors import DflagError, nearest, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-COMMANDS: Final = {
-    "check": "hold the values of inputs against the flags of a program",
-    "completion": "print a completion script for a shell",
-    "docs": "print a reference of all flags in Markdown",
-    "manifest": "print a ConfigMap or Secret with all flags at their defaults",
-    "plan": "say what applying an input would change",
-    "policy": "print an admission policy that refuses bad values",
-    "schema": "print a JSON Schema of the flags",
-    "watch": "follow a volume and print each change",
-    "write": "publish values as the kubelet does",
-}
-"""The commands, each the name of a module here, with what it does."""
 
 _EPILOG: Final = """\
 REGISTRY is package.module:attribute, a registry or a callable that returns one; the current directory is on the path.
@@ -83,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
-    command: Any = importlib.import_module(f"dflag.cli.{name}")
     parser = _Parser(prog=f"dflag {name}", description=f"{COMMANDS[name].capitalize()}.")
-    command.add_arguments(parser)
+    add_arguments(name, parser)
     options = parser.parse_intermixed_args(arguments)
+    command: Any = importlib.import_module(f"dflag.cli.{name}")
     out = sys.stdout
     try:
         # What the program or its validators print is no result.

@@ -16,15 +16,7 @@ from dflag.cli._errors import CommandError
 from dflag.errors import nearest, one_line
 
 if TYPE_CHECKING:
-    import argparse
     from types import ModuleType
-
-
-def add_registry(parser: argparse.ArgumentParser) -> None:
-    """
-    Add the argument that names the registry.
-    """
-    parser.add_argument("registry", metavar="REGISTRY", help="package.module:attribute")
 
 
 def load(reference: str) -> FlagRegistry:

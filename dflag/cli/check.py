@@ -8,30 +8,13 @@ import json
 from typing import TYPE_CHECKING, Final, TextIO
 
 from dflag.cli._findings import Finding, judge
-from dflag.cli._inputs import add_inputs, read
-from dflag.cli._registry import add_registry, load
+from dflag.cli._inputs import read
+from dflag.cli._registry import load
 from dflag.errors import one_line
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
-
-_EPILOG: Final = """\
-example: kustomize build overlays/prod | dflag check app:flags - --strict
-
-Each INPUT is judged by itself, over the defaults; the objects in one INPUT together, later ones on top.
-"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add what the command takes.
-    """
-    parser.epilog = _EPILOG
-    add_registry(parser)
-    add_inputs(parser)
-    parser.add_argument("--format", choices=tuple(_FORMATS), default="text", help="how to print (default: text)")
-    parser.add_argument("--strict", action="store_true", help="make unknown names errors")
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:

@@ -5,15 +5,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
+
+from dflag.cli._usage import COMMANDS, add_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_EPILOG: Final = """\
-example: dflag completion bash > ~/.local/share/bash-completion/completions/dflag
-"""
 
 _BASH: Final = """\
 _dflag() {{
@@ -41,14 +38,6 @@ autoload -Uz bashcompinit && bashcompinit
 _FISH: Final = "complete -c dflag -n '__fish_use_subcommand' -f -a {name} -d '{does}'"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add what the command takes.
-    """
-    parser.epilog = _EPILOG
-    parser.add_argument("shell", metavar="SHELL", choices=tuple(_SCRIPTS), help="bash, zsh or fish")
-
-
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     Print the script; it knows the commands and options of this version.
@@ -61,13 +50,10 @@ def _options() -> dict[str, tuple[str, list[str]]]:
     """
     List the commands, each with what it does and its options.
     """
-    from dflag.cli._main import COMMANDS
-
     found = {}
     for name, does in COMMANDS.items():
-        command: Any = importlib.import_module(f"dflag.cli.{name}")
         parser = argparse.ArgumentParser()
-        command.add_arguments(parser)
+        add_arguments(name, parser)
         options = [option for action in parser._actions for option in action.option_strings if option[:2] == "--"]
         found[name] = does, [*options, "--traceback"]
     return found

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from dflag._store import printed
-from dflag.cli._registry import add_registry, load
+from dflag.cli._registry import load
 from dflag.cli._texts import describe, remarks
 from dflag.errors import one_line
 
@@ -18,20 +18,8 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
 
-_EPILOG: Final = """\
-example: dflag docs app:flags > FLAGS.md
-"""
-
 _SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+!|~<>&$])")
 _TICKS: Final = re.compile("`+")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add what the command takes.
-    """
-    parser.epilog = _EPILOG
-    add_registry(parser)
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from dflag.cli._errors import CommandError
-from dflag.cli._registry import add_registry, load
+from dflag.cli._registry import load
 from dflag.cli._texts import describe, remarks
 from dflag.errors import FlagValueError, one_line
 
@@ -20,27 +20,8 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
 
-_EPILOG: Final = """\
-example: dflag manifest app:flags --name app | kubectl apply -f -
-
-A ConfigMap holds the flags that are not secret, a Secret those that are, with the defaults of the code.
-"""
-
 _PLAIN: Final = re.compile(r"[A-Za-z_][-._A-Za-z0-9]*")
 _WORDS: Final = frozenset({"false", "n", "no", "null", "off", "on", "true", "y", "yes"})
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add what the command takes.
-    """
-    parser.epilog = _EPILOG
-    add_registry(parser)
-    parser.add_argument("--name", required=True, help="the name of the object")
-    parser.add_argument("--namespace", metavar="NS", help="its namespace")
-    parser.add_argument(
-        "--kind", choices=("ConfigMap", "Secret"), default="ConfigMap", help="its kind (default: ConfigMap)"
-    )
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:

@@ -11,7 +11,7 @@ from dflag._store import printed, same
 from dflag.cli._errors import CommandError
 from dflag.cli._findings import Verdict, judge
 from dflag.cli._inputs import Item, Object, read
-from dflag.cli._registry import add_registry, load
+from dflag.cli._registry import load
 from dflag.errors import MASK, FlagValueError, one_line
 
 if TYPE_CHECKING:
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
     from dflag._drafting import SourceState
     from dflag._flags import Flag
     from dflag._registry import FlagRegistry
-
-_EPILOG: Final = """\
-example: dflag plan app:flags new.yaml --against http://localhost:8080/flags
-
-Without --against the changes are those from the defaults. A value that is refused leaves the one before;
-a key that is no longer there falls back to the default.
-"""
 
 _TIMEOUT_SECONDS: Final = 10.0
 _MAX_BYTES: Final = 64 * 2**20
@@ -39,21 +32,6 @@ class _Change(NamedTuple):
     old: str
     new: str
     falls_back: bool
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add what the command takes.
-    """
-    parser.epilog = _EPILOG
-    add_registry(parser)
-    parser.add_argument(
-        "input", metavar="INPUT", help="what is to be applied: a manifest, a directory, a document or -"
-    )
-    parser.add_argument(
-        "--against", metavar="INPUT|URL", help="what is live: an input, or the debug page of a running process"
-    )
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 from dflag.cli._cel import matches, quote, rule_of, stripped
 from dflag.cli._errors import CommandError
 from dflag.cli._findings import IGNORED
-from dflag.cli._registry import add_registry, load
+from dflag.cli._registry import load
 from dflag.errors import one_line
 
 if TYPE_CHECKING:
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._registry import FlagRegistry
-
-_EPILOG: Final = """\
-example: dflag policy app:flags --name app-flags --namespace prod | kubectl apply -f -
-
-Prints a ValidatingAdmissionPolicy and its binding, for the ConfigMaps of one name. What Kubernetes cannot check is
-listed on standard error: hold your manifests against `dflag check` too.
-"""
 
 _OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?")
 
@@ -74,17 +67,6 @@ _SELECTOR: Final = """\
 class _Validation(NamedTuple):
     expression: str
     message: str
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add what the command takes.
-    """
-    parser.epilog = _EPILOG
-    add_registry(parser)
-    parser.add_argument("--name", help="the name of the ConfigMaps (default: that of the registry or the package)")
-    parser.add_argument("--namespace", metavar="NS", help="bind the policy to one namespace (default: to all)")
-    parser.add_argument("--require", metavar="KEY", action="append", default=[], help="refuse a ConfigMap without KEY")
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:

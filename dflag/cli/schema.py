@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from dflag.cli._registry import add_registry, load
+from dflag.cli._registry import load
 from dflag.cli._schemas import family_pattern, of_flag, of_member
 
 if TYPE_CHECKING:
@@ -15,23 +15,8 @@ if TYPE_CHECKING:
 
     from dflag._registry import FlagRegistry
 
-_EPILOG: Final = """\
-example: dflag schema app:flags > app.schema.json
-
-An editor then completes a document that begins with: # yaml-language-server: $schema=app.schema.json
-"""
-
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _BASE64: Final = {"type": "string", "contentEncoding": "base64", "pattern": "^[A-Za-z0-9+/=\\s]*$"}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add what the command takes.
-    """
-    parser.epilog = _EPILOG
-    add_registry(parser)
-    parser.add_argument("--manifest", action="store_true", help="of a whole ConfigMap, whose values are texts")
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias
 from dflag._snapshot import unknown_flags
 from dflag._store import printed
 from dflag._updater import Updater
-from dflag.cli._registry import add_registry, load
+from dflag.cli._registry import load
 from dflag.errors import one_line
 
 if TYPE_CHECKING:
@@ -27,24 +27,8 @@ if TYPE_CHECKING:
 
     Event: TypeAlias = dict[str, Any]
 
-_EPILOG: Final = """\
-example: dflag watch app:flags /etc/dflag
-
-Prints what changes from now on, until SIGINT or SIGTERM. The program's own callbacks are not run.
-"""
-
 _STATUS_SECONDS: Final = 0.5
 """How often to ask what was rejected: that changes no value, so no callback tells."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add what the command takes.
-    """
-    parser.epilog = _EPILOG
-    add_registry(parser)
-    parser.add_argument("directory", metavar="DIR", help="the directory of the volume")
-    parser.add_argument("--format", choices=tuple(_FORMATS), default="text", help="how to print (default: text)")
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:

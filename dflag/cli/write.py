@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from dflag.cli._errors import CommandError
 from dflag.cli._inputs import Item, Object, read
@@ -17,24 +17,6 @@ from dflag.typing import Unreadable
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping
-
-_EPILOG: Final = """\
-example: dflag write /tmp/config rate_limit=60 loglevel=debug --registry app:flags
-
-For programs that run without a cluster: makes DIR, and publishes with one rename. Keys that are there already stay.
-"""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """
-    Add what the command takes.
-    """
-    parser.epilog = _EPILOG
-    parser.add_argument("directory", metavar="DIR", help="the directory of the volume")
-    parser.add_argument("pairs", metavar="KEY=VALUE", nargs="*", help="a value to publish")
-    parser.add_argument("--from", dest="input", metavar="INPUT", help="an input to publish; KEY=VALUE goes on top")
-    parser.add_argument("--replace", action="store_true", help="drop the keys that are not given")
-    parser.add_argument("--registry", metavar="REGISTRY", help="publish nothing that its flags refuse")
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from dflag import cli
-from dflag.cli._main import COMMANDS
+from dflag.cli._usage import COMMANDS
 
 from ._waiting import DEADLINE_SECONDS
 
@@ -224,11 +224,12 @@ def test_help(directory: Path, name: str) -> None:
 
 
 def test_help_is_light(directory: Path) -> None:
-    """Help imports nothing heavy, nor what only a running updater needs."""
+    """The help of every command is there without anything heavy, logging, or the core."""
     program = (
-        "import sys; from dflag.cli import main; main(['--help']); main(['check', '--help'])\n"
-        "heavy = ('yaml', 'jsonschema', 'watchdog', 'dataclasses', 'importlib.metadata', 'urllib.request')\n"
-        "print([name for name in heavy if name in sys.modules])"
+        "import sys; from dflag.cli import main\n"
+        f"main(['--version']), [main([name, '--help']) for name in {sorted(COMMANDS)}]\n"
+        "heavy = ('yaml', 'jsonschema', 'watchdog', 'dataclasses', 'importlib.metadata', 'urllib.request', 'logging')\n"
+        "print([name for name in (*heavy, 'dflag._spec', 'dflag.testing') if name in sys.modules])"
     )
     path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
     found = subprocess.run(

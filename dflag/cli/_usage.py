@@ -1,0 +1,156 @@
+"""
+What each command takes: apart from the commands, so that its help is there before what only its work needs.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+COMMANDS: Final = {
+    "check": "hold the values of inputs against the flags of a program",
+    "completion": "print a completion script for a shell",
+    "docs": "print a reference of all flags in Markdown",
+    "manifest": "print a ConfigMap or Secret with all flags at their defaults",
+    "plan": "say what applying an input would change",
+    "policy": "print an admission policy that refuses bad values",
+    "schema": "print a JSON Schema of the flags",
+    "watch": "follow a volume and print each change",
+    "write": "publish values as the kubelet does",
+}
+"""The commands, each the name of a module of this package, with what it does."""
+
+
+def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
+    """
+    Add what a command takes, and the end of its help.
+    """
+    _ADDERS[command](parser)
+    parser.epilog = _EPILOGS[command]
+
+
+def _registry(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("registry", metavar="REGISTRY", help="package.module:attribute")
+
+
+def _check(parser: argparse.ArgumentParser) -> None:
+    _registry(parser)
+    parser.add_argument(
+        "inputs", metavar="INPUT", nargs="+", help="a manifest, a directory, a document, or - for standard input"
+    )
+    parser.add_argument(
+        "--format", choices=("text", "json", "github", "sarif"), default="text", help="how to print (default: text)"
+    )
+    parser.add_argument("--strict", action="store_true", help="make unknown names errors")
+
+
+def _completion(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("shell", metavar="SHELL", choices=("bash", "fish", "zsh"), help="bash, zsh or fish")
+
+
+def _manifest(parser: argparse.ArgumentParser) -> None:
+    _registry(parser)
+    parser.add_argument("--name", required=True, help="the name of the object")
+    parser.add_argument("--namespace", metavar="NS", help="its namespace")
+    parser.add_argument(
+        "--kind", choices=("ConfigMap", "Secret"), default="ConfigMap", help="its kind (default: ConfigMap)"
+    )
+
+
+def _plan(parser: argparse.ArgumentParser) -> None:
+    _registry(parser)
+    parser.add_argument(
+        "input", metavar="INPUT", help="what is to be applied: a manifest, a directory, a document or -"
+    )
+    parser.add_argument(
+        "--against", metavar="INPUT|URL", help="what is live: an input, or the debug page of a running process"
+    )
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
+
+
+def _policy(parser: argparse.ArgumentParser) -> None:
+    _registry(parser)
+    parser.add_argument("--name", help="the name of the ConfigMaps (default: that of the registry or the package)")
+    parser.add_argument("--namespace", metavar="NS", help="bind the policy to one namespace (default: to all)")
+    parser.add_argument("--require", metavar="KEY", action="append", default=[], help="refuse a ConfigMap without KEY")
+
+
+def _schema(parser: argparse.ArgumentParser) -> None:
+    _registry(parser)
+    parser.add_argument("--manifest", action="store_true", help="of a whole ConfigMap, whose values are texts")
+
+
+def _watch(parser: argparse.ArgumentParser) -> None:
+    _registry(parser)
+    parser.add_argument("directory", metavar="DIR", help="the directory of the volume")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
+
+
+def _write(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("directory", metavar="DIR", help="the directory of the volume")
+    parser.add_argument("pairs", metavar="KEY=VALUE", nargs="*", help="a value to publish")
+    parser.add_argument("--from", dest="input", metavar="INPUT", help="an input to publish; KEY=VALUE goes on top")
+    parser.add_argument("--replace", action="store_true", help="drop the keys that are not given")
+    parser.add_argument("--registry", metavar="REGISTRY", help="publish nothing that its flags refuse")
+
+
+_ADDERS: Final[dict[str, Callable[[argparse.ArgumentParser], None]]] = {
+    "check": _check,
+    "completion": _completion,
+    "docs": _registry,
+    "manifest": _manifest,
+    "plan": _plan,
+    "policy": _policy,
+    "schema": _schema,
+    "watch": _watch,
+    "write": _write,
+}
+
+_EPILOGS: Final = {
+    "check": """\
+example: kustomize build overlays/prod | dflag check app:flags - --strict
+
+Each INPUT is judged by itself, over the defaults; the objects in one INPUT together, later ones on top.
+""",
+    "completion": """\
+example: dflag completion bash > ~/.local/share/bash-completion/completions/dflag
+""",
+    "docs": """\
+example: dflag docs app:flags > FLAGS.md
+""",
+    "manifest": """\
+example: dflag manifest app:flags --name app | kubectl apply -f -
+
+A ConfigMap holds the flags that are not secret, a Secret those that are, with the defaults of the code.
+""",
+    "plan": """\
+example: dflag plan app:flags new.yaml --against http://localhost:8080/flags
+
+Without --against the changes are those from the defaults. A value that is refused leaves the one before;
+a key that is no longer there falls back to the default.
+""",
+    "policy": """\
+example: dflag policy app:flags --name app-flags --namespace prod | kubectl apply -f -
+
+Prints a ValidatingAdmissionPolicy and its binding, for the ConfigMaps of one name. What Kubernetes cannot check is
+listed on standard error: hold your manifests against `dflag check` too.
+""",
+    "schema": """\
+example: dflag schema app:flags > app.schema.json
+
+An editor then completes a document that begins with: # yaml-language-server: $schema=app.schema.json
+""",
+    "watch": """\
+example: dflag watch app:flags /etc/dflag
+
+Prints what changes from now on, until SIGINT or SIGTERM. The program's own callbacks are not run.
+""",
+    "write": """\
+example: dflag write /tmp/config rate_limit=60 loglevel=debug --registry app:flags
+
+For programs that run without a cluster: makes DIR, and publishes with one rename. Keys that are there already stay.
+""",
+}
