@@ -11,7 +11,7 @@ import platform
 import sys
 from typing import TYPE_CHECKING
 
-from . import reading, starting, volumes, web
+from . import command, reading, starting, volumes, web
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--json", metavar="FILE", help="also write the results there")
     options = parser.parse_args(argv)
-    results = [result for module in (reading, volumes, starting, web) for result in module.run().results]
+    results = [result for module in (reading, volumes, starting, web, command) for result in module.run().results]
     print(_table(results))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
