@@ -33,15 +33,24 @@ _ANY_KEY: Final = re.compile(r"(?!\.\.)(?!\.\Z)[-._a-zA-Z0-9]{1,253}")
 """The keys that the API server allows, which are more than may name flags (apimachinery's ``IsConfigMapKey``)."""
 
 _NO_TEXT: Final = re.compile(
-    r"true|false|yes|no|on|off|y|n"
-    r"|[-+]?(?:0[bB]?[0-7_]*|0[xX][0-9a-fA-F_]+|0o[0-7_]+|[0-9][0-9_]*)"
-    r"|[-+]?(?:\.[0-9]+|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?"
-    r"|[-+]?\.inf|\.nan",
-    re.IGNORECASE | re.ASCII,
+    r"(?:true|True|TRUE|false|False|FALSE|y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF)"
+    r"|[-+]?0[bB]?[0-1_]*|[-+]?(?:0[oO]?[0-7_]+|0[xX][0-9a-fA-F_]+|[0-9][0-9_]*)"
+    r"|[-+]?(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    re.ASCII,
 )
 """What kubectl takes for a truth value or a number when it stands without quotes, by YAML 1.1."""
 
+_TYPED: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("binary", "bool", "float", "int"))
+"""The tags that make something else of a text, also of one in quotes."""
+
+_OBJECT_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+"""The names that the API server allows (apimachinery's ``IsDNS1123Subdomain``)."""
+
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+
+_LINE_ENDS: Final = {ord("\r"): None, ord("\n"): None}
+"""All that may stand between the characters of base64 (Go's ``encoding/base64``)."""
 
 
 class Fault(NamedTuple):
@@ -253,6 +262,26 @@ def _text(node: Node | None, key: str) -> str:
     return "" if inner is None else inner.text or ""
 
 
+def _is_plain(node: Node) -> bool:
+    """
+    Say whether YAML makes of a scalar what it looks like.
+    """
+    return node.style == "" and node.tag is None
+
+
+def _no_text(node: Node) -> str | None:
+    """
+    Say why the API server finds no text in a value, if it does not.
+    """
+    if node.text is None:
+        return ", found a mapping or a sequence"
+    if node.tag in _TYPED:
+        return ": take away the tag before the value"
+    if _is_plain(node) and _NO_TEXT.fullmatch(node.text):
+        return ": put the value in quotes"
+    return None
+
+
 def _size(raw: str | bytes | Unreadable) -> int:
     if isinstance(raw, Unreadable):
         return 0
@@ -299,13 +328,25 @@ class _Page:
                 faults.extend(self._key_faults(key, nodes[0], field, seen))
                 if is_key(key):
                     items[key] = self._item(raw, nodes)
-        label = f"{kind} {_text(node.get('metadata'), 'name')}".strip()
+        name = (metadata := node.get("metadata")) and metadata.get("name")
+        label = f"{kind} {(name and name.text) or ''}".strip()
+        if name is not None:
+            faults.extend(self._name_faults(name))
         if size > _MAX_BYTES:
             place = self._lines.place(node.start)
             faults.append(
                 Fault(place, "", f"{label}: expected values of at most {_MAX_BYTES} bytes in all, got {size}")
             )
         return Object(label, self._name, items, tuple(faults), secret=kind == "Secret")
+
+    def _name_faults(self, node: Node) -> Iterator[Fault]:
+        name = self._value(node, "metadata.name", encoded=False)
+        place = self._lines.place(node.start)
+        if isinstance(name, Unreadable):
+            yield Fault(place, "", name.reason)
+        elif not isinstance(name, str) or not _OBJECT_NAME.fullmatch(name):
+            expected = "a name of 1 to 253 characters: words of [-a-z0-9] with dots between, none with a - at its ends"
+            yield Fault(place, "", f"expected {expected}, got {str(name)[:80]!r}")
 
     def _key_faults(self, key: str, node: Node, field: str, seen: dict[str, str]) -> Iterator[Fault]:
         place = self._lines.place(node.start)
@@ -317,16 +358,14 @@ class _Page:
         seen[key] = field
 
     def _value(self, node: Node, field: str, *, encoded: bool) -> str | bytes | Unreadable:
-        if node.text is None:
-            return Unreadable(f"{field} holds texts alone, found a mapping or a sequence")
-        if node.style == "" and node.text in _NULLS:
-            return b"" if encoded else ""
-        if node.style == "" and _NO_TEXT.fullmatch(node.text):
-            return Unreadable(f"{field} holds texts alone: put the value in quotes")
+        problem = _no_text(node)
+        if problem is not None:
+            return Unreadable(f"{field} holds texts alone{problem}")
+        text = "" if _is_plain(node) and node.text in _NULLS else node.text or ""
         if not encoded:
-            return node.text
+            return text
         try:
-            return base64.b64decode("".join(node.text.split()), validate=True)
+            return base64.b64decode(text.translate(_LINE_ENDS), validate=True)
         except (binascii.Error, ValueError):
             return Unreadable(f"{field} is not valid base64")
 

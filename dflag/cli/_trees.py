@@ -50,17 +50,19 @@ class Node:
         end: The offset behind its last one.
         text: Of a scalar the text it stands for; None of a collection.
         style: How a scalar is written: ``""`` plain, else ``"``, ``'``, ``|`` or ``>``.
+        tag: The tag that stands before it in YAML, in full; None without one.
         members: Of a mapping its keys and values.
         items: Of a sequence its items.
     """
 
-    __slots__ = ("end", "items", "members", "start", "style", "text")
+    __slots__ = ("end", "items", "members", "start", "style", "tag", "text")
 
-    def __init__(self, start: int, end: int, text: str | None = None, style: str = "") -> None:
+    def __init__(self, start: int, end: int, text: str | None = None, style: str = "", tag: str | None = None) -> None:
         self.start: Final = start
         self.end = end
         self.text: Final = text
         self.style: Final = style
+        self.tag: Final = tag
         self.members: dict[str, tuple[Node, Node]] | None = None
         self.items: list[Node] | None = None
 
@@ -254,7 +256,7 @@ class _YAMLReader:
         start = found.end() if found and (event.anchor or event.tag) else event.start_mark.index
         if isinstance(event, self._yaml.ScalarEvent):
             style = event.style or ""
-            node = Node(start, event.end_mark.index, event.value, "" if event.implicit[0] else style)
+            node = Node(start, event.end_mark.index, event.value, "" if event.implicit[0] else style, event.tag)
         elif isinstance(event, self._yaml.MappingStartEvent):
             node = self._mapping(start, depth + 1)
         else:

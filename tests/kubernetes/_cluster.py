@@ -58,6 +58,14 @@ class Cluster:
         """Make an object of a name that is free."""
         self.request("POST", f"{self.path}/{kind}", {"metadata": {"name": name}, "data": data, **fields})
 
+    def post(self, text: str, *, kind: str = "configmaps") -> int:
+        """Have an object made as it is written in YAML, as kubectl would send it, and give the status."""
+        headers = {"Content-Type": "application/yaml"}
+        answer = self.client.request("POST", f"{self.path}/{kind}", content=text.encode(), headers=headers)
+        if answer.is_success:
+            self._made.append(f"{self.path}/{kind}/{answer.json()['metadata']['name']}")
+        return int(answer.status_code)
+
     def patch(self, name: str, data: Mapping[str, str | None], *, kind: str = "configmaps") -> None:
         """Change keys of an object."""
         self.request("PATCH", f"{self.path}/{kind}/{name}", {"data": data})

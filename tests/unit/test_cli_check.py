@@ -215,11 +215,32 @@ def test_size_of_a_config_map(check: Callable[..., list[str]]) -> None:
     assert line == "in.yaml:1:1: ConfigMap app: expected values of at most 1048576 bytes in all, got 1048577"
 
 
-@pytest.mark.parametrize("value", ["7", "no", "1e3", "0x1F", "y", ".inf"])
+@pytest.mark.parametrize("value", ["7", "no", "1e3", "0x1F", "y", ".inf", ".1_0"])
 def test_value_without_quotes(check: Callable[..., list[str]], value: str) -> None:
     """A value that kubectl takes for a number or a truth value is refused, as the API server does."""
     (line,) = check(CONFIG_MAP + f"  name: {value}\n")
     assert "put the value in quotes" in line
+
+
+@pytest.mark.parametrize("value", ["yEs", "0b2", ".iNF", "!!str 7", "! no", "n/a", "1.2.3"])
+def test_value_that_needs_no_quotes(check: Callable[..., list[str]], value: str) -> None:
+    """A value that kubectl takes for a text is one without quotes too."""
+    assert check(CONFIG_MAP + f"  name: {value}\n", status=0) == []
+
+
+def test_value_with_a_tag(check: Callable[..., list[str]]) -> None:
+    """A tag that makes a number of what stands in quotes is refused, as the API server does."""
+    (line,) = check(CONFIG_MAP + '  rate_limit: !!int "7"\n')
+    assert line.startswith("in.yaml:6:21: flag 'rate_limit'")
+    assert line.endswith("data holds texts alone: take away the tag before the value")
+
+
+@pytest.mark.parametrize("name", ["App", "a_b", "-a", "a-", "a..b", "a" * 254, "''", "7", ""])
+def test_name_of_an_object(check: Callable[..., list[str]], name: str) -> None:
+    """A name that no object can have is a finding; one that is still to be given is not."""
+    (line,) = check(CONFIG_MAP.replace("name: app", f"name: {name}"))
+    assert line.startswith(f"in.yaml:4:{9 if name else 8}: ")
+    assert check(CONFIG_MAP.replace("name: app", "generateName: app-"), status=0) == []
 
 
 def test_secrets_are_never_shown(check: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]) -> None:
@@ -241,6 +262,8 @@ def test_secret_holds_base64(check: Callable[..., list[str]]) -> None:
     (line,) = check(text)
     assert line.startswith("in.yaml:5:10: flag 'burst'")
     assert line.endswith("data is not valid base64")
+    assert check(text.replace("'*'", "'O Q=='"))[0].endswith("data is not valid base64")
+    assert check(text.replace("'*'", "|\n    O\n    Q==\n"), status=0) == []
 
 
 def test_lists_and_other_kinds(check: Callable[..., list[str]]) -> None:
