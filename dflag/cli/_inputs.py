@@ -18,6 +18,7 @@ from dflag._drafting import Reading
 from dflag._json import NotJSON, Place
 from dflag.cli import _trees
 from dflag.cli._errors import CommandError
+from dflag.cli._names import NAME_EXPECTED, is_object_name
 from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
@@ -43,9 +44,6 @@ _NO_TEXT: Final = re.compile(
 
 _TYPED: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("binary", "bool", "float", "int"))
 """The tags that make something else of a text, also of one in quotes."""
-
-_OBJECT_NAME: Final = re.compile(r"(?=.{1,253}\Z)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-"""The names that the API server allows (apimachinery's ``IsDNS1123Subdomain``)."""
 
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
@@ -344,9 +342,8 @@ class _Page:
         place = self._lines.place(node.start)
         if isinstance(name, Unreadable):
             yield Fault(place, "", name.reason)
-        elif not isinstance(name, str) or not _OBJECT_NAME.fullmatch(name):
-            expected = "a name of 1 to 253 characters: words of [-a-z0-9] with dots between, none with a - at its ends"
-            yield Fault(place, "", f"expected {expected}, got {str(name)[:80]!r}")
+        elif not isinstance(name, str) or not is_object_name(name):
+            yield Fault(place, "", f"expected {NAME_EXPECTED}, got {str(name)[:80]!r}")
 
     def _key_faults(self, key: str, node: Node, field: str, seen: dict[str, str]) -> Iterator[Fault]:
         place = self._lines.place(node.start)

@@ -9,7 +9,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from dflag.cli._errors import CommandError
+from dflag.cli._names import namespace_name, object_name
 from dflag.cli._registry import load
 from dflag.cli._texts import describe, remarks
 from dflag.errors import FlagValueError, one_line
@@ -28,9 +28,9 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     Print the manifest.
     """
-    for option, given in (("--name", options.name), ("--namespace", options.namespace or "x")):
-        if not given.isprintable() or not given:
-            raise CommandError(f"expected the name of an object for {option}, got {given!r}")
+    object_name(options.name)
+    if options.namespace is not None:
+        namespace_name(options.namespace)
     registry = load(options.registry)
     secret = options.kind == "Secret"
     flags = [flag for flag in registry if flag.secret is secret]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 from dflag.cli._cel import matches, quote, rule_of, stripped
 from dflag.cli._errors import CommandError
 from dflag.cli._findings import IGNORED
+from dflag.cli._names import namespace_name, object_name
 from dflag.cli._registry import load
 from dflag.errors import one_line
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._registry import FlagRegistry
-
-_OBJECT_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,200}[a-z0-9])?")
 
 _TEMPLATE: Final = """\
 apiVersion: admissionregistration.k8s.io/v1
@@ -76,12 +75,12 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     registry = load(options.registry)
     for key in options.require:
         registry.lookup(key)
-    name = _object_name(options.name or registry.name or options.registry.partition(":")[0].partition(".")[0])
-    namespace = options.namespace and _object_name(options.namespace)
+    namespace = None if options.namespace is None else namespace_name(options.namespace)
+    name = _name(registry, options)
     validations = [*_required(options.require), *_unknown(registry), *_values(registry)]
     if not validations:
         raise CommandError("no flag demands anything that an admission policy can check")
-    policy = "-".join(filter(None, ("dflag", namespace, name)))
+    policy = object_name("-".join(filter(None, ("dflag", namespace, name))))
     out.write(_TEMPLATE.format(policy=_scalar(policy), name=_scalar(name), validations=_listed(validations)))
     if namespace:
         out.write(_SELECTOR.format(namespace=_scalar(namespace)))
@@ -90,14 +89,14 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     return 0
 
 
-def _object_name(given: str) -> str:
+def _name(registry: FlagRegistry, options: argparse.Namespace) -> str:
     """
-    Make a name of what stands for one; only what a name allows in another case or with another dash is bent.
+    Give the name of the ConfigMaps; one that was not meant for Kubernetes is bent as far as case and dashes go.
     """
-    name = given.lower().replace("_", "-")
-    if not _OBJECT_NAME.fullmatch(name):
-        raise CommandError(f"expected a name of [-.a-z0-9] for the objects, got {given!r}: give one with --name")
-    return name
+    if options.name is not None:
+        return object_name(options.name)
+    given = registry.name or options.registry.partition(":")[0].partition(".")[0]
+    return object_name(given.lower().replace("_", "-"))
 
 
 def _listed(validations: list[_Validation]) -> str:

@@ -11,6 +11,10 @@ import celpy
 import pytest
 import yaml
 from celpy.adapter import json_to_cel
+from lightkube.models.admissionregistration_v1 import (
+    ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+)
 
 from dflag.cli import main
 
@@ -100,6 +104,16 @@ def test_structure_of_the_policy(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(each.keys() == {"expression", "message"} for each in policy["spec"]["validations"])
     assert binding["kind"] == "ValidatingAdmissionPolicyBinding"
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+
+
+@pytest.mark.parametrize("namespace", [[], ["--namespace", "prod"]])
+def test_structure_is_that_of_kubernetes(capsys: pytest.CaptureFixture[str], namespace: list[str]) -> None:
+    """
+    Both objects have the fields and types of the API that lightkube's models are made of, and nothing beside.
+    """
+    policy, binding, _ = _policy(capsys, "policed_app:flags", "--require", "rate_limit", *namespace)
+    assert ValidatingAdmissionPolicy.from_dict(policy).to_dict() == policy
+    assert ValidatingAdmissionPolicyBinding.from_dict(binding).to_dict() == binding
 
 
 def test_binding_to_a_namespace(capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,11 +206,29 @@ def test_secrets_stay_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hunter2" not in captured.out + captured.err
 
 
-@pytest.mark.parametrize("name", ["a b", "-a", "é", ""])
-def test_a_name_that_no_object_has_is_misuse(capsys: pytest.CaptureFixture[str], name: str) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        *([f"--name={name}"] for name in ("", "App", "a_b", "a b", "-a", "a..b", "\u00e9", "a" * 254)),
+        *([f"--namespace={name}"] for name in ("", "Prod", "a.b", "a/b", "a-", "a" * 64)),
+    ],
+)
+@pytest.mark.parametrize("command", [["policy"], ["manifest", "--name", "app"]], ids=["policy", "manifest"])
+def test_a_name_that_no_object_has_is_misuse(
+    capsys: pytest.CaptureFixture[str], command: list[str], options: list[str]
+) -> None:
     """
     What Kubernetes would refuse later is refused here.
     """
-    status = main(["policy", "policed_app:flags", f"--name={name}", "--namespace", "a/b"])
-    assert status == 2
+    assert main([*command, "policed_app:flags", *options]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "expected a name" in captured.err
+
+
+def test_a_policy_has_a_name_that_it_can_have(capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Two names that would be too long together are refused, though each may be as long by itself.
+    """
+    assert main(["policy", "policed_app:flags", "--name", "a" * 240, "--namespace", "a" * 63]) == 2
     assert "expected a name" in capsys.readouterr().err
