@@ -5,25 +5,30 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from dflag.cli._usage import COMMANDS, add_arguments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
 _BASH: Final = """\
 _dflag() {{
-    local word=${{COMP_WORDS[COMP_CWORD]}} options="" name
+    local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} command="" options="" name
     COMPREPLY=()
     for name in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
         case $name in
-{cases}
+            {names}) command=${{command:-$name}} ;;
         esac
     done
-    if [[ -z $options ]]; then
-        COMPREPLY=($(compgen -W "{commands} --help --version" -- "$word"))
-    elif [[ $word == -* ]]; then
+    case "$command $before" in
+{values}
+    esac
+    case $command in
+        "") options='--help --version'; COMPREPLY=($(compgen -W "{commands} --help --version" -- "$word")) ;;
+{options}
+    esac
+    if [[ $word == -* ]]; then
         COMPREPLY=($(compgen -W "$options" -- "$word"))
     fi
 }}
@@ -32,54 +37,129 @@ complete -o default -F _dflag dflag
 
 _ZSH: Final = """\
 #compdef dflag
-autoload -Uz bashcompinit && bashcompinit
+_dflag() {{
+    local -a commands=(
+{commands}
+    )
+    if (( CURRENT == 2 )); then
+        _describe command commands
+        compadd -- --help --version
+        return
+    fi
+    case $words[2] in
+{cases}
+        *) _files ;;
+    esac
+}}
+if [[ $funcstack[1] == _dflag ]]; then _dflag "$@"; else compdef _dflag dflag; fi
 """
 
-_FISH: Final = "complete -c dflag -n '__fish_use_subcommand' -f -a {name} -d '{does}'"
+
+class _Option(NamedTuple):
+    """
+    An option, with the words that may follow it; whether any other may, and whether that is a file.
+    """
+
+    name: str
+    help: str
+    words: Sequence[str]
+    takes: bool
+    files: bool
+
+
+class _Command(NamedTuple):
+    """
+    A command, with the words that its argument is one of, if it is.
+    """
+
+    name: str
+    does: str
+    options: Sequence[_Option]
+    words: Sequence[str]
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     Print the script; it knows the commands and options of this version.
     """
-    out.write(_SCRIPTS[options.shell](_options()))
+    out.write(_SCRIPTS[options.shell]([*_commands()]))
     return 0
 
 
-def _options() -> dict[str, tuple[str, list[str]]]:
-    """
-    List the commands, each with what it does and its options.
-    """
-    found = {}
+def _commands() -> Iterator[_Command]:
     for name, does in COMMANDS.items():
         parser = argparse.ArgumentParser()
         add_arguments(name, parser)
-        options = [option for action in parser._actions for option in action.option_strings if option[:2] == "--"]
-        found[name] = does, [*options, "--traceback"]
-    return found
+        parser.add_argument("--traceback", action="store_true", help="show where an error comes from")
+        words = [word for action in parser._actions if not action.option_strings for word in action.choices or ()]
+        options = [_option(action) for action in parser._actions if action.option_strings]
+        yield _Command(name, does, options, words)
 
 
-def _bash(commands: dict[str, tuple[str, list[str]]]) -> str:
-    cases = "\n".join(
-        f"            {name}) options=${{options:-{' '.join(options)}}} ;;" for name, (_, options) in commands.items()
+def _option(action: Any) -> _Option:
+    files = str(action.metavar).startswith("INPUT")
+    words = list(action.choices or ())
+    return _Option(action.option_strings[-1], action.help, words, takes=action.nargs != 0, files=files)
+
+
+def _bash(commands: Sequence[_Command]) -> str:
+    values = [
+        f'        "{each.name} {option.name}") {_compgen(option.words)}; return ;;'
+        for each in commands
+        for option in each.options
+        if option.words
+    ]
+    options = [
+        f"        {each.name}) options='{' '.join(option.name for option in each.options)}'"
+        + (f"; {_compgen(each.words)}" if each.words else "")
+        + " ;;"
+        for each in commands
+    ]
+    names = [each.name for each in commands]
+    return _BASH.format(
+        names="|".join(names), commands=" ".join(names), values="\n".join(values), options="\n".join(options)
     )
-    return _BASH.format(cases=cases, commands=" ".join(commands))
 
 
-def _zsh(commands: dict[str, tuple[str, list[str]]]) -> str:
-    return _ZSH + _bash(commands)
+def _compgen(words: Sequence[str]) -> str:
+    listed = " ".join(words)
+    return f'COMPREPLY=($(compgen -W "{listed}" -- "$word"))'
 
 
-def _fish(commands: dict[str, tuple[str, list[str]]]) -> str:
-    lines = []
-    for name, (does, options) in commands.items():
-        lines.append(_FISH.format(name=name, does=does))
-        lines += [f"complete -c dflag -n '__fish_seen_subcommand_from {name}' -l {o[2:]}" for o in options]
-    return "\n".join(lines) + "\n"
+def _zsh(commands: Sequence[_Command]) -> str:
+    listed = "\n".join(f"        {_quoted(f'{each.name}:{each.does}')}" for each in commands)
+    cases = "\n".join(f"        {each.name}) _arguments {' '.join(_zsh_arguments(each))} ;;" for each in commands)
+    return _ZSH.format(commands=listed, cases=cases)
 
 
-_SCRIPTS: Final[dict[str, Callable[[dict[str, tuple[str, list[str]]]], str]]] = {
-    "bash": _bash,
-    "fish": _fish,
-    "zsh": _zsh,
-}
+def _zsh_arguments(command: _Command) -> Iterator[str]:
+    for option in command.options:
+        value = f"({' '.join(option.words)})" if option.words else "_files" if option.files else " "
+        yield _quoted(f"{option.name}[{option.help}]" + (f":{option.name[2:]}:{value}" if option.takes else ""))
+    yield "'1: : '"
+    yield _quoted(f"*: :({' '.join(command.words)})") if command.words else "'*: :_files'"
+
+
+def _fish(commands: Sequence[_Command]) -> str:
+    lines = [f"-n __fish_use_subcommand -l {name}" for name in ("help", "version")]
+    for each in commands:
+        lines.append(f"-n __fish_use_subcommand -f -a {each.name} -d {_quoted(each.does)}")
+        seen = f"-n '__fish_seen_subcommand_from {each.name}'"
+        lines += [f"{seen} {_fish_option(option)}" for option in each.options]
+        if each.words:
+            lines.append(f"{seen} -f -a {_quoted(' '.join(each.words))}")
+    return "".join(f"complete -c dflag {line}\n" for line in lines)
+
+
+def _fish_option(option: _Option) -> str:
+    name = f"-l {option.name[2:]} -d {_quoted(option.help)}"
+    if option.words:
+        return f"{name} -x -a {_quoted(' '.join(option.words))}"
+    return name if not option.takes else f"{name} -r" if option.files else f"{name} -x"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+_SCRIPTS: Final[dict[str, Callable[[Sequence[_Command]], str]]] = {"bash": _bash, "fish": _fish, "zsh": _zsh}

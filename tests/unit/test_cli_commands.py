@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 NASTY = "pipe | tick ` star * <b> \\ # [x](y)\nsecond line\t\x1b[31m \u00e9"
 
 BASH = shutil.which("bash") or ""
+FISH = shutil.which("fish") or ""
+ZSH = shutil.which("zsh") or ""
 
 
 @pytest.fixture(name="program")
@@ -274,15 +276,14 @@ def test_plan_against_something_else(
         (["dflag", "--v"], ["--version"]),
         (["dflag", "check", "app:flags", "--st"], ["--strict"]),
         (["dflag", "manifest", "--name", "check", "--k"], ["--kind"]),
+        (["dflag", "check", "app:flags", "--format", "s"], ["sarif"]),
+        (["dflag", "completion", ""], ["bash", "fish", "zsh"]),
         (["dflag", "plan", "x"], []),
     ],
 )
 @pytest.mark.skipif(not BASH, reason="needs bash")
-def test_completion_of_bash(
-    words: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The script completes commands, and behind a command the options of that one."""
-    monkeypatch.setattr("dflag.cli._main.COMMANDS", dict.fromkeys(("check", "completion", "manifest", "plan"), "..."))
+def test_completion_of_bash(words: list[str], expected: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The script completes commands, behind a command its options, and behind an option what may stand there."""
     assert main(["completion", "bash"]) == 0
     script = capsys.readouterr().out
     program = f'{script}\nCOMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _dflag; printf "%s\\n" "${{COMPREPLY[@]}}"'
@@ -292,15 +293,39 @@ def test_completion_of_bash(
     assert expected == found.stdout.split()
 
 
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_completion_of_other_shells(
-    shell: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The scripts for zsh and fish name every command and its options; a shell that is at hand takes them."""
-    monkeypatch.setattr("dflag.cli._main.COMMANDS", dict.fromkeys(("check", "completion", "manifest"), "..."))
-    assert main(["completion", shell]) == 0
+def test_completion_of_fish(capsys: pytest.CaptureFixture[str]) -> None:
+    """The script completes commands, their options with what they are for, and what may stand behind them."""
+    assert main(["completion", "fish"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    seen = "complete -c dflag -n '__fish_seen_subcommand_from"
+    assert {
+        "complete -c dflag -n __fish_use_subcommand -l version",
+        "complete -c dflag -n __fish_use_subcommand -f -a schema -d 'print a JSON Schema of the flags'",
+        f"{seen} check' -l strict -d 'make unknown names errors'",
+        f"{seen} check' -l format -d 'how to print (default: text)' -x -a 'text json github sarif'",
+        f"{seen} write' -l from -d 'an input to publish; KEY=VALUE goes on top' -r",
+        f"{seen} completion' -f -a 'bash fish zsh'",
+    } <= set(lines)
+    if FISH:
+        program = "\n".join([*lines, "complete -C 'dflag manifest --kind '"])
+        found = subprocess.run([FISH, "-N", "-c", program], capture_output=True, text=True, check=True, timeout=30)
+        assert [line.split("\t")[0] for line in found.stdout.splitlines()] == ["ConfigMap", "Secret"]
+
+
+def test_completion_of_zsh(capsys: pytest.CaptureFixture[str]) -> None:
+    """The script completes commands, their options with what they are for, and what may stand behind them."""
+    assert main(["completion", "zsh"]) == 0
     script = capsys.readouterr().out
-    assert all(word in script for word in ("check", "manifest", "strict", "namespace"))
-    program = shutil.which(shell)
-    if program is not None:
-        subprocess.run([program, "-n", "-c", script], check=True, timeout=30)
+    assert script.startswith("#compdef dflag\n")
+    assert "        'schema:print a JSON Schema of the flags'\n" in script
+    (check,) = (line for line in script.splitlines() if line.startswith("        check) "))
+    assert "'--strict[make unknown names errors]'" in check
+    assert "'--format[how to print (default: text)]:format:(text json github sarif)'" in check
+    (completion,) = (line for line in script.splitlines() if line.startswith("        completion) "))
+    assert "'*: :(bash fish zsh)'" in completion
+    assert "COMP_WORDS" not in script  # zsh only half knows what bash makes of it
+    if ZSH:
+        stubs = "compdef() {}; _arguments() { print -rl -- $@ }; words=(dflag check --); CURRENT=3"
+        program = f"{stubs}\n{script}\n_dflag"
+        found = subprocess.run([ZSH, "-f", "-c", program], capture_output=True, text=True, check=True, timeout=30)
+        assert "--strict[make unknown names errors]" in found.stdout.splitlines()
