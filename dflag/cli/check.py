@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING, Final, TextIO
 
 from dflag.cli._findings import Finding, judge
@@ -23,6 +24,12 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     registry = load(options.registry)
     inputs = [read(path) for path in options.inputs]
+    for path, objects in zip(options.inputs, inputs, strict=True):
+        if not any(each.items or each.faults for each in objects):
+            # What fails in front of a pipe leaves nothing in it, and nothing is all right.
+            print(
+                f"dflag: no values to check in {'standard input' if path == '-' else one_line(path)}", file=sys.stderr
+            )
     findings = [finding for objects in inputs for finding in judge(registry, objects, strict=options.strict).findings]
     out.write(_FORMATS[options.format](findings))
     return 0 if _is_ok(findings) else 1

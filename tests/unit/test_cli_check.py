@@ -298,6 +298,20 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "apiVersion: v1\nkind: Service\n", CONFIG_MAP.removesuffix("data:\n")]
+)
+def test_input_without_values(text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An input that holds no values is fine, but said, since a command that failed may stand before the pipe."""
+    Path("in.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+    assert main(["check", "app:flags", "in.yaml", "-"]) == 0
+    said = "dflag: no values to check in in.yaml\ndflag: no values to check in standard input\n"
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith(said)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("a: [\n", "in.yaml:2:1: expected JSON or YAML: "),
