@@ -5,24 +5,25 @@ Overrides for a test, of one registry or of several.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, final
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
 from dflag._flags import Flag
 from dflag._registry import FlagRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dflag._store import Store
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
-@contextlib.contextmanager
+
 def override(
     target: FlagRegistry | Mapping[Flag[Any], Any], values: Mapping[str, Any] | None = None, /, **more: Any
-) -> Iterator[None]:
+) -> Override:
     """
-    Override flags for the whole process within a ``with`` block, or around each call of a decorated function.
+    Override flags for the whole process within a ``with`` block, or around each call of a decorated function,
+    which may be ``async``.
 
     As `FlagRegistry.override`, which knows one registry, and takes static and frozen flags too.
 
@@ -41,14 +42,66 @@ def override(
     Raises:
         FlagValueError: A value is refused; nothing is overridden.
         UnknownFlagError: There is no such name.
-        TypeError: The arguments are neither of the two forms.
+        TypeError: The arguments are neither of the two forms, or it decorates a class or a generator.
 
     Thread safety: any thread; every thread of the process sees the values.
     """
-    with contextlib.ExitStack() as stack:
-        for store, taken in _take(target, {**(values or {}), **more}).items():
-            stack.enter_context(store.override(taken))
-        yield
+    return Override(target, {**(values or {}), **more})
+
+
+@final
+class Override(contextlib.AbstractContextManager[None]):
+    """
+    What `override` gives: a block, or a decorator of functions.
+
+    The decorators of contextlib would call what is ``async`` without awaiting it inside of the block, and make a
+    function of a class, which no test runner finds.
+
+    Thread safety: one thread at a time; every thread of the process sees the values.
+    """
+
+    def __init__(self, target: object, named: Mapping[str, Any]) -> None:
+        self._target: Final = target
+        self._named: Final = named
+        self._entered: Final[list[contextlib.ExitStack]] = []
+
+    def __enter__(self) -> None:
+        """
+        Override the flags; raises what `override` does.
+        """
+        with contextlib.ExitStack() as stack:
+            for store, taken in _take(self._target, self._named).items():
+                stack.enter_context(store.override(taken))
+            self._entered.append(stack.pop_all())
+
+    def __exit__(self, *_: object) -> None:
+        """
+        Put back what was there before.
+        """
+        self._entered.pop().close()
+
+    def __call__(self, function: _Function) -> _Function:
+        """
+        Decorate a function; raises TypeError for a class or a generator.
+        """
+        import inspect  # slow to import
+
+        if isinstance(function, type) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"expected a function to decorate, got {function!r}: enter the override within it")
+        again = partial(Override, self._target, self._named)
+        if inspect.iscoroutinefunction(function):
+
+            async def awaited(*args: Any, **options: Any) -> Any:
+                with again():
+                    return await function(*args, **options)
+
+            return cast("_Function", wraps(function)(awaited))
+
+        def called(*args: Any, **options: Any) -> Any:
+            with again():
+                return function(*args, **options)
+
+        return cast("_Function", wraps(function)(called))
 
 
 def _take(target: object, named: Mapping[str, Any]) -> dict[Store, dict[Flag[Any], Any]]:

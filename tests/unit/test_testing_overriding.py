@@ -4,12 +4,17 @@ Overrides of one registry or several, within blocks, functions, and the test cas
 
 from __future__ import annotations
 
+import asyncio
 import unittest
+from typing import TYPE_CHECKING
 
 import pytest
 
 import dflag
 from dflag.testing import override
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
 
 
 def _outcome(case: type[unittest.TestCase]) -> unittest.TestResult:
@@ -41,6 +46,54 @@ def test_one_bad_value_keeps_all_registries_as_they_are(flags: dflag.FlagRegistr
         pass
     assert flags.flush(timeout=10)
     assert not seen
+
+
+def test_as_a_decorator_of_a_coroutine_function(flags: dflag.FlagRegistry) -> None:
+    """
+    What is awaited runs under the override, and unittest goes on to take the method for a coroutine's.
+    """
+    rate = flags.dyn_int("rate_limit", 50)
+    seen = []
+
+    class Case(unittest.IsolatedAsyncioTestCase):
+        @override({rate: 5})
+        async def test_it(self) -> None:
+            await asyncio.sleep(0)
+            seen.append(rate.get())
+
+    assert _outcome(Case).wasSuccessful()
+    assert (seen, rate.get()) == ([5], 50)
+
+
+def test_what_cannot_be_decorated(flags: dflag.FlagRegistry) -> None:
+    """
+    A class would be lost to the test runner, and a generator would run outside of the override: both are refused.
+    """
+    rate = flags.dyn_int("rate_limit", 50)
+
+    def generate() -> Iterator[int]:
+        yield rate.get()
+
+    async def generate_async() -> AsyncIterator[int]:
+        yield rate.get()
+
+    for wrong in (unittest.TestCase, generate, generate_async):
+        with pytest.raises(TypeError, match="expected a function to decorate"):
+            override({rate: 5})(wrong)
+
+
+def test_one_override_may_be_entered_again(flags: dflag.FlagRegistry) -> None:
+    """
+    An override that was kept holds in each block that it is entered for, also in one inside of the other.
+    """
+    rate = flags.dyn_int("rate_limit", 50)
+    five = override({rate: 5})
+    for _ in range(2):
+        with five:
+            with five:
+                pass
+            assert rate.get() == 5
+        assert rate.get() == 50
 
 
 def test_as_a_decorator_it_holds_for_each_call(flags: dflag.FlagRegistry) -> None:
