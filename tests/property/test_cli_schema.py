@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import enum
 import json
@@ -26,6 +27,14 @@ class Colour(enum.Enum):
     RED = "rouge"
     GREEN = 2
     Blue = "AZUR"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a JSON flag may be made into."""
+
+    mode: str = "allow"
+    x: int = 1
 
 
 FLAGS = dflag.FlagRegistry("all kinds")
@@ -53,6 +62,9 @@ FLAGS.dyn_json(
         "$defs": {"mode": {"enum": ["allow", "deny"]}},
     },
 )
+FLAGS.dyn_json("yaml", None, yaml=True)
+FLAGS.dyn_json("typed", Limits(), type=Limits)
+FLAGS.int("static", 1, max=9)
 FLAGS.dyn_map("ports", {}, keys="[!x]*.port", of="int")
 FLAGS.dyn_string("own.port", "")
 FLAGS.dyn_string("mutated", "", input_mutator=str.upper, validator=lambda value: None)
@@ -76,7 +88,7 @@ NATIVES = st.recursive(
 )
 NAMES = st.sampled_from([*(flag.name for flag in FLAGS), "a.port", "x.port"])
 
-LOOSE_TEXTS = {"ranged", "part", "few", "json", "policy", "ports", "list", "set"}
+LOOSE_TEXTS = {"ranged", "part", "few", "json", "policy", "yaml", "typed", "static", "ports", "list", "set"}
 """The flags of whose texts a schema cannot say all."""
 
 SIZES = ("of 64 bits", "within 292 years", "of at least a microsecond", "of at most 1.8e308")
