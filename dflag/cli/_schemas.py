@@ -1,8 +1,9 @@
 """
 JSON Schemas of what each kind of flag takes, natively and as text.
 
-A schema never refuses what the flag accepts. What no schema can say, it leaves to the check: validators and mutators,
-limits of numbers that are written as text, what JSON in a text holds.
+A schema never refuses what the flag accepts, save what pydantic turns into a ``type=`` though it is written otherwise.
+What no schema can say, it leaves to the check: validators and mutators, limits of numbers that are written as text,
+what JSON in a text holds.
 """
 
 from __future__ import annotations
