@@ -42,5 +42,6 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!dflag\.).*"),
     (r"py:.*", r"dflag\._.*"),
     (r"py:.*", r"dflag\.sources\._path\..*"),
+    (r"py:.*", r"dflag\.testing\._overriding\..*"),
     (r"py:.*", r"dflag(\.\w+)*\.(T|T_co|T_contra|E|F)"),
 ]
