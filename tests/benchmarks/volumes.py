@@ -1,158 +1,151 @@
 """
-What following a volume costs: a refresh and a start against reading the same files raw, and a swap until it is seen.
+What following a volume costs: a refresh and a start against reading the same files raw.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import statistics
-import subprocess
-import sys
 import tempfile
-import time
+from collections import Counter
+from typing import TYPE_CHECKING
 
 import dflag
-from dflag.testing import ConfigMapVolume
 
+from ._files import publish, read_raw, rewrite
 from ._measure import Report, Result, interleaved
 
-KEYS = 1000
-ROUNDS = 25
-SWAPS = 60
-GAP_SECONDS = 0.02
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-# Prints the clock just before each swap; it waits for a line before it begins.
-WRITER = """
-import sys, time
-from dflag.testing import ConfigMapVolume
-
-volume, count, gap = ConfigMapVolume(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-sys.stdin.readline()
-for number in range(1, count + 1):
-    for step in volume.steps({"swap": str(number), "other": "x"}):
-        if step == "make ..data_tmp":
-            began = time.clock_gettime(time.CLOCK_MONOTONIC)
-    print(number, began, flush=True)
-    time.sleep(gap)
-"""
+ROUNDS = {1000: 25, 10_000: 9}
+"""How often each number of keys is measured."""
+CHANGED = "flag0"
+AGAINST = "listdir, open, read and close"
+REFRESH_LIMIT = 1.3
+INITIALIZE_LIMIT = 2.5
 
 
 def run() -> Report:
     """
-    Measure reading, and the way from a swap to a value.
+    Measure reading a volume, and that no more is done than has to be.
     """
-    with tempfile.TemporaryDirectory() as path:
-        return Report([*_reads(f"{path}/reads"), *_swaps(f"{path}/swaps")])
+    results: list[Result] = []
+    with tempfile.TemporaryDirectory() as directory:
+        for keys, rounds in ROUNDS.items():
+            path = f"{directory}/{keys}"
+            publish(path, {f"flag{number}": str(number) for number in range(keys)})
+            results += _refreshes(path, keys, rounds)
+            results.append(_initialize(path, keys, rounds))
+            results += _work(path, keys)
+    return Report(results)
 
 
-def _reads(path: str) -> list[Result]:
-    flags = _declare()
-    volume = ConfigMapVolume(path)
-    values = {f"flag{number}": str(number) for number in range(KEYS)}
-    volume.write(values)
-    updater = dflag.Updater(flags, path)
+def _refreshes(path: str, keys: int, rounds: int) -> list[Result]:
+    updater = dflag.Updater(_declare(keys), path)
     updater.initialize()
-    counter = itertools.count()
-    changed = f"{path}/..data/flag0"
+    values = itertools.count(1)
 
-    def publish() -> None:
-        # The bytes in place, not a publication: a thousand files written anew would drown what is measured.
-        with open(changed, "w", encoding="ascii") as file:
-            file.write(str(next(counter)))
+    def change() -> None:
+        rewrite(path, CHANGED, str(next(values)))
 
     def refresh() -> None:
-        updater.refresh()
+        if updater.refresh().changed != (CHANGED,):
+            raise AssertionError("a refresh did not bring the one change")
 
-    def raw() -> None:
-        _read_raw(f"{path}/..data")
+    changed, base = _beside_raw(change, refresh, path, rounds)
+    updater.refresh()
+    known = updater.refresh().number
 
-    times: dict[str, list[float]] = {"refresh": [], "raw": [], "quiet": []}
-    for number in range(-2, ROUNDS):
-        publish()
-        order = [("refresh", refresh), ("raw", raw)]
-        for name, side in [*(order if number % 2 else reversed(order)), ("quiet", refresh)]:
-            began = time.perf_counter()
-            side()
-            if number >= 0:
-                times[name].append(time.perf_counter() - began)
-    refreshed, base, unchanged = (statistics.median(times[name]) for name in ("refresh", "raw", "quiet"))
+    def look() -> None:
+        if updater.refresh().number != known:
+            raise AssertionError("a refresh brought a change that nobody made")
 
-    # The registries are made beforehand: declaring has a measure of its own.
-    fresh = iter([dflag.Updater(_declare(), path) for _ in range(ROUNDS + 2)])
-    initialized, initialize_base = interleaved(lambda: next(fresh).initialize(), raw, rounds=ROUNDS)
-    against = "listdir, open, read and close"
+    unchanged, quiet_base = _beside_raw(lambda: None, look, path, rounds)
     return [
-        Result(name=f"refresh of {KEYS} keys, one changed", value=refreshed, base=base, against=against, limit=2.0),
-        Result(name=f"refresh of {KEYS} keys, none changed", value=unchanged, base=base, against=against),
         Result(
-            name=f"initialize() of {KEYS} keys", value=initialized, base=initialize_base, against=against, limit=2.5
+            name=f"refresh() of {keys:,} keys, one changed",
+            value=changed,
+            base=base,
+            against=AGAINST,
+            limit=REFRESH_LIMIT,
+        ),
+        Result(
+            name=f"refresh() of {keys:,} keys, none changed",
+            value=unchanged,
+            base=quiet_base,
+            against=AGAINST,
+            limit=REFRESH_LIMIT,
         ),
     ]
 
 
-def _declare() -> dflag.FlagRegistry:
-    flags = dflag.FlagRegistry()
-    for number in range(KEYS):
-        flags.dyn_int(f"flag{number}", 0)
-    return flags
+def _initialize(path: str, keys: int, rounds: int) -> Result:
+    rewrite(path, CHANGED, "1")
+    registries: list[dflag.FlagRegistry] = []
+
+    def declare() -> None:
+        registries[:] = [_declare(keys)]  # beforehand, for declaring has a measure of its own
+
+    def initialize() -> None:
+        dflag.Updater(registries[0], path).initialize()
+        if registries[0].snapshot()[CHANGED] != 1:
+            raise AssertionError("initialize() did not bring the values")
+
+    value, base = _beside_raw(declare, initialize, path, rounds)
+    return Result(
+        name=f"initialize() of {keys:,} keys", value=value, base=base, against=AGAINST, limit=INITIALIZE_LIMIT
+    )
 
 
-def _read_raw(path: str) -> dict[str, bytes]:
+def _beside_raw(
+    prepare: Callable[[], object], side: Callable[[], object], path: str, rounds: int
+) -> tuple[float, float]:
     """
-    Read all files of a directory as plainly as Python can.
+    Give the median seconds of *side* and of reading the files raw.
+
+    The order of the turns changes round by round: done before and after both, *prepare* always goes before *side*.
     """
-    values = {}
-    directory = os.open(path, os.O_RDONLY)
-    try:
-        for name in os.listdir(directory):
-            descriptor = os.open(name, os.O_RDONLY, dir_fd=directory)
-            try:
-                values[name] = os.read(descriptor, 1 << 16)
-            finally:
-                os.close(descriptor)
-    finally:
-        os.close(directory)
-    return values
+    _, ours, raw, _ = interleaved(prepare, side, lambda: read_raw(path), prepare, rounds=rounds)
+    return ours, raw
 
 
-def _swaps(path: str) -> list[Result]:
+def _work(path: str, keys: int) -> list[Result]:
+    """
+    Count what is called when one key of many has changed.
+    """
+    calls: Counter[str] = Counter()
+
+    def parse(text: str) -> str:
+        calls["parsed"] += 1
+        return text
+
+    def validate(_value: int) -> None:
+        calls["validated"] += 1
+
+    def notify(_old: int, _new: int) -> None:
+        calls["notified"] += 1
+
     flags = dflag.FlagRegistry()
-    flags.dyn_string("other", "")
-    swap = flags.dyn_int("swap", 0)
-    told: dict[int, float] = {}
-    swap.on_change(lambda _old, new: told.setdefault(new, time.clock_gettime(time.CLOCK_MONOTONIC)))
-    ConfigMapVolume(path).write({"swap": "0", "other": "x"})
-    command = [sys.executable, "-c", WRITER, path, str(SWAPS), str(GAP_SECONDS)]
-    with (
-        dflag.Updater.setup(flags, path),
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer,
-    ):
-        assert writer.stdin is not None
-        assert writer.stdout is not None
-        writer.stdin.write("go\n")
-        writer.stdin.close()
-        seen = _poll(swap)
-        output = writer.stdout.read()
-        flags.flush(10)
-    began = {int(number): float(clock) for number, clock in (line.split() for line in output.splitlines())}
-    visible = statistics.median(seen[number] - began[number] for number in began if number in seen)
-    called = statistics.median(told[number] - began[number] for number in began if number in told)
+    for number in range(keys):
+        flags.dyn_int(f"flag{number}", 0, input_mutator=parse, validator=validate, on_change=notify)
+    updater = dflag.Updater(flags, path)
+    updater.initialize()
+    flags.flush(60)
+    if calls["parsed"] != keys:
+        raise AssertionError(f"{calls['parsed']} values were parsed at the start, expected {keys}")
+    calls.clear()
+    rewrite(path, CHANGED, "2")
+    updater.refresh()
+    if not flags.flush(60) or flags.snapshot()[CHANGED] != 2:
+        raise AssertionError("the change was not brought")
     return [
-        Result(name="swap until get() shows it, p50", value=visible, limit=0.001),
-        Result(name="swap until the callback runs, p50", value=called),
+        Result(name=f"values {what} at one change of {keys:,} keys", value=calls[what], limit=1, unit="")
+        for what in ("parsed", "validated", "notified")
     ]
 
 
-def _poll(swap: dflag.DynamicFlag[int]) -> dict[int, float]:
-    """
-    Note when ``get()`` first gives each value.
-
-    The pause is what this measure may be late by: a loop without one would keep the updater from the interpreter.
-    """
-    seen: dict[int, float] = {}
-    deadline = time.monotonic() + 60
-    while SWAPS not in seen and time.monotonic() < deadline:
-        seen.setdefault(swap.get(), time.clock_gettime(time.CLOCK_MONOTONIC))
-        time.sleep(2e-5)
-    return seen
+def _declare(keys: int) -> dflag.FlagRegistry:
+    flags = dflag.FlagRegistry()
+    for number in range(keys):
+        flags.dyn_int(f"flag{number}", 0)
+    return flags
