@@ -74,7 +74,7 @@ class Stock(Bare):
         reader = self
 
         class Handler(FileSystemEventHandler):
-            def on_moved(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - there is only one
+            def on_moved(self, event: FileSystemEvent) -> None:
                 reader._value = reader._read()
 
         observer = Observer()

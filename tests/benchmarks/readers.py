@@ -8,7 +8,7 @@ import itertools
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import dflag
 
@@ -69,7 +69,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run)
         self.done = 0
 
-    def __enter__(self) -> Writer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

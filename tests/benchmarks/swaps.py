@@ -89,8 +89,7 @@ def run() -> Report:
         y="share of swaps",
         kind="distribution",
         lines={
-            case.title: [(0.0, second) for second in taken[case].seconds]
-            for case in (OURS, BARE, OURS_BUSY, BARE_BUSY)
+            case.title: [(0.0, second) for second in taken[case].seconds] for case in (OURS, BARE, OURS_BUSY, BARE_BUSY)
         },
     )
     return Report(_results(taken), [plot])
