@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,29 +31,43 @@ def clock() -> float:
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
+class Reader(Protocol):
+    """
+    What follows the number in the volume at a path, from when it is made.
+    """
+
+    def __init__(self, path: str) -> None: ...
+
+    @property
+    def get(self) -> Callable[[], int]: ...
+
+
 class Bare:
     """
     The floor: a thread that blocks in inotify and reads the file again.
     """
 
     def __init__(self, path: str) -> None:
-        self._file = f"{path}/..data/{KEY}"
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._descriptor = libc.inotify_init1(os.O_CLOEXEC)
-        if libc.inotify_add_watch(self._descriptor, os.fsencode(path), IN_MOVED_TO) < 0:
-            raise OSError(ctypes.get_errno(), "no inotify")
+        self._directory = path
         self._value = self._read()
-        threading.Thread(target=self._run, daemon=True).start()
+        self._watch()
 
     def get(self) -> int:
         return self._value
 
-    def _run(self) -> None:
-        while os.read(self._descriptor, 4096):
+    def _watch(self) -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        descriptor = libc.inotify_init1(os.O_CLOEXEC)
+        if libc.inotify_add_watch(descriptor, os.fsencode(self._directory), IN_MOVED_TO) < 0:
+            raise OSError(ctypes.get_errno(), "no inotify")
+        threading.Thread(target=self._run, args=(descriptor,), daemon=True).start()
+
+    def _run(self, events: int) -> None:
+        while os.read(events, 4096):
             self._value = self._read()
 
     def _read(self) -> int:
-        descriptor = os.open(self._file, os.O_RDONLY)
+        descriptor = os.open(f"{self._directory}/..data/{KEY}", os.O_RDONLY)
         try:
             return int(os.read(descriptor, 64))
         finally:
@@ -65,12 +79,10 @@ class Stock(Bare):
     The same with watchdog's own ``Observer``, as a program would use it.
     """
 
-    def __init__(self, path: str) -> None:
+    def _watch(self) -> None:
         from watchdog.events import FileMovedEvent, FileSystemEvent, FileSystemEventHandler
         from watchdog.observers import Observer
 
-        self._file = f"{path}/..data/{KEY}"
-        self._value = self._read()
         reader = self
 
         class Handler(FileSystemEventHandler):
@@ -78,43 +90,44 @@ class Stock(Bare):
                 reader._value = reader._read()
 
         observer = Observer()
-        observer.schedule(Handler(), path, event_filter=[FileMovedEvent])
+        observer.schedule(Handler(), self._directory, event_filter=[FileMovedEvent])
         observer.start()
 
 
-def follow(path: str) -> Callable[[], int]:
+class Dflag:
     """
-    Follow with dflag; gives what reads the number.
+    A flag.
     """
-    import dflag
 
-    flags = dflag.FlagRegistry()
-    number = flags.dyn_int(KEY, -1)
-    updater = dflag.Updater.setup(flags, path)
-    # The updater has to live as long as the program looks.
-    follow.updater = updater  # type: ignore[attr-defined]
-    return number.get
+    def __init__(self, path: str) -> None:
+        import dflag
+
+        flags = dflag.FlagRegistry()
+        self.get = flags.dyn_int(KEY, -1).get
+        self._updater = dflag.Updater.setup(flags, path)
 
 
-def call_back(path: str) -> Callable[[], int]:
+class Callback:
     """
-    Follow with dflag; gives what reads the number that a callback was last called with.
+    What a flag's callback was last called with.
     """
-    import dflag
 
-    told = [0]
-    flags = dflag.FlagRegistry()
-    flags.dyn_int(KEY, 0, on_change=lambda _old, new: told.__setitem__(0, new))
-    call_back.updater = dflag.Updater.setup(flags, path)  # type: ignore[attr-defined]  # as above
-    return lambda: told[0]
+    def __init__(self, path: str) -> None:
+        import dflag
+
+        flags = dflag.FlagRegistry()
+        flags.dyn_int(KEY, 0, on_change=self._take)
+        self._value = 0
+        self._updater = dflag.Updater.setup(flags, path)
+
+    def get(self) -> int:
+        return self._value
+
+    def _take(self, _old: int, new: int) -> None:
+        self._value = new
 
 
-READERS: dict[str, Callable[[str], Callable[[], int]]] = {
-    "dflag": follow,
-    "callback": call_back,
-    "bare": lambda path: Bare(path).get,
-    "stock": lambda path: Stock(path).get,
-}
+READERS: dict[str, type[Reader]] = {"dflag": Dflag, "callback": Callback, "bare": Bare, "stock": Stock}
 
 
 def look(get: Callable[[], int], last: int, *, busy: bool) -> dict[int, float]:
@@ -142,11 +155,11 @@ def main(reader: str, path: str, last: str, mode: str) -> None:
     """
     Follow until *last* is seen.
     """
-    get = READERS[reader](path)
-    if get() != 0:
+    following = READERS[reader](path)
+    if following.get() != 0:
         raise AssertionError(f"{reader} does not see the first value")
     print("ready", flush=True)
-    print(json.dumps(look(get, int(last), busy=mode == "busy")), flush=True)
+    print(json.dumps(look(following.get, int(last), busy=mode == "busy")), flush=True)
     # A thread that blocks for ever in a system call must not keep the process.
     os._exit(0)
 

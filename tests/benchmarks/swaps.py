@@ -43,8 +43,8 @@ class Case(NamedTuple):
 
 OURS = Case("dflag", "quiet", "dflag")
 BARE = Case("bare", "quiet", "bare inotify reader")
-OURS_BUSY = Case("dflag", "busy", "dflag, busy process")
-BARE_BUSY = Case("bare", "busy", "bare inotify reader, busy process")
+OURS_BUSY = Case("dflag", "busy", "dflag, a CPU-bound thread beside it")
+BARE_BUSY = Case("bare", "busy", "bare inotify reader, as busy")
 CALLBACK = Case("callback", "quiet", "dflag, until the callback runs", 2)
 STOCK = Case("stock", "quiet", "watchdog's Observer", 2)
 """The last two are for scale."""
@@ -99,21 +99,27 @@ def _results(taken: dict[Case, Latencies]) -> list[Result]:
     ours, bare, busy, bare_busy = (taken[case] for case in (OURS, BARE, OURS_BUSY, BARE_BUSY))
     return [
         Result(name="swap until visible, p50", value=ours.p50, limit=0.001),
-        Result(name="swap until visible, p50", value=ours.p50, base=bare.p50, against=BARE.title, limit=3.0),
-        Result(name="swap until visible, p99", value=ours.p99, base=bare.p99, against=BARE.title),
+        Result(
+            name="swap until visible, p50 by a bare reader",
+            value=ours.p50,
+            base=bare.p50,
+            against=BARE.title,
+            limit=3.0,
+        ),
+        Result(name="swap until visible, p99 by a bare reader", value=ours.p99, base=bare.p99, against=BARE.title),
         Result(name="swaps missed", value=ours.missed, limit=0, unit=""),
         Result(
             name="swap until visible, a CPU-bound thread beside it, p50",
             value=busy.p50,
             base=bare_busy.p50,
-            against="the same reader, as busy",
+            against=BARE_BUSY.title,
             limit=1.5,
         ),
         Result(
             name="swap until visible, a CPU-bound thread beside it, p99",
             value=busy.p99,
             base=bare_busy.p99,
-            against="the same reader, as busy",
+            against=BARE_BUSY.title,
         ),
         Result(name="swaps missed, a CPU-bound thread beside it", value=busy.missed, limit=0, unit=""),
         Result(name="swap until the callback runs, p50", value=taken[CALLBACK].p50),
