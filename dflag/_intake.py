@@ -4,13 +4,13 @@ What the sources last gave, and the applying of what they give now.
 
 from __future__ import annotations
 
-import logging
 import weakref
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._drafting import Draft, Reading, SourceState, make_draft
 from dflag._layers import OWN_LAYERS
+from dflag._log import logger
 from dflag._snapshot import unknown_flags
 from dflag.errors import DefinitionError, RuleError, drop_frames, one_line
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from dflag._records import Revision
     from dflag._store import Edit, Store
     from dflag.typing import Raw
-
-logger: Final = logging.getLogger("dflag")
 
 _MAX_REPORTED: Final = 10_000
 """How many unknown names to remember as reported; whoever writes ever new ones must not fill the memory."""

@@ -9,7 +9,6 @@ So no code of a user runs under the lock, and none can hold up another writer.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 import warnings
@@ -21,6 +20,7 @@ from dflag._flags import Cell, Flag
 from dflag._fork import follow_forks, no_fork
 from dflag._intake import Intake
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, OWN_LAYERS, Entry
+from dflag._log import logger
 from dflag._notifier import Deadlines, Delivery, Notifier
 from dflag._snapshot import Snapshot, unknown_flag
 from dflag._spec import FOREIGN_FAULTS
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
     from dflag._kinds.maps import MapKind
     from dflag._records import Change, Layer
-
-logger: Final = logging.getLogger("dflag")
 
 HISTORY_LENGTH: Final = 100
 
