@@ -30,7 +30,8 @@ IMPORT, NAMES = "import dflag", "from dflag import FlagRegistry, Updater"
 REGISTRY = "import dflag; dflag.FlagRegistry()"
 STARTS = (STANDARD, IMPORT, NAMES, REGISTRY)
 """
-The names of the package resolve at first use, so that its import alone says too little of what a program pays.
+The names of the package resolve at first use: the import alone, which has the limits, says too little of what a program
+pays.
 """
 HEAVY = ("jsonschema", "yaml", "watchdog", "pydantic")
 
@@ -73,17 +74,23 @@ def run() -> Report:
     if len(flags) != FLAGS:
         raise AssertionError(f"{len(flags)} flags are declared, expected {FLAGS}")
     results = [
-        Result(name=statement, value=seconds[statement], base=seconds[STANDARD], against=STANDARD, limit=TIME_LIMIT)
-        for statement in (IMPORT, NAMES, REGISTRY)
+        Result(
+            name=statement,
+            value=seconds[statement],
+            base=seconds[STANDARD],
+            against=STANDARD,
+            limit=TIME_LIMIT if statement == IMPORT else None,
+        )
+        for statement in (IMPORT, REGISTRY, NAMES)
     ]
     results += [
         Result(
             name=f"memory for `{statement}`, beyond that for `{STANDARD}`",
             value=held[statement] - held[STANDARD],
-            limit=MEMORY_LIMIT_BYTES,
+            limit=MEMORY_LIMIT_BYTES if statement == IMPORT else None,
             unit="B",
         )
-        for statement in (IMPORT, NAMES, REGISTRY)
+        for statement in (IMPORT, REGISTRY, NAMES)
     ]
     results += [
         Result(name=f"modules among {', '.join(HEAVY)} loaded", value=len(heavy), limit=0, unit=""),
