@@ -1,76 +1,89 @@
 """
-Measure dflag against the plainest Python that does the same: ``python -m tests.benchmarks [--json FILE]``.
+Measure dflag against the plainest Python that does the same, and against other libraries.
+
+``tox -e bench``, or ``python -m tests.benchmarks``; see docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import importlib
 import json
-import platform
+import os
 import sys
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from . import command, reading, starting, volumes, web
+from . import _table
+from ._document import Part, document, dumps, parts
+from ._modules import MODULES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ._measure import Result
-
-SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (0.0, "ns"))
+    from collections.abc import Iterator, Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run all benchmarks, print a table in Markdown, and give 1 when a limit is not kept.
+    Run the benchmarks, print a table in Markdown, and give 1 when a limit is not kept.
     """
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--json", metavar="FILE", help="also write the results there")
-    options = parser.parse_args(argv)
-    results = [result for module in (reading, volumes, starting, web, command) for result in module.run().results]
-    print(_table(results))
+    options = _options(argv)
+    if options.source:
+        measured = json.loads(Path(options.source).read_text(encoding="utf-8"))
+    else:
+        measured = document(_run(options.only, options.peers, options.venv))
+    print(_table.text(measured))
     if options.json:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump(_document(results), file, indent=2)
-    return 0 if all(result.passed for result in results) else 1
+        Path(options.json).write_text(dumps(measured) + "\n", encoding="utf-8")
+    if options.plots:
+        _draw(measured, Path(options.plots))
+    if options.into:
+        _put(measured, Path(options.into), options.plots)
+    return 0 if all(result.passed for part in parts(measured) for result in part.report.results) else 1
 
 
-def _table(results: Sequence[Result]) -> str:
-    rows = ["| measure | time | against | ratio | limit | |", "|---|---|---|---|---|---|"]
-    for result in results:
-        against = f"{result.against}: {_amount(result.base, result.unit)}" if result.base is not None else ""
-        ratio = f"{result.score:.2f}" if result.base is not None else ""
-        verdict = "" if result.limit is None else "kept" if result.passed else "**exceeded**"
-        cells = (result.name, _amount(result.value, result.unit), against, ratio, _limit(result), verdict)
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=MODULES, default=MODULES, metavar="MODULE", help="these alone")
+    parser.add_argument("--peers", action="store_true", help="also other libraries, from PyPI")
+    parser.add_argument("--venv", metavar="DIR", help="keep the peers' environment there; else it is a temporary one")
+    parser.add_argument("--from", metavar="FILE", dest="source", help="measure nothing: show what was written there")
+    parser.add_argument("--json", metavar="FILE", help="also write the results there")
+    parser.add_argument("--plots", metavar="DIR", help="also draw the plots there; needs matplotlib")
+    parser.add_argument("--into", metavar="PAGE", help="also put tables and plots between the markers of this page")
+    return parser.parse_args(argv)
 
 
-def _limit(result: Result) -> str:
-    if result.limit is None:
-        return ""
-    return _amount(result.limit, result.unit) if result.base is None else str(result.limit)
-
-
-def _amount(value: float, unit: str) -> str:
+def _run(names: Sequence[str], peers: bool, venv: str | None) -> Iterator[Part]:  # noqa: FBT001 - an option's value
     """
-    Print a value in the unit that suits its size.
+    Run the modules one after another, each titled by its docstring.
     """
-    if unit == "s":
-        scale, unit = next((scale, unit) for scale, unit in SECONDS if value >= scale)
-        return f"{value / (scale or 1e-9):.3g} {unit}"
-    return f"{value:,.0f} {unit}".rstrip()
+    for name in names:
+        module = importlib.import_module(f"{__package__}.{name}")
+        yield Part(name, _title(module.__doc__), module.run())
+    if peers:
+        from .peers import costs
+
+        with tempfile.TemporaryDirectory() as directory:
+            yield Part("peers", _title(costs.__doc__), costs.run(Path(venv or directory)))
 
 
-def _document(results: Sequence[Result]) -> dict[str, object]:
-    return {
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "results": [
-            {**dataclasses.asdict(result), "score": result.score, "passed": result.passed} for result in results
-        ],
-    }
+def _title(docstring: str | None) -> str:
+    return (docstring or "").strip().splitlines()[0].replace("``", "`").rstrip(".")
+
+
+def _draw(measured: dict[str, Any], directory: Path) -> None:
+    from ._plots import draw
+
+    directory.mkdir(parents=True, exist_ok=True)
+    for part in parts(measured):
+        for plot in part.report.plots:
+            (directory / f"{plot.name}.svg").write_text(draw(plot), encoding="utf-8")
+
+
+def _put(measured: dict[str, Any], page: Path, plots: str | None) -> None:
+    images = os.path.relpath(plots, page.parent) if plots else None
+    page.write_text(_table.into(page.read_text(encoding="utf-8"), measured, images), encoding="utf-8")
 
 
 if __name__ == "__main__":

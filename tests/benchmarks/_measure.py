@@ -20,11 +20,13 @@ class Result:
 
     Attributes:
         name: What was measured.
-        value: Our side, in *unit*.
+        value: Our side, in *unit*; not a number where it could not be measured.
         base: What it is compared with, in *unit*; None where the value itself counts.
         against: What that is.
         limit: The highest ratio, or the highest value where there is no base.
         unit: Seconds, bytes, or nothing for a count.
+        note: What is to be said of this value, or why there is none.
+        detail: The values that this one stands for, in *unit*.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Result:
     against: str = ""
     limit: float | None = None
     unit: Literal["s", "B", ""] = "s"
+    note: str = ""
+    detail: dict[str, float] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -62,6 +66,7 @@ class Plot:
         kind: ``bars``: one number for each name, on a log scale. ``lines``: points in order of *x*, both axes on log
             scales. ``distribution``: samples, shown as the share of them that is no greater than *x*.
         lines: The points of each name; for bars and distributions only their *y* counts, and *x* is 0.
+        ours: The names to emphasise; without, those that begin with dflag.
     """
 
     name: str
@@ -70,16 +75,23 @@ class Plot:
     y: str
     kind: Literal["bars", "lines", "distribution"]
     lines: dict[str, list[tuple[float, float]]]
+    ours: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """
     What one module has measured.
+
+    Attributes:
+        results: The rows of its table.
+        plots: What is drawn below them.
+        versions: The other libraries that took part.
     """
 
     results: list[Result]
     plots: list[Plot] = field(default_factory=list)
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 def interleaved(*sides: Callable[[], object], rounds: int, warm_up: int = 2) -> list[float]:

@@ -4,63 +4,180 @@ What a request pays: ``get()``, a pin, a snapshot.
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import enum
+import itertools
+import statistics
 import timeit
 from typing import TYPE_CHECKING
 
 import dflag
 
 from ._measure import Report, Result, interleaved
+from ._reads import AGAINST, Plain, calls, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-CALLS = 50_000
-ROUNDS = 31
-FLAGS = 1000
+CALLS = 20_000
+ROUNDS = 51
+FEW, MANY = 10, 10_000
+REGISTRIES = 10
+"""So many, that the clock's own cost is a small part of one snapshot of each."""
+GET_LIMIT, PINNED_LIMIT, SNAPSHOT_LIMIT = 1.25, 1.9, 10.0
 
 
-class Plain:
+@dataclasses.dataclass(frozen=True)
+class Limits:
     """
-    The floor: a method that returns a slot.
+    What a JSON flag with a model holds.
     """
 
-    __slots__ = ("_value",)
-
-    def __init__(self, value: int) -> None:
-        self._value = value
-
-    def get(self) -> int:
-        return self._value
+    depth: int = 50
 
 
-def _calls(statement: str, **names: object) -> Callable[[], float]:
-    # timeit's loop is compiled with the statement in it: a call through a lambda would cost as much again.
-    timer = timeit.Timer(statement, globals=names)
-    return lambda: timer.timeit(CALLS)
+class Colour(enum.Enum):
+    """
+    What an enum flag holds.
+    """
+
+    RED = 1
+
+
+DECLARED: dict[str, tuple[str, object, dict[str, object]]] = {
+    "bool": ("bool", True, {}),
+    "int": ("int", 50, {}),
+    "float": ("float", 0.5, {}),
+    "string": ("string", "text", {}),
+    "duration": ("duration", datetime.timedelta(seconds=2), {}),
+    "bytes": ("bytes", b"bytes", {}),
+    "enum": ("enum", Colour.RED, {}),
+    "list": ("string_list", ("a", "b"), {}),
+    "set": ("string_set", frozenset({"a", "b"}), {}),
+    "json": ("json", {"mode": "allow"}, {}),
+    "model": ("json", Limits(), {"type": Limits}),
+    "map": ("map", {}, {"keys": r"queue\.(.+)\.depth", "of": "int"}),
+}
+"""
+The method of each kind, with the default and the options of a flag.
+"""
 
 
 def run() -> Report:
     """
     Measure what readers call.
     """
-    flags = dflag.FlagRegistry()
-    rate = flags.dyn_int("rate", 50)
-    for number in range(FLAGS - 1):
-        flags.dyn_int(f"flag{number}", number)
-    plain = _calls("get.get()", get=Plain(50))
-    ours = _calls("get.get()", get=rate)
-    got, base = interleaved(ours, plain, rounds=ROUNDS)
+    return Report([_kinds(), *_pins(), *_snapshots()])
+
+
+def _kinds() -> Result:
+    """
+    Read a flag of each kind, static and dynamic: the slowest is what counts.
+    """
+    flags = declare()
+    # A floor beside each: what slows the machine for the length of one side would else be taken for the kind's.
+    sides = [(calls("flag.get()", {"flag": flag}, CALLS), plain(CALLS)) for flag in flags.values()]
+    medians = _medians([side for pair in sides for side in pair])
+    seconds = dict(zip(flags, zip(medians[::2], medians[1::2], strict=True), strict=True))
+    slowest = max(seconds, key=lambda name: seconds[name][0] / seconds[name][1])
+    value, base = seconds[slowest]
+    return Result(
+        name="get(), the slowest kind",
+        value=value,
+        base=base,
+        against=AGAINST,
+        limit=GET_LIMIT,
+        note=f"{slowest}, of {len(flags)}",
+        detail={name: taken for name, (taken, _) in seconds.items()},
+    )
+
+
+def declare() -> dict[str, dflag.Flag[object]]:
+    """
+    Declare a flag of each kind, static and dynamic.
+    """
+    registry = dflag.FlagRegistry()
+    return {
+        f"{prefix}{kind}": getattr(registry, f"{prefix}{method}")(f"{prefix}{kind}", default, **options)
+        for kind, (method, default, options) in DECLARED.items()
+        for prefix in ("", "dyn_")
+    }
+
+
+def _pins() -> list[Result]:
+    flags = _registry(1000)
+    sides = [calls("flag.get()", {"flag": flags["flag0"]}, CALLS), plain(CALLS)]
+    got, base = _medians(sides)
     with flags.pinned():
-        pinned, pinned_base = interleaved(ours, plain, rounds=ROUNDS)
-    after, after_base = interleaved(ours, plain, rounds=ROUNDS)
-    taken, snapshot_base = interleaved(_calls("take()", take=flags.snapshot), plain, rounds=ROUNDS)
-    against = "a method that returns a slot"
-    results = [
-        Result(name="get()", value=got / CALLS, base=base / CALLS, against=against, limit=1.3),
-        Result(
-            name="get() inside pinned()", value=pinned / CALLS, base=pinned_base / CALLS, against=against, limit=1.9
-        ),
-        Result(name="get() after a pin", value=after / CALLS, base=after_base / CALLS, against=against, limit=1.3),
-        Result(name="snapshot()", value=taken / CALLS, base=snapshot_base / CALLS, against=against),
+        pinned, pinned_base = _medians(sides)
+    after, after_base = _medians(sides)
+    return [
+        Result(name="get()", value=got, base=base, against=AGAINST, limit=GET_LIMIT),
+        Result(name="get() inside pinned()", value=pinned, base=pinned_base, against=AGAINST, limit=PINNED_LIMIT),
+        Result(name="get() after a pin", value=after, base=after_base, against=AGAINST, limit=GET_LIMIT),
     ]
-    return Report(results)
+
+
+def _snapshots() -> list[Result]:
+    """
+    Take snapshots of few flags and of many: the price is to be the same.
+    """
+    few, many = _registries(FEW), _registries(MANY)
+    sides = [calls("take()", {"take": flags[0].snapshot}, CALLS) for flags in (few, many)]
+    *repeated, base = _medians([*sides, plain(CALLS)])
+    first = [_after_a_change(flags) for flags in (few, many)]
+    results = [
+        Result(name=f"snapshot() of {count:,} flags", value=taken, base=base, against=AGAINST, limit=SNAPSHOT_LIMIT)
+        for count, taken in zip((FEW, MANY), repeated, strict=True)
+    ]
+    results += [
+        Result(
+            name=f"snapshot() of {count:,} flags, the first after a change",
+            value=taken,
+            base=first_base,
+            against=AGAINST,
+            limit=SNAPSHOT_LIMIT,
+        )
+        for count, (taken, first_base) in zip((FEW, MANY), first, strict=True)
+    ]
+    return results
+
+
+def _after_a_change(registries: Sequence[dflag.FlagRegistry]) -> list[float]:
+    """
+    Give the seconds of a snapshot that is the first after a change, and of the floor just as cold.
+    """
+    takes = [flags.snapshot for flags in registries]
+    timers = [
+        timeit.Timer("for take in takes: take()", globals={"takes": side})
+        for side in (takes, [Plain(50).get for _ in registries])
+    ]
+    values = itertools.count(1)
+    times: list[list[float]] = [[], []]
+    for number in range(-2, ROUNDS):
+        for index in (0, 1) if number % 2 else (1, 0):
+            for flags in registries:
+                flags["flag0"].set(next(values))
+            seconds = timers[index].timeit(1)
+            if number >= 0:
+                times[index].append(seconds / len(registries))
+    return [statistics.median(taken) for taken in times]
+
+
+def _registries(count: int) -> list[dflag.FlagRegistry]:
+    return [_registry(count) for _ in range(REGISTRIES)]
+
+
+def _registry(count: int) -> dflag.FlagRegistry:
+    flags = dflag.FlagRegistry()
+    for number in range(count):
+        flags.dyn_int(f"flag{number}", number)
+    return flags
+
+
+def _medians(sides: Sequence[Callable[[], float]]) -> list[float]:
+    """
+    Give the median seconds of one call of each side, by turns.
+    """
+    return [seconds / CALLS for seconds in interleaved(*sides, rounds=ROUNDS)]

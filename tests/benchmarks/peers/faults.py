@@ -23,14 +23,13 @@ from typing import TYPE_CHECKING, Any
 
 from dflag.testing import ConfigMapVolume
 
-from .drivers._base import DEFAULT
+from .drivers._base import DEFAULT, GOOD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .drivers._base import Driver
 
-GOOD = 41
 NEXT = 42
 SWAPS = 10
 IDLE_SECONDS = 10.0

@@ -1,30 +1,89 @@
 """
-What a driver is: one int option, ``limit``, followed in a volume in the way that the library documents.
+What a driver is: one int option, ``limit``, read and followed in the way that the library documents.
 """
 
 from __future__ import annotations
 
 import abc
+import contextlib
 import json
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GOOD = 41
 DEFAULT = 1
 
 
-class Driver(abc.ABC):
+@dataclass(frozen=True, slots=True)
+class Reading:
     """
-    One library, followed in one volume.
+    How a program reads the option.
+
+    Attributes:
+        statement: The expression, for timeit.
+        names: What stands for the names in it.
+        within: What a program is in meanwhile.
+        expected: What it gives.
+    """
+
+    statement: str
+    names: dict[str, object]
+    within: Callable[[], contextlib.AbstractContextManager[object]] = field(default=contextlib.nullcontext)
+    expected: object = GOOD
+
+
+class Library(abc.ABC):
+    """
+    One library, with an option at `GOOD`.
 
     Attributes:
         title: The name of its row.
         package: The distribution whose version the legend gives; empty for the checkout.
+        imports: What a program imports to use it; empty where another driver of the library says so.
+        declares: Whether flags are declared in code, so that `declare` is measured.
+        loads: Whether a file of many options is one call, so that `load` is measured.
+    """
+
+    title: ClassVar[str]
+    package: ClassVar[str]
+    imports: ClassVar[str] = ""
+    declares: ClassVar[bool] = False
+    loads: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def start(self, path: str) -> None:
+        """Make the option ready, from the volume at *path* where the library follows one."""
+
+    @abc.abstractmethod
+    def readings(self) -> dict[str, Reading]:
+        """Give the ways to read the option, by the names of their rows."""
+
+    def declare(self, count: int) -> object:
+        """Declare *count* flags in code, and give what holds them."""
+        raise NotImplementedError
+
+    def files(self, options: dict[str, int]) -> dict[str, str]:
+        """Give the files of a volume that holds *options*."""
+        raise NotImplementedError
+
+    def load(self, path: str) -> Callable[[], object]:
+        """Give what reads all options of the volume at *path*; what a program does before is done by then."""
+        raise NotImplementedError
+
+
+class Driver(Library):
+    """
+    One library, followed in one volume.
+
+    Attributes:
         file: The file of the volume that holds the option.
         by_hand: Whether the library has no watcher, so that `reload` is called after each publication.
         settle_seconds: How long a change may take to be seen; well over what the library promises.
     """
 
-    title: ClassVar[str]
-    package: ClassVar[str]
     file: ClassVar[str]
     by_hand: ClassVar[bool] = False
     settle_seconds: ClassVar[float] = 3.0
@@ -36,10 +95,6 @@ class Driver(abc.ABC):
     @abc.abstractmethod
     def without(self) -> str | None:
         """Give the file's text without the option; None where the file is the option."""
-
-    @abc.abstractmethod
-    def start(self, path: str) -> None:
-        """Follow the volume at *path*."""
 
     @abc.abstractmethod
     def read(self) -> object:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ._base import DEFAULT, JsonDriver
+from ._base import DEFAULT, JsonDriver, Reading
 
 
 @dataclass
@@ -26,6 +26,7 @@ class Peer(JsonDriver):
     title = "dynamic-config-py"
     package = "dynamic-config-py"
     file = "config.json"
+    imports = "from dynamic_config import DynamicConfig"
 
     def tree(self, options: dict[str, object]) -> object:
         return {"app": options}
@@ -36,6 +37,9 @@ class Peer(JsonDriver):
         self._config = DynamicConfig(Settings, key="app").file(f"{path}/{self.file}")
         self._config.init()
         self._watch = self._config.watch()
+
+    def readings(self) -> dict[str, Reading]:
+        return {self.title: Reading("config.current().limit", {"config": self._config})}
 
     def read(self) -> object:
         return self._config.current().limit

@@ -4,7 +4,7 @@ LaunchDarkly's file data source, polling.
 
 from __future__ import annotations
 
-from ._base import DEFAULT, JsonDriver
+from ._base import DEFAULT, JsonDriver, Reading
 
 
 class Peer(JsonDriver):
@@ -15,6 +15,7 @@ class Peer(JsonDriver):
     title = "LaunchDarkly Files, polling"
     package = "launchdarkly-server-sdk"
     file = "flags.json"
+    imports = "import ldclient, ldclient.integrations"
     polling = True
 
     def tree(self, options: dict[str, object]) -> object:
@@ -28,6 +29,10 @@ class Peer(JsonDriver):
         source = Files.new_data_source(paths=[f"{path}/{self.file}"], auto_update=True, force_polling=self.polling)
         self._client = LDClient(Config("sdk-key", update_processor_class=source, send_events=False))
         self._context = Context.create("user")
+
+    def readings(self) -> dict[str, Reading]:
+        names = {"client": self._client, "context": self._context}
+        return {"LaunchDarkly": Reading('client.variation("limit", context, 1)', names)}
 
     def read(self) -> object:
         return self._client.variation("limit", self._context, DEFAULT)

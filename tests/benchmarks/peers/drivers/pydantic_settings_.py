@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ._base import DEFAULT, Driver
+from ._base import DEFAULT, Driver, Reading
 
 
 class Peer(Driver):
@@ -18,6 +18,7 @@ class Peer(Driver):
     package = "pydantic-settings"
     file = "limit"
     by_hand = True
+    imports = "from pydantic_settings import BaseSettings"
 
     def document(self, value: object) -> str:
         return str(value)
@@ -33,6 +34,9 @@ class Peer(Driver):
             model_config = SettingsConfigDict(secrets_dir=path)
 
         self._settings: Any = create_model("Settings", __base__=Base, limit=(int, DEFAULT))()
+
+    def readings(self) -> dict[str, Reading]:
+        return {self.title: Reading("settings.limit", {"settings": self._settings})}
 
     def read(self) -> object:
         return self._settings.limit

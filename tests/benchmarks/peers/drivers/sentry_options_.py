@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from ._base import DEFAULT, JsonDriver
+from ._base import DEFAULT, JsonDriver, Reading
 
 
 class Peer(JsonDriver):
@@ -19,6 +19,7 @@ class Peer(JsonDriver):
     title = "sentry-options"
     package = "sentry-options"
     file = "values.json"
+    imports = "import sentry_options"
     settle_seconds = 9.0  # it refreshes on a read 5 s after the last, and some jitter
 
     def tree(self, options: dict[str, object]) -> object:
@@ -37,6 +38,9 @@ class Peer(JsonDriver):
         os.environ["SENTRY_OPTIONS_DIR"] = str(directory)
         sentry_options.init()
         self._options = sentry_options.options(volume.name)
+
+    def readings(self) -> dict[str, Reading]:
+        return {self.title: Reading('options.get("limit")', {"options": self._options})}
 
     def read(self) -> object:
         return self._options.get("limit")

@@ -1,0 +1,139 @@
+"""
+The results of a run as JSON: all that the table and the plots are made from.
+
+``date``, ``dflag``, ``commit``, ``python``, ``machine`` (``cpu``, ``cores``, ``kernel``), ``peers`` (name to version), and
+``parts``: for each module its ``name`` and ``title``, its ``results`` and its ``plots``, with the attributes of `Result` and
+`Plot`. Numbers have four digits that count; null is what could not be measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import math
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dflag._version import __version__
+
+from ._measure import Plot, Report, Result
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+CHECKOUT = Path(__file__).parents[2]
+EXPANDED_DEPTH = 4
+"""Down to there each item has a line of its own, so that a change of one result is a change of one line."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Part:
+    """
+    What one module has measured, under its title.
+    """
+
+    name: str
+    title: str
+    report: Report
+
+
+def document(parts: Iterable[Part]) -> dict[str, Any]:
+    """
+    Give the document of a run that has just ended.
+    """
+    parts = list(parts)
+    return {
+        "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+        "dflag": __version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "kernel": f"{platform.system()} {platform.release()}"},
+        "peers": {name: version for part in parts for name, version in sorted(part.report.versions.items())},
+        "parts": [
+            {
+                "name": part.name,
+                "title": part.title,
+                "results": [_numbers(dataclasses.asdict(result)) for result in part.report.results],
+                "plots": [_numbers(dataclasses.asdict(plot)) for plot in part.report.plots],
+            }
+            for part in parts
+        ],
+    }
+
+
+def parts(document: dict[str, Any]) -> list[Part]:
+    """
+    Give back what was measured.
+    """
+    return [
+        Part(
+            part["name"],
+            part["title"],
+            Report(
+                [Result(**{**result, "value": _value(result["value"])}) for result in part["results"]],
+                [Plot(**plot) for plot in part["plots"]],
+            ),
+        )
+        for part in document["parts"]
+    ]
+
+
+def dumps(value: object, depth: int = 0) -> str:
+    """
+    Print a document, its upper levels a line an item.
+    """
+    if depth == EXPANDED_DEPTH or not isinstance(value, dict | list) or not value:
+        return json.dumps(value, ensure_ascii=False)
+    named = isinstance(value, dict)
+    items = (
+        [f"{json.dumps(name)}: {dumps(item, depth + 1)}" for name, item in value.items()]
+        if isinstance(value, dict)
+        else [dumps(item, depth + 1) for item in value]
+    )
+    indent = " " * (depth + 1)
+    inner = ",\n".join(indent + item for item in items)
+    return f"{'{' if named else '['}\n{inner}\n{' ' * depth}{'}' if named else ']'}"
+
+
+def _value(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _numbers(value: Any) -> Any:
+    """
+    Shorten all floats: what comes after the fourth digit is noise.
+    """
+    if isinstance(value, dict):
+        return {name: _numbers(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_numbers(item) for item in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else float(f"{value:.4g}")
+    return value
+
+
+def _cpu() -> str:
+    """
+    Give the model of the processor, as Linux names it.
+    """
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _commit() -> str:
+    """
+    Give the commit that the checkout stands on; empty outside of one.
+    """
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip()

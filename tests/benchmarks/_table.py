@@ -1,0 +1,101 @@
+"""
+The results in Markdown: for each part a table, and the images below it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from ._document import parts
+from ._pages import put
+
+if TYPE_CHECKING:
+    from ._document import Part
+    from ._measure import Result
+
+SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (0.0, "ns"))
+
+
+def text(document: dict[str, Any]) -> str:
+    """
+    Give the whole, for a terminal.
+    """
+    sections = [f"### {part.title}\n\n{table(part)}" for part in parts(document)]
+    return "\n\n".join([*sections, legend(document)])
+
+
+def into(page: str, document: dict[str, Any], images: str | None) -> str:
+    """
+    Put each part between the markers of its name in *page*, with its images from the directory *images*.
+
+    Raises:
+        ValueError: The page has no place for one of them.
+    """
+    for part in parts(document):
+        page = put(page, f"bench-{part.name}", section(part, images))
+    return put(page, "bench-legend", legend(document))
+
+
+def section(part: Part, images: str | None) -> str:
+    """
+    Give the table of a part, and its images.
+    """
+    shown = part.report.plots if images is not None else []
+    return "\n\n".join([table(part), *(f"![{plot.title}]({images}/{plot.name}.svg)" for plot in shown)])
+
+
+def table(part: Part) -> str:
+    """
+    Give a row for each result.
+    """
+    rows = ["| measure | measured | beside | ratio | limit | |", "|---|---|---|---|---|---|"]
+    rows += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in _cells(row))} |" for row in part.report.results]
+    return "\n".join(rows)
+
+
+def legend(document: dict[str, Any]) -> str:
+    """
+    Say what ran, where and when.
+    """
+    machine = document["machine"]
+    commit = f" ({document['commit']})" if document["commit"] else ""
+    peers = ", ".join(f"{name} {version}" for name, version in document["peers"].items())
+    return (
+        f"Measured on {document['date']} with dflag {document['dflag']}{commit} and Python {document['python']}, on "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}." + (f" Peers: {peers}." if peers else "")
+    )
+
+
+def _cells(result: Result) -> tuple[str, ...]:
+    if math.isnan(result.value):
+        return (result.name, f"not measured: {result.note}", "", "", "", "")
+    name = f"{result.name} ({result.note})" if result.note else result.name
+    beside = f"{result.against}: {amount(result.base, result.unit)}" if result.base is not None else ""
+    ratio = _ratio(result.score) if result.base is not None else ""
+    verdict = "" if result.limit is None else "kept" if result.passed else "**exceeded**"
+    return (name, amount(result.value, result.unit), beside, ratio, _limit(result), verdict)
+
+
+def _limit(result: Result) -> str:
+    if result.limit is None:
+        return ""
+    return amount(result.limit, result.unit) if result.base is None else f"{result.limit:g}"
+
+
+def _ratio(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def amount(value: float, unit: str) -> str:
+    """
+    Print a value in the unit that suits its size.
+    """
+    if unit == "s":
+        scale, unit = next((scale, unit) for scale, unit in SECONDS if value >= scale)
+        return f"{_digits(value / (scale or 1e-9))} {unit}"
+    return f"{_digits(value)} {unit}".rstrip()
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
