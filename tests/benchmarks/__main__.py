@@ -54,7 +54,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _run(names: Sequence[str], peers: bool, venv: str | None) -> Iterator[Part]:  # noqa: FBT001 - an option's value
+def _run(names: Sequence[str], peers: bool, venv: str | None) -> Iterator[Part]:
     """
     Run the modules one after another, each titled by its docstring.
     """

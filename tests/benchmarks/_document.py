@@ -1,9 +1,9 @@
 """
 The results of a run as JSON: all that the table and the plots are made from.
 
-``date``, ``dflag``, ``commit``, ``python``, ``machine`` (``cpu``, ``cores``, ``kernel``), ``peers`` (name to version), and
-``parts``: for each module its ``name`` and ``title``, its ``results`` and its ``plots``, with the attributes of `Result` and
-`Plot`. Numbers have four digits that count; null is what could not be measured.
+``date``, ``dflag``, ``commit``, ``python``, ``machine`` (``cpu``, ``cores``, ``kernel``), ``peers`` (name to version),
+and ``parts``: for each module its ``name`` and ``title``, its ``results`` and its ``plots``, with the attributes of
+`Result` and `Plot`. Numbers have four digits that count; null is what could not be measured.
 """
 
 from __future__ import annotations

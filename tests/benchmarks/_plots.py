@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import html
 import io
+import re
 import statistics
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ import matplotlib as mpl
 
 mpl.use("svg")
 
-from matplotlib import pyplot  # noqa: E402 - after the choice of what draws
-from matplotlib.ticker import EngFormatter, NullLocator
+from matplotlib import pyplot
+from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
 from ._table import amount
 
@@ -32,12 +33,15 @@ GREY = "#9A9A9A"
 DASHES = ("--", "-.", ":")
 WIDTH_INCHES, HEIGHT_INCHES = 8.0, 4.5
 BAR_INCHES = 0.32
+NARROW = 100
+"""A scale that spans less has ticks between the powers of ten too."""
 STEPS = 60
 """As many points of a distribution are drawn, however many samples it has."""
 SETTINGS = {
     "svg.hashsalt": "dflag",  # else the identifiers, and so the file, change with every run
     "svg.fonttype": "none",  # letters as letters: smaller, and found by a search
     "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # the default is a dozen names, in each text anew
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -54,13 +58,22 @@ def draw(plot: Plot) -> str:
         figure, axes = pyplot.subplots(figsize=(WIDTH_INCHES, height), layout="constrained")
         {"bars": _bars, "lines": _lines, "distribution": _distribution}[plot.kind](axes, plot)
         axes.set_title(plot.title, weight="bold")
-        # Minor ticks of a log scale would be most of the file.
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_minor_locator(NullLocator())
+        _tick(axes)
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Title": plot.title})
         pyplot.close(figure)
     return _titled(file.getvalue(), plot.title)
+
+
+def _tick(axes: Axes) -> None:
+    """
+    Give log scales ticks that suffice, and no minor ones, which would be most of the file.
+    """
+    for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            least, most = axis.get_view_interval()
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < NARROW * least else (1,)))
+        axis.set_minor_locator(NullLocator())
 
 
 def _bars(axes: Axes, plot: Plot) -> None:
@@ -82,8 +95,8 @@ def _lines(axes: Axes, plot: Plot) -> None:
     axes.set_yscale("log")
     axes.set_xlabel(f"{plot.x}, log scale")
     axes.set_ylabel(f"{plot.y}, log scale")
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.yaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_major_formatter(_numbers(plot.x))
+    axes.yaxis.set_major_formatter(_numbers(plot.y))
     _explained(axes)
 
 
@@ -94,8 +107,12 @@ def _distribution(axes: Axes, plot: Plot) -> None:
     axes.set_ylim(0, 1)
     axes.set_xlabel(f"{plot.x}, log scale")
     axes.set_ylabel(plot.y)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_major_formatter(_numbers(plot.x))
     _explained(axes)
+
+
+def _numbers(label: str) -> EngFormatter:
+    return EngFormatter(unit={"seconds": "s", "bytes": "B"}.get(label, ""), sep=" ")
 
 
 def _shares(samples: Sequence[float]) -> tuple[list[float], list[float]]:
@@ -136,11 +153,12 @@ def _explained(axes: Axes) -> None:
 
 def _titled(image: str, title: str) -> str:
     """
-    Name the image for who does not see it, and leave out the lines before it, which only an XML parser wants.
+    Name the image for who does not see it; leave out the prologue, the indentation and what is below a hundredth.
     """
     start = image.index("<svg")
     opening = image.index(">", start) + 1
     name = html.escape(title, quote=True)
     head = image[start : opening - 1]
-    lines = f'{head} role="img" aria-label="{name}">\n <title>{name}</title>{image[opening:]}'.splitlines()
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    rounded = re.sub(r"-?\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", image[opening:])
+    lines = f'{head} role="img" aria-label="{name}">\n<title>{name}</title>{rounded}'.splitlines()
+    return "\n".join(line.strip() for line in lines) + "\n"

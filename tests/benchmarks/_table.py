@@ -50,7 +50,7 @@ def table(part: Part) -> str:
     Give a row for each result.
     """
     rows = ["| measure | measured | beside | ratio | limit | |", "|---|---|---|---|---|---|"]
-    rows += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in _cells(row))} |" for row in part.report.results]
+    rows += [f"| {' | '.join(map(_escaped, _cells(result)))} |" for result in part.report.results]
     return "\n".join(rows)
 
 
@@ -75,6 +75,10 @@ def _cells(result: Result) -> tuple[str, ...]:
     ratio = _ratio(result.score) if result.base is not None else ""
     verdict = "" if result.limit is None else "kept" if result.passed else "**exceeded**"
     return (name, amount(result.value, result.unit), beside, ratio, _limit(result), verdict)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", r"\|").replace("\n", " ")
 
 
 def _limit(result: Result) -> str:

@@ -1,8 +1,8 @@
 """
 Beside other libraries: a read, an import, a thousand flags.
 
-Each library is in a process of its own, which stays; they are asked for one round at a time, by turns, so that what slows
-the machine slows all.
+Each library is in a process of its own, which stays; they are asked for one round at a time, by turns, so that what
+slows the machine slows all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import statistics
 import subprocess
 import tempfile
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks._measure import Plot, Report, Result
@@ -28,6 +27,7 @@ from .rounds import DECLARED, HELD, LOADED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from .drivers._base import Library
 
