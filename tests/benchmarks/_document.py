@@ -75,7 +75,7 @@ def parts(document: dict[str, Any]) -> list[Part]:
             part["title"],
             Report(
                 [Result(**{**result, "value": _value(result["value"])}) for result in part["results"]],
-                [Plot(**plot) for plot in part["plots"]],
+                [_plot(plot) for plot in part["plots"]],
             ),
         )
         for part in document["parts"]
@@ -97,6 +97,11 @@ def dumps(value: object, depth: int = 0) -> str:
     indent = " " * (depth + 1)
     inner = ",\n".join(indent + item for item in items)
     return f"{'{' if named else '['}\n{inner}\n{' ' * depth}{'}' if named else ']'}"
+
+
+def _plot(plot: dict[str, Any]) -> Plot:
+    lines = {name: [(x, y) for x, y in points] for name, points in plot["lines"].items()}
+    return Plot(**{**plot, "lines": lines, "ours": tuple(plot["ours"])})
 
 
 def _value(value: float | None) -> float:
