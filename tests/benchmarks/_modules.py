@@ -6,4 +6,4 @@ from __future__ import annotations
 
 from typing import Final
 
-MODULES: Final = ("reading", "starting", "volumes", "web")
+MODULES: Final = ("reading", "readers", "starting", "command", "growth", "volumes", "swaps", "memory", "web")

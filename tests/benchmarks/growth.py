@@ -16,7 +16,7 @@ from ._files import publish, read_raw, rewrite
 from ._fit import exponent
 from ._measure import Plot, Report, Result, interleaved
 from ._memory import traced
-from .reading import Plain
+from ._reads import Plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 import dflag
 
 from ._measure import Report, Result, interleaved
-from .reading import Plain
+from ._reads import Plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
