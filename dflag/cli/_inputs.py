@@ -19,6 +19,7 @@ from dflag._json import NotJSON, Place
 from dflag.cli import _trees
 from dflag.cli._errors import CommandError
 from dflag.cli._names import NAME_EXPECTED, is_object_name
+from dflag.sources._entries import is_key
 from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
@@ -309,8 +310,6 @@ class _Page:
                 yield self._object(node, kind)
 
     def _object(self, node: Node, kind: str) -> Object:
-        from dflag.sources._entries import is_key  # brings all sources, which --help does without
-
         items: dict[str, Item] = {}
         faults: list[Fault] = []
         size = 0
