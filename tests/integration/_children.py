@@ -4,6 +4,7 @@ Forked children of a test, and gates between processes.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import select
 import signal
@@ -30,6 +31,7 @@ class Child:
     def __init__(self, run: Callable[[], object]) -> None:
         self._pid = os.fork()
         if self._pid == 0:
+            faulthandler.register(signal.SIGUSR1)
             _run_and_exit(run)
 
     def check(self) -> None:
@@ -40,7 +42,9 @@ class Child:
 
     def wait(self) -> int:
         """
-        Wait for its end, and give its exit code, which is minus the signal that killed it; one that hangs is killed.
+        Wait for its end, and give its exit code, which is minus the signal that killed it.
+
+        One that hangs is killed, after it has said on standard error where each of its threads is.
         """
         deadline = time.monotonic() + CHILD_SECONDS
         while True:
@@ -48,6 +52,8 @@ class Child:
             if pid:
                 return os.waitstatus_to_exitcode(status)
             if time.monotonic() > deadline:
+                os.kill(self._pid, signal.SIGUSR1)
+                time.sleep(1)  # nothing tells when it has been written
                 os.kill(self._pid, signal.SIGKILL)
                 os.waitpid(self._pid, 0)
                 raise TimeoutError("the child hangs")
