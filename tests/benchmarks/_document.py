@@ -52,7 +52,7 @@ def document(parts: Iterable[Part]) -> dict[str, Any]:
         "commit": _commit(),
         "python": platform.python_version(),
         "machine": {"cpu": _cpu(), "cores": os.cpu_count(), "kernel": f"{platform.system()} {platform.release()}"},
-        "peers": {name: version for part in parts for name, version in sorted(part.report.versions.items())},
+        "peers": {name: version for part in parts for name, version in _by_name(part.report.versions)},
         "parts": [
             {
                 "name": part.name,
@@ -97,6 +97,10 @@ def dumps(value: object, depth: int = 0) -> str:
     indent = " " * (depth + 1)
     inner = ",\n".join(indent + item for item in items)
     return f"{'{' if named else '['}\n{inner}\n{' ' * depth}{'}' if named else ']'}"
+
+
+def _by_name(versions: dict[str, str]) -> list[tuple[str, str]]:
+    return sorted(versions.items(), key=lambda item: item[0].casefold())
 
 
 def _plot(plot: dict[str, Any]) -> Plot:

@@ -20,8 +20,8 @@ from ._reads import AGAINST, Plain, calls, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-CALLS = 20_000
-ROUNDS = 51
+CALLS = 5_000
+ROUNDS = 201
 FEW, MANY = 10, 10_000
 REGISTRIES = 10
 """So many, that the clock's own cost is a small part of one snapshot of each."""

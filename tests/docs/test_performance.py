@@ -65,14 +65,14 @@ def test_every_image_of_the_page_exists(page: str, measured: dict[str, Any]) -> 
 
 
 def test_number_in_the_readme_is_measured(measured: dict[str, Any]) -> None:
-    """The README gives the ratios of a dynamic flag and of absl as the run has them."""
+    """The README gives the ratios of a dynamic flag and of absl, as near as they are the same in another run."""
     scores = {result.name: result.score for part in parts(measured) for result in part.report.results}
     sentence = next(
         line for line in README.read_text(encoding="utf-8").split("\n- ") if "docs/performance.md): a" in line
     )
-    ours, absl = re.findall(r"([\d.]+) times", sentence)
-    assert ours == f"{scores['dflag, dynamic flag']:.2f}"
-    assert absl == f"{scores['absl']:.0f}"
+    ours, absl = map(float, re.findall(r"([\d.]+) times", sentence))
+    assert ours == pytest.approx(scores["dflag, dynamic flag: a read"], rel=0.1)
+    assert absl == pytest.approx(scores["absl: a read"], rel=0.2)
 
 
 def _in_order(page: str, measured: dict[str, Any]) -> list[Part]:
@@ -139,7 +139,7 @@ def test_libraries_are_measured_by_turns_and_failures_are_rows() -> None:
     )
     results = {result.name: result for result in report.results}
     for name in ("dflag, static flag", "dflag, dynamic flag", "dflag, inside pinned()", "dict with a lock"):
-        assert results[name].score > 0
+        assert results[f"{name}: a read"].score > 0
     assert results["dflag: a flag of 1,000"].unit == "B"
     assert results["dflag: loading 1,000 options"].against == costs.RAW
     assert results["dflag: import"].against == costs.STANDARD

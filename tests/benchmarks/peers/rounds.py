@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 MANY = 1000
 SLICE_SECONDS = 0.005
 """How long each side of a reading runs in a round."""
+READ = "a read"
 DECLARED, HELD, LOADED = f"declaring {MANY:,} flags", f"a flag of {MANY:,}", f"loading {MANY:,} options"
 
 
@@ -74,7 +75,9 @@ def measures(driver: Library, directory: str) -> dict[str, Callable[[int], Pair]
     """
     Give what is measured of *driver*, by the name of the row: a function of the number of the round.
     """
-    given: dict[str, Callable[[int], Pair]] = {name: Reads(reading) for name, reading in driver.readings().items()}
+    given: dict[str, Callable[[int], Pair]] = {
+        f"{name}: {READ}": Reads(reading) for name, reading in driver.readings().items()
+    }
     if driver.declares:
         given[f"{driver.title}: {DECLARED}"] = lambda _: Pair(_timed(lambda: driver.declare(MANY)), None)
         given[f"{driver.title}: {HELD}"] = lambda _: Pair(traced(lambda: driver.declare(MANY))[1] / MANY, None)

@@ -32,7 +32,7 @@ class Peer(JsonDriver):
 
     def readings(self) -> dict[str, Reading]:
         names = {"client": self._client, "context": self._context}
-        return {"LaunchDarkly": Reading('client.variation("limit", context, 1)', names)}
+        return {self.title: Reading('client.variation("limit", context, 1)', names)}
 
     def read(self) -> object:
         return self._client.variation("limit", self._context, DEFAULT)
