@@ -166,8 +166,4 @@ _HOMES = {
 """Imported at first use: the command says its help without them, and dataclasses takes as long as the rest of dflag."""
 
 if not _typing.TYPE_CHECKING:  # else the checkers would take any name
-    __getattr__ = _lazily(__name__, _HOMES)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_HOMES})
+    __getattr__, __dir__ = _lazily(__name__, _HOMES)

@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # else the checkers would take any name
-    __getattr__ = lazily(
+    __getattr__, __dir__ = lazily(
         __name__,
         {
             **dict.fromkeys(("BOOL", "BYTES", "FLOAT", "INT", "STRING"), "scalars"),

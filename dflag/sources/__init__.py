@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # else the checkers would take any name
-    __getattr__ = lazily(
+    __getattr__, __dir__ = lazily(
         __name__,
         {
             "DirectorySource": "directory",

@@ -46,7 +46,7 @@ STORM = 3
 START_SECONDS = 0.001
 """About what starting takes, so that a random moment within it may be before, amid or after."""
 
-BYTES_PER_RELOAD = 4
+BYTES_PER_RELOAD = 12
 """
 What memory may grow by with each reload, on average: less than the smallest object, of 16 bytes.
 What is not in proportion is caches that fill once.

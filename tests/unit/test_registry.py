@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -340,3 +342,16 @@ def test_callback_errors_are_counted_by_flag(flags: dflag.FlagRegistry) -> None:
     assert flags.callback_errors() == {"bad": 2}
     flags.callback_errors().clear()
     assert flags.callback_errors() == {"bad": 2}
+
+
+def test_names_are_listed_before_they_are_imported() -> None:
+    """
+    What is imported at its first use is there for `dir` and for the manual from the beginning.
+    """
+    program = (
+        "import dflag, dflag.sources\n"
+        "for package in (dflag, dflag.sources):\n"
+        "    assert set(package.__all__) <= set(dir(package)), dir(package)\n"
+        "    assert set(package.__all__) - set(vars(package)), 'nothing is left to the first use'\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
