@@ -136,7 +136,8 @@ def _turn(case: Case, path: str) -> Latencies:
         assert reader.stdout is not None
         if reader.stdout.readline() != "ready\n":
             raise RuntimeError(f"{case.title}: the reader did not start")
-        began = {number: _swap(volume, number) for number in range(1, last + 1)}
+        with _following.staying_on(0):
+            began = {number: _swap(volume, number) for number in range(1, last + 1)}
         seen = {int(number): moment for number, moment in json.loads(reader.stdout.read()).items()}
     return latencies({number: moment for number, moment in began.items() if number > WARM_UP}, seen)
 

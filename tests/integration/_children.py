@@ -29,9 +29,9 @@ class Child:
     """
 
     def __init__(self, run: Callable[[], object]) -> None:
+        faulthandler.register(signal.SIGUSR1)  # before: what a fork calls in the child may hang as well
         self._pid = os.fork()
         if self._pid == 0:
-            faulthandler.register(signal.SIGUSR1)
             _run_and_exit(run)
 
     def check(self) -> None:

@@ -182,6 +182,7 @@ def test_an_updater_made_before_the_fork_may_start_in_the_child(
     assert rate.get() == 1
 
 
+@pytest.mark.untraced
 def test_forks_during_swaps_follow_to_the_end(updater: Updater, volume: ConfigMapVolume) -> None:
     """
     Whatever the updater was doing at the fork, both sides arrive at the last value.
@@ -205,6 +206,7 @@ def test_forks_during_swaps_follow_to_the_end(updater: Updater, volume: ConfigMa
         child.check()
 
 
+@pytest.mark.untraced
 def test_a_fork_while_other_threads_use_everything_does_not_lock_up(
     flags: dflag.FlagRegistry, updater: Updater, volume: ConfigMapVolume, rate: dflag.DynamicFlag[int]
 ) -> None:
