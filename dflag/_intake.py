@@ -4,7 +4,6 @@ What the sources last gave, and the applying of what they give now.
 
 from __future__ import annotations
 
-import time
 import weakref
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -230,10 +229,7 @@ class Intake:
     ) -> frozenset[Flag[Any]] | None:
         if not active:
             return frozenset()
-        changed = self._store.commit(edits, errand=_Drafts(self._states, active, self._store, wanted))
-        # Whoever waits for the interpreter sees the values now, not after the bookkeeping: a quarter sooner.
-        time.sleep(0)
-        return changed
+        return self._store.commit(edits, errand=_Drafts(self._states, active, self._store, wanted))
 
     def _conclude(
         self, name: str, draft: Draft, changed: frozenset[Flag[Any]] | None, error: RuleError | None

@@ -424,6 +424,8 @@ class Updater:
                 feed.revision = outcome.revision
             if outcome.in_force:
                 feed.applied = outcome.revision
+                # Of a reading with nothing new one copy is enough; and the very same one need not be compared again.
+                feed.values = self._store.intake.state_of(feed.name).reading.values
 
     # --- running
 

@@ -963,6 +963,7 @@ def test_a_quiet_check_looks_at_no_value(flags: dflag.FlagRegistry, source: Memo
     counted = Counted({"rate": "60"}, name="counted")
     updater = Updater(flags, [counted, source])
     updater.initialize()
+    updater.refresh()  # reads the same once more
     Counting.looks = 0
     updater._cycle()
     assert Counting.looks == 0
