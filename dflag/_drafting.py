@@ -75,7 +75,7 @@ def make_draft(store: Store, name: str, base: SourceState, reading: Reading, fre
     new = [
         key
         for key, raw in reading.values.items()
-        # Bytes, which files are, are compared without a call: a refresh() takes 1.20 bare readings so, and 1.24 with one.
+        # Bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
         if (type(raw) is not bytes or raw != known.get(key)) and not _unchanged(known.get(key), raw) and key[:1] != "."
     ]
     gone = [key for key in known if key not in reading.values]
