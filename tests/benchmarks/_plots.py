@@ -140,15 +140,17 @@ def _styles(plot: Plot) -> list[dict[str, object]]:
             dash = ("-", *DASHES)[ours.index(name) % 4]
             styles.append({"color": OURS, "linestyle": dash, "linewidth": 2.6, "zorder": 3})
         else:
-            style = {"color": OTHERS[index % len(OTHERS)], "linestyle": DASHES[index % 3] if ours else "-"}
-            styles.append({**style, "linewidth": 1.6})
+            # Where none is ours, the first ones are solid, and dashes tell those apart that share a colour.
+            dash = DASHES[index % 3] if ours else ("-", *DASHES)[index // len(OTHERS) % 4]
+            styles.append({"color": OTHERS[index % len(OTHERS)], "linestyle": dash, "linewidth": 1.6})
     return styles
 
 
 def _explained(axes: Axes) -> None:
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.legend(frameon=False, fontsize=9)
+    # Beside the lines, not on them.
+    axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _titled(image: str, title: str) -> str:
