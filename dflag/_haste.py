@@ -2,8 +2,9 @@
 Short waits for the interpreter lock, for the few system calls between a change and its values.
 
 A system call gives the lock away, and a thread that computes keeps it for the switch interval, 5 ms. A reading is a
-dozen of calls and more: beside such a thread it took 7 to 70 ms at the median and up to 380 at p99, with a tenth of the
-swaps overtaken by the next one; and takes 6, which is the wait for the first, and 22 (``tests/benchmarks/swaps.py``).
+dozen of calls and more: beside such a thread a change took 7 to 70 ms at the median and up to 380 at p99, and up to a
+tenth of them were overtaken by the next. It takes 12 and 15 ms so, most of it two waits of the usual length, before the
+first call and after the last (``tests/benchmarks/swaps.py``).
 """
 
 from __future__ import annotations

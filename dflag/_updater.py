@@ -330,6 +330,9 @@ class Updater:
                         self._try_to_read(feed, token)
                     elif feed.problem is None:
                         feed.contact = time.monotonic()
+            # Whoever began to wait in that time asks for the interpreter soon: better now than between a commit and the
+            # counters of `status`.
+            time.sleep(0)
             readings = self._readings()
             outcomes = self._apply(readings, wanted)
             if len(readings) > 1 and any(outcome.revision.error for outcome in outcomes.values()):

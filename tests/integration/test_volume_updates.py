@@ -757,10 +757,11 @@ def test_status_shows_what_is_followed(
     """
     volume.update(port="1", a="x")
     assert eventually(lambda: updater.status().pending_restart == ("port",))
+    revision = updater.refresh()  # waits for the reading that is under way
     status = updater.status()
 
     assert status.sources[0].name == str(volume.path)
-    assert status.sources[0].checksum == updater.refresh().checksum
+    assert status.sources[0].checksum == revision.checksum
     assert str(volume.path / "a") in str(status.rejected["a"])
 
 
