@@ -311,7 +311,7 @@ def test_pending_expiries_fall_due_on_both_sides(
     An override with a time limit drops in the child as in the parent, with its callback.
     """
     seen: list[tuple[int, int]] = []
-    rate.set(5, ttl_seconds=0.2)
+    rate.set(5, ttl_seconds=1.5)
     rate.on_change(lambda old, new: seen.append((old, new)))
     assert flags.flush(DEADLINE_SECONDS)
 
