@@ -38,6 +38,7 @@ class PathSource(Source):
         # Not abspath: it would shorten "link/..", which means another directory once links are followed.
         self._path = name if os.path.isabs(name) else os.path.join(os.getcwd(), name)
         self._declared_secret: Final = secret
+        self._device: int | None = None  # of what was read last, where the reading tells
         self._judged: tuple[int, bool] | None = None  # the device, and whether it is a Secret's
         self._again_at: float | None = None
         self._turn = 0
@@ -52,10 +53,12 @@ class PathSource(Source):
         """Whether all of it is secret: as given, or else whether it is a volume as Kubernetes makes of a Secret."""
         if self._declared_secret is not None:
             return self._declared_secret
-        try:
-            device = os.stat(self._path).st_dev
-        except OSError:
-            return self._judged is not None and self._judged[1]
+        device = self._device
+        if device is None:
+            try:
+                device = os.stat(self._path).st_dev
+            except OSError:
+                return self._judged is not None and self._judged[1]
         if self._judged is None or self._judged[0] != device:
             self._judged = device, is_secret(self._path)
         return self._judged[1]

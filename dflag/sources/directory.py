@@ -159,18 +159,20 @@ class DirectorySource(PathSource):
                             continue
                     values[name] = value
                     refused = refused or isinstance(value, Refused)
-            if not self._is_current(directory):
+            status = os.fstat(directory)
+            if not self._is_current(status):
                 return None
         except OSError as error:
             if error.errno in GONE:
                 return None
             raise
+        self._device = status.st_dev
         self._again_at = time.monotonic() + REFUSED_RECHECK_SECONDS if refused else None
         return values
 
-    def _is_current(self, directory: int) -> bool:
+    def _is_current(self, then: os.stat_result) -> bool:
         # The open descriptor keeps the inode from being used again.
-        now, then = os.stat(self._data), os.fstat(directory)
+        now = os.stat(self._data)
         return (now.st_dev, now.st_ino) == (then.st_dev, then.st_ino)
 
     def _read_plain(self) -> dict[str, Raw]:
@@ -179,6 +181,7 @@ class DirectorySource(PathSource):
             values = self._plain.read(directory)
         finally:
             os.close(directory)
+        self._device = None
         self._again_at = self._plain.again_at
         return values
 
