@@ -128,7 +128,8 @@ def test_an_updater_reads_in_haste_and_judges_at_leisure(flags: dflag.FlagRegist
     source = Noting({"rate": "1"})
     updater = dflag.Updater(flags, source)
     updater.refresh()
-    assert seen == {"reading": pytest.approx(usual / 50), "judging": usual}
+    assert seen["reading"] < usual / 10
+    assert seen["judging"] == usual
 
     updater.refresh()
     assert sys.getswitchinterval() == usual
