@@ -54,6 +54,9 @@ class Draft(NamedTuple):
     edits: list[Edit]
     frozen: bool
 
+    def is_new(self) -> bool:
+        return self.state is not self.base
+
     def is_bad(self, *, known_only: bool) -> bool:
         return bool(self.state.rejected or (known_only and self.state.unknown))
 
@@ -70,8 +73,6 @@ def make_draft(store: Store, name: str, base: SourceState, reading: Reading, fre
         fresh: A flag that was declared just now, so that the freeze does not concern it yet.
     """
     known = base.reading.values
-    if reading.values is known and reading.secret == base.reading.secret and base.revision is not None:
-        return Draft(base, base, [], store.frozen)  # what was not read again need not be compared, each second
     new = [
         key
         for key, raw in reading.values.items()

@@ -7,9 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, TypeVar, final
 
 from dflag._fork import no_fork
+from dflag._log import logger
 from dflag._notifier import Listener
 from dflag._snapshot import current_pin, open_pins
-from dflag._spec import Spec, as_tuple
+from dflag._spec import FOREIGN_FAULTS, Spec, as_tuple
 from dflag.errors import DefinitionError, FlagValueError
 
 if TYPE_CHECKING:
@@ -312,3 +313,14 @@ def listeners_of(options: dict[str, Any], flag_name: str) -> tuple[Listener, ...
     Take the callbacks out of a flag's options.
     """
     return tuple(Listener(function, flag_name) for function in as_tuple(options.pop("on_change", ()), "on_change"))
+
+
+def same(flag: Flag[Any], one: Any, other: Any) -> bool:
+    """
+    Compare two values, which for enumerations and models is a user's ``__eq__``.
+    """
+    try:
+        return flag._spec.kind.same(one, other)
+    except FOREIGN_FAULTS:
+        logger.exception("flag %r: its values cannot be compared; they count as different", flag.name)
+        return False

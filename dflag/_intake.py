@@ -5,67 +5,75 @@ What the sources last gave, and the applying of what they give now.
 from __future__ import annotations
 
 import weakref
+from functools import cache, partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from dflag._drafting import Draft, Reading, SourceState, make_draft
+from dflag._flags import same
 from dflag._layers import OWN_LAYERS
+from dflag._ledger import Outcome
 from dflag._log import logger
 from dflag._snapshot import unknown_flags
 from dflag.errors import DefinitionError, RuleError, drop_frames, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    import datetime
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from dflag._flags import Flag
-    from dflag._records import Revision
-    from dflag._store import Edit, Store
+    from dflag._flags import Cell, Flag
+    from dflag._ledger import Ledger, Standing
+    from dflag._records import Digest, Revision
+    from dflag._store import Store
+    from dflag.errors import FlagValueError
     from dflag.typing import Raw
 
 _MAX_REPORTED: Final = 10_000
 """How many unknown names to remember as reported; whoever writes ever new ones must not fill the memory."""
 
 
-class Outcome(NamedTuple):
+class _Step:
     """
-    What came of applying one source: the revision, and what had not been reported before.
+    What one commit does to the sources, as its errand.
 
-    The revision is in force when it was applied now, or before and nothing is new.
-    """
-
-    revision: Revision
-    applied: bool
-    in_force: bool
-    new_rejections: int = 0
-    new_unknowns: int = 0
-
-
-class _Drafts:
-    """
-    The drafts of one commit, as its errand.
+    Attributes:
+        drafts: What is to be applied.
+        outcomes: What came of each, once it is done.
     """
 
     def __init__(
-        self,
-        states: dict[str, SourceState],
-        drafts: Mapping[str, Draft],
-        store: Store,
-        wanted: Callable[[], bool],
+        self, intake: Intake, drafts: Mapping[str, Draft], wanted: Callable[[], bool], *, report_unknown: bool
     ) -> None:
+        self.drafts: Final = drafts
+        self.outcomes: dict[str, Outcome] = {}
+        self._intake: Final = intake
         self._wanted: Final = wanted
-        self._states: Final = states
-        self._drafts: Final = drafts
-        self._store: Final = store
+        self._report_unknown: Final = report_unknown
 
     def is_current(self) -> bool:
         return self._wanted() and all(
-            self._states[name] is draft.base and self._store.frozen == draft.frozen
-            for name, draft in self._drafts.items()
+            self._intake._states[name] is draft.base and self._intake._store.frozen == draft.frozen
+            for name, draft in self.drafts.items()
         )
 
-    def carry_out(self) -> None:
-        for name, draft in self._drafts.items():
-            self._states[name] = draft.state
+    def carry_out(self, changed: Collection[Flag[Any]], number: int) -> Iterable[tuple[Cell, object]]:
+        intake = self._intake
+        states = dict(intake._states)
+        for name, draft in self.drafts.items():
+            states[name] = draft.state
+        outcomes = {}
+        for name, draft in self.drafts.items():
+            names = tuple([flag.name for flag, _, _ in draft.edits if flag in changed])
+            revision = intake._revise(name, draft, number, states, changed=names)
+            states[name] = draft.state._replace(revision=revision)
+            rejections, unknowns = intake._news(name, draft.state, report_unknown=self._report_unknown)
+            values = draft.state.reading.values
+            outcomes[name] = Outcome(revision, values, rejections, unknowns, applied=True, in_force=True)
+        standings = intake._standings(outcomes)
+        # Whatever may fail has been done: the values follow.
+        intake._states.update(states)
+        self.outcomes = outcomes
+        return standings
 
 
 class Intake:
@@ -79,7 +87,8 @@ class Intake:
         self._store: Final = store
         self._states: Final[dict[str, SourceState]] = {}  # in the order in which they were named, which is their rank
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
-        self._reported: Final[dict[tuple[str, str], Raw]] = {}  # rejected texts that were logged
+        self._ledgers: Final[dict[str, Ledger]] = {}
+        self._reported: Final[dict[str, Mapping[str, Raw]]] = {}  # the rejected texts of each source
         self._reported_unknown: Final[set[str]] = set()
 
     def claim(self, name: str, owner: object) -> None:
@@ -117,11 +126,12 @@ class Intake:
             self._states[name] = SourceState(Reading({}, lambda _: name), {}, {}, frozenset(), {}, frozenset(), None)
             self._store.rank_sources(self._states)
 
-    def state_of(self, name: str) -> SourceState:
+    def holds(self, name: str, values: Mapping[str, Raw], *, secret: bool) -> bool:
         """
-        Give what the named source has in force; it changes in the same step as the values.
+        Say whether these very values of the named source are in force, so that they need not be compared, each second.
         """
-        return self._states[name]
+        held = self._states[name].reading
+        return values is held.values and secret == held.secret
 
     def catch_up(self, flag: Flag[Any]) -> None:
         """
@@ -152,8 +162,14 @@ class Intake:
         """
         List the static flags whose value would differ after a restart, over all layers.
         """
-        states = dict(self._states)
-        names = frozenset[str]().union(*(state.deviating for state in states.values()))
+        return self._pending_restart(dict(self._states))
+
+    def _pending_restart(self, states: Mapping[str, SourceState]) -> tuple[str, ...]:
+        names: set[str] = set()
+        for state in states.values():
+            names |= state.deviating
+        if not names:
+            return ()
         return tuple(name for name in sorted(names) if self._would_differ(self._store.flags[name], states))
 
     def _would_differ(self, flag: Flag[Any], states: Mapping[str, SourceState]) -> bool:
@@ -162,12 +178,13 @@ class Intake:
             if flag.name in state.entries:
                 layers[origin] = state.entries[flag.name]
         value, _ = self._store.winner(flag, layers)
-        return not flag._spec.kind.same(value, flag._value)
+        return not same(flag, value, flag._value)
 
     def apply(
         self,
         readings: Mapping[str, Reading],
         *,
+        ledgers: Mapping[str, Ledger] = MappingProxyType({}),
         atomic: bool = False,
         together: bool = False,
         known_only: bool = False,
@@ -176,12 +193,14 @@ class Intake:
         wanted: Callable[[], bool] = lambda: True,
     ) -> dict[str, Outcome]:
         """
-        Replace the whole layers of some sources in one commit.
+        Replace the whole layers of some sources in one commit; where that breaks a rule, each in one of its own.
 
         Args:
             readings: The complete values of each source.
+            ledgers: Where to enter what comes of each, now and when a flag is declared later.
             atomic: Leave a source as it is when any of its values is refused.
-            together: With *atomic*, leave all of them as they are then, and log nothing: the caller will raise.
+            together: With *atomic*, leave all of them as they are then, or when they break a rule, and report nothing:
+                the caller will raise.
             known_only: With *atomic*, count names that no flag has as refused.
             fresh: A flag that was declared just now, so that the freeze does not concern it yet.
             report_unknown: Whether names that no flag has are worth a log line.
@@ -189,111 +208,164 @@ class Intake:
         """
         for name in readings:
             self.name(name)
-        drafts: dict[str, Draft] = {}
-        active: dict[str, Draft] = {}
-        changed: frozenset[Flag[Any]] | None = None
-        error: RuleError | None = None
-        while changed is None:
+        self._ledgers.update(ledgers)
+        while True:
             drafts = {
                 name: make_draft(self._store, name, self._states[name], reading, fresh)
                 for name, reading in readings.items()
             }
-            active = {name: draft for name, draft in drafts.items() if draft.state is not draft.base}
-            if atomic:
-                accepted = {name: draft for name, draft in active.items() if not draft.is_bad(known_only=known_only)}
-                active = accepted if not together or len(accepted) == len(active) else {}
-            edits = [edit for draft in active.values() for edit in draft.edits]
-            try:
-                changed = self._commit(active, edits, wanted)
-            except RuleError as refusal:
-                drop_frames(refusal)
-                changed, error = frozenset(), refusal
-            if changed is None and not wanted():
+            good = _good(drafts, atomic=atomic, together=together, known_only=known_only)
+            step = _Step(self, good, wanted, report_unknown=report_unknown)
+            error = self._try(step)
+            if error is not None or len(step.outcomes) == len(good):
+                break
+            if not wanted():
                 return {}
-        applied = frozenset() if error is not None else frozenset(active)
-        silent = together and any(
-            draft.state is not draft.base and name not in applied for name, draft in drafts.items()
-        )
-        return {
-            name: Outcome(
-                self._conclude(name, draft, changed if name in applied else None, error if name in active else None),
-                name in applied,
-                name in applied or draft.state is draft.base,
-                *((0, 0) if silent else self._report(name, draft, report_unknown=report_unknown)),
-            )
-            for name, draft in drafts.items()
-        }
+        if error is not None and len(good) > 1 and not together:
+            # Those that do not break the rule on their own shall not wait for the others.
+            apart: dict[str, Outcome] = {}
+            for name, reading in readings.items():
+                apart |= self.apply(
+                    {name: reading}, atomic=atomic, fresh=fresh, report_unknown=report_unknown, wanted=wanted
+                )
+            return apart
+        outcomes = step.outcomes
+        left = {name: draft for name, draft in drafts.items() if name not in outcomes}
+        if left:
+            silent = together and any(draft.is_new() for draft in left.values())
+            errors = {} if error is None else dict.fromkeys(good, error)
+            outcomes |= self._leave(left, errors, silent=silent, report_unknown=report_unknown)
+        self._log(outcomes)
+        return outcomes
 
-    def _commit(
-        self, active: Mapping[str, Draft], edits: Sequence[Edit], wanted: Callable[[], bool]
-    ) -> frozenset[Flag[Any]] | None:
-        if not active:
-            return frozenset()
-        return self._store.commit(edits, errand=_Drafts(self._states, active, self._store, wanted))
-
-    def _conclude(
-        self, name: str, draft: Draft, changed: frozenset[Flag[Any]] | None, error: RuleError | None
-    ) -> Revision:
+    def _try(self, step: _Step) -> RuleError | None:
         """
-        Give the revision of a draft: a new one, that of before when nothing is new, or that of a refusal.
+        Commit a step, if it is still current; gives why it was refused.
         """
-        if changed is not None:
-            return self._finish(name, draft, changed)
-        if draft.state is draft.base and draft.base.revision is not None:
-            return draft.base.revision
-        return self._revise(name, draft, error=error)
-
-    def _finish(self, name: str, draft: Draft, changed: Iterable[Flag[Any]]) -> Revision:
-        touched = {flag for flag, _, _ in draft.edits}
-        names = tuple(sorted(flag.name for flag in changed if flag in touched))
-        with self._store.lock:
-            revision = self._revise(name, draft, changed=names)
-            if self._states[name] is draft.state:
-                self._states[name] = draft.state._replace(revision=revision)
-        for flag, layer, entry in draft.edits:
+        if not step.drafts:
+            return None
+        edits = [edit for draft in step.drafts.values() for edit in draft.edits]
+        try:
+            self._store.commit(edits, errand=step)
+        except RuleError as refusal:
+            drop_frames(refusal)
+            return refusal
+        for flag, layer, entry in edits if step.outcomes else ():
             if entry is not None:
                 self._store.report_deprecated(flag, layer)
-        return revision
+        return None
+
+    def _leave(
+        self, drafts: Mapping[str, Draft], errors: Mapping[str, RuleError], *, silent: bool, report_unknown: bool
+    ) -> dict[str, Outcome]:
+        """
+        Conclude what was not applied, because nothing in it is new, or because it was refused.
+        """
+        outcomes = {}
+        with self._store.lock:
+            for name, draft in drafts.items():
+                revision = None if draft.is_new() else draft.base.revision
+                if revision is None:
+                    revision = self._revise(name, draft, self._store.number, self._states, error=errors.get(name))
+                rejections, unknowns = (
+                    ([], []) if silent else self._news(name, draft.state, report_unknown=report_unknown)
+                )
+                outcomes[name] = Outcome(
+                    revision,
+                    draft.base.reading.values,
+                    rejections,
+                    unknowns,
+                    applied=False,
+                    in_force=not draft.is_new(),
+                )
+            if not silent:
+                for ledger, standing in self._standings(outcomes):
+                    ledger._value = standing
+        return outcomes
 
     def _revise(
-        self, name: str, draft: Draft, *, changed: tuple[str, ...] = (), error: RuleError | None = None
+        self,
+        name: str,
+        draft: Draft,
+        number: int,
+        states: Mapping[str, SourceState],
+        *,
+        changed: tuple[str, ...] = (),
+        error: RuleError | None = None,
     ) -> Revision:
-        import datetime
-
-        from dflag._records import Digest, Revision
-
-        return Revision(
-            number=self._store.number,
+        revision_type, digest_type, now = _revising()
+        return revision_type(
+            number=number,
             source=name,
-            applied_at=datetime.datetime.now(datetime.UTC),
+            applied_at=now(),
             changed=changed,
             rejected=MappingProxyType(draft.state.rejected),
             unknown=tuple(sorted(draft.state.unknown)),
-            pending_restart=self.pending_restart(),
+            pending_restart=self._pending_restart(states),
             error=error,
-            _digest=Digest(draft.state.reading.values),
+            _digest=digest_type(draft.state.reading.values),
         )
 
-    def _report(self, name: str, draft: Draft, *, report_unknown: bool) -> tuple[int, int]:
+    def _standings(self, outcomes: Mapping[str, Outcome]) -> list[tuple[Ledger, Standing]]:
         """
-        Log what has not been logged before; count the rejections and the unknown names in it.
+        Give how the sources stand after the outcomes, for those who keep a ledger of them.
         """
-        values = draft.state.reading.values
-        rejections = unknowns = 0
-        for key in [key for source, key in self._reported if source == name and key not in draft.state.rejected]:
-            del self._reported[name, key]
-        for key, error in draft.state.rejected.items():
+        standings = []
+        for name, outcome in outcomes.items():
+            ledger = self._ledgers.get(name)
+            if ledger is not None:
+                standings.append((ledger, ledger.standing.after(outcome)))
+        return standings
+
+    # --- reporting, once, what lasts
+
+    def _news(self, name: str, state: SourceState, *, report_unknown: bool) -> tuple[list[FlagValueError], list[str]]:
+        """
+        Give the rejections and the unknown names that were never given before. The caller holds the lock.
+        """
+        rejections: list[FlagValueError] = []
+        reported = self._reported.pop(name, {})
+        if state.rejected:
             # What a family holds as a whole has no text of its own.
-            raw = values.get(key, str(error))
-            if self._reported.get((name, key), ...) != raw:
-                self._reported[name, key] = raw
-                rejections += 1
-                logger.warning("rejected, the last good value stays: %s", error)
-        if report_unknown:
-            for unknown in unknown_flags(sorted(draft.state.unknown - self._reported_unknown), self._store.flags):
-                if len(self._reported_unknown) >= _MAX_REPORTED:
-                    self._reported_unknown.clear()
-                self._reported_unknown.add(unknown.flag_name)
-                unknowns += 1
-                logger.warning("no flag is named as this key: %s (%s)", unknown, one_line(name))
+            texts = {key: state.reading.values.get(key, str(error)) for key, error in state.rejected.items()}
+            rejections = [state.rejected[key] for key, raw in texts.items() if reported.get(key, ...) != raw]
+            self._reported[name] = texts
+        unknowns = sorted(state.unknown - self._reported_unknown) if report_unknown else []
+        for key in unknowns:
+            if len(self._reported_unknown) >= _MAX_REPORTED:
+                self._reported_unknown.clear()
+            self._reported_unknown.add(key)
         return rejections, unknowns
+
+    def _log(self, outcomes: Mapping[str, Outcome]) -> None:
+        for name, outcome in outcomes.items():
+            for rejection in outcome.rejections:
+                logger.warning("rejected, the last good value stays: %s", rejection)
+            if outcome.unknowns:
+                for unknown in unknown_flags(outcome.unknowns, self._store.flags):
+                    logger.warning("no flag is named as this key: %s (%s)", unknown, one_line(name))
+
+
+def _good(drafts: Mapping[str, Draft], *, atomic: bool, together: bool, known_only: bool) -> dict[str, Draft]:
+    """
+    Choose the drafts that have something new, and nothing bad where that matters.
+    """
+    new = {name: draft for name, draft in drafts.items() if draft.is_new()}
+    if not atomic:
+        return new
+    good = {name: draft for name, draft in new.items() if not draft.is_bad(known_only=known_only)}
+    return {} if together and len(good) < len(new) else good
+
+
+@cache
+def _revising() -> tuple[type[Revision], type[Digest], Callable[[], datetime.datetime]]:
+    """
+    Import what a revision takes, which is nothing that importing dflag should wait for.
+
+    Once: import statements on the way from a swap to its values took 40 of its 500 microseconds.
+    """
+    import datetime
+
+    from dflag._records import Digest, Revision
+
+    return Revision, Digest, partial(datetime.datetime.now, datetime.UTC)

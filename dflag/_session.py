@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from dflag._ledger import Ledger
 from dflag._log import logger
 from dflag._status import SourceStatus
 from dflag.sources import Watch
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable, Iterable, Mapping
 
-    from dflag._records import Revision
-    from dflag._status import ReloadResult
+    from dflag._ledger import Standing
     from dflag.sources import Source
     from dflag.typing import Raw
 
@@ -41,12 +41,11 @@ class Feed:
         self.watched_token: object = None  # the same when the watch was last seen to
         self.dirty = True
         self.watch: Watch | None = None
-        self.revision: Revision | None = None  # the last one, with what it rejected
-        self.applied: Revision | None = None  # the last one in force
-        self.reloads: Final[dict[ReloadResult, int]] = {"applied": 0, "partial": 0, "refused": 0, "failed": 0}
+        self.ledger: Final = Ledger()  # what came of the readings
+        self.failures = 0  # to read
+        self.told: str | None = None  # the refusal that was logged, while it lasts
         self.contact: float | None = None
         self.problem: str | None = None  # while it cannot be read or is gone
-        self.refusal: str | None = None  # while what it gives is refused whole
         self.degraded: str | None = None
         self.not_live: str | None = None
 
@@ -59,7 +58,7 @@ class Feed:
         except Exception:
             return object()
 
-    def status(self) -> SourceStatus:
+    def status(self, standing: Standing) -> SourceStatus:
         """
         Put what is known into a record.
         """
@@ -72,10 +71,10 @@ class Feed:
             not_live=self.not_live,
             seconds_since_contact=age(self._heard()),
             reconnects=0 if watch is None else watch.reconnects,
-            checksum="" if self.applied is None else self.applied.checksum,
-            applied_at=None if self.applied is None else self.applied.applied_at,
-            reloads=dict(self.reloads),
-            last_error=self.problem or self.refusal,
+            checksum="" if standing.applied is None else standing.applied.checksum,
+            applied_at=None if standing.applied is None else standing.applied.applied_at,
+            reloads={**standing.reloads, "failed": self.failures},
+            last_error=self.problem or standing.refusal,
         )
 
     def fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
@@ -86,7 +85,7 @@ class Feed:
         mode = None if watch is None else watch.mode
         reconnects = 0 if watch is None else watch.reconnects
         touch = self.contact is None, is_recent(self._heard(), patience_seconds)
-        return self.revision, mode, reconnects, touch, self.problem, self.refusal, self.degraded, self.not_live
+        return self.ledger.standing, self.failures, mode, reconnects, touch, self.problem, self.degraded, self.not_live
 
     def _heard(self) -> float | None:
         """

@@ -11,15 +11,10 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Mapping
 
+    from dflag._ledger import ReloadResult
     from dflag.errors import FlagValueError
 
 State: TypeAlias = Literal["new", "initialized", "running", "stopped"]
-
-ReloadResult: TypeAlias = Literal["applied", "partial", "refused", "failed"]
-"""
-What came of a reading with something new in it: all of it applied, or all but the values that are bad, or nothing
-because some of it is bad; or it could not be read.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
-from dflag._flags import Cell, Flag
+from dflag._flags import Cell, Flag, same
 from dflag._fork import follow_forks, no_fork
 from dflag._intake import Intake
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, OWN_LAYERS, Entry
@@ -36,7 +36,7 @@ from dflag.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from dflag._kinds.maps import MapKind
     from dflag._records import Change, Layer
@@ -48,6 +48,8 @@ _ATTEMPTS_WITHOUT_LOCK: Final = 8
 How often registry validators run against a candidate that other writers outdate meanwhile,
 before they are run once under the lock instead, so that no writer starves.
 """
+
+_NO_LOCK: Final = contextlib.nullcontext()
 
 _set_value: Final = Cell.__dict__["_value"].__set__
 """
@@ -69,7 +71,15 @@ class Errand(Protocol):
 
     def is_current(self) -> bool: ...
 
-    def carry_out(self) -> None: ...
+    def carry_out(self, changed: Collection[Flag[Any]], number: int) -> Iterable[tuple[Cell, object]]:
+        """
+        Do what can still fail, and give what else is to change in the very step of the values.
+
+        Args:
+            changed: The flags whose value will change.
+            number: What the revision will have.
+        """
+        ...
 
 
 class _Plan:
@@ -330,7 +340,7 @@ class Store:
             if edits and edits[0][0]._store is not self:
                 return edits[0][0]._store.commit(edits, ruled=ruled, reason=reason)
             attempt += 1
-            with self.lock if attempt > _ATTEMPTS_WITHOUT_LOCK else contextlib.nullcontext():
+            with self.lock if attempt > _ATTEMPTS_WITHOUT_LOCK else _NO_LOCK:
                 plan = self._plan(edits)
                 plan.reason = reason
                 judged = ruled and bool(plan.cells) and bool(self.rules or plan.merged)
@@ -343,10 +353,9 @@ class Store:
                         continue
                     if any(flag._layers is not layers for flag, layers in plan.before.items()):
                         continue
-                    if errand is not None:
-                        errand.carry_out()
-                    self._publish(plan)
-                    return frozenset(plan.cells)
+                    changed = frozenset(plan.cells)
+                    self._publish(plan, () if errand is None else errand.carry_out(changed, self.number + 1))
+                    return changed
 
     def _plan(self, edits: Iterable[Edit]) -> _Plan:
         plan = _Plan(self.number)
@@ -388,9 +397,9 @@ class Store:
         sources = [origin for origin in reversed(self.ranking) if origin in layers and origin not in OWN_LAYERS]
         return flag._spec.kind.merge([layers[origin].value for origin in sources])
 
-    def _publish(self, plan: _Plan) -> None:
+    def _publish(self, plan: _Plan, others: Iterable[tuple[Cell, object]] = ()) -> None:
         """
-        Swap everything in. The caller holds the lock.
+        Swap everything in, the values of *others* too. The caller holds the lock.
         """
         current = self.snapshot()
         for flag, layers in plan.layers.items():
@@ -400,8 +409,10 @@ class Store:
         values = dict(current._values)
         values.update(zip(plan.cells, plan.new, strict=True))
         snapshot = Snapshot(self.flags, values, self.number)
-        # `plan.old` and `current` keep the old values alive, so that no __del__ runs in the middle.
-        deque(map(_set_value, [*plan.cells, self._current], [*plan.new, snapshot]), 0)
+        cells, new = zip((self._current, snapshot), *others, strict=True)
+        old = [cell._value for cell in cells]  # with `plan.old` it keeps alive what goes: no __del__ runs in the middle
+        deque(map(_set_value, [*plan.cells, *cells], [*plan.new, *new]), 0)
+        del old
         self._committed.notify_all()
         self._remember(plan)
         self._follow_deadlines(plan.layers)
@@ -423,6 +434,8 @@ class Store:
             self._history.append((seconds, flag, old, new, origin, reason))
 
     def _follow_deadlines(self, touched: Iterable[Flag[Any]]) -> None:
+        if not self._timed and not any(OVERRIDE in flag._layers for flag in touched):
+            return
         self._timed = {flag for flag in self._timed if flag._store is self}
         for flag in touched:
             entry = flag._layers.get(OVERRIDE)
@@ -529,17 +542,6 @@ def printed(flag: Flag[Any], value: Any) -> str:
     Print a flag's value; a secret's never.
     """
     return MASK if flag.secret else flag._spec.kind.format(value)
-
-
-def same(flag: Flag[Any], one: Any, other: Any) -> bool:
-    """
-    Compare two values, which for enumerations and models is a user's ``__eq__``.
-    """
-    try:
-        return flag._spec.kind.same(one, other)
-    except FOREIGN_FAULTS:
-        logger.exception("flag %r: its values cannot be compared; they count as different", flag.name)
-        return False
 
 
 def _describe(flag: Flag[Any], origin: str, entry: Entry) -> Layer:

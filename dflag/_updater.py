@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
-    from dflag._drafting import SourceState
-    from dflag._intake import Outcome
+    from dflag._ledger import Outcome
     from dflag._records import Revision
     from dflag._registry import FlagRegistry
     from dflag._snapshot import Snapshot
@@ -97,12 +96,12 @@ class Updater:
         globs = [fnmatch.translate(p) for p in patterns if p not in self._ignored_names]
         self._ignored_globs: Final = re.compile("|".join(globs)) if globs else None
         self._feeds: Final = tuple(Feed(made) for made in _as_sources(source))
+        self._ledgers: Final = {feed.name: feed.ledger for feed in self._feeds}
         names = [feed.name for feed in self._feeds]
         if len(set(names)) < len(names):
             raise DefinitionError(f"two sources have one name: {', '.join(names)}")
         self._claim()
         self._state: State = "new"
-        self._updates = self._errors = self._warnings = 0
         self._success: float | None = None
         self._lifecycle = threading.RLock()
         self._reading = threading.RLock()  # one reading at a time, so that an older one never follows a newer
@@ -202,7 +201,8 @@ class Updater:
             for feed in self._feeds:
                 feed.source.invalidate()
             self._cycle(force=True)
-        revisions = [feed.revision for feed in self._feeds if feed.revision is not None]
+        known = (feed.ledger.standing.revision for feed in self._feeds)
+        revisions = [revision for revision in known if revision is not None]
         if not revisions:
             raise SourceError("; ".join(feed.problem or f"{feed.name} holds nothing" for feed in self._feeds))
         return max(revisions, key=lambda revision: revision.number)
@@ -233,39 +233,31 @@ class Updater:
 
         Thread safety: any thread, lock-free: it answers at once whatever a validator or a callback is doing.
         """
+        standings = [feed.ledger.standing for feed in self._feeds]
         rejected: dict[str, FlagValueError] = {}
         unknown: set[str] = set()
-        for feed in self._feeds:
-            verdict = self._verdict(feed)
-            if verdict is not None:
-                rejected.update(verdict.rejected)
-                unknown.update(verdict.unknown)
+        for standing in standings:
+            if standing.revision is not None:
+                rejected.update(standing.revision.rejected)
+                unknown.update(standing.revision.unknown)
         return Status(
             state=self._state,
-            sources=tuple(feed.status() for feed in self._feeds),
-            updates=self._updates,
-            errors=self._errors,
-            warnings=self._warnings,
+            sources=tuple(feed.status(standing) for feed, standing in zip(self._feeds, standings, strict=True)),
+            updates=sum(standing.updates for standing in standings),
+            errors=sum(standing.errors for standing in standings) + sum(feed.failures for feed in self._feeds),
+            warnings=sum(standing.warnings for standing in standings),
             rejected=dict(sorted(rejected.items())),
             unknown=tuple(sorted(unknown)),
             pending_restart=self._store.intake.pending_restart(),
             seconds_since_success=age(self._success),
         )
 
-    def _verdict(self, feed: Feed) -> Revision | SourceState | None:
-        """
-        Find what was last rejected: by what is in force, from the moment its values are; else by what was refused.
-        """
-        state = self._store.intake.state_of(feed.name)
-        return state if state.reading.values is feed.values else feed.revision
-
     def _fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
         """
         Give a cheap value that differs whenever `status` would; of ages only whether they are beyond patience.
         """
-        counters = self._state, self._updates, self._errors, self._warnings
         feeds = [feed.fingerprint(patience_seconds) for feed in self._feeds]
-        return (*counters, is_recent(self._success, patience_seconds), *feeds)
+        return (self._state, is_recent(self._success, patience_seconds), *feeds)
 
     def __enter__(self) -> Self:
         if self._session is None:
@@ -293,6 +285,7 @@ class Updater:
                     raise
         outcomes = self._store.intake.apply(
             self._readings(),
+            ledgers=self._ledgers,
             atomic=True,
             together=True,
             known_only=self._unknown == "error",
@@ -307,7 +300,7 @@ class Updater:
                 errors.append(outcome.revision.error)
         if errors:
             raise UpdateError(errors)
-        self._take_in(outcomes)
+        self._keep(outcomes)
         self._success = time.monotonic()
 
     def _cycle(self, *, session: Session | None = None, force: bool = False) -> None:
@@ -330,31 +323,27 @@ class Updater:
                         self._try_to_read(feed, token)
                     elif feed.problem is None:
                         feed.contact = time.monotonic()
-            # Whoever began to wait in that time asks for the interpreter soon: better now than between a commit and the
-            # counters of `status`.
-            time.sleep(0)
-            readings = self._readings()
-            outcomes = self._apply(readings, wanted)
-            if len(readings) > 1 and any(outcome.revision.error for outcome in outcomes.values()):
-                # Together they break a rule: those that do not break it on their own shall not wait for the others.
-                for name, reading in readings.items():
-                    outcomes.update(self._apply({name: reading}, wanted))
-            self._take_in(outcomes)
-            if all(feed.problem is None and feed.refusal is None for feed in self._feeds):
+            outcomes = self._store.intake.apply(
+                self._readings(new_only=True),
+                ledgers=self._ledgers,
+                atomic=self._atomic,
+                report_unknown=self._unknown != "ignore",
+                wanted=wanted,
+            )
+            if outcomes:
+                # Whoever waits for the interpreter has the new values now: what is left to do here can wait.
+                time.sleep(0)
+            if all(feed.problem is None and feed.ledger.standing.refusal is None for feed in self._feeds):
                 self._success = time.monotonic()
-
-    def _apply(self, readings: Mapping[str, Reading], wanted: Callable[[], bool]) -> dict[str, Outcome]:
-        return self._store.intake.apply(
-            readings, atomic=self._atomic, report_unknown=self._unknown != "ignore", wanted=wanted
-        )
+            self._keep(outcomes)
+            self._tell(outcomes)
 
     def _try_to_read(self, feed: Feed, token: object) -> None:
         try:
             self._read(feed, token)
         except SourceError as error:
             if feed.problem != str(error):
-                self._errors += 1
-                feed.reloads["failed"] += 1
+                feed.failures += 1
                 logger.warning("source cannot be read, the last good values stay: %s", error)
             feed.problem = str(error)
             if error.missing and self._on_missing == "reset":
@@ -387,7 +376,7 @@ class Updater:
 
     def _without_ignored(self, values: Mapping[str, Raw]) -> Mapping[str, Raw]:
         globs = self._ignored_globs
-        if globs is None and not any(name in values for name in self._ignored_names):
+        if globs is None and values.keys().isdisjoint(self._ignored_names):
             return values
         return {
             key: raw
@@ -395,40 +384,32 @@ class Updater:
             if key not in self._ignored_names and not (globs is not None and globs.match(key))
         }
 
-    def _readings(self) -> dict[str, Reading]:
+    def _readings(self, *, new_only: bool = False) -> dict[str, Reading]:
+        intake = self._store.intake
         return {
             feed.name: Reading(feed.values, feed.source.locate, feed.secret)
             for feed in self._feeds
-            if feed.values is not None
+            if feed.values is not None and not (new_only and intake.holds(feed.name, feed.values, secret=feed.secret))
         }
 
-    def _take_in(self, outcomes: Mapping[str, Outcome]) -> None:
+    def _keep(self, outcomes: Mapping[str, Outcome]) -> None:
+        for feed in self._feeds:
+            if feed.name in outcomes and outcomes[feed.name].in_force:
+                # Of a reading with nothing new one copy is enough; and the very same one need not be compared again.
+                feed.values = outcomes[feed.name].values
+
+    def _tell(self, outcomes: Mapping[str, Outcome]) -> None:
         for feed in self._feeds:
             outcome = outcomes.get(feed.name)
             if outcome is None:
                 continue
-            self._errors += outcome.new_rejections
-            self._warnings += outcome.new_unknowns
-            error = outcome.revision.error
-            refusal = None if error is None else str(error)
-            refused_anew = refusal is not None and refusal != feed.refusal
-            if refused_anew:
-                self._errors += 1
+            refusal = feed.ledger.standing.refusal
+            if refusal is not None and refusal != feed.told:
                 logger.warning("revision of %s refused, nothing was applied: %s", feed.name, refusal)
-            feed.refusal = refusal
+            feed.told = refusal
             if outcome.applied:
-                self._updates += 1
-                feed.reloads["partial" if outcome.revision.rejected else "applied"] += 1
                 names = ", ".join(outcome.revision.changed[:10]) or "nothing"
                 logger.info("revision %d of %s changed %s", outcome.revision.number, feed.name, names)
-            elif refused_anew or outcome.new_rejections:
-                feed.reloads["refused"] += 1
-            if error is None:
-                feed.revision = outcome.revision
-            if outcome.in_force:
-                feed.applied = outcome.revision
-                # Of a reading with nothing new one copy is enough; and the very same one need not be compared again.
-                feed.values = self._store.intake.state_of(feed.name).reading.values
 
     # --- running
 

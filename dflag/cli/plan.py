@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
-from dflag._store import printed, same
+from dflag._flags import same
+from dflag._store import printed
 from dflag.cli._errors import CommandError
 from dflag.cli._findings import Verdict, judge
 from dflag.cli._inputs import Item, Object, read

@@ -7,9 +7,10 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
@@ -920,28 +921,115 @@ def test_a_new_value_is_there_before_the_watch_is_seen_to(
     assert drained == [61]
 
 
-def test_what_is_rejected_changes_with_the_values(
-    flags: dflag.FlagRegistry, source: MemorySource, monkeypatch: pytest.MonkeyPatch
+def test_the_status_changes_in_the_same_step_as_the_values(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Whoever sees a new value finds in the status what came with it, however far the updater's thread has got.
+    Whoever sees a new value finds in the status all that came with it, and the other way round.
     """
-    flags.dyn_int("rate", 50)
-    updater = Updater(flags, source)
-    updater.initialize()
-    take_in = updater._take_in
-    seen: list[list[str]] = []
 
-    def late(outcomes: Any) -> None:
-        seen.append([*updater.status().rejected, *updater.status().unknown])
-        take_in(outcomes)
+    def values(number: int) -> dict[str, str]:
+        return {"number": str(number), "bad": f"{number} or so", f"unknown-{number}": ""}
 
-    monkeypatch.setattr(updater, "_take_in", late)
-    for values in ({"rate": "many", "nobody": "1"}, {"rate": "60"}):
-        source.update(values)
+    number = flags.dyn_int("number", 0)
+    flags.dyn_int("bad", 0)
+    source = MemorySource(values(1))
+    updater = Updater(flags, source, unknown="warn", resync_seconds=3600)
+    monkeypatch.setattr(logging.getLogger("dflag"), "disabled", True)
+    usual = sys.getswitchinterval()
+    torn = []
+    sys.setswitchinterval(1e-6)
+    try:
+        updater.start()
+        for wanted in range(2, 200):
+            source.update(values(wanted))
+            before = 0
+            while before < wanted:
+                before, status, after = number.get(), updater.status(), number.get()
+                told = {
+                    status.updates,
+                    status.errors,
+                    status.warnings,
+                    status.sources[0].reloads["partial"],
+                    int(status.unknown[0].removeprefix("unknown-")),
+                    int(str(status.rejected["bad"].raw).split()[0]),
+                }
+                if len(told) > 1 or not before <= min(told) <= after:
+                    torn.append((before, told, after))
+    finally:
+        sys.setswitchinterval(usual)
+        updater.stop()
+
+    assert torn == []
+
+
+def test_the_status_tells_at_once_of_a_flag_that_is_declared_late(
+    flags: dflag.FlagRegistry, source: MemorySource
+) -> None:
+    """
+    What the sources already hold for it may be bad, and is not looked at again until it changes.
+    """
+    with Updater.setup(flags, source) as updater:
+        before = updater.status()
+        flags.dyn_int("rate", 1, max=10)
+        status = updater.status()
+
+    assert before.unknown == ("port", "rate")
+    assert (status.unknown, list(status.rejected)) == (("port",), ["rate"])
+    assert status.errors == before.errors + 1
+
+
+def test_a_value_refused_beside_a_broken_rule_counts_once(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    Sources that break a rule together are applied each on its own, and what is wrong with their values is not lost.
+    """
+    other = MemorySource({"rate": "61", "burst": "1"}, name="other")
+    burst = flags.dyn_int("burst", 0)
+
+    @flags.validator
+    def below(snapshot: dflag.Snapshot) -> None:
+        if snapshot["burst"] > 5:
+            raise ValueError("too much")
+
+    with Updater.setup(flags, [source, other]) as updater:
+        errors = updater.status().errors
+        source.update({"rate": "many"})
+        other.update({"rate": "62", "burst": "9"})
         updater.refresh()
+        updater.refresh()
+        status = updater.status()
 
-    assert seen == [["rate", "nobody"], []]
+    assert (rate.get(), burst.get()) == (61, 1)
+    assert list(status.rejected) == ["rate"]
+    assert [bool(each.last_error) for each in status.sources] == [False, True]
+    assert status.errors == errors + 2
+
+
+def test_values_that_cannot_be_compared_hold_up_nothing(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    Whether a static flag waits for a restart is asked of a user's serializer, which may raise; the others go on.
+    """
+    pydantic = pytest.importorskip("pydantic")
+    broken = False
+
+    def serialize(value: int) -> int:
+        if broken:
+            raise ZeroDivisionError("cannot be serialized")
+        return value
+
+    odd_type = Annotated[int, pydantic.PlainSerializer(serialize)]
+    odd = flags.json("odd", [1], type=list[odd_type])
+    with Updater.setup(flags, source) as updater:
+        broken = True
+        source.update({"rate": "61", "odd": "[2]"})
+        assert _wait(updater, rate, 61)
+        assert updater.status().pending_restart == ("odd",)
+
+    assert odd.get() == [1]
 
 
 def test_a_quiet_check_looks_at_no_value(flags: dflag.FlagRegistry, source: MemorySource) -> None:

@@ -1,0 +1,91 @@
+"""
+What has come of the readings of a source, for `Updater.status`.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from dflag._flags import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dflag._records import Revision
+    from dflag.errors import FlagValueError
+    from dflag.typing import Raw
+
+ReloadResult: TypeAlias = Literal["applied", "partial", "refused", "failed"]
+"""
+What came of a reading with something new in it: all of it applied, or all but the values that are bad, or nothing
+because some of it is bad; or it could not be read.
+"""
+
+
+class Outcome(NamedTuple):
+    """
+    What came of applying one source: the revision, and the rejections and unknown names not reported before.
+
+    The revision is in force when it was applied now, or before and nothing is new.
+    """
+
+    revision: Revision
+    values: Mapping[str, Raw]  # what the source has in force
+    rejections: Sequence[FlagValueError]
+    unknowns: Sequence[str]
+    applied: bool
+    in_force: bool
+
+
+class Standing(NamedTuple):
+    """
+    How a source stands after some outcomes; replaced whole, never changed.
+    """
+
+    revision: Revision | None = None  # the last one that was not refused whole, with what it rejected
+    applied: Revision | None = None  # the last one in force
+    refusal: str | None = None  # while what the source gives breaks a rule
+    reloads: Mapping[ReloadResult, int] = MappingProxyType({"applied": 0, "partial": 0, "refused": 0})
+    errors: int = 0
+    warnings: int = 0
+
+    @property
+    def updates(self) -> int:
+        return self.reloads["applied"] + self.reloads["partial"]
+
+    def after(self, outcome: Outcome) -> Standing:
+        """
+        Give how the source stands after one more outcome. What lasts counts once.
+        """
+        error = outcome.revision.error
+        refusal = None if error is None else str(error)
+        refused_anew = refusal is not None and refusal != self.refusal
+        result: ReloadResult | None = None
+        if outcome.applied:
+            result = "partial" if outcome.revision.rejected else "applied"
+        elif refused_anew or outcome.rejections:
+            result = "refused"
+        return Standing(
+            revision=self.revision if error else outcome.revision,
+            applied=outcome.revision if outcome.in_force else self.applied,
+            refusal=refusal,
+            reloads=self.reloads if result is None else {**self.reloads, result: self.reloads[result] + 1},
+            errors=self.errors + len(outcome.rejections) + refused_anew,
+            warnings=self.warnings + len(outcome.unknowns),
+        )
+
+
+class Ledger(Cell):
+    """
+    How a source stands, set in the same step as the values: whoever sees one sees the other.
+    """
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self._value: Standing = Standing()
+
+    @property
+    def standing(self) -> Standing:
+        return self._value
