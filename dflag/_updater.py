@@ -300,7 +300,7 @@ class Updater:
                 errors.append(outcome.revision.error)
         if errors:
             raise UpdateError(errors)
-        self._keep(outcomes)
+        self._take_in(outcomes)
         self._success = time.monotonic()
 
     def _cycle(self, *, session: Session | None = None, force: bool = False) -> None:
@@ -323,20 +323,23 @@ class Updater:
                         self._try_to_read(feed, token)
                     elif feed.problem is None:
                         feed.contact = time.monotonic()
-            outcomes = self._store.intake.apply(
-                self._readings(new_only=True),
-                ledgers=self._ledgers,
-                atomic=self._atomic,
-                report_unknown=self._unknown != "ignore",
-                wanted=wanted,
-            )
-            if outcomes:
-                # Whoever waits for the interpreter has the new values now: what is left to do here can wait.
-                time.sleep(0)
+            readings = self._readings(new_only=True)
+            if readings:
+                self._apply(readings, wanted)
             if all(feed.problem is None and feed.ledger.standing.refusal is None for feed in self._feeds):
                 self._success = time.monotonic()
-            self._keep(outcomes)
-            self._tell(outcomes)
+
+    def _apply(self, readings: Mapping[str, Reading], wanted: Callable[[], bool]) -> None:
+        outcomes = self._store.intake.apply(
+            readings,
+            ledgers=self._ledgers,
+            atomic=self._atomic,
+            report_unknown=self._unknown != "ignore",
+            wanted=wanted,
+        )
+        # Whoever waits for the interpreter has the new values now: what is left to do here can wait.
+        time.sleep(0)
+        self._take_in(outcomes)
 
     def _try_to_read(self, feed: Feed, token: object) -> None:
         try:
@@ -392,17 +395,14 @@ class Updater:
             if feed.values is not None and not (new_only and intake.holds(feed.name, feed.values, secret=feed.secret))
         }
 
-    def _keep(self, outcomes: Mapping[str, Outcome]) -> None:
-        for feed in self._feeds:
-            if feed.name in outcomes and outcomes[feed.name].in_force:
-                # Of a reading with nothing new one copy is enough; and the very same one need not be compared again.
-                feed.values = outcomes[feed.name].values
-
-    def _tell(self, outcomes: Mapping[str, Outcome]) -> None:
+    def _take_in(self, outcomes: Mapping[str, Outcome]) -> None:
         for feed in self._feeds:
             outcome = outcomes.get(feed.name)
             if outcome is None:
                 continue
+            if outcome.in_force:
+                # Of a reading with nothing new one copy is enough; and the very same one need not be compared again.
+                feed.values = outcome.values
             refusal = feed.ledger.standing.refusal
             if refusal is not None and refusal != feed.told:
                 logger.warning("revision of %s refused, nothing was applied: %s", feed.name, refusal)
