@@ -49,6 +49,7 @@ class _Step:
         self._intake: Final = intake
         self._wanted: Final = wanted
         self._report_unknown: Final = report_unknown
+        self._pending_restart: Final = intake._pending_restart(drafts)
 
     def is_current(self) -> bool:
         return self._wanted() and all(
@@ -58,13 +59,10 @@ class _Step:
 
     def carry_out(self, changed: Collection[Flag[Any]], number: int) -> Iterable[tuple[Cell, object]]:
         intake = self._intake
-        states = dict(intake._states)
-        for name, draft in self.drafts.items():
-            states[name] = draft.state
-        outcomes = {}
+        states, outcomes = {}, {}
         for name, draft in self.drafts.items():
             names = tuple([flag.name for flag, _, _ in draft.edits if flag in changed])
-            revision = intake._revise(name, draft, number, states, changed=names)
+            revision = _revise(name, draft, number, self._pending_restart, changed=names)
             states[name] = draft.state._replace(revision=revision)
             rejections, unknowns = intake._news(name, draft.state, report_unknown=self._report_unknown)
             values = draft.state.reading.values
@@ -162,9 +160,15 @@ class Intake:
         """
         List the static flags whose value would differ after a restart, over all layers.
         """
-        return self._pending_restart(dict(self._states))
+        return self._pending_restart({})
 
-    def _pending_restart(self, states: Mapping[str, SourceState]) -> tuple[str, ...]:
+    def _pending_restart(self, drafts: Mapping[str, Draft]) -> tuple[str, ...]:
+        """
+        List them as they would be with the drafts. Compares a user's values, so not to be called under the lock.
+        """
+        states = dict(self._states)
+        for name, draft in drafts.items():
+            states[name] = draft.state
         names: set[str] = set()
         for state in states.values():
             names |= state.deviating
@@ -262,11 +266,12 @@ class Intake:
         Conclude what was not applied, because nothing in it is new, or because it was refused.
         """
         outcomes = {}
+        pending_restart = self._pending_restart({})
         with self._store.lock:
             for name, draft in drafts.items():
                 revision = None if draft.is_new() else draft.base.revision
                 if revision is None:
-                    revision = self._revise(name, draft, self._store.number, self._states, error=errors.get(name))
+                    revision = _revise(name, draft, self._store.number, pending_restart, error=errors.get(name))
                 rejections, unknowns = (
                     ([], []) if silent else self._news(name, draft.state, report_unknown=report_unknown)
                 )
@@ -282,29 +287,6 @@ class Intake:
                 for ledger, standing in self._standings(outcomes):
                     ledger._value = standing
         return outcomes
-
-    def _revise(
-        self,
-        name: str,
-        draft: Draft,
-        number: int,
-        states: Mapping[str, SourceState],
-        *,
-        changed: tuple[str, ...] = (),
-        error: RuleError | None = None,
-    ) -> Revision:
-        revision_type, digest_type, now = _revising()
-        return revision_type(
-            number=number,
-            source=name,
-            applied_at=now(),
-            changed=changed,
-            rejected=MappingProxyType(draft.state.rejected),
-            unknown=tuple(sorted(draft.state.unknown)),
-            pending_restart=self._pending_restart(states),
-            error=error,
-            _digest=digest_type(draft.state.reading.values),
-        )
 
     def _standings(self, outcomes: Mapping[str, Outcome]) -> list[tuple[Ledger, Standing]]:
         """
@@ -355,6 +337,29 @@ def _good(drafts: Mapping[str, Draft], *, atomic: bool, together: bool, known_on
         return new
     good = {name: draft for name, draft in new.items() if not draft.is_bad(known_only=known_only)}
     return {} if together and len(good) < len(new) else good
+
+
+def _revise(
+    name: str,
+    draft: Draft,
+    number: int,
+    pending_restart: tuple[str, ...],
+    *,
+    changed: tuple[str, ...] = (),
+    error: RuleError | None = None,
+) -> Revision:
+    revision_type, digest_type, now = _revising()
+    return revision_type(
+        number=number,
+        source=name,
+        applied_at=now(),
+        changed=changed,
+        rejected=MappingProxyType(draft.state.rejected),
+        unknown=tuple(sorted(draft.state.unknown)),
+        pending_restart=pending_restart,
+        error=error,
+        _digest=digest_type(draft.state.reading.values),
+    )
 
 
 @cache

@@ -1011,13 +1011,15 @@ def test_values_that_cannot_be_compared_hold_up_nothing(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
 ) -> None:
     """
-    Whether a static flag waits for a restart is asked of a user's serializer, which may raise; the others go on.
+    Whether a static flag waits for a restart is asked of a user's serializer, which may raise or take long.
     """
     pydantic = pytest.importorskip("pydantic")
     broken = False
+    under_lock = set()
 
     def serialize(value: int) -> int:
         if broken:
+            under_lock.add(flags._store.lock._is_owned())
             raise ZeroDivisionError("cannot be serialized")
         return value
 
@@ -1030,6 +1032,7 @@ def test_values_that_cannot_be_compared_hold_up_nothing(
         assert updater.status().pending_restart == ("odd",)
 
     assert odd.get() == [1]
+    assert under_lock == {False}
 
 
 def test_a_quiet_check_looks_at_no_value(flags: dflag.FlagRegistry, source: MemorySource) -> None:
