@@ -3,7 +3,7 @@ Short waits for the interpreter lock, for the few system calls between a change 
 
 A system call gives the lock away, and a thread that computes keeps it for the switch interval, 5 ms. A reading is a
 dozen of calls and more: beside such a thread a change took 7 to 70 ms at the median and up to 380 at p99, and up to a
-tenth of them were overtaken by the next. It takes 8 and 11 ms so, most of it one wait of the usual length, before the
+tenth of them were overtaken by the next. It takes 7 and 14 ms so, most of it one wait of the usual length, before the
 first call (``tests/benchmarks/swaps.py``).
 """
 
@@ -19,7 +19,7 @@ _SHORT_SECONDS: Final = 2e-4
 """
 Well above what a switch costs, so that the other threads lose little. And longer than the way from the last call to the
 values: whoever began to wait for the interpreter during that call would else take it just before them, for the usual
-length (12 ms instead of 8 with half as much).
+length (12 ms instead of 7 with half as much).
 """
 
 
