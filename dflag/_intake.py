@@ -61,7 +61,7 @@ class _Step:
         intake = self._intake
         states, outcomes = {}, {}
         for name, draft in self.drafts.items():
-            names = tuple([flag.name for flag, _, _ in draft.edits if flag in changed])
+            names = tuple(flag.name for flag, _, _ in draft.edits if flag in changed)
             revision = _revise(name, draft, number, self._pending_restart, changed=names)
             states[name] = draft.state._replace(revision=revision)
             rejections, unknowns = intake._news(name, draft.state, report_unknown=self._report_unknown)
@@ -172,8 +172,6 @@ class Intake:
         names: set[str] = set()
         for state in states.values():
             names |= state.deviating
-        if not names:
-            return ()
         return tuple(name for name in sorted(names) if self._would_differ(self._store.flags[name], states))
 
     def _would_differ(self, flag: Flag[Any], states: Mapping[str, SourceState]) -> bool:
@@ -323,9 +321,8 @@ class Intake:
         for name, outcome in outcomes.items():
             for rejection in outcome.rejections:
                 logger.warning("rejected, the last good value stays: %s", rejection)
-            if outcome.unknowns:
-                for unknown in unknown_flags(outcome.unknowns, self._store.flags):
-                    logger.warning("no flag is named as this key: %s (%s)", unknown, one_line(name))
+            for unknown in unknown_flags(outcome.unknowns, self._store.flags):
+                logger.warning("no flag is named as this key: %s (%s)", unknown, one_line(name))
 
 
 def _good(drafts: Mapping[str, Draft], *, atomic: bool, together: bool, known_only: bool) -> dict[str, Draft]:

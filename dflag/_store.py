@@ -49,8 +49,6 @@ How often registry validators run against a candidate that other writers outdate
 before they are run once under the lock instead, so that no writer starves.
 """
 
-_NO_LOCK: Final = contextlib.nullcontext()
-
 _set_value: Final = Cell.__dict__["_value"].__set__
 """
 The slot's setter as a C callable: ``deque(map(_set_value, cells, values), 0)`` is one C loop, within which the GIL
@@ -340,7 +338,7 @@ class Store:
             if edits and edits[0][0]._store is not self:
                 return edits[0][0]._store.commit(edits, ruled=ruled, reason=reason)
             attempt += 1
-            with self.lock if attempt > _ATTEMPTS_WITHOUT_LOCK else _NO_LOCK:
+            with self.lock if attempt > _ATTEMPTS_WITHOUT_LOCK else contextlib.nullcontext():
                 plan = self._plan(edits)
                 plan.reason = reason
                 judged = ruled and bool(plan.cells) and bool(self.rules or plan.merged)
@@ -434,8 +432,6 @@ class Store:
             self._history.append((seconds, flag, old, new, origin, reason))
 
     def _follow_deadlines(self, touched: Iterable[Flag[Any]]) -> None:
-        if not self._timed and not any(OVERRIDE in flag._layers for flag in touched):
-            return
         self._timed = {flag for flag in self._timed if flag._store is self}
         for flag in touched:
             entry = flag._layers.get(OVERRIDE)
