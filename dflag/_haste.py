@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import sys
 import threading
+
+# Bound now: where gevent or eventlet have replaced it, they have replaced the locks that are held meanwhile too.
+from time import sleep as _sleep
 from typing import Final
 
 from dflag._fork import follow_forks
@@ -74,3 +77,11 @@ class _Haste:
 
 haste: Final = _Haste()
 """``with haste:`` around system calls that somebody waits for."""
+
+
+def give_way() -> None:
+    """
+    Let whoever waits for the interpreter have it.
+    """
+    # Not 0, for which some versions of Python go on before anybody else can have begun.
+    _sleep(1e-6)

@@ -5,12 +5,12 @@ What the sources last gave, and the applying of what they give now.
 from __future__ import annotations
 
 import weakref
-from functools import cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from dflag._drafting import Draft, Reading, SourceState, make_draft
 from dflag._flags import same
+from dflag._haste import give_way
 from dflag._layers import OWN_LAYERS
 from dflag._ledger import Outcome
 from dflag._log import logger
@@ -18,12 +18,11 @@ from dflag._snapshot import unknown_flags
 from dflag.errors import DefinitionError, RuleError, drop_frames, one_line
 
 if TYPE_CHECKING:
-    import datetime
     from collections.abc import Callable, Collection, Iterable, Mapping
 
-    from dflag._flags import Cell, Flag
-    from dflag._ledger import Ledger, Standing
-    from dflag._records import Digest, Revision
+    from dflag._flags import Flag
+    from dflag._ledger import Ledger
+    from dflag._records import Revision
     from dflag._store import Store
     from dflag.errors import FlagValueError
     from dflag.typing import Raw
@@ -42,13 +41,20 @@ class _Step:
     """
 
     def __init__(
-        self, intake: Intake, drafts: Mapping[str, Draft], wanted: Callable[[], bool], *, report_unknown: bool
+        self,
+        intake: Intake,
+        drafts: Mapping[str, Draft],
+        wanted: Callable[[], bool],
+        *,
+        report_unknown: bool,
+        background: bool,
     ) -> None:
         self.drafts: Final = drafts
         self.outcomes: dict[str, Outcome] = {}
         self._intake: Final = intake
         self._wanted: Final = wanted
         self._report_unknown: Final = report_unknown
+        self._background: Final = background
         self._pending_restart: Final = intake._pending_restart(drafts)
 
     def is_current(self) -> bool:
@@ -57,21 +63,20 @@ class _Step:
             for name, draft in self.drafts.items()
         )
 
-    def carry_out(self, changed: Collection[Flag[Any]], number: int) -> Iterable[tuple[Cell, object]]:
+    def give_way(self) -> None:
+        if self._background:
+            give_way()
+
+    def conclude(self, changed: Collection[Flag[Any]]) -> None:
         intake = self._intake
-        states, outcomes = {}, {}
         for name, draft in self.drafts.items():
             names = tuple(flag.name for flag, _, _ in draft.edits if flag in changed)
-            revision = _revise(name, draft, number, self._pending_restart, changed=names)
-            states[name] = draft.state._replace(revision=revision)
+            revision = _revise(name, draft, intake._store.number, self._pending_restart, changed=names)
             rejections, unknowns = intake._news(name, draft.state, report_unknown=self._report_unknown)
             values = draft.state.reading.values
-            outcomes[name] = Outcome(revision, values, rejections, unknowns, applied=True, in_force=True)
-        standings = intake._standings(outcomes)
-        # Whatever may fail has been done: the values follow.
-        intake._states.update(states)
-        self.outcomes = outcomes
-        return standings
+            intake._states[name] = draft.state._replace(revision=revision)
+            self.outcomes[name] = Outcome(revision, values, rejections, unknowns, applied=True, in_force=True)
+        intake._enter(self.outcomes)
 
 
 class Intake:
@@ -89,9 +94,14 @@ class Intake:
         self._reported: Final[dict[str, Mapping[str, Raw]]] = {}  # the rejected texts of each source
         self._reported_unknown: Final[set[str]] = set()
 
-    def claim(self, name: str, owner: object) -> None:
+    def claim(self, name: str, owner: object, ledger: Ledger) -> None:
         """
         Name a source that *owner* alone will feed, until it releases the claim or is gone.
+
+        Args:
+            name: Of the source.
+            owner: Who feeds it.
+            ledger: Where to enter what comes of it, from now on.
 
         Raises:
             DefinitionError: Another source has the name, or it is not to be had.
@@ -102,6 +112,7 @@ class Intake:
                 raise DefinitionError(f"two sources are named {name!r}")
             self.name(name)
             self._claims[name] = weakref.ref(owner)
+            self._ledgers[name] = ledger
 
     def release(self, name: str, owner: object) -> None:
         with self._store.lock:
@@ -169,9 +180,7 @@ class Intake:
         states = dict(self._states)
         for name, draft in drafts.items():
             states[name] = draft.state
-        names: set[str] = set()
-        for state in states.values():
-            names |= state.deviating
+        names = {name for state in states.values() for name in state.deviating}
         return tuple(name for name in sorted(names) if self._would_differ(self._store.flags[name], states))
 
     def _would_differ(self, flag: Flag[Any], states: Mapping[str, SourceState]) -> bool:
@@ -186,20 +195,19 @@ class Intake:
         self,
         readings: Mapping[str, Reading],
         *,
-        ledgers: Mapping[str, Ledger] = MappingProxyType({}),
         atomic: bool = False,
         together: bool = False,
         known_only: bool = False,
         fresh: Flag[Any] | None = None,
         report_unknown: bool = True,
         wanted: Callable[[], bool] = lambda: True,
+        background: bool = False,
     ) -> dict[str, Outcome]:
         """
         Replace the whole layers of some sources in one commit; where that breaks a rule, each in one of its own.
 
         Args:
             readings: The complete values of each source.
-            ledgers: Where to enter what comes of each, now and when a flag is declared later.
             atomic: Leave a source as it is when any of its values is refused.
             together: With *atomic*, leave all of them as they are then, or when they break a rule, and report nothing:
                 the caller will raise.
@@ -207,17 +215,18 @@ class Intake:
             fresh: A flag that was declared just now, so that the freeze does not concern it yet.
             report_unknown: Whether names that no flag has are worth a log line.
             wanted: Asked under the lock; when it has become false while values were validated, nothing is applied.
+            background: Whether nobody waits for this thread, so that others go first once the values are there.
         """
         for name in readings:
-            self.name(name)
-        self._ledgers.update(ledgers)
+            if name not in self._states:
+                self.name(name)
         while True:
             drafts = {
                 name: make_draft(self._store, name, self._states[name], reading, fresh)
                 for name, reading in readings.items()
             }
             good = _good(drafts, atomic=atomic, together=together, known_only=known_only)
-            step = _Step(self, good, wanted, report_unknown=report_unknown)
+            step = _Step(self, good, wanted, report_unknown=report_unknown, background=background)
             error = self._try(step)
             if error is not None or len(step.outcomes) == len(good):
                 break
@@ -228,7 +237,12 @@ class Intake:
             apart: dict[str, Outcome] = {}
             for name, reading in readings.items():
                 apart |= self.apply(
-                    {name: reading}, atomic=atomic, fresh=fresh, report_unknown=report_unknown, wanted=wanted
+                    {name: reading},
+                    atomic=atomic,
+                    fresh=fresh,
+                    report_unknown=report_unknown,
+                    wanted=wanted,
+                    background=background,
                 )
             return apart
         outcomes = step.outcomes
@@ -265,7 +279,7 @@ class Intake:
         """
         outcomes = {}
         pending_restart = self._pending_restart({})
-        with self._store.lock:
+        with self._store.lock, self._store.books:
             for name, draft in drafts.items():
                 revision = None if draft.is_new() else draft.base.revision
                 if revision is None:
@@ -282,20 +296,17 @@ class Intake:
                     in_force=not draft.is_new(),
                 )
             if not silent:
-                for ledger, standing in self._standings(outcomes):
-                    ledger._value = standing
+                self._enter(outcomes)
         return outcomes
 
-    def _standings(self, outcomes: Mapping[str, Outcome]) -> list[tuple[Ledger, Standing]]:
+    def _enter(self, outcomes: Mapping[str, Outcome]) -> None:
         """
-        Give how the sources stand after the outcomes, for those who keep a ledger of them.
+        Enter outcomes into the ledgers of those who keep any. The caller holds the books.
         """
-        standings = []
         for name, outcome in outcomes.items():
             ledger = self._ledgers.get(name)
             if ledger is not None:
-                standings.append((ledger, ledger.standing.after(outcome)))
-        return standings
+                ledger.enter(outcome)
 
     # --- reporting, once, what lasts
 
@@ -345,29 +356,19 @@ def _revise(
     changed: tuple[str, ...] = (),
     error: RuleError | None = None,
 ) -> Revision:
-    revision_type, digest_type, now = _revising()
-    return revision_type(
+    # Nothing that importing dflag should wait for.
+    import datetime
+
+    from dflag._records import Digest, Revision
+
+    return Revision(
         number=number,
         source=name,
-        applied_at=now(),
+        applied_at=datetime.datetime.now(datetime.UTC),
         changed=changed,
         rejected=MappingProxyType(draft.state.rejected),
         unknown=tuple(sorted(draft.state.unknown)),
         pending_restart=pending_restart,
         error=error,
-        _digest=digest_type(draft.state.reading.values),
+        _digest=Digest(draft.state.reading.values),
     )
-
-
-@cache
-def _revising() -> tuple[type[Revision], type[Digest], Callable[[], datetime.datetime]]:
-    """
-    Import what a revision takes, which is nothing that importing dflag should wait for.
-
-    Once: import statements on the way from a swap to its values took 40 of its 500 microseconds.
-    """
-    import datetime
-
-    from dflag._records import Digest, Revision
-
-    return Revision, Digest, partial(datetime.datetime.now, datetime.UTC)

@@ -7,8 +7,6 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from dflag._flags import Cell
-
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -76,16 +74,15 @@ class Standing(NamedTuple):
         )
 
 
-class Ledger(Cell):
+class Ledger:
     """
-    How a source stands, set in the same step as the values: whoever sees one sees the other.
+    How a source stands, for whoever feeds it.
     """
 
-    __slots__ = ()
+    __slots__ = ("standing",)
 
     def __init__(self) -> None:
-        self._value: Standing = Standing()
+        self.standing = Standing()
 
-    @property
-    def standing(self) -> Standing:
-        return self._value
+    def enter(self, outcome: Outcome) -> None:
+        self.standing = self.standing.after(outcome)

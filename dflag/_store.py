@@ -67,15 +67,24 @@ class Errand(Protocol):
     What is done under the lock together with a commit.
     """
 
-    def is_current(self) -> bool: ...
-
-    def carry_out(self, changed: Collection[Flag[Any]], number: int) -> Iterable[tuple[Cell, object]]:
+    def is_current(self) -> bool:
         """
-        Do what can still fail, and give what else is to change in the very step of the values.
+        Say whether the commit is still wanted.
+        """
+        ...
+
+    def give_way(self) -> None:
+        """
+        Let other threads have the interpreter, if they are to: the values are there, and the rest can wait.
+        """
+        ...
+
+    def conclude(self, changed: Collection[Flag[Any]]) -> None:
+        """
+        Enter into the books what the commit has done: nobody who goes by `Store.books` reads them before.
 
         Args:
-            changed: The flags whose value will change.
-            number: What the revision will have.
+            changed: The flags whose value is another one now.
         """
         ...
 
@@ -103,11 +112,17 @@ class Store:
     """
     The state of one registry, or of one unbound flag.
 
+    Attributes:
+        lock: Held by whoever changes anything.
+        books: Held beside it from before new values are there until what came of them is written down, so that who
+            has seen the values and takes it finds the rest. No code of a user runs under it.
+
     Thread safety: any thread; `snapshot` is lock-free.
     """
 
     def __init__(self) -> None:
         self.lock: threading.RLock = threading.RLock()
+        self.books: threading.RLock = threading.RLock()
         self.flags: dict[str, Flag[Any]] = {}
         self.families: dict[Flag[Any], MapKind] = {}  # the flags that gather keys; replaced whole, never changed
         self.frozen: bool = False
@@ -352,7 +367,10 @@ class Store:
                     if any(flag._layers is not layers for flag, layers in plan.before.items()):
                         continue
                     changed = frozenset(plan.cells)
-                    self._publish(plan, () if errand is None else errand.carry_out(changed, self.number + 1))
+                    with self.books:
+                        self._publish(plan, errand)
+                        if errand is not None:
+                            errand.conclude(changed)
                     return changed
 
     def _plan(self, edits: Iterable[Edit]) -> _Plan:
@@ -395,9 +413,9 @@ class Store:
         sources = [origin for origin in reversed(self.ranking) if origin in layers and origin not in OWN_LAYERS]
         return flag._spec.kind.merge([layers[origin].value for origin in sources])
 
-    def _publish(self, plan: _Plan, others: Iterable[tuple[Cell, object]] = ()) -> None:
+    def _publish(self, plan: _Plan, errand: Errand | None = None) -> None:
         """
-        Swap everything in, the values of *others* too. The caller holds the lock.
+        Swap everything in. The caller holds the lock.
         """
         current = self.snapshot()
         for flag, layers in plan.layers.items():
@@ -407,20 +425,20 @@ class Store:
         values = dict(current._values)
         values.update(zip(plan.cells, plan.new, strict=True))
         snapshot = Snapshot(self.flags, values, self.number)
-        cells, new = zip((self._current, snapshot), *others, strict=True)
-        old = [cell._value for cell in cells]  # with `plan.old` it keeps alive what goes: no __del__ runs in the middle
-        deque(map(_set_value, [*plan.cells, *cells], [*plan.new, *new]), 0)
-        del old
-        self._committed.notify_all()
-        self._remember(plan)
-        self._follow_deadlines(plan.layers)
+        # What goes is kept alive by *current* and *plan*, so that no __del__ runs in the middle.
+        deque(map(_set_value, [*plan.cells, self._current], [*plan.new, snapshot]), 0)
         deliveries = [
             Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret)
             for flag, old, new in zip(plan.cells, plan.old, plan.new, strict=True)
             for listener in flag._listeners
         ]
         if deliveries:
-            self.notifier.put(deliveries)
+            self.notifier.put(deliveries)  # begins a thread, which lets others run too
+        elif errand is not None:
+            errand.give_way()
+        self._committed.notify_all()
+        self._remember(plan)
+        self._follow_deadlines(plan.layers)
 
     def _remember(self, plan: _Plan) -> None:
         # Seconds, not a datetime: only those who look at the history pay for that import, 2 ms.
@@ -522,6 +540,7 @@ class Store:
 
     def after_fork_in_child(self) -> None:
         self.lock = threading.RLock()
+        self.books = threading.RLock()  # somebody may have been reading
         self._committed = threading.Condition(self.lock)
         self.notifier.renew(self.lock)
         self._deadlines.renew(self.lock)

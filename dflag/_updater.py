@@ -96,7 +96,6 @@ class Updater:
         globs = [fnmatch.translate(p) for p in patterns if p not in self._ignored_names]
         self._ignored_globs: Final = re.compile("|".join(globs)) if globs else None
         self._feeds: Final = tuple(Feed(made) for made in _as_sources(source))
-        self._ledgers: Final = {feed.name: feed.ledger for feed in self._feeds}
         names = [feed.name for feed in self._feeds]
         if len(set(names)) < len(names):
             raise DefinitionError(f"two sources have one name: {', '.join(names)}")
@@ -231,9 +230,12 @@ class Updater:
         """
         Say how the updater and its sources are doing.
 
-        Thread safety: any thread, lock-free: it answers at once whatever a validator or a callback is doing.
+        Whoever has seen a new value finds here what came with it.
+
+        Thread safety: any thread; it answers at once whatever a validator or a callback is doing.
         """
-        standings = [feed.ledger.standing for feed in self._feeds]
+        with self._store.books:
+            standings = [feed.ledger.standing for feed in self._feeds]
         rejected: dict[str, FlagValueError] = {}
         unknown: set[str] = set()
         for standing in standings:
@@ -285,7 +287,6 @@ class Updater:
                     raise
         outcomes = self._store.intake.apply(
             self._readings(),
-            ledgers=self._ledgers,
             atomic=True,
             together=True,
             known_only=self._unknown == "error",
@@ -325,21 +326,16 @@ class Updater:
                         feed.contact = time.monotonic()
             readings = self._readings(new_only=True)
             if readings:
-                self._apply(readings, wanted)
+                outcomes = self._store.intake.apply(
+                    readings,
+                    atomic=self._atomic,
+                    report_unknown=self._unknown != "ignore",
+                    wanted=wanted,
+                    background=session is not None,
+                )
+                self._take_in(outcomes)
             if all(feed.problem is None and feed.ledger.standing.refusal is None for feed in self._feeds):
                 self._success = time.monotonic()
-
-    def _apply(self, readings: Mapping[str, Reading], wanted: Callable[[], bool]) -> None:
-        outcomes = self._store.intake.apply(
-            readings,
-            ledgers=self._ledgers,
-            atomic=self._atomic,
-            report_unknown=self._unknown != "ignore",
-            wanted=wanted,
-        )
-        # Whoever waits for the interpreter has the new values now: what is left to do here can wait.
-        time.sleep(0)
-        self._take_in(outcomes)
 
     def _try_to_read(self, feed: Feed, token: object) -> None:
         try:
@@ -420,7 +416,7 @@ class Updater:
 
     def _claim(self) -> None:
         for feed in self._feeds:
-            self._store.intake.claim(feed.name, self)
+            self._store.intake.claim(feed.name, self, feed.ledger)
 
     def _release(self) -> None:
         for feed in self._feeds:

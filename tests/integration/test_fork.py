@@ -247,6 +247,26 @@ def test_a_fork_while_other_threads_use_everything_does_not_lock_up(
             user.join()
 
 
+def test_a_fork_while_another_thread_reads_the_status(updater: Updater) -> None:
+    """
+    What it holds meanwhile nobody would give back in the child.
+    """
+    holds, leave = threading.Event(), threading.Event()
+
+    def read() -> None:
+        with updater._store.books:
+            holds.set()
+            leave.wait(DEADLINE_SECONDS)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    assert holds.wait(DEADLINE_SECONDS)
+    child = Child(lambda: _check(updater.status().state == "running"))
+    leave.set()
+    reading.join()
+    child.check()
+
+
 def test_a_fork_during_a_validator_that_hangs(
     updater: Updater, volume: ConfigMapVolume, rate: dflag.DynamicFlag[int]
 ) -> None:

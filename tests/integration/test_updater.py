@@ -963,6 +963,69 @@ def test_the_status_changes_in_the_same_step_as_the_values(
     assert torn == []
 
 
+def test_the_status_of_sources_that_change_together_changes_at_once(flags: dflag.FlagRegistry) -> None:
+    """
+    One commit, one status: nobody sees what has come of one source and not yet of the next.
+    """
+    sources = [MemorySource({"a": "0"}, name="low"), MemorySource({"b": "0"}, name="high")]
+    for name in "ab":
+        flags.dyn_int(name, 0)
+    updater = Updater(flags, sources)
+    updater.initialize()
+    torn = []
+    done = threading.Event()
+
+    def look() -> None:
+        while not done.is_set():
+            applied = {source.reloads["applied"] for source in updater.status().sources}
+            if len(applied) > 1:
+                torn.append(applied)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for number in range(1, 1000):
+            sources[0].update({"a": str(number)})
+            sources[1].update({"b": str(number)})
+            updater.refresh()
+    finally:
+        sys.setswitchinterval(usual)
+        done.set()
+        looking.join()
+
+    assert updater.status().updates == 2000
+    assert torn == []
+
+
+def test_others_go_on_once_the_values_are_there(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    source: MemorySource,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """
+    The updater's own thread writes down what it did after that; whoever asks for a refresh waits for all of it.
+    """
+    seen: list[tuple[int, int]] = []
+
+    def give_way() -> None:
+        seen.append((rate.get(), updater.status().updates))  # of this thread, which need not wait for itself
+
+    monkeypatch.setattr("dflag._intake.give_way", give_way)
+    with Updater.setup(flags, source) as updater:
+        updates = updater.status().updates
+        source.update({"rate": "61"})
+        assert _wait(updater, rate, 61)
+        assert seen == [(61, updates)]
+    source.update({"rate": "62"})
+    updater.refresh()
+
+    assert rate.get() == 62
+    assert len(seen) == 1
+
+
 def test_the_status_tells_at_once_of_a_flag_that_is_declared_late(
     flags: dflag.FlagRegistry, source: MemorySource
 ) -> None:
