@@ -87,16 +87,17 @@ class Notifier:
 
     def _run(self) -> None:
         me = threading.current_thread()
-        while True:
-            with self._lock:
-                if self._thread is not me:
-                    return  # this is the child of a fork made by a callback; another thread has taken over
-                if not self._queue:
-                    self._thread = None
-                    self._idle.notify_all()
-                    return
+        while self._thread is me:  # else this is the child of a fork made by a callback; another thread has taken over
+            try:
+                # Without the lock, which the commit that the callback is told of may still hold.
                 delivery = self._queue.popleft()
-            self._deliver(delivery)
+            except IndexError:
+                with self._lock:
+                    if not self._queue and self._thread is me:
+                        self._thread = None
+                        self._idle.notify_all()
+            else:
+                self._deliver(delivery)
 
     def _deliver(self, delivery: Delivery) -> None:
         try:

@@ -206,6 +206,19 @@ def test_override_with_a_time_limit_drops_while_a_callback_hangs(flags: dflag.Fl
     assert flags.flush(DEADLINE_SECONDS)
 
 
+def test_a_callback_does_not_wait_for_the_rest_of_the_commit(flags: dflag.FlagRegistry) -> None:
+    """
+    It begins while whoever has changed the value still holds the registry's lock.
+    """
+    rate = flags.dyn_int("rate", 1)
+    called = threading.Event()
+    rate.on_change(lambda _old, _new: called.set())
+
+    with flags._store.lock:
+        rate.set(2)
+        assert called.wait(DEADLINE_SECONDS)
+
+
 def test_override_block_restores_what_was_before(flags: dflag.FlagRegistry) -> None:
     """
     Also when it is left by an exception, and by an outer override.
