@@ -52,15 +52,17 @@ class Waiter:
         """
         if self._selector is None:
             called = self._called.wait(timeout)
+            self._called.clear()
             self._open()
         else:
-            self._register({descriptor for descriptor in descriptors if descriptor is not None})
+            wanted = {descriptor for descriptor in descriptors if descriptor is not None}
+            if wanted != self._others:
+                self._register(wanted)
             ready = self._selector.select(timeout)
             called = bool(ready)
             for key, _ in ready:
                 if key.fileobj is self._sockets[0]:
                     self._take_words()
-        self._called.clear()
         return called
 
     def close(self) -> None:
