@@ -288,9 +288,10 @@ def inotify(data: bytes) -> None:
     events = list(_native._parse(data))
     assert len(events) <= len(data) // 16
     position = 0
-    for watch, mask in events:
+    for watch, mask, name in events:
         found = struct.unpack_from("iIII", data, position)
         assert (watch, mask) == found[:2]
+        assert name == data[position + 16 : position + 16 + found[3]]
         position += 16 + found[3]
     assert position > len(data) - 16
 

@@ -552,10 +552,10 @@ def test_an_overflow_of_the_queue_loses_no_value(
         assert _shows(updater, 4)
 
 
-def _noting(masks: list[int], events: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    for watch, mask in events:
-        masks.append(mask)
-        yield watch, mask
+def _noting(masks: list[int], events: Iterator[tuple[int, int, bytes]]) -> Iterator[tuple[int, int, bytes]]:
+    for event in events:
+        masks.append(event[1])
+        yield event
 
 
 @linux_only
