@@ -82,7 +82,7 @@ class Ledger:
     __slots__ = ("standing",)
 
     def __init__(self) -> None:
-        self.standing = Standing()
+        self.standing: Standing = Standing()
 
     def enter(self, outcome: Outcome) -> None:
         self.standing = self.standing.after(outcome)
