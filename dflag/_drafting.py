@@ -77,7 +77,7 @@ def make_draft(store: Store, name: str, base: SourceState, reading: Reading, fre
         key
         for key, raw in reading.values.items()
         # Bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
-        if (type(raw) is not bytes or raw != known.get(key)) and not _unchanged(known.get(key), raw) and key[:1] != "."
+        if (raw != known.get(key) if type(raw) is bytes else not _unchanged(known.get(key), raw)) and key[:1] != "."
     ]
     gone = [key for key in known if key not in reading.values]
     if not new and not gone and base.revision is not None:

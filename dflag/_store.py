@@ -443,7 +443,8 @@ class Store:
     def _remember(self, plan: _Plan) -> None:
         # Seconds, not a datetime: only those who look at the history pay for that import, 2 ms.
         seconds = time.time()
-        for flag, old, new in list(zip(plan.cells, plan.old, plan.new, strict=True))[-HISTORY_LENGTH:]:
+        last = slice(-HISTORY_LENGTH, None)
+        for flag, old, new in zip(plan.cells[last], plan.old[last], plan.new[last], strict=True):
             origin = plan.origins[flag]
             entry = plan.layers[flag].get(origin)
             reason = plan.reason or (entry.reason if entry else None)
