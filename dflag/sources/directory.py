@@ -158,7 +158,7 @@ class DirectorySource(PathSource):
                         if value is None:
                             continue
                     values[name] = value
-                    refused = refused or isinstance(value, Refused)
+                    refused = refused or type(value) is Refused
             status = os.fstat(directory)
             if not self._is_current(status):
                 return None

@@ -377,7 +377,7 @@ SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
         b"%YAML 1.2\n---\n{a: b,}",
     ),
     "unique_items": (b"[1, 1.0, true]", b'[{"a": 1}, {"a": 1.0}]', b"[[0], [-0.0], [false]]"),
-    "key": (b"rate_limit", b".hidden", b"a/b", b"-"),
+    "key": (b"rate_limit", b".hidden", b"a/b", b"-", b"a" * 253, b"a" * 254, b"-" * 253, b"-" * 254, b"\xc3\xa9"),
     "entry": (b"", b"60\n"),
     "inotify": (struct.pack("iIII", 1, 128, 0, 16) + b"..data".ljust(16, b"\0"), struct.pack("iIII", -1, 2**14, 0, 0)),
     "arguments": (
