@@ -135,7 +135,8 @@ class Store:
         self._current._value = None
         self.ranking: tuple[str, ...] = (OVERRIDE, COMMAND_LINE, ENVIRONMENT)  # all but the default, highest first
         self.intake: Final[Intake] = Intake(self)
-        self._committed = threading.Condition(self.lock)
+        self._committed = threading.Condition()
+        self._waiting = 0  # threads, for the next commit
         self._history: deque[tuple[float, Flag[Any], Any, Any, str, str | None]] = deque(maxlen=HISTORY_LENGTH)
         self._reported_deprecated: set[str] = set()
         self._threads_in_rules: set[int] = set()
@@ -247,8 +248,12 @@ class Store:
         """
         Wait until a commit after *number* is visible; False when *timeout* seconds did not suffice.
         """
-        with self.lock:
-            return self._committed.wait_for(lambda: self.number > number, timeout)
+        with self._committed:
+            self._waiting += 1
+            try:
+                return self._committed.wait_for(lambda: self.number > number, timeout)
+            finally:
+                self._waiting -= 1
 
     # --- overriding
 
@@ -421,12 +426,16 @@ class Store:
         for flag, layers in plan.layers.items():
             flag._layers = layers
             flag._origin = plan.origins[flag]
-        self.number += 1
+        number = self.number + 1
         values = dict(current._values)
         values.update(zip(plan.cells, plan.new, strict=True))
-        snapshot = Snapshot(self.flags, values, self.number)
+        snapshot = Snapshot(self.flags, values, number)
         # What goes is kept alive by *current* and *plan*, so that no __del__ runs in the middle.
         deque(map(_set_value, [*plan.cells, self._current], [*plan.new, snapshot]), 0)
+        self.number = number  # not before: whoever plans by it finds its values
+        if self._waiting:  # whoever comes later finds the number; to notify nobody would cost a tenth of the way
+            with self._committed:
+                self._committed.notify_all()
         deliveries = [
             Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret)
             for flag, old, new in zip(plan.cells, plan.old, plan.new, strict=True)
@@ -436,7 +445,6 @@ class Store:
             self.notifier.put(deliveries)  # begins a thread, which lets others run too
         elif errand is not None:
             errand.give_way()
-        self._committed.notify_all()
         self._remember(plan)
         self._follow_deadlines(plan.layers)
 
@@ -542,7 +550,8 @@ class Store:
     def after_fork_in_child(self) -> None:
         self.lock = threading.RLock()
         self.books = threading.RLock()  # somebody may have been reading
-        self._committed = threading.Condition(self.lock)
+        self._committed = threading.Condition()
+        self._waiting = 0
         self.notifier.renew(self.lock)
         self._deadlines.renew(self.lock)
         self._threads_in_rules &= {threading.get_ident()}

@@ -12,6 +12,7 @@ import threading
 import pytest
 
 import dflag
+from dflag import _store
 from dflag.typing import Text
 
 DEADLINE_SECONDS = 5.0
@@ -217,6 +218,68 @@ def test_a_callback_does_not_wait_for_the_rest_of_the_commit(flags: dflag.FlagRe
     with flags._store.lock:
         rate.set(2)
         assert called.wait(DEADLINE_SECONDS)
+
+
+def test_who_waits_for_a_commit_does_not_wait_for_the_rest_of_it(flags: dflag.FlagRegistry) -> None:
+    """
+    It goes on while whoever has changed the value still holds the registry's lock.
+    """
+    rate = flags.dyn_int("rate", 1)
+    seen: list[int] = []
+
+    def wait() -> None:
+        while flags.snapshot().revision == before:
+            flags._store.wait_beyond(before, DEADLINE_SECONDS)
+        seen.append(rate.get())
+
+    before = flags.snapshot().revision
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    with flags._store.lock:
+        rate.set(2)
+        waiting.join(DEADLINE_SECONDS)
+        assert seen == [2]
+
+
+def test_a_rule_is_asked_again_when_values_come_while_it_judges(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Also when they come so close that another commit has been worked out, and only its values are not there yet.
+    """
+    low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
+    judged = threading.Event()
+
+    @flags.validator
+    def ordered(snapshot: dflag.Snapshot) -> None:
+        if snapshot[low] != 1:
+            judged.set()
+        if snapshot[low] > snapshot[high]:
+            raise ValueError("low is above high")
+
+    refused: list[str] = []
+
+    def raise_low() -> None:
+        try:
+            low.set(7)
+        except dflag.ValidationError as error:
+            refused.append(str(error))
+
+    raising = threading.Thread(target=raise_low)
+    set_value = _store._set_value
+
+    def set_slowly(cell: object, value: object) -> None:
+        if raising.ident is None:
+            raising.start()
+            assert judged.wait(DEADLINE_SECONDS)
+        set_value(cell, value)
+
+    monkeypatch.setattr(_store, "_set_value", set_slowly)
+    high.set(5)
+    raising.join(DEADLINE_SECONDS)
+
+    assert (low.get(), high.get()) == (1, 5)
+    assert len(refused) == 1
 
 
 def test_override_block_restores_what_was_before(flags: dflag.FlagRegistry) -> None:
