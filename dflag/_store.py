@@ -94,12 +94,11 @@ class _Plan:
     The effective values that some edits lead to, computed from what was current at the time.
     """
 
-    __slots__ = ("before", "cells", "layers", "merged", "new", "number", "old", "origins", "reason")
+    __slots__ = ("cells", "layers", "merged", "new", "number", "old", "origins", "reason")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.reason: str | None = None  # where that of the layer that wins does not say it
-        self.before: dict[Flag[Any], Mapping[str, Entry]] = {}
         self.layers: dict[Flag[Any], dict[str, Entry]] = {}
         self.origins: dict[Flag[Any], str] = {}
         self.cells: list[Flag[Any]] = []  # the flags whose value changes
@@ -167,6 +166,7 @@ class Store:
             flag.name = name
             flag._store = self
             other.flags.clear()
+            other.number += 1  # whoever has planned there begins anew, here
             other._follow_deadlines([])
             self._follow_deadlines([flag])
         self.intake.catch_up(flag)
@@ -367,9 +367,7 @@ class Store:
                 with self.lock:
                     if errand is not None and not errand.is_current():
                         return None
-                    if judged and plan.number != self.number:
-                        continue
-                    if any(flag._layers is not layers for flag, layers in plan.before.items()):
+                    if plan.number != self.number:
                         continue
                     changed = frozenset(plan.cells)
                     with self.books:
@@ -383,8 +381,7 @@ class Store:
         for flag, layer, entry in edits:
             layers = plan.layers.get(flag)
             if layers is None:
-                plan.before[flag] = flag._layers
-                layers = plan.layers[flag] = dict(plan.before[flag])
+                layers = plan.layers[flag] = dict(flag._layers)
             if entry is None:
                 layers.pop(layer, None)
             else:
@@ -432,7 +429,7 @@ class Store:
         snapshot = Snapshot(self.flags, values, number)
         # What goes is kept alive by *current* and *plan*, so that no __del__ runs in the middle.
         deque(map(_set_value, [*plan.cells, self._current], [*plan.new, snapshot]), 0)
-        self.number = number  # not before: whoever plans by it finds its values
+        self.number = number  # not before: a plan that began after it finds all that the commit has changed
         if self._waiting:  # whoever comes later finds the number; to notify nobody would cost a tenth of the way
             with self._committed:
                 self._committed.notify_all()

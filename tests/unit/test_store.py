@@ -8,6 +8,7 @@ import logging
 import pickle
 import sys
 import threading
+from typing import Any
 
 import pytest
 
@@ -280,6 +281,68 @@ def test_a_rule_is_asked_again_when_values_come_while_it_judges(
 
     assert (low.get(), high.get()) == (1, 5)
     assert len(refused) == 1
+
+
+def test_a_commit_is_worked_out_again_when_another_comes_meanwhile(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Setting a flag to what it still showed, in the very moment in which another value comes, is a change.
+    """
+    rate = flags.dyn_int("rate", 1)
+    changes: list[tuple[int, int]] = []
+    rate.on_change(lambda old, new: changes.append((old, new)))
+    planned = threading.Event()
+    setting = threading.Thread(target=lambda: rate.set(1))
+    set_value, plan = _store._set_value, flags._store._plan
+
+    def set_slowly(cell: object, value: object) -> None:
+        if setting.ident is None:
+            setting.start()
+            assert planned.wait(DEADLINE_SECONDS)
+        set_value(cell, value)
+
+    def note_plan(edits: Any) -> Any:
+        made = plan(edits)
+        if threading.current_thread() is setting:
+            planned.set()
+        return made
+
+    monkeypatch.setattr(_store, "_set_value", set_slowly)
+    monkeypatch.setattr(flags._store, "_plan", note_plan)
+    rate.set(2)
+    setting.join(DEADLINE_SECONDS)
+
+    assert flags.flush(DEADLINE_SECONDS)
+    assert [layer.value for layer in flags.explain("rate")] == [1, 1]
+    assert rate.get() == 1
+    assert changes == [(1, 2), (2, 1)]
+
+
+def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The registry's snapshot shows what the flag shows.
+    """
+    rate = dflag.dyn_int(1)
+    plan = rate._store._plan
+
+    def bind_after(edits: Any) -> Any:
+        made = plan(edits)
+        binding = threading.Thread(target=bind)
+        binding.start()
+        binding.join(DEADLINE_SECONDS)
+        return made
+
+    def bind() -> None:
+        flags.bind("rate", rate)
+        assert flags.snapshot()["rate"] == 1
+
+    monkeypatch.setattr(rate._store, "_plan", bind_after)
+    rate.set(2)
+
+    assert flags.snapshot()["rate"] == rate.get() == 2
 
 
 def test_override_block_restores_what_was_before(flags: dflag.FlagRegistry) -> None:
