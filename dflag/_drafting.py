@@ -53,6 +53,7 @@ class Draft(NamedTuple):
     state: SourceState
     edits: list[Edit]
     frozen: bool
+    declared: int  # how many flags there were: those declared since may want what it calls unknown
 
     def is_new(self) -> bool:
         return self.state is not self.base
@@ -81,7 +82,7 @@ def make_draft(store: Store, name: str, base: SourceState, reading: Reading, fre
     ]
     gone = [key for key in known if key not in reading.values]
     if not new and not gone and base.revision is not None:
-        return Draft(base, base, [], store.frozen)
+        return Draft(base, base, [], store.frozen, len(store.flags))
     return _Drafting(store, name, base, reading, fresh).draft(sorted((*gone, *new)))
 
 
@@ -96,6 +97,7 @@ class _Drafting:
     def __init__(self, store: Store, source: str, base: SourceState, reading: Reading, fresh: Flag[Any] | None) -> None:
         self._store: Final = store
         self._frozen: Final = store.frozen
+        self._declared: Final = len(store.flags)
         self._base: Final = base
         self._source: Final = source
         self._reading: Final = reading
@@ -126,7 +128,7 @@ class _Drafting:
             self._gather(family)
         if self._touched:
             self._edits.sort(key=lambda edit: edit[0].name)
-        return Draft(self._base, self._state(), self._edits, self._frozen)
+        return Draft(self._base, self._state(), self._edits, self._frozen, self._declared)
 
     def _state(self) -> SourceState:
         return SourceState(

@@ -58,8 +58,9 @@ class _Step:
         self._pending_restart: Final = intake._pending_restart(drafts)
 
     def is_current(self) -> bool:
+        store, states = self._intake._store, self._intake._states
         return self._wanted() and all(
-            self._intake._states[name] is draft.base and self._intake._store.frozen == draft.frozen
+            states[name] is draft.base and store.frozen == draft.frozen and len(store.flags) == draft.declared
             for name, draft in self.drafts.items()
         )
 

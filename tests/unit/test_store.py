@@ -319,6 +319,22 @@ def test_a_commit_is_worked_out_again_when_another_comes_meanwhile(
     assert changes == [(1, 2), (2, 1)]
 
 
+def test_a_flag_that_is_declared_while_values_are_judged_gets_its_own(flags: dflag.FlagRegistry) -> None:
+    """
+    Also when its key was found to be unknown a moment before.
+    """
+
+    def declare(value: int) -> None:
+        if value == 2 and "early" not in flags:
+            flags.dyn_int("early", 0)
+
+    flags.dyn_int("rate", 1, validator=declare)
+    revision = flags.apply({"early": "7", "rate": "2"}, source="s")
+
+    assert (flags["early"].get(), flags["rate"].get()) == (7, 2)
+    assert (revision.changed, revision.unknown) == (("early", "rate"), ())
+
+
 def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
