@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._kinds import Kind
+    from dflag._kinds.maps import MapKind
     from dflag._records import Revision
     from dflag._store import Edit, Store
     from dflag.typing import Raw
@@ -53,10 +54,19 @@ class Draft(NamedTuple):
     state: SourceState
     edits: list[Edit]
     frozen: bool
-    declared: int  # how many flags there were: those declared since may want what it calls unknown
+    families: Mapping[Flag[Any], MapKind]
 
     def is_new(self) -> bool:
         return self.state is not self.base
+
+    def is_outdated(self, store: Store) -> bool:
+        """
+        Say whether the static flags were frozen since, or a flag was declared that would take a key of this.
+        """
+        if self.frozen != store.frozen or self.families is not store.families:
+            return True
+        ownerless = (self.state.unknown, *self.state.members.values())
+        return any(not store.flags.keys().isdisjoint(keys) for keys in ownerless)
 
     def is_bad(self, *, known_only: bool) -> bool:
         return bool(self.state.rejected or (known_only and self.state.unknown))
@@ -82,7 +92,7 @@ def make_draft(store: Store, name: str, base: SourceState, reading: Reading, fre
     ]
     gone = [key for key in known if key not in reading.values]
     if not new and not gone and base.revision is not None:
-        return Draft(base, base, [], store.frozen, len(store.flags))
+        return Draft(base, base, [], store.frozen, store.families)
     return _Drafting(store, name, base, reading, fresh).draft(sorted((*gone, *new)))
 
 
@@ -97,7 +107,7 @@ class _Drafting:
     def __init__(self, store: Store, source: str, base: SourceState, reading: Reading, fresh: Flag[Any] | None) -> None:
         self._store: Final = store
         self._frozen: Final = store.frozen
-        self._declared: Final = len(store.flags)
+        self._families: Final = store.families
         self._base: Final = base
         self._source: Final = source
         self._reading: Final = reading
@@ -118,7 +128,7 @@ class _Drafting:
             self._rejected.pop(key, None)
             self._unknown.discard(key)
             flag = self._store.flags.get(key)
-            wanted = self._give_to_families(key, flag) if self._store.families else False
+            wanted = self._give_to_families(key, flag) if self._families else False
             if flag is None:
                 if not wanted and key in self._values:
                     self._unknown.add(key)
@@ -128,7 +138,7 @@ class _Drafting:
             self._gather(family)
         if self._touched:
             self._edits.sort(key=lambda edit: edit[0].name)
-        return Draft(self._base, self._state(), self._edits, self._frozen, self._declared)
+        return Draft(self._base, self._state(), self._edits, self._frozen, self._families)
 
     def _state(self) -> SourceState:
         return SourceState(
@@ -161,7 +171,7 @@ class _Drafting:
         Let each family take the key in or let it go; whether any has taken it.
         """
         wanted = False
-        for family, kind in self._store.families.items():
+        for family, kind in self._families.items():
             belongs = flag is None and key in self._values and kind.fits(key)
             wanted = wanted or belongs
             if belongs or family is flag or key in self._base.members.get(family, ()):

@@ -60,8 +60,7 @@ class _Step:
     def is_current(self) -> bool:
         store, states = self._intake._store, self._intake._states
         return self._wanted() and all(
-            states[name] is draft.base and store.frozen == draft.frozen and len(store.flags) == draft.declared
-            for name, draft in self.drafts.items()
+            states[name] is draft.base and not draft.is_outdated(store) for name, draft in self.drafts.items()
         )
 
     def give_way(self) -> None:

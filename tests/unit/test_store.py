@@ -319,20 +319,35 @@ def test_a_commit_is_worked_out_again_when_another_comes_meanwhile(
     assert changes == [(1, 2), (2, 1)]
 
 
-def test_a_flag_that_is_declared_while_values_are_judged_gets_its_own(flags: dflag.FlagRegistry) -> None:
+@pytest.mark.parametrize(
+    ("key", "declare", "value"),
+    [
+        ("early", lambda flags: flags.dyn_int("early", 0), 7),
+        ("in_a", lambda flags: flags.dyn_int("in_a", 0), 7),
+        ("early", lambda flags: flags.dyn_map("early_ones", {}, keys="early*", of="int"), {"early": 7}),
+    ],
+    ids=["unknown", "gathered", "to be gathered"],
+)
+def test_a_flag_that_is_declared_while_values_are_judged_gets_its_own(
+    flags: dflag.FlagRegistry, key: str, declare: Any, value: object
+) -> None:
     """
-    Also when its key was found to be unknown a moment before.
+    Also when its key was given to none, or to another flag, a moment before.
     """
+    declared: list[dflag.Flag[object]] = []
 
-    def declare(value: int) -> None:
-        if value == 2 and "early" not in flags:
-            flags.dyn_int("early", 0)
+    def validate(rate: int) -> None:
+        if rate == 2 and not declared:
+            declared.append(declare(flags))
+        flags.dyn_int(f"z{len(flags)}", 0)  # of no concern, however often
 
-    flags.dyn_int("rate", 1, validator=declare)
-    revision = flags.apply({"early": "7", "rate": "2"}, source="s")
+    flags.dyn_map("gathered", {}, keys="in_*", of="int")
+    flags.dyn_int("rate", 1, validator=validate)
+    revision = flags.apply({key: "7", "rate": "2"}, source="s")
 
-    assert (flags["early"].get(), flags["rate"].get()) == (7, 2)
-    assert (revision.changed, revision.unknown) == (("early", "rate"), ())
+    assert [flag.get() for flag in declared] == [value]
+    assert (revision.changed, revision.unknown) == ((declared[0].name, "rate"), ())
+    assert flags["gathered"].get() == {}
 
 
 def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(
