@@ -4,7 +4,7 @@ A flag and its ``get()``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, TypeVar, overload
 
 from dflag._fork import no_fork
 from dflag._log import logger
@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     from dflag._layers import Entry
     from dflag._snapshot import Pin
     from dflag._store import Store
+    from dflag.typing import Callback, Validator
 
 T = TypeVar("T")
-F = TypeVar("F", bound="Callable[..., Any]")
+R = TypeVar("R")
+V = TypeVar("V", bound="Validator[object]")
+C = TypeVar("C", bound="Callback[object]")
+
+MYPY = False
+"""For mypy alone this is true, by its name."""
 
 UNBOUND: Final = "(unbound)"
 """The name of a flag that a library has made and no program has bound yet."""
@@ -184,7 +190,13 @@ class Flag(Cell, Generic[T]):
         """
         self._store.reset(self)
 
-    def validator(self, function: F) -> F:
+    # A type for "this very function, if it takes a T" does not exist. So a function for any value keeps its type, and
+    # can stand on flags of several kinds; one for this flag's values keeps its result and its positional arguments.
+    @overload
+    def validator(self, function: V) -> V: ...
+    @overload
+    def validator(self, function: Callable[[T], R]) -> Callable[[T], R]: ...
+    def validator(self, function: Callable[[T], R]) -> Callable[[T], R]:
         """
         Add a validator: called with each value, it refuses by raising `ValueError`. Works as a decorator.
 
@@ -197,7 +209,11 @@ class Flag(Cell, Generic[T]):
             raise DefinitionError(str(error)) from error
         return function
 
-    def on_change(self, function: F) -> F:
+    @overload
+    def on_change(self, function: C) -> C: ...
+    @overload
+    def on_change(self, function: Callable[[T, T], R]) -> Callable[[T, T], R]: ...
+    def on_change(self, function: Callable[[T, T], R]) -> Callable[[T, T], R]:
         """
         Add a callback ``(old, new)`` for every change of the effective value. Works as a decorator.
 
@@ -258,15 +274,19 @@ class Flag(Cell, Generic[T]):
         """
         return self._spec.kind.format(value)
 
-    def __bool__(self) -> NoReturn:
-        raise TypeError(f"the truth of flag {self.name!r} itself is not its value: write .get()")
+    if not MYPY:
+        # pyright reports a __bool__ that returns no bool. mypy reports a class without the method (truthy-bool); with
+        # this one it would report nothing, and not check the code that follows.
+        def __bool__(self) -> NoReturn:
+            raise TypeError(f"the truth of flag {self.name!r} itself is not its value: write .get()")
 
     def __repr__(self) -> str:
         kind = f"{'dynamic' if self.dynamic else 'static'} {self.type_name}"
         return f"<{type(self).__name__} {self.name!r}: {kind} from {self._origin}>"
 
 
-@final
+# Not @final: mypy takes an instance of a final class without __bool__ for true, and would not check the code after
+# "if flag: return".
 class StaticFlag(Flag[T]):
     """
     A flag that is settled at start-up and stays as it is once the registry is frozen.
@@ -286,7 +306,6 @@ class StaticFlag(Flag[T]):
         return self._value
 
 
-@final
 class DynamicFlag(Flag[T]):
     """
     A flag that follows its sources while the program runs.

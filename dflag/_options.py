@@ -1,12 +1,12 @@
 """
-The options of a declaration, for type checkers alone.
+The options of declarations and of an updater, for type checkers alone.
 
 Nothing imports this when a program runs: building these types takes a sixth of the time of importing dflag.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, NotRequired, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 if TYPE_CHECKING:
     import datetime
@@ -44,3 +44,16 @@ class RangeOptions(Options[T], Generic[T]):
 
     min: NotRequired[T]
     max: NotRequired[T]
+
+
+class UpdaterOptions(TypedDict, total=False):
+    """
+    The options of `Updater`, for everything that passes them on: those of its ``__init__``, which documents them.
+    """
+
+    atomic: bool
+    on_missing: Literal["keep", "reset"]
+    required: bool
+    resync_seconds: float
+    unknown: Literal["warn", "ignore", "error"]
+    ignore: Iterable[str]

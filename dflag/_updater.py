@@ -13,7 +13,7 @@ import re
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, Unpack
 
 from dflag._drafting import Reading
 from dflag._fork import follow_forks
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dflag._ledger import Outcome
+    from dflag._options import UpdaterOptions
     from dflag._records import Revision
     from dflag._registry import FlagRegistry
     from dflag._snapshot import Snapshot
@@ -108,7 +109,9 @@ class Updater:
         follow_forks(self)
 
     @classmethod
-    def setup(cls, registry: FlagRegistry, source: SourceLike | Sequence[SourceLike], **options: Any) -> Self:
+    def setup(
+        cls, registry: FlagRegistry, source: SourceLike | Sequence[SourceLike], **options: Unpack[UpdaterOptions]
+    ) -> Self:
         """
         Make an updater, `initialize` and `start` it.
 

@@ -4,7 +4,7 @@ An updater that moves when told to.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self, final
+from typing import TYPE_CHECKING, Final, Self, Unpack, final
 
 from dflag._updater import Updater
 from dflag.sources import MemorySource
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+    from dflag._options import UpdaterOptions
     from dflag._records import Revision
     from dflag._registry import FlagRegistry
     from dflag._status import Status
@@ -50,7 +51,12 @@ class SteppedUpdater:
     """
 
     def __init__(
-        self, registry: FlagRegistry, values: Mapping[str, Raw] | None = None, *, name: str = "test", **options: Any
+        self,
+        registry: FlagRegistry,
+        values: Mapping[str, Raw] | None = None,
+        *,
+        name: str = "test",
+        **options: Unpack[UpdaterOptions],
     ) -> None:
         self._registry: Final = registry
         self._source: Final = MemorySource(values, name=name)

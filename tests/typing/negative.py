@@ -1,13 +1,14 @@
 """
-What the type checkers must refuse: mypy warns where an ignore below stands for nothing. Never run.
+What the type checkers must refuse: both report an ignore below that stands for nothing. Never run.
 """
+# pyright: reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
 
 import datetime
 
 import dflag
-from dflag import sources, web
+from dflag import sources, testing, web
 
 # A misspelt name is one, although names are imported when they are first used.
 dflag.dyn_itn  # type: ignore[attr-defined]
@@ -41,9 +42,60 @@ number: int = flags.snapshot()[name]  # type: ignore[assignment]
 rate.dynamic = False  # type: ignore[misc]
 total = rate + 1  # type: ignore[operator]
 
-# Callbacks and validators take what the flag holds.
+# The truth of a flag is not its value, and what follows is checked too.
+
+
+def truth(optional: dflag.Flag[int] | None) -> int:
+    if rate:  # type: ignore[truthy-bool]
+        return 1
+    if not rate:  # type: ignore[truthy-bool]
+        return 2
+    if flags.bool("switch", False):  # type: ignore[truthy-bool]
+        return 3
+    if optional is not None and optional:  # type: ignore[truthy-bool]
+        return 4
+    return "reached"  # type: ignore[return-value]
+
+
+# Callbacks and validators take what the flag holds, and as many values as they are given.
 flags.dyn_int("j", 1, validator=str.strip)  # type: ignore[arg-type]
+flags.dyn_int("j2", 1, validator=lambda old, new: None)  # type: ignore[arg-type]
 flags.dyn_int("k", 1, on_change=lambda new: None)  # type: ignore[arg-type]
+dflag.dyn_int(1, on_change=lambda new: None)  # type: ignore[arg-type]
+rate.on_change(lambda new: None)  # type: ignore[arg-type, misc]
+rate.on_change(5)  # type: ignore[call-overload]
+rate.validator(lambda old, new: None)  # type: ignore[arg-type, misc]
+rate.validator(str.strip)  # type: ignore[arg-type]
+flags.validator(lambda: None)  # type: ignore[type-var]
+
+
+@rate.on_change  # type: ignore[arg-type]
+def one(new: int) -> None: ...
+
+
+@rate.on_change  # type: ignore[arg-type]
+def three(old: int, new: int, reason: str) -> None: ...
+
+
+@rate.on_change  # type: ignore[arg-type]
+async def texts(old: str, new: str) -> None: ...
+
+
+@rate.validator  # type: ignore[arg-type]
+def nothing() -> None: ...
+
+
+@flags.validator  # type: ignore[type-var]
+def pair(old: dflag.Snapshot, new: dflag.Snapshot) -> None: ...
+
+
+# Every way to make an updater knows its options one by one.
+dflag.Updater(flags, "", on_missing="rset")  # type: ignore[arg-type]
+dflag.Updater.setup(flags, "", on_missing="rset")  # type: ignore[arg-type]
+dflag.Updater.setup(flags, "", resync="1")  # type: ignore[call-arg]
+testing.SteppedUpdater(flags, unknown="warning")  # type: ignore[arg-type]
+testing.SteppedUpdater(flags, atomically=True)  # type: ignore[call-arg]
+web.start_http_server(0, flags, address="::1")  # type: ignore[call-arg]
 
 # A static flag is no dynamic one.
 dynamic: dflag.DynamicFlag[int] = flags.int("l", 1)  # type: ignore[assignment]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, assert_type
 
 import dflag
-from dflag import web
+from dflag import testing, web
 from dflag.integrations.opentelemetry import Export, export_events, export_metrics
 from dflag.integrations.prometheus import FlagCollector, register
 from dflag.logging import add_loglevel_flag
@@ -120,7 +120,7 @@ with flags.pinned({rate: 5}) as pin, flags.pinned(by_flag), flags.pinned(by_name
     assert_type(pin[rate], int)
 
 
-# Validators and callbacks, as decorators and as options; the function keeps its type.
+# Validators and callbacks, as decorators and as options; a function keeps its result, and one for any value its type.
 @rate.validator
 def even(value: int) -> None: ...
 
@@ -137,9 +137,19 @@ async def changed_later(old: Policy, new: Policy) -> None: ...
 def ordered(candidate: dflag.Snapshot) -> None: ...
 
 
+@text.on_change
+@rate.on_change
+def logged(old: object, new: object, *, loudly: bool = False) -> None: ...
+
+
 even(2)
 changed(1, 2)
-ordered(snapshot)
+logged(old=1, new="2", loudly=True)
+ordered(candidate=snapshot)
+rate.on_change(lambda old, new: old + new)
+rate.on_change(print)
+rate.validator(print)
+text.validator(json.loads)
 
 flags.dyn_int("checked", 1, validator=even, on_change=changed)
 flags.dyn_int("checked_twice", 1, validator=[even, even], on_change=(changed, changed))
@@ -181,6 +191,7 @@ read(flags.int("either", 1))
 
 
 async def follow() -> None:
+    assert_type(await changed_later(Policy(), Policy()), None)
     async for old, new in rate.changes():
         assert_type(old, int)
         assert_type(new, int)
@@ -194,6 +205,8 @@ assert_type(updater.wait_for(lambda seen: seen[rate] > 1, timeout=1.0), bool)
 assert_type(updater.status(), dflag.Status)
 with dflag.Updater(flags, ["/etc/a", "/etc/b"]) as running:
     assert_type(running, dflag.Updater)
+
+assert_type(testing.SteppedUpdater(flags, {"di": "5"}, name="steps", atomic=True), testing.SteppedUpdater)
 
 # The page.
 
