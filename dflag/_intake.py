@@ -89,12 +89,13 @@ class Intake:
     def __init__(self, store: Store) -> None:
         self._store: Final = store
         self._states: Final[dict[str, SourceState]] = {}  # in the order in which they were named, which is their rank
+        self._below_arguments: Final[set[str]] = set()  # the sources that environment and command line hide
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
         self._ledgers: Final[dict[str, Ledger]] = {}
         self._reported: Final[dict[str, Mapping[str, Raw]]] = {}  # the rejected texts of each source
         self._reported_unknown: Final[set[str]] = set()
 
-    def claim(self, name: str, owner: object, ledger: Ledger) -> None:
+    def claim(self, name: str, owner: object, ledger: Ledger, *, below_arguments: bool) -> None:
         """
         Name a source that *owner* alone will feed, until it releases the claim or is gone.
 
@@ -102,15 +103,17 @@ class Intake:
             name: Of the source.
             owner: Who feeds it.
             ledger: Where to enter what comes of it, from now on.
+            below_arguments: Whether environment and command line rank above it.
 
         Raises:
-            DefinitionError: Another source has the name, or it is not to be had.
+            DefinitionError: Another source has the name, or it is a layer's, or the source has values at another rank.
         """
         with self._store.lock:
             holder = self._claims.get(name)
             if holder is not None and holder() not in (None, owner):
                 raise DefinitionError(f"two sources are named {name!r}")
             self.name(name)
+            self._rank(name, below_arguments=below_arguments)
             self._claims[name] = weakref.ref(owner)
             self._ledgers[name] = ledger
 
@@ -133,7 +136,26 @@ class Intake:
             if name in OWN_LAYERS or not name:
                 raise DefinitionError(f"a source cannot be named {name!r}: expected another name than a layer's")
             self._states[name] = SourceState(Reading({}, lambda _: name), {}, {}, frozenset(), {}, frozenset(), None)
-            self._store.rank_sources(self._states)
+            self._rank_all()
+
+    def _rank(self, name: str, *, below_arguments: bool) -> None:
+        """
+        Rank a source above or below the arguments. The caller holds the lock.
+        """
+        if below_arguments is (name in self._below_arguments):
+            return
+        if any(name in flag._layers for flag in self._store.flags.values()):
+            # Another rank would change values, of frozen flags too, and no revision would say so.
+            raise DefinitionError(
+                f"source {name!r} already has values {'above' if below_arguments else 'below'} the command line; "
+                f"use below_arguments={not below_arguments}, or empty it first with apply({{}}, source={name!r})"
+            )
+        (self._below_arguments.add if below_arguments else self._below_arguments.discard)(name)
+        self._rank_all()
+
+    def _rank_all(self) -> None:
+        above = [name for name in self._states if name not in self._below_arguments]
+        self._store.rank_sources(above, [name for name in self._states if name in self._below_arguments])
 
     def holds(self, name: str, values: Mapping[str, Raw], *, secret: bool) -> bool:
         """

@@ -43,7 +43,7 @@ class Standing(NamedTuple):
 
     revision: Revision | None = None  # the last one that was not refused whole, with what it rejected
     applied: Revision | None = None  # the last one in force
-    refusal: str | None = None  # while what the source gives breaks a rule
+    refusal: str | None = None  # why nothing of what the source gives is applied, while that is so
     reloads: Mapping[ReloadResult, int] = MappingProxyType({"applied": 0, "partial": 0, "refused": 0})
     errors: int = 0
     warnings: int = 0
@@ -57,21 +57,30 @@ class Standing(NamedTuple):
         Give how the source stands after one more outcome. What lasts counts once.
         """
         error = outcome.revision.error
-        refusal = None if error is None else str(error)
-        refused_anew = refusal is not None and refusal != self.refusal
+        refusal = None if outcome.in_force else _reason(outcome.revision)
+        broken_anew = error is not None and refusal != self.refusal
         result: ReloadResult | None = None
         if outcome.applied:
             result = "partial" if outcome.revision.rejected else "applied"
-        elif refused_anew or outcome.rejections:
+        elif broken_anew or outcome.rejections:
             result = "refused"
         return Standing(
             revision=self.revision if error else outcome.revision,
             applied=outcome.revision if outcome.in_force else self.applied,
             refusal=refusal,
             reloads=self.reloads if result is None else {**self.reloads, result: self.reloads[result] + 1},
-            errors=self.errors + len(outcome.rejections) + refused_anew,
+            errors=self.errors + len(outcome.rejections) + broken_anew,
             warnings=self.warnings + len(outcome.unknowns),
         )
+
+
+def _reason(revision: Revision) -> str:
+    """
+    Return why a revision was refused whole: it breaks a rule, or one of its values is bad and it is atomic.
+    """
+    if revision.error is not None:
+        return str(revision.error)
+    return "nothing was applied (atomic=True): " + "; ".join(map(str, revision.rejected.values()))
 
 
 class Ledger:

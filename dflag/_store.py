@@ -190,11 +190,11 @@ class Store:
         """
         self._current._value = None
 
-    def rank_sources(self, names: Iterable[str]) -> None:
+    def rank_sources(self, above: Iterable[str], below: Iterable[str]) -> None:
         """
-        Set the order of the sources, the lowest first. The caller holds the lock.
+        Set the order of the sources above and below the arguments, the lowest first. The caller holds the lock.
         """
-        self.ranking = (OVERRIDE, *reversed(list(names)), COMMAND_LINE, ENVIRONMENT)
+        self.ranking = (OVERRIDE, *reversed(list(above)), COMMAND_LINE, ENVIRONMENT, *reversed(list(below)))
 
     def freeze(self) -> None:
         with self.lock:
@@ -404,16 +404,21 @@ class Store:
         for origin in self.ranking:
             if origin in layers:
                 if flag._spec.kind.gathers and origin not in OWN_LAYERS:
-                    return self._gather(flag, layers), origin
+                    return self._gather(flag, layers, origin), origin
                 return layers[origin].value, origin
         return flag.default, DEFAULT
 
-    def _gather(self, flag: Flag[Any], layers: Mapping[str, Entry]) -> Any:
+    def _gather(self, flag: Flag[Any], layers: Mapping[str, Entry], highest: str) -> Any:
         """
-        Put together what the sources hold for a flag that gathers keys.
+        Merge what the sources hold for a flag that gathers keys: from the highest one down to the first layer of ours.
         """
-        sources = [origin for origin in reversed(self.ranking) if origin in layers and origin not in OWN_LAYERS]
-        return flag._spec.kind.merge([layers[origin].value for origin in sources])
+        merged = []
+        for origin in self.ranking[self.ranking.index(highest) :]:
+            if origin in layers:
+                if origin in OWN_LAYERS:
+                    break  # the command line or the environment hides the sources beneath it
+                merged.append(layers[origin].value)
+        return flag._spec.kind.merge(merged[::-1])
 
     def _publish(self, plan: _Plan, errand: Errand | None = None) -> None:
         """

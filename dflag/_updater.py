@@ -58,16 +58,21 @@ class Updater:
         unknown: What to do about names that no flag has: ``"warn"`` once each, ``"ignore"`` them,
             or ``"error"``, which fails `initialize` and warns later.
         ignore: Patterns (as in `fnmatch`) of keys that are no flags.
+        on_bad_start: What a bad value does at `initialize`: ``"raise"`` applies nothing and raises `UpdateError`;
+            ``"skip"`` refuses that value alone, as after `start`, so that the program starts with the layer below.
+        below_arguments: Whether environment and command line rank above these sources, as they do above
+            the configuration file of a command-line program.
 
     Raises:
-        DefinitionError: Two sources have one name, or an option is out of its range.
+        DefinitionError: Two sources have one name, an option is out of its range,
+            or a source has values already at another rank than *below_arguments* says.
 
     Thread safety: any thread may call any method. Sources are read and validators run on the updater's own thread
     once it is started, before that in the calling one; callbacks run on the registry's notifier thread.
     A forked child has its own running updater at once; the parent's is untouched.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one keyword for each option of the contract, typed one by one
         self,
         registry: FlagRegistry,
         source: SourceLike | Sequence[SourceLike],
@@ -78,9 +83,15 @@ class Updater:
         resync_seconds: float = 1.0,
         unknown: Literal["warn", "ignore", "error"] = "warn",
         ignore: Iterable[str] = ("_example",),
+        on_bad_start: Literal["raise", "skip"] = "raise",
+        below_arguments: bool = False,
     ) -> None:
         _one_of("on_missing", on_missing, ("keep", "reset"))
         _one_of("unknown", unknown, ("warn", "ignore", "error"))
+        _one_of("on_bad_start", on_bad_start, ("raise", "skip"))
+        for option, given in (("atomic", atomic), ("required", required), ("below_arguments", below_arguments)):
+            if not isinstance(given, bool):
+                raise DefinitionError(f"expected {option} as True or False, got {given!r}")
         if not resync_seconds > 0:
             raise DefinitionError(f"expected resync_seconds above 0, got {resync_seconds!r}")
         # Not when first asked for a checksum: `status` has to answer also when no descriptor is left to load a module.
@@ -92,6 +103,8 @@ class Updater:
         self._required: Final = required
         self._resync_seconds: Final = resync_seconds
         self._unknown: Final = unknown
+        self._skips_bad: Final = on_bad_start == "skip"
+        self._below_arguments: Final = below_arguments
         patterns = (ignore,) if isinstance(ignore, str) else tuple(ignore)
         self._ignored_names: Final = frozenset(p for p in patterns if not set(p) & set("*?["))
         globs = [fnmatch.translate(p) for p in patterns if p not in self._ignored_names]
@@ -133,8 +146,10 @@ class Updater:
         """
         Read every source and apply static and dynamic flags in one commit, or nothing at all.
 
+        With ``on_bad_start="skip"`` bad values are refused as they are after `start`, and the others apply.
+
         Raises:
-            UpdateError: Some values are bad; it names every one.
+            UpdateError: Some values are bad; it names every one. Not with ``on_bad_start="skip"``.
             SourceError: A required source cannot be read.
             UpdaterStateError: The updater was started before.
         """
@@ -282,19 +297,34 @@ class Updater:
     # --- reading and applying
 
     def _initialize(self) -> None:
+        absent: list[tuple[Feed, SourceError]] = []
         for feed in self._feeds:
             try:
                 self._read(feed, feed.probe())
             except SourceError as error:
                 if self._required or not (error.missing or error.unreachable):
                     raise
-        outcomes = self._store.intake.apply(
-            self._readings(),
-            atomic=True,
-            together=True,
-            known_only=self._unknown == "error",
-            report_unknown=self._unknown != "ignore",
-        )
+                absent.append((feed, error))
+        report_unknown = self._unknown != "ignore"
+        if self._skips_bad:
+            outcomes = self._store.intake.apply(self._readings(), atomic=self._atomic, report_unknown=report_unknown)
+        else:
+            outcomes = self._store.intake.apply(
+                self._readings(),
+                atomic=True,
+                together=True,
+                known_only=self._unknown == "error",
+                report_unknown=report_unknown,
+            )
+            errors = self._errors(outcomes)
+            if errors:
+                raise UpdateError(errors)
+        for feed, error in absent:  # not before: after an error nothing has changed, the counters neither
+            self._note_failure(feed, error)
+        self._take_in(outcomes)
+        self._note_success()
+
+    def _errors(self, outcomes: Mapping[str, Outcome]) -> list[DflagError]:
         errors: list[DflagError] = []
         for outcome in outcomes.values():
             errors += outcome.revision.rejected.values()
@@ -302,10 +332,7 @@ class Updater:
                 errors += unknown_flags(outcome.revision.unknown, self._store.flags)
             if outcome.revision.error is not None and outcome.revision.error not in errors:
                 errors.append(outcome.revision.error)
-        if errors:
-            raise UpdateError(errors)
-        self._take_in(outcomes)
-        self._success = time.monotonic()
+        return errors
 
     def _cycle(self, *, session: Session | None = None, force: bool = False) -> None:
         """
@@ -337,19 +364,25 @@ class Updater:
                     background=session is not None,
                 )
                 self._take_in(outcomes)
-            if all(feed.problem is None and feed.ledger.standing.refusal is None for feed in self._feeds):
-                self._success = time.monotonic()
+            self._note_success()
 
     def _try_to_read(self, feed: Feed, token: object) -> None:
         try:
             self._read(feed, token)
         except SourceError as error:
-            if feed.problem != str(error):
-                feed.failures += 1
-                logger.warning("source cannot be read, the last good values stay: %s", error)
-            feed.problem = str(error)
+            self._note_failure(feed, error)
             if error.missing and self._on_missing == "reset":
                 feed.values = {}
+
+    def _note_failure(self, feed: Feed, error: SourceError) -> None:
+        if feed.problem != str(error):
+            feed.failures += 1
+            logger.warning("source cannot be read, the last good values stay: %s", error)
+        feed.problem = str(error)
+
+    def _note_success(self) -> None:
+        if all(feed.problem is None and feed.ledger.standing.refusal is None for feed in self._feeds):
+            self._success = time.monotonic()
 
     def _read(self, feed: Feed, token: object) -> None:
         """
@@ -419,7 +452,7 @@ class Updater:
 
     def _claim(self) -> None:
         for feed in self._feeds:
-            self._store.intake.claim(feed.name, self, feed.ledger)
+            self._store.intake.claim(feed.name, self, feed.ledger, below_arguments=self._below_arguments)
 
     def _release(self) -> None:
         for feed in self._feeds:

@@ -198,7 +198,9 @@ async def follow() -> None:
 
 
 # The updater.
-updater = dflag.Updater.setup(flags, "/etc/dflag", atomic=True, on_missing="reset")
+updater = dflag.Updater.setup(
+    flags, "/etc/dflag", atomic=True, on_missing="reset", on_bad_start="skip", below_arguments=True
+)
 assert_type(updater, dflag.Updater)
 assert_type(updater.refresh(), dflag.Revision)
 assert_type(updater.wait_for(lambda seen: seen[rate] > 1, timeout=1.0), bool)
