@@ -57,3 +57,5 @@ class UpdaterOptions(TypedDict, total=False):
     resync_seconds: float
     unknown: Literal["warn", "ignore", "error"]
     ignore: Iterable[str]
+    on_bad_start: Literal["raise", "skip"]
+    below_arguments: bool

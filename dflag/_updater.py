@@ -319,8 +319,8 @@ class Updater:
             errors = self._errors(outcomes)
             if errors:
                 raise UpdateError(errors)
-        for feed, error in absent:  # not before: after an error nothing has changed, the counters neither
-            self._note_failure(feed, error)
+        for feed, failure in absent:  # not before: after an error nothing has changed, the counters neither
+            self._note_failure(feed, failure)
         self._take_in(outcomes)
         self._note_success()
 

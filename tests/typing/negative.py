@@ -92,6 +92,7 @@ def pair(old: dflag.Snapshot, new: dflag.Snapshot) -> None: ...
 # Every way to make an updater knows its options one by one.
 dflag.Updater(flags, "", on_missing="rset")  # type: ignore[arg-type]
 dflag.Updater.setup(flags, "", on_missing="rset")  # type: ignore[arg-type]
+dflag.Updater.setup(flags, "", on_bad_start="ignore")  # type: ignore[arg-type]
 dflag.Updater.setup(flags, "", resync="1")  # type: ignore[call-arg]
 testing.SteppedUpdater(flags, unknown="warning")  # type: ignore[arg-type]
 testing.SteppedUpdater(flags, atomically=True)  # type: ignore[call-arg]
