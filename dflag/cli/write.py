@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from dflag.cli._errors import CommandError
@@ -30,6 +31,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
         items.update(each.items)
     items.update(map(_pair, options.pairs))
     lines = [_fault(each, fault.message) for each in given for fault in each.faults]
+    lines += [_key_fault(key, item) for each in given for key, item in each.items.items() if not is_key(key)]
     values: dict[str, bytes] = {}
     for key, item in items.items():
         if isinstance(item.raw, Unreadable):
@@ -54,27 +56,43 @@ def _pair(argument: str) -> tuple[str, Item]:
 
 
 def _published(directory: str) -> dict[str, Item]:
-    values = ConfigMapVolume(directory).read()
+    try:
+        values = ConfigMapVolume(directory).read()
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     return {key: Item(value, os.path.join(directory, key)) for key, value in values.items()}
 
 
 def _refuse_foreign(directory: str) -> None:
     """
-    Refuse to publish where files of somebody else would stand in the way of the links.
+    Raise for a directory that is neither a volume nor empty: what stands in it is somebody else's.
     """
-    if not os.path.isdir(directory):
-        if os.path.lexists(directory):
-            raise CommandError(f"{directory}: not a directory")
+    path = Path(directory)
+    if path.is_symlink():
+        raise CommandError(f"{path}: expected a directory, found a link; name the directory that it leads to")
+    if not path.is_dir():
+        if os.path.lexists(path):
+            raise CommandError(f"{path}: not a directory")
         return
-    with os.scandir(directory) as entries:
-        foreign = sorted(entry.name for entry in entries if entry.name[:2] != ".." and not entry.is_symlink())
+    with os.scandir(path) as entries:
+        foreign = sorted(entry.name for entry in entries if entry.name[:2] != ".." and not _is_link_of_volume(entry))
     if foreign:
-        raise CommandError(f"{directory}: expected a volume or an empty directory, found {foreign[0]!r} in it")
+        raise CommandError(f"{path}: expected a volume or an empty directory, found {foreign[0]!r} in it")
+
+
+def _is_link_of_volume(entry: os.DirEntry[str]) -> bool:
+    return entry.is_symlink() and os.readlink(entry.path) == f"..data/{entry.name}"
 
 
 def _fault(where: Item | Object, message: str) -> str:
     place = "1:1" if isinstance(where, Object) else "{}:{}".format(*where.value_place()[:2])
     return f"{one_line(where.file)}:{place}: {one_line(message)}\n"
+
+
+def _key_fault(key: str, item: Item) -> str:
+    place = item.key_place()
+    message = f"expected a key of [-._a-zA-Z0-9] that does not begin with a dot, got {key[:80]!r}"
+    return f"{one_line(item.file)}:{place.line}:{place.column}: {message}\n"
 
 
 def _judge(reference: str, items: Mapping[str, Item], lines: list[str], *, secret: bool) -> bool:
@@ -101,5 +119,7 @@ def _publish(directory: str, values: Mapping[str, bytes], out: TextIO) -> None:
         if not os.path.lexists(left):
             raise
         raise CommandError(f"{left}: left behind by a writer that died; remove it and try again") from error
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     count = "1 key" if len(values) == 1 else f"{len(values)} keys"
     out.write(f"{one_line(directory)}: {f'published {count}' if changed else 'nothing new'}\n")

@@ -4,9 +4,12 @@ A directory that is published to as the kubelet does.
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+import re
 import shutil
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 _DIRECTORY_MODE: Final = 0o755
 _FILE_MODE: Final = 0o644
+_SET: Final = re.compile(r"\.\.(?!data\Z|data_tmp\Z)[^/\0]+")
+"""What the directory of a set may be called: the kubelet begins the name with two dots, and puts it beside the link."""
+
 _MAX_PATH_CHARACTERS: Final = 4096
 _MAX_NAME_CHARACTERS: Final = 255
 
@@ -62,7 +68,9 @@ class ConfigMapVolume:
             Whether there was anything to publish: the same contents again write nothing.
 
         Raises:
-            ValueError: A name is one that the kubelet refuses; nothing was touched.
+            ValueError: A name is one that the kubelet refuses, or the directory is not laid out as the kubelet does:
+                it is a link, ``..data`` leads elsewhere than to a directory beside it, or something else than its link
+                stands where a key goes. Nothing was touched.
             FileExistsError: An earlier writer died and left ``..data_tmp``.
         """
         before = self._target()
@@ -90,14 +98,13 @@ class ConfigMapVolume:
 
     def read(self) -> dict[str, bytes]:
         """
-        Give the published set, in name order; empty when nothing was published.
+        Return the published set, in name order; empty when nothing was published.
+
+        Raises:
+            ValueError: ``..data`` leads elsewhere than to a directory beside it, or there are links in the set.
         """
         target = self._target()
-        if target is None:
-            return {}
-        data = self.path / target
-        files = (file for file in data.rglob("*") if file.is_file())
-        return {file.relative_to(data).as_posix(): file.read_bytes() for file in sorted(files)}
+        return {} if target is None else dict(_read_files(self.path / target))
 
     def steps(self, values: Mapping[str, str | bytes]) -> Iterator[str]:
         """
@@ -114,9 +121,9 @@ class ConfigMapVolume:
         Raises: As `write`.
         """
         contents = _contents(values)
+        old = self._refuse_foreign(contents)
         yield "validate"
         _make_directory(self.path)
-        old = self._target()
         yield "find old"
         stale = _paths(self.path / old) - _with_parents(contents) if old else set()
         yield "find stale"
@@ -126,26 +133,71 @@ class ConfigMapVolume:
             if not self._legacy:
                 yield from self._link(contents)
             return
-        new = self._new_directory()
-        yield "make directory"
-        yield from _write_files(new, contents)
-        # Here the kubelet hands the files to the group of the pod.
-        yield "set modes"
-        if self._legacy:
-            yield from self._link(contents)
-        yield from self._commit(new)
-        if not self._legacy:
-            yield from self._link(contents)
+        yield from self._publish(contents)
         yield from self._unlink(stale)
         if old:
-            yield from _delete(self.path / old)
+            yield from _delete(self.path, old)
         yield "delete old"
 
-    def _target(self) -> str | None:
+    def _publish(self, contents: Mapping[str, bytes]) -> Iterator[str]:
+        """
+        Write the new set and put it in place; what fails leaves nothing of it.
+        """
+        new = self._new_directory()
         try:
-            return os.readlink(self.path / "..data")
+            yield "make directory"
+            yield from _write_files(new, contents)
+            # Here the kubelet hands the files to the group of the pod.
+            yield "set modes"
+            if self._legacy:
+                yield from self._link(contents)
+            yield from self._commit(new)
+        except OSError:
+            shutil.rmtree(new)
+            raise
+        if not self._legacy:
+            yield from self._link(contents)
+
+    def _refuse_foreign(self, contents: Mapping[str, bytes]) -> str | None:
+        """
+        Return the name of the published set, once it is sure that a write touches nothing but a volume's own.
+
+        Raises:
+            ValueError: The directory is not laid out as the kubelet does.
+        """
+        if self.path.is_symlink():
+            raise ValueError(f"{self.path}: expected a directory, found a link; name the directory that it leads to")
+        for name in sorted({path.split("/")[0] for path in contents}):
+            if os.path.lexists(self.path / name) and not self._is_own_link(name):
+                raise ValueError(f"{self.path / name}: expected nothing or the link ..data/{name} here; move it away")
+        return self._target()
+
+    def _is_own_link(self, name: str) -> bool:
+        try:
+            return os.readlink(self.path / name) == f"..data/{name}"
+        except OSError:
+            return False
+
+    def _target(self) -> str | None:
+        """
+        Return the name of the directory that ``..data`` leads to; None when nothing was published.
+
+        Raises:
+            ValueError: It leads elsewhere, and there is nothing that may be read, written or deleted.
+        """
+        link = self.path / "..data"
+        try:
+            target = os.readlink(link)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise ValueError(f"{link}: expected a link as the kubelet makes it, found something else") from None
+        directory = self.path / target
+        if not _SET.fullmatch(target) or directory.is_symlink() or not (directory.is_dir() or not directory.exists()):
+            raise ValueError(f"{link}: expected a link to a directory ..* beside it, found one to {target!r}")
+        return target if directory.exists() else None
 
     def _new_directory(self) -> Path:
         stamp = time.strftime("..%Y_%m_%d_%H_%M_%S.", time.gmtime())
@@ -160,14 +212,14 @@ class ConfigMapVolume:
 
     def _commit(self, new: Path) -> Iterator[str]:
         link = self.path / "..data_tmp"
-        try:
-            link.symlink_to(new.name)
-        except FileExistsError:
-            # Of a writer that died here. Nobody ever removes it, neither does the kubelet.
-            shutil.rmtree(new)
-            raise
+        # It may be there, of a writer that died here. Nobody ever removes it, neither does the kubelet.
+        link.symlink_to(new.name)
         yield "make ..data_tmp"
-        link.rename(self.path / "..data")
+        try:
+            link.rename(self.path / "..data")
+        except OSError:
+            link.unlink()
+            raise
         yield "rename ..data_tmp"
 
     def _link(self, contents: Mapping[str, bytes]) -> Iterator[str]:
@@ -180,8 +232,8 @@ class ConfigMapVolume:
 
     def _unlink(self, stale: set[str]) -> Iterator[str]:
         for name in sorted(stale):
-            # Only names at the top have links.
-            if "/" not in name and os.path.lexists(self.path / name):
+            # Only names at the top have links; what else stands there is somebody else's.
+            if "/" not in name and self._is_own_link(name):
                 (self.path / name).unlink()
                 yield f"unlink {name}"
 
@@ -220,6 +272,17 @@ def _paths(directory: Path) -> set[str]:
     return {path.relative_to(directory).as_posix() for path in directory.rglob("*")}
 
 
+def _read_files(directory: Path) -> Iterator[tuple[str, bytes]]:
+    """
+    Read a set, in name order; a link in it would publish what lies outside of the volume.
+    """
+    for path in sorted(directory.rglob("*")):
+        if path.is_symlink():
+            raise ValueError(f"{path}: expected a file of the published set, found a link")
+        if path.is_file():
+            yield path.relative_to(directory).as_posix(), path.read_bytes()
+
+
 def _differs(directory: Path, contents: Mapping[str, bytes]) -> bool:
     # Bytes alone count: a change of modes publishes nothing.
     return any(
@@ -247,12 +310,29 @@ def _make_directory(path: Path) -> None:
         path.chmod(_DIRECTORY_MODE)
 
 
-def _delete(directory: Path) -> Iterator[str]:
-    for path in sorted(directory.rglob("*"), reverse=True):
-        name = path.relative_to(directory).as_posix()
-        if path.is_dir():
-            path.rmdir()
-        else:
-            path.unlink()
-            yield f"delete {name}"
-    directory.rmdir()
+def _delete(directory: Path, name: str) -> Iterator[str]:
+    """
+    Delete a set by descriptors that follow no link, whatever takes the place of a directory meanwhile.
+    """
+    parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for root, directories, files, descriptor in os.fwalk(name, topdown=False, dir_fd=parent):
+            prefix = root[len(name) + 1 :]
+            for file in sorted(files, reverse=True):
+                os.unlink(file, dir_fd=descriptor)
+                yield f"delete {os.path.join(prefix, file)}"
+            for inner in directories:
+                _remove_directory(inner, descriptor)
+        os.rmdir(name, dir_fd=parent)
+    finally:
+        os.close(parent)
+
+
+def _remove_directory(name: str, parent: int) -> None:
+    """
+    Remove an empty directory, or the link to one, which a walk counts as a directory.
+    """
+    if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+        os.unlink(name, dir_fd=parent)
+    else:
+        os.rmdir(name, dir_fd=parent)

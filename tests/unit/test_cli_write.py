@@ -203,3 +203,75 @@ def test_what_a_dead_writer_left_is_named(here: Path, capsys: pytest.CaptureFixt
     assert "..data_tmp: left behind by a writer that died" in capsys.readouterr().err
     (here / "config" / "..data_tmp").unlink()
     assert main(["write", "config", "a=2"]) == 0
+
+
+def _tree(directory: Path) -> dict[str, object]:
+    """Return all that lies below a directory: contents of files, targets of links, directories."""
+    return {
+        path.relative_to(directory).as_posix(): os.readlink(path)
+        if path.is_symlink()
+        else path.is_dir() or path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+    }
+
+
+@pytest.mark.parametrize("target", ["{outside}", "../outside", "..", ".", "..link", "plain", "..data"])
+def test_nothing_outside_of_the_directory_is_touched(
+    here: Path, capsys: pytest.CaptureFixture[str], target: str
+) -> None:
+    """
+    A volume whose ``..data`` leads out of it is refused with one line, and everything stays as it was.
+    """
+    (here / "outside").mkdir()
+    (here / "outside" / "a").write_text("outside")
+    (here / "config").mkdir()
+    (here / "config" / "..link").symlink_to("../outside")
+    (here / "config" / "..data").symlink_to(target.format(outside=here / "outside"))
+    before = _tree(here)
+    for options in ([], ["--replace"], ["--from", "app.yaml"]):
+        assert main(["write", "config", "b=2", *options]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert captured.err.startswith("dflag: config/..data: expected a link to a directory ..* beside it")
+        assert captured.err.count("\n") == 1
+        assert before == _tree(here)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_link_is_no_directory(here: Path, capsys: pytest.CaptureFixture[str], slash: str) -> None:
+    """
+    DIR itself is no link, or one would publish somewhere else than it looks.
+    """
+    main(["write", "real", "a=1"])
+    (here / "config").symlink_to("real")
+    before = _tree(here)
+    capsys.readouterr()
+    assert main(["write", f"config{slash}", "a=2"]) == 2
+    assert capsys.readouterr().err == (
+        "dflag: config: expected a directory, found a link; name the directory that it leads to\n"
+    )
+    assert before == _tree(here)
+
+
+@pytest.mark.parametrize("target", ["../app.yaml", "..data/b", "nowhere"])
+def test_a_link_that_is_no_key_is_somebody_elses(here: Path, capsys: pytest.CaptureFixture[str], target: str) -> None:
+    """
+    A link beside those of the keys is as foreign as a file.
+    """
+    main(["write", "config", "b=1"])
+    (here / "config" / "a").symlink_to(target)
+    before = _tree(here)
+    assert main(["write", "config", "a=2"]) == 2
+    assert "expected a volume or an empty directory, found 'a' in it" in capsys.readouterr().err
+    assert before == _tree(here)
+
+
+@pytest.mark.parametrize("key", ["../b", "a/b", "/b", "..", "..data", ".b", "a b", ""])
+def test_a_key_of_a_document_is_a_file_name(here: Path, capsys: pytest.CaptureFixture[str], key: str) -> None:
+    """
+    A document's key that no ConfigMap can have is named with its place, and nothing is published.
+    """
+    (here / "in.yaml").write_text(f'a: 1\n"{key}": 2\n')
+    assert main(["write", "config", "--from", "in.yaml"]) == 1
+    assert capsys.readouterr().out.startswith("in.yaml:2:1: expected a key of [-._a-zA-Z0-9]")
+    assert not (here / "config").exists()

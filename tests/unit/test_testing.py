@@ -4,6 +4,7 @@ The volume that publishes as the kubelet does.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -184,3 +185,174 @@ def test_missing_links_are_made_again(tmp_path: Path, legacy: bool, mended: bool
 
     assert not volume.write({"a": "1"})
     assert mended == (tmp_path / "a").exists()
+
+
+def _tree(directory: Path) -> dict[str, object]:
+    """Return all that lies below a directory: contents of files, targets of links, directories."""
+    return {
+        path.relative_to(directory).as_posix(): os.readlink(path)
+        if path.is_symlink()
+        else path.is_dir() or path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+    }
+
+
+TARGETS = {
+    "absolute": "{directory}/outside",
+    "upwards": "../outside",
+    "the parent": "..",
+    "the volume": ".",
+    "itself": "..data",
+    "through a link": "..link",
+    "down and up": "..set/../../outside",
+    "another directory": "plain",
+    "a file": "..file",
+    "an absolute path in the volume": "{directory}/volume/..set",
+}
+"""Where the kubelet never lets ``..data`` lead, and anybody else may."""
+
+
+@pytest.fixture(name="strange")
+def _strange(tmp_path: Path) -> ConfigMapVolume:
+    """Make a volume without ``..data``, with an outside directory beside it, and in it what a link may lead to."""
+    for directory in ("outside/deep", "volume/..set", "volume/plain"):
+        (tmp_path / directory).mkdir(parents=True)
+        (tmp_path / directory / "a").write_text("kept")
+    (tmp_path / "volume" / "..file").write_text("kept")
+    (tmp_path / "volume" / "..link").symlink_to("../outside")
+    return ConfigMapVolume(tmp_path / "volume")
+
+
+def _refused(volume: ConfigMapVolume, tree: Path) -> None:
+    """Assert that nothing can be written to the volume, and that trying leaves everything as it was."""
+    before = _tree(tree)
+    for write in (volume.write, volume.update):
+        with pytest.raises(ValueError, match="expected"):
+            write({"b": "2"})
+    assert before == _tree(tree)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_a_link_that_leads_elsewhere_is_refused(strange: ConfigMapVolume, tmp_path: Path, target: str) -> None:
+    """
+    A volume whose ``..data`` leads anywhere but to a directory beside it is refused, and nothing is touched.
+    """
+    (strange.path / "..data").symlink_to(TARGETS[target].format(directory=tmp_path))
+    _refused(strange, tmp_path)
+
+
+def test_data_that_is_no_link_is_refused(strange: ConfigMapVolume, tmp_path: Path) -> None:
+    """
+    A file or a directory named ``..data`` is somebody's own.
+    """
+    data = strange.path / "..data"
+    data.write_text("kept")
+    _refused(strange, tmp_path)
+    data.unlink()
+    data.mkdir()
+    _refused(strange, tmp_path)
+
+
+@pytest.mark.parametrize("target", ["outside", "volume", "nowhere"])
+def test_a_volume_that_is_a_link_is_refused(strange: ConfigMapVolume, tmp_path: Path, target: str) -> None:
+    """
+    The directory itself is no link, be it to another volume.
+    """
+    (tmp_path / "link").symlink_to(target)
+    _refused(ConfigMapVolume(tmp_path / "link"), tmp_path)
+
+
+@pytest.mark.parametrize("what", ["file", "directory", "link out", "link to another key"])
+@pytest.mark.parametrize("name", ["b", "b/c"])
+def test_what_stands_where_a_key_goes_is_kept(tmp_path: Path, what: str, name: str) -> None:
+    """
+    A key whose link cannot be made, since something else stands there, is refused before anything is published.
+    """
+    volume = ConfigMapVolume(tmp_path / "volume")
+    volume.write({"a": "1"})
+    (tmp_path / "outside").write_text("outside")
+    place = volume.path / "b"
+    match what:
+        case "file":
+            place.write_text("mine")
+        case "directory":
+            place.mkdir()
+        case "link out":
+            place.symlink_to("../outside")
+        case _:
+            place.symlink_to("..data/a")
+    before = _tree(tmp_path)
+
+    with pytest.raises(ValueError, match=r"volume/b: expected nothing or the link \.\.data/b here; move it away"):
+        volume.update({name: "2"})
+    assert before == _tree(tmp_path)
+
+
+def test_what_took_the_place_of_a_link_is_kept(tmp_path: Path) -> None:
+    """
+    A key that is removed takes its own link with it, and no file that somebody has put there instead.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1", "b": "2"})
+    (tmp_path / "a").unlink()
+    (tmp_path / "a").write_text("mine")
+
+    assert volume.write({"b": "2"})
+    assert (tmp_path / "a").read_text() == "mine"
+    assert volume.read() == {"b": b"2"}
+
+
+def test_links_in_a_set_are_not_followed(tmp_path: Path) -> None:
+    """
+    A link in the published set is neither published again as what it leads to, nor followed when the set is deleted.
+    """
+    volume = ConfigMapVolume(tmp_path / "volume")
+    volume.write({"a": "1", "d/b": "2"})
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("outside")
+    data = volume.path / os.readlink(volume.path / "..data")
+    (data / "d" / "leak").symlink_to(outside / "secret")
+    (data / "e").symlink_to(outside)
+
+    with pytest.raises(ValueError, match="expected a file of the published set, found a link"):
+        volume.update({"a": "3"})
+    assert volume.write({"a": "3"})
+    assert (outside / "secret").read_text() == "outside"
+    assert not data.exists()
+    assert volume.read() == {"a": b"3"}
+
+
+def test_a_set_that_is_gone_is_replaced(tmp_path: Path) -> None:
+    """
+    A link ``..data`` to nowhere, of which the set was deleted, is as good as none.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1"})
+    data = tmp_path / os.readlink(tmp_path / "..data")
+    (data / "a").unlink()
+    data.rmdir()
+
+    assert volume.read() == {}
+    assert volume.write({"a": "1"})
+    assert volume.read() == {"a": b"1"}
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A disk that is full, or a rename that fails, leaves the volume as it was, and the next write works.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1"})
+    before = _tree(tmp_path)
+    for name in ("write_bytes", "rename"):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(tmp_path), name, _full)
+            with pytest.raises(OSError, match="No space left"):
+                volume.write({"a": "2"})
+        assert before == _tree(tmp_path)
+    assert volume.write({"a": "2"})
+
+
+def _full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
