@@ -5,10 +5,11 @@ Finding the registry of a program.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dflag._registry import FlagRegistry
 from dflag._spec import FOREIGN_FAULTS
@@ -17,6 +18,9 @@ from dflag.errors import nearest, one_line
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+_SILENT: Final = logging.NullHandler()
+"""Keeps the library quiet beside a command, which reports all of it as findings."""
 
 
 def load(reference: str) -> FlagRegistry:
@@ -32,6 +36,7 @@ def load(reference: str) -> FlagRegistry:
     module_name, _, path = reference.partition(":")
     if not module_name or not path:
         raise CommandError(f"expected REGISTRY as package.module:attribute, got {reference!r}")
+    logging.getLogger("dflag").addHandler(_SILENT)
     found: Any = _import(module_name)
     for name in path.split("."):
         found = _attribute(found, name, reference)

@@ -113,6 +113,15 @@ def test_result_alone_is_on_standard_output(directory: Path) -> None:
     assert found.stderr == "said by the program\n"
 
 
+def test_what_a_command_reports_the_library_does_not_log_beside(directory: Path) -> None:
+    """A refused value and an unknown name are findings of the command, in a program without logging too."""
+    found = dflag(directory, "plan", "app:flags", "in.yaml")
+
+    assert found.returncode == 1
+    assert "'rate_limit'" in found.stdout
+    assert found.stderr == "said by the program\n"
+
+
 def test_standard_input_of_another_command(directory: Path) -> None:
     """What one command prints, another reads from standard input, whatever encoding the system has."""
     made = dflag(directory, "manifest", "app:flags", "--name", "app", PYTHONIOENCODING="ascii", LC_ALL="C")
