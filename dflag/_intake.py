@@ -14,7 +14,7 @@ from dflag._haste import give_way
 from dflag._layers import OWN_LAYERS
 from dflag._ledger import Outcome
 from dflag._log import logger
-from dflag._snapshot import unknown_flags
+from dflag._snapshot import unknown_keys
 from dflag.errors import DefinitionError, RuleError, drop_frames, one_line
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 _MAX_REPORTED: Final = 10_000
 """How many unknown names to remember as reported; whoever writes ever new ones must not fill the memory."""
+
+
+_MAX_NAMED: Final = 10
+"""How many changed flags a log line names."""
 
 
 class _Step:
@@ -94,6 +98,7 @@ class Intake:
         self._ledgers: Final[dict[str, Ledger]] = {}
         self._reported: Final[dict[str, Mapping[str, Raw]]] = {}  # the rejected texts of each source
         self._reported_unknown: Final[set[str]] = set()
+        self._reported_refusals: Final[dict[str, str]] = {}  # why each source that is refused whole is
 
     def claim(self, name: str, owner: object, ledger: Ledger, *, below_arguments: bool) -> None:
         """
@@ -111,7 +116,7 @@ class Intake:
         with self._store.lock:
             holder = self._claims.get(name)
             if holder is not None and holder() not in (None, owner):
-                raise DefinitionError(f"two sources are named {name!r}")
+                raise DefinitionError(f"source {name!r} is already followed by another updater: stop() that one first")
             self.name(name)
             self._rank(name, below_arguments=below_arguments)
             self._claims[name] = weakref.ref(owner)
@@ -134,7 +139,7 @@ class Intake:
             if name in self._states:
                 return
             if name in OWN_LAYERS or not name:
-                raise DefinitionError(f"a source cannot be named {name!r}: expected another name than a layer's")
+                raise DefinitionError(f"expected the name of a source, which no layer of dflag has, got {name!r}")
             self._states[name] = SourceState(Reading({}, lambda _: name), {}, {}, frozenset(), {}, frozenset(), None)
             self._rank_all()
 
@@ -269,11 +274,12 @@ class Intake:
             return apart
         outcomes = step.outcomes
         left = {name: draft for name, draft in drafts.items() if name not in outcomes}
+        silent = together and any(draft.is_new() for draft in left.values())
         if left:
-            silent = together and any(draft.is_new() for draft in left.values())
             errors = {} if error is None else dict.fromkeys(good, error)
             outcomes |= self._leave(left, errors, silent=silent, report_unknown=report_unknown)
-        self._log(outcomes)
+        if not silent:
+            self._log(outcomes)
         return outcomes
 
     def _try(self, step: _Step) -> RuleError | None:
@@ -353,9 +359,31 @@ class Intake:
     def _log(self, outcomes: Mapping[str, Outcome]) -> None:
         for name, outcome in outcomes.items():
             for rejection in outcome.rejections:
-                logger.warning("rejected, the last good value stays: %s", rejection)
-            for unknown in unknown_flags(outcome.unknowns, self._store.flags):
-                logger.warning("no flag is named as this key: %s (%s)", unknown, one_line(name))
+                logger.warning("%s; %s", rejection, self._consequence(name, outcome, rejection.flag_name))
+            for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
+                logger.warning("%s", unknown)
+            error = None if outcome.revision.error is None else str(outcome.revision.error)
+            if error is None:
+                self._reported_refusals.pop(name, None)
+            elif error != self._reported_refusals.get(name):
+                self._reported_refusals[name] = error
+                logger.warning("nothing of %s was applied: %s", one_line(name), error)
+            if outcome.applied:
+                self._log_changes(one_line(name), outcome.revision)
+
+    def _consequence(self, name: str, outcome: Outcome, flag_name: str) -> str:
+        if not outcome.in_force:
+            return f"nothing of {one_line(name)} was applied (atomic=True)"
+        has_value = flag_name in self._states[name].entries
+        return "keeping the last good value" if has_value else "using the value of the layer below"
+
+    def _log_changes(self, name: str, revision: Revision) -> None:
+        changed, number = revision.changed, revision.number
+        if changed:
+            more = f" and {len(changed) - _MAX_NAMED} more" if len(changed) > _MAX_NAMED else ""
+            logger.info("revision %d of %s changed %s%s", number, name, ", ".join(changed[:_MAX_NAMED]), more)
+        elif not revision.rejected:
+            logger.debug("revision %d of %s changed no value", number, name)
 
 
 def _good(drafts: Mapping[str, Draft], *, atomic: bool, together: bool, known_only: bool) -> dict[str, Draft]:

@@ -80,7 +80,9 @@ def _reason(revision: Revision) -> str:
     """
     if revision.error is not None:
         return str(revision.error)
-    return "nothing was applied (atomic=True): " + "; ".join(map(str, revision.rejected.values()))
+    first, *others = revision.rejected.values()
+    more = f" (and {len(others)} more)" if others else ""
+    return f"nothing was applied (atomic=True): {first}{more}"
 
 
 class Ledger:

@@ -43,7 +43,6 @@ class Feed:
         self.watch: Watch | None = None
         self.ledger: Final = Ledger()  # what came of the readings
         self.failures = 0  # to read
-        self.told: str | None = None  # the refusal that was logged, while it lasts
         self.contact: float | None = None
         self.problem: str | None = None  # while it cannot be read or is gone
         self.degraded: str | None = None
@@ -126,7 +125,9 @@ class Session:
         elif self._thread is not threading.current_thread():
             self._thread.join(timeout)
             if self._thread.is_alive():
-                logger.warning("the updater's thread is still busy after %s s; it will end by itself", timeout)
+                logger.warning(
+                    "a source or validator kept the updater's thread busy for %s s; it stops after that", timeout
+                )
 
     def abandon(self) -> None:
         """
@@ -147,9 +148,9 @@ class Session:
             feed.watch = feed.source.watch(wake)
             self._note_not_live(feed, feed.source.why_not_live())
         except Exception as error:
-            logger.exception("source %s cannot be watched", feed.name)
+            logger.exception("the watch() of source %s raised %s", feed.name, type(error).__name__)
             feed.watch = Watch()
-            feed.watch.problem = f"{feed.name}: cannot be watched ({type(error).__name__}: {error})"
+            feed.watch.problem = f"its watch() raised {type(error).__name__}: {error}"
         self._note(feed, feed.watch)
         return feed.watch
 
@@ -202,7 +203,7 @@ class Session:
             return
         if self._fault != repr(error):
             self._fault = repr(error)
-            logger.error("an update failed and will be tried again and again", exc_info=error)
+            logger.error("an update failed with %s; trying again", type(error).__name__, exc_info=error)
         # However seldom the check is: what failed may have been the reading of a new value.
         self._stopping.wait(min(self._resync_seconds, _FALLBACK_SECONDS))
 
@@ -212,9 +213,9 @@ class Session:
         """
         problem = self._problem(watch)
         if problem is not None and feed.degraded is None:
-            logger.warning("%s is only checked every %s s: %s", feed.name, _FALLBACK_SECONDS, problem)
+            logger.warning("checking %s every %s s instead of watching it: %s", feed.name, _FALLBACK_SECONDS, problem)
         elif problem is None and feed.degraded is not None:
-            logger.info("%s is watched again", feed.name)
+            logger.info("watching %s again", feed.name)
         feed.degraded = problem
 
     def _problem(self, watch: Watch) -> str | None:
@@ -227,7 +228,7 @@ class Session:
         Say it once when a source will never show a change.
         """
         if reason is not None and reason != feed.not_live:
-            logger.warning("%s will not be live, because %s", feed.name, reason)
+            logger.warning("changes of %s cannot be followed: %s", feed.name, reason)
         feed.not_live = reason
 
     def _timeout(self) -> float:

@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final, overload
 
-from dflag.errors import UnknownFlagError, nearest
+from dflag.errors import UnknownFlagError, nearest, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -160,3 +160,18 @@ def unknown_flags(unknown: Iterable[str], names: Iterable[str]) -> list[UnknownF
     Make the errors for several names at once; the first of them have hints.
     """
     return [unknown_flag(name, names if number < _MAX_HINTS else ()) for number, name in enumerate(unknown)]
+
+
+def unknown_keys(unknown: Iterable[str], names: Iterable[str], source: str) -> list[UnknownFlagError]:
+    """
+    Make the errors for the keys of a source that no flag has; the first of them have hints.
+    """
+    return [
+        _unknown_key(key, nearest(key[:253], names) if number < _MAX_HINTS else None, source)
+        for number, key in enumerate(unknown)
+    ]
+
+
+def _unknown_key(key: str, near: str | None, source: str) -> UnknownFlagError:
+    hint = "" if near is None else f" (did you mean {near!r}?)"
+    return UnknownFlagError(f"unknown key {key[:253]!r} in {one_line(source)}{hint}", flag_name=key)

@@ -20,9 +20,9 @@ from dflag._fork import follow_forks
 from dflag._haste import haste
 from dflag._log import logger
 from dflag._session import Feed, Session, age, is_recent
-from dflag._snapshot import unknown_flags
+from dflag._snapshot import unknown_keys
 from dflag._status import State, Status
-from dflag.errors import DefinitionError, SourceError, UpdateError, UpdaterStateError
+from dflag.errors import DefinitionError, SourceError, UpdateError, UpdaterStateError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -112,7 +112,8 @@ class Updater:
         self._feeds: Final = tuple(Feed(made) for made in _as_sources(source))
         names = [feed.name for feed in self._feeds]
         if len(set(names)) < len(names):
-            raise DefinitionError(f"two sources have one name: {', '.join(names)}")
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DefinitionError(f"expected sources with different names, got {twice!r} twice")
         self._claim()
         self._state: State = "new"
         self._success: float | None = None
@@ -155,7 +156,10 @@ class Updater:
         """
         with self._lifecycle, self._reading:
             if self._state in ("running", "stopped"):
-                raise UpdaterStateError(f"initialize() comes before start(), and the updater is {self._state}")
+                instead = "refresh() reads now" if self._state == "running" else "start() reads again"
+                raise UpdaterStateError(
+                    f"initialize() comes before start(), but the updater is {self._state}: {instead}"
+                )
             self._claim()
             try:
                 self._initialize()
@@ -175,7 +179,7 @@ class Updater:
         """
         with self._lifecycle:
             if self._session is not None:
-                raise UpdaterStateError("the updater is running already")
+                raise UpdaterStateError("the updater is already running: call stop() before start()")
             self._claim()
             self._store.freeze()
             self._reading = threading.RLock()  # a stopped thread that is still in a validator may hold the old one
@@ -221,7 +225,7 @@ class Updater:
         known = (feed.ledger.standing.revision for feed in self._feeds)
         revisions = [revision for revision in known if revision is not None]
         if not revisions:
-            raise SourceError("; ".join(feed.problem or f"{feed.name} holds nothing" for feed in self._feeds))
+            raise SourceError("; ".join(feed.problem or f"{feed.name} has no value" for feed in self._feeds))
         return max(revisions, key=lambda revision: revision.number)
 
     def wait_for(self, predicate: Callable[[Snapshot], object], timeout: float | None = None) -> bool:
@@ -329,7 +333,7 @@ class Updater:
         for outcome in outcomes.values():
             errors += outcome.revision.rejected.values()
             if self._unknown == "error":
-                errors += unknown_flags(outcome.revision.unknown, self._store.flags)
+                errors += unknown_keys(outcome.revision.unknown, self._store.flags, outcome.revision.source)
             if outcome.revision.error is not None and outcome.revision.error not in errors:
                 errors.append(outcome.revision.error)
         return errors
@@ -375,10 +379,13 @@ class Updater:
                 feed.values = {}
 
     def _note_failure(self, feed: Feed, error: SourceError) -> None:
-        if feed.problem != str(error):
+        problem = str(error) if feed.name in str(error) else f"cannot read {feed.name}: {error}"
+        if feed.problem != problem:
             feed.failures += 1
-            logger.warning("source cannot be read, the last good values stay: %s", error)
-        feed.problem = str(error)
+            keeps = feed.values and not (error.missing and self._on_missing == "reset")
+            kept = "keeping the last good values" if keeps else "using the values of the layers below"
+            logger.warning("%s; %s", one_line(problem), kept)
+        feed.problem = problem
 
     def _note_success(self) -> None:
         if all(feed.problem is None and feed.ledger.standing.refusal is None for feed in self._feeds):
@@ -396,14 +403,16 @@ class Updater:
             feed.token = token
             raise
         except Exception as error:
-            logger.exception("source %s failed", feed.name)
-            raise SourceError(f"{feed.name}: {type(error).__name__}: {error}") from error
+            logger.exception(
+                "the read() of source %s should raise SourceError, not %s", feed.name, type(error).__name__
+            )
+            raise SourceError(f"cannot read {feed.name}: {type(error).__name__}: {error}") from error
         feed.token = token
         feed.contact = time.monotonic()
         if not values and feed.values and self._on_missing == "keep":
-            gone = f"{feed.name}: no key is left"
+            gone = f"no key is left in {feed.name}"
             if feed.problem != gone:
-                logger.warning("source is gone, the last good values stay: %s", gone)
+                logger.warning("%s; keeping the last good values (on_missing='reset' drops them)", one_line(gone))
             feed.problem = gone
             return
         feed.problem = None
@@ -435,13 +444,6 @@ class Updater:
             if outcome.in_force:
                 # Of a reading with nothing new one copy is enough; and the very same one need not be compared again.
                 feed.values = outcome.values
-            refusal = feed.ledger.standing.refusal
-            if refusal is not None and refusal != feed.told:
-                logger.warning("revision of %s refused, nothing was applied: %s", feed.name, refusal)
-            feed.told = refusal
-            if outcome.applied:
-                names = ", ".join(outcome.revision.changed[:10]) or "nothing"
-                logger.info("revision %d of %s changed %s", outcome.revision.number, feed.name, names)
 
     # --- running
 
@@ -481,7 +483,7 @@ class Updater:
             self._session = self._new_session()
             self._session.start()
         except Exception:
-            logger.exception("the updater could not be started again in the forked child; values stay as they are")
+            logger.exception("the updater cannot start in the forked child; its values do not change any more")
 
 
 def _as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
@@ -489,7 +491,7 @@ def _as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
 
     given = [source] if isinstance(source, (str, os.PathLike, Source)) else list(source)
     if not given:
-        raise DefinitionError("expected at least one source, got none")
+        raise DefinitionError("expected a path, a Source, or a sequence with at least one of them, got none")
     return [each if isinstance(each, Source) else _source_at(each) for each in given]
 
 

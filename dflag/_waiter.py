@@ -93,7 +93,7 @@ class Waiter:
             self._selector.register(sockets[0], selectors.EVENT_READ)
             self.problem = None
         except OSError as error:
-            self.problem = f"changes are noticed by the periodic check, for want of a descriptor ({error.strerror})"
+            self.problem = f"no file descriptor is free: {(error.strerror or str(error)).lower()}"
             self.close()
 
     def _register(self, wanted: set[int]) -> None:

@@ -41,8 +41,6 @@ How many changes in a row, found without an event, prove that events do not come
 One may be late: some systems collect events for a second.
 """
 
-_AS_CHECKED: Final = "changes are noticed by the periodic check"
-
 _ANNOUNCED_SECONDS: Final = 5e-4
 """
 How long to stay awake for a swap once its directory or its link was made: a thread that has just run shows the values
@@ -128,7 +126,7 @@ class _DirectoryWatch(Watch):
             self._disarm()
             absent = error.errno in (errno.ENOENT, errno.ENOTDIR)
             reason = "no such directory yet" if absent else f"cannot be looked at ({error.strerror})"
-            self._degrade(f"{self._path}: {reason}, {_AS_CHECKED}")
+            self._degrade(f"{self._path}: {reason}")
             return
         if wanted != self._armed and time.monotonic() >= self._next_try:
             self._disarm()
@@ -139,18 +137,18 @@ class _DirectoryWatch(Watch):
             self._arm(wanted)
         except FileNotFoundError:
             # It has just gone; the next look says so.
-            self._degrade(f"{self._path}: no such directory, {_AS_CHECKED}")
+            self._degrade(f"{self._path}: no such directory")
         except Exception as error:
             self._next_try = time.monotonic() + _RETRY_SECONDS
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or repr(error)
-            self._degrade(f"{self._path}: cannot be watched ({reason}), {_AS_CHECKED}")
+            self._degrade(f"{self._path}: cannot be watched ({reason})")
         else:
             self._armed = wanted
             self._seen = self._target()
             if self._missed < _MISSES:
                 self.mode, self.problem = self._armed_mode(), None
             else:
-                self._degrade(f"{self._path}: changes come without events, {_AS_CHECKED}")
+                self._degrade(f"{self._path}: changes come without events")
             # What happened between the last look and the arming gave no event.
             self._heard()
 

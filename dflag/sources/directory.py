@@ -133,8 +133,12 @@ class DirectorySource(PathSource):
             if values is not None:
                 return values
         if dangling:
-            raise SourceError(f"{self._data}: a link to nowhere, expected one to the directory with the values")
-        raise SourceError(f"{self._path}: changed {ATTEMPTS} times while it was read, expected one complete set")
+            raise SourceError(
+                f"cannot read {self._path}: its ..data links to nowhere, expected a link to the directory of values"
+            )
+        raise SourceError(
+            f"cannot read {self._path}: it changed during each of {ATTEMPTS} attempts to read one complete set"
+        )
 
     def _read_volume(self, directory: int) -> dict[str, Raw] | None:
         """
@@ -197,7 +201,8 @@ class DirectorySource(PathSource):
 
     def _explain(self, error: OSError) -> SourceError:
         if error.errno == errno.ENOENT:
-            return SourceError(f"{self._path}: no such directory, {_EXPECTED}", missing=True)
-        reason = "not a directory" if error.errno == errno.ENOTDIR else (error.strerror or str(error)).lower()
-        where = self._data if error.errno == errno.ENOTDIR and os.path.isdir(self._path) else self._path
-        return SourceError(f"{where}: {reason}, {_EXPECTED}")
+            return SourceError(f"cannot read {self._path}: no such directory, {_EXPECTED}", missing=True)
+        if error.errno == errno.ENOTDIR:
+            where = self._data if os.path.isdir(self._path) else self._path
+            return SourceError(f"cannot read {where}: not a directory, {_EXPECTED}")
+        return SourceError(f"cannot read {self._path}: {(error.strerror or str(error)).lower()}")

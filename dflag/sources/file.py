@@ -88,9 +88,11 @@ class FileSource(PathSource):
             missing = error.errno in GONE
             self._again_at = None if missing else time.monotonic() + FAILED_RECHECK_SECONDS
             reason = "no such file" if missing else (error.strerror or str(error)).lower()
-            raise SourceError(f"{self._path}: {reason}, {_EXPECTED}", missing=missing) from error
+            if missing or error.errno == errno.EISDIR:
+                reason += f", {_EXPECTED}"
+            raise SourceError(f"cannot read {self._path}: {reason}", missing=missing) from error
         if isinstance(data, Unreadable):
-            raise SourceError(f"{self._path}: {data.reason}, {_EXPECTED}")
+            raise SourceError(f"cannot read {self._path}: {data.reason}, {_EXPECTED}")
         document = self._parse(data)
         self._places = document.places
         return document.values
@@ -129,7 +131,7 @@ class FileSource(PathSource):
             if real == self._real_path():
                 raise FileNotFoundError(errno.ENOENT, "no such key in the volume")
         self._again_at = time.monotonic() + FAILED_RECHECK_SECONDS
-        raise SourceError(f"{self._path}: replaced {ATTEMPTS} times while it was opened, {_EXPECTED}")
+        raise SourceError(f"cannot read {self._path}: it was replaced during each of {ATTEMPTS} attempts to open it")
 
     def _real_path(self) -> str:
         """
@@ -158,7 +160,7 @@ class FileSource(PathSource):
             return _documents.read(data, yaml=not self._file.lower().endswith(".json"))
         except NotJSON as error:
             where = self._path if error.place is None else f"{self._path}:{error.place.line}:{error.place.column}"
-            problem = f"{where}: expected {error.expected}"
+            problem = f"cannot read {where}: expected {error.expected}"
         # Outside of the handler: what hangs on the error there may quote a secret.
         raise SourceError(problem)
 

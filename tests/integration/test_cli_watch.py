@@ -179,7 +179,7 @@ def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "watched_app.py").write_text(APP)
     watcher = Watcher(tmp_path)
     try:
-        assert watcher.line("err").startswith(f"dflag: {tmp_path}/config: no such directory")
+        assert watcher.line("err").startswith(f"dflag: cannot read {tmp_path}/config: no such directory")
         assert watcher.process.wait(DEADLINE_SECONDS) == 2
     finally:
         watcher.close()

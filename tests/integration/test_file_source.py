@@ -159,7 +159,7 @@ def test_a_reader_that_always_loses_says_so(volume: ConfigMapVolume, monkeypatch
     source = FileSource(volume.path / "app.yaml")
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", publishing)
-        with pytest.raises(SourceError, match="replaced 20 times") as caught:
+        with pytest.raises(SourceError, match="replaced during each of 20 attempts") as caught:
             source.read()
     assert not caught.value.missing
     recheck = source.recheck_seconds()

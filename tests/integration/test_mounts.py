@@ -55,7 +55,7 @@ def _run(*mounts: str, path: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_sub_path_mount_is_warned_of_once(volume: ConfigMapVolume, tmp_path: Path) -> None:
     """
-    A key mounted by subPath is read, and its one warning says that it will not be live, and why.
+    A key mounted by subPath is read, and its one warning says that changes cannot be followed, and why.
     """
     volume.write({"rate": "5"})
     mounted = tmp_path / "mounted"
@@ -65,7 +65,7 @@ def test_a_sub_path_mount_is_warned_of_once(volume: ConfigMapVolume, tmp_path: P
 
     assert done.stdout.startswith("5 rate in it is mounted by subPath")
     (warning,) = done.stderr.splitlines()
-    assert warning.startswith(f"WARNING {mounted} will not be live, because rate in it is mounted by subPath")
+    assert warning.startswith(f"WARNING changes of {mounted} cannot be followed: rate in it is mounted by subPath")
 
 
 def test_a_whole_volume_is_not_warned_of(volume: ConfigMapVolume, tmp_path: Path) -> None:

@@ -110,7 +110,8 @@ def test_a_bad_document_is_named_with_line_and_column(volume: ConfigMapVolume, s
         source.read()
 
     assert str(caught.value) == (
-        f"{volume.path}/app.yaml:2:18: expected JSON or YAML: mapping values are not allowed in this context"
+        f"cannot read {volume.path}/app.yaml:2:18: "
+        "expected JSON or YAML: mapping values are not allowed in this context"
     )
     assert not caught.value.missing
     assert caught.value.__cause__ is None
