@@ -1,8 +1,8 @@
 """
 Flags from the command line and the environment, read with `argparse`.
 
-One table maps every spelling of every option to what it does. Both entry points hand its options to an
-`argparse.ArgumentParser`, collect what was given, validate all of it, and commit it in one step.
+Both entry points hand the options to an `argparse.ArgumentParser`, collect what was given, validate all of it,
+and commit it in one step.
 """
 
 from __future__ import annotations
@@ -16,11 +16,25 @@ import selectors
 import stat
 import sys
 import time
+import weakref
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from dflag._argparse import (
+    Option,
+    OwnParser,
+    Parse,
+    Role,
+    Take,
+    dashes,
+    fail,
+    frozen_error,
+    parsing,
+    spellings,
+    wrap_class,
+)
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, Entry
-from dflag.errors import MASK, DefinitionError, FlagValueError, StaticFlagError, ValidationError, nearest
+from dflag.errors import MASK, DefinitionError, FlagValueError, ValidationError, nearest
 from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
@@ -28,7 +42,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._registry import FlagRegistry
-    from dflag._store import Edit
+    from dflag._store import Edit, Store
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """The largest value, as for a file in a directory that an updater follows."""
@@ -44,37 +58,8 @@ _EPILOG: Final = (
     "--NAME_path FILE reads the value of a flag from a file."
 )
 
-_looks_negative: Final = re.compile(r"-(\.?\d|inf)", re.IGNORECASE).match
-"""Tells ``-5``, ``-.5``, ``-2m`` and ``-inf`` from options; argparse by itself knows plain numbers alone."""
-
-
-class _Role(enum.Enum):
-    """
-    What an option does with its flag.
-    """
-
-    VALUE = enum.auto()
-    OFF = enum.auto()
-    FILE = enum.auto()
-
-
-class _Option(NamedTuple):
-    flag: Flag[Any]
-    role: _Role
-
-    @property
-    def bare(self) -> bool:
-        """Whether the option stands alone: a bool's never takes the argument behind it."""
-        return self.role is _Role.OFF or (self.role is _Role.VALUE and self.flag.type_name == "bool")
-
-
-class _Given(NamedTuple):
-    """
-    What the command line said of a flag.
-    """
-
-    role: _Role
-    text: str
+_Read: TypeAlias = "tuple[Flag[Any], str, Callable[[], Any], argparse.ArgumentParser]"
+"""A flag, a layer, what reads its value, and the parser that is asked."""
 
 
 def parse_args(
@@ -83,25 +68,37 @@ def parse_args(
     """
     Read the environment and the command line, as `FlagRegistry.parse_args` says.
     """
-    _check_not_frozen(registry)
+    if registry._store.frozen:
+        raise frozen_error()
     variables = {} if env_prefix is None else _variables(registry, env_prefix)
-    parser = argparse.ArgumentParser(
+    parser = OwnParser(
         usage="%(prog)s [--flag=value ...] [argument ...]",
         description=description,
         add_help=False,
         allow_abbrev=False,
     )
-    command_line = _CommandLine(registry, parser, own=True)
-    options, positionals = command_line.split(sys.argv[1:] if argv is None else argv)
-    _, unrecognized = command_line.parse(parser.parse_known_args, options)
+    _add_options(registry, parser)
+    options = spellings(registry, dashes(parser))
+    names = [name for name in ("-h", "--help") if name not in options]
+    parser.add_argument(*names, action="help", help="show this help message and exit")
+    arguments, positionals = _split(sys.argv[1:] if argv is None else argv, options)
+    with parsing(parser) as parse, parse.entered(parser):
+        _, unrecognized = parser.parse_known_args(arguments)
     if unrecognized:
-        parser.error(command_line.unrecognized(unrecognized[0]))
+        parser.error(_unrecognized(unrecognized[0], [*options, "--help"]))
     texts = {flag: os.environ[variable] for flag, variable in variables.items() if variable in os.environ}
-    reads: list[tuple[Flag[Any], str, Callable[[], Any]]] = [
-        (flag, ENVIRONMENT, functools.partial(_read_text, flag, text, f"environment variable {variables[flag]}"))
+    reads: list[_Read] = [
+        (
+            flag,
+            ENVIRONMENT,
+            functools.partial(_read_text, flag, text, f"environment variable {variables[flag]}"),
+            parser,
+        )
         for flag, text in texts.items()
     ]
-    _commit(registry, parser, (ENVIRONMENT, COMMAND_LINE), [*reads, *command_line.reads()])
+    entries = _read([*reads, *_reads(parse)], parser)
+    dropped = [(flag, layer) for layer in (ENVIRONMENT, COMMAND_LINE) for flag in registry if layer in flag._layers]
+    _commit(parser, entries, dropped)
     return positionals
 
 
@@ -109,199 +106,68 @@ def add_to_argparse(registry: FlagRegistry, parser: argparse.ArgumentParser) -> 
     """
     Add the flags to a program's own parser, as `FlagRegistry.add_to_argparse` says.
     """
-    command_line = _CommandLine(registry, parser)
-
-    def following(parse: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(parse)
-        def parse_and_set(args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None) -> Any:
-            if command_line.parsing:  # some of the ways to parse go through others, even twice
-                return parse(args, namespace)
-            _check_not_frozen(registry)
-            result = command_line.parse(parse, sys.argv[1:] if args is None else args, namespace)
-            _commit(registry, parser, (COMMAND_LINE,), command_line.reads())
-            return result
-
-        return parse_and_set
-
-    # An action is called for one argument and cannot know which is the last, but the flags must be set in one step
-    # and only if all is well. argparse has no hook for the end, so every way to parse is wrapped; the outermost call
-    # commits. On the instance, since the parser may be of a class of the program's own.
-    for method in ("parse_args", "parse_intermixed_args", "parse_known_args", "parse_known_intermixed_args"):
-        setattr(parser, method, following(getattr(parser, method)))
+    if not isinstance(parser, argparse.ArgumentParser):
+        raise TypeError(f"expected an argparse.ArgumentParser, got {parser!r}")
+    _add_options(registry, parser)
+    wrap_class(type(parser), _conclude)
 
 
-class _CommandLine:
+_concluded: Final[weakref.WeakKeyDictionary[argparse.ArgumentParser, dict[Flag[Any], Entry]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""What the last parse that began with a parser has set: its next one replaces that, and nothing of other parsers."""
+
+
+def _conclude(parse: Parse) -> None:
     """
-    The options of a registry's flags in one parser, and what was given for them.
-
-    Nothing is left in the namespace: the actions keep what they see here.
+    Set what was given in a parse that is over and went well.
     """
-
-    def __init__(self, registry: FlagRegistry, parser: argparse.ArgumentParser, *, own: bool = False) -> None:
-        self.parsing = False
-        self._given: dict[Flag[Any], _Given] = {}
-        self._explicit: set[str] = set()
-        self._options = _spellings(registry)
-        self._group = parser.add_argument_group("flags", _EPILOG)
-        if own:
-            names = [name for name in ("-h", "--help") if name not in self._options]
-            parser.add_argument(*names, action="help", help="show this help message and exit")
-        else:
-            self._yield_to(parser)
-        shown = {f"--{flag.name}" for flag in registry}
-        for flag in registry:
-            self._add(f"--{flag.name}", **_help(flag))
-        for name in self._options:
-            if name not in shown:
-                self._add(name, help=argparse.SUPPRESS)
-
-    def _yield_to(self, parser: argparse.ArgumentParser) -> None:
-        """
-        Leave the program's own options alone: other spellings give way, a flag's own name cannot.
-        """
-        taken = parser._option_string_actions  # nothing public tells; the same since Python 2.7
-        for name, option in list(self._options.items()):
-            if name in taken:
-                if name == f"--{option.flag.name}":
-                    raise DefinitionError(f"flag {option.flag.name!r}: the parser already has an option {name}")
-                del self._options[name]
-
-    def _add(self, name: str, **settings: Any) -> None:
-        if self._options[name.partition("=")[0]].bare or "=" in name:
-            settings["nargs"] = 0
-        self._group.add_argument(
-            name, action=_Take, take=self._take, dest=argparse.SUPPRESS, default=argparse.SUPPRESS, **settings
-        )
-
-    def parse(self, parse: Callable[..., Any], args: Iterable[str], *rest: Any) -> Any:
-        """
-        Have argparse read the arguments.
-        """
-        self._given.clear()
-        self.parsing = True
-        try:
-            return parse(self._prepare(args), *rest)
-        finally:
-            self.parsing = False
-
-    def _prepare(self, args: Iterable[str]) -> list[str]:
-        """
-        Help argparse over what it cannot do, leaving everything else as it is.
-
-        - A value such as ``-2m`` looks like an option to it, unless an equals sign stands before it.
-        - ``--verbose=false`` is refused for an option without argument, and one with an optional argument would take
-          the next: each such text met becomes an option of its own. So does one ending in ``=--``, which argparse
-          before 3.13 takes for the end of the options.
-        """
-        prepared: list[str] = []
-        arguments = iter(args)
-        for argument in arguments:
-            if argument == "--":
-                return [*prepared, argument, *arguments]
-            previous = prepared[-1] if prepared else ""
-            if _looks_negative(argument) and previous in self._options and not self._options[previous].bare:
-                prepared[-1] = f"{previous}={argument}"
-                continue
-            name, equals, value = argument.partition("=")
-            if equals and name in self._options and (self._options[name].bare or value == "--"):
-                self._make_option(argument)
-            prepared.append(argument)
-        return prepared
-
-    def _make_option(self, argument: str) -> None:
-        if argument not in self._explicit:
-            self._explicit.add(argument)
-            self._add(argument, help=argparse.SUPPRESS)
-
-    def split(self, args: Iterable[str]) -> tuple[list[str], list[str]]:
-        """
-        Split arguments into options with their values, and positional ones; these may stand anywhere.
-
-        argparse would hand back both mixed, with or without the ``--``, depending on its version.
-        """
-        options: list[str] = []
-        positionals: list[str] = []
-        arguments = iter(args)
-        awaiting = False  # a value
-        for argument in arguments:
-            if argument == "--":
-                return options, [*positionals, *arguments]
-            is_option = argument[:1] == "-" and argument != "-"
-            (options if is_option or awaiting else positionals).append(argument)
-            awaiting = is_option and argument in self._options and not self._options[argument].bare
-        return options, positionals
-
-    def _take(self, option_string: str, values: object) -> None:
-        name, equals, text = option_string.partition("=")
-        flag, role = option = self._options[name]
-        if not option.bare:
-            text = text if equals else str(values)
-        elif role is _Role.OFF:
-            if equals:
-                raise argparse.ArgumentError(None, f"argument {name}: expected no value")
-            text = "false"
-        elif not equals:
-            text = "true"
-        self._given[flag] = _Given(_Role.FILE if role is _Role.FILE else _Role.VALUE, text)
-
-    def reads(self) -> Iterator[tuple[Flag[Any], str, Callable[[], Any]]]:
-        """
-        Give for each flag given the layer and a function that reads the value.
-        """
-        for flag, (role, text) in sorted(self._given.items(), key=lambda item: item[0].name):
-            if role is _Role.FILE:
-                yield flag, COMMAND_LINE, functools.partial(_read_file_value, flag, text)
-            else:
-                yield flag, COMMAND_LINE, functools.partial(_read_text, flag, text, COMMAND_LINE)
-
-    def unrecognized(self, argument: str) -> str:
-        """
-        Say that there is no such option; its value is left out, since it may be a misspelt secret's.
-        """
-        name = argument.partition("=")[0]
-        near = nearest(name, [*self._options, "--help"])
-        return f"unrecognized option {name}" + ("" if near is None else f" (did you mean {near}?)")
+    entries = _read(_reads(parse), parse.parser)
+    dropped = [
+        (flag, COMMAND_LINE)
+        for flag, entry in _concluded.get(parse.parser, {}).items()
+        if flag._layers.get(COMMAND_LINE) is entry and not flag._store.frozen
+    ]
+    _commit(parse.parser, entries, dropped)
+    _concluded[parse.parser] = {flag: entry for (flag, _), entry in entries.items()}
 
 
-class _Take(argparse.Action):
+def _add_options(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    start = dashes(parser)
+    for flag in registry:
+        if start + flag.name in parser._option_string_actions and parser.conflict_handler != "resolve":
+            raise DefinitionError(f"flag {flag.name!r}: the parser already has an option {start}{flag.name}")
+    group = parser.add_argument_group("flags", _EPILOG.replace("--", start))
+    for flag in registry:
+        group.add_argument(start + flag.name, action=Take, option=Option(flag, Role.VALUE), **_help(flag))
+
+
+def _split(args: Iterable[str], options: Mapping[str, Option]) -> tuple[list[str], list[str]]:
     """
-    Hands what an option was given to its `_CommandLine`.
+    Split arguments into options with their values, and positional ones; these may stand anywhere.
+
+    argparse would hand back both mixed, with or without the ``--``, depending on its version.
     """
-
-    def __init__(self, *, take: Callable[[str, object], None], **settings: Any) -> None:
-        super().__init__(**settings)
-        self._take = take
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002 - as in the base class
-        namespace: argparse.Namespace,  # noqa: ARG002 - as in the base class
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        self._take(option_string or self.option_strings[0], values)
+    arguments: list[str] = []
+    positionals: list[str] = []
+    iterator = iter(args)
+    awaiting = False  # a value
+    for argument in iterator:
+        if argument == "--":
+            return arguments, [*positionals, *iterator]
+        is_option = argument[:1] == "-" and argument != "-"
+        (arguments if is_option or awaiting else positionals).append(argument)
+        awaiting = is_option and argument in options and not options[argument].bare
+    return arguments, positionals
 
 
-def _spellings(registry: FlagRegistry) -> dict[str, _Option]:
+def _unrecognized(argument: str, options: Iterable[str]) -> str:
     """
-    Map each option to what it does: names as declared first, then what is derived from them.
-
-    A derived spelling never takes the name of another flag, and one that two flags could mean is left out.
+    Say that there is no such option; its value is left out, since it may be a misspelt secret's.
     """
-    values = [(_Option(flag, _Role.VALUE), flag.name) for flag in registry]
-    bools = [flag for flag in registry if flag.type_name == "bool"]
-    offs = [(_Option(flag, _Role.OFF), prefix + flag.name) for flag in bools for prefix in ("no-", "no_")]
-    files = [(_Option(flag, _Role.FILE), flag.name + suffix) for flag in registry for suffix in ("_path", "-path")]
-    options = {f"--{name}": option for option, name in values}
-    for derived in (values, offs, files):
-        claims: defaultdict[str, set[_Option]] = defaultdict(set)
-        for option, name in derived:
-            for spelling in (name, name.replace("_", "-"), name.replace("-", "_")):
-                claims[f"--{spelling}"].add(option)
-        for name, claimants in claims.items():
-            if len(claimants) == 1:
-                options.setdefault(name, *claimants)
-    return options
+    name = argument.partition("=")[0]
+    near = nearest(name, options)
+    return f"unrecognized option {name}" + ("" if near is None else f" (did you mean {near}?)")
 
 
 def _variables(registry: FlagRegistry, prefix: str) -> dict[Flag[Any], str]:
@@ -320,41 +186,55 @@ def _variables(registry: FlagRegistry, prefix: str) -> dict[Flag[Any], str]:
     return {flag: variable for variable, flag in owners.items()}
 
 
-def _check_not_frozen(registry: FlagRegistry) -> None:
-    if registry._store.frozen:
-        raise StaticFlagError("the command line cannot be parsed: the registry is frozen")
-
-
-def _commit(
-    registry: FlagRegistry,
-    parser: argparse.ArgumentParser,
-    layers: Iterable[str],
-    reads: Iterable[tuple[Flag[Any], str, Callable[[], Any]]],
-) -> None:
+def _reads(parse: Parse) -> Iterator[_Read]:
     """
-    Replace whole layers in one step, or exit with everything that is wrong.
+    Give for each flag that was given how to read its value.
+    """
+    for flag, (role, text, parser) in sorted(parse.given.items(), key=lambda item: item[0].name):
+        read = (
+            functools.partial(_read_file_value, flag, text)
+            if role is Role.FILE
+            else functools.partial(_read_text, flag, text, COMMAND_LINE)
+        )
+        yield flag, COMMAND_LINE, read, parser
+
+
+def _read(reads: Iterable[_Read], outermost: argparse.ArgumentParser) -> dict[tuple[Flag[Any], str], Entry]:
+    """
+    Read all values, or fail with everything that is wrong.
     """
     entries: dict[tuple[Flag[Any], str], Entry] = {}
-    errors = []
-    for flag, layer, read in reads:
+    errors: list[tuple[argparse.ArgumentParser, FlagValueError]] = []
+    for flag, layer, read, parser in reads:
         try:
             entries[flag, layer] = Entry(read())
         except FlagValueError as error:
-            errors.append(str(error))
+            errors.append((parser, error))
     if errors:
-        parser.error("\n".join(errors))
-    edits: list[Edit] = [
-        (flag, layer, entries.get((flag, layer)))
-        for layer in layers
-        for flag in registry
-        if (flag, layer) in entries or layer in flag._layers
-    ]
-    if not edits:
-        return
+        parser, first = errors[0]
+        fail(parser, "\n".join(str(error) for _, error in errors), first, outermost=outermost)
+    return entries
+
+
+def _commit(
+    parser: argparse.ArgumentParser,
+    entries: Mapping[tuple[Flag[Any], str], Entry],
+    dropped: Iterable[tuple[Flag[Any], str]],
+) -> None:
+    """
+    Set flags, and drop what other ones have, in one step for each registry; or fail, with nothing changed in any.
+    """
+    edits: defaultdict[Store, list[Edit]] = defaultdict(list)
+    for flag, layer in {**dict.fromkeys(dropped), **entries}:
+        edits[flag._store].append((flag, layer, entries.get((flag, layer))))
     try:
-        registry._store.commit_checked(edits)
+        if len(edits) > 1:
+            for store, its in edits.items():
+                store.check(its)
+        for store, its in edits.items():
+            store.commit_checked(its)
     except ValidationError as error:
-        parser.error(str(error))
+        fail(parser, str(error), error, outermost=parser)
 
 
 def _read_text(flag: Flag[Any], text: str, origin: str) -> Any:
@@ -424,7 +304,7 @@ def _help(flag: Flag[Any]) -> Mapping[str, Any]:
     if flag.deprecated is not None:
         marks.append(f"(deprecated: {flag.deprecated})")
     text = _literal(" ".join([flag.help, *marks]).strip())
-    return {"help": text} if flag.type_name == "bool" else {"help": text, "metavar": flag.type_name.upper()}
+    return {"help": text, "nargs": 0} if flag.type_name == "bool" else {"help": text, "metavar": flag.type_name.upper()}
 
 
 def _choices(flag: Flag[Any]) -> str:

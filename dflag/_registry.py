@@ -295,6 +295,15 @@ class FlagRegistry(Declarations):
     def add_to_argparse(self, parser: argparse.ArgumentParser) -> None:
         """
         Add an option for each flag declared so far to a program's own parser; parsing then sets the flags.
+
+        All of them in one step, when the parser that the program began with has found nothing wrong.
+
+        Args:
+            parser: The program's parser, or one of a subcommand, or one for ``parents=``.
+
+        Raises:
+            TypeError: It is no `argparse.ArgumentParser`.
+            DefinitionError: The parser already has an option with the name of a flag.
         """
         from dflag._arguments import add_to_argparse
 

@@ -317,21 +317,20 @@ class Store:
         """
         Commit, and raise `ValidationError` when a registry validator refuses.
         """
-        try:
+        with _refusals_as_errors(edits):
             self.commit(edits)
-        except RuleError as error:
-            flags = [flag for flag, _, entry in edits if entry is not None]
-            names = ", ".join(flag.name for flag in flags)
-            raise ValidationError(
-                names,
-                str(error),
-                raw=edits[0][2].value if len(edits) == 1 and edits[0][2] else ...,
-                origin=edits[0][1],
-                secret=any(flag.secret for flag in flags),
-            ) from error
         for flag, layer, entry in edits:
             if entry is not None:
                 self.report_deprecated(flag, layer)
+
+    def check(self, edits: Sequence[Edit]) -> None:
+        """
+        Raise what `commit_checked` would, and change nothing: for what concerns several registries.
+        """
+        plan = self._plan(edits)
+        if plan.cells:
+            with _refusals_as_errors(edits):
+                self._judge(plan, secret=any(flag.secret for flag, _, _ in edits))
 
     def commit(
         self, edits: Sequence[Edit], *, ruled: bool = True, errand: Errand | None = None, reason: str | None = None
@@ -562,6 +561,22 @@ class Store:
         with self.lock:
             self.notifier.resume()
             self._follow_deadlines([])  # the parent's thread may have been in the middle of an expiry
+
+
+@contextlib.contextmanager
+def _refusals_as_errors(edits: Sequence[Edit]) -> Iterator[None]:
+    try:
+        yield
+    except RuleError as error:
+        flags = [flag for flag, _, entry in edits if entry is not None] or [flag for flag, _, _ in edits]
+        names = ", ".join(flag.name for flag in flags)
+        raise ValidationError(
+            names,
+            str(error),
+            raw=edits[0][2].value if len(edits) == 1 and edits[0][2] else ...,
+            origin=edits[0][1],
+            secret=any(flag.secret for flag in flags),
+        ) from error
 
 
 def printed(flag: Flag[Any], value: Any) -> str:

@@ -6,17 +6,18 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import datetime
 import enum
 import os
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dflag import DefinitionError, FlagRegistry, Snapshot, StaticFlagError, _arguments
+from dflag import DefinitionError, FlagRegistry, FlagValueError, Snapshot, StaticFlagError, _arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -789,3 +790,458 @@ def test_a_parser_lists_the_flags_in_a_group(registry: FlagRegistry, parser: arg
     assert "--rate_limit RATE_LIMIT" not in shown
     assert "--rate_limit INT At 100% (int; default: 50)" in shown
     assert "--rate-limit" not in shown
+
+
+def test_the_options_of_a_parser_stand_in_its_own_dash(registry: FlagRegistry) -> None:
+    """
+    A parser with other prefix characters has the options with these, derived spellings too.
+    """
+    rate, verbose = registry.int("rate_limit", 50), registry.bool("verbose", default=True)
+    parser = argparse.ArgumentParser(prefix_chars="+")
+    registry.add_to_argparse(parser)
+
+    parser.parse_args(["++rate-limit", "+5", "++verbose=false"])
+    assert (rate.get(), verbose.get()) == (5, False)
+
+    parser.parse_args(["++no-verbose", "++rate_limit=-6"])
+    assert (rate.get(), verbose.get()) == (-6, False)
+    assert "++NAME_path FILE" in parser.format_help()
+
+    both = argparse.ArgumentParser(prefix_chars="+-")
+    registry.add_to_argparse(both)
+    both.parse_args(["--rate_limit", "+7"])
+    assert rate.get() == 7
+
+
+@pytest.mark.parametrize("parents", [False, True], ids=["itself", "child"])
+def test_options_may_stand_in_a_file(registry: FlagRegistry, tmp_path: Path, parents: bool) -> None:
+    """
+    What a file of arguments holds is taken as if it stood on the command line.
+    """
+    verbose, rate, wait = (
+        registry.bool("verbose", default=True),
+        registry.int("rate_limit", 50),
+        registry.duration("wait", datetime.timedelta()),
+    )
+    text = registry.string("text", "x")
+    (tmp_path / "inner").write_text("--wait\n-2m\n--text=--\n")
+    (tmp_path / "outer").write_text(f"--verbose=false\n--rate-limit\n-5\n@{tmp_path / 'inner'}\n")
+    parser = argparse.ArgumentParser(fromfile_prefix_chars="@", add_help=not parents)
+    registry.add_to_argparse(parser)
+    if parents:
+        parser = argparse.ArgumentParser(fromfile_prefix_chars="@", parents=[parser])
+
+    parser.parse_args([f"@{tmp_path / 'outer'}"])
+
+    assert (verbose.get(), rate.get(), wait.get()) == (False, -5, datetime.timedelta(minutes=-2))
+    assert text.get() == "--"
+
+
+def test_an_abbreviation_means_the_flag(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    Where a parser takes abbreviations, one means a flag by its name alone, and never by what is derived from that.
+    """
+    rate, verbose = registry.int("rate_limit", 50), registry.bool("verbose", default=True)
+    registry.add_to_argparse(parser)
+
+    assert parser.parse_args(["--ow", "x", "--rat", "-5", "--verb=false"]).own == "x"
+    assert (rate.get(), verbose.get()) == (-5, False)
+
+    strict = argparse.ArgumentParser(allow_abbrev=False, exit_on_error=False)
+    registry.add_to_argparse(strict)
+    assert strict.parse_known_args(["--rat=6", "--verb=true"])[1] == ["--rat=6", "--verb=true"]
+    assert (rate.get(), verbose.get()) == (-5, False)
+
+
+def test_a_program_may_add_its_options_later(registry: FlagRegistry) -> None:
+    """
+    An option of the program that is added after the flags keeps its meaning, also where a flag could be spelt so.
+    """
+    cache = registry.bool("cache", default=True)
+    parser = argparse.ArgumentParser()
+    registry.add_to_argparse(parser)
+    parser.add_argument("--no-cache", action="store_true")
+
+    assert parser.parse_args(["--no-cache"]).no_cache is True
+    assert cache.get() is True
+    assert parser.parse_args(["--no_cache"]).no_cache is False
+    assert cache.get() is False
+
+
+def test_a_parser_that_resolves_conflicts_has_the_flag(registry: FlagRegistry) -> None:
+    """
+    With ``conflict_handler="resolve"`` whoever comes last has the name, as among a program's own options.
+    """
+    first, second = registry.int("first", 1), registry.int("second", 2)
+    parser = argparse.ArgumentParser(conflict_handler="resolve")
+    parser.add_argument("--first")
+    registry.add_to_argparse(parser)
+    parser.add_argument("--second")
+
+    assert vars(parser.parse_args(["--first=5", "--second=6"])) == {"second": "6"}
+    assert (first.get(), second.get()) == (5, 2)
+
+
+def test_a_parser_that_does_not_exit_raises(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    With ``exit_on_error=False`` a refused value raises `argparse.ArgumentError` from the flag's error; nothing is set.
+    """
+    rate, port = registry.int("rate", 50), registry.int("port", 80)
+    parser.exit_on_error = False
+    registry.add_to_argparse(parser)
+
+    with pytest.raises(argparse.ArgumentError, match="flag 'rate': expected an int, got 'abc'") as caught:
+        parser.parse_args(["--rate=abc", "--port=81"])
+    assert isinstance(caught.value.__cause__, FlagValueError)
+
+    @registry.validator
+    def refuse(candidate: Snapshot) -> None:
+        raise ValueError("never")
+
+    with pytest.raises(argparse.ArgumentError, match="never"):
+        parser.parse_args(["--rate=6"])
+    assert (rate.get(), port.get()) == (50, 80)
+
+
+def test_arguments_of_a_wrapped_command_stay_as_they_are(registry: FlagRegistry) -> None:
+    """
+    What a parser hands on is not rewritten, also where it reads like a flag with its value.
+    """
+    wait = registry.duration("wait", datetime.timedelta())
+    parser = argparse.ArgumentParser()
+    registry.add_to_argparse(parser)
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+
+    command = ["cmd", "--wait", "-2m", "--wait=--"]
+    assert parser.parse_args(["--wait", "-3m", *command]).command == command
+    assert wait.get() == datetime.timedelta(minutes=-3)
+
+
+def test_refuses_what_is_no_parser(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    A group of a parser, or anything else, is refused at once, and the parser keeps no half of the options.
+    """
+    registry.int("rate", 1)
+
+    with pytest.raises(TypeError, match=r"expected an argparse\.ArgumentParser"):
+        registry.add_to_argparse(parser.add_argument_group("group"))  # type: ignore[arg-type]
+
+    assert "--rate" not in parser.format_help()
+
+
+# --- several parsers, several registries
+
+
+@pytest.fixture(name="other")
+def _other() -> FlagRegistry:
+    """Make a second registry."""
+    return FlagRegistry("other")
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["run", "--burst=7"], (50, 7)),
+        (["--rate=6", "run", "--burst=7"], (6, 7)),
+        (["--burst=7", "run"], (50, 7)),
+        (["--burst=6", "run", "--burst=7", "--rate=8"], (8, 7)),
+        (["run"], (50, 5)),
+    ],
+)
+def test_a_parser_and_its_subparser_add_up(registry: FlagRegistry, argv: list[str], expected: tuple[int, int]) -> None:
+    """
+    One registry may be in a parser and in a subcommand's: what both are given is set in one step, the last counts.
+    """
+    rate, burst = registry.int("rate", 50), registry.int("burst", 5)
+    parser = argparse.ArgumentParser()
+    run = parser.add_subparsers(required=True).add_parser("run")
+    registry.add_to_argparse(parser)
+    registry.add_to_argparse(run)
+    before = registry.snapshot().revision
+
+    parser.parse_args(argv)
+
+    assert (rate.get(), burst.get()) == expected
+    assert registry.snapshot().revision - before == (expected != (50, 5))
+
+    parser.parse_args(["run"])
+    assert (rate.get(), burst.get()) == (50, 5)
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_a_subparser_sets_nothing_when_its_parent_fails(
+    registry: FlagRegistry, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    """
+    A fault that the parser of the program finds after that of the subcommand has done leaves the flags alone.
+    """
+    rate = registry.int("rate", 50)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--needed", required=place == "after")
+    run = parser.add_subparsers().add_parser("run")
+    registry.add_to_argparse(run)
+
+    with pytest.raises(SystemExit):
+        parser.parse_args(["run", "--rate=5", *(["--unknown"] if place == "before" else [])])
+
+    assert (rate.get(), rate.origin) == (50, "default")
+    assert "--unknown" in capsys.readouterr().err or place == "after"
+    parser.parse_args(["--needed=1", "run", "--rate=5"])
+    assert rate.get() == 5
+
+
+def test_a_subparser_of_a_subparser_reports_for_itself(
+    registry: FlagRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    A value that is refused is reported with the usage of the command that met it, and no parser sets anything.
+    """
+    rate, port = registry.int("rate", 50), registry.int("port", 80)
+    parser = argparse.ArgumentParser(prog="program")
+    registry.add_to_argparse(parser)
+    deep = parser.add_subparsers().add_parser("one").add_subparsers().add_parser("two")
+    registry.add_to_argparse(deep)
+
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--port=81", "one", "two", "--rate=abc"])
+
+    assert (rate.get(), port.get()) == (50, 80)
+    assert "program one two: error: flag 'rate'" in capsys.readouterr().err
+
+
+def test_a_class_of_parsers_may_check_more(registry: FlagRegistry) -> None:
+    """
+    A check that a program's own class makes after argparse has done, in a parser without flags too, is waited for.
+    """
+
+    class Strict(argparse.ArgumentParser):
+        def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+            result = super().parse_args(args, namespace)
+            if result.forbidden:
+                self.error("forbidden")
+            return result
+
+    rate = registry.int("rate", 50)
+    parser = Strict()
+    parser.add_argument("--forbidden", action="store_true")
+    registry.add_to_argparse(parser.add_subparsers().add_parser("run"))
+
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--forbidden", "run", "--rate=5"])
+    assert rate.get() == 50
+    parser.parse_args(["run", "--rate=5"])
+    assert rate.get() == 5
+
+
+@pytest.mark.parametrize("bad", ["--rate=abc", "--size=abc", "--size=99", "--low=9"])
+def test_two_registries_in_one_parser_are_set_together(
+    registry: FlagRegistry, other: FlagRegistry, parser: argparse.ArgumentParser, bad: str
+) -> None:
+    """
+    What either registry refuses, a value or a combination of values, keeps the values of both as they were.
+    """
+    rate, low, size = registry.int("rate", 50), registry.int("low", 1), other.int("size", 5, max=98)
+    told: list[int] = []
+    rate.on_change(lambda old, new: told.append(new))
+
+    @other.validator
+    def bounded(candidate: Snapshot) -> None:
+        if candidate[size] > 20:
+            raise ValueError("too large")
+
+    @registry.validator
+    def ordered(candidate: Snapshot) -> None:
+        if candidate[low] > candidate[rate]:
+            raise ValueError("low is above rate")
+
+    for each in (registry, other):
+        each.add_to_argparse(parser)
+
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--rate=6", "--size=7", bad])
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--rate=6", "--size=21"])
+    assert (rate.get(), low.get(), size.get()) == (50, 1, 5)
+
+    parser.parse_args(["--size=7", "--rate=6", "--low=6"])
+    assert (rate.get(), low.get(), size.get()) == (6, 6, 7)
+    assert registry.flush(10)
+    assert told == [6]
+
+
+def test_all_that_is_wrong_in_several_registries_is_reported(
+    registry: FlagRegistry, other: FlagRegistry, parser: argparse.ArgumentParser, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Two bad values of two registries are named together.
+    """
+    registry.int("rate", 50)
+    other.int("size", 5)
+    for each in (registry, other):
+        each.add_to_argparse(parser)
+
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--size=x", "--rate=y"])
+
+    said = capsys.readouterr().err
+    assert "flag 'rate': expected an int, got 'y'" in said
+    assert "flag 'size': expected an int, got 'x'" in said
+
+
+def test_a_check_across_flags_sees_what_all_parsers_were_given(registry: FlagRegistry) -> None:
+    """
+    Flags of which each would break a rule alone may be given to different parsers.
+    """
+    low, high = registry.int("low", 1), registry.int("high", 2)
+
+    @registry.validator
+    def near(candidate: Snapshot) -> None:
+        if candidate[high] - candidate[low] != 1:
+            raise ValueError("not near")
+
+    parser = argparse.ArgumentParser()
+    run = parser.add_subparsers().add_parser("run")
+    registry.add_to_argparse(parser)
+    registry.add_to_argparse(run)
+
+    parser.parse_args(["--low=5", "run", "--high=6"])
+    assert (low.get(), high.get()) == (5, 6)
+
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--low=7", "run", "--high=9"])
+    assert (low.get(), high.get()) == (5, 6)
+
+
+def test_parsers_used_one_after_the_other_add_up(registry: FlagRegistry) -> None:
+    """
+    A parse replaces what the same parser has set before, and leaves what others have.
+    """
+    rate, burst = registry.int("rate", 50), registry.int("burst", 5)
+    first, second = argparse.ArgumentParser(), argparse.ArgumentParser()
+    registry.add_to_argparse(first)
+    registry.add_to_argparse(second)
+
+    first.parse_known_args(["--rate=6"])
+    second.parse_args(["--burst=7"])
+    assert (rate.get(), burst.get()) == (6, 7)
+
+    second.parse_args(["--rate=8"])
+    assert (rate.get(), burst.get()) == (8, 5)
+
+    first.parse_args([])
+    assert (rate.get(), burst.get()) == (8, 5)
+
+    second.parse_args([])
+    assert (rate.get(), burst.get()) == (50, 5)
+
+    registry.parse_args(["--burst=1"])
+    second.parse_args([])
+    assert burst.get() == 1
+
+
+def test_a_failed_parse_keeps_what_the_parser_had_set(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    A parse that fails changes nothing, and the next good one still replaces what the last good one gave.
+    """
+    rate, port = registry.int("rate", 50), registry.int("port", 80)
+    registry.add_to_argparse(parser)
+    parser.parse_args(["--rate=5"])
+
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--port=81", "--nonsense"])
+    assert (rate.get(), port.get()) == (5, 80)
+
+    parser.parse_args(["--port=82"])
+    assert (rate.get(), port.get()) == (50, 82)
+
+
+def test_a_parser_that_fails_within_another_gives_nothing(registry: FlagRegistry) -> None:
+    """
+    A program that tries arguments on a parser, within a parse, and goes on without them gets none of its flags set.
+    """
+    rate, burst = registry.int("rate", 50), registry.int("burst", 5)
+    inner = argparse.ArgumentParser(exit_on_error=False)
+    registry.add_to_argparse(inner)
+    inner.add_argument("--number", type=int)
+
+    class Try(argparse.Action):
+        def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+            with contextlib.suppress(argparse.ArgumentError):
+                inner.parse_args(values.split())
+
+    outer = argparse.ArgumentParser()
+    registry.add_to_argparse(outer)
+    outer.add_argument("--try", action=Try)
+
+    outer.parse_args(["--burst=6", "--try=--rate=7 --burst=8 --number=x"])
+    assert (rate.get(), burst.get()) == (50, 6)
+
+    outer.parse_args(["--burst=6", "--try=--rate=7 --number=5"])
+    assert (rate.get(), burst.get()) == (7, 6)
+
+
+@pytest.mark.parametrize("method", ["parse_args", "parse_known_args", "parse_intermixed_args"])
+def test_the_child_of_a_parser_has_its_flags(registry: FlagRegistry, other: FlagRegistry, method: str) -> None:
+    """
+    Options that ``parents=`` has copied set the flags, in every spelling, in one step.
+    """
+    rate, verbose, size = registry.int("rate_limit", 50), registry.bool("verbose", default=True), other.int("size", 5)
+    first, second = (argparse.ArgumentParser(add_help=False) for _ in range(2))
+    registry.add_to_argparse(first)
+    other.add_to_argparse(second)
+    child = argparse.ArgumentParser(parents=[first, second])
+    child.add_argument("files", nargs="*")
+
+    getattr(child, method)(["--rate-limit", "-6", "a", "--verbose=false", "--size=7"])
+
+    assert (rate.get(), verbose.get(), size.get()) == (-6, False, 7)
+    with pytest.raises(SystemExit):
+        child.parse_args(["--rate_limit=5", "--no-verbose", "--size=x"])
+    assert (rate.get(), size.get()) == (-6, 7)
+
+
+def test_intermixed_arguments_are_set_in_one_step(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    Although argparse reads such arguments twice, a fault at the end leaves the flags alone, and none is set twice.
+    """
+    rate = registry.int("rate", 50)
+    registry.add_to_argparse(parser)
+    before = registry.snapshot().revision
+
+    with pytest.raises(SystemExit):
+        parser.parse_intermixed_args(["a", "--rate=5", "b", "--nonsense"])
+    assert rate.get() == 50
+
+    assert parser.parse_intermixed_args(["a", "--rate=5", "b"]).files == ["a", "b"]
+    assert (rate.get(), registry.snapshot().revision) == (5, before + 1)
+
+
+def test_parsers_without_flags_work_as_before(registry: FlagRegistry) -> None:
+    """
+    What dflag has put into argparse leaves a parser alone that has none of its flags.
+    """
+    registry.add_to_argparse(argparse.ArgumentParser())
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("number", type=int)
+
+    assert vars(parser.parse_args(["--verb", "-5"])) == {"verbose": True, "number": -5}
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--verbose=false", "5"])
+
+
+def test_a_subcommand_without_flags_drops_what_another_gave(registry: FlagRegistry) -> None:
+    """
+    Each parse of a program's parser is the whole command line, whichever subcommand it names.
+    """
+    rate = registry.int("rate", 50)
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers()
+    registry.add_to_argparse(commands.add_parser("run"))
+    commands.add_parser("stop")
+
+    parser.parse_args(["run", "--rate=5"])
+    assert rate.get() == 5
+
+    parser.parse_args(["stop"])
+    assert (rate.get(), rate.origin) == (50, "default")
