@@ -97,7 +97,7 @@ class Take(argparse.Action):
             text = text if equals else str(values)
         elif role is Role.OFF:
             if equals:
-                raise argparse.ArgumentError(None, f"argument {name}: expected no value")
+                raise argparse.ArgumentError(None, f"argument {name}: expected no value; leave it out")
             text = "false"
         elif not equals:
             text = "true"
@@ -176,7 +176,9 @@ def frozen_error() -> StaticFlagError:
     """
     Make the error for a parse that comes too late.
     """
-    return StaticFlagError("the command line cannot be parsed: the registry is frozen")
+    return StaticFlagError(
+        "cannot parse the command line: the registry is frozen; parse it before Updater.start() or freeze()"
+    )
 
 
 class _Running:

@@ -136,7 +136,9 @@ def _add_options(registry: FlagRegistry, parser: argparse.ArgumentParser) -> Non
     start = dashes(parser)
     for flag in registry:
         if start + flag.name in parser._option_string_actions and parser.conflict_handler != "resolve":
-            raise DefinitionError(f"flag {flag.name!r}: the parser already has an option {start}{flag.name}")
+            raise DefinitionError(
+                f"flag {flag.name!r}: the parser already has an option {start}{flag.name}; rename one of them"
+            )
     group = parser.add_argument_group("flags", _EPILOG.replace("--", start))
     for flag in registry:
         group.add_argument(start + flag.name, action=Take, option=Option(flag, Role.VALUE), **_help(flag))
@@ -181,7 +183,8 @@ def _variables(registry: FlagRegistry, prefix: str) -> dict[Flag[Any], str]:
         other = owners.setdefault(variable, flag)
         if other is not flag:
             raise DefinitionError(
-                f"flags {other.name!r} and {flag.name!r} would both read the environment variable {variable}"
+                f"flags {other.name!r} and {flag.name!r} would both read the environment variable {variable}; "
+                "rename one of them"
             )
     return {flag: variable for variable, flag in owners.items()}
 
@@ -257,7 +260,7 @@ def _read_file(path: str) -> bytes | Unreadable:
             mode = os.fstat(descriptor).st_mode
             if stat.S_ISREG(mode) or stat.S_ISFIFO(mode):
                 return _read_all(descriptor, pipe=stat.S_ISFIFO(mode))
-            return Unreadable("is a directory" if stat.S_ISDIR(mode) else "is a socket or a device")
+            return Unreadable("a directory" if stat.S_ISDIR(mode) else "a socket or a device")
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -41,11 +41,15 @@ class Digest:
                 raw = self._values[key]
                 if key[:1] == "." or isinstance(raw, Unreadable):
                     continue  # no flag's, or not known
-                for part in (key.encode("utf-8", "surrogatepass"), raw if isinstance(raw, bytes) else raw.encode()):
+                for part in (_encode(key), raw if isinstance(raw, bytes) else _encode(raw)):
                     digest.update(b"%d:" % len(part))
                     digest.update(part)
             self._text = digest.hexdigest()[:12]
         return self._text
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # a text may hold what no UTF-8 can: the flag refuses it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,9 @@ class Revision:
     def checksum(self) -> str:
         """
         The first 12 hex digits of SHA-256 over the raw values: the same in every process that read the same ones.
+
+        Over each key in sorted order, both as decimal length in bytes, ``:`` and the bytes in UTF-8: the key, then its
+        value. Left out are keys that the updater ignores, that begin with a dot, or whose value cannot be read.
         """
         return self._digest.text()
 

@@ -151,7 +151,7 @@ class Spec(Generic[T]):
 
     def _parse(self, raw: Raw, kind: Kind[Any], *, encoded: bool) -> Any:
         if isinstance(raw, Unreadable):
-            raise Problem(f"{kind.expected}, found an entry that cannot be read: {raw.reason}")
+            raise Problem(f"{kind.expected}, but the value cannot be read: {raw.reason}")
         if kind.binary and not encoded:
             return kind.convert(raw.encode() if isinstance(raw, str) else raw)
         text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")

@@ -176,7 +176,7 @@ class Store:
             first = self.flags.get(name)
             if first is not None:
                 file, line = first._declared_at
-                raise DuplicateFlagError(f"flag {name!r} is already declared, at {file}:{line}")
+                raise DuplicateFlagError(f"flag {name!r} is already declared at {file}:{line}")
             self.flags[name] = flag
             if flag._spec.kind.gathers:
                 self.families = {**self.families, flag: cast("MapKind", flag._spec.kind)}
@@ -259,7 +259,9 @@ class Store:
 
     def set(self, flag: Flag[Any], value: Any, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:
         if not flag.dynamic and (self.frozen or ttl_seconds is not None):
-            why = "the registry is frozen" if self.frozen else "a time limit would change it later"
+            why = (
+                "the registry is frozen" if self.frozen else "a time limit would change it later, leave ttl_seconds out"
+            )
             raise StaticFlagError(f"flag {flag.name!r} is static and cannot be set: {why}")
         deadline = None
         if ttl_seconds is not None:
@@ -351,7 +353,7 @@ class Store:
             RuleError: A registry validator refuses.
         """
         if threading.get_ident() in self._threads_in_rules:
-            raise DflagError("a registry validator must not change flags")
+            raise DflagError("a registry validator cannot change flags: it only judges the snapshot that it is given")
         attempt = 0
         while True:
             if edits and edits[0][0]._store is not self:
@@ -478,7 +480,7 @@ class Store:
             try:
                 flag._spec.recheck(flag.name, value, plan.origins[flag])
             except FlagValueError as error:
-                raise RuleError(f"refused with what the other sources hold: {error}") from error
+                raise RuleError(f"refused together with the values of the other sources: {error}") from error
         if self.rules:
             self._run_rules(self._candidate(plan), secret=secret)
 
@@ -529,7 +531,7 @@ class Store:
         try:
             self._run_rules(self.snapshot(), secret=any(flag.secret for flag in self.flags.values()))
         except RuleError as error:
-            logger.warning("after an override was dropped: %s", error)
+            logger.warning("an override was dropped, and the values left break a rule: %s", error)
 
     def report_deprecated(self, flag: Flag[Any], layer: str) -> None:
         if flag.deprecated is None or flag.name in self._reported_deprecated:

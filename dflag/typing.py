@@ -59,7 +59,7 @@ class Unreadable:
     Stands in a source's values for an entry that is there and cannot be read as a value.
 
     Attributes:
-        reason: Why, in a few words: ``"permission denied"``, ``"is a FIFO"``.
+        reason: Why, in a few words: ``"permission denied"``, ``"a FIFO"``.
     """
 
     __slots__ = ("reason",)

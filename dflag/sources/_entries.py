@@ -35,7 +35,7 @@ _REASONS: Final = {
     errno.EACCES: "permission denied",
     errno.EPERM: "permission denied",
     errno.ELOOP: "a link loop",
-    errno.ENXIO: "is a socket or a device",
+    errno.ENXIO: "a socket or a device",
 }
 
 
@@ -128,8 +128,8 @@ def unfit(mode: int) -> Unreadable | None:
     if stat.S_ISDIR(mode):
         return None
     if stat.S_ISFIFO(mode):
-        return Unreadable("is a FIFO")
-    return Unreadable("is a socket" if stat.S_ISSOCK(mode) else "is a device")
+        return Unreadable("a FIFO")
+    return Unreadable("a socket" if stat.S_ISSOCK(mode) else "a device")
 
 
 def _read_on(descriptor: int, head: bytes) -> bytes | Unreadable | None:

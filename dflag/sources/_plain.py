@@ -120,7 +120,7 @@ class PlainFiles:
             self._sweep(directory)
         for file in self._files.values():
             if file.value is None:
-                file.value = Unreadable("is still being written")
+                file.value = Unreadable("still being written")
 
     def _sweep(self, directory: int) -> None:
         files = {}

@@ -318,4 +318,4 @@ def test_reading_by_a_refused_entry_is_bounded(volume: ConfigMapVolume, source: 
     values = source.read()
 
     assert time.monotonic() - began < 1.0
-    assert values["fifo"] == Unreadable("is a FIFO")
+    assert values["fifo"] == Unreadable("a FIFO")

@@ -690,6 +690,52 @@ def test_status_answers_while_a_validator_and_a_callback_hang(
         leave.set()
 
 
+def test_status_answers_while_a_rule_hangs_however_often_it_was_asked(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    A registry validator that other writers outdate again and again is asked under the lock in the end; status is not.
+    """
+    entered, leave = threading.Event(), threading.Event()
+    other = flags.dyn_int("other", 0)
+    asked = 0
+
+    @flags.validator
+    def outdated(snapshot: dflag.Snapshot) -> None:
+        nonlocal asked
+        if snapshot[rate] == 62 and rate.get() != 62:
+            asked += 1
+            if asked <= 8:
+                flags_of_others.apply({"other": str(asked)}, source="others")
+                return
+            entered.set()
+            leave.wait(DEADLINE_SECONDS)
+
+    class Others:
+        """
+        A thread of its own for each write: a validator must not write.
+        """
+
+        def apply(self, values: dict[str, str], *, source: str) -> None:
+            thread = threading.Thread(target=flags.apply, args=(values,), kwargs={"source": source})
+            thread.start()
+            thread.join(DEADLINE_SECONDS)
+
+    flags_of_others = Others()
+    with Updater.setup(flags, source) as updater:
+        source.update({"rate": "62"})
+        assert entered.wait(DEADLINE_SECONDS)
+        began = time.monotonic()
+        status = updater.status()
+        spent = time.monotonic() - began
+        leave.set()
+        assert _wait(updater, rate, 62)
+
+    assert status.state == "running"
+    assert spent < 0.5
+    assert other.get() == 8
+
+
 # --- sources
 
 
@@ -1161,6 +1207,32 @@ def test_unknown_names_are_warned_of_once(
     assert rate.get() == 62
     assert (status.warnings, status.errors, status.unknown) == (2, 0, ("new", "port"))
     assert sum("'port'" in record.getMessage() or " port" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_an_unknown_name_counts_once_however_often_it_is_met(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    In two sources, at an initialize that fails and at the next, and after it was away, a name is one warning.
+    """
+    first = MemorySource({"rate": "many", "nope": "1"}, name="first")
+    second = MemorySource({"nope": "2"}, name="second")
+    updater = Updater(flags, [first, second])
+    with pytest.raises(dflag.UpdateError):
+        updater.initialize()
+    assert (updater.status().warnings, caplog.messages) == (0, [])
+    first.update({"rate": "60", "nope": "1"})
+    updater.initialize()
+    with updater:
+        for values in ({"rate": "61"}, {"rate": "62", "nope": "3"}):
+            first.update(values)
+            second.update(values)
+            updater.refresh()
+        assert updater.status().unknown == ("nope",)
+        assert (updater.status().warnings, updater.status().errors) == (1, 0)
+
+    assert rate.get() == 62
+    assert [text for text in caplog.messages if "'nope'" in text] == ["unknown key 'nope' in first"]
 
 
 def test_unknown_names_may_be_ignored(

@@ -294,7 +294,7 @@ def test_names_the_file_of_a_bad_value(registry: FlagRegistry, refused: Callable
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("missing", "no such file"), (".", "is a directory"), ("/dev/null", "is a socket or a device"), ("a\0", "not a")],
+    [("missing", "no such file"), (".", "a directory"), ("/dev/null", "a socket or a device"), ("a\0", "not a")],
 )
 def test_refuses_what_is_no_file(
     registry: FlagRegistry, refused: Callable[..., str], tmp_path: Path, path: str, reason: str
@@ -511,6 +511,12 @@ def test_a_registry_validator_may_refuse(registry: FlagRegistry, refused: Callab
             raise ValueError("low is above high")
 
     assert "low is above high" in refused("--low=5")
+    parser = argparse.ArgumentParser()
+    registry.add_to_argparse(parser)
+    with pytest.raises(SystemExit) as exited:
+        parser.parse_args(["--low=5"])
+    assert exited.value.code == 2
+    assert (low.get(), high.get()) == (1, 2)
     assert registry.parse_args(["--low=5", "--high=6"]) == []
     assert (low.get(), high.get()) == (5, 6)
 
@@ -522,7 +528,7 @@ def test_refuses_to_parse_after_the_freeze(registry: FlagRegistry) -> None:
     registry.dyn_int("rate", 50)
     registry.freeze()
 
-    with pytest.raises(StaticFlagError, match="frozen"):
+    with pytest.raises(StaticFlagError, match=r"registry is frozen; parse it before Updater\.start\(\)"):
         registry.parse_args(["--help"])
 
 

@@ -48,7 +48,7 @@ def test_second_declaration_says_where_the_first_stands(flags: dflag.FlagRegistr
     File and line of the program's own code.
     """
     flags.int("port", 1)
-    with pytest.raises(dflag.DuplicateFlagError, match=r"'port' is already declared, at .*test_registry.py:\d+"):
+    with pytest.raises(dflag.DuplicateFlagError, match=r"'port' is already declared at .*test_registry.py:\d+"):
         flags.dyn_string("port", "")
 
 

@@ -82,11 +82,11 @@ def test_what_cannot_be_a_value_is_named(data: Path, volume: ConfigMapVolume, mo
     assert {
         "a": b"1",
         "b": b"2",
-        "device": Unreadable("is a device"),
-        "fifo": Unreadable("is a FIFO"),
+        "device": Unreadable("a device"),
+        "fifo": Unreadable("a FIFO"),
         "loop": Unreadable("a link loop"),
-        "socket": Unreadable("is a socket"),
-        "to_fifo": Unreadable("is a FIFO"),
+        "socket": Unreadable("a socket"),
+        "to_fifo": Unreadable("a FIFO"),
     } == DirectorySource(volume.path).read()
 
 
@@ -105,9 +105,9 @@ def test_links_count_as_what_they_lead_to(data: Path, volume: ConfigMapVolume) -
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (os.mkfifo, Unreadable("is a FIFO")),
-        (lambda path: path.symlink_to("/dev/zero"), Unreadable("is a device")),
-        (lambda path: path.symlink_to("/dev/null"), Unreadable("is a device")),
+        (os.mkfifo, Unreadable("a FIFO")),
+        (lambda path: path.symlink_to("/dev/zero"), Unreadable("a device")),
+        (lambda path: path.symlink_to("/dev/null"), Unreadable("a device")),
         (os.mkdir, None),
         (lambda path: path.touch(), b""),
     ],

@@ -171,9 +171,9 @@ def _huge(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_fifo, "is a FIFO"),
-        (_socket, "is a socket"),
-        (lambda path: path.symlink_to("/dev/null"), "is a device"),
+        (_fifo, "a FIFO"),
+        (_socket, "a socket"),
+        (lambda path: path.symlink_to("/dev/null"), "a device"),
         (lambda path: path.symlink_to(path), "a link loop"),
         (lambda path: path.mkdir(), "is a directory"),
         (_huge, "larger than 16 MiB"),
@@ -196,7 +196,7 @@ def test_what_is_no_file_in_a_volume_is_refused(volume: ConfigMapVolume, source:
     entry = volume.path / "..data" / "app.yaml"
     entry.unlink()
     os.mkfifo(entry)
-    with pytest.raises(SourceError, match="is a FIFO"):
+    with pytest.raises(SourceError, match="a FIFO"):
         source.read()
 
 

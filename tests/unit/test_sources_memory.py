@@ -19,7 +19,7 @@ def test_gives_what_it_was_given() -> None:
     """
     A read gives the values, of every type that a source may give.
     """
-    values: dict[str, Raw] = {"a": "1", "b": b"2", "c": Text("3", 3), "d": Unreadable("is a FIFO")}
+    values: dict[str, Raw] = {"a": "1", "b": b"2", "c": Text("3", 3), "d": Unreadable("a FIFO")}
 
     assert values == MemorySource(values).read()
 

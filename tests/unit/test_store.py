@@ -86,6 +86,29 @@ def test_unchanged_values_are_neither_parsed_nor_committed_again(flags: dflag.Fl
     assert parsed == ["2"]
 
 
+def test_a_flag_whose_text_did_not_change_is_left_alone_beside_one_that_did(flags: dflag.FlagRegistry) -> None:
+    """
+    It is neither parsed, validated nor notified again.
+    """
+    parsed: list[str] = []
+    called: list[tuple[int, int]] = []
+
+    def note(text: str) -> str:
+        parsed.append(text)
+        return text
+
+    rate = flags.dyn_int("rate", 1, input_mutator=note, validator=lambda value: parsed.append(str(value)))
+    rate.on_change(lambda old, new: called.append((old, new)))
+    flags.dyn_int("other", 1)
+    parsed.clear()
+    for other in range(3):
+        flags.apply({"rate": "0x2", "other": str(other)}, source="s")
+    assert flags.flush(DEADLINE_SECONDS)
+
+    assert parsed == ["0x2", "2"]
+    assert called == [(1, 2)]
+
+
 def test_text_that_stays_bad_is_logged_once(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
     It stays in rejected for as long as it stays bad.
@@ -141,6 +164,40 @@ def test_dropping_an_override_is_never_refused_but_a_broken_rule_is_logged(
     assert "low above high" in caplog.text
 
 
+@pytest.mark.parametrize("way", ["override", "time limit", "reset"])
+def test_however_an_override_is_dropped_a_broken_rule_is_logged(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    """
+    The end of a block and of a time limit drop it as reset does: never refused, said once.
+    """
+    low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
+
+    @flags.validator
+    def _ordered(snap: dflag.Snapshot) -> None:
+        if snap[low] > snap[high]:
+            raise ValueError("low above high")
+
+    dropped = threading.Event()
+    high.on_change(lambda _, new: dropped.set() if new == 10 else None)
+    if way == "override":
+        with flags.override({high: 30}):
+            low.set(20)
+    elif way == "time limit":
+        high.set(30, ttl_seconds=0.3)
+        low.set(20)
+    else:
+        high.set(30)
+        low.set(20)
+        high.reset()
+    assert dropped.wait(DEADLINE_SECONDS)
+    assert flags.flush(DEADLINE_SECONDS)
+
+    assert (low.get(), high.get()) == (20, 10)
+    (line,) = [text for text in caplog.messages if "low above high" in text]
+    assert line.startswith("an override was dropped, and the values left break a rule: refused by the registry")
+
+
 def test_registry_validator_must_not_change_flags(flags: dflag.FlagRegistry) -> None:
     """
     A write from inside it refuses the revision, instead of recursing.
@@ -151,7 +208,7 @@ def test_registry_validator_must_not_change_flags(flags: dflag.FlagRegistry) -> 
     def _writes(snap: dflag.Snapshot) -> None:
         other.set(snap[rate])
 
-    assert "must not change flags" in str(flags.apply({"rate": "2"}, source="s").error)
+    assert "cannot change flags" in str(flags.apply({"rate": "2"}, source="s").error)
     assert (rate.get(), other.get()) == (1, 1)
 
 

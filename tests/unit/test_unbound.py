@@ -85,7 +85,7 @@ def test_one_flag_binds_once_and_to_a_free_name(flags: dflag.FlagRegistry) -> No
     """
     rate = dflag.dyn_int(1)
     flags.int("taken", 1)
-    with pytest.raises(dflag.DuplicateFlagError, match=r"flag 'taken' is already declared, at .*test_unbound.py:\d+"):
+    with pytest.raises(dflag.DuplicateFlagError, match=r"flag 'taken' is already declared at .*test_unbound.py:\d+"):
         flags.bind("taken", rate)
     with pytest.raises(dflag.DefinitionError, match="does not begin with a dot"):
         flags.bind(".rate", rate)

@@ -1,0 +1,103 @@
+"""
+The records that a registry hands out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dflag
+from dflag.sources import FileSource, MemorySource
+from dflag.typing import Text, Unreadable
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dflag.testing import ConfigMapVolume
+    from dflag.typing import Raw
+
+
+def _expected(*pairs: tuple[bytes, bytes]) -> str:
+    """
+    Compute the checksum as the contract spells it out.
+    """
+    digest = hashlib.sha256()
+    for part in (part for pair in pairs for part in pair):
+        digest.update(str(len(part)).encode() + b":" + part)
+    return digest.hexdigest()[:12]
+
+
+def test_a_checksum_is_over_the_lengths_and_bytes_of_sorted_keys_and_values(flags: dflag.FlagRegistry) -> None:
+    """
+    Whatever the order and the type of the values, and whether a flag has the key or not.
+    """
+    flags.dyn_int("rate", 1)
+    revision = flags.apply({"rate": " 5\n", "Zeta": b"\xff\0", "name": "caf\u00e9"}, source="s")
+
+    assert revision.checksum == _expected((b"Zeta", b"\xff\0"), (b"name", "café".encode()), (b"rate", b" 5\n"))
+    assert flags.apply({}, source="other").checksum == _expected()
+
+
+def test_no_two_sets_run_into_each_other(flags: dflag.FlagRegistry) -> None:
+    """
+    The lengths keep what is a key's from being taken for a value's.
+    """
+    given: list[dict[str, Raw]] = [{"a": "bc"}, {"ab": "c"}, {"a": "b", "c": ""}, {"a": "", "b": "c"}, {"a": "1:b1:c"}]
+    checksums = {flags.apply(values, source="s").checksum for values in given}
+
+    assert len(checksums) == len(given)
+
+
+def test_what_is_no_flags_is_left_out(flags: dflag.FlagRegistry) -> None:
+    """
+    Keys that begin with a dot, that are ignored, and what cannot be read: none may differ from pod to pod.
+    """
+    values: dict[str, Raw] = {"rate": "5", ".dot": "x", "_example": "x", "doc.txt": "x", "bad": Unreadable("a FIFO")}
+    updater = dflag.Updater(
+        flags, MemorySource(values), ignore=("_example", "doc.*"), on_bad_start="skip", unknown="ignore"
+    )
+    updater.initialize()
+
+    assert updater.status().sources[0].checksum == _expected((b"rate", b"5"))
+
+
+def test_a_text_that_is_no_unicode_has_a_checksum_too(flags: dflag.FlagRegistry) -> None:
+    """
+    A lone surrogate, as JSON can spell it, is a bad value and no failure of the record.
+    """
+    flags.dyn_int("rate", 1)
+    revision = flags.apply({"rate": "\ud800"}, source="s")
+
+    assert list(revision.rejected) == ["rate"]
+    assert revision.checksum == _expected((b"rate", b"\xed\xa0\x80"))
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_volume_and_its_values_have_one_checksum(
+    flags: dflag.FlagRegistry, volume: ConfigMapVolume, as_text: bool
+) -> None:
+    """
+    Files are bytes and an object's data are texts: the checksum is over the same bytes.
+    """
+    data = {"rate": "5", "name": "café"}
+    volume.write(data)
+    updater = dflag.Updater(flags, volume.path)
+    updater.initialize()
+    values: dict[str, Raw] = {key: text if as_text else text.encode() for key, text in data.items()}
+
+    assert updater.refresh().checksum == flags.apply(values, source="object").checksum
+
+
+def test_a_document_has_the_checksum_of_its_texts(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
+    """
+    Comments, order and spacing do not count, and a native value counts by its text.
+    """
+    path = tmp_path / "app.yaml"
+    path.write_text("# later\nrate:   5\nname: no\n", encoding="utf-8")
+    updater = dflag.Updater(flags, FileSource(path, settle_seconds=0))
+    updater.initialize()
+
+    assert updater.refresh().checksum == flags.apply({"name": "no", "rate": Text("5", 5)}, source="s").checksum
