@@ -16,7 +16,6 @@ from dflag._status import SourceStatus
 from dflag.sources import Watch
 
 if TYPE_CHECKING:
-    import weakref
     from collections.abc import Callable, Iterable, Mapping
 
     from dflag._ledger import Standing
@@ -99,28 +98,47 @@ class Session:
     One run of an updater from start to stop: its thread, and the descriptors that the thread waits on.
     """
 
-    def __init__(
-        self, feeds: Iterable[Feed], look: weakref.WeakMethod[Callable[..., None]], resync_seconds: float
-    ) -> None:
-        self._cycle: Final = look  # weak: an updater that is dropped while it runs ends its thread
+    def __init__(self, feeds: Iterable[Feed], look: Callable[[Session], None], resync_seconds: float) -> None:
+        self._look: Final = look
         self._resync_seconds: Final = resync_seconds
         self._feeds: Final = tuple(feeds)
         from dflag._waiter import Waiter  # brings socket and selectors, which only a running updater needs
 
         self._waiter: Final = Waiter()
+        self._lock: Final = threading.Lock()  # over what decides whether there is a thread, and who closes the watches
         self._stopping: Final = threading.Event()
         self._abandoned = False
         self._fault: str | None = None
         self._thread = threading.Thread(target=self._run, name="dflag-updater", daemon=True)
-        self._watches: Final = [self._watch(feed) for feed in self._feeds]
+        self._watches: list[Watch] = []  # one for each feed, in the same order, once all are there
+
+    def watch(self) -> None:
+        """
+        Begin to watch every source. The thread is started after that, if at all.
+        """
+        for feed in self._feeds:
+            watch = self._watch(feed)  # without the lock: a source may be anybody's
+            with self._lock:
+                if not self._stopping.is_set():
+                    self._watches.append(watch)
+                    continue
+            self._end(feed, watch)
+            return
 
     def start(self) -> None:
-        self._thread.start()
+        """
+        Start the thread, unless the session was stopped before.
+        """
+        with self._lock:
+            if not self._stopping.is_set():
+                self._thread.start()
 
     def stop(self, timeout: float) -> None:
-        self._stopping.set()
+        with self._lock:
+            self._stopping.set()
+            started = self._thread.ident is not None
         self._waiter.wake()
-        if self._thread.ident is None:
+        if not started:
             self._close()
         elif self._thread is not threading.current_thread():
             self._thread.join(timeout)
@@ -168,14 +186,15 @@ class Session:
                 self._close()
 
     def _wait_and_look(self) -> None:
-        called = self._waiter.wait([watch.fileno() for watch in self._watches], self._timeout())
+        descriptors = [watch.fileno() for watch in self._watches]
+        called = self._waiter.wait(descriptors, self._timeout(descriptors))
         if self._stopping.is_set():
             return
         # First: a swap shows without its event. Beside a thread that computes it is there after 7 ms so, else 12.
-        self._look()
+        self._look(self)
         # Again: an event may tell of what came meanwhile, or of a file that shows no other way.
         if self._drain(called=called):
-            self._look()
+            self._look(self)
 
     def _drain(self, *, called: bool) -> bool:
         """
@@ -191,13 +210,6 @@ class Session:
                 self._note(feed, watch)
         return drained
 
-    def _look(self) -> None:
-        cycle = self._cycle()
-        if cycle is None:
-            self._stopping.set()
-        else:
-            cycle(session=self)
-
     def _report_fault(self, error: BaseException) -> None:
         if self._stopping.is_set():
             return
@@ -211,15 +223,15 @@ class Session:
         """
         Say it once when events cannot be had, and once when they are back.
         """
-        problem = self._problem(watch)
+        problem = self._problem(watch, watch.fileno())
         if problem is not None and feed.degraded is None:
             logger.warning("checking %s every %s s instead of watching it: %s", feed.name, _FALLBACK_SECONDS, problem)
         elif problem is None and feed.degraded is not None:
             logger.info("watching %s again", feed.name)
         feed.degraded = problem
 
-    def _problem(self, watch: Watch) -> str | None:
-        if watch.problem is None and watch.fileno() is not None:
+    def _problem(self, watch: Watch, descriptor: int | None) -> str | None:
+        if watch.problem is None and descriptor is not None:
             return self._waiter.problem
         return watch.problem
 
@@ -231,12 +243,16 @@ class Session:
             logger.warning("changes of %s cannot be followed: %s", feed.name, reason)
         feed.not_live = reason
 
-    def _timeout(self) -> float:
+    def _timeout(self, descriptors: Iterable[int | None]) -> float:
         if any(feed.dirty for feed in self._feeds):
             return 0.0  # a forked child has yet to look
         seconds = self._resync_seconds
-        for feed, watch in zip(self._feeds, self._watches, strict=True):
-            if self._problem(watch) is not None:
+        for feed, watch, descriptor in zip(self._feeds, self._watches, descriptors, strict=True):
+            problem = self._problem(watch, descriptor)
+            if problem is not None and feed.degraded is None:
+                self._note(feed, watch)
+                return 0.0  # it has come up since the watch was last seen to, which may mend it
+            if problem is not None:
                 # With jitter, or the processes that a node starts together would look together for ever.
                 seconds = min(seconds, _FALLBACK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
             recheck = feed.source.recheck_seconds()
@@ -245,12 +261,15 @@ class Session:
         return seconds
 
     def _close(self) -> None:
-        for feed, watch in zip(self._feeds, self._watches, strict=True):
-            with contextlib.suppress(Exception):
-                watch.close()
-            if feed.watch is watch:
-                feed.watch = None
+        for feed, watch in zip(self._feeds, self._watches, strict=False):  # fewer when stopped amid its start
+            self._end(feed, watch)
         self._waiter.close()
+
+    def _end(self, feed: Feed, watch: Watch) -> None:
+        with contextlib.suppress(Exception):
+            watch.close()
+        if feed.watch is watch:
+            feed.watch = None
 
 
 def age(moment: float | None) -> float | None:

@@ -12,7 +12,6 @@ import os
 import re
 import threading
 import time
-import weakref
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, Unpack
 
 from dflag._drafting import Reading
@@ -38,6 +37,9 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
+
+_running: Final[set[Updater]] = set()
+"""The updaters that run: each follows until it is stopped, also when nobody keeps it."""
 
 
 class Updater:
@@ -154,25 +156,32 @@ class Updater:
             SourceError: A required source cannot be read.
             UpdaterStateError: The updater was started before.
         """
-        with self._lifecycle, self._reading:
-            if self._state in ("running", "stopped"):
-                instead = "refresh() reads now" if self._state == "running" else "start() reads again"
-                raise UpdaterStateError(
-                    f"initialize() comes before start(), but the updater is {self._state}: {instead}"
-                )
-            self._claim()
+        with self._reading:
+            with self._lifecycle:
+                if self._state in ("running", "stopped"):
+                    instead = "refresh() reads now" if self._state == "running" else "start() reads again"
+                    raise UpdaterStateError(
+                        f"initialize() comes before start(), but the updater is {self._state}: {instead}"
+                    )
+                self._claim()
             try:
                 self._initialize()
             except BaseException:
-                self._release()
+                with self._lifecycle:
+                    if self._session is None:  # else another thread has started it meanwhile
+                        self._release()
                 raise
-            self._state = "initialized"
+            with self._lifecycle:
+                if self._state == "new":
+                    self._state = "initialized"
 
     def start(self) -> None:
         """
         Freeze the static flags, and follow the sources from now on. Raises nothing for what sources hold.
 
         It reads once after the watch is armed, so that no change since `initialize` is missed.
+        The updater follows until `stop` or the end of the process, whether or not anybody keeps the object.
+        A `stop` that another thread or a validator calls meanwhile ends it: then nothing runs when this returns.
 
         Raises:
             UpdaterStateError: The updater runs already.
@@ -182,15 +191,21 @@ class Updater:
                 raise UpdaterStateError("the updater is already running: call stop() before start()")
             self._claim()
             self._store.freeze()
-            self._reading = threading.RLock()  # a stopped thread that is still in a validator may hold the old one
-            self._session = self._new_session()
+            if self._state == "stopped":
+                self._reading = threading.RLock()  # the thread that was stopped may hold the old one, in a validator
+            session = self._session = self._new_session()
             self._state = "running"
-            try:
-                self._cycle(force=True)
-                self._session.start()
-            except BaseException:
-                self.stop()
-                raise
+            _running.add(self)
+        # Without the lock: a validator may take long or call stop(), and stop() waits for no validator.
+        try:
+            session.watch()
+            self._cycle(wanted=lambda: session is self._session, force=True)
+            session.start()
+        except BaseException:
+            with self._lifecycle:
+                if session is self._session:
+                    self.stop()
+            raise
 
     def stop(self, timeout: float = 5.0) -> None:
         """
@@ -204,6 +219,7 @@ class Updater:
             session, self._session = self._session, None
             if session is not None:
                 self._state = "stopped"
+            _running.discard(self)
             self._release()
         if session is not None:
             session.stop(timeout)
@@ -338,18 +354,23 @@ class Updater:
                 errors.append(outcome.revision.error)
         return errors
 
-    def _cycle(self, *, session: Session | None = None, force: bool = False) -> None:
+    def _follow(self, session: Session) -> None:
+        """
+        Look at every source, in the thread of a session; nothing is applied for one that is over.
+        """
+        self._cycle(wanted=lambda: session is self._session, background=True)
+
+    def _cycle(
+        self, *, wanted: Callable[[], bool] = lambda: True, background: bool = False, force: bool = False
+    ) -> None:
         """
         Look at every source, read those that may have changed, and apply what is new.
 
         Args:
-            session: Whose thread this is; nothing is applied for one that is over.
+            wanted: Asked when values are there to be applied, whether they are to be.
+            background: Whether other threads may go first once the values are there.
             force: Whether to read all sources.
         """
-
-        def wanted() -> bool:
-            return session is None or session is self._session
-
         with self._reading:
             with haste:
                 for feed in self._feeds:
@@ -365,7 +386,7 @@ class Updater:
                     atomic=self._atomic,
                     report_unknown=self._unknown != "ignore",
                     wanted=wanted,
-                    background=session is not None,
+                    background=background,
                 )
                 self._take_in(outcomes)
             self._note_success()
@@ -448,7 +469,7 @@ class Updater:
     # --- running
 
     def _new_session(self) -> Session:
-        return Session(self._feeds, weakref.WeakMethod(self._cycle), self._resync_seconds)
+        return Session(self._feeds, self._follow, self._resync_seconds)
 
     # --- claiming sources
 
@@ -481,6 +502,7 @@ class Updater:
             feed.dirty = True  # the parent may have been in the middle of reading
         try:
             self._session = self._new_session()
+            self._session.watch()
             self._session.start()
         except Exception:
             logger.exception("the updater cannot start in the forked child; its values do not change any more")

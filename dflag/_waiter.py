@@ -10,6 +10,8 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Final
 
+from dflag._descriptors import Descriptor, Identity, identity
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -20,7 +22,7 @@ class Waiter:
 
     ``selectors.DefaultSelector`` is looked up at each use, because gevent and eventlet replace it.
     Where no descriptor can be had it waits for words from threads alone, so that the periodic check goes on, and tries
-    again after each wait.
+    again after each wait. Where the program has closed its descriptors it makes others.
 
     Attributes:
         problem: Why no descriptor can be waited for, else None.
@@ -31,9 +33,9 @@ class Waiter:
     def __init__(self) -> None:
         self._lock: Final = threading.Lock()
         self._called: Final = threading.Event()
-        self._others: set[int] = set()
+        self._others: dict[int, Identity] = {}
         self._selector: selectors.BaseSelector | None = None
-        self._sockets: tuple[socket.socket, ...] = ()
+        self._ends: tuple[tuple[socket.socket, Descriptor], ...] = ()
         self.problem: str | None = None
         self._open()
 
@@ -42,9 +44,10 @@ class Waiter:
         End the wait that is going on, or the next one. Does nothing once closed.
         """
         self._called.set()
-        with self._lock, contextlib.suppress(BlockingIOError):  # full: a wake-up is under way already
-            if self._sockets:
-                self._sockets[1].send(b"\0")
+        # Full: a wake-up is under way already. Otherwise the sockets were closed, which ends the wait as well.
+        with self._lock, contextlib.suppress(OSError):
+            if self._is_whole():
+                self._ends[1][0].send(b"\0")
 
     def wait(self, descriptors: Iterable[int | None], timeout: float) -> bool:
         """
@@ -54,54 +57,76 @@ class Waiter:
             called = self._called.wait(timeout)
             self._called.clear()
             self._open()
-        else:
-            wanted = {descriptor for descriptor in descriptors if descriptor is not None}
-            if wanted != self._others:
-                self._register(wanted)
-            ready = self._selector.select(timeout)
-            called = bool(ready)
-            for key, _ in ready:
-                if key.fileobj is self._sockets[0]:
-                    self._take_words()
-        return called
+            return called
+        if not self._is_whole():
+            self._reopen()
+            return True  # what was written to the sockets is lost
+        # One that is closed would be ready at once, again and again.
+        wanted = {number: found for number in descriptors if number is not None and (found := identity(number))}
+        if wanted != self._others:
+            self._register(wanted)
+        ready = self._selector.select(timeout)
+        for key, _ in ready:
+            if key.fd == self._ends[0][1].number:
+                self._take_words()
+        return bool(ready)
 
     def close(self) -> None:
         """
         Release the descriptors. Idempotent.
         """
         with self._lock:
-            sockets, self._sockets = self._sockets, ()
+            ends, self._ends = self._ends, ()
         selector, self._selector = self._selector, None
         if selector is not None:
             selector.close()
-        for end in sockets:
-            end.close()
+        for end, descriptor in ends:
+            descriptor.close_socket(end)
+
+    def _is_whole(self) -> bool:
+        return bool(self._ends) and all(descriptor.is_open() for _, descriptor in self._ends)
 
     def _take_words(self) -> None:
+        if not self._is_whole():
+            self._reopen()
+            return
         with contextlib.suppress(BlockingIOError):
-            while self._sockets[0].recv(4096):
+            while self._ends[0][0].recv(4096):
                 pass
+
+    def _reopen(self) -> None:
+        self.close()
+        self._open()
 
     def _open(self) -> None:
         try:
-            self._selector, self._others = selectors.DefaultSelector(), set()
-            sockets = socket.socketpair()
+            self._selector, self._others = _new_selector(), {}
+            ends = socket.socketpair()
             with self._lock:
-                self._sockets = sockets
-            for end in sockets:
+                self._ends = tuple((end, Descriptor(end.fileno())) for end in ends)
+            for end in ends:
                 end.setblocking(False)  # noqa: FBT003 - the signature is the library's
-            self._selector.register(sockets[0], selectors.EVENT_READ)
+            self._selector.register(self._ends[0][1].number, selectors.EVENT_READ)
             self.problem = None
         except OSError as error:
             self.problem = f"no file descriptor is free: {(error.strerror or str(error)).lower()}"
             self.close()
 
-    def _register(self, wanted: set[int]) -> None:
+    def _register(self, wanted: dict[int, Identity]) -> None:
         if self._selector is None:
             return
-        for descriptor in self._others - wanted:
-            with contextlib.suppress(KeyError, OSError, ValueError):  # closed by its owner
-                self._selector.unregister(descriptor)
-        for descriptor in wanted - self._others:
-            self._selector.register(descriptor, selectors.EVENT_READ)
+        for number, known in self._others.items():
+            if wanted.get(number) != known:
+                with contextlib.suppress(KeyError, OSError, ValueError):  # closed by its owner
+                    self._selector.unregister(number)
+        for number, found in wanted.items():
+            if self._others.get(number) != found:
+                self._selector.register(number, selectors.EVENT_READ)
         self._others = wanted
+
+
+def _new_selector() -> selectors.BaseSelector:
+    default = selectors.DefaultSelector
+    # epoll and kqueue are descriptors themselves, which the program may close and whose number it may use again: what
+    # is registered then is lost, or lands in a selector of the program. Of three descriptors none is slower.
+    return selectors.PollSelector() if hasattr(default, "fileno") else default()

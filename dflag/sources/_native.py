@@ -21,6 +21,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from dflag._descriptors import Descriptor
 from dflag.sources._base import Watch
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ class InotifyWatch(_DirectoryWatch):
         super().__init__(path, heard)
         self._bindings = bindings
         self._events = bindings.InotifyConstants
-        self._descriptor: int | None = None
+        self._descriptor: Descriptor | None = None
         self._watch: int | None = None
         self._announced = False
         self._keep_armed(self._target())
@@ -208,7 +209,8 @@ class InotifyWatch(_DirectoryWatch):
         """
         Give the descriptor; None while the system refuses one.
         """
-        return self._descriptor
+        descriptor = self._held()
+        return None if descriptor is None else descriptor.number
 
     def drain(self) -> None:
         """
@@ -229,6 +231,15 @@ class InotifyWatch(_DirectoryWatch):
         """
         self.close()
 
+    def _held(self) -> Descriptor | None:
+        """
+        Return the descriptor if it is still the watch's: the program may have closed it, and opened others.
+        """
+        if self._descriptor is not None and not self._descriptor.is_open():
+            self._descriptor = self._watch = self._armed = None
+            self._degrade(f"{self._path}: the program has closed the descriptor of the watch, {_AS_CHECKED}")
+        return self._descriptor
+
     def _take_events(self) -> bool:
         ended = self._events.IN_IGNORED | self._events.IN_UNMOUNT
         ended |= self._events.IN_DELETE_SELF | self._events.IN_MOVE_SELF
@@ -247,33 +258,34 @@ class InotifyWatch(_DirectoryWatch):
 
     def _pending(self) -> Iterable[tuple[int, int, bytes]]:
         # Once: whatever comes meanwhile leaves the descriptor readable.
-        descriptor = self._descriptor
-        size_bytes = 0 if descriptor is None else _readable_bytes(descriptor)
+        descriptor = self._held()
+        size_bytes = 0 if descriptor is None else _readable_bytes(descriptor.number)
         if descriptor is None or size_bytes == 0:
             return ()
         try:
-            return _parse(os.read(descriptor, size_bytes))
+            return _parse(os.read(descriptor.number, size_bytes))
         except OSError:
             return ()
 
     def _arm(self, wanted: Identity) -> None:
-        if self._descriptor is None:
-            self._descriptor = self._open()
+        descriptor = self._held()
+        if descriptor is None:
+            descriptor = self._descriptor = self._open()
         mask = self._mask(volume=wanted[2])
         # Links are followed: a path may be one, and may lead elsewhere later.
-        watch = self._bindings.inotify_add_watch(self._descriptor, os.fsencode(self._path), mask)
+        watch = self._bindings.inotify_add_watch(descriptor.number, os.fsencode(self._path), mask)
         if watch < 0:
             _raise_errno()
         self._watch = watch
 
-    def _open(self) -> int:
+    def _open(self) -> Descriptor:
         descriptor: int = self._bindings.inotify_init()
         if descriptor < 0:
             _raise_errno()
         # The binding takes no flags: a program started by another thread in this very instant inherits it, unused.
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keywords
         os.set_blocking(descriptor, False)
-        return descriptor
+        return Descriptor(descriptor, marked=True)
 
     def _mask(self, *, volume: bool) -> int:
         events = self._events
@@ -288,9 +300,10 @@ class InotifyWatch(_DirectoryWatch):
 
     def _disarm(self) -> None:
         super()._disarm()
-        if self._watch is not None and self._descriptor is not None:
+        descriptor = self._held()
+        if self._watch is not None and descriptor is not None:
             # Fails when the kernel has removed it already, which is as well.
-            self._bindings.inotify_rm_watch(self._descriptor, self._watch)
+            self._bindings.inotify_rm_watch(descriptor.number, self._watch)
         self._watch = None
 
     def _armed_mode(self) -> str:
@@ -299,7 +312,7 @@ class InotifyWatch(_DirectoryWatch):
     def _release(self) -> None:
         descriptor, self._descriptor, self._watch = self._descriptor, None, None
         if descriptor is not None:
-            os.close(descriptor)
+            descriptor.close()
 
 
 class ObserverWatch(_DirectoryWatch):

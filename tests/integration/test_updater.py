@@ -5,11 +5,14 @@ The life of an updater, and each sentence of its contract.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import os
+import queue
 import sys
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from dflag.typing import Raw
+    from dflag.typing import Raw, Wake
 
 
 class Broken(Source):
@@ -483,13 +486,168 @@ def test_calls_out_of_order_raise(flags: dflag.FlagRegistry, source: MemorySourc
         assert updater.status().state == "running"
 
 
-def test_an_updater_that_is_dropped_while_it_runs_ends(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+@pytest.mark.parametrize("keeps_flags", [True, False])
+def test_an_updater_that_nobody_keeps_follows(
+    flags: dflag.FlagRegistry, volume: ConfigMapVolume, keeps_flags: bool
+) -> None:
     """
-    Nothing keeps its thread alive once nobody can reach it.
+    Neither the updater nor the registry needs to be kept for values and callbacks to come.
     """
-    Updater.setup(flags, source, resync_seconds=0.01)
+    volume.write({"rate": "60"})
+    seen: queue.SimpleQueue[int] = queue.SimpleQueue()
+    registry = flags if keeps_flags else dflag.FlagRegistry()
+    registry.dyn_int("rate", 50, on_change=lambda _old, new: seen.put(new))
+    # Kept for its stop() alone, by what is no more than an entry in a dictionary to the collector.
+    updater = weakref.ref(Updater.setup(registry, volume.path))
+    del registry
+    try:
+        for value in (60, 61, 62):
+            volume.write({"rate": str(value)})
+            assert seen.get(timeout=DEADLINE_SECONDS) == value
+            gc.collect()
+    finally:
+        running = updater()
+        assert running is not None
+        running.stop()
 
-    assert eventually(lambda: not any(thread.name == "dflag-updater" for thread in threading.enumerate()))
+
+@pytest.mark.parametrize("life", ["new", "initialized", "stopped", "stopped twice", "never started"])
+def test_an_updater_that_does_not_run_is_freed(source: MemorySource, life: str) -> None:
+    """
+    Nothing but the program keeps an updater that was never started, or is stopped, nor its registry.
+    """
+    flags = dflag.FlagRegistry()
+    flags.dyn_int("rate", 50)
+    updater = Updater(flags, source)
+    if life == "initialized":
+        updater.initialize()
+    elif life.startswith("stopped"):
+        for _ in life.split():
+            updater.start()
+            updater.stop()
+    elif life == "never started":
+        with pytest.raises(dflag.UpdateError):
+            Updater.setup(dflag.FlagRegistry(), MemorySource({"rate": "many"}), unknown="error")
+    references = [weakref.ref(updater), weakref.ref(flags._store)]
+    del updater, flags
+
+    def freed() -> bool:
+        gc.collect()
+        return not any(reference() for reference in references)
+
+    assert eventually(freed)
+
+
+@pytest.mark.parametrize("caller", ["a validator", "a validator and start again", "another thread"])
+def test_stop_amid_start_leaves_nothing_running(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource, caller: str
+) -> None:
+    """
+    A stop while start() reads waits for no validator; start() then returns with nothing applied and no thread.
+    """
+    updater = Updater(flags, source, resync_seconds=0.01)
+    entered, stopped = threading.Event(), threading.Event()
+
+    @rate.validator
+    def _stop(value: int) -> None:
+        if value != 60 or stopped.is_set():
+            return
+        if caller == "another thread":
+            entered.set()
+            assert stopped.wait(DEADLINE_SECONDS)
+        else:
+            updater.stop()
+            stopped.set()
+        if caller.endswith("again"):
+            updater.start()
+
+    starting = threading.Thread(target=updater.start)
+    starting.start()
+    if caller == "another thread":
+        assert entered.wait(DEADLINE_SECONDS)
+        began = time.monotonic()
+        updater.stop()
+        assert time.monotonic() - began < 2.0
+        stopped.set()
+    starting.join(DEADLINE_SECONDS)
+
+    assert not starting.is_alive()
+    if caller.endswith("again"):
+        assert (updater.status().state, rate.get()) == ("running", 60)
+        updater.stop()
+    else:
+        assert (updater.status().state, rate.get()) == ("stopped", 50)
+    assert not any(thread.name == "dflag-updater" for thread in threading.enumerate())
+
+
+def test_stop_waits_for_no_validator_of_initialize(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], source: MemorySource
+) -> None:
+    """
+    While another thread initializes, stop() returns at once.
+    """
+    entered, leave = threading.Event(), threading.Event()
+    updater = Updater(flags, source)
+
+    @rate.validator
+    def _hang(value: int) -> None:
+        if value == 60:
+            entered.set()
+            leave.wait(DEADLINE_SECONDS)
+
+    initializing = threading.Thread(target=updater.initialize)
+    initializing.start()
+    assert entered.wait(DEADLINE_SECONDS)
+    began = time.monotonic()
+    updater.stop()
+    assert time.monotonic() - began < 2.0
+    leave.set()
+    initializing.join(DEADLINE_SECONDS)
+    assert not initializing.is_alive()
+
+
+def test_a_source_that_is_stopped_amid_its_watching_is_closed(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
+) -> None:
+    """
+    A watch that is there only after stop() is closed like the others, and no later source is watched.
+    """
+
+    class Stopping(MemorySource):
+        def watch(self, wake: Wake) -> Watch:
+            watches.append(watch := Counted())
+            updater.stop()
+            return watch
+
+    class Counted(Watch):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    watches: list[Counted] = []
+    updater = Updater(flags, [Stopping(name="a"), Stopping(name="b")])
+    updater.start()
+
+    assert [watch.closed for watch in watches] == [1]
+    assert updater.status().state == "stopped"
+    assert [source.watched for source in updater.status().sources] == ["not watched"] * 2
+
+
+def test_another_updater_may_follow_what_was_stopped(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    The lifespan of an application may set up and stop an updater again and again, and forget to only once.
+    """
+    for value in (60, 61, 62):
+        volume.write({"rate": str(value)})
+        with Updater.setup(flags, volume.path):
+            assert rate.get() == value
+    last = Updater.setup(flags, volume.path)
+    with pytest.raises(dflag.DefinitionError, match=r"stop\(\) that one first"):
+        Updater.setup(flags, volume.path)
+    last.stop()
 
 
 # --- refresh and wait_for

@@ -1,0 +1,287 @@
+"""
+Programs that become daemons after dflag has started: they fork twice, and close every descriptor.
+
+Each runs in an interpreter of its own, whose descriptors may be closed without harm to the test.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ._waiting import DEADLINE_SECONDS, run_python
+
+if TYPE_CHECKING:
+    from dflag.testing import ConfigMapVolume
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="which descriptors there are is known for Linux alone")
+
+NO_RESYNC = 3600.0
+"""The interval of a periodic check that never comes, so that events must tell all."""
+
+PRELUDE = f"""
+import errno, faulthandler, gc, logging, os, select, socket, sys, threading, time
+import dflag
+from dflag.sources import MemorySource, _native
+from dflag.testing import ConfigMapVolume
+import watchdog.observers.inotify_c as inotify
+
+faulthandler.dump_traceback_later({4 * DEADLINE_SECONDS}, exit=True)
+said = []
+class Said(logging.Handler):
+    def emit(self, record):
+        said.append(record.getMessage())
+logging.getLogger("dflag").addHandler(Said())
+logging.getLogger("dflag").setLevel(logging.INFO)
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate", 0)
+other = flags.dyn_int("other", 0)
+volume = ConfigMapVolume(sys.argv[1])
+memory = MemorySource({{"other": "1"}}, name="memory")
+updater = dflag.Updater.setup(flags, [volume.path, memory], resync_seconds={NO_RESYNC})
+
+def shows(value):
+    assert updater.wait_for(lambda snapshot: snapshot[rate] == value, {DEADLINE_SECONDS}), updater.status()
+
+def eventually(condition):
+    deadline = time.monotonic() + {DEADLINE_SECONDS}
+    while not condition():
+        assert time.monotonic() < deadline, (condition, updater.status(), said)
+        threading.Event().wait(0.005)
+
+def publish(value):
+    volume.write({{"rate": str(value)}})
+    shows(value)
+
+def watched():
+    return [(source.watched, source.degraded) for source in updater.status().sources]
+
+def ours():
+    found = {{}}
+    for number in map(int, os.listdir("/proc/self/fd")):
+        try:
+            found[number] = os.readlink(f"/proc/self/fd/{{number}}")
+        except FileNotFoundError:  # that of the listing itself
+            continue
+    return {{number: target for number, target in found.items() if number > 2}}
+
+def well():
+    eventually(lambda: watched() == [("inotify", None), ("memory", None)])
+    for value in range(10, 14):
+        publish(value)
+    memory.update({{"rate": "20", "other": "2"}})
+    shows(20)
+    memory.update({{"other": "1"}})
+    shows(13)
+    assert all(source.healthy for source in updater.status().sources)
+
+publish(1)
+"""
+
+FILL = """
+# Whatever may get a number that was dflag's: each would notice if it were read, written or closed.
+def fill():
+    taken = []
+    for _ in range(6):
+        reading, writing = os.pipe()
+        os.write(writing, b"mine")
+        taken += [reading, writing]
+        one, other = socket.socketpair()
+        one.send(b"mine")
+        taken += [one.detach(), other.detach()]
+        taken.append(os.eventfd(7, os.EFD_NONBLOCK))
+        number = inotify.inotify_init()
+        os.set_blocking(number, False)
+        # The same directory, under the number that dflag's watch has.
+        assert inotify.inotify_add_watch(number, os.fsencode(volume.path), inotify.InotifyConstants.IN_MOVED_TO) == 1
+        taken.append(number)
+        taken.append(select.epoll().detach() if hasattr(select.epoll, "detach") else os.open("/dev/zero", os.O_RDONLY))
+    return taken
+
+def check(taken):
+    for position in range(0, len(taken), 7):
+        reading, writing, one, other, event, number, last = taken[position : position + 7]
+        os.set_blocking(reading, False)
+        assert os.read(reading, 100) == b"mine"
+        with socket.socket(fileno=other) as end, socket.socket(fileno=one) as peer:
+            end.setblocking(False)
+            assert end.recv(100) == b"mine"
+            assert not select.select([peer], [], [], 0)[0]
+        assert os.eventfd_read(event) == 7
+        volume.write({"rate": "99"})
+        assert os.read(number, 10_000), "its events were read, or its watch removed"
+        os.fstat(last)
+"""
+
+
+def _run(program: str, volume: ConfigMapVolume) -> None:
+    volume.write({"rate": "0"})
+    result = run_python(PRELUDE + FILL + program, volume.path, warnings="default")
+
+    assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
+    assert result.stderr == ""
+
+
+def test_it_follows_after_its_descriptors_were_closed(volume: ConfigMapVolume) -> None:
+    """
+    Events and wake-ups come again, as often as that happens, and nothing is left behind after stop.
+    """
+    _run(
+        """
+before = ours()
+for _ in range(3):
+    os.closerange(3, 256)
+    well()
+    assert len(ours()) == len(before), (ours(), before)
+updater.stop()
+assert not ours()
+print("done")
+""",
+        volume,
+    )
+
+
+def test_it_takes_no_number_for_its_own_that_another_file_has_got(volume: ConfigMapVolume) -> None:
+    """
+    Whatever the program opens under the numbers that were dflag's is neither read nor written nor closed, to the end.
+    """
+    _run(
+        """
+os.closerange(3, 256)
+taken = fill()
+well()
+updater.stop()
+check(taken)
+print("done")
+""",
+        volume,
+    )
+
+
+def test_stop_right_after_the_closing_raises_nothing(volume: ConfigMapVolume) -> None:
+    """
+    Also where other files have got the numbers by then; and the updater may start again.
+    """
+    _run(
+        """
+for refill in (False, True):
+    os.closerange(3, 256)
+    taken = fill() if refill else []
+    updater.stop()
+    assert updater.status().state == "stopped"
+    updater.start()
+    well()
+    if refill:
+        check(taken)
+updater.stop()
+print("done")
+""",
+        volume,
+    )
+
+
+@pytest.mark.parametrize("which", ["inotify", "socket"])
+def test_it_follows_after_some_of_its_descriptors_were_closed(volume: ConfigMapVolume, which: str) -> None:
+    """
+    The watch alone, or either end of what ends a wait.
+    """
+    _run(
+        f"""
+def chosen():
+    return [number for number, target in sorted(ours().items()) if {which!r} in target]
+
+for position in range(len(chosen())):
+    os.close(chosen()[position])
+    memory.update({{"other": "3"}})  # ends a wait in which nothing can be noticed before the periodic check
+    well()
+updater.stop()
+print("done")
+""",
+        volume,
+    )
+
+
+def test_while_no_watch_can_be_made_again_it_says_so_and_checks(volume: ConfigMapVolume) -> None:
+    """
+    The status names the closed descriptors as the reason until events come again, and values come all the while.
+    """
+    _run(
+        """
+real = inotify.inotify_init
+def refuse():
+    import ctypes
+    ctypes.set_errno(errno.EMFILE)
+    return -1
+_native._RETRY_SECONDS = 0.02
+inotify.inotify_init = refuse
+os.closerange(3, 256)
+eventually(lambda: watched()[0][0] == "polling" and watched()[0][1])
+publish(2)
+publish(3)
+assert updater.status().sources[0].healthy
+inotify.inotify_init = real
+well()
+updater.stop()
+print("done")
+""",
+        volume,
+    )
+
+
+DAEMONIZE = """
+def fork():
+    child = os.fork()
+    if child:
+        return child
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    return 0
+
+def end(code):
+    print("done" if code == 0 else "failed", flush=True)
+    os._exit(code)
+
+def guarded(run):
+    try:
+        run()
+    except BaseException:
+        import traceback
+        traceback.print_exc()
+        sys.stderr.flush()
+        end(1)
+    end(0)
+"""
+
+
+@pytest.mark.parametrize("refill", [False, True])
+@pytest.mark.parametrize("at", ["at once", "once it follows"])
+def test_a_daemon_follows(volume: ConfigMapVolume, at: str, refill: bool) -> None:
+    """
+    Forked twice, detached, with every descriptor closed: the grandchild follows, whenever it closes them.
+    """
+    _run(
+        DAEMONIZE
+        + f"""
+def live():
+    if {at!r} == "once it follows":
+        assert watched()[0] == ("inotify", None)
+        publish(2)
+    os.closerange(3, 256)
+    taken = fill() if {refill} else []
+    well()
+    updater.stop()
+    if {refill}:
+        check(taken)
+
+child = fork()
+if child == 0:
+    guarded(live)
+assert os.waitpid(child, 0)[1] == 0
+# The parent of a daemon ends, without a stop; standard output is open as long as the daemon lives.
+os._exit(0)
+""",
+        volume,
+    )
