@@ -12,6 +12,9 @@ import contextlib
 import itertools
 import os
 import signal
+
+# Bound now: what the tests of a program put in the place of os.fstat, to fake a file system, is not for descriptors.
+from os import fstat as _fstat
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 if TYPE_CHECKING:
@@ -83,7 +86,7 @@ def identity(number: int, *, marked: bool = False) -> Identity | None:
     if os.name == "nt":
         return ()  # a socket there is no descriptor that could be asked
     try:
-        status = os.fstat(number)
+        status = _fstat(number)
     except OSError:
         return None
     return (status.st_dev, status.st_ino, _mark_of(number)) if marked else (status.st_dev, status.st_ino)
