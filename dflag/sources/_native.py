@@ -237,7 +237,7 @@ class InotifyWatch(_DirectoryWatch):
         """
         if self._descriptor is not None and not self._descriptor.is_open():
             self._descriptor = self._watch = self._armed = None
-            self._degrade(f"{self._path}: the program has closed the descriptor of the watch, {_AS_CHECKED}")
+            self._degrade(f"{self._path}: the program has closed the descriptor of the watch")
         return self._descriptor
 
     def _take_events(self) -> bool:
