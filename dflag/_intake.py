@@ -61,6 +61,18 @@ class _Step:
         self._background: Final = background
         self._pending_restart: Final = intake._pending_restart(drafts)
 
+    def without(self, name: str) -> _Step:
+        """
+        Return the same step without one of its sources.
+        """
+        return _Step(
+            self._intake,
+            {other: draft for other, draft in self.drafts.items() if other != name},
+            self._wanted,
+            report_unknown=self._report_unknown,
+            background=self._background,
+        )
+
     def is_current(self) -> bool:
         store, states = self._intake._store, self._intake._states
         return self._wanted() and all(
@@ -260,27 +272,63 @@ class Intake:
             if not wanted():
                 return {}
         if error is not None and len(good) > 1 and not together:
-            # Those that do not break the rule on their own shall not wait for the others.
-            apart: dict[str, Outcome] = {}
-            for name, reading in readings.items():
-                apart |= self.apply(
-                    {name: reading},
-                    atomic=atomic,
-                    fresh=fresh,
-                    report_unknown=report_unknown,
-                    wanted=wanted,
-                    background=background,
-                )
-            return apart
+            fewer = self._without_one(step)
+            if fewer is None:
+                # Those that do not break the rule on their own shall not wait for the others.
+                apart: dict[str, Outcome] = {}
+                for name, reading in readings.items():
+                    apart |= self.apply(
+                        {name: reading},
+                        atomic=atomic,
+                        fresh=fresh,
+                        report_unknown=report_unknown,
+                        wanted=wanted,
+                        background=background,
+                    )
+                return apart
+            step = fewer
+        errors = {} if error is None else dict.fromkeys(good, error)
+        return self._conclude(step, drafts, errors, together=together, report_unknown=report_unknown)
+
+    def _conclude(
+        self,
+        step: _Step,
+        drafts: Mapping[str, Draft],
+        errors: Mapping[str, RuleError],
+        *,
+        together: bool,
+        report_unknown: bool,
+    ) -> dict[str, Outcome]:
+        """
+        Put what came of a step beside what was left out of it, and log both.
+
+        Args:
+            step: What was committed, if anything.
+            drafts: All that was to be.
+            errors: Why those that the step lacks are refused, where they break a rule.
+            together: As for `apply`.
+            report_unknown: As for `apply`.
+        """
         outcomes = step.outcomes
         left = {name: draft for name, draft in drafts.items() if name not in outcomes}
         silent = together and any(draft.is_new() for draft in left.values())
         if left:
-            errors = {} if error is None else dict.fromkeys(good, error)
             outcomes |= self._leave(left, errors, silent=silent, report_unknown=report_unknown)
         if not silent:
             self._log(outcomes)
         return outcomes
+
+    def _without_one(self, step: _Step) -> _Step | None:
+        """
+        Commit a step without the one source that breaks a rule; None when it is not one alone.
+
+        The others go together, for one may need what another sets. Of several that may be the one, it is the last.
+        """
+        for name in reversed(list(step.drafts)):
+            others = step.without(name)
+            if self._try(others) is None:
+                return others if others.outcomes else None
+        return None
 
     def _try(self, step: _Step) -> RuleError | None:
         """

@@ -138,6 +138,30 @@ def test_a_source_that_breaks_a_registry_validator_starts_without_values(
     assert len(_warnings(caplog, "rate above burst")) == 1
 
 
+def test_sources_that_need_each_other_apply_beside_one_that_is_refused(
+    flags: dflag.FlagRegistry, port: dflag.StaticFlag[int]
+) -> None:
+    """
+    A rule that one source breaks is no reason to try the others one by one: static flags have no second chance.
+    """
+    limit, other = flags.int("limit", 9000), flags.dyn_int("other", 0)
+
+    @flags.validator
+    def below_limit(snapshot: dflag.Snapshot) -> None:
+        if snapshot[port] > snapshot[limit] or snapshot[other] > 5:
+            raise ValueError("not like that")
+
+    values = {"needy": {"port": "9500"}, "giving": {"limit": "10000"}, "bad": {"other": "6"}}
+    before = flags.snapshot().revision
+    updater = Updater(flags, [MemorySource(values[name], name=name) for name in values], on_bad_start="skip")
+    updater.initialize()
+
+    assert (port.get(), limit.get(), other.get()) == (9500, 10_000, 0)
+    assert flags.snapshot().revision == before + 1
+    assert [bool(source.last_error) for source in updater.status().sources] == [False, False, True]
+    assert (updater.status().updates, updater.status().errors) == (2, 1)
+
+
 @pytest.mark.parametrize("unknown", ["warn", "error"])
 def test_unknown_names_are_warnings(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], unknown: str, caplog: pytest.LogCaptureFixture
@@ -206,6 +230,27 @@ def test_raise_is_the_default_and_changes_nothing(
     assert (status.errors, status.warnings, status.updates, dict(status.rejected)) == (0, 0, 0, {})
     assert caplog.messages == []
     assert rate.origin == "default"
+
+
+def test_metrics_and_status_count_the_same(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    What a start without a value is counted as can be alerted on, as it can be read in the status.
+    """
+    client = pytest.importorskip("prometheus_client")
+    from dflag.integrations import prometheus
+
+    metrics = client.CollectorRegistry()
+    flags.dyn_int("other", 0)
+    with _setup(flags, MemorySource({"rate": "0", "nope": ""}), MemorySource({"other": "1"}, name="good")) as updater:
+        prometheus.register(flags, updater, prometheus_registry=metrics)
+        status = updater.status()
+        text = client.generate_latest(metrics).decode()
+
+    assert rate.get() == 50
+    assert (status.updates, status.errors, status.warnings) == (2, 1, 1)
+    assert 'dflag_rejected_values{flag="rate",registry=""} 1.0' in text
+    assert 'result="partial",source="memory"} 1.0' in text
+    assert 'result="applied",source="good"} 1.0' in text
 
 
 def test_a_secret_that_is_skipped_is_never_shown(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
