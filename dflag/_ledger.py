@@ -41,7 +41,7 @@ class Standing(NamedTuple):
     How a source stands after some outcomes; replaced whole, never changed.
     """
 
-    revision: Revision | None = None  # the last one that was not refused whole, with what it rejected
+    revision: Revision | None = None  # the last one that breaks no rule, or else the last; with what it rejected
     applied: Revision | None = None  # the last one in force
     refusal: str | None = None  # why nothing of what the source gives is applied, while that is so
     reloads: Mapping[ReloadResult, int] = MappingProxyType({"applied": 0, "partial": 0, "refused": 0})
@@ -65,7 +65,7 @@ class Standing(NamedTuple):
         elif broken_anew or outcome.rejections:
             result = "refused"
         return Standing(
-            revision=self.revision if error else outcome.revision,
+            revision=self.revision if error and self.revision and not self.revision.error else outcome.revision,
             applied=outcome.revision if outcome.in_force else self.applied,
             refusal=refusal,
             reloads=self.reloads if result is None else {**self.reloads, result: self.reloads[result] + 1},

@@ -232,6 +232,31 @@ def test_raise_is_the_default_and_changes_nothing(
     assert rate.origin == "default"
 
 
+def test_a_broken_rule_that_raises_is_not_logged_beside(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    What initialize raises is the caller's to report; a start that follows all the same says it once.
+    """
+
+    @flags.validator
+    def not_70(snapshot: dflag.Snapshot) -> None:
+        if snapshot[rate] == 70:
+            raise ValueError("70 is taken")
+
+    updater = Updater(flags, MemorySource({"rate": "70"}))
+    with pytest.raises(dflag.UpdateError, match="70 is taken"):
+        updater.initialize()
+    assert caplog.messages == []
+    updater.start()
+    revision = updater.refresh()
+    updater.stop()
+
+    assert "70 is taken" in str(revision.error)
+    assert len(_warnings(caplog, "70 is taken")) == 1
+    assert updater.status().errors == 1
+
+
 def test_metrics_and_status_count_the_same(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
     """
     What a start without a value is counted as can be alerted on, as it can be read in the status.

@@ -191,6 +191,22 @@ def test_a_source_that_cannot_be_read_says_what_stays(
     assert rate.get() == 60
 
 
+def test_a_source_that_resets_does_not_claim_to_keep(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    With ``on_missing="reset"`` a directory that is gone shows the layers below, and the line says so.
+    """
+    volume.write({"rate": "60"})
+    updater = Updater(flags, volume.path, on_missing="reset")
+    updater.initialize()
+    volume.path.rename(f"{volume.path}-away")
+    said = [text for text in _refresh(updater, caplog) if "cannot read" in text]
+
+    assert [text.rpartition("; ")[2] for text in said] == ["using the values of the layers below"]
+    assert rate.get() == 50
+
+
 def test_a_source_whose_keys_are_gone_says_what_decides(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture
 ) -> None:
