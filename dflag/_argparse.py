@@ -222,7 +222,7 @@ class _Running:
         whole = equals and (option.bare or value == "--")
         action = Take(option_strings=[name], option=option, nargs=0 if whole or option.bare else None)
         # argparse itself builds its answer, whose form differs between versions, from the two attributes that it uses.
-        parser = SimpleNamespace(
+        parser: Any = SimpleNamespace(
             prefix_chars=self.parser.prefix_chars,
             _option_string_actions={f"{name}={value}" if whole else name: action},
         )
@@ -243,7 +243,7 @@ def _abbreviated(found: Any) -> tuple[Option | None, str, str, str]:
         found = found[0] if len(found) == 1 else None
     if found is None or not isinstance(found[0], Take):
         return None, "", "", ""
-    return found[0].option, found[1], *(("", "") if found[-1] is None else ("=", found[-1]))
+    return found[0].option, found[1], "" if found[-1] is None else "=", found[-1] or ""
 
 
 @functools.cache

@@ -7,7 +7,8 @@ pytest loads this module by itself wherever dflag is installed; ``-p no:dflag`` 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+import weakref
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
 
+    import pluggy
+
     from dflag._flags import Flag
     from dflag._layers import Entry
     from dflag.testing import ConfigMapVolume, Overrides
-
-T = TypeVar("T")
 
 # What the fixtures need beyond this is imported at first use: pytest starts with every test run of every user.
 
@@ -71,7 +72,7 @@ def _dflag_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     # pytest sets up fixtures of plugins before others of the same scope, and those of wider scopes before them.
     # So this one sees all that a test and its own fixtures leave, and nothing that is to outlive the test.
-    request.config.stash[_BEFORE] = before = _Overridden()
+    _before[request.config] = before = _Overridden()
     markers = list(request.node.iter_markers("dflag"))  # the closest first
     if markers:
         from dflag.testing import Overrides
@@ -90,18 +91,21 @@ def _dflag_guard(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail(f"left overridden by the test: {', '.join(left)}", pytrace=False)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Generator[None, T, T]:
+@pytest.hookimpl(hookwrapper=True)  # "wrapper" came with pluggy 1.2; an older one would end every run of every test
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, pluggy.Result[object]]:
     """
     Leave alone what a fixture of a wider scope overrides that is first asked for while a test runs.
     """
-    before = request.config.stash.get(_BEFORE, None)
+    before = _before.get(request.config)
     if fixturedef.scope == "function" or before is None:
-        return (yield)
+        yield
+        return
     now = _Overridden()
-    result = yield
-    before.accept_since(now)
-    return result
+    outcome = yield
+    if outcome.excinfo is None:
+        before.accept_since(now)
 
 
 class _Overridden:
@@ -138,8 +142,8 @@ class _Overridden:
         return {flag: entry for flag, entry in _overrides(store).items() if before.get(flag) is not entry}
 
 
-_BEFORE: Final = pytest.StashKey[_Overridden]()
-"""What was overridden when the running test began."""
+_before: Final[weakref.WeakKeyDictionary[pytest.Config, _Overridden]] = weakref.WeakKeyDictionary()
+"""What was overridden when the running test began; beside pytest's own stash, which came with pytest 7."""
 
 
 def _overrides(store: Store) -> dict[Flag[Any], Entry]:

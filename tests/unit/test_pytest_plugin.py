@@ -57,6 +57,26 @@ def test_pytest_finds_the_plugin_by_itself() -> None:
     assert found.value == "dflag.pytest_plugin"
 
 
+def test_an_older_pytest_loads_the_plugin() -> None:
+    """
+    The plugin is loaded into every run of whoever has dflag: one that an older pytest cannot load would fail them all.
+    """
+    program = """
+    import pluggy, pytest
+
+    marked = pluggy.HookimplMarker.__call__
+
+    # as in pluggy 1.0, which pytest 6 and 7 take
+    def mark(self, function=None, hookwrapper=False, optionalhook=False, tryfirst=False, trylast=False, specname=None):
+        return marked(self, function, hookwrapper, optionalhook, tryfirst, trylast, specname)
+
+    pluggy.HookimplMarker.__call__ = mark
+    del pytest.StashKey, pytest.Stash, pytest.Config  # of pytest 7
+    import dflag.pytest_plugin
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True)
+
+
 def test_nothing_heavy_is_imported_at_the_start() -> None:
     """
     What a test run pays that uses no flag is dflag itself.
