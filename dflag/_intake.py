@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import weakref
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._drafting import Draft, Reading, SourceState, make_draft
 from dflag._flags import same
@@ -95,6 +95,18 @@ class _Step:
         intake._enter(self.outcomes)
 
 
+class Sources(NamedTuple):
+    """
+    What an `Intake` keeps of its sources, at one moment: their states, their ranks, and what was reported of them.
+    """
+
+    states: Mapping[str, SourceState]
+    below_arguments: frozenset[str]
+    reported: Mapping[str, Mapping[str, Raw]]
+    reported_unknown: frozenset[str]
+    reported_refusals: Mapping[str, str]
+
+
 class Intake:
     """
     The sources of one store.
@@ -104,13 +116,13 @@ class Intake:
 
     def __init__(self, store: Store) -> None:
         self._store: Final = store
-        self._states: Final[dict[str, SourceState]] = {}  # in the order in which they were named, which is their rank
-        self._below_arguments: Final[set[str]] = set()  # the sources that environment and command line hide
+        self._states: dict[str, SourceState] = {}  # in the order in which they were named, which is their rank
+        self._below_arguments: set[str] = set()  # the sources that environment and command line hide
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
         self._ledgers: Final[dict[str, Ledger]] = {}
-        self._reported: Final[dict[str, Mapping[str, Raw]]] = {}  # the rejected texts of each source
-        self._reported_unknown: Final[set[str]] = set()
-        self._reported_refusals: Final[dict[str, str]] = {}  # why each source that is refused whole is
+        self._reported: dict[str, Mapping[str, Raw]] = {}  # the rejected texts of each source
+        self._reported_unknown: set[str] = set()
+        self._reported_refusals: dict[str, str] = {}  # why each source that is refused whole is
 
     def claim(self, name: str, owner: object, ledger: Ledger, *, below_arguments: bool) -> None:
         """
@@ -152,7 +164,7 @@ class Intake:
                 return
             if name in OWN_LAYERS or not name:
                 raise DefinitionError(f"expected the name of a source, which no layer of dflag has, got {name!r}")
-            self._states[name] = SourceState(Reading({}, lambda _: name), {}, {}, frozenset(), {}, frozenset(), None)
+            self._states[name] = _empty(name)
             self._rank_all()
 
     def _rank(self, name: str, *, below_arguments: bool) -> None:
@@ -173,6 +185,40 @@ class Intake:
     def _rank_all(self) -> None:
         above = [name for name in self._states if name not in self._below_arguments]
         self._store.rank_sources(above, [name for name in self._states if name in self._below_arguments])
+
+    def owners(self) -> list[object]:
+        """
+        List who feeds sources now, each for as many times as it has sources.
+        """
+        with self._store.lock:
+            owners = [claim() for claim in self._claims.values()]
+        return [owner for owner in owners if owner is not None]
+
+    def keep(self) -> Sources:
+        """
+        Return what is known of all sources now. The caller holds the lock.
+        """
+        return Sources(
+            dict(self._states),
+            frozenset(self._below_arguments),
+            dict(self._reported),
+            frozenset(self._reported_unknown),
+            dict(self._reported_refusals),
+        )
+
+    def bring_back(self, kept: Sources) -> None:
+        """
+        Know of all sources what was known then. The caller holds the lock.
+
+        An updater that feeds one applies again what differs, as soon as it looks at its source.
+        """
+        fed = {name: _empty(name) for name, claim in self._claims.items() if claim() is not None}
+        self._states = {**kept.states, **{name: state for name, state in fed.items() if name not in kept.states}}
+        self._below_arguments = set(kept.below_arguments)
+        self._reported = dict(kept.reported)
+        self._reported_unknown = set(kept.reported_unknown)
+        self._reported_refusals = dict(kept.reported_refusals)
+        self._rank_all()
 
     def holds(self, name: str, values: Mapping[str, Raw], *, secret: bool) -> bool:
         """
@@ -432,6 +478,13 @@ class Intake:
             logger.info("revision %d of %s changed %s%s", number, name, ", ".join(changed[:_MAX_NAMED]), more)
         elif not revision.rejected:
             logger.debug("revision %d of %s changed no value", number, name)
+
+
+def _empty(name: str) -> SourceState:
+    """
+    Make the state of a source that has given nothing yet.
+    """
+    return SourceState(Reading({}, lambda _: name), {}, {}, frozenset(), {}, frozenset(), None)
 
 
 def _good(drafts: Mapping[str, Draft], *, atomic: bool, together: bool, known_only: bool) -> dict[str, Draft]:

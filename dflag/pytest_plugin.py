@@ -1,5 +1,5 @@
 """
-For pytest: overrides that end with the test, overrides that should have, and a volume.
+For pytest: overrides and registries that end with the test as they began, overrides that should have, and a volume.
 
 pytest loads this module by itself wherever dflag is installed; ``-p no:dflag`` turns it off.
 """
@@ -19,7 +19,7 @@ from dflag._registry import FlagRegistry
 from dflag._store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
     from pathlib import Path
 
     import pluggy
@@ -53,6 +53,17 @@ def dflag_override() -> Iterator[Overrides]:
     overrides = Overrides()
     yield overrides
     overrides.undo()
+
+
+@pytest.fixture
+def dflag_isolated(dflag_override: Overrides) -> Callable[[FlagRegistry], None]:
+    """
+    Leave a registry as it was before, at the end of the test: ``dflag_isolated(registry)``.
+    """
+    from dflag.testing import isolated
+
+    # Together with overrides, so that what a test began last ends first, whatever the order of its fixtures.
+    return lambda registry: dflag_override._stack.enter_context(isolated(registry))
 
 
 @pytest.fixture

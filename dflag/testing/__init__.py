@@ -4,9 +4,9 @@ For the tests of programs that use dflag.
 The fixtures and the marker for pytest stand in `dflag.pytest_plugin`, which pytest finds by itself.
 """
 
-from dflag.testing._overriding import Overrides, override
+from dflag.testing._overriding import Overrides, isolated, override
 from dflag.testing._stepping import SteppedUpdater
 from dflag.testing._strategies import bad_texts, texts, values
 from dflag.testing._volume import ConfigMapVolume
 
-__all__ = ["ConfigMapVolume", "Overrides", "SteppedUpdater", "bad_texts", "override", "texts", "values"]
+__all__ = ["ConfigMapVolume", "Overrides", "SteppedUpdater", "bad_texts", "isolated", "override", "texts", "values"]

@@ -1,5 +1,5 @@
 """
-Overrides for a test, of one registry or of several.
+Overrides for a test, of one registry or of several, and a registry that is as it was after the test.
 """
 
 from __future__ import annotations
@@ -9,18 +9,25 @@ from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
+from dflag._checkpoint import Checkpoint
 from dflag._flags import Flag
 from dflag._registry import FlagRegistry
+from dflag._updater import Updater
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dflag._store import Store
+
+_FLUSH_SECONDS: Final = 5.0
+"""How long a block waits at its end for callbacks: as long as `Updater.stop` for its thread, whatever hangs."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def override(
     target: FlagRegistry | Mapping[Flag[Any], Any], values: Mapping[str, Any] | None = None, /, **more: Any
-) -> Override:
+) -> Block:
     """
     Override flags for the whole process within a ``with`` block, or around each call of a decorated function,
     which may be ``async``.
@@ -46,13 +53,64 @@ def override(
 
     Thread safety: any thread; every thread of the process sees the values.
     """
-    return Override(target, {**(values or {}), **more})
+    return Block(partial(_overridden, target, {**(values or {}), **more}))
+
+
+def isolated(registry: FlagRegistry) -> Block:
+    """
+    Leave a registry as it was before, at the end of a ``with`` block or of each call of a decorated function.
+
+    For a registry of a module, which outlives a test: layers, callbacks, validators and the freeze are then as before.
+    The time limits of overrides run on meanwhile. Flags that were declared inside stay, without what was set for them.
+    An updater that was started inside is stopped. One that ran before runs on, and applies what its sources hold then.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> with isolated(flags):
+        ...     flags.apply({"rate_limit": "60"}, source="config")  # doctest: +ELLIPSIS
+        ...     flags.freeze()
+        Revision(...)
+        >>> rate.get(), rate.origin
+        (50, 'default')
+
+    Args:
+        registry: The flags.
+
+    Raises:
+        TypeError: It is no `dflag.FlagRegistry`, or it decorates a class or a generator.
+
+    Thread safety: any thread; every thread of the process sees the values.
+    """
+    if not isinstance(registry, FlagRegistry):
+        raise TypeError(f"expected a FlagRegistry, got {registry!r}")
+    return Block(partial(_isolated, registry))
+
+
+@contextlib.contextmanager
+def _isolated(registry: FlagRegistry) -> Iterator[None]:
+    store = registry._store
+    before = Checkpoint(store)
+    known = set(store.intake.owners())
+    running = _running(store)
+    try:
+        yield
+    finally:
+        for owner in _running(store) - running | (set(store.intake.owners()) - known):
+            if isinstance(owner, Updater):
+                owner.stop()
+        before.restore()
+        registry.flush(_FLUSH_SECONDS)
+
+
+def _running(store: Store) -> set[object]:
+    return {owner for owner in store.intake.owners() if isinstance(owner, Updater) and owner._session is not None}
 
 
 @final
-class Override(contextlib.AbstractContextManager[None]):
+class Block(contextlib.AbstractContextManager[None]):
     """
-    What `override` gives: a block, or a decorator of functions.
+    What `override` and `isolated` give: a block, or a decorator of functions, which may be ``async``.
 
     The decorators of contextlib would call what is ``async`` without awaiting it inside of the block, and make a
     function of a class, which no test runner finds.
@@ -60,25 +118,23 @@ class Override(contextlib.AbstractContextManager[None]):
     Thread safety: one thread at a time; every thread of the process sees the values.
     """
 
-    def __init__(self, target: object, named: Mapping[str, Any]) -> None:
-        self._target: Final = target
-        self._named: Final = named
-        self._entered: Final[list[contextlib.ExitStack]] = []
+    def __init__(self, make: Callable[[], contextlib.AbstractContextManager[None]]) -> None:
+        self._make: Final = make
+        self._entered: Final[list[contextlib.AbstractContextManager[None]]] = []
 
     def __enter__(self) -> None:
         """
-        Override the flags; raises what `override` does.
+        Enter it; raises what the function that gave it does.
         """
-        with contextlib.ExitStack() as stack:
-            for store, taken in _take(self._target, self._named).items():
-                stack.enter_context(store.override(taken))
-            self._entered.append(stack.pop_all())
+        made = self._make()
+        made.__enter__()
+        self._entered.append(made)
 
     def __exit__(self, *_: object) -> None:
         """
         Put back what was there before.
         """
-        self._entered.pop().close()
+        self._entered.pop().__exit__(None, None, None)
 
     def __call__(self, function: _Function) -> _Function:
         """
@@ -87,21 +143,28 @@ class Override(contextlib.AbstractContextManager[None]):
         import inspect  # slow to import
 
         if isinstance(function, type) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"expected a function to decorate, got {function!r}: enter the override within it")
-        again = partial(Override, self._target, self._named)
+            raise TypeError(f"expected a function to decorate, got {function!r}: enter the block within it")
         if inspect.iscoroutinefunction(function):
 
             async def awaited(*args: Any, **options: Any) -> Any:
-                with again():
+                with self._make():
                     return await function(*args, **options)
 
             return cast("_Function", wraps(function)(awaited))
 
         def called(*args: Any, **options: Any) -> Any:
-            with again():
+            with self._make():
                 return function(*args, **options)
 
         return cast("_Function", wraps(function)(called))
+
+
+@contextlib.contextmanager
+def _overridden(target: object, named: Mapping[str, Any]) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for store, taken in _take(target, named).items():
+            stack.enter_context(store.override(taken))
+        yield
 
 
 def _take(target: object, named: Mapping[str, Any]) -> dict[Store, dict[Flag[Any], Any]]:

@@ -90,6 +90,37 @@ def test_nothing_heavy_is_imported_at_the_start() -> None:
     assert not loaded & {"dflag.testing", "dflag.sources", "dflag._updater"}
 
 
+def test_an_isolated_registry_is_as_before_for_the_next_test(run: Run) -> None:
+    """
+    What `dflag_isolated` is given, any number of registries, shows nothing of a test to the next one, failed or not.
+    """
+    run(
+        test_it="""
+        import dflag
+        others = dflag.FlagRegistry()
+        other = others.int("other", 1)
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_it(dflag_isolated, dflag_override, turn):
+            dflag_override(flags, port=1)
+            dflag_isolated(flags)
+            dflag_isolated(others)
+            assert (rate.get(), port.get(), other.get()) == (50, 1, 1)
+            dflag.Updater.setup(flags, dflag.sources.MemorySource({"rate_limit": "60"}))
+            others.parse_args(["--other=2"])
+            rate.set(7)
+            port.on_change(lambda old, new: None)
+            assert (rate.get(), other.get()) == (7, 2)
+            assert turn == 2
+
+        def test_after():
+            assert (rate.get(), port.get(), other.get()) == (50, 8080, 1)
+            port.set(5)
+            port.reset()
+        """
+    ).assert_outcomes(passed=2, failed=1)
+
+
 def test_override_lasts_until_the_end_of_the_test(run: Run) -> None:
     """
     Calls of `dflag_override` nest, take both forms, and are undone together.

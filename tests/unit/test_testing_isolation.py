@@ -1,0 +1,374 @@
+"""
+A registry that is as it was before, after a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dflag
+from dflag import DynamicFlag, FlagRegistry, StaticFlag
+from dflag.sources import MemorySource
+from dflag.testing import ConfigMapVolume, SteppedUpdater, isolated
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(name="rate")
+def _rate(registry: FlagRegistry) -> DynamicFlag[int]:
+    """Declare a dynamic flag."""
+    return registry.dyn_int("rate", 50)
+
+
+@pytest.fixture(name="port")
+def _port(registry: FlagRegistry) -> StaticFlag[int]:
+    """Declare a static flag."""
+    return registry.int("port", 80)
+
+
+def _state(registry: FlagRegistry) -> object:
+    """Return all that a block must leave alone, as far as the public surface shows it."""
+    shown = [
+        (layer.origin, layer.value, layer.reason, layer.expires_in_seconds is None)
+        for flag in registry
+        for layer in registry.explain(flag.name)
+    ]
+    return [(flag.name, flag.get(), flag.origin) for flag in registry], shown
+
+
+def test_brings_back_layers_and_the_freeze(
+    registry: FlagRegistry, rate: DynamicFlag[int], port: StaticFlag[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Whatever was set, of every layer, is as before, whether it was there then or not, and static flags can be set again.
+    """
+    text, other = registry.dyn_string("text", "x"), registry.dyn_int("other", 1)
+    revision = registry.apply({"rate": "60", "text": "y"}, source="first")
+    registry.parse_args(["--port=81"])
+    other.set(2, reason="because")
+    before = _state(registry)
+    monkeypatch.setenv("APP_TEXT", "environment")
+
+    with isolated(registry):
+        registry.apply({"rate": "61", "port": "82"}, source="first")
+        registry.apply({"rate": "62"}, source="second")
+        registry.parse_args(["--text=z"], env_prefix="APP")
+        port.set(83)
+        other.reset()
+        rate.set(7)
+        registry.freeze()
+        assert (rate.get(), port.get(), text.get(), other.get()) == (7, 83, "z", 1)
+
+    assert _state(registry) == before
+    registry.parse_args(["--port=84"])
+    assert port.get() == 84
+    assert registry.apply({"rate": "60", "text": "y"}, source="first") is revision
+
+
+def test_changes_all_values_in_one_step_that_callbacks_hear_of(
+    registry: FlagRegistry, rate: DynamicFlag[int], port: StaticFlag[int]
+) -> None:
+    """
+    Callbacks from before see the values go back, in one revision; those from inside have run, and are gone.
+    """
+    heard: list[tuple[str, int, int]] = []
+    rate.on_change(lambda old, new: heard.append(("before", old, new)))
+
+    with isolated(registry):
+        rate.on_change(lambda old, new: heard.append(("inside", old, new)))
+        rate.set(60)
+        port.set(81)
+        revision = registry.snapshot().revision
+
+    assert registry.snapshot().revision == revision + 1
+    assert heard == [("before", 50, 60), ("inside", 50, 60), ("before", 60, 50)]
+    rate.set(5)
+    assert registry.flush(10)
+    assert heard[3:] == [("before", 50, 5)]
+
+
+def test_brings_back_validators(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    Checks of one flag and of several that were added inside are gone, and those from before stay.
+    """
+
+    @rate.validator
+    def small(value: int) -> None:
+        if value > 99:
+            raise ValueError("too large")
+
+    @registry.validator
+    def not_seven(candidate: dflag.Snapshot) -> None:
+        if candidate[rate] == 7:
+            raise ValueError("seven")
+
+    with isolated(registry):
+        rate.validator(lambda value: None if value < 51 else _raise())
+        registry.validator(lambda candidate: _raise() if candidate[rate] == 8 else None)
+        for refused in (51, 100, 7, 8):
+            with pytest.raises(dflag.FlagValueError):
+                rate.set(refused)
+
+    for allowed in (51, 8):
+        rate.set(allowed)
+    for refused in (100, 7):
+        with pytest.raises(dflag.FlagValueError):
+            rate.set(refused)
+
+
+def _shows(flag: DynamicFlag[int], value: int, snapshot: dflag.Snapshot) -> bool:
+    return snapshot[flag] == value
+
+
+def _raise() -> None:
+    raise ValueError("no")
+
+
+def test_leaves_a_registry_alone_that_nobody_touched(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A block in which nothing happens is no revision.
+    """
+    rate.set(60)
+    revision = registry.snapshot().revision
+
+    with isolated(registry):
+        pass
+
+    assert (registry.snapshot().revision, rate.get()) == (revision, 60)
+
+
+def test_time_limits_run_on(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    An override that ends while the block lasts stays ended; one that has time left ends by itself afterwards.
+    """
+    other = registry.dyn_int("other", 1)
+    rate.set(5, ttl_seconds=0.05)
+    other.set(6, ttl_seconds=30, reason="because")
+    dropped = threading.Event()
+    with isolated(registry):
+        rate.on_change(lambda old, new: dropped.set())
+        other.reset()
+        assert dropped.wait(10)
+        rate.set(9)
+    assert (rate.get(), rate.origin) == (50, "default")
+    layer = registry.explain("other")[0]
+    assert (layer.value, layer.reason) == (6, "because")
+    assert layer.expires_in_seconds is not None
+    assert 0 < layer.expires_in_seconds <= 30
+    other.reset()
+
+    back = threading.Event()
+    rate.on_change(lambda old, new: back.set() if new == 50 else None)
+    rate.set(5, ttl_seconds=0.2)
+    with isolated(registry):
+        rate.set(6)
+    assert rate.get() == 5
+    assert back.wait(10)
+
+
+def test_flags_declared_inside_stay(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A flag of a module that the test imported first is there afterwards too, with its callbacks, and with what a source
+    from before holds for it, but without what the test has set.
+    """
+    heard: list[int] = []
+    registry.apply({"late": "7", "rate": "60"}, source="config")
+    with isolated(registry):
+        late = registry.dyn_int("late", 1, max=100, on_change=lambda old, new: heard.append(new))
+        bound = registry.bind("bound", dflag.dyn_int(2))
+        fresh = registry.dyn_map("fresh", {}, keys="rat*")
+        late.set(8)
+        bound.set(9)
+        registry.apply({"late": "9"}, source="other")
+
+    assert (late.get(), late.origin, bound.get(), fresh.get()) == (7, "config", 2, {})
+    assert registry.apply({"late": "10", "rate": "60"}, source="config").changed == ("late",)
+    assert registry.flush(10)
+    assert heard[-1] == 10
+    with pytest.raises(dflag.FlagValueError):
+        late.set(101)
+
+
+def test_sources_are_forgotten_and_ranked_as_before(
+    registry: FlagRegistry, rate: DynamicFlag[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    What a test named first ranks nowhere afterwards, and what was reported in it is reported to the next test too.
+    """
+    for _ in range(2):
+        caplog.clear()
+        with isolated(registry):
+            registry.apply({"rate": "61", "rat": "1"}, source="second")
+            registry.apply({"rate": "abc"}, source="first")
+            assert len(caplog.messages) == 2
+
+    registry.apply({"rate": "62"}, source="first")
+    registry.apply({"rate": "63"}, source="second")
+    assert rate.origin == "second"
+
+
+def test_an_updater_from_before_runs_on(registry: FlagRegistry, rate: DynamicFlag[int], port: StaticFlag[int]) -> None:
+    """
+    What a running updater has applied is there again, and it follows its source, within the block and afterwards.
+    """
+    source = MemorySource({"rate": "60", "port": "81"})
+    with dflag.Updater.setup(registry, source) as updater:
+        for value in (70, 80):
+            with isolated(registry):
+                source.update({"rate": str(value), "port": "81"})
+                assert updater.wait_for(partial(_shows, rate, value), timeout=10)
+                rate.set(5)
+            # What the source holds by now, not what it held before: nothing may show a value that is in no layer.
+            assert updater.wait_for(partial(_shows, rate, value), timeout=10)
+            assert (rate.origin, port.get()) == ("memory", 81)
+        with pytest.raises(dflag.StaticFlagError):
+            port.set(5)
+        source.update({"rate": "90", "port": "82"})
+        assert updater.wait_for(lambda snap: snap[rate] == 90, timeout=10)
+        assert updater.status().pending_restart == ("port",)
+
+
+@pytest.mark.parametrize("how", ["running", "initialized", "stepped", "made before"])
+def test_an_updater_from_inside_is_stopped(
+    registry: FlagRegistry, rate: DynamicFlag[int], port: StaticFlag[int], tmp_path: Path, how: str
+) -> None:
+    """
+    An updater that a test has left running neither writes to the registry afterwards nor keeps its source.
+    """
+    volume = ConfigMapVolume(tmp_path / "volume")
+    volume.write({"rate": "60", "port": "81"})
+    made = dflag.Updater(registry, volume.path) if how == "made before" else None
+    updater: Any = None
+    with isolated(registry):
+        if how == "stepped":
+            SteppedUpdater(registry, {"rate": "60", "port": "81"})
+        elif how == "made before":
+            assert made is not None
+            updater = made.__enter__()
+        elif how == "running":
+            updater = dflag.Updater.setup(registry, volume.path)
+        else:
+            updater = dflag.Updater(registry, volume.path)
+            updater.initialize()
+        assert (rate.get(), port.get()) == (60, 81)
+
+    assert (rate.get(), rate.origin, port.get()) == (50, "default", 80)
+    if updater is not None:
+        assert updater.status().state != "running"
+    volume.update(rate="61")
+    with dflag.Updater.setup(registry, volume.path):
+        assert (rate.get(), port.get()) == (61, 81)
+
+
+def test_blocks_nest(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    An inner block ends with what the outer one had when it began.
+    """
+    with isolated(registry):
+        registry.apply({"rate": "60"}, source="outer")
+        with isolated(registry):
+            registry.apply({"rate": "61"}, source="inner")
+            registry.freeze()
+        assert (rate.get(), rate.origin) == (60, "outer")
+        registry.parse_args([])
+    assert rate.get() == 50
+
+
+def test_an_exception_leaves_nothing_behind(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A test that fails is undone as well, and its exception goes on.
+    """
+
+    def fail() -> None:
+        with isolated(registry):
+            rate.set(60)
+            raise LookupError("failed")
+
+    with pytest.raises(LookupError, match="failed"):
+        fail()
+    assert rate.get() == 50
+
+
+def test_decorates_functions(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    Each call of a function, also of one that is awaited, is a block of its own.
+    """
+
+    @isolated(registry)
+    def called() -> int:
+        rate.set(rate.get() + 10)
+        return rate.get()
+
+    @isolated(registry)
+    async def awaited() -> int:
+        await asyncio.sleep(0)
+        return called()
+
+    assert [called(), called(), asyncio.run(awaited()), rate.get()] == [60, 60, 60, 50]
+
+
+def test_what_became_a_secret_stays_one(registry: FlagRegistry) -> None:
+    """
+    A value that a Secret fed is masked afterwards too, wherever it was written down meanwhile.
+    """
+    token = registry.dyn_string("token", "x")
+    with isolated(registry):
+        updater = dflag.Updater(registry, MemorySource({"token": "hunter2"}, secret=True))
+        updater.initialize()
+        assert token.get() == "hunter2"
+
+    assert token.get() == "x"
+    assert token.secret is True
+    assert "hunter2" not in repr(registry.history())
+
+
+def test_readers_see_the_registry_go_back_in_one_step(registry: FlagRegistry) -> None:
+    """
+    Whoever reads while a block ends sees all flags as in the block or all as before, although others write meanwhile.
+    """
+    flags = [registry.dyn_int(f"flag_{number}", 0) for number in range(50)]
+    noise = registry.dyn_int("noise", 0)
+    done = threading.Event()
+
+    def write() -> None:
+        number = 0
+        while not done.is_set():
+            number += 1
+            noise.set(number)
+
+    torn: list[set[int]] = []
+
+    def read() -> None:
+        while not done.is_set():
+            snapshot = registry.snapshot()
+            seen = {snapshot[flag] for flag in flags}
+            if len(seen) > 1:
+                torn.append(seen)
+
+    threads = [threading.Thread(target=write), threading.Thread(target=read)]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in range(1, 30):
+            with isolated(registry):
+                registry.apply({flag.name: str(number) for flag in flags}, source="config")
+            assert {flag.get() for flag in flags} == {0}
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert torn == []
+
+
+def test_refuses_what_is_no_registry(rate: DynamicFlag[int]) -> None:
+    """
+    Only a registry can be isolated.
+    """
+    with pytest.raises(TypeError, match="expected a FlagRegistry, got"):
+        isolated(rate)  # type: ignore[arg-type]
