@@ -4,6 +4,7 @@ A source whose values the program itself supplies.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ from dflag.sources._base import Source, Watch
 from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from dflag.typing import Raw, Wake
 
 
@@ -34,20 +33,22 @@ class MemorySource(Source):
         secret: Whether all that it holds is secret.
 
     Raises:
-        DefinitionError: The name is empty.
+        DefinitionError: The name is empty or no text, or *secret* is no bool.
         TypeError: A name or a value in the mapping is not of a type that a source may give.
 
     Thread safety: any thread, lock-free.
     """
 
     def __init__(self, mapping: Mapping[str, Raw] | None = None, *, name: str = "memory", secret: bool = False) -> None:
-        if not name:
-            raise DefinitionError("memory source: expected a name, got ''")
+        if not name or not isinstance(name, str):
+            raise DefinitionError(f"memory source: expected a name, got {name!r}")
+        if not isinstance(secret, bool):
+            raise DefinitionError(f"memory source {name!r}: expected secret as True or False, got {secret!r}")
         self._name = name
         self._secret = secret
         # One object holds the values and is their token, so that one store replaces both. There is no lock,
         # which also means that none can be held by another thread at the moment of a fork.
-        self._values = _checked(mapping or {})
+        self._values = _checked({} if mapping is None else mapping)
         self._wakes: dict[_MemoryWatch, Wake] = {}
 
     @property
@@ -125,11 +126,13 @@ class _MemoryWatch(Watch):
 
 
 def _checked(values: Mapping[str, Raw]) -> Mapping[str, Raw]:
+    if not isinstance(values, Mapping):
+        raise TypeError(f"expected a mapping of names to str or bytes, got {type(values).__name__}")
     copied = dict(values)
     for key, value in copied.items():
         if not isinstance(key, str):
             raise TypeError(f"expected names to be str, got {key!r}")
         if not isinstance(value, (str, bytes, Unreadable)):
             # The value itself stays out of the message: it may be a secret.
-            raise TypeError(f"{key}: expected str or bytes, got {type(value).__name__}")
+            raise TypeError(f"{key}: expected str or bytes, got {type(value).__name__}; write a number as its text")
     return MappingProxyType(copied)

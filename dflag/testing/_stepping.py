@@ -81,7 +81,7 @@ class SteppedUpdater:
         """
         Publish the present set with these values in it; returns as `write`.
         """
-        return self.write({**self._source.read(), **(values or {}), **more})
+        return self.write({**self._source.read(), **({} if values is None else values), **more})
 
     def remove(self, *names: str) -> Revision:
         """

@@ -11,19 +11,20 @@ import re
 import shutil
 import stat
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 _DIRECTORY_MODE: Final = 0o755
 _FILE_MODE: Final = 0o644
 _SET: Final = re.compile(r"\.\.(?!data\Z|data_tmp\Z)[^/\0]+")
 """What the directory of a set may be called: the kubelet begins the name with two dots, and puts it beside the link."""
 
-_MAX_PATH_CHARACTERS: Final = 4096
-_MAX_NAME_CHARACTERS: Final = 255
+_MAX_PATH_BYTES: Final = 4096
+_MAX_NAME_BYTES: Final = 255
 
 
 class ConfigMapVolume:
@@ -71,6 +72,7 @@ class ConfigMapVolume:
             ValueError: A name is one that the kubelet refuses, or the directory is not laid out as the kubelet does:
                 it is a link, ``..data`` leads elsewhere than to a directory beside it, or something else than its link
                 stands where a key goes. Nothing was touched.
+            TypeError: A name is no text, or a value neither text nor bytes. Nothing was touched.
             FileExistsError: An earlier writer died and left ``..data_tmp``.
         """
         before = self._target()
@@ -82,7 +84,8 @@ class ConfigMapVolume:
         """
         Publish the present set with these values in it; returns and raises as `write`.
         """
-        return self.write({**self.read(), **(values or {}), **more})
+        given = {} if values is None else _contents(values)
+        return self.write({**self.read(), **given, **_contents(more)})
 
     def remove(self, *names: str) -> bool:
         """
@@ -239,26 +242,53 @@ class ConfigMapVolume:
 
 
 def _contents(values: Mapping[str, str | bytes]) -> dict[str, bytes]:
-    contents = {
-        _clean(name): value.encode() if isinstance(value, str) else bytes(value) for name, value in values.items()
-    }
+    """
+    Check values as the kubelet does and a ConfigMap, and return them as they stand in files, by their clean names.
+    """
+    if not isinstance(values, Mapping):
+        raise TypeError(f"expected a mapping of names to str or bytes, got {type(values).__name__}")
+    contents: dict[str, bytes] = {}
+    for name, value in values.items():
+        path = _clean(name)
+        if path in contents:
+            raise ValueError(f"{name!r}: expected one name for a file, and another one means the same")
+        contents[path] = _encoded(name, value)
     for name in contents:
         if any(parent in contents for parent in _with_parents([name]) - {name}):
             raise ValueError(f"{name!r}: expected no other file where its directory has to be")
     return contents
 
 
+def _encoded(name: str, value: object) -> bytes:
+    # The value itself stays out of the message: it may be a secret. And bytes() would make five NUL of a 5.
+    if isinstance(value, bytes):
+        return bytes(value)
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected str or bytes, got {type(value).__name__}; write a number as its text")
+    try:
+        return value.encode()
+    except UnicodeEncodeError:
+        # From None, as the error holds the value.
+        raise ValueError(f"{name}: expected a text that UTF-8 can hold, or bytes") from None
+
+
 def _clean(name: str) -> str:
     """
     Check a name by the kubelet's rules, and give it without empty and ``.`` components.
     """
-    if len(name) > _MAX_PATH_CHARACTERS or os.path.isabs(name) or "\0" in name:
-        raise ValueError(f"{name!r}: expected a relative path of at most {_MAX_PATH_CHARACTERS} characters")
+    if not isinstance(name, str):
+        raise TypeError(f"expected names to be str, got {name!r}")
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{name!r}: expected a name that UTF-8 can hold") from error
+    if size > _MAX_PATH_BYTES or os.path.isabs(name) or "\0" in name:
+        raise ValueError(f"{name!r}: expected a relative path of at most {_MAX_PATH_BYTES} bytes")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if not parts or ".." in parts or parts[0].startswith(".."):
         raise ValueError(f"{name!r}: expected a path that does not begin with '..' nor lead upwards")
-    if any(len(part) > _MAX_NAME_CHARACTERS for part in parts):
-        raise ValueError(f"{name!r}: expected components of at most {_MAX_NAME_CHARACTERS} characters")
+    if any(len(part.encode()) > _MAX_NAME_BYTES for part in parts):
+        raise ValueError(f"{name!r}: expected components of at most {_MAX_NAME_BYTES} bytes")
     return "/".join(parts)
 
 

@@ -4,7 +4,7 @@ The source whose values the program supplies.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -100,12 +100,37 @@ def test_a_bad_update_replaces_nothing() -> None:
     """
     source = MemorySource({"a": "1"})
 
-    with pytest.raises(TypeError, match=r"^b: expected str or bytes, got int$"):
+    with pytest.raises(TypeError, match=r"^b: expected str or bytes, got int; write a number as its text$"):
         source.update({"a": "2", "b": 4711})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="names to be str"):
         source.update({1: "2"})  # type: ignore[dict-item]
 
     assert source.read() == {"a": "1"}
+
+
+@pytest.mark.parametrize("values", [0, "", [], "a", [("a", "1")], 5, False], ids=repr)
+def test_takes_mappings_alone(values: Any) -> None:
+    """
+    Anything but a mapping is refused, also what is empty or could be made into one.
+    """
+    source = MemorySource({"a": "1"})
+
+    with pytest.raises(TypeError, match="expected a mapping of names to str or bytes"):
+        MemorySource(values)
+    with pytest.raises(TypeError, match="expected a mapping of names to str or bytes"):
+        source.update(values)
+
+    assert source.read() == {"a": "1"}
+
+
+def test_options_are_checked() -> None:
+    """
+    A name that is no text, and a secrecy that is neither True nor False, are refused.
+    """
+    with pytest.raises(DefinitionError, match="expected a name, got 5"):
+        MemorySource(name=5)  # type: ignore[arg-type]
+    with pytest.raises(DefinitionError, match="expected secret as True or False, got 1"):
+        MemorySource(secret=1)  # type: ignore[arg-type]
 
 
 def test_has_a_name() -> None:

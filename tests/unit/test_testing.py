@@ -8,7 +8,7 @@ import errno
 import os
 import re
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -110,7 +110,21 @@ def test_an_empty_set_is_an_empty_directory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "/a", "..", "..data", "..a/b", "a/../b", "a/" + "x" * 256, "a/" * 2100 + "b", "a\0b"]
+    "name",
+    [
+        "",
+        ".",
+        "/a",
+        "..",
+        "..data",
+        "..a/b",
+        "a/../b",
+        "a/" + "x" * 256,
+        "é" * 128,
+        "a/" * 2100 + "b",
+        "a\0b",
+        "a\ud800",
+    ],
 )
 def test_refuses_the_names_that_the_kubelet_refuses(tmp_path: Path, name: str) -> None:
     """
@@ -121,6 +135,66 @@ def test_refuses_the_names_that_the_kubelet_refuses(tmp_path: Path, name: str) -
     with pytest.raises(ValueError, match="expected"):
         volume.write({"a": "1", name: "2"})
     assert not volume.path.exists()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({"b": value} for value in (5, True, 1.5, None, ["x"], bytearray(b"x"), memoryview(b"x"), {"x": "y"})),
+        {5: "x"},
+        {b"b": "x"},
+        {None: "x"},
+        [("b", "x")],
+        ["b"],
+        "b",
+        "",
+        0,
+        5,
+    ],
+    ids=repr,
+)
+def test_refuses_what_is_no_text(tmp_path: Path, values: Any) -> None:
+    """
+    A value or a name of another type is refused before anything is touched, however it is given.
+    """
+    volume = ConfigMapVolume(tmp_path / "volume")
+    with pytest.raises(TypeError, match="expected"):
+        volume.write(values)
+    assert not volume.path.exists()
+
+    volume.write({"a": "1"})
+    target = os.readlink(volume.path / "..data")
+    with pytest.raises(TypeError):
+        volume.update(values)
+    if isinstance(values, dict) and isinstance(next(iter(values)), str):
+        with pytest.raises(TypeError, match=r"^b: expected str or bytes, got \w+; write a number as its text$"):
+            volume.update(**values)
+    with pytest.raises(TypeError):
+        next(volume.steps(values))
+    assert (os.readlink(volume.path / "..data"), volume.read()) == (target, {"a": b"1"})
+
+
+def test_refuses_what_utf_8_cannot_hold(tmp_path: Path) -> None:
+    """
+    Half a character is refused, and does not show in the error, as it may be of a secret.
+    """
+    with pytest.raises(ValueError, match="a: expected a text that UTF-8 can hold") as caught:
+        ConfigMapVolume(tmp_path / "volume").write({"a": "hunter2\ud800"})
+    assert (caught.value.__cause__, caught.value.__suppress_context__) == (None, True)
+    assert not (tmp_path / "volume").exists()
+
+
+def test_refuses_two_names_for_one_file(tmp_path: Path) -> None:
+    """
+    Two names that mean one file are refused in one set; in an update the new one replaces the old.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1"})
+
+    with pytest.raises(ValueError, match=r"'\./a': expected one name for a file"):
+        volume.write({"a": "1", "./a": "2"})
+    volume.update({"./a": "3"})
+    assert volume.read() == {"a": b"3"}
 
 
 def test_refuses_a_file_where_a_directory_must_be(tmp_path: Path) -> None:

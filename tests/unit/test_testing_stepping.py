@@ -102,3 +102,17 @@ def test_one_follows_another(flags: dflag.FlagRegistry) -> None:
     assert rate.get() == 50
     with SteppedUpdater(flags, {"rate_limit": "70"}):
         assert rate.get() == 70
+
+
+def test_refuses_what_is_no_text(flags: dflag.FlagRegistry) -> None:
+    """
+    A value of another type is refused with its name, and the set in force stays.
+    """
+    rate = flags.dyn_int("rate_limit", 50)
+    with SteppedUpdater(flags, {"rate_limit": "60"}) as steps:
+        with pytest.raises(TypeError, match="rate_limit: expected str or bytes, got int; write a number as its text"):
+            steps.update(rate_limit=5)  # type: ignore[arg-type]
+        with pytest.raises(TypeError):
+            steps.update("")  # type: ignore[arg-type]
+        assert rate.get() == 60
+        assert steps.update({}) is steps.update(rate_limit="60")
