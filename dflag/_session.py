@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from dflag._ledger import Ledger
 from dflag._log import logger
+from dflag._pace import Pace
 from dflag._status import SourceStatus
 from dflag.sources import Watch
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from dflag._ledger import Standing
+    from dflag._records import Revision
     from dflag.sources import Source
     from dflag.typing import Raw
 
@@ -109,6 +111,7 @@ class Session:
         self._stopping: Final = threading.Event()
         self._abandoned = False
         self._fault: str | None = None
+        self._pace: Final = Pace()
         self._thread = threading.Thread(target=self._run, name="dflag-updater", daemon=True)
         self._watches: list[Watch] = []  # one for each feed, in the same order, once all are there
 
@@ -187,14 +190,27 @@ class Session:
 
     def _wait_and_look(self) -> None:
         descriptors = [watch.fileno() for watch in self._watches]
-        called = self._waiter.wait(descriptors, self._timeout(descriptors))
+        timeout = self._timeout(descriptors)
+        called = self._waiter.wait(descriptors, timeout)
         if self._stopping.is_set():
             return
+        before, began = self._applied(), time.thread_time()
         # First: a swap shows without its event. Beside a thread that computes it is there after 7 ms so, else 12.
         self._look(self)
         # Again: an event may tell of what came meanwhile, or of a file that shows no other way.
         if self._drain(called=called):
             self._look(self)
+        if called or timeout < min(self._resync_seconds, _FALLBACK_SECONDS / 2):
+            useful = any(
+                after is not None and after is not earlier and after.changed
+                for earlier, after in zip(before, self._applied(), strict=True)
+            )
+            rest = self._pace.rest_seconds(cost_seconds=time.thread_time() - began, useful=useful)
+            if rest > 0:
+                self._stopping.wait(rest)
+
+    def _applied(self) -> list[Revision | None]:
+        return [feed.ledger.standing.applied for feed in self._feeds]
 
     def _drain(self, *, called: bool) -> bool:
         """

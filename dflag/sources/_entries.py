@@ -118,7 +118,14 @@ def refusal(error: OSError) -> Unreadable | None:
         raise error
     if error.errno in GONE or error.errno == errno.EISDIR:
         return None
-    return Refused(_REASONS.get(error.errno or 0) or (error.strerror or "cannot be read").lower())
+    return Refused(reason_of(error))
+
+
+def reason_of(error: OSError) -> str:
+    """
+    Return why the system refused, in the words of a message.
+    """
+    return _REASONS.get(error.errno or 0) or (error.strerror or str(error) or "cannot be read").lower()
 
 
 def unfit(mode: int) -> Unreadable | None:

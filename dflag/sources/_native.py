@@ -1,5 +1,5 @@
 """
-Watching a directory: the wake-up that saves the wait for the next periodic check.
+Watching a path: the wake-up that saves the wait for the next periodic check.
 
 A watch is only a hint. Whatever an event says, the source looks for itself; whatever is missed, the periodic check
 finds. So no failure here raises: the watch goes on as ``"polling"`` and says why in `Watch.problem`.
@@ -19,10 +19,13 @@ import errno
 import os
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from dflag._descriptors import Descriptor
 from dflag.sources._base import Watch
+from dflag.sources._path import numbers_lie
+from dflag.sources._plan import Concern, Plan, make_plan
+from dflag.sources._way import DATA, read_link
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,18 +51,16 @@ How long to stay awake for a swap once its directory or its link was made: a thr
 in two thirds of the time. The kubelet renames the link right after making it.
 """
 
-Identity: TypeAlias = tuple[int, int, bool]
-"""Device and inode of a directory, and whether it is a volume."""
 
-
-def watch_directory(path: str, wake: Wake, *, heard: Callable[[], None]) -> Watch:
+def watch_path(path: str, wake: Wake, *, heard: Callable[[], None], is_file: bool = False) -> Watch:
     """
-    Watch the directory at *path*, following links.
+    Watch what is at *path*, and every link on the way to it.
 
     Args:
-        path: The directory, absolute; it need not exist yet.
+        path: The directory, or the file, absolute; it need not exist yet.
         wake: Called from another thread when something happened, unless the watch has a descriptor.
         heard: Called before that, or within `Watch.drain`.
+        is_file: Whether it is a file, whose directory is watched.
     """
     try:
         # Two for `_readable_bytes`: at the first event no descriptor may be left to load them.
@@ -68,20 +69,21 @@ def watch_directory(path: str, wake: Wake, *, heard: Callable[[], None]) -> Watc
 
         import watchdog.observers.inotify_c as bindings
     except Exception:
-        return ObserverWatch(path, wake, heard)
-    return InotifyWatch(path, heard, bindings)
+        return ObserverWatch(path, wake, heard, is_file=is_file)
+    return InotifyWatch(path, heard, bindings, is_file=is_file)
 
 
-class _DirectoryWatch(Watch):
+class _PathWatch(Watch):
     """
-    What both kinds of watch share: arming, and arming anew when the directory is another one.
+    What both kinds of watch share: arming, and arming anew when the path takes another way.
     """
 
-    def __init__(self, path: str, heard: Callable[[], None]) -> None:
+    def __init__(self, path: str, heard: Callable[[], None], *, is_file: bool) -> None:
         self._path = path
-        self._data = os.path.join(path, "..data")
+        self._is_file = is_file
+        self._data = os.path.join(os.path.dirname(path) if is_file else path, DATA)
         self._heard = heard
-        self._armed: Identity | None = None
+        self._armed: Plan | None = None
         self._next_try = 0.0
         self._closed = False
         self._seen: str | None = None  # what ``..data`` named at the last look
@@ -89,13 +91,13 @@ class _DirectoryWatch(Watch):
 
     def drain(self) -> None:
         """
-        Take the events, and see to it that the right directory is watched.
+        Take the events, and see to it that the right directories are watched.
         """
         if not self._closed:
             heard = self._take_events()
             target = self._target()
             self._judge(target, heard=heard)
-            self._keep_armed(target)
+            self._keep_armed()
 
     def close(self) -> None:
         """
@@ -120,9 +122,9 @@ class _DirectoryWatch(Watch):
             self._missed += 1
             self._disarm()  # to be armed anew: the watch may be at fault
 
-    def _keep_armed(self, target: str | None) -> None:
+    def _keep_armed(self) -> None:
         try:
-            wanted = self._identity(target)
+            wanted = self._plan()
         except OSError as error:
             self._disarm()
             absent = error.errno in (errno.ENOENT, errno.ENOTDIR)
@@ -130,21 +132,31 @@ class _DirectoryWatch(Watch):
             self._degrade(f"{self._path}: {reason}")
             return
         if wanted != self._armed and time.monotonic() >= self._next_try:
-            self._disarm()
             self._try_to_arm(wanted)
 
-    def _try_to_arm(self, wanted: Identity) -> None:
+    def _plan(self) -> Plan:
+        plan, armed = make_plan(self._path, is_file=self._is_file), self._armed
+        if armed is None or plan == armed:
+            return plan
+        # Where inode numbers prove nothing, only what else is known tells one directory from another.
+        alike = plan._replace(identity=armed.identity)
+        return armed if alike == armed and numbers_lie(plan.last) else plan
+
+    def _try_to_arm(self, wanted: Plan) -> None:
         try:
             self._arm(wanted)
         except FileNotFoundError:
             # It has just gone; the next look says so.
+            self._disarm()
             self._degrade(f"{self._path}: no such directory")
         except Exception as error:
+            self._disarm()
             self._next_try = time.monotonic() + _RETRY_SECONDS
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or repr(error)
             self._degrade(f"{self._path}: cannot be watched ({reason})")
         else:
             self._armed = wanted
+            self._data = wanted.data
             self._seen = self._target()
             if self._missed < _MISSES:
                 self.mode, self.problem = self._armed_mode(), None
@@ -158,19 +170,12 @@ class _DirectoryWatch(Watch):
 
     def _is_armed_rightly(self) -> bool:
         try:
-            return self._armed == self._identity(self._seen)
+            return self._armed == self._plan()
         except OSError:
             return False
 
-    def _identity(self, target: str | None) -> Identity:
-        status = os.stat(self._path)
-        return status.st_dev, status.st_ino, target is not None
-
     def _target(self) -> str | None:
-        try:
-            return os.readlink(self._data)
-        except OSError:
-            return None
+        return read_link(self._data)
 
     def _disarm(self) -> None:
         self._armed = None
@@ -181,7 +186,7 @@ class _DirectoryWatch(Watch):
         """
         raise NotImplementedError
 
-    def _arm(self, wanted: Identity) -> None:
+    def _arm(self, wanted: Plan) -> None:
         raise NotImplementedError
 
     def _armed_mode(self) -> str:
@@ -191,19 +196,20 @@ class _DirectoryWatch(Watch):
         raise NotImplementedError
 
 
-class InotifyWatch(_DirectoryWatch):
+class InotifyWatch(_PathWatch):
     """
     A watch by an inotify descriptor, which takes no thread.
     """
 
-    def __init__(self, path: str, heard: Callable[[], None], bindings: Any) -> None:
-        super().__init__(path, heard)
+    def __init__(self, path: str, heard: Callable[[], None], bindings: Any, *, is_file: bool = False) -> None:
+        super().__init__(path, heard, is_file=is_file)
         self._bindings = bindings
         self._events = bindings.InotifyConstants
         self._descriptor: Descriptor | None = None
-        self._watch: int | None = None
+        self._watches: dict[int, str] = {}
+        self._last: int | None = None  # that of the last place
         self._announced = False
-        self._keep_armed(self._target())
+        self._keep_armed()
 
     def fileno(self) -> int | None:
         """
@@ -236,22 +242,31 @@ class InotifyWatch(_DirectoryWatch):
         Return the descriptor if it is still the watch's: the program may have closed it, and opened others.
         """
         if self._descriptor is not None and not self._descriptor.is_open():
-            self._descriptor = self._watch = self._armed = None
+            self._descriptor = self._last = self._armed = None
+            self._watches = {}
             self._degrade(f"{self._path}: the program has closed the descriptor of the watch")
         return self._descriptor
+
+    def _keep_armed(self) -> None:
+        # The event of the swap itself follows an announcement, and is the time to look for what else has changed.
+        if not self._announced or self._armed is None:
+            super()._keep_armed()
 
     def _take_events(self) -> bool:
         ended = self._events.IN_IGNORED | self._events.IN_UNMOUNT
         ended |= self._events.IN_DELETE_SELF | self._events.IN_MOVE_SELF
+        names = frozenset() if self._armed is None else self._armed.names
         heard = False
-        for watch, mask, name in self._pending():
-            if name[:2] == b"..":
-                self._announced = mask & self._events.IN_CREATE != 0
+        for watch, mask, padded in self._pending():
             # What a removed watch still had to say is of no interest. An overflow belongs to no watch: look again.
-            if watch == self._watch and mask & ended:
+            if watch != -1 and watch not in self._watches:
+                continue
+            if watch == self._last and padded[:2] == b"..":
+                self._announced = mask & self._events.IN_CREATE != 0
+            if mask & ended:
                 # Also when the path leads to the same inode number again: the kernel's watch is gone.
                 self._armed = None
-            heard = heard or watch in (self._watch, -1)
+            heard = heard or watch in (self._last, -1) or padded.rstrip(b"\0") in names
         if heard:
             self._heard()
         return heard
@@ -267,16 +282,23 @@ class InotifyWatch(_DirectoryWatch):
         except OSError:
             return ()
 
-    def _arm(self, wanted: Identity) -> None:
+    def _arm(self, wanted: Plan) -> None:
         descriptor = self._held()
         if descriptor is None:
             descriptor = self._descriptor = self._open()
-        mask = self._mask(volume=wanted[2])
-        # Links are followed: a path may be one, and may lead elsewhere later.
-        watch = self._bindings.inotify_add_watch(descriptor.number, os.fsencode(self._path), mask)
-        if watch < 0:
-            _raise_errno()
-        self._watch = watch
+        before, self._watches = self._watches, {}
+        # The least first: a directory that has two paths, by a bind mount, has one watch, and keeps the last mask.
+        for place, concern in sorted(wanted.places.items(), key=lambda item: item[1]):
+            watch = self._bindings.inotify_add_watch(descriptor.number, os.fsencode(place), self._mask(concern))
+            if watch >= 0:
+                self._watches[watch] = place
+                if place == wanted.last:
+                    self._last = watch
+            elif concern > Concern.ITSELF or ctypes.get_errno() != errno.EACCES:
+                self._watches.update(before)
+                _raise_errno()
+        # Not before: a watch that is still wanted says nothing when it is made again.
+        self._remove(before.keys() - self._watches.keys())
 
     def _open(self) -> Descriptor:
         descriptor: int = self._bindings.inotify_init()
@@ -287,45 +309,52 @@ class InotifyWatch(_DirectoryWatch):
         os.set_blocking(descriptor, False)
         return Descriptor(descriptor, marked=True)
 
-    def _mask(self, *, volume: bool) -> int:
+    def _mask(self, concern: Concern) -> int:
         events = self._events
-        # A swap is the link that moves. The directory and the link that are made before announce it: a thread that they
-        # have woken shows the values after 0.35 ms, else 0.55.
-        mask: int = events.IN_CREATE | events.IN_MOVED_TO
-        mask |= events.IN_DELETE_SELF | events.IN_MOVE_SELF | events.IN_ONLYDIR
-        if not volume:
-            mask |= events.IN_MODIFY | events.IN_CLOSE_WRITE | events.IN_ATTRIB
+        mask: int = events.IN_DELETE_SELF | events.IN_MOVE_SELF | events.IN_ONLYDIR
+        if concern >= Concern.SWAPS:
+            # A swap is the link that moves. The directory and the link that are made before announce it: a thread that
+            # they have woken shows the values after 0.35 ms, else 0.55.
+            mask |= events.IN_CREATE | events.IN_MOVED_TO
+        if concern >= Concern.LINKS:
             mask |= events.IN_MOVED_FROM | events.IN_DELETE
+        if concern >= Concern.FILES:
+            mask |= events.IN_MODIFY | events.IN_CLOSE_WRITE | events.IN_ATTRIB
         return mask
 
     def _disarm(self) -> None:
         super()._disarm()
+        self._remove(self._watches)
+        self._watches, self._last = {}, None
+
+    def _remove(self, watches: Iterable[int]) -> None:
         descriptor = self._held()
-        if self._watch is not None and descriptor is not None:
-            # Fails when the kernel has removed it already, which is as well.
-            self._bindings.inotify_rm_watch(descriptor.number, self._watch)
-        self._watch = None
+        if descriptor is not None:
+            for watch in watches:
+                # Fails when the kernel has removed it already, which is as well.
+                self._bindings.inotify_rm_watch(descriptor.number, watch)
 
     def _armed_mode(self) -> str:
         return "inotify"
 
     def _release(self) -> None:
-        descriptor, self._descriptor, self._watch = self._descriptor, None, None
+        descriptor, self._descriptor = self._descriptor, None
+        self._watches, self._last = {}, None
         if descriptor is not None:
             descriptor.close()
 
 
-class ObserverWatch(_DirectoryWatch):
+class ObserverWatch(_PathWatch):
     """
     A watch by watchdog's ``Observer``, whose threads wake the updater.
     """
 
-    def __init__(self, path: str, wake: Wake, heard: Callable[[], None]) -> None:
-        super().__init__(path, heard)
+    def __init__(self, path: str, wake: Wake, heard: Callable[[], None], *, is_file: bool = False) -> None:
+        super().__init__(path, heard, is_file=is_file)
         self._wake = wake
         self._observer: Any = None
         self._called = False
-        self._keep_armed(self._target())
+        self._keep_armed()
 
     def abandon(self) -> None:
         """
@@ -342,9 +371,11 @@ class ObserverWatch(_DirectoryWatch):
         called, self._called = self._called, False
         return called
 
-    def _arm(self, wanted: Identity) -> None:  # noqa: ARG002 - it watches one way, whatever the layout
+    def _arm(self, wanted: Plan) -> None:
         self._release()
-        self._observer = _start_observer(self._path, self._on_event)
+        # It cannot watch a directory for itself alone: that one on the way was replaced, the periodic check finds.
+        places = [place for place, concern in wanted.places.items() if concern > Concern.ITSELF]
+        self._observer = _start_observer(places, self._on_event)
 
     def _on_event(self) -> None:
         if not self._closed:
@@ -365,7 +396,7 @@ class ObserverWatch(_DirectoryWatch):
             _stop_observer(observer)
 
 
-def _start_observer(path: str, on_event: Callable[[], None]) -> Any:
+def _start_observer(places: Iterable[str], on_event: Callable[[], None]) -> Any:
     from watchdog.events import FileSystemEvent, FileSystemEventHandler
     from watchdog.observers import Observer
     from watchdog.observers.polling import PollingObserver
@@ -384,11 +415,8 @@ def _start_observer(path: str, on_event: Callable[[], None]) -> Any:
         raise OSError(errno.ENOSYS, "this system has no file events")
     observer = observer_class()
     try:
-        # Without that no event comes for a path that is a link. The option is new in watchdog 7.
-        try:
-            observer.schedule(Handler(), path, follow_symlink=True)
-        except TypeError:
-            observer.schedule(Handler(), os.path.realpath(path))
+        for place in places:
+            observer.schedule(Handler(), place)
         observer.start()
     except BaseException:
         _stop_observer(observer)

@@ -7,17 +7,24 @@ from __future__ import annotations
 import math
 import os
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dflag.errors import DefinitionError
 from dflag.sources._base import Source
 from dflag.sources._mounts import is_secret, why_not_live
+from dflag.sources._way import follow
+
+if TYPE_CHECKING:
+    from dflag.sources._way import Way
 
 FAILED_RECHECK_SECONDS: Final = 1.0
 """How soon a place that is there and could not be read is tried again."""
 
 ATTEMPTS: Final = 20
 """How often a read that lost against the writer is begun anew: three were seen at 7700 writes per second."""
+
+_LOOKS: Final = 3
+"""How many looks judge whether inode numbers can be trusted."""
 
 # Not O_PATH, whose descriptors cannot be listed. The getattr are for Windows, which has none of them.
 _OPEN_DIRECTORY: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -42,6 +49,7 @@ class PathSource(Source):
         self._judged: tuple[int, bool] | None = None  # the device, and whether it is a Secret's
         self._again_at: float | None = None
         self._turn = 0
+        self._numbers_lie = False  # inode numbers differ at every look, as on some FUSE file systems
 
     @property
     def name(self) -> str:
@@ -85,6 +93,58 @@ class PathSource(Source):
         if self._again_at is not None and time.monotonic() >= self._again_at:
             self._turn += 1
         return self._turn
+
+    def _is_still(self, opened: os.stat_result, place: str, before: Way | None) -> bool:
+        """
+        Return whether *place* still leads to the directory that was opened, so that what was read from it is complete.
+
+        What replaces a directory comes first and the deletion after it, so that a short listing is noticed here.
+
+        Args:
+            opened: The status of the directory, which is still open, so that its inode number is not used again.
+            place: The path that was opened.
+            before: The way of *place* before it was opened, if it is known. The inode numbers of some file systems
+                prove nothing; there it is proof that no link on the way has changed.
+
+        Raises:
+            OSError: The place leads nowhere now.
+        """
+        if before is None:
+            return is_same(opened, os.stat(place))
+        if follow(place) != before:
+            return False
+        if is_same(opened, os.stat(before.end)):
+            return True
+        self._numbers_lie = self._numbers_lie or numbers_lie(before.end)
+        return self._numbers_lie
+
+    def _identity(self, status: os.stat_result) -> tuple[int, ...]:
+        """
+        Return what tells a directory from another one at the same place.
+        """
+        return (status.st_dev,) if self._numbers_lie else (status.st_dev, status.st_ino)
+
+
+def is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    # A file system that has no numbers says 0.
+    return one.st_ino == other.st_ino != 0 and one.st_dev == other.st_dev
+
+
+def numbers_lie(place: str) -> bool:
+    """
+    Return whether a directory has another inode number at each look, so that numbers prove nothing.
+
+    Three looks, because the directory itself may be replaced between two of them.
+    """
+    by_path, by_descriptor = set(), set()
+    for _ in range(_LOOKS):
+        directory = open_directory(place)
+        try:
+            by_path.add(os.stat(place).st_ino)
+            by_descriptor.add(os.fstat(directory).st_ino)
+        finally:
+            os.close(directory)
+    return _LOOKS in (len(by_path), len(by_descriptor))
 
 
 def open_directory(path: str) -> int:

@@ -10,6 +10,10 @@ A volume is read by the one way that is safe beside the kubelet, which publishes
    deletion begins only after the rename, so a link that has not moved proves the set complete.
 
 Reading through the visible links (``key -> ..data/key``) would mix two sets.
+
+A path that leads below a volume (``items`` with a path, a projected volume) is read in the same way: what lies behind a
+``..data`` on the way is a published set. Where any other link on the way is swapped (git-sync's), the files behind it
+have to settle, and the old set stands until all of the new one have.
 """
 
 from __future__ import annotations
@@ -23,11 +27,13 @@ from dflag.errors import SourceError
 from dflag.sources._entries import GONE, Refused, is_key, read_file, read_other
 from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
 from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles
+from dflag.sources._way import DATA, follow, read_link
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dflag.sources._base import Watch
+    from dflag.sources._way import Way
     from dflag.typing import Raw, Wake
 
 _EXPECTED: Final = "expected a ConfigMap or Secret volume, or a directory with one file per flag"
@@ -66,9 +72,12 @@ class DirectorySource(PathSource):
         self, path: str | os.PathLike[str], *, settle_seconds: float = 0.25, secret: bool | None = None
     ) -> None:
         super().__init__(path, settle_seconds, "directory", secret=secret)
-        self._data = os.path.join(self._path, "..data")
+        self._data: Final = os.path.join(self._path, DATA)
         self._prefix: Final = os.path.join(self._path, "")  # a join for each key was a tenth of initialize()
-        self._plain = PlainFiles(settle_seconds)
+        self._plain: Final = PlainFiles(settle_seconds)
+        # The link that publishes what is read, and the path to ask for the set: as the last read found them.
+        self._published: tuple[str, str] | None = None
+        self._is_plain = False
 
     def locate(self, key: str) -> str:
         """
@@ -84,52 +93,69 @@ class DirectorySource(PathSource):
             SourceError: There is no such directory (``missing=True``), or it is there and cannot be read.
         """
         try:
-            values = self._read_set()
+            return self._read_set()
         except OSError as error:
             # A directory that is not there shows itself when it comes; any other failure may leave no trace.
             missing = error.errno == errno.ENOENT
+            held = self._plain.hold() if missing else None
+            if held is not None:
+                self._again_at = self._plain.again_at
+                return held
             self._again_at = None if missing else time.monotonic() + FAILED_RECHECK_SECONDS
             raise self._explain(error) from error
         except SourceError:
             self._again_at = time.monotonic() + FAILED_RECHECK_SECONDS
             raise
-        return values
 
     def probe(self) -> object:
         """
-        Give a token of the link, the directory's identity, and of plain files their states. Never raises.
+        Give a token of what is published, or of plain files their states. Never raises.
+
+        In a volume that is what the link says and the state of the set behind it: two system calls.
         """
         turn = self._current_turn()
+        if self._published is None and not self._is_plain:
+            self._published = self._find_published()
+        if self._published is None:
+            return self._probe_plain(turn)
+        link, place = self._published
+        text = None
         try:
-            target = os.readlink(self._data)
-            status = os.stat(self._path)
+            text = os.readlink(link)
         except OSError as error:
-            return self._probe_unlinked(error)
-        return target, status.st_dev, status.st_ino, turn
+            if error.errno == errno.EINVAL:
+                # A real directory named ..data can be read, but only looking tells whether anything changed in it.
+                return object()
+        try:
+            status = os.stat(place)
+        except OSError:
+            return self._probe_plain(turn)  # something else may be there by now
+        # A set does not change once it is published, unless something is amiss: deleted, emptied, made unreadable.
+        return text, self._identity(status), status.st_ctime_ns, turn
 
     def watch(self, wake: Wake) -> Watch:
         """
-        Watch the directory, wherever its path leads at the time.
+        Watch the directory, and every link on the way to it.
         """
-        from dflag.sources._native import watch_directory  # brings watchdog, which only a running updater needs
+        from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 
-        return watch_directory(self._path, wake, heard=self._plain.stir)
+        return watch_path(self._path, wake, heard=self._plain.stir)
 
     def _read_set(self) -> dict[str, Raw]:
         dangling = False
-        for _ in range(ATTEMPTS):
+        for attempt in range(ATTEMPTS):
+            # The way is needed where inode numbers prove nothing, which the first attempt finds out.
+            before = _try_to_follow(self._data) if attempt or self._numbers_lie else None
             try:
                 directory = open_directory(self._data)
             except FileNotFoundError:
                 # The link may have been followed just before its directory was deleted: then try again.
                 dangling = os.path.islink(self._data)
-                if not dangling:
-                    return self._read_plain()
-                continue
-            try:
-                values = self._read_volume(directory)
-            finally:
-                os.close(directory)
+                values = None if dangling else self._read_without_link()
+            else:
+                values = self._read_published(directory, self._data, before)
+                if values is not None:
+                    self._published, self._is_plain = (self._data, self._data), False
             if values is not None:
                 return values
         if dangling:
@@ -140,64 +166,78 @@ class DirectorySource(PathSource):
             f"cannot read {self._path}: it changed during each of {ATTEMPTS} attempts to read one complete set"
         )
 
-    def _read_volume(self, directory: int) -> dict[str, Raw] | None:
+    def _read_without_link(self) -> dict[str, Raw] | None:
         """
-        Read the set behind the descriptor; None when it was replaced meanwhile.
+        Read a directory in which there is no ``..data``; None when it was replaced meanwhile.
         """
-        values: dict[str, Raw] = {}
-        refused = False
+        way = follow(self._path)
         try:
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if not is_key(name):
-                        continue
-                    # The kind comes with the listing, without a system call for each file.
-                    if entry.is_file(follow_symlinks=False):
-                        value = read_file(directory, name)
-                        if value is None:
-                            return None
-                    else:
-                        value = read_other(directory, name)
-                        if value is None:
-                            continue
-                    values[name] = value
-                    refused = refused or type(value) is Refused
+            directory = open_directory(way.end)
+        except FileNotFoundError:
+            return None
+        link = way.data
+        if link is None:
+            return self._read_plain(directory, way)
+        values = self._read_published(directory, self._path, way)
+        if values is not None:
+            self._published, self._is_plain = (link, self._path), False
+        return values
+
+    def _read_published(self, directory: int, place: str, before: Way | None) -> dict[str, Raw] | None:
+        """
+        Read the set behind the descriptor, and close that; None when the set was replaced meanwhile.
+        """
+        try:
+            values, refused = _read_entries(directory)
             status = os.fstat(directory)
-            if not self._is_current(status):
+            if values is None or not self._is_still(status, place, before):
                 return None
         except OSError as error:
             if error.errno in GONE:
                 return None
             raise
+        finally:
+            os.close(directory)
+        self._plain.forget()
         self._device = status.st_dev
         self._again_at = time.monotonic() + REFUSED_RECHECK_SECONDS if refused else None
         return values
 
-    def _is_current(self, then: os.stat_result) -> bool:
-        # The open descriptor keeps the inode from being used again.
-        now = os.stat(self._data)
-        return (now.st_dev, now.st_ino) == (then.st_dev, then.st_ino)
-
-    def _read_plain(self) -> dict[str, Raw]:
-        directory = open_directory(self._path)
+    def _read_plain(self, directory: int, way: Way) -> dict[str, Raw] | None:
+        """
+        Read the plain files behind the descriptor, and close that; None when the directory was replaced meanwhile.
+        """
         try:
-            values = self._plain.read(directory)
+            status = os.fstat(directory)
+            values = self._plain.read(directory, (way, self._identity(status)))
+            if not self._is_still(status, self._path, way):
+                return None
+        except FileNotFoundError:
+            return None
         finally:
             os.close(directory)
+        self._plain.accept(values)
+        self._published, self._is_plain = None, True
         self._device = None
         self._again_at = self._plain.again_at
         return values
 
-    def _probe_unlinked(self, error: OSError) -> object:
-        if error.errno == errno.EINVAL:
-            # A real directory named ..data can be read, but only looking tells whether anything changed in it.
-            return object()
+    def _find_published(self) -> tuple[str, str] | None:
+        """
+        Return the link that publishes the directory and the path to ask for the set; None where there is none.
+        """
+        if os.path.lexists(self._data):
+            return self._data, self._data
+        way = _try_to_follow(self._path)
+        return None if way is None or way.data is None else (way.data, self._path)
+
+    def _probe_plain(self, turn: int) -> object:
+        text = read_link(self._data)
         try:
-            status = os.stat(self._path)
-            return status.st_dev, status.st_ino, self._plain.generation(self._path), self._turn
-        except OSError as unreadable:
-            return unreadable.errno, self._turn
+            way = follow(self._path)
+            return text, way, self._identity(os.stat(way.end)), self._plain.generation(way.end), turn
+        except OSError as error:
+            return text, error.errno, turn
 
     def _explain(self, error: OSError) -> SourceError:
         if error.errno == errno.ENOENT:
@@ -206,3 +246,35 @@ class DirectorySource(PathSource):
             where = self._data if os.path.isdir(self._path) else self._path
             return SourceError(f"cannot read {where}: not a directory, {_EXPECTED}")
         return SourceError(f"cannot read {self._path}: {(error.strerror or str(error)).lower()}")
+
+
+def _try_to_follow(path: str) -> Way | None:
+    try:
+        return follow(path)
+    except OSError:
+        return None
+
+
+def _read_entries(directory: int) -> tuple[dict[str, Raw] | None, bool]:
+    """
+    Read every entry behind the descriptor, None when one has gone; and whether the system refused any.
+    """
+    values: dict[str, Raw] = {}
+    refused = False
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            name = entry.name
+            if not is_key(name):
+                continue
+            # The kind comes with the listing, without a system call for each file.
+            if entry.is_file(follow_symlinks=False):
+                value = read_file(directory, name)
+                if value is None:
+                    return None, False
+            else:
+                value = read_other(directory, name)
+                if value is None:
+                    continue
+            values[name] = value
+            refused = refused or type(value) is Refused
+    return values, refused

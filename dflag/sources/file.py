@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 from dflag._json import NotJSON
 from dflag.errors import SourceError
-from dflag.sources._entries import GONE, Refused, read_other
+from dflag.sources._entries import GONE, Refused, read_other, reason_of
 from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
-from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles, signature_of
+from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles
+from dflag.sources._way import DATA, follow, read_link
 from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class FileSource(PathSource):
     ) -> None:
         super().__init__(path, settle_seconds, "file", secret=secret)
         self._directory, self._file = os.path.split(self._path)
-        self._data = os.path.join(self._directory, "..data")
+        self._link = os.path.join(self._directory, DATA)  # what publishes the document, as far as is known
         self._plain = PlainFiles(settle_seconds, only=self._file)
         self._places: Mapping[str, Place] = {}
 
@@ -86,8 +87,9 @@ class FileSource(PathSource):
             data = self._read_file()
         except OSError as error:
             missing = error.errno in GONE
-            self._again_at = None if missing else time.monotonic() + FAILED_RECHECK_SECONDS
-            reason = "no such file" if missing else (error.strerror or str(error)).lower()
+            if not missing:
+                self._again_at = time.monotonic() + FAILED_RECHECK_SECONDS
+            reason = "no such file" if missing else reason_of(error)
             if missing or error.errno == errno.EISDIR:
                 reason += f", {_EXPECTED}"
             raise SourceError(f"cannot read {self._path}: {reason}", missing=missing) from error
@@ -102,54 +104,57 @@ class FileSource(PathSource):
         Give a token of the volume's link and the file's state: two system calls. Never raises.
         """
         turn = self._current_turn()
+        target = read_link(self._link)
         try:
-            target = os.readlink(self._data)
-        except OSError:
-            target = None
-        try:
-            return target, signature_of(os.stat(self._path)), turn
+            return target, self._plain.signature(os.stat(self._path)), turn
         except OSError as error:
             return target, error.errno, turn
 
     def watch(self, wake: Wake) -> Watch:
         """
-        Watch the directory that the file is in: a file that is replaced tells its own watchers nothing.
+        Watch the directory that the file is in, and every link on the way: a file tells nothing of its replacement.
         """
-        from dflag.sources._native import watch_directory  # brings watchdog, which only a running updater needs
+        from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 
-        return watch_directory(self._directory, wake, heard=lambda: None)
+        return watch_path(self._path, wake, heard=lambda: None, is_file=True)
 
     def _read_file(self) -> bytes | Unreadable:
+        self._again_at = None
         for _ in range(ATTEMPTS):
-            real = self._real_path()
-            if not _is_published(real):
+            try:
+                way = follow(self._path)
+            except FileNotFoundError:
                 return self._read_plain()
-            data = _read_published(real)
+            if way.data is None:
+                return self._read_plain()
+            data = _read_published(way.end)
             if data is not None:
+                self._link = way.data
+                self._plain.forget()
                 self._again_at = time.monotonic() + REFUSED_RECHECK_SECONDS if isinstance(data, Refused) else None
                 return data
-            if real == self._real_path():
+            if way == follow(self._path):
                 raise FileNotFoundError(errno.ENOENT, "no such key in the volume")
         self._again_at = time.monotonic() + FAILED_RECHECK_SECONDS
         raise SourceError(f"cannot read {self._path}: it was replaced during each of {ATTEMPTS} attempts to open it")
 
-    def _real_path(self) -> str:
-        """
-        Follow every link; in a volume without the visible one, which the kubelet makes after it has published.
-        """
-        inside = os.path.join(self._data, self._file)
-        return os.path.realpath(inside if os.path.islink(self._data) else self._path)
-
     def _read_plain(self) -> bytes | Unreadable:
-        directory = open_directory(self._directory)
         try:
-            found = self._plain.read(directory).get(self._file)
-            if found is None and os.path.isdir(self._path):
-                raise IsADirectoryError(errno.EISDIR, "is a directory")
-        finally:
-            os.close(directory)
-            self._again_at = self._plain.again_at
+            directory = open_directory(self._directory)
+        except FileNotFoundError:
+            values = self._plain.hold() or {}
+        else:
+            try:
+                values = self._plain.read(directory)
+                self._plain.accept(values)
+            finally:
+                os.close(directory)
+        # Also of a file that is there and has yet to settle: nothing else tells when it has.
+        self._again_at = self._plain.again_at
+        found = values.get(self._file)
         if found is None:
+            if os.path.isdir(self._path):
+                raise IsADirectoryError(errno.EISDIR, "is a directory")
             raise FileNotFoundError(errno.ENOENT, "no such file")
         return found if isinstance(found, (bytes, Unreadable)) else found.encode()
 
@@ -163,21 +168,6 @@ class FileSource(PathSource):
             problem = f"cannot read {where}: expected {error.expected}"
         # Outside of the handler: what hangs on the error there may quote a secret.
         raise SourceError(problem)
-
-
-def _is_published(real: str) -> bool:
-    """
-    Say whether a path without links leads through the directory of a set in a volume.
-
-    Whether that is still the present set is not asked: every set that was ever published is whole while it is there.
-    """
-    directory = os.path.dirname(real)
-    while directory != os.path.dirname(directory):
-        parent, name = os.path.split(directory)
-        if name.startswith("..") and os.path.islink(os.path.join(parent, "..data")):
-            return True
-        directory = parent
-    return False
 
 
 def _read_published(real: str) -> bytes | Unreadable | None:

@@ -266,11 +266,11 @@ def test_a_read_that_always_loses_gives_up(volume: ConfigMapVolume, monkeypatch:
     """
     attempts = []
 
-    def replaced(_source: DirectorySource, directory: int) -> bool:
-        attempts.append(directory)
+    def replaced(_source: DirectorySource, *place: object) -> bool:
+        attempts.append(place)
         return False
 
-    monkeypatch.setattr(DirectorySource, "_is_current", replaced)
+    monkeypatch.setattr(DirectorySource, "_is_still", replaced)
     source = DirectorySource(volume.path)
 
     with pytest.raises(SourceError, match="changed during each of 20 attempts"):

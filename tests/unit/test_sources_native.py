@@ -57,7 +57,7 @@ def _heard() -> Listener:
 
 @pytest.fixture(name="watch")
 def _watch(volume: ConfigMapVolume, heard: Listener) -> Iterator[Watch]:
-    watch = _native.watch_directory(str(volume.path), lambda: None, heard=heard)
+    watch = _native.watch_path(str(volume.path), lambda: None, heard=heard)
     assert (watch.mode, watch.problem) == ("inotify", None)
     heard.heard = 0
     yield watch
@@ -213,7 +213,7 @@ def test_plain_files_wake_for_every_change(tmp_path: Path, heard: Listener, chan
     Without ``..data`` whatever happens to a file is heard.
     """
     (tmp_path / "a").write_text("1")
-    watch = _native.watch_directory(str(tmp_path), lambda: None, heard=heard)
+    watch = _native.watch_path(str(tmp_path), lambda: None, heard=heard)
     change(tmp_path)
 
     assert _is_readable(watch, _DEADLINE_SECONDS)
@@ -225,7 +225,7 @@ def test_a_volume_that_is_first_published_is_watched_as_one(tmp_path: Path, hear
     """
     The watch of an empty directory becomes that of a volume, and back.
     """
-    watch = _native.watch_directory(str(tmp_path), lambda: None, heard=heard)
+    watch = _native.watch_path(str(tmp_path), lambda: None, heard=heard)
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1"})
     (tmp_path / "x").write_text("")
@@ -253,7 +253,7 @@ def test_follows_the_path_to_another_directory(tmp_path: Path, heard: Listener, 
     real.write({"a": "1"})
     link = tmp_path / "link"
     link.symlink_to(real.path)
-    watch = _native.watch_directory(str(link if how == "exchange a link" else real.path), lambda: None, heard=heard)
+    watch = _native.watch_path(str(link if how == "exchange a link" else real.path), lambda: None, heard=heard)
     if how != "exchange a link":
         real.path.rename(tmp_path / "elsewhere")
     if how == "remove":
@@ -282,7 +282,7 @@ def test_a_missing_directory_is_watched_when_it_appears(tmp_path: Path, heard: L
     """
     Nothing fails, the problem says why, and the watch begins with the directory.
     """
-    watch = _native.watch_directory(str(tmp_path / "later"), lambda: None, heard=heard)
+    watch = _native.watch_path(str(tmp_path / "later"), lambda: None, heard=heard)
     assert watch.mode == "polling"
     assert "no such directory yet" in str(watch.problem)
     (tmp_path / "later").mkdir()
@@ -423,7 +423,7 @@ def test_the_observer_stands_in_when_the_bindings_are_missing(
     """
     monkeypatch.setitem(sys.modules, "watchdog.observers.inotify_c", None)
     monkeypatch.setitem(sys.modules, "watchdog.observers", None)
-    watch = _native.watch_directory(str(volume.path), lambda: None, heard=heard)
+    watch = _native.watch_path(str(volume.path), lambda: None, heard=heard)
 
     assert isinstance(watch, _native.ObserverWatch)
     assert watch.mode == "polling"
@@ -479,7 +479,7 @@ def test_a_link_that_leads_elsewhere_is_no_missed_event(
     """
     link = tmp_path / "link"
     link.symlink_to(volume.path)
-    watch = _native.watch_directory(str(link), lambda: None, heard=heard)
+    watch = _native.watch_path(str(link), lambda: None, heard=heard)
     for number in range(3):
         other = ConfigMapVolume(tmp_path / f"other{number}")
         other.write({"a": str(number)})

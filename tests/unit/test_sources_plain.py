@@ -4,13 +4,16 @@ Plain files settle before they are taken: by a clock that the tests turn.
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import time
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dflag.errors import SourceError
 from dflag.sources import DirectorySource, Unreadable
 from dflag.sources import _path as path_module
 from dflag.sources import _plain as plain
@@ -171,13 +174,211 @@ def test_a_new_file_shows_once_it_has_settled(source: DirectorySource, tmp_path:
     assert source.read() == {"a": b"1", "b": b"2"}
 
 
-def test_a_removed_file_is_gone_at_once(source: DirectorySource, tmp_path: Path) -> None:
+def test_a_removed_file_is_gone_once_that_has_settled(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
     """
-    Nothing has to settle when a file is removed.
+    A file that is removed keeps its value for the settling time, and is gone then.
     """
     (tmp_path / "a").unlink()
+    assert source.read() == {"a": b"1"}
+    assert pytest.approx(0.25) == source.recheck_seconds()
+    clock.now += 0.24
+    assert source.read() == {"a": b"1"}
+    clock.now += 0.02
 
     assert source.read() == {}
+    assert source.recheck_seconds() is None
+
+
+@pytest.mark.parametrize("lost", ["removed", "renamed", "dangling", "a directory"])
+def test_a_file_that_comes_back_in_time_was_never_gone(
+    source: DirectorySource, tmp_path: Path, clock: Clock, lost: str
+) -> None:
+    """
+    A file lost in any way and written anew within the settling time shows its old text, then the new one.
+    """
+    path = tmp_path / "a"
+    path.rename(tmp_path / "a~")
+    if lost == "removed":
+        (tmp_path / "a~").unlink()
+    elif lost == "dangling":
+        path.symlink_to("nowhere")
+    elif lost == "a directory":
+        path.mkdir()
+    assert source.read() == {"a": b"1"}
+    clock.now += 0.1
+    if lost == "dangling":
+        path.unlink()
+    elif lost == "a directory":
+        path.rmdir()
+    path.write_text("2")
+    assert source.read() == {"a": b"1"}
+    clock.now += 0.24
+    assert source.read() == {"a": b"1"}
+    clock.now += 0.02
+
+    assert source.read() == {"a": b"2"}
+
+
+def test_a_file_that_goes_while_it_is_read_keeps_its_value(
+    source: DirectorySource, tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A file removed between its listing and its reading settles as one that was removed before.
+    """
+    (tmp_path / "a").write_text("2")
+    source.read()
+    clock.now += 0.3
+    real = os.open
+
+    def removing(path: str, flags: int, *args: int, **options: int) -> int:
+        if path == "a":
+            (tmp_path / "a").unlink(missing_ok=True)
+        return real(path, flags, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", removing)
+        assert source.read() == {"a": b"1"}
+    clock.now += 0.3
+    assert source.read() == {"a": b"1"}
+    clock.now += 0.3
+
+    assert source.read() == {}
+
+
+@pytest.mark.parametrize("back", [True, False])
+def test_a_directory_made_anew_in_time_was_never_gone(
+    source: DirectorySource, tmp_path: Path, clock: Clock, *, back: bool
+) -> None:
+    """
+    The directory itself may be removed and made anew; gone for the settling time, it is missing.
+    """
+    shutil.rmtree(tmp_path)
+    assert source.read() == {"a": b"1"}
+    assert pytest.approx(0.25) == source.recheck_seconds()
+    clock.now += 0.2
+    clock.wall = time.time()
+    if back:
+        tmp_path.mkdir()
+        assert source.read() == {"a": b"1"}
+        (tmp_path / "a").write_text("2")
+        assert source.read() == {"a": b"1"}
+        clock.now += 0.3
+        assert source.read() == {"a": b"2"}
+    else:
+        clock.now += 0.1
+        with pytest.raises(SourceError) as caught:
+            source.read()
+        assert caught.value.missing
+        tmp_path.mkdir()
+
+
+@pytest.mark.parametrize("how", ["the link", "a link above", "the directory"])
+def test_another_directory_shows_as_a_whole(tmp_path: Path, clock: Clock, how: str) -> None:
+    """
+    When the path leads to another directory its files show together, once the last of them has settled.
+    """
+    for name in ("one", "two"):
+        (tmp_path / name / "flags").mkdir(parents=True)
+    (tmp_path / "one" / "flags" / "a").write_text("1")
+    (tmp_path / "one" / "flags" / "b").write_text("1")
+    (tmp_path / "link").symlink_to("one/flags" if how == "the link" else "one")
+    source = DirectorySource(tmp_path / "link" / ("." if how == "the link" else "flags"))
+    assert source.read() == {"a": b"1", "b": b"1"}
+
+    if how == "the directory":
+        (tmp_path / "one" / "flags").rename(tmp_path / "old")
+        (tmp_path / "two" / "flags").rename(tmp_path / "one" / "flags")
+        new = tmp_path / "one" / "flags"
+    else:
+        (tmp_path / "new").symlink_to("two/flags" if how == "the link" else "two")
+        (tmp_path / "new").rename(tmp_path / "link")
+        new = tmp_path / "two" / "flags"
+    clock.wall = time.time()
+    (new / "a").write_text("2")
+    (new / "c").write_text("2")
+    assert source.read() == {"a": b"1", "b": b"1"}
+    clock.now += 0.2
+    (new / "a").write_text("22")
+    assert source.read() == {"a": b"1", "b": b"1"}
+    clock.now += 0.2
+    assert source.read() == {"a": b"1", "b": b"1"}
+    clock.now += 0.1
+
+    assert source.read() == {"a": b"22", "c": b"2"}
+    (new / "c").unlink()
+    source.read()
+    clock.now += 0.3
+    assert source.read() == {"a": b"22"}
+
+
+def test_another_directory_does_not_wait_for_a_restless_file(tmp_path: Path, clock: Clock) -> None:
+    """
+    After two seconds the new set shows without a file that is always written to, which is named.
+    """
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_text(name)
+        (tmp_path / name / "b").write_text(name)
+    (tmp_path / "link").symlink_to("one")
+    source = DirectorySource(tmp_path / "link")
+    assert source.read() == {"a": b"one", "b": b"one"}
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("two")
+    clock.wall = time.time()
+    for number in range(25):
+        (tmp_path / "two" / "a").write_text("x" * number)
+        values = source.read()
+        if clock.now < 1001.7:
+            assert values == {"a": b"one", "b": b"one"}
+        clock.now += 0.1
+
+    assert {"a": Unreadable("still being written"), "b": b"two"} == values
+
+
+def test_a_directory_swapped_at_any_moment_gives_one_set(tmp_path: Path, clock: Clock) -> None:
+    """
+    A link swapped, and what it led to emptied, before any system call of a reading makes neither a mix nor a gap.
+    """
+    whole = [{"a": b"one", "b": b"one"}, {"a": b"two", "b": b"two"}]
+    for call in itertools.count(1):
+        link = tmp_path / str(call) / "link"
+        for name in ("one", "two"):
+            (link.parent / name).mkdir(parents=True)
+            for file in ("a", "b"):
+                (link.parent / name / file).write_text(name)
+        link.symlink_to("one")
+        source = DirectorySource(link)
+        source.read()
+        (link.parent / "one" / "b").write_text("one")  # so that it reads, and not only looks
+        with pytest.MonkeyPatch.context() as patch:
+            made = _swap_before_call(patch, call, link)
+            assert source.read() in whole, call
+        assert source.read() in whole, call
+        if len(made) < call:
+            return
+
+
+def _swap_before_call(patch: pytest.MonkeyPatch, call: int, link: Path) -> list[str]:
+    """
+    Swap the link just before the system call of this number; list all calls in what is returned.
+    """
+    made: list[str] = []
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def do(*args: Any, **options: Any) -> Any:
+            made.append(name)
+            if len(made) == call:
+                patch.undo()
+                (link.parent / "new").symlink_to("two")
+                (link.parent / "new").rename(link)
+                shutil.rmtree(link.parent / "one")
+            return real(*args, **options)
+
+        return do
+
+    for name in ("open", "scandir", "read", "stat", "fstat", "readlink"):
+        patch.setattr(os, name, counted(name, getattr(os, name)))
+    return made
 
 
 def test_a_replaced_file_settles_as_any_change(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
