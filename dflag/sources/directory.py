@@ -46,9 +46,10 @@ class DirectorySource(PathSource):
     Names that begin with a dot, names that no ConfigMap key can have, sub-directories and dangling links are no flags.
     A link to a regular file counts as the file. An entry that cannot be read as a value comes as `Unreadable`.
 
-    Where there is no ``..data``, each file is on its own: it is taken once it has been left alone for
-    *settle_seconds*, and its last settled value stands until then. The first read waits for young files,
-    two seconds at most.
+    Where no ``..data`` is on the way, each file is on its own: it is read once it has been left alone for
+    *settle_seconds*, and its last settled value stands until then, also when it is gone for no longer.
+    The first read waits for young files, two seconds at most.
+    When the path leads to another directory, the old values stand until all of the new ones have settled.
 
         >>> import dflag.testing, tempfile
         >>> with tempfile.TemporaryDirectory() as path:

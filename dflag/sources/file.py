@@ -90,7 +90,7 @@ class FileSource(PathSource):
             if not missing:
                 self._again_at = time.monotonic() + FAILED_RECHECK_SECONDS
             reason = "no such file" if missing else reason_of(error)
-            if missing or error.errno == errno.EISDIR:
+            if missing or error.errno in (errno.EISDIR, errno.ELOOP):
                 reason += f", {_EXPECTED}"
             raise SourceError(f"cannot read {self._path}: {reason}", missing=missing) from error
         if isinstance(data, Unreadable):
