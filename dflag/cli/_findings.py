@@ -14,6 +14,7 @@ from dflag._snapshot import Snapshot, unknown_flags
 from dflag._spec import WHITE_SPACE
 from dflag.cli import _trees
 from dflag.errors import FlagValueError, ParseError, RuleError, ValidationError, one_line
+from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from dflag._kinds.maps import MapKind
     from dflag._layers import Entry
     from dflag._registry import FlagRegistry
-    from dflag.cli._inputs import Item, Object
+    from dflag.cli._items import Fault, Item, Object
 
 Level: TypeAlias = Literal["error", "warning"]
 
@@ -58,7 +59,7 @@ class Verdict(NamedTuple):
     Attributes:
         values: The effective values with it, by flag, over the defaults.
         findings: What is wrong, in the order of the input.
-        rejected: The errors of its values, by key.
+        rejected: What would be refused, each as a flag or a key, if it is one's, and the message.
         refused: The error of the registry's validators.
         unknown: The names that no flag has.
         states: What each object leaves behind, as the base of a later reading.
@@ -66,7 +67,7 @@ class Verdict(NamedTuple):
 
     values: Mapping[Flag[Any], Any]
     findings: Sequence[Finding]
-    rejected: Mapping[str, FlagValueError]
+    rejected: Sequence[tuple[str | None, str]]
     refused: RuleError | None
     unknown: Sequence[str]
     states: Sequence[SourceState]
@@ -92,9 +93,11 @@ def judge(
     drafts = [
         make_draft(store, each.file, base, each.reading(), None) for each, base in zip(objects, bases, strict=False)
     ]
-    values, given = _layer(registry, drafts)
-    rejected = {key: error for draft in drafts for key, error in draft.state.rejected.items()}
-    refused = _hold_rules(registry, values, given)
+    values, layers = _layer(registry, drafts)
+    rejected = [
+        each for given, draft in zip(objects, drafts, strict=True) for each in _rejected(registry, given, draft)
+    ]
+    refused = _hold_rules(registry, values, layers)
     findings = [
         finding
         for each, draft in zip(objects, drafts, strict=True)
@@ -157,8 +160,8 @@ def _rule_finding(objects: Sequence[Object], refused: RuleError) -> Finding:
 
 def _findings(registry: FlagRegistry, given: Object, draft: Draft, *, strict: bool) -> Iterator[Finding]:
     for fault in given.faults:
-        yield Finding(given.file, fault.place, "limits", "error", fault.key or None, one_line(fault.message))
-    for key, error in draft.state.rejected.items():
+        yield Finding(given.file, fault.place, fault.rule, "error", fault.key or None, message_of(registry, fault))
+    for key, error in _own_errors(given, draft):
         item = given.items.get(key) or _member(registry, given, key)
         place = _place_of(item, key, registry[error.flag_name], error)
         yield Finding(item.file, place, "invalid-value", "error", error.flag_name, str(error))
@@ -169,6 +172,34 @@ def _findings(registry: FlagRegistry, given: Object, draft: Draft, *, strict: bo
     for key, item in given.items.items():
         if key in registry:
             yield from _hygiene(registry[key], item)
+
+
+def message_of(registry: FlagRegistry, fault: Fault) -> str:
+    """
+    Return what to say of a fault, without the value where a secret flag has the key.
+    """
+    families = [family for family, kind in registry._store.families.items() if kind.fits(fault.key)]
+    owners = [registry[fault.key]] if fault.key in registry else families
+    masked = fault.masked and any(flag.secret for flag in owners)
+    return one_line(fault.masked if masked else fault.message)
+
+
+def _own_errors(given: Object, draft: Draft) -> Iterator[tuple[str, FlagValueError]]:
+    """
+    Return the errors of flags, but for the values of which a fault of the object says already why they are none.
+    """
+    known = {fault.key for fault in given.faults}
+    for key, error in draft.state.rejected.items():
+        item = given.items.get(key)
+        if item is None or key not in known or not isinstance(item.raw, Unreadable):
+            yield key, error
+
+
+def _rejected(registry: FlagRegistry, given: Object, draft: Draft) -> Iterator[tuple[str | None, str]]:
+    for fault in given.faults:
+        yield fault.key or None, message_of(registry, fault)
+    for _, error in sorted(_own_errors(given, draft)):
+        yield error.flag_name, str(error)
 
 
 def _member(registry: FlagRegistry, given: Object, family: str) -> Item:

@@ -15,12 +15,14 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 
 from dflag._version import __version__
-from dflag.cli._errors import CommandError
+from dflag.cli._errors import CommandError, text_of
 from dflag.cli._usage import COMMANDS, add_arguments
 from dflag.errors import DflagError, nearest, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from _typeshed import SupportsWrite
 
 _EPILOG: Final = """\
 REGISTRY is package.module:attribute, a registry or a callable that returns one; the current directory is on the path.
@@ -34,6 +36,8 @@ status: 0 fine, 1 findings, 2 misuse or something unreadable
 _INTERRUPTED: Final = 130
 """What a shell reports of a program that SIGINT has ended."""
 
+_MISUSE: Final = 2
+
 
 class _Parser(argparse.ArgumentParser):
     """
@@ -45,7 +49,18 @@ class _Parser(argparse.ArgumentParser):
             allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
         )
         self.add_argument("-h", "--help", action="help", help="show this help")
+        self.add_argument("--version", action="version", version=f"dflag {__version__}", help="show the version")
         self.add_argument("--traceback", action="store_true", help="show where an error comes from")
+
+    def error(self, message: str) -> NoReturn:
+        """
+        End with status 2 and a line that holds nothing a terminal would act on.
+        """
+        super().error(one_line(message))
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        # Help that cannot be written is no success; argparse says nothing of it.
+        print(message, end="", file=file or sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -59,50 +74,99 @@ def main(argv: Sequence[str] | None = None) -> int:
         The status: 0 fine, 1 findings, 2 misuse or something unreadable.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    _prepare(sys.stdout)
-    _prepare(sys.stderr)
+    with _streams():
+        try:
+            status = _run_guarded(arguments)
+        except KeyboardInterrupt:
+            status = _INTERRUPTED
+        return _flush(status)
+
+
+@contextlib.contextmanager
+def _streams() -> Iterator[None]:
+    """
+    Put something in place of streams that were closed, and write the others as programs read.
+    """
+    with contextlib.ExitStack() as stack:
+        if sys.stderr is None:
+            # With nothing there, what was meant for it would go to standard output.
+            nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+        for stream in (sys.stdout, sys.stderr):
+            _prepare(stream)
+        yield
+
+
+def _run_guarded(arguments: list[str]) -> int:
     try:
+        if sys.stdout is None:
+            return _fail("standard output is closed")
         name, arguments = _split(arguments)
         return _run(name, arguments)
     except SystemExit as end:  # how argparse ends, after it has said why
-        return end.code if isinstance(end.code, int) else 2
-    except KeyboardInterrupt:
-        return _INTERRUPTED
+        return end.code if isinstance(end.code, int) else _MISUSE
+    except OSError as error:  # of standard output, which help and version go to
+        return _fail(_words_of_output(error))
 
 
 def _run(name: str, arguments: list[str]) -> int:
     parser = _Parser(prog=f"dflag {name}", description=f"{COMMANDS[name].capitalize()}.")
     add_arguments(name, parser)
     options = parser.parse_intermixed_args(arguments)
-    command: Any = importlib.import_module(f"dflag.cli.{name}")
-    out = sys.stdout
     try:
+        command: Any = importlib.import_module(f"dflag.cli.{name}")
+        out = sys.stdout
         # What the program or its validators print is no result.
         with contextlib.redirect_stdout(sys.stderr):
             status: int = command.run(options, out)
-            out.flush()
-    except BrokenPipeError:
-        _abandon(out)
-        return _fail("standard output was closed before the result was written")
-    except Exception as error:
+    except KeyboardInterrupt:
+        raise
+    except OSError as error:
+        if options.traceback:
+            raise
+        return _fail(_words(error) if error.filename else _words_of_output(error))
+    except BaseException as error:  # also what a program's own code raises to end a task or a process
         if options.traceback:
             raise
         return _fail(_words(error))
     return status
 
 
-def _words(error: Exception) -> str:
-    if isinstance(error, (CommandError, DflagError)):
+def _flush(status: int) -> int:
+    """
+    Write what is still buffered; the interpreter would complain at its end of what cannot be written.
+    """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except (OSError, ValueError) as error:
+            _abandon(stream)
+            if stream is sys.stdout and status != _MISUSE:
+                status = _fail(_words_of_output(error))
+    return status
+
+
+def _words_of_output(error: Exception) -> str:
+    if isinstance(error, (BrokenPipeError, ValueError)):
+        return "standard output was closed before the result was written"
+    return f"cannot write the result: {_words(error)}"
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, CommandError):
+        return one_line(str(error))
+    if isinstance(error, DflagError):
         return str(error)
-    if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    return f"{type(error).__name__}: {error} (--traceback shows where)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return f"{text_of(error)} (--traceback shows where)"
 
 
 def _fail(problem: str) -> int:
-    for line in problem.splitlines() or [""]:
-        print(f"dflag: {one_line(line)}", file=sys.stderr)
-    return 2
+    with contextlib.suppress(OSError):  # nobody may be there to read it
+        for line in problem.splitlines() or [""]:
+            print(f"dflag: {one_line(line)}", file=sys.stderr)
+    return _MISUSE
 
 
 def _split(arguments: list[str]) -> tuple[str, list[str]]:
@@ -110,10 +174,25 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
     Take the command out of the arguments: the first one, or behind options the first that names one.
     """
     early = arguments[:1] if arguments and not arguments[0].startswith("-") else arguments
-    position = next((number for number, argument in enumerate(early) if argument in COMMANDS), None)
+    candidates = [number for number, argument in enumerate(early) if argument in COMMANDS]
+    if len(candidates) > 1:
+        candidates = [number for number in candidates if number == 0 or arguments[number - 1] not in _with_values()]
+    position = candidates[0] if candidates else None
     if position is None or {"--version", "-h", "--help"} & set(arguments[:position]):
         _parse_without_command(arguments)
     return arguments[position], arguments[:position] + arguments[position + 1 :]
+
+
+def _with_values() -> set[str]:
+    """
+    Return the options of all commands that the next argument belongs to.
+    """
+    found = set()
+    for name in COMMANDS:
+        parser = _Parser()
+        add_arguments(name, parser)
+        found |= {option for action in parser._actions if action.nargs != 0 for option in action.option_strings}
+    return found
 
 
 def _parse_without_command(arguments: list[str]) -> NoReturn:
@@ -124,11 +203,7 @@ def _parse_without_command(arguments: list[str]) -> NoReturn:
         description=f"Work with the flags of a program.\n\ncommands:\n{commands}",
         epilog=_EPILOG,
     )
-    parser.add_argument("--version", action="store_true", help="show the version")
-    options, rest = parser.parse_known_args(arguments)
-    if options.version:
-        print(f"dflag {__version__}")
-        raise SystemExit(0)
+    _, rest = parser.parse_known_args(arguments)
     if not rest:
         parser.error(f"expected a command: {', '.join(COMMANDS)}")
     near = nearest(rest[0], COMMANDS)
@@ -136,20 +211,20 @@ def _parse_without_command(arguments: list[str]) -> NoReturn:
     parser.error(f"expected a command, got {rest[0]!r}{hint}")
 
 
-def _prepare(stream: TextIO) -> None:
+def _prepare(stream: TextIO | None) -> None:
     """
     Write UTF-8 where programs read, and never fail for a character that a terminal lacks.
     """
     reconfigure: Any = getattr(stream, "reconfigure", None)
-    if reconfigure is not None:
+    if stream is not None and reconfigure is not None:
         reconfigure(encoding=None if stream.isatty() else "utf-8", errors="backslashreplace")
 
 
-def _abandon(out: TextIO) -> None:
+def _abandon(stream: TextIO) -> None:
     """
     Lead what is still buffered nowhere, or the interpreter would complain of it at its end.
     """
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, out.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)

@@ -15,6 +15,8 @@ _NAMESPACE: Final = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}")
 
 NAME_EXPECTED: Final = "a name of 1 to 253 characters: words of [-a-z0-9] with dots between, none with a - at its ends"
 
+NAMESPACE_EXPECTED: Final = "a name of 1 to 63 characters of [-a-z0-9] that does not begin or end with -"
+
 
 def is_object_name(name: str) -> bool:
     """
@@ -35,6 +37,13 @@ def object_name(given: str, option: str = "--name") -> str:
     return given
 
 
+def is_namespace_name(name: str) -> bool:
+    """
+    Return whether the API server allows the name (apimachinery's ``IsDNS1123Label``).
+    """
+    return _NAMESPACE.fullmatch(name) is not None
+
+
 def namespace_name(given: str) -> str:
     """
     Give a name back that a namespace can have.
@@ -42,7 +51,6 @@ def namespace_name(given: str) -> str:
     Raises:
         CommandError: No namespace can have it.
     """
-    if not _NAMESPACE.fullmatch(given):
-        expected = "a name of 1 to 63 characters of [-a-z0-9] that does not begin or end with -"
-        raise CommandError(f"expected {expected}, got {given[:80]!r} for --namespace")
+    if not is_namespace_name(given):
+        raise CommandError(f"expected {NAMESPACE_EXPECTED}, got {given[:80]!r} for --namespace")
     return given

@@ -4,6 +4,7 @@ Finding the registry of a program.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
@@ -12,11 +13,11 @@ import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 from dflag._registry import FlagRegistry
-from dflag._spec import FOREIGN_FAULTS
-from dflag.cli._errors import CommandError
+from dflag.cli._errors import CommandError, text_of
 from dflag.errors import nearest, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import ModuleType
 
 _SILENT: Final = logging.NullHandler()
@@ -34,17 +35,17 @@ def load(reference: str) -> FlagRegistry:
         CommandError: There is no such thing there, or getting at it fails.
     """
     module_name, _, path = reference.partition(":")
-    if not module_name or not path:
-        raise CommandError(f"expected REGISTRY as package.module:attribute, got {reference!r}")
+    if not module_name or not path or "/" in module_name or module_name.endswith(".py"):
+        raise CommandError(
+            f"expected REGISTRY as package.module:attribute, got {reference!r}{_hint(module_name, path)}"
+        )
     logging.getLogger("dflag").addHandler(_SILENT)
     found: Any = _import(module_name)
     for name in path.split("."):
         found = _attribute(found, name, reference)
     if not isinstance(found, FlagRegistry) and callable(found):
-        try:
+        with _naming_faults(f"cannot call {reference!r}"):
             found = found()
-        except FOREIGN_FAULTS as error:
-            raise CommandError(f"cannot call {reference!r}: {_describe(error)}") from error
     if not isinstance(found, FlagRegistry):
         raise CommandError(f"expected a dflag.FlagRegistry at {reference!r}, got a {type(found).__name__}")
     return found
@@ -57,20 +58,41 @@ def _import(name: str) -> ModuleType:
     arguments = sys.argv
     sys.argv = [name]  # ours are none of the program's business
     try:
-        return importlib.import_module(name)
-    except FOREIGN_FAULTS as error:
-        raise CommandError(f"cannot import {name!r}: {_describe(error)}") from error
+        with _naming_faults(f"cannot import {name!r}"):
+            return importlib.import_module(name)
     finally:
         sys.argv = arguments
 
 
-def _attribute(owner: Any, name: str, reference: str) -> Any:
+@contextlib.contextmanager
+def _naming_faults(doing: str) -> Iterator[None]:
+    """
+    Turn whatever the program raises into one line that names it; only an interrupt ends the command.
+    """
     try:
-        return getattr(owner, name)
-    except AttributeError as error:
-        near = nearest(name, dir(owner))
-        hint = "" if near is None else f"; did you mean {near!r}?"
-        raise CommandError(f"{reference!r}: there is no {name!r}{hint}") from error
+        yield
+    except (KeyboardInterrupt, CommandError):
+        raise
+    except BaseException as error:
+        raise CommandError(f"{doing}: {_describe(error)}") from error
+
+
+def _hint(module: str, path: str) -> str:
+    """
+    Return what to write for a file instead of a module.
+    """
+    name = module.removesuffix(".py").strip("./").replace("/", ".")
+    return f"; write {name}:{path or 'ATTRIBUTE'}" if name and name != module else ""
+
+
+def _attribute(owner: Any, name: str, reference: str) -> Any:
+    with _naming_faults(f"cannot get {name!r} for {reference!r}"):
+        try:
+            return getattr(owner, name)
+        except AttributeError as error:
+            near = nearest(name, dir(owner))
+            hint = "" if near is None else f"; did you mean {near!r}?"
+            raise CommandError(f"{reference!r}: there is no {name!r}{hint}") from error
 
 
 def _describe(error: BaseException) -> str:
@@ -84,4 +106,9 @@ def _describe(error: BaseException) -> str:
         if not frame.filename.startswith(("<frozen", ours, importlib.__file__))
     ]
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    return one_line(f"{type(error).__name__}: {error}") + where
+    if isinstance(error, SyntaxError):
+        where = f" ({error.filename}:{error.lineno})"
+        return one_line(f"{type(error).__name__}: {error.msg}") + where
+    if isinstance(error, ModuleNotFoundError) and not frames:
+        where = f" (looked in {os.getcwd()} and among the installed packages)"
+    return text_of(error) + where

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from dflag._version import __version__
+from dflag.cli._paths import in_repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,10 +21,11 @@ _SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 _RULES: Final = {
     "invalid-value": "A flag refuses its value.",
     "rule": "A validator over several flags refuses the values.",
-    "limits": "A ConfigMap or Secret cannot hold this.",
+    "limits": "The API server refuses the ConfigMap or Secret.",
     "unknown-flag": "No flag has the name of a key.",
     "deprecated-flag": "A deprecated flag is set.",
     "expired-flag": "A flag is set that was to be gone by now.",
+    "nothing-to-check": "There is nothing to check.",
 }
 
 
@@ -42,7 +44,7 @@ def report(findings: Iterable[Finding]) -> dict[str, Any]:
 
 def _result(finding: Finding) -> dict[str, Any]:
     region = {"startLine": finding.place.line, "startColumn": finding.place.column}
-    place = {"artifactLocation": {"uri": _uri(finding.file)}, "region": region}
+    place = {"artifactLocation": _location(in_repository(finding.file)), "region": region}
     return {
         "ruleId": finding.rule,
         "level": finding.level,
@@ -51,6 +53,6 @@ def _result(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _uri(file: str) -> str:
-    path = os.fsencode(file.replace(os.sep, "/"))
-    return ("file://" if os.path.isabs(file) else "") + quote(path)
+def _location(file: str) -> dict[str, str]:
+    uri = quote(os.fsencode(file.replace(os.sep, "/")))
+    return {"uri": f"file://{uri}"} if os.path.isabs(file) else {"uri": uri, "uriBaseId": "%SRCROOT%"}

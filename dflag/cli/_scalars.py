@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 _BREAK: Final = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
-_FOLD: Final = re.compile(r"[ \t]*(?:(?:\r\n|[\n\r\x85\u2028\u2029])[ \t]*)+")
+_GAP: Final = re.compile(r"[ \t]*+(?P<breaks>(?:(?:\r\n|[\n\r\x85\u2028\u2029])[ \t]*+)*+)")
 _HEADER: Final = re.compile(r"[|>]([-+0-9]*)[ \t]*(?:#[^\n\r]*)?(?:\r\n|\n|\r|\Z)")
 _ESCAPE: Final = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|[^xuU])", re.DOTALL)
 _HIGH: Final = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}")
@@ -69,8 +69,9 @@ def offsets(source: str, start: int, end: int, style: str, text: str) -> Sequenc
         style: ``""`` for a plain one, else ``"``, ``'``, ``|`` or ``>``.
         text: What the parser made of it.
     """
-    for read in _READERS.get(style, _plain)(source, start, end):
-        found = read.finish(end if style in ("|", ">", "") else end - 1, text)
+    blocks = style in ("|", ">")
+    for read in _block(source, start, end, text) if blocks else _READERS.get(style, _plain)(source, start, end):
+        found = read.finish(end if blocks or not style else end - 1, text)
         if found is not None:
             return found
     return None
@@ -138,17 +139,23 @@ def _folded(source: str, start: int, end: int, take: Callable[[_Written, int], i
     written = _Written()
     at = start
     while at < end:
-        fold = _FOLD.match(source, at, end)
-        if fold is None:
+        gap = _GAP.match(source, at, end)
+        if gap is None or gap.end() == at:
             at = take(written, at)
             continue
-        breaks = list(_BREAK.finditer(source, at, fold.end()))
-        for line_end in breaks[1:]:
-            written.add("\n", line_end.start())
-        if len(breaks) == 1:
-            written.add(" ", breaks[0].start())
-        at = fold.end()
+        if gap["breaks"]:
+            _fold(written, list(_BREAK.finditer(source, at, gap.end())))
+        else:
+            written.add_all(source, at, gap.end())  # each character once, however long the gap is
+        at = gap.end()
     return written
+
+
+def _fold(written: _Written, breaks: list[re.Match[str]]) -> None:
+    for line_end in breaks[1:]:
+        written.add("\n", line_end.start())
+    if len(breaks) == 1:
+        written.add(" ", breaks[0].start())
 
 
 def _unfolded(start: int, end: int, take: Callable[[_Written, int], int]) -> _Written:
@@ -159,21 +166,25 @@ def _unfolded(start: int, end: int, take: Callable[[_Written, int], int]) -> _Wr
     return written
 
 
-def _block(source: str, start: int, end: int) -> Iterator[_Written]:
+def _block(source: str, start: int, end: int, text: str) -> Iterator[_Written]:
     """
-    Read a block; how far it is indented follows from its first line, or with an indicator from what fits.
+    Read a block; how far it is indented follows from its first line, or with an indicator from what is left of that.
     """
     header = _HEADER.match(source, start)
     if header is None:
         return
     indicators = header[1]
     lines = list(_lines(source, header.end(), end))
-    indents = [len(line) - len(line.lstrip(" ")) for line, _, _ in lines if line.strip(" ")]
-    first = indents[0] if indents else max((len(line) for line, _, _ in lines), default=0)
-    widths = range(1, first + 1) if indicators.strip("-+") else [first]
-    chomp = indicators.strip("0123456789")
-    for width in widths:
-        yield _block_of(source, lines, width, chomp, folds=source[start] == ">")
+    width = next((_indent(line) for line, _, _ in lines if line.strip(" ")), None)
+    if width is None:
+        width = max((len(line) for line, _, _ in lines), default=0)
+    elif indicators.strip("-+"):
+        width -= next((_indent(line) for line in text.split("\n") if line.strip(" ")), 0)
+    yield _block_of(source, lines, width, indicators.strip("0123456789"), folds=source[start] == ">")
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" "))
 
 
 def _lines(source: str, start: int, end: int) -> Iterator[tuple[str, int, int]]:
@@ -220,4 +231,4 @@ def _join(written: _Written, breaks: list[int], *, folds: bool) -> None:
         written.add("\n", offset)
 
 
-_READERS: Final = {"": _plain, "'": _single, '"': _double, "|": _block, ">": _block}
+_READERS: Final = {"": _plain, "'": _single, '"': _double}

@@ -15,12 +15,18 @@ from dflag._json import MAX_DEPTH, Place
 from dflag.cli import _scalars
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 Step: TypeAlias = str | int
 """One step of a path: the key of an object, or the index of an array."""
 
 START: Final = Place(1, 1)
+
+_MAX_ALIASED: Final = 2**20
+"""How many values aliases may add to a text, lest a few lines stand for more than anybody can read."""
+
+_MERGE: Final = "<<"
+_TOO_DEEP: Final = f"nested more than {MAX_DEPTH} levels deep"
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _ATOM: Final = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")
@@ -53,9 +59,11 @@ class Node:
         tag: The tag that stands before it in YAML, in full; None without one.
         members: Of a mapping its keys and values.
         items: Of a sequence its items.
+        size: How many values it is made of, those that aliases stand for too.
+        height: How deep it nests; 0 of a scalar.
     """
 
-    __slots__ = ("end", "items", "members", "start", "style", "tag", "text")
+    __slots__ = ("end", "height", "items", "members", "size", "start", "style", "tag", "text")
 
     def __init__(self, start: int, end: int, text: str | None = None, style: str = "", tag: str | None = None) -> None:
         self.start: Final = start
@@ -65,6 +73,16 @@ class Node:
         self.tag: Final = tag
         self.members: dict[str, tuple[Node, Node]] | None = None
         self.items: list[Node] | None = None
+        self.size = 1
+        self.height = 0
+
+    def take(self, inner: Node) -> Node:
+        """
+        Count a part of this collection, and return it.
+        """
+        self.size += inner.size
+        self.height = max(self.height, inner.height + 1)
+        return inner
 
     def get(self, key: str) -> Node | None:
         found = (self.members or {}).get(key)
@@ -91,8 +109,14 @@ class Node:
         """
         Say where in *source* a character of a scalar's text is written.
         """
-        offsets = None if self.text is None else _scalars.offsets(source, self.start, self.end, self.style, self.text)
-        return self.start if offsets is None else offsets[min(index, len(offsets) - 1)]
+        return self.offsets(source)(index)
+
+    def offsets(self, source: str) -> Callable[[int], int]:
+        """
+        Return what says where in *source* each character of a scalar's text is written.
+        """
+        found = None if self.text is None else _scalars.offsets(source, self.start, self.end, self.style, self.text)
+        return lambda index: self.start if found is None else found[min(index, len(found) - 1)]
 
 
 class Lines:
@@ -106,6 +130,9 @@ class Lines:
     def place(self, offset: int) -> Place:
         line = bisect_right(self._starts, offset)
         return Place(line, offset - self._starts[line - 1] + 1)
+
+    def offset(self, place: Place) -> int:
+        return self._starts[min(place.line, len(self._starts)) - 1] + place.column - 1
 
 
 def path_of(json_path: str) -> list[Step]:
@@ -128,12 +155,26 @@ def read_json(text: str) -> Node:
     Raises:
         Stopped: It is not JSON, nests too deeply, or repeats a key.
     """
-    reader = _JSONReader(text)
-    node = reader.value(reader.skip(0), 0)
-    end = reader.skip(node.end)
-    if end < len(text):
-        raise Stopped("extra data", end)
+    node, *more = read_json_stream(text)
+    if more:
+        raise Stopped("extra data", more[0].start)
     return node
+
+
+def read_json_stream(text: str) -> list[Node]:
+    """
+    Read JSON texts that follow one another, as ``kubectl`` does.
+
+    Raises:
+        Stopped: One of them is not JSON, nests too deeply, or repeats a key; or there is none.
+    """
+    reader = _JSONReader(text)
+    nodes = [reader.value(reader.skip(0), 0)]
+    while (start := reader.skip(nodes[-1].end)) < len(text):
+        if text[start] not in "{[":
+            raise Stopped("extra data", start)
+        nodes.append(reader.value(start, 0))
+    return nodes
 
 
 class _JSONReader:
@@ -148,7 +189,7 @@ class _JSONReader:
         character = self._text[start : start + 1]
         if character and character in "{[":
             if depth >= MAX_DEPTH:
-                raise Stopped(f"nested more than {MAX_DEPTH} levels deep", start)
+                raise Stopped(_TOO_DEEP, start)
             return self._object(start, depth + 1) if character == "{" else self._array(start, depth + 1)
         if character == '"':
             return self._string(start)
@@ -236,6 +277,7 @@ class _YAMLReader:
         self._text: Final = text
         self._events: Final = events
         self._anchors: dict[Any, Node] = {}
+        self._aliased = 0
 
     def documents(self) -> Iterator[Node]:
         for event in self._events:
@@ -247,11 +289,9 @@ class _YAMLReader:
 
     def _node(self, event: Any, depth: int) -> Node:
         if isinstance(event, self._yaml.AliasEvent):
-            if event.anchor not in self._anchors:
-                raise Stopped("an alias before its anchor", event.start_mark.index)
-            return self._anchors[event.anchor]
+            return self._alias(event, depth)
         if depth >= MAX_DEPTH:
-            raise Stopped(f"nested more than {MAX_DEPTH} levels deep", event.start_mark.index)
+            raise Stopped(_TOO_DEEP, event.start_mark.index)
         found = _PROPERTIES.match(self._text, event.start_mark.index)
         start = found.end() if found and (event.anchor or event.tag) else event.start_mark.index
         if isinstance(event, self._yaml.ScalarEvent):
@@ -265,16 +305,39 @@ class _YAMLReader:
             self._anchors[event.anchor] = node
         return node
 
+    def _alias(self, event: Any, depth: int) -> Node:
+        at = event.start_mark.index
+        if event.anchor not in self._anchors:
+            raise Stopped("an alias before its anchor", at)
+        node = self._anchors[event.anchor]
+        self._aliased += node.size
+        if self._aliased > _MAX_ALIASED:
+            raise Stopped(f"aliases that stand for more than {_MAX_ALIASED} values", at)
+        if depth + node.height > MAX_DEPTH:
+            raise Stopped(_TOO_DEEP, at)
+        return node
+
     def _mapping(self, start: int, depth: int) -> Node:
+        """
+        Read a mapping; what is merged into it counts at the place where the merge key stands, as for kubectl.
+
+        So a key that stands before the merge key loses, where YAML 1.1 lets every key of the mapping itself win.
+        """
         node = Node(start, start)
         node.members = {}
+        written: set[str] = set()
         while not isinstance(event := next(self._events), self._yaml.MappingEndEvent):
-            key = self._node(event, depth)
+            key = node.take(self._node(event, depth))
+            value = node.take(self._node(next(self._events), depth))
             if key.text is None:
                 raise Stopped("a key that is no text", event.start_mark.index)
-            if key.text in node.members:
+            if key.text == _MERGE and not key.style and key.tag is None:
+                _merge(node.members, value)
+                continue
+            if key.text in written:
                 raise Stopped("a key stands twice in one mapping", event.start_mark.index)
-            node.members[key.text] = key, self._node(next(self._events), depth)
+            written.add(key.text)
+            node.members[key.text] = key, value
         node.end = event.end_mark.index
         return node
 
@@ -282,6 +345,16 @@ class _YAMLReader:
         node = Node(start, start)
         node.items = []
         while not isinstance(event := next(self._events), self._yaml.SequenceEndEvent):
-            node.items.append(self._node(event, depth))
+            node.items.append(node.take(self._node(event, depth)))
         node.end = event.end_mark.index
         return node
+
+
+def _merge(members: dict[str, tuple[Node, Node]], value: Node) -> None:
+    """
+    Put a mapping, or several of which the first counts most, on top of the members.
+    """
+    for each in reversed([value] if value.items is None else value.items):
+        if each.members is None:
+            raise Stopped(f"expected a mapping, or a list of mappings, behind {_MERGE}", each.start)
+        members.update(each.members)

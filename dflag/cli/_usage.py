@@ -36,6 +36,12 @@ def _registry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("registry", metavar="REGISTRY", help="package.module:attribute")
 
 
+def _key(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--key", metavar="KEY", action="append", default=[], help="a key that holds a document of flags"
+    )
+
+
 def _check(parser: argparse.ArgumentParser) -> None:
     _registry(parser)
     parser.add_argument(
@@ -44,7 +50,8 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("text", "json", "github", "sarif"), default="text", help="how to print (default: text)"
     )
-    parser.add_argument("--strict", action="store_true", help="make unknown names errors")
+    parser.add_argument("--strict", action="store_true", help="make unknown names errors, and inputs without values")
+    _key(parser)
 
 
 def _completion(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +65,7 @@ def _manifest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind", choices=("ConfigMap", "Secret"), default="ConfigMap", help="its kind (default: ConfigMap)"
     )
+    parser.add_argument("--key", metavar="KEY", help="write all flags as one document, under this key")
 
 
 def _plan(parser: argparse.ArgumentParser) -> None:
@@ -69,6 +77,7 @@ def _plan(parser: argparse.ArgumentParser) -> None:
         "--against", metavar="INPUT|URL", help="what is live: an input, or the debug page of a running process"
     )
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
+    _key(parser)
 
 
 def _policy(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +104,7 @@ def _write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="input", metavar="INPUT", help="an input to publish; KEY=VALUE goes on top")
     parser.add_argument("--replace", action="store_true", help="drop the keys that are not given")
     parser.add_argument("--registry", metavar="REGISTRY", help="publish nothing that its flags refuse")
+    _key(parser)
 
 
 _ADDERS: Final[dict[str, Callable[[argparse.ArgumentParser], None]]] = {

@@ -9,10 +9,15 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from dflag._documents import read
+from dflag._json import NotJSON
+from dflag.cli._errors import CommandError
 from dflag.cli._names import namespace_name, object_name
 from dflag.cli._registry import load
 from dflag.cli._texts import describe, remarks
 from dflag.errors import FlagValueError, one_line
+from dflag.sources._entries import is_key
+from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     import argparse
@@ -31,18 +36,100 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     object_name(options.name)
     if options.namespace is not None:
         namespace_name(options.namespace)
+    if options.key is not None and not is_key(options.key):
+        raise CommandError(f"expected a key of [-._a-zA-Z0-9] that does not begin with a dot, got {options.key[:80]!r}")
     registry = load(options.registry)
     secret = options.kind == "Secret"
     flags = [flag for flag in registry if flag.secret is secret]
     lines = ["apiVersion: v1", f"kind: {options.kind}", "metadata:", f"  name: {_quoted(options.name)}"]
     if options.namespace is not None:
         lines.append(f"  namespace: {_quoted(options.namespace)}")
-    texts = [flag for flag in flags if not flag._spec.kind.binary]
-    binaries = [flag for flag in flags if flag._spec.kind.binary]
-    lines += _field("stringData" if secret else "data", texts)
-    lines += _field("data" if secret else "binaryData", binaries)
+    if options.key is None:
+        texts = [flag for flag in flags if not flag._spec.kind.binary]
+        binaries = [flag for flag in flags if flag._spec.kind.binary]
+        lines += _field("stringData" if secret else "data", texts)
+        lines += _field("data" if secret else "binaryData", binaries)
+    else:
+        lines += ["stringData:" if secret else "data:", *_document(options.key, flags)]
     out.write("\n".join(lines) + "\n")
     return 0
+
+
+def _document(key: str, flags: list[Flag[Any]]) -> Iterator[str]:
+    """
+    Write a key whose value is a document with a key for each flag.
+    """
+    if key.endswith(".json"):
+        members = [
+            member for flag in flags if (member := _member(flag, _json_candidates(flag), yaml=False)) is not None
+        ]
+        lines = ["{", *(f"  {member}," for member in members[:-1]), *(f"  {member}" for member in members[-1:]), "}"]
+    else:
+        lines = [line for flag in flags for line in _document_entry(flag)] or ["{}"]
+    yield f"  {_quoted(key)}: |"
+    yield from (f"    {line}" for line in lines)
+
+
+def _document_entry(flag: Flag[Any]) -> Iterator[str]:
+    yield from (f"# {line}".rstrip() for line in _comments(flag))
+    raw = _document_text(flag)
+    blocks = [] if raw is None else ["\n".join(_written(flag.name, raw, pretty=flag.type_name == "json"))]
+    flows = [f"{_quoted(flag.name)}: {candidate}" for candidate in _natives(raw)]
+    yield from (_member(flag, [*blocks, *flows], yaml=True) or _unwritable(flag)).splitlines()
+
+
+def _json_candidates(flag: Flag[Any]) -> list[str]:
+    raw = _document_text(flag)
+    texts = [] if raw is None else [_as_json(raw), *_natives(raw)]
+    return [f"{json.dumps(flag.name)}: {text}" for text in texts]
+
+
+def _document_text(flag: Flag[Any]) -> str | None:
+    """
+    Return the default as a document can hold it; None of bytes that are no text.
+    """
+    if not flag._spec.kind.binary:
+        return flag._text(flag.default)
+    try:
+        return bytes(flag.default).decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _natives(raw: str | None) -> list[str]:
+    """
+    Return the text as a document may hold it without quotes, if it is JSON.
+    """
+    try:
+        value = json.loads(raw or "")
+    except ValueError:
+        return []
+    return [raw or "" if (raw or "").isprintable() else json.dumps(value)]
+
+
+def _as_json(text: str) -> str:
+    # To YAML, in which the document stands, some characters of JSON end a line.
+    return json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _member(flag: Flag[Any], candidates: list[str], *, yaml: bool) -> str | None:
+    """
+    Return the first way to write the default in a document of which the flag reads its default.
+    """
+    for candidate in candidates:
+        text = candidate if yaml else f"{{{candidate}}}"
+        try:
+            values = read(text.encode(), yaml=yaml).values
+        except (NotJSON, UnicodeEncodeError):
+            continue
+        raw = values[flag.name]
+        if not isinstance(raw, Unreadable) and _reads_back(flag, raw):
+            return candidate
+    return None
+
+
+def _unwritable(flag: Flag[Any]) -> str:
+    return f"# Its default cannot be written as a value.\n# {_quoted(flag.name)}:"
 
 
 def _field(name: str, flags: list[Flag[Any]]) -> list[str]:
@@ -68,7 +155,7 @@ def _entry(flag: Flag[Any]) -> list[str]:
     lines = _written(flag.name, raw, pretty=flag.type_name == "json")
     if _reads_back(flag, raw):
         return lines
-    return ["# Its default cannot be written as a value.", f"# {_quoted(flag.name)}:"]
+    return _unwritable(flag).splitlines()
 
 
 def _reads_back(flag: Flag[Any], raw: str | bytes) -> bool:

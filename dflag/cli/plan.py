@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from dflag._flags import same
 from dflag._store import printed
+from dflag.cli._embedded import is_flag, opened
 from dflag.cli._errors import CommandError
 from dflag.cli._findings import Verdict, judge
-from dflag.cli._inputs import Item, Object, read
+from dflag.cli._inputs import read
+from dflag.cli._items import Item, Object
 from dflag.cli._registry import load
 from dflag.errors import MASK, FlagValueError, one_line
 
@@ -40,13 +43,12 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     Print the plan; status 1 when anything would be rejected.
     """
     registry = load(options.registry)
-    before = judge(registry, _live(registry, options.against))
-    objects = read(options.input)
+    before = judge(registry, opened(registry, _live(registry, options.against), options.key))
+    objects = opened(registry, read(options.input, partial(is_flag, registry)), options.key)
     after = judge(registry, objects, bases=_bases(before.states, len(objects)))
     changes = [] if after.refused else _changes(registry, before, after)
     restart = [change.flag for change in changes if not registry[change.flag].dynamic]
-    rejected = [(error.flag_name, str(error)) for _, error in sorted(after.rejected.items())]
-    rejected += [] if after.refused is None else [("", str(after.refused))]
+    rejected = [*after.rejected, *([] if after.refused is None else [(None, str(after.refused))])]
     if options.format == "json":
         out.write(_as_json(changes, restart, rejected, after.unknown))
     else:
@@ -76,19 +78,25 @@ def _changes(registry: FlagRegistry, before: Verdict, after: Verdict) -> list[_C
 
 
 def _as_json(
-    changes: Sequence[_Change], restart: Sequence[str], rejected: Sequence[tuple[str, str]], unknown: Sequence[str]
+    changes: Sequence[_Change],
+    restart: Sequence[str],
+    rejected: Sequence[tuple[str | None, str]],
+    unknown: Sequence[str],
 ) -> str:
     plan = {
         "changes": [{"flag": change.flag, "old": change.old, "new": change.new} for change in changes],
         "pending_restart": list(restart),
-        "rejected": [{"flag": flag or None, "message": message} for flag, message in rejected],
+        "rejected": [{"flag": flag, "message": message} for flag, message in rejected],
         "unknown": list(unknown),
     }
     return json.dumps(plan, indent=2) + "\n"
 
 
 def _as_text(
-    changes: Sequence[_Change], restart: Sequence[str], rejected: Sequence[tuple[str, str]], unknown: Sequence[str]
+    changes: Sequence[_Change],
+    restart: Sequence[str],
+    rejected: Sequence[tuple[str | None, str]],
+    unknown: Sequence[str],
 ) -> str:
     lines = []
     for change in changes:
@@ -105,7 +113,7 @@ def _live(registry: FlagRegistry, against: str | None) -> Sequence[Object]:
         return []
     if against.startswith(("http://", "https://")):
         return [_page(registry, against)]
-    return read(against)
+    return read(against, partial(is_flag, registry))
 
 
 def _page(registry: FlagRegistry, url: str) -> Object:

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from dflag.cli._cel import matches, quote, rule_of, stripped
+from dflag.cli._embedded import SUFFIXES
 from dflag.cli._errors import CommandError
 from dflag.cli._findings import IGNORED
 from dflag.cli._names import namespace_name, object_name
@@ -126,7 +127,13 @@ def _unknown(registry: FlagRegistry) -> Iterator[_Validation]:
     if None in families:
         return
     names = ", ".join(quote(name) for name in (*(flag.name for flag in registry), *sorted(IGNORED)))
-    known = [f"k in [{names}]", "k.startsWith('.')", *(f"k.{matches(each)[2:]}" for each in families if each)]
+    documents = [f"k.endsWith({quote(suffix)})" for suffix in SUFFIXES]
+    known = [
+        f"k in [{names}]",
+        "k.startsWith('.')",
+        *documents,
+        *(f"k.{matches(each)[2:]}" for each in families if each),
+    ]
     for field in ("data", "binaryData"):
         yield _Validation(
             f"variables.{field}.all(k, {' || '.join(known)})", f"expected the names of flags as keys of {field}"
@@ -167,6 +174,7 @@ def _message(flag: Flag[Any]) -> str:
 
 def _left(registry: FlagRegistry) -> Iterator[str]:
     yield "values in binaryData, and numbers of more than 1000 characters"
+    yield f"documents of flags, in keys that end with {', '.join(SUFFIXES)}"
     if registry._store.rules:
         yield "the checks across flags"
     if any(_family(kind.keys) is None for kind in registry._store.families.values()):

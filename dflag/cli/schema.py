@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from dflag.cli._embedded import SUFFIXES
 from dflag.cli._registry import load
 from dflag.cli._schemas import family_pattern, of_flag, of_member
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from dflag._registry import FlagRegistry
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
+_DOCUMENT: Final = rf"\.(?:{'|'.join(suffix[1:] for suffix in SUFFIXES)})$"
+"""The keys that hold documents of flags, in which a schema of the manifest cannot look."""
+
 _BASE64: Final = {"type": "string", "contentEncoding": "base64", "pattern": "^[A-Za-z0-9+/=\\s]*$"}
 
 
@@ -51,11 +55,15 @@ def of_manifest(registry: FlagRegistry) -> dict[str, Any]:
             "kind": {"const": "ConfigMap"},
             "metadata": {"type": "object"},
             "immutable": {"type": "boolean"},
-            "data": _keys(registry, only_text=True) | {"propertyNames": names},
+            "data": _with_documents(_keys(registry, only_text=True)) | {"propertyNames": names},
             "binaryData": {"type": "object", "propertyNames": names, "additionalProperties": _BASE64},
         },
         "additionalProperties": False,
     }
+
+
+def _with_documents(keys: dict[str, Any]) -> dict[str, Any]:
+    return {**keys, "patternProperties": {**keys["patternProperties"], _DOCUMENT: {"type": "string"}}}
 
 
 def _keys(registry: FlagRegistry, *, only_text: bool) -> dict[str, Any]:

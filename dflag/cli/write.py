@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from dflag.cli._errors import CommandError
-from dflag.cli._inputs import Item, Object, read
+from dflag.cli._inputs import read
+from dflag.cli._items import Item, Object
 from dflag.errors import one_line
 from dflag.sources._entries import is_key
 from dflag.testing import ConfigMapVolume
@@ -17,7 +18,10 @@ from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from dflag._json import Place
+    from dflag._registry import FlagRegistry
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
@@ -25,26 +29,32 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     Publish, or print what is wrong; status 1 when that kept anything from being published.
     """
     _refuse_foreign(options.directory)
+    registry = None if options.registry is None else _load(options.registry)
     given = [] if options.input is None else read(options.input)
     items = {} if options.replace else _published(options.directory)
     for each in given:
         items.update(each.items)
     items.update(map(_pair, options.pairs))
-    lines = [_fault(each, fault.message) for each in given for fault in each.faults]
-    lines += [_key_fault(key, item) for each in given for key, item in each.items.items() if not is_key(key)]
+    lines = [line for each in given for line in _faults(each, registry)]
     values: dict[str, bytes] = {}
     for key, item in items.items():
-        if isinstance(item.raw, Unreadable):
-            lines.append(_fault(item, f"{key}: {item.raw.reason}"))
-        else:
+        if not isinstance(item.raw, Unreadable):
             values[key] = item.raw.encode() if isinstance(item.raw, str) else item.raw
     ok = not lines
-    if options.registry is not None:
-        ok = _judge(options.registry, items, lines, secret=any(each.secret for each in given)) and ok
+    if registry is not None:
+        kept = {key: item for key, item in items.items() if key in values and is_key(key)}
+        volume = Object("volume", "", kept, secret=any(each.secret for each in given), files=True)
+        ok = _judge(registry, volume, options.key, lines) and ok
     out.writelines(lines)
     if ok:
         _publish(options.directory, values, out)
     return 0 if ok else 1
+
+
+def _load(reference: str) -> FlagRegistry:
+    from dflag.cli._registry import load  # the core, which publishing alone does without
+
+    return load(reference)
 
 
 def _pair(argument: str) -> tuple[str, Item]:
@@ -84,31 +94,40 @@ def _is_link_of_volume(entry: os.DirEntry[str]) -> bool:
     return entry.is_symlink() and os.readlink(entry.path) == f"..data/{entry.name}"
 
 
-def _fault(where: Item | Object, message: str) -> str:
-    place = "1:1" if isinstance(where, Object) else "{}:{}".format(*where.value_place()[:2])
-    return f"{one_line(where.file)}:{place}: {one_line(message)}\n"
+def _faults(given: Object, registry: FlagRegistry | None) -> Iterator[str]:
+    """
+    Say what keeps an object from being published.
+    """
+    from dflag.cli._findings import message_of
+
+    for fault in given.faults:
+        yield _line(given.file, fault.place, fault.message if registry is None else message_of(registry, fault))
+    known = {fault.key for fault in given.faults}
+    for key, item in given.items.items():
+        if not is_key(key):
+            expected = "expected a key of [-._a-zA-Z0-9] that does not begin with a dot"
+            yield _line(item.file, item.key_place(), f"{expected}, got {key[:80]!r}")
+        elif isinstance(item.raw, Unreadable) and key not in known:
+            yield _line(item.file, item.value_place(), f"{key}: {item.raw.reason}")
 
 
-def _key_fault(key: str, item: Item) -> str:
-    place = item.key_place()
-    message = f"expected a key of [-._a-zA-Z0-9] that does not begin with a dot, got {key[:80]!r}"
-    return f"{one_line(item.file)}:{place.line}:{place.column}: {message}\n"
+def _line(file: str, place: Place, message: str) -> str:
+    return f"{one_line(file)}:{place.line}:{place.column}: {one_line(message)}\n"
 
 
-def _judge(reference: str, items: Mapping[str, Item], lines: list[str], *, secret: bool) -> bool:
+def _judge(registry: FlagRegistry, volume: Object, keys: Sequence[str], lines: list[str]) -> bool:
     """
     Hold the whole set to the flags, as a program that starts with it would.
     """
+    from dflag.cli._embedded import opened
     from dflag.cli._findings import judge
-    from dflag.cli._registry import load
 
-    keys = {key: item for key, item in items.items() if is_key(key)}
-    verdict = judge(load(reference), [Object("volume", "", keys, secret=secret)])
-    for finding in verdict.findings:
+    findings = judge(registry, opened(registry, [volume], keys)).findings
+    for finding in findings:
         level = "warning: " if finding.level == "warning" else ""
         place = f"{one_line(finding.file)}:{finding.place.line}:{finding.place.column}: " if finding.file else ""
         lines.append(f"{place}{level}{finding.message}\n")
-    return all(finding.level != "error" for finding in verdict.findings)
+    return all(finding.level != "error" for finding in findings)
 
 
 def _publish(directory: str, values: Mapping[str, bytes], out: TextIO) -> None:

@@ -141,15 +141,20 @@ def test_misuse(directory: Path, arguments: list[str]) -> None:
     assert "Traceback" not in found.stderr
 
 
-def test_reader_that_goes_away(directory: Path) -> None:
+both_bufferings = pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+
+
+@both_bufferings
+@pytest.mark.parametrize("arguments", [["docs", "app:flags"], ["--help"], ["check", "--help"], ["--version"]])
+def test_reader_that_goes_away(directory: Path, arguments: list[str], unbuffered: str) -> None:
     """A closed pipe is no traceback."""
     reader, writer = os.pipe()
     os.close(reader)
     path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
     found = subprocess.run(
-        [sys.executable, "-m", "dflag", "docs", "app:flags"],
+        [sys.executable, "-m", "dflag", *arguments],
         cwd=directory,
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": unbuffered},
         stdout=writer,
         stderr=subprocess.PIPE,
         encoding="utf-8",
@@ -160,6 +165,45 @@ def test_reader_that_goes_away(directory: Path) -> None:
     assert found.returncode == 2
     assert "Traceback" not in found.stderr
     assert "Exception ignored" not in found.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+@both_bufferings
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"], ids=["full", "closed"])
+@pytest.mark.parametrize("arguments", ["docs app:flags", "--help", "--version", "check app:flags in.yaml"])
+def test_output_that_cannot_be_written(directory: Path, redirection: str, arguments: str, unbuffered: str) -> None:
+    """A result that nobody has got is no success, and one line says why."""
+    found = _shell(directory, f"{arguments} {redirection}", PYTHONUNBUFFERED=unbuffered)
+    assert found.returncode == 2
+    (line,) = (line for line in found.stderr.splitlines() if line != "said by the program")
+    assert line in ("dflag: cannot write the result: No space left on device", "dflag: standard output is closed")
+
+
+def test_streams_that_are_closed(directory: Path) -> None:
+    """Without standard error nothing else goes to standard output, and without standard input that is said."""
+    found = _shell(directory, "check app:flags in.yaml no-such.yaml 2>&-")
+    assert (found.returncode, found.stdout, found.stderr) == (2, "", "")
+    found = _shell(directory, "check app:flags in.yaml 2>&-")
+    assert (found.returncode, found.stdout.count("\n")) == (1, 2)
+    found = _shell(directory, "check app:flags - <&-")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr.endswith("dflag: standard input is closed\n")
+    for unbuffered in ("", "1"):
+        found = _shell(directory, "check app:flags no-such.yaml 2>/dev/full", PYTHONUNBUFFERED=unbuffered)
+        assert (found.returncode, found.stdout) == (2, "")
+
+
+def _shell(directory: Path, arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
+    return subprocess.run(
+        ["/bin/sh", "-c", f'"{sys.executable}" -m dflag {arguments}'],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=6 * DEADLINE_SECONDS,
+        check=False,
+    )
 
 
 def test_version(directory: Path) -> None:
@@ -204,7 +248,8 @@ def test_sarif(directory: Path) -> None:
             ("rule", "error", "%3Cstdin%3E", 1, 1),
         ]
     )
-    assert {rule["id"] for rule in run["tool"]["driver"]["rules"]} == {each["ruleId"] for each in run["results"]}
+    rules = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
+    assert rules == {"nothing-to-check", *(each["ruleId"] for each in run["results"])}
 
 
 def test_sarif_without_findings(directory: Path) -> None:

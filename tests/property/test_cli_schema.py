@@ -18,7 +18,7 @@ from jsonschema import Draft202012Validator
 import dflag
 from dflag.cli import schema
 from dflag.cli._findings import judge
-from dflag.cli._inputs import _read_stream
+from dflag.cli._inputs import read_text
 
 
 class Colour(enum.Enum):
@@ -96,7 +96,7 @@ SIZES = ("of 64 bits", "within 292 years", "of at least a microsecond", "of at m
 
 def _errors(document: dict[str, Any]) -> list[str]:
     """Give what the strictest check says against a document."""
-    objects = list(_read_stream(json.dumps(document).encode(), "in.json"))
+    objects = read_text(json.dumps(document).encode(), "in.json").objects
     return [finding.message for finding in judge(FLAGS, objects, strict=True).findings if finding.level == "error"]
 
 

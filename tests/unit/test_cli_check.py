@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dflag._version import __version__
 from dflag.cli import main
 
 if TYPE_CHECKING:
@@ -69,6 +71,15 @@ def make():
 
 def fail():
     raise RuntimeError("no database")
+
+
+class Late:
+    @property
+    def flags(self):
+        import no_such_module
+
+
+late_import = Late()
 """
 
 CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: app\ndata:\n"
@@ -82,7 +93,7 @@ def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.delitem(sys.modules, "app", raising=False)
     Path("app.py").write_text(PROGRAM, encoding="utf-8")
-    for module in ("app", "broken", "exits"):
+    for module in ("app", "broken", "exits", "typo", "ends", "mute"):
         monkeypatch.setitem(sys.modules, module, None)
         monkeypatch.delitem(sys.modules, module)
 
@@ -218,8 +229,9 @@ def test_size_of_a_config_map(check: Callable[..., list[str]]) -> None:
 @pytest.mark.parametrize("value", ["7", "no", "1e3", "0x1F", "y", ".inf", ".1_0"])
 def test_value_without_quotes(check: Callable[..., list[str]], value: str) -> None:
     """A value that kubectl takes for a number or a truth value is refused, as the API server does."""
-    (line,) = check(CONFIG_MAP + f"  name: {value}\n")
-    assert "put the value in quotes" in line
+    assert check(CONFIG_MAP + f"  name: {value}\n") == [
+        f'in.yaml:6:9: data.name: ConfigMap values are strings; write "{value}"'
+    ]
 
 
 @pytest.mark.parametrize("value", ["yEs", "0b2", ".iNF", "!!str 7", "! no", "n/a", "1.2.3"])
@@ -230,9 +242,9 @@ def test_value_that_needs_no_quotes(check: Callable[..., list[str]], value: str)
 
 def test_value_with_a_tag(check: Callable[..., list[str]]) -> None:
     """A tag that makes a number of what stands in quotes is refused, as the API server does."""
-    (line,) = check(CONFIG_MAP + '  rate_limit: !!int "7"\n')
-    assert line.startswith("in.yaml:6:21: flag 'rate_limit'")
-    assert line.endswith("data holds texts alone: take away the tag before the value")
+    assert check(CONFIG_MAP + '  rate_limit: !!int "7"\n') == [
+        "in.yaml:6:21: data.rate_limit: ConfigMap values are strings; take away the tag before the value"
+    ]
 
 
 @pytest.mark.parametrize("name", ["App", "a_b", "-a", "a-", "a..b", "a" * 254, "''", "7", ""])
@@ -259,10 +271,9 @@ def test_secrets_are_never_shown(check: Callable[..., list[str]], capsys: pytest
 def test_secret_holds_base64(check: Callable[..., list[str]]) -> None:
     """The data of a Secret is decoded; what is not base64 is a bad value of its flag."""
     text = "apiVersion: v1\nkind: Secret\ndata:\n  rate_limit: NjA=\n  burst: '*'\n"
-    (line,) = check(text)
-    assert line.startswith("in.yaml:5:10: flag 'burst'")
-    assert line.endswith("data is not valid base64")
-    assert check(text.replace("'*'", "'O Q=='"))[0].endswith("data is not valid base64")
+    says = "data.burst: the value is not valid base64; encode it, or move it to stringData"
+    assert check(text) == [f"in.yaml:5:10: {says}"]
+    assert check(text.replace("'*'", "'O Q=='")) == [f"in.yaml:5:10: {says}"]
     assert check(text.replace("'*'", "|\n    O\n    Q==\n"), status=0) == []
 
 
@@ -297,18 +308,39 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert capsys.readouterr().out.startswith("<stdin>:9:15: flag 'rate_limit'")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "# nothing\n", "apiVersion: v1\nkind: Service\n", CONFIG_MAP.removesuffix("data:\n")]
-)
+WITHOUT_VALUES = {
+    "": ("it is empty", "it is empty; did the command before the pipe fail?"),
+    "# nothing\n": ("it holds nothing but comments",) * 2,
+    "apiVersion: v1\nkind: Service\n---\napiVersion: v1\nkind: Pod\n": (
+        "it holds no ConfigMap and no Secret, only Service, Pod",
+    )
+    * 2,
+    "apiVersion: v1\nkind: List\nitems: []\n": ("it holds no ConfigMap and no Secret, only an empty list",) * 2,
+    CONFIG_MAP: ("ConfigMap app holds no keys that can name flags",) * 2,
+    CONFIG_MAP + "  .hidden: x\n": ("ConfigMap app holds no keys that can name flags",) * 2,
+    CONFIG_MAP + "  _example: x\n": ("an updater ignores _example",) * 2,
+}
+
+
+@pytest.mark.parametrize("text", WITHOUT_VALUES)
 def test_input_without_values(text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """An input that holds no values is fine, but said, since a command that failed may stand before the pipe."""
+    """An input without values is fine but said, with the likely reason; for the strict it is an error."""
     Path("in.yaml").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
-    assert main(["check", "app:flags", "in.yaml", "-"]) == 0
-    said = "dflag: no values to check in in.yaml\ndflag: no values to check in standard input\n"
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.endswith(said)
+    of_file, of_pipe = WITHOUT_VALUES[text]
+    for options, status in (([], 0), (["--strict"], 1)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert main(["check", "app:flags", "in.yaml", "-", *options]) == status
+        captured = capsys.readouterr()
+        said = [
+            f"dflag: no values to check in in.yaml: {of_file}",
+            f"dflag: no values to check in standard input: {of_pipe}",
+        ]
+        found = [
+            f"in.yaml:1:1: no values to check: {of_file}",
+            f"<stdin>:1:1: no values to check: {of_pipe}",
+        ]
+        assert captured.out.splitlines() == (found if status else [])
+        assert [line for line in captured.err.splitlines() if line.startswith("dflag:")] == ([] if status else said)
 
 
 @pytest.mark.parametrize(
@@ -341,19 +373,31 @@ def test_unreadable_input(text: str | bytes, said: str, capsys: pytest.CaptureFi
         ("app:fail", "cannot call 'app:fail': RuntimeError: no database"),
         ("broken:flags", "cannot import 'broken': ZeroDivisionError: division by zero"),
         ("exits:flags", "cannot import 'exits': SystemExit: 3"),
+        ("typo:flags", "cannot import 'typo': SyntaxError: invalid syntax ("),
+        ("ends:flags", "cannot import 'ends': GeneratorExit"),
+        ("mute:flags", "cannot import 'mute': Mute ("),
+        ("app:late_import.flags", "cannot get 'flags' for 'app:late_import.flags': ModuleNotFoundError: "),
+        ("app.py:flags", "expected REGISTRY as package.module:attribute, got 'app.py:flags'; write app:flags"),
+        ("./src/app.py", "expected REGISTRY as package.module:attribute, got './src/app.py'; write src.app:ATTRIBUTE"),
+        ("app:rate\x1b", "'app:rate\\x1b': there is no 'rate\\x1b'; did you mean 'rate'?"),
     ],
 )
 def test_registry_that_cannot_be_had(reference: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A registry that is not there, or whose program fails, is one clear line and status 2."""
     Path("broken.py").write_text("\n1 / 0\n", encoding="utf-8")
     Path("exits.py").write_text("raise SystemExit(3)\n", encoding="utf-8")
+    Path("typo.py").write_text("\nx = = 1\n", encoding="utf-8")
+    Path("ends.py").write_text("raise GeneratorExit\n", encoding="utf-8")
+    Path("mute.py").write_text("class Mute(Exception):\n    __str__ = None\n\n\nraise Mute\n", encoding="utf-8")
     Path("in.yaml").touch()
     assert main(["check", reference, "in.yaml"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert f"dflag: {said}" in captured.err
-    if reference == "broken:flags":
-        assert captured.err.rstrip().endswith("broken.py:2)")
+    assert captured.err.count("\n") <= 2  # what the program prints may stand before it
+    for module, line in (("broken", 2), ("typo", 2), ("mute", 5)):
+        if reference == f"{module}:flags":
+            assert captured.err.rstrip().endswith(f"{module}.py:{line})")
 
 
 @pytest.mark.parametrize("reference", ["app:flags", "app:make", "app:holder.flags"])
@@ -382,6 +426,51 @@ def test_options_stand_anywhere(check: Callable[..., list[str]], capsys: pytest.
         outputs.append(capsys.readouterr().out)
     assert len(set(outputs)) == 1
     assert [finding["file"] for finding in json.loads(outputs[0])["findings"]] == ["in.yaml", "more.yaml"]
+
+
+def test_value_of_an_option_that_is_a_command(
+    check: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the command an option may have a value that is named as one."""
+    Path("in.yaml").write_text(CONFIG_MAP + "  docs: 'rate_limit: x'\n", encoding="utf-8")
+    assert main(["--key", "docs", "check", "app:flags", "in.yaml"]) == 1
+    assert capsys.readouterr().out.startswith("in.yaml:6:22: flag 'rate_limit'")
+    assert main(["--name", "write", "manifest", "app:flags"]) == 0
+    assert "  name: write\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["check", "--version"], ["check", "app:flags", "--version"]])
+def test_version_stands_anywhere(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The version is shown wherever it is asked for, also where a command lacks arguments."""
+    assert main(arguments) == 0
+    assert capsys.readouterr().out == f"dflag {__version__}\n"
+
+
+@pytest.mark.parametrize("raised", [asyncio.CancelledError, GeneratorExit, SystemExit, RecursionError])
+def test_whatever_is_raised_is_one_line(
+    raised: type[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What ends a task or a process elsewhere is no success of a command, and no traceback."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise raised("said")
+
+    Path("in.yaml").touch()
+    monkeypatch.setattr("dflag.cli.check.judge", fail)
+    assert main(["check", "app:flags", "in.yaml"]) == 2
+    assert capsys.readouterr().err.endswith(f"dflag: {raised.__name__}: said (--traceback shows where)\n")
+
+
+def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An interrupt ends a command silently, with the status that shells expect."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    Path("in.yaml").touch()
+    monkeypatch.setattr("dflag.cli.check.judge", interrupt)
+    assert main(["check", "app:flags", "in.yaml"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_json_format(check: Callable[..., list[str]]) -> None:

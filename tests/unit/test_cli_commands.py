@@ -275,7 +275,7 @@ def test_plan_against_something_else(
         (["dflag", "ch"], ["check"]),
         (["dflag", "--v"], ["--version"]),
         (["dflag", "check", "app:flags", "--st"], ["--strict"]),
-        (["dflag", "manifest", "--name", "check", "--k"], ["--kind"]),
+        (["dflag", "manifest", "--name", "check", "--k"], ["--kind", "--key"]),
         (["dflag", "check", "app:flags", "--format", "s"], ["sarif"]),
         (["dflag", "completion", ""], ["bash", "fish", "zsh"]),
         (["dflag", "plan", "x"], []),
@@ -301,7 +301,7 @@ def test_completion_of_fish(capsys: pytest.CaptureFixture[str]) -> None:
     assert {
         "complete -c dflag -n __fish_use_subcommand -l version",
         "complete -c dflag -n __fish_use_subcommand -f -a schema -d 'print a JSON Schema of the flags'",
-        f"{seen} check' -l strict -d 'make unknown names errors'",
+        f"{seen} check' -l strict -d 'make unknown names errors, and inputs without values'",
         f"{seen} check' -l format -d 'how to print (default: text)' -x -a 'text json github sarif'",
         f"{seen} write' -l from -d 'an input to publish; KEY=VALUE goes on top' -r",
         f"{seen} completion' -f -a 'bash fish zsh'",
@@ -319,7 +319,7 @@ def test_completion_of_zsh(capsys: pytest.CaptureFixture[str]) -> None:
     assert script.startswith("#compdef dflag\n")
     assert "        'schema:print a JSON Schema of the flags'\n" in script
     (check,) = (line for line in script.splitlines() if line.startswith("        check) "))
-    assert "'--strict[make unknown names errors]'" in check
+    assert "'--strict[make unknown names errors, and inputs without values]'" in check
     assert "'--format[how to print (default: text)]:format:(text json github sarif)'" in check
     (completion,) = (line for line in script.splitlines() if line.startswith("        completion) "))
     assert "'*: :(bash fish zsh)'" in completion

@@ -177,6 +177,7 @@ def test_what_is_left_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     _, _, err = _policy(capsys, "policed_app:flags")
     assert [line.removeprefix("dflag: not in the policy: ") for line in err.splitlines()] == [
         "values in binaryData, and numbers of more than 1000 characters",
+        "documents of flags, in keys that end with .json, .yaml, .yml",
         "the checks across flags",
         "flag 'blob': values of type bytes",
         "flag 'endpoints': values of type map",

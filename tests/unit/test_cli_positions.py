@@ -150,3 +150,31 @@ def _pairs(node: _trees.Node, value: object) -> Iterator[tuple[_trees.Node, obje
 def _members(node: _trees.Node) -> list[tuple[_trees.Node, _trees.Node]]:
     assert node.members is not None
     return list(node.members.values())
+
+
+LONG = 2**19
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "'" + " " * LONG + "x'",
+        '"' + " " * LONG + 'x"',
+        "x" + " " * LONG + "x",
+        "|1\n" + " " * LONG + "x",
+        ">1\n" + " " * LONG + "x",
+        "|\n" + " \n" * (LONG // 2) + " x",
+        "'" + "\n" * LONG + "x'",
+        '"' + "\\\n" * (LONG // 2) + 'x"',
+        "|" + " " * LONG + "\n x",
+    ],
+    ids=["single", "double", "plain", "literal", "folded", "empty lines", "breaks", "escaped breaks", "header"],
+)
+@pytest.mark.timeout(20)
+def test_a_long_scalar_is_mapped_in_linear_time(source: str) -> None:
+    """Half a mebibyte of white space, which a value may be, is read once and not once for each character of it."""
+    text = f"key: {source}\n"
+    node = _trees.read_yaml(text)[0].get("key")
+    assert node is not None
+    assert node.text is not None
+    assert text.rindex("x") == node.offset_of(text, node.text.rindex("x"))

@@ -165,7 +165,9 @@ def test_a_value_that_no_config_map_holds_publishes_nothing(here: Path, capsys: 
     """
     (here / "bad.yaml").write_text("apiVersion: v1\nkind: ConfigMap\ndata:\n  rate_limit: 60\n")
     assert main(["write", "config", "--from", "bad.yaml"]) == 1
-    assert capsys.readouterr().out.startswith("bad.yaml:4:15: rate_limit: data holds texts alone")
+    assert capsys.readouterr().out.startswith(
+        'bad.yaml:4:15: data.rate_limit: ConfigMap values are strings; write "60"\n'
+    )
     assert not (here / "config").exists()
 
 

@@ -1,0 +1,89 @@
+"""
+Documents of flags inside of a key, as a program has them that follows one file of a volume.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from dflag._documents import _decode
+from dflag._json import NotJSON
+from dflag.cli import _trees
+from dflag.cli._inputs import document_items
+from dflag.cli._items import Fault, Object
+from dflag.typing import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from dflag._json import Place
+    from dflag._registry import FlagRegistry
+    from dflag.cli._items import Item
+
+SUFFIXES: Final = (".json", ".yaml", ".yml")
+"""How the name of a key ends that holds a document."""
+
+
+def is_flag(registry: FlagRegistry, key: str) -> bool:
+    """
+    Return whether a key is a flag's, or one that a family of keys gathers.
+    """
+    return key in registry or any(kind.fits(key) for kind in registry._store.families.values())
+
+
+def opened(registry: FlagRegistry, objects: Sequence[Object], keys: Collection[str] = ()) -> list[Object]:
+    """
+    Return the objects with each document of flags in them as an object of its own, above the one that holds it.
+
+    Args:
+        registry: The flags: the key of one is no document, whatever its name.
+        objects: The objects of an input.
+        keys: Further keys that hold documents.
+    """
+    return [part for each in objects for part in (_open(registry, each, keys) if each.files else (each,))]
+
+
+def _open(registry: FlagRegistry, given: Object, keys: Collection[str]) -> Iterator[Object]:
+    documents = [key for key in given.items if key in keys or (key.endswith(SUFFIXES) and not is_flag(registry, key))]
+    yield given._replace(items={key: item for key, item in given.items.items() if key not in documents})
+    for key in documents:
+        yield _read(given, key, given.items[key])
+
+
+def _read(given: Object, key: str, item: Item) -> Object:
+    label = f"{key} in {given.label}"
+    found = Object(label, item.file, {}, secret=given.secret)
+    if isinstance(item.raw, Unreadable):
+        # What a manifest cannot hold is among its own faults already.
+        known = any(fault.key == key for fault in given.faults)
+        fault = Fault(item.value_place(), key, f"{key}: {item.raw.reason}", rule="invalid-value")
+        return found if known else found._replace(faults=(fault,))
+    data = item.raw.encode(errors="surrogatepass") if isinstance(item.raw, str) else item.raw
+    place = _places(item, data)
+    try:
+        return found._replace(items=document_items(data, key, item.file, place))
+    except NotJSON as error:
+        where, problem = _of_error(data, error.place), error.expected
+    except _trees.Stopped as stop:
+        where, problem = stop.offset, f"JSON or YAML: {stop.problem}"
+    message = f"{key}: expected {problem}"
+    return found._replace(faults=(Fault(place(where), key, message, rule="invalid-value"),))
+
+
+def _places(item: Item, data: bytes) -> Callable[[int], Place]:
+    """
+    Return what says where a character of a document stands, whose byte order mark does not count.
+    """
+    within = item.places()
+    mark = 1 if data.startswith(b"\xef\xbb\xbf") else 0
+    return lambda offset: within(offset + mark)
+
+
+def _of_error(data: bytes, place: Place | None) -> int:
+    if place is None:
+        return 0
+    try:
+        text = _decode(data)
+    except NotJSON:
+        text = data.decode(errors="replace").removeprefix("\ufeff")
+    return _trees.Lines(text).offset(place)

@@ -1,0 +1,248 @@
+"""
+The fields that a ConfigMap and a Secret have, and what the API server takes as their values.
+
+The server decodes an object by its type (``core/v1`` of ``k8s.io/api``, ``ObjectMeta`` of ``apimachinery``): it refuses
+a field that the type lacks, and a value of another type. The values of ``data`` are read by `dflag.cli._manifests`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from dflag.cli._items import Fault
+from dflag.cli._json_types import BOOL, INT, LIST, MAPPING, NULL, STRING, TAGGED, is_changed_as_key, type_of
+from dflag.cli._names import NAME_EXPECTED, NAMESPACE_EXPECTED, is_namespace_name, is_object_name
+from dflag.errors import nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from dflag._json import Place
+    from dflag.cli._trees import Node
+
+KINDS: Final = ("ConfigMap", "Secret")
+
+_ANNOTATIONS_MAX_BYTES: Final = 256 * 2**10
+"""The limit of apimachinery's ``ValidateAnnotationsSize``."""
+
+_QUALIFIED: Final = re.compile(r"(?:(?P<prefix>[^/]*)/)?(?=.{1,63}\Z)(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_LABEL_VALUE: Final = re.compile(r"(?=.{0,63}\Z)(?:(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[-+]\d\d:\d\d)", re.ASCII)
+_FINALIZERS: Final = frozenset({"foregroundDeletion", "kubernetes", "orphan"})
+_MAX_SHOWN_CHARACTERS: Final = 80
+"""How much of a given text a message repeats."""
+
+
+class Type(NamedTuple):
+    """
+    What a field holds.
+
+    Attributes:
+        name: The type of the value, as `type_of` names it; empty for any.
+        fields: Of a mapping the fields that it may have; None for any.
+        each: What the values of a mapping, or the items of a list, are.
+        required: The fields that have to be there.
+        says: What a message says of the type.
+    """
+
+    name: str
+    fields: Mapping[str, Type] | None = None
+    each: Type | None = None
+    required: tuple[str, ...] = ()
+    says: str = ""
+
+
+_ANY: Final = Type("")
+_TEXT: Final = Type(STRING)
+_TRUTH: Final = Type(BOOL)
+_NUMBER: Final = Type(INT)
+_OWNER: Final = Type(
+    MAPPING,
+    {
+        **dict.fromkeys(("apiVersion", "kind", "name", "uid"), _TEXT),
+        **dict.fromkeys(("blockOwnerDeletion", "controller"), _TRUTH),
+    },
+    required=("apiVersion", "kind", "name", "uid"),
+)
+_MANAGED: Final = Type(
+    MAPPING,
+    {
+        **dict.fromkeys(("apiVersion", "fieldsType", "manager", "operation", "subresource", "time"), _TEXT),
+        "fieldsV1": _ANY,
+    },
+)
+_METADATA: Final = Type(
+    MAPPING,
+    {
+        **dict.fromkeys(
+            ("creationTimestamp", "deletionTimestamp", "generateName", "name", "namespace", "resourceVersion"), _TEXT
+        ),
+        **dict.fromkeys(("selfLink", "uid"), _TEXT),
+        **dict.fromkeys(("deletionGracePeriodSeconds", "generation"), _NUMBER),
+        "annotations": Type(MAPPING, each=Type(STRING, says="annotations are strings")),
+        "finalizers": Type(LIST, each=_TEXT),
+        "labels": Type(MAPPING, each=Type(STRING, says="labels are strings")),
+        "managedFields": Type(LIST, each=_MANAGED),
+        "ownerReferences": Type(LIST, each=_OWNER),
+    },
+)
+_COMMON: Final = {"apiVersion": _TEXT, "kind": _TEXT, "metadata": _METADATA, "immutable": _TRUTH}
+# What data holds is told key by key by whoever reads the values.
+_OBJECTS: Final = {
+    "ConfigMap": Type(MAPPING, {**_COMMON, "binaryData": _ANY, "data": _ANY}),
+    "Secret": Type(MAPPING, {**_COMMON, "data": _ANY, "stringData": _ANY, "type": _TEXT}),
+}
+
+
+def faults(node: Node, kind: str, place: Callable[[Node], Place]) -> Iterator[Fault]:
+    """
+    Find what the API server refuses of an object, whatever its data.
+    """
+    checker = _Checker(kind, place)
+    yield from checker.of_value(node, _OBJECTS[kind], "")
+    metadata = node.get("metadata")
+    if metadata is not None and metadata.members is not None:
+        yield from checker.of_metadata(metadata)
+
+
+def quoted(node: Node) -> str:
+    """
+    Return what to write in place of a scalar that is to be a text.
+    """
+    return f'write "{node.text}"'
+
+
+class _Checker:
+    def __init__(self, kind: str, place: Callable[[Node], Place]) -> None:
+        self._kind: Final = kind
+        self._place: Final = place
+
+    def of_value(self, node: Node, wanted: Type, path: str) -> Iterator[Fault]:
+        found = type_of(node)
+        if found == NULL or not wanted.name:
+            return
+        if found != wanted.name:
+            says = wanted.says or f"expected {wanted.name}"
+            yield Fault(self._place(node), "", f"{path or self._kind}: {says}{_fix(node, found, wanted.name)}")
+        elif node.members is not None:
+            yield from self._of_members(node, node.members, wanted, path)
+        elif wanted.each is not None:
+            for number, item in enumerate(node.items or ()):
+                yield from self.of_value(item, wanted.each, f"{path}[{number}]")
+
+    def _of_members(
+        self, node: Node, members: Mapping[str, tuple[Node, Node]], wanted: Type, path: str
+    ) -> Iterator[Fault]:
+        for name, (key, value) in members.items():
+            inner = wanted.each if wanted.fields is None else wanted.fields.get(name)
+            below = f"{path}.{name}" if path else name
+            if inner is None:
+                owner = f"{path}: there is" if path else f"a {self._kind} has"
+                message = f"{owner} no field {name[:_MAX_SHOWN_CHARACTERS]!r}{self._hint(name, value, wanted, path)}"
+                yield Fault(self._place(key), "", message)
+                continue
+            if wanted.each is not None and is_changed_as_key(key):
+                yield Fault(self._place(key), "", f'{path}: keys are strings; write "{key.text}" for the key')
+            yield from self.of_value(value, inner, below)
+        for name in wanted.required:
+            if name not in members:
+                yield Fault(self._place(node), "", f"{path}: the field {name!r} is missing; add it")
+
+    def _hint(self, name: str, value: Node, wanted: Type, path: str) -> str:
+        """
+        Return what was probably meant by a field that does not exist.
+        """
+        if path:
+            near = nearest(name, wanted.fields or ())
+            return "; take it away" if near is None else f"; write {near!r}"
+        if name in ("binaryData", "stringData"):
+            return "; write its keys below data" + ", in base64" * (self._kind == "Secret")
+        near = nearest(name, wanted.fields or ())
+        if near is not None and (value.text is None or near.lower() == name.lower()):
+            return f"; write {near!r}"
+        if name in (_METADATA.fields or ()):
+            return "; indent it below metadata"
+        below = "data" if self._kind == "ConfigMap" else "stringData"
+        return f"; indent it below {below}, or take it away"
+
+    def of_metadata(self, metadata: Node) -> Iterator[Fault]:
+        yield from self._of_names(metadata)
+        for field, check in (("labels", _label_problem), ("annotations", _annotation_problem)):
+            inner = metadata.get(field)
+            for key, nodes in ((inner and inner.members) or {}).items():
+                for node, problem in zip(nodes, check(key, nodes[1].text or ""), strict=True):
+                    if problem:
+                        yield Fault(self._place(node), "", f"metadata.{field}: {problem}")
+        yield from self._of_size(metadata.get("annotations"))
+        finalizers = metadata.get("finalizers")
+        for item in (finalizers and finalizers.items) or ():
+            if item.text is not None and not _is_finalizer(item.text):
+                expected = "expected a name with a domain before it, such as example.com/name"
+                yield Fault(self._place(item), "", f"metadata.finalizers: {expected}, got {_shown(item.text)}")
+        for field in ("creationTimestamp", "deletionTimestamp"):
+            time = metadata.get(field)
+            if time is not None and type_of(time) == STRING and not _TIME.fullmatch(time.text or ""):
+                expected = "expected a time such as 2026-11-28T10:00:00Z"
+                yield Fault(self._place(time), "", f"metadata.{field}: {expected}, got {_shown(time.text or '')}")
+
+    def _of_names(self, metadata: Node) -> Iterator[Fault]:
+        """
+        Check the names that are given; that there is none is left to what completes a manifest.
+        """
+        name, generated = metadata.get("name"), metadata.get("generateName")
+        prefix = "" if generated is None else generated.text or ""
+        if name is not None and type_of(name) in (STRING, NULL) and not (prefix and not name.text):
+            text = "" if type_of(name) == NULL else name.text or ""
+            if not is_object_name(text):
+                yield Fault(self._place(name), "", f"metadata.name: expected {NAME_EXPECTED}, got {_shown(text)}")
+        if generated is not None and prefix and not is_object_name(f"{prefix}x"):
+            expected = f"expected the beginning of {NAME_EXPECTED}"
+            yield Fault(self._place(generated), "", f"metadata.generateName: {expected}, got {_shown(prefix)}")
+        namespace = metadata.get("namespace")
+        text = "" if namespace is None or type_of(namespace) != STRING else namespace.text or ""
+        if namespace is not None and text and not is_namespace_name(text):
+            expected = f"metadata.namespace: expected {NAMESPACE_EXPECTED}"
+            yield Fault(self._place(namespace), "", f"{expected}, got {_shown(text)}")
+
+    def _of_size(self, annotations: Node | None) -> Iterator[Fault]:
+        members = (annotations and annotations.members) or {}
+        size = sum(len(f"{key}{value.text or ''}".encode(errors="replace")) for key, (_, value) in members.items())
+        if annotations is not None and size > _ANNOTATIONS_MAX_BYTES:
+            expected = f"expected at most {_ANNOTATIONS_MAX_BYTES} bytes in all"
+            yield Fault(self._place(annotations), "", f"metadata.annotations: {expected}, got {size}")
+
+
+def _fix(node: Node, found: str, wanted: str) -> str:
+    if found == TAGGED:
+        return "; take away the tag before the value"
+    if wanted == STRING and node.text is not None:
+        return f"; {quoted(node)}"
+    if wanted == BOOL and (node.text or "").lower() in ("true", "false"):
+        return f"; write {(node.text or '').lower()} without quotes"
+    return f", found {found}"
+
+
+def _label_problem(key: str, value: str) -> tuple[str, str]:
+    expected = "expected a value of at most 63 characters of [-._A-Za-z0-9] with a letter or digit at both ends"
+    return _name_problem(key), "" if _LABEL_VALUE.fullmatch(value) else f"{expected}, got {_shown(value)}"
+
+
+def _annotation_problem(key: str, _: str) -> tuple[str, str]:
+    return _name_problem(key.lower()), ""
+
+
+def _name_problem(key: str) -> str:
+    found = _QUALIFIED.fullmatch(key)
+    if found is not None and (found["prefix"] is None or is_object_name(found["prefix"])):
+        return ""
+    expected = "expected a key of at most 63 characters of [-._A-Za-z0-9], perhaps behind a domain and a slash"
+    return f"{expected}, got {_shown(key)}"
+
+
+def _is_finalizer(text: str) -> bool:
+    return not _name_problem(text) and ("/" in text or text in _FINALIZERS)
+
+
+def _shown(text: str) -> str:
+    return repr(text[:_MAX_SHOWN_CHARACTERS])

@@ -1,0 +1,55 @@
+"""
+What ``kubectl`` takes a scalar of a manifest for: YAML 1.1, as its reader has it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from dflag.cli._trees import Node
+
+_BOOL: Final = re.compile(r"true|True|TRUE|false|False|FALSE|y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF")
+_INT: Final = re.compile(r"[-+]?0[bB]?[0-1_]*|[-+]?(?:0[oO]?[0-7_]+|0[xX][0-9a-fA-F_]+|[0-9][0-9_]*)", re.ASCII)
+_FLOAT: Final = re.compile(
+    r"[-+]?(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
+    re.ASCII,
+)
+_NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_TAG: Final = "tag:yaml.org,2002:"
+_SAME_KEY: Final = re.compile(r"true|false|0|-?[1-9][0-9]{0,17}|-?(?:0|[1-9][0-9]{0,5})\.[0-9]{0,5}[1-9]", re.ASCII)
+"""The truth values and numbers that a key is written as anew just as they stand."""
+
+STRING: Final = "a string"
+BOOL: Final = "a truth value"
+INT: Final = "an integer"
+FLOAT: Final = "a number"
+NULL: Final = "nothing"
+MAPPING: Final = "a mapping"
+LIST: Final = "a list"
+TAGGED: Final = "a value with a tag"
+
+
+def type_of(node: Node) -> str:
+    """
+    Return which type the value has in the JSON that ``kubectl`` makes of a manifest.
+    """
+    if node.text is None:
+        return MAPPING if node.items is None else LIST
+    if node.tag is not None and node.tag.removeprefix(_TAG) in ("binary", "bool", "float", "int"):
+        return TAGGED
+    if node.style or node.tag is not None:
+        return STRING
+    for pattern, name in ((_BOOL, BOOL), (_INT, INT), (_FLOAT, FLOAT)):
+        if pattern.fullmatch(node.text):
+            return name
+    return NULL if node.text in _NULLS else STRING
+
+
+def is_changed_as_key(node: Node) -> bool:
+    """
+    Return whether ``kubectl`` makes another text of a key that stands without quotes: of ``y`` it makes ``true``.
+    """
+    return type_of(node) in (BOOL, INT, FLOAT, NULL, TAGGED) and not _SAME_KEY.fullmatch(node.text or "")

@@ -1,0 +1,431 @@
+"""
+What the commands read: directories of manifests, documents of flags inside of keys, and whose paths they show.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag.cli import main
+from dflag.testing import ConfigMapVolume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PROGRAM = """
+import dflag
+
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate_limit", 50, min=1)
+burst = flags.dyn_int("burst", 5)
+flags.dyn_string("name", "")
+flags.dyn_json("policy", {"mode": "allow"}, schema={"properties": {"mode": {"enum": ["allow", "deny"]}}})
+flags.dyn_json("own.yaml", {})
+flags.dyn_map("rules", {}, keys="*.rule.yaml", of="string")
+flags.dyn_bytes("blob", b"text")
+flags.dyn_bytes("raw", b"\\xff")
+flags.dyn_string_list("hosts", ["a,b", "\\u2028"])
+flags.dyn_string("password", "", secret=True, choices=["", "right"])
+flags.dyn_string("multi", "a\\n  b\\n", strip=False)
+
+
+@flags.validator
+def burst_below_rate(snapshot):
+    if snapshot[burst] > snapshot[rate]:
+        raise ValueError("burst is above the rate")
+"""
+
+HEAD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\n"
+POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: pod}\n"
+
+
+@pytest.fixture(autouse=True)
+def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the program into an empty current directory, and forget it afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    monkeypatch.setitem(sys.modules, "input_app", None)
+    monkeypatch.delitem(sys.modules, "input_app")
+    Path("input_app.py").write_text(PROGRAM, encoding="utf-8")
+
+
+@pytest.fixture(name="run")
+def _run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[list[str], list[str]]]:
+    """Give a function that runs a command with a registry, and returns what it printed and said."""
+
+    def run(*arguments: str, status: int = 0) -> tuple[list[str], list[str]]:
+        command, *rest = arguments
+        assert main([command, "input_app:flags", *rest]) == status
+        captured = capsys.readouterr()
+        return captured.out.splitlines(), captured.err.splitlines()
+
+    return run
+
+
+def _write(path: str, text: str | bytes) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(text if isinstance(text, bytes) else text.encode())
+
+
+DOCUMENTS = {
+    '  app.yaml: "rate_limit: lots"\n': "5:26",
+    "  app.yaml: |\n    rate_limit: lots\n": "6:17",
+    "  app.yaml: |\n    # comment\n    name: x\n    rate_limit: 'lots'\n": "8:17",
+    "  app.yaml: |2\n      rate_limit: lots\n": "6:19",
+    "  app.yaml: >\n    rate_limit:\n      lots\n": "7:7",
+    "  app.yml: |\n    rate_limit: lots\n": "6:17",
+    '  app.json: |\n    {"name": "x",\n     "rate_limit": "lots"}\n': "7:20",
+    '  app.json: \'{"rate_limit": "lots"}\'\n': "5:29",
+    '  app.json: "{\\"rate_limit\\": \\"lots\\"}"\n': "5:31",
+    '  app.yaml: "name: x\\nrate_limit: lots"\n': "5:35",
+}
+
+
+@pytest.mark.parametrize("data", DOCUMENTS)
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+def test_document_in_a_key(run: Callable[..., tuple[list[str], list[str]]], data: str, line_end: str) -> None:
+    """A key that ends as documents do holds flags, each of which is found where its value stands."""
+    _write("in.yaml", f"{HEAD}data:\n{data}".replace("\n", line_end))
+    out, _ = run("check", "in.yaml", status=1)
+    assert out == [f"in.yaml:{DOCUMENTS[data]}: flag 'rate_limit': expected an int, got 'lots'"]
+
+
+def test_place_inside_of_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A JSON flag's fault is found at its token, natively and in a block inside of the block."""
+    native = "    policy:\n      mode: refuse\n"
+    block = '    policy: |\n      {"a": 1,\n       "mode": "refuse"}\n'
+    for body, place in ((native, "7:13"), (block, "8:16")):
+        _write("in.yaml", f"{HEAD}data:\n  app.yaml: |\n{body}")
+        (line,), _ = run("check", "in.yaml", status=1)
+        assert line.startswith(f"in.yaml:{place}: flag 'policy': expected one of")
+
+
+def test_unknown_names_in_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A document is as strict as the rest: unknown names are warnings or errors, at their place."""
+    _write("in.yaml", f"{HEAD}data:\n  app.yaml: |\n    nam: x\n    _example: x\n")
+    says = "no flag named 'nam'; did you mean 'name'?"
+    assert run("check", "in.yaml") == ([f"in.yaml:6:5: warning: {says}"], [])
+    assert run("check", "in.yaml", "--strict", status=1) == ([f"in.yaml:6:5: {says}"], [])
+
+
+def test_key_that_is_named_holds_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """--key makes a document of any key, also of one that a flag has; without it the name decides."""
+    _write("in.yaml", f"{HEAD}data:\n  settings: |\n    rate_limit: lots\n  name: 'burst: many'\n")
+    (line,), _ = run("check", "in.yaml")
+    assert line.startswith("in.yaml:5:3: warning: no flag named 'settings'")
+    out, _ = run("check", "in.yaml", "--key", "settings", "--key=name", status=1)
+    assert out == [
+        "in.yaml:6:17: flag 'rate_limit': expected an int, got 'lots'",
+        "in.yaml:7:17: flag 'burst': expected an int, got 'many'",
+    ]
+
+
+def test_key_that_is_named_is_missing(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A key that no input has was misspelt: it is said, and for the strict an error."""
+    _write("in.yaml", f"{HEAD}data:\n  name: x\n")
+    assert run("check", "in.yaml", "--key", "nam") == ([], ["dflag: no key 'nam' to check as a document"])
+    out, _ = run("check", "in.yaml", "--key", "nam", "--strict", status=1)
+    assert out == ["in.yaml:1:1: no key 'nam' to check as a document"]
+
+
+@pytest.mark.parametrize("key", ["own.yaml", "x.rule.yaml"])
+def test_key_of_a_flag_is_no_document(run: Callable[..., tuple[list[str], list[str]]], key: str) -> None:
+    """A flag, or a family of keys, whose name ends as a document's does is a flag."""
+    _write("in.yaml", f"{HEAD}data:\n  {key}: '{{}}'\n")
+    assert run("check", "in.yaml", "--strict") == ([], [])
+
+
+def test_rule_over_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A document is a source of its own above the keys beside it, and the rules across flags hold for both."""
+    _write("in.yaml", f"{HEAD}data:\n  rate_limit: '10'\n  app.yaml: |\n    burst: 20\n")
+    (line,), _ = run("check", "in.yaml", status=1)
+    assert line.endswith("burst_below_rate: burst is above the rate")
+    _write("in.yaml", f"{HEAD}data:\n  rate_limit: '10'\n  app.yaml: |\n    burst: 20\n    rate_limit: 30\n")
+    assert run("check", "in.yaml") == ([], [])
+
+
+BROKEN = {
+    "  app.yaml: |\n    a: [\n": "app.yaml: expected JSON or YAML",
+    "  app.yaml: |\n    - a\n": "app.yaml: expected a mapping at the top level",
+    "  app.yaml: text\n": "app.yaml: expected a mapping at the top level",
+    "  app.yaml: |\n    a: 1\n    a: 2\n": "app.yaml: expected YAML without duplicate keys",
+    "  app.yaml: |\n    a: 1\n    ---\n    b: 2\n": "app.yaml: expected one YAML document",
+    "  app.yaml: |\n    <<: {a: 1}\n": "app.yaml: expected YAML without merge keys",
+    "  app.json: |\n    {'a': 1}\n": "app.json: expected JSON",
+    '  app.json: |\n    {"a": 1} {"b": 1}\n': "app.json: expected JSON",
+    "  app.yaml: 5\n": 'data.app.yaml: ConfigMap values are strings; write "5"',
+}
+
+
+@pytest.mark.parametrize("data", BROKEN)
+def test_document_that_cannot_be_read(run: Callable[..., tuple[list[str], list[str]]], data: str) -> None:
+    """A document that a program could not read either is one finding, where it stops."""
+    _write("in.yaml", f"{HEAD}data:\n{data}  name: x\n")
+    (line,), _ = run("check", "in.yaml", status=1)
+    place, _, message = line.partition(": ")
+    assert message.startswith(BROKEN[data])
+    file, row, column = place.split(":")
+    assert (file, int(row) in range(5, 9), int(column) > 0) == ("in.yaml", True, True)
+
+
+def test_document_that_is_encoded(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """In base64 no place inside can be shown: all of it is found at the value, and a Secret's is not shown."""
+    document = "\ufeffpassword: hunter2\nrate_limit: hunter2\n".encode()
+    encoded = base64.b64encode(document).decode()
+    _write("in.yaml", f"{HEAD}binaryData:\n  app.yaml: {encoded}\n")
+    out, _ = run("check", "in.yaml", status=1)
+    assert [line.partition(" ")[0] for line in out] == ["in.yaml:5:13:"] * 2
+    _write("in.yaml", f"{HEAD.replace('ConfigMap', 'Secret')}data:\n  app.yaml: {encoded}\n")
+    out, _ = run("check", "in.yaml", status=1)
+    assert len(out) == 2
+    assert "hunter2" not in "".join(out)
+
+
+def test_document_in_a_volume(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A volume has a file for each key, in which the place is that of the file."""
+    ConfigMapVolume("volume").write({"app.yaml": "\ufeffname: x\nrate_limit: lots\n", "burst": "1"})
+    out, _ = run("check", "volume", status=1)
+    assert out == ["volume/app.yaml:2:13: flag 'rate_limit': expected an int, got 'lots'"]
+
+
+def test_document_in_a_document_is_none(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A document has flags at its top, and no program looks for more of them in one."""
+    _write("in.yaml", "app.yaml: |\n  rate_limit: lots\n")
+    (line,), _ = run("check", "in.yaml")
+    assert line.startswith("in.yaml:1:1: warning: no flag named 'app.yaml'")
+
+
+def test_plan_of_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A plan looks into documents as a check does, on both sides."""
+    for name, rate in (("old", 60), ("new", 70)):
+        _write(f"{name}.yaml", f"{HEAD}data:\n  settings: |\n    rate_limit: {rate}\n    burst: x\n")
+    out, _ = run("plan", "new.yaml", "--against", "old.yaml", "--key", "settings", status=1)
+    assert out == ["rate_limit: 60 -> 70", "rejected: flag 'burst': expected an int, got 'x'"]
+
+
+def test_write_holds_documents_to_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    """With a registry the documents among what is published are checked, those that were there too."""
+    _write("in.yaml", f"{HEAD}data:\n  settings: |\n    rate_limit: lots\n")
+    arguments = ["write", "volume", "--from", "in.yaml", "--registry", "input_app:flags"]
+    assert main([*arguments, "--key", "settings"]) == 1
+    assert capsys.readouterr().out == "in.yaml:6:17: flag 'rate_limit': expected an int, got 'lots'\n"
+    assert not Path("volume").exists()
+    assert main(["write", "volume", "app.yaml=rate_limit: lots"]) == 0
+    assert main(["write", "volume", "burst=1", "--registry", "input_app:flags"]) == 1
+    assert "volume/app.yaml:1:13: flag 'rate_limit'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
+@pytest.mark.parametrize("key", ["app.yaml", "app.json", "settings"])
+def test_manifest_of_a_document(run: Callable[..., tuple[list[str], list[str]]], key: str, kind: str) -> None:
+    """--key writes all flags as one document, from which each reads its default."""
+    out, _ = run("manifest", "--name", "app", "--kind", kind, "--key", key)
+    _write("out.yaml", "\n".join(out) + "\n")
+    assert run("check", "out.yaml", "--strict", "--key", key) == ([], [])
+    assert run("plan", "out.yaml", "--key", key) == (["no changes"], [])
+    text = "\n".join(out)
+    assert ("password" in text) is (kind == "Secret")
+    assert ("multi" in text) is (kind == "ConfigMap")
+    if kind == "ConfigMap":
+        assert ("Its default cannot be written" in text) is (key != "app.json")  # of raw, in a comment
+
+
+@pytest.mark.parametrize("key", ["a b", "../x", ".x", ""])
+def test_manifest_of_a_document_under_a_bad_key(run: Callable[..., tuple[list[str], list[str]]], key: str) -> None:
+    """The key is one that a ConfigMap and a file can have."""
+    _, (line,) = run("manifest", "--name", "app", "--key", key, status=2)
+    assert line.startswith("dflag: expected a key of [-._a-zA-Z0-9]")
+
+
+def test_directory_of_manifests(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """The manifests in a directory and below it are read, each file by itself; others are passed over, and said."""
+    _write("deploy/cm.yaml", f"{HEAD}data: {{rate_limit: zz}}\n")
+    _write("deploy/base/more.yml", f"{POD}---\n{HEAD}data: {{burst: '49'}}\n")
+    _write("deploy/base/last.json", json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "data": {"burst": "zz"}}))
+    _write("deploy/values.yaml", "image: x\n")
+    _write("deploy/pod.yaml", POD)
+    _write("deploy/README.md", "# Words\n")
+    _write("deploy/.git/cm.yaml", f"{HEAD}data: {{rate_limit: zz}}\n")
+    out, err = run("check", "deploy", status=1)
+    assert [line.partition(" ")[0] for line in out] == ["deploy/cm.yaml:4:20:", "deploy/base/last.json:1:61:"]
+    assert err == ["dflag: passed over deploy/values.yaml, which is no manifest"]
+
+
+def test_files_of_a_directory_are_judged_apart(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """The files of a directory are not sources of one program, so that one does not mend the other."""
+    _write("deploy/a.yaml", f"{HEAD}data: {{burst: '60'}}\n")
+    _write("deploy/b.yaml", f"{HEAD}data: {{rate_limit: '70'}}\n")
+    (line,), _ = run("check", "deploy", status=1)
+    assert line.startswith("deploy/a.yaml:4:8: ")
+
+
+def test_manifests_below_a_directory(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A directory with sub-directories alone is looked into as well, whatever else lies about."""
+    _write("deploy/README.md", "# Words\n")
+    _write("deploy/prod/cm.yaml", f"{HEAD}data: {{rate_limit: zz}}\n")
+    (line,), _ = run("check", "deploy", status=1)
+    assert line.startswith("deploy/prod/cm.yaml:4:20: flag 'rate_limit'")
+
+
+def test_directory_of_manifests_that_cannot_be_read(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A file that is no YAML, such as a template, is unreadable and not left out."""
+    _write("deploy/cm.yaml", f"{HEAD}data: {{name: x}}\n")
+    _write("deploy/template.yaml", "a: {{ .Values.x }}\nb: [\n")
+    out, (line,) = run("check", "deploy", status=2)
+    assert out == []
+    assert line.startswith("dflag: deploy/template.yaml:")
+
+
+def test_directory_of_manifests_without_values(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """Whether there was anything to check is asked of the whole directory."""
+    _write("deploy/a.yaml", POD)
+    _write("deploy/b.yaml", POD)
+    says = "no ConfigMap or Secret in its 2 files holds keys"
+    assert run("check", "deploy") == ([], [f"dflag: no values to check in deploy: {says}"])
+    out, _ = run("check", "deploy", "--strict", status=1)
+    assert out == [f"deploy:1:1: no values to check: {says}"]
+    _write("deploy/a.yaml", f"{HEAD}data: {{name: x}}\n")
+    assert run("check", "deploy", "--strict") == ([], [])
+
+
+def test_directory_without_anything(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """An empty directory, and one without files, say so."""
+    Path("empty").mkdir()
+    assert run("check", "empty") == ([], ["dflag: no values to check in empty: the directory is empty"])
+    Path("empty/sub").mkdir()
+    says = "no file in it has a name that a flag can have"
+    assert run("check", "empty") == ([], [f"dflag: no values to check in empty: {says}"])
+
+
+@pytest.mark.parametrize("beside", ["rate_limit", "x.rule.yaml", "own.yaml"])
+def test_directory_of_flags_stays_one(run: Callable[..., tuple[list[str], list[str]]], beside: str) -> None:
+    """A directory with a flag's file in it has a file for each flag, whatever lies below or beside."""
+    _write(f"plain/{beside}", "100")
+    _write("plain/sub/cm.yaml", f"{HEAD}data: {{burst: zz}}\n")
+    assert run("check", "plain", "--strict") == ([], [])
+
+
+def test_volume_stays_one(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A volume is one whatever its keys hold: a manifest in it is a document whose keys no flag has."""
+    ConfigMapVolume("volume").write({"cm.yaml": f"{HEAD}data: {{burst: zz}}\n"})
+    out, _ = run("check", "volume")
+    assert [line.partition(": ")[0] for line in out] == [f"volume/cm.yaml:{row}:1" for row in (1, 2, 3, 4)]
+
+
+def test_write_and_plan_take_a_directory_of_manifests(
+    run: Callable[..., tuple[list[str], list[str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of a directory is applied together, later files on top."""
+    _write("deploy/a.yaml", f"{HEAD}data: {{rate_limit: '60', name: a}}\n")
+    _write("deploy/b.yaml", f"{HEAD}data: {{rate_limit: '70'}}\n")
+    assert run("plan", "deploy")[0] == ["name:  -> a", "rate_limit: 50 -> 70"]
+    assert main(["write", "volume", "--from", "deploy"]) == 0
+    assert ConfigMapVolume("volume").read() == {"name": b"a", "rate_limit": b"70"}
+    _write("deploy/b.yaml", f"{HEAD}data: {{rate_limit: 70}}\n")
+    assert main(["write", "volume", "--from", "deploy"]) == 1
+    assert 'deploy/b.yaml:4:20: data.rate_limit: ConfigMap values are strings; write "70"' in capsys.readouterr().out
+
+
+def test_paths_are_those_of_the_repository(
+    run: Callable[..., tuple[list[str], list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For services that show findings beside the lines of a change a path begins at the root of the repository."""
+    Path(".git").mkdir()
+    _write("app/deploy/in.yaml", "rate_limit: zz\n")
+    _write("worktree/.git", "gitdir: elsewhere\n")
+    _write("worktree/in.yaml", "rate_limit: zz\n")
+    root = Path.cwd()
+    monkeypatch.chdir("app")
+    (root / "app" / "link.yaml").symlink_to("deploy/in.yaml")
+    given = {
+        "deploy/in.yaml": "app/deploy/in.yaml",
+        "./deploy/../deploy/in.yaml": "app/deploy/in.yaml",
+        str(root / "app/deploy/in.yaml"): "app/deploy/in.yaml",
+        "link.yaml": "app/link.yaml",
+        "../worktree/in.yaml": "in.yaml",
+    }
+    for path, shown in given.items():
+        (line,), _ = run("check", path, "--format", "github", status=1)
+        assert line.startswith(f"::error file={shown},line=1,col=13::")
+        out, _ = run("check", path, "--format", "sarif", status=1)
+        (result,) = json.loads("\n".join(out))["runs"][0]["results"]
+        location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+        assert location == {"uri": shown, "uriBaseId": "%SRCROOT%"}
+        (line,), _ = run("check", path, status=1)
+        assert line.startswith(f"{path}:1:13: ")
+
+
+def test_paths_outside_of_a_repository_stay(
+    run: Callable[..., tuple[list[str], list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no repository a path stays as it was given, and so does standard input."""
+    _write("in.yaml", "rate_limit: zz\n")
+    for path, shown in (("in.yaml", "in.yaml"), (str(Path("in.yaml").absolute()), str(Path("in.yaml").absolute()))):
+        (line,), _ = run("check", path, "--format", "github", status=1)
+        assert line.startswith(f"::error file={shown},")
+    Path(".git").mkdir()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"rate_limit: zz\n")))
+    (line,), _ = run("check", "-", "--format", "github", status=1)
+    assert line.startswith("::error file=<stdin>,")
+
+
+HOSTILE = "a::b,c%d\x1b[31m\re\nf\u202eg\ud83d.yaml".encode(errors="surrogatepass").replace(b"\xed\xa0\xbd", b"\xff")
+"""A file name with all that a log, a terminal or a workflow acts on, and bytes that are no UTF-8."""
+
+
+def test_hostile_names_are_escaped(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """Whatever stands in the name of a file, a finding is one line that nothing acts on, and finds the file again."""
+    name = os.fsdecode(HOSTILE)
+    _write(name, 'rate_limit: "::error::%0A\\e[31m"\n')
+    shown = "\\x1b[31m{}e{}f\\u202eg\\udcff.yaml"
+    (line,), _ = run("check", name, status=1)
+    assert line.startswith("a::b,c%d" + shown.format("\\r", "\\n") + ":1:13: flag 'rate_limit': ")
+    assert line.isprintable()
+    (line,), _ = run("check", name, "--format", "github", status=1)
+    assert line.startswith("::error file=a%3A%3Ab%2Cc%25d" + shown.format("%0D", "%0A") + ",line=1,col=13::flag ")
+    assert "%250A" in line
+    assert line.isprintable()
+    out, _ = run("check", name, "--format", "sarif", status=1)
+    (result,) = json.loads("\n".join(out))["runs"][0]["results"]
+    uri = result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert uri == "a%3A%3Ab%2Cc%25d%1B%5B31m%0De%0Af%E2%80%AEg%FF.yaml"
+    out, _ = run("check", name, "--format", "json", status=1)
+    assert "".join(out).isprintable()
+    assert json.loads("\n".join(out))["findings"][0]["file"] == name
+
+
+def test_hostile_names_in_errors(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """What cannot be read is named in one line too, and what nobody understands."""
+    name = os.fsdecode(HOSTILE)
+    _, (line,) = run("check", name, status=2)
+    assert line.startswith("dflag: a::b,c%d\\x1b[31m\\re\\nf")
+    assert line.isprintable()
+    _, lines = run("check", "in.yaml", f"--{name}", status=2)
+    assert all(map(str.isprintable, lines))
+
+
+def test_input_without_end(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A device that never ends is refused, not read."""
+    _, lines = run("check", "/dev/zero", status=2)
+    assert lines == ["dflag: /dev/zero: expected at most 67108864 bytes"]
+
+
+def test_standard_input_that_cannot_be_read(
+    run: Callable[..., tuple[list[str], list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standard input that is closed, or a directory, is one line."""
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run("check", "-", status=2) == ([], ["dflag: standard input is closed"])
+    with Path("directory").open("w") as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        _, (line,) = run("check", "-", status=2)
+    assert line.startswith("dflag: ")
