@@ -340,6 +340,35 @@ def test_a_refused_watch_is_tried_again_later(
     watch.close()
 
 
+@pytest.mark.parametrize(("refused", "mode"), [(".", "inotify"), ("holder", "polling"), ("real", "polling")])
+def test_only_what_is_needed_has_to_be_readable(tmp_path: Path, heard: Listener, refused: str, mode: str) -> None:
+    """
+    A directory above may be searched and not read; one that holds a link on the way, or the values, has to be watched.
+    """
+    import watchdog.observers.inotify_c as real
+
+    class Unreadable(Refusing):
+        def __getattr__(self, name: str) -> Any:
+            if name != "inotify_add_watch":
+                return super().__getattr__(name)
+            return lambda number, path, mask: (
+                self._refuse()
+                if os.fsdecode(path) == os.path.normpath(tmp_path / refused)
+                else real.inotify_add_watch(number, path, mask)
+            )
+
+    (tmp_path / "real").mkdir()
+    (tmp_path / "holder").mkdir()
+    (tmp_path / "holder" / "link").symlink_to(tmp_path / "real")
+    bindings = Unreadable(real, "inotify_add_watch", errno.EACCES)
+    watch = _native.InotifyWatch(str(tmp_path / "holder" / "link"), heard, bindings)
+
+    assert bindings.calls == 1
+    assert watch.mode == mode
+    assert (watch.problem is None) == (mode == "inotify")
+    watch.close()
+
+
 def test_an_overflow_is_heard(volume: ConfigMapVolume, heard: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     When the kernel has thrown events away, the source is looked at.
