@@ -332,9 +332,33 @@ def test_action_runs_the_check(directory: Path) -> None:
     assert not (directory / "made").exists()
 
 
+@pytest.mark.parametrize("brought", [False, True])
+def test_action_installs_its_own_checkout(tmp_path: Path, brought: bool) -> None:
+    """The GitHub action installs the commit that it is of, and no package of that name, unless dflag is there."""
+    action = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+    steps = action["runs"]["steps"]
+    (step,) = (step for step in steps if "pip" in step["run"])
+    assert steps[0] is step
+    for name in ("python", *(["dflag"] if brought else [])):
+        (tmp_path / name).write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n', encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
+    checkout = "/actions/dflag $(touch made)/v1"
+    environment = {name: value.replace("${{ github.action_path }}", checkout) for name, value in step["env"].items()}
+    found = subprocess.run(
+        ["/bin/bash", "-e", "-o", "pipefail", "-c", step["run"]],
+        env={**environment, "PATH": str(tmp_path)},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=DEADLINE_SECONDS,
+        check=True,
+    )
+    assert found.stdout.splitlines() == ([] if brought else ["-m", "pip", "install", checkout])
+
+
 def test_hook_runs_the_check() -> None:
     """The pre-commit hook runs a command that is there, on the files that may hold flags."""
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
     program, command = hook["entry"].split()
     assert (program, hook["language"], hook["types_or"]) == ("dflag", "python", ["yaml", "json"])
+    assert "additional_dependencies" not in hook  # pre-commit installs the checkout of the hook
     assert command in COMMANDS
