@@ -1,76 +1,52 @@
 """
 Asking the API server about one object: the list, the watch, and what may go wrong with either.
 
-Authentication and the kubeconfig are lightkube's, HTTP is httpx's; how both are used is decided here.
+Whom to ask and as whom is read by `_kubeconfig` and proved by `_credentials`; HTTP is httpx2's.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
+import math
 import ssl
 import time
-import urllib.parse
-import urllib.request
+import traceback
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import httpcore2 as httpcore
 import httpx2 as httpx
-import msgspec
-from lightkube.config.client_adapter import user_auth, verify_cluster
-from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, SERVICE_ACCOUNT, KubeConfig, SingleConfig
-from lightkube.config.models import User
 
+from dflag.sources import _kubeconfig, _proxies
+from dflag.sources._credentials import Credentials
 from dflag.sources._link import Link
-from dflag.sources._objects import Absent, State, absent_from, decode
+from dflag.sources._objects import Absent, Fault, State, decode, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
 
+    from dflag.sources._kubeconfig import Config, Places
     from dflag.sources._objects import Target
 
+SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where the kubelet puts the token of a pod's service account."""
+
 REQUEST_SECONDS: Final = 10.0
-"""How long a connection, and an answer that should come at once, may take."""
+"""How long a connection, and each part of an answer that should come at once, may take."""
+
+WHOLE_ANSWER: Final = 2.0
+"""How many times that a whole answer may take: 20 s for 1.5 MiB, the longest, ask for 600 kbit/s."""
 
 SILENCE_SECONDS: Final = 5.0
-"""How much longer than agreed a watch may be silent before it counts as dropped."""
+"""How much longer than agreed a watch may last before it counts as dropped."""
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 """The longest event; an object ends at about 1.5 MiB, ten times that in the worst of escapes."""
 
-_EXEC_V1: Final = "client.authentication.k8s.io/v1"
 _BEHIND: Final = frozenset({400, 410, 504})
 """How a server says that it does not know, or does not know yet, the version that it was asked for."""
-
-
-class Fault(Exception):  # noqa: N818 - it is judged here and never seen by users
-    """
-    The API server could not be asked, or refused to answer.
-
-    Attributes:
-        code: The HTTP status, 0 when there was none.
-        retry_after: How many seconds the server wants to be left alone, if it said so.
-        unreachable: Whether it may just be down, as opposed to being set up wrongly.
-        absent: Whether the answer means that there can be no such object.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        code: int = 0,
-        retry_after: float | None = None,
-        unreachable: bool = False,
-        absent: bool = False,
-    ) -> None:
-        super().__init__(message)
-        self.code: Final = code
-        self.retry_after: Final = retry_after
-        self.unreachable: Final = unreachable
-        self.absent: Final = absent
 
 
 class ApiServer:
@@ -83,29 +59,34 @@ class ApiServer:
     Thread safety: `cut` from any thread; `abandon` in a forked child; the rest from one thread.
     """
 
-    def __init__(self, target: Target, kubeconfig: str | None, context: str | None) -> None:
+    def __init__(self, target: Target, where: Places, context: str | None) -> None:
         self._target: Final = target
-        self._kubeconfig: Final = kubeconfig
+        self._where: Final = where
         self._context: Final = context
         self._link: Final = Link()
         self._client: httpx.Client | None = None
+        self._credentials: Credentials | None = None
 
-    def list(self, not_older_than: str | None) -> tuple[State, str]:
+    def list(self, not_older_than: str | None) -> tuple[State, str, bool]:
         """
-        Ask for the object's state; gives it with the version to watch from.
+        Ask for the object's state.
 
         Args:
             not_older_than: A version that was seen; None asks for the newest there is.
 
+        Returns:
+            The state, the version to watch from, and whether the server was asked for its newest.
+
         Raises:
             Fault: There is no answer.
         """
-        try:
-            return self._list(not_older_than)
-        except Fault as fault:
-            if not_older_than is None or fault.code not in _BEHIND:
-                raise
-        return self._list(None)
+        if not_older_than is not None:
+            try:
+                return *self._list(not_older_than), False
+            except Fault as fault:
+                if fault.code not in _BEHIND:
+                    raise
+        return *self._list(None), True
 
     @contextmanager
     def watch(self, version: str, seconds: float) -> Generator[Iterator[tuple[str, Mapping[str, Any]]]]:
@@ -126,7 +107,9 @@ class ApiServer:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(whole),
         }
-        with self._ask(asked, whole + SILENCE_SECONDS) as response:
+        with self._ask(asked, whole + SILENCE_SECONDS, whole + SILENCE_SECONDS) as response:
+            # Once more, for the server counts from here: one that never ends the watch, and drips, is dropped too.
+            self._link.limit(whole + SILENCE_SECONDS)
             yield _events(response.iter_bytes())
 
     def cut(self) -> None:
@@ -139,7 +122,7 @@ class ApiServer:
         """
         Close the connection, and forget the configuration. Idempotent.
         """
-        client, self._client = self._client, None
+        client, self._client, self._credentials = self._client, None, None
         if client is not None:
             client.close()
 
@@ -153,75 +136,81 @@ class ApiServer:
         asked = {}
         if not_older_than:
             asked = {"resourceVersion": not_older_than, "resourceVersionMatch": "NotOlderThan"}
-        with self._ask(asked, REQUEST_SECONDS) as response:
+        with self._ask(asked, REQUEST_SECONDS, REQUEST_SECONDS * WHOLE_ANSWER) as response:
             body = _object(_whole(response), "a list")
-        metadata, items = body.get("metadata"), body.get("items", ())
-        if not str(body.get("kind", "List")).endswith("List") or not isinstance(metadata, dict):
-            raise Fault(f"expected a list from the API server, got kind {body.get('kind')!r}")
-        state: State = absent_from(body)
-        for item in items or ():
-            if self._target.is_named_by(item):
-                state = _decoded(item, self._target)
-        return state, str(metadata.get("resourceVersion") or "")
+        return _listed(body, self._target)
 
     @contextmanager
-    def _ask(self, asked: Mapping[str, str], seconds: float) -> Generator[httpx.Response]:
+    def _ask(self, asked: Mapping[str, str], seconds: float, in_all: float) -> Generator[httpx.Response]:
         target = self._target
         path = f"/api/v1/namespaces/{target.namespace}/{target.plural}"
         parameters = {"fieldSelector": f"metadata.name={target.name}", **asked}
         timeout = httpx.Timeout(REQUEST_SECONDS, read=seconds)
-        with _as_faults():
-            if self._client is None:
-                self._client = connect(load(self._kubeconfig, self._context), self._link)
-            url = str(self._client.base_url).rstrip("/") + path
-            with self._client.stream("GET", url, params=parameters, timeout=timeout) as response:
+        client = self._connected()
+        server = str(client.base_url).rstrip("/")
+        with _as_faults(server):
+            self._link.limit(in_all)
+            with client.stream("GET", server + path, params=parameters, timeout=timeout) as response:
                 if response.status_code != 200:
                     raise _refusal(response, target)
                 content = response.headers.get("content-type", "application/json")
                 if not content.startswith("application/json"):
-                    raise Fault(f"expected JSON from the API server, got {content.partition(';')[0]!r}; is it a proxy?")
+                    raise Fault(
+                        f"expected JSON from the API server {server}, got {content.partition(';')[0]!r}; is it a proxy?"
+                    )
                 yield response
 
+    def _connected(self) -> httpx.Client:
+        if self._credentials is not None and self._credentials.has_expired:
+            self.close()
+        if self._client is None:
+            config = _kubeconfig.load(self._where, self._context, SERVICE_ACCOUNT)
+            self._credentials = Credentials(config, self._link)
+            self._client = _client(config, self._credentials, self._link)
+        return self._client
 
-def load(kubeconfig: str | None, context: str | None) -> SingleConfig:
+
+def load(kubeconfig: str | None, context: str | None) -> Config:
     """
     Find the configuration: the file given, or ``KUBECONFIG``, or that of a pod, or the home directory's.
 
     Raises:
         Fault: It cannot be found, read or understood.
     """
-    named = (
-        [kubeconfig] if kubeconfig else [path for path in os.environ.get("KUBECONFIG", "").split(os.pathsep) if path]
-    )
-    try:
-        if not named and context is None and os.path.exists(os.path.join(SERVICE_ACCOUNT, "token")):
-            found = KubeConfig.from_service_account(SERVICE_ACCOUNT).get()
-        else:
-            existing = [path for path in named if os.path.exists(os.path.expanduser(path))]
-            found = KubeConfig.from_file((existing or named or [DEFAULT_KUBECONFIG])[0]).get(context)
-    except Exception as error:
-        # The texts of YAML errors are left out: they quote the file, and tokens stand in it.
-        reason = f"not understood ({type(error).__name__})" if _is_foreign(error) else str(error)
-        raise Fault(f"cannot use the kubeconfig: {reason}") from None
-    if found is None:
-        raise Fault("cannot use the kubeconfig: it has no current context")
-    return found
+    return _kubeconfig.load(_kubeconfig.places(kubeconfig), context, SERVICE_ACCOUNT)
 
 
-def connect(config: SingleConfig, link: Link) -> httpx.Client:
+def connect(config: Config, link: Link) -> httpx.Client:
     """
     Make an HTTP client with the credentials of a configuration, whose connections are those of *link*.
+
+    Raises:
+        Fault: The configuration cannot be used.
     """
-    user = _usable(config.user or User(), config)
-    server = config.cluster.server
-    context = verify_cluster(config.cluster, user, config.abs_file) if server.startswith("https:") else None
-    return httpx.Client(
-        base_url=server,
-        auth=user_auth(user),
-        transport=_Transport(link, context, _proxy(server)),
-        headers={"User-Agent": "dflag", "Accept": "application/json"},
-        follow_redirects=False,
-    )
+    return _client(config, Credentials(config, link), link)
+
+
+def _client(config: Config, credentials: Credentials, link: Link) -> httpx.Client:
+    cluster = config.cluster
+
+    def sign(request: httpx.Request) -> httpx.Request:
+        request.headers = httpx.Headers([*request.headers.raw, *credentials.headers()])
+        return request
+
+    context = credentials.tls() if cluster.server.startswith("https:") else None
+    headers = {"User-Agent": "dflag", "Accept": "application/json"}
+    if not cluster.compressed:
+        headers["Accept-Encoding"] = "identity"
+    try:
+        return httpx.Client(
+            base_url=cluster.server,
+            auth=sign,
+            transport=_Transport(link, context, _proxy(cluster), cluster.tls_name),
+            headers=headers,
+            follow_redirects=False,
+        )
+    except httpx.InvalidURL as error:
+        raise Fault(f"{cluster.place}.server: expected https://HOST:PORT, got {cluster.server!r}: {error}") from None
 
 
 class _Transport(httpx.BaseTransport):
@@ -229,7 +218,10 @@ class _Transport(httpx.BaseTransport):
     One connection at a time over a link.
     """
 
-    def __init__(self, link: Link, context: ssl.SSLContext | None, proxy: httpcore.Proxy | None) -> None:
+    def __init__(
+        self, link: Link, context: ssl.SSLContext | None, proxy: httpcore.Proxy | None, tls_name: str | None
+    ) -> None:
+        self._extensions: Final = {} if tls_name is None else {"sni_hostname": tls_name}
         self._pool: Final = httpcore.ConnectionPool(
             ssl_context=context, proxy=proxy, network_backend=link, max_connections=1
         )
@@ -242,7 +234,7 @@ class _Transport(httpx.BaseTransport):
                 url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
                 headers=request.headers.raw,
                 content=request.stream,
-                extensions=request.extensions,
+                extensions={**request.extensions, **self._extensions},
             )
         )
         return httpx.Response(
@@ -264,31 +256,23 @@ class _Body(httpx.SyncByteStream):
         self._response.close()
 
 
-def _usable(user: User, config: SingleConfig) -> User:
+def _proxy(cluster: _kubeconfig.Cluster) -> httpcore.Proxy | None:
     """
-    Mend what lightkube does not: paths relative to the kubeconfig, and exec plugins of version v1.
+    Take the proxy of the kubeconfig, or else that of the environment.
     """
-    changed: dict[str, Any] = {}
-    if user.token_file is not None:
-        changed["token_file"] = str(config.abs_file(user.token_file))
-    if user.exec is not None and user.exec.apiVersion == _EXEC_V1:
-        # What v1 gives back reads as v1beta1 does.
-        changed["exec"] = msgspec.structs.replace(user.exec, apiVersion=f"{_EXEC_V1}beta1")
-    return msgspec.structs.replace(user, **changed)
-
-
-def _proxy(server: str) -> httpcore.Proxy | None:
-    """
-    Take the proxy from ``HTTPS_PROXY``, ``HTTP_PROXY`` or ``ALL_PROXY``, unless ``NO_PROXY`` names the server.
-    """
-    parts = urllib.parse.urlsplit(server)
-    proxies = urllib.request.getproxies()
-    found = proxies.get(parts.scheme) or proxies.get("all")
-    if not found or urllib.request.proxy_bypass(parts.netloc.rpartition("@")[2]):
-        return None
-    url = httpx.URL(found if "://" in found else f"http://{found}")
-    auth = (url.username, url.password) if url.username else None
-    return httpcore.Proxy(str(url.copy_with(username=None, password=None)), auth=auth)
+    found = cluster.proxy
+    if found is None:
+        named = _proxies.find(cluster.server)
+        if named is None:
+            return None
+        found = _kubeconfig.check_proxy(*named)
+    try:
+        url = httpx.URL(found)
+        auth = (url.username, url.password) if url.username else None
+        return httpcore.Proxy(str(url.copy_with(username=None, password=None)), auth=auth)
+    except httpx.InvalidURL:
+        # Without the cause, which quotes the URL and so the password.
+        raise Fault(f"{cluster.place}.proxy-url, or HTTPS_PROXY: expected http://HOST:PORT, got another URL") from None
 
 
 # --- answers
@@ -302,6 +286,26 @@ def _whole(response: httpx.Response) -> bytes:
         if size > MAX_LINE_BYTES:
             raise Fault(f"the API server's answer is larger than {MAX_LINE_BYTES // 1024**2} MiB")
     return b"".join(parts)
+
+
+def _listed(body: Mapping[str, Any], target: Target) -> tuple[State, str]:
+    """
+    Read a list: the object's state, and the version of the list.
+    """
+    kind, items, metadata = body.get("kind"), body.get("items"), body.get("metadata")
+    if not isinstance(metadata, dict) or not isinstance(kind, str) or not isinstance(items or [], list):
+        raise Fault(f"expected a list from the API server, got kind {kind!r}")
+    cursor = version_of(body)
+    for item in items or []:
+        # The items of a list may leave out what they are.
+        if not isinstance(item, dict) or item.get("kind", kind.removesuffix("List")) != target.kind:
+            continue
+        if target.is_named_by(item):
+            return _decoded(item, target), cursor
+    # Only the right kind of list, whole, can say that the object is not there.
+    if kind != f"{target.kind}List" or metadata.get("continue"):
+        raise Fault(f"expected a list from the API server, got kind {kind!r}; expected all of a {target.kind}List")
+    return Absent(cursor), cursor
 
 
 def _events(chunks: Iterator[bytes]) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -357,29 +361,34 @@ def understand(kind: str, item: Mapping[str, Any], target: Target) -> State | No
         Fault: It is an error, or not understood.
     """
     if kind == "ERROR":
-        code = item.get("code")
+        code, details = item.get("code"), item.get("details")
         raise Fault(
             f"the API server ended the watch: {item.get('message') or item.get('reason') or 'no reason given'}",
             code=code if isinstance(code, int) else 500,
-            retry_after=_seconds((item.get("details") or {}).get("retryAfterSeconds")),
+            retry_after=_seconds(details.get("retryAfterSeconds")) if isinstance(details, dict) else None,
             unreachable=True,
         )
-    if kind not in {"ADDED", "MODIFIED", "DELETED"} or not target.is_named_by(item):
+    if kind not in {"ADDED", "MODIFIED", "DELETED"} or item.get("kind", target.kind) != target.kind:
         return None
-    return Absent(absent_from(item).version) if kind == "DELETED" else _decoded(item, target)
+    if not target.is_named_by(item):
+        return None
+    return Absent(version_of(item)) if kind == "DELETED" else _decoded(item, target)
 
 
 def _refusal(response: httpx.Response, target: Target) -> Fault:
     code = response.status_code
     status: dict[str, Any] = {}
-    with contextlib.suppress(Fault):
+    # An answer that drips or breaks off is a refusal all the same.
+    with contextlib.suppress(Fault, OSError, httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException):
         status = _object(_whole(response), "a status")
     said = str(status.get("message") or response.reason_phrase or "no reason given")
     absent = False
-    if code == 403:
+    if code == 401:
+        said = f"{said}; its credentials are not accepted: renew the token or certificate that the kubeconfig names"
+    elif code == 403:
         said = f"{said}; expected {role_for(target)}"
     elif response.is_redirect:
-        said = "a redirect, which is not followed"
+        said = "a redirect, which is not followed; name the server that it leads to in the kubeconfig"
     elif code == 404:
         absent = status.get("kind") == "Status"
     return Fault(
@@ -408,53 +417,63 @@ def _seconds(given: object) -> float | None:
     if given is None:
         return None
     try:
-        return max(float(str(given)), 0.0)
+        seconds = float(str(given))
     except ValueError:
-        pass
-    try:
-        return max(parsedate_to_datetime(str(given)).timestamp() - time.time(), 0.0)
-    except ValueError:
-        return None
+        try:
+            seconds = parsedate_to_datetime(str(given)).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return None if math.isnan(seconds) else max(seconds, 0.0)
 
 
 # --- failures
 
 
 @contextmanager
-def _as_faults() -> Generator[None]:
+def _as_faults(server: str) -> Generator[None]:
     """
-    Turn what the libraries raise into a `Fault`.
+    Turn what the network and its libraries raise into a `Fault`.
     """
     try:
         yield
     except Fault:
         raise
     except ssl.SSLCertVerificationError as error:
-        raise Fault(f"the API server's certificate is refused: {error.verify_message}") from error
+        reason = error.verify_message
+        raise Fault(
+            f"the API server's certificate is refused: {reason}; check certificate-authority and server, "
+            f"or tls-server-name, in the kubeconfig ({server})"
+        ) from error
     except (httpcore.LocalProtocolError, httpx.LocalProtocolError):
         # Its text quotes the header, and so the token.
         raise Fault("the credentials cannot be sent: they are no text of one line") from None
-    except (TimeoutError, httpcore.TimeoutException) as error:
-        raise Fault("the API server did not answer in time", unreachable=True) from error
-    except (OSError, httpx.HTTPError, *_HTTP_FAILURES) as error:
-        raise Fault(
-            f"the API server cannot be reached: {str(error) or type(error).__name__}", unreachable=True
-        ) from error
+    except (TimeoutError, httpcore.TimeoutException, httpx.TimeoutException) as error:
+        raise Fault(f"the API server {server} did not answer in time", unreachable=True) from error
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
+        raise _unreachable(server, "it broke off the TLS connection") from error
+    except ssl.SSLError as error:
+        reason = (error.reason or "no reason given").replace("_", " ").lower()
+        hint = "; does it speak http://?" if "wrong version" in reason else ""
+        raise Fault(f"the TLS connection to the API server {server} failed: {reason}{hint}") from error
+    except httpcore.ProxyError as error:
+        # "407 Proxy Authentication Required": what the proxy refuses stays refused, what it cannot reach may come.
+        passing = not str(error).startswith("4")
+        raise Fault(f"the proxy before {server} answered {error}", unreachable=passing) from error
+    except (OSError, httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or "the connection broke"
+        raise _unreachable(server, reason) from error
     except Exception as error:
-        reason = f"({type(error).__name__})" if _is_foreign(error) else str(error)
-        raise Fault(f"the API server cannot be asked: {reason}") from None
+        raise defect(error) from None
 
 
-_HTTP_FAILURES: Final = (
-    httpcore.NetworkError,
-    httpcore.ProtocolError,
-    httpcore.ProxyError,
-    httpcore.UnsupportedProtocol,
-)
+def _unreachable(server: str, reason: str) -> Fault:
+    return Fault(f"the API server {server} cannot be reached: {reason}", unreachable=True)
 
 
-def _is_foreign(error: Exception) -> bool:
+def defect(error: BaseException) -> Fault:
     """
-    Tell errors whose text may quote a credential from those that lightkube and the system put into words.
+    Return a fault for what nobody expected. Its text may quote a credential, so its place is given instead.
     """
-    return not isinstance(error, OSError) and not type(error).__module__.startswith("lightkube.")
+    frames = traceback.extract_tb(error.__traceback__)
+    at = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
+    return Fault(f"an error that dflag does not know stopped the request: {type(error).__name__}{at}; please report it")

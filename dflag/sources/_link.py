@@ -12,18 +12,24 @@ import contextlib
 import errno
 import os
 import selectors
+import signal
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 import httpcore2 as httpcore
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable
+    import subprocess
+    from collections.abc import Iterable, Iterator
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """The kernel asks after a silent peer: one that is dead shows within a minute, at no cost to the program."""
+
+_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
+"""Waits without a descriptor of its own, which a process near its limit would not get."""
 
 _UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
 
@@ -38,6 +44,8 @@ class Link(httpcore.NetworkBackend):
     def __init__(self) -> None:
         self._lock: Final = threading.Lock()
         self._socket: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deadline: float | None = None
         self._is_cut = False
 
     def cut(self) -> None:
@@ -50,11 +58,48 @@ class Link(httpcore.NetworkBackend):
                 # Not the method of an SSLSocket, which would also take its TLS state from under the reading thread.
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+            if self._process is not None:
+                self.end(self._process)
+
+    def limit(self, seconds: float) -> None:
+        """
+        Set how long the peer may take from now on, in all: a byte now and then buys it no more time.
+        """
+        self._deadline = time.monotonic() + seconds
+
+    @contextlib.contextmanager
+    def running(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """
+        Let `cut` end a process, for as long as its owner waits for it.
+        """
+        with self._lock:
+            self._process = process
+            if self._is_cut:
+                self.end(process)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._process = None
+
+    @staticmethod
+    def end(process: subprocess.Popen[bytes]) -> None:
+        """
+        Kill a process that leads a session of its own, with all that it started.
+        """
+        if process.returncode is not None:
+            return  # its number may be another's by now
+        with contextlib.suppress(OSError):
+            if hasattr(os, "killpg"):
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                process.kill()
 
     def abandon(self) -> None:
         """
         Close the inherited descriptor in a forked child, and nothing else: the connection is the parent's.
         """
+        self._process = None
         held, self._socket = self._socket, None  # the lock may be held by a thread that is not here
         if held is not None and (descriptor := held.detach()) >= 0:
             os.close(descriptor)
@@ -83,12 +128,19 @@ class Link(httpcore.NetworkBackend):
         Raises:
             OSError: None does.
         """
+        began = time.monotonic()
         problem: OSError | None = None
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            connection = socket.socket(family, kind, protocol)
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        for number, (family, kind, protocol, _, address) in enumerate(addresses):
             try:
-                self._connect(connection, address, timeout)
-                _keep_alive(connection)
+                connection = socket.socket(family, kind, protocol)
+            except OSError as error:  # a system without IPv6, say
+                problem = error
+                continue
+            try:
+                # One that never answers leaves the others their share of the time.
+                share = None if timeout is None else _left(began, timeout) / (len(addresses) - number)
+                self._connect(connection, address, share)
             except OSError as error:
                 connection.close()
                 problem = error
@@ -96,8 +148,25 @@ class Link(httpcore.NetworkBackend):
                 connection.close()
                 raise
             else:
+                _keep_alive(connection)
+                if self._deadline is not None:
+                    self._deadline += time.monotonic() - began
                 return _Stream(self, connection)
         raise problem if problem is not None else OSError(f"{host}: no address")
+
+    def patience(self, timeout: float | None) -> float | None:
+        """
+        Return how long the next read may take, which is *timeout* at most.
+
+        Raises:
+            TimeoutError: The peer has taken all the time that it had.
+        """
+        if self._deadline is None:
+            return timeout
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the peer took too long in all")
+        return left if timeout is None else min(left, timeout)
 
     def _connect(self, connection: socket.socket, address: Any, timeout: float | None) -> None:
         connection.setblocking(False)  # noqa: FBT003 - the signature is the library's
@@ -129,7 +198,7 @@ class _Stream(httpcore.NetworkStream):
         self._socket: Final = connection
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        self._socket.settimeout(timeout)
+        self._socket.settimeout(self._link.patience(timeout))
         return self._socket.recv(max_bytes)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -160,15 +229,22 @@ class _Stream(httpcore.NetworkStream):
         return self._socket if info == "socket" else None
 
 
+def _left(began: float, seconds: float) -> float:
+    return max(began + seconds - time.monotonic(), 0.0)
+
+
 def _keep_alive(connection: socket.socket) -> None:
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for name, value in KEEPALIVE.items():
         if hasattr(socket, name):  # the kernel's own times, two hours, where it has no such option
-            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
+    for level, option, value in options:
+        # A sandbox may refuse any of them; they save time, and a silent peer shows by the deadline of the watch too.
+        with contextlib.suppress(OSError):
+            connection.setsockopt(level, option, value)
 
 
 def _is_ready(connection: socket.socket, event: int, timeout: float | None) -> bool:
-    with selectors.DefaultSelector() as selector:
+    with _Selector() as selector:
         selector.register(connection, event)
         return bool(selector.select(timeout))

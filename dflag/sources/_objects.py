@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from dflag._fork import follow_forks
+from dflag._log import logger
 from dflag.sources._entries import is_key
 from dflag.typing import Unreadable
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dflag.typing import Raw
+
+BEHIND_LISTS: Final = 3
+"""How many lists may be older than what is known before the server is asked what its newest version is."""
 
 Kind: TypeAlias = Literal["ConfigMap", "Secret"]
 
@@ -41,7 +45,7 @@ class Target:
         """
         Tell this object from others: a fake server or a proxy may ignore the field selector.
         """
-        metadata = item.get("metadata") or {}
+        metadata = metadata_of(item)
         return metadata.get("name") == self.name and metadata.get("namespace", self.namespace) == self.namespace
 
     def __str__(self) -> str:
@@ -81,6 +85,33 @@ class Trouble:
     absent: bool
 
 
+class Fault(Exception):  # noqa: N818 - a source turns it into a SourceError; users never see it
+    """
+    The API server could not be asked, or refused to answer.
+
+    Attributes:
+        code: The HTTP status, 0 when there was none.
+        retry_after: How many seconds the server wants to be left alone, if it said so.
+        unreachable: Whether it may just be down, as opposed to being set up wrongly.
+        absent: Whether the answer means that there can be no such object.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: int = 0,
+        retry_after: float | None = None,
+        unreachable: bool = False,
+        absent: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.code: Final = code
+        self.retry_after: Final = retry_after
+        self.unreachable: Final = unreachable
+        self.absent: Final = absent
+
+
 class StaleError(Exception):
     """
     A state is older than one that was seen before.
@@ -104,14 +135,7 @@ def decode(item: Mapping[str, Any], kind: Kind) -> Present:
                 raise TypeError(f"expected {field} of texts")
             if is_key(key):
                 values[key] = _unpack(field, key, text) if encoded else text
-    return Present(_version(item), MappingProxyType(values))
-
-
-def absent_from(item: Mapping[str, Any]) -> Absent:
-    """
-    Read a list without the object, or the object's last state in the event of its deletion.
-    """
-    return Absent(_version(item))
+    return Present(version_of(item), MappingProxyType(values))
 
 
 def is_older(version: str, than: str) -> bool:
@@ -124,6 +148,22 @@ def is_older(version: str, than: str) -> bool:
     return version.isdecimal() and than.isdecimal() and int(version) < int(than)
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """
+    What is known of the object at one moment.
+
+    Attributes:
+        state: The newest state that was seen; None before the first.
+        trouble: Why the API server cannot be asked, if it cannot.
+        changes: How often the state has become another one.
+    """
+
+    state: State | None
+    trouble: Trouble | None
+    changes: int
+
+
 class Newest:
     """
     The newest state of the object that anybody here has seen, and the version from which to watch.
@@ -131,11 +171,14 @@ class Newest:
     Thread safety: any thread; a lock that is held for a few instructions.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, target: Target) -> None:
+        self._target: Final = target
         self._lock: Final = threading.Lock()
         self._state: State | None = None
         self._trouble: Trouble | None = None
         self._cursor: str | None = None
+        self._changes = 0
+        self._behind = 0  # lists in a row that were older than what is known
         self._token = object()
         follow_forks(self)
 
@@ -149,9 +192,11 @@ class Newest:
     @property
     def floor(self) -> str | None:
         """
-        The version that no list may be older than, if any is known.
+        The version that no list may be older than; None asks for the newest that there is.
+
+        Also None once several lists were older all the same: what the server calls its newest is then the truth.
         """
-        return self._state.version if self._state is not None else None
+        return self._state.version if self._state is not None and self._behind < BEHIND_LISTS else None
 
     @property
     def token(self) -> object:
@@ -160,34 +205,83 @@ class Newest:
         """
         return self._token
 
-    def look(self) -> tuple[State | None, Trouble | None]:
+    def look(self) -> Look:
         """
-        Give the state and what is wrong, as they belong together.
+        Return the state and what is wrong, as they belong together.
         """
         with self._lock:
-            return self._state, self._trouble
+            return Look(self._state, self._trouble, self._changes)
 
-    def accept(self, state: State, cursor: str) -> bool:
+    def accept_list(self, state: State, cursor: str, asked: State | None, *, is_newest: bool) -> bool:
         """
-        Take a state in; True when it brings anything new but its version.
+        Accept what a list says; True when it brings anything new but its version.
+
+        A list that was asked for the newest version counts even if it is older than what is known: the API server's
+        database was then restored or begun anew, and what was known before is of a history that is no more.
+
+        Args:
+            state: The object's state, which may be that there is none.
+            cursor: The version of the list.
+            asked: The state that was known when the list was asked for. Another one that has come since is left alone
+                by a list that is older.
+            is_newest: Whether the server was asked for the newest version that there is.
 
         Raises:
-            StaleError: It is older than one that was seen; a server that is behind, or a replay.
+            StaleError: Any other list is older than what is known.
+        """
+        with self._lock:
+            known = self._state
+            stale = known is not None and is_older(cursor, known.version)
+            if known is not None and stale:
+                if known is not asked:
+                    return False
+                if not is_newest:
+                    self._behind += 1
+                    raise StaleError(f"version {cursor} is older than {known.version}, which was seen before")
+            self._behind = 0
+            self._cursor = cursor
+            new = self._set_state(state)
+        if known is not None and stale:
+            logger.warning(
+                "%s: the versions of the API server went back from %s to %s, as after its database was restored; "
+                "what it holds now counts",
+                self._target,
+                known.version,
+                cursor,
+            )
+        return new
+
+    def accept_event(self, state: State) -> bool:
+        """
+        Accept what an event of a watch says; True when it brings anything new but its version.
+
+        Raises:
+            StaleError: It is older than what is known: a replay.
         """
         with self._lock:
             known = self._state
             if known is not None and is_older(state.version, known.version):
                 raise StaleError(f"version {state.version} is older than {known.version}, which was seen before")
-            new = self._trouble is not None or known is None or _values(known) != _values(state)
-            self._state, self._trouble, self._cursor = state, None, cursor
-            if new:
-                self._token = object()
-            return new
+            self._cursor = state.version
+            return self._set_state(state)
+
+    def _set_state(self, state: State) -> bool:
+        known, self._state = self._state, state
+        new = known is None or _values(known) != _values(state)
+        if new:
+            self._changes += 1
+            self._token = object()
+        return new
 
     def advance(self, cursor: str) -> None:
         """
         Note that nothing has changed up to a version.
+
+        Raises:
+            StaleError: The version lies before the one from which was watched: the versions have begun anew.
         """
+        if self._cursor is not None and is_older(cursor, self._cursor):
+            raise StaleError(f"version {cursor} is older than {self._cursor}, from which was watched")
         if cursor:
             self._cursor = cursor
 
@@ -236,8 +330,19 @@ def _values(state: State) -> Mapping[str, Raw] | None:
     return state.values if isinstance(state, Present) else None
 
 
-def _version(item: Mapping[str, Any]) -> str:
-    return str((item.get("metadata") or {}).get("resourceVersion") or "")
+def metadata_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """
+    Return the metadata of what a server sent, empty if it has none.
+    """
+    metadata = item.get("metadata")
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def version_of(item: Mapping[str, Any]) -> str:
+    """
+    Return the version of an object or a list, or of a bookmark; empty if it has none.
+    """
+    return str(metadata_of(item).get("resourceVersion") or "")
 
 
 def _unpack(field: str, key: str, text: str) -> Raw:

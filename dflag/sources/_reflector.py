@@ -1,8 +1,12 @@
 """
 Following one object at the API server: list once, watch for ever.
 
-A watch ends all the time, by agreement or not, and goes on from the last version without a word.
-What the program hears of are changes of the data, and an API server that cannot be asked.
+A watch ends all the time. After an end by agreement the next one goes on from the last version.
+After a lost connection, and after a watch in which the server said nothing, there is one list first: the server behind
+the address may be another one, or its database, and a watch from a version that is yet to come is silent until then.
+
+Where no watch can be opened, only an open watch makes the source healthy again: a list alone does not say that changes
+will be seen.
 """
 
 from __future__ import annotations
@@ -13,9 +17,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dflag._log import logger
-from dflag.sources._api import Fault, understand
+from dflag.sources._api import defect, understand
 from dflag.sources._base import Watch
-from dflag.sources._objects import StaleError, Trouble
+from dflag.sources._objects import Fault, StaleError, Trouble, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -104,6 +108,7 @@ class Reflector(Watch):
         self._opened_at: float | None = None
         self._lost = False  # since a watch was last open
         self._refused = False  # the credentials, the last time
+        self._is_watch_refused = False  # the last time: then a list alone does not make the source healthy
         self._ask_newest = False  # for the versions known here are too old for the server
         self._stopping: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name="dflag-kubernetes", daemon=True)
@@ -143,21 +148,24 @@ class Reflector(Watch):
         except Fault as fault:
             self._server.close()
             return 0.0 if self._stopping.is_set() else self._judge(fault)
-        except Exception as error:
-            # A defect, of ours or of a library: the following of changes outlives it.
+        except BaseException as error:
+            # A defect, of ours or of a library: the following of changes outlives it, whatever it is.
             self._server.close()
-            return 0.0 if self._stopping.is_set() else self._judge(Fault(f"{type(error).__name__}: {error}"))
+            return 0.0 if self._stopping.is_set() else self._judge(defect(error))
         logger.debug("%s: the API server ended the watch, as agreed", self._target)
         return self._pause()
 
     def _list(self) -> str:
-        state, cursor = self._server.list(None if self._ask_newest else self._newest.floor)
+        asked = self._newest.look().state
+        state, cursor, is_newest = self._server.list(None if self._ask_newest else self._newest.floor)
         self._ask_newest = False
         self._touch()
         try:
-            new = self._newest.accept(state, cursor)
+            new = self._newest.accept_list(state, cursor, asked, is_newest=is_newest)
         except StaleError as error:
             raise Fault(f"{self._target}: the API server is behind: {error}", unreachable=True) from None
+        if not self._is_watch_refused and self._newest.recover():
+            new = True
         if new:
             self._wake()
         return cursor
@@ -165,28 +173,34 @@ class Reflector(Watch):
     def _follow(self, cursor: str) -> None:
         # Not all clients at once, and never longer than was promised.
         seconds = self._watch_seconds * random.uniform(0.8, 1.0)  # noqa: S311
+        heard, self._is_watch_refused = False, True
         with self._server.watch(cursor, seconds) as events:
+            self._is_watch_refused = False
             self._opened_at = time.monotonic()
             self._refused = False
             self.reconnects += self._lost
             self._lost = False
-            self._touch()
-            if self._newest.recover():
-                self._wake()
+            self._note_contact()
             for kind, item in events:
-                self._touch()
-                self._take_in(kind, item)
+                self._note_contact()
+                heard = True
+                self._accept(kind, item)
                 if self._stopping.is_set():
                     return
+        if not heard:
+            self._newest.expire()
 
-    def _take_in(self, kind: str, item: Mapping[str, Any]) -> None:
+    def _accept(self, kind: str, item: Mapping[str, Any]) -> None:
         state: State | None = understand(kind, item, self._target)
         if state is None:
             if kind == "BOOKMARK":
-                self._newest.advance(str((item.get("metadata") or {}).get("resourceVersion") or ""))
+                try:
+                    self._newest.advance(version_of(item))
+                except StaleError as error:
+                    raise Fault(f"{self._target}: the versions have begun anew: {error}", unreachable=True) from None
             return
         try:
-            new = self._newest.accept(state, state.version)
+            new = self._newest.accept_event(state)
         except StaleError as error:
             logger.debug("%s: an event is left out: %s", self._target, error)
             return
@@ -208,9 +222,7 @@ class Reflector(Watch):
         else:
             # One that was open and broke is nothing to speak of while the next one opens.
             logger.debug("%s: the watch broke off: %s", self._target, fault)
-        if fault.code:
-            # The server has spoken, be it in an event: what it said may be about the version.
-            self._newest.expire()
+        self._newest.expire()
         if fault.code == _GONE and not self._ask_newest:
             self._ask_newest = True
             return 0.0
@@ -231,6 +243,11 @@ class Reflector(Watch):
 
     def _is_first_refusal(self, fault: Fault) -> bool:
         return fault.code == _UNAUTHORIZED and not self._refused
+
+    def _note_contact(self) -> None:
+        self._touch()
+        if self._newest.recover():
+            self._wake()
 
     def _touch(self) -> None:
         self.last_contact = time.monotonic()

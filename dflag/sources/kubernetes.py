@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from dflag.errors import DefinitionError, SourceError
 from dflag.sources._base import Source, Watch
-from dflag.sources._objects import Newest, Present, StaleError, Target, Trouble
+from dflag.sources._objects import Fault, Newest, Present, StaleError, Target, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,14 +32,14 @@ class KubernetesSource(Source):
     left out here as well, so that both give one revision checksum.
 
     The configuration is that of the pod's service account, or a kubeconfig with tokens, certificates or an exec plugin.
-    It is read anew for every connection made after a failure.
+    It is read anew for every connection made after a failure, from the files that were named when the source was made.
 
     Args:
         name: The object's name.
         namespace: Its namespace; None is that of the context or of the pod.
         kind: ``"ConfigMap"`` or ``"Secret"``.
-        kubeconfig: A kubeconfig file; None takes the first that exists of ``KUBECONFIG``, or else the pod's service
-            account, or else ``~/.kube/config``.
+        kubeconfig: A kubeconfig file; None takes those of ``KUBECONFIG``, merged as kubectl does, or else the pod's
+            service account, or else ``~/.kube/config``.
         context: A context of the kubeconfig; None is its current one.
         watch_seconds: How long a watch is asked for, at most; it bounds how long a connection that was dropped in
             silence can go unnoticed.
@@ -70,21 +70,29 @@ class KubernetesSource(Source):
         if not 0 < watch_seconds < math.inf:
             raise DefinitionError(f"kubernetes source: expected watch_seconds above 0, got {watch_seconds!r}")
         try:
-            from dflag.sources import _api
+            from dflag.sources import _api, _kubeconfig
         except ImportError as error:
             raise ImportError(f"KubernetesSource needs an extra: pip install 'dflag[kubernetes]' ({error})") from error
-        self._kubeconfig: Final = None if kubeconfig is None else os.fspath(kubeconfig)
+        self._where: Final = _kubeconfig.places(None if kubeconfig is None else os.fspath(kubeconfig))
         self._context: Final = context
         if namespace is None:
             try:
-                namespace = _api.load(self._kubeconfig, context).namespace
-            except _api.Fault as fault:
+                namespace = _kubeconfig.load(self._where, context, _api.SERVICE_ACCOUNT).namespace
+            except Fault as fault:
                 raise SourceError(str(fault)) from fault
+        if namespace is None:
+            raise SourceError(
+                "kubernetes source: the pod does not say which namespace it is in: "
+                f"there is no {_api.SERVICE_ACCOUNT}/namespace and POD_NAMESPACE is not set; pass namespace="
+            )
         self._target: Final = Target(kind, namespace, name)
         self._watch_seconds: Final = watch_seconds
-        self._newest: Final = Newest()
+        self._newest: Final = Newest(self._target)
         self._watch: Watch | None = None
         self._is_followed = False  # by a running watch, from what was read last
+        self._given = 0  # which of the changes was read last
+        self._partial_reads = 0  # of values while the watch is refused; each is followed by one that says so
+        self._must_read_trouble = False
 
     @property
     def name(self) -> str:
@@ -104,7 +112,7 @@ class KubernetesSource(Source):
 
     def read(self) -> Mapping[str, Raw]:
         """
-        Give what a running watch has brought, or else ask the API server.
+        Return what a running watch has brought, or else ask the API server.
 
         Raises:
             SourceError: There is no such object (``missing=True``), nobody answers (``unreachable=True``),
@@ -113,18 +121,32 @@ class KubernetesSource(Source):
         if self._watch is None or not self._is_followed:
             self._ask()
             self._is_followed = True
-        state, trouble = self._newest.look()
-        if trouble is not None:
-            raise SourceError(trouble.message, missing=trouble.absent, unreachable=trouble.unreachable)
-        if isinstance(state, Present):
-            return state.values
+        look = self._newest.look()
+        self._must_read_trouble = False
+        if look.trouble is not None:
+            if look.state is None or self._given == look.changes:
+                raise SourceError(
+                    look.trouble.message, missing=look.trouble.absent, unreachable=look.trouble.unreachable
+                )
+            # What a list brought counts, although no watch can be opened; the next read, at once, says why.
+            self._partial_reads += 1
+            self._must_read_trouble = True
+        self._given = look.changes
+        if isinstance(look.state, Present):
+            return look.state.values
         raise SourceError(f"{self._target}: no such {self._target.kind}", missing=True)
 
     def probe(self) -> object:
         """
-        Give a token that changes with what is known of the object.
+        Return a token that changes with what is known of the object.
         """
-        return self._newest.token
+        return self._newest.token, self._partial_reads
+
+    def recheck_seconds(self) -> float | None:
+        """
+        Return 0 after values were read although the API server refuses to be watched, else None.
+        """
+        return 0.0 if self._must_read_trouble else None
 
     def invalidate(self) -> None:
         """
@@ -153,15 +175,15 @@ class KubernetesSource(Source):
     def _server(self) -> ApiServer:
         from dflag.sources._api import ApiServer
 
-        return ApiServer(self._target, self._kubeconfig, self._context)
+        return ApiServer(self._target, self._where, self._context)
 
     def _ask(self) -> None:
-        from dflag.sources._api import Fault
-
         server = self._server()
+        asked = self._newest.look().state
         try:
-            state, cursor = server.list(self._newest.floor)
-            self._newest.accept(state, cursor)
+            state, cursor, is_newest = server.list(self._newest.floor)
+            self._newest.accept_list(state, cursor, asked, is_newest=is_newest)
+            self._newest.recover()
         except Fault as fault:
             self._newest.fail(Trouble(str(fault), unreachable=fault.unreachable, absent=fault.absent))
         except StaleError as error:

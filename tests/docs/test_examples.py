@@ -288,7 +288,7 @@ def _written(path: Path, text: str) -> Path:
 @pytest.fixture(name="api_server")
 def _api_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
     """Give a stand-in for an API server, which ``KUBECONFIG`` names."""
-    pytest.importorskip("lightkube")
+    pytest.importorskip("httpx2")
     server = ApiServer(tmp_path / "kubeconfig")
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))
     yield server

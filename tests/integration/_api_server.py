@@ -111,7 +111,10 @@ class Connection:
         first, *lines = head.partition(b"\r\n\r\n")[0].decode().split("\r\n")
         method, target, _ = first.split(" ")
         parts = urllib.parse.urlsplit(target)
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        headers: dict[str, str] = {}
+        for name, _, value in (line.partition(":") for line in lines):
+            # One that comes several times counts as a list.
+            headers[name.lower()] = ", ".join(filter(None, [headers.get(name.lower()), value.strip()]))
         return Request(
             method, target if method == "CONNECT" else parts.path, dict(urllib.parse.parse_qsl(parts.query)), headers
         )
@@ -186,10 +189,19 @@ class ApiServer:
     def version(self) -> str:
         return str(self._version)
 
-    def listing(self, *items: Event, version: str | None = None) -> Event:
+    def begin_anew(self, version: int = 1) -> None:
+        """Forget everything, as after the database was lost: versions start from a lower one, connections break."""
+        with self._changed:
+            self._version = version
+            self._objects.clear()
+            self._log.clear()
+        for connection in list(self._open):
+            connection.reset()
+
+    def listing(self, *items: Event, version: str | None = None, kind: str = "ConfigMap") -> Event:
         """Give a list as the server would."""
         return {
-            "kind": "ConfigMapList",
+            "kind": f"{kind}List",
             "apiVersion": "v1",
             "metadata": {"resourceVersion": version or self.version},
             "items": list(items),
@@ -288,8 +300,12 @@ class ApiServer:
         kind = _kind(request)
         with self._changed:
             items = [item for (of, name), item in self._objects.items() if of == kind and _selects(request, name)]
-            body = self.listing(*items)
-        connection.answer(200, body)
+            body = self.listing(*items, kind=kind)
+            late = int(request.query.get("resourceVersion", 0)) > self._version
+        if late:
+            refuse(504, "Too large resource version")(connection, request)
+        else:
+            connection.answer(200, body)
 
     def _watch(self, connection: Connection, request: Request) -> None:
         kind, after = _kind(request), int(request.query["resourceVersion"])
@@ -389,11 +405,17 @@ def bookmark(version: str) -> Event:
 # --- configuration
 
 
-def write_kubeconfig(path: Path, url: str, *, authority: Path | None = None, user: Event | None = None) -> Path:
+def write_kubeconfig(
+    path: Path, url: str, *, authority: Path | None = None, user: Event | None = None, **fields: Any
+) -> Path:
     """
     Write a kubeconfig with one context, whose namespace is "default".
+
+    Args:
+        fields: More fields of the cluster, with underscores for hyphens.
     """
     cluster = {"server": url} | ({"certificate-authority": str(authority)} if authority else {})
+    cluster |= {name.replace("_", "-"): value for name, value in fields.items()}
     path.write_text(
         yaml.safe_dump(
             {

@@ -14,7 +14,7 @@ from dflag.testing import ConfigMapVolume
 
 from ._waiting import DEADLINE_SECONDS, eventually
 
-pytest.importorskip("lightkube")
+pytest.importorskip("httpx2")
 
 from ._api_server import ApiServer, refuse
 

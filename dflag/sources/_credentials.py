@@ -1,0 +1,307 @@
+"""
+What proves to an API server who is asking: headers, certificates, and the programs that print either.
+
+Certificates are handed to OpenSSL from memory, so that a read-only file system is no hindrance.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import json
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import httpcore2 as httpcore
+
+from dflag.errors import one_line
+from dflag.sources._kubeconfig import read_file
+from dflag.sources._objects import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dflag.sources._kubeconfig import Cluster, Config, Plugin
+    from dflag.sources._link import Link
+
+PLUGIN_SECONDS: Final = 60.0
+"""How long an exec plugin may take: some ask a server of their own, and none may hold up the source for ever."""
+
+_SHOWN_CHARACTERS: Final = 200
+"""How much of a plugin's last line on standard error, or of its hint, stands in a message."""
+
+_CERTIFICATE: Final = re.compile(
+    rb"-----BEGIN (?P<kind>(?:X509 |TRUSTED )?CERTIFICATE)-----.*?-----END (?P=kind)-----", re.DOTALL
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Granted:
+    """
+    What an exec plugin has printed.
+    """
+
+    token: str | None = field(repr=False)
+    certificate: bytes = field(repr=False)
+    expires: datetime.datetime | None
+
+
+class Credentials:
+    """
+    The credentials of one configuration, as they are when they are asked for.
+
+    An exec plugin runs at once, unless there is a token; a token file is read for every request.
+
+    Raises:
+        Fault: The plugin fails.
+    """
+
+    def __init__(self, config: Config, link: Link) -> None:
+        self._cluster: Final = config.cluster
+        self._user: Final = config.user
+        plugin, has_token = config.user.plugin, config.user.token or config.user.token_file
+        self._granted: Final = None if plugin is None or has_token else _run(plugin, config.cluster, link)
+
+    @property
+    def has_expired(self) -> bool:
+        """
+        Whether the plugin has to be asked again before the next request.
+        """
+        expires = None if self._granted is None else self._granted.expires
+        return expires is not None and datetime.datetime.now(datetime.UTC) >= expires
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """
+        Return the headers of a request.
+
+        Raises:
+            Fault: The token file cannot be read, or no header can hold what it should.
+        """
+        headers: list[tuple[str, str]] = list(self._user.impersonation)
+        if token := self._token():
+            headers.append(("Authorization", f"Bearer {token}"))
+        elif self._user.name is not None or self._user.password is not None:
+            pair = f"{self._user.name or ''}:{self._user.password or ''}".encode()
+            headers.append(("Authorization", f"Basic {base64.b64encode(pair).decode()}"))
+        for name, value in headers:
+            if not value.isprintable():
+                # Without the value, which may be the token.
+                raise Fault(f"{self._user.place}: the credentials cannot be sent: {name} must be one line of text")
+        return [(name.encode(), value.encode()) for name, value in headers]
+
+    def tls(self) -> ssl.SSLContext:
+        """
+        Return how TLS is spoken: whom to trust, and the client's certificate.
+
+        Raises:
+            Fault: A certificate or a key cannot be read.
+        """
+        context = self._trusting()
+        user = self._user
+        if user.certificate is not None and user.key is not None:
+            _present(context, user.certificate.read() + b"\n" + user.key.read(), user.certificate.place)
+        elif self._granted is not None and self._granted.certificate:
+            _present(context, self._granted.certificate, f"{user.place}.exec")
+        return context
+
+    def _token(self) -> str | None:
+        user = self._user
+        if user.token_file is not None:
+            place = f"{user.place}.tokenFile"
+            try:
+                token = read_file(place, user.token_file).decode(errors="replace").strip()
+                if not token:
+                    raise Fault(f"{place}: expected a token in {user.token_file}, which is empty")
+            except Fault:
+                if user.token is None:
+                    raise
+            else:
+                return token
+        if user.token is not None:
+            return user.token.strip()
+        return None if self._granted is None else self._granted.token
+
+    def _trusting(self) -> ssl.SSLContext:
+        cluster = self._cluster
+        if cluster.insecure:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
+        if cluster.authority is None:
+            try:
+                return httpcore.default_ssl_context()  # finds the system's authorities where OpenSSL alone does not
+            except OSError as error:
+                raise Fault(f"SSL_CERT_FILE or SSL_CERT_DIR: cannot read the authorities: {error.strerror}") from None
+        # What stands between the certificates is left out: it may be in any encoding.
+        found = [match.group().decode("latin-1") for match in _CERTIFICATE.finditer(cluster.authority.read())]
+        where = f"{cluster.authority.place}: expected certificates in PEM"
+        if cluster.authority.path is not None:
+            where += f" in {cluster.authority.path}"
+        if not found:
+            raise Fault(f"{where}, found none")
+        try:
+            context = ssl.create_default_context(cadata="\n".join(found))
+        except (ssl.SSLError, ValueError):
+            raise Fault(f"{where}, found one that is damaged") from None
+        # As kubectl: certificates without key identifiers are good, and whatever stands in the bundle is trusted.
+        # Python 3.13 made the first an error, which many an authority that was made by hand would fail.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+
+# --- client certificates
+
+
+def _present(context: ssl.SSLContext, pem: bytes, place: str) -> None:
+    """
+    Load a certificate and its key.
+    """
+
+    def refuse() -> str:
+        raise Fault(f"{place}: the key is encrypted, and dflag asks for no password; give it unencrypted")
+
+    for as_file in (_in_memory, _on_disk):
+        try:
+            with as_file(pem) as path:
+                context.load_cert_chain(path, password=refuse)
+        except ssl.SSLError as error:
+            reason = "the key does not belong to the certificate" if "MISMATCH" in (error.reason or "") else "damaged"
+            raise Fault(f"{place}: expected a certificate and its key in PEM, found them {reason}") from None
+        except (OSError, AttributeError) as error:
+            problem = error
+        else:
+            return
+    raise Fault(f"{place}: OpenSSL reads certificates from files, and none can be made here: {problem}; set TMPDIR")
+
+
+@contextlib.contextmanager
+def _in_memory(data: bytes) -> Iterator[str]:
+    """
+    Make a file that lies on no disk, where the system has such.
+    """
+    descriptor = os.memfd_create("dflag")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(data)
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _on_disk(data: bytes) -> Iterator[str]:
+    with tempfile.NamedTemporaryFile() as file:  # readable by its owner alone
+        file.write(data)
+        file.flush()
+        yield file.name
+
+
+# --- exec plugins
+
+
+def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
+    """
+    Run a plugin and read what it prints.
+    """
+    place, hint = plugin.place, f"; {_shown(plugin.hint)}" if plugin.hint else ""
+    # Looked for as kubectl does, on the PATH of this process, whatever the plugin's own is.
+    command = plugin.command if os.sep in plugin.command else shutil.which(plugin.command)
+    if command is None:
+        raise Fault(f"{place}: there is no program {plugin.command!r} on the PATH{hint}")
+    environment = {**os.environ, **plugin.environment, "KUBERNETES_EXEC_INFO": _question(plugin, cluster)}
+    try:
+        process = subprocess.Popen(  # noqa: S603 - the user's own kubeconfig names it
+            [command, *plugin.arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,  # what the program is given on its standard input is not for the plugin
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # so that it ends with all that it started
+        )
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it cannot be run"
+        raise Fault(f"{place}: cannot run {plugin.command!r}: {reason}{hint}") from None
+    with process, link.running(process):
+        try:
+            printed, said = process.communicate(timeout=PLUGIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            link.end(process)
+            raise Fault(f"{place}: {plugin.command!r} did not end within {PLUGIN_SECONDS:.0f} s") from None
+    if process.returncode:
+        lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
+        raise Fault(f"{place}: {plugin.command!r} ended with status {process.returncode}: {_shown(lines[-1])}{hint}")
+    return _answer(printed, f"{place}: {plugin.command!r}")
+
+
+def _question(plugin: Plugin, cluster: Cluster) -> str:
+    """
+    Return what a plugin reads in ``KUBERNETES_EXEC_INFO``.
+    """
+    spec: dict[str, Any] = {"interactive": False}
+    if plugin.wants_cluster:
+        authority = b"" if cluster.authority is None else cluster.authority.read()
+        described: dict[str, Any] = {
+            "server": cluster.server,
+            "tls-server-name": cluster.tls_name,
+            "insecure-skip-tls-verify": cluster.insecure,
+            "certificate-authority-data": base64.b64encode(authority).decode(),
+            "proxy-url": cluster.proxy,
+            "disable-compression": not cluster.compressed,
+            "config": cluster.plugin_settings,
+        }
+        spec["cluster"] = {name: value for name, value in described.items() if value}
+    return json.dumps({"kind": "ExecCredential", "apiVersion": plugin.version, "spec": spec})
+
+
+def _answer(printed: bytes, who: str) -> _Granted:
+    """
+    Read what a plugin has printed; of both versions, which differ in their names alone.
+    """
+    expected = f"{who} printed no ExecCredential in JSON"
+    try:
+        answer = json.loads(printed)
+    except (ValueError, RecursionError):
+        raise Fault(expected) from None  # without the cause: it holds the text, and a token may stand in it
+    if not isinstance(answer, dict) or answer.get("kind", "ExecCredential") != "ExecCredential":
+        raise Fault(expected)
+    version = answer.get("apiVersion", "client.authentication.k8s.io/v1")
+    if version not in ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"):
+        raise Fault(f"{who} printed an ExecCredential of a version other than v1 and v1beta1")
+    status = answer.get("status")
+    fields = status if isinstance(status, dict) else {}
+    token, certificate, key, expires = (
+        _text(fields, name, who) for name in ("token", "clientCertificateData", "clientKeyData", "expirationTimestamp")
+    )
+    if (certificate is None) is not (key is None):
+        raise Fault(f"{who} printed a certificate without its key, or a key without its certificate")
+    if token is None and certificate is None:
+        raise Fault(f"{who} printed neither status.token nor status.clientCertificateData")
+    try:
+        moment = None if expires is None else datetime.datetime.fromisoformat(expires)
+    except ValueError:
+        raise Fault(f"{who} printed a status.expirationTimestamp that is no time of RFC 3339") from None
+    if moment is not None and moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return _Granted(
+        None if token is None else token.strip(), f"{certificate or ''}\n{key or ''}".strip().encode(), moment
+    )
+
+
+def _text(fields: dict[str, Any], name: str, who: str) -> str | None:
+    value = fields.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Fault(f"{who} printed a status.{name} that is no text")
+    return value or None
+
+
+def _shown(text: str) -> str:
+    return one_line(text)[:_SHOWN_CHARACTERS]

@@ -1,0 +1,875 @@
+"""
+Which API server is asked, and as whom: what kubectl accepts is accepted, and what is not understood is refused by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import os
+import re
+import socket
+import ssl
+import sys
+import tempfile
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from dflag import SourceError, Updater
+from dflag.sources import KubernetesSource
+
+from ._waiting import DEADLINE_SECONDS, eventually
+
+pytest.importorskip("httpx2", reason="the extra is not installed")
+trustme = pytest.importorskip("trustme")
+
+from dflag.sources import _api, _credentials, _reflector  # noqa: E402 - these import the extra
+
+from ._api_server import ApiServer, Connection, Request, write_kubeconfig  # noqa: E402 - as above
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from dflag import FlagRegistry
+
+V1 = "client.authentication.k8s.io/v1"
+RATE = {"rate_limit": "60"}
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Make every pause short, and let nothing of the machine count."""
+    monkeypatch.setattr(_reflector, "FIRST_SECONDS", 0.01)
+    monkeypatch.setattr(_reflector, "LAST_SECONDS", 0.1)
+    monkeypatch.setattr(_api, "REQUEST_SECONDS", 2.0)
+    monkeypatch.setattr(_api, "SERVICE_ACCOUNT", str(tmp_path / "no-account"))
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "KUBECONFIG", "POD_NAMESPACE", "REQUEST_METHOD"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture(name="server")
+def _server(tmp_path: Path) -> Iterator[ApiServer]:
+    """Give a server with a ConfigMap named web."""
+    server = ApiServer(tmp_path / "kubeconfig")
+    server.put(RATE)
+    yield server
+    server.close()
+
+
+@pytest.fixture(name="authority")
+def _authority() -> trustme.CA:
+    """Give a certificate authority that nobody knows but the test."""
+    return trustme.CA()
+
+
+@pytest.fixture(name="secure")
+def _secure(tmp_path: Path, authority: trustme.CA) -> Iterator[ApiServer]:
+    """Give a server with a certificate of the authority, which asks for one of the client."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    authority.configure_trust(context)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    server = ApiServer(tmp_path / "secure", context, bundle)
+    server.put(RATE)
+    yield server
+    server.close()
+
+
+def read(path: Path, **options: Any) -> Any:
+    return KubernetesSource("web", "default", kubeconfig=path, **options).read()
+
+
+def message_of(path: Path) -> str:
+    """
+    Return why a source cannot be read, however it is started.
+    """
+    with pytest.raises(SourceError) as caught:
+        read(path)
+    assert not caught.value.unreachable
+    assert not caught.value.missing
+    message = str(caught.value)
+    assert re.search(r"\b[A-Z]\w*(Error|Exception)\b|InvalidURL|\n", message) is None, message
+    return message
+
+
+def edit(path: Path, **changes: Any) -> Path:
+    """
+    Change the parts of a kubeconfig that has one of each: ``cluster={"proxy-url": ...}``.
+    """
+    document = yaml.safe_load(path.read_text())
+    for part, fields in changes.items():
+        if part == "top":
+            document.update(fields)
+        else:
+            document[f"{part}s"][0][part].update(fields)
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def encoded(blob: trustme.Blob | bytes) -> str:
+    return base64.b64encode(blob if isinstance(blob, bytes) else blob.bytes()).decode()
+
+
+# --- which files
+
+
+def test_files_of_kubeconfig_are_merged(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of several files that has a name or a current context wins, whole, and missing ones are passed over."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text(
+        yaml.safe_dump(
+            {
+                "users": [{"name": "test", "user": {"token": "of-the-first"}}],
+                "contexts": [{"name": "more", "context": {"cluster": "test", "user": "test", "namespace": "more"}}],
+            }
+        )
+    )
+    write_kubeconfig(second, server.url, user={"username": "of-the-second", "password": "x"})
+    (tmp_path / "empty").write_text("# nothing yet\n")
+    names = ["missing", "empty", "first", "second", "missing-too"]
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join(["", *(str(tmp_path / name) for name in names)]))
+    assert KubernetesSource("web").read() == RATE
+    assert server.requests[-1].headers["authorization"] == "Bearer of-the-first"
+    assert KubernetesSource("web", context="more").name == "configmap/more/web"
+
+
+def pod(secure: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **files: str | None) -> Path:
+    """
+    Make a service account whose server is *secure*; a file that is None is left out.
+    """
+    account = tmp_path / "account"
+    account.mkdir()
+    given = {"token": "podtoken\n", "namespace": "default\n", "ca_crt": (tmp_path / "ca.pem").read_text(), **files}
+    for name, text in given.items():
+        if text is not None:
+            (account / name.replace("_", ".")).write_text(text)
+    monkeypatch.setattr(_api, "SERVICE_ACCOUNT", str(account))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(secure.port))
+    return account
+
+
+def test_kubeconfig_of_missing_files_in_a_pod(
+    secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pod, KUBECONFIG that names only files that are not there, or are empty, leaves the service account."""
+    pod(secure, monkeypatch, tmp_path)
+    for value in (str(tmp_path / "missing"), "/dev/null", os.pathsep):
+        monkeypatch.setenv("KUBECONFIG", value)
+        assert KubernetesSource("web").read() == RATE
+    assert secure.requests[-1].headers["authorization"] == "Bearer podtoken"
+
+
+def test_no_configuration_says_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without any configuration the message names every place, and KUBECONFIG keeps the home directory out."""
+    with pytest.raises(
+        SourceError, match=rf"found none in {tmp_path}/home/.kube/config, nor .*/no-account/token; pass"
+    ):
+        KubernetesSource("web")
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/one:/nowhere/two")
+    with pytest.raises(SourceError, match=r"KUBECONFIG names none that is there \(/nowhere/one, /nowhere/two\)"):
+        KubernetesSource("web")
+
+
+def test_home_directory(server: ApiServer, tmp_path: Path) -> None:
+    """Without anything else the kubeconfig of the home directory counts."""
+    home = tmp_path / "home" / ".kube"
+    home.mkdir(parents=True)
+    server.kubeconfig.rename(home / "config")
+    assert KubernetesSource("web").read() == RATE
+
+
+@pytest.mark.parametrize("by", ["argument", "KUBECONFIG"])
+def test_relative_kubeconfig_after_chdir(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """A relative path means what it meant when the source was made."""
+    monkeypatch.chdir(tmp_path)
+    if by == "KUBECONFIG":
+        monkeypatch.setenv("KUBECONFIG", "kubeconfig")
+    source = KubernetesSource("web", "default", kubeconfig="kubeconfig" if by == "argument" else None)
+    monkeypatch.chdir("/")
+    assert source.read() == RATE
+
+
+# --- the pod
+
+
+def test_namespace_file_with_a_line_end(secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """White space around the namespace does not count, and POD_NAMESPACE goes before the file, as for kubectl."""
+    pod(secure, monkeypatch, tmp_path, namespace=" default\r\n")
+    assert KubernetesSource("web").name == "configmap/default/web"
+    monkeypatch.setenv("POD_NAMESPACE", "mine")
+    assert KubernetesSource("web").name == "configmap/mine/web"
+
+
+def test_no_namespace_file(secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A namespace that is given needs no file; without either, the message says what to do."""
+    account = pod(secure, monkeypatch, tmp_path, namespace=None)
+    assert KubernetesSource("web", "default").read() == RATE
+    with pytest.raises(SourceError, match=rf"there is no {account}/namespace and POD_NAMESPACE .*; pass namespace="):
+        KubernetesSource("web")
+
+
+@pytest.mark.parametrize("lacking", ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"])
+def test_pod_without_its_variables(
+    secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    """A service account without the address of its server is named as such, and a kubeconfig at home counts instead."""
+    pod(secure, monkeypatch, tmp_path)
+    monkeypatch.delenv(lacking)
+    with pytest.raises(SourceError, match=f"nor a service account: {lacking} is not set"):
+        KubernetesSource("web")
+    (tmp_path / "home" / ".kube").mkdir(parents=True)
+    secure.kubeconfig.rename(tmp_path / "home" / ".kube" / "config")
+    assert KubernetesSource("web").read() == RATE
+
+
+def test_pod_with_an_odd_address(secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that makes no URL is named by the variables that hold it."""
+    pod(secure, monkeypatch, tmp_path)
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "tcp")
+    with pytest.raises(SourceError, match="KUBERNETES_SERVICE_PORT: expected https://HOST:PORT, got 'https://127"):
+        KubernetesSource("web")
+
+
+# --- a wrong set-up is an error that names what is wrong, whether or not the source is required
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "named"),
+    [
+        ("cluster", {"certificate-authority": "gone.pem"}, "certificate-authority: cannot read {}/gone.pem: No such"),
+        ("cluster", {"certificate-authority": "."}, "certificate-authority: cannot read {}: Is a directory"),
+        ("cluster", {"certificate-authority": "empty"}, "certificate-authority: .* in PEM in {}/empty, found none"),
+        ("cluster", {"certificate-authority": "bad.pem"}, "certificate-authority: .* {}/bad.pem, found .* damaged"),
+        ("user", {"client-certificate": "gone.pem"}, "client-certificate: cannot read {}/gone.pem: No such"),
+        ("user", {"client-key": "gone.pem"}, "client-key: cannot read {}/gone.pem: No such"),
+        ("user", {"client-key": "ca.pem"}, "client-certificate: expected a certificate and its key in PEM"),
+        ("user", {"client-key": "other.pem"}, "client-certificate: .* the key does not belong to the certificate"),
+        ("user", {"client-key": "locked.pem"}, "client-certificate: the key is encrypted"),
+        ("user", {"tokenFile": "gone"}, "tokenFile: cannot read {}/gone: No such"),
+        ("user", {"tokenFile": "empty"}, "tokenFile: expected a token in {}/empty, which is empty"),
+        ("user", {"exec": {"apiVersion": V1, "command": "./gone"}}, "exec: cannot run '{}/gone': No such file"),
+        ("user", {"exec": {"apiVersion": V1, "command": "./ca.pem"}}, "exec: cannot run '{}/ca.pem': Permission"),
+        ("user", {"exec": {"apiVersion": V1, "command": "no-such-plugin"}}, "no program 'no-such-plugin' on the PATH"),
+    ],
+)
+def test_wrong_set_up_names_the_file(
+    secure: ApiServer,
+    flags: FlagRegistry,
+    tmp_path: Path,
+    authority: trustme.CA,
+    part: str,
+    fields: dict[str, Any],
+    named: str,
+) -> None:
+    """A file that is not there, or is no such file, is named, and an updater does not start on defaults."""
+    from cryptography.hazmat.primitives import serialization
+
+    client, other = authority.issue_cert("client.test"), authority.issue_cert("other.test")
+    client.cert_chain_pems[0].write_to_path(str(tmp_path / "client.pem"))
+    client.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
+    other.private_key_pem.write_to_path(str(tmp_path / "other.pem"))
+    key = serialization.load_pem_private_key(client.private_key_pem.bytes(), None)
+    kind, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    locked = key.private_bytes(kind, form, serialization.BestAvailableEncryption(b"hush"))
+    (tmp_path / "locked.pem").write_bytes(locked)
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "bad.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    edit(secure.kubeconfig, user={"client-certificate": "client.pem", "client-key": "key.pem"})
+    document = yaml.safe_load(secure.kubeconfig.read_text())
+    document["users"][0]["user"].pop("token")
+    secure.kubeconfig.write_text(yaml.safe_dump(document))
+    path = edit(secure.kubeconfig, **{part: fields})
+    expected = named.replace("{}", re.escape(str(tmp_path)))
+    assert re.search(expected, message_of(path))
+    with pytest.raises(SourceError, match=expected):
+        Updater.setup(flags, KubernetesSource("web", "default", kubeconfig=path), required=False)
+
+
+def test_missing_authority_in_a_pod(secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod whose ca.crt is not there is told which file that is."""
+    account = pod(secure, monkeypatch, tmp_path, ca_crt=None)
+    with pytest.raises(SourceError, match=f"cannot read {account}/ca.crt: No such file") as caught:
+        KubernetesSource("web").read()
+    assert not caught.value.unreachable
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        ("top", "cluster"),
+        ("cluster", "certificate-authority-file"),
+        ("user", "token-file"),
+        ("user", "as-group"),
+        ("context", "name-space"),
+        ("exec", "timeout"),
+    ],
+)
+def test_unknown_field_is_refused_by_name(server: ApiServer, part: str, field: str) -> None:
+    """A field that dflag does not know is refused, by its name and place."""
+    if part == "exec":
+        edit(server.kubeconfig, user={"exec": {"apiVersion": V1, "command": "x", field: "1"}})
+    else:
+        edit(server.kubeconfig, **{part: {field: "hush"}})
+    message = message_of(server.kubeconfig)
+    assert f"dflag does not know the field '{field}'; remove it" in message
+    assert str(server.kubeconfig) in message
+    assert "hush" not in message
+    place = {"top": "", "exec": "users[test].exec"}.get(part, f"{part}s[test]")
+    assert place in message
+
+
+def test_what_is_not_chosen_does_not_matter(server: ApiServer) -> None:
+    """Unknown fields of clusters, users and contexts that are not used, and extensions anywhere, are passed over."""
+    document = yaml.safe_load(server.kubeconfig.read_text())
+    document["users"].append({"name": "other", "user": {"auth-provider": {"name": "gcp"}}})
+    document["clusters"].append({"name": "other", "cluster": {"nonsense": 1}})
+    for plural, singular in (("clusters", "cluster"), ("contexts", "context"), ("users", "user")):
+        document[plural][0][singular]["extensions"] = [{"name": "minikube", "extension": {"version": "1"}}]
+    document.update({"preferences": {"colors": True}, "extensions": [], "apiVersion": "v1", "kind": "Config"})
+    server.kubeconfig.write_text(json.dumps(document))
+    assert read(server.kubeconfig) == RATE
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "message"),
+    [
+        ("user", {"token": 12345}, r"users\[test\].token: expected text, got a number; put it in quotes"),
+        ("user", {"auth-provider": {"name": "oidc"}}, r"users\[test\].auth-provider: .* use an exec plugin"),
+        ("user", {"username": "me"}, r"users\[test\]: expected a token or a username, got both"),
+        ("user", {"client-certificate-data": "!"}, r"client-certificate-data: expected base64"),
+        ("user", {"client-certificate-data": "AAAA"}, r"client-certificate and client-key together; client-key is not"),
+        ("user", {"client-key": "a", "client-key-data": "AAAA"}, r"client-key or client-key-data, got both"),
+        ("user", {"as-groups": ["a"]}, r"expected a user to impersonate beside as-uid, .*; set as"),
+        ("user", {"as-groups": "a"}, r"as-groups: expected a list, got text"),
+        ("user", {"as": "a", "as-user-extra": {"b": "c"}}, r"as-user-extra\[b\]: expected a list, got text"),
+        ("user", {"exec": {"command": "x"}}, r"users\[test\].exec.apiVersion is not set"),
+        (
+            "user",
+            {"exec": {"command": "x", "apiVersion": f"{V1}alpha1"}},
+            r"exec.apiVersion: expected .*/v1 or .*beta1",
+        ),
+        (
+            "user",
+            {"exec": {"command": "x", "apiVersion": V1, "interactiveMode": "Always"}},
+            r"exec.interactiveMode: the plugin needs a terminal",
+        ),
+        ("cluster", {"server": ""}, r"clusters\[test\].server is not set"),
+        ("cluster", {"server": "ftp://a"}, r"clusters\[test\].server: expected http://HOST:PORT or https://HOST:PORT"),
+        ("cluster", {"server": "https://[::1"}, r"server: expected http://HOST:PORT or https://HOST:PORT, got 'https"),
+        ("cluster", {"server": "https://a:99999"}, r"server: expected http://HOST:PORT or https"),
+        ("cluster", {"server": "https://a b"}, r"server: expected http://HOST:PORT or https"),
+        ("cluster", {"server": "https://me:hush@a"}, r"server: expected .* without a user name or password"),
+        ("cluster", {"proxy-url": "socks5://me:hush@a:1"}, r"proxy-url: expected http://.*, got socks5://"),
+        ("cluster", {"proxy-url": "https://a:1"}, r"proxy-url: expected http://HOST:PORT, got https://"),
+        ("cluster", {"insecure-skip-tls-verify": "yes"}, r"insecure-skip-tls-verify: expected true or false, got text"),
+        ("cluster", {"insecure-skip-tls-verify": True, "certificate-authority-data": "AAAA"}, r"drop one"),
+        (
+            "cluster",
+            {"certificate-authority-data": "hush"},
+            r"certificate-authority-data: expected certificates in PEM",
+        ),
+        ("context", {"cluster": "none"}, r"contexts\[test\].cluster names 'none', .* among its clusters: test"),
+        ("context", {"user": "none"}, r"contexts\[test\].user names 'none', which is not among its users: test"),
+        ("context", {"namespace": "../x"}, r"contexts\[test\]: expected the name of a namespace, got '../x'"),
+        ("top", {"current-context": None}, r"has no current-context; pass context=, one of other, test"),
+        ("top", {"current-context": "x"}, r"current-context names 'x', .* among its contexts: other, test"),
+        ("top", {"kind": "Pod"}, r"expected kind 'Config', got 'Pod'; is it a kubeconfig\?"),
+        ("top", {"users": {"test": {"token": "hush"}}}, r"users: expected a list, got a mapping"),
+        ("top", {"users": ["hush"]}, r"users\[0\]: expected a mapping, got text"),
+        ("top", {"users": [{"name": "a"}, {"name": "a"}]}, r"'a' stands twice among the users"),
+    ],
+)
+def test_messages_name_the_field(server: ApiServer, part: str, fields: dict[str, Any], message: str) -> None:
+    """What cannot be used is one sentence with its place and what was expected, and quotes no secret."""
+    if part == "user" and "exec" in fields:
+        write_kubeconfig(server.kubeconfig, server.url, user=fields)
+    elif part == "cluster" and fields.get("server", "").startswith("https"):
+        write_kubeconfig(server.kubeconfig, fields["server"])
+    else:
+        if part == "cluster" and "certificate-authority-data" in fields:
+            fields = {"server": "https://127.0.0.1:1", **fields}
+        edit(server.kubeconfig, **{part: fields})
+    found = message_of(server.kubeconfig)
+    assert re.search(message, found), found
+    assert found.startswith(f"cannot use the kubeconfig {server.kubeconfig}")
+    assert "hush" not in found
+    assert "12345" not in found
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"\xff\xfe", "expected text in UTF-8"),
+        (b"users: [{name: a, user: {token: 'hush", "expected JSON or YAML"),
+        (b"a: 1\n---\nb: 2\n", "expected one YAML document"),
+        (b"a: 1\na: 2\n", "expected YAML without duplicate keys at line 2"),
+    ],
+)
+def test_file_that_is_no_kubeconfig(tmp_path: Path, data: bytes, message: str) -> None:
+    """A file that cannot be read as YAML is named, with the place, and is not quoted."""
+    path = tmp_path / "broken"
+    path.write_bytes(data)
+    found = message_of(path)
+    assert f"{path}: {message}" in found
+    assert "hush" not in found
+
+
+# --- as whom
+
+
+def test_impersonation(server: ApiServer) -> None:
+    """The user, uid, groups and extra fields to impersonate go with every request, escaped as kubectl does."""
+    seen: list[str] = []
+
+    def answer(connection: Connection, request: Request) -> None:
+        seen.extend(f"{name}: {value}" for name, value in request.headers.items() if name.startswith("impersonate"))
+        connection.answer(200, server.listing(server.item()))
+
+    groups = {"as-groups": ["dev", "ops"], "as-user-extra": {"acme.com/Scope %": ["a", "b"], "plain": ["c"]}}
+    edit(server.kubeconfig, user={"as": "jürgen", "as-uid": "42", **groups})
+    server.on_list(answer)
+    read(server.kubeconfig)
+    assert seen == [
+        "impersonate-user: jürgen",
+        "impersonate-uid: 42",
+        "impersonate-group: dev, ops",
+        "impersonate-extra-acme.com%2fscope%20%25: a, b",
+        "impersonate-extra-plain: c",
+    ]
+
+
+@pytest.mark.parametrize("user", [{"as": "a\nb"}, {"token": "hush\nhush"}, {"as": "a", "as-groups": ["hush\r\nX: y"]}])
+def test_what_no_header_can_hold(server: ApiServer, user: dict[str, Any]) -> None:
+    """A value with a line end in it is refused by the header's name, and is not repeated."""
+    edit(server.kubeconfig, user=user)
+    message = message_of(server.kubeconfig)
+    assert "the credentials cannot be sent" in message
+    assert "hush" not in message
+    assert server.requests == []
+
+
+def test_token_file_before_token(server: ApiServer, tmp_path: Path) -> None:
+    """A token file goes before a token, which counts where the file cannot be read."""
+    edit(server.kubeconfig, user={"tokenFile": "token"})
+    (tmp_path / "token").write_text("second\n")
+    read(server.kubeconfig)
+    assert server.requests[-1].headers["authorization"] == "Bearer second"
+    (tmp_path / "token").unlink()
+    read(server.kubeconfig)
+    assert server.requests[-1].headers["authorization"] == "Bearer first"
+
+
+def test_basic_authentication(server: ApiServer) -> None:
+    """A user name goes with its password, or without one."""
+    for user, sent in (({"username": "me", "password": "pß"}, "me:pß"), ({"username": "me"}, "me:")):
+        write_kubeconfig(server.kubeconfig, server.url, user=user)
+        read(server.kubeconfig)
+        assert server.requests[-1].headers["authorization"] == "Basic " + base64.b64encode(sent.encode()).decode()
+
+
+# --- how to reach it
+
+
+def test_tls_server_name(secure: ApiServer, tmp_path: Path, authority: trustme.CA) -> None:
+    """The certificate is held against tls-server-name, which is also what the server is asked for."""
+    names: list[str | None] = []
+    assert secure._context is not None
+    authority.issue_cert("api.internal").configure_cert(secure._context)
+    secure._context.sni_callback = lambda _socket, name, _context: names.append(name)
+    with pytest.raises(SourceError, match="certificate is refused: .*; check .* tls-server-name"):
+        read(secure.kubeconfig)
+    edit(secure.kubeconfig, cluster={"tls-server-name": "api.internal"})
+    assert read(secure.kubeconfig) == RATE
+    assert names[-1] == "api.internal"
+
+
+def test_tls_server_name_through_a_proxy(secure: ApiServer, tmp_path: Path, authority: trustme.CA) -> None:
+    """The same holds in the tunnel of a proxy that proxy-url names, with its password."""
+    asked: list[Request] = []
+    assert secure._context is not None
+    authority.issue_cert("api.internal").configure_cert(secure._context)
+    proxy = ApiServer(tmp_path / "unused")
+
+    def tunnel(connection: Connection, request: Request) -> None:
+        asked.append(request)
+        connection.answer(200, b"", {"Content-Length": "0"})
+        connection.secure(secure._context)  # type: ignore[arg-type]  # it has one, as asserted above
+        inner = connection.read_request()
+        assert inner is not None
+        secure._answer(connection, inner)
+
+    proxy.on_list(tunnel)
+    fields = {"proxy-url": f"http://me:hush@127.0.0.1:{proxy.port}", "tls-server-name": "api.internal"}
+    edit(secure.kubeconfig, cluster={"server": "https://cluster.test", **fields})
+    try:
+        assert read(secure.kubeconfig) == RATE
+        (connect,) = asked
+        assert connect.path == "cluster.test:443"
+        assert connect.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"me:hush").decode()
+    finally:
+        proxy.close()
+
+
+def test_proxy_url_goes_before_the_environment(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kubeconfig's own proxy is used whatever HTTP_PROXY and NO_PROXY say, as kubectl does."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "*")
+    write_kubeconfig(server.kubeconfig, "http://cluster.test:80", proxy_url=server.url)
+    assert read(server.kubeconfig) == RATE
+    assert server.requests[-1].headers["host"] == "cluster.test"
+
+
+@pytest.mark.parametrize("proxy", ["socks5://me:hush@a:1", "http://a:99999", "http://[a", "ftp://a"])
+def test_proxy_of_the_environment_that_cannot_be_used(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    """A proxy that dflag does not speak to is refused by the name of its variable."""
+    write_kubeconfig(server.kubeconfig, "http://cluster.test:80")
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    message = message_of(server.kubeconfig)
+    assert message.startswith("HTTP_PROXY: expected http://HOST:PORT")
+    assert "hush" not in message
+
+
+def test_no_proxy_with_a_network(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose address lies in a network of NO_PROXY, or is the loopback, is asked without the proxy."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "example.com, 10.0.0.0/8,fd00::/8")
+    for host in ("10.1.2.3", "[fd00::1]", "[::1]", "127.9.9.9", "localhost"):
+        write_kubeconfig(server.kubeconfig, f"http://{host}:{server.port}")
+        assert read(server.kubeconfig) == RATE
+        assert server.requests[-1].headers["host"] == f"{host}:{server.port}"
+
+
+def test_disable_compression(server: ApiServer) -> None:
+    """The server is asked for compressed answers unless the kubeconfig says otherwise."""
+    read(server.kubeconfig)
+    assert "gzip" in server.requests[-1].headers["accept-encoding"]
+    edit(server.kubeconfig, cluster={"disable-compression": True})
+    read(server.kubeconfig)
+    assert server.requests[-1].headers["accept-encoding"] == "identity"
+
+
+def test_server_without_a_scheme(server: ApiServer, secure: ApiServer) -> None:
+    """A server without a scheme speaks TLS where there is an authority, as for kubectl."""
+    write_kubeconfig(server.kubeconfig, f"127.0.0.1:{server.port}")
+    assert read(server.kubeconfig) == RATE
+    edit(secure.kubeconfig, cluster={"server": f"127.0.0.1:{secure.port}"})
+    assert read(secure.kubeconfig) == RATE
+
+
+# --- certificates
+
+
+def with_data(secure: ApiServer, authority: trustme.CA) -> Path:
+    """
+    Have a kubeconfig hold its certificates itself.
+    """
+    client = authority.issue_cert("client.test")
+    data = {
+        "client-certificate-data": encoded(client.cert_chain_pems[0]),
+        "client-key-data": encoded(client.private_key_pem),
+    }
+    return write_kubeconfig(
+        secure.kubeconfig, secure.url, certificate_authority_data=encoded(authority.cert_pem), user=data
+    )
+
+
+def subjects(secure: ApiServer) -> list[Any]:
+    """
+    Have a server note which certificate the next list came with.
+    """
+    noted: list[Any] = []
+
+    def answer(connection: Connection, request: Request) -> None:
+        assert isinstance(connection._socket, ssl.SSLSocket)
+        noted.append(connection._socket.getpeercert())
+        connection.answer(200, secure.listing(secure.item()))
+
+    secure.on_list(answer)
+    return noted
+
+
+@pytest.mark.parametrize("without", ["a writable disk", "files in memory"])
+def test_certificate_data_needs_no_disk(
+    secure: ApiServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, without: str
+) -> None:
+    """Certificates that stand in the kubeconfig are used with a read-only /tmp, or on a system without such files."""
+    path, noted = with_data(secure, authority), subjects(secure)
+    if without == "a writable disk":
+        if not hasattr(os, "memfd_create"):
+            pytest.skip("this system has no files in memory")
+        monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    else:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    assert read(path) == RATE
+    assert ("DNS", "client.test") in noted[0]["subjectAltName"]
+
+
+def test_nowhere_to_put_a_certificate(
+    secure: ApiServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where neither memory nor disk takes the client's certificate, the message says what to set."""
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    assert "OpenSSL reads certificates from files, and none can be made here" in message_of(
+        with_data(secure, authority)
+    )
+
+
+def bare_authority(tmp_path: Path) -> tuple[bytes, ssl.SSLContext]:
+    """
+    Make an authority without key identifiers, and the context of a server that it vouches for.
+    """
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    now = datetime.datetime.now(datetime.UTC)
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]) for name in ("bare-ca", "server")]
+    made = []
+    for number, extensions in enumerate(
+        [
+            [x509.BasicConstraints(ca=True, path_length=None)],
+            [x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])],
+        ]
+    ):
+        builder = x509.CertificateBuilder().subject_name(names[number]).issuer_name(names[0])
+        builder = builder.public_key(keys[number].public_key()).serial_number(x509.random_serial_number())
+        builder = builder.not_valid_before(now - datetime.timedelta(days=1))
+        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        made.append(builder.sign(keys[0], hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    plain, form = serialization.NoEncryption(), serialization.PrivateFormat.PKCS8
+    pair = tmp_path / "pair.pem"
+    pair.write_bytes(made[1] + keys[1].private_bytes(serialization.Encoding.PEM, form, plain))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair)
+    return made[0], context
+
+
+def test_authority_without_key_identifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An authority that Python 3.13 finds too plain is good enough, as it is for kubectl."""
+    pem, context = bare_authority(tmp_path)
+    make = ssl.create_default_context
+
+    def strict(*arguments: Any, **options: Any) -> ssl.SSLContext:
+        made = make(*arguments, **options)
+        made.verify_flags |= ssl.VERIFY_X509_STRICT  # as of Python 3.13
+        return made
+
+    monkeypatch.setattr(ssl, "create_default_context", strict)
+    server = ApiServer(tmp_path / "bare", context)
+    server.put(RATE)
+    edit(server.kubeconfig, cluster={"certificate-authority-data": encoded(pem)})
+    try:
+        assert read(server.kubeconfig) == RATE
+    finally:
+        server.close()
+
+
+def test_intermediate_authority_is_trusted(tmp_path: Path, authority: trustme.CA) -> None:
+    """A bundle that holds an intermediate authority alone is enough, as it is for kubectl."""
+    between = authority.create_child_ca()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    between.issue_cert("127.0.0.1").configure_cert(context)
+    server = ApiServer(tmp_path / "between", context)
+    server.put(RATE)
+    comment = "Zertifikat für Zürich\n".encode("latin-1")
+    edit(server.kubeconfig, cluster={"certificate-authority-data": encoded(comment + between.cert_pem.bytes())})
+    try:
+        assert read(server.kubeconfig) == RATE
+    finally:
+        server.close()
+
+
+# --- exec plugins
+
+
+PROGRAM = """#!{python}
+import json, os, sys
+with open({log!r}, "a") as log:
+    log.write(json.dumps([os.environ.get("KUBERNETES_EXEC_INFO"), sys.stdin.read(), os.environ.get("EXTRA"), sys.argv[1:]]) + "\\n")
+{rest}
+"""
+
+
+def plugin(tmp_path: Path, rest: str) -> Path:
+    """
+    Write a plugin that notes how it was called.
+    """
+    path = tmp_path / "plugin"
+    path.write_text(PROGRAM.format(python=sys.executable, log=str(tmp_path / "calls"), rest=rest))
+    path.chmod(0o755)
+    return path
+
+
+def printing(status: dict[str, Any], version: str | None = V1) -> str:
+    answer = {"kind": "ExecCredential", "apiVersion": version, "status": status}
+    return f"print({json.dumps({name: value for name, value in answer.items() if value is not None})!r})"
+
+
+def calls(tmp_path: Path) -> list[Any]:
+    return [json.loads(line) for line in (tmp_path / "calls").read_text().splitlines()]
+
+
+def with_plugin(server: ApiServer, **fields: Any) -> Path:
+    given = {"apiVersion": V1, "command": "./plugin", "interactiveMode": "Never", **fields}
+    return write_kubeconfig(server.kubeconfig, server.url, user={"exec": given})
+
+
+@pytest.mark.parametrize("version", [V1, f"{V1}beta1"])
+def test_plugin_beside_the_kubeconfig(
+    server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    """A plugin with a relative path lies beside the kubeconfig, and gets its environment, arguments and question."""
+    plugin(tmp_path, printing({"token": "granted"}, version))
+    environment = [{"name": "EXTRA", "value": "yes"}]
+    path = with_plugin(server, apiVersion=version, env=environment, args=["a b", "c"], interactiveMode="IfAvailable")
+    monkeypatch.chdir("/")
+    assert read(path) == RATE
+    assert server.requests[-1].headers["authorization"] == "Bearer granted"
+    ((question, stdin, extra, arguments),) = calls(tmp_path)
+    assert json.loads(question) == {"kind": "ExecCredential", "apiVersion": version, "spec": {"interactive": False}}
+    assert (stdin, extra, arguments) == ("", "yes", ["a b", "c"])
+
+
+def test_plugin_is_told_of_the_cluster(secure: ApiServer, tmp_path: Path) -> None:
+    """With provideClusterInfo the plugin gets what it needs to reach the cluster, and its own settings."""
+    plugin(tmp_path, printing({"token": "granted"}))
+    path = with_plugin(secure, provideClusterInfo=True)
+    extensions = [
+        {"name": "other", "extension": 1},
+        {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "x"}},
+    ]
+    edit(path, cluster={"certificate-authority": "ca.pem", "tls-server-name": "127.0.0.1", "extensions": extensions})
+    assert read(path) == RATE
+    ((question, *_),) = calls(tmp_path)
+    assert json.loads(question)["spec"]["cluster"] == {
+        "server": secure.url,
+        "tls-server-name": "127.0.0.1",
+        "certificate-authority-data": base64.b64encode((tmp_path / "ca.pem").read_bytes()).decode(),
+        "config": {"audience": "x"},
+    }
+
+
+def test_plugin_leaves_standard_input_alone(server: ApiServer, tmp_path: Path) -> None:
+    """A plugin that reads its standard input finds its end, whatever the program is being fed."""
+    plugin(tmp_path, printing({"token": "granted"}))
+    reading, writing = os.pipe()
+    before = os.dup(0)
+    try:
+        os.dup2(reading, 0)
+        os.write(writing, b"for the program\n")
+        assert read(with_plugin(server)) == RATE
+        assert os.read(0, 100) == b"for the program\n"
+    finally:
+        os.dup2(before, 0)
+        for descriptor in (reading, writing, before):
+            os.close(descriptor)
+    assert calls(tmp_path)[0][1] == ""
+
+
+def test_plugin_on_the_path(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin without a path is looked for on the PATH of the program, not on that of its own environment."""
+    plugin(tmp_path, printing({"token": "granted"}))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert read(with_plugin(server, command="plugin", env=[{"name": "PATH", "value": "/nowhere"}])) == RATE
+
+
+def test_plugin_that_grants_a_certificate(secure: ApiServer, tmp_path: Path, authority: trustme.CA) -> None:
+    """A plugin may print a certificate and its key instead of a token."""
+    client = authority.issue_cert("client.test")
+    certificate, key = client.cert_chain_pems[0].bytes().decode(), client.private_key_pem.bytes().decode()
+    plugin(tmp_path, printing({"clientCertificateData": certificate, "clientKeyData": key}))
+    noted = subjects(secure)
+    path = with_plugin(secure)
+    edit(path, cluster={"certificate-authority": "ca.pem"})
+    assert read(path) == RATE
+    assert ("DNS", "client.test") in noted[0]["subjectAltName"]
+
+
+def test_plugin_is_asked_again_when_its_token_expires(server: ApiServer, flags: FlagRegistry, tmp_path: Path) -> None:
+    """A token that is past its time is not sent once more."""
+    rate = flags.dyn_int("rate_limit", 50)
+    plugin(tmp_path, printing({"token": "granted", "expirationTimestamp": "2020-01-01T00:00:00Z"}))
+    source = KubernetesSource("web", "default", kubeconfig=with_plugin(server))
+    with Updater.setup(flags, source):
+        server.await_watches(1)
+        before = len(calls(tmp_path))
+        server.end_watches()
+        server.await_watches(2)
+        assert len(calls(tmp_path)) > before
+        assert rate.get() == 60
+
+
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        ("print('hush')", "printed no ExecCredential in JSON"),
+        ("print('[]')", "printed no ExecCredential in JSON"),
+        ('print(\'{"kind": "Status"}\')', "printed no ExecCredential in JSON"),
+        (printing({}), "printed neither status.token nor status.clientCertificateData"),
+        (printing({"token": 5}), "printed a status.token that is no text"),
+        (printing({"clientKeyData": "x"}), "printed a certificate without its key, or"),
+        (
+            printing({"token": "hush", "expirationTimestamp": "soon"}),
+            "printed a status.expirationTimestamp that is no time of RFC 3339",
+        ),
+        (printing({"token": "hush"}, "other/v1"), "printed an ExecCredential of a version other than v1 and v1beta1"),
+        ("sys.exit('first\\nlog in: run acme login')", "ended with status 1: log in: run acme login; see https://acme"),
+        ("os.kill(os.getpid(), 9)", "ended with status -9: it said nothing"),
+    ],
+)
+def test_plugin_that_fails(server: ApiServer, tmp_path: Path, rest: str, message: str) -> None:
+    """What is wrong with a plugin is said in words, with the hint of the kubeconfig, and without what it printed."""
+    plugin(tmp_path, rest)
+    found = message_of(with_plugin(server, installHint="see https://acme\x1b[31m"))
+    assert f"users[test].exec: '{tmp_path}/plugin' {message}" in found
+    assert "hush" not in found
+    assert "\x1b" not in found
+
+
+def test_plugin_that_is_not_installed(server: ApiServer) -> None:
+    """A plugin that is not there is named, with the hint how to install it."""
+    message = message_of(with_plugin(server, command="no-such-plugin", installHint="apt install it"))
+    assert message.endswith("users[test].exec: there is no program 'no-such-plugin' on the PATH; apt install it")
+
+
+def test_plugin_that_hangs(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that does not end is ended at its deadline, with what it started."""
+    monkeypatch.setattr(_credentials, "PLUGIN_SECONDS", 1.0)
+    plugin(tmp_path, "import subprocess; subprocess.run(['sleep', '600'])")
+    began = time.monotonic()
+    assert "did not end within 1 s" in message_of(with_plugin(server))
+    assert time.monotonic() - began < DEADLINE_SECONDS
+
+
+def test_stops_while_a_plugin_runs(server: ApiServer, tmp_path: Path) -> None:
+    """`stop` ends a thread that waits for a plugin, and the plugin."""
+    plugin(tmp_path, "import time; time.sleep(600)")
+    watch = KubernetesSource("web", "default", kubeconfig=with_plugin(server)).watch(lambda: None)
+    assert eventually((tmp_path / "calls").exists)
+    began = time.monotonic()
+    watch.close()
+    assert time.monotonic() - began < 1.0
+    assert "dflag-kubernetes" not in {thread.name for thread in threading.enumerate()}
