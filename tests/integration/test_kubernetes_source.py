@@ -5,6 +5,7 @@ A source at an API server, through everything that an API server and the network
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import email.utils
 import gzip
@@ -427,6 +428,321 @@ def test_a17_says_that_the_server_is_behind(server: ApiServer, flags: FlagRegist
             source.read()
         assert not caught.value.missing
     assert source.read() == {"rate_limit": "60"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "200"}, "items": []},
+        {"kind": "SecretList", "apiVersion": "v1", "metadata": {"resourceVersion": "200"}, "items": None},
+        {"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "200"}, "items": []},
+        {"apiVersion": "v1", "metadata": {"resourceVersion": "200"}, "items": []},
+        {"kind": "ConfigMapList", "apiVersion": "v1", "metadata": {"continue": "more"}, "items": []},
+        {"kind": "ConfigMapList", "apiVersion": "v1", "items": []},
+        {"kind": "ConfigMapList", "metadata": {}, "items": {"web": {}}},
+        {"kind": "PodList", "metadata": {}, "items": [{"metadata": {"name": "web", "namespace": "default"}}]},
+        {"kind": "ConfigMapList", "metadata": {"continue": "x"}, "items": ["web", {"metadata": ["web"]}]},
+    ],
+    ids=["pods", "secrets", "any", "none", "a page", "no metadata", "no list", "a pod of that name", "odd items"],
+)
+def test_only_a_list_of_the_kind_says_that_it_is_gone(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], body: dict[str, Any]
+) -> None:
+    """A list of something else, or a part of one, is an error; the object does not count as gone, and values stay."""
+    server.on_list(reply(200, body))
+    with pytest.raises(SourceError, match="expected a list from the API server, got kind") as caught:
+        source_of(server).read()
+    assert not caught.value.missing
+    with following(flags, source_of(server), on_missing="reset") as updater:
+        server.await_watches(1)
+        server.on_list(reply(200, body))
+        server.on_watch(refuse(500))
+        server.end_watches()
+        server.await_watches(3)
+        assert eventually(lambda: only(updater).healthy)
+        assert rate.get() == 60
+        assert updater.status().updates == 1
+
+
+@pytest.mark.parametrize("event", ["ADDED", "MODIFIED", "DELETED"])
+def test_events_of_another_kind_change_nothing(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], event: str
+) -> None:
+    """An event about a Pod of the same name, or one whose metadata is of another shape, is passed over."""
+    odd = {"type": event, "object": {"kind": "ConfigMap", "metadata": ["web"]}}
+    pod = {"type": event, "object": {**web(server, "200", "1"), "kind": "Pod"}}
+    good = {"type": "MODIFIED", "object": web(server, "203", "61")}
+    server.on_watch(stream(odd, pod, good, then=Connection.wait_for_end))
+    with following(flags, source_of(server), on_missing="reset") as updater:
+        assert becomes(updater, rate, 61)
+        assert updater.status().updates == 2
+        assert only(updater).reconnects == 0
+
+
+# --- a database begun anew
+
+
+@pytest.mark.parametrize("version", [10, 99, 150], ids=["far behind", "just behind", "ahead"])
+def test_database_begun_anew(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, version: int
+) -> None:
+    """After the API server's database began anew, what it holds now counts, and is followed."""
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.begin_anew({"rate_limit": "61"}, version)
+        assert becomes(updater, rate, 61)
+        assert eventually(lambda: only(updater).healthy)
+        server.await_watches(2)
+        server.put({"rate_limit": "62"})
+        assert becomes(updater, rate, 62)
+    said = [record.getMessage() for record in caplog.records if "went back from" in record.getMessage()]
+    assert len(said) == (version < 100)
+
+
+def test_database_begun_anew_without_the_object(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """An object that is no more in the new database is gone, and counts again when it is made."""
+    with following(flags, source_of(server), on_missing="reset") as updater:
+        server.await_watches(1)
+        server.begin_anew(None, 10)
+        assert becomes(updater, rate, 50)
+        assert "no such ConfigMap" in (only(updater).last_error or "")
+        server.put({"rate_limit": "62"})
+        assert becomes(updater, rate, 62)
+
+
+def test_database_begun_anew_with_a_lower_version_of_the_object(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]
+) -> None:
+    """An object with an older version in a list that is newer is of another history, and counts."""
+    updater = Updater(flags, source_of(server))
+    updater.initialize()
+    server.on_watch(refuse(500))
+    server.on_list(reply(200, server.listing(web(server, "50", "61"), version="300")))
+    with updater:
+        assert becomes(updater, rate, 61)
+
+
+def test_database_begun_anew_behind_a_server_that_ignores_versions(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]
+) -> None:
+    """A server that answers with older lists, whatever it is asked, is believed once it was asked for its newest."""
+    updater = Updater(flags, source_of(server))
+    updater.initialize()
+    server.on_watch(refuse(500))
+    server.on_list(*[reply(200, server.listing(web(server, "40", "61"), version="40")) for _ in range(4)])
+    with updater:
+        assert becomes(updater, rate, 61)
+        asked = ["resourceVersion" in request.query for request in server.lists[1:5]]
+        assert asked == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    "answer", [stream(), stream(bookmark("7"), then=Connection.wait_for_end)], ids=["silent", "older bookmark"]
+)
+def test_database_begun_anew_behind_a_connection_that_stays(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], answer: Any
+) -> None:
+    """A watch in which the server said nothing, or went back in its versions, is followed by a list."""
+    server.on_watch(answer)
+    with following(flags, source_of(server)):
+        server.await_lists(2)
+        server.await_watches(2)
+
+
+def test_a_late_list_takes_no_event_back(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """A list that was asked for before an event came, and is older, changes nothing and is no failure."""
+    asked, go = threading.Event(), threading.Event()
+
+    def slowly(connection: Connection, request: Request) -> None:
+        body = server.listing(server.item())
+        asked.set()
+        assert go.wait(DEADLINE_SECONDS)
+        connection.answer(200, body)
+
+    source = source_of(server)
+    with following(flags, source) as updater:
+        server.await_watches(1)
+        server.on_list(slowly)
+        refresh = threading.Thread(target=updater.refresh)
+        refresh.start()
+        assert asked.wait(DEADLINE_SECONDS)
+        token = source.probe()
+        server.put({"rate_limit": "61"})
+        assert eventually(lambda: source.probe() != token)  # the event has come
+        go.set()
+        refresh.join(DEADLINE_SECONDS)
+        assert becomes(updater, rate, 61)
+        assert updater.status().errors == 0
+
+
+# --- what is seen, and what is current
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [refuse(403, 'User "me" cannot watch'), refuse(500, "broken"), reply(200, b"<html>", Content_Type="text/html")],
+    ids=["403", "500", "a page"],
+)
+def test_list_without_watch_is_steadily_unhealthy(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, answer: Any
+) -> None:
+    """A source that can be listed and not watched is unhealthy without a break, and its values stay current."""
+    server.on_watch(*[answer] * 1000)
+    seen: list[bool] = []
+    source = source_of(server)
+    with following(flags, source) as updater:
+        assert eventually(lambda: not only(updater).healthy)
+        first = len(server.lists)
+        while len(server.lists) < first + 5:
+            seen.append(only(updater).healthy)
+            server.await_lists(len(server.lists) + 1)
+        assert seen
+        assert not any(seen)
+        assert updater.status().errors == 1
+        assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert eventually(lambda: not only(updater).healthy)
+        server.relent()
+        assert eventually(lambda: only(updater).healthy)
+        server.put({"rate_limit": "62"})
+        assert becomes(updater, rate, 62)
+
+
+def test_list_without_watch_of_a_deleted_object(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """An object that a list no longer has is gone, although no watch could say so."""
+    server.on_watch(*[refuse(403)] * 1000)
+    with following(flags, source_of(server), on_missing="reset") as updater:
+        assert eventually(lambda: not only(updater).healthy)
+        server.delete()
+        assert becomes(updater, rate, 50)
+        assert eventually(lambda: "answered 403" in (only(updater).last_error or ""))
+
+
+def test_a_failed_refresh_is_forgotten_at_the_next_contact(server: ApiServer, flags: FlagRegistry) -> None:
+    """What goes wrong beside a watch that works is over when the watch brings anything, a bookmark included."""
+    go = threading.Event()
+
+    def watch(connection: Connection, request: Request) -> None:
+        connection.begin()
+        assert go.wait(DEADLINE_SECONDS)
+        connection.event(bookmark("150"))
+        connection.wait_for_end()
+
+    server.on_watch(watch)
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.on_list(refuse(500))
+        with contextlib.suppress(SourceError):
+            updater.refresh()
+        assert not only(updater).healthy
+        go.set()
+        assert eventually(lambda: only(updater).healthy)
+
+
+# --- answers that take their time
+
+
+def drip(*head: bytes) -> Any:
+    """
+    Answer with *head*, and then a byte now and then, for ever.
+    """
+
+    def answer(connection: Connection, request: Request) -> None:
+        connection.send(b"".join(head))
+        with contextlib.suppress(OSError):
+            while not threading.Event().wait(0.05):
+                connection.send(b" ")
+
+    return answer
+
+
+BODY = b"Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (drip(b"HTTP/1.1 200 OK\r\n", BODY), "did not answer in time"),
+        (drip(b"HTTP/1.1 200 OK\r\nX: "), "did not answer in time"),
+        (drip(b"HTTP/1.1 500 Broken\r\n", BODY), "answered 500: Broken"),
+        (drip(b"HTTP/1.1 403 No\r\n", BODY), "answered 403: No; expected a Role"),
+    ],
+    ids=["body", "head", "error", "refusal"],
+)
+def test_a_list_that_drips_has_a_deadline(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, answer: Any, message: str
+) -> None:
+    """A list, or the body of an error, that comes byte by byte is given up, and what was said of it counts."""
+    monkeypatch.setattr(_api, "REQUEST_SECONDS", 0.3)
+    server.on_list(answer)
+    began = time.monotonic()
+    with pytest.raises(SourceError, match=message):
+        source_of(server).read()
+    assert time.monotonic() - began < 3.0
+
+
+@pytest.mark.parametrize(
+    "head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n" + BODY, b"HTTP/1.1 500 Broken\r\n" + BODY]
+)
+def test_a_watch_that_drips_has_a_deadline(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], head: bytes
+) -> None:
+    """A watch that says something and never anything of use is opened anew, as one that is silent is."""
+    server.on_watch(drip(head))
+    with following(flags, source_of(server, watch_seconds=1.0)) as updater:
+        server.await_watches(2)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+
+
+# --- sandboxes
+
+
+def test_options_of_sockets_that_are_refused(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sandbox that allows no option of a socket allows the connection."""
+
+    class Plain(socket.socket):
+        def setsockopt(self, *arguments: Any) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(socket, "socket", Plain)
+    assert source_of(server).read() == {"rate_limit": "60"}
+
+
+def test_a_family_of_addresses_that_is_refused(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without IPv6 uses the next address of a host."""
+
+    class Old(socket.socket):
+        def __init__(self, family: int = -1, *arguments: Any, **options: Any) -> None:
+            if family == socket.AF_INET6:
+                raise OSError(97, "Address family not supported by protocol")
+            super().__init__(family, *arguments, **options)
+
+    found = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", server.port, 0, 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "socket", Old)
+    assert source_of(server).read() == {"rate_limit": "60"}
+
+
+def test_an_address_that_never_answers_leaves_time_for_the_next(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time for a connection is shared among the addresses of a host."""
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for filler in [stack.enter_context(socket.socket()) for _ in range(3)]:
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        addresses = [full.getsockname(), ("127.0.0.1", server.port)]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        began = time.monotonic()
+        assert source_of(server).read() == {"rate_limit": "60"}
+        assert time.monotonic() - began < 2.0
 
 
 # --- A18 to A25: refusals

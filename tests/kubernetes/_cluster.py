@@ -7,6 +7,7 @@ same data, ``pid apiserver`` prints its process.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -14,7 +15,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 KUBECONFIG = os.environ.get("DFLAG_TEST_KUBECONFIG", "")
 CONTROL = shlex.split(os.environ.get("DFLAG_TEST_APISERVER", ""))
@@ -38,7 +39,12 @@ class Cluster:
         self.client = connect(load(KUBECONFIG, None), Link())
         self.path = f"/api/v1/namespaces/{namespace}"
         self._made: list[str] = []
-        self.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}}, allowed=(409,))
+        self.make_namespace()
+
+    def make_namespace(self) -> bool:
+        """Make the namespace, if need be."""
+        self.request("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}}, allowed=(409,))
+        return True
 
     def request(self, method: str, path: str, body: object = None, *, allowed: tuple[int, ...] = ()) -> Any:
         """Ask for something, and give the answer."""
@@ -73,6 +79,29 @@ class Cluster:
     def delete(self, name: str, *, kind: str = "configmaps") -> None:
         """Delete an object."""
         self.request("DELETE", f"{self.path}/{kind}/{name}")
+
+    @contextlib.contextmanager
+    def role(self, name: str, verbs: list[str]) -> Iterator[None]:
+        """Let the user named reader do so much with one ConfigMap."""
+        roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}"
+        rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": verbs}
+        binding = {
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "reader"}],
+        }
+        self.request("POST", f"{roles}/roles", {"metadata": {"name": name}, "rules": [rule]})
+        self.request("POST", f"{roles}/rolebindings", binding)
+        try:
+            yield
+        finally:
+            self.request("DELETE", f"{roles}/roles/{name}")
+            self.request("DELETE", f"{roles}/rolebindings/{name}")
+
+    @property
+    def version(self) -> str:
+        """The newest version of anything."""
+        return str(self.request("GET", f"{self.path}/configmaps")["metadata"]["resourceVersion"])
 
     def close(self) -> None:
         """Delete what was made."""

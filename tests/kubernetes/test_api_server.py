@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -47,8 +48,8 @@ def _rate(flags: FlagRegistry) -> dflag.Flag[int]:
     return flags.dyn_int("rate_limit", 50, "Requests per second")
 
 
-def follow(flags: FlagRegistry, name: str, **options: Any) -> Updater:
-    return Updater.setup(flags, KubernetesSource(name, kubeconfig=KUBECONFIG, **options))
+def follow(flags: FlagRegistry, name: str, unknown: Any = "warn", **options: Any) -> Updater:
+    return Updater.setup(flags, KubernetesSource(name, kubeconfig=KUBECONFIG, **options), unknown=unknown)
 
 
 def becomes(updater: Updater, rate: dflag.Flag[int], value: int) -> bool:
@@ -112,23 +113,11 @@ def test_role_for_one_object(cluster: Cluster, flags: FlagRegistry, rate: dflag.
     source = KubernetesSource(name, kubeconfig=KUBECONFIG, context="reader")
     with pytest.raises(SourceError, match=r"answered 403: .*; expected a Role in namespace 'default'"):
         source.read()
-    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{cluster.namespace}"
-    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": ["list", "watch"]}
-    cluster.request("POST", f"{roles}/roles", {"metadata": {"name": name}, "rules": [rule]})
-    try:
-        binding = {
-            "metadata": {"name": name},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "reader"}],
-        }
-        cluster.request("POST", f"{roles}/rolebindings", binding)
+    with cluster.role(name, ["list", "watch"]):
         assert eventually(lambda: _reads(source))
         with Updater.setup(flags, source) as updater:
             cluster.patch(name, {"rate_limit": "61"})
             assert becomes(updater, rate, 61)
-    finally:
-        cluster.request("DELETE", f"{roles}/roles/{name}")
-        cluster.request("DELETE", f"{roles}/rolebindings/{name}", allowed=(404,))
 
 
 @controlled
@@ -144,6 +133,56 @@ def test_restarted(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int])
         cluster.patch(name, {"rate_limit": "71"})
         assert becomes(updater, rate, 71)
         assert eventually(lambda: is_healthy(updater))
+
+
+@controlled
+def test_database_begun_anew(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """After etcd began anew, whose versions are then lower, what is there counts and is followed."""
+    name = cluster.create({"rate_limit": "60"})
+    with follow(flags, name, unknown="ignore") as updater:
+        for value in range(1000):  # more than the server itself writes as it starts
+            cluster.patch(name, {"rest": str(value)})
+        before = int(cluster.version)
+        control("start")
+        assert eventually(cluster.make_namespace)
+        cluster.recreate(name, {"rate_limit": "61"})
+        assert int(cluster.version) < before
+        assert becomes(updater, rate, 61)
+        assert _within_patience(lambda: is_healthy(updater))
+        cluster.patch(name, {"rate_limit": "62"})
+        assert becomes(updater, rate, 62)
+
+
+def test_list_without_watch(cluster: Cluster, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """With a Role that lacks the verb watch the source stays unhealthy, says so once, and follows by lists."""
+    name = cluster.create({"rate_limit": "60"})
+    with cluster.role(name, ["list"]):
+        source = KubernetesSource(name, kubeconfig=KUBECONFIG, context="reader")
+        assert eventually(lambda: _reads(source))
+        with Updater.setup(flags, source) as updater:
+            assert eventually(lambda: not is_healthy(updater))
+            assert 'verbs: ["list", "watch"]' in (updater.status().sources[0].last_error or "")
+            cluster.patch(name, {"rate_limit": "61"})
+            assert becomes(updater, rate, 61)
+            assert _within_patience(lambda: not is_healthy(updater))
+            assert updater.status().errors <= 2
+
+
+def test_impersonated(cluster: Cluster, tmp_path: Path) -> None:
+    """The user that the kubeconfig impersonates is the one that needs the Role."""
+    import yaml
+
+    name = cluster.create({"rate_limit": "60"})
+    document = yaml.safe_load(Path(KUBECONFIG).read_text())
+    for entry in document["users"]:
+        entry["user"] |= {"as": "reader", "as-groups": ["dflag-test"], "as-user-extra": {"reason": ["a test"]}}
+    path = tmp_path / "impersonating"
+    path.write_text(yaml.safe_dump(document))
+    source = KubernetesSource(name, kubeconfig=path)
+    with pytest.raises(SourceError, match=r'answered 403: .*User "reader" cannot list'):
+        source.read()
+    with cluster.role(name, ["list"]):
+        assert eventually(lambda: _reads(source))
 
 
 @controlled
