@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import ssl
 import subprocess
 import tempfile
@@ -230,16 +231,29 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "it cannot be run"
         raise Fault(f"{place}: cannot run {plugin.command!r}: {reason}{hint}") from None
-    with process, link.running(process):
+    with process, link.waiting(lambda: _end(process)):
         try:
             printed, said = process.communicate(timeout=PLUGIN_SECONDS)
         except subprocess.TimeoutExpired:
-            link.end(process)
+            _end(process)
             raise Fault(f"{place}: {plugin.command!r} did not end within {PLUGIN_SECONDS:.0f} s") from None
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise Fault(f"{place}: {plugin.command!r} ended with status {process.returncode}: {_shown(lines[-1])}{hint}")
     return _answer(printed, f"{place}: {plugin.command!r}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """
+    Kill a plugin, with all that it started.
+    """
+    if process.returncode is not None:
+        return  # its number may be another's by now
+    with contextlib.suppress(OSError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
 
 
 def _question(plugin: Plugin, cluster: Cluster) -> str:

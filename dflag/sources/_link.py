@@ -12,7 +12,6 @@ import contextlib
 import errno
 import os
 import selectors
-import signal
 import socket
 import threading
 import time
@@ -22,8 +21,7 @@ import httpcore2 as httpcore
 
 if TYPE_CHECKING:
     import ssl
-    import subprocess
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """The kernel asks after a silent peer: one that is dead shows within a minute, at no cost to the program."""
@@ -44,7 +42,7 @@ class Link(httpcore.NetworkBackend):
     def __init__(self) -> None:
         self._lock: Final = threading.Lock()
         self._socket: socket.socket | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._interrupt: Callable[[], None] | None = None
         self._deadline: float | None = None
         self._is_cut = False
 
@@ -58,8 +56,8 @@ class Link(httpcore.NetworkBackend):
                 # Not the method of an SSLSocket, which would also take its TLS state from under the reading thread.
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
-            if self._process is not None:
-                self.end(self._process)
+            if self._interrupt is not None:
+                self._interrupt()
 
     def limit(self, seconds: float) -> None:
         """
@@ -68,38 +66,25 @@ class Link(httpcore.NetworkBackend):
         self._deadline = time.monotonic() + seconds
 
     @contextlib.contextmanager
-    def running(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+    def waiting(self, interrupt: Callable[[], None]) -> Iterator[None]:
         """
-        Let `cut` end a process, for as long as its owner waits for it.
+        Let `cut` call *interrupt* while the owner waits within the block, for something that is no connection.
         """
         with self._lock:
-            self._process = process
+            self._interrupt = interrupt
             if self._is_cut:
-                self.end(process)
+                interrupt()
         try:
             yield
         finally:
             with self._lock:
-                self._process = None
-
-    @staticmethod
-    def end(process: subprocess.Popen[bytes]) -> None:
-        """
-        Kill a process that leads a session of its own, with all that it started.
-        """
-        if process.returncode is not None:
-            return  # its number may be another's by now
-        with contextlib.suppress(OSError):
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
+                self._interrupt = None
 
     def abandon(self) -> None:
         """
         Close the inherited descriptor in a forked child, and nothing else: the connection is the parent's.
         """
-        self._process = None
+        self._interrupt = None
         held, self._socket = self._socket, None  # the lock may be held by a thread that is not here
         if held is not None and (descriptor := held.detach()) >= 0:
             os.close(descriptor)

@@ -407,6 +407,12 @@ FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__", "input", "breakpoint
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "subprocess", "runpy", "code"}
 
 
+ALLOWED = {
+    # The program's own kubeconfig names the plugin; nothing that a source reads does.
+    "sources/_credentials.py": ["subprocess"],
+}
+
+
 FORBIDDEN_ATTRIBUTES = {"yaml.load", "yaml.unsafe_load", "yaml.full_load", "os.system", "os.popen"}
 
 
@@ -424,9 +430,10 @@ def _doubtful(tree: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_core_executes_nothing_it_reads(path: Path) -> None:
     """
-    There is no eval, no unpickling, no YAML constructor and no program started in it.
+    There is no eval, no unpickling, no YAML constructor in it, and no program is started but an exec plugin.
     """
-    assert list(_doubtful(ast.parse(path.read_text(encoding="utf-8")))) == []
+    allowed = ALLOWED.get(str(path.relative_to(PACKAGE)), [])
+    assert list(_doubtful(ast.parse(path.read_text(encoding="utf-8")))) == allowed
 
 
 def test_what_executes_is_found() -> None:
