@@ -7,11 +7,12 @@ a field that the type lacks, and a value of another type. The values of ``data``
 
 from __future__ import annotations
 
+import datetime
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag.cli._items import Fault
-from dflag.cli._json_types import BOOL, INT, LIST, MAPPING, NULL, STRING, TAGGED, is_changed_as_key, type_of
+from dflag.cli._json_types import BOOL, FLOAT, INT, LIST, MAPPING, NULL, STRING, TAGGED, is_changed_as_key, type_of
 from dflag.cli._names import NAME_EXPECTED, NAMESPACE_EXPECTED, is_namespace_name, is_object_name
 from dflag.errors import nearest
 
@@ -29,6 +30,8 @@ _ANNOTATIONS_MAX_BYTES: Final = 256 * 2**10
 _QUALIFIED: Final = re.compile(r"(?:(?P<prefix>[^/]*)/)?(?=.{1,63}\Z)(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _LABEL_VALUE: Final = re.compile(r"(?=.{0,63}\Z)(?:(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[-+]\d\d:\d\d)", re.ASCII)
+_DECIMAL: Final = re.compile(r"[-+]?[0-9_.]+(?:[eE][-+]?[0-9]+)?", re.ASCII)
+_INT_LIMIT: Final = 2.0**63
 _FINALIZERS: Final = frozenset({"foregroundDeletion", "kubernetes", "orphan"})
 _MAX_SHOWN_CHARACTERS: Final = 80
 """How much of a given text a message repeats."""
@@ -42,8 +45,10 @@ class Type(NamedTuple):
         name: The type of the value, as `type_of` names it; empty for any.
         fields: Of a mapping the fields that it may have; None for any.
         each: What the values of a mapping, or the items of a list, are.
-        required: The fields that have to be there.
+        required: The fields that have to be there, and not empty.
         says: What a message says of the type.
+        expects: What a text or a number has to be beyond that; None when `accepts` takes any.
+        accepts: Whether it is that.
     """
 
     name: str
@@ -51,12 +56,33 @@ class Type(NamedTuple):
     each: Type | None = None
     required: tuple[str, ...] = ()
     says: str = ""
+    expects: str = ""
+    accepts: Callable[[str], bool] | None = None
+
+
+def _is_time(text: str) -> bool:
+    if not _TIME.fullmatch(text):
+        return False
+    try:
+        datetime.datetime.fromisoformat(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def _is_count(text: str) -> bool:
+    try:
+        number = float(text.replace("_", "")) if _DECIMAL.fullmatch(text) else float(int(text, 0))
+    except ValueError:  # octal, which nobody writes here
+        return True
+    return number.is_integer() and 0 <= number < _INT_LIMIT
 
 
 _ANY: Final = Type("")
 _TEXT: Final = Type(STRING)
 _TRUTH: Final = Type(BOOL)
-_NUMBER: Final = Type(INT)
+_COUNT: Final = Type(INT, expects="an integer of 64 bits, not below 0", accepts=_is_count)
+_MOMENT: Final = Type(STRING, expects="a time such as 2026-11-28T10:00:00Z", accepts=_is_time)
 _OWNER: Final = Type(
     MAPPING,
     {
@@ -68,18 +94,17 @@ _OWNER: Final = Type(
 _MANAGED: Final = Type(
     MAPPING,
     {
-        **dict.fromkeys(("apiVersion", "fieldsType", "manager", "operation", "subresource", "time"), _TEXT),
-        "fieldsV1": _ANY,
+        **dict.fromkeys(("apiVersion", "fieldsType", "manager", "operation", "subresource"), _TEXT),
+        "fieldsV1": Type(MAPPING, each=_ANY),
+        "time": _MOMENT,
     },
 )
 _METADATA: Final = Type(
     MAPPING,
     {
-        **dict.fromkeys(
-            ("creationTimestamp", "deletionTimestamp", "generateName", "name", "namespace", "resourceVersion"), _TEXT
-        ),
-        **dict.fromkeys(("selfLink", "uid"), _TEXT),
-        **dict.fromkeys(("deletionGracePeriodSeconds", "generation"), _NUMBER),
+        **dict.fromkeys(("generateName", "name", "namespace", "resourceVersion", "selfLink", "uid"), _TEXT),
+        **dict.fromkeys(("creationTimestamp", "deletionTimestamp"), _MOMENT),
+        **dict.fromkeys(("deletionGracePeriodSeconds", "generation"), _COUNT),
         "annotations": Type(MAPPING, each=Type(STRING, says="annotations are strings")),
         "finalizers": Type(LIST, each=_TEXT),
         "labels": Type(MAPPING, each=Type(STRING, says="labels are strings")),
@@ -122,13 +147,18 @@ class _Checker:
         found = type_of(node)
         if found == NULL or not wanted.name:
             return
-        if found != wanted.name:
+        if wanted.accepts is not None and found in (wanted.name, FLOAT) and node.text is not None:
+            if not wanted.accepts(node.text):
+                yield Fault(self._place(node), "", f"{path}: expected {wanted.expects}, got {_shown(node.text)}")
+        elif found != wanted.name:
             says = wanted.says or f"expected {wanted.name}"
             yield Fault(self._place(node), "", f"{path or self._kind}: {says}{_fix(node, found, wanted.name)}")
         elif node.members is not None:
             yield from self._of_members(node, node.members, wanted, path)
         elif wanted.each is not None:
             for number, item in enumerate(node.items or ()):
+                if type_of(item) == NULL:
+                    yield Fault(self._place(item), "", f"{path}[{number}]: expected {wanted.each.name}, found nothing")
                 yield from self.of_value(item, wanted.each, f"{path}[{number}]")
 
     def _of_members(
@@ -146,7 +176,7 @@ class _Checker:
                 yield Fault(self._place(key), "", f'{path}: keys are strings; write "{key.text}" for the key')
             yield from self.of_value(value, inner, below)
         for name in wanted.required:
-            if name not in members:
+            if name not in members or members[name][1].text == "" or type_of(members[name][1]) == NULL:
                 yield Fault(self._place(node), "", f"{path}: the field {name!r} is missing; add it")
 
     def _hint(self, name: str, value: Node, wanted: Type, path: str) -> str:
@@ -177,14 +207,9 @@ class _Checker:
         yield from self._of_size(metadata.get("annotations"))
         finalizers = metadata.get("finalizers")
         for item in (finalizers and finalizers.items) or ():
-            if item.text is not None and not _is_finalizer(item.text):
+            if type_of(item) == STRING and not _is_finalizer(item.text or ""):
                 expected = "expected a name with a domain before it, such as example.com/name"
-                yield Fault(self._place(item), "", f"metadata.finalizers: {expected}, got {_shown(item.text)}")
-        for field in ("creationTimestamp", "deletionTimestamp"):
-            time = metadata.get(field)
-            if time is not None and type_of(time) == STRING and not _TIME.fullmatch(time.text or ""):
-                expected = "expected a time such as 2026-11-28T10:00:00Z"
-                yield Fault(self._place(time), "", f"metadata.{field}: {expected}, got {_shown(time.text or '')}")
+                yield Fault(self._place(item), "", f"metadata.finalizers: {expected}, got {_shown(item.text or '')}")
 
     def _of_names(self, metadata: Node) -> Iterator[Fault]:
         """
@@ -196,7 +221,8 @@ class _Checker:
             text = "" if type_of(name) == NULL else name.text or ""
             if not is_object_name(text):
                 yield Fault(self._place(name), "", f"metadata.name: expected {NAME_EXPECTED}, got {_shown(text)}")
-        if generated is not None and prefix and not is_object_name(f"{prefix}x"):
+        # The server puts a letter or digit in place of a dash at the end alone.
+        if generated is not None and prefix and not is_object_name(f"{prefix[:-1]}x" if prefix[-1] == "-" else prefix):
             expected = f"expected the beginning of {NAME_EXPECTED}"
             yield Fault(self._place(generated), "", f"metadata.generateName: {expected}, got {_shown(prefix)}")
         namespace = metadata.get("namespace")

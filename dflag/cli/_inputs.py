@@ -86,9 +86,10 @@ def read_text(data: bytes, name: str) -> Input:
         raise _unreadable(name, error.place, f"expected {error.expected}") from None
     lines = _trees.Lines(text)
     try:
-        nodes = _nodes(text, only_json=name.lower().endswith(".json"))
+        nodes = _nodes(text, only_json=name.lower().endswith(".json"), repeats=True)
         if any(map(_manifests.is_manifest, nodes)):
             return _read_manifests(nodes, name, text, lines)
+        nodes = _nodes(text, only_json=name.lower().endswith(".json"))
         return _read_document(data, nodes, name, text, lines)
     except NotJSON as error:
         raise _unreadable(name, error.place, f"expected {error.expected}") from None
@@ -183,7 +184,7 @@ def _holds_manifests(data: bytes) -> bool | None:
     Return whether there is a manifest in a file; None when it cannot be read, which is for whoever reads it to say.
     """
     try:
-        return any(map(_manifests.is_manifest, _nodes(_documents._decode(data), only_json=False)))
+        return any(map(_manifests.is_manifest, _nodes(_documents._decode(data), only_json=False, repeats=True)))
     except (NotJSON, _trees.Stopped):
         return None
 
@@ -222,9 +223,14 @@ def _read_document(data: bytes, nodes: Sequence[Node], name: str, text: str, lin
     return Input(name, [Object("document", name, items)], lacks)
 
 
-def _nodes(text: str, *, only_json: bool) -> list[Node]:
+def _nodes(text: str, *, only_json: bool, repeats: bool = False) -> list[Node]:
     """
     Read JSON texts that follow one another, or a stream of YAML.
+
+    Args:
+        text: The text.
+        only_json: Whether it may not be YAML.
+        repeats: Whether a key may stand twice in a mapping, as it may for ``kubectl``.
 
     Raises:
         Stopped: The text is neither.
@@ -232,14 +238,14 @@ def _nodes(text: str, *, only_json: bool) -> list[Node]:
     if not text.strip():
         return []
     if not only_json and not text.lstrip().startswith("{"):
-        return _trees.read_yaml(text)
+        return _trees.read_yaml(text, repeats=repeats)
     try:
-        return _trees.read_json_stream(text)
+        return _trees.read_json_stream(text, repeats=repeats)
     except _trees.Stopped as stop:
         if only_json:
             raise
         as_json = stop
     try:
-        return _trees.read_yaml(text)  # it may be YAML that looks like JSON at first
+        return _trees.read_yaml(text, repeats=repeats)  # it may be YAML that looks like JSON at first
     except _trees.Stopped as stop:
         raise max(as_json, stop, key=lambda each: each.offset) from None

@@ -38,7 +38,7 @@ def type_of(node: Node) -> str:
     """
     if node.text is None:
         return MAPPING if node.items is None else LIST
-    if node.tag is not None and node.tag.removeprefix(_TAG) in ("binary", "bool", "float", "int"):
+    if node.tag is not None and node.tag.removeprefix(_TAG) in ("binary", "bool", "float", "int", "null"):
         return TAGGED
     if node.style or node.tag is not None:
         return STRING

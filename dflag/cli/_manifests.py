@@ -178,6 +178,9 @@ class _ObjectReader:
         if version != "v1":
             written = node.get("apiVersion")
             self._refuse(written or node, f"a {self._kind} has the apiVersion v1; write apiVersion: v1")
+        if node.repeated is not None:
+            says = "a key stands twice in one mapping, and only the last counts; take one away"
+            self._faults.append(Fault(self._lines.place(node.repeated), "", says))
         self._faults.extend(_fields.faults(node, self._kind, self._place))
         for field in _VALUES[self._kind]:
             inner = node.get(field)
@@ -280,6 +283,6 @@ class _ObjectReader:
 
 def _is_json_object(value: bytes) -> bool:
     try:
-        return isinstance(json.loads(value), dict)
+        return isinstance(json.loads(value), (dict, type(None)))  # Go takes null for an empty map
     except (ValueError, RecursionError):
         return False

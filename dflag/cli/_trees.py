@@ -61,9 +61,10 @@ class Node:
         items: Of a sequence its items.
         size: How many values it is made of, those that aliases stand for too.
         height: How deep it nests; 0 of a scalar.
+        repeated: The offset of the first key in it, or in a part of it, that stands twice in one mapping.
     """
 
-    __slots__ = ("end", "height", "items", "members", "size", "start", "style", "tag", "text")
+    __slots__ = ("end", "height", "items", "members", "repeated", "size", "start", "style", "tag", "text")
 
     def __init__(self, start: int, end: int, text: str | None = None, style: str = "", tag: str | None = None) -> None:
         self.start: Final = start
@@ -75,6 +76,7 @@ class Node:
         self.items: list[Node] | None = None
         self.size = 1
         self.height = 0
+        self.repeated: int | None = None
 
     def take(self, inner: Node) -> Node:
         """
@@ -82,6 +84,7 @@ class Node:
         """
         self.size += inner.size
         self.height = max(self.height, inner.height + 1)
+        self.repeated = inner.repeated if self.repeated is None else self.repeated
         return inner
 
     def get(self, key: str) -> Node | None:
@@ -161,14 +164,18 @@ def read_json(text: str) -> Node:
     return node
 
 
-def read_json_stream(text: str) -> list[Node]:
+def read_json_stream(text: str, *, repeats: bool = False) -> list[Node]:
     """
     Read JSON texts that follow one another, as ``kubectl`` does.
+
+    Args:
+        text: The texts.
+        repeats: Whether a key may stand twice in one object; then the last one counts.
 
     Raises:
         Stopped: One of them is not JSON, nests too deeply, or repeats a key; or there is none.
     """
-    reader = _JSONReader(text)
+    reader = _JSONReader(text, repeats=repeats)
     nodes = [reader.value(reader.skip(0), 0)]
     while (start := reader.skip(nodes[-1].end)) < len(text):
         if text[start] not in "{[":
@@ -178,8 +185,9 @@ def read_json_stream(text: str) -> list[Node]:
 
 
 class _JSONReader:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, repeats: bool) -> None:
         self._text: Final = text
+        self._repeats: Final = repeats
 
     def skip(self, position: int) -> int:
         found = _SPACE.match(self._text, position)
@@ -214,11 +222,13 @@ class _JSONReader:
                 raise Stopped("expected a property name in double quotes", position)
             key = self._string(position)
             if key.text in node.members:
-                raise Stopped("a key stands twice in one object", position)
+                if not self._repeats:
+                    raise Stopped("a key stands twice in one object", position)
+                node.repeated = position if node.repeated is None else node.repeated
             position = self.skip(key.end)
             if not self._text.startswith(":", position):
                 raise Stopped("expected ':'", position)
-            value = self.value(self.skip(position + 1), depth)
+            value = node.take(self.value(self.skip(position + 1), depth))
             node.members[key.text or ""] = key, value
             position = self.skip(value.end)
             if not self._text.startswith(",", position):
@@ -231,7 +241,7 @@ class _JSONReader:
         node.items = []
         position = self.skip(start + 1)
         while not self._text.startswith("]", position) or node.items:
-            value = self.value(position, depth)
+            value = node.take(self.value(position, depth))
             node.items.append(value)
             position = self.skip(value.end)
             if not self._text.startswith(",", position):
@@ -246,9 +256,13 @@ class _JSONReader:
         return node
 
 
-def read_yaml(text: str) -> list[Node]:
+def read_yaml(text: str, *, repeats: bool = False) -> list[Node]:
     """
     Read a YAML stream: a node for each document that holds anything.
+
+    Args:
+        text: The stream.
+        repeats: Whether a key may stand twice in one mapping; then the last one counts.
 
     Raises:
         Stopped: It is not YAML, nests too deeply, repeats a key, or has keys that are no texts.
@@ -257,7 +271,7 @@ def read_yaml(text: str) -> list[Node]:
 
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return list(_YAMLReader(yaml, text, yaml.parse(text, Loader=loader)).documents())
+        return list(_YAMLReader(yaml, text, yaml.parse(text, Loader=loader), repeats=repeats).documents())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         # The parser in Python quotes the text in its messages, which may be a secret's.
@@ -272,8 +286,9 @@ def read_yaml(text: str) -> list[Node]:
 
 
 class _YAMLReader:
-    def __init__(self, yaml: Any, text: str, events: Iterator[Any]) -> None:
+    def __init__(self, yaml: Any, text: str, events: Iterator[Any], *, repeats: bool) -> None:
         self._yaml: Final = yaml
+        self._repeats: Final = repeats
         self._text: Final = text
         self._events: Final = events
         self._anchors: dict[Any, Node] = {}
@@ -335,7 +350,9 @@ class _YAMLReader:
                 _merge(node.members, value)
                 continue
             if key.text in written:
-                raise Stopped("a key stands twice in one mapping", event.start_mark.index)
+                if not self._repeats:
+                    raise Stopped("a key stands twice in one mapping", event.start_mark.index)
+                node.repeated = event.start_mark.index if node.repeated is None else node.repeated
             written.add(key.text)
             node.members[key.text] = key, value
         node.end = event.end_mark.index

@@ -159,6 +159,83 @@ def test_what_check_finds_is_refused(cluster: Cluster, text: str) -> None:
     assert cluster.post(text) in REFUSED
 
 
+SECRET = MANIFEST.replace("ConfigMap", "Secret")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "labels: {app.kubernetes.io/name: x, a: '', b: v1.2_3-x}",
+        "annotations: {A.B/c: x y}",
+        "creationTimestamp: 2026-11-28T10:00:00Z",
+        "creationTimestamp: null",
+        "managedFields: [{}]",
+        "ownerReferences: [{apiVersion: v1, kind: Pod, name: x, uid: u, controller: true}]",
+    ],
+)
+@pytest.mark.usefixtures("anything")
+def test_metadata_that_check_passes_are_accepted(cluster: Cluster, metadata: str) -> None:
+    """Metadata in which `check` finds nothing are those that the server takes."""
+    assert _check(f"{MANIFEST}  {metadata}\n") == 0
+    assert cluster.post(f"{MANIFEST}  {metadata}\n") == CREATED
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        *(f"labels: {{{label}}}" for label in ("a: 1", "a: x y", "a b: x", "a/b/c: x", "A.b/c: x", f"a: {'x' * 64}")),
+        *("annotations: {a b: x}", "annotations: {a: true}", "annotations: [a]", f"annotations: {{a: {'x' * 2**18}}}"),
+        *("generation: x", "uid: 1", "finalizers: [a]", "finalizers: a", "creationTimestamp: 2026-11-28"),
+        *("ownerReferences: [{apiVersion: v1, kind: Pod, name: x}]", "ownerReferences: x"),
+    ],
+    ids=lambda metadata: metadata[:30],
+)
+@pytest.mark.usefixtures("anything")
+def test_metadata_that_check_finds_are_refused(cluster: Cluster, metadata: str) -> None:
+    """Metadata in which `check` finds a fault are those that the server refuses."""
+    assert _check(f"{MANIFEST}  {metadata}\n") == 1
+    assert cluster.post(f"{MANIFEST}  {metadata}\n") in REFUSED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "type: kubernetes.io/tls\nstringData: {tls.crt: '', tls.key: ''}",
+        "type: kubernetes.io/basic-auth\nstringData: {password: x}",
+        "type: kubernetes.io/dockerconfigjson\nstringData: {.dockerconfigjson: '{}'}",
+        "type: ''\nstringData: {a: x}",
+        f"data: {{a: {base64.b64encode(b'x' * MEBIBYTE).decode()}}}\nstringData: {{a: {'x' * MEBIBYTE}}}",
+    ],
+    ids=lambda body: body[:40],
+)
+@pytest.mark.usefixtures("anything")
+def test_secret_that_check_passes_is_accepted(cluster: Cluster, body: str) -> None:
+    """A Secret in which `check` finds nothing is one that the server takes."""
+    assert _check(f"{SECRET}{body}\n") == 0
+    assert cluster.post(f"{SECRET}{body}\n", kind="secrets") == CREATED
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "type: kubernetes.io/tls\nstringData: {tls.crt: ''}",
+        "type: kubernetes.io/ssh-auth\nstringData: {ssh-privatekey: ''}",
+        "type: kubernetes.io/basic-auth\nstringData: {a: x}",
+        "type: kubernetes.io/dockerconfigjson\nstringData: {.dockerconfigjson: x}",
+        "type: kubernetes.io/dockercfg\nstringData: {.dockercfg: '1'}",
+        "type: kubernetes.io/service-account-token\nstringData: {a: x}",
+        *("type: 5", "data: {a: x}", "stringData: {a: 5}", "stringData: {a b: x}"),
+        f"data: {{a: eA==}}\nstringData: {{b: {'x' * MEBIBYTE}}}",
+    ],
+    ids=lambda body: body[:40],
+)
+@pytest.mark.usefixtures("anything")
+def test_secret_that_check_finds_is_refused(cluster: Cluster, body: str) -> None:
+    """A Secret in which `check` finds a fault is one that the server refuses."""
+    assert _check(f"{SECRET}{body}\n") == 1
+    assert cluster.post(f"{SECRET}{body}\n", kind="secrets") in REFUSED
+
+
 def _volume(held: dict[str, Any]) -> str:
     """
     Publish what an object holds as the kubelet does.

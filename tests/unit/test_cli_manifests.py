@@ -32,6 +32,7 @@ flags.dyn_map("tokens", {}, keys="*.token", of="string", secret=True)
 """
 
 HEAD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\n"
+POD = "apiVersion: v1\nkind: Pod\nmetadata: {name: pod}\n"
 SECRET = HEAD.replace("ConfigMap", "Secret")
 
 
@@ -163,6 +164,19 @@ METADATA = {
     "{name: app, annotations: {a: true}}": '3:40: metadata.annotations.a: annotations are strings; write "true"',
     "{name: app, annotations: {a/b/c: x}}": f"3:37: metadata.annotations: {BAD_NAME}, got 'a/b/c'",
     "{name: app, generation: x}": "3:35: metadata.generation: expected an integer, found a string",
+    "{name: app, generation: -1}": "3:35: metadata.generation: expected an integer of 64 bits, not below 0, got '-1'",
+    "{name: app, generation: 1.5}": "3:35: metadata.generation: expected an integer of 64 bits, not below 0, got '1.5'",
+    f"{{name: app, generation: {2**63}}}": "3:35: metadata.generation: expected an integer of 64 bits, not below 0",
+    "{generateName: a.}": "3:26: metadata.generateName: expected the beginning of a name",
+    "{name: app, creationTimestamp: 2026-13-28T10:00:00Z}": "3:42: metadata.creationTimestamp: expected a time such as",
+    "{name: app, ownerReferences: [null]}": "3:41: metadata.ownerReferences[0]: expected a mapping, found nothing",
+    "{name: app, managedFields: [{time: x}]}": "3:46: metadata.managedFields[0].time: expected a time such as",
+    "{name: app, managedFields: [{fieldsV1: x}]}": (
+        "3:50: metadata.managedFields[0].fieldsV1: expected a mapping, found a string"
+    ),
+    f"{{name: app, ownerReferences: [{{{OWNER}, uid: ''}}]}}": (
+        "3:41: metadata.ownerReferences[0]: the field 'uid' is missing"
+    ),
     "{name: app, finalizers: a/b}": "3:35: metadata.finalizers: expected a list, found a string",
     "{name: app, finalizers: [a]}": "3:36: metadata.finalizers: expected a name with a domain before it",
     "{name: app, creationTimestamp: 2026-11-28}": "3:42: metadata.creationTimestamp: expected a time such as",
@@ -207,6 +221,7 @@ def test_what_the_server_takes(check: Callable[..., list[str]], text: str) -> No
         "{name: app, finalizers: [kubernetes, a/b]}",
         "{name: app, managedFields: [{manager: x, fieldsV1: {'f:data': {}}}], uid: u, resourceVersion: '5'}",
         "{name: app, generation: 2, deletionGracePeriodSeconds: null}",
+        "{name: app, generation: 5.0, deletionGracePeriodSeconds: 1e3}",
         "{name: app, ownerReferences: [{apiVersion: v1, kind: Pod, name: x, uid: u, controller: true}]}",
     ],
 )
@@ -435,6 +450,19 @@ def test_hostile_input_is_one_line(text: str, capsys: pytest.CaptureFixture[str]
         assert "Traceback" not in err
         assert "--traceback" not in err
         assert err.count("\n") <= 1
+
+
+def test_key_that_stands_twice(check: Callable[..., list[str]]) -> None:
+    """A key that stands twice is found in a ConfigMap, whose last one counts, and lets other kinds be."""
+    says = "a key stands twice in one mapping, and only the last counts; take one away"
+    assert check(f"{POD}spec: {{a: 1, a: 2}}\n---\n{HEAD}data:\n  rate_limit: '1'\n  rate_limit: zz\n") == [
+        f"11:3: {says}",
+        "11:15: flag 'rate_limit': expected an int, got 'zz'",
+    ]
+    assert check(f"{HEAD}metadata: {{name: b}}\n") == [f"4:1: {says}"]
+    text = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}, "data": {"name": "x"}})
+    column = text.index('"name"') + 14
+    assert check(text.replace('"name"', '"name": "y", "name"')) == [f"1:{column}: {says}"]
 
 
 def test_lists_of_one_kind(check: Callable[..., list[str]]) -> None:
