@@ -18,6 +18,7 @@ True
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -47,20 +48,35 @@ def add_loglevel_flag(registry: FlagRegistry, name: str = "loglevel", logger: st
         name: The flag's name.
         logger: Which logger a level alone is for; empty for the root logger.
 
+    Returns:
+        The flag; the same one again when it was declared like this before, as where a program starts several times in
+        one process.
+
     Raises:
-        DuplicateFlagError: The name is taken.
+        DuplicateFlagError: Another flag has the name, or the same with another *logger*.
 
     Thread safety: any thread. Levels are set on the registry's notifier thread, after the value is visible;
     ``registry.flush()`` waits for it.
     """
+    key = (name, logger or _ROOT)
+    added = _added.setdefault(registry, {})
+    if key in added:
+        return added[key]
     levels = _Levels(logger or _ROOT)
-    return registry.dyn_string(
+    added[key] = registry.dyn_string(
         name,
         "",
         f"Log level, as in debug or info,app.db=debug; empty leaves all as they are ({_allowed()})",
         mutator=levels.canonical,
         on_change=lambda _, text: levels.set(text),
     )
+    return added[key]
+
+
+_added: Final[weakref.WeakKeyDictionary[FlagRegistry, dict[tuple[str, str], DynamicFlag[str]]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""The flags that were declared here, by their name and their logger's."""
 
 
 class _Changed(NamedTuple):

@@ -25,6 +25,9 @@ Values: TypeAlias = dict[str, dict[Labels, float]]
 """By the name of a metric, and then by its labels: the registry's name first, then those of the metric."""
 
 
+_CALLBACK_ERRORS: Final = "dflag_callback_errors"
+
+
 class Metric(NamedTuple):
     """
     One metric.
@@ -93,7 +96,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "max",
         "The checksums of the values in force, as the Go library computes them.",
     ),
-    Metric("dflag_callback_errors", "counter", ("flag",), "sum", "Callbacks that have raised."),
+    Metric(_CALLBACK_ERRORS, "counter", ("flag",), "sum", "Callbacks that have raised."),
 )
 
 
@@ -114,6 +117,19 @@ class Watched:
         self._inherited: Values = {}
         self._checksums: tuple[int, Labels] = (-1, ())
         follow_forks(self)
+
+    def succeeds(self, earlier: Watched) -> bool:
+        """
+        Return whether this is the same registry, begun again; then counts that a parent process had stay the parent's.
+        """
+        fed_by = earlier.updater
+        if earlier.registry is not self.registry or fed_by is None:
+            return False
+        if fed_by is not self.updater and fed_by._state != "stopped":
+            return False
+        kept = earlier._inherited if fed_by is self.updater else {}
+        self._inherited = {**kept, _CALLBACK_ERRORS: earlier._inherited.get(_CALLBACK_ERRORS, {})}
+        return True
 
     def values(self) -> Values:
         """
@@ -144,7 +160,7 @@ class Watched:
         """
         # From zero on wherever there are callbacks: a counter that begins with 1 shows no increase.
         errors = {flag.name: 0 for flag in self.registry if flag._listeners} | self.registry.callback_errors()
-        counts: Values = {"dflag_callback_errors": {(self.name, flag): count for flag, count in errors.items()}}
+        counts: Values = {_CALLBACK_ERRORS: {(self.name, flag): count for flag, count in errors.items()}}
         if status is not None:
             counts["dflag_errors"] = {(self.name,): status.errors}
             counts["dflag_warnings"] = {(self.name,): status.warnings}
@@ -224,16 +240,20 @@ class Watchlist:
 
     def add(self, registry: FlagRegistry, updater: Updater | None, name: str | None) -> Watched:
         """
-        Report on a registry from now on.
+        Report on a registry from now on; also again, when what fed it before is stopped.
 
         Raises:
             DefinitionError: The name is taken, or the updater feeds another registry.
         """
         added = Watched(registry, updater, name)
         with no_fork():  # a lock that a forked child finds whole
-            if any(watched.name == added.name for watched in self._watched):
-                raise DefinitionError(f"metrics of a registry named {added.name!r} are exported already: pass name=")
-            self._watched = (*self._watched, added)
+            earlier = next((each for each in self._watched if each.name == added.name), None)
+            if earlier is not None and not added.succeeds(earlier):
+                raise DefinitionError(
+                    f"metrics of a registry named {added.name!r} are exported already: pass name=, "
+                    "or first close what exports them, or stop the updater that they are of"
+                )
+            self._watched = (*(each for each in self._watched if each is not earlier), added)
         return added
 
     def remove(self, gone: Watched | FlagRegistry) -> None:

@@ -25,6 +25,7 @@ from opentelemetry.metrics import Observation
 from dflag._fork import no_fork
 from dflag._layers import DEFAULT
 from dflag._notifier import Listener
+from dflag.errors import DefinitionError
 from dflag.integrations._measures import METRICS, Metric, Watchlist
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ What is reported on to each provider, through instruments that are made once: th
 
 For the global one, which may be set later, stands the function that gives it.
 """
+
+_emitting: Final[weakref.WeakKeyDictionary[FlagRegistry, dict[object, dict[Flag[Any], Listener]]]] = (
+    weakref.WeakKeyDictionary()
+)
+"""What listens to the flags of each registry for each provider."""
 
 
 class Export:
@@ -83,6 +89,8 @@ def export_metrics(
 ) -> Export:
     """
     Report on a registry, and on its updater if it has one, whenever the SDK collects.
+
+    Also again, when the updater that was exported before is stopped.
 
     Args:
         registry: The flags.
@@ -123,16 +131,25 @@ def export_events(
         max_value_length: To how many characters a value is cut that is no number or bool.
         logger_provider: Where to; None for the global one.
 
+    Raises:
+        DefinitionError: Events of this registry go there already, and each would be emitted twice.
+
     Thread safety: any thread; events are emitted on the registry's notifier thread, in order, as callbacks are.
     """
     logger = get_logger(_SCOPE, logger_provider=logger_provider)
-    listened = [(flag, _emitter(logger, registry, flag, max_value_length if values else None)) for flag in registry]
-    for flag, listener in listened:
+    listened = {flag: _emitter(logger, registry, flag, max_value_length if values else None) for flag in registry}
+    with no_fork():
+        by_provider = _emitting.setdefault(registry, {})
+        if any(listener in flag._listeners for flag, listener in by_provider.get(logger_provider, {}).items()):
+            raise DefinitionError(
+                f"events of {registry!r} are exported already: close() what export_events() returned then"
+            )
+        by_provider[logger_provider] = listened
+    for flag, listener in listened.items():
         flag._listen(listener)
 
     def close() -> None:
-        while listened:
-            flag, listener = listened.pop()
+        for flag, listener in listened.items():
             flag._unlisten(listener)
 
     return Export(close)

@@ -238,7 +238,7 @@ def register(
     prometheus_registry: CollectorRegistry = REGISTRY,
 ) -> FlagCollector:
     """
-    Export a registry, and its updater if it has one.
+    Export a registry, and its updater if it has one; also again, when the updater registered before is stopped.
 
     Args:
         registry: The flags.
