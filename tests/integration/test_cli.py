@@ -130,6 +130,14 @@ def test_standard_input_of_another_command(directory: Path) -> None:
     assert (found.returncode, found.stdout) == (0, "")
 
 
+def test_errors_are_utf_8_whatever_the_locale(directory: Path) -> None:
+    """What is said on standard error is UTF-8 too, and no row of escapes, whatever encoding the system has."""
+    (directory / "broken.py").write_text("raise ValueError('Gr\u00f6\u00dfe')\n", encoding="utf-8")
+    found = dflag(directory, "check", "broken:flags", "-", PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0")
+    assert found.returncode == 2
+    assert "Gr\u00f6\u00dfe" in found.stderr
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["chek"], ["check"], ["check", "app:flags"], ["check", "app:flags", "no.yaml"], ["--no-such"]]
 )
