@@ -8,6 +8,7 @@ import base64
 import contextlib
 import datetime
 import email.utils
+import errno
 import gzip
 import itertools
 import json
@@ -17,6 +18,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -1428,6 +1430,37 @@ def test_unusable_token_stays_out_of_the_message(server: ApiServer) -> None:
         source_of(server).read()
     assert "hush" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, UnicodeError, AssertionError])
+def test_an_error_that_nobody_expected_is_named_and_not_quoted(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    """What a library raises out of turn may quote a credential: its kind and place are given, its text nowhere."""
+
+    def stream(*_: object, **__: object) -> None:
+        raise error("Bearer hush")
+
+    source = source_of(server)
+    with monkeypatch.context() as patch:
+        patch.setattr("httpx2.Client.stream", stream)
+        with pytest.raises(SourceError, match=rf"{error.__name__} in stream, line \d+; please report it") as caught:
+            source.read()
+    whole = "".join(traceback.format_exception(caught.value))
+    assert "hush" not in whole.replace('raise error("Bearer hush")', "")
+    assert source.read() is not None
+
+
+def test_an_error_of_the_system_is_quoted(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system says of a connection is no credential, and tells what to do."""
+
+    def stream(*_: object, **__: object) -> None:
+        raise OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+
+    monkeypatch.setattr("httpx2.Client.stream", stream)
+    with pytest.raises(SourceError, match=os.strerror(errno.EHOSTUNREACH)) as caught:
+        source_of(server).read()
+    assert caught.value.unreachable
 
 
 @pytest.mark.parametrize(
