@@ -107,9 +107,11 @@ class ApiServer:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(whole),
         }
-        with self._ask(asked, whole + SILENCE_SECONDS, whole + SILENCE_SECONDS) as response:
-            # Once more, for the server counts from here: one that never ends the watch, and drips, is dropped too.
-            self._link.limit(whole + SILENCE_SECONDS)
+        longest = whole + SILENCE_SECONDS
+        # A server opens a watch at once. One that does not shows no change either, and is not left alone for longer.
+        with self._ask(asked, longest, min(REQUEST_SECONDS, longest)) as response:
+            # From here on: one that drips, and never ends the watch, is dropped too.
+            self._link.limit(longest)
             yield _events(response.iter_bytes())
 
     def cut(self) -> None:

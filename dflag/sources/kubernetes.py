@@ -62,13 +62,8 @@ class KubernetesSource(Source):
         context: str | None = None,
         watch_seconds: float = 300.0,
     ) -> None:
-        if kind not in {"ConfigMap", "Secret"}:
-            raise DefinitionError(f"kubernetes source: expected kind 'ConfigMap' or 'Secret', got {kind!r}")
-        for given in (name, namespace):
-            if given is not None and not _is_name(given):
-                raise DefinitionError(f"kubernetes source: expected the name of an object, got {given!r}")
-        if not 0 < watch_seconds < math.inf:
-            raise DefinitionError(f"kubernetes source: expected watch_seconds above 0, got {watch_seconds!r}")
+        _check_target(kind, name, namespace)
+        _check_options(kubeconfig, context, watch_seconds)
         try:
             from dflag.sources import _api, _kubeconfig
         except ImportError as error:
@@ -191,3 +186,21 @@ class KubernetesSource(Source):
             self._newest.fail(Trouble(behind, unreachable=True, absent=False))
         finally:
             server.close()
+
+
+def _check_target(kind: object, name: object, namespace: object) -> None:
+    if kind not in ("ConfigMap", "Secret"):
+        raise DefinitionError(f"kubernetes source: expected kind 'ConfigMap' or 'Secret', got {kind!r}")
+    for option, given in (("name", name), ("namespace", "default" if namespace is None else namespace)):
+        if not isinstance(given, str) or not _is_name(given):
+            raise DefinitionError(f"kubernetes source: expected as {option} the name of an object, got {given!r}")
+
+
+def _check_options(kubeconfig: object, context: object, watch_seconds: object) -> None:
+    if context is not None and not isinstance(context, str):
+        raise DefinitionError(f"kubernetes source: expected as context a name or None, got {context!r}")
+    if kubeconfig is not None and not isinstance(kubeconfig, (str, os.PathLike)):
+        raise DefinitionError(f"kubernetes source: expected as kubeconfig a path or None, got {kubeconfig!r}")
+    is_number = isinstance(watch_seconds, (int, float)) and not isinstance(watch_seconds, bool)
+    if not is_number or not 0 < watch_seconds < math.inf:  # type: ignore[operator]  # it is one of the two
+        raise DefinitionError(f"kubernetes source: expected watch_seconds above 0, got {watch_seconds!r}")

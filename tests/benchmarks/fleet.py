@@ -55,7 +55,7 @@ class Clients:
 
         def wake() -> None:
             moment = time.monotonic()
-            _, trouble = source._newest.look()
+            trouble = source._newest.look().trouble
             if trouble is None:
                 generation = str(source.read()["generation"])
                 with self._lock:

@@ -642,6 +642,19 @@ def test_a_failed_refresh_is_forgotten_at_the_next_contact(server: ApiServer, fl
         assert eventually(lambda: only(updater).healthy)
 
 
+def test_a_watch_that_does_not_open_is_not_healthy(
+    server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that takes the request for a watch, and says nothing, is noticed long before the watch would end."""
+    monkeypatch.setattr(_api, "REQUEST_SECONDS", 0.3)
+    server.on_watch(*[silence] * 1000)
+    with following(flags, source_of(server, watch_seconds=300.0)) as updater:
+        assert eventually(lambda: "did not answer in time" in (only(updater).last_error or ""))
+        assert not only(updater).healthy
+        server.relent()
+        assert eventually(lambda: only(updater).healthy)
+
+
 # --- answers that take their time
 
 
@@ -1464,7 +1477,23 @@ def test_an_error_of_the_system_is_quoted(server: ApiServer, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "options", [{"name": ""}, {"name": "a/b"}, {"namespace": "../x"}, {"kind": "Pod"}, {"watch_seconds": 0}]
+    "options",
+    [
+        {"name": ""},
+        {"name": "a/b"},
+        {"name": 5},
+        {"namespace": "../x"},
+        {"namespace": ""},
+        {"namespace": 5},
+        {"kind": "Pod"},
+        {"context": 5},
+        {"kubeconfig": 5},
+        {"kubeconfig": b"kubeconfig"},
+        {"watch_seconds": 0},
+        {"watch_seconds": "5"},
+        {"watch_seconds": True},
+        {"watch_seconds": float("nan")},
+    ],
 )
 def test_bad_options(server: ApiServer, options: dict[str, Any]) -> None:
     """What cannot be an object's name, or is out of its range, is refused when the source is made."""
