@@ -460,4 +460,4 @@ def test_a_file_that_has_just_become_something_else_is_no_value(tmp_path: Path, 
         value = _entries.read_file(directory, "x")
     finally:
         os.close(directory)
-    assert value == (None if kind == "directory" else Unreadable(f"is a {kind}"))
+    assert value == (None if kind == "directory" else Unreadable(f"a {kind}"))
