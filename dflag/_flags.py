@@ -159,12 +159,13 @@ class Flag(Cell, Generic[T]):
 
         Args:
             value: The new value; it takes the same pipeline as any other, without the parser.
-            ttl_seconds: After how many seconds, above 0, the override drops by itself; None for never.
+            ttl_seconds: After how many seconds, above 0 and finite, the override drops by itself; None for never.
             reason: For ``history()`` and the log.
 
         Raises:
             ValidationError: The value is refused; the flag keeps the one it has.
             StaticFlagError: The flag is static, and the registry is frozen or *ttl_seconds* was given.
+            ValueError: *ttl_seconds* is out of range.
 
         Thread safety: any thread, takes the registry lock; validators run in this thread.
         """

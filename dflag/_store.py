@@ -263,11 +263,7 @@ class Store:
                 "the registry is frozen" if self.frozen else "a time limit would change it later, leave ttl_seconds out"
             )
             raise StaticFlagError(f"flag {flag.name!r} is static and cannot be set: {why}")
-        deadline = None
-        if ttl_seconds is not None:
-            if not 0 < ttl_seconds < float("inf"):
-                raise ValueError(f"flag {flag.name!r}: expected ttl_seconds above 0, got {ttl_seconds!r}")
-            deadline = time.monotonic() + ttl_seconds
+        deadline = None if ttl_seconds is None else _deadline(flag, ttl_seconds)
         self.commit_checked([(flag, OVERRIDE, Entry(value, reason, deadline))])
 
     def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None:
@@ -586,6 +582,16 @@ def printed(flag: Flag[Any], value: Any) -> str:
     Print a flag's value; a secret's never.
     """
     return MASK if flag.secret else flag._spec.kind.format(value)
+
+
+def _deadline(flag: Flag[Any], ttl_seconds: float) -> float:
+    expected = f"flag {flag.name!r}: expected ttl_seconds above 0 and finite"
+    if isinstance(ttl_seconds, bool) or not 0 < ttl_seconds < float("inf"):
+        raise ValueError(f"{expected}, got {ttl_seconds!r}")
+    try:
+        return time.monotonic() + ttl_seconds
+    except OverflowError:  # an int of more than 308 digits, which repr() may refuse to print
+        raise ValueError(f"{expected}, got an int that no float holds") from None
 
 
 def _describe(flag: Flag[Any], origin: str, entry: Entry) -> Layer:

@@ -47,7 +47,7 @@ def make_wsgi_app(
 
     Thread safety: any thread; validators of what is set run in the one that handles the request.
     """
-    return WSGIApp(Handler(registry, updater, authorize=authorize, title=title))
+    return WSGIApp(Handler(registry, updater, authorize=authorize, title=title, hosted=True))
 
 
 def make_asgi_app(
@@ -71,7 +71,7 @@ def make_asgi_app(
 
     Thread safety: any event loop; validators of what is set run on a thread.
     """
-    return ASGIApp(Handler(registry, updater, authorize=authorize, title=title))
+    return ASGIApp(Handler(registry, updater, authorize=authorize, title=title, hosted=True))
 
 
 def start_http_server(

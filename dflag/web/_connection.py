@@ -1,5 +1,5 @@
 """
-One HTTP connection of `dflag.web.start_http_server`: deadlines, and bodies that are framed as they should be.
+One HTTP connection of `dflag.web.start_http_server`: requests in, responses out, each within a deadline.
 """
 
 from __future__ import annotations
@@ -8,42 +8,47 @@ import contextlib
 import io
 import json
 import logging
+import re
 import socket
 import time
+from email.utils import formatdate
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any, Final
+from socketserver import StreamRequestHandler
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
 from dflag._log import logger
+from dflag.web._head import Head, Refused, read_head, skip_trailers
 from dflag.web._http import JSON_TYPE, SECURITY_HEADERS, NeedsBody, Request, Response, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 REQUEST_SECONDS: Final = 10.0
-"""How long a request may take to arrive, and its answer to be taken."""
+"""How long a request may take to arrive, and the client to receive the answer."""
 
 IDLE_SECONDS: Final = 5.0
 """How long a connection may wait for its next request."""
 
-_DRAIN_SECONDS: Final = 1.0
-"""How long a refused body is thrown away, so that the client gets to read the answer instead of a reset."""
+AGE_SECONDS: Final = 60.0
+"""How old a connection may become. A client that wants more connects again and waits its turn like the others."""
 
-_MAX_LINE_BYTES: Final = 65_536
+MAX_REQUESTS: Final = 100
+"""How many requests a connection may bring, for the same reason. The page sends about 60 in a minute."""
+
+_SHARE_SECONDS: Final = 1.0
+"""How old a connection has to be to end after its answer while others wait for a place."""
+
+_DRAIN_SECONDS: Final = 1.0
+"""How long a refused body is read and dropped, so that the client receives the answer instead of a reset."""
+
 _MAX_CHUNK_LINE_BYTES: Final = 1_024
-_MAX_TRAILERS: Final = 100
 _PIECE_BYTES: Final = 65_536
 
-
-class _Refused(Exception):  # noqa: N818 - a verdict, told to the client
-    """
-    A request is not what this server takes.
-    """
-
-    def __init__(self, status: HTTPStatus, message: str) -> None:
-        super().__init__(message)
-        self.status: Final = status
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 
 
 class _Input(io.RawIOBase):
@@ -69,13 +74,11 @@ class _Input(io.RawIOBase):
         return self._connection.recv_into(buffer)
 
 
-class Connection(BaseHTTPRequestHandler):
+class Connection(StreamRequestHandler):
     """
     Requests in, responses out, one after the other.
     """
 
-    protocol_version = "HTTP/1.1"
-    default_request_version = "HTTP/1.0"  # not 0.9, whose answers have no status
     disable_nagle_algorithm = True
     server: Any  # the _Server, which cannot be imported here
 
@@ -84,112 +87,90 @@ class Connection(BaseHTTPRequestHandler):
         self.rfile.close()
         self._input = _Input(self.connection)
         self._reader = self.rfile = io.BufferedReader(self._input)
-        self._expects_continue = False
-        self._unread = False
+        self._head: Head | None = None
+        self._closing = self._unread = False
+        self._began = time.monotonic()
 
-    def version_string(self) -> str:
-        return "dflag"
-
-    def log_message(self, format: str, *args: object) -> None:
-        if logger.isEnabledFor(logging.DEBUG):
-            logger.debug("web: %s", printable(format % args))
-
-    def handle_expect_100(self) -> bool:
-        self._expects_continue = True  # it is told to go on once the body is wanted
-        return True
-
-    def handle_one_request(self) -> None:
-        self._expects_continue = self._unread = False
-        try:
-            self._input.allow(IDLE_SECONDS)
-            if not self._reader.peek(1):
-                self.close_connection = True
+    def handle(self) -> None:
+        for number in range(1, MAX_REQUESTS + 1):
+            self._closing = number == MAX_REQUESTS
+            try:
+                self._wait_for_request()
+                self._serve_request()
+            except TimeoutError:
                 return
-            self._input.allow(REQUEST_SECONDS)
-            if self._read_request_line() and self.parse_request():
-                self._respond()
-        except TimeoutError:
-            self.close_connection = True
+            if self._closing:
+                return
 
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002 - http.server's words
-        """
-        Answer what is no request, and what cannot be understood: the connection ends with it.
-        """
-        text = message or HTTPStatus(code).phrase
-        body = json.dumps({"error": text}).encode() + b"\n"
-        self.close_connection = True
-        headers = {"Content-Type": JSON_TYPE, "Content-Length": str(len(body)), **SECURITY_HEADERS}
-        self._send(Response(status=code, headers=headers, body=body))
+    def _wait_for_request(self) -> None:
+        self.server.note_waiting(self.connection)
+        self._input.allow(IDLE_SECONDS)
+        self._reader.peek(1)  # returns also at the end of the connection
+        self.server.note_waiting(self.connection)
+        self._input.allow(REQUEST_SECONDS)
 
-    def _read_request_line(self) -> bool:
-        self.raw_requestline = self.rfile.readline(_MAX_LINE_BYTES + 1)
-        if len(self.raw_requestline) <= _MAX_LINE_BYTES:
-            return bool(self.raw_requestline)
-        self.requestline, self.request_version, self.command = "", self.protocol_version, "GET"
-        self.send_error(HTTPStatus.REQUEST_URI_TOO_LONG)
-        return False
-
-    def _respond(self) -> None:
+    def _serve_request(self) -> None:
+        self._head, self._unread = None, False
         try:
-            self._send(self._answer())
-        except _Refused as refusal:
-            self.send_error(refusal.status, str(refusal))
+            self._head = head = read_head(self._reader.readline)
+            if head is None:
+                self._closing = True
+                return
+            self._closing = self._closing or head.is_last
+            response = self._answer(head)
+        except Refused as refusal:
+            # What follows on the connection may be taken for anything, so that it ends here.
+            self._unread = True
+            response = _refusal(refusal)
+        self._send(response)
         if self._unread:
             self._drain()  # nothing of it may be taken for the next request: the answer has said that this was the last
 
-    def _answer(self) -> Response:
-        read_body = self._body_reader()
-        self._check_host()
-        headers: dict[str, str] = {}
-        for key, value in self.headers.items():
-            name = key.lower()
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        path, _, query = self.path.partition("?")
-        request = Request(method=self.command, path=unquote(path), query=query, headers=headers)
-        answer: Response | NeedsBody = self.server.handler.handle(request)
+    def _answer(self, head: Head) -> Response:
+        length = head.body_length()
+        self._unread = length != 0
+        self._check_host(head)
+        path, _, query = head.target.partition("?")
+        request = Request(method=head.method, path=unquote(path), query=query, headers=head.headers)
+        answer: Response | NeedsBody = self._work(self.server.handler.handle, request)
         if not isinstance(answer, NeedsBody):
             return answer
-        if self._expects_continue:
-            self.send_response_only(HTTPStatus.CONTINUE)
-            self.end_headers()
+        if head.expects_continue:
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         try:
-            body = read_body(answer.limit_bytes)
+            body = self._read_body(length, answer.limit_bytes)
         except TimeoutError:
-            raise _Refused(HTTPStatus.REQUEST_TIMEOUT, "the body took too long") from None
+            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body took too long") from None
         self._unread = body is None
-        return answer.finish(body)
+        return self._work(answer.finish, body)
 
-    def _check_host(self) -> None:
-        hosts = self.headers.get_all("host", [])
-        if len(hosts) > 1 or (not hosts and self.request_version == "HTTP/1.1"):
-            raise _Refused(HTTPStatus.BAD_REQUEST, "expected one Host")
+    def _work(self, function: Callable[[T], R], given: T) -> R:
+        """
+        Call what may take its time, without the client being to blame for it.
+        """
+        self.server.note_working(self.connection)
+        result = function(given)
+        self.server.note_waiting(self.connection)
+        return result
+
+    def _check_host(self, head: Head) -> None:
+        hosts = head.fields.get("host", [])
+        if len(hosts) > 1 or (not hosts and not head.is_old):
+            raise Refused(HTTPStatus.BAD_REQUEST, "expected one Host")
         if hosts and not self.server.is_host(hosts[0]):
-            raise _Refused(HTTPStatus.MISDIRECTED_REQUEST, "this server does not go by that name; see allowed_hosts")
+            raise Refused(
+                HTTPStatus.MISDIRECTED_REQUEST, "this server does not answer for that Host; see allowed_hosts"
+            )
 
-    def _body_reader(self) -> Callable[[int], bytes | None]:
-        """
-        Judge how the body is framed, so that two readers of one connection could not see two different requests.
-        """
-        codings = self.headers.get_all("transfer-encoding", [])
-        lengths = self.headers.get_all("content-length", [])
-        self._unread = bool(codings)
-        if self.headers.defects or len(lengths) > 1 or (codings and lengths):
-            raise _Refused(HTTPStatus.BAD_REQUEST, "the headers contradict each other or cannot be read")
-        if codings:
-            if [coding.strip().lower() for coding in codings] != ["chunked"] or self.request_version != "HTTP/1.1":
-                raise _Refused(HTTPStatus.NOT_IMPLEMENTED, "expected no transfer coding but chunked")
-            return self._read_chunks
-        declared = lengths[0].strip() if lengths else "0"
-        if not (declared.isascii() and declared.isdigit() and len(declared) < 20):
-            raise _Refused(HTTPStatus.BAD_REQUEST, "Content-Length: expected a number")
-        length = int(declared)
-        self._unread = length > 0
-        return lambda limit_bytes: None if length > limit_bytes else self._read(length)
+    def _read_body(self, length: int | None, limit_bytes: int) -> bytes | None:
+        if length is None:
+            return self._read_chunks(limit_bytes)
+        return None if length > limit_bytes else self._read(length)
 
     def _read(self, length: int) -> bytes:
-        body = self.rfile.read(length)
+        body = self._reader.read(length)
         if len(body) < length:
-            raise _Refused(HTTPStatus.BAD_REQUEST, "the body ended early")
+            raise Refused(HTTPStatus.BAD_REQUEST, "the body ended early")
         return body
 
     def _read_chunks(self, limit_bytes: int) -> bytes | None:
@@ -199,44 +180,46 @@ class Connection(BaseHTTPRequestHandler):
         parts: list[bytes] = []
         size = 0
         while True:
-            digits = self._read_line().partition(b";")[0].strip()
-            if not digits or len(digits) > 16 or digits.strip(b"0123456789abcdefABCDEF"):
-                raise _Refused(HTTPStatus.BAD_REQUEST, "a chunk of the body has no size")
-            length = int(digits, 16)
+            line = _CHUNK_LINE.fullmatch(self._reader.readline(_MAX_CHUNK_LINE_BYTES))
+            if line is None:
+                raise Refused(HTTPStatus.BAD_REQUEST, "expected a chunk of the body to begin with its size")
+            length = int(line[1], 16)
             if length == 0:
                 break
             size += length
             if size > limit_bytes:
                 return None
             parts.append(self._read(length))
-            if self._read_line().strip():
-                raise _Refused(HTTPStatus.BAD_REQUEST, "a chunk of the body does not end where it should")
-        for _ in range(_MAX_TRAILERS):
-            if not self._read_line().strip():
-                return b"".join(parts)
-        raise _Refused(HTTPStatus.BAD_REQUEST, "the body has too many trailers")
-
-    def _read_line(self) -> bytes:
-        line = self.rfile.readline(_MAX_CHUNK_LINE_BYTES)
-        if not line.endswith(b"\n"):
-            raise _Refused(HTTPStatus.BAD_REQUEST, "the body ended early, or a line in it is too long")
-        return line
+            if self._reader.read(2) != b"\r\n":
+                raise Refused(HTTPStatus.BAD_REQUEST, "expected a chunk of the body to end after its size")
+        skip_trailers(self._reader.readline)
+        return b"".join(parts)
 
     def _send(self, response: Response) -> None:
-        closing = self.close_connection or self._unread
+        age = time.monotonic() - self._began
+        is_over = age >= AGE_SECONDS or (self.server.is_crowded and age >= _SHARE_SECONDS)
+        self._closing = self._closing or self._unread or is_over
+        status = HTTPStatus(response.status)
+        headers = {"Server": "dflag", "Date": formatdate(usegmt=True), **response.headers}
+        if self._closing:
+            headers["Connection"] = "close"
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
         self.connection.settimeout(REQUEST_SECONDS)  # for all of it
-        self.send_response(response.status)
-        for name, value in response.headers.items():
-            self.send_header(name, value)
-        if closing:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        if response.body and self.command != "HEAD":
-            self.wfile.write(response.body)
+        has_body = self._head is None or self._head.method != "HEAD"
+        self.wfile.write("\r\n".join((*lines, "", "")).encode("latin-1") + (response.body if has_body else b""))
+        if logger.isEnabledFor(logging.DEBUG):
+            what = "a request" if self._head is None else f"{self._head.method} {self._head.target}"
+            logger.debug("web: %s answered %d", printable(what), status.value)
 
     def _drain(self) -> None:
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self._input.allow(_DRAIN_SECONDS)
-            while self.rfile.read1(_PIECE_BYTES):
+            while self._reader.read1(_PIECE_BYTES):
                 pass
+
+
+def _refusal(refusal: Refused) -> Response:
+    body = json.dumps({"error": str(refusal)}).encode() + b"\n"
+    headers = {"Content-Type": JSON_TYPE, "Content-Length": str(len(body)), **SECURITY_HEADERS}
+    return Response(status=refusal.status, headers=headers, body=body)

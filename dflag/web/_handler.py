@@ -7,6 +7,7 @@ from __future__ import annotations
 import html
 import inspect
 import json
+import threading
 from dataclasses import replace
 from http import HTTPStatus
 from importlib import resources
@@ -63,14 +64,23 @@ class Handler:
     """
 
     def __init__(
-        self, registry: FlagRegistry, updater: Updater | None, *, authorize: Authorize | None, title: str | None
+        self,
+        registry: FlagRegistry,
+        updater: Updater | None,
+        *,
+        authorize: Authorize | None,
+        title: str | None,
+        hosted: bool = False,
     ) -> None:
         given: object = authorize
         if given is not None and (not callable(given) or inspect.iscoroutinefunction(given)):
             # Not its repr: it may be a token that was given by mistake.
             what = "a coroutine function" if callable(given) else type(given).__name__
             raise DefinitionError(f"expected a plain function as authorize, got {what}")
+        if not isinstance(title, str | None):
+            raise DefinitionError(f"expected a text as title, got {type(title).__name__}")
         self._registry: Final = registry
+        self._hosted: Final = hosted
         self._authorize: Final = authorize
         shown = registry.name or "dflag" if title is None else title
         self._listings: Final = Listings(registry, updater, title=shown, settable=authorize is not None)
@@ -100,7 +110,8 @@ class Handler:
     def _answer(self, request: Request, *, at_once: bool) -> Response | NeedsBody | None:
         try:
             answer = self._route(request, at_once=at_once)
-        except Exception as error:
+        except BaseException as error:  # a thread of the server has nobody else to raise it at
+            self._pass_on(error)
             answer = _fault(error)
         if request.method == "HEAD" and isinstance(answer, Response):
             return replace(answer, body=b"")
@@ -157,7 +168,13 @@ class Handler:
             return _refuse(HTTPStatus.FORBIDDEN, "setting flags is off here")
         if is_cross_origin(headers):
             return _refuse(HTTPStatus.FORBIDDEN, "a page of another origin may not set flags")
-        who = _setting.identify(self._authorize, headers)
+        try:
+            who = _setting.identify(self._authorize, headers)
+        except BaseException as error:  # whatever authorize raises refuses
+            self._pass_on(error)
+            # Without the message, which may quote a credential.
+            logger.error("authorize raised %s; the request was refused", type(error).__name__)
+            who = None
         if who is None:
             logger.info("a request to set a flag was refused: not authorized")
             challenge = {"WWW-Authenticate": 'Bearer realm="dflag"'}
@@ -173,17 +190,27 @@ class Handler:
             )
         try:
             return self._set(body, who)
-        except Exception as error:
+        except BaseException as error:  # as in _answer
+            self._pass_on(error)
             return _fault(error)
+
+    def _pass_on(self, error: BaseException) -> None:
+        """
+        Raise what is meant for the program that hosts the app: what a signal's handler raises, on the main thread.
+        """
+        on_main = threading.current_thread() is threading.main_thread()
+        if self._hosted and on_main and isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
 
     def _set(self, body: bytes, who: str) -> Response:
         try:
             wanted = _setting.read(body)
         except _setting.Malformed as error:
             return _refuse(HTTPStatus.BAD_REQUEST, str(error))
-        if wanted.name not in self._registry:
+        try:
+            flag = self._registry[wanted.name]
+        except LookupError:
             return _refuse(HTTPStatus.NOT_FOUND, f"no flag named {wanted.name[:253]!r}")
-        flag = self._registry[wanted.name]
         if not flag.dynamic:
             return _refuse(HTTPStatus.CONFLICT, f"flag {flag.name!r} is static: it changes with a restart alone")
         try:
@@ -230,7 +257,7 @@ def _respond(status: HTTPStatus, content_type: str, body: bytes, headers: Mappin
 
 
 def _json_body(value: object) -> bytes:
-    return json.dumps(value, separators=(",", ":"), default=str).encode() + b"\n"
+    return json.dumps(value, separators=(",", ":")).encode() + b"\n"
 
 
 def _fault(error: BaseException) -> Response:

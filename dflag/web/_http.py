@@ -143,6 +143,19 @@ def is_json(content_type: str) -> bool:
     return media_type == JSON_TYPE and all(charset in ("utf-8", "utf8") for charset in charsets)
 
 
+def declared_length(text: str) -> int:
+    """
+    Read a ``Content-Length``: digits alone. One of more digits than any body has counts as a very large number.
+
+    Raises:
+        ValueError: It is not a number.
+    """
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("Content-Length: expected digits")
+    digits = text.lstrip("0")
+    return int(digits or "0") if len(digits) < 20 else 10**20  # int() of thousands of digits is slow, and raises
+
+
 def is_cross_origin(headers: Mapping[str, str]) -> bool:
     """
     Say whether a browser sends this request for a page of another origin.

@@ -12,6 +12,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import secrets
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -20,11 +21,10 @@ from dflag._fork import follow_forks
 from dflag._layers import DEFAULT
 from dflag._log import logger
 from dflag._registry import fnv_checksum
-from dflag._spec import FOREIGN_FAULTS
 from dflag.errors import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from dflag._drafting import SourceState
     from dflag._flags import Flag
@@ -53,6 +53,9 @@ _JSON_KINDS: Final = frozenset({"json", "map"})
 """The kinds whose text is JSON."""
 
 _UNPRINTABLE: Final = "(cannot be printed)"
+
+_LAST_MOMENT: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC).timestamp()
+"""The last second that datetime, and RFC 3339, can write."""
 
 
 class Wish(NamedTuple):
@@ -112,6 +115,18 @@ class View(NamedTuple):
     frozen: bool
 
 
+_SEED: Final = secrets.token_bytes(16)
+
+
+def instance() -> str:
+    """
+    Return a text that tells this process from others of the same number: in containers it is often 1.
+
+    A forked child has the seed of its parent and another number.
+    """
+    return hashlib.blake2b(b"%d" % os.getpid(), key=_SEED, digest_size=4).hexdigest()
+
+
 class Listings:
     """
     The listings of one registry.
@@ -167,7 +182,12 @@ class Listings:
         view = take_view(self._registry)
         rows = _Rows(view, self._status(), self._pending_restart())
         flag = next(flag for flag in view.held if flag.name == name)
-        return {"revision": view.snapshot.revision, "flag": rows.row(flag)}
+        return {
+            "revision": view.snapshot.revision,
+            "process": os.getpid(),
+            "instance": instance(),
+            "flag": rows.row(flag),
+        }
 
     def _version(self) -> tuple[object, ...]:
         """
@@ -201,6 +221,7 @@ class Listings:
             "revision": view.snapshot.revision,
             "frozen": view.frozen,
             "process": os.getpid(),
+            "instance": instance(),
             "set_url": "set" if self._settable else "",
             "flags": [rows.row(flag) for flag in flags],
             "flag_count": len(flags),
@@ -240,12 +261,12 @@ class Listings:
         The moment of a source that is fine moves on each second, and with it would every entity tag.
         """
         in_touch = well and seconds is not None and seconds <= self._patience
-        return {"in_touch": in_touch, key: None if in_touch or seconds is None else _moment(-seconds)}
+        return {"in_touch": in_touch, key: None if in_touch or seconds is None else moment(time.time() - seconds)}
 
     def _form(self, document: Mapping[str, Any], wish: Wish) -> Form:
         chosen = [row for row in document["flags"] if wish.wants(row)]
         set_url = document["set_url"] and wish.base + document["set_url"]
-        text = json.dumps({**document, "set_url": set_url, "flags": chosen}, separators=(",", ":"), default=str)
+        text = json.dumps({**document, "set_url": set_url, "flags": chosen}, separators=(",", ":"), default=_other)
         body = text.encode() + b"\n"
         return Form(body, entity_tag(body, *wish))
 
@@ -310,13 +331,13 @@ class _Rows:
         is_json = spec.kind.name in _JSON_KINDS
         shown, shown_default = (MASK, MASK) if spec.secret else (text, default)
         native = None
-        if is_json and not spec.secret and text is not _UNPRINTABLE:
-            native = json.loads(text)
-            shown = _pretty(native)
-            shown_default = shown if default is text else _pretty_text(default)
+        if is_json and not spec.secret:
+            native = _native(text)
+            shown = _pretty(native, text)
+            shown_default = shown if default is text else _pretty(_native(default), default)
         return {
             "name": flag.name,
-            "description": flag.help,
+            "description": _words(flag, flag.help) or "",
             "current_value": shown,
             "default_value": shown_default,
             "is_changed": text != default,
@@ -327,11 +348,11 @@ class _Rows:
             "is_secret": spec.secret,
             "origin": origin,
             "layers": self._layers(flag, value, text),
-            "range": spec.range_text(),
-            "choices": spec.choices_text(),
-            "owner": spec.owner,
-            "deprecated": spec.deprecated,
-            "expires": None if spec.expires is None else str(spec.expires),
+            "range": _guarded(flag, spec.range_text),
+            "choices": _guarded(flag, spec.choices_text),
+            "owner": _words(flag, spec.owner),
+            "deprecated": _words(flag, spec.deprecated),
+            "expires": _words(flag, spec.expires),
             "last_change": self._last_changes.get(flag.name),
             "callback_errors": self._view.callback_errors.get(flag.name, 0),
             "pending_restart": flag.name in self._pending_restart,
@@ -362,19 +383,19 @@ def _layer(
     return {
         "origin": origin,
         "text": MASK if flag.secret else text,
-        "reason": reason,
-        "expires_at": None if deadline is None else _moment(deadline - time.monotonic()),
+        "reason": _words(flag, reason),
+        "expires_at": None if deadline is None else moment(time.time() + deadline - time.monotonic()),
     }
 
 
 def _change(seconds: float, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None) -> dict[str, Any]:
     return {
-        "when": rfc3339(datetime.datetime.fromtimestamp(seconds, datetime.UTC), "milliseconds"),
+        "when": moment(seconds, "milliseconds"),
         "flag": flag.name,
         "old": MASK if flag.secret else _cut(_print(flag, old)),
         "new": MASK if flag.secret else _cut(_print(flag, new)),
         "origin": origin,
-        "reason": reason,
+        "reason": _words(flag, reason),
     }
 
 
@@ -403,38 +424,68 @@ def _print(flag: Flag[Any], value: Any) -> str:
     """
     Print a value, which for models is a user's code.
     """
+    return _guarded(flag, lambda: flag._spec.kind.format(value))
+
+
+def _guarded(flag: Flag[Any], function: Callable[[], str]) -> str:
+    """
+    Return what a function says about a flag; a text in its place when it raises, so that the rest is shown.
+    """
     try:
-        return flag._spec.kind.format(value)
-    except FOREIGN_FAULTS as error:
-        # Without the traceback, whose message may quote a secret.
-        logger.error("flag %r: its value cannot be printed: %s", flag.name, type(error).__name__)
+        text: object = function()
+    except BaseException as error:  # of the program's code, so of any type
+        if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+            raise  # a signal's, which has nothing to do with the value
+        what = type(error).__name__
+    else:
+        if isinstance(text, str):
+            return str.__str__(text)  # a subclass may do anything when it is joined or compared
+        what = f"{type(text).__name__} instead of a text"
+    # Without the message, which may quote a secret.
+    logger.error("flag %r: it cannot be printed: %s", flag.name, what)
+    return _UNPRINTABLE
+
+
+def _words(flag: Flag[Any], given: object) -> str | None:
+    """
+    Return what a declaration says in words, which nothing checks; the text of what is none.
+    """
+    return None if given is None else _guarded(flag, lambda: str(given))
+
+
+def _other(given: object) -> str:
+    """
+    Write what a source of the program's own says in a type that JSON lacks.
+    """
+    try:
+        return str.__str__(str(given))
+    except Exception:  # of the program's code, so of any type
         return _UNPRINTABLE
 
 
-def _pretty(native: Any) -> str:
-    return json.dumps(native, ensure_ascii=False, indent=2)
+def _native(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # "(cannot be printed)", or a kind that prints no JSON
+        return None
 
 
-def _pretty_text(text: str) -> str:
-    return text if text is _UNPRINTABLE else _pretty(json.loads(text))
+def _pretty(native: Any, text: str) -> str:
+    return text if native is None else json.dumps(native, ensure_ascii=False, indent=2)
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= _HISTORY_MAX_CHARACTERS else text[: _HISTORY_MAX_CHARACTERS - 1] + "…"
 
 
-def _moment(seconds: float) -> str:
+def moment(seconds: float, timespec: str = "seconds") -> str:
     """
-    Give the moment so many seconds from now, to the second.
-    """
-    return rfc3339(datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=round(seconds)), "seconds")
+    Write a moment of `time.time` in UTC: ``2026-11-21T09:00:00Z``; one after the year 9999 as the end of that year.
 
-
-def rfc3339(when: datetime.datetime, timespec: str) -> str:
+    A time limit may be any finite number of seconds.
     """
-    Write a moment in UTC: ``2026-11-21T09:00:00Z``.
-    """
-    return when.astimezone(datetime.UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
+    when = datetime.datetime.fromtimestamp(min(max(seconds, 0.0), _LAST_MOMENT), datetime.UTC)
+    return when.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def entity_tag(body: bytes, *form: object) -> str:

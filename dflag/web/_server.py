@@ -1,8 +1,8 @@
 """
 A small HTTP server for the handler, on threads.
 
-It stands for a debug page, not for the open internet. Still no client can hold it up for long:
-connections are counted, every request has a deadline however its bytes drip, and bodies are bounded.
+It is made for a debug page, not for the open internet. Still no client can block it for long: connections are counted,
+each is bounded in age, requests and bytes, and while others wait, one ends after its answer or when its client is slow.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import os
+import re
 import socket
 import threading
 import time
@@ -29,11 +30,16 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS: Final = 64
 """How many are served at once; the others wait in the kernel's queue."""
 
+_PATIENCE_SECONDS: Final = 2.0
+"""How long a connection may wait for its client while others wait for a place: a round trip or two on a bad line."""
+
 _POLL_SECONDS: Final = 0.1
 """How long `FlagServer.close` may have to wait for the thread that accepts."""
 
 _CLOSE_SECONDS: Final = 5.0
 """How long it waits for requests that are being answered."""
+
+_HOST: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]@/ ]*))(?::[0-9]*)?")
 
 
 class FlagServer:
@@ -47,7 +53,7 @@ class FlagServer:
     """
 
     def __init__(self, handler: Handler, addr: str, port: int, allowed_hosts: Collection[str] | None) -> None:
-        self._server: Final = _Server(handler, addr, port, _host_check(addr, allowed_hosts))
+        self._server: Final = _Server(handler, addr, port, allowed_hosts)
         self.port: Final[int] = self._server.server_address[1]
         follow_forks(self._server)  # which lives on when nobody keeps this object
         loop = self._server.serve_forever
@@ -78,26 +84,33 @@ class _Server(TCPServer):
     allow_reuse_address = os.name != "nt"  # on Windows it would let two servers have one port
     request_queue_size = 128
 
-    def __init__(self, handler: Handler, addr: str, port: int, is_host: Callable[[str], bool]) -> None:
+    def __init__(self, handler: Handler, addr: str, port: int, allowed_hosts: Collection[str] | None) -> None:
         self.handler: Final = handler
-        self.is_host: Final = is_host
+        self.is_crowded = False
         self._free: Final = threading.Semaphore(MAX_CONNECTIONS)
         self._ending: Final = threading.Event()
         self._abandoned = False
         self._connections: Final[dict[Any, threading.Thread]] = {}
-        self.address_family = socket.AF_INET6 if ":" in addr else socket.AF_INET
+        self._waiting: Final[dict[Any, float]] = {}
+        self.address_family = _family(addr)
         super().__init__((addr, port), Connection)
+        # By the address that was bound: "127.1", "::ffff:127.0.0.1" and names all lead to a loopback address.
+        self.is_host: Final = _host_check(self.socket.getsockname()[0], allowed_hosts)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        while not self._free.acquire(timeout=_POLL_SECONDS):
-            if self._ending.is_set():
-                self.shutdown_request(request)
-                return
+        if not self._free.acquire(blocking=False):
+            self.is_crowded = True
+            while not self._free.acquire(timeout=_POLL_SECONDS):
+                if self._ending.is_set():
+                    self.shutdown_request(request)
+                    return
+                self._end_longest_wait()
+            self.is_crowded = False
         thread = threading.Thread(target=self._serve, args=(request, client_address), name="dflag-web", daemon=True)
         self._connections[request] = thread
         try:
             thread.start()
-        except BaseException:  # no thread is to be had now
+        except BaseException:  # no thread can be started now
             del self._connections[request]
             self._free.release()
             raise
@@ -109,8 +122,28 @@ class _Server(TCPServer):
             logger.debug("a connection ended: %s", type(error).__name__)
         finally:
             self._connections.pop(request, None)
+            self._waiting.pop(request, None)
             self.shutdown_request(request)
             self._free.release()
+
+    def note_waiting(self, request: Any) -> None:
+        """
+        Note that a connection waits for its client from now on: for a request, its rest, or to take the answer.
+        """
+        self._waiting[request] = time.monotonic()
+
+    def note_working(self, request: Any) -> None:
+        """
+        Note that a connection does not wait for its client.
+        """
+        self._waiting.pop(request, None)
+
+    def _end_longest_wait(self) -> None:
+        request, since = min(list(self._waiting.items()), key=lambda item: item[1], default=(None, 0.0))
+        if request is not None and time.monotonic() - since > _PATIENCE_SECONDS:
+            self._waiting.pop(request, None)
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver gives them
         logger.error("a connection could not be served", exc_info=True)
@@ -153,27 +186,42 @@ class _Server(TCPServer):
         pass
 
 
-def _host_check(addr: str, allowed_hosts: Collection[str] | None) -> Callable[[str], bool]:
+def _family(addr: str) -> socket.AddressFamily:
     """
-    Make the check of ``Host``.
+    Return the family to listen with: IPv4 where a name has both, as its clients try that too.
 
-    A web page can let its own name resolve to 127.0.0.1 and then count as of one origin with a server there
-    ("DNS rebinding"). The name gives it away: who means this machine says so by address or as localhost.
+    Raises:
+        OSError: There is no such address.
+    """
+    found = socket.getaddrinfo(addr or "0.0.0.0", None, type=socket.SOCK_STREAM)  # noqa: S104 - what the empty text means to bind()
+    families = {family for family, *_ in found}
+    return socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
+
+
+def _host_check(bound: str, allowed_hosts: Collection[str] | None) -> Callable[[str], bool]:
+    """
+    Make the check of ``Host`` for a server that is bound to an address.
+
+    A web page can let its own name resolve to 127.0.0.1, and then shares its origin with a server there
+    ("DNS rebinding"). The name shows it: a client that means this machine uses an address or localhost.
     """
     if allowed_hosts is None:
-        allowed_hosts = () if _is_loopback(addr) else ("*",)
+        allowed_hosts = () if _is_loopback(bound) else ("*",)
     names = {name.lower().rstrip(".") for name in allowed_hosts}
 
     def is_host(host: str) -> bool:
-        name = host.strip().lower()
-        name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0].rstrip(".")
+        found = _HOST.fullmatch(host.lower())
+        if found is None:
+            return False
+        name = found[1] or found[2].rstrip(".")
         return "*" in names or name in names or name == "localhost" or name.endswith(".localhost") or _is_address(name)
 
     return is_host
 
 
-def _is_loopback(addr: str) -> bool:
-    return addr == "localhost" or (_is_address(addr) and ipaddress.ip_address(addr).is_loopback)
+def _is_loopback(bound: str) -> bool:
+    address = ipaddress.ip_address(bound)
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _is_address(text: str) -> bool:

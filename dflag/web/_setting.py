@@ -4,17 +4,16 @@ Setting a flag over HTTP: who may, what they may ask for, and how it is written 
 
 from __future__ import annotations
 
-import datetime
 import hmac
 import re
+import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag import _json
 from dflag._log import logger
-from dflag._spec import FOREIGN_FAULTS
 from dflag.errors import DefinitionError
 from dflag.web._http import printable
-from dflag.web._listing import rfc3339
+from dflag.web._listing import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,16 +96,13 @@ def bearer_token(token: str, name: str) -> Authorize:
 
 def identify(authorize: Authorize, headers: Mapping[str, str]) -> str | None:
     """
-    Ask who this is; only a name lets in, whatever else a user's function does.
+    Return the caller's name, or None for a caller who is refused: only a name that is a text grants access.
     """
-    try:
-        who: object = authorize(headers)
-    except FOREIGN_FAULTS as error:
-        # Without the message, which may quote a credential.
-        logger.error("authorize raised %s; the request was refused", type(error).__name__)
+    who: object = authorize(headers)
+    if who is None:
         return None
-    if who is None or (isinstance(who, str) and who):
-        return who
+    if isinstance(who, str) and who:
+        return str.__str__(who)  # a subclass may do anything when it is printed
     logger.error("authorize should return a name or None, not %s; the request was refused", type(who).__name__)
     return None
 
@@ -153,8 +149,7 @@ def carry_out(flag: Flag[Any], wanted: Wanted, who: str) -> None:
     """
     reason = printable(f"{who}: {wanted.reason}" if wanted.reason else who)
     if wanted.ttl_seconds is not None:
-        until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=wanted.ttl_seconds)
-        reason += f" (until {rfc3339(until, 'seconds')})"
+        reason += f" (until {moment(time.time() + wanted.ttl_seconds)})"
     if wanted.text is None:
         flag._store.reset(flag, reason=reason)
         logger.info("flag %r: override dropped over HTTP by %s", flag.name, reason)

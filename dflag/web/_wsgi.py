@@ -7,7 +7,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag.web._http import NeedsBody, Request
+from dflag.web._http import NeedsBody, Request, declared_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -59,10 +59,10 @@ def _body(environ: WSGIEnvironment, limit_bytes: int) -> bytes | None:
     """
     declared = environ.get("CONTENT_LENGTH") or ""
     if declared:
-        if not (declared.isascii() and declared.isdigit()):
+        try:
+            length = declared_length(declared)
+        except ValueError:
             return b""
-        # No int is made of a thousand digits.
-        length = int(declared) if len(declared) < 20 else limit_bytes + 1
         if length > limit_bytes:
             return None
         body = _read(environ["wsgi.input"], length)

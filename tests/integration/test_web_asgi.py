@@ -10,6 +10,8 @@ import pytest
 from dflag.web import bearer_token, make_asgi_app
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import dflag
 
 LIMIT_BYTES = 2**20 + 2**12
@@ -136,6 +138,19 @@ def test_client_that_leaves(flags: dflag.FlagRegistry) -> None:
     first = {"type": "http.request", "body": b'{"name": "rate", "value": "60"}', "more_body": True}
     got = call(flags, first, {"type": "http.disconnect"}, method="POST", path="/set", headers=TOKEN)
     assert (got.sent, rate.get()) == ([], 50)
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_authorize_that_raises_ends_no_loop(flags: dflag.FlagRegistry, fault: type[BaseException]) -> None:
+    """Whatever an authorize raises refuses: on its thread it is no signal's, and the event loop goes on."""
+
+    def authorize(headers: Mapping[str, str]) -> str | None:
+        raise fault
+
+    exchange = Exchange()
+    scope = {"type": "http", "method": "POST", "path": "/set", "query_string": b"", "headers": TOKEN}
+    asyncio.run(make_asgi_app(flags, authorize=authorize)(scope, exchange.receive, exchange.send))
+    assert exchange.status == 401
 
 
 def test_other_scopes(flags: dflag.FlagRegistry) -> None:

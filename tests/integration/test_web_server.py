@@ -18,7 +18,7 @@ from dflag.web._handler import Handler
 from dflag.web._http import Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     import dflag
     from dflag.web._server import FlagServer
@@ -128,7 +128,6 @@ def test_port_that_is_taken(server: FlagServer, flags: dflag.FlagRegistry) -> No
         POST + b"Content-Length: -1\r\n\r\n" + BODY,
         POST + b"Content-Length: +30\r\n\r\n" + BODY,
         POST + b"Content-Length: 3_0\r\n\r\n" + BODY,
-        POST + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n" + BODY,
         POST + b"Content-Length: 30\r\nContent-Length: 3\r\n\r\n" + BODY,
         POST + b"Content-Length: 30\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(BODY),
         POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n" + chunked(BODY),
@@ -152,10 +151,125 @@ def test_malformed_requests(
     assert flags["text"].get() == ""
 
 
-@pytest.mark.parametrize("length", [LIMIT_BYTES + 1, 2**40])
-def test_declared_length_over_the_limit(server: FlagServer, length: int) -> None:
+HIDDEN = b"GET /static/page.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+CHUNKS = chunked(BODY)
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "expected"),
+    [
+        (b"X: a\rTransfer-Encoding: chunked", CHUNKS, 400),
+        (b"X: a\rAuthorization: Bearer t0ken", b"", 400),
+        (b"X: a\nContent-Length: 30", BODY, 400),
+        (b"X: a\x00b", b"", 400),
+        (b"X: a\r\n Content-Length: 30", BODY, 400),
+        (b"X: a\r\n\tb", b"", 400),
+        (b"X : a", b"", 400),
+        (b": a", b"", 400),
+        (b"X\xa0: a", b"", 400),
+        (b"Content-Length : 30", BODY, 400),
+        (b"Content-Length: 0x1e", BODY, 400),
+        (b"Content-Length: +30", BODY, 400),
+        (b"Content-Length: 30, 30", BODY, 400),
+        (b"Content-Length: 30\r\nContent-Length: 30", BODY, 400),
+        (b"Content-Length: \xa030", BODY, 400),
+        (b"Content-Length: 30\x0b", BODY, 400),
+        (b"Content-Length: 30\x85", BODY, 400),
+        (b"Content-Length: 3 0", BODY, 400),
+        (b"Content-Length: \xb2", BODY, 400),
+        (b"Content-Length:", BODY, 400),
+        (b"Transfer-Encoding: \x0bchunked", CHUNKS, 400),
+        (b"Transfer-Encoding: chunked\x85", CHUNKS, 400),
+        (b"Transfer-Encoding: \xa0chunked", CHUNKS, 400),
+        (b"Transfer-Encoding: chun ked", CHUNKS, 400),
+        (b"Transfer-Encoding: chunked,", CHUNKS, 400),
+        (b"Transfer-Encoding:", CHUNKS, 400),
+        (b"Transfer-Encoding : chunked", CHUNKS, 400),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", CHUNKS, 400),
+        (b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity", CHUNKS, 400),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 30", CHUNKS, 400),
+        (b"Content-Length: 30\r\nTransfer-Encoding: identity", BODY, 400),
+        (b"Transfer-Encoding: identity", BODY, 501),
+        (b"Transfer-Encoding: gzip, chunked", CHUNKS, 501),
+        (b"Transfer-Encoding: chunked, identity", CHUNKS, 501),
+        (b"Transfer-Encoding: chunked", CHUNKS.replace(b"\r\n", b"\n"), 400),
+        (b"Transfer-Encoding: chunked", b" 1e\r\n" + CHUNKS[4:], 400),
+        (b"Transfer-Encoding: chunked", b"1e \r\n" + CHUNKS[4:], 400),
+        (b"Transfer-Encoding: chunked", b"0x1e\r\n" + CHUNKS[4:], 400),
+        (b"Transfer-Encoding: chunked", b"1e;a\rb\r\n" + CHUNKS[4:], 400),
+        (b"Transfer-Encoding: chunked", b"1e\r\n" + BODY + b"  \r\n0\r\n\r\n", 400),
+        (b"Transfer-Encoding: chunked", CHUNKS[:-2] + b" folded: x\r\n\r\n", 400),
+    ],
+)
+def test_requests_that_two_readers_could_read_differently(
+    server: FlagServer, flags: dflag.FlagRegistry, head: bytes, body: bytes, expected: int
+) -> None:
+    """A request whose headers or framing are not plainly in the grammar is refused, and nothing behind it is read."""
+    answer = exchange(server, POST + head + b"\r\n\r\n" + body + HIDDEN)
+    assert status(answer) == expected
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert flags["text"].get() == ""
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length:30", BODY),
+        (b"content-length: \t 30 \t", BODY),
+        (b"Content-Length: 000000000000000000000000000030", BODY),
+        (b"Transfer-Encoding: Chunked", CHUNKS),
+        (b"Transfer-Encoding:\tchunked ", b"1E;name=value\r\n" + CHUNKS[4:-2] + b"Trailer: x\r\n\r\n"),
+        (b"X: caf\xe9 \t\r\nY:\r\nContent-Length: 30", BODY),
+    ],
+)
+def test_requests_in_the_grammar(server: FlagServer, flags: dflag.FlagRegistry, head: bytes, body: bytes) -> None:
+    """What RFC 9112 allows is read, and the next request on the connection is found where the body ends."""
+    last = HIDDEN.replace(b"\r\n\r\n", b"\r\nConnection: x, Close\r\n\r\n")
+    answer = exchange(server, POST + head + b"\r\n\r\n" + body + last)
+    assert status(answer) == 200
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+    assert flags["text"].get() == "a"
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"GET  / HTTP/1.1", 400),
+        (b"GET\t/ HTTP/1.1", 400),
+        (b"GET /\x0bHTTP/1.1", 400),
+        (b"GET / HTTP/1.1 ", 400),
+        (b" GET / HTTP/1.1", 400),
+        (b"GET /", 400),
+        (b"GET / HTTP/1.10", 400),
+        (b"GET / http/1.1", 400),
+        (b"GET / HTTP/1.1\rHost: x", 400),
+        (b"G\x00T / HTTP/1.1", 400),
+        (b"GET / HTTP/2.0", 505),
+        (b"GET / HTTP/0.9", 505),
+        (b"\r\nGET / HTTP/1.1", 200),
+        (b"GET / HTTP/1.9", 200),
+        (b"GET / HTTP/1.0", 200),
+    ],
+)
+def test_request_lines(server: FlagServer, line: bytes, expected: int) -> None:
+    """A request line is a method, a target and HTTP/1, with one space between them."""
+    assert status(exchange(server, line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")) == expected
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["multipart/form-data", "multipart/mixed; boundary=x", "message/rfc822", "text/plain", "application/json/x", ""],
+)
+def test_other_content_types(server: FlagServer, content_type: str) -> None:
+    """Each content type but JSON is refused as that."""
+    head = POST.replace(b"application/json", content_type.encode())
+    assert status(exchange(server, head + b"Content-Length: 30\r\n\r\n" + BODY)) == 415
+
+
+@pytest.mark.parametrize("length", [str(LIMIT_BYTES + 1), "9" * 19, "1" + "0" * 19, "9" * 20, "9" * 5_000])
+def test_declared_length_over_the_limit(server: FlagServer, length: str) -> None:
     """A body that is declared too long is refused before any of it is read, whether or not it ever comes."""
-    answer = exchange(server, POST + b"Content-Length: %d\r\n\r\n{" % length)
+    answer = exchange(server, POST + f"Content-Length: {length}\r\n\r\n{{".encode())
     assert status(answer) == 413
     assert b"Connection: close" in answer
 
@@ -261,6 +375,111 @@ def test_connections_are_counted(flags: dflag.FlagRegistry, monkeypatch: pytest.
         assert status(third.recv(65_536)) == 404
 
 
+def test_requests_of_a_connection_are_counted(server: FlagServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection ends, and says so, with its last request."""
+    monkeypatch.setattr(_connection, "MAX_REQUESTS", 3)
+    answer = exchange(server, b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n" * 5)
+    assert answer.count(b"HTTP/1.1 404") == 3
+    assert answer.count(b"Connection: close") == 1
+
+
+def test_connections_grow_only_so_old(server: FlagServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that keeps asking ends at a certain age, whether or not others wait."""
+    monkeypatch.setattr(_connection, "AGE_SECONDS", 0.3)
+    answer, began = ask_steadily(server, threading.Event()), time.monotonic()
+    assert b"Connection: close" in answer
+    assert time.monotonic() - began < DEADLINE_SECONDS
+
+
+def ask_steadily(server: FlagServer, gone: threading.Event) -> bytes:
+    """
+    Ask on one connection every 50 ms until the server ends it; return its last answer.
+    """
+    answer = b""
+    with contextlib.suppress(OSError), connect(server) as connection:
+        while not gone.wait(0.05):
+            connection.sendall(b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            if not (piece := connection.recv(65_536)):
+                break
+            answer = piece
+    return answer
+
+
+def drip(server: FlagServer, gone: threading.Event) -> None:
+    """
+    Send a head byte by byte until the server ends the connection.
+    """
+    with contextlib.suppress(OSError), connect(server) as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nX: ")
+        while not gone.wait(0.05):
+            connection.sendall(b"a")
+
+
+def sit(server: FlagServer, gone: threading.Event) -> None:
+    """
+    Hold a connection without a word.
+    """
+    with contextlib.suppress(OSError), connect(server) as connection:
+        connection.settimeout(0.1)
+        while not gone.is_set():
+            with contextlib.suppress(TimeoutError):
+                if connection.recv(1) == b"":
+                    return
+
+
+@pytest.mark.parametrize("hold", [ask_steadily, drip, sit])
+def test_busy_clients_leave_room_for_others(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, hold: Callable[[FlagServer, threading.Event], object]
+) -> None:
+    """Clients that hold all places, and come back at once when they lose one, do not keep another one out."""
+    monkeypatch.setattr(_server, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(_server, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(_connection, "REQUEST_SECONDS", 2 * DEADLINE_SECONDS)
+    monkeypatch.setattr(_connection, "IDLE_SECONDS", 2 * DEADLINE_SECONDS)
+    gone = threading.Event()
+
+    def hold_on(server: FlagServer) -> None:
+        while not gone.is_set():
+            hold(server, gone)
+
+    with start_http_server(0, flags) as server:
+        threads = [threading.Thread(target=hold_on, args=(server,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            while len(server._server._connections) < 4:
+                assert time.monotonic() < deadline
+                gone.wait(0.01)
+            for _ in range(3):
+                with client(server) as connection:
+                    assert ask(connection, "GET", "/")[0] == 200
+        finally:
+            gone.set()
+            for thread in threads:
+                thread.join(DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit, GeneratorExit, type("Odd", (BaseException,), {})])
+def test_whatever_authorize_raises_refuses(
+    flags: dflag.FlagRegistry, fault: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the server's own threads every exception refuses, and the connection goes on."""
+    flags.dyn_string("text", "")
+
+    def authorize(headers: Mapping[str, str]) -> str | None:
+        raise fault("hush")
+
+    with start_http_server(0, flags, authorize=authorize) as server, client(server) as connection:
+        headers = {"Content-Type": "application/json"}
+        assert ask(connection, "POST", "/set", b"", headers)[0] == 401
+        kept = connection.sock
+        assert ask(connection, "GET", "/")[0] == 200
+        assert connection.sock is kept
+    assert f"authorize raised {fault.__name__}" in caplog.text
+    assert "hush" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
@@ -276,6 +495,10 @@ def test_connections_are_counted(flags: dflag.FlagRegistry, monkeypatch: pytest.
         ("127.0.0.1.evil.example", 421),
         ("", 421),
         ("[", 421),
+        ("[::1]x", 421),
+        ("localhost:80@evil.example", 421),
+        ("localhost evil.example", 421),
+        ("::1", 421),
     ],
 )
 def test_names_on_loopback(server: FlagServer, host: str, expected: int) -> None:
@@ -293,6 +516,10 @@ def test_names_on_loopback(server: FlagServer, host: str, expected: int) -> None
         ({"allowed_hosts": [], "addr": ""}, 421),
         ({"addr": ""}, 200),
         ({"addr": "localhost"}, 421),
+        ({"addr": "127.1"}, 421),
+        ({"addr": "2130706433"}, 421),
+        ({"addr": "0x7f.1"}, 421),
+        ({"addr": "0"}, 200),
     ],
 )
 def test_allowed_hosts(flags: dflag.FlagRegistry, options: dict[str, Any], expected: int) -> None:
@@ -300,6 +527,29 @@ def test_allowed_hosts(flags: dflag.FlagRegistry, options: dict[str, Any], expec
     with start_http_server(0, flags, **options) as server:
         sent = b"GET / HTTP/1.1\r\nHost: flags.example:80\r\nConnection: close\r\n\r\n"
         assert status(exchange(server, sent)) == expected
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
+@pytest.mark.parametrize(
+    ("addr", "host", "expected"),
+    [
+        ("::1", "flags.example", 421),
+        ("::1", "[::1]:80", 200),
+        ("0:0::1", "flags.example", 421),
+        ("::ffff:127.0.0.1", "flags.example", 421),
+        ("::ffff:7f00:1", "flags.example", 421),
+        ("::ffff:127.0.0.1", "localhost", 200),
+        ("::", "flags.example", 200),
+    ],
+)
+def test_names_on_loopback_of_ipv6(flags: dflag.FlagRegistry, addr: str, host: str, expected: int) -> None:
+    """The address that was bound decides, in whatever way it was written."""
+    with start_http_server(0, flags, addr=addr) as server:
+        # Linux maps IPv4 into IPv6 for a socket that is bound so.
+        target = "127.0.0.1" if "ffff" in addr else "::1"
+        with socket.create_connection((target, server.port), timeout=DEADLINE_SECONDS) as connection:
+            connection.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+            assert status(connection.recv(65_536)) == expected
 
 
 def test_every_listing_is_one_snapshot(flags: dflag.FlagRegistry) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 import warnings
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
@@ -12,6 +13,8 @@ import pytest
 from dflag.web import bearer_token, make_wsgi_app
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import dflag
 
 LIMIT_BYTES = 2**20 + 2**12
@@ -119,8 +122,34 @@ def test_length_that_is_no_number(flags: dflag.FlagRegistry, length: str, expect
     environ: dict[str, Any] = {**TOKEN, "REQUEST_METHOD": "POST", "PATH_INFO": "/set", "CONTENT_LENGTH": length}
     setup_testing_defaults(environ)
     started: list[str] = []
-    list(app(environ, lambda status, headers, exc_info=None: started.append(status)))  # type: ignore[arg-type, return-value]  # none writes
+    list(app(environ, lambda status, headers, exc_info=None: started.append(status)))  # type: ignore[arg-type]  # none writes
     assert started[0][:3] == expected
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit])
+def test_interrupts_go_on_to_the_host(flags: dflag.FlagRegistry, fault: type[BaseException]) -> None:
+    """What a signal's handler raises on the main thread ends the host; elsewhere it refuses, as any other does."""
+
+    def authorize(headers: Mapping[str, str]) -> str | None:
+        raise kind
+
+    app = make_wsgi_app(flags, authorize=authorize)
+    environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": "/set", **TOKEN}
+    setup_testing_defaults(environ)
+    started: list[str] = []
+
+    def ask() -> None:
+        list(app(environ, lambda status, headers, exc_info=None: started.append(status)))  # type: ignore[arg-type]  # none writes
+
+    kind = fault
+    with pytest.raises(fault):
+        ask()
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    kind = GeneratorExit
+    ask()
+    assert [status[:3] for status in started] == ["401", "401"]
 
 
 def test_body_of_the_refused_is_not_read(flags: dflag.FlagRegistry) -> None:

@@ -313,9 +313,10 @@ def test_time_limits_are_for_dynamic_flags_and_above_zero(flags: dflag.FlagRegis
     with pytest.raises(dflag.StaticFlagError):
         flags.int("port", 1).set(2, ttl_seconds=5)
     rate = flags.dyn_int("rate", 1)
-    for seconds in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="ttl_seconds above 0"):
+    for seconds in (0, -1, float("nan"), float("inf"), True, 10**400, 10**5_000):
+        with pytest.raises(ValueError, match="flag 'rate': expected ttl_seconds above 0 and finite, got "):
             rate.set(2, ttl_seconds=seconds)
+    assert rate.get() == 1
 
 
 def test_public_names_are_what_is_importable() -> None:

@@ -236,6 +236,116 @@ def test_value_that_cannot_be_printed(
     assert client.flag(other.name)["current_value"] == "50"
 
 
+class Odd:
+    """
+    Raises whenever it is printed.
+    """
+
+    def __init__(self, fault: BaseException) -> None:
+        self.fault = fault
+
+    def __str__(self) -> str:
+        raise self.fault
+
+    __repr__ = __str__
+
+
+FAULTS = [RuntimeError("hush"), SystemExit("hush"), GeneratorExit("hush"), RecursionError("hush")]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("option", ["owner", "deprecated", "expires", "help"])
+def test_declaration_that_cannot_be_printed(
+    flags: dflag.FlagRegistry, client: Client, option: str, fault: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever a declaration says that raises when printed costs its own words alone."""
+    options: dict[str, Any] = {option: Odd(fault)}
+    flags.dyn_int("rate", 50, **options)
+    row = client.flag("rate")
+    assert row["current_value"] == "50"
+    assert row["description" if option == "help" else option] == "(cannot be printed)"
+    assert "hush" not in caplog.text
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_limits_and_reasons_that_cannot_be_printed(
+    flags: dflag.FlagRegistry, client: Client, monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    """Printing a value, a limit or a reason may raise anything; the listing and a setting are answered."""
+    rate = flags.dyn_int("rate", 50, max=100)
+    rate.set(60, reason=Odd(fault))  # type: ignore[arg-type]  # on purpose
+
+    def explode(self: object, value: object) -> str:
+        raise fault
+
+    monkeypatch.setattr(type(rate._spec.kind), "format", explode)
+    row = client.flag("rate")
+    assert row["current_value"] == row["range"] == row["layers"][0]["reason"] == "(cannot be printed)"
+    assert client.post({"name": "rate", "value": "70"}).status == 200
+    assert rate.get() == 70
+
+
+@pytest.mark.parametrize("printed", [None, b"60", 60, math.nan])
+def test_value_that_is_printed_as_no_text(
+    flags: dflag.FlagRegistry, client: Client, monkeypatch: pytest.MonkeyPatch, printed: object
+) -> None:
+    """A kind that prints something else than a text, or a JSON flag that prints no JSON, is shown as such."""
+    flags.dyn_json("policy", {"a": 1})
+    flags.dyn_map("urls", {}, keys="*.url", of="string")
+    for name in ("policy", "urls"):
+        monkeypatch.setattr(type(flags[name]._spec.kind), "format", lambda self, value: printed)
+    for name in ("policy", "urls"):
+        assert (client.flag(name)["current_value"], client.flag(name)["value"]) == ("(cannot be printed)", None)
+    monkeypatch.setattr(type(flags["policy"]._spec.kind), "format", lambda self, value: "{no json")
+    flags["policy"].set({"a": 2})
+    assert (client.flag("policy")["current_value"], client.flag("policy")["value"]) == ("{no json", None)
+
+
+@pytest.mark.parametrize("name", ["__proto__", "constructor", "-", "_", "0", "a..b", "-.-", "x" * 253])
+def test_odd_names(flags: dflag.FlagRegistry, client: Client, name: str) -> None:
+    """Any name that a flag may have is listed and can be set."""
+    flags.dyn_int(name, 1)
+    assert json.loads(client.post({"name": name, "value": "2"}).body)["flag"]["current_value"] == "2"
+    assert client.flag(name)["current_value"] == "2"
+
+
+def test_declaring_while_it_is_shown(flags: dflag.FlagRegistry, client: Client) -> None:
+    """Listings and settings are answered while another thread declares, changes and observes flags."""
+    done = threading.Event()
+
+    def declare() -> None:
+        for number in range(300):
+            rate = flags.dyn_int(f"rate{number}", number)
+            flags.apply({f"rate{number}": str(number + 1), f"urls{number}": "x"}, source="config")
+            rate.on_change(lambda old, new: None)
+        done.set()
+
+    flags.dyn_int("rate", 0)
+    thread = threading.Thread(target=declare)
+    thread.start()
+    asked = 0
+    while not done.is_set() or asked < 10:
+        asked += 1
+        assert client.get().status == 200
+        assert client.post({"name": "rate", "value": str(asked)}).status == 200
+    thread.join()
+    assert client.listing()["flag_count"] == 301
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 1e9, 1e11, 1e12, 1e300, 10**300, 8.64e17])
+def test_time_limit_beyond_the_calendar(flags: dflag.FlagRegistry, client: Client, seconds: float) -> None:
+    """An override may last any finite time; one that ends after the year 9999 is shown as ending with it."""
+    rate = flags.dyn_int("rate", 50)
+    rate.set(60, ttl_seconds=seconds)
+    row = client.flag("rate")
+    if seconds > 1:
+        ends = datetime.datetime.fromisoformat(row["layers"][0]["expires_at"])
+        assert ends > datetime.datetime.now(datetime.UTC)
+        assert (ends.year == 9999) is (seconds > 1e11 * 3)
+    assert client.post({"name": "rate", "value": "70"}).status == 200
+    rate.reset()
+
+
 def test_what_json_lacks(flags: dflag.FlagRegistry, client: Client) -> None:
     """An owner, or whatever else nobody checks, of a type that JSON has not stands there as its text."""
     flags.dyn_int("rate", 50, owner=PurePosixPath("team/a"))  # type: ignore[arg-type]  # on purpose
@@ -797,7 +907,7 @@ def test_only_a_name_lets_in(flags: dflag.FlagRegistry, given: Any, caplog: pyte
     assert f"not {type(given).__name__}" in caplog.text
 
 
-@pytest.mark.parametrize("fault", [RuntimeError("hush"), SystemExit("hush")])
+@pytest.mark.parametrize("fault", [*FAULTS, KeyboardInterrupt("hush")])
 def test_authorize_that_raises_refuses(
     flags: dflag.FlagRegistry, fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -832,6 +942,13 @@ def test_authorize_must_be_a_plain_function(flags: dflag.FlagRegistry) -> None:
         with pytest.raises(DefinitionError, match="plain function") as caught:
             Handler(flags, None, authorize=wrong, title=None)  # type: ignore[arg-type]  # on purpose
         assert "t0ken" not in str(caught.value)
+
+
+@pytest.mark.parametrize("title", [5, b"shop", Odd(RuntimeError())])
+def test_title_must_be_a_text(flags: dflag.FlagRegistry, title: Any) -> None:
+    """A title that is no text is refused where it is given, not at the first request."""
+    with pytest.raises(DefinitionError, match=f"expected a text as title, got {type(title).__name__}"):
+        Handler(flags, None, authorize=None, title=title)
 
 
 @pytest.mark.parametrize(("token", "name"), [("", "alice"), ("a b", "alice"), ("é", "alice"), ("t0ken", "")])
