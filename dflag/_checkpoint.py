@@ -41,10 +41,13 @@ class Checkpoint:
         declared with, and take the values that the sources held for their names. What was made a secret stays one.
         """
         store = self._store
+        replaced: list[object] = []  # what must not end under the lock, since that may run code of a user
         with store.lock:
+            replaced += store.rules
             store.rules = self._rules
             store.frozen = self._frozen
             for flag, (_, listeners, spec) in self._flags.items():
+                replaced += (flag._listeners, flag._spec)
                 flag._listeners = listeners
                 flag._spec = spec.concealed() if flag.secret else spec
             store.outdate_snapshot()
@@ -66,6 +69,7 @@ class _Restoration:
     def __init__(self, store: Store, before: Mapping[Flag[Any], Mapping[str, Entry]], sources: Sources) -> None:
         self._store: Final = store
         self._sources: Final = sources
+        self._replaced: object = None  # as in `Checkpoint.restore`
         self.current: Final = {flag: flag._layers for flag in list(store.flags.values())}
         now = time.monotonic()
         self.edits: Final[list[Edit]] = []
@@ -87,7 +91,7 @@ class _Restoration:
         with self._store.lock:
             if not self.is_current():
                 return False
-            self._store.intake.bring_back(self._sources)
+            self._replaced = self._store.intake.bring_back(self._sources)
             return True
 
     def is_current(self) -> bool:
@@ -97,4 +101,4 @@ class _Restoration:
         pass
 
     def conclude(self, changed: Collection[Flag[Any]]) -> None:  # noqa: ARG002 - as of every errand
-        self._store.intake.bring_back(self._sources)
+        self._replaced = self._store.intake.bring_back(self._sources)

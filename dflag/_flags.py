@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, TypeVar, overload
 
+from dflag._faults import is_interrupt
 from dflag._fork import no_fork
 from dflag._log import logger
 from dflag._notifier import Listener
 from dflag._snapshot import current_pin, open_pins
-from dflag._spec import FOREIGN_FAULTS, Spec, as_tuple
+from dflag._spec import Spec, as_tuple
 from dflag.errors import DefinitionError, FlagValueError
 
 if TYPE_CHECKING:
@@ -341,6 +342,8 @@ def same(flag: Flag[Any], one: Any, other: Any) -> bool:
     """
     try:
         return flag._spec.kind.same(one, other)
-    except FOREIGN_FAULTS:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         logger.exception("flag %r: its values cannot be compared; they count as different", flag.name)
         return False

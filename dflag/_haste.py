@@ -36,18 +36,18 @@ class _Haste:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._blocks = 0
         self._usual = self._short = 0.0
         follow_forks(self)
 
     def __enter__(self) -> None:
         with self._lock:
-            if self._blocks == 0:
+            self._blocks += 1  # first: a signal handler that enters a block in the middle of this changes nothing
+            if self._blocks == 1:
                 self._usual = sys.getswitchinterval()
                 sys.setswitchinterval(min(self._usual, _SHORT_SECONDS))
                 self._short = sys.getswitchinterval()  # it is kept in microseconds
-            self._blocks += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
@@ -62,7 +62,7 @@ class _Haste:
         self._lock.release()
 
     def after_fork_in_child(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if self._blocks:
             self._blocks = 0
             self._restore()

@@ -5,12 +5,14 @@ What the sources last gave, and the applying of what they give now.
 from __future__ import annotations
 
 import weakref
+from logging import DEBUG
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._drafting import Draft, Reading, SourceState, make_draft
 from dflag._flags import same
 from dflag._haste import give_way
+from dflag._history import shown
 from dflag._layers import OWN_LAYERS
 from dflag._ledger import Outcome
 from dflag._log import logger
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
     from dflag.errors import FlagValueError
     from dflag.typing import Raw
 
-_MAX_REPORTED: Final = 10_000
-"""How many unknown names to remember as reported; whoever writes ever new ones must not fill the memory."""
+_MAX_REMEMBERED: Final = 10_000
+"""How many unknown names that are gone again to remember as reported, since ever new ones must not fill the memory."""
 
 
 _MAX_NAMED: Final = 10
@@ -60,6 +62,7 @@ class _Step:
         self._report_unknown: Final = report_unknown
         self._background: Final = background
         self._pending_restart: Final = intake._pending_restart(drafts)
+        self._replaced: list[object] = []  # what must not end under the lock, as an exception of a user may
 
     def without(self, name: str) -> _Step:
         """
@@ -92,7 +95,7 @@ class _Step:
             values = draft.state.reading.values
             intake._states[name] = draft.state._replace(revision=revision)
             self.outcomes[name] = Outcome(revision, values, rejections, unknowns, applied=True, in_force=True)
-        intake._enter(self.outcomes)
+        self._replaced = intake._enter(self.outcomes)
 
 
 class Sources(NamedTuple):
@@ -103,7 +106,8 @@ class Sources(NamedTuple):
     states: Mapping[str, SourceState]
     below_arguments: frozenset[str]
     reported: Mapping[str, Mapping[str, Raw]]
-    reported_unknown: frozenset[str]
+    unknown: Mapping[str, frozenset[str]]
+    reported_unknown: Mapping[int, None]
     reported_refusals: Mapping[str, str]
 
 
@@ -121,8 +125,10 @@ class Intake:
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
         self._ledgers: Final[dict[str, Ledger]] = {}
         self._reported: dict[str, Mapping[str, Raw]] = {}  # the rejected texts of each source
-        self._reported_unknown: set[str] = set()
         self._reported_refusals: dict[str, str] = {}  # why each source that is refused whole is
+        self._unknown: dict[str, frozenset[str]] = {}  # the unknown names of each source's last reading
+        self._reported_unknown: dict[int, None] = {}  # by hash, the earliest first: a name may be of megabytes
+        self._waiting: dict[str, Any] = {}  # the values that wait for a restart, of those that were logged
 
     def claim(self, name: str, owner: object, ledger: Ledger, *, below_arguments: bool) -> None:
         """
@@ -139,7 +145,7 @@ class Intake:
         """
         with self._store.lock:
             holder = self._claims.get(name)
-            if holder is not None and holder() not in (None, owner):
+            if holder is not None and holder() is not None and holder() is not owner:
                 raise DefinitionError(f"source {name!r} is already followed by another updater: stop() that one first")
             self.name(name)
             self._rank(name, below_arguments=below_arguments)
@@ -202,23 +208,27 @@ class Intake:
             dict(self._states),
             frozenset(self._below_arguments),
             dict(self._reported),
-            frozenset(self._reported_unknown),
+            dict(self._unknown),
+            dict(self._reported_unknown),
             dict(self._reported_refusals),
         )
 
-    def bring_back(self, kept: Sources) -> None:
+    def bring_back(self, kept: Sources) -> object:
         """
-        Know of all sources what was known then. The caller holds the lock.
+        Know of all sources what was known then, and return what is replaced. The caller holds the lock.
 
         An updater that feeds one applies again what differs, as soon as it looks at its source.
         """
+        replaced = self._states, self._reported
         fed = {name: _empty(name) for name, claim in self._claims.items() if claim() is not None}
         self._states = {**kept.states, **{name: state for name, state in fed.items() if name not in kept.states}}
         self._below_arguments = set(kept.below_arguments)
         self._reported = dict(kept.reported)
-        self._reported_unknown = set(kept.reported_unknown)
+        self._unknown = dict(kept.unknown)
+        self._reported_unknown = dict(kept.reported_unknown)
         self._reported_refusals = dict(kept.reported_refusals)
         self._rank_all()
+        return replaced
 
     def holds(self, name: str, values: Mapping[str, Raw], *, secret: bool) -> bool:
         """
@@ -259,22 +269,27 @@ class Intake:
         return self._pending_restart({})
 
     def _pending_restart(self, drafts: Mapping[str, Draft]) -> tuple[str, ...]:
+        return tuple(flag.name for flag, _ in self._after_restart(drafts))
+
+    def _after_restart(self, drafts: Mapping[str, Draft]) -> list[tuple[Flag[Any], Any]]:
         """
-        List them as they would be with the drafts. Compares a user's values, so not to be called under the lock.
+        List the static flags that wait for a restart, with the value they would have then, if the drafts were applied.
+
+        Compares a user's values, so not to be called under the lock.
         """
         states = dict(self._states)
         for name, draft in drafts.items():
             states[name] = draft.state
-        names = {name for state in states.values() for name in state.deviating}
-        return tuple(name for name in sorted(names) if self._would_differ(self._store.flags[name], states))
+        flags = [self._store.flags[name] for name in sorted({n for state in states.values() for n in state.deviating})]
+        expected = [(flag, self._expected(flag, states)) for flag in flags]
+        return [(flag, value) for flag, value in expected if not same(flag, value, flag._value)]
 
-    def _would_differ(self, flag: Flag[Any], states: Mapping[str, SourceState]) -> bool:
+    def _expected(self, flag: Flag[Any], states: Mapping[str, SourceState]) -> Any:
         layers = {origin: entry for origin, entry in flag._layers.items() if origin not in states}
         for origin, state in states.items():
             if flag.name in state.entries:
                 layers[origin] = state.entries[flag.name]
-        value, _ = self._store.winner(flag, layers)
-        return not same(flag, value, flag._value)
+        return self._store.winner(flag, layers)[0]
 
     def apply(
         self,
@@ -401,6 +416,7 @@ class Intake:
         """
         outcomes = {}
         pending_restart = self._pending_restart({})
+        replaced: list[object] = []  # as in a step
         with self._store.lock, self._store.books:
             for name, draft in drafts.items():
                 revision = None if draft.is_new() else draft.base.revision
@@ -418,17 +434,18 @@ class Intake:
                     in_force=not draft.is_new(),
                 )
             if not silent:
-                self._enter(outcomes)
+                replaced += self._enter(outcomes)
         return outcomes
 
-    def _enter(self, outcomes: Mapping[str, Outcome]) -> None:
+    def _enter(self, outcomes: Mapping[str, Outcome]) -> list[object]:
         """
-        Enter outcomes into the ledgers of those who keep any. The caller holds the books.
+        Enter outcomes into the ledgers of those who keep any, and return what stood there. The caller holds the books.
         """
-        for name, outcome in outcomes.items():
-            ledger = self._ledgers.get(name)
-            if ledger is not None:
-                ledger.enter(outcome)
+        ledgers = {name: self._ledgers[name] for name in outcomes if name in self._ledgers}
+        replaced: list[object] = [ledger.standing for ledger in ledgers.values()]
+        for name, ledger in ledgers.items():
+            ledger.enter(outcomes[name])
+        return replaced
 
     # --- reporting, once, what lasts
 
@@ -443,12 +460,18 @@ class Intake:
             texts = {key: state.reading.values.get(key, str(error)) for key, error in state.rejected.items()}
             rejections = [state.rejected[key] for key, raw in texts.items() if reported.get(key, ...) != raw]
             self._reported[name] = texts
-        unknowns = sorted(state.unknown - self._reported_unknown) if report_unknown else []
-        for key in unknowns:
-            if len(self._reported_unknown) >= _MAX_REPORTED:
-                self._reported_unknown.clear()
-            self._reported_unknown.add(key)
-        return rejections, unknowns
+        return rejections, self._news_of_unknown(name, state.unknown) if report_unknown else []
+
+    def _news_of_unknown(self, name: str, unknown: frozenset[str]) -> list[str]:
+        before, self._unknown[name] = self._unknown.get(name, frozenset()), unknown
+        news = []
+        for key in sorted(unknown - before):
+            if hash(key) not in self._reported_unknown:
+                news.append(key)
+                self._reported_unknown[hash(key)] = None
+        while len(self._reported_unknown) > _MAX_REMEMBERED:
+            del self._reported_unknown[next(iter(self._reported_unknown))]
+        return news
 
     def _log(self, outcomes: Mapping[str, Outcome]) -> None:
         for name, outcome in outcomes.items():
@@ -464,6 +487,20 @@ class Intake:
                 logger.warning("nothing of %s was applied: %s", one_line(name), error)
             if outcome.applied:
                 self._log_changes(one_line(name), outcome.revision)
+        self._log_waiting()
+
+    def _log_waiting(self) -> None:
+        """
+        Log each change that waits for a restart, once.
+        """
+        waiting = self._after_restart({})
+        before, self._waiting = self._waiting, {flag.name: value for flag, value in waiting}
+        for flag, value in waiting:
+            if flag.name not in before or not same(flag, before[flag.name], value):
+                logger.info("flag %r is static: its new value waits for a restart", flag.name)
+                if logger.enables(DEBUG):
+                    now, then = (one_line(shown(flag, each)) for each in (flag._value, value))
+                    logger.debug("flag %r: %s until a restart, %s after it", flag.name, now, then)
 
     def _consequence(self, name: str, outcome: Outcome, flag_name: str) -> str:
         if not outcome.in_force:
@@ -476,7 +513,7 @@ class Intake:
         if changed:
             more = f" and {len(changed) - _MAX_NAMED} more" if len(changed) > _MAX_NAMED else ""
             logger.info("revision %d of %s changed %s%s", number, name, ", ".join(changed[:_MAX_NAMED]), more)
-        elif not revision.rejected:
+        elif not revision.rejected and not revision.pending_restart:
             logger.debug("revision %d of %s changed no value", number, name)
 
 

@@ -329,7 +329,24 @@ def dumps(value: JSON) -> str:
     """
     Print compactly, keys sorted; the result can always be encoded.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    return _encodable(json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")))
+
+
+def dumps_head(value: JSON, limit: int) -> str:
+    """
+    Print as `dumps` does, at least the first *limit* characters; what lies far beyond is not looked at.
+    """
+    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    parts, length = [], 0
+    for part in encoder.iterencode(value):
+        parts.append(part)
+        length += len(part)
+        if length >= limit + 1:  # one more, or nobody could tell that something is missing
+            break
+    return _encodable("".join(parts))
+
+
+def _encodable(text: str) -> str:
     # Half of a surrogate pair is a character to JSON, but not to UTF-8.
     return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
+from dflag._faults import OwnThread, name_of, repr_of
 from dflag._log import logger
 from dflag.errors import DefinitionError
 
@@ -32,6 +32,7 @@ class Notifier:
 
     Attributes:
         errors: How many callbacks have raised, for each flag.
+        problem: Why callbacks wait for a thread, to be logged without the lock; None once it is.
     """
 
     def __init__(self, lock: threading.RLock) -> None:
@@ -40,13 +41,14 @@ class Notifier:
         self._queue: deque[Delivery] = deque()
         self._thread: threading.Thread | None = None
         self.errors: dict[str, int] = {}
+        self.problem: str | None = None
 
     def put(self, deliveries: Iterable[Delivery]) -> None:
         """
         Queue deliveries. The caller holds the lock.
         """
         self._queue.extend(deliveries)
-        self._wake()
+        self.resume()
 
     def flush(self, timeout: float | None) -> bool:
         """
@@ -55,7 +57,7 @@ class Notifier:
         with self._lock:
             if threading.current_thread() is self._thread:
                 return False  # a callback cannot wait for itself
-            self._wake()
+            self.resume()
             return self._idle.wait_for(lambda: self._thread is None and not self._queue, timeout)
 
     def renew(self, lock: threading.RLock) -> None:
@@ -70,34 +72,39 @@ class Notifier:
 
     def resume(self) -> None:
         """
-        Go on with what is queued. The caller holds the lock.
+        Go on with what is queued, on a new thread if the one before is gone. The caller holds the lock.
         """
-        self._wake()
-
-    def _wake(self) -> None:
-        if not self._queue or self._thread is not None:
+        if not self._queue or (self._thread is not None and self._thread.is_alive()):
             return
-        thread = threading.Thread(target=self._run, name="dflag-notifier", daemon=True)
-        self._thread = thread
+        self._thread = OwnThread(target=self._run, name="dflag-notifier", daemon=True)
         try:
-            thread.start()
-        except RuntimeError as error:  # no thread to be had now (or ever, at interpreter exit): the next commit retries
+            self._thread.start()
+        except RuntimeError as error:  # none can be started now, or ever at interpreter exit: the next commit retries
             self._thread = None
-            logger.warning("callbacks wait, no thread could be started for them: %s", error)
+            self.problem = str(error)
 
     def _run(self) -> None:
         me = threading.current_thread()
-        while self._thread is me:  # else this is the child of a fork made by a callback; another thread has taken over
-            try:
-                # Without the lock, which the commit that the callback is told of may still hold.
-                delivery = self._queue.popleft()
-            except IndexError:
-                with self._lock:
-                    if not self._queue and self._thread is me:
-                        self._thread = None
-                        self._idle.notify_all()
-            else:
-                self._deliver(delivery)
+        try:
+            while self._thread is me:  # else a callback has forked: this is the child, which has a thread for the rest
+                try:
+                    # Without the lock, which the commit that the callback is told of may still hold.
+                    delivery = self._queue.popleft()
+                except IndexError:
+                    with self._lock:
+                        if not self._queue and self._thread is me:
+                            self._end()
+                else:
+                    self._deliver(delivery)
+        finally:
+            with self._lock:
+                if self._thread is me:  # an exception that hit this thread between two callbacks
+                    self._end()
+                    self.resume()
+
+    def _end(self) -> None:
+        self._thread = None
+        self._idle.notify_all()
 
     def _deliver(self, delivery: Delivery) -> None:
         try:
@@ -108,7 +115,7 @@ class Notifier:
                 "flag %r: callback %s failed: %s",
                 delivery.flag_name,
                 delivery.label,
-                type(error).__name__ if delivery.secret else repr(error),
+                type(error).__name__ if delivery.secret else repr_of(error),
                 exc_info=None if delivery.secret else error,
             )
 
@@ -122,9 +129,9 @@ class Listener:
 
     def __init__(self, function: Callable[[Any, Any], Any], flag_name: str) -> None:
         if not callable(function):
-            raise DefinitionError(f"flag {flag_name!r}: expected a callable for on_change, got {function!r}")
+            raise DefinitionError(f"flag {flag_name!r}: expected a callable for on_change, got {repr_of(function)}")
         self._function = function
-        self.label = getattr(function, "__qualname__", None) or repr(function)
+        self.label = name_of(function)
         self._loop = _running_loop(self.label, flag_name) if _is_coroutine_function(function) else None
         self._pid = os.getpid()
 
@@ -173,58 +180,6 @@ class Delivery:
         self.label: Final = label
         self.flag_name: Final = flag_name
         self.secret: Final = secret
-
-
-class Deadlines:
-    """
-    Calls a function at each of a set of moments, on one thread that lives only while there are any.
-
-    Apart from the notifier, so that no callback can hold up an expiry.
-    """
-
-    def __init__(self, lock: threading.RLock, expire: Callable[[], None]) -> None:
-        self._changed = threading.Condition(lock)
-        self._expire = expire
-        self._next: float | None = None
-        self._thread: threading.Thread | None = None
-
-    def set_next(self, moment: float | None) -> None:
-        """
-        Wait for *moment* (of `time.monotonic`) instead of the one before. The caller holds the lock.
-        """
-        self._next = moment
-        self._changed.notify_all()
-        if moment is None or self._thread is not None:
-            return
-        self._thread = threading.Thread(target=self._run, name="dflag-expiry", daemon=True)
-        try:
-            self._thread.start()
-        except RuntimeError as error:  # the next commit tries again
-            self._thread = None
-            logger.warning("time-limited overrides wait, no thread could be started for them: %s", error)
-
-    def renew(self, lock: threading.RLock) -> None:
-        """
-        Forget, in a forked child, the thread and the lock of the parent.
-        """
-        self._changed = threading.Condition(lock)
-        self._thread = None
-
-    def _run(self) -> None:
-        me = threading.current_thread()
-        while True:
-            with self._changed:
-                if self._thread is not me:
-                    return
-                if self._next is None:
-                    self._thread = None
-                    return
-                wait_seconds = self._next - time.monotonic()
-                if wait_seconds > 0:
-                    self._changed.wait(min(wait_seconds, threading.TIMEOUT_MAX))
-                    continue
-                self._next = None
-            self._expire()
 
 
 def _is_coroutine_function(function: Any) -> bool:

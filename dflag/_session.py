@@ -4,12 +4,12 @@ One run of an updater: its thread, and what the thread waits for.
 
 from __future__ import annotations
 
-import contextlib
 import random
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from dflag._faults import OwnThread, is_interrupt, repr_of, text_of
 from dflag._ledger import Ledger
 from dflag._log import logger
 from dflag._pace import Pace
@@ -55,7 +55,9 @@ class Feed:
         """
         try:
             return self.source.probe()
-        except Exception:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             return object()
 
     def status(self, standing: Standing) -> SourceStatus:
@@ -107,12 +109,12 @@ class Session:
         from dflag._waiter import Waiter  # brings socket and selectors, which only a running updater needs
 
         self._waiter: Final = Waiter()
-        self._lock: Final = threading.Lock()  # over what decides whether there is a thread, and who closes the watches
-        self._stopping: Final = threading.Event()
+        self._lock: Final = threading.RLock()  # over what decides whether there is a thread, and who closes the watches
+        self._stopping = threading.Event()
         self._abandoned = False
         self._fault: str | None = None
         self._pace: Final = Pace()
-        self._thread = threading.Thread(target=self._run, name="dflag-updater", daemon=True)
+        self._thread = OwnThread(target=self._run, name="dflag-updater", daemon=True)
         self._watches: list[Watch] = []  # one for each feed, in the same order, once all are there
 
     def watch(self) -> None:
@@ -155,10 +157,11 @@ class Session:
         Let go, in a forked child, of what the parent still uses.
         """
         self._abandoned = True
+        self._stopping = threading.Event()  # a thread of the parent may have held the lock of the one before
         self._stopping.set()
         for watch in self._watches:
             watch.abandon()
-        self._waiter.close()
+        self._waiter.abandon()
 
     def _watch(self, feed: Feed) -> Watch:
         def wake() -> None:
@@ -168,10 +171,12 @@ class Session:
         try:
             feed.watch = feed.source.watch(wake)
             self._note_not_live(feed, feed.source.why_not_live())
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             logger.exception("the watch() of source %s raised %s", feed.name, type(error).__name__)
             feed.watch = Watch()
-            feed.watch.problem = f"its watch() raised {type(error).__name__}: {error}"
+            feed.watch.problem = f"its watch() raised {type(error).__name__}: {text_of(error)}"
         self._note(feed, feed.watch)
         return feed.watch
 
@@ -229,8 +234,8 @@ class Session:
     def _report_fault(self, error: BaseException) -> None:
         if self._stopping.is_set():
             return
-        if self._fault != repr(error):
-            self._fault = repr(error)
+        if self._fault != repr_of(error):
+            self._fault = repr_of(error)
             logger.error("an update failed with %s; trying again", type(error).__name__, exc_info=error)
         # However seldom the check is: what failed may have been the reading of a new value.
         self._stopping.wait(min(self._resync_seconds, _FALLBACK_SECONDS))
@@ -282,8 +287,11 @@ class Session:
         self._waiter.close()
 
     def _end(self, feed: Feed, watch: Watch) -> None:
-        with contextlib.suppress(Exception):
+        try:
             watch.close()
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
         if feed.watch is watch:
             feed.watch = None
 

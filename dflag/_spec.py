@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from dflag._faults import is_interrupt, repr_of, text_of
 from dflag._kinds import Kind, Problem
 from dflag._log import logger
 from dflag.errors import DefinitionError, FlagValueError, ParseError, ValidationError
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from dflag.typing import Raw, Validator
 
 T = TypeVar("T")
-
-FOREIGN_FAULTS: Final = (Exception, SystemExit)
-"""What a parser, mutator or validator may raise to refuse; a SystemExit would end the updater's thread."""
 
 WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
@@ -130,7 +128,9 @@ class Spec(Generic[T]):
         """
         try:
             return self._parse(raw, kind, encoded=encoded)
-        except FOREIGN_FAULTS as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             refusal = self._refusal(ParseError, flag_name, error, ... if isinstance(raw, Unreadable) else raw, origin)
         raise refusal
 
@@ -143,7 +143,9 @@ class Spec(Generic[T]):
         """
         try:
             converted = self.kind.convert(value)
-        except FOREIGN_FAULTS as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             refusal = self._refusal(ValidationError, flag_name, error, value, origin)
         else:
             return self._check(flag_name, converted, value, origin)
@@ -176,7 +178,9 @@ class Spec(Generic[T]):
             if self._mutator is not None:
                 value = self.kind.convert(self._mutator(value))
             self._limits(value)
-        except FOREIGN_FAULTS as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             refusal = self._refusal(ValidationError, flag_name, error, raw, origin)
         else:
             self._validate(self._validators, flag_name, value, raw, origin)
@@ -192,7 +196,9 @@ class Spec(Generic[T]):
         """
         try:
             self._limits(value)
-        except FOREIGN_FAULTS as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             refusal = self._refusal(ValidationError, flag_name, error, value, origin)
         else:
             return self._validate(self._validators, flag_name, value, value, origin)
@@ -202,7 +208,9 @@ class Spec(Generic[T]):
         try:
             for validator in validators:
                 validator(value)
-        except FOREIGN_FAULTS as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             refusal = self._refusal(ValidationError, flag_name, error, raw, origin)
         else:
             return
@@ -264,12 +272,12 @@ class Spec(Generic[T]):
         for a secret none, whose text may stand in it.
         """
         if isinstance(error, Problem):
-            problem = f"expected {error.expected}" if self.secret else str(error)
+            problem = f"expected {error.expected}" if self.secret else text_of(error)
         elif isinstance(error, ValueError) or self.secret:
             # Whoever wrote the validator may have put the value into its message.
-            problem = "the value was refused" if self.secret else str(error) or "the value was refused"
+            problem = "the value was refused" if self.secret else text_of(error) or "the value was refused"
         else:
-            problem = f"{type(error).__name__}: {error}"
+            problem = f"{type(error).__name__}: {text_of(error)}"
         if not isinstance(error, ValueError):
             logger.error(
                 "flag %r: a parser, mutator or validator should raise ValueError, not %s",
@@ -293,11 +301,11 @@ def as_tuple(given: Any, option: str) -> tuple[Any, ...]:
     Accept one callable or several.
     """
     if not callable(given) and not isinstance(given, Iterable):
-        raise DefinitionError(f"expected a callable for {option}, got {given!r}")
+        raise DefinitionError(f"expected a callable for {option}, got {repr_of(given)}")
     functions = (given,) if callable(given) else tuple(given)
     for function in functions:
         if not callable(function):
-            raise DefinitionError(f"expected a callable for {option}, got {function!r}")
+            raise DefinitionError(f"expected a callable for {option}, got {repr_of(function)}")
     return functions
 
 

@@ -14,16 +14,20 @@ import time
 import warnings
 from collections import deque
 from functools import partial
+from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
+from dflag._expiry import Expiry
+from dflag._faults import is_interrupt, name_of, text_of
 from dflag._flags import Cell, Flag, same
 from dflag._fork import follow_forks, no_fork
+from dflag._history import LENGTH as HISTORY_LENGTH
+from dflag._history import History, Record
 from dflag._intake import Intake
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, OWN_LAYERS, Entry
 from dflag._log import logger
-from dflag._notifier import Deadlines, Delivery, Notifier
+from dflag._notifier import Delivery, Notifier
 from dflag._snapshot import Snapshot, unknown_flag
-from dflag._spec import FOREIGN_FAULTS
 from dflag.errors import (
     MASK,
     DflagError,
@@ -41,13 +45,11 @@ if TYPE_CHECKING:
     from dflag._kinds.maps import MapKind
     from dflag._records import Change, Layer
 
-HISTORY_LENGTH: Final = 100
+_ATTEMPTS_WITHOUT_TURN: Final = 8
+"""How often other writers may outdate what a writer has validated before they wait for it, so that none starves."""
 
-_ATTEMPTS_WITHOUT_LOCK: Final = 8
-"""
-How often registry validators run against a candidate that other writers outdate meanwhile,
-before they are run once under the lock instead, so that no writer starves.
-"""
+_TURN_SECONDS: Final = 1.0
+"""The least that other writers wait, once: no validator may stop them for good."""
 
 _set_value: Final = Cell.__dict__["_value"].__set__
 """
@@ -89,15 +91,49 @@ class Errand(Protocol):
         ...
 
 
+class _Turn(threading.Event):
+    """
+    The right of one thread to commit next. It is no lock: others wait for it a while and then go on.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds: Final = seconds
+
+    def pause(self) -> None:
+        self.wait(self._seconds)
+
+
+class _Lapse:
+    """
+    The dropping of overrides whose time is over, as an errand: it is outdated when one of them was set anew.
+    """
+
+    def __init__(self, lapsed: Mapping[Flag[Any], Entry], done: Callable[[], None]) -> None:
+        self._lapsed: Final = lapsed
+        self._done: Final = done
+
+    def is_current(self) -> bool:
+        return all(flag._layers.get(OVERRIDE) is entry for flag, entry in self._lapsed.items())
+
+    def give_way(self) -> None:
+        pass
+
+    def conclude(self, changed: Collection[Flag[Any]]) -> None:  # noqa: ARG002 - it ends where nothing changes too
+        self._done()
+
+
 class _Plan:
     """
     The effective values that some edits lead to, computed from what was current at the time.
     """
 
-    __slots__ = ("cells", "layers", "merged", "new", "number", "old", "origins", "reason")
+    __slots__ = ("cells", "dropped", "layers", "merged", "new", "number", "old", "origins", "reason", "records")
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.records: list[Record] = []  # of the changes, to be printed once the lock is released
+        self.dropped: list[object] = []  # what the commit replaces: no __del__ of a user may run under the lock
         self.reason: str | None = None  # where that of the layer that wins does not say it
         self.layers: dict[Flag[Any], dict[str, Entry]] = {}
         self.origins: dict[Flag[Any], str] = {}
@@ -128,7 +164,8 @@ class Store:
         self.number: int = 0
         self.rules: tuple[Rule, ...] = ()
         self.notifier: Final[Notifier] = Notifier(self.lock)
-        self._deadlines = Deadlines(self.lock, self._expire)
+        self._expiry: Final = Expiry(self._expire)
+        self._expiry_problem: str | None = None  # to be logged without the lock
         self._timed: set[Flag[Any]] = set()
         self._current = Cell()
         self._current._value = None
@@ -136,7 +173,8 @@ class Store:
         self.intake: Final[Intake] = Intake(self)
         self._committed = threading.Condition()
         self._waiting = 0  # threads, for the next commit
-        self._history: deque[tuple[float, Flag[Any], Any, Any, str, str | None]] = deque(maxlen=HISTORY_LENGTH)
+        self._turn: _Turn | None = None
+        self.changes: Final[History] = History()
         self._reported_deprecated: set[str] = set()
         self._threads_in_rules: set[int] = set()
         follow_forks(self)
@@ -169,6 +207,7 @@ class Store:
             other.number += 1  # whoever has planned there begins anew, here
             other._follow_deadlines([])
             self._follow_deadlines([flag])
+        self._report_problems()
         self.intake.catch_up(flag)
 
     def _insert(self, flag: Flag[Any], name: str) -> None:
@@ -231,17 +270,17 @@ class Store:
         from dflag._records import Change
 
         with self.lock:
-            records = list(self._history)
+            records = self.changes.records()
         return tuple(
             Change(
-                when=datetime.datetime.fromtimestamp(seconds, datetime.UTC),
-                flag=flag.name,
-                old=printed(flag, old),
-                new=printed(flag, new),
-                origin=origin,
-                reason=why,
+                when=datetime.datetime.fromtimestamp(change.seconds, datetime.UTC),
+                flag=change.flag,
+                old=change.old,
+                new=change.new,
+                origin=change.origin,
+                reason=change.reason,
             )
-            for seconds, flag, old, new, origin, why in records
+            for change in (record.printed() for record in records)
         )
 
     def wait_beyond(self, number: int, timeout: float | None) -> bool:
@@ -263,8 +302,13 @@ class Store:
                 "the registry is frozen" if self.frozen else "a time limit would change it later, leave ttl_seconds out"
             )
             raise StaticFlagError(f"flag {flag.name!r} is static and cannot be set: {why}")
+        if reason is not None:
+            reason = _checked_reason(flag, reason)
         deadline = None if ttl_seconds is None else _deadline(flag, ttl_seconds)
         self.commit_checked([(flag, OVERRIDE, Entry(value, reason, deadline))])
+        if reason is not None or ttl_seconds is not None:
+            limit = "" if ttl_seconds is None else f" for {ttl_seconds:g} s"
+            logger.info("flag %r: overridden%s%s", flag.name, limit, _because(reason))
 
     def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None:
         if OVERRIDE not in flag._layers:
@@ -272,6 +316,8 @@ class Store:
         if not flag.dynamic and self.frozen:
             raise StaticFlagError(f"flag {flag.name!r} is static and cannot be reset: the registry is frozen")
         self.commit([(flag, OVERRIDE, None)], ruled=False, reason=reason)
+        if reason is not None:
+            logger.info("flag %r: override dropped%s", flag.name, _because(reason))
         self.audit()
 
     @contextlib.contextmanager
@@ -292,22 +338,24 @@ class Store:
         """
         Drop the overrides whose time is over. Runs on the expiry thread.
         """
-        now = time.monotonic()
+        done = False
+        while not done:  # again when one of them was set anew meanwhile
+            now = time.monotonic()
+            with self.lock:
+                held = [(flag, flag._layers.get(OVERRIDE)) for flag in self._timed]
+            lapsed = {flag: entry for flag, entry in held if entry and entry.deadline and entry.deadline <= now}
+            edits: list[Edit] = [(flag, OVERRIDE, None) for flag in lapsed]
+            # There: a log handler or a validator that hangs must not delay the next expiry.
+            report = partial(self._report_expiry, ", ".join(sorted(flag.name for flag in lapsed)))
+            after = partial(self.notifier.put, [Delivery(report, "the registry's validators")])
+            done = not edits or self.commit(edits, ruled=False, errand=_Lapse(lapsed, after)) is not None
         with self.lock:
-            edits: list[Edit] = []
-            for flag in self._timed:
-                entry = flag._layers.get(OVERRIDE)
-                if entry is not None and entry.deadline is not None and entry.deadline <= now:
-                    edits.append((flag, OVERRIDE, None))
-            if edits:
-                # Planned and published under one hold of the lock: an override set meanwhile is not lost.
-                # Comparing values may run a user's __eq__ here, which is the price of that.
-                self._publish(self._plan(edits))
-                logger.info("override expired: %s", ", ".join(sorted(flag.name for flag, _, _ in edits)))
             self._follow_deadlines([])
-            if edits and self.rules:
-                # Not here: a validator that hangs must not hold up the next expiry.
-                self.notifier.put([Delivery(self.audit, "the registry's validators")])
+        self._report_problems()
+
+    def _report_expiry(self, names: str) -> None:
+        logger.info("override expired: %s", names)
+        self.audit()
 
     # --- committing
 
@@ -350,28 +398,58 @@ class Store:
         """
         if threading.get_ident() in self._threads_in_rules:
             raise DflagError("a registry validator cannot change flags: it only judges the snapshot that it is given")
-        attempt = 0
-        while True:
-            if edits and edits[0][0]._store is not self:
-                return edits[0][0]._store.commit(edits, ruled=ruled, reason=reason)
-            attempt += 1
-            with self.lock if attempt > _ATTEMPTS_WITHOUT_LOCK else contextlib.nullcontext():
+        turn: _Turn | None = None
+        attempt, longest = 0, 0.0
+        try:
+            while True:
+                if edits and edits[0][0]._store is not self:
+                    return edits[0][0]._store.commit(edits, ruled=ruled, errand=errand, reason=reason)
+                attempt += 1
+                turn = self._take_turn(turn, attempt, longest)
+                began = time.monotonic()
                 plan = self._plan(edits)
                 plan.reason = reason
-                judged = ruled and bool(plan.cells) and bool(self.rules or plan.merged)
-                if judged:
+                if ruled and plan.cells and (self.rules or plan.merged):
                     self._judge(plan, secret=any(flag.secret for flag, _, _ in edits))
-                with self.lock:
-                    if errand is not None and not errand.is_current():
-                        return None
-                    if plan.number != self.number:
-                        continue
-                    changed = frozenset(plan.cells)
-                    with self.books:
-                        self._publish(plan, errand)
-                        if errand is not None:
-                            errand.conclude(changed)
-                    return changed
+                done = self._try_to_publish(plan, errand)
+                if done is None:
+                    return None
+                if done:
+                    break
+                longest = max(longest, time.monotonic() - began)
+        finally:
+            self._end_turn(turn)
+        self._report(plan)
+        return frozenset(plan.cells)
+
+    def _take_turn(self, mine: _Turn | None, attempt: int, longest: float) -> _Turn | None:
+        other = self._turn
+        if other is not None and other is not mine:
+            other.pause()
+        if mine is None and attempt > _ATTEMPTS_WITHOUT_TURN:
+            mine = self._turn = _Turn(_TURN_SECONDS + 2 * longest)
+        return mine
+
+    def _end_turn(self, mine: _Turn | None) -> None:
+        if mine is not None:
+            mine.set()
+            if self._turn is mine:
+                self._turn = None
+
+    def _try_to_publish(self, plan: _Plan, errand: Errand | None) -> bool | None:
+        """
+        Publish unless another commit came since *plan* was made, which is False; None when the errand is outdated.
+        """
+        with self.lock:
+            if errand is not None and not errand.is_current():
+                return None
+            if plan.number != self.number:
+                return False
+            with self.books:
+                self._publish(plan, errand)
+                if errand is not None:
+                    errand.conclude(frozenset(plan.cells))
+            return True
 
     def _plan(self, edits: Iterable[Edit]) -> _Plan:
         plan = _Plan(self.number)
@@ -422,14 +500,16 @@ class Store:
         Swap everything in. The caller holds the lock.
         """
         current = self.snapshot()
+        plan.dropped.append(current)
         for flag, layers in plan.layers.items():
+            plan.dropped.append(flag._layers)
             flag._layers = layers
             flag._origin = plan.origins[flag]
         number = self.number + 1
         values = dict(current._values)
         values.update(zip(plan.cells, plan.new, strict=True))
         snapshot = Snapshot(self.flags, values, number)
-        # What goes is kept alive by *current* and *plan*, so that no __del__ runs in the middle.
+        # What goes is kept alive by *plan*, so that no __del__ runs in the middle.
         deque(map(_set_value, [*plan.cells, self._current], [*plan.new, snapshot]), 0)
         self.number = number  # not before: a plan that began after it finds all that the commit has changed
         if self._waiting:  # whoever comes later finds the number; to notify nobody would cost a tenth of the way
@@ -448,14 +528,36 @@ class Store:
         self._follow_deadlines(plan.layers)
 
     def _remember(self, plan: _Plan) -> None:
-        # Seconds, not a datetime: only those who look at the history pay for that import, 2 ms.
+        plan.records = list(self._records(plan, slice(-HISTORY_LENGTH, None)))
+        plan.dropped += self.changes.add(plan.records)
+
+    def _records(self, plan: _Plan, part: slice) -> Iterator[Record]:
         seconds = time.time()
-        last = slice(-HISTORY_LENGTH, None)
-        for flag, old, new in zip(plan.cells[last], plan.old[last], plan.new[last], strict=True):
+        for flag, old, new in zip(plan.cells[part], plan.old[part], plan.new[part], strict=True):
             origin = plan.origins[flag]
             entry = plan.layers[flag].get(origin)
-            reason = plan.reason or (entry.reason if entry else None)
-            self._history.append((seconds, flag, old, new, origin, reason))
+            yield Record(seconds, flag, old, new, origin, plan.reason or (entry.reason if entry else None))
+
+    def _report(self, plan: _Plan) -> None:
+        """
+        Print the changes, for the history and the log, and log what could not be logged under the lock.
+        """
+        for record in plan.records:
+            record.printed()
+        if plan.records and logger.enables(DEBUG):
+            for record in (*self._records(plan, slice(-HISTORY_LENGTH)), *plan.records):
+                change = record.printed()
+                old, new, why = one_line(change.old), one_line(change.new), _because(change.reason)
+                logger.debug("flag %r: %s -> %s (%s)%s", change.flag, old, new, one_line(change.origin), why)
+        self._report_problems()
+
+    def _report_problems(self) -> None:
+        problem, self.notifier.problem = self.notifier.problem, None
+        if problem is not None:
+            logger.warning("callbacks wait, no thread could be started for them: %s", problem)
+        problem, self._expiry_problem = self._expiry_problem, None
+        if problem is not None:
+            logger.warning("time-limited overrides wait, no thread could be started for them: %s", problem)
 
     def _follow_deadlines(self, touched: Iterable[Flag[Any]]) -> None:
         self._timed = {flag for flag in self._timed if flag._store is self}
@@ -467,7 +569,7 @@ class Store:
                 self._timed.discard(flag)
         entries = (flag._layers.get(OVERRIDE) for flag in self._timed)
         moments = [entry.deadline for entry in entries if entry is not None and entry.deadline is not None]
-        self._deadlines.set_next(min(moments, default=None))
+        self._expiry_problem = self._expiry.set_next(min(moments, default=None)) or self._expiry_problem
 
     # --- registry validators
 
@@ -493,7 +595,9 @@ class Store:
             for rule in self.rules:
                 try:
                     rule(candidate)
-                except FOREIGN_FAULTS as error:
+                except BaseException as error:
+                    if is_interrupt(error):
+                        raise
                     refusal = self._rule_error(rule, error, secret=secret)
                     break
         finally:
@@ -502,7 +606,7 @@ class Store:
             raise refusal  # outside of the handler, so that a secret does not hang on it as its context
 
     def _rule_error(self, rule: Rule, error: BaseException, *, secret: bool) -> RuleError:
-        label = getattr(rule, "__qualname__", None) or repr(rule)
+        label = name_of(rule)
         verdict = isinstance(error, ValueError)
         if not verdict:
             logger.error(
@@ -513,7 +617,7 @@ class Store:
             )
         if secret:
             return RuleError(f"refused by the registry validator {label}")
-        said = one_line(str(error) if verdict else f"{type(error).__name__}: {error}")
+        said = one_line(text_of(error) if verdict else f"{type(error).__name__}: {text_of(error)}")
         refusal = RuleError(f"refused by the registry validator {label}: {said}")
         refusal.__cause__ = error
         return refusal
@@ -535,8 +639,11 @@ class Store:
         self._reported_deprecated.add(flag.name)
         message = f"flag {flag.name!r} is deprecated: {flag.deprecated} (set by {layer})"
         logger.warning("%s", message)  # for operators
-        with contextlib.suppress(DeprecationWarning):  # for developers; as an error it would leave a commit half told
-            warnings.warn(message, DeprecationWarning, stacklevel=2)
+        try:
+            warnings.warn(message, DeprecationWarning, stacklevel=2)  # for developers
+        except BaseException as error:  # as an error, or of a hook, it would leave a commit half reported
+            if is_interrupt(error):
+                raise
 
     # --- forking
 
@@ -551,8 +658,9 @@ class Store:
         self.books = threading.RLock()  # somebody may have been reading
         self._committed = threading.Condition()
         self._waiting = 0
+        self._turn = None
         self.notifier.renew(self.lock)
-        self._deadlines.renew(self.lock)
+        self._expiry.renew()
         self._threads_in_rules &= {threading.get_ident()}
 
     def resume_in_child(self) -> None:
@@ -592,6 +700,16 @@ def _deadline(flag: Flag[Any], ttl_seconds: float) -> float:
         return time.monotonic() + ttl_seconds
     except OverflowError:  # an int of more than 308 digits, which repr() may refuse to print
         raise ValueError(f"{expected}, got an int that no float holds") from None
+
+
+def _checked_reason(flag: Flag[Any], reason: object) -> str:
+    if not isinstance(reason, str):
+        raise TypeError(f"flag {flag.name!r}: expected a text as reason, got a {type(reason).__name__}")
+    return str.__str__(reason)  # no subclass, which may do anything when it is printed
+
+
+def _because(reason: str | None) -> str:
+    return "" if reason is None else f": {one_line(reason)}"
 
 
 def _describe(flag: Flag[Any], origin: str, entry: Entry) -> Layer:

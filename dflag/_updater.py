@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, Unpack
 
 from dflag._drafting import Reading
+from dflag._faults import is_interrupt, text_of
 from dflag._fork import follow_forks
 from dflag._haste import haste
 from dflag._log import logger
@@ -423,11 +424,13 @@ class Updater:
         except SourceError:
             feed.token = token
             raise
-        except Exception as error:
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
             logger.exception(
                 "the read() of source %s should raise SourceError, not %s", feed.name, type(error).__name__
             )
-            raise SourceError(f"cannot read {feed.name}: {type(error).__name__}: {error}") from error
+            raise SourceError(f"cannot read {feed.name}: {type(error).__name__}: {text_of(error)}") from error
         feed.token = token
         feed.contact = time.monotonic()
         if not values and feed.values and self._on_missing == "keep":

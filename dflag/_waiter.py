@@ -31,7 +31,7 @@ class Waiter:
     """
 
     def __init__(self) -> None:
-        self._lock: Final = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may interrupt `wake`, and call it again
         self._called: Final = threading.Event()
         self._others: dict[int, Identity] = {}
         self._selector: selectors.BaseSelector | None = None
@@ -85,6 +85,13 @@ class Waiter:
 
     def _is_whole(self) -> bool:
         return bool(self._ends) and all(descriptor.is_open() for _, descriptor in self._ends)
+
+    def abandon(self) -> None:
+        """
+        Release the descriptors in a forked child, where a thread that is not there may hold the lock.
+        """
+        self._lock = threading.RLock()
+        self.close()
 
     def _take_words(self) -> None:
         if not self._is_whole():

@@ -229,7 +229,11 @@ def _shorten(given: object) -> str:
         text = str(text[: 4 * _GIVEN_MAX_CHARACTERS]).strip()
     try:
         shown = repr(text)
-    except Exception:  # a broken __repr__ of a user's class must not hide the fault that is being reported
+    except BaseException as error:  # a broken __repr__ of a user's class hides no fault that is being reported
+        from dflag._faults import is_interrupt  # brings threading, which only a fault needs here
+
+        if is_interrupt(error):
+            raise
         shown = f"<{type(text).__name__}>"
     return _cut(shown, _GIVEN_MAX_CHARACTERS)
 
@@ -267,5 +271,7 @@ def drop_frames(error: BaseException) -> None:
     while pending:
         link = pending.pop()
         if link is not None and link.__traceback__ is not None:
-            link.__traceback__ = None
+            BaseException.with_traceback(link, None)  # an exception that is a frozen dataclass has no attribute set
             pending += (link.__cause__, link.__context__)
+            if isinstance(link, BaseExceptionGroup):
+                pending += link.exceptions

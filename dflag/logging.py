@@ -22,6 +22,8 @@ import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dflag import DynamicFlag, FlagRegistry
 
 __all__ = ["add_loglevel_flag"]
@@ -30,6 +32,19 @@ VERBOSE: Final = 15
 """The Go library's level between debug and info, which Python has not."""
 
 _ROOT: Final = "root"
+
+_MAX_LEVEL: Final = 1_000
+"""The highest level as a number: twenty times that of ``critical``."""
+
+_MAX_LOGGERS: Final = 100
+"""How many loggers one text may name: more than anybody debugs at once, and no time to read."""
+
+_MAX_NAME_CHARACTERS: Final = 200
+_MAX_NAME_PARTS: Final = 20
+"""How long the name of a logger may be, and how deep: `logging` keeps each name and one for each of its parents."""
+
+_MAX_MADE: Final = 1_000
+"""How many loggers that the program does not have may be made in a process, since `logging` keeps each for good."""
 
 
 def add_loglevel_flag(registry: FlagRegistry, name: str = "loglevel", logger: str = "") -> DynamicFlag[str]:
@@ -42,6 +57,9 @@ def add_loglevel_flag(registry: FlagRegistry, name: str = "loglevel", logger: st
 
     The default is empty and leaves all levels as the program sets them. A logger that the text no longer names
     gets back the level it had before, unless the program has given it yet another one meanwhile.
+
+    A text names at most 100 loggers, with names of at most 200 characters and 20 parts. `logging` never frees a logger,
+    so once 1,000 have been named in a process that its program does not use, further ones are refused.
 
     Args:
         registry: Where to declare it.
@@ -92,20 +110,27 @@ class _Levels:
     def __init__(self, main: str) -> None:
         self._main: Final = main
         self._changed: Final[dict[str, _Changed]] = {}
+        self._made: Final[set[str]] = set()  # the loggers that did not exist before their names came
 
     def canonical(self, text: str) -> str:
         """
         Give the plainest form: the main logger's level alone in front, then the others in order.
 
         Raises:
-            ValueError: It is not in the grammar.
+            ValueError: It is not in the grammar, or names too many loggers.
         """
         levels = self._parse(text)
+        missing = self._missing(levels)
+        if missing and len(self._made) + len(missing) > _MAX_MADE:
+            raise ValueError(
+                f"expected loggers that the program has, after {_MAX_MADE} others; it has no {min(missing)!r}"
+            )
         first = [_name(levels.pop(self._main))] if self._main in levels else []
         return ",".join(first + [f"{logger}={_name(level)}" for logger, level in sorted(levels.items())])
 
     def set(self, text: str) -> None:
         wanted = self._parse(text)
+        self._made.update(self._missing(wanted))
         for name in self._changed.keys() - wanted.keys():
             changed, target = self._changed.pop(name), _logger(name)
             if target.level == changed.since:
@@ -117,8 +142,14 @@ class _Levels:
             target.setLevel(level)
             self._changed[name] = _Changed(before, level)
 
+    def _missing(self, names: Iterable[str]) -> frozenset[str]:
+        known = logging.root.manager.loggerDict
+        return frozenset(name for name in names if name != _ROOT and name not in self._made and name not in known)
+
     def _parse(self, text: str) -> dict[str, int]:
         levels: dict[str, int] = {}
+        if text.count(",") >= _MAX_LOGGERS:
+            raise ValueError(f"expected at most {_MAX_LOGGERS} loggers, found {text.count(',') + 1}")
         for item in text.split(",") if text.strip() else ():
             left, equals, right = item.rpartition("=")
             name = left.strip() if equals else self._main
@@ -128,17 +159,28 @@ class _Levels:
                 raise ValueError(
                     f"expected a logger's name before '=' in {item.strip()!r}; {_ROOT} is the topmost one's"
                 )
+            _check_name(name)
             if name in levels:
                 raise ValueError(f"expected one level for the logger {name!r}, found two")
             levels[name] = _level(right.strip())
         return levels
 
 
+def _check_name(name: str) -> None:
+    if len(name) > _MAX_NAME_CHARACTERS:
+        raise ValueError(f"expected a logger's name of at most {_MAX_NAME_CHARACTERS} characters, found {len(name)}")
+    parts = name.split(".")
+    if len(parts) > _MAX_NAME_PARTS:
+        raise ValueError(f"expected a logger's name of at most {_MAX_NAME_PARTS} parts, found {len(parts)}")
+    if not all(parts):
+        raise ValueError(f"expected a logger's name with something before and after each dot, found {name!r}")
+
+
 def _level(text: str) -> int:
     level = _known().get(text.lower())
     if level is not None:
         return level
-    if text.isascii() and text.isdigit():
+    if text.isascii() and text.isdigit() and len(text) <= len(str(_MAX_LEVEL)) and int(text) <= _MAX_LEVEL:
         return int(text)
     raise ValueError(f"expected {_allowed()}, found {text!r}")
 
@@ -162,7 +204,7 @@ def _known() -> dict[str, int]:
 
 def _allowed() -> str:
     names = sorted({_name(level) for level in _known().values()}, key=lambda name: _known()[name])
-    return f"one of {', '.join(names)}, a number, or LOGGER=LEVEL"
+    return f"one of {', '.join(names)}, a number up to {_MAX_LEVEL}, or LOGGER=LEVEL"
 
 
 def _logger(name: str) -> logging.Logger:

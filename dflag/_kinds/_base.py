@@ -79,6 +79,12 @@ class Kind(Generic[T]):
         """
         raise NotImplementedError
 
+    def head(self, value: T, limit: int) -> str:  # noqa: ARG002 - for kinds that can print a part
+        """
+        Print at least the first *limit* characters of what `format` prints, for less work where that can be.
+        """
+        return self.format(value)
+
     def merge(self, values: Sequence[T]) -> T:
         """
         Put the values of several sources together, the lowest first; of most kinds the highest alone counts.

@@ -43,6 +43,9 @@ class TypedJSONKind(JSONKind):
     def format(self, value: Any) -> str:
         return _json.dumps(self._dump(value))
 
+    def head(self, value: Any, limit: int) -> str:  # noqa: ARG002 - pydantic dumps a value whole
+        return self.format(value)
+
     def same(self, one: Any, other: Any) -> bool:
         return one is other or _json.same(self._dump(one), self._dump(other))
 

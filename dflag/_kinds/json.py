@@ -44,6 +44,9 @@ class JSONKind(Kind[Any]):
     def format(self, value: Any) -> str:
         return _json.dumps(value)
 
+    def head(self, value: Any, limit: int) -> str:
+        return _json.dumps_head(value, limit)
+
     def same(self, one: Any, other: Any) -> bool:
         return _json.same(one, other)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
+from dflag._faults import is_interrupt
 from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
-from dflag._spec import FOREIGN_FAULTS
 from dflag.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -180,7 +180,9 @@ class Watched:
         if number != current:
             try:
                 checksums = (self.registry.checksum(dynamic=False), self.registry.checksum(dynamic=True))
-            except FOREIGN_FAULTS:  # of a user's class: no reason to do without the other metrics
+            except BaseException as error:  # of a user's class: no reason to do without the other metrics
+                if is_interrupt(error):
+                    raise
                 logger.exception("a flag's value cannot be printed, metrics go without checksums of the values")
                 checksums = ()
             self._checksums = (current, checksums)

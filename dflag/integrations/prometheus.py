@@ -33,6 +33,7 @@ from prometheus_client import REGISTRY
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from dflag._faults import OwnThread, is_interrupt, text_of
 from dflag._fork import follow_forks, no_fork
 from dflag._log import logger
 from dflag.integrations._measures import METRICS, Labels, Metric, Values, Watchlist, merged
@@ -144,17 +145,20 @@ class _SharedFiles:
         Write from now on, every few seconds, on a thread of its own: no hanging validator keeps it from that.
         """
         self.write()
+        problem: RuntimeError | None = None
         with no_fork():
             if self._thread is not None:
                 return
-            thread = threading.Thread(target=_write_on, args=(weakref.ref(self), self._closing), daemon=True)
+            thread = OwnThread(target=_write_on, args=(weakref.ref(self), self._closing), daemon=True)
             thread.name = "dflag-metrics"
             try:
                 thread.start()
             except RuntimeError as error:
-                logger.warning("metrics are not shared with other processes: no thread could be started: %s", error)
+                problem = error
             else:
                 self._thread = thread
+        if problem is not None:
+            logger.warning("metrics are not shared with other processes: no thread could be started: %s", problem)
 
     def close(self) -> None:
         with no_fork():
@@ -175,10 +179,13 @@ class _SharedFiles:
             rows = [[name, labels, value] for name, by_labels in values.items() for labels, value in by_labels.items()]
             self._replace(json.dumps(rows))
             self._problem = None
-        except OSError as error:
-            if self._problem != str(error):
-                logger.warning("metrics cannot be shared with other processes: %s", error)
-            self._problem = str(error)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            problem = text_of(error)
+            if self._problem != problem:
+                logger.warning("metrics cannot be shared with other processes: %s", problem)
+            self._problem = problem
         return values
 
     def _replace(self, text: str) -> None:

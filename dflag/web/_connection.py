@@ -207,7 +207,7 @@ class Connection(StreamRequestHandler):
         self.connection.settimeout(REQUEST_SECONDS)  # for all of it
         has_body = self._head is None or self._head.method != "HEAD"
         self.wfile.write("\r\n".join((*lines, "", "")).encode("latin-1") + (response.body if has_body else b""))
-        if logger.isEnabledFor(logging.DEBUG):
+        if logger.enables(logging.DEBUG):
             what = "a request" if self._head is None else f"{self._head.method} {self._head.target}"
             logger.debug("web: %s answered %d", printable(what), status.value)
 

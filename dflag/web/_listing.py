@@ -18,16 +18,18 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._fork import follow_forks
+from dflag._history import UNPRINTABLE
 from dflag._layers import DEFAULT
 from dflag._log import logger
 from dflag._registry import fnv_checksum
 from dflag.errors import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from dflag._drafting import SourceState
     from dflag._flags import Flag
+    from dflag._history import PrintedChange, Record
     from dflag._layers import Entry
     from dflag._registry import FlagRegistry
     from dflag._snapshot import Snapshot
@@ -43,16 +45,11 @@ Well beyond what a check each second can be late by, and beyond the minute betwe
 soon enough for whoever wonders why nothing changes.
 """
 
-_HISTORY_MAX_CHARACTERS: Final = 2_000
-"""How much of a text the history shows: it holds 200 of them, each of which may be of megabytes."""
-
 _KEPT_BODIES: Final = 16
 """How many forms and filters of one listing are kept: more than the buttons of a page can ask for."""
 
 _JSON_KINDS: Final = frozenset({"json", "map"})
 """The kinds whose text is JSON."""
-
-_UNPRINTABLE: Final = "(cannot be printed)"
 
 _LAST_MOMENT: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC).timestamp()
 """The last second that datetime, and RFC 3339, can write."""
@@ -109,7 +106,7 @@ class View(NamedTuple):
     snapshot: Snapshot
     held: Mapping[Flag[Any], tuple[str, Mapping[str, Entry]]]  # where a flag's value comes from, and all its layers
     ranking: tuple[str, ...]
-    history: tuple[tuple[float, Flag[Any], Any, Any, str, str | None], ...]
+    history: Sequence[Record]
     states: Mapping[str, SourceState]
     callback_errors: Mapping[str, int]
     frozen: bool
@@ -296,7 +293,7 @@ def take_view(registry: FlagRegistry) -> View:
             snapshot=snapshot,
             held={flag: (flag._origin, flag._layers) for flag in snapshot._values},
             ranking=store.ranking,
-            history=tuple(store._history),
+            history=store.changes.records(),
             states=dict(store.intake._states),
             callback_errors=dict(store.notifier.errors),
             frozen=store.frozen,
@@ -313,7 +310,7 @@ class _Rows:
         self._pending_restart: Final = frozenset(pending_restart)
         self._rejections: Final = _rejections(view, status)
         self._texts: Final[dict[Flag[Any], str]] = {}
-        self.history: Final = [_change(*record) for record in view.history]
+        self.history: Final = [_change(record.printed()) for record in view.history]
         self._last_changes: Final = {change["flag"]: change for change in self.history}
 
     def checksum(self, flags: Iterable[Flag[Any]]) -> str:
@@ -388,14 +385,14 @@ def _layer(
     }
 
 
-def _change(seconds: float, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None) -> dict[str, Any]:
+def _change(change: PrintedChange) -> dict[str, Any]:
     return {
-        "when": moment(seconds, "milliseconds"),
-        "flag": flag.name,
-        "old": MASK if flag.secret else _cut(_print(flag, old)),
-        "new": MASK if flag.secret else _cut(_print(flag, new)),
-        "origin": origin,
-        "reason": _words(flag, reason),
+        "when": moment(change.seconds, "milliseconds"),
+        "flag": change.flag,
+        "old": change.old,
+        "new": change.new,
+        "origin": change.origin,
+        "reason": change.reason,
     }
 
 
@@ -443,7 +440,7 @@ def _guarded(flag: Flag[Any], function: Callable[[], str]) -> str:
         what = f"{type(text).__name__} instead of a text"
     # Without the message, which may quote a secret.
     logger.error("flag %r: it cannot be printed: %s", flag.name, what)
-    return _UNPRINTABLE
+    return UNPRINTABLE
 
 
 def _words(flag: Flag[Any], given: object) -> str | None:
@@ -460,7 +457,7 @@ def _other(given: object) -> str:
     try:
         return str.__str__(str(given))
     except Exception:  # of the program's code, so of any type
-        return _UNPRINTABLE
+        return UNPRINTABLE
 
 
 def _native(text: str) -> Any:
@@ -472,10 +469,6 @@ def _native(text: str) -> Any:
 
 def _pretty(native: Any, text: str) -> str:
     return text if native is None else json.dumps(native, ensure_ascii=False, indent=2)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _HISTORY_MAX_CHARACTERS else text[: _HISTORY_MAX_CHARACTERS - 1] + "…"
 
 
 def moment(seconds: float, timespec: str = "seconds") -> str:

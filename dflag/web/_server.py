@@ -17,6 +17,7 @@ import time
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from dflag._faults import OwnThread
 from dflag._fork import follow_forks
 from dflag._log import logger
 from dflag.web._connection import Connection
@@ -57,7 +58,7 @@ class FlagServer:
         self.port: Final[int] = self._server.server_address[1]
         follow_forks(self._server)  # which lives on when nobody keeps this object
         loop = self._server.serve_forever
-        threading.Thread(target=loop, args=(_POLL_SECONDS,), name="dflag-web", daemon=True).start()
+        OwnThread(target=loop, args=(_POLL_SECONDS,), name="dflag-web", daemon=True).start()
 
     def close(self) -> None:
         """
@@ -106,7 +107,7 @@ class _Server(TCPServer):
                     return
                 self._end_longest_wait()
             self.is_crowded = False
-        thread = threading.Thread(target=self._serve, args=(request, client_address), name="dflag-web", daemon=True)
+        thread = OwnThread(target=self._serve, args=(request, client_address), name="dflag-web", daemon=True)
         self._connections[request] = thread
         try:
             thread.start()

@@ -152,10 +152,8 @@ def carry_out(flag: Flag[Any], wanted: Wanted, who: str) -> None:
         reason += f" (until {moment(time.time() + wanted.ttl_seconds)})"
     if wanted.text is None:
         flag._store.reset(flag, reason=reason)
-        logger.info("flag %r: override dropped over HTTP by %s", flag.name, reason)
     else:
         flag.set_text(wanted.text, ttl_seconds=wanted.ttl_seconds, reason=reason)
-        logger.info("flag %r: overridden over HTTP by %s", flag.name, reason)
 
 
 def _text(given: Mapping[str, Any], key: str) -> str:

@@ -140,7 +140,7 @@ def test_a_broken_rule_is_one_line(
     caplog.clear()
     flags.apply({"rate": "71"}, source="memory")
     flags.apply({"rate": "70"}, source="memory")
-    assert len(caplog.messages) == 2, "refused anew, said anew"
+    assert sum("70 is taken" in message for message in caplog.messages) == 1, "refused anew, said anew"
 
 
 def test_an_unknown_key_names_its_source_and_the_nearest_flag(

@@ -5,11 +5,13 @@ The levels of loggers as a flag.
 from __future__ import annotations
 
 import logging
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 
 import dflag
+from dflag import logging as dflag_logging
 from dflag.logging import add_loglevel_flag
 from dflag.sources import MemorySource
 
@@ -185,3 +187,64 @@ def test_a_time_limit_ends_debugging(flags: dflag.FlagRegistry) -> None:
     assert eventually(lambda: ROOT.level == logging.DEBUG)
     assert eventually(lambda: ROOT.level == logging.ERROR)
     assert flag.origin == "config"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("." * 80_000 + "=debug", "at most 200 characters, found 80000"),
+        (".".join("abcdefghijklmnopqrstu") + "=debug", "at most 20 parts, found 21"),
+        (",".join(f"n{number}=debug" for number in range(8_000)), "at most 100 loggers, found 8000"),
+        ("," * 80_000, "at most 100 loggers, found 80001"),
+        ("dflag_test_app..db=debug", "something before and after each dot, found 'dflag_test_app..db'"),
+        (".dflag_test_app=debug", "something before and after each dot"),
+        ("dflag_test_app.=debug", "something before and after each dot"),
+        ("9" * 80_000, "a number up to 1000"),
+        ("1001", "a number up to 1000"),
+    ],
+    ids=["dots", "deep", "names", "commas", "empty part", "first part", "last part", "digits", "number"],
+)
+def test_a_text_that_would_fill_the_memory_is_refused(flags: dflag.FlagRegistry, text: str, message: str) -> None:
+    """It is refused with the limit in the message, at once, and makes no logger."""
+    flag = add_loglevel_flag(flags)
+    before = set(logging.root.manager.loggerDict)
+    tracemalloc.start()
+    try:
+        rejected = flags.apply({"loglevel": text}, source="s").rejected
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert message in str(rejected["loglevel"])
+    assert peak < 2_000_000
+    assert flags.flush(DEADLINE_SECONDS)
+    assert (flag.get(), set(logging.root.manager.loggerDict)) == ("", before)
+
+
+def test_the_largest_text_is_accepted(flags: dflag.FlagRegistry) -> None:
+    """A hundred loggers, one of them as deep as may be, and the highest number."""
+    flag = add_loglevel_flag(flags)
+    deep = "dflag_test_app." + ".".join("abcdefghijklmnopqrs")
+    flag.set_text(",".join(["1000", f"{deep}=info", *(f"dflag_test_app.n{number}=info" for number in range(98))]))
+    assert _levels_now(flags)[0] == 1000
+    assert logging.getLogger(deep).level == logging.INFO
+    flag.reset()
+    assert _levels_now(flags)[0] == logging.WARNING
+
+
+def test_ever_new_names_make_a_bounded_number_of_loggers(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond it new names are refused, and those that the program has are accepted as before."""
+    monkeypatch.setattr(dflag_logging, "_MAX_MADE", 10)
+    flag = add_loglevel_flag(flags)
+    before = set(logging.root.manager.loggerDict)
+    refused = 0
+    for number in range(30):
+        refused += bool(flags.apply({"loglevel": f"dflag_test_new_{number}=debug"}, source="s").rejected)
+        assert flags.flush(DEADLINE_SECONDS)
+    assert refused == 20
+    assert len(set(logging.root.manager.loggerDict) - before) == 10
+    with pytest.raises(dflag.ValidationError, match="after 10 others; it has no 'dflag_test_new_x'"):
+        flag.set_text("dflag_test_new_x=debug")
+    flag.set_text("dflag_test_app=debug,dflag_test_new_3=info")
+    assert _levels_now(flags)[1] == logging.DEBUG

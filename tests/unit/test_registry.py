@@ -114,7 +114,7 @@ def test_validator_added_later_checks_the_default_at_once(flags: dflag.FlagRegis
     assert rate.get() == 3
 
 
-@pytest.mark.parametrize("fault", [RuntimeError("x"), KeyError("x"), SystemExit(3)])
+@pytest.mark.parametrize("fault", [RuntimeError("x"), KeyError("x"), GeneratorExit()])
 def test_validator_that_fails_rejects_and_is_reported(
     flags: dflag.FlagRegistry, fault: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -1,0 +1,67 @@
+"""
+Faults in the code of users: which of them concern one value alone, and what they say.
+
+Validators, parsers, comparisons, callbacks and log handlers may raise anything. This module is the one place that
+decides what goes on to the caller, so that nothing else has to name kinds of exceptions.
+"""
+
+from __future__ import annotations
+
+import threading
+
+
+class OwnThread(threading.Thread):
+    """
+    A thread that dflag has started: nobody calls it, so no exception in it can go on to a caller.
+    """
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """
+    Return whether an exception is meant to end the calling program, and not a verdict on a value.
+
+    That is so for `KeyboardInterrupt` and `SystemExit` on a thread of the program's own. Everything else, and
+    everything on a thread of dflag's, is a fault of the code that raised it.
+    """
+    return isinstance(error, (KeyboardInterrupt, SystemExit)) and not isinstance(threading.current_thread(), OwnThread)
+
+
+def text_of(thing: object) -> str:
+    """
+    Return ``str(thing)``, or its type where that raises.
+    """
+    try:
+        return str.__str__(str(thing))  # a plain str, whatever subclass of it a __str__ returns
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        return _unprintable(thing)
+
+
+def repr_of(thing: object) -> str:
+    """
+    Return ``repr(thing)``, or its type where that raises.
+    """
+    try:
+        return str.__str__(repr(thing))
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        return _unprintable(thing)
+
+
+def name_of(function: object) -> str:
+    """
+    Return the qualified name of a function, or its repr where it has none.
+    """
+    try:
+        name = getattr(function, "__qualname__", None)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        name = None
+    return name if isinstance(name, str) and name else repr_of(function)
+
+
+def _unprintable(thing: object) -> str:
+    return f"<{type(thing).__name__} that cannot be printed>"

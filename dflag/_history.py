@@ -1,0 +1,121 @@
+"""
+The last changes of a registry, printed once each.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dflag._faults import is_interrupt
+from dflag._log import logger
+from dflag.errors import MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dflag._flags import Flag
+
+LENGTH: Final = 100
+"""How many changes are kept."""
+
+TEXT_MAX_CHARACTERS: Final = 2_000
+"""How much of a text is kept: a value may have megabytes, and the history has two of each change."""
+
+UNPRINTABLE: Final = "(cannot be printed)"
+
+
+class PrintedChange(NamedTuple):
+    """
+    One change as texts.
+    """
+
+    seconds: float
+    flag: str
+    old: str
+    new: str
+    origin: str
+    reason: str | None
+
+
+class Record:
+    """
+    One change. It lets go of the values as soon as it has their texts.
+
+    Thread safety: any thread; the values are printed without a lock, by the first thread that asks.
+    """
+
+    __slots__ = ("_flag", "_origin", "_reason", "_seconds", "_texts", "_values")
+
+    def __init__(self, seconds: float, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None) -> None:
+        # Seconds, not a datetime: only a program that looks at the history pays for that import, 2 ms.
+        self._seconds: Final = seconds
+        self._flag: Final = flag
+        self._origin: Final = origin
+        self._reason: Final = None if reason is None else _cut(reason)
+        self._values: tuple[Any, Any] | None = (old, new)
+        self._texts: tuple[str, str] | None = None
+
+    def printed(self) -> PrintedChange:
+        """
+        Return the change as texts, cut; a secret's masked.
+        """
+        values, flag = self._values, self._flag
+        if values is not None:
+            # In this order: a thread that finds no values finds the texts.
+            self._texts = shown(flag, values[0]), shown(flag, values[1])
+            self._values = None
+        old, new = (MASK, MASK) if self._texts is None or flag.secret else self._texts
+        return PrintedChange(self._seconds, flag.name, old, new, self._origin, self._reason)
+
+
+class History:
+    """
+    The last changes.
+
+    Thread safety: `add` under the registry's lock, `records` from any thread.
+    """
+
+    def __init__(self) -> None:
+        self._records: Final[deque[Record]] = deque()
+
+    def add(self, records: Iterable[Record]) -> list[Record]:
+        """
+        Add changes, and return those that have to make room: a value of theirs must not end under the lock.
+        """
+        self._records.extend(records)
+        return [self._records.popleft() for _ in range(len(self._records) - LENGTH)]
+
+    def records(self) -> list[Record]:
+        """
+        Return the last changes, the oldest first.
+        """
+        return list(self._records)
+
+
+def shown(flag: Flag[Any], value: Any) -> str:
+    """
+    Print the beginning of a value, masked for a secret.
+    """
+    return MASK if flag.secret else _brief(flag, value)
+
+
+def _brief(flag: Flag[Any], value: Any) -> str:
+    """
+    Print the beginning of a value, which for models is a user's code.
+    """
+    try:
+        return _cut(str.__str__(flag._spec.kind.head(value, TEXT_MAX_CHARACTERS)))  # no subclass, which may do anything
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        # Without the traceback, whose message may quote a secret.
+        logger.error("flag %r: its value cannot be printed: %s", flag.name, type(error).__name__)
+        return UNPRINTABLE
+
+
+def _cut(text: str) -> str:
+    """
+    Cut a text to what the history keeps of it.
+    """
+    return text if len(text) <= TEXT_MAX_CHARACTERS else text[: TEXT_MAX_CHARACTERS - 1] + "…"

@@ -1,0 +1,294 @@
+"""
+Locks around a fork: none of dflag's stays held, whatever the other threads of the process are doing.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dflag
+from dflag import Updater
+
+from ._children import Child
+from ._waiting import DEADLINE_SECONDS, eventually, run_python
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from dflag.testing import ConfigMapVolume
+
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
+    # It says that threads are running, which is what is tested here.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+FORKS = 40
+"""How many children the storm makes: two seconds' worth."""
+
+
+def test_a_child_may_import_what_another_thread_was_importing() -> None:
+    """
+    A fork waits for imports that dflag does late: a child would inherit the lock of the module, held for ever.
+    """
+    program = """
+import os, sys, threading, time, importlib.abc, importlib.machinery, faulthandler
+import dflag
+flags = dflag.FlagRegistry()
+flags.dyn_int("greeting", 1)
+started = threading.Event()
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "difflib":
+            spec = importlib.machinery.PathFinder.find_spec(name, path)
+            load = spec.loader.exec_module
+            def slowly(module):
+                started.set()
+                time.sleep(0.5)
+                load(module)
+            spec.loader.exec_module = slowly
+            return spec
+
+assert "difflib" not in sys.modules
+sys.meta_path.insert(0, Slow())
+importing = threading.Thread(target=lambda: flags.apply({"greting": "1"}, source="s"))
+importing.start()
+assert started.wait(5)
+pid = os.fork()
+if pid == 0:
+    faulthandler.dump_traceback_later(5, exit=True)
+    flags.apply({"greeting": "2", "gretings": "1"}, source="s")
+    os._exit(flags["greeting"].get())
+importing.join()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    found = run_python(program, warnings="ignore")
+    assert found.stdout == "2\n", found.stderr
+
+
+def test_a_signal_that_interrupts_a_fork_leaves_no_lock_held() -> None:
+    """
+    A handler that raises while the fork waits for a lock: Python prints it; every thread goes on, in both processes.
+    """
+    program = """
+import os, signal, threading, time, faulthandler
+import dflag
+registries = [dflag.FlagRegistry() for _ in range(3)]
+rates = [flags.dyn_int("rate", 1) for flags in registries]
+held, forked = threading.Event(), threading.Event()
+
+def hold():
+    with registries[1]._store.lock:
+        held.set()
+        forked.wait(5)
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+holding = threading.Thread(target=hold)
+holding.start()
+held.wait()
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+pid = os.fork()
+if pid == 0:
+    faulthandler.dump_traceback_later(5, exit=True)
+forked.set()
+
+def use():
+    for rate in rates:
+        rate.set(2)
+    dflag.FlagRegistry().dyn_int("rate", 1).set(2, ttl_seconds=60)
+    done.set()
+
+done = threading.Event()
+threading.Thread(target=use, daemon=True).start()
+assert done.wait(5), "a lock is still held"
+if pid == 0:
+    os._exit(0)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    found = run_python(program, warnings="ignore")
+    assert found.stdout == "0\n", found.stderr
+    assert "KeyboardInterrupt" in found.stderr
+    assert "RuntimeError" not in found.stderr.rpartition("KeyboardInterrupt")[2]
+
+
+def test_a_child_does_not_wait_for_what_a_thread_of_the_updater_held(
+    flags: dflag.FlagRegistry, volume: ConfigMapVolume
+) -> None:
+    """
+    The events and locks of the parent's session are left alone, since the thread that holds one is not in the child.
+    """
+    flags.dyn_int("rate", 0)
+    volume.write({"rate": "1"})
+    with Updater.setup(flags, volume.path) as updater:
+        session: Any = updater._session
+        with session._stopping._cond, session._waiter._lock:
+            forking = _Forking(lambda: _check(eventually(lambda: updater.status().sources[0].healthy)))
+            forking.start()
+            forking.join()
+        forking.child.check()
+
+
+class _Forking(threading.Thread):
+    """A thread that forks while this one holds locks."""
+
+    def __init__(self, run: Callable[[], None]) -> None:
+        super().__init__()
+        self._run_in_child = run
+
+    def run(self) -> None:
+        self.child = Child(self._run_in_child)
+
+
+def _check(condition: object) -> None:
+    assert condition
+
+
+class _OfTheParent(logging.StreamHandler[io.TextIOWrapper]):
+    """A handler that is silent in a child: the lock of a buffered stream is Python's, and a child may find it held."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        super().__init__(stream)
+        self._pid = os.getpid()
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        return os.getpid() == self._pid and bool(super().handle(record))
+
+
+@pytest.fixture(name="_busy_log")
+def _with_busy_log(tmp_path: Path) -> Iterator[None]:
+    """Have the program's log written to a buffered file, as a service does."""
+    loggers = [logging.getLogger(name) for name in ("dflag", "dflag_test_storm")]
+    with (tmp_path / "log").open("w", encoding="utf-8") as stream:
+        handler = _OfTheParent(stream)
+        for logger in loggers:
+            logger.addHandler(handler)
+            logger.setLevel(logging.DEBUG)
+            logger.propagate = False  # or all of it would be kept for the report of a failure
+        yield
+        for logger in loggers:
+            logger.removeHandler(handler)
+            logger.setLevel(logging.NOTSET)
+            logger.propagate = True
+
+
+def test_a_fork_waits_for_a_message_that_is_being_written(flags: dflag.FlagRegistry) -> None:
+    """
+    A child can log where a thread of dflag's was writing to a stream at the moment of the fork.
+    """
+    rate = flags.dyn_int("rate", 0)
+    writing, lock = threading.Event(), threading.Lock()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            with lock:  # as a buffered stream has, which nobody makes anew in a child
+                writing.set()
+                time.sleep(0.1)
+
+    logger, handler = logging.getLogger("dflag"), Handler()
+    logger.addHandler(handler)
+    try:
+        threading.Thread(target=flags.apply, args=({"unknown": "1"},), kwargs={"source": "s"}).start()
+        assert writing.wait(DEADLINE_SECONDS)
+        child = Child(lambda: _check(lock.acquire(timeout=1) and rate.get() == 0))
+        assert flags.apply({"other": "1"}, source="s").unknown == ("other",)
+        child.check()
+    finally:
+        logger.removeHandler(handler)
+
+
+def test_a_fork_does_not_wait_for_a_log_handler_that_hangs(flags: dflag.FlagRegistry) -> None:
+    """
+    Nor for one that forks itself: a fork is late by a moment, and later messages are written.
+    """
+    entered, leave = threading.Event(), threading.Event()
+    children: list[Child] = []
+
+    class Handler(logging.Handler):
+        lock = None
+
+        def createLock(self) -> None:  # noqa: N802 - the name is the library's
+            pass
+
+        def handle(self, record: logging.LogRecord) -> bool:
+            if "hang" in record.getMessage():
+                entered.set()
+                leave.wait(DEADLINE_SECONDS)
+            elif "forks" in record.getMessage():
+                children.append(Child(lambda: flags.apply({"other": "1"}, source="child")))
+            return True
+
+    logger, handler = logging.getLogger("dflag"), Handler()
+    logger.addHandler(handler)
+    try:
+        hanging = threading.Thread(target=flags.apply, args=({"hang": "1"},), kwargs={"source": "s"})
+        hanging.start()
+        assert entered.wait(DEADLINE_SECONDS)
+        flags.apply({"forks": "1"}, source="t")
+        children.append(Child(lambda: flags.apply({"other": "1"}, source="child")))
+        for child in children:
+            child.check()
+        assert len(children) == 2
+    finally:
+        leave.set()
+        hanging.join()
+        logger.removeHandler(handler)
+
+
+@pytest.mark.usefixtures("_busy_log")
+def test_forks_amid_expiring_overrides_and_a_busy_log(flags: dflag.FlagRegistry) -> None:
+    """
+    Each child reads, sets, expires, calls back and flushes within a deadline, and so does the parent.
+    """
+    rates = [flags.dyn_int(f"rate{number}", 0) for number in range(4)]
+    called: list[int] = []
+    rates[0].on_change(lambda _, new: called.append(new))
+    stop = threading.Event()
+
+    def expire(rate: dflag.DynamicFlag[int]) -> None:
+        while not stop.is_set():
+            rate.set(1, ttl_seconds=0.001, reason="storm")
+            flags.history(), flags.snapshot(), flags.apply({"unknown": "1"}, source="s")
+
+    def log() -> None:
+        while not stop.is_set():
+            logging.getLogger("dflag_test_storm").info("a line %s", "x" * 200)
+
+    def run() -> None:
+        called.clear()
+        rates[0].set(5)
+        rates[0].set(7, ttl_seconds=0.01, reason="child")
+        assert flags.history()
+        assert eventually(lambda: rates[0].get() == 0)
+        assert flags.flush(DEADLINE_SECONDS)
+        assert 7 in called
+        other = dflag.FlagRegistry().dyn_int("rate", 1)
+        other.set(2, ttl_seconds=0.01)
+        assert eventually(lambda: other.get() == 1)
+
+    threads = [threading.Thread(target=expire, args=(rate,)) for rate in rates[1:]] + [threading.Thread(target=log)]
+    for thread in threads:
+        thread.start()
+    try:
+        deadline = time.monotonic() + 6 * DEADLINE_SECONDS
+        for _ in range(FORKS):
+            Child(run).check()
+            assert time.monotonic() < deadline
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(DEADLINE_SECONDS)
+    assert not any(thread.is_alive() for thread in threads)
+    assert flags.flush(DEADLINE_SECONDS)
+    assert eventually(lambda: all(rate.get() == 0 for rate in rates))

@@ -1,0 +1,129 @@
+"""
+Time limits of overrides, and the thread that keeps them.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+from typing import Any
+
+import pytest
+
+import dflag
+from dflag import _faults
+
+from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 - tests is on no path
+
+
+def _threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "dflag-expiry"]
+
+
+def test_a_registry_that_is_dropped_with_a_pending_override_is_freed() -> None:
+    """
+    Its store goes, and its thread ends, long before the time limit.
+    """
+    flags = dflag.FlagRegistry()
+    rate = flags.dyn_int("rate", 1)
+    rate.set(2, ttl_seconds=1_000)
+    rate.set(3, ttl_seconds=2_000)
+    (thread,) = _threads()
+    store = weakref.ref(flags._store)
+    del flags, rate
+    gc.collect()
+    assert store() is None
+    thread.join(DEADLINE_SECONDS)
+    assert not thread.is_alive()
+
+
+def test_an_unbound_flag_that_is_dropped_with_a_pending_override_is_freed() -> None:
+    """
+    Its small store of its own goes too, and so does the one it leaves when it is bound.
+    """
+    unbound, bound = dflag.dyn_int(1), dflag.dyn_int(1)
+    unbound.set(2, ttl_seconds=1_000)
+    bound.set(2, ttl_seconds=1_000)
+    flags = dflag.FlagRegistry()
+    flags.bind("bound", bound)
+    stores = [weakref.ref(each) for each in (unbound._store, flags._store)]
+    del unbound, bound, flags
+    gc.collect()
+    assert [store() for store in stores] == [None, None]
+    assert eventually(lambda: not _threads())
+
+
+def test_an_override_set_anew_while_it_expires_is_not_lost(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    What was set in the very moment in which the time limit of the one before ends stays.
+    """
+    rate = flags.dyn_int("rate", 1)
+    store = flags._store
+    plan, raced = store._plan, threading.Event()
+
+    def plan_late(edits: Any) -> Any:
+        made = plan(edits)
+        if threading.current_thread().name == "dflag-expiry" and not raced.is_set():
+            setting = threading.Thread(target=lambda: rate.set(3))
+            setting.start()
+            setting.join(DEADLINE_SECONDS)
+            raced.set()
+        return made
+
+    monkeypatch.setattr(store, "_plan", plan_late)
+    rate.set(2, ttl_seconds=0.01)
+    assert raced.wait(DEADLINE_SECONDS)
+    assert eventually(lambda: not _threads())
+    assert (rate.get(), rate.origin) == (3, "override")
+
+
+def test_a_thread_that_could_not_be_started_is_tried_again(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    It is logged, and the next commit of any kind starts it: the overdue override drops then.
+    """
+    rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(_faults.OwnThread, "start", _no_thread)
+        rate.set(2, ttl_seconds=0.001)
+    assert "time-limited overrides wait" in caplog.text
+    other.set(2)
+    assert eventually(lambda: rate.get() == 1)
+
+
+def _no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # it says that threads are running
+def test_a_forked_child_keeps_and_frees_its_own(flags: dflag.FlagRegistry) -> None:
+    """
+    The override drops in the child as well, and a registry that is dropped there ends no thread of the parent.
+    """
+    from ..integration._children import Child  # noqa: TID252 - as above
+
+    rate = flags.dyn_int("rate", 1)
+    rate.set(2, ttl_seconds=0.2)
+    dropped: list[Any] = [dflag.FlagRegistry()]
+    dropped[0].dyn_int("rate", 1).set(2, ttl_seconds=1_000)
+
+    def run() -> None:
+        assert rate.get() == 2
+        dropped.clear()
+        gc.collect()
+        assert eventually(lambda: len(_threads()) <= 1)
+        assert eventually(lambda: rate.get() == 1)
+
+    child = Child(run)
+    child.check()
+    assert len(_threads()) >= 1
+    assert eventually(lambda: rate.get() == 1)
+    dropped.clear()
+    gc.collect()
+    assert eventually(lambda: not _threads())

@@ -1,0 +1,180 @@
+"""
+The last changes: bounded, printed once, without secrets.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import logging
+import tracemalloc
+import weakref
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pydantic
+import pytest
+
+from dflag.web import make_wsgi_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import dflag
+    from dflag.typing import JSONValue
+
+MEBIBYTE = 1 << 20
+
+
+def _large(number: int) -> JSONValue:
+    return {"items": [f"{number}-{index:06}" for index in range(20_000)], "z": number}
+
+
+def test_a_hundred_changes_of_a_large_value_take_bounded_memory(flags: dflag.FlagRegistry) -> None:
+    """
+    Of each text 2,000 characters are kept, and the values are let go of.
+    """
+    policy, text = flags.dyn_json("policy", {}), flags.dyn_string("text", "")
+    policy.set(_large(0))
+    tracemalloc.start()
+    try:
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(1, 21):
+            policy.set(_large(number))
+            text.set(f"{number:07}" * (MEBIBYTE // 7))
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 8 * MEBIBYTE  # a second large value of each, and the texts
+    last = flags.history()[-1]
+    assert (last.flag, len(last.old), len(last.new), last.new[:7], last.new[-1]) == ("text", 2000, 2000, "0000020", "…")
+    changes = [change for change in flags.history() if change.flag == "policy"]
+    assert {(len(change.new), change.new[:18], change.new[-1]) for change in changes[-1:]} == {
+        (2000, '{"items":["20-0000', "…")
+    }
+
+
+def test_what_the_history_keeps_is_the_beginning_of_the_text(flags: dflag.FlagRegistry) -> None:
+    """
+    For a text that is just as long as the limit, or one longer, and for characters that JSON escapes.
+    """
+    policy = flags.dyn_json("policy", "")
+    for value in ("x" * 1998, "x" * 1999, {"b": ["\ud800é\n"] * 400, "a": 1}, ["y" * 5000], 5, None):
+        policy.set(value)
+        full = policy._text(policy.get())
+        assert flags.history()[-1].new == (full if len(full) <= 2000 else full[:1999] + "…")
+
+
+def test_values_are_let_go_of_and_printed_once(flags: dflag.FlagRegistry) -> None:
+    """
+    By the commit that changes them, whoever asks how often, the page too.
+    """
+    printed: list[int] = []
+
+    def note(size: int) -> int:
+        printed.append(size)
+        return size
+
+    size = ("size", Annotated[int, pydantic.PlainSerializer(note)], dataclasses.field(default=1))
+    model_type = dataclasses.make_dataclass("Model", [size])
+    model = flags.dyn_json("model", model_type(1), type=model_type)
+    first = weakref.ref(model.default)
+    values = [weakref.ref(value) for number in range(2, 12) if _set(model, value := model_type(number))]
+    del value
+    gc.collect()
+    assert [value() for value in values[:-1]] == [None] * 9
+    assert first() is not None
+
+    printed.clear()
+    app = make_wsgi_app(flags)
+    for _ in range(3):
+        flags.history()
+        b"".join(app({"REQUEST_METHOD": "GET", "PATH_INFO": "/", "QUERY_STRING": "name=none*"}, _start))
+    assert {size for size in printed if 1 < size < 11} == set()
+
+
+def _set(model: Any, value: object) -> bool:
+    model.set(value)
+    return True
+
+
+def _start(_status: str, _headers: list[tuple[str, str]]) -> None:
+    pass
+
+
+def test_a_secret_stays_out_of_the_history_also_when_it_becomes_one_later(flags: dflag.FlagRegistry) -> None:
+    """
+    A flag that a Secret feeds from now on shows none of its earlier values either.
+    """
+    token = flags.dyn_string("token", "")
+    token.set("hunter2")
+    assert flags.history()[-1].new == "hunter2"
+    token._conceal()
+    token.set("hunter3")
+    assert "hunter" not in repr(flags.history())
+
+
+def test_a_long_reason_is_cut(flags: dflag.FlagRegistry) -> None:
+    """
+    As texts are, so that what somebody says does not fill the memory.
+    """
+    flags.dyn_int("rate", 1).set(2, reason="because " * 10_000)
+    assert len(flags.history()[-1].reason or "") == 2000
+
+
+@pytest.fixture(name="said")
+def _said(caplog: pytest.LogCaptureFixture) -> Callable[..., list[str]]:
+    caplog.set_level(logging.DEBUG, logger="dflag")
+    return lambda *levels: [r.getMessage() for r in caplog.records if r.levelno in levels or not levels]
+
+
+def test_every_change_is_logged_at_debug_with_both_texts(
+    flags: dflag.FlagRegistry, said: Callable[..., list[str]]
+) -> None:
+    """
+    However it came about, and all of a large revision; printable, in one line, never a secret's, nothing at INFO.
+    """
+    rate, token, text = (
+        flags.dyn_int("rate", 1),
+        flags.dyn_string("token", "", secret=True),
+        flags.dyn_string("text", ""),
+    )
+    flags.apply({"rate": "2"}, source="s")
+    rate.set(3)
+    rate.reset()
+    token.set("hunter2")
+    text.set("a\nb" * 2000)
+    assert said(logging.DEBUG)[:4] == [
+        "flag 'rate': 1 -> 2 (s)",
+        "flag 'rate': 2 -> 3 (override)",
+        "flag 'rate': 3 -> 2 (s)",
+        "flag 'token': ****** -> ****** (override)",
+    ]
+    (last,) = said(logging.DEBUG)[4:]
+    assert last.startswith(r"flag 'text':  -> a\nba\nb")
+    assert last.isprintable()
+    assert len(last) < 1100
+    assert said(logging.INFO) == ["revision 1 of s changed rate"]
+
+    many = {f"many{number}": "1" for number in range(300)}
+    for name in many:
+        flags.dyn_int(name, 0)
+    flags.apply(many, source="m")
+    assert len(said(logging.DEBUG)) == 305
+
+
+def test_an_override_with_a_reason_or_a_limit_is_logged(
+    flags: dflag.FlagRegistry, said: Callable[..., list[str]]
+) -> None:
+    """
+    At INFO, without its value; the reason cannot forge a line.
+    """
+    rate = flags.dyn_int("rate", 1)
+    rate.set(20, reason="incident 4711\nflag 'x': forged")
+    rate.set_text("30", ttl_seconds=600)
+    assert said(logging.INFO) == [
+        r"flag 'rate': overridden: incident 4711\nflag 'x': forged",
+        "flag 'rate': overridden for 600 s",
+    ]
+    rate.reset()

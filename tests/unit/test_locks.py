@@ -1,0 +1,333 @@
+"""
+No code of a user's and no log handler runs while a lock of dflag's is held.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import sys
+import threading
+import warnings
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pydantic
+import pytest
+
+import dflag
+from dflag import _faults, _fork, _haste
+from dflag.sources import Source
+
+from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 - tests is on no path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+SERIALISING = {"_lifecycle", "_reading"}
+"""
+Locks that order whole operations of an updater, so that the reading of a source lies within: `refresh` waits for the
+reading that is going on, and `stop` for `start`. No flag, snapshot, status or expiry takes them.
+"""
+
+
+class Held(threading.local):
+    """What the current thread holds."""
+
+    def __init__(self) -> None:
+        self.locks: list[Spy] = []
+
+
+held = Held()
+
+
+class Spy:
+    """A lock of dflag's that knows who holds it."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def acquire(self, *arguments: Any, **options: Any) -> bool:
+        taken: bool = self._real.acquire(*arguments, **options)
+        if taken:
+            held.locks.append(self)
+        return taken
+
+    def release(self) -> None:
+        self._real.release()
+        held.locks.remove(self)
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _is_owned(self) -> bool:
+        return self in held.locks
+
+    def _release_save(self) -> int:  # what a condition does around a wait
+        depth = held.locks.count(self)
+        for _ in range(depth):
+            self.release()
+        return depth
+
+    def _acquire_restore(self, depth: int) -> None:
+        for _ in range(depth):
+            self.acquire()
+
+
+class Guard:
+    """Notes each piece of foreign code that runs, and each lock of dflag's that is held then."""
+
+    def __init__(self) -> None:
+        self.seen: set[str] = set()
+        self.violations: list[str] = []
+
+    def check(self, what: str) -> None:
+        self.seen.add(what)
+        if held.locks:
+            frame, lines = sys._getframe(1), []
+            while frame.f_back is not None and len(lines) < 12:
+                frame = frame.f_back
+                lines.append(f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno}")
+            self.violations.append(f"{what} under {len(held.locks)} locks: {' < '.join(lines)}")
+
+
+def _is_ours() -> bool:
+    """Whether dflag makes the lock, itself or through a condition, and not one that may be held around foreign code."""
+    frame = sys._getframe(2)
+    if frame.f_globals["__name__"] == "threading":
+        frame = frame.f_back or frame
+    if not frame.f_globals["__name__"].startswith("dflag"):
+        return False
+    return not (frame.f_globals["__name__"] == "dflag._updater" and SERIALISING & set(frame.f_code.co_names))
+
+
+@pytest.fixture(name="guard")
+def _guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
+    """Have every lock that dflag makes from now on say who holds it, and every log record and warning looked at."""
+    guard = Guard()
+    for name in ("Lock", "RLock"):
+        real = getattr(threading, name)
+        monkeypatch.setattr(threading, name, lambda real=real: Spy(real()) if _is_ours() else real())
+    monkeypatch.setattr(_fork, "_forking", Spy(_fork._forking))
+    monkeypatch.setattr(_haste.haste, "_lock", Spy(_haste.haste._lock))
+
+    def show(*_: object, **__: object) -> None:
+        guard.check("warning")
+
+    monkeypatch.setattr(warnings, "showwarning", show)
+    return guard
+
+
+@pytest.fixture(autouse=True)
+def _handler(guard: Guard) -> Iterator[None]:
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            record.getMessage()
+            guard.check("log")
+
+    logger, handler = logging.getLogger("dflag"), Handler()
+    logger.addHandler(handler)
+    before = logger.level
+    logger.setLevel(logging.DEBUG)
+    yield
+    logger.setLevel(before)
+    logger.removeHandler(handler)
+
+
+def _model(guard: Guard) -> type[Any]:
+    """Make a type whose comparing, printing and ending are looked at."""
+
+    def compare(one: Any, other: Any) -> bool:
+        guard.check("__eq__")
+        return type(one) is type(other) and one.size == other.size
+
+    def print_size(size: int) -> int:
+        guard.check("format")
+        return size
+
+    size = ("size", Annotated[int, pydantic.PlainSerializer(print_size)], dataclasses.field(default=1))
+    methods = {"__eq__": compare, "__hash__": None, "__del__": lambda _: guard.check("__del__")}
+    return dataclasses.make_dataclass("Model", [size], namespace=methods, eq=False)
+
+
+class Restless(Source):
+    """A source whose methods are looked at."""
+
+    name = "restless"
+
+    def __init__(self, guard: Guard) -> None:
+        self.values: dict[str, str] = {"model": '{"size": 2}', "rate": "2", "port": "2", "unknown": "x"}
+        self._guard = guard
+
+    def read(self) -> Mapping[str, str]:
+        self._guard.check("read")
+        return dict(self.values)
+
+    def probe(self) -> object:
+        self._guard.check("probe")
+        return None
+
+
+class Watched:
+    """A registry with foreign code in all its parts."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.flags = flags = dflag.FlagRegistry()
+        self.guard = guard
+        self.model_type = _model(guard)
+        self.model = flags.dyn_json(
+            "model", self.model_type(), type=self.model_type, on_change=self._note("callback"), mutator=self._pass
+        )
+        self.rate = flags.dyn_int("rate", 1, validator=self._judge, input_mutator=self._pass, deprecated="use model")
+        self.port = flags.int("port", 1)
+        self.low = flags.dyn_int("low", 0)
+        flags.validator(self._rule)
+
+    def _note(self, what: str) -> Callable[..., None]:
+        return lambda *_: self.guard.check(what)
+
+    def _pass(self, value: Any) -> Any:
+        self.guard.check("mutator")
+        return value
+
+    def _judge(self, value: int) -> None:
+        self.guard.check("validator")
+        if value == 13:
+            raise ArithmeticError("not 13")
+
+    def _rule(self, snapshot: dflag.Snapshot) -> None:
+        self.guard.check("rule")
+        if snapshot["low"] > 100:
+            raise ValueError("low is high")
+
+
+@pytest.mark.filterwarnings("always::DeprecationWarning")  # so that it is shown and not raised
+def test_no_foreign_code_runs_under_a_lock_of_ours(guard: Guard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    In setting, applying, expiring, refusing, declaring late, binding, following, and without threads.
+    """
+    watched = Watched(guard)
+    flags, rate, model = watched.flags, watched.rate, watched.model
+    with dflag.Updater(flags, source := Restless(guard), resync_seconds=0.01) as updater:
+        source.values = {"model": '{"size": 3}', "rate": "13", "port": "3", "other": "x"}
+        updater.refresh()
+        rate.set(5, ttl_seconds=0.02, reason="for a while")
+        model.set(watched.model_type(7), ttl_seconds=0.02)
+        assert eventually(lambda: (rate.origin, model.origin) == ("restless", "restless"))
+        flags.apply({"model": '{"size": 9}', "low": "200"}, source="other")
+        flags.apply({"model": '{"size": 9}', "low": "2", "late": "4"}, source="other")
+        flags.apply({"model": '{"size": 8}', "low": "x"}, source="other", atomic=True)
+        assert flags.dyn_int("late", 1).get() == 4
+        for number in range(120):  # beyond what the history keeps
+            model.set(watched.model_type(number))
+        model.reset()
+        with flags.override({model: watched.model_type(50)}), contextlib.suppress(dflag.ValidationError):
+            watched.low.set(300)
+        unbound = dflag.dyn_int(1, on_change=watched._note("callback"))
+        unbound.set(3, ttl_seconds=0.02)
+        flags.bind("bound", unbound)
+        flags.history(), flags.explain("model"), flags.checksum(), updater.status()
+        with monkeypatch.context() as patch:
+            patch.setattr(_faults.OwnThread, "start", _no_thread)
+            model.set(watched.model_type(60), ttl_seconds=60)
+            assert not flags.flush(0.01)
+        model.reset()
+        assert flags.flush(DEADLINE_SECONDS)
+        assert eventually(lambda: unbound.get() == 1)
+    assert flags.flush(DEADLINE_SECONDS)
+
+    wanted = {"__del__", "callback", "format", "log", "mutator", "probe", "read", "rule", "validator", "warning"}
+    assert guard.seen >= wanted
+    assert guard.violations == []
+
+
+def _no_thread(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_rule_that_is_outrun_runs_under_no_lock(guard: Guard) -> None:
+    """
+    A writer whose rule takes longer than others take to commit gets its turn, and the rule may still wait for others.
+    """
+    flags = dflag.FlagRegistry()
+    rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
+    runs: list[int] = []
+
+    def write(number: int) -> None:
+        other.set(number)
+        other.reset()
+
+    @flags.validator
+    def _slow(snapshot: dflag.Snapshot) -> None:
+        guard.check("rule")
+        if threading.current_thread() is threading.main_thread():
+            runs.append(snapshot[rate])
+            outrunning = threading.Thread(target=write, args=(len(runs),))
+            outrunning.start()
+            outrunning.join(0.2)  # the last one has to wait for the turn
+            waiting.append(outrunning)
+
+    waiting: list[threading.Thread] = []
+    rate.set(5)
+    for thread in waiting:
+        thread.join(DEADLINE_SECONDS)
+    assert rate.get() == 5
+    assert 8 < len(runs) < 12
+    assert guard.violations == []
+
+
+def test_a_log_handler_may_ask_for_everything_while_overrides_expire(flags: dflag.FlagRegistry) -> None:
+    """
+    A handler that waits for another thread to read the history is answered, and so expiry does not stand still.
+    """
+    rate = flags.dyn_int("rate", 1)
+    answers: list[bool] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "expired" in record.getMessage():
+                asking = threading.Thread(target=lambda: (flags.history(), flags.explain("rate"), flags.checksum()))
+                asking.start()
+                asking.join(DEADLINE_SECONDS)
+                answers.append(not asking.is_alive())
+
+    handler = Handler()
+    logging.getLogger("dflag").addHandler(handler)
+    try:
+        for value in (2, 3):
+            rate.set(value, ttl_seconds=0.01)
+            assert eventually(lambda: rate.get() == 1)
+            assert flags.flush(DEADLINE_SECONDS)
+    finally:
+        logging.getLogger("dflag").removeHandler(handler)
+    assert answers == [True, True]
+
+
+def test_a_log_handler_that_hangs_holds_up_no_expiry(flags: dflag.FlagRegistry) -> None:
+    """
+    Overrides drop at their time while the message about the first of them is still being written.
+    """
+    rate = flags.dyn_int("rate", 1)
+    entered, leave = threading.Event(), threading.Event()
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "expired" in record.getMessage():
+                entered.set()
+                leave.wait(DEADLINE_SECONDS)
+
+    handler = Handler()
+    handler.lock = None  # or logging itself would hold up everybody
+    logging.getLogger("dflag").addHandler(handler)
+    try:
+        rate.set(2, ttl_seconds=0.01)
+        assert entered.wait(DEADLINE_SECONDS)
+        rate.set(3, ttl_seconds=0.01)
+        assert eventually(lambda: rate.get() == 1)
+    finally:
+        leave.set()
+        logging.getLogger("dflag").removeHandler(handler)
+    assert flags.flush(DEADLINE_SECONDS)
