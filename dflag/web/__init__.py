@@ -37,9 +37,10 @@ def make_wsgi_app(
 
     Args:
         registry: The flags.
-        updater: Whose status to show beside them; None for none.
+        updater: The updater whose status to show beside them; None for none.
         authorize: Given the headers of a request to set a flag, names in lower case,
-            it returns the caller's name, or None to refuse; see `bearer_token`. None: setting is off.
+            it returns the caller's name, or None to refuse, as any exception does; see `bearer_token`.
+            None: setting is off.
         title: The page's; None for the registry's name.
 
     Raises:
@@ -88,21 +89,21 @@ def start_http_server(
     Serve the flags of a registry over HTTP on daemon threads, for programs that are no web service themselves.
 
     Args:
-        port: To listen on; 0 picks a free one, which the result tells.
+        port: The port to listen on; 0 picks a free one, see the `port` of the result.
         registry: As for `make_wsgi_app`.
         updater: As for `make_wsgi_app`.
-        addr: To listen on. The default is reachable from this machine, or this pod, alone.
+        addr: The address to listen on. The default is reachable only from this machine, or this pod.
         authorize: As for `make_wsgi_app`.
         title: As for `make_wsgi_app`.
         allowed_hosts: Names that a request's ``Host`` may have besides IP addresses and localhost;
-            ``"*"`` for any. None: no other on a loopback address, so that no web page can reach it through a name
-            of its own, and any on other addresses.
+            ``"*"`` for any. None: no other if the address that *addr* leads to is a loopback address, so that no web
+            page can reach the server through a name of its own; any on other addresses.
 
     Returns:
         The running server: its `port`, and `close()`.
 
     Raises:
-        OSError: The address is not to be had.
+        OSError: The address cannot be used: it is taken, or not one of this machine.
         DefinitionError: *authorize* is not a plain function.
 
     Thread safety: any thread. A forked child does not serve: it closes what it inherited.

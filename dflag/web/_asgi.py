@@ -45,7 +45,7 @@ class ASGIApp:
 
     async def _respond(self, request: Request, receive: Receive) -> Response | None:
         """
-        Give the response, or None when the client has gone.
+        Return the response, or None when the client has gone.
         """
         from asyncio import to_thread  # the package serves programs without an event loop too
 

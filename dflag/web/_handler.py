@@ -46,6 +46,7 @@ _STATIC_FILES: Final = {
     "/static/page.js": ("page.js", _JS),
     "/static/page.svg": ("page.svg", _SVG),
     "/static/page_base.js": ("page_base.js", _JS),
+    "/static/page_process.js": ("page_process.js", _JS),
     "/static/page_row.js": ("page_row.js", _JS),
     "/static/page_setting.js": ("page_setting.js", _JS),
 }
@@ -102,7 +103,7 @@ class Handler:
 
     def handle_at_once(self, request: Request) -> Response | None:
         """
-        Answer a request if that takes microseconds and runs no foreign code, else give None. Never raises.
+        Answer a request if that takes microseconds and runs no foreign code, else return None. Never raises.
         """
         answer = self._answer(request, at_once=True)
         return answer if isinstance(answer, Response) else None
@@ -123,7 +124,7 @@ class Handler:
         elif request.path in ("", "/", *self._files):
             allowed = ("GET", "HEAD")
         else:
-            return _refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+            return _refuse(HTTPStatus.NOT_FOUND, "no such page")
         if request.method not in allowed:
             methods = ", ".join(allowed)
             return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, f"expected {methods}", {"Allow": methods})
@@ -161,11 +162,11 @@ class Handler:
 
     def _admit(self, request: Request) -> Response | NeedsBody:
         """
-        Judge a request by its headers: nothing is told of flags, and no body is read, for whoever is not let in.
+        Check a request by its headers: a caller who is refused learns nothing about flags, and no body is read.
         """
         headers = request.headers
         if self._authorize is None:
-            return _refuse(HTTPStatus.FORBIDDEN, "setting flags is off here")
+            return _refuse(HTTPStatus.FORBIDDEN, "setting flags is off: the program gives no authorize")
         if is_cross_origin(headers):
             return _refuse(HTTPStatus.FORBIDDEN, "a page of another origin may not set flags")
         try:
@@ -212,7 +213,7 @@ class Handler:
         except LookupError:
             return _refuse(HTTPStatus.NOT_FOUND, f"no flag named {wanted.name[:253]!r}")
         if not flag.dynamic:
-            return _refuse(HTTPStatus.CONFLICT, f"flag {flag.name!r} is static: it changes with a restart alone")
+            return _refuse(HTTPStatus.CONFLICT, f"flag {flag.name!r} is static: it changes only at a restart")
         try:
             _setting.carry_out(flag, wanted, who)
         except FlagValueError as error:
@@ -222,7 +223,7 @@ class Handler:
 
 def _base(request: Request) -> str:
     """
-    Say what relative links begin with, for a browser that is at the mount itself, with or without a slash behind it.
+    Return what relative links begin with, for a browser that is at the mount itself, with or without a slash behind it.
     """
     return "" if request.path else quote(request.mount.rpartition("/")[2], safe="", errors="replace") + "/"
 
@@ -268,7 +269,7 @@ def _fault(error: BaseException) -> Response:
 
 def _place(error: BaseException) -> str:
     """
-    Say what was raised and where, without the words of it.
+    Return what was raised and where, without its message.
     """
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:

@@ -114,7 +114,7 @@ def _weight(parameters: list[str]) -> float | None:
 
 def _closer(best: tuple[float, int], name: str, media_type: str, weight: float) -> tuple[float, int]:
     """
-    Give weight and specificity of the range that says most precisely what it thinks of a type.
+    Return weight and specificity of the media range that names a type most precisely.
     """
     if name == media_type:
         specificity = 2
@@ -129,14 +129,14 @@ def _closer(best: tuple[float, int], name: str, media_type: str, weight: float) 
 
 def matches(if_none_match: str, entity_tag: str) -> bool:
     """
-    Say whether a conditional request already has this form, by weak comparison (RFC 9110, section 13.1.2).
+    Return whether a conditional request already has this form, by weak comparison (RFC 9110, section 13.1.2).
     """
     return if_none_match.strip() == "*" or entity_tag in _ENTITY_TAG.findall(if_none_match)
 
 
 def is_json(content_type: str) -> bool:
     """
-    Say whether a body is declared as JSON, in UTF-8 if it says in what.
+    Return whether a body is declared as JSON, and in UTF-8 if it declares an encoding.
     """
     media_type, *parameters = (piece.strip().lower() for piece in content_type.split(";"))
     charsets = [value.strip('" ') for key, _, value in (p.partition("=") for p in parameters) if key == "charset"]
@@ -158,7 +158,7 @@ def declared_length(text: str) -> int:
 
 def is_cross_origin(headers: Mapping[str, str]) -> bool:
     """
-    Say whether a browser sends this request for a page of another origin.
+    Return whether a browser sends this request for a page of another origin.
 
     ``Sec-Fetch-Site`` is the browser's own word, which no page can change, and does not depend on what a proxy made of
     ``Host``; so it decides where there is one. Else ``Origin`` must have the host and port of ``Host``; the scheme is

@@ -42,7 +42,7 @@ PATIENCE_SECONDS: Final = 90.0
 How long ago the last contact to a source may be before the listing says so.
 
 Well beyond what a check each second can be late by, and beyond the minute between two bookmarks of an API server;
-soon enough for whoever wonders why nothing changes.
+soon enough for a person who wonders why nothing changes.
 """
 
 _KEPT_BODIES: Final = 16
@@ -146,7 +146,7 @@ class Listings:
 
     def ready(self, wish: Wish) -> Form | None:
         """
-        Give a form that is there already and still true, else None.
+        Return a form that is there already and still true, else None.
         """
         generation = self._generation
         if generation is None:
@@ -156,7 +156,7 @@ class Listings:
 
     def make(self, wish: Wish) -> Form:
         """
-        Give a form, making it if need be.
+        Return a form, and make it if there is none.
         """
         with self._making:
             form = self.ready(wish)
@@ -174,7 +174,7 @@ class Listings:
 
     def flag(self, name: str) -> dict[str, Any]:
         """
-        Give one flag as it stands in a listing, with the number of the revision.
+        Return one flag as in a listing, with the process and the number of the revision.
         """
         view = take_view(self._registry)
         rows = _Rows(view, self._status(), self._pending_restart())
@@ -188,7 +188,7 @@ class Listings:
 
     def _version(self) -> tuple[object, ...]:
         """
-        Give a cheap value that differs whenever the listing would.
+        Return a cheap value that differs whenever the listing would.
 
         The snapshot is another object after each commit and each declaration.
         """
@@ -253,7 +253,7 @@ class Listings:
 
     def _contact(self, key: str, seconds: float | None, *, well: bool) -> dict[str, Any]:
         """
-        Say when something last went well only once that is long ago.
+        Show the moment at which something last went well only once that is long ago.
 
         The moment of a source that is fine moves on each second, and with it would every entity tag.
         """

@@ -35,7 +35,7 @@ _CREDENTIALS: Final = re.compile(r"bearer +([!-~]+) *", re.IGNORECASE)
 _KEYS: Final = frozenset({"name", "value", "reason", "ttl_seconds"})
 
 
-class Malformed(ValueError):  # noqa: N818 - a verdict, told to the client
+class Malformed(ValueError):  # noqa: N818 - an answer to the client, not an error of the program
     """
     A body does not say what to set.
     """
@@ -60,7 +60,7 @@ class Wanted(NamedTuple):
 
 def bearer_token(token: str, name: str) -> Authorize:
     """
-    Make an ``authorize`` that lets in whoever sends ``Authorization: Bearer <token>``, as *name*.
+    Make an ``authorize`` that accepts requests with ``Authorization: Bearer <token>``, as *name*.
 
     Tokens are compared in constant time. Make one of 32 random bytes (``secrets.token_urlsafe()``), keep it in a
     Secret, and send it over TLS alone.
@@ -83,7 +83,7 @@ def bearer_token(token: str, name: str) -> Authorize:
     if not _TOKEN.fullmatch(token):
         raise DefinitionError("expected a token of visible ASCII characters")
     if not name:
-        raise DefinitionError("expected a name for whoever has the token")
+        raise DefinitionError("expected a name for the owner of the token")
     expected = token.encode()
 
     def authorize(headers: Mapping[str, str]) -> str | None:

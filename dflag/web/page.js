@@ -3,25 +3,27 @@
 // and open details stay; nothing is stored, so a token is gone with the page.
 
 import {
-  at, button, code, fill, make, moment, page, plain, plural, preview, Refused, REQUEST_TIMEOUT_MS, setText, tick,
+  at, button, code, cut, fill, make, moment, page, plain, plural, preview, Refused, REQUEST_TIMEOUT_MS, setText, tick,
 } from "./page_base.js";
+import { processes } from "./page_process.js";
 import { change, chip, Row } from "./page_row.js";
 
 const POLL_MS = 1000;
+const POLL_MISSED_MS = 250; // while other processes answer than the one that is shown
 const POLL_HIDDEN_MS = 15000;
 const RETRY_MAX_MS = 30000;
-const NEWS_EVERY_MS = 5000; // no more often is a screen reader told of changes
+const NEWS_EVERY_MS = 5000; // a screen reader announces changes no more often
 const MANY = 200; // from here on, lines out of sight are not laid out
 const HISTORY_SHOWN = 15;
 
 // --- the listing
 
-function show(listing) {
+function show(listing, isSameProcess) {
   page.listing = listing;
   showHead(listing);
   showSources(listing.updater);
   showNotices(listing);
-  const touched = showFlags(listing.flags);
+  const touched = showFlags(listing.flags, isSameProcess);
   showHistory(listing.history);
   filter();
   if (touched.length > 0) news.add(touched);
@@ -29,12 +31,12 @@ function show(listing) {
 
 function showHead(listing) {
   setText(at("meta"), [
-    `revision ${listing.revision}`, `process ${listing.process}`, plural(listing.flag_count, "flag"), listing.frozen ? "static flags settled" : "",
+    `revision ${listing.revision}`, `process ${listing.process}`, plural(listing.flag_count, "flag"), listing.frozen ? "static flags frozen" : "",
   ].filter(Boolean).join(" · "));
   setText(at("checksums"), `checksum ${listing.checksum} · static ${listing.checksum_static} · dynamic ${listing.checksum_dynamic}`);
 }
 
-function showFlags(flags) {
+function showFlags(flags, isSameProcess) {
   const list = at("flags");
   const gone = new Set(page.rows.keys());
   const touched = [];
@@ -48,7 +50,7 @@ function showFlags(flags) {
       row = new Row(flag.name);
       page.rows.set(flag.name, row);
     }
-    if (row.show(flag, JSON.stringify(flag))) touched.push(flag);
+    if (row.show(flag, JSON.stringify(flag), isSameProcess)) touched.push(flag);
     if (isFirst) fresh.append(row.element);
     else if (row.element === place) place = place.nextElementSibling;
     else list.insertBefore(row.element, place);
@@ -77,7 +79,7 @@ function showSources(updater) {
   const failing = updater.sources.some((source) => !source.healthy);
   drawOnce(at("updater"), { ...updater, sources: failing }, () => [
     `Updater ${updater.state} · ${plural(updater.updates, "update")} · ${plural(updater.errors, "error")} · ${plural(updater.warnings, "warning")} · `,
-    ...(updater.in_touch ? [failing ? "all were well within the last minute" : "all in touch"] : updater.last_success ? ["all well last ", moment(updater.last_success)] : ["never all well"]),
+    ...(updater.in_touch ? [failing ? "all sources were read within the last minutes" : "all sources respond"] : updater.last_success ? ["all sources last read ", moment(updater.last_success)] : ["the sources were never all read"]),
   ]);
   drawOnce(at("sources"), updater.sources, () => updater.sources.map(card));
 }
@@ -85,7 +87,7 @@ function showSources(updater) {
 function card(source) {
   const worries = [source.not_live, source.healthy && source.degraded].filter(Boolean);
   const [tone, word] = !source.healthy ? ["bad", "failing"] : worries.length > 0 ? ["warn", "limited"] : ["good", "healthy"];
-  const contact = source.in_touch ? ["in touch"] : source.last_contact ? ["last contact ", moment(source.last_contact)] : ["no contact yet"];
+  const contact = source.in_touch ? ["responds"] : source.last_contact ? ["last contact ", moment(source.last_contact)] : ["no contact yet"];
   const element = make(
     "li", `source ${tone}`,
     make("h3", "", ...plain(source.name)),
@@ -101,6 +103,31 @@ function card(source) {
   return element;
 }
 
+function showProcesses() {
+  const { shown, before, several } = processes;
+  const others = processes.others();
+  drawOnce(at("processes"), [shown.key, before?.key, others.map((process) => [process.key, process.listing !== null])], () => {
+    for (const row of page.rows.values()) row.form?.show(row.flag);
+    if (several) {
+      const choices = others.filter((process) => process.listing !== null).flatMap(
+        (process) => [" ", button("plain", `Show ${processes.name(process)}`, () => choose(process))],
+      );
+      return [notice(
+        "warn", `${plural(others.length + 1, "process", "processes")} answered at this address within the last minute, each with its own values. `,
+        `This page shows ${processes.name(shown)}. An override is set in one process only. To change a value in all of them, change it in its source.`,
+        ...choices,
+      )];
+    }
+    return before === null ? [] : [notice("warn", `Process ${before.number} no longer answers. This page now shows ${processes.name(shown)}.`)];
+  });
+}
+
+function choose(process) {
+  processes.choose(process);
+  show(process.listing, false);
+  showProcesses();
+}
+
 function showNotices(listing) {
   const rejected = listing.flags.filter((flag) => flag.rejected.length > 0).length;
   const failing = listing.updater?.sources.filter((source) => !source.healthy).map((source) => source.name) ?? [];
@@ -108,18 +135,18 @@ function showNotices(listing) {
   const part = listing.flag_count - listing.flags.length;
   drawOnce(at("notices"), [rejected, failing, pending, unknown, part], () => {
     const found = [];
-    if (failing.length > 0) found.push(notice("bad", `${plural(failing.length, "source")} cannot be read: `, ...list(failing), ". The last values stay."));
+    if (failing.length > 0) found.push(notice("bad", `${plural(failing.length, "source")} cannot be read: `, ...list(failing), ". The flags keep their last good values."));
     if (rejected > 0) {
       const see = button("plain", rejected === 1 ? "Show it" : "Show them", () => press("rejected", true));
       see.dataset.key = "rejected";
-      found.push(notice("bad", rejected === 1 ? "One flag holds a refused value; its last good one stays. " : `${rejected} flags hold refused values; their last good ones stay. `, see));
+      found.push(notice("bad", rejected === 1 ? "1 flag has a refused value and keeps its last good one. " : `${rejected} flags have refused values and keep their last good ones. `, see));
     }
     if (pending.length > 0) found.push(notice("warn", "A restart would change ", ...list(pending, true), "."));
-    if (unknown.length > 0) found.push(notice("warn", "The sources have keys that no flag has: ", ...list(unknown), "."));
+    if (unknown.length > 0) found.push(notice("warn", "The sources have keys that match no flag: ", ...list(unknown), "."));
     if (part > 0) {
       const all = make("a", "", "Show all");
       all.href = "?";
-      found.push(notice("", `The address leaves out ${plural(part, "flag")}. `, all));
+      found.push(notice("", `The filter in the address hides ${plural(part, "flag")}. `, all));
     }
     return found;
   });
@@ -259,7 +286,7 @@ function keys(event) {
   }
 }
 
-// --- telling a screen reader, in few words
+// --- what a screen reader announces, in few words
 
 const news = {
   waiting: new Map(),
@@ -278,7 +305,7 @@ const news = {
     this.last = Date.now();
     const say = flags.length > 3
       ? `${flags.length} flags changed`
-      : flags.map((flag) => `${flag.name} is now ${preview(flag.current_value, true).slice(0, 80) || "empty"}`).join("; ");
+      : flags.map((flag) => `${flag.name} is now ${cut(preview(flag.current_value, true), 80) || "empty"}`).join("; ");
     setText(at("news"), say);
   },
 };
@@ -320,6 +347,7 @@ const poll = {
   delay() {
     if (this.failures > 0) return Math.min(RETRY_MAX_MS, POLL_MS * 2 ** (this.failures - 1)) * (0.8 + 0.4 * Math.random());
     if (this.again) return 0;
+    if (processes.missed > 0 && !document.hidden) return POLL_MISSED_MS;
     return document.hidden ? POLL_HIDDEN_MS : POLL_MS;
   },
 };
@@ -327,27 +355,37 @@ const poll = {
 async function ask() {
   const query = new URLSearchParams(location.search);
   query.set("format", "json");
-  const headers = page.tag === null ? {} : { "If-None-Match": page.tag };
+  const tags = processes.tags();
+  const headers = tags === "" ? {} : { "If-None-Match": tags };
   const answer = await fetch(`?${query}`, { headers, cache: "no-store", signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
   const date = Date.parse(answer.headers.get("Date") ?? "");
   if (!Number.isNaN(date)) {
     const skew = date + 500 - Date.now(); // a Date has whole seconds
     page.skew = Math.abs(skew) > 2000 ? skew : 0;
   }
-  if (answer.status === 304) return;
+  const tag = answer.headers.get("ETag");
+  if (answer.status === 304) return answered(processes.unchanged(tag), false);
   if (!answer.ok) throw new Refused(answer.status, `The server answers ${answer.status}`);
   const listing = await answer.json().catch(() => null);
-  if (!Array.isArray(listing?.flags)) throw new Refused(answer.status, "The answer is no listing: is there a sign-in in between?");
-  show(listing);
-  page.tag = answer.headers.get("ETag");
+  if (!Array.isArray(listing?.flags)) throw new Refused(answer.status, "The answer is not a listing. A sign-in page or a proxy may have sent it");
+  const process = processes.of(listing);
+  process.listing = listing;
+  process.tag = tag?.replace(/^W\//, "") ?? null;
+  answered(process, true);
   if (poll.since === null && at("link").dataset.state === "wait") openNamed();
+}
+
+function answered(process, isNew) {
+  const isOther = processes.heard(process);
+  if (isOther || (isNew && process === processes.shown)) show(processes.shown.listing, !isOther);
+  showProcesses();
 }
 
 function reachable(problem) {
   const isWell = problem === null;
   at("link").dataset.state = isWell ? "live" : "lost";
   setText(at("link-text"), isWell ? "Live" : "Not live");
-  const what = isWell ? "" : `${problem}, since ${poll.since.toLocaleTimeString()}. ${page.listing ? "What is shown is from before. " : ""}Trying again by itself.`;
+  const what = isWell ? "" : `${problem}, since ${poll.since.toLocaleTimeString()}. ${page.listing ? "The page shows the last values that it received, and keeps trying." : "The page keeps trying."}`;
   if (drawn.get(at("outage")) === what) return;
   drawn.set(at("outage"), what);
   at("outage").replaceChildren(...(isWell ? [] : [notice("bad", what, " ", button("plain", "Try now", () => poll.soon()))]));

@@ -5,12 +5,14 @@ const PREVIEW_CHARACTERS = 240;
 const FOLD_CHARACTERS = 800;
 const FOLD_LINES = 24;
 
-// Characters that show nothing, or that turn the text around them: they are made visible.
-const INVISIBLE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]/;
+// Characters that show nothing, look like a space, or turn the text around them are made visible: by their category, with
+// what else is drawn as nothing (fillers, selectors of variants) and the empty cell of braille. What joins an emoji shows.
+const PRINTABLE_ASCII = /^[ -~\t\n]*$/;
+const EMOJI = "\\p{Extended_Pictographic}[\\ufe0f\\p{Emoji_Modifier}]*(?:\\u200d\\p{Extended_Pictographic}[\\ufe0f\\p{Emoji_Modifier}]*)*|[0-9#*]\\ufe0f\\u20e3";
+const ODD = new RegExp(`${EMOJI}|((?![ \\t\\n])[\\p{C}\\p{Z}\\p{Default_Ignorable_Code_Point}\\u2800])`, "gu");
 
 export const page = {
   listing: null,
-  tag: null,
   rows: new Map(), // name: Row
   filter: { words: [], changed: false, kind: "", rejected: false },
   token: null, // null: not asked for yet; "": none is needed
@@ -47,13 +49,22 @@ export const unseen = (text) => make("span", "unseen", text);
 
 // Text as nodes. It is never read as markup; its invisible characters get a name that can be seen.
 export function plain(text) {
-  if (!INVISIBLE.test(text)) return [text];
-  return text.split(new RegExp(`(${INVISIBLE.source})`)).filter(Boolean).map((part) => {
-    if (!INVISIBLE.test(part)) return part;
-    const shown = make("span", "odd", part);
-    shown.dataset.code = "U+" + part.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-    return shown;
-  });
+  if (PRINTABLE_ASCII.test(text)) return [text];
+  const parts = [];
+  let end = 0;
+  for (const { index, 1: odd } of text.matchAll(ODD)) {
+    if (odd === undefined) continue;
+    const shown = make("span", "odd", odd);
+    shown.dataset.code = "U+" + odd.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    parts.push(text.slice(end, index), shown);
+    end = index + odd.length;
+  }
+  return [...parts, text.slice(end)].filter((part) => part !== "");
+}
+
+// The beginning of a text, without half of the character at its end.
+export function cut(text, length) {
+  return text.length <= length ? text : text.slice(0, length).replace(/[\ud800-\udbff]$/, "");
 }
 
 export function code(text, className = "") {
@@ -63,9 +74,9 @@ export function code(text, className = "") {
 
 // A short look at a value; in one line where its line ends mean nothing.
 export function preview(text, inLine) {
-  const start = text.slice(0, 4 * PREVIEW_CHARACTERS);
+  const start = cut(text, 4 * PREVIEW_CHARACTERS);
   const short = inLine ? start.replace(/,\n\s*/g, ", ").replace(/([[{])\n\s*|\n\s*(?=[\]}])/g, "$1").replace(/\s+/g, " ") : start;
-  return short.length <= PREVIEW_CHARACTERS ? short : short.slice(0, PREVIEW_CHARACTERS) + "…";
+  return short.length <= PREVIEW_CHARACTERS ? short : cut(short, PREVIEW_CHARACTERS) + "…";
 }
 
 // JSON over several lines, also where its end was cut off. Not by JSON.parse, which rounds large numbers.
@@ -119,7 +130,7 @@ export function setText(element, text) {
 // --- time
 
 export const now = () => Date.now() + page.skew;
-export const plural = (count, word) => `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 
 function span(ms) {
   const seconds = Math.max(0, Math.round(ms / 1000));

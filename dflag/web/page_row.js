@@ -1,6 +1,6 @@
 // One flag of the list.
 
-import { button, code, fill, full, make, moment, now, page, plain, plural, pretty, preview, unseen } from "./page_base.js";
+import { button, code, cut, fill, full, make, moment, now, page, plain, plural, pretty, preview, unseen } from "./page_base.js";
 import { overrideOf, SettingForm } from "./page_setting.js";
 
 const MARKED_MS = 4000; // how long a new value stays marked; page.css fades it in that time
@@ -58,10 +58,13 @@ export class Row {
     this.element.id = id;
   }
 
-  // Show a flag as it is now; say whether its value is another one than before.
-  show(flag, text) {
-    const before = this.flag;
-    if (text === this.text) return false;
+  // Show a flag as it is now; return whether its value changed. A row that shows another process's flag has not.
+  show(flag, text, isSameProcess = true) {
+    const before = isSameProcess ? this.flag : null;
+    if (text === this.text) {
+      if (this.open) this.showBlocks(); // the history is not part of the flag, and may come later
+      return false;
+    }
     this.flag = flag;
     this.text = text;
     this.words = `${flag.name}\n${flag.description}\n${flag.current_value}`.toLowerCase();
@@ -87,9 +90,9 @@ export class Row {
 
   standing() {
     if (this.flag.origin === "default") return "";
-    if (!this.flag.is_changed) return make("span", "standing", "the same as the default");
-    if (this.flag.is_secret) return make("span", "standing", "not the default");
-    return make("span", "standing", "default ", code(preview(this.flag.default_value, true).slice(0, 80)));
+    if (!this.flag.is_changed) return make("span", "standing", "same as the default");
+    if (this.flag.is_secret) return make("span", "standing", "differs from the default");
+    return make("span", "standing", "default ", code(cut(preview(this.flag.default_value, true), 80)));
   }
 
   provenance() {
@@ -118,6 +121,11 @@ export class Row {
   }
 
   showMore() {
+    this.showBlocks();
+    this.showForm();
+  }
+
+  showBlocks() {
     if (this.blocks === null) {
       const columns = [make("div", "column"), make("div", "column")];
       this.blocks = [this.drawRejected, this.drawLayers, this.drawFacts, this.drawChanges].map((draw, index) => {
@@ -134,7 +142,6 @@ export class Row {
       block.element.hidden = content.draw === null;
       fill(block.element, ...(content.draw === null ? [] : content.draw()));
     }
-    this.showForm();
   }
 
   showForm() {
@@ -156,7 +163,7 @@ export class Row {
     return {
       key: JSON.stringify(rejected),
       draw: rejected.length === 0 ? null : () => [
-        make("h4", "bad", "Refused, so the last good value stays"),
+        make("h4", "bad", "Refused. The last good value stays in effect"),
         make("ul", "", ...rejected.map((found, index) => make(
           "li", "",
           make("p", "", chip(found.where), found.key === this.name ? "" : " key ", found.key === this.name ? "" : code(found.key)),
@@ -170,7 +177,7 @@ export class Row {
     const { layers, origin, is_json: isJson, is_secret: secret } = this.flag;
     return {
       key: JSON.stringify([layers, origin]),
-      draw: () => [make("h4", "", layers.length > 1 ? "Value, with what lies under it" : "Value"), make("ol", "", ...layers.map((layer, index) => {
+      draw: () => [make("h4", "", layers.length > 1 ? "Layers, the highest first" : "Value"), make("ol", "", ...layers.map((layer, index) => {
         const item = make("li", index === 0 ? "winner" : "", make("p", "", chip(layer.origin), index === 0 && layers.length > 1 ? make("span", "note", "in effect") : ""));
         item.append(full(isJson && !secret ? pretty(layer.text) : layer.text, `${this.name} layer ${layer.origin}`));
         if (layer.reason) item.append(make("p", "note", ...plain(reasonOf(layer.reason))));
@@ -190,8 +197,8 @@ export class Row {
       ["Owner", flag.owner],
       ["Deprecated", flag.deprecated],
       ["Expires", flag.expires && `${flag.expires}${isExpired(flag) ? ", which has passed" : ""}`],
-      ["Restart", flag.pending_restart && "a restart would give it another value"],
-      ["Callbacks", flag.callback_errors > 0 && `${plural(flag.callback_errors, "call")} raised; see the log`],
+      ["Restart", flag.pending_restart && "a restart would change its value"],
+      ["Callbacks", flag.callback_errors > 0 && `${plural(flag.callback_errors, "call")} failed; see the log`],
     ].filter(([, text]) => text);
     return {
       key: JSON.stringify(found),

@@ -1,6 +1,7 @@
 // The form that sets the override of a flag, and drops it.
 
 import { button, make, page, plain, preview, Refused, REQUEST_TIMEOUT_MS, setText } from "./page_base.js";
+import { processes } from "./page_process.js";
 
 const TIME_LIMITS = [["10 minutes", 600], ["1 hour", 3600], ["8 hours", 28800], ["1 day", 86400], ["no limit", ""]];
 const TIME_LIMIT_DEFAULT = "3600";
@@ -43,23 +44,24 @@ export class SettingForm {
     this.token = make("input", "");
     this.token.type = "password";
     this.token.autocomplete = "off";
-    this.tokenField = field("Token", this.token, "Kept in this page's memory alone, for all flags. Leave it empty where none is needed.");
+    this.tokenField = field("Token", this.token, "Kept only in the memory of this page, for all flags. Leave it empty if none is needed.");
     this.forget = button("plain", "Forget the token", () => forgetToken());
     this.stale = make("p", "note warn");
     this.stale.hidden = true;
+    this.scope = make("p", "note warn", "Several processes answer at this address. A setting reaches only the one that answers it.");
     this.submit = make("button", "primary", "Set");
     this.drop = button("secondary", "Drop override", () => this.send(null));
     this.result = make("p", "result");
     this.result.setAttribute("role", "alert");
     this.result.id = `result-${++fields}`;
-    const hint = { bytes: "base64" }[flag.type] ?? (flag.is_secret ? "The present value is not shown" : [flag.range.replace(/^of /, ""), flag.choices].filter(Boolean).join("; "));
+    const hint = { bytes: "base64" }[flag.type] ?? (flag.is_secret ? "The current value is not shown" : [flag.range.replace(/^of /, ""), flag.choices].filter(Boolean).join("; "));
     const heading = make("h4", "", "Set");
     heading.id = `heading-${++fields}`;
     this.element = make(
       "form", "setting", heading,
       field("Value", this.value, hint), this.stale,
       make("div", "pair", field("Reason", this.reason), field("Time limit", this.limit)),
-      this.tokenField,
+      this.tokenField, this.scope,
       make("div", "buttons", this.submit, this.drop, this.forget),
       this.result,
     );
@@ -75,9 +77,14 @@ export class SettingForm {
     const text = flag.is_secret ? "" : flag.current_value;
     if (this.source !== text && (this.prefilled === null || this.value.value === this.prefilled)) this.prefill(text);
     this.stale.hidden = this.source === text;
-    setText(this.stale, this.stale.hidden ? "" : `Meanwhile the value has become ${preview(text, true)}`);
-    this.drop.hidden = overrideOf(flag) === undefined;
+    setText(this.stale, this.stale.hidden ? "" : `The value has become ${preview(text, true)} since you opened this form.`);
+    this.drop.hidden = overrideOf(flag) === undefined && !processes.several; // another process may have one
     this.showToken();
+    this.showScope();
+  }
+
+  showScope() {
+    this.scope.hidden = !processes.several;
   }
 
   prefill(text) {
@@ -100,7 +107,7 @@ export class SettingForm {
     this.wait(true);
     try {
       const answer = await setFlag(wanted, token);
-      this.accept(token, value, answer.flag);
+      this.accept(token, value, answer);
     } catch (error) {
       this.refuse(error);
     } finally {
@@ -108,15 +115,24 @@ export class SettingForm {
     }
   }
 
-  accept(token, value, flag) {
+  accept(token, value, answer) {
+    const { flag } = answer;
+    const process = processes.of(answer);
+    const isShown = process === processes.shown;
     page.token = token;
     this.token.value = "";
-    this.reason.value = "";
     this.value.setAttribute("aria-invalid", "false");
-    this.prefill(flag.is_secret ? "" : flag.current_value);
-    this.say("good", value === null ? "Dropped. The layer below shows again." : "Set.");
-    if (document.activeElement === this.drop) this.submit.focus(); // the button is about to go
-    this.row.show(flag, JSON.stringify(flag));
+    const done = value === null ? "Dropped" : "Set";
+    const where = processes.several ? `${done} in ${processes.name(process)} only.` : `${done}.`;
+    if (isShown) {
+      this.reason.value = "";
+      this.prefill(flag.is_secret ? "" : flag.current_value);
+      this.say("good", value === null ? `${where} The layer below applies again.` : where);
+      if (document.activeElement === this.drop) this.submit.focus(); // the button is about to go
+      this.row.show(flag, JSON.stringify(flag));
+    } else {
+      this.say("warn", `${where} This page shows ${processes.name(processes.shown)}.`);
+    }
     page.rows.forEach((row) => row.form?.showToken());
     page.soon();
   }
@@ -129,7 +145,7 @@ export class SettingForm {
     } else if (error.status === 422) {
       this.value.focus();
     }
-    const said = error instanceof Refused ? error.message : "The server cannot be reached, so nothing is known to have changed.";
+    const said = error instanceof Refused ? error.message : "The server cannot be reached. Whether the flag was set is not known.";
     this.say("bad", said);
   }
 
@@ -158,11 +174,11 @@ async function setFlag(wanted, token) {
   try {
     request = new Request(page.listing.set_url, { method: "POST", headers, body: JSON.stringify(wanted), cache: "no-store" });
   } catch {
-    throw new Refused(401, "A token has visible ASCII characters alone.");
+    throw new Refused(401, "A token may contain only visible ASCII characters.");
   }
   const answer = await fetch(request, { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
   const said = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(answer.status, said.error ?? `The server answered ${answer.status}.`);
-  if (!said.flag) throw new Refused(answer.status, "The answer is not one of dflag: is there a sign-in in between?");
+  if (!said.flag) throw new Refused(answer.status, "The answer is not from dflag. A sign-in page or a proxy may have sent it.");
   return said;
 }

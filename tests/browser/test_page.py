@@ -1,7 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -186,7 +192,7 @@ def test_search_and_toggles(flags: dflag.FlagRegistry, serve: Serve, open_page: 
         search.fill(words)
         assert shown(page) == names, words
         assert page.locator("#shown").inner_text() == f"{len(names)} of 3 shown"
-    assert page.get_by_text("No flag fits.").is_visible()
+    assert page.get_by_text("No flag matches.").is_visible()
     search.press("Escape")
     for toggle, names in [
         ("Changed", ["greeting"]),
@@ -246,7 +252,7 @@ def test_filters_of_the_address(flags: dflag.FlagRegistry, serve: Serve, open_pa
     flags.int("workers", 4)
     page = open_page(serve(flags), "/?type=static")
     assert shown(page) == ["workers"]
-    assert "leaves out 1 flag." in page.locator("#notices").inner_text()
+    assert "hides 1 flag." in page.locator("#notices").inner_text()
     page.get_by_role("link", name="Show all").click()
     row(page, "rate_limit").wait_for()
 
@@ -302,12 +308,30 @@ def test_hostile_text_stays_text(
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_what_is_invisible_is_shown(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
-    """Characters that show nothing, or that turn the text around them, are told by their number."""
-    flags.dyn_string("sly", "user \u202egnp.exe\u2066 admin\x07 e\u0301\u00e9 \U0001f469\u200d\U0001f680")
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("user \u202egnp.exe\u2066 admin\x07 e\u0301\u00e9 \U0001f469\u200d\U0001f680", ["U+202E", "U+2066", "U+0007"]),
+        ("a\u200db\u200cc\u034fd\u00ade\ufe0ff", ["U+200D", "U+200C", "U+034F", "U+00AD", "U+FE0F"]),
+        ("\u115f\u1160\u3164\uffa0\u17b4\u180e", ["U+115F", "U+1160", "U+3164", "U+FFA0", "U+17B4", "U+180E"]),
+        ("a\u00a0b\u2003c\u3000d\u1680e\u2028f\u2800g", ["U+00A0", "U+2003", "U+3000", "U+1680", "U+2028", "U+2800"]),
+        (
+            "\U000e0041\U000e0100\U0001d173\ue000\uffff\ud800",
+            ["U+E0041", "U+E0100", "U+1D173", "U+E000", "U+FFFF", "U+D800"],
+        ),
+        ("\U0001f44d\U0001f3fd \u2764\ufe0f 1\ufe0f\u20e3 \u00a9 \u65e5\u672c \u0639\u0631 \t a b\nc", []),
+        ("\U0001f680" * 200, []),  # a preview ends between two characters, not within one
+        ("a" + "\U0001f680" * 200, []),
+    ],
+)
+def test_what_is_invisible_is_shown(
+    flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage, text: str, expected: list[str]
+) -> None:
+    """Characters that show nothing, look like a space or turn the text around them are shown by their number."""
+    flags.dyn_string("sly", text, strip=False)
     page = open_page(serve(flags))
     codes = row(page, "sly").locator(".now .odd").evaluate_all("all => all.map((one) => one.dataset.code)")
-    assert codes == ["U+202E", "U+2066", "U+0007"]
+    assert codes == expected
 
 
 def test_names_that_look_like_selectors(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
@@ -367,6 +391,117 @@ def test_override_is_set_shown_and_dropped(flags: dflag.FlagRegistry, settable: 
     ]
 
 
+def test_last_changes_have_ones_own(flags: dflag.FlagRegistry, settable: Page) -> None:
+    """The changes in the details have what was set a moment ago on the same page."""
+    details = unfold(settable, "rate_limit")
+    changes = details.locator(".block", has_text="Last changes")
+    for number, value in enumerate(("80", "90")):
+        fill_in(details.locator("form"), value, None if number else TOKEN, "sale")
+        changes.locator("li", has_text=value).first.wait_for()
+        assert changes.locator("li").count() == number + 1
+        assert changes.locator("li ins").first.inner_text() == value
+
+
+WORKERS = """
+import os, sys
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+import dflag
+from dflag.web import make_wsgi_app
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, *args):
+        pass
+
+flags = dflag.FlagRegistry("shop")
+flags.dyn_int("rate_limit", 50)
+server = WSGIServer(("127.0.0.1", 0), Quiet)
+server.set_app(make_wsgi_app(flags, authorize=lambda headers: "bob"))
+children = []
+for _ in range(2):
+    child = os.fork()
+    if child == 0:
+        server.serve_forever()
+    children.append(child)
+print(server.server_port, *children, flush=True)
+sys.stdin.read()
+for child in children:
+    os.kill(child, 9)
+"""
+
+
+@dataclass(frozen=True)
+class Workers:
+    """
+    Two processes that accept on one port.
+    """
+
+    port: int
+    numbers: list[int]
+
+
+@pytest.fixture(name="workers")
+def _workers() -> Iterator[Workers]:
+    """Start two processes that serve one port, each with flags of its own."""
+    with subprocess.Popen([sys.executable, "-c", WORKERS], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        port, *numbers = map(int, process.stdout.readline().split())
+        yield Workers(port, numbers)
+        process.communicate()
+
+
+def shown_process(page: Page) -> int:
+    return int(re.findall(r"process (\d+)", page.locator("#meta").inner_text())[0])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_several_processes_at_one_address(workers: Workers, open_page: OpenPage) -> None:
+    """The page stays with one process and says so, says where an override was set, and shows another on request."""
+    page = open_page(workers)
+    first = shown_process(page)
+    (second,) = {*workers.numbers} - {first}
+    page.evaluate(
+        """() => {
+            window.metas = new Set();
+            new MutationObserver(() => metas.add(document.getElementById("meta").textContent))
+                .observe(document.getElementById("meta"), { subtree: true, childList: true, characterData: true });
+        }"""
+    )
+    banner = page.locator("#processes")
+    banner.get_by_text("2 processes answered at this address").wait_for()
+    assert f"This page shows process {first}." in banner.inner_text()
+    form = unfold(page, "rate_limit").locator("form")
+    assert "reaches only the one that answers" in form.inner_text()
+    said: set[str] = set()
+    value = "50"
+    for number in range(51, 91):
+        fill_in(form, str(number))
+        result = form.locator(".result", has_text=re.compile(r"^Set in process \d+ only\."))
+        result.wait_for()
+        said.add(result.inner_text())
+        if result.inner_text() == f"Set in process {first} only.":
+            value = str(number)
+        assert row(page, "rate_limit").locator(".now").inner_text() == value
+        if len(said) == 2:
+            break
+    other = f"Set in process {second} only. This page shows process {first}."
+    assert said == {f"Set in process {first} only.", other}
+    assert not [meta for meta in page.evaluate("[...metas]") if f"process {first}" not in meta]
+    banner.get_by_role("button", name=f"Show process {second}").click()
+    assert shown_process(page) == second
+    assert f"This page shows process {second}." in banner.inner_text()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_process_that_ends(workers: Workers, open_page: OpenPage) -> None:
+    """When the process that is shown no longer answers, the page goes over to another one and says so."""
+    page = open_page(workers, tolerate=UNREACHABLE)
+    first = shown_process(page)
+    (second,) = {*workers.numbers} - {first}
+    os.kill(first, signal.SIGKILL)
+    page.get_by_text(f"Process {first} no longer answers. This page now shows process {second}.").wait_for()
+    assert shown_process(page) == second
+
+
 def test_override_expires_on_the_open_page(flags: dflag.FlagRegistry, settable: Page) -> None:
     """An override counts down, and the value below it comes back by itself."""
     flags["rate_limit"].set(80, ttl_seconds=3, reason="alice: soon over")
@@ -384,7 +519,7 @@ def test_refusals_stand_at_the_form(flags: dflag.FlagRegistry, settable: Page) -
     wait_for_text(settable, result, "not authorized to set flags")
     assert form.get_by_label("Token").evaluate("input => input === document.activeElement")
     fill_in(form, "80", "späße \u2603")
-    wait_for_text(settable, result, "A token has visible ASCII characters alone.")
+    wait_for_text(settable, result, "A token may contain only visible ASCII characters.")
     fill_in(form, "20000", TOKEN)
     form.locator(".result", has_text="of at most 10000").wait_for()
     assert form.get_by_label("Value").get_attribute("aria-invalid") == "true"

@@ -602,6 +602,7 @@ def test_unknown_paths(client: Client, path: str) -> None:
         ("page.js", "text/javascript"),
         ("page.svg", "image/svg+xml"),
         ("page_base.js", "text/javascript"),
+        ("page_process.js", "text/javascript"),
         ("page_row.js", "text/javascript"),
         ("page_setting.js", "text/javascript"),
     ],
