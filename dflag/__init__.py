@@ -37,6 +37,9 @@ if _typing.TYPE_CHECKING:
         bytes as bytes,
     )
     from dflag._unbound import (
+        custom as custom,
+    )
+    from dflag._unbound import (
         duration as duration,
     )
     from dflag._unbound import (
@@ -44,6 +47,9 @@ if _typing.TYPE_CHECKING:
     )
     from dflag._unbound import (
         dyn_bytes as dyn_bytes,
+    )
+    from dflag._unbound import (
+        dyn_custom as dyn_custom,
     )
     from dflag._unbound import (
         dyn_duration as dyn_duration,
@@ -139,9 +145,11 @@ _HOMES = {
         (
             "bool",
             "bytes",
+            "custom",
             "duration",
             "dyn_bool",
             "dyn_bytes",
+            "dyn_custom",
             "dyn_duration",
             "dyn_enum",
             "dyn_float",

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, over
 
 from dflag import _kinds
 from dflag._flags import DynamicFlag, StaticFlag
-from dflag.errors import DefinitionError
+from dflag._spec import check_plain_function
+from dflag.errors import DefinitionError, check_argument
 
 if TYPE_CHECKING:
     import builtins
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._options import Options, RangeOptions
-    from dflag.typing import JSONValue
+    from dflag.typing import Formatter, JSONValue, Parser
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Flag[Any]")
@@ -58,7 +59,25 @@ class Declarations:
         **options: Unpack[Options[builtins.str]],
     ) -> StaticFlag[builtins.str]:
         """
-        Declare a static flag that holds a text, taken as it is.
+        Declare a static flag that holds a text.
+
+        Any text, as it is. White space around it is dropped unless ``strip=False``.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one.
+            help: What the flag is for, in one sentence.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.string("listen", "127.0.0.1").get()
+        '127.0.0.1'
         """
         return self._declare(StaticFlag, _kinds.STRING, name, default, help, options)
 
@@ -70,7 +89,16 @@ class Declarations:
         **options: Unpack[Options[builtins.str]],
     ) -> DynamicFlag[builtins.str]:
         """
-        Declare a dynamic flag that holds a text, taken as it is.
+        Declare a dynamic flag that holds a text.
+
+        Grammar, options and errors are those of `FlagRegistry.string`.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flag = flags.dyn_string("greeting", "hello")
+        >>> flag.set_text("good morning")
+        >>> flag.get()
+        'good morning'
         """
         return self._declare(DynamicFlag, _kinds.STRING, name, default, help, options)
 
@@ -83,6 +111,25 @@ class Declarations:
     ) -> StaticFlag[builtins.int]:
         """
         Declare a static flag that holds a whole number of 64 bits.
+
+        As Go writes integers: ``42``, ``-7``, ``0x1F``, ``0b101``, ``0o17``, ``1_000``. A leading zero, as in ``017``,
+        is an error, and so is a number beyond 64 bits.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one.
+            help: What the flag is for, in one sentence.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*. *min* and *max* are inclusive limits.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.int("port", 8080, min=1).get()
+        8080
         """
         return self._declare(StaticFlag, _kinds.INT, name, default, help, options)
 
@@ -95,6 +142,15 @@ class Declarations:
     ) -> DynamicFlag[builtins.int]:
         """
         Declare a dynamic flag that holds a whole number of 64 bits.
+
+        Grammar, options and errors are those of `FlagRegistry.int`.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flag = flags.dyn_int("rate_limit", 50, min=1)
+        >>> flag.set_text("1_000")
+        >>> flag.get()
+        1000
         """
         return self._declare(DynamicFlag, _kinds.INT, name, default, help, options)
 
@@ -107,6 +163,25 @@ class Declarations:
     ) -> StaticFlag[builtins.float]:
         """
         Declare a static flag that holds a number.
+
+        Decimal, as Go writes it: ``2.5``, ``.5``, ``1e3``, ``1_000``, ``inf``. NaN, hexadecimal and an overflow such as
+        ``1e400`` are errors.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one.
+            help: What the flag is for, in one sentence.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*. *min* and *max* are inclusive limits.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.float("share", 0.5, min=0, max=1).get()
+        0.5
         """
         return self._declare(StaticFlag, _kinds.FLOAT, name, default, help, options)
 
@@ -119,6 +194,15 @@ class Declarations:
     ) -> DynamicFlag[builtins.float]:
         """
         Declare a dynamic flag that holds a number.
+
+        Grammar, options and errors are those of `FlagRegistry.float`.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flag = flags.dyn_float("share", 0.5, min=0, max=1)
+        >>> flag.set_text("25e-2")
+        >>> flag.get()
+        0.25
         """
         return self._declare(DynamicFlag, _kinds.FLOAT, name, default, help, options)
 
@@ -131,6 +215,25 @@ class Declarations:
     ) -> StaticFlag[builtins.bool]:
         """
         Declare a static flag that holds true or false.
+
+        ``true``, ``t``, ``yes``, ``y``, ``on``, ``1``, and ``false``, ``f``, ``no``, ``n``, ``off``, ``0``, in any
+        case.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one.
+            help: What the flag is for, in one sentence.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.bool("verbose", False).get()
+        False
         """
         return self._declare(StaticFlag, _kinds.BOOL, name, default, help, options)
 
@@ -143,6 +246,15 @@ class Declarations:
     ) -> DynamicFlag[builtins.bool]:
         """
         Declare a dynamic flag that holds true or false.
+
+        Grammar, options and errors are those of `FlagRegistry.bool`.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flag = flags.dyn_bool("verbose", False)
+        >>> flag.set_text("yes")
+        >>> flag.get()
+        True
         """
         return self._declare(DynamicFlag, _kinds.BOOL, name, default, help, options)
 
@@ -155,6 +267,26 @@ class Declarations:
     ) -> StaticFlag[datetime.timedelta]:
         """
         Declare a static flag that holds a length of time.
+
+        Numbers with units from ``ns`` to ``w``, as Go writes them: ``1h30m``, ``250ms``, ``1w2d``, ``-2m``, ``0``. A
+        number without a unit is an error. A value has microseconds, and at most 292 years.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one.
+            help: What the flag is for, in one sentence.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*. *min* and *max* are inclusive limits.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> from datetime import timedelta
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.duration("grace", timedelta(seconds=30)).get()
+        datetime.timedelta(seconds=30)
         """
         return self._declare(StaticFlag, _kinds.DURATION, name, default, help, options)
 
@@ -167,6 +299,16 @@ class Declarations:
     ) -> DynamicFlag[datetime.timedelta]:
         """
         Declare a dynamic flag that holds a length of time.
+
+        Grammar, options and errors are those of `FlagRegistry.duration`.
+
+        >>> import dflag
+        >>> from datetime import timedelta
+        >>> flags = dflag.FlagRegistry()
+        >>> flag = flags.dyn_duration("timeout", timedelta(seconds=2))
+        >>> flag.set_text("1m30s")
+        >>> flag.get()
+        datetime.timedelta(seconds=90)
         """
         return self._declare(DynamicFlag, _kinds.DURATION, name, default, help, options)
 
@@ -179,6 +321,25 @@ class Declarations:
     ) -> StaticFlag[tuple[builtins.str, ...]]:
         """
         Declare a static flag that holds several texts in order.
+
+        Texts between commas, each stripped, or a JSON array: ``a, b`` or ``["a", "b,c"]``. An empty text is an empty
+        list.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one.
+            help: What the flag is for, in one sentence.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*. *choices* are those of each item.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.string_list("hosts", ["a", "b"]).get()
+        ('a', 'b')
         """
         return self._declare(StaticFlag, _kinds.STRING_LIST, name, default, help, options)
 
@@ -191,6 +352,15 @@ class Declarations:
     ) -> DynamicFlag[tuple[builtins.str, ...]]:
         """
         Declare a dynamic flag that holds several texts in order.
+
+        Grammar, options and errors are those of `FlagRegistry.string_list`.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flag = flags.dyn_string_list("hosts", ["a", "b"])
+        >>> flag.set_text("c, d")
+        >>> flag.get()
+        ('c', 'd')
         """
         return self._declare(DynamicFlag, _kinds.STRING_LIST, name, default, help, options)
 
@@ -203,6 +373,24 @@ class Declarations:
     ) -> StaticFlag[frozenset[builtins.str]]:
         """
         Declare a static flag that holds several texts without order.
+
+        Texts between commas, each stripped, or a JSON array; duplicates are dropped. An empty text is an empty set.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one.
+            help: What the flag is for, in one sentence.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*. *choices* are those of each item.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.string_set("zones", {"eu"}).get()
+        frozenset({'eu'})
         """
         return self._declare(StaticFlag, _kinds.STRING_SET, name, default, help, options)
 
@@ -215,6 +403,15 @@ class Declarations:
     ) -> DynamicFlag[frozenset[builtins.str]]:
         """
         Declare a dynamic flag that holds several texts without order.
+
+        Grammar, options and errors are those of `FlagRegistry.string_set`.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flag = flags.dyn_string_set("zones", {"eu"})
+        >>> flag.set_text("us, us")
+        >>> flag.get()
+        frozenset({'us'})
         """
         return self._declare(DynamicFlag, _kinds.STRING_SET, name, default, help, options)
 
@@ -226,7 +423,26 @@ class Declarations:
         **options: Unpack[Options[builtins.bytes]],
     ) -> StaticFlag[builtins.bytes]:
         """
-        Declare a static flag that holds bytes, taken as they are.
+        Declare a static flag that holds bytes.
+
+        From a source or a ``--name_path`` file the bytes themselves, never stripped. From the command line, the
+        environment, HTTP and ``set_text``: base64, padded.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one.
+            help: What the flag is for, in one sentence.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.bytes("banner", b"hello").get()
+        b'hello'
         """
         return self._declare(StaticFlag, _kinds.BYTES, name, default, help, options)
 
@@ -238,7 +454,16 @@ class Declarations:
         **options: Unpack[Options[builtins.bytes]],
     ) -> DynamicFlag[builtins.bytes]:
         """
-        Declare a dynamic flag that holds bytes, taken as they are.
+        Declare a dynamic flag that holds bytes.
+
+        Grammar, options and errors are those of `FlagRegistry.bytes`.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flag = flags.dyn_bytes("key", b"", secret=True)
+        >>> flag.set_text("aGVsbG8=")
+        >>> flag.get()
+        b'hello'
         """
         return self._declare(DynamicFlag, _kinds.BYTES, name, default, help, options)
 
@@ -247,8 +472,28 @@ class Declarations:
     ) -> StaticFlag[E]:
         """
         Declare a static flag that holds a member of the default's enumeration.
+
+        The name of a member, else the text of its value, else either in another case when only one member fits.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one.
+            help: What the flag is for, in one sentence.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> import enum
+        >>> Mode = enum.Enum("Mode", {"SAFE": "safe", "FAST": "fast"})
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.enum("mode", Mode.SAFE).get()
+        <Mode.SAFE: 'safe'>
         """
-        return self._declare(StaticFlag, _kinds.enum_kind(type(default)), name, default, help, options)
+        return self._declare(StaticFlag, enum_kind(name, default), name, default, help, options)
 
     @overload
     def json(
@@ -287,14 +532,29 @@ class Declarations:
         """
         Declare a static flag that holds a JSON value.
 
+        JSON without duplicate keys, NaN, or nesting beyond 100 levels; with *yaml* also YAML without tags.
+        What ``get()`` returns is read-only.
+
         Args:
-            name: As for every flag.
-            default: As for every flag; with *type* a value of that type.
-            help: As for every flag.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one; with *type* a value of that type.
+            help: What the flag is for, in one sentence.
             type: A dataclass, TypedDict or pydantic model to hand out instead of plain JSON; needs ``dflag[pydantic]``.
             schema: A JSON Schema (2020-12 unless its ``$schema`` says otherwise) that every value must satisfy.
             yaml: Whether YAML is accepted beside JSON.
-            **options: As for every flag.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work: the schema is not valid, refers to
+                something outside of it or has a format that cannot be asserted; pydantic is missing or cannot handle
+                the type.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.json("limits", {"cpu": 2}, schema={"type": "object"}).get()
+        {'cpu': 2}
         """
         kind = json_kind(name, type=type, schema=schema, yaml=yaml)
         return self._declare(StaticFlag, kind, name, default, help, options)
@@ -304,8 +564,19 @@ class Declarations:
     ) -> DynamicFlag[E]:
         """
         Declare a dynamic flag that holds a member of the default's enumeration.
+
+        Grammar, options and errors are those of `FlagRegistry.enum`.
+
+        >>> import dflag
+        >>> import enum
+        >>> Mode = enum.Enum("Mode", {"SAFE": "safe", "FAST": "fast"})
+        >>> flags = dflag.FlagRegistry()
+        >>> flag = flags.dyn_enum("mode", Mode.SAFE)
+        >>> flag.set_text("fast")
+        >>> flag.get()
+        <Mode.FAST: 'fast'>
         """
-        return self._declare(DynamicFlag, _kinds.enum_kind(type(default)), name, default, help, options)
+        return self._declare(DynamicFlag, enum_kind(name, default), name, default, help, options)
 
     @overload
     def dyn_json(
@@ -344,14 +615,14 @@ class Declarations:
         """
         Declare a dynamic flag that holds a JSON value.
 
-        Args:
-            name: As for every flag.
-            default: As for every flag; with *type* a value of that type.
-            help: As for every flag.
-            type: A dataclass, TypedDict or pydantic model to hand out instead of plain JSON; needs ``dflag[pydantic]``.
-            schema: A JSON Schema (2020-12 unless its ``$schema`` says otherwise) that every value must satisfy.
-            yaml: Whether YAML is accepted beside JSON.
-            **options: As for every flag.
+        Grammar, options and errors are those of `FlagRegistry.json`.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> limits = flags.dyn_json("limits", {"cpu": 2}, schema={"required": ["cpu"]})
+        >>> limits.set_text('{"cpu": 4}')
+        >>> limits.get()["cpu"]
+        4
         """
         kind = json_kind(name, type=type, schema=schema, yaml=yaml)
         return self._declare(DynamicFlag, kind, name, default, help, options)
@@ -439,14 +710,26 @@ class Declarations:
         together, a later source's values on top. Command line and environment give the whole as a JSON object.
 
         Args:
-            name: As for every flag.
-            default: As for every flag; shown while no source has such a key.
-            help: As for every flag.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no source has such a key.
+            help: What the flag is for, in one sentence.
             keys: The pattern, as in `fnmatch`, case-sensitive: ``"*.endpoint"``.
             of: The kind of the values: ``"string"``, ``"int"``, ``"float"``, ``"bool"``, ``"duration"``,
                 ``"string_list"``, ``"string_set"``, ``"bytes"`` or ``"json"``.
             **options: As for every flag; *input_mutator* and *strip* are for the text of each key,
                 *validator* and *mutator* for the mapping.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> clusters = flags.map("clusters", {}, keys="*.endpoint")
+        >>> flags.apply({"eu.endpoint": "https://eu.example"}, source="config").changed
+        ('clusters',)
+        >>> clusters.get()
+        {'eu.endpoint': 'https://eu.example'}
         """
         return self._declare(StaticFlag, map_kind(name, keys, of), name, default, help, options)
 
@@ -529,20 +812,100 @@ class Declarations:
         """
         Declare a dynamic flag that holds a read-only mapping of all keys of the sources that fit a pattern.
 
-        A key that is the name of a declared flag is left to that flag. Of several sources the mappings are put
-        together, a later source's values on top. Command line and environment give the whole as a JSON object.
+        Grammar, options and errors are those of `FlagRegistry.map`.
 
-        Args:
-            name: As for every flag.
-            default: As for every flag; shown while no source has such a key.
-            help: As for every flag.
-            keys: The pattern, as in `fnmatch`, case-sensitive: ``"*.endpoint"``.
-            of: The kind of the values: ``"string"``, ``"int"``, ``"float"``, ``"bool"``, ``"duration"``,
-                ``"string_list"``, ``"string_set"``, ``"bytes"`` or ``"json"``.
-            **options: As for every flag; *input_mutator* and *strip* are for the text of each key,
-                *validator* and *mutator* for the mapping.
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> limits = flags.dyn_map("limits", {}, keys="*.limit", of="int")
+        >>> flags.apply({"acme.limit": "500"}, source="config").changed
+        ('limits',)
+        >>> limits.get()
+        {'acme.limit': 500}
         """
         return self._declare(DynamicFlag, map_kind(name, keys, of), name, default, help, options)
+
+    def custom(
+        self,
+        name: builtins.str,
+        default: T,
+        help: builtins.str = "",
+        *,
+        parse: Parser[T],
+        format: Formatter[T] = str,
+        **options: Unpack[Options[T]],
+    ) -> StaticFlag[T]:
+        """
+        Declare a static flag that holds what a parser of your own makes of a text: a date, a decimal, a quantity.
+
+        The parser is given the text once white space around it is dropped (not with ``strip=False``). The default and
+        what ``set()`` is given are not parsed. Two values are the same when they have one type and are equal.
+        A value should be immutable, for all readers share it.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            default: The value while no layer holds one.
+            help: What the flag is for, in one sentence.
+            parse: Makes a value of a text; `ValueError` refuses the text.
+            format: Makes a text of a value, for people. It need not read back.
+                A value that it makes no text of is refused.
+            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*.
+
+        Raises:
+            DefinitionError: The name, the default or an option cannot work.
+            DuplicateFlagError: The name is taken.
+
+        >>> import datetime, dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.custom("cut_off", datetime.date(2030, 1, 1), parse=datetime.date.fromisoformat).get()
+        datetime.date(2030, 1, 1)
+        """
+        return self._declare(StaticFlag, custom_kind(name, parse, format), name, default, help, options)
+
+    def dyn_custom(
+        self,
+        name: builtins.str,
+        default: T,
+        help: builtins.str = "",
+        *,
+        parse: Parser[T],
+        format: Formatter[T] = str,
+        **options: Unpack[Options[T]],
+    ) -> DynamicFlag[T]:
+        """
+        Declare a dynamic flag that holds what a parser of your own makes of a text.
+
+        Grammar, options and errors are those of `FlagRegistry.custom`.
+
+        >>> import datetime, dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> cut_off = flags.dyn_custom("cut_off", datetime.date(2030, 1, 1), parse=datetime.date.fromisoformat)
+        >>> cut_off.set_text("2031-06-30")
+        >>> cut_off.get()
+        datetime.date(2031, 6, 30)
+        """
+        return self._declare(DynamicFlag, custom_kind(name, parse, format), name, default, help, options)
+
+
+def enum_kind(name: builtins.str, default: object) -> _kinds.Kind[Any]:
+    """
+    Make the kind of a flag whose values are the members of the default's enumeration.
+    """
+    if not isinstance(default, Enum):
+        raise DefinitionError(f"flag {name!r}: expected the default as a member of an enum.Enum class, got {default!r}")
+    return _kinds.enum_kind(type(default))
+
+
+def custom_kind(name: builtins.str, parse: Any, format: Any) -> _kinds.Kind[Any]:
+    """
+    Make the kind of a flag with functions of the program's.
+    """
+    for option, function in (("parse", parse), ("format", format)):
+        try:
+            check_plain_function(function, option)
+        except DefinitionError as error:
+            raise DefinitionError(f"flag {name!r}: {error}") from None
+    return _kinds.CustomKind(parse, format)
 
 
 def map_kind(name: builtins.str, keys: builtins.str, of: builtins.str) -> _kinds.Kind[Any]:
@@ -551,6 +914,8 @@ def map_kind(name: builtins.str, keys: builtins.str, of: builtins.str) -> _kinds
     """
     from dflag._kinds import maps  # not every program has such flags
 
+    for option, text in (("keys", keys), ("of", of)):
+        check_argument(option, text, str, "a text", subject=f"flag {name!r}: ")
     try:
         return maps.map_kind(keys, of)
     except ValueError as error:
@@ -563,6 +928,7 @@ def json_kind(
     """
     Make the kind of a JSON flag; what is wrong with its schema or type is a fault in the declaration.
     """
+    check_argument("yaml", yaml, bool, "True or False", subject=f"flag {name!r}: ")
     try:
         return _kinds.json_kind(schema=schema, type=type, yaml=yaml)
     except ValueError as error:

@@ -12,7 +12,7 @@ from dflag._log import logger
 from dflag._notifier import Listener
 from dflag._snapshot import current_pin, open_pins
 from dflag._spec import Spec, as_tuple
-from dflag.errors import DefinitionError, FlagValueError
+from dflag.errors import ArgumentError, DefinitionError, FlagValueError, check_argument
 
 if TYPE_CHECKING:
     import datetime
@@ -101,6 +101,7 @@ class Flag(Cell, Generic[T]):
         help: str,
         declared_at: tuple[str, int],
     ) -> None:
+        check_argument("help", help, str, "a text", subject=f"flag {name!r}: ")
         self.name: str = name
         self.help: Final = help
         self._spec = spec
@@ -180,6 +181,8 @@ class Flag(Cell, Generic[T]):
             FlagValueError: The text is refused; the flag keeps the value it has.
             StaticFlagError: As for `set`.
         """
+        if not isinstance(text, str):  # without its repr, for it may be a secret
+            raise ArgumentError(f"flag {self.name!r}: expected a text, got a value of type {type(text).__name__}")
         value = self._spec.read(self.name, text, "override", encoded=True)
         self._store.set(self, value, ttl_seconds=ttl_seconds, reason=reason)
 
@@ -333,7 +336,11 @@ def listeners_of(options: dict[str, Any], flag_name: str) -> tuple[Listener, ...
     """
     Take the callbacks out of a flag's options.
     """
-    return tuple(Listener(function, flag_name) for function in as_tuple(options.pop("on_change", ()), "on_change"))
+    try:
+        functions = as_tuple(options.pop("on_change", ()), "on_change")
+    except DefinitionError as error:
+        raise DefinitionError(f"flag {flag_name!r}: {error}") from None
+    return tuple(Listener(function, flag_name) for function in functions)
 
 
 def same(flag: Flag[Any], one: Any, other: Any) -> bool:

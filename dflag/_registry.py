@@ -5,6 +5,7 @@ The registry: declare flags, look them up, and everything that concerns more tha
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
@@ -12,14 +13,14 @@ from dflag._declarations import Declarations, caller
 from dflag._drafting import Reading
 from dflag._flags import UNBOUND, Flag, close_pin, listeners_of, open_pin
 from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin
-from dflag._spec import Spec
+from dflag._spec import Spec, check_plain_function
 from dflag._store import Store
-from dflag.errors import DefinitionError, UnknownFlagError
+from dflag.errors import ArgumentError, DefinitionError, UnknownFlagError, check_argument, check_seconds
 
 if TYPE_CHECKING:
     import argparse
     import builtins
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from dflag import _kinds
@@ -55,6 +56,7 @@ class FlagRegistry(Declarations):
     __slots__ = ("__weakref__", "_plain_specs", "_store", "name")
 
     def __init__(self, name: builtins.str = "") -> None:
+        check_argument("name", name, str, "a text")
         self.name: Final = name
         self._store = Store()
         self._plain_specs: dict[_kinds.Kind[Any], Spec[Any]] = {}  # shared by flags without options
@@ -87,6 +89,7 @@ class FlagRegistry(Declarations):
             DuplicateFlagError: The name is taken.
         """
         check_name(name)
+        check_argument("flag", flag, Flag, "a flag of a library", subject=f"flag {name!r}: ")
         if flag.name != UNBOUND:
             raise DefinitionError(f"flag {flag.name!r} is already bound and cannot be bound as {name!r}")
         self._store.adopt(flag, name)
@@ -136,7 +139,7 @@ class FlagRegistry(Declarations):
             What was done; the previous revision when no raw value differs.
 
         Raises:
-            DefinitionError: *source* is the name of one of dflag's own layers.
+            DefinitionError: *source* is the name of one of dflag's own layers, or an argument is of another type.
 
         Thread safety: any thread; validators run in this thread, callbacks on the notifier thread.
 
@@ -147,10 +150,15 @@ class FlagRegistry(Declarations):
         >>> rate.get(), rate.origin
         (60, 'config')
         """
+        check_argument("values", values, Mapping, "a mapping of names to texts")
+        check_argument("source", source, str, "a text")
+        check_argument("atomic", atomic, bool, "True or False")
         given: Mapping[Any, Any] = values
         for name, raw in given.items():
             if not isinstance(name, str) or not isinstance(raw, (str, bytes)):
-                raise TypeError(f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}")
+                raise ArgumentError(
+                    f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}"
+                )
         reading = Reading(dict(values), lambda _: source)
         return self._store.intake.apply({source: reading}, atomic=atomic)[source].revision
 
@@ -160,8 +168,7 @@ class FlagRegistry(Declarations):
 
         It must not change flags. Works as a decorator.
         """
-        if not callable(function):
-            raise DefinitionError(f"expected a callable as registry validator, got {function!r}")
+        check_plain_function(function, "a registry validator")
         with self._store.lock:
             self._store.rules = (*self._store.rules, function)
         return function
@@ -192,7 +199,7 @@ class FlagRegistry(Declarations):
         Raises:
             FlagValueError: One of the values is refused.
         """
-        return self._pinned(self._take(values or {}, "pinned"))
+        return self._pinned(self._take({} if values is None else values, "pinned"))
 
     @contextmanager
     def _pinned(self, values: Mapping[Flag[Any], Any]) -> Iterator[Snapshot]:
@@ -253,6 +260,7 @@ class FlagRegistry(Declarations):
         Returns:
             False when that did not suffice, and always when called by a callback.
         """
+        check_seconds("timeout", timeout)
         return self._store.notifier.flush(timeout)
 
     def checksum(self, dynamic: builtins.bool | None = None) -> builtins.str:
@@ -262,9 +270,11 @@ class FlagRegistry(Declarations):
         Args:
             dynamic: Only the dynamic flags, or only the static ones; None for all.
         """
+        if dynamic is not None:
+            check_argument("dynamic", dynamic, bool, "True, False or None")
         snapshot = self.snapshot()
         chosen = (flag for flag in map(self.lookup, snapshot) if dynamic is None or flag.dynamic is dynamic)
-        return fnv_checksum((flag.name, flag._spec.kind.format(snapshot[flag])) for flag in chosen)
+        return fnv_checksum((flag.name, flag._spec.kind.exact(snapshot[flag])) for flag in chosen)
 
     def parse_args(
         self,
@@ -290,6 +300,11 @@ class FlagRegistry(Declarations):
         """
         from dflag._arguments import parse_args
 
+        if isinstance(argv, (str, bytes)):
+            raise ArgumentError(f"expected argv as several texts, got {argv!r}")
+        for option, text in (("env_prefix", env_prefix), ("description", description)):
+            if text is not None:
+                check_argument(option, text, str, "a text")
         return parse_args(self, argv, env_prefix=env_prefix, description=description)
 
     def add_to_argparse(self, parser: argparse.ArgumentParser) -> None:
@@ -313,8 +328,10 @@ class FlagRegistry(Declarations):
         """
         Validate values given by flag or name.
         """
+        check_argument("values", values, Mapping, "a mapping of flags or names to values")
         taken = {}
         for key, value in values.items():
+            check_argument("each key", key, (str, Flag), "a flag or a name")
             flag = self.lookup(key) if isinstance(key, str) else key
             if flag._store is not self._store:
                 raise UnknownFlagError(f"flag {flag.name!r} belongs to another registry", flag_name=flag.name)
@@ -369,7 +386,7 @@ def make_flag(
         try:
             spec = Spec(kind, remaining)
         except DefinitionError as error:
-            raise DefinitionError(f"flag {name!r}: {error}") from error
+            raise type(error)(f"flag {name!r}: {error}") from error
     flag = cls(store, spec, name, default, help, declared_at)
     flag._listeners = listeners
     return flag

@@ -4,29 +4,32 @@ Consistent views: snapshots of a registry, and pins that make ``get()`` answer f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, final, overload
 
 from dflag.errors import UnknownFlagError, nearest, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from dflag._flags import Flag
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 _MAX_HINTS: Final = 20
 """How many unknown names at once are compared with all others: 35 ms each where there are a thousand flags."""
 
 
 @final
-class Snapshot:
+class Snapshot(Mapping[str, Any]):
     """
     The values of all flags of a registry at one revision; never changes.
 
-    Look values up by flag, which keeps their type, or by name.
+    A mapping of names to values, in name order. Look values up by name, or by flag, which keeps their type.
+    Two snapshots are equal when they are the same object.
 
     Attributes:
         revision: The number of the revision, a cache key.
@@ -39,14 +42,34 @@ class Snapshot:
     >>> snap = flags.snapshot()
     >>> snap[rate], snap["rate"]
     (50, 50)
+    >>> dict(snap), snap.get("burst", 10)
+    ({'rate': 50}, 10)
     """
 
     __slots__ = ("_flags", "_values", "revision")
 
     def __init__(self, flags: Mapping[str, Flag[Any]], values: Mapping[Flag[Any], Any], revision: int) -> None:
-        self._flags: Final = flags
-        self._values: Final = values
-        self.revision: Final = revision
+        if TYPE_CHECKING:
+            self._flags: Final = flags
+            self._values: Final = values
+            self.revision: Final = revision
+        else:  # by object's own method: that of this class refuses
+            set_slot = object.__setattr__
+            set_slot(self, "_flags", flags)
+            set_slot(self, "_values", values)
+            set_slot(self, "revision", revision)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a snapshot never changes: cannot set {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"a snapshot never changes: cannot delete {name!r}")
+
+    def __eq__(self, other: object) -> bool:
+        return self is other  # a mapping would be compared by its values, and have no hash
+
+    def __hash__(self) -> int:
+        return object.__hash__(self)
 
     @overload
     def __getitem__(self, key: Flag[T]) -> T: ...
@@ -57,8 +80,24 @@ class Snapshot:
         try:
             return self._values[flag]  # type: ignore[index]  # a name that is not known gives None, which is no key
         except KeyError:
-            name = key if isinstance(key, str) else key.name
+            name = key if isinstance(key, str) else getattr(key, "name", key)
             raise unknown_flag(name, (known.name for known in self._values)) from None
+
+    @overload
+    def get(self, key: str, default: Any = None) -> Any: ...
+    @overload
+    def get(self, key: Flag[T]) -> T | None: ...
+    @overload
+    def get(self, key: Flag[T], default: D) -> T | D: ...
+    # pyright wants an overload for each of the base class, one of which it calls unreachable here.
+    def get(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, key: Flag[Any] | str, default: Any = None
+    ) -> Any:
+        """
+        Return the value of a flag, or *default* when the snapshot has no such flag.
+        """
+        flag = self._flags.get(key) if isinstance(key, str) else key
+        return self._values.get(flag, default)  # type: ignore[arg-type]  # as above
 
     def __contains__(self, key: object) -> bool:
         flag = self._flags.get(key) if isinstance(key, str) else key
@@ -75,6 +114,12 @@ class Snapshot:
         Give the same view with other values for some flags.
         """
         return Snapshot(self._flags, {**self._values, **values}, self.revision)
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
 
     def __repr__(self) -> str:
         return f"<Snapshot of {len(self)} flags at revision {self.revision}>"
@@ -146,10 +191,12 @@ def innermost_pin(owner: object = None) -> Pin | None:
     return pin
 
 
-def unknown_flag(name: str, names: Iterable[str]) -> UnknownFlagError:
+def unknown_flag(name: object, names: Iterable[str]) -> UnknownFlagError:
     """
     Make the error for a name that no flag has, with the nearest one as a hint.
     """
+    if not isinstance(name, str):
+        return UnknownFlagError(f"no flag named {name!r:.253}: expected a name or a flag of this registry")
     near = nearest(name[:253], names)
     hint = "" if near is None else f"; did you mean {near!r}?"
     return UnknownFlagError(f"no flag named {name[:253]!r}{hint}", flag_name=name)

@@ -7,12 +7,14 @@ input mutator, parse, mutator, choices and limits, validators: in that order, wh
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from dflag._faults import is_interrupt, repr_of, text_of
-from dflag._kinds import Kind, Problem
+from dflag._kinds import Kind, Problem, is_unawaited
 from dflag._log import logger
-from dflag.errors import DefinitionError, FlagValueError, ParseError, ValidationError
+from dflag._notifier import code_flags
+from dflag.errors import ArgumentError, DefinitionError, FlagValueError, ParseError, ValidationError, nearest
 from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
     from dflag.typing import Raw, Validator
 
 T = TypeVar("T")
+
+_OPTIONS: Final = (
+    *("validator", "on_change", "mutator", "input_mutator", "choices", "strip", "secret", "deprecated", "owner"),
+    "expires",
+)
+_RANGED: Final = ("int", "float", "duration")
+"""The kinds that take limits."""
 
 WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
@@ -55,23 +64,23 @@ class Spec(Generic[T]):
     def __init__(self, kind: Kind[T], options: Mapping[str, Any] | None = None) -> None:
         given = dict(options or {})
         self.kind: Final = kind
-        self._validators: tuple[Validator[T], ...] = as_tuple(given.pop("validator", ()), "validator")
-        self._mutator: Final[Callable[[T], T] | None] = given.pop("mutator", None)
-        self._input_mutator: Final[Callable[[str], str] | None] = given.pop("input_mutator", None)
-        self._strip: Final[bool] = given.pop("strip", True)
+        self._validators: tuple[Validator[T], ...] = as_checks(given.pop("validator", ()))
+        self._mutator: Final[Callable[[T], T] | None] = _function(given, "mutator")
+        self._input_mutator: Final[Callable[[str], str] | None] = _function(given, "input_mutator")
+        self._strip: Final[bool] = _typed(given, "strip", bool, "True or False", default=True)
         self._declared_secret: Final = "secret" in given
-        self.secret: bool = bool(given.pop("secret", False))
-        self.deprecated: Final[str | None] = given.pop("deprecated", None)
-        self.owner: Final[str | None] = given.pop("owner", None)
-        self.expires: Final[datetime.date | None] = given.pop("expires", None)
+        self.secret: bool = _typed(given, "secret", bool, "True or False", default=False)
+        self.deprecated: Final[str | None] = _typed(given, "deprecated", (str, NoneType), "a text: what to use instead")
+        self.owner: Final[str | None] = _typed(given, "owner", (str, NoneType), "a text")
+        self.expires: Final[datetime.date | None] = _date(given)
         choices = given.pop("choices", None)
         self._choices: Final = None if choices is None else self._convert_choices(choices)
         self._min: Final = self._limit("min", given)
         self._max: Final = self._limit("max", given)
         if self._min is not None and self._max is not None and self._min > self._max:
             raise DefinitionError(f"expected min <= max, got min={self._min!r} and max={self._max!r}")
-        if given:
-            raise TypeError(f"unexpected option {next(iter(given))!r} for a flag of type {kind.name}")
+        for option in given:
+            raise ArgumentError(_unknown_option(option, kind))
 
     def with_validator(self, validator: Validator[T], flag_name: str, default: T) -> Spec[T]:
         """
@@ -81,7 +90,7 @@ class Spec(Generic[T]):
             ValidationError: It does not.
         """
         other = self._copy()
-        added = as_tuple(validator, "validator")
+        added = as_checks(validator)
         other._validators = (*self._validators, *added)
         # The default went through the mutator when it was declared.
         self._validate(added, flag_name, default, default, "default")
@@ -161,6 +170,8 @@ class Spec(Generic[T]):
             text = text.strip(WHITE_SPACE)
         if self._input_mutator is not None:
             text = self._input_mutator(text)
+            if is_unawaited(text) or not isinstance(text, str):
+                raise AuthorError("an input mutator", f"return a text, not {_named(text)}")
         elif isinstance(raw, Text):
             return kind.load(raw.native, text)
         return kind.parse(text)
@@ -176,7 +187,7 @@ class Spec(Generic[T]):
             return value
         try:
             if self._mutator is not None:
-                value = self.kind.convert(self._mutator(value))
+                value = self._mutate(self._mutator, value)
             self._limits(value)
         except BaseException as error:
             if is_interrupt(error):
@@ -186,6 +197,16 @@ class Spec(Generic[T]):
             self._validate(self._validators, flag_name, value, raw, origin)
             return value
         raise refusal
+
+    def _mutate(self, mutator: Callable[[T], T], value: T) -> T:
+        mutated = mutator(value)
+        try:
+            return self.kind.convert(mutated)
+        except Problem as problem:
+            if mutated is None or is_unawaited(mutated):
+                raise AuthorError("a mutator", f"return {problem.expected}, not {_named(mutated)}") from None
+            detail = problem.detail or f"the mutator returned {_named(mutated)}"
+            raise Problem(problem.expected, detail, json_path=problem.json_path) from None
 
     def recheck(self, flag_name: str, value: T, origin: str) -> None:
         """
@@ -207,7 +228,7 @@ class Spec(Generic[T]):
     def _validate(self, validators: Iterable[Validator[T]], flag_name: str, value: T, raw: object, origin: str) -> None:
         try:
             for validator in validators:
-                validator(value)
+                expect_no_verdict(validator(value))
         except BaseException as error:
             if is_interrupt(error):
                 raise
@@ -240,6 +261,8 @@ class Spec(Generic[T]):
         return ", ".join(self._format_choice(choice) for choice in self._choices or ())
 
     def _convert_choices(self, choices: Iterable[Any]) -> tuple[Any, ...]:
+        if isinstance(choices, (str, bytes)):
+            raise DefinitionError(f"expected choices as several values, got {choices!r}")
         try:
             if self.kind.itemised:
                 return tuple(item for choice in choices for item in self.kind.convert([choice]))  # type: ignore[attr-defined]  # an itemised value iterates
@@ -251,7 +274,7 @@ class Spec(Generic[T]):
         return repr(choice) if isinstance(choice, str) else self.kind.format(choice)
 
     def _limit(self, which: str, given: dict[str, Any]) -> Any:
-        if which not in given or self.kind.name not in ("int", "float", "duration"):
+        if which not in given or self.kind.name not in _RANGED:
             return None
         limit = given.pop(which)
         if limit is None:
@@ -278,7 +301,10 @@ class Spec(Generic[T]):
             problem = "the value was refused" if self.secret else text_of(error) or "the value was refused"
         else:
             problem = f"{type(error).__name__}: {text_of(error)}"
-        if not isinstance(error, ValueError):
+        if isinstance(error, AuthorError):
+            problem = "the value was refused" if self.secret else str(error)
+            logger.error("flag %r: %s", flag_name, error)
+        elif not isinstance(error, ValueError):
             logger.error(
                 "flag %r: a parser, mutator or validator should raise ValueError, not %s",
                 flag_name,
@@ -294,6 +320,92 @@ class Spec(Generic[T]):
             refusal = ValidationError(flag_name, problem, raw=raw, origin=origin, secret=self.secret, json_path=path)
         refusal.__cause__ = None if self.secret else error
         return refusal
+
+
+class AuthorError(TypeError):
+    """
+    A function of the program gave something back that it should not: a fault of its author, not of the value.
+    """
+
+    def __init__(self, who: str, should: str) -> None:
+        super().__init__(f"{who} should {should}")
+
+
+def expect_no_verdict(result: object) -> None:
+    """
+    Raise `AuthorError` when a validator has returned what only an exception can say, or has not run at all.
+    """
+    if result is None:
+        return
+    if result is False:
+        raise AuthorError("a validator", "raise ValueError to refuse a value, not return False")
+    if is_unawaited(result):
+        raise AuthorError("a validator", "not be a coroutine function, which nobody awaits")
+
+
+def as_checks(given: Any) -> tuple[Any, ...]:
+    """
+    Accept one validator or several, none of which may be a coroutine function or a generator.
+    """
+    functions = as_tuple(given, "validator")
+    for function in functions:
+        check_plain_function(function, "validator")
+    return functions
+
+
+def check_plain_function(function: Any, option: str) -> None:
+    """
+    Raise `DefinitionError` unless calling a function runs it.
+    """
+    if not callable(function):
+        raise DefinitionError(f"expected a callable for {option}, got {function!r}")
+    if code_flags(function) & _CO_NOT_RUN:
+        raise DefinitionError(
+            f"expected a plain function for {option}, got a coroutine function or generator: {function!r}"
+        )
+
+
+_CO_NOT_RUN: Final = 0x20 | 0x80 | 0x200
+"""What `inspect` calls generators, coroutine functions and asynchronous generators."""
+
+
+def _function(given: dict[str, Any], option: str) -> Any:
+    function = given.pop(option, None)
+    if function is not None:
+        check_plain_function(function, option)
+    return function
+
+
+def _typed(
+    given: dict[str, Any], option: str, types: type | tuple[type, ...], expected: str, *, default: Any = None
+) -> Any:
+    value = given.pop(option, default)
+    if not isinstance(value, types):
+        raise ArgumentError(f"expected {option} as {expected}, got {value!r}")
+    return value
+
+
+def _date(given: dict[str, Any]) -> datetime.date | None:
+    value = given.pop("expires", None)
+    if value is None:
+        return None
+    import datetime  # whoever gives a date has imported it
+
+    if not isinstance(value, datetime.date) or isinstance(value, datetime.datetime):
+        raise ArgumentError(f"expected expires as a datetime.date, got {value!r}")
+    return value
+
+
+def _unknown_option(option: str, kind: Kind[Any]) -> str:
+    known = [*_OPTIONS, *(("min", "max") if kind.name in _RANGED else ())]
+    near = nearest(option, known)
+    return f"unexpected option {option!r} for a flag of type {kind.name}" + (
+        f"; did you mean {near!r}?" if near else ""
+    )
+
+
+def _named(value: object) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"
 
 
 def as_tuple(given: Any, option: str) -> tuple[Any, ...]:

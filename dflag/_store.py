@@ -28,6 +28,7 @@ from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, OWN_LAYE
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
 from dflag._snapshot import Snapshot, unknown_flag
+from dflag._spec import AuthorError, expect_no_verdict
 from dflag.errors import (
     MASK,
     DflagError,
@@ -36,6 +37,8 @@ from dflag.errors import (
     RuleError,
     StaticFlagError,
     ValidationError,
+    check_argument,
+    check_seconds,
     one_line,
 )
 
@@ -128,7 +131,19 @@ class _Plan:
     The effective values that some edits lead to, computed from what was current at the time.
     """
 
-    __slots__ = ("cells", "dropped", "layers", "merged", "new", "number", "old", "origins", "reason", "records")
+    __slots__ = (
+        "adopted",
+        "cells",
+        "dropped",
+        "layers",
+        "merged",
+        "new",
+        "number",
+        "old",
+        "origins",
+        "reason",
+        "records",
+    )
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -138,6 +153,7 @@ class _Plan:
         self.layers: dict[Flag[Any], dict[str, Entry]] = {}
         self.origins: dict[Flag[Any], str] = {}
         self.cells: list[Flag[Any]] = []  # the flags whose value changes
+        self.adopted: list[tuple[Flag[Any], Any]] = []  # those with another object for the same value, such as -0.0
         self.merged: list[tuple[Flag[Any], Any]] = []  # those of them that several sources make up together
         self.old: list[Any] = []
         self.new: list[Any] = []
@@ -252,11 +268,11 @@ class Store:
             self._current._value = current
             return current
 
-    def find(self, name: str) -> Flag[Any]:
-        try:
-            return self.flags[name]
-        except KeyError:
-            raise unknown_flag(name, self.flags) from None
+    def find(self, name: object) -> Flag[Any]:
+        flag = self.flags.get(name) if isinstance(name, str) else None
+        if flag is None:
+            raise unknown_flag(name, self.flags)
+        return flag
 
     def explain(self, name: str) -> tuple[Layer, ...]:
         flag = self.find(name)
@@ -302,9 +318,12 @@ class Store:
                 "the registry is frozen" if self.frozen else "a time limit would change it later, leave ttl_seconds out"
             )
             raise StaticFlagError(f"flag {flag.name!r} is static and cannot be set: {why}")
+        subject = f"flag {flag.name!r}: "
+        check_seconds("ttl_seconds", ttl_seconds, positive=True, subject=subject)
         if reason is not None:
-            reason = _checked_reason(flag, reason)
-        deadline = None if ttl_seconds is None else _deadline(flag, ttl_seconds)
+            check_argument("reason", reason, str, "a text", subject=subject)
+            reason = str.__str__(reason)  # no subclass, which may do anything when it is printed
+        deadline = None if ttl_seconds is None else time.monotonic() + ttl_seconds
         self.commit_checked([(flag, OVERRIDE, Entry(value, reason, deadline))])
         if reason is not None or ttl_seconds is not None:
             limit = "" if ttl_seconds is None else f" for {ttl_seconds:g} s"
@@ -464,7 +483,12 @@ class Store:
         for flag, layers in plan.layers.items():
             value, plan.origins[flag] = self.winner(flag, layers)
             old = flag._value
-            if value is not old and not same(flag, old, value):
+            if value is old:
+                continue
+            if same(flag, old, value):
+                # What is printed of it may differ, and all who show it, in every process, shall show one text.
+                plan.adopted.append((flag, value))
+            else:
                 plan.cells.append(flag)
                 plan.old.append(old)
                 plan.new.append(value)
@@ -507,10 +531,14 @@ class Store:
             flag._origin = plan.origins[flag]
         number = self.number + 1
         values = dict(current._values)
-        values.update(zip(plan.cells, plan.new, strict=True))
+        cells, new = plan.cells, plan.new
+        if plan.adopted:
+            cells = [*cells, *(flag for flag, _ in plan.adopted)]
+            new = [*new, *(value for _, value in plan.adopted)]
+        values.update(zip(cells, new, strict=True))
         snapshot = Snapshot(self.flags, values, number)
         # What goes is kept alive by *plan*, so that no __del__ runs in the middle.
-        deque(map(_set_value, [*plan.cells, self._current], [*plan.new, snapshot]), 0)
+        deque(map(_set_value, [*cells, self._current], [*new, snapshot]), 0)
         self.number = number  # not before: a plan that began after it finds all that the commit has changed
         if self._waiting:  # whoever comes later finds the number; to notify nobody would cost a tenth of the way
             with self._committed:
@@ -594,7 +622,7 @@ class Store:
         try:
             for rule in self.rules:
                 try:
-                    rule(candidate)
+                    expect_no_verdict(rule(candidate))
                 except BaseException as error:
                     if is_interrupt(error):
                         raise
@@ -608,7 +636,9 @@ class Store:
     def _rule_error(self, rule: Rule, error: BaseException, *, secret: bool) -> RuleError:
         label = name_of(rule)
         verdict = isinstance(error, ValueError)
-        if not verdict:
+        if isinstance(error, AuthorError):
+            logger.error("registry validator %s: %s", label, error)
+        elif not verdict:
             logger.error(
                 "registry validator %s should raise ValueError, not %s",
                 label,
@@ -690,22 +720,6 @@ def printed(flag: Flag[Any], value: Any) -> str:
     Print a flag's value; a secret's never.
     """
     return MASK if flag.secret else flag._spec.kind.format(value)
-
-
-def _deadline(flag: Flag[Any], ttl_seconds: float) -> float:
-    expected = f"flag {flag.name!r}: expected ttl_seconds above 0 and finite"
-    if isinstance(ttl_seconds, bool) or not 0 < ttl_seconds < float("inf"):
-        raise ValueError(f"{expected}, got {ttl_seconds!r}")
-    try:
-        return time.monotonic() + ttl_seconds
-    except OverflowError:  # an int of more than 308 digits, which repr() may refuse to print
-        raise ValueError(f"{expected}, got an int that no float holds") from None
-
-
-def _checked_reason(flag: Flag[Any], reason: object) -> str:
-    if not isinstance(reason, str):
-        raise TypeError(f"flag {flag.name!r}: expected a text as reason, got a {type(reason).__name__}")
-    return str.__str__(reason)  # no subclass, which may do anything when it is printed
 
 
 def _because(reason: str | None) -> str:

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from dflag import _kinds
-from dflag._declarations import Schema, caller, json_kind, map_kind
+from dflag._declarations import Schema, caller, custom_kind, enum_kind, json_kind, map_kind
 from dflag._flags import UNBOUND, DynamicFlag, StaticFlag
 from dflag._registry import make_flag
 from dflag._store import Store
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._options import Options, RangeOptions
-    from dflag.typing import JSONValue
+    from dflag.typing import Formatter, JSONValue, Parser
 
 T = TypeVar("T")
 F = TypeVar("F", bound="Flag[Any]")
@@ -40,7 +40,14 @@ def string(
     default: builtins.str, help: builtins.str = "", **options: Unpack[Options[builtins.str]]
 ) -> StaticFlag[builtins.str]:
     """
-    Make an unbound static flag that holds a text, taken as it is.
+    Make an unbound static flag that holds a text.
+
+    Grammar, options and errors are those of `FlagRegistry.string`.
+
+    >>> import dflag
+    >>> flag = dflag.string("127.0.0.1")
+    >>> flag.get()
+    '127.0.0.1'
     """
     return _make(StaticFlag, _kinds.STRING, default, help, options)
 
@@ -49,7 +56,15 @@ def dyn_string(
     default: builtins.str, help: builtins.str = "", **options: Unpack[Options[builtins.str]]
 ) -> DynamicFlag[builtins.str]:
     """
-    Make an unbound dynamic flag that holds a text, taken as it is.
+    Make an unbound dynamic flag that holds a text.
+
+    Grammar, options and errors are those of `FlagRegistry.string`.
+
+    >>> import dflag
+    >>> flag = dflag.dyn_string("hello")
+    >>> flag.set_text("good morning")
+    >>> flag.get()
+    'good morning'
     """
     return _make(DynamicFlag, _kinds.STRING, default, help, options)
 
@@ -59,6 +74,13 @@ def int(
 ) -> StaticFlag[builtins.int]:
     """
     Make an unbound static flag that holds a whole number of 64 bits.
+
+    Grammar, options and errors are those of `FlagRegistry.int`.
+
+    >>> import dflag
+    >>> flag = dflag.int(8080, min=1)
+    >>> flag.get()
+    8080
     """
     return _make(StaticFlag, _kinds.INT, default, help, options)
 
@@ -68,6 +90,14 @@ def dyn_int(
 ) -> DynamicFlag[builtins.int]:
     """
     Make an unbound dynamic flag that holds a whole number of 64 bits.
+
+    Grammar, options and errors are those of `FlagRegistry.int`.
+
+    >>> import dflag
+    >>> flag = dflag.dyn_int(50, min=1)
+    >>> flag.set_text("1_000")
+    >>> flag.get()
+    1000
     """
     return _make(DynamicFlag, _kinds.INT, default, help, options)
 
@@ -77,6 +107,13 @@ def float(
 ) -> StaticFlag[builtins.float]:
     """
     Make an unbound static flag that holds a number.
+
+    Grammar, options and errors are those of `FlagRegistry.float`.
+
+    >>> import dflag
+    >>> flag = dflag.float(0.5, min=0, max=1)
+    >>> flag.get()
+    0.5
     """
     return _make(StaticFlag, _kinds.FLOAT, default, help, options)
 
@@ -86,6 +123,14 @@ def dyn_float(
 ) -> DynamicFlag[builtins.float]:
     """
     Make an unbound dynamic flag that holds a number.
+
+    Grammar, options and errors are those of `FlagRegistry.float`.
+
+    >>> import dflag
+    >>> flag = dflag.dyn_float(0.5, min=0, max=1)
+    >>> flag.set_text("25e-2")
+    >>> flag.get()
+    0.25
     """
     return _make(DynamicFlag, _kinds.FLOAT, default, help, options)
 
@@ -95,6 +140,13 @@ def bool(
 ) -> StaticFlag[builtins.bool]:
     """
     Make an unbound static flag that holds true or false.
+
+    Grammar, options and errors are those of `FlagRegistry.bool`.
+
+    >>> import dflag
+    >>> flag = dflag.bool(False)
+    >>> flag.get()
+    False
     """
     return _make(StaticFlag, _kinds.BOOL, default, help, options)
 
@@ -104,6 +156,14 @@ def dyn_bool(
 ) -> DynamicFlag[builtins.bool]:
     """
     Make an unbound dynamic flag that holds true or false.
+
+    Grammar, options and errors are those of `FlagRegistry.bool`.
+
+    >>> import dflag
+    >>> flag = dflag.dyn_bool(False)
+    >>> flag.set_text("yes")
+    >>> flag.get()
+    True
     """
     return _make(DynamicFlag, _kinds.BOOL, default, help, options)
 
@@ -113,6 +173,14 @@ def duration(
 ) -> StaticFlag[datetime.timedelta]:
     """
     Make an unbound static flag that holds a length of time.
+
+    Grammar, options and errors are those of `FlagRegistry.duration`.
+
+    >>> import dflag
+    >>> from datetime import timedelta
+    >>> flag = dflag.duration(timedelta(seconds=30))
+    >>> flag.get()
+    datetime.timedelta(seconds=30)
     """
     return _make(StaticFlag, _kinds.DURATION, default, help, options)
 
@@ -122,6 +190,15 @@ def dyn_duration(
 ) -> DynamicFlag[datetime.timedelta]:
     """
     Make an unbound dynamic flag that holds a length of time.
+
+    Grammar, options and errors are those of `FlagRegistry.duration`.
+
+    >>> import dflag
+    >>> from datetime import timedelta
+    >>> flag = dflag.dyn_duration(timedelta(seconds=2))
+    >>> flag.set_text("1m30s")
+    >>> flag.get()
+    datetime.timedelta(seconds=90)
     """
     return _make(DynamicFlag, _kinds.DURATION, default, help, options)
 
@@ -131,6 +208,13 @@ def string_list(
 ) -> StaticFlag[tuple[builtins.str, ...]]:
     """
     Make an unbound static flag that holds several texts in order.
+
+    Grammar, options and errors are those of `FlagRegistry.string_list`.
+
+    >>> import dflag
+    >>> flag = dflag.string_list(["a", "b"])
+    >>> flag.get()
+    ('a', 'b')
     """
     return _make(StaticFlag, _kinds.STRING_LIST, default, help, options)
 
@@ -140,6 +224,14 @@ def dyn_string_list(
 ) -> DynamicFlag[tuple[builtins.str, ...]]:
     """
     Make an unbound dynamic flag that holds several texts in order.
+
+    Grammar, options and errors are those of `FlagRegistry.string_list`.
+
+    >>> import dflag
+    >>> flag = dflag.dyn_string_list(["a", "b"])
+    >>> flag.set_text("c, d")
+    >>> flag.get()
+    ('c', 'd')
     """
     return _make(DynamicFlag, _kinds.STRING_LIST, default, help, options)
 
@@ -149,6 +241,13 @@ def string_set(
 ) -> StaticFlag[frozenset[builtins.str]]:
     """
     Make an unbound static flag that holds several texts without order.
+
+    Grammar, options and errors are those of `FlagRegistry.string_set`.
+
+    >>> import dflag
+    >>> flag = dflag.string_set({"eu"})
+    >>> flag.get()
+    frozenset({'eu'})
     """
     return _make(StaticFlag, _kinds.STRING_SET, default, help, options)
 
@@ -158,6 +257,14 @@ def dyn_string_set(
 ) -> DynamicFlag[frozenset[builtins.str]]:
     """
     Make an unbound dynamic flag that holds several texts without order.
+
+    Grammar, options and errors are those of `FlagRegistry.string_set`.
+
+    >>> import dflag
+    >>> flag = dflag.dyn_string_set({"eu"})
+    >>> flag.set_text("us, us")
+    >>> flag.get()
+    frozenset({'us'})
     """
     return _make(DynamicFlag, _kinds.STRING_SET, default, help, options)
 
@@ -166,7 +273,14 @@ def bytes(
     default: builtins.bytes, help: builtins.str = "", **options: Unpack[Options[builtins.bytes]]
 ) -> StaticFlag[builtins.bytes]:
     """
-    Make an unbound static flag that holds bytes, taken as they are.
+    Make an unbound static flag that holds bytes.
+
+    Grammar, options and errors are those of `FlagRegistry.bytes`.
+
+    >>> import dflag
+    >>> flag = dflag.bytes(b"hello")
+    >>> flag.get()
+    b'hello'
     """
     return _make(StaticFlag, _kinds.BYTES, default, help, options)
 
@@ -175,7 +289,15 @@ def dyn_bytes(
     default: builtins.bytes, help: builtins.str = "", **options: Unpack[Options[builtins.bytes]]
 ) -> DynamicFlag[builtins.bytes]:
     """
-    Make an unbound dynamic flag that holds bytes, taken as they are.
+    Make an unbound dynamic flag that holds bytes.
+
+    Grammar, options and errors are those of `FlagRegistry.bytes`.
+
+    >>> import dflag
+    >>> flag = dflag.dyn_bytes(b"", secret=True)
+    >>> flag.set_text("aGVsbG8=")
+    >>> flag.get()
+    b'hello'
     """
     return _make(DynamicFlag, _kinds.BYTES, default, help, options)
 
@@ -183,8 +305,17 @@ def dyn_bytes(
 def enum(default: E, help: builtins.str = "", **options: Unpack[Options[E]]) -> StaticFlag[E]:
     """
     Make an unbound static flag that holds a member of the default's enumeration.
+
+    Grammar, options and errors are those of `FlagRegistry.enum`.
+
+    >>> import dflag
+    >>> import enum
+    >>> Mode = enum.Enum("Mode", {"SAFE": "safe", "FAST": "fast"})
+    >>> flag = dflag.enum(Mode.SAFE)
+    >>> flag.get()
+    <Mode.SAFE: 'safe'>
     """
-    return _make(StaticFlag, _kinds.enum_kind(type(default)), default, help, options)
+    return _make(StaticFlag, enum_kind(UNBOUND, default), default, help, options)
 
 
 @overload
@@ -216,7 +347,14 @@ def json(
     **options: Unpack[Options[Any]],
 ) -> StaticFlag[Any]:
     """
-    Make an unbound static flag that holds a JSON value; see `FlagRegistry.json`.
+    Make an unbound static flag that holds a JSON value.
+
+    Grammar, options and errors are those of `FlagRegistry.json`.
+
+    >>> import dflag
+    >>> flag = dflag.json({"cpu": 2}, schema={"type": "object"})
+    >>> flag.get()
+    {'cpu': 2}
     """
     return _make(StaticFlag, json_kind(UNBOUND, type=type, schema=schema, yaml=yaml), default, help, options)
 
@@ -224,8 +362,18 @@ def json(
 def dyn_enum(default: E, help: builtins.str = "", **options: Unpack[Options[E]]) -> DynamicFlag[E]:
     """
     Make an unbound dynamic flag that holds a member of the default's enumeration.
+
+    Grammar, options and errors are those of `FlagRegistry.enum`.
+
+    >>> import dflag
+    >>> import enum
+    >>> Mode = enum.Enum("Mode", {"SAFE": "safe", "FAST": "fast"})
+    >>> flag = dflag.dyn_enum(Mode.SAFE)
+    >>> flag.set_text("fast")
+    >>> flag.get()
+    <Mode.FAST: 'fast'>
     """
-    return _make(DynamicFlag, _kinds.enum_kind(type(default)), default, help, options)
+    return _make(DynamicFlag, enum_kind(UNBOUND, default), default, help, options)
 
 
 @overload
@@ -257,7 +405,15 @@ def dyn_json(
     **options: Unpack[Options[Any]],
 ) -> DynamicFlag[Any]:
     """
-    Make an unbound dynamic flag that holds a JSON value; see `FlagRegistry.json`.
+    Make an unbound dynamic flag that holds a JSON value.
+
+    Grammar, options and errors are those of `FlagRegistry.json`.
+
+    >>> import dflag
+    >>> flag = dflag.dyn_json({"cpu": 2})
+    >>> flag.set_text('{"cpu": 4}')
+    >>> flag.get()
+    {'cpu': 4}
     """
     return _make(DynamicFlag, json_kind(UNBOUND, type=type, schema=schema, yaml=yaml), default, help, options)
 
@@ -325,7 +481,14 @@ def map(
     **options: Unpack[Options[Any]],
 ) -> StaticFlag[Mapping[builtins.str, Any]]:
     """
-    Make an unbound static flag that holds a mapping of all keys that fit a pattern; see `FlagRegistry.map`.
+    Make an unbound static flag that holds a mapping of all keys that fit a pattern.
+
+    Grammar, options and errors are those of `FlagRegistry.map`.
+
+    >>> import dflag
+    >>> flag = dflag.map({"eu.endpoint": "https://eu.example"}, keys="*.endpoint")
+    >>> flag.get()
+    {'eu.endpoint': 'https://eu.example'}
     """
     return _make(StaticFlag, map_kind(UNBOUND, keys, of), default, help, options)
 
@@ -393,6 +556,57 @@ def dyn_map(
     **options: Unpack[Options[Any]],
 ) -> DynamicFlag[Mapping[builtins.str, Any]]:
     """
-    Make an unbound dynamic flag that holds a mapping of all keys that fit a pattern; see `FlagRegistry.map`.
+    Make an unbound dynamic flag that holds a mapping of all keys that fit a pattern.
+
+    Grammar, options and errors are those of `FlagRegistry.map`.
+
+    >>> import dflag
+    >>> flag = dflag.dyn_map({}, keys="*.limit", of="int")
+    >>> flag.set_text('{"acme.limit": 500}')
+    >>> flag.get()
+    {'acme.limit': 500}
     """
     return _make(DynamicFlag, map_kind(UNBOUND, keys, of), default, help, options)
+
+
+def custom(
+    default: T,
+    help: builtins.str = "",
+    *,
+    parse: Parser[T],
+    format: Formatter[T] = str,
+    **options: Unpack[Options[T]],
+) -> StaticFlag[T]:
+    """
+    Make an unbound static flag that holds what a parser of your own makes of a text.
+
+    Grammar, options and errors are those of `FlagRegistry.custom`.
+
+    >>> import datetime, dflag
+    >>> flag = dflag.custom(datetime.date(2030, 1, 1), parse=datetime.date.fromisoformat)
+    >>> flag.get()
+    datetime.date(2030, 1, 1)
+    """
+    return _make(StaticFlag, custom_kind(UNBOUND, parse, format), default, help, options)
+
+
+def dyn_custom(
+    default: T,
+    help: builtins.str = "",
+    *,
+    parse: Parser[T],
+    format: Formatter[T] = str,
+    **options: Unpack[Options[T]],
+) -> DynamicFlag[T]:
+    """
+    Make an unbound dynamic flag that holds what a parser of your own makes of a text.
+
+    Grammar, options and errors are those of `FlagRegistry.custom`.
+
+    >>> import datetime, dflag
+    >>> flag = dflag.dyn_custom(datetime.date(2030, 1, 1), parse=datetime.date.fromisoformat)
+    >>> flag.set_text("2031-06-30")
+    >>> flag.get()
+    datetime.date(2031, 6, 30)
+    """
+    return _make(DynamicFlag, custom_kind(UNBOUND, parse, format), default, help, options)

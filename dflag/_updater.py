@@ -12,7 +12,8 @@ import os
 import re
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Literal, Self, TypeAlias, Unpack
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
 
 from dflag._drafting import Reading
 from dflag._faults import is_interrupt, text_of
@@ -21,11 +22,22 @@ from dflag._haste import haste
 from dflag._log import logger
 from dflag._session import Feed, Session, age, is_recent
 from dflag._snapshot import unknown_keys
+from dflag._spec import check_plain_function
 from dflag._status import State, Status
-from dflag.errors import DefinitionError, SourceError, UpdateError, UpdaterStateError, one_line
+from dflag._store import Store
+from dflag.errors import (
+    ArgumentError,
+    DefinitionError,
+    SourceError,
+    UpdateError,
+    UpdaterStateError,
+    check_argument,
+    check_seconds,
+    one_line,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from dflag._ledger import Outcome
@@ -95,12 +107,15 @@ class Updater:
         for option, given in (("atomic", atomic), ("required", required), ("below_arguments", below_arguments)):
             if not isinstance(given, bool):
                 raise DefinitionError(f"expected {option} as True or False, got {given!r}")
-        if not resync_seconds > 0:
-            raise DefinitionError(f"expected resync_seconds above 0, got {resync_seconds!r}")
+        check_argument("resync_seconds", resync_seconds, (int, float), "a number of seconds")
+        check_seconds("resync_seconds", resync_seconds, positive=True)
+        store = getattr(registry, "_store", None)
+        if not isinstance(store, Store):
+            raise ArgumentError(f"expected registry as a FlagRegistry, got {registry!r}")
         # Not when first asked for a checksum: `status` has to answer also when no descriptor is left to load a module.
         import hashlib  # noqa: F401
 
-        self._store: Final = registry._store
+        self._store: Final = store
         self._atomic: Final = atomic
         self._on_missing: Final = on_missing
         self._required: Final = required
@@ -108,7 +123,7 @@ class Updater:
         self._unknown: Final = unknown
         self._skips_bad: Final = on_bad_start == "skip"
         self._below_arguments: Final = below_arguments
-        patterns = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+        patterns = _patterns(ignore)
         self._ignored_names: Final = frozenset(p for p in patterns if not set(p) & set("*?["))
         globs = [fnmatch.translate(p) for p in patterns if p not in self._ignored_names]
         self._ignored_globs: Final = re.compile("|".join(globs)) if globs else None
@@ -216,6 +231,7 @@ class Updater:
             timeout: How many seconds to wait for the thread, which may be inside a validator;
                 one that takes longer ends by itself afterwards and changes nothing more.
         """
+        check_seconds("timeout", timeout)
         with self._lifecycle:
             session, self._session = self._session, None
             if session is not None:
@@ -256,6 +272,8 @@ class Updater:
         Returns:
             Whether it became true in time.
         """
+        check_plain_function(predicate, "predicate")
+        check_seconds("timeout", timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             snapshot = self._store.snapshot()
@@ -514,10 +532,27 @@ class Updater:
 def _as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
     from dflag.sources import Source
 
-    given = [source] if isinstance(source, (str, os.PathLike, Source)) else list(source)
+    one = isinstance(source, (str, os.PathLike, Source))
+    if not one and (not isinstance(source, Iterable) or isinstance(source, (bytes, Mapping))):
+        raise ArgumentError(f"expected source as a path, a Source, or a sequence of them, got {source!r}")
+    given: list[Any] = [source] if one else list(source)  # type: ignore[arg-type]  # it iterates
+    for each in given:
+        check_argument("each source", each, (str, os.PathLike, Source), "a path or a Source")
     if not given:
         raise DefinitionError("expected a path, a Source, or a sequence with at least one of them, got none")
     return [each if isinstance(each, Source) else _source_at(each) for each in given]
+
+
+def _patterns(ignore: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return the patterns of keys to ignore, of which one may come alone.
+    """
+    if not isinstance(ignore, Iterable):
+        raise ArgumentError(f"expected ignore as several texts, got {ignore!r}")
+    patterns = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    for pattern in patterns:
+        check_argument("each pattern of ignore", pattern, str, "a text")
+    return patterns
 
 
 def _source_at(path: str | os.PathLike[str]) -> Source:

@@ -51,11 +51,10 @@ def loads(text: str) -> JSONValue:
     Raises:
         NotJSON: It is neither, or says what JSON cannot.
     """
-    if text.startswith(("{", "[", '"')):
-        try:
-            return _json.loads(text)
-        except NotJSON:
-            pass  # it may be YAML that looks like JSON at first
+    try:
+        return _json.loads(text)  # YAML would refuse some of it: a tab in front, an escape, a long key
+    except NotJSON:
+        pass
     value = _json.freeze(_build(text, _Builder.document))
     _json.refuse_lone_surrogates(text, value)
     return value

@@ -5,6 +5,7 @@ Every exception that dflag raises.
 
     DflagError
     ├── DefinitionError (ValueError)
+    │   ├── ArgumentError (TypeError)
     │   └── DuplicateFlagError
     ├── UnknownFlagError (LookupError)
     ├── FlagValueError (ValueError)
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "ArgumentError",
     "DefinitionError",
     "DflagError",
     "DuplicateFlagError",
@@ -61,6 +63,12 @@ class DflagError(Exception):
 class DefinitionError(DflagError, ValueError):
     """
     A flag, a layer or a callback was declared in a way that can never work.
+    """
+
+
+class ArgumentError(DefinitionError, TypeError):
+    """
+    A function of dflag was called with an argument of another type than it takes.
     """
 
 
@@ -193,6 +201,46 @@ class UpdateError(DflagError):
 
     def __reduce__(self) -> tuple[type[Self], tuple[tuple[DflagError, ...]]]:
         return type(self), (self.errors,)
+
+
+def check_argument(
+    name: str, given: object, types: type | tuple[type, ...], expected: str, *, subject: str = ""
+) -> None:
+    """
+    Raise `ArgumentError` unless an argument is of one of the types.
+
+    Args:
+        name: Of the argument.
+        given: What was given.
+        types: The types allowed. A bool is no number here, unless bool is the type.
+        expected: What to call them in the message: ``"a text"``.
+        subject: What to begin the message with.
+    """
+    if not isinstance(given, types) or (isinstance(given, bool) and types is not bool):
+        raise ArgumentError(f"{subject}expected {name} as {expected}, got {_shorten(given)}")
+
+
+def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str = "") -> None:
+    """
+    Raise `ArgumentError` unless an argument is a number or None, `DefinitionError` unless it is a length of time.
+
+    Args:
+        name: Of the argument.
+        given: What was given.
+        positive: Whether it has to be above 0 and finite, instead of only no NaN.
+        subject: What to begin the message with.
+    """
+    if given is None:
+        return
+    expected = f"{subject}expected {name} {'above 0 and finite' if positive else 'as a number of seconds'}"
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        raise ArgumentError(f"{expected}, got {_shorten(given)}")
+    try:
+        seconds = float(given)
+    except OverflowError:  # an int of more than 308 digits
+        seconds = float("inf")
+    if not (0 < seconds < float("inf") if positive else seconds <= float("inf")):
+        raise DefinitionError(f"{expected}, got {_shorten(given)}")
 
 
 def one_line(text: str) -> str:

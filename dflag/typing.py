@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
-__all__ = ["Callback", "JSONValue", "Raw", "Text", "Unreadable", "Validator", "Wake"]
+__all__ = ["Callback", "Formatter", "JSONValue", "Parser", "Raw", "Text", "Unreadable", "Validator", "Wake"]
 
+T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 
 JSONValue: TypeAlias = Any
@@ -34,6 +35,22 @@ class Callback(Protocol[T_contra]):
     """
 
     def __call__(self, old: T_contra, new: T_contra, /) -> object | Coroutine[Any, Any, object]: ...
+
+
+class Parser(Protocol[T_co]):
+    """
+    What makes a value of a text: raise `ValueError` to refuse it.
+    """
+
+    def __call__(self, text: str, /) -> T_co: ...
+
+
+class Formatter(Protocol[T_contra]):
+    """
+    What makes a text of a value.
+    """
+
+    def __call__(self, value: T_contra, /) -> str: ...
 
 
 class Text(str):

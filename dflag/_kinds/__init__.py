@@ -6,11 +6,12 @@ Each is imported with the first flag of it: all together take longer than the re
 
 from typing import TYPE_CHECKING
 
-from dflag._kinds._base import Kind, Problem
+from dflag._kinds._base import Kind, Problem, is_unawaited
 from dflag._lazy import lazily
 
 if TYPE_CHECKING:
     from dflag._kinds.collections import STRING_LIST, STRING_SET
+    from dflag._kinds.custom import CustomKind
     from dflag._kinds.duration import DURATION
     from dflag._kinds.enums import enum_kind
     from dflag._kinds.json import json_kind
@@ -25,9 +26,11 @@ __all__ = [
     "STRING",
     "STRING_LIST",
     "STRING_SET",
+    "CustomKind",
     "Kind",
     "Problem",
     "enum_kind",
+    "is_unawaited",
     "json_kind",
 ]
 
@@ -37,6 +40,7 @@ if not TYPE_CHECKING:  # else the checkers would take any name
         {
             **dict.fromkeys(("BOOL", "BYTES", "FLOAT", "INT", "STRING"), "scalars"),
             **dict.fromkeys(("STRING_LIST", "STRING_SET"), "collections"),
+            "CustomKind": "custom",
             "DURATION": "duration",
             "enum_kind": "enums",
             "json_kind": "json",

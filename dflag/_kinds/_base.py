@@ -49,6 +49,9 @@ class Kind(Generic[T]):
     itemised: ClassVar[bool] = False
     """Whether a value is a collection of texts, whose ``choices`` apply to each item."""
 
+    hides: ClassVar[bool] = False
+    """Whether `format` may leave out some of a value, which `exact` writes."""
+
     gathers: ClassVar[bool] = False
     """Whether a value is made of all keys that fit a pattern: a `MapKind`."""
 
@@ -75,13 +78,19 @@ class Kind(Generic[T]):
 
     def format(self, value: T) -> str:
         """
-        Print a value as the Go library does; parsing the result gives an equal value.
+        Print a value for people, as the Go library does; unless it hides something, it reads back as an equal value.
         """
         raise NotImplementedError
 
     def head(self, value: T, limit: int) -> str:  # noqa: ARG002 - for kinds that can print a part
         """
         Print at least the first *limit* characters of what `format` prints, for less work where that can be.
+        """
+        return self.format(value)
+
+    def exact(self, value: T) -> str:
+        """
+        Write all of a value, what `format` hides of it too: equal texts are equal values. For no one to see.
         """
         return self.format(value)
 
@@ -96,3 +105,15 @@ class Kind(Generic[T]):
         Say whether two values are the same, types included.
         """
         return one == other
+
+
+def is_unawaited(result: object) -> bool:
+    """
+    Return whether a function has returned something to be awaited, which nobody does; it is closed.
+    """
+    if not hasattr(result, "__await__"):
+        return False
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()  # or Python warns of it when it is collected
+    return True

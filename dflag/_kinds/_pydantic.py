@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pydantic
 
 from dflag import _json
+from dflag._faults import is_interrupt
+from dflag._kinds import _typed_values
 from dflag._kinds._base import Problem
 from dflag._kinds.json import JSONKind
 
@@ -22,6 +24,7 @@ class TypedJSONKind(JSONKind):
     """
 
     __slots__ = ("_adapter", "expected", "type")
+    hides = True
 
     def __init__(self, type_: Any, schema: JSONValue | None, *, yaml: bool) -> None:
         super().__init__(schema, yaml=yaml)
@@ -47,18 +50,36 @@ class TypedJSONKind(JSONKind):
         return self.format(value)
 
     def same(self, one: Any, other: Any) -> bool:
-        return one is other or _json.same(self._dump(one), self._dump(other))
+        return _typed_values.same(one, other)
+
+    def exact(self, value: Any) -> str:
+        text = self.format(value)
+        try:
+            if self.same(self._read_back(text), value):
+                return text
+        except BaseException as error:  # of the program's code, so of any type
+            if is_interrupt(error):
+                raise
+        return _json.dumps(_json.freeze(_typed_values.plain(value)))
 
     def json_schema(self) -> JSONValue | None:
-        return self.schema if self.schema is not None else self._adapter.json_schema()
+        return self.schema if self.schema is not None else _without_printed_secrets(self._adapter.json_schema())
 
     def _accept(self, value: JSONValue) -> Any:
         super()._accept(value)
+        text = _json.dumps(value)
         try:
             # Through text, so that dates, tuples and the like are read as pydantic reads JSON.
-            return _json.seal(self._adapter.validate_json(_json.dumps(value)))
+            accepted = self._read_back(text)
         except pydantic.ValidationError as error:
             raise self._problem(error) from None
+        if _typed_values.PRINTED_SECRET in text and _typed_values.holds_printed_secret(accepted):
+            # Somebody has copied what a page or a report shows; it would take the place of the secret.
+            raise Problem(f"{self.expected} with its secrets, which are printed as asterisks")
+        return accepted
+
+    def _read_back(self, text: str) -> Any:
+        return _json.seal(self._adapter.validate_json(text))
 
     def _take(self, value: object) -> Any:
         """
@@ -68,13 +89,15 @@ class TypedJSONKind(JSONKind):
             taken = _json.seal(self._adapter.validate_python(value))
         except pydantic.ValidationError as error:
             raise self._problem(error) from None
-        super()._accept(self._dump(taken))
+        self._dump(taken)
+        if self.schema is not None:
+            super()._accept(_json.loads(self.exact(taken)))
         return taken
 
     def _dump(self, value: Any) -> JSONValue:
         dumped = self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings=False)
         try:
-            return _json.freeze(dumped)
+            return _json.freeze(_typed_values.with_sorted_sets(value, dumped))
         except _json.NotJSON as error:
             raise Problem(error.expected, error.detail) from None
 
@@ -83,3 +106,17 @@ class TypedJSONKind(JSONKind):
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = _json.path_of(fault["loc"])
         return Problem(self.expected, f"at {path}: {fault['msg']}", json_path=path)
+
+
+def _without_printed_secrets(schema: Any) -> Any:
+    """
+    Return a schema without the defaults that pydantic prints as asterisks, which no secret is.
+    """
+    if isinstance(schema, list):
+        return [_without_printed_secrets(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _without_printed_secrets(item) for key, item in schema.items()}
+    if _typed_values.PRINTED_SECRET in repr(found.get("default")):
+        del found["default"]
+    return found

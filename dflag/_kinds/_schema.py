@@ -4,14 +4,12 @@ Values held to a JSON Schema. The only module that imports jsonschema.
 
 from __future__ import annotations
 
-import datetime
 import functools
 import json
 import re
 import threading
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import jsonschema
 import jsonschema.validators
@@ -22,9 +20,11 @@ from referencing.jsonschema import specification_with
 
 from dflag import _json
 from dflag._kinds._base import Problem
+from dflag._kinds._formats import CHECKS, DRAFT_3_CHECKS, REFUSED
+from dflag.errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from dflag.typing import JSONValue
 
@@ -49,14 +49,6 @@ _ERROR_STEPS: Final = 20
 
 _MAX_UNEVALUATED: Final = 10_000
 """How long an array or object may be for ``unevaluated...``, which takes the library quadratic time."""
-
-_MAX_PATTERN_CHARACTERS: Final = 10_000
-"""How long a value of format ``regex`` may be, for to check it is to compile it."""
-
-_TIME: Final = re.compile(r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([zZ]|[+-]([01]\d|2[0-3]):[0-5]\d)", re.ASCII)
-_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_URI_CHARACTERS: Final = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})*+")
 
 _TYPES: Final = {
     "array": "an array",
@@ -100,12 +92,13 @@ class SchemaCheck:
     def __init__(self, schema: JSONValue) -> None:
         draft = _draft(schema)
         try:
-            draft.check_schema(schema)
+            # With checks of our own, or it would ask those that are installed.
+            draft.check_schema(schema, format_checker=_checker({**CHECKS, "regex": _compiles}))
         except jsonschema.SchemaError as error:
             raise ValueError(f"bad schema: at {error.json_path}: {_shorten(error.message)}") from None
         except Exception as error:  # a hostile pattern or a reference that goes round in circles
             raise ValueError(f"bad schema: {type(error).__name__}: {error}") from error
-        _check_references(schema, draft.META_SCHEMA["$schema"])
+        _check_parts(schema, draft.META_SCHEMA["$schema"])
         cls = _bounded(draft)
         # This registry knows the drafts themselves and fetches nothing.
         registry = jsonschema_specifications.REGISTRY
@@ -223,22 +216,45 @@ def _draft(schema: JSONValue) -> Any:
     return cls
 
 
-def _check_references(schema: JSONValue, draft: str) -> None:
+def _check_parts(schema: JSONValue, draft: str) -> None:
     """
-    Raise `ValueError` when a ``$ref`` leads nowhere, instead of at the first value.
+    Raise `ValueError` when a ``$ref`` leads nowhere, or a ``format`` cannot be asserted.
     """
-    resource: Any = specification_with(draft).create_resource(schema)
+    specification: Any = specification_with(draft)
+    resource = specification.create_resource(schema)
     pending = [(resource, jsonschema_specifications.REGISTRY.resolver_with_root(resource))]
+    seen: set[int] = set()
     while pending:
         resource, resolver = pending.pop()
         contents = resource.contents
-        reference = contents.get("$ref") if isinstance(contents, dict) else None
-        if isinstance(reference, str):
-            try:
-                resolver.lookup(reference)
-            except Exception as error:
-                raise ValueError(f"bad schema: $ref {reference!r} cannot be resolved, and is never fetched") from error
-        pending.extend((sub, resolver.in_subresource(sub)) for sub in resource.subresources())
+        if isinstance(contents, dict) and id(contents) not in seen:
+            seen.add(id(contents))
+            _check_format(contents.get("format"))
+            pending.extend((sub, resolver.in_subresource(sub)) for sub in resource.subresources())
+            if isinstance(contents.get("$ref"), str):
+                # Where it leads may be no place that has schemas.
+                found = _look_up(resolver, contents["$ref"])
+                pending.append((specification.create_resource(found.contents), found.resolver))
+
+
+def _look_up(resolver: Any, reference: str) -> Any:
+    try:
+        return resolver.lookup(reference)
+    except Exception as error:
+        raise ValueError(f"bad schema: $ref {reference!r} cannot be resolved, and is never fetched") from error
+
+
+def _check_format(name: object) -> None:
+    """
+    Refuse a format that no check knows: where formats are asserted, the specification wants that.
+    """
+    if not isinstance(name, str) or name in CHECKS:
+        return
+    why = REFUSED.get(name)
+    if why is None:
+        near = nearest(name, CHECKS)
+        why = "JSON Schema has no such format" + (f"; did you mean {near!r}?" if near else "; use 'pattern' or limits")
+    raise ValueError(f"bad schema: format {name!r} cannot be asserted: {why}")
 
 
 def _demand(error: Any) -> str:
@@ -264,16 +280,18 @@ def _shorten(text: str) -> str:
     return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "\u2026"
 
 
+@functools.cache
 def _format_checker(cls: Any) -> jsonschema.FormatChecker:
     """
-    Give the draft's own checks, and ours for formats whose check needs a package that may be absent.
+    Return our own checks alone: the library has some only where other packages are installed.
     """
+    old = cls.META_SCHEMA["$schema"].rstrip("#").endswith("/draft-03/schema")
+    return _checker({**CHECKS, **DRAFT_3_CHECKS} if old else CHECKS)
+
+
+def _checker(checks: Mapping[str, Callable[[str], bool]]) -> jsonschema.FormatChecker:
     checker = jsonschema.FormatChecker(formats=())
-    ours = {name: (_only_strings(check), (ValueError,)) for name, check in _OUR_FORMATS.items()}
-    checker.checkers = {**ours, **cls.FORMAT_CHECKER.checkers}
-    if "regex" in checker.checkers:
-        compiles, faults = checker.checkers["regex"]
-        checker.checkers["regex"] = (_only_short(compiles), faults)
+    checker.checkers = {name: (_only_strings(check), (ValueError,)) for name, check in checks.items()}
     return checker
 
 
@@ -281,40 +299,10 @@ def _only_strings(check: Callable[[str], bool]) -> Callable[[object], bool]:
     return lambda value: check(value) if isinstance(value, str) else True
 
 
-def _only_short(check: Callable[[Any], Any]) -> Callable[[object], Any]:
-    return lambda value: not (isinstance(value, str) and len(value) > _MAX_PATTERN_CHARACTERS) and check(value)
-
-
-def _is_date(text: str) -> bool:
-    return _DATE.fullmatch(text) is not None and bool(datetime.date.fromisoformat(text))
-
-
-def _is_time(text: str) -> bool:
-    return _TIME.fullmatch(text) is not None
-
-
-def _is_date_time(text: str) -> bool:
-    return text[10:11] in ("T", "t", " ") and _is_date(text[:10]) and _is_time(text[11:])
-
-
-def _is_uri_reference(text: str) -> bool:
-    urlsplit(text)  # raises ValueError for a bad host
-    return _URI_CHARACTERS.fullmatch(text) is not None
-
-
-def _is_uri(text: str) -> bool:
-    return _is_uri_reference(text) and bool(urlsplit(text).scheme)
-
-
-def _is_hostname(text: str) -> bool:
-    return 0 < len(text) <= 253 and all(_LABEL.fullmatch(label) for label in text.split("."))
-
-
-_OUR_FORMATS: Final[dict[str, Callable[[str], bool]]] = {
-    "date": _is_date,
-    "date-time": _is_date_time,
-    "hostname": _is_hostname,
-    "time": _is_time,
-    "uri": _is_uri,
-    "uri-reference": _is_uri_reference,
-}
+def _compiles(text: str) -> bool:
+    # The keyword "pattern" is Python's, not ECMA-262's as the format is.
+    try:
+        re.compile(text)
+    except re.error:
+        return False
+    return True

@@ -22,7 +22,8 @@ _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**63 - 1
 _INT_RANGE: Final = f"an int of 64 bits, from {_INT_MIN} to {_INT_MAX}"
 
-_FLOAT: Final = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_DIGITS: Final = r"[0-9](?:_?[0-9])*"
+_FLOAT: Final = re.compile(rf"[+-]?(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?", re.ASCII)
 _INFINITIES: Final = {sign + word for sign in ("", "+", "-") for word in ("inf", "infinity")}
 _NANS: Final = {"nan", "+nan", "-nan"}
 

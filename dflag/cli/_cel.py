@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 _NUMBER: Final = r"([0-9]+([.][0-9]*)?|[.][0-9]+)"
-_FLOAT: Final = rf"^[-+]?{_NUMBER}([eE][-+]?[0-9]+)?$"
+_DIGITS: Final = "[0-9](_?[0-9])*"
+_FLOAT: Final = rf"^[-+]?({_DIGITS}([.]({_DIGITS})?)?|[.]{_DIGITS})([eE][-+]?{_DIGITS})?$"
 _INFINITY: Final = "^{}([iI][nN][fF]|[iI][nN][fF][iI][nN][iI][tT][yY])$"
 _LARGEST: Final = sys.float_info.max
 _MICRO: Final = "\u00b5\u03bc"  # the sign and the Greek letter

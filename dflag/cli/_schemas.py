@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from dflag._kinds.enums import EnumKind
 from dflag._kinds.json import JSONKind
 from dflag._spec import WHITE_SPACE
+from dflag.cli._texts import default_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,11 +27,13 @@ if TYPE_CHECKING:
 
 _SPACE: Final = "[" + "".join(f"\\u{ord(character):04x}" for character in WHITE_SPACE) + "]*"
 _DECIMAL: Final = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_DIGITS: Final = "[0-9](?:_?[0-9])*"
+_FLOAT: Final = rf"(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})"
 _UNIT: Final = "(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h|d|w)"
 
 _TEXTS: Final = {
     "int": r"[+-]?(?:0|[1-9](?:_?[0-9])*|0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO](?:_?[0-7])+)",
-    "float": rf"[+-]?(?:{_DECIMAL}(?:[eE][+-]?[0-9]+)?|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)",
+    "float": rf"[+-]?(?:{_FLOAT}(?:[eE][+-]?{_DIGITS})?|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)",
     "bool": "|".join(
         "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else letter for letter in word)
         for word in ("true", "t", "yes", "y", "on", "1", "false", "f", "no", "n", "off", "0")
@@ -50,8 +53,8 @@ def of_flag(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
     schema: dict[str, Any] = {"title": flag.name, "description": flag.help} if flag.help else {"title": flag.name}
     if flag.deprecated is not None:
         schema["deprecated"] = True
-    printed = None if flag.secret else _encodable(flag._text(flag.default))
-    if printed is not None and not spec.kind.binary:
+    printed = None if flag.secret else default_text(flag)
+    if printed is not None:
         schema["default"] = printed if only_text else _native(flag, printed)
         schema["examples"] = [printed]
     return schema | of_value(spec, spec.kind, flag.name, only_text=only_text)
@@ -82,7 +85,8 @@ def of_value(spec: Spec[Any], kind: Kind[Any], name: str, *, only_text: bool) ->
     text = {"type": "string", **_text(spec, kind)}
     if only_text:
         return text
-    natives = _NATIVES[kind.name](spec, kind, name)
+    make: Callable[[Any, Any, str], list[dict[str, Any]]] = _NATIVES.get(kind.name, _any)
+    natives = make(spec, kind, name)
     return {} if {} in natives else {"anyOf": [*natives, text]}
 
 
@@ -201,14 +205,6 @@ def _native(flag: Flag[Any], printed: str) -> Any:
         return sorted(flag.default) if flag.type_name == "string_set" else list(flag.default)
     number = flag.type_name == "float" and abs(cast("float", flag.default)) != float("inf")
     return flag.default if number else printed
-
-
-def _encodable(text: str) -> str | None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return None
-    return text
 
 
 def _any_case(text: str) -> str:

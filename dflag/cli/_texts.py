@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dflag.errors import FlagValueError
+
 if TYPE_CHECKING:
     from dflag._flags import Flag
 
@@ -23,6 +25,48 @@ def describe(flag: Flag[Any]) -> str:
     if spec.choices_text():
         words.append(f"{'of items' if kind.itemised else 'out of'} {spec.choices_text()}")
     return " ".join(words)
+
+
+def written_default(flag: Flag[Any]) -> str | bytes:
+    """
+    Return the default as a source would hold it; a secret's text holds all of the value.
+    """
+    kind, default = flag._spec.kind, flag.default
+    return default if kind.binary else kind.exact(default) if flag.secret else kind.format(default)
+
+
+def reads_back(flag: Flag[Any], raw: str | bytes) -> bool:
+    """
+    Return whether the flag reads its default of what a source would hold.
+
+    A mutator may make another value of it, a type of JSON may hide a part, and a parser of a program's may read
+    nothing that is printed.
+    """
+    try:
+        if isinstance(raw, str):
+            raw.encode()
+        return bool(flag._spec.kind.same(flag._spec.read(flag.name, raw, ""), flag.default))
+    except (FlagValueError, UnicodeEncodeError):
+        return False
+
+
+def default_raw(flag: Flag[Any]) -> str | bytes | None:
+    """
+    Return what the flag reads as its default; None when nothing that is written does.
+    """
+    raw = written_default(flag)
+    return raw if reads_back(flag, raw) else None
+
+
+def default_text(flag: Flag[Any]) -> str | None:
+    """
+    Return the text that the flag reads as its default; None when there is none.
+    """
+    raw = default_raw(flag)
+    try:
+        return raw.decode() if isinstance(raw, bytes) else raw
+    except UnicodeDecodeError:
+        return None
 
 
 def remarks(flag: Flag[Any]) -> list[str]:

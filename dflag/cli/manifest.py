@@ -14,8 +14,8 @@ from dflag._json import NotJSON
 from dflag.cli._errors import CommandError
 from dflag.cli._names import namespace_name, object_name
 from dflag.cli._registry import load
-from dflag.cli._texts import describe, remarks
-from dflag.errors import FlagValueError, one_line
+from dflag.cli._texts import default_raw, describe, reads_back, remarks, written_default
+from dflag.errors import one_line
 from dflag.sources._entries import is_key
 from dflag.typing import Unreadable
 
@@ -88,10 +88,9 @@ def _document_text(flag: Flag[Any]) -> str | None:
     """
     Return the default as a document can hold it; None of bytes that are no text.
     """
-    if not flag._spec.kind.binary:
-        return flag._text(flag.default)
+    raw = written_default(flag)
     try:
-        return bytes(flag.default).decode()
+        return raw.decode() if isinstance(raw, bytes) else raw
     except UnicodeDecodeError:
         return None
 
@@ -123,7 +122,7 @@ def _member(flag: Flag[Any], candidates: list[str], *, yaml: bool) -> str | None
         except (NotJSON, UnicodeEncodeError):
             continue
         raw = values[flag.name]
-        if not isinstance(raw, Unreadable) and _reads_back(flag, raw):
+        if not isinstance(raw, Unreadable) and reads_back(flag, raw):
             return candidate
     return None
 
@@ -145,29 +144,18 @@ def _field(name: str, flags: list[Flag[Any]]) -> list[str]:
 
 def _comments(flag: Flag[Any]) -> Iterator[str]:
     yield from map(one_line, flag.help.splitlines())
-    default = "" if flag.secret or flag._spec.kind.binary else f", default {flag._text(flag.default) or 'empty'}"
+    kind = flag._spec.kind
+    hidden = flag.secret or kind.binary or kind.exact(flag.default) != kind.format(flag.default)
+    default = "" if hidden else f", default {flag._text(flag.default) or 'empty'}"
     yield one_line(describe(flag) + default)
     yield from map(one_line, remarks(flag))
 
 
 def _entry(flag: Flag[Any]) -> list[str]:
-    raw: str | bytes = flag.default if flag._spec.kind.binary else flag._text(flag.default)
-    lines = _written(flag.name, raw, pretty=flag.type_name == "json")
-    if _reads_back(flag, raw):
-        return lines
-    return _unwritable(flag).splitlines()
-
-
-def _reads_back(flag: Flag[Any], raw: str | bytes) -> bool:
-    """
-    Say whether the flag takes its printed default for its default, which a mutator may prevent.
-    """
-    try:
-        if isinstance(raw, str):
-            raw.encode()
-        return bool(flag._spec.kind.same(flag._spec.read(flag.name, raw, ""), flag.default))
-    except (FlagValueError, UnicodeEncodeError):
-        return False
+    raw = default_raw(flag)
+    if raw is None:
+        return _unwritable(flag).splitlines()
+    return _written(flag.name, raw, pretty=flag.type_name == "json")
 
 
 def _written(name: str, raw: str | bytes, *, pretty: bool) -> list[str]:

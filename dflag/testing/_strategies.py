@@ -11,6 +11,7 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from dflag._kinds.custom import CustomKind
 from dflag._kinds.enums import EnumKind
 from dflag._kinds.json import JSONKind
 from dflag._kinds.maps import MapKind
@@ -47,6 +48,7 @@ def values(flag: Flag[T]) -> SearchStrategy[T]:
 
     Choices, limits, JSON Schemas and the checks of `dflag.validators` are met by how the values are made. Validators
     of one's own are asked; where they refuse nearly everything, the default comes up again and again.
+    A custom flag without choices has its default alone.
     Checks across flags are not asked. Needs Hypothesis.
 
         >>> import dflag
@@ -78,7 +80,7 @@ def texts(flag: Flag[Any]) -> SearchStrategy[str]:
     spellings = _likely(flag).flatmap(lambda value: st.sampled_from(_spellings(flag._spec.kind, value)))
     padding = st.sampled_from(("", "", " ", "\n"))
     padded = st.tuples(padding, spellings, padding).map("".join)
-    return _accepted(padded | spellings, lambda text: _reads(flag, text), flag._spec.kind.format(flag.default))
+    return _accepted(padded | spellings, lambda text: _reads(flag, text), flag._spec.kind.exact(flag.default))
 
 
 def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
@@ -95,7 +97,7 @@ def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
     checks = (spec._choices, spec._input_mutator, spec._mutator, spec._validators or None)
     if spec.kind.name == "string" and all(check is None for check in checks):
         raise ValueError(f"flag {flag.name!r} accepts every text")
-    beyond = _of_kind(spec.kind, {}).map(spec.kind.format)
+    beyond = st.nothing() if isinstance(spec.kind, CustomKind) else _of_kind(spec.kind, {}).map(spec.kind.exact)
     damaged = st.tuples(texts(flag), st.sampled_from(("", "x", ",", "}", "0"))).map(
         lambda parts: parts[0][:-1] + parts[1]
     )
@@ -149,6 +151,8 @@ def _likely(flag: Flag[Any]) -> SearchStrategy[Any]:
     demands = _demands(flag)
     if spec._choices is not None and not spec.kind.itemised:
         return st.sampled_from(spec._choices) if spec._choices else st.nothing()
+    if isinstance(spec.kind, CustomKind):
+        return st.just(flag.default)  # nobody but its parser knows what is a value of it
     items = None if spec._choices is None else st.sampled_from(spec._choices) if spec._choices else st.nothing()
     return _of_kind(spec.kind, demands, items)
 
@@ -287,7 +291,7 @@ def _spellings(kind: Kind[Any], value: Any) -> list[str]:
     """
     List ways to write a value, the printed one first; some may not read, or as another value.
     """
-    printed = kind.format(value)
+    printed = kind.exact(value)
     return [printed, *(_OTHER_SPELLINGS[kind.name](value, printed) if kind.name in _OTHER_SPELLINGS else ())]
 
 

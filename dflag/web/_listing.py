@@ -17,6 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dflag._flags import same
 from dflag._fork import follow_forks
 from dflag._history import UNPRINTABLE
 from dflag._layers import DEFAULT
@@ -314,7 +315,10 @@ class _Rows:
         self._last_changes: Final = {change["flag"]: change for change in self.history}
 
     def checksum(self, flags: Iterable[Flag[Any]]) -> str:
-        return fnv_checksum((flag.name, self._text(flag)) for flag in flags)
+        return fnv_checksum(
+            (flag.name, _write(flag, self._view.snapshot[flag]) if flag._spec.kind.hides else self._text(flag))
+            for flag in flags
+        )
 
     def row(self, flag: Flag[Any]) -> dict[str, Any]:
         """
@@ -337,7 +341,7 @@ class _Rows:
             "description": _words(flag, flag.help) or "",
             "current_value": shown,
             "default_value": shown_default,
-            "is_changed": text != default,
+            "is_changed": text != default or (spec.kind.hides and not same(flag, value, flag.default)),
             "is_dynamic": flag.dynamic,
             "is_json": is_json,
             "type": spec.kind.name,
@@ -445,7 +449,7 @@ def _guarded(flag: Flag[Any], function: Callable[[], str]) -> str:
 
 def _words(flag: Flag[Any], given: object) -> str | None:
     """
-    Return what a declaration says in words, which nothing checks; the text of what is none.
+    Return what a declaration says in words; the text of what is none.
     """
     return None if given is None else _guarded(flag, lambda: str(given))
 
@@ -465,6 +469,13 @@ def _native(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):  # "(cannot be printed)", or a kind that prints no JSON
         return None
+
+
+def _write(flag: Flag[Any], value: Any) -> str:
+    """
+    Write all of a value, for a checksum alone.
+    """
+    return _guarded(flag, lambda: flag._spec.kind.exact(value))
 
 
 def _pretty(native: Any, text: str) -> str:

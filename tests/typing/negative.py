@@ -105,6 +105,19 @@ dynamic: dflag.DynamicFlag[int] = flags.int("l", 1)  # type: ignore[assignment]
 flags.dyn_map("m", {"a": "1"}, keys="*", of="int")  # type: ignore[call-overload]
 flags.map("n", {}, keys="*").get()["a"] = "1"  # type: ignore[index]
 
+# A parser takes a text and makes what the flag holds; a format makes a text of it.
+flags.custom("o", 1)  # type: ignore[call-arg]
+flags.dyn_custom("p", 1, int)  # type: ignore[call-arg, arg-type]
+flags.dyn_custom("q", 1, parse=len, format=len)  # type: ignore[arg-type]
+flags.dyn_custom("r", 1, parse=lambda: 1)  # type: ignore[arg-type]
+flags.dyn_custom("s", datetime.date.min, parse=datetime.date.fromisoformat).set("2030-01-01")  # type: ignore[arg-type]
+flags.custom("t", 1, parse=int, min=0)  # type: ignore[call-arg]
+dflag.custom(1, parse=int, validator=str.strip)  # type: ignore[misc]
+
+# A snapshot never changes.
+flags.snapshot().revision = 9  # type: ignore[misc]
+flags.snapshot()["rate"] = 5  # type: ignore[index]
+
 # Raw values are text or bytes.
 flags.apply({"rate": 5}, source="here")  # type: ignore[dict-item]
 

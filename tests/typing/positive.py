@@ -32,6 +32,29 @@ class Policy:
     mode: str = "allow"
 
 
+@dataclasses.dataclass(frozen=True)
+class Quantity:
+    """What a user's own functions read and print."""
+
+    bytes: int
+
+    @classmethod
+    def parse(cls, text: str) -> Quantity:
+        return cls(len(text))
+
+    def text(self) -> str:
+        return str(self.bytes)
+
+    def rounded(self) -> Quantity:
+        return self
+
+
+def read_size(text: str) -> int:
+    """A parser of a user."""
+    return len(text)
+
+
+DAY = datetime.date(2030, 1, 1)
 SECOND = datetime.timedelta(seconds=1)
 
 flags = dflag.FlagRegistry()
@@ -52,6 +75,13 @@ assert_type(flags.json("p", Policy(), type=Policy), dflag.StaticFlag[Policy])
 assert_type(flags.map("m", {}, keys="*"), dflag.StaticFlag[Mapping[str, str]])
 assert_type(flags.map("mi", {"a": 1}, keys="*", of="int", validator=len), dflag.StaticFlag[Mapping[str, int]])
 
+assert_type(flags.custom("c", DAY, parse=datetime.date.fromisoformat), dflag.StaticFlag[datetime.date])
+assert_type(flags.custom("ci", 1, parse=int), dflag.StaticFlag[int])
+assert_type(flags.custom("cf", 1, parse=read_size, format=hex), dflag.StaticFlag[int])
+assert_type(
+    flags.custom("cg", DAY, parse=datetime.date.fromisoformat, format=datetime.date.isoformat).get(), datetime.date
+)
+
 # Dynamic flags of every kind.
 text = flags.dyn_string("ds", "x")
 rate = flags.dyn_int("di", 50, "Requests per second", min=1, max=10_000)
@@ -67,6 +97,15 @@ key = flags.dyn_bytes("dy", b"", secret=True)
 free = flags.dyn_json("dj", {"mode": "allow"}, schema={"type": "object"})
 policy = flags.dyn_json("dp", {"mode": "allow"}, "Admission policy", type=Policy)
 
+day = flags.dyn_custom("dc", DAY, "Cut-off", parse=datetime.date.fromisoformat, choices=[DAY], secret=True)
+quantity = flags.dyn_custom("dq", Quantity(1), parse=Quantity.parse, format=Quantity.text, mutator=Quantity.rounded)
+
+assert_type(day, dflag.DynamicFlag[datetime.date])
+assert_type(quantity, dflag.DynamicFlag[Quantity])
+assert_type(quantity.get().bytes, int)
+assert_type(dflag.custom(DAY, parse=datetime.date.fromisoformat), dflag.StaticFlag[datetime.date])
+assert_type(dflag.dyn_custom(Quantity(1), parse=Quantity.parse), dflag.DynamicFlag[Quantity])
+assert_type(flags.bind("bound.day", dflag.dyn_custom(DAY, parse=datetime.date.fromisoformat)).get(), datetime.date)
 assert_type(text, dflag.DynamicFlag[str])
 assert_type(rate, dflag.DynamicFlag[int])
 assert_type(share, dflag.DynamicFlag[float])
@@ -102,6 +141,11 @@ assert_type(snapshot[rate], int)
 assert_type(snapshot[policy], Policy)
 assert_type(snapshot["di"], Any)
 assert_type(snapshot.revision, int)
+assert_type(dict(snapshot), dict[str, Any])
+assert_type(snapshot.get(rate), int | None)
+assert_type(snapshot.get(rate, 5), int)
+assert_type(snapshot.get("di"), Any)
+mapping: Mapping[str, object] = snapshot
 
 # Overrides and pins: literals and variables, of one kind and of several, by flag and by name.
 by_flag = {rate: 5}

@@ -95,6 +95,9 @@ def test_int_names_its_range(text: str) -> None:
         ("inf", "+Inf"),
         ("-Infinity", "-Inf"),
         ("1e-400", "0"),
+        ("1_000", "1000"),
+        ("1_23.50_0_0e+1_2", "1.235e+14"),
+        ("1_0.", "10"),
     ],
 )
 def test_float_prints_as_go_does(text: str, printed: str) -> None:
@@ -104,10 +107,30 @@ def test_float_prints_as_go_does(text: str, printed: str) -> None:
     assert printed == FLOAT.format(FLOAT.parse(text))
 
 
-@pytest.mark.parametrize("text", ["nan", "NaN", "0x1p-2", "1e400", "1_0.5", "", ".", "e3", "1" * 2**20, "\u0661.5"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nan",
+        "NaN",
+        "0x1p-2",
+        "1e400",
+        "1__0",
+        "1_",
+        "_1",
+        "1_.5",
+        "1._5",
+        "1_e3",
+        "1e_3",
+        "",
+        ".",
+        "e3",
+        "1" * 2**20,
+        "\u0661.5",
+    ],
+)
 def test_float_refuses_other_texts(text: str) -> None:
     """
-    NaN, hexadecimal, overflow and underscores are refused.
+    NaN, hexadecimal, overflow, and underscores that do not stand between digits are refused.
     """
     with pytest.raises(Problem, match="a float"):
         FLOAT.parse(text)

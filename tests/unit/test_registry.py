@@ -66,7 +66,9 @@ def test_faults_in_a_declaration_are_definition_errors(flags: dflag.FlagRegistry
         flags.int("a", 1, validator=5)  # type: ignore[arg-type]
     with pytest.raises(dflag.DefinitionError, match="bad schema"):
         flags.json("a", {}, schema={"type": "no such type"})
-    with pytest.raises(TypeError, match="unexpected option 'mim' for a flag of type int"):
+    with pytest.raises(
+        dflag.DefinitionError, match="unexpected option 'mim' for a flag of type int; did you mean 'min'"
+    ):
         flags.int("a", 1, mim=5)  # type: ignore[call-arg]
     with pytest.raises(dflag.DefinitionError, match="flag 'a': expected one of 2, 3, got 1"):
         flags.int("a", 1, choices=[2, 3])

@@ -1,0 +1,212 @@
+"""
+Values of Python types, looked at part by part: compared, and written out in full.
+
+A dump may hide a part (a `SecretStr`, an excluded field) or round it, and prints equal sets in different orders.
+So neither a comparison nor a checksum goes by a dump. Models and secrets are known by their attributes;
+pydantic_core, which is imported here alone, writes the scalars.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+import math
+from collections import deque
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final
+
+import pydantic_core
+
+from dflag import _json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Set as AbstractSet
+
+PRINTED_SECRET: Final = "**********"  # noqa: S105 - what pydantic prints for any secret
+"""A text that stands for a secret, and is never one."""
+
+
+def same(one: Any, other: Any) -> bool:
+    """
+    Return whether two values are the same in every part, types included.
+    """
+    if one is other:
+        return True
+    if type(one) is not type(other):
+        return False
+    compare = next((compare for types, compare in _COMPARED if isinstance(one, types)), _same_parts)
+    return compare(one, other)
+
+
+def _same_parts(one: Any, other: Any) -> bool:
+    parts = _parts(one)
+    return bool(one == other) if parts is None else _same_mappings(parts, _parts(other) or {})
+
+
+def _same_sequences(one: Any, other: Any) -> bool:
+    return len(one) == len(other) and all(map(same, one, other))
+
+
+def _same_floats(one: float, other: float) -> bool:
+    return one == other or (math.isnan(one) and math.isnan(other))
+
+
+def _same_mappings(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
+    return _same_sets(one.keys(), other.keys()) and all(same(value, other[key]) for key, value in one.items())
+
+
+def _same_sets(one: AbstractSet[Any], other: AbstractSet[Any]) -> bool:
+    if len(one) != len(other):
+        return False
+    twins = {item: item for item in other}  # to Python 1 and True are one item
+    return all(item in twins and same(item, twins[item]) for item in one)
+
+
+_COMPARED: Final[tuple[tuple[Any, Callable[[Any, Any], bool]], ...]] = (
+    (dict, _same_mappings),
+    ((list, tuple, deque), _same_sequences),
+    ((set, frozenset), _same_sets),
+    (float, _same_floats),
+)
+
+
+def _parts(value: Any) -> dict[str, Any] | None:
+    """
+    Return the parts of a secret, a model or a dataclass by their names; None for any other value.
+    """
+    if _is_secret(value):
+        return {"": value.get_secret_value()}
+    model = _model_fields(value)
+    if model is not None:
+        own = vars(value)
+        parts = {name: own[name] for name in model if name in own}
+        # Names that begin with an underscore are private ones, so that nothing has one name twice.
+        return parts | (value.__pydantic_extra__ or {}) | (value.__pydantic_private__ or {})
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = (field.name for field in dataclasses.fields(value))
+        return {name: getattr(value, name) for name in names if hasattr(value, name)}
+    return None
+
+
+def _is_secret(value: Any) -> bool:
+    return callable(getattr(type(value), "get_secret_value", None))
+
+
+def _model_fields(value: Any) -> Mapping[str, Any] | None:
+    """
+    Return what pydantic knows of a model's fields.
+    """
+    cls = type(value)
+    return cls.model_fields if hasattr(cls, "__pydantic_private__") and hasattr(cls, "model_fields") else None
+
+
+def holds_printed_secret(value: Any) -> bool:
+    """
+    Return whether some secret has the text that pydantic prints for any.
+    """
+    if _is_secret(value):
+        return value.get_secret_value() in (PRINTED_SECRET, PRINTED_SECRET.encode())
+    return any(map(holds_printed_secret, _children(value)))
+
+
+def _children(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, (list, tuple, deque, set, frozenset)):
+        yield from value
+    else:
+        yield from (_parts(value) or {}).values()
+
+
+def plain(value: Any) -> Any:
+    """
+    Write a value in full as JSON, with the names that a source would use.
+    """
+    if _is_secret(value):
+        return plain(value.get_secret_value())
+    return next((write for types, write in _WRITTEN if isinstance(value, types)), _plain_record)(value)
+
+
+def _plain_record(value: Any) -> Any:
+    model = _model_fields(value)
+    if model is not None:
+        if "root" in model and hasattr(type(value), "__pydantic_root_model__") and value.__pydantic_root_model__:
+            return plain(value.root)
+        parts = {name: item for name, item in (_parts(value) or {}).items() if not name.startswith("_")}
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        model = getattr(type(value), "__pydantic_fields__", {})
+        made = {field.name for field in dataclasses.fields(value) if field.init}
+        parts = {name: item for name, item in (_parts(value) or {}).items() if name in made}
+    else:
+        return pydantic_core.to_jsonable_python(value, fallback=_described, inf_nan_mode="strings")
+    return {_alias(model.get(name), name): plain(item) for name, item in parts.items()}
+
+
+_WRITTEN: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
+    (enum.Enum, lambda value: plain(value.value)),
+    (dict, lambda value: {_key(key): plain(item) for key, item in value.items()}),
+    ((list, tuple, deque), lambda value: [plain(item) for item in value]),
+    ((set, frozenset), lambda value: sorted(map(plain, value), key=_json.dumps)),
+    ((bytes, bytearray), lambda value: _text(bytes(value))),
+    ((NoneType, bool, int, str), lambda value: value),
+    (float, lambda value: value if math.isfinite(value) else repr(value)),
+)
+"""How to write a value; of several types that fit the first counts."""
+
+
+def _alias(field: Any, name: str) -> str:
+    """
+    Return the name under which a field is read.
+    """
+    known = (getattr(field, "validation_alias", None), getattr(field, "alias", None))
+    return next((alias for alias in known if isinstance(alias, str)), name)
+
+
+def _key(key: Any) -> str:
+    written = plain(key)
+    return written if isinstance(written, str) else _json.dumps(written)
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
+
+
+def _described(value: Any) -> str:
+    # The default repr holds an address, by which equal values would differ.
+    cls: Any = type(value)
+    return cls.__qualname__ if cls.__repr__ is object.__repr__ else repr(value)
+
+
+def with_sorted_sets(value: Any, dumped: Any) -> Any:
+    """
+    Return a dump in which the items of every set of the value stand in order.
+
+    Their order is another one in each process, as the hashes of texts are.
+    """
+    if isinstance(value, (set, frozenset)):
+        return sorted(dumped, key=_json.dumps) if isinstance(dumped, list) else dumped
+    if isinstance(dumped, dict):
+        return _members_sorted(value, dumped)
+    if isinstance(dumped, list) and isinstance(value, (list, tuple, deque)) and len(value) == len(dumped):
+        return [with_sorted_sets(item, written) for item, written in zip(value, dumped, strict=True)]
+    return dumped
+
+
+def _members_sorted(value: Any, dumped: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(value, dict):
+        parts = value
+    else:
+        fields = _model_fields(value) or getattr(type(value), "__pydantic_fields__", {})
+        parts = {_written_name(fields.get(name), name): item for name, item in (_parts(value) or {}).items()}
+    found = {name: with_sorted_sets(item, dumped[name]) for name, item in parts.items() if name in dumped}
+    return {**dumped, **found}
+
+
+def _written_name(field: Any, name: str) -> str:
+    alias = getattr(field, "serialization_alias", None)
+    return alias if isinstance(alias, str) else name

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import decimal
+import enum
+import json
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import pydantic
+import pytest
+from typing_extensions import TypedDict
+
+import dflag
+
+
+class Colour(enum.Enum):
+    """An enumeration of a user."""
+
+    RED = "red"
+    BLUE = "blue"
+
+
+class Db(pydantic.BaseModel):
+    """A model of which a dump hides and rounds parts."""
+
+    host: str = "localhost"
+    password: pydantic.SecretStr = pydantic.SecretStr("dev")
+    key: pydantic.SecretBytes = pydantic.SecretBytes(b"dev")
+    token: str = pydantic.Field("dev", exclude=True)
+    timeout: float = 1.0
+    tags: set[str] = {"a", "b", "c"}
+    colour: Colour = Colour.RED
+    at: datetime.datetime | None = None
+    price: decimal.Decimal = decimal.Decimal(1)
+    size: int = pydantic.Field(1, alias="the_size")
+
+    @pydantic.field_serializer("timeout")
+    def _rounded(self, timeout: float) -> float:
+        return round(timeout, 1)
+
+
+class Open(pydantic.BaseModel, extra="allow"):
+    """A model that keeps what it does not know."""
+
+    _seen: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Quiet:
+    """A dataclass that compares nothing."""
+
+    name: str = dataclasses.field(default="a", compare=False)
+
+
+class Pair(NamedTuple):
+    """A named tuple."""
+
+    left: pydantic.SecretStr
+    right: int
+
+
+class Shape(TypedDict):
+    """A typed dict."""
+
+    secret: pydantic.SecretStr
+
+
+Root = pydantic.RootModel[list[pydantic.SecretStr]]
+
+
+def _flag(default: object, type_: Any) -> tuple[dflag.FlagRegistry, dflag.DynamicFlag[Any]]:
+    flags = dflag.FlagRegistry()
+    return flags, flags.dyn_json("db", default, type=type_)
+
+
+CHANGES = [
+    (Db, Db(), '{"password": "prod"}'),
+    (Db, Db(), '{"key": "prod"}'),
+    (Db, Db(), '{"token": "prod"}'),
+    (Db, Db(), '{"timeout": 1.04}'),
+    (Db, Db(), '{"tags": ["a", "b"]}'),
+    (Db, Db(), '{"colour": "blue"}'),
+    (Db, Db(), '{"at": "2030-01-01T00:00:00Z"}'),
+    (Db, Db(), '{"the_size": 2}'),
+    (Open, Open(), '{"more": 1}'),
+    (Open, Open.model_validate({"more": 1}), '{"more": true}'),
+    (Quiet, Quiet(), '{"name": "b"}'),
+    (frozenset[Quiet], frozenset({Quiet()}), '[{"name": "b"}]'),
+    (Pair, ("dev", 1), '["prod", 1]'),
+    (Shape, {"secret": "dev"}, '{"secret": "prod"}'),
+    (Root, Root([pydantic.SecretStr("dev")]), '["prod"]'),
+    (dict[str, pydantic.SecretStr], {"a": "dev"}, '{"a": "prod"}'),
+    (list[pydantic.SecretStr], ["dev"], '["prod"]'),
+    (set[bool | int], {1}, "[true]"),
+    (dict[int | bool, int], {1: 1}, '{"true": 1}'),
+    (tuple[float | int, ...], (1,), "[1.0]"),
+]
+
+
+@pytest.mark.parametrize(("type_", "default", "text"), CHANGES)
+def test_a_change_is_judged_on_the_values(type_: Any, default: Any, text: str) -> None:
+    """A part that a dump hides, rounds or does not compare is a change like any other, for checksum and plan too."""
+    flags, flag = _flag(default, type_)
+    calls: list[tuple[object, object]] = []
+    flag.on_change(lambda old, new: calls.append((old, new)))
+    before, checksum = flag.get(), flags.checksum()
+
+    revision = flags.apply({"db": text}, source="s")
+
+    assert (revision.changed, revision.rejected) == (("db",), {})
+    assert flags.flush(5)
+    assert len(calls) == 1
+    assert calls[0][0] is before
+    assert calls[0][1] is flag.get() is not before
+    assert flags.checksum() != checksum
+    assert flags.apply({"db": text + " "}, source="s").changed == ()
+
+
+def test_a_secret_that_changes_is_read() -> None:
+    """The new password is there, and no report shows it."""
+    flags, flag = _flag(Db(), Db)
+    flags.apply({"db": '{"password": "prod"}'}, source="s")
+
+    assert flag.get().password.get_secret_value() == "prod"
+    assert "prod" not in repr(flags.history()) + repr(flags.explain("db"))
+
+
+@pytest.mark.parametrize(
+    ("type_", "one", "other"),
+    [
+        (Db, '{"tags": ["a", "b"]}', '{"tags": ["b", "a", "a"]}'),
+        (Db, "{}", '{"host": "localhost"}'),
+        (Db, '{"price": "1.0"}', '{"price": "1.00"}'),
+        (Db, '{"at": "2030-01-01T12:00:00Z"}', '{"at": "2030-01-01T14:00:00+02:00"}'),
+        (Db, '{"timeout": 0.0}', '{"timeout": -0.0}'),
+        (dict[str, float], '{"a": 1, "b": 2}', '{"b": 2, "a": 1}'),
+        (set[str], '["a", "b", "c"]', '["c", "b", "a"]'),
+        (Open, '{"a": 1, "b": [2]}', '{"b": [2], "a": 1}'),
+    ],
+)
+def test_the_same_value_written_in_another_way_is_no_change(type_: Any, one: str, other: str) -> None:
+    """Equal sets in another order, defaults in full and other spellings of one value notify nobody."""
+    flags = dflag.FlagRegistry()
+    flag = flags.dyn_json("db", json.loads(one), type=type_)
+    flag.on_change(lambda old, new: pytest.fail("no change"))
+    flags.apply({"db": one}, source="s")
+    flags.flush(5)
+
+    assert flags.apply({"db": other}, source="s").changed == ()
+    assert flags.flush(5)
+    assert flags.explain("db")[0].value is flag.get() is flags.snapshot()["db"]
+    assert flags.explain("db")[0].text == flag._text(flag.get())
+
+
+def test_sets_print_alike_in_every_process() -> None:
+    """The order of a set's items, which differs between processes, is in neither checksum nor text."""
+    program = """
+import dflag, pydantic
+class Inner(pydantic.BaseModel, frozen=True):
+    name: str
+class Outer(pydantic.BaseModel):
+    tags: set[str] = pydantic.Field(alias="all_tags")
+    inner: dict[str, list[frozenset[Inner]]]
+    hidden: pydantic.SecretStr = pydantic.SecretStr("x")
+text = '{"all_tags": ["d","c","b","a"], "inner": {"x": [[{"name": "q"}, {"name": "p"}, {"name": "r"}]]}}'
+flags = dflag.FlagRegistry()
+flag = flags.dyn_json("x", __import__("json").loads(text), type=Outer)
+print(flags.checksum(), flags.explain("x")[0].text)
+"""
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2", "3", "4")
+    }
+    assert len(printed) == 1
+    assert '"all_tags":["a","b","c","d"]' in printed.pop()
+
+
+def test_the_asterisks_of_a_secret_are_no_secret() -> None:
+    """What a page shows in place of a password does not become the password when it is set again."""
+    flags, flag = _flag(Db(), Db)
+    shown = flags.explain("db")[0].text
+    assert '"password":"**********"' in shown
+
+    with pytest.raises(dflag.FlagValueError, match="with its secrets, which are printed as asterisks"):
+        flag.set_text(shown)
+    assert flag.get().password.get_secret_value() == "dev"
+    flag.set_text('{"host": "**********"}')
+    assert flag.get().host == "**********"
+
+
+def test_a_schema_holds_for_the_value_itself() -> None:
+    """A value set in code is held to the schema with what its dump hides."""
+    flags = dflag.FlagRegistry()
+    schema = {"properties": {"password": {"maxLength": 5}}}
+    flag = flags.dyn_json("db", Db(), type=Db, schema=schema)
+    flag.set(Db(password=pydantic.SecretStr("12345")))
+    with pytest.raises(dflag.ValidationError, match="at most 5 characters"):
+        flag.set(Db(password=pydantic.SecretStr("123456")))
+
+
+def test_a_checksum_of_ordinary_values_is_that_of_their_text() -> None:
+    """Where a dump says everything, the checksum is over the text that is shown, as in Go."""
+    typed, _ = _flag({"a": 1}, dict[str, int])
+    plain = dflag.FlagRegistry()
+    plain.dyn_json("db", {"a": 1})
+    assert typed.checksum() == plain.checksum()
+
+
+def test_all_of_a_value_is_written_whatever_it_holds() -> None:
+    """A checksum is over the parts of every type, written the same in every process."""
+
+    @dataclasses.dataclass
+    class Part:
+        a: bytes = b"a"
+        made: int = dataclasses.field(default=1, init=False)
+
+    class Thing:
+        pass
+
+    class All(pydantic.BaseModel, arbitrary_types_allowed=True):
+        hidden: pydantic.Secret[int] = pydantic.Secret[int](5)
+        part: Part = Part()
+        colours: dict[Colour, set[Colour]] = {Colour.RED: set(Colour)}
+        keyed: dict[int, list[tuple[bytes, ...]]] = {1: [(b"a",)]}
+        queue: collections.deque[int] = collections.deque([1])
+        at: datetime.date = datetime.date(2030, 1, 1)
+        price: decimal.Decimal = decimal.Decimal("1.50")
+        root: Root = Root([pydantic.SecretStr("r")])
+        odd: object = pydantic.Field((Thing(), b"\xff", float("inf"), 1j), exclude=True)
+        read_as: int = pydantic.Field(1, validation_alias="readAs", serialization_alias="writtenAs")
+
+    _, flag = _flag(All(), All)
+    assert json.loads(flag._spec.kind.exact(flag.get())) == {
+        "hidden": 5,
+        "part": {"a": "a"},
+        "colours": {"red": ["blue", "red"]},
+        "keyed": {"1": [["a"]]},
+        "queue": [1],
+        "at": "2030-01-01",
+        "price": "1.50",
+        "root": ["r"],
+        "odd": [Thing.__qualname__, "/w==", "inf", "1j"],
+        "readAs": 1,
+    }
+    _, more = _flag(Open.model_validate({"more": None}), Open)
+    assert more._spec.kind.exact(more.get()) == '{"more":null}'
