@@ -386,6 +386,7 @@ def test_requests_of_a_connection_are_counted(server: FlagServer, monkeypatch: p
 def test_connections_grow_only_so_old(server: FlagServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that keeps asking ends at a certain age, whether or not others wait."""
     monkeypatch.setattr(_connection, "AGE_SECONDS", 0.3)
+    monkeypatch.setattr(_connection, "MAX_REQUESTS", 10**9)
     answer, began = ask_steadily(server, threading.Event()), time.monotonic()
     assert b"Connection: close" in answer
     assert time.monotonic() - began < DEADLINE_SECONDS
@@ -434,6 +435,7 @@ def test_busy_clients_leave_room_for_others(
     """Clients that hold all places, and come back at once when they lose one, do not keep another one out."""
     monkeypatch.setattr(_server, "MAX_CONNECTIONS", 4)
     monkeypatch.setattr(_server, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(_connection, "MAX_REQUESTS", 10**9)
     monkeypatch.setattr(_connection, "REQUEST_SECONDS", 2 * DEADLINE_SECONDS)
     monkeypatch.setattr(_connection, "IDLE_SECONDS", 2 * DEADLINE_SECONDS)
     gone = threading.Event()
