@@ -188,7 +188,13 @@ class _Stream(httpcore.NetworkStream):
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._socket.settimeout(timeout)
-        self._socket.sendall(buffer)
+        try:
+            self._socket.sendall(buffer)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            # The client then reads what the peer said before it went: that it wants a certificate, say.
+            raise httpcore.WriteError(error.strerror or "the connection broke") from error
 
     def close(self) -> None:
         self._socket.close()

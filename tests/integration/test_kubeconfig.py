@@ -5,12 +5,14 @@ Which API server is asked, and as whom: what kubectl accepts is accepted, and wh
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import json
 import os
 import re
 import socket
 import ssl
+import subprocess
 import sys
 import tempfile
 import threading
@@ -33,7 +35,7 @@ from dflag.sources import _api, _credentials, _reflector  # noqa: E402 - these i
 from ._api_server import ApiServer, Connection, Request, write_kubeconfig  # noqa: E402 - as above
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from dflag import FlagRegistry
@@ -481,6 +483,25 @@ def test_basic_authentication(server: ApiServer) -> None:
 # --- how to reach it
 
 
+@contextlib.contextmanager
+def answering(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """
+    Accept one connection, answer what it says first, and end it; gives the port.
+    """
+
+    def serve() -> None:
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.recv(65536)
+            answer(accepted)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join(DEADLINE_SECONDS)
+
+
 def test_tls_server_name(secure: ApiServer, tmp_path: Path, authority: trustme.CA) -> None:
     """The certificate is held against tls-server-name, which is also what the server is asked for."""
     names: list[str | None] = []
@@ -569,6 +590,49 @@ def test_server_without_a_scheme(server: ApiServer, secure: ApiServer) -> None:
     assert read(server.kubeconfig) == RATE
     edit(secure.kubeconfig, cluster={"server": f"127.0.0.1:{secure.port}"})
     assert read(secure.kubeconfig) == RATE
+
+
+def test_server_without_tls(tmp_path: Path) -> None:
+    """A server that speaks no TLS where the kubeconfig says so is a wrong set-up, with a word on its cause."""
+
+    def answer(accepted: socket.socket) -> None:
+        # As a server in Go does, whose answer is not encrypted.
+        accepted.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTPS request to an HTTP server.\n")
+
+    with answering(answer) as port:
+        path = write_kubeconfig(tmp_path / "plain", f"https://127.0.0.1:{port}")
+        expected = "TLS connection to the API server https://.* failed: wrong version number; does it speak http://"
+        assert re.search(expected, message_of(path))
+
+
+def test_server_that_requires_a_certificate(secure: ApiServer) -> None:
+    """A server that refuses a client without a certificate is a wrong set-up, not one that may come back."""
+    assert secure._context is not None
+    secure._context.verify_mode = ssl.CERT_REQUIRED
+    assert re.search("TLS connection to the API server .* failed: .*certificate", message_of(secure.kubeconfig))
+
+
+def test_server_that_breaks_off_the_handshake(tmp_path: Path) -> None:
+    """A connection that ends within the handshake may be a server that starts."""
+    with answering(lambda _: None) as port:
+        path = write_kubeconfig(tmp_path / "broken", f"https://127.0.0.1:{port}")
+        with pytest.raises(SourceError, match="cannot be reached: ") as caught:
+            read(path)
+    assert caught.value.unreachable
+
+
+@pytest.mark.parametrize(("status", "passing"), [(407, False), (403, False), (502, True)])
+def test_proxy_that_refuses(tmp_path: Path, status: int, passing: bool) -> None:
+    """What a proxy refuses is a wrong set-up; what it cannot reach may come back."""
+    proxy = ApiServer(tmp_path / "unused")
+    proxy.on_list(lambda connection, _: connection.answer(status, b""))
+    path = write_kubeconfig(tmp_path / "behind", "https://cluster.test", proxy_url=proxy.url)
+    try:
+        with pytest.raises(SourceError, match=f"the proxy before https://cluster.test answered {status}") as caught:
+            read(path)
+        assert caught.value.unreachable is passing
+    finally:
+        proxy.close()
 
 
 # --- certificates
@@ -872,3 +936,24 @@ def test_stops_while_a_plugin_runs(server: ApiServer, tmp_path: Path) -> None:
     watch.close()
     assert time.monotonic() - began < 1.0
     assert "dflag-kubernetes" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_stops_while_a_plugin_starts(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`stop` in the very moment in which a plugin is started ends the plugin too."""
+    plugin(tmp_path, "import time; time.sleep(600)")
+    starting, go = threading.Event(), threading.Event()
+    start = subprocess.Popen
+
+    def slowly(*arguments: Any, **options: Any) -> Any:
+        starting.set()
+        assert go.wait(DEADLINE_SECONDS)
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", slowly)
+    watch = KubernetesSource("web", "default", kubeconfig=with_plugin(server)).watch(lambda: None)
+    assert starting.wait(DEADLINE_SECONDS)
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "dflag-kubernetes"]
+    watch.close()
+    go.set()
+    thread.join(DEADLINE_SECONDS)
+    assert not thread.is_alive()

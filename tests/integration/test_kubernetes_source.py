@@ -697,6 +697,26 @@ def test_a_list_that_drips_has_a_deadline(
     assert time.monotonic() - began < 3.0
 
 
+def test_the_time_for_a_connection_is_not_that_for_the_answer(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that takes its time leaves the answer all of its own."""
+    monkeypatch.setattr(_api, "REQUEST_SECONDS", 0.6)
+    ready = _link._is_ready
+
+    def slowly(*arguments: Any) -> bool:
+        threading.Event().wait(1.0)
+        return ready(*arguments)
+
+    def answer(connection: Connection, request: Request) -> None:
+        threading.Event().wait(0.4)
+        connection.answer(200, server.listing(server.item()))
+
+    monkeypatch.setattr(_link, "_is_ready", slowly)
+    server.on_list(answer)
+    assert source_of(server).read() == {"rate_limit": "60"}
+
+
 @pytest.mark.parametrize(
     "head", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n" + BODY, b"HTTP/1.1 500 Broken\r\n" + BODY]
 )
@@ -869,6 +889,8 @@ def test_a23_retry_after_in_all_its_forms() -> None:
     assert _api._seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0.0
     assert _api._seconds("7") == 7.0
     assert _api._seconds("soon") is None
+    assert _api._seconds("nan") is None
+    assert _api._seconds("-5") == 0.0
     assert _reflector.Backoff().next(at_least=86_400.0) <= 121.0
 
 
