@@ -234,8 +234,10 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
     with process, link.waiting(lambda: _end(process)):
         try:
             printed, said = process.communicate(timeout=PLUGIN_SECONDS)
-        except subprocess.TimeoutExpired:
+        except BaseException as error:  # Ctrl-C in the main thread, say: leaving the block waits for the process
             _end(process)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             raise Fault(f"{place}: {plugin.command!r} did not end within {PLUGIN_SECONDS:.0f} s") from None
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]

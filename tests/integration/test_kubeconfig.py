@@ -10,6 +10,7 @@ import datetime
 import json
 import os
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -143,6 +144,8 @@ def test_files_of_kubeconfig_are_merged(server: ApiServer, tmp_path: Path, monke
     assert KubernetesSource("web").read() == RATE
     assert server.requests[-1].headers["authorization"] == "Bearer of-the-first"
     assert KubernetesSource("web", context="more").name == "configmap/more/web"
+    edit(first, top={"current-context": "more"})
+    assert KubernetesSource("web").name == "configmap/more/web"
 
 
 def pod(secure: ApiServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **files: str | None) -> Path:
@@ -456,7 +459,8 @@ def test_what_no_header_can_hold(server: ApiServer, user: dict[str, Any]) -> Non
     """A value with a line end in it is refused by the header's name, and is not repeated."""
     edit(server.kubeconfig, user=user)
     message = message_of(server.kubeconfig)
-    assert "the credentials cannot be sent" in message
+    assert "users[test]: the credentials cannot be sent: " in message
+    assert message.endswith("must be one line of text")
     assert "hush" not in message
     assert server.requests == []
 
@@ -957,3 +961,29 @@ def test_stops_while_a_plugin_starts(server: ApiServer, tmp_path: Path, monkeypa
     go.set()
     thread.join(DEADLINE_SECONDS)
     assert not thread.is_alive()
+
+
+def test_a_plugin_ends_with_what_waits_for_it(server: ApiServer, tmp_path: Path) -> None:
+    """An exception in the thread that waits for a plugin, as by Ctrl-C, ends the plugin at once."""
+    plugin(tmp_path, "import time; time.sleep(600)")
+    source = KubernetesSource("web", "default", kubeconfig=with_plugin(server))
+
+    class Alarm(BaseException):
+        pass
+
+    def ring(*_: object) -> None:
+        if (tmp_path / "calls").exists():
+            raise Alarm
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+
+    before, timer = signal.getsignal(signal.SIGALRM), signal.getitimer(signal.ITIMER_REAL)
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    began = time.monotonic()
+    try:
+        with pytest.raises(Alarm):
+            source.read()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - began < DEADLINE_SECONDS
