@@ -332,7 +332,8 @@ class _Merged:
             given = document.text(name)
             if given not in (None, known):
                 raise Fault(f"{document.place}: expected {name} {known!r}, got {given!r}; is it a kubeconfig?")
-        self._current = self._current or document.text("current-context")
+        current = document.text("current-context")
+        self._current = self._current or current
         for plural, singular in _LISTS.items():
             here: dict[str, _Fields] = {}
             for entry in document.mappings(plural):

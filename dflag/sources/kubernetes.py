@@ -87,7 +87,6 @@ class KubernetesSource(Source):
         self._is_followed = False  # by a running watch, from what was read last
         self._given = 0  # which of the changes was read last
         self._partial_reads = 0  # of values while the watch is refused; each is followed by one that says so
-        self._must_read_trouble = False
 
     @property
     def name(self) -> str:
@@ -117,15 +116,14 @@ class KubernetesSource(Source):
             self._ask()
             self._is_followed = True
         look = self._newest.look()
-        self._must_read_trouble = False
         if look.trouble is not None:
             if look.state is None or self._given == look.changes:
                 raise SourceError(
                     look.trouble.message, missing=look.trouble.absent, unreachable=look.trouble.unreachable
                 )
-            # What a list brought counts, although no watch can be opened; the next read, at once, says why.
+            # What a list brought counts, although no watch can be opened.
+            # The token then differs, so that the next read says why.
             self._partial_reads += 1
-            self._must_read_trouble = True
         self._given = look.changes
         if isinstance(look.state, Present):
             return look.state.values
@@ -136,12 +134,6 @@ class KubernetesSource(Source):
         Return a token that changes with what is known of the object.
         """
         return self._newest.token, self._partial_reads
-
-    def recheck_seconds(self) -> float | None:
-        """
-        Return 0 after values were read although the API server refuses to be watched, else None.
-        """
-        return 0.0 if self._must_read_trouble else None
 
     def invalidate(self) -> None:
         """

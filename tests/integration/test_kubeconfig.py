@@ -179,6 +179,9 @@ def test_no_configuration_says_where_it_was_looked_for(monkeypatch: pytest.Monke
     """Without any configuration the message names every place, and KUBECONFIG keeps the home directory out."""
     with pytest.raises(SourceError, match=rf"none in {tmp_path}/home/.kube/config, nor .*/no-account/token; pass"):
         KubernetesSource("web")
+    (tmp_path / "home" / ".kube").mkdir(parents=True)
+    write_kubeconfig(tmp_path / "home" / ".kube" / "config", "http://127.0.0.1:1")
+    assert KubernetesSource("web").name == "configmap/default/web"
     monkeypatch.setenv("KUBECONFIG", "/nowhere/one:/nowhere/two")
     with pytest.raises(SourceError, match=r"KUBECONFIG names none that is there \(/nowhere/one, /nowhere/two\)"):
         KubernetesSource("web")
@@ -222,6 +225,16 @@ def test_no_namespace_file(secure: ApiServer, tmp_path: Path, monkeypatch: pytes
     assert KubernetesSource("web", "default").read() == RATE
     with pytest.raises(SourceError, match=rf"there is no {account}/namespace and POD_NAMESPACE .*; pass namespace="):
         KubernetesSource("web")
+
+
+def test_a_context_is_none_of_the_pod(secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A context that is asked for is one of a kubeconfig, in a pod too."""
+    pod(secure, monkeypatch, tmp_path)
+    with pytest.raises(SourceError, match=r"found none in .*/home/.kube/config; pass kubeconfig="):
+        KubernetesSource("web", context="test")
+    (tmp_path / "home" / ".kube").mkdir(parents=True)
+    secure.kubeconfig.rename(tmp_path / "home" / ".kube" / "config")
+    assert KubernetesSource("web", context="other").name == "configmap/elsewhere/web"
 
 
 @pytest.mark.parametrize("lacking", ["KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"])
@@ -609,10 +622,20 @@ def test_server_without_tls(tmp_path: Path) -> None:
         assert re.search(expected, message_of(path))
 
 
-def test_server_that_requires_a_certificate(secure: ApiServer) -> None:
-    """A server that refuses a client without a certificate is a wrong set-up, not one that may come back."""
+@pytest.mark.parametrize("wait_seconds", [0.0, 0.3], ids=["before it has gone", "after it has gone"])
+def test_server_that_requires_a_certificate(
+    secure: ApiServer, monkeypatch: pytest.MonkeyPatch, wait_seconds: float
+) -> None:
+    """A server that refuses a client without a certificate is a wrong set-up, also when the request comes too late."""
     assert secure._context is not None
     secure._context.verify_mode = ssl.CERT_REQUIRED
+    send = ssl.SSLSocket.sendall
+
+    def slowly(self: ssl.SSLSocket, *arguments: Any) -> None:
+        threading.Event().wait(wait_seconds)
+        send(self, *arguments)
+
+    monkeypatch.setattr(ssl.SSLSocket, "sendall", slowly)
     assert re.search("TLS connection to the API server .* failed: .*certificate", message_of(secure.kubeconfig))
 
 

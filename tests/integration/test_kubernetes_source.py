@@ -591,8 +591,7 @@ def test_list_without_watch_is_steadily_unhealthy(
     """A source that can be listed and not watched is unhealthy without a break, and its values stay current."""
     server.on_watch(*[answer] * 1000)
     seen: list[bool] = []
-    source = source_of(server)
-    with following(flags, source) as updater:
+    with following(flags, source_of(server), resync_seconds=60.0) as updater:
         assert eventually(lambda: not only(updater).healthy)
         first = len(server.lists)
         while len(server.lists) < first + 5:
