@@ -99,11 +99,13 @@ def _natives(raw: str | None) -> list[str]:
     """
     Return the text as a document may hold it without quotes, if it is JSON.
     """
+    if raw is None:
+        return []
     try:
-        value = json.loads(raw or "")
+        value = json.loads(raw)
     except ValueError:
         return []
-    return [raw or "" if (raw or "").isprintable() else json.dumps(value)]
+    return [raw if raw.isprintable() else json.dumps(value)]
 
 
 def _as_json(text: str) -> str:

@@ -30,6 +30,7 @@ flags.dyn_string("name", "")
 flags.dyn_json("policy", {"mode": "allow"}, schema={"properties": {"mode": {"enum": ["allow", "deny"]}}})
 flags.dyn_json("own.yaml", {})
 flags.dyn_map("rules", {}, keys="*.rule.yaml", of="string")
+flags.dyn_json("odd", {"a": "\\u2028"})
 flags.dyn_bytes("blob", b"text")
 flags.dyn_bytes("raw", b"\\xff")
 flags.dyn_string_list("hosts", ["a,b", "\\u2028"])
@@ -240,6 +241,7 @@ def test_manifest_of_a_document(run: Callable[..., tuple[list[str], list[str]]],
     assert ("multi" in text) is (kind == "ConfigMap")
     if kind == "ConfigMap":
         assert ("Its default cannot be written" in text) is (key != "app.json")  # of raw, in a comment
+        assert ("    # dynamic bytes\n    blob: " in text) is (key != "app.json")  # its default is in no comment
 
 
 @pytest.mark.parametrize("key", ["a b", "../x", ".x", ""])
