@@ -58,6 +58,15 @@ class _Parser(argparse.ArgumentParser):
         """
         super().error(one_line(message))
 
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """
+        End with what no option is called; what is given to a misspelt one may be a secret, and is not repeated.
+        """
+        names = [each.partition("=")[0] for each in unknown if each.startswith("-")]
+        near = nearest(names[0], self._option_string_actions) if names else None
+        hint = "" if near is None else f"; did you mean {near}?"
+        self.error(f"unrecognized arguments: {' '.join(names or unknown)}{hint}")
+
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         # Help that cannot be written is no success; argparse says nothing of it.
         print(message, end="", file=file or sys.stderr)
@@ -112,7 +121,9 @@ def _run_guarded(arguments: list[str]) -> int:
 def _run(name: str, arguments: list[str]) -> int:
     parser = _Parser(prog=f"dflag {name}", description=f"{COMMANDS[name].capitalize()}.")
     add_arguments(name, parser)
-    options = parser.parse_intermixed_args(arguments)
+    options, unknown = parser.parse_known_intermixed_args(arguments)
+    if unknown:
+        parser.refuse(unknown)
     try:
         command: Any = importlib.import_module(f"dflag.cli.{name}")
         out = sys.stdout

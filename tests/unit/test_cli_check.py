@@ -446,6 +446,25 @@ def test_version_stands_anywhere(arguments: list[str], capsys: pytest.CaptureFix
     assert capsys.readouterr().out == f"dflag {__version__}\n"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("chek app:flags in.yaml", "expected a command, got 'chek'; did you mean 'check'?"),
+        ("frobnicate", "expected a command, got 'frobnicate'"),
+        ("check app:flags in.yaml --stric", "unrecognized arguments: --stric; did you mean --strict?"),
+        ("write volume a=1 --password=hunter2", "unrecognized arguments: --password"),
+        ("docs app:flags more", "unrecognized arguments: more"),
+        ("check app:flags in.yaml --form json", "unrecognized arguments: --form; did you mean --format?"),
+    ],
+)
+def test_misspelt_arguments(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is misspelt is named with what was meant, and no option is taken for another that begins like it."""
+    Path("in.yaml").touch()
+    assert main(arguments.split()) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.partition("error: ")[2] == said
+
+
 @pytest.mark.parametrize("raised", [asyncio.CancelledError, GeneratorExit, SystemExit, RecursionError])
 def test_whatever_is_raised_is_one_line(
     raised: type[BaseException], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

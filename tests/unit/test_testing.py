@@ -248,6 +248,19 @@ def test_steps_come_in_the_kubelets_order(tmp_path: Path, legacy: bool) -> None:
     ] == steps
 
 
+def test_steps_name_what_is_deleted(tmp_path: Path) -> None:
+    """
+    Of an old set each file is deleted in a step of its own, named as it was published.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1", "d/b": "2", "d/e/c": "3"})
+    steps = list(volume.steps({"a": "2"}))
+
+    assert {"delete a", "delete d/b", "delete d/e/c"} == {step for step in steps if step.startswith("delete ")} - {
+        "delete old"
+    }
+
+
 @pytest.mark.parametrize(("legacy", "mended"), [(False, True), (True, False)])
 def test_missing_links_are_made_again(tmp_path: Path, legacy: bool, mended: bool) -> None:
     """
