@@ -24,7 +24,7 @@ from dflag._session import Feed, Session, age, is_recent
 from dflag._snapshot import unknown_keys
 from dflag._spec import check_plain_function
 from dflag._status import State, Status
-from dflag._store import Store
+from dflag._store import store_of
 from dflag.errors import (
     ArgumentError,
     DefinitionError,
@@ -109,13 +109,10 @@ class Updater:
                 raise DefinitionError(f"expected {option} as True or False, got {given!r}")
         check_argument("resync_seconds", resync_seconds, (int, float), "a number of seconds")
         check_seconds("resync_seconds", resync_seconds, positive=True)
-        store = getattr(registry, "_store", None)
-        if not isinstance(store, Store):
-            raise ArgumentError(f"expected registry as a FlagRegistry, got {registry!r}")
         # Not when first asked for a checksum: `status` has to answer also when no descriptor is left to load a module.
         import hashlib  # noqa: F401
 
-        self._store: Final = store
+        self._store: Final = store_of(registry)
         self._atomic: Final = atomic
         self._on_missing: Final = on_missing
         self._required: Final = required

@@ -13,6 +13,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
+from dflag.errors import ArgumentError, DefinitionError, check_argument
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sized
 
@@ -66,16 +68,20 @@ def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
         max: The greatest value allowed, or None for no such limit.
 
     Raises:
-        ValueError: Neither limit is given, or they leave no value between them.
+        DefinitionError: Neither limit is given, or they leave no value between them, or cannot be compared.
     """
     if min is None and max is None:
-        raise ValueError("in_range needs min, max or both")
+        raise DefinitionError("in_range needs min, max or both")
     if min is None:
         return _Check(f"a value of at most {max}", lambda value: bool(value <= max), maximum=max)
     if max is None:
         return _Check(f"a value of at least {min}", lambda value: bool(value >= min), minimum=min)
-    if min > max:
-        raise ValueError(f"expected min <= max, got min={min!r} and max={max!r}")
+    try:
+        crossed = bool(min > max)
+    except TypeError as error:
+        raise ArgumentError(f"expected min and max that compare, got min={min!r} and max={max!r}") from error
+    if crossed:
+        raise DefinitionError(f"expected min <= max, got min={min!r} and max={max!r}")
     return _Check(f"a value from {min} to {max}", lambda value: bool(min <= value <= max), minimum=min, maximum=max)
 
 
@@ -85,8 +91,17 @@ def matches(pattern: str | re.Pattern[str]) -> Validator[str]:
 
     Args:
         pattern: The expression, as text or compiled.
+
+    Raises:
+        DefinitionError: It is no expression of texts.
     """
-    compiled = re.compile(pattern)
+    check_argument("pattern", pattern, (str, re.Pattern), "a regular expression, as text or compiled")
+    try:
+        compiled: Any = re.compile(pattern)
+    except re.error as error:
+        raise DefinitionError(f"expected pattern as a regular expression, got {pattern!r}: {error}") from error
+    if isinstance(compiled.pattern, bytes):
+        raise ArgumentError(f"expected pattern as an expression of texts, got {pattern!r}")
     return _Check(
         f"a text that matches {compiled.pattern!r}",
         lambda value: compiled.search(value) is not None,
@@ -97,28 +112,44 @@ def matches(pattern: str | re.Pattern[str]) -> Validator[str]:
 def min_items(n: int) -> Validator[Sized]:
     """
     Accept lists and sets of at least *n* items.
+
+    Raises:
+        DefinitionError: *n* is no int of at least 0.
     """
+    _check_count(n)
     return _Check(f"at least {_count(n, 'item')}", lambda value: len(value) >= n, minItems=n)
 
 
 def max_items(n: int) -> Validator[Sized]:
     """
     Accept lists and sets of at most *n* items.
+
+    Raises:
+        DefinitionError: *n* is no int of at least 0.
     """
+    _check_count(n)
     return _Check(f"at most {_count(n, 'item')}", lambda value: len(value) <= n, maxItems=n)
 
 
 def min_length(n: int) -> Validator[Sized]:
     """
     Accept texts of at least *n* characters, or so many bytes.
+
+    Raises:
+        DefinitionError: *n* is no int of at least 0.
     """
+    _check_count(n)
     return _Check(f"a length of at least {n}", lambda value: len(value) >= n, minLength=n)
 
 
 def max_length(n: int) -> Validator[Sized]:
     """
     Accept texts of at most *n* characters, or so many bytes.
+
+    Raises:
+        DefinitionError: *n* is no int of at least 0.
     """
+    _check_count(n)
     return _Check(f"a length of at most {n}", lambda value: len(value) <= n, maxLength=n)
 
 
@@ -134,11 +165,17 @@ def one_of(*choices: T) -> Validator[T]:
     Accept the values given here and no others.
 
     Raises:
-        ValueError: No choice is given.
+        DefinitionError: No choice is given.
     """
     if not choices:
-        raise ValueError("one_of needs a choice")
+        raise DefinitionError("one_of needs a choice")
     return _Check("one of " + ", ".join(map(repr, choices)), lambda value: value in choices, enum=choices)
+
+
+def _check_count(n: object) -> None:
+    check_argument("n", n, int, "an int of at least 0")
+    if isinstance(n, int) and n < 0:
+        raise DefinitionError(f"expected n as an int of at least 0, got {n!r}")
 
 
 def _count(n: int, noun: str) -> str:

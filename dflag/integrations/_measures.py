@@ -13,6 +13,7 @@ from dflag._faults import is_interrupt
 from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
+from dflag._store import store_of
 from dflag.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -109,6 +110,9 @@ class Watched:
     """
 
     def __init__(self, registry: FlagRegistry, updater: Updater | None, name: str | None) -> None:
+        store_of(registry)
+        if updater is not None:
+            store_of(updater, "updater", "an Updater or None")
         if updater is not None and updater._store is not registry._store:
             raise DefinitionError(f"{updater!r} feeds another registry than {registry!r}")
         self.registry: Final = registry

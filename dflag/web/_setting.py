@@ -80,6 +80,10 @@ def bearer_token(token: str, name: str) -> Authorize:
     >>> authorize({}) is None
     True
     """
+    # Without their repr: a token that was given in the wrong place is one all the same.
+    given: tuple[object, object] = (token, name)
+    if not all(isinstance(each, str) for each in given):
+        raise DefinitionError("expected a token and a name as texts")
     if not _TOKEN.fullmatch(token):
         raise DefinitionError("expected a token of visible ASCII characters")
     if not name:

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock, Mock
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import dflag
 from dflag.errors import ArgumentError, DefinitionError
-from dflag.sources import MemorySource
+from dflag.integrations.prometheus import register
+from dflag.logging import add_loglevel_flag
+from dflag.sources import DirectorySource, FileSource, MemorySource
+from dflag.web import bearer_token, make_wsgi_app
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -188,6 +192,17 @@ CALLS: list[tuple[str, Callable[[Any], object]]] = [
     ("updater ignore", lambda flags: dflag.Updater(flags, "/x", ignore=5)),
     ("updater ignore None", lambda flags: dflag.Updater(flags, "/x", ignore=None)),
     ("updater ignore item", lambda flags: dflag.Updater(flags, "/x", ignore=[5])),
+    ("directory path", lambda flags: DirectorySource(None)),  # type: ignore[arg-type]
+    ("directory path bytes", lambda flags: DirectorySource(b"/x")),  # type: ignore[arg-type]
+    ("directory settle", lambda flags: DirectorySource("/x", settle_seconds="1")),  # type: ignore[arg-type]
+    ("directory secret", lambda flags: DirectorySource("/x", secret="no")),  # type: ignore[arg-type]  # noqa: S106
+    ("file path", lambda flags: FileSource(5)),  # type: ignore[arg-type]
+    ("page registry", lambda flags: make_wsgi_app(None)),  # type: ignore[arg-type]
+    ("page updater", lambda flags: make_wsgi_app(flags, 5)),  # type: ignore[arg-type]
+    ("metrics registry", lambda flags: register(None)),  # type: ignore[arg-type]
+    ("metrics updater", lambda flags: register(flags, 5, prometheus_registry=CollectorRegistry())),  # type: ignore[arg-type]
+    ("loglevel registry", lambda flags: add_loglevel_flag(None)),  # type: ignore[arg-type]
+    ("loglevel logger", lambda flags: add_loglevel_flag(flags, logger=5)),  # type: ignore[arg-type]
     ("wait_for timeout", lambda flags: dflag.Updater(flags, MemorySource({})).wait_for(lambda _: True, "1")),  # type: ignore[arg-type]
     ("stop timeout", lambda flags: dflag.Updater(flags, MemorySource({})).stop("1")),  # type: ignore[arg-type]
 ]
@@ -221,6 +236,8 @@ def test_an_argument_of_the_wrong_type_is_refused_at_the_call(
         lambda flags: dflag.Updater(flags, "/x", atomic="no"),  # type: ignore[arg-type]
         lambda flags: dflag.Updater(flags, "/x", on_missing=5),  # type: ignore[arg-type]
         lambda flags: dflag.Updater(flags, []),
+        lambda flags: bearer_token(5, "alice"),  # type: ignore[arg-type]
+        lambda flags: bearer_token("token", 5),  # type: ignore[arg-type]
         lambda flags: flags.validator(5),
         lambda flags: flags.validator(_coroutine),
         lambda flags: flags.validator(_generator),
@@ -250,6 +267,20 @@ def test_a_look_up_by_anything_but_a_name_fails_clearly(flags: dflag.FlagRegistr
             look_up(name)
     assert name not in flags
     assert name not in flags.snapshot()
+
+
+def test_a_reason_is_kept_as_a_plain_text(flags: dflag.FlagRegistry) -> None:
+    """A subclass of str, which may do anything when it is printed, is not kept."""
+
+    class Odd(str):
+        __slots__ = ()
+
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    rate = flags.dyn_int("rate", 50)
+    rate.set(60, reason=Odd("because"))
+    assert repr(flags.explain("rate")[0].reason) == "'because'"
 
 
 def test_the_text_of_a_secret_is_not_shown_when_it_is_none(flags: dflag.FlagRegistry) -> None:

@@ -49,11 +49,28 @@ class Open(pydantic.BaseModel, extra="allow"):
     _seen: int = 0
 
 
+class Counted(pydantic.BaseModel):
+    """A model that keeps a part of what it is given in a private attribute alone."""
+
+    given: dict[str, float] = pydantic.Field(default_factory=dict, exclude=True)
+    _total: float = 0
+
+    def model_post_init(self, _context: object) -> None:
+        self._total = sum(self.given.values())
+        self.given.clear()
+
+
 @dataclasses.dataclass(frozen=True)
 class Quiet:
     """A dataclass that compares nothing."""
 
     name: str = dataclasses.field(default="a", compare=False)
+
+
+class Hidden(pydantic.BaseModel):
+    """A model of which a dump leaves out all."""
+
+    x: float = pydantic.Field(0, exclude=True)
 
 
 class Pair(NamedTuple):
@@ -88,6 +105,7 @@ CHANGES = [
     (Db, Db(), '{"the_size": 2}'),
     (Open, Open(), '{"more": 1}'),
     (Open, Open.model_validate({"more": 1}), '{"more": true}'),
+    (Counted, Counted(), '{"given": {"a": 5}}'),
     (Quiet, Quiet(), '{"name": "b"}'),
     (frozenset[Quiet], frozenset({Quiet()}), '[{"name": "b"}]'),
     (Pair, ("dev", 1), '["prod", 1]'),
@@ -138,6 +156,7 @@ def test_a_secret_that_changes_is_read() -> None:
         (Db, '{"at": "2030-01-01T12:00:00Z"}', '{"at": "2030-01-01T14:00:00+02:00"}'),
         (Db, '{"timeout": 0.0}', '{"timeout": -0.0}'),
         (dict[str, float], '{"a": 1, "b": 2}', '{"b": 2, "a": 1}'),
+        (Hidden, '{"x": "nan"}', '{"x": "NaN"}'),
         (set[str], '["a", "b", "c"]', '["c", "b", "a"]'),
         (Open, '{"a": 1, "b": [2]}', '{"b": [2], "a": 1}'),
     ],

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import dflag
 from dflag import validators
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize(
@@ -51,3 +55,27 @@ def test_all_is_sorted_and_importable() -> None:
     """
     assert sorted(validators.__all__) == validators.__all__
     assert all(hasattr(validators, name) for name in validators.__all__)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        validators.in_range,
+        lambda: validators.in_range(min=2, max=1),
+        lambda: validators.in_range(min="a", max=1),
+        lambda: validators.matches("("),
+        lambda: validators.matches(5),  # type: ignore[arg-type]
+        lambda: validators.matches(b"x"),  # type: ignore[arg-type]
+        lambda: validators.matches(re.compile(b"x")),  # type: ignore[arg-type]
+        validators.one_of,
+        *(
+            lambda make=make, wrong=wrong: make(wrong)  # type: ignore[misc]
+            for make in (validators.min_items, validators.max_items, validators.min_length, validators.max_length)
+            for wrong in (-1, "3", 1.5, None, True)
+        ),
+    ],
+)
+def test_arguments_are_checked_when_a_validator_is_made(make: Callable[[], object]) -> None:
+    """What cannot work raises at once, and not at the first value."""
+    with pytest.raises(dflag.DefinitionError):
+        make()
