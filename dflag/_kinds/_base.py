@@ -90,7 +90,7 @@ class Kind(Generic[T]):
 
     def exact(self, value: T) -> str:
         """
-        Write all of a value, what `format` hides of it too: equal texts are equal values. For no one to see.
+        Return the text of all of a value, also of what `format` hides: equal texts are equal values. Never show it.
         """
         return self.format(value)
 

@@ -52,7 +52,7 @@ def _price(text: str) -> decimal.Decimal:
 
 @pytest.fixture(name="program")
 def _program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dflag.FlagRegistry:
-    """Give the registry that the commands find at ``app:flags``."""
+    """Return the registry that the commands find at ``app:flags``."""
     monkeypatch.chdir(tmp_path)
     flags = dflag.FlagRegistry("shop")
     flags.dyn_json("db", Db(), "Database", type=Db)
