@@ -50,7 +50,6 @@ class Checkpoint:
                 replaced += (flag._listeners, flag._spec)
                 flag._listeners = listeners
                 flag._spec = spec.concealed() if flag.secret else spec
-            store.outdate_snapshot()
         step = self._step()
         while not step.take():
             step = self._step()

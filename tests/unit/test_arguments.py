@@ -923,6 +923,32 @@ def test_arguments_of_a_wrapped_command_stay_as_they_are(registry: FlagRegistry)
     assert wait.get() == datetime.timedelta(minutes=-3)
 
 
+def test_what_looks_negative_elsewhere_is_for_argparse(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+    """
+    Only the argument behind a flag's option is taken for its value; any other is what argparse makes of it.
+    """
+    registry.duration("wait", datetime.timedelta())
+    registry.bool("verbose", default=False)
+    registry.add_to_argparse(parser)
+
+    for argv in (["a", "-2m"], ["--own=x", "-2m"], ["--verbose", "-2m"], ["--wait=1s", "-2m"], ["--wait", "1s", "-2m"]):
+        assert parser.parse_known_args(argv)[1] == ["-2m"]
+
+
+@pytest.mark.parametrize("which", ["outer", "inner"])
+def test_one_parser_that_does_not_exit_is_enough(registry: FlagRegistry, which: str) -> None:
+    """
+    A refusal raises when the parser that met the value, or the one that the program began with, does not exit.
+    """
+    registry.int("rate", 50)
+    parser = argparse.ArgumentParser(exit_on_error=which != "outer")
+    run = parser.add_subparsers().add_parser("run", exit_on_error=which != "inner")
+    registry.add_to_argparse(run)
+
+    with pytest.raises(argparse.ArgumentError, match="flag 'rate'"):
+        parser.parse_args(["run", "--rate=abc"])
+
+
 def test_refuses_what_is_no_parser(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
     A group of a parser, or anything else, is refused at once, and the parser keeps no half of the options.

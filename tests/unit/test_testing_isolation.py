@@ -213,6 +213,36 @@ def test_sources_are_forgotten_and_ranked_as_before(
     assert rate.origin == "second"
 
 
+def test_what_changed_no_value_is_forgotten_too(registry: FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A source that has only ever given names that no flag has is unknown again, and reported again.
+    """
+    for _ in range(2):
+        caplog.clear()
+        with isolated(registry):
+            registry.apply({"rat": "1"}, source="second")
+            assert len(caplog.messages) == 1
+    registry.dyn_int("rat", 5)
+    assert registry["rat"].get() == 5
+
+
+def test_no_rule_holds_the_values_of_the_block(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    Going back is never refused, as dropping an override is not, though a check across flags would not let it be set.
+    """
+    rate.set(7)
+
+    @registry.validator
+    def seven(candidate: dflag.Snapshot) -> None:
+        if candidate[rate] != 7:
+            raise ValueError("not seven")
+
+    rate.reset()
+    with isolated(registry):
+        rate.set(7)
+    assert rate.get() == 50
+
+
 def test_an_updater_from_before_runs_on(registry: FlagRegistry, rate: DynamicFlag[int], port: StaticFlag[int]) -> None:
     """
     What a running updater has applied is there again, and it follows its source, within the block and afterwards.
