@@ -813,6 +813,13 @@ def test_the_options_of_a_parser_stand_in_its_own_dash(registry: FlagRegistry) -
     assert (rate.get(), verbose.get()) == (-6, False)
     assert "++NAME_path FILE" in parser.format_help()
 
+    slashes = argparse.ArgumentParser(prefix_chars="/", exit_on_error=False)
+    registry.add_to_argparse(slashes)
+    slashes.parse_args(["//rate_limit", "-8", "//verbose"])
+    assert (rate.get(), verbose.get()) == (-8, True)
+    with pytest.raises(argparse.ArgumentError, match="expected one argument"):
+        slashes.parse_args(["//rate_limit", "//verbose"])
+
     both = argparse.ArgumentParser(prefix_chars="+-")
     registry.add_to_argparse(both)
     both.parse_args(["--rate_limit", "+7"])

@@ -121,6 +121,26 @@ def test_an_isolated_registry_is_as_before_for_the_next_test(run: Run) -> None:
     ).assert_outcomes(passed=2, failed=1)
 
 
+def test_no_rule_holds_what_is_put_back(run: Run) -> None:
+    """
+    An override left behind is put back also where a check across flags would refuse what shows then.
+    """
+    run(
+        test_it="""
+        def test_first():
+            rate.set(7)
+
+            @flags.validator
+            def seven(candidate):
+                if candidate[rate] != 7:
+                    raise ValueError("not seven")
+
+        def test_second():
+            assert rate.get() == 50
+        """
+    ).assert_outcomes(passed=2, errors=1)
+
+
 def test_override_lasts_until_the_end_of_the_test(run: Run) -> None:
     """
     Calls of `dflag_override` nest, take both forms, and are undone together.

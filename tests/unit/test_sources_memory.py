@@ -138,6 +138,7 @@ def test_has_a_name() -> None:
     The name is "memory" unless another, not empty, is given; it locates every key.
     """
     assert MemorySource().name == "memory"
+    assert (MemorySource().secret, MemorySource(secret=True).secret) == (False, True)
     assert MemorySource(name="other").locate("a") == "other"
     assert repr(MemorySource({"a": "secret"}, name="other")) == "MemorySource(name='other')"
     with pytest.raises(DefinitionError):

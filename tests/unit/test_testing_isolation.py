@@ -78,6 +78,7 @@ def test_changes_all_values_in_one_step_that_callbacks_hear_of(
     Callbacks from before see the values go back, in one revision; those from inside have run, and are gone.
     """
     heard: list[tuple[str, int, int]] = []
+    rate.on_change(lambda old, new: threading.Event().wait(0.05))  # a block waits for those too that take their time
     rate.on_change(lambda old, new: heard.append(("before", old, new)))
 
     with isolated(registry):
@@ -148,6 +149,8 @@ def test_time_limits_run_on(registry: FlagRegistry, rate: DynamicFlag[int]) -> N
     An override that ends while the block lasts stays ended; one that has time left ends by itself afterwards.
     """
     other = registry.dyn_int("other", 1)
+    heard: list[int] = []
+    rate.on_change(lambda old, new: heard.append(new))
     rate.set(5, ttl_seconds=0.05)
     other.set(6, ttl_seconds=30, reason="because")
     dropped = threading.Event()
@@ -157,6 +160,7 @@ def test_time_limits_run_on(registry: FlagRegistry, rate: DynamicFlag[int]) -> N
         assert dropped.wait(10)
         rate.set(9)
     assert (rate.get(), rate.origin) == (50, "default")
+    assert heard == [5, 50, 9, 50]
     layer = registry.explain("other")[0]
     assert (layer.value, layer.reason) == (6, "because")
     assert layer.expires_in_seconds is not None
@@ -394,6 +398,30 @@ def test_readers_see_the_registry_go_back_in_one_step(registry: FlagRegistry) ->
         for thread in threads:
             thread.join()
     assert torn == []
+
+
+def test_a_change_at_the_very_end_is_undone_too(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    What another thread sets while the block ends, as here a comparison of values does, is worked in anew.
+    """
+
+    class Meddler:
+        def __eq__(self, other: object) -> bool:
+            if hooks:
+                hooks.pop()()
+            return self is other
+
+        __hash__ = None  # type: ignore[assignment]
+
+    hooks: list[Any] = []
+    flag = registry.dyn_custom("custom", Meddler(), parse=lambda text: Meddler(), format=lambda value: "meddler")
+    before = flag.get()
+    with isolated(registry):
+        flag.set(Meddler())
+        hooks.append(lambda: rate.set(60))
+
+    assert hooks == []
+    assert (flag.get() is before, rate.get(), rate.origin) == (True, 50, "default")
 
 
 def test_refuses_what_is_no_registry(rate: DynamicFlag[int]) -> None:
