@@ -199,7 +199,7 @@ class _Running:
 
     def classify(self, argument: str) -> Any:
         """
-        Say what an argument is, as the method ``_parse_optional`` of argparse does.
+        Classify an argument, as the method ``_parse_optional`` of argparse does.
 
         It helps argparse over what that cannot do, and leaves everything else as it is:
 

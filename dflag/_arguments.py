@@ -165,7 +165,7 @@ def _split(args: Iterable[str], options: Mapping[str, Option]) -> tuple[list[str
 
 def _unrecognized(argument: str, options: Iterable[str]) -> str:
     """
-    Say that there is no such option; its value is left out, since it may be a misspelt secret's.
+    Return the message for an unknown option; without its value, which may be a misspelt secret's.
     """
     name = argument.partition("=")[0]
     near = nearest(name, options)
@@ -191,7 +191,7 @@ def _variables(registry: FlagRegistry, prefix: str) -> dict[Flag[Any], str]:
 
 def _reads(parse: Parse) -> Iterator[_Read]:
     """
-    Give for each flag that was given how to read its value.
+    Yield how to read the value of each flag that was given.
     """
     for flag, (role, text, parser) in sorted(parse.given.items(), key=lambda item: item[0].name):
         read = (

@@ -119,7 +119,7 @@ class _Levels:
 
     def canonical(self, text: str) -> str:
         """
-        Give the plainest form: the main logger's level alone in front, then the others in order.
+        Return the plainest form: the main logger's level alone in front, then the others in order.
 
         Raises:
             ValueError: It is not in the grammar, or names too many loggers.

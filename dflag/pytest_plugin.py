@@ -164,7 +164,7 @@ def _overrides(store: Store) -> dict[Flag[Any], Entry]:
 
 def _is_held(store: Store) -> bool:
     """
-    Say whether a module holds the registry, or a flag that is bound to none: one imported by the test, for others too.
+    Return whether a module holds the registry, or a flag that is bound to none: other tests may import it too.
     """
     # By type and not isinstance, which wakes objects that pretend to be of another class.
     return any(

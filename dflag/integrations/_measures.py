@@ -160,7 +160,7 @@ class Watched:
 
     def _counts(self, status: Status | None) -> Values:
         """
-        Give the counters, with what a parent has counted before the fork.
+        Return the counters, with what a parent has counted before the fork.
         """
         # From zero on wherever there are callbacks: a counter that begins with 1 shows no increase.
         errors = {flag.name: 0 for flag in self.registry if flag._listeners} | self.registry.callback_errors()
@@ -177,7 +177,7 @@ class Watched:
 
     def _values_checksums(self) -> Labels:
         """
-        Give the checksums over all values, computed once for each revision; none when a value cannot be printed.
+        Return the checksums over all values, computed once for each revision; none when a value cannot be printed.
         """
         number, checksums = self._checksums
         current = self.registry.snapshot().revision

@@ -45,7 +45,7 @@ _MORE_ITEMS: Final = 4
 
 def any_json() -> SearchStrategy[Any]:
     """
-    Give every kind of JSON value.
+    Return a strategy of every kind of JSON value.
     """
     scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | _floats() | st.text()
     return st.recursive(
@@ -57,7 +57,7 @@ def any_json() -> SearchStrategy[Any]:
 
 def json_values(schema: Schema) -> SearchStrategy[Any]:
     """
-    Give values that a schema allows, as far as its keywords say what to make.
+    Return a strategy of the values that a schema allows, as far as its keywords say what to make.
     """
     return _Maker(_json.thaw(schema)).make(_json.thaw(schema))
 

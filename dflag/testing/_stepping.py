@@ -97,7 +97,7 @@ class SteppedUpdater:
 
     def status(self) -> Status:
         """
-        Say how the updater is doing, as `Updater.status` does.
+        Return how the updater is doing, as `Updater.status` does.
         """
         return self._updater.status()
 

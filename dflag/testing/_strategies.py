@@ -44,7 +44,7 @@ _NEAR_MISSES: Final = (
 
 def values(flag: Flag[T]) -> SearchStrategy[T]:
     """
-    Give values that the flag accepts, as ``flag.set`` does.
+    Return a strategy of the values that the flag accepts, as ``flag.set`` does.
 
     Choices, limits, JSON Schemas and the checks of `dflag.validators` are met by how the values are made. Validators
     of one's own are asked; where they refuse nearly everything, the default comes up again and again.
@@ -68,7 +68,7 @@ def values(flag: Flag[T]) -> SearchStrategy[T]:
 
 def texts(flag: Flag[Any]) -> SearchStrategy[str]:
     """
-    Give texts that the flag accepts, in all the ways to write its values, as ``flag.set_text`` does.
+    Return a strategy of the texts that ``flag.set_text`` accepts, in all the ways to write the flag's values.
 
     The same as a source may hold, but for a bytes flag, whose text is base64. Needs Hypothesis.
 
@@ -85,7 +85,9 @@ def texts(flag: Flag[Any]) -> SearchStrategy[str]:
 
 def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
     """
-    Give texts that the flag refuses: near misses, values outside of its limits, and others. Needs Hypothesis.
+    Return a strategy of the texts that the flag refuses: near misses, values outside of its limits, and others.
+
+    Needs Hypothesis.
 
     Raises:
         ValueError: The flag accepts every text.
@@ -123,7 +125,7 @@ def _reads(flag: Flag[Any], text: str) -> bool:
 
 def _accepted(candidates: SearchStrategy[T], accepts: Callable[[T], bool], *fallback: T) -> SearchStrategy[T]:
     """
-    Give the candidates that are accepted, and what there is to fall back on when too many are not.
+    Return the candidates that are accepted, and what there is to fall back on when too many are not.
     """
     from hypothesis import reject
     from hypothesis import strategies as st

@@ -32,7 +32,7 @@ def _functions(path: Path) -> set[str]:
 
 def _promises(text: str) -> Iterator[str]:
     """
-    Give the items of the lists that claim something.
+    Yield the items of the lists that claim something.
     """
     headings: list[str] = []
     for block in re.split(r"\n(?=- |\n|#)", text):

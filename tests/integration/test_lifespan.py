@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(name="logger")
 def _logger() -> Iterator[logging.Logger]:
-    """Give a logger whose level is its own business."""
+    """Return a logger, and reset its level afterwards."""
     logger = logging.getLogger("lifespan")
     yield logger
     logger.setLevel(logging.NOTSET)

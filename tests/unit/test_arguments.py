@@ -458,7 +458,7 @@ def test_refuses_an_environment_that_is_no_utf_8(registry: FlagRegistry, refused
 
 def test_reports_all_bad_values_at_once(registry: FlagRegistry, refused: Callable[..., str]) -> None:
     """
-    Whoever mistyped two values learns of both, and nothing is set.
+    Two mistyped values are both reported, and nothing is set.
     """
     rate = registry.int("rate", 50)
     registry.int("port", 80, max=100)
@@ -645,7 +645,7 @@ def test_exit_statuses_of_a_program() -> None:
 
 @pytest.fixture(name="parser")
 def _parser() -> argparse.ArgumentParser:
-    """Give a program's own parser."""
+    """Make a program's own parser."""
     parser = argparse.ArgumentParser(prog="program")
     parser.add_argument("--own", default="o")
     parser.add_argument("files", nargs="*")
@@ -883,7 +883,7 @@ def test_a_program_may_add_its_options_later(registry: FlagRegistry) -> None:
 
 def test_a_parser_that_resolves_conflicts_has_the_flag(registry: FlagRegistry) -> None:
     """
-    With ``conflict_handler="resolve"`` whoever comes last has the name, as among a program's own options.
+    With ``conflict_handler="resolve"`` the last to come has the name, as among a program's own options.
     """
     first, second = registry.int("first", 1), registry.int("second", 2)
     parser = argparse.ArgumentParser(conflict_handler="resolve")

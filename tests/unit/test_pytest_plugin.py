@@ -59,7 +59,7 @@ def test_pytest_finds_the_plugin_by_itself() -> None:
 
 def test_an_older_pytest_loads_the_plugin() -> None:
     """
-    The plugin is loaded into every run of whoever has dflag: one that an older pytest cannot load would fail them all.
+    The plugin is loaded into every test run beside dflag: one that an older pytest cannot load would fail them all.
     """
     program = """
     import pluggy, pytest

@@ -364,7 +364,7 @@ def test_what_became_a_secret_stays_one(registry: FlagRegistry) -> None:
 
 def test_readers_see_the_registry_go_back_in_one_step(registry: FlagRegistry) -> None:
     """
-    Whoever reads while a block ends sees all flags as in the block or all as before, although others write meanwhile.
+    A reader sees all flags as in the block or all as before it, although other threads write while the block ends.
     """
     flags = [registry.dyn_int(f"flag_{number}", 0) for number in range(50)]
     noise = registry.dyn_int("noise", 0)
