@@ -118,8 +118,8 @@ def _prepare() -> None:
 def _in_parent() -> None:
     prepared = list(_prepared)
     _prepared.clear()
-    _call_all(partial(_release, follower.after_fork_in_parent) for follower in reversed(prepared))
-    _release(_forking.release)
+    releases = (*(follower.after_fork_in_parent for follower in reversed(prepared)), _forking.release)
+    _call_all(partial(_release, release) for release in releases)
 
 
 def _release(function: Callable[[], object]) -> None:

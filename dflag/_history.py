@@ -77,14 +77,13 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._records: Final[deque[Record]] = deque()
+        self._records: Final[deque[Record]] = deque(maxlen=LENGTH)
 
-    def add(self, records: Iterable[Record]) -> list[Record]:
+    def add(self, records: Iterable[Record]) -> None:
         """
-        Add changes, and return those that have to make room: a value of theirs must not end under the lock.
+        Add changes, which have let go of their values before they have to make room.
         """
         self._records.extend(records)
-        return [self._records.popleft() for _ in range(len(self._records) - LENGTH)]
 
     def records(self) -> list[Record]:
         """

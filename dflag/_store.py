@@ -524,7 +524,6 @@ class Store:
         Swap everything in. The caller holds the lock.
         """
         current = self.snapshot()
-        plan.dropped.append(current)
         for flag, layers in plan.layers.items():
             plan.dropped.append(flag._layers)
             flag._layers = layers
@@ -557,7 +556,7 @@ class Store:
 
     def _remember(self, plan: _Plan) -> None:
         plan.records = list(self._records(plan, slice(-HISTORY_LENGTH, None)))
-        plan.dropped += self.changes.add(plan.records)
+        self.changes.add(plan.records)
 
     def _records(self, plan: _Plan, part: slice) -> Iterator[Record]:
         seconds = time.time()

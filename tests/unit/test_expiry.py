@@ -39,6 +39,23 @@ def test_a_registry_that_is_dropped_with_a_pending_override_is_freed() -> None:
     assert not thread.is_alive()
 
 
+def test_a_registry_is_freed_also_after_one_of_its_overrides_has_expired() -> None:
+    """
+    The thread that waits for the other one keeps nothing alive.
+    """
+    flags = dflag.FlagRegistry()
+    soon, late = flags.dyn_int("soon", 1), flags.dyn_int("late", 1)
+    late.set(2, ttl_seconds=1_000)
+    soon.set(2, ttl_seconds=0.01)
+    assert eventually(lambda: soon.get() == 1)
+    assert flags.flush(DEADLINE_SECONDS)
+    store = weakref.ref(flags._store)
+    del flags, late
+    soon = None  # type: ignore[assignment]  # a lambda knows the name
+    assert eventually(lambda: gc.collect() >= 0 and store() is None)
+    assert eventually(lambda: not _threads())
+
+
 def test_an_unbound_flag_that_is_dropped_with_a_pending_override_is_freed() -> None:
     """
     Its small store of its own goes too, and so does the one it leaves when it is bound.
@@ -120,8 +137,13 @@ def test_a_forked_child_keeps_and_frees_its_own(flags: dflag.FlagRegistry) -> No
         assert eventually(lambda: len(_threads()) <= 1)
         assert eventually(lambda: rate.get() == 1)
 
-    child = Child(run)
-    child.check()
+    timer: Any = dropped[0]._store._expiry._timer
+    children: list[Child] = []
+    with timer._changed:  # as its thread may at any moment
+        forking = threading.Thread(target=lambda: children.append(Child(run)))
+        forking.start()
+        forking.join()
+    children[0].check()
     assert len(_threads()) >= 1
     assert eventually(lambda: rate.get() == 1)
     dropped.clear()

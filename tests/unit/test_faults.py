@@ -9,6 +9,7 @@ import dataclasses
 import logging
 import threading
 import warnings
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -392,6 +393,51 @@ def test_a_record_names_the_line_that_logs(flags: dflag.FlagRegistry, caplog: py
     flags.apply({"unknown": "1"}, source="s")
     (record,) = caplog.records
     assert record.filename != "_log.py"
+
+
+def test_a_thread_of_callbacks_that_vanished_is_replaced(flags: dflag.FlagRegistry) -> None:
+    """
+    One that ended without a word, as when something outside kills it.
+    """
+    rate = flags.dyn_int("rate", 1)
+    seen: list[int] = []
+    rate.on_change(lambda _, new: seen.append(new))
+    ended = threading.Thread()
+    ended.start()
+    ended.join()
+    flags._store.notifier._thread = ended
+    rate.set(2)
+    assert flags.flush(DEADLINE_SECONDS)
+    assert seen == [2]
+
+
+def test_frames_of_a_group_of_exceptions_are_let_go_of(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A refusal that lasts keeps no frame of a validator alive, nor what stands in it, also of exceptions in a group.
+    """
+    caplog.set_level(logging.CRITICAL, logger="dflag")  # or the record would keep them
+
+    class Large:
+        pass
+
+    held: list[weakref.ref[Large]] = []
+
+    def check(value: int) -> None:
+        if value == 13:
+            large = Large()
+            held.append(weakref.ref(large))
+            errors = []
+            try:
+                raise ValueError(value)
+            except ValueError as error:
+                errors.append(error)
+            raise ExceptionGroup("several", errors)
+
+    flags.dyn_int("rate", 1, validator=check)
+    assert flags.apply({"rate": "13"}, source="s").rejected
+    assert held[0]() is None
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")

@@ -55,12 +55,25 @@ def test_a_hundred_changes_of_a_large_value_take_bounded_memory(flags: dflag.Fla
     }
 
 
+def test_the_beginning_of_a_large_value_takes_little_to_print(flags: dflag.FlagRegistry) -> None:
+    """
+    What lies far beyond the limit is not printed at all.
+    """
+    policy = flags.dyn_json("policy", _large(1))
+    tracemalloc.start()
+    try:
+        assert len(policy._spec.kind.head(policy.get(), 2000)) < 3000
+        assert tracemalloc.get_traced_memory()[1] < MEBIBYTE // 4
+    finally:
+        tracemalloc.stop()
+
+
 def test_what_the_history_keeps_is_the_beginning_of_the_text(flags: dflag.FlagRegistry) -> None:
     """
     For a text that is just as long as the limit, or one longer, and for characters that JSON escapes.
     """
     policy = flags.dyn_json("policy", "")
-    for value in ("x" * 1998, "x" * 1999, {"b": ["\ud800é\n"] * 400, "a": 1}, ["y" * 5000], 5, None):
+    for value in ("x" * 1998, "x" * 1999, ["x" * 1997, 1], {"b": ["\ud800é\n"] * 400, "a": 1}, ["y" * 5000], 5, None):
         policy.set(value)
         full = policy._text(policy.get())
         assert flags.history()[-1].new == (full if len(full) <= 2000 else full[:1999] + "…")

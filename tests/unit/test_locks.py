@@ -18,6 +18,7 @@ import pytest
 import dflag
 from dflag import _faults, _fork, _haste
 from dflag.sources import Source
+from dflag.testing import isolated
 
 from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 - tests is on no path
 
@@ -178,6 +179,7 @@ class Watched:
         self.flags = flags = dflag.FlagRegistry()
         self.guard = guard
         self.model_type = _model(guard)
+        self.refusal = type("Refusal", (ArithmeticError,), {"__del__": lambda _: guard.check("__del__")})
         self.model = flags.dyn_json(
             "model", self.model_type(), type=self.model_type, on_change=self._note("callback"), mutator=self._pass
         )
@@ -196,7 +198,7 @@ class Watched:
     def _judge(self, value: int) -> None:
         self.guard.check("validator")
         if value == 13:
-            raise ArithmeticError("not 13")
+            raise self.refusal("not 13")
 
     def _rule(self, snapshot: dflag.Snapshot) -> None:
         self.guard.check("rule")
@@ -209,6 +211,8 @@ def test_no_foreign_code_runs_under_a_lock_of_ours(guard: Guard, monkeypatch: py
     """
     In setting, applying, expiring, refusing, declaring late, binding, following, and without threads.
     """
+    # Not before the call: pytest keeps the records, with their exceptions, of loggers that do not propagate by then.
+    monkeypatch.setattr(logging.getLogger("dflag"), "propagate", False)
     watched = Watched(guard)
     flags, rate, model = watched.flags, watched.rate, watched.model
     with dflag.Updater(flags, source := Restless(guard), resync_seconds=0.01) as updater:
@@ -222,7 +226,11 @@ def test_no_foreign_code_runs_under_a_lock_of_ours(guard: Guard, monkeypatch: py
         flags.apply({"model": '{"size": 8}', "low": "x"}, source="other", atomic=True)
         assert flags.dyn_int("late", 1).get() == 4
         for number in range(120):  # beyond what the history keeps
-            model.set(watched.model_type(number))
+            model.set(watched.model_type(number // 2))  # every other one as an equal value that is another object
+        with isolated(flags):  # with nothing to bring back but what was refused
+            flags.apply({"rate": "13"}, source="refused")
+        with isolated(flags):
+            flags.apply({"model": '{"size": 10}', "rate": "13", "port": "7"}, source="inside")
         model.reset()
         with flags.override({model: watched.model_type(50)}), contextlib.suppress(dflag.ValidationError):
             watched.low.set(300)
@@ -238,6 +246,11 @@ def test_no_foreign_code_runs_under_a_lock_of_ours(guard: Guard, monkeypatch: py
         assert flags.flush(DEADLINE_SECONDS)
         assert eventually(lambda: unbound.get() == 1)
     assert flags.flush(DEADLINE_SECONDS)
+    atomic = Restless(guard)
+    with dflag.Updater(Watched(guard).flags, atomic, resync_seconds=60, atomic=True) as updater:
+        for rate in ("13", "3", "13", "0xd", "4"):
+            atomic.values = {"rate": rate}
+            updater.refresh()
 
     wanted = {"__del__", "callback", "format", "log", "mutator", "probe", "read", "rule", "validator", "warning"}
     assert guard.seen >= wanted
