@@ -34,6 +34,13 @@ class Expiry:
         self._timer: _Timer | None = None
         self._end: weakref.finalize[..., Expiry] | None = None
 
+    @property
+    def is_waiting(self) -> bool:
+        """
+        Whether there may be a thread.
+        """
+        return self._timer is not None
+
     def set_next(self, moment: float | None) -> str | None:
         """
         Wait for *moment* (of `time.monotonic`) instead of the one before; None for none.

@@ -12,8 +12,6 @@ from dflag._log import logger
 from dflag.errors import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from dflag._flags import Flag
 
 LENGTH: Final = 100
@@ -21,6 +19,9 @@ LENGTH: Final = 100
 
 TEXT_MAX_CHARACTERS: Final = 2_000
 """How much of a text is kept: a value may have megabytes, and the history has two of each change."""
+
+_SMALL: Final = frozenset({int, float, bool})
+"""The types of which no value is worth letting go of, so that a commit need not print it: a third of its cost."""
 
 UNPRINTABLE: Final = "(cannot be printed)"
 
@@ -40,7 +41,7 @@ class PrintedChange(NamedTuple):
 
 class Record:
     """
-    One change. It lets go of the values as soon as it has their texts.
+    One change. Once settled it holds no value but small ones, and prints each once.
 
     Thread safety: any thread; the values are printed without a lock, by the first thread that asks.
     """
@@ -56,15 +57,28 @@ class Record:
         self._values: tuple[Any, Any] | None = (old, new)
         self._texts: tuple[str, str] | None = None
 
+    def settle(self) -> None:
+        """
+        Print the values and let go of them, unless they are small.
+        """
+        values = self._values
+        if values is not None and not (
+            type(values[0]) in _SMALL and type(values[1]) in _SMALL and not self._flag._spec.secret
+        ):
+            self._print(values)
+
+    def _print(self, values: tuple[Any, Any]) -> None:
+        # In this order: a thread that finds no values finds the texts.
+        self._texts = shown(self._flag, values[0]), shown(self._flag, values[1])
+        self._values = None
+
     def printed(self) -> PrintedChange:
         """
         Return the change as texts, cut; a secret's masked.
         """
         values, flag = self._values, self._flag
         if values is not None:
-            # In this order: a thread that finds no values finds the texts.
-            self._texts = shown(flag, values[0]), shown(flag, values[1])
-            self._values = None
+            self._print(values)
         old, new = (MASK, MASK) if self._texts is None or flag.secret else self._texts
         return PrintedChange(self._seconds, flag.name, old, new, self._origin, self._reason)
 
@@ -73,17 +87,15 @@ class History:
     """
     The last changes.
 
-    Thread safety: `add` under the registry's lock, `records` from any thread.
+    Attributes:
+        append: Add a change: a C callable, so that it can be part of one step.
+
+    Thread safety: `append` under the registry's lock, `records` from any thread.
     """
 
     def __init__(self) -> None:
         self._records: Final[deque[Record]] = deque(maxlen=LENGTH)
-
-    def add(self, records: Iterable[Record]) -> None:
-        """
-        Add changes, which have let go of their values before they have to make room.
-        """
-        self._records.extend(records)
+        self.append: Final = self._records.append
 
     def records(self) -> list[Record]:
         """

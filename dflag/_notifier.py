@@ -36,6 +36,7 @@ class Notifier:
 
     Attributes:
         errors: How many callbacks have raised, for each flag.
+        append: Queue a delivery: a C callable, so that it can be part of one step. `resume` must follow.
         problem: Why callbacks wait for a thread, to be logged without the lock; None once it is.
     """
 
@@ -43,6 +44,7 @@ class Notifier:
         self._lock = lock
         self._idle = threading.Condition(lock)
         self._queue: deque[Delivery] = deque()
+        self.append: Final = self._queue.append
         self._thread: threading.Thread | None = None
         self.errors: dict[str, int] = {}
         self.problem: str | None = None
@@ -80,12 +82,13 @@ class Notifier:
         """
         if not self._queue or (self._thread is not None and self._thread.is_alive()):
             return
-        self._thread = OwnThread(target=self._run, name="dflag-notifier", daemon=True)
+        thread = self._thread = OwnThread(target=self._run, name="dflag-notifier", daemon=True)
         try:
-            self._thread.start()
+            thread.start()
         except RuntimeError as error:  # none can be started now, or ever at interpreter exit: the next commit retries
-            self._thread = None
             self.problem = str(error)
+            if self._thread is thread:  # and not one that a signal handler has started meanwhile
+                self._thread = None
 
     def _run(self) -> None:
         me = threading.current_thread()

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections import deque
 from functools import partial
+from itertools import chain
 from logging import DEBUG
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, cast
 
@@ -54,9 +55,11 @@ _ATTEMPTS_WITHOUT_TURN: Final = 8
 _TURN_SECONDS: Final = 1.0
 """The least that other writers wait, once: no validator may stop them for good."""
 
+_set_layers: Final = Flag.__dict__["_layers"].__set__
+_set_origin: Final = Flag.__dict__["_origin"].__set__
 _set_value: Final = Cell.__dict__["_value"].__set__
 """
-The slot's setter as a C callable: ``deque(map(_set_value, cells, values), 0)`` is one C loop, within which the GIL
+The slots' setters as C callables: ``sink.extend(map(_set_value, cells, values))`` is one C loop, within which the GIL
 is not given up, so readers see none or all of the values (0 of 17 million reads torn, 38,000 with a Python loop).
 """
 
@@ -177,7 +180,8 @@ class Store:
         self.flags: dict[str, Flag[Any]] = {}
         self.families: dict[Flag[Any], MapKind] = {}  # the flags that gather keys; replaced whole, never changed
         self.frozen: bool = False
-        self.number: int = 0
+        self._number = Cell()  # of the last commit; a cell, to be set in the same step as the values
+        self._number._value = 0
         self.rules: tuple[Rule, ...] = ()
         self.notifier: Final[Notifier] = Notifier(self.lock)
         self._expiry: Final = Expiry(self._expire)
@@ -220,7 +224,7 @@ class Store:
             flag.name = name
             flag._store = self
             other.flags.clear()
-            other.number += 1  # whoever has planned there begins anew, here
+            other._number._value += 1  # whoever has planned there begins anew, here
             other._follow_deadlines([])
             self._follow_deadlines([flag])
         self._report_problems()
@@ -251,6 +255,13 @@ class Store:
         """
         self.ranking = (OVERRIDE, *reversed(list(above)), COMMAND_LINE, ENVIRONMENT, *reversed(list(below)))
 
+    @property
+    def number(self) -> int:
+        """
+        The number of the last commit.
+        """
+        return self._number._value  # type: ignore[no-any-return]  # a cell holds anything
+
     def freeze(self) -> None:
         with self.lock:
             self.frozen = True
@@ -263,10 +274,13 @@ class Store:
 
     def _rebuild(self) -> Snapshot:
         with self.lock:
-            values = {flag: flag._value for flag in self.flags.values()}
-            current = Snapshot(self.flags, values, self.number)
-            self._current._value = current
-            return current
+            while True:
+                number = self.number
+                values = {flag: flag._value for flag in self.flags.values()}
+                current = Snapshot(self.flags, values, number)
+                if self._number._value == number:  # as in `_publish`
+                    self._current._value = current
+                    return current
 
     def find(self, name: object) -> Flag[Any]:
         flag = self.flags.get(name) if isinstance(name, str) else None
@@ -361,7 +375,7 @@ class Store:
         while not done:  # again when one of them was set anew meanwhile
             now = time.monotonic()
             with self.lock:
-                held = [(flag, flag._layers.get(OVERRIDE)) for flag in self._timed]
+                held = [(flag, flag._layers.get(OVERRIDE)) for flag in tuple(self._timed)]
             lapsed = {flag: entry for flag, entry in held if entry and entry.deadline and entry.deadline <= now}
             edits: list[Edit] = [(flag, OVERRIDE, None) for flag in lapsed]
             # There: a log handler or a validator that hangs must not delay the next expiry.
@@ -418,14 +432,13 @@ class Store:
         if threading.get_ident() in self._threads_in_rules:
             raise DflagError("a registry validator cannot change flags: it only judges the snapshot that it is given")
         turn: _Turn | None = None
-        attempt, longest = 0, 0.0
+        attempt, outrun_at = 0, 0.0
         try:
             while True:
                 if edits and edits[0][0]._store is not self:
                     return edits[0][0]._store.commit(edits, ruled=ruled, errand=errand, reason=reason)
-                attempt += 1
-                turn = self._take_turn(turn, attempt, longest)
-                began = time.monotonic()
+                if attempt or self._turn is not None:
+                    turn = self._take_turn(turn, attempt, outrun_at)
                 plan = self._plan(edits)
                 plan.reason = reason
                 if ruled and plan.cells and (self.rules or plan.merged):
@@ -435,25 +448,26 @@ class Store:
                     return None
                 if done:
                     break
-                longest = max(longest, time.monotonic() - began)
+                outrun_at = outrun_at or time.monotonic()
+                attempt += 1
         finally:
-            self._end_turn(turn)
+            if turn is not None:
+                self._end_turn(turn)
         self._report(plan)
         return frozenset(plan.cells)
 
-    def _take_turn(self, mine: _Turn | None, attempt: int, longest: float) -> _Turn | None:
+    def _take_turn(self, mine: _Turn | None, attempt: int, outrun_at: float) -> _Turn | None:
         other = self._turn
         if other is not None and other is not mine:
             other.pause()
-        if mine is None and attempt > _ATTEMPTS_WITHOUT_TURN:
-            mine = self._turn = _Turn(_TURN_SECONDS + 2 * longest)
+        if mine is None and attempt >= _ATTEMPTS_WITHOUT_TURN:
+            mine = self._turn = _Turn(_TURN_SECONDS + time.monotonic() - outrun_at)  # time enough for several attempts
         return mine
 
-    def _end_turn(self, mine: _Turn | None) -> None:
-        if mine is not None:
-            mine.set()
-            if self._turn is mine:
-                self._turn = None
+    def _end_turn(self, mine: _Turn) -> None:
+        mine.set()
+        if self._turn is mine:
+            self._turn = None
 
     def _try_to_publish(self, plan: _Plan, errand: Errand | None) -> bool | None:
         """
@@ -462,16 +476,17 @@ class Store:
         with self.lock:
             if errand is not None and not errand.is_current():
                 return None
-            if plan.number != self.number:
+            if plan.number != self._number._value:
                 return False
             with self.books:
-                self._publish(plan, errand)
+                if not self._publish(plan, errand):
+                    return False
                 if errand is not None:
                     errand.conclude(frozenset(plan.cells))
             return True
 
     def _plan(self, edits: Iterable[Edit]) -> _Plan:
-        plan = _Plan(self.number)
+        plan = _Plan(self._number._value)
         for flag, layer, entry in edits:
             layers = plan.layers.get(flag)
             if layers is None:
@@ -519,44 +534,51 @@ class Store:
                 merged.append(layers[origin].value)
         return flag._spec.kind.merge(merged[::-1])
 
-    def _publish(self, plan: _Plan, errand: Errand | None = None) -> None:
+    def _publish(self, plan: _Plan, errand: Errand | None) -> bool:
         """
-        Swap everything in. The caller holds the lock.
+        Swap everything in, in one step; False when somebody has committed on this thread since *plan* was made.
+
+        So a signal handler or a finalizer may set flags at any moment. The caller holds the lock.
         """
         current = self.snapshot()
-        for flag, layers in plan.layers.items():
-            plan.dropped.append(flag._layers)
-            flag._layers = layers
-            flag._origin = plan.origins[flag]
-        number = self.number + 1
         values = dict(current._values)
         cells, new = plan.cells, plan.new
         if plan.adopted:
             cells = [*cells, *(flag for flag, _ in plan.adopted)]
             new = [*new, *(value for _, value in plan.adopted)]
         values.update(zip(cells, new, strict=True))
-        snapshot = Snapshot(self.flags, values, number)
-        # What goes is kept alive by *plan*, so that no __del__ runs in the middle.
-        deque(map(_set_value, [*cells, self._current], [*new, snapshot]), 0)
-        self.number = number  # not before: a plan that began after it finds all that the commit has changed
-        if self._waiting:  # whoever comes later finds the number; to notify nobody would cost a tenth of the way
-            with self._committed:
-                self._committed.notify_all()
+        snapshot = Snapshot(self.flags, values, plan.number + 1)
         deliveries = [
             Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret)
             for flag, old, new in zip(plan.cells, plan.old, plan.new, strict=True)
             for listener in flag._listeners
         ]
+        plan.records = list(self._records(plan, slice(-HISTORY_LENGTH, None)))
+        # What goes is kept alive by *plan*, so that no __del__ runs in the middle.
+        plan.dropped = [flag._layers for flag in plan.layers]
+        plan.dropped += [flag._value for flag, _ in plan.adopted]
+        swap = chain(
+            map(_set_layers, plan.layers, plan.layers.values()),
+            map(_set_origin, plan.origins, plan.origins.values()),
+            map(_set_value, [*cells, self._current, self._number], [*new, snapshot, plan.number + 1]),
+            map(self.notifier.append, deliveries),
+            map(self.changes.append, plan.records),
+        )
+        sink: deque[None] = deque(maxlen=0)
+        # The lock keeps out other threads alone. From this look to the swap Python runs neither a signal handler, nor
+        # the garbage collector with a finalizer of somebody's: it does so after calls.
+        if self._number._value != plan.number:
+            return False
+        sink.extend(swap)
+        if self._waiting:  # whoever comes later finds the number; to notify nobody would cost a tenth of the way
+            with self._committed:
+                self._committed.notify_all()
         if deliveries:
-            self.notifier.put(deliveries)  # begins a thread, which lets others run too
+            self.notifier.resume()  # begins a thread, which lets others run too
         elif errand is not None:
             errand.give_way()
-        self._remember(plan)
         self._follow_deadlines(plan.layers)
-
-    def _remember(self, plan: _Plan) -> None:
-        plan.records = list(self._records(plan, slice(-HISTORY_LENGTH, None)))
-        self.changes.add(plan.records)
+        return True
 
     def _records(self, plan: _Plan, part: slice) -> Iterator[Record]:
         seconds = time.time()
@@ -570,13 +592,14 @@ class Store:
         Print the changes, for the history and the log, and log what could not be logged under the lock.
         """
         for record in plan.records:
-            record.printed()
+            record.settle()
         if plan.records and logger.enables(DEBUG):
             for record in (*self._records(plan, slice(-HISTORY_LENGTH)), *plan.records):
                 change = record.printed()
                 old, new, why = one_line(change.old), one_line(change.new), _because(change.reason)
                 logger.debug("flag %r: %s -> %s (%s)%s", change.flag, old, new, one_line(change.origin), why)
-        self._report_problems()
+        if self.notifier.problem is not None or self._expiry_problem is not None:
+            self._report_problems()
 
     def _report_problems(self) -> None:
         problem, self.notifier.problem = self.notifier.problem, None
@@ -587,16 +610,20 @@ class Store:
             logger.warning("time-limited overrides wait, no thread could be started for them: %s", problem)
 
     def _follow_deadlines(self, touched: Iterable[Flag[Any]]) -> None:
-        self._timed = {flag for flag in self._timed if flag._store is self}
-        for flag in touched:
+        for flag in (*self._timed, *touched):
             entry = flag._layers.get(OVERRIDE)
-            if entry is not None and entry.deadline is not None:
+            if flag._store is self and entry is not None and entry.deadline is not None:
                 self._timed.add(flag)
             else:
                 self._timed.discard(flag)
-        entries = (flag._layers.get(OVERRIDE) for flag in self._timed)
-        moments = [entry.deadline for entry in entries if entry is not None and entry.deadline is not None]
-        self._expiry_problem = self._expiry.set_next(min(moments, default=None)) or self._expiry_problem
+        if not self._timed and not self._expiry.is_waiting:
+            return
+        number = None
+        while number != self.number:  # again when a signal handler has committed meanwhile
+            number = self.number
+            entries = [flag._layers.get(OVERRIDE) for flag in tuple(self._timed)]
+            moments = [entry.deadline for entry in entries if entry is not None and entry.deadline is not None]
+            self._expiry_problem = self._expiry.set_next(min(moments, default=None)) or self._expiry_problem
 
     # --- registry validators
 

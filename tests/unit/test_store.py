@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import logging
 import pickle
+import signal
 import sys
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -15,6 +17,8 @@ import pytest
 import dflag
 from dflag import _store
 from dflag.typing import Text
+
+from ..integration._waiting import eventually  # noqa: TID252 - tests is on no path
 
 DEADLINE_SECONDS = 5.0
 
@@ -561,3 +565,58 @@ def test_documents_values_are_compared_by_meaning(flags: dflag.FlagRegistry) -> 
     flags.apply({"policy": Text("1", 1)}, source="document")
     flags.apply({"policy": Text("1", "1")}, source="document")
     assert policy.get() == "1"
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system has no signals to threads")
+def test_a_signal_handler_may_set_flags_at_any_moment(flags: dflag.FlagRegistry) -> None:
+    """
+    Also in the middle of a commit on the same thread: no revision is lost, snapshots agree with the flags, callbacks
+    and history go on from where they were, and time limits hold.
+    """
+    rate, other, timed = flags.dyn_int("rate", 0), flags.dyn_int("other", 0), flags.dyn_int("timed", 0)
+    calls: dict[str, list[tuple[int, int]]] = {"rate": [], "other": []}
+    rate.on_change(lambda old, new: calls["rate"].append((old, new)))
+    other.on_change(lambda old, new: calls["other"].append((old, new)))
+    handled, stop = 0, threading.Event()
+
+    def handle(*_: object) -> None:
+        nonlocal handled
+        handled += 1
+        rate.set(-handled)
+        other.set(handled)
+
+    def interrupt() -> None:
+        while not stop.wait(0.0003):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    number, deadline, wrong = 0, time.monotonic() + 2, 0
+    try:
+        while time.monotonic() < deadline:
+            number += 1
+            rate.set(number)
+            for _ in range(3):  # a handler may come between two of these reads too, but not each time
+                snapshot = flags.snapshot()
+                if (snapshot[rate], snapshot[other]) == (rate.get(), other.get()):
+                    break
+            else:
+                wrong += 1
+        timed.set(1, ttl_seconds=0.01)
+        assert eventually(lambda: timed.get() == 0)
+    finally:
+        stop.set()
+        interrupting.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert flags.flush(DEADLINE_SECONDS)
+
+    assert handled > 50
+    assert wrong == 0
+    # One for each set, but for those that changed nothing, of which there are none, and two for the time limit.
+    assert flags.snapshot().revision == number + 2 * handled + 2
+    for name, changes in calls.items():
+        assert [new for _, new in changes[:-1]] == [old for old, _ in changes[1:]]
+        assert changes[-1][1] == flags[name].get()
+    last = [int(change.new) for change in flags.history() if change.flag == "rate"]
+    assert last == [new for _, new in calls["rate"]][-len(last) :]
