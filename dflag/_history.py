@@ -118,8 +118,8 @@ def _brief(flag: Flag[Any], value: Any) -> str:
     try:
         return _cut(str.__str__(flag._spec.kind.head(value, TEXT_MAX_CHARACTERS)))  # no subclass, which may do anything
     except BaseException as error:
-        if is_interrupt(error):
-            raise
+        if isinstance(error, KeyboardInterrupt) and is_interrupt(error):
+            raise  # as Ctrl-C at any other moment; the value is committed, so that a SystemExit here refuses nothing
         # Without the traceback, whose message may quote a secret.
         logger.error("flag %r: its value cannot be printed: %s", flag.name, type(error).__name__)
         return UNPRINTABLE

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pydantic
 import pytest
 
+from dflag._layers import Entry
 from dflag.web import make_wsgi_app
 
 if TYPE_CHECKING:
@@ -126,6 +127,31 @@ def test_a_secret_stays_out_of_the_history_also_when_it_becomes_one_later(flags:
     token._conceal()
     token.set("hunter3")
     assert "hunter" not in repr(flags.history())
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), GeneratorExit(), ValueError("hunter2")], ids=lambda e: type(e).__name__
+)
+def test_a_value_that_cannot_be_printed_is_committed_all_the_same(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    """
+    The history and the log say so in its place, without the words of the exception.
+    """
+
+    def refuse(size: int) -> int:
+        if size == 2:
+            raise error
+        return size
+
+    size = ("size", Annotated[int, pydantic.PlainSerializer(refuse)], dataclasses.field(default=1))
+    model_type = dataclasses.make_dataclass("Model", [size])
+    model = flags.dyn_json("model", model_type(1), type=model_type)
+    entry = model_type(2)
+    flags._store.commit([(model, "override", Entry(entry))])  # past the pipeline, which prints some kinds too
+    assert model.get() is entry
+    assert flags.history()[-1].new == "(cannot be printed)"
+    assert "hunter2" not in caplog.text
 
 
 def test_a_long_reason_is_cut(flags: dflag.FlagRegistry) -> None:
