@@ -556,7 +556,6 @@ class Store:
         plan.records = list(self._records(plan, slice(-HISTORY_LENGTH, None)))
         # What goes is kept alive by *plan*, so that no __del__ runs in the middle.
         plan.dropped = [flag._layers for flag in plan.layers]
-        plan.dropped += [flag._value for flag, _ in plan.adopted]
         swap = chain(
             map(_set_layers, plan.layers, plan.layers.values()),
             map(_set_origin, plan.origins, plan.origins.values()),

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 
 import dflag
-import dflag._notifier
+import dflag._expiry
 import dflag._store
 from dflag import Updater
 from dflag.testing import ConfigMapVolume
@@ -341,7 +341,7 @@ def test_flags_are_what_a_model_says_after_any_series_of_events(
     """
     Values, origins, all layers, rejected values and pending restarts agree with the model after each event.
     """
-    for module in (dflag._store, dflag._notifier):
+    for module in (dflag._store, dflag._expiry):
         monkeypatch.setattr(module, "time", CLOCK)
     chosen = settings(
         max_examples=10,

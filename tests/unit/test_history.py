@@ -154,6 +154,35 @@ def test_a_value_that_cannot_be_printed_is_committed_all_the_same(
     assert "hunter2" not in caplog.text
 
 
+def test_a_printing_that_exits_refuses_nothing(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    What is printed is in force already: a SystemExit is reported, while Ctrl-C goes on to the program at any moment.
+    """
+    text = flags.dyn_string("text", "")
+    faults: list[BaseException] = [SystemExit(3), KeyboardInterrupt()]
+
+    def explode(_kind: object, _value: object, _limit: int) -> str:
+        raise faults[0]
+
+    monkeypatch.setattr(type(text._spec.kind), "head", explode)
+    text.set("a")
+    assert flags.history()[-1].new == "(cannot be printed)"
+    faults.pop(0)
+    with pytest.raises(KeyboardInterrupt):
+        text.set("b")
+    assert text.get() == "b"
+
+
+def test_a_small_secret_is_not_kept(flags: dflag.FlagRegistry) -> None:
+    """
+    Not even where a value is so small that it is printed only when somebody looks.
+    """
+    for secret in (False, True):
+        flags.dyn_int(f"pin_{secret}", 0, secret=secret).set(1234)
+        kept = [getattr(record, slot) for record in flags._store.changes.records() for slot in record.__slots__]
+        assert ((0, 1234) in kept[-6:]) is not secret
+
+
 def test_a_long_reason_is_cut(flags: dflag.FlagRegistry) -> None:
     """
     As texts are, so that what somebody says does not fill the memory.
