@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
+from dflag._snapshot import store_of
 from dflag.errors import StaticFlagError
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ class _Running:
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         flags = [action.option.flag for action in parser._actions if isinstance(action, Take)]
         for flag in flags:
-            if flag._store.frozen:
+            if store_of(flag).frozen:
                 raise frozen_error()
         self.parser: Final = parser
         self._own: Final = parser._option_string_actions  # nothing public tells; the same since Python 2.7

@@ -28,21 +28,22 @@ from dflag._argparse import (
     Take,
     dashes,
     fail,
-    frozen_error,
     parsing,
     spellings,
     wrap_class,
 )
+from dflag._flags import layers_of, pipeline_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, Entry
+from dflag._snapshot import store_of
 from dflag.errors import MASK, DefinitionError, FlagValueError, ValidationError, nearest
 from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from dflag._flags import Flag
-    from dflag._registry import FlagRegistry
-    from dflag._store import Edit, Store
+    from dflag._store import Store
+    from dflag._transaction import Edit
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """The largest value, as for a file in a directory that an updater follows."""
@@ -63,22 +64,20 @@ _Read: TypeAlias = "tuple[Flag[Any], str, Callable[[], Any], argparse.ArgumentPa
 
 
 def parse_args(
-    registry: FlagRegistry, argv: Sequence[str] | None, *, env_prefix: str | None, description: str | None
+    flags: Collection[Flag[Any]], argv: Sequence[str] | None, *, env_prefix: str | None, description: str | None
 ) -> list[str]:
     """
     Read the environment and the command line, as `FlagRegistry.parse_args` says.
     """
-    if registry._store.frozen:
-        raise frozen_error()
-    variables = {} if env_prefix is None else _variables(registry, env_prefix)
+    variables = {} if env_prefix is None else _variables(flags, env_prefix)
     parser = OwnParser(
         usage="%(prog)s [--flag=value ...] [argument ...]",
         description=description,
         add_help=False,
         allow_abbrev=False,
     )
-    _add_options(registry, parser)
-    options = spellings(registry, dashes(parser))
+    _add_options(flags, parser)
+    options = spellings(flags, dashes(parser))
     names = [name for name in ("-h", "--help") if name not in options]
     parser.add_argument(*names, action="help", help="show this help message and exit")
     arguments, positionals = _split(sys.argv[1:] if argv is None else argv, options)
@@ -97,18 +96,18 @@ def parse_args(
         for flag, text in texts.items()
     ]
     entries = _read([*reads, *_reads(parse)], parser)
-    dropped = [(flag, layer) for layer in (ENVIRONMENT, COMMAND_LINE) for flag in registry if layer in flag._layers]
+    dropped = [(flag, layer) for layer in (ENVIRONMENT, COMMAND_LINE) for flag in flags if layer in layers_of(flag)]
     _commit(parser, entries, dropped)
     return positionals
 
 
-def add_to_argparse(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+def add_to_argparse(flags: Collection[Flag[Any]], parser: argparse.ArgumentParser) -> None:
     """
     Add the flags to a program's own parser, as `FlagRegistry.add_to_argparse` says.
     """
     if not isinstance(parser, argparse.ArgumentParser):
         raise TypeError(f"expected an argparse.ArgumentParser, got {parser!r}")
-    _add_options(registry, parser)
+    _add_options(flags, parser)
     wrap_class(type(parser), _conclude)
 
 
@@ -126,21 +125,21 @@ def _conclude(parse: Parse) -> None:
     dropped = [
         (flag, COMMAND_LINE)
         for flag, entry in _concluded.get(parse.parser, {}).items()
-        if flag._layers.get(COMMAND_LINE) is entry and not flag._store.frozen
+        if layers_of(flag).get(COMMAND_LINE) is entry and not store_of(flag).frozen
     ]
     _commit(parse.parser, entries, dropped)
     _concluded[parse.parser] = {flag: entry for (flag, _), entry in entries.items()}
 
 
-def _add_options(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
+def _add_options(flags: Collection[Flag[Any]], parser: argparse.ArgumentParser) -> None:
     start = dashes(parser)
-    for flag in registry:
+    for flag in flags:
         if start + flag.name in parser._option_string_actions and parser.conflict_handler != "resolve":
             raise DefinitionError(
                 f"flag {flag.name!r}: the parser already has an option {start}{flag.name}; rename one of them"
             )
     group = parser.add_argument_group("flags", _EPILOG.replace("--", start))
-    for flag in registry:
+    for flag in flags:
         group.add_argument(start + flag.name, action=Take, option=Option(flag, Role.VALUE), **_help(flag))
 
 
@@ -172,13 +171,13 @@ def _unrecognized(argument: str, options: Iterable[str]) -> str:
     return f"unrecognized option {name}" + ("" if near is None else f" (did you mean {near}?)")
 
 
-def _variables(registry: FlagRegistry, prefix: str) -> dict[Flag[Any], str]:
+def _variables(flags: Iterable[Flag[Any]], prefix: str) -> dict[Flag[Any], str]:
     """
     Name the variable of the environment for each flag.
     """
     owners: dict[str, Flag[Any]] = {}
     stem = prefix.removesuffix("_")
-    for flag in registry:
+    for flag in flags:
         variable = re.sub("[-.]", "_", f"{stem}_{flag.name}" if stem else flag.name).upper()
         other = owners.setdefault(variable, flag)
         if other is not flag:
@@ -229,13 +228,13 @@ def _commit(
     """
     edits: defaultdict[Store, list[Edit]] = defaultdict(list)
     for flag, layer in {**dict.fromkeys(dropped), **entries}:
-        edits[flag._store].append((flag, layer, entries.get((flag, layer))))
+        edits[store_of(flag)].append((flag, layer, entries.get((flag, layer))))
     try:
         if len(edits) > 1:
             for store, its in edits.items():
-                store.check(its)
+                store.check_edits(store.plan(its), its)
         for store, its in edits.items():
-            store.commit_checked(its)
+            store.change(its)
     except ValidationError as error:
         fail(parser, str(error), error, outermost=parser)
 
@@ -243,11 +242,11 @@ def _commit(
 def _read_text(flag: Flag[Any], text: str, origin: str) -> Any:
     # Python carries bytes that are no UTF-8 as surrogates. As bytes they are refused as a source's would be.
     raw = text.encode("utf-8", "surrogatepass")
-    return flag._spec.read(flag.name, raw, origin, encoded=True)
+    return pipeline_of(flag).read(flag.name, raw, origin, encoded=True)
 
 
 def _read_file_value(flag: Flag[Any], path: str) -> Any:
-    return flag._spec.read(flag.name, _read_file(path), path)
+    return pipeline_of(flag).read(flag.name, _read_file(path), path)
 
 
 def _read_file(path: str) -> bytes | Unreadable:
@@ -297,7 +296,7 @@ def _help(flag: Flag[Any]) -> Mapping[str, Any]:
     """
     Describe a flag: its help text, what it takes, its default, and what is special about it.
     """
-    spec = flag._spec
+    spec = pipeline_of(flag)
     takes = f"{flag.type_name} {spec.range_text()}".rstrip()
     choices = _choices(flag)
     default = spec.kind.format(flag.default)
@@ -311,7 +310,7 @@ def _help(flag: Flag[Any]) -> Mapping[str, Any]:
 
 
 def _choices(flag: Flag[Any]) -> str:
-    spec = flag._spec
+    spec = pipeline_of(flag)
     shown = spec.choices_text()
     if not shown and isinstance(flag.default, enum.Enum):
         shown = ", ".join(type(flag.default).__members__)

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
-    from dflag._flags import Flag
 
 T = TypeVar("T")
 
@@ -27,15 +26,17 @@ class Changes(Generic[T]):
     Close it with ``await changes.aclose()``; one that is dropped closes itself.
     """
 
-    def __init__(self, flag: Flag[T]) -> None:
+    def __init__(
+        self, flag_name: str, listen: Callable[[Listener], None], unlisten: Callable[[Listener], None]
+    ) -> None:
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError as error:
-            raise DefinitionError(f"flag {flag.name!r}: changes() needs a running event loop") from error
+            raise DefinitionError(f"flag {flag_name!r}: changes() needs a running event loop") from error
         self._queue: asyncio.Queue[tuple[T, T] | None] = asyncio.Queue()
-        listener = Listener(_feeder(self._loop, weakref.ref(self._queue)), flag.name)
-        flag._listen(listener)
-        self._close = weakref.finalize(self, flag._unlisten, listener)
+        listener = Listener(_feeder(self._loop, weakref.ref(self._queue)), flag_name)
+        listen(listener)
+        self._close = weakref.finalize(self, unlisten, listener)
         self._close.atexit = False
 
     def __aiter__(self) -> Self:

@@ -23,45 +23,47 @@ class Expiry:
     """
     Calls a method at the next moment, on one thread that lives only while there is one.
 
-    Apart from the notifier, so that no callback can delay it. The thread keeps neither this object nor the method's
+    Apart from the notifier, so that no callback can delay it. The thread keeps neither this object nor the methods'
     alive; it ends when they are gone.
 
-    Thread safety: one thread at a time, or under one lock.
+    Args:
+        next_moment: Returns the next moment, of `time.monotonic`, or None.
+        expire: Called when it has come.
+
+    Attributes:
+        problem: Why no thread could be started, until it was reported; the next `resume` tries again.
+
+    Thread safety: any thread.
     """
 
-    def __init__(self, expire: Callable[[], None]) -> None:
+    waiting: Final = "time-limited overrides wait"
+
+    def __init__(self, next_moment: Callable[[], float | None], expire: Callable[[], None]) -> None:
+        self.problem: str | None = None
+        self._next_moment: Final = weakref.WeakMethod(next_moment)
         self._expire: Final = weakref.WeakMethod(expire)
         self._timer: _Timer | None = None
         self._end: weakref.finalize[..., Expiry] | None = None
 
-    @property
-    def is_waiting(self) -> bool:
+    def resume(self) -> None:
         """
-        Whether there may be a thread.
+        Make the thread look at the next moment anew; start one where there is a moment and no thread.
         """
-        return self._timer is not None
-
-    def set_next(self, moment: float | None) -> str | None:
-        """
-        Wait for *moment* (of `time.monotonic`) instead of the one before; None for none.
-
-        Returns:
-            Why no thread could be started, else None. The next call tries again.
-        """
-        if self._timer is not None and self._timer.set(moment):
-            return None
+        timer = self._timer
+        if timer is not None and timer.wake():
+            return
         self.renew()
-        if moment is None:
-            return None
-        timer = _Timer(moment, self._expire)
+        timer = _Timer(self._next_moment, self._expire)
+        if not timer.is_needed():
+            return
         try:
             timer.start()
         except RuntimeError as error:
-            return str(error)
+            self.problem = str(error)
+            return
         self._timer = timer
-        self._end = weakref.finalize(self, timer.set, None)
+        self._end = weakref.finalize(self, timer.wake)
         self._end.atexit = False
-        return None
 
     def renew(self) -> None:
         """
@@ -75,24 +77,31 @@ class Expiry:
 
 class _Timer(OwnThread):
     """
-    The thread, and the moment it waits for.
+    The thread.
     """
 
-    def __init__(self, moment: float, expire: weakref.WeakMethod[Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        next_moment: weakref.WeakMethod[Callable[[], float | None]],
+        expire: weakref.WeakMethod[Callable[[], None]],
+    ) -> None:
         super().__init__(name="dflag-expiry", daemon=True)
         self._changed: Final = threading.Condition()
-        self._moment: float | None = moment
+        self._next_moment: Final = next_moment
         self._expire: Final = expire
+        self._not_before = 0.0
         self._over = False
 
-    def set(self, moment: float | None) -> bool:
+    def is_needed(self) -> bool:
+        return self._moment() is not None
+
+    def wake(self) -> bool:
         """
-        Wait for another moment, or end; False when the thread has ended before.
+        Look at the next moment anew; return False when the thread has ended before.
         """
         with self._changed:
             if self._over or not self.is_alive():
                 return False
-            self._moment = moment
             self._changed.notify_all()
             return True
 
@@ -105,24 +114,23 @@ class _Timer(OwnThread):
                 expire()
             except BaseException:
                 logger.exception("overrides could not be dropped at their time; it will be tried again")
-                self._postpone()
+                self._not_before = time.monotonic() + _RETRY_SECONDS
             del expire  # or it would stay alive for as long as the next wait
 
     def _wait(self) -> bool:
         """
-        Wait until the moment has come; False when there is none.
+        Wait until the moment has come; return False when there is none.
         """
         with self._changed:
-            while self._moment is not None:
-                seconds = self._moment - time.monotonic()
+            # Under the lock: a moment that comes after this look finds the thread over, or wakes it.
+            while (moment := self._moment()) is not None:
+                seconds = max(moment, self._not_before) - time.monotonic()
                 if seconds <= 0:
-                    self._moment = None
                     return True
                 self._changed.wait(min(seconds, threading.TIMEOUT_MAX))
             self._over = True
             return False
 
-    def _postpone(self) -> None:
-        with self._changed:
-            if self._moment is None:
-                self._moment = time.monotonic() + _RETRY_SECONDS
+    def _moment(self) -> float | None:
+        next_moment = self._next_moment()
+        return None if next_moment is None else next_moment()

@@ -4,23 +4,26 @@ A flag and its ``get()``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, TypeVar, overload
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol, TypeVar, overload
 
+from dflag._cells import Cell, Step, has_gil
+from dflag._changes import Changes
 from dflag._faults import is_interrupt
 from dflag._fork import no_fork
 from dflag._log import logger
 from dflag._notifier import Listener
 from dflag._snapshot import current_pin, open_pins
-from dflag._spec import Spec, as_tuple
+from dflag._spec import Spec
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, check_argument
 
 if TYPE_CHECKING:
     import datetime
+    import threading
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from dflag._layers import Entry
     from dflag._snapshot import Pin
-    from dflag._store import Store
     from dflag.typing import Callback, Validator
 
 T = TypeVar("T")
@@ -35,42 +38,85 @@ UNBOUND: Final = "(unbound)"
 """The name of a flag that a library has made and no program has bound yet."""
 
 
-_pinning = False
+_slow = False
 """
-Whether any pin is open in any context: a test that keeps pins free for those who use none.
+Whether a read has to look further than at the flag: a pin is open in some context, or, without the GIL, values are
+being set. One test keeps both free for the usual read.
 
 Here, as a bool, it costs a read of 30 ns about 4; a set to be tested for emptiness 7, the context variable alone 12.
 """
+
+_steps = 0
+"""How many steps are being run without the GIL."""
 
 
 def open_pin(pin: Pin) -> None:
     """
     Count a pin in, before any ``get()`` is to see it.
     """
-    global _pinning  # noqa: PLW0603 - the fastest thing a read can test
+    global _slow  # noqa: PLW0603 - the fastest thing a read can test
     with no_fork():  # a lock that a forked child finds whole
         open_pins.add(pin)
-        _pinning = True
+        _slow = True
 
 
 def close_pin(pin: Pin) -> None:
     """
     Close a pin and count it out.
     """
-    global _pinning  # noqa: PLW0603 - as above
+    global _slow  # noqa: PLW0603 - as above
     with no_fork():
         pin.close()
-        _pinning = bool(open_pins)
+        _slow = bool(open_pins) or _steps > 0
 
 
-class Cell:
+def _run_without_gil(step: Step) -> None:
     """
-    Something whose value is set in the same step as those of others: a flag, or a registry's current snapshot.
+    Run a step while reads answer from the snapshots of their registries, which a step sets before any flag.
+
+    A thread that has read a new value then finds `_slow` set at its next read, or every value set.
+    """
+    global _slow, _steps  # noqa: PLW0603 - as above
+    with no_fork():
+        _steps += 1
+        _slow = True
+    try:
+        step.run()
+    finally:
+        with no_fork():
+            _steps -= 1
+            _slow = bool(open_pins) or _steps > 0
+
+
+run_step: Final[Callable[[Step], None]] = Step.run if has_gil() else _run_without_gil
+"""
+Run the step of a commit, so that a thread that has read one new value of it reads no older value of another flag.
+
+With the GIL the step is enough: no other thread runs within it.
+"""
+
+
+class Owner(Protocol):
+    """
+    What a flag asks of the store that it belongs to.
     """
 
-    __slots__ = ("_value",)
+    frozen: bool
 
-    _value: Any
+    @property
+    def lock(self) -> threading.RLock: ...
+
+    def set(
+        self, flag: Flag[Any], value: Any, *, ttl_seconds: float | None = None, reason: str | None = None
+    ) -> None: ...
+
+    def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None: ...
+
+    def origin_of(self, flag: Flag[Any]) -> str: ...
+
+    def value_in_force(self, flag: Flag[Any]) -> Any: ...
+
+    def outdate(self) -> None: ...
 
 
 class Flag(Cell, Generic[T]):
@@ -87,14 +133,14 @@ class Flag(Cell, Generic[T]):
     Thread safety: `get` is lock-free, from any thread; the rest takes the registry lock, from any thread.
     """
 
-    __slots__ = ("_declared_at", "_layers", "_listeners", "_origin", "_spec", "_store", "default", "help", "name")
+    __slots__ = ("_declared_at", "_layers", "_listeners", "_spec", "_store", "default", "help", "name")
 
     dynamic: ClassVar[bool]
     """Whether the flag may change after the registry was frozen."""
 
     def __init__(
         self,
-        store: Store,
+        store: Owner,
         spec: Spec[T],
         name: str,
         default: Any,
@@ -109,9 +155,8 @@ class Flag(Cell, Generic[T]):
         self._declared_at: Final = declared_at
         self._layers: Mapping[str, Entry] = _NO_LAYERS
         self._listeners: tuple[Listener, ...] = ()
-        self._origin = "default"
         self.default: Final[T] = self._check_default(spec, default)
-        self._value: T = self.default
+        super().__init__(self.default)
 
     def get(self) -> T:
         """
@@ -153,7 +198,7 @@ class Flag(Cell, Generic[T]):
     @property
     def origin(self) -> str:
         """Which layer the value comes from: ``"default"``, ``"environment"``, a source's name, ``"override"``."""
-        return self._origin
+        return self._store.origin_of(self)
 
     def set(self, value: T, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:
         """
@@ -209,7 +254,7 @@ class Flag(Cell, Generic[T]):
             DefinitionError: The default does not pass it.
         """
         try:
-            self._respecify(lambda spec: spec.with_validator(function, self.name, self.default))
+            self._exchange_spec(lambda spec: spec.with_validator(function, self.name, self.default))
         except FlagValueError as error:
             raise DefinitionError(str(error)) from error
         return function
@@ -238,17 +283,9 @@ class Flag(Cell, Generic[T]):
         Raises:
             DefinitionError: No event loop is running.
         """
-        from dflag._changes import Changes
+        return Changes(self.name, self._listen, self._unlisten)
 
-        return Changes(self)
-
-    def _conceal(self) -> None:
-        """
-        Count as a secret from now on, unless the declaration says otherwise.
-        """
-        self._respecify(Spec.concealed)
-
-    def _respecify(self, change: Callable[[Spec[T]], Spec[T]]) -> None:
+    def _exchange_spec(self, change: Callable[[Spec[T]], Spec[T]]) -> None:
         while True:
             spec = self._spec
             changed = change(spec)  # may call validators, which do not run under the lock
@@ -256,7 +293,7 @@ class Flag(Cell, Generic[T]):
                 if self._spec is spec:
                     self._spec = changed
                     if changed.secret is not spec.secret:
-                        self._store.outdate_snapshot()
+                        self._store.outdate()
                     return
 
     def _listen(self, listener: Listener) -> None:
@@ -287,7 +324,7 @@ class Flag(Cell, Generic[T]):
 
     def __repr__(self) -> str:
         kind = f"{'dynamic' if self.dynamic else 'static'} {self.type_name}"
-        return f"<{type(self).__name__} {self.name!r}: {kind} from {self._origin}>"
+        return f"<{type(self).__name__} {self.name!r}: {kind} from {self.origin}>"
 
 
 # Not @final: mypy takes an instance of a final class without __bool__ for true, and would not check the code after
@@ -303,12 +340,12 @@ class StaticFlag(Flag[T]):
     # The interpreter notes in a function's code for which class it is fast: read by turns, flags of both classes cost
     # 1.38 plain methods with one code for both, and 1.11 with one for each.
     def get(self) -> T:
-        if _pinning:
+        if _slow:
             try:
                 return current_pin().values[self]  # type: ignore[no-any-return]  # the values of all flags in one mapping
             except KeyError:
                 return current_pin().beyond(self)
-        return self._value
+        return self._value  # type: ignore[no-any-return]  # a cell may hold anything
 
 
 class DynamicFlag(Flag[T]):
@@ -320,27 +357,75 @@ class DynamicFlag(Flag[T]):
     dynamic = True
 
     def get(self) -> T:  # as above
-        if _pinning:
+        if _slow:
             try:
                 return current_pin().values[self]  # type: ignore[no-any-return]  # the values of all flags in one mapping
             except KeyError:
                 return current_pin().beyond(self)
-        return self._value
+        return self._value  # type: ignore[no-any-return]  # a cell may hold anything
 
 
 _NO_LAYERS: Final[Mapping[str, Any]] = {}
 """Shared by all flags that only have their default."""
 
+# What the store and the modules above it use of a flag, which its users must not touch.
+layers_of: Final[Callable[[Flag[Any]], Mapping[str, Entry]]] = attrgetter("_layers")
+set_layers: Final = Flag.__dict__["_layers"].__set__
+"""The setter of a flag's layers as a C callable, for a `Step`."""
+pipeline_of: Final[Callable[[Flag[Any]], Spec[Any]]] = attrgetter("_spec")
+listeners_of: Final[Callable[[Flag[Any]], tuple[Listener, ...]]] = attrgetter("_listeners")
+declared_at: Final[Callable[[Flag[Any]], tuple[str, int]]] = attrgetter("_declared_at")
 
-def listeners_of(options: dict[str, Any], flag_name: str) -> tuple[Listener, ...]:
+
+def conceal(flag: Flag[Any]) -> None:
     """
-    Take the callbacks out of a flag's options.
+    Make a flag a secret from now on, unless its declaration says otherwise.
     """
-    try:
-        functions = as_tuple(options.pop("on_change", ()), "on_change")
-    except DefinitionError as error:
-        raise DefinitionError(f"flag {flag_name!r}: {error}") from None
-    return tuple(Listener(function, flag_name) for function in functions)
+    flag._exchange_spec(Spec.concealed)
+
+
+def add_listeners(flag: Flag[Any], listeners: tuple[Listener, ...]) -> None:
+    """
+    Give a flag the callbacks that its declaration names.
+    """
+    flag._listeners = listeners
+
+
+def specification_of(flag: Flag[Any]) -> tuple[tuple[Listener, ...], Spec[Any]]:
+    """
+    Return what `restore_flag` brings back: callbacks and validators.
+    """
+    return flag._listeners, flag._spec
+
+
+def restore_flag(flag: Flag[Any], specification: tuple[tuple[Listener, ...], Spec[Any]]) -> None:
+    """
+    Bring back the callbacks and validators of a flag. What has become a secret since stays one.
+    """
+    flag._listeners, spec = specification
+    flag._spec = spec.concealed() if flag.secret else spec
+
+
+def drop_listeners(flag: Flag[Any]) -> None:
+    """
+    Take all callbacks from a flag.
+    """
+    flag._listeners = ()
+
+
+def move(flag: Flag[Any], store: Owner, name: str) -> None:
+    """
+    Put a flag into another store under another name. The caller holds the locks of both.
+    """
+    flag.name = name
+    flag._store = store
+
+
+def format_value(flag: Flag[Any], value: Any) -> str:
+    """
+    Print a value as it is; a caller that shows it masks a secret's.
+    """
+    return flag._spec.kind.format(value)
 
 
 def same(flag: Flag[Any], one: Any, other: Any) -> bool:

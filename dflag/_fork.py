@@ -1,20 +1,28 @@
 """
-One place where dflag learns of `os.fork`.
+One place where dflag learns of forks.
 
 Only the forking thread lives on in a child, so a lock that another thread held stays locked for ever,
 and what it guarded may be half done.
-Locks that are held for a few instructions are therefore taken before the fork and given back on both sides;
-threads are started again in the child alone.
+Locks that are held for a few instructions are therefore taken before the fork; the parent gives them back, the child
+makes them anew and starts its own threads.
+
+The child does so within no hook where it can help it, for two reasons. uvloop, and ``subprocess`` with ``preexec_fn``,
+run the hooks in a child that is replaced by another program at once, and each page of memory that it writes to is
+copied for nothing. And C code that forks runs no hook at all. So a child settles with whatever comes first: the return
+of ``os.fork``, a thread that waits a moment, or a call of dflag that takes a lock or relies on a thread. A ``get()``
+does neither.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import functools
 import os
 import sys
 import threading
+import time
 import weakref
-from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -23,32 +31,65 @@ if TYPE_CHECKING:
 
 F = TypeVar("F")
 
+_MOMENT_SECONDS: Final = 0.05
+"""How long a child may take to be replaced by another program before its threads are started."""
+
+_RENEWAL_SECONDS: Final = 5.0
+"""The longest that a thread waits for another that makes the locks anew, which takes microseconds."""
+
 
 class ForkAware(Protocol):
     """
-    What an object does around a fork: take its locks, which may only ever be held briefly, and give them back;
-    in the child make them anew, and when everybody has, start the threads again.
+    What an object does around a fork: take its locks, which may only ever be held briefly, and give them back.
+
+    In a child that C code has forked, `after_fork_in_child` is called without a `before_fork`.
     """
 
     def before_fork(self) -> None: ...
 
     def after_fork_in_parent(self) -> None: ...
 
-    def after_fork_in_child(self) -> None: ...
+    def is_active(self) -> bool:
+        """
+        Return whether a child has something to do soon: threads to start, or descriptors to close.
+        """
+        ...
+
+    def after_fork_in_child(self) -> None:
+        """
+        Make the locks anew, and let go of what is the parent's.
+        """
+        ...
+
+
+class Resumable(Protocol):
+    """
+    What has threads to start again in a child.
+    """
 
     def resume_in_child(self) -> None: ...
 
 
-_followers: weakref.WeakSet[ForkAware] = weakref.WeakSet()
+_followers: weakref.WeakKeyDictionary[ForkAware, None] = weakref.WeakKeyDictionary()  # in the order of their making
 _first: list[ForkAware] = []  # those that wait for others, before any lock is taken
 _forking = threading.RLock()
 _prepared: list[ForkAware] = []
+_is_active = False  # whether any of those prepared has something to do in a child
+_forker = 0  # the identity of the frame that called what forked
 _registered = False
+
+_once_python_runs: object = None  # what `spare_other_programs` has the interpreter call in a child
+
+_renewed = os.getpid()  # the process whose locks these are
+_renewers: Final[dict[int, int]] = {}  # by process, the thread that makes its locks anew
+_settled = _renewed  # the process in which everything runs that is to run
+_settling = threading.RLock()
+_unresumed: list[Resumable] = []
 
 
 def follow_forks(follower: ForkAware, *, first: bool = False) -> None:
     """
-    Call *follower* around every fork for as long as it lives.
+    Call *follower* around every fork for as long as it lives. Those that it relies on are to follow before.
 
     Args:
         follower: What to call.
@@ -57,11 +98,11 @@ def follow_forks(follower: ForkAware, *, first: bool = False) -> None:
     Thread safety: any thread.
     """
     global _registered  # noqa: PLW0603 - hooks can be registered once and never taken back
-    with _forking:
+    with no_fork():
         if first:
             _first.append(follower)
         else:
-            _followers.add(follower)
+            _followers[follower] = None
         if not _registered and hasattr(os, "register_at_fork"):
             os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
             _registered = True
@@ -75,7 +116,7 @@ def followers(cls: type[F]) -> list[F]:
 
     Thread safety: any thread.
     """
-    with _forking:
+    with no_fork():
         return [follower for follower in _followers if isinstance(follower, cls)]
 
 
@@ -83,7 +124,87 @@ def no_fork() -> AbstractContextManager[object]:
     """
     Keep forks waiting: for whoever takes the locks of two followers, which a fork takes in any order.
     """
+    settle()
     return _forking
+
+
+def resume_soon(follower: Resumable) -> None:
+    """
+    Have `Resumable.resume_in_child` called when the child settles. For `ForkAware.after_fork_in_child`.
+    """
+    _unresumed.append(follower)
+
+
+def settle() -> None:
+    """
+    Do in a forked child what is still to be done there; in any other process nothing.
+
+    Every method of a follower that takes its lock or ends its threads begins with it: what the fork took is held until
+    then.
+
+    Thread safety: any thread.
+    """
+    if os.getpid() != _settled:
+        _settle()
+
+
+def spare_other_programs() -> None:
+    """
+    Do nothing any more in a child that is replaced by another program before it has run any Python code.
+
+    A hook that starts a thread adds 8 % to the processor time of such a child, and one that settles it 75 %. A pending
+    call, which the interpreter makes as soon as it runs code again, adds 1 %. It takes ctypes, which most running
+    updaters have loaded anyway.
+
+    Thread safety: any thread.
+    """
+    global _once_python_runs  # noqa: PLW0603 - hooks can be registered once and never taken back
+    with no_fork():
+        if _once_python_runs is not None or not _registered:
+            return
+        try:
+            import ctypes
+
+            callback = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_in_running_child)
+            add = ctypes.pythonapi.Py_AddPendingCall
+        except (ImportError, AttributeError):  # another interpreter than CPython
+            return
+        # Without a function in Python around it, within which it would be made.
+        os.register_at_fork(after_in_child=functools.partial(add, callback, None))
+        _once_python_runs = callback
+
+
+def _settle() -> None:
+    global _settled  # noqa: PLW0603 - as the process is
+    _renew()
+    with _settling:
+        # From the newest on: what measures another object begins before that object goes on.
+        while _unresumed:
+            _unresumed.pop().resume_in_child()
+        _settled = os.getpid()
+
+
+def _renew() -> None:
+    """
+    Make the locks anew in a child, where several threads may come to that at once.
+    """
+    global _forking, _settling, _renewed  # noqa: PLW0603 - the inherited locks may have waiters that are gone
+    pid, me = os.getpid(), threading.get_ident()
+    if _renewed == pid:
+        return
+    if _renewers.setdefault(pid, me) != me:
+        deadline = time.monotonic() + _RENEWAL_SECONDS
+        while _renewed != pid and time.monotonic() < deadline:
+            time.sleep(0)
+        return
+    _forking = threading.RLock()
+    _settling = threading.RLock()
+    _prepared.clear()
+    _unresumed.clear()
+    try:
+        _call_all(follower.after_fork_in_child for follower in (*_first, *_followers))
+    finally:
+        _renewed = pid
 
 
 _IMPORTED_LATE: Final = (
@@ -107,19 +228,28 @@ What threads import while a program runs. No module here follows forks: its impo
 
 
 def _before() -> None:
-    _call_all((_finish_imports, _forking.acquire, _prepare))  # one lock, so that two threads that fork take turns
+    global _forker  # noqa: PLW0603 - as above
+    _forker = id(sys._getframe().f_back)
+    # First, in a child that forks at once: the locks to be taken are its own.
+    _call_all((_renew, _finish_imports, _take_turn, _prepare))
+
+
+def _take_turn() -> None:
+    _forking.acquire()  # so that two threads that fork at once take turns
 
 
 def _prepare() -> None:
+    global _is_active  # noqa: PLW0603 - found out here, where it costs the child nothing
     _prepared[:] = (*_first, *_followers)
     _call_all(follower.before_fork for follower in _prepared)
+    _is_active = any(follower.is_active() for follower in _prepared)
 
 
 def _in_parent() -> None:
     prepared = list(_prepared)
     _prepared.clear()
     releases = (*(follower.after_fork_in_parent for follower in reversed(prepared)), _forking.release)
-    _call_all(partial(_release, release) for release in releases)
+    _call_all(functools.partial(_release, release) for release in releases)
 
 
 def _release(function: Callable[[], object]) -> None:
@@ -128,17 +258,38 @@ def _release(function: Callable[[], object]) -> None:
 
 
 def _in_child() -> None:
-    global _forking  # noqa: PLW0603 - the inherited lock may have waiters that no longer exist
-    prepared = list(_prepared)
-    _prepared.clear()
-    _forking = threading.RLock()
-    # Threads last: one may need what another follower has yet to make anew.
-    _call_all(
-        (
-            *(follower.after_fork_in_child for follower in prepared),
-            *(follower.resume_in_child for follower in prepared),
-        )
-    )
+    if _once_python_runs is None and _is_active:
+        _settle_soon()
+
+
+def _in_running_child(_: object) -> int:
+    """
+    Settle the child as soon as the call that forked has returned, as a pending call of the interpreter.
+    """
+    if _is_active:
+        if id(sys._getframe().f_back) == _forker:
+            settle()
+        else:
+            _settle_soon()  # within a hook of the program, or its preexec_fn
+    return 0  # or the program would see an exception
+
+
+def _settle_soon() -> None:
+    """
+    Settle the child in a moment, unless it is replaced by another program until then.
+    """
+    _renew()
+    start = _thread.start_new_thread
+    # Not by `threading`, which waits until the thread runs. Where none can be started the next call settles.
+    with contextlib.suppress(RuntimeError):
+        start(_settle_later, (start,))
+
+
+def _settle_later(start: object) -> None:
+    time.sleep(_MOMENT_SECONDS)
+    settle()
+    while _thread.start_new_thread is not start:
+        time.sleep(3600)  # gevent or eventlet has replaced it meanwhile: what was started lives within this thread
 
 
 def _finish_imports() -> None:
@@ -150,9 +301,14 @@ def _finish_imports() -> None:
     """
     from importlib import import_module  # for programs that fork
 
-    for name in _IMPORTED_LATE:
-        if name in sys.modules:
+    while any(map(_is_being_imported, _IMPORTED_LATE)):  # again, as what was imported may go on to the next one
+        for name in filter(_is_being_imported, _IMPORTED_LATE):
             import_module(name)
+
+
+def _is_being_imported(name: str) -> bool:
+    specification = getattr(sys.modules.get(name), "__spec__", None)
+    return bool(getattr(specification, "_initializing", False))  # as importlib itself asks
 
 
 def _call_all(functions: Iterable[Callable[[], object]]) -> None:

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 LENGTH: Final = 100
 """How many changes are kept."""
 
-TEXT_MAX_CHARACTERS: Final = 2_000
-"""How much of a text is kept: a value may have megabytes, and the history has two of each change."""
-
 _SMALL: Final = frozenset({int, float, bool})
 """The types of which no value is worth letting go of, so that a commit need not print it: a third of its cost."""
+
+TEXT_MAX_CHARACTERS: Final = 2_000
+"""How much of a text is kept: a value may have megabytes, and the history has two of each change."""
 
 UNPRINTABLE: Final = "(cannot be printed)"
 
@@ -62,9 +62,8 @@ class Record:
         Print the values and let go of them, unless they are small.
         """
         values = self._values
-        if values is not None and not (
-            type(values[0]) in _SMALL and type(values[1]) in _SMALL and not self._flag._spec.secret
-        ):
+        small = values is not None and type(values[0]) in _SMALL and type(values[1]) in _SMALL
+        if values is not None and (not small or self._flag.secret):
             self._print(values)
 
     def _print(self, values: tuple[Any, Any]) -> None:
@@ -88,20 +87,25 @@ class History:
     The last changes.
 
     Attributes:
-        append: Add a change: a C callable, so that it can be part of one step.
+        queue: Where the step of a commit appends its changes.
 
-    Thread safety: `append` under the registry's lock, `records` from any thread.
+    Thread safety: under the registry's lock.
     """
 
     def __init__(self) -> None:
-        self._records: Final[deque[Record]] = deque(maxlen=LENGTH)
-        self.append: Final = self._records.append
+        self.queue: Final[deque[Record]] = deque()
 
     def records(self) -> list[Record]:
         """
         Return the last changes, the oldest first.
         """
-        return list(self._records)
+        return list(self.queue)[-LENGTH:]
+
+    def trim(self) -> list[Record]:
+        """
+        Remove what is too old and return it: a value in it must not end under a lock.
+        """
+        return [self.queue.popleft() for _ in range(len(self.queue) - LENGTH)]
 
 
 def shown(flag: Flag[Any], value: Any) -> str:

@@ -25,3 +25,9 @@ class Entry:
         self.value: Final = value
         self.reason: Final = reason
         self.deadline: Final = deadline  # of time.monotonic()
+
+    def is_over(self, now: float) -> bool:
+        """
+        Return whether its time limit has passed at *now*, of `time.monotonic`.
+        """
+        return self.deadline is not None and self.deadline <= now

@@ -153,12 +153,12 @@ class Log:
     def after_fork_in_parent(self) -> None:
         self._forker = None
 
+    def is_active(self) -> bool:
+        return False
+
     def after_fork_in_child(self) -> None:
         self._writing.intersection_update({threading.get_ident()})
         self._forker = None
-
-    def resume_in_child(self) -> None:
-        pass
 
 
 logger: Final = Log(logging.getLogger("dflag"))

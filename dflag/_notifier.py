@@ -11,12 +11,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from dflag._faults import OwnThread, name_of, repr_of
+from dflag._fork import settle
 from dflag._log import logger
 from dflag.errors import DefinitionError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
 _LOOP_CHECK_SECONDS: Final = 0.2
 """How often a wait for an event loop asks whether that loop was closed meanwhile; closing wakes nobody."""
@@ -32,39 +33,40 @@ class Notifier:
     """
     A queue of deliveries and the thread that empties it.
 
-    The lock is its registry's: deliveries are queued inside the commit that causes them, hence in commit order.
+    The lock is its registry's. Deliveries are queued by the step that commits the change, hence in commit order.
 
     Attributes:
+        queue: What is to be delivered; `resume` has to be called after appending to it.
         errors: How many callbacks have raised, for each flag.
-        append: Queue a delivery: a C callable, so that it can be part of one step. `resume` must follow.
         problem: Why callbacks wait for a thread, to be logged without the lock; None once it is.
     """
+
+    waiting: Final = "callbacks wait"
 
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock
         self._idle = threading.Condition(lock)
-        self._queue: deque[Delivery] = deque()
-        self.append: Final = self._queue.append
+        self.queue: Final[deque[Delivery]] = deque()
         self._thread: threading.Thread | None = None
         self.errors: dict[str, int] = {}
         self.problem: str | None = None
-
-    def put(self, deliveries: Iterable[Delivery]) -> None:
-        """
-        Queue deliveries. The caller holds the lock.
-        """
-        self._queue.extend(deliveries)
-        self.resume()
 
     def flush(self, timeout: float | None) -> bool:
         """
         Wait until everything queued so far and since is delivered; False when *timeout* seconds did not suffice.
         """
+        settle()
         with self._lock:
             if threading.current_thread() is self._thread:
                 return False  # a callback cannot wait for itself
             self.resume()
-            return self._idle.wait_for(lambda: self._thread is None and not self._queue, timeout)
+            return self._idle.wait_for(lambda: self._thread is None and not self.queue, timeout)
+
+    def is_pending(self) -> bool:
+        """
+        Return whether anything is queued.
+        """
+        return bool(self.queue)
 
     def renew(self, lock: threading.RLock) -> None:
         """
@@ -78,17 +80,18 @@ class Notifier:
 
     def resume(self) -> None:
         """
-        Go on with what is queued, on a new thread if the one before is gone. The caller holds the lock.
+        Go on with what is queued, on a new thread if there is none.
         """
-        if not self._queue or (self._thread is not None and self._thread.is_alive()):
-            return
-        thread = self._thread = OwnThread(target=self._run, name="dflag-notifier", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:  # none can be started now, or ever at interpreter exit: the next commit retries
-            self.problem = str(error)
-            if self._thread is thread:  # and not one that a signal handler has started meanwhile
-                self._thread = None
+        with self._lock:
+            if not self.queue or (self._thread is not None and self._thread.is_alive()):
+                return
+            thread = self._thread = OwnThread(target=self._run, name="dflag-notifier", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # none can be started now, or at interpreter exit: the next commit retries
+                if self._thread is thread:  # and not one that a signal handler has started meanwhile
+                    self._thread = None
+                self.problem = str(error)
 
     def _run(self) -> None:
         me = threading.current_thread()
@@ -96,10 +99,10 @@ class Notifier:
             while self._thread is me:  # else a callback has forked: this is the child, which has a thread for the rest
                 try:
                     # Without the lock, which the commit that the callback is told of may still hold.
-                    delivery = self._queue.popleft()
+                    delivery = self.queue.popleft()
                 except IndexError:
                     with self._lock:
-                        if not self._queue and self._thread is me:
+                        if not self.queue and self._thread is me:
                             self._end()
                 else:
                     self._deliver(delivery)

@@ -7,13 +7,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
+from dflag._batch import Reading
 from dflag._declarations import Declarations, caller
-from dflag._drafting import Reading
-from dflag._flags import UNBOUND, Flag, close_pin, listeners_of, open_pin
-from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin
-from dflag._spec import Spec, check_plain_function
+from dflag._flags import UNBOUND, Flag, add_listeners, close_pin, open_pin, pipeline_of
+from dflag._notifier import Listener
+from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, with_values
+from dflag._source_layers import SourceLayers
+from dflag._spec import Spec, as_tuple, check_plain_function
 from dflag._store import Store
 from dflag.errors import ArgumentError, DefinitionError, UnknownFlagError, check_argument, check_seconds
 
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dflag import _kinds
-    from dflag._notifier import Listener
     from dflag._records import Change, Layer, Revision
     from dflag.typing import Raw
 
@@ -53,12 +55,13 @@ class FlagRegistry(Declarations):
     50
     """
 
-    __slots__ = ("__weakref__", "_plain_specs", "_store", "name")
+    __slots__ = ("__weakref__", "_plain_specs", "_sources", "_store", "name")
 
     def __init__(self, name: builtins.str = "") -> None:
         check_argument("name", name, str, "a text")
         self.name: Final = name
         self._store = Store()
+        self._sources = SourceLayers(self._store)
         self._plain_specs: dict[_kinds.Kind[Any], Spec[Any]] = {}  # shared by flags without options
 
     def _declare(
@@ -78,6 +81,7 @@ class FlagRegistry(Declarations):
                 spec = self._plain_specs[kind] = Spec(kind)
         flag = make_flag(self._store, cls, kind, name, default, help, options, caller(), spec)
         self._store.add(flag)
+        self._sources.catch_up(flag)
         return flag
 
     def bind(self, name: builtins.str, flag: F) -> F:
@@ -93,6 +97,7 @@ class FlagRegistry(Declarations):
         if flag.name != UNBOUND:
             raise DefinitionError(f"flag {flag.name!r} is already bound and cannot be bound as {name!r}")
         self._store.adopt(flag, name)
+        self._sources.catch_up(flag)
         return flag
 
     def lookup(self, name: builtins.str) -> Flag[Any]:
@@ -160,7 +165,7 @@ class FlagRegistry(Declarations):
                     f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}"
                 )
         reading = Reading(dict(values), lambda _: source)
-        return self._store.intake.apply({source: reading}, atomic=atomic)[source].revision
+        return self._sources.apply_each({source: reading}, atomic=atomic)[source].revision.get()
 
     def validator(self, function: R) -> R:
         """
@@ -169,8 +174,7 @@ class FlagRegistry(Declarations):
         It must not change flags. Works as a decorator.
         """
         check_plain_function(function, "a registry validator")
-        with self._store.lock:
-            self._store.rules = (*self._store.rules, function)
+        self._store.add_validator(function)
         return function
 
     def freeze(self) -> None:
@@ -205,7 +209,7 @@ class FlagRegistry(Declarations):
     def _pinned(self, values: Mapping[Flag[Any], Any]) -> Iterator[Snapshot]:
         outer = innermost_pin(self._store)
         base = self._store.snapshot() if outer is None else outer.snapshot
-        snapshot = base.with_values(values) if values else base
+        snapshot = with_values(base, values) if values else base
         pin = Pin(self._store, snapshot, innermost_pin())
         token = set_pin(pin)
         open_pin(pin)
@@ -274,7 +278,7 @@ class FlagRegistry(Declarations):
             check_argument("dynamic", dynamic, bool, "True, False or None")
         snapshot = self.snapshot()
         chosen = (flag for flag in map(self.lookup, snapshot) if dynamic is None or flag.dynamic is dynamic)
-        return fnv_checksum((flag.name, flag._spec.kind.exact(snapshot[flag])) for flag in chosen)
+        return fnv_checksum((flag.name, pipeline_of(flag).kind.exact(snapshot[flag])) for flag in chosen)
 
     def parse_args(
         self,
@@ -298,6 +302,7 @@ class FlagRegistry(Declarations):
             StaticFlagError: The registry is frozen.
             DefinitionError: Two flags would read the same variable of the environment.
         """
+        from dflag._argparse import frozen_error
         from dflag._arguments import parse_args
 
         if isinstance(argv, (str, bytes)):
@@ -305,7 +310,9 @@ class FlagRegistry(Declarations):
         for option, text in (("env_prefix", env_prefix), ("description", description)):
             if text is not None:
                 check_argument(option, text, str, "a text")
-        return parse_args(self, argv, env_prefix=env_prefix, description=description)
+        if self._store.frozen:
+            raise frozen_error()
+        return parse_args(tuple(self), argv, env_prefix=env_prefix, description=description)
 
     def add_to_argparse(self, parser: argparse.ArgumentParser) -> None:
         """
@@ -322,7 +329,7 @@ class FlagRegistry(Declarations):
         """
         from dflag._arguments import add_to_argparse
 
-        add_to_argparse(self, parser)
+        add_to_argparse(tuple(self), parser)
 
     def _take(self, values: Mapping[Any, Any], origin: builtins.str) -> dict[Flag[Any], Any]:
         """
@@ -333,11 +340,15 @@ class FlagRegistry(Declarations):
         for key, value in values.items():
             check_argument("each key", key, (str, Flag), "a flag or a name")
             flag = self.lookup(key) if isinstance(key, str) else key
-            if flag._store is not self._store:
+            if store_of(flag) is not self._store:
                 raise UnknownFlagError(f"flag {flag.name!r} belongs to another registry", flag_name=flag.name)
-            taken[flag] = flag._spec.take(flag.name, value, origin)
+            taken[flag] = pipeline_of(flag).take(flag.name, value, origin)
         return taken
 
+
+store_of_registry: Final[Callable[[FlagRegistry], Store]] = attrgetter("_store")
+sources_of: Final[Callable[[FlagRegistry], SourceLayers]] = attrgetter("_sources")
+"""What the modules above use of a registry, which its users must not touch."""
 
 _FNV_OFFSET: Final = 0x811C9DC5
 _FNV_PRIME: Final = 0x01000193
@@ -382,11 +393,15 @@ def make_flag(
     listeners: tuple[Listener, ...] = ()
     if spec is None:
         remaining = dict(options)
-        listeners = listeners_of(remaining, name)
+        try:
+            functions = as_tuple(remaining.pop("on_change", ()), "on_change")
+        except DefinitionError as error:
+            raise DefinitionError(f"flag {name!r}: {error}") from None
+        listeners = tuple(Listener(function, name) for function in functions)
         try:
             spec = Spec(kind, remaining)
         except DefinitionError as error:
             raise type(error)(f"flag {name!r}: {error}") from error
     flag = cls(store, spec, name, default, help, declared_at)
-    flag._listeners = listeners
+    add_listeners(flag, listeners)
     return flag

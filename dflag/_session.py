@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dflag._faults import OwnThread, is_interrupt, repr_of, text_of
-from dflag._ledger import Ledger
 from dflag._log import logger
 from dflag._pace import Pace
 from dflag._status import SourceStatus
@@ -19,8 +18,7 @@ from dflag.sources import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dflag._ledger import Standing
-    from dflag._records import Revision
+    from dflag._batch import DeferredRevision, Record
     from dflag.sources import Source
     from dflag.typing import Raw
 
@@ -28,13 +26,18 @@ _FALLBACK_SECONDS: Final = 0.25
 """How often to look, on average, when events cannot be had: under 0.05 % of a processor, and 125 ms late on average."""
 
 
+_START_SECONDS: Final = 0.5
+"""The longest that starting takes for a thread that is not in its wait yet, as on a machine under load."""
+
+
 class Feed:
     """
     One source, and what the updater knows of it.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, record: Callable[[], Record]) -> None:
         self.source: Final = source
+        self.record: Final = record  # what came of the readings
         self.name: Final = source.name
         self.values: Mapping[str, Raw] | None = None  # what shall be applied: the last complete reading
         self.secret = False
@@ -42,7 +45,6 @@ class Feed:
         self.watched_token: object = None  # the same when the watch was last seen to
         self.dirty = True
         self.watch: Watch | None = None
-        self.ledger: Final = Ledger()  # what came of the readings
         self.failures = 0  # to read
         self.contact: float | None = None
         self.problem: str | None = None  # while it cannot be read or is gone
@@ -60,7 +62,7 @@ class Feed:
                 raise
             return object()
 
-    def status(self, standing: Standing) -> SourceStatus:
+    def status(self, record: Record) -> SourceStatus:
         """
         Put what is known into a record.
         """
@@ -73,10 +75,10 @@ class Feed:
             not_live=self.not_live,
             seconds_since_contact=age(self._heard()),
             reconnects=0 if watch is None else watch.reconnects,
-            checksum="" if standing.applied is None else standing.applied.checksum,
-            applied_at=None if standing.applied is None else standing.applied.applied_at,
-            reloads={**standing.reloads, "failed": self.failures},
-            last_error=self.problem or standing.refusal,
+            checksum="" if record.applied is None else record.applied.get().checksum,
+            applied_at=None if record.applied is None else record.applied.get().applied_at,
+            reloads={**record.reloads, "failed": self.failures},
+            last_error=self.problem or record.refusal,
         )
 
     def fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
@@ -87,7 +89,7 @@ class Feed:
         mode = None if watch is None else watch.mode
         reconnects = 0 if watch is None else watch.reconnects
         touch = self.contact is None, is_recent(self._heard(), patience_seconds)
-        return self.ledger.standing, self.failures, mode, reconnects, touch, self.problem, self.degraded, self.not_live
+        return self.record(), self.failures, mode, reconnects, touch, self.problem, self.degraded, self.not_live
 
     def _heard(self) -> float | None:
         """
@@ -111,6 +113,7 @@ class Session:
         self._waiter: Final = Waiter()
         self._lock: Final = threading.RLock()  # over what decides whether there is a thread, and who closes the watches
         self._stopping = threading.Event()
+        self._is_waiting: Final = threading.Event()  # for the first time, or over
         self._abandoned = False
         self._fault: str | None = None
         self._pace: Final = Pace()
@@ -124,19 +127,22 @@ class Session:
         for feed in self._feeds:
             watch = self._watch(feed)  # without the lock: a source may be anybody's
             with self._lock:
-                if not self._stopping.is_set():
-                    self._watches.append(watch)
-                    continue
-            self._end(feed, watch)
-            return
+                self._watches.append(watch)
+            if self._stopping.is_set():  # asked after that, as a signal handler may stop it at any line
+                self._end(feed, watch)
+                return
 
     def start(self) -> None:
         """
         Start the thread, unless the session was stopped before.
         """
         with self._lock:
-            if not self._stopping.is_set():
-                self._thread.start()
+            if self._stopping.is_set():
+                return
+            self._thread.start()
+        # A fork in C copies the interpreter's lock as it is, and nothing in the child can mend that. A program often
+        # forks right after it has started the updater: by then the thread is in its wait and does not ask for the lock.
+        self._is_waiting.wait(_START_SECONDS)
 
     def stop(self, timeout: float) -> None:
         with self._lock:
@@ -159,8 +165,13 @@ class Session:
         self._abandoned = True
         self._stopping = threading.Event()  # a thread of the parent may have held the lock of the one before
         self._stopping.set()
-        for watch in self._watches:
-            watch.abandon()
+        for feed, watch in zip(self._feeds, self._watches, strict=False):  # fewer when forked amid its start
+            try:
+                watch.abandon()
+            except BaseException as error:
+                if is_interrupt(error):
+                    raise
+            feed.watch = None
         self._waiter.abandon()
 
     def _watch(self, feed: Feed) -> Watch:
@@ -190,13 +201,14 @@ class Session:
                     # Nothing that a source does may end the following of changes.
                     self._report_fault(error)
         finally:
+            self._is_waiting.set()
             if not self._abandoned:
                 self._close()
 
     def _wait_and_look(self) -> None:
         descriptors = [watch.fileno() for watch in self._watches]
         timeout = self._timeout(descriptors)
-        called = self._waiter.wait(descriptors, timeout)
+        called = self._waiter.wait(descriptors, timeout, self._is_waiting)
         if self._stopping.is_set():
             return
         before, began = self._applied(), time.thread_time()
@@ -214,8 +226,8 @@ class Session:
             if rest > 0:
                 self._stopping.wait(rest)
 
-    def _applied(self) -> list[Revision | None]:
-        return [feed.ledger.standing.applied for feed in self._feeds]
+    def _applied(self) -> list[DeferredRevision | None]:
+        return [feed.record().applied for feed in self._feeds]
 
     def _drain(self, *, called: bool) -> bool:
         """

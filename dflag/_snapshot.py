@@ -7,20 +7,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, TypeVar, final, overload
 
+from dflag._cells import has_gil, value_of
 from dflag.errors import UnknownFlagError, nearest, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
-    from dflag._flags import Flag
 
 T = TypeVar("T")
 D = TypeVar("D")
+T_co = TypeVar("T_co", covariant=True)
 
 _MAX_HINTS: Final = 20
 """How many unknown names at once are compared with all others: 35 ms each where there are a thousand flags."""
+
+
+class Key(Protocol[T_co]):
+    """
+    What a snapshot knows of a flag: its name, and by the type of ``get`` that of its value.
+    """
+
+    name: str
+
+    def get(self) -> T_co: ...
 
 
 @final
@@ -48,7 +59,7 @@ class Snapshot(Mapping[str, Any]):
 
     __slots__ = ("_flags", "_values", "revision")
 
-    def __init__(self, flags: Mapping[str, Flag[Any]], values: Mapping[Flag[Any], Any], revision: int) -> None:
+    def __init__(self, flags: Mapping[str, Key[Any]], values: Mapping[Key[Any], Any], revision: int) -> None:
         if TYPE_CHECKING:
             self._flags: Final = flags
             self._values: Final = values
@@ -72,10 +83,10 @@ class Snapshot(Mapping[str, Any]):
         return object.__hash__(self)
 
     @overload
-    def __getitem__(self, key: Flag[T]) -> T: ...
+    def __getitem__(self, key: Key[T]) -> T: ...
     @overload
     def __getitem__(self, key: str) -> Any: ...
-    def __getitem__(self, key: Flag[Any] | str) -> Any:
+    def __getitem__(self, key: Key[Any] | str) -> Any:
         flag = self._flags.get(key) if isinstance(key, str) else key
         try:
             return self._values[flag]  # type: ignore[index]  # a name that is not known gives None, which is no key
@@ -86,12 +97,12 @@ class Snapshot(Mapping[str, Any]):
     @overload
     def get(self, key: str, default: Any = None) -> Any: ...
     @overload
-    def get(self, key: Flag[T]) -> T | None: ...
+    def get(self, key: Key[T]) -> T | None: ...
     @overload
-    def get(self, key: Flag[T], default: D) -> T | D: ...
+    def get(self, key: Key[T], default: D) -> T | D: ...
     # pyright wants an overload for each of the base class, one of which it calls unreachable here.
     def get(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, key: Flag[Any] | str, default: Any = None
+        self, key: Key[Any] | str, default: Any = None
     ) -> Any:
         """
         Return the value of a flag, or *default* when the snapshot has no such flag.
@@ -109,12 +120,6 @@ class Snapshot(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def with_values(self, values: Mapping[Flag[Any], Any]) -> Snapshot:
-        """
-        Give the same view with other values for some flags.
-        """
-        return Snapshot(self._flags, {**self._values, **values}, self.revision)
-
     def __copy__(self) -> Self:
         return self
 
@@ -123,6 +128,17 @@ class Snapshot(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"<Snapshot of {len(self)} flags at revision {self.revision}>"
+
+
+values_of: Final[Callable[[Snapshot], Mapping[Any, Any]]] = attrgetter("_values")
+"""Return the values of a snapshot by flag."""
+
+
+def with_values(snapshot: Snapshot, values: Mapping[Any, Any]) -> Snapshot:
+    """
+    Return the same view with other values for some flags.
+    """
+    return Snapshot(snapshot._flags, {**snapshot._values, **values}, snapshot.revision)
 
 
 class Pin:
@@ -138,9 +154,9 @@ class Pin:
         self.owner: Final = owner
         self.snapshot: Final = snapshot
         self.parent: Final = parent
-        self.values: Mapping[Flag[Any], Any] = snapshot._values
+        self.values: Mapping[Key[Any], Any] = snapshot._values
 
-    def beyond(self, flag: Flag[T]) -> T:
+    def beyond(self, flag: Key[T]) -> T:
         """
         Answer for a flag that this pin does not hold: from an outer pin, else live.
         """
@@ -149,20 +165,32 @@ class Pin:
             if flag in pin.values:
                 return pin.values[flag]  # type: ignore[no-any-return]  # the values of all flags in one mapping
             pin = pin.parent
-        return flag._value
+        return _live(flag)  # type: ignore[no-any-return]  # as above
 
     def close(self) -> None:
         open_pins.discard(self)
         self.values = {}
 
 
-class _LiveValues(dict["Flag[Any]", Any]):
+def _in_force(flag: Key[Any]) -> Any:
+    """
+    Return a flag's value by its registry's snapshot: without the GIL, a commit may be setting the flags one by one.
+    """
+    return store_of(flag).value_in_force(flag)
+
+
+store_of: Final[Callable[[Key[Any]], Any]] = attrgetter("_store")
+_live: Final[Callable[[Key[Any]], Any]] = value_of if has_gil() else _in_force
+
+
+class _LiveValues(dict["Key[Any]", Any]):
     """
     The values outside of any pin, as a mapping that holds none and answers with each flag's own.
     """
 
     __slots__ = ()
-    __missing__ = attrgetter("_value")  # called with the key alone, as it is no function
+    # With the GIL this is called with the key alone, as it is no function.
+    __missing__ = value_of if has_gil() else staticmethod(_in_force)
 
 
 open_pins: Final[set[Pin]] = set()

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Mapping
 
-    from dflag._ledger import ReloadResult
+    from dflag._batch import ReloadResult
     from dflag.errors import FlagValueError
 
 State: TypeAlias = Literal["new", "initialized", "running", "stopped"]

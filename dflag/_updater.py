@@ -13,18 +13,20 @@ import re
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
 
-from dflag._drafting import Reading
+from dflag._batch import Reading, Request
 from dflag._faults import is_interrupt, text_of
-from dflag._fork import follow_forks
-from dflag._haste import haste
+from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
 from dflag._log import logger
+from dflag._registry import FlagRegistry, sources_of, store_of_registry
 from dflag._session import Feed, Session, age, is_recent
 from dflag._snapshot import unknown_keys
 from dflag._spec import check_plain_function
 from dflag._status import State, Status
-from dflag._store import store_of
+from dflag._switching import short_waits
+from dflag._uwsgi import call_after_forks
 from dflag.errors import (
     ArgumentError,
     DefinitionError,
@@ -40,10 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from dflag._ledger import Outcome
+    from dflag._batch import Outcome
     from dflag._options import UpdaterOptions
     from dflag._records import Revision
-    from dflag._registry import FlagRegistry
     from dflag._snapshot import Snapshot
     from dflag.errors import DflagError, FlagValueError
     from dflag.sources import Source
@@ -109,10 +110,12 @@ class Updater:
                 raise DefinitionError(f"expected {option} as True or False, got {given!r}")
         check_argument("resync_seconds", resync_seconds, (int, float), "a number of seconds")
         check_seconds("resync_seconds", resync_seconds, positive=True)
+        check_argument("registry", registry, FlagRegistry, "a FlagRegistry")
         # Not when first asked for a checksum: `status` has to answer also when no descriptor is left to load a module.
         import hashlib  # noqa: F401
 
-        self._store: Final = store_of(registry)
+        self._store: Final = store_of_registry(registry)
+        self._sources: Final = sources_of(registry)
         self._atomic: Final = atomic
         self._on_missing: Final = on_missing
         self._required: Final = required
@@ -124,17 +127,20 @@ class Updater:
         self._ignored_names: Final = frozenset(p for p in patterns if not set(p) & set("*?["))
         globs = [fnmatch.translate(p) for p in patterns if p not in self._ignored_names]
         self._ignored_globs: Final = re.compile("|".join(globs)) if globs else None
-        self._feeds: Final = tuple(Feed(made) for made in _as_sources(source))
+        self._feeds: Final = tuple(Feed(made, partial(self._sources.record, made.name)) for made in _as_sources(source))
         names = [feed.name for feed in self._feeds]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise DefinitionError(f"expected sources with different names, got {twice!r} twice")
         self._claim()
+        for feed in self._feeds:
+            self._sources.start_record(feed.name)
         self._state: State = "new"
         self._success: float | None = None
         self._lifecycle = threading.RLock()
-        self._reading = threading.RLock()  # one reading at a time, so that an older one never follows a newer
+        self._reading = _Reading()  # one reading at a time, so that an older one never follows a newer
         self._session: Session | None = None
+        self._is_to_resume = False  # in a forked child, until it runs there too
         follow_forks(self)
 
     @classmethod
@@ -169,7 +175,8 @@ class Updater:
             SourceError: A required source cannot be read.
             UpdaterStateError: The updater was started before.
         """
-        with self._reading:
+        settle()
+        with self._reading.lock:
             with self._lifecycle:
                 if self._state in ("running", "stopped"):
                     instead = "refresh() reads now" if self._state == "running" else "start() reads again"
@@ -199,15 +206,19 @@ class Updater:
         Raises:
             UpdaterStateError: The updater runs already.
         """
+        settle()
         with self._lifecycle:
             if self._session is not None:
                 raise UpdaterStateError("the updater is already running: call stop() before start()")
             self._claim()
             self._store.freeze()
             if self._state == "stopped":
-                self._reading = threading.RLock()  # the thread that was stopped may hold the old one, in a validator
+                self._reading = _Reading()  # the thread that was stopped may hold the old one, in a validator
+            spare_other_programs()
+            call_after_forks(settle)
             session = self._session = self._new_session()
             self._state = "running"
+            self._is_to_resume = False
             _running.add(self)
         # Without the lock: a validator may take long or call stop(), and stop() waits for no validator.
         try:
@@ -229,10 +240,12 @@ class Updater:
                 one that takes longer ends by itself afterwards and changes nothing more.
         """
         check_seconds("timeout", timeout)
+        settle()
         with self._lifecycle:
             session, self._session = self._session, None
-            if session is not None:
+            if session is not None or self._is_to_resume:
                 self._state = "stopped"
+            self._is_to_resume = False
             _running.discard(self)
             self._release()
         if session is not None:
@@ -248,15 +261,16 @@ class Updater:
         Raises:
             SourceError: No source could ever be read.
         """
-        with self._reading:
+        settle()
+        with self._reading.lock:
             for feed in self._feeds:
                 feed.source.invalidate()
             self._cycle(force=True)
-        known = (feed.ledger.standing.revision for feed in self._feeds)
+        known = (feed.record().revision for feed in self._feeds)
         revisions = [revision for revision in known if revision is not None]
         if not revisions:
             raise SourceError("; ".join(feed.problem or f"{feed.name} has no value" for feed in self._feeds))
-        return max(revisions, key=lambda revision: revision.number)
+        return max(revisions, key=lambda revision: revision.number).get()
 
     def wait_for(self, predicate: Callable[[Snapshot], object], timeout: float | None = None) -> bool:
         """
@@ -271,6 +285,7 @@ class Updater:
         """
         check_plain_function(predicate, "predicate")
         check_seconds("timeout", timeout)
+        settle()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             snapshot = self._store.snapshot()
@@ -288,23 +303,30 @@ class Updater:
 
         Thread safety: any thread; it answers at once whatever a validator or a callback is doing.
         """
-        with self._store.books:
-            standings = [feed.ledger.standing for feed in self._feeds]
+        settle()
+        if self._is_to_resume:
+            self.resume_in_child()
+        return self._status()
+
+    def _status(self) -> Status:
+        with self._store.own_lock:  # under which a commit sets the records of several sources
+            records = [feed.record() for feed in self._feeds]
         rejected: dict[str, FlagValueError] = {}
         unknown: set[str] = set()
-        for standing in standings:
-            if standing.revision is not None:
-                rejected.update(standing.revision.rejected)
-                unknown.update(standing.revision.unknown)
+        for record in records:
+            if record.revision is not None:
+                revision = record.revision.get()
+                rejected.update(revision.rejected)
+                unknown.update(revision.unknown)
         return Status(
             state=self._state,
-            sources=tuple(feed.status(standing) for feed, standing in zip(self._feeds, standings, strict=True)),
-            updates=sum(standing.updates for standing in standings),
-            errors=sum(standing.errors for standing in standings) + sum(feed.failures for feed in self._feeds),
-            warnings=sum(standing.warnings for standing in standings),
+            sources=tuple(feed.status(record) for feed, record in zip(self._feeds, records, strict=True)),
+            updates=sum(record.updates for record in records),
+            errors=sum(record.errors for record in records) + sum(feed.failures for feed in self._feeds),
+            warnings=sum(record.warnings for record in records),
             rejected=dict(sorted(rejected.items())),
             unknown=tuple(sorted(unknown)),
-            pending_restart=self._store.intake.pending_restart(),
+            pending_restart=self._sources.pending_restart(),
             seconds_since_success=age(self._success),
         )
 
@@ -341,19 +363,14 @@ class Updater:
                 if self._required or not (error.missing or error.unreachable):
                     raise
                 absent.append((feed, error))
-        report_unknown = self._unknown != "ignore"
+        request = Request(report_unknown=self._unknown != "ignore")
         if self._skips_bad:
-            outcomes = self._store.intake.apply(self._readings(), atomic=self._atomic, report_unknown=report_unknown)
+            outcomes = self._sources.apply_each(self._readings(), request, atomic=self._atomic)
         else:
-            outcomes = self._store.intake.apply(
-                self._readings(),
-                atomic=True,
-                together=True,
-                known_only=self._unknown == "error",
-                report_unknown=report_unknown,
-            )
+            outcomes = self._sources.apply_all(self._readings(), request, known_only=self._unknown == "error")
             errors = self._errors(outcomes)
             if errors:
+                outcomes = {}  # a traceback may show the locals of this function, and raw values stand in these
                 raise UpdateError(errors)
         for feed, failure in absent:  # not before: after an error nothing has changed, the counters neither
             self._note_failure(feed, failure)
@@ -363,11 +380,12 @@ class Updater:
     def _errors(self, outcomes: Mapping[str, Outcome]) -> list[DflagError]:
         errors: list[DflagError] = []
         for outcome in outcomes.values():
-            errors += outcome.revision.rejected.values()
+            revision = outcome.revision.get()
+            errors += revision.rejected.values()
             if self._unknown == "error":
-                errors += unknown_keys(outcome.revision.unknown, self._store.flags, outcome.revision.source)
-            if outcome.revision.error is not None and outcome.revision.error not in errors:
-                errors.append(outcome.revision.error)
+                errors += unknown_keys(revision.unknown, self._store.flags, revision.source)
+            if revision.error is not None and revision.error not in errors:
+                errors.append(revision.error)
         return errors
 
     def _follow(self, session: Session) -> None:
@@ -382,30 +400,41 @@ class Updater:
         """
         Look at every source, read those that may have changed, and apply what is new.
 
+        Called by a signal handler that interrupts it in the same thread, it is repeated before the interrupted call
+        returns, and does nothing itself.
+
         Args:
             wanted: Asked when values are there to be applied, whether they are to be.
             background: Whether other threads may go first once the values are there.
             force: Whether to read all sources.
         """
-        with self._reading:
-            with haste:
-                for feed in self._feeds:
-                    token = feed.probe()  # before reading, so that a change meanwhile is seen the next time
-                    if force or feed.dirty or token != feed.token:
-                        self._try_to_read(feed, token)
-                    elif feed.problem is None:
-                        feed.contact = time.monotonic()
-            readings = self._readings(new_only=True)
-            if readings:
-                outcomes = self._store.intake.apply(
-                    readings,
-                    atomic=self._atomic,
-                    report_unknown=self._unknown != "ignore",
-                    wanted=wanted,
-                    background=background,
-                )
-                self._take_in(outcomes)
-            self._note_success()
+        reading = self._reading
+        with reading.lock:
+            for feed in self._feeds if force else ():
+                feed.dirty = True
+            reading.wanted = True
+            while reading.wanted and not reading.going_on:
+                reading.going_on = True
+                try:
+                    while reading.wanted:
+                        reading.wanted = False
+                        self._look(wanted, background=background)
+                finally:
+                    reading.going_on = False
+
+    def _look(self, wanted: Callable[[], bool], *, background: bool) -> None:
+        with short_waits:
+            for feed in self._feeds:
+                token = feed.probe()  # before reading, so that a change meanwhile is seen the next time
+                if feed.dirty or token != feed.token:
+                    self._try_to_read(feed, token)
+                elif feed.problem is None:
+                    feed.contact = time.monotonic()
+        readings = self._readings(new_only=True)
+        if readings:
+            request = Request(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
+            self._take_in(self._sources.apply_each(readings, request, atomic=self._atomic))
+        self._note_success()
 
     def _try_to_read(self, feed: Feed, token: object) -> None:
         try:
@@ -425,7 +454,7 @@ class Updater:
         feed.problem = problem
 
     def _note_success(self) -> None:
-        if all(feed.problem is None and feed.ledger.standing.refusal is None for feed in self._feeds):
+        if all(feed.problem is None and feed.record().refusal is None for feed in self._feeds):
             self._success = time.monotonic()
 
     def _read(self, feed: Feed, token: object) -> None:
@@ -468,11 +497,11 @@ class Updater:
         }
 
     def _readings(self, *, new_only: bool = False) -> dict[str, Reading]:
-        intake = self._store.intake
         return {
             feed.name: Reading(feed.values, feed.source.locate, feed.secret)
             for feed in self._feeds
-            if feed.values is not None and not (new_only and intake.holds(feed.name, feed.values, secret=feed.secret))
+            if feed.values is not None
+            and not (new_only and self._sources.holds(feed.name, feed.values, secret=feed.secret))
         }
 
     def _take_in(self, outcomes: Mapping[str, Outcome]) -> None:
@@ -493,11 +522,11 @@ class Updater:
 
     def _claim(self) -> None:
         for feed in self._feeds:
-            self._store.intake.claim(feed.name, self, feed.ledger, below_arguments=self._below_arguments)
+            self._sources.claim(feed.name, self, below_arguments=self._below_arguments)
 
     def _release(self) -> None:
         for feed in self._feeds:
-            self._store.intake.release(feed.name, self)
+            self._sources.release(feed.name, self)
 
     # --- forking
 
@@ -507,23 +536,64 @@ class Updater:
     def after_fork_in_parent(self) -> None:
         pass
 
+    def is_active(self) -> bool:
+        return self._session is not None or self._is_to_resume
+
     def after_fork_in_child(self) -> None:
         self._lifecycle = threading.RLock()
-        self._reading = threading.RLock()
+        self._reading = _Reading()
+        inherited, self._session = self._session, None
+        if inherited is not None:
+            inherited.abandon()
+            self._is_to_resume = True
+            for feed in self._feeds:
+                feed.dirty = True  # the parent may have been in the middle of reading
+        if self._is_to_resume:
+            resume_soon(self)
 
     def resume_in_child(self) -> None:
-        inherited, self._session = self._session, None
-        if inherited is None:
-            return
-        inherited.abandon()
+        with self._lifecycle:
+            if not self._is_to_resume:
+                return  # stopped meanwhile
+            session = self._session = self._new_session()
+            try:
+                session.watch()
+                session.start()
+            except BaseException as error:
+                self._session = None
+                session.stop(0.0)
+                if is_interrupt(error):
+                    raise
+                self._note_not_resumed(error)
+            else:
+                self._is_to_resume = False
+
+    def _note_not_resumed(self, error: BaseException) -> None:
+        """
+        Show that nothing is followed in this process; `status` tries again.
+        """
+        problem = f"cannot be followed in the forked process {os.getpid()}: {type(error).__name__}: {text_of(error)}"
         for feed in self._feeds:
-            feed.dirty = True  # the parent may have been in the middle of reading
-        try:
-            self._session = self._new_session()
-            self._session.watch()
-            self._session.start()
-        except Exception:
-            logger.exception("the updater cannot start in the forked child; its values do not change any more")
+            if feed.problem is None or not feed.problem.endswith(problem):
+                logger.error("%s %s; keeping the last good values", feed.name, problem)
+                feed.problem = f"{feed.name}: {problem}"
+                feed.failures += 1
+
+
+class _Reading:
+    """
+    The right to read the sources: one thread at a time, so that an older reading never follows a newer one.
+
+    Attributes:
+        lock: Held while they are read.
+        wanted: Whether they are to be read, once more if a reading is going on.
+        going_on: Whether they are being read, which a signal handler in the same thread may interrupt.
+    """
+
+    def __init__(self) -> None:
+        self.lock: Final = threading.RLock()
+        self.wanted = False
+        self.going_on = False
 
 
 def _as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:

@@ -49,11 +49,14 @@ class Waiter:
             if self._is_whole():
                 self._ends[1][0].send(b"\0")
 
-    def wait(self, descriptors: Iterable[int | None], timeout: float) -> bool:
+    def wait(self, descriptors: Iterable[int | None], timeout: float, begins: threading.Event) -> bool:
         """
         Wait until one of the descriptors is readable or `wake` is called; False when *timeout* seconds pass first.
+
+        The event *begins* is set just before.
         """
         if self._selector is None:
+            begins.set()
             called = self._called.wait(timeout)
             self._called.clear()
             self._open()
@@ -65,6 +68,7 @@ class Waiter:
         wanted = {number: found for number in descriptors if number is not None and (found := identity(number))}
         if wanted != self._others:
             self._register(wanted)
+        begins.set()
         ready = self._selector.select(timeout)
         for key, _ in ready:
             if key.fd == self._ends[0][1].number:

@@ -23,10 +23,12 @@ This module imports nothing else of dflag.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+E = TypeVar("E", bound=BaseException)
 
 __all__ = [
     "ArgumentError",
@@ -308,7 +310,7 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
-def drop_frames(error: BaseException) -> None:
+def drop_frames(error: E) -> E:
     """
     Let go of the frames that an error came through, its causes' too.
 
@@ -323,3 +325,4 @@ def drop_frames(error: BaseException) -> None:
             pending += (link.__cause__, link.__context__)
             if isinstance(link, BaseExceptionGroup):
                 pending += link.exceptions
+    return error

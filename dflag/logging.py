@@ -21,7 +21,7 @@ import logging
 import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag._store import store_of
+from dflag._store import store_behind
 from dflag.errors import check_argument
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def add_loglevel_flag(registry: FlagRegistry, name: str = "loglevel", logger: st
     Thread safety: any thread. Levels are set on the registry's notifier thread, after the value is visible;
     ``registry.flush()`` waits for it.
     """
-    store_of(registry)
+    store_behind(registry)
     check_argument("logger", logger, str, "the name of a logger")
     key = (name, logger or _ROOT)
     added = _added.setdefault(registry, {})

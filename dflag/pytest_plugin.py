@@ -144,7 +144,7 @@ class _Overridden:
             # A registry that the test made for itself may die with what is set there.
             if new and (store in self._entries or _is_held(store)):
                 before = self._entries.get(store, {})
-                store.commit([(flag, OVERRIDE, before.get(flag)) for flag in new], ruled=False)
+                store.change([(flag, OVERRIDE, before.get(flag)) for flag in new], checked=False)
                 left += [_described(flag) for flag in new]
         return sorted(left)
 

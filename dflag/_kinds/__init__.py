@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dflag._kinds.custom import CustomKind
     from dflag._kinds.duration import DURATION
     from dflag._kinds.enums import enum_kind
-    from dflag._kinds.json import json_kind
+    from dflag._kinds.json_kinds import json_kind
     from dflag._kinds.scalars import BOOL, BYTES, FLOAT, INT, STRING
 
 __all__ = [
@@ -43,6 +43,6 @@ if not TYPE_CHECKING:  # else the checkers would take any name
             "CustomKind": "custom",
             "DURATION": "duration",
             "enum_kind": "enums",
-            "json_kind": "json",
+            "json_kind": "json_kinds",
         },
     )

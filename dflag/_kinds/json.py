@@ -4,7 +4,7 @@ JSON values: free, held to a JSON Schema, or converted to a type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final
 
 from dflag import _json
 from dflag._kinds._base import Kind, Problem
@@ -63,34 +63,6 @@ class JSONKind(Kind[Any]):
         if self._check is not None:
             self._check(value)
         return value
-
-
-@overload
-def json_kind(schema: JSONValue | None = None, type: None = None, *, yaml: bool = False) -> Kind[Any]: ...
-@overload
-def json_kind(schema: JSONValue | None = None, type: Any = ..., *, yaml: bool = False) -> Kind[Any]: ...
-def json_kind(schema: JSONValue | None = None, type: Any = None, *, yaml: bool = False) -> Kind[Any]:
-    """
-    Give the kind of flags whose values are JSON.
-
-    Args:
-        schema: The JSON Schema to hold values to; None for none.
-        type: A dataclass, TypedDict or pydantic model to convert values to; None for plain JSON.
-        yaml: Whether texts may be YAML too.
-
-    Raises:
-        ValueError: The schema is not valid, refers to something that is not in it,
-            or pydantic is missing or cannot handle the type.
-    """
-    if type is None:
-        return JSONKind(schema, yaml=yaml)
-    try:
-        from dflag._kinds._pydantic import TypedJSONKind  # only who asks for a type pays for pydantic
-    except ModuleNotFoundError as error:
-        if error.name != "pydantic":
-            raise
-        raise ValueError("type= needs pydantic: pip install 'dflag[pydantic]'") from error
-    return TypedJSONKind(type, schema, yaml=yaml)
 
 
 def _make_check(schema: JSONValue | None) -> Callable[[JSONValue], None] | None:

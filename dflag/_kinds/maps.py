@@ -13,7 +13,8 @@ from dflag import _json
 from dflag._kinds._base import Kind, Problem
 from dflag._kinds.collections import STRING_LIST, STRING_SET
 from dflag._kinds.duration import DURATION
-from dflag._kinds.json import JSONKind, json_kind
+from dflag._kinds.json import JSONKind
+from dflag._kinds.json_kinds import json_kind
 from dflag._kinds.scalars import BOOL, BYTES, FLOAT, INT, STRING
 
 if TYPE_CHECKING:

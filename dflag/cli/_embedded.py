@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from dflag._documents import _decode
 from dflag._json import NotJSON
+from dflag._registry import store_of_registry
 from dflag.cli import _trees
 from dflag.cli._inputs import document_items
 from dflag.cli._items import Fault, Object
@@ -28,7 +29,7 @@ def is_flag(registry: FlagRegistry, key: str) -> bool:
     """
     Return whether a key is a flag's, or one that a family of keys gathers.
     """
-    return key in registry or any(kind.fits(key) for kind in registry._store.families.values())
+    return key in registry or any(kind.fits(key) for kind in store_of_registry(registry).maps.values())
 
 
 def opened(registry: FlagRegistry, objects: Sequence[Object], keys: Collection[str] = ()) -> list[Object]:

@@ -9,21 +9,21 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast
 
-from dflag._drafting import Draft, Reading, SourceState, make_draft
-from dflag._snapshot import Snapshot, unknown_flags
+from dflag._batch import Batch, Reading, SourceState, try_readings
+from dflag._registry import store_of_registry
+from dflag._snapshot import unknown_flags
 from dflag._spec import WHITE_SPACE
 from dflag.cli import _trees
 from dflag.errors import FlagValueError, ParseError, RuleError, ValidationError, one_line
 from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dflag._flags import Flag
     from dflag._json import Place
     from dflag._kinds import Kind
     from dflag._kinds.maps import MapKind
-    from dflag._layers import Entry
     from dflag._registry import FlagRegistry
     from dflag.cli._items import Fault, Item, Object
 
@@ -32,7 +32,7 @@ Level: TypeAlias = Literal["error", "warning"]
 IGNORED: Final = frozenset({"_example"})
 """The keys that an updater leaves alone unless told otherwise."""
 
-NOTHING: Final = SourceState(Reading({}, lambda _: ""), {}, {}, frozenset(), {}, frozenset(), None)
+NOTHING: Final = SourceState(Reading({}, lambda _: ""))
 
 
 class Finding(NamedTuple):
@@ -87,70 +87,27 @@ def judge(
         strict: Whether unknown names are errors.
         bases: What the sources gave before: a value that is refused leaves the last good one of its own.
     """
-    store = registry._store
     objects = [_without_ignored(each) for each in objects]
-    bases = [*bases, *[NOTHING] * len(objects)]
-    drafts = [
-        make_draft(store, each.file, base, each.reading(), None) for each, base in zip(objects, bases, strict=False)
-    ]
-    values, layers = _layer(registry, drafts)
-    rejected = [
-        each for given, draft in zip(objects, drafts, strict=True) for each in _rejected(registry, given, draft)
-    ]
-    refused = _hold_rules(registry, values, layers)
-    findings = [
-        finding
-        for each, draft in zip(objects, drafts, strict=True)
-        for finding in _findings(registry, each, draft, strict=strict)
-    ]
+    bases = [*bases, *[NOTHING] * len(objects)][: len(objects)]
+    trial = try_readings(store_of_registry(registry), [(each.file, each.reading()) for each in objects], bases)
+    pairs = list(zip(objects, trial.batches, strict=True))
+    rejected = [each for given, batch in pairs for each in _rejected(registry, given, batch)]
+    findings = [finding for given, batch in pairs for finding in _findings(registry, given, batch, strict=strict)]
     findings.sort(key=lambda finding: (finding.file, finding.place))
-    if refused is not None:
-        findings.append(_rule_finding(objects, refused))
-    unknown = sorted({name for draft in drafts for name in draft.state.unknown})
-    return Verdict(values, findings, rejected, refused, unknown, [draft.state for draft in drafts])
+    if trial.error is not None:
+        findings.append(_validator_finding(objects, trial.error))
+    unknown = sorted({name for batch in trial.batches for name in batch.state.unknown})
+    states = [batch.state for batch in trial.batches]
+    return Verdict(trial.values, findings, rejected, trial.error, unknown, states)
 
 
 def _without_ignored(given: Object) -> Object:
     return given._replace(items={key: item for key, item in given.items.items() if key not in IGNORED})
 
 
-def _layer(
-    registry: FlagRegistry, drafts: Iterable[Draft]
-) -> tuple[dict[Flag[Any], Any], dict[Flag[Any], list[Entry]]]:
+def _validator_finding(objects: Sequence[Object], refused: RuleError) -> Finding:
     """
-    Put what the objects give on top of the defaults, as layers: the effective values, and what each object holds.
-    """
-    layers: dict[Flag[Any], list[Entry]] = {}
-    for draft in drafts:
-        for name, entry in draft.state.entries.items():
-            layers.setdefault(registry[name], []).append(entry)
-    values: dict[Flag[Any], Any] = {flag: flag.default for flag in registry}
-    for flag, entries in layers.items():
-        values[flag] = flag._spec.kind.merge([entry.value for entry in entries])
-    return values, layers
-
-
-def _hold_rules(
-    registry: FlagRegistry, values: Mapping[Flag[Any], Any], given: Mapping[Flag[Any], Sequence[Entry]]
-) -> RuleError | None:
-    store = registry._store
-    try:
-        for flag, entries in given.items():
-            if len(entries) > 1 and flag._spec.kind.gathers:
-                flag._spec.recheck(flag.name, values[flag], "")
-        if store.rules and given:
-            candidate = Snapshot(store.flags, values, store.number + 1)
-            store._run_rules(candidate, secret=any(flag.secret for flag in given))
-    except RuleError as error:
-        return error
-    except FlagValueError as error:
-        return RuleError(str(error))
-    return None
-
-
-def _rule_finding(objects: Sequence[Object], refused: RuleError) -> Finding:
-    """
-    A rule speaks of several flags: it is shown where the first value stands.
+    Make a finding of what is about several flags: it is shown where the first value stands.
     """
     first = next((item for each in objects for item in each.items.values()), None)
     file = first.file if first is not None else objects[0].file if objects else ""
@@ -158,15 +115,15 @@ def _rule_finding(objects: Sequence[Object], refused: RuleError) -> Finding:
     return Finding(file, place, "rule", "error", None, str(refused))
 
 
-def _findings(registry: FlagRegistry, given: Object, draft: Draft, *, strict: bool) -> Iterator[Finding]:
+def _findings(registry: FlagRegistry, given: Object, batch: Batch, *, strict: bool) -> Iterator[Finding]:
     for fault in given.faults:
         yield Finding(given.file, fault.place, fault.rule, "error", fault.key or None, message_of(registry, fault))
-    for key, error in _own_errors(given, draft):
+    for key, error in _own_errors(given, batch):
         item = given.items.get(key) or _member(registry, given, key)
         place = _place_of(item, key, registry[error.flag_name], error)
         yield Finding(item.file, place, "invalid-value", "error", error.flag_name, str(error))
     level: Level = "error" if strict else "warning"
-    for unknown in unknown_flags(sorted(draft.state.unknown), registry._store.flags):
+    for unknown in unknown_flags(sorted(batch.state.unknown), [flag.name for flag in registry]):
         item = given.items[unknown.flag_name]
         yield Finding(item.file, item.key_place(), "unknown-flag", level, unknown.flag_name, str(unknown))
     for key, item in given.items.items():
@@ -178,27 +135,27 @@ def message_of(registry: FlagRegistry, fault: Fault) -> str:
     """
     Return what to say of a fault, without the value where a secret flag has the key.
     """
-    families = [family for family, kind in registry._store.families.items() if kind.fits(fault.key)]
+    families = [family for family, kind in store_of_registry(registry).maps.items() if kind.fits(fault.key)]
     owners = [registry[fault.key]] if fault.key in registry else families
     masked = fault.masked and any(flag.secret for flag in owners)
     return one_line(fault.masked if masked else fault.message)
 
 
-def _own_errors(given: Object, draft: Draft) -> Iterator[tuple[str, FlagValueError]]:
+def _own_errors(given: Object, batch: Batch) -> Iterator[tuple[str, FlagValueError]]:
     """
     Return the errors of flags, but for the values of which a fault of the object says already why they are none.
     """
     known = {fault.key for fault in given.faults}
-    for key, error in draft.state.rejected.items():
+    for key, error in batch.state.rejected.items():
         item = given.items.get(key)
         if item is None or key not in known or not isinstance(item.raw, Unreadable):
             yield key, error
 
 
-def _rejected(registry: FlagRegistry, given: Object, draft: Draft) -> Iterator[tuple[str | None, str]]:
+def _rejected(registry: FlagRegistry, given: Object, batch: Batch) -> Iterator[tuple[str | None, str]]:
     for fault in given.faults:
         yield fault.key or None, message_of(registry, fault)
-    for _, error in sorted(_own_errors(given, draft)):
+    for _, error in sorted(_own_errors(given, batch)):
         yield error.flag_name, str(error)
 
 
@@ -206,7 +163,7 @@ def _member(registry: FlagRegistry, given: Object, family: str) -> Item:
     """
     Find a key that a family has gathered, for a fault of the whole family.
     """
-    kind = registry._store.families[registry[family]]
+    kind = store_of_registry(registry).maps[registry[family]]
     return next(item for key, item in given.items.items() if key not in registry and kind.fits(key))
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag._drafting import Reading
+from dflag._batch import Reading
 from dflag.cli import _trees
 from dflag.typing import Text
 

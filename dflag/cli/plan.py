@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from dflag._drafting import SourceState
+    from dflag._batch import SourceState
     from dflag._flags import Flag
     from dflag._registry import FlagRegistry
 

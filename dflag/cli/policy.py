@@ -9,6 +9,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
+from dflag._registry import store_of_registry
 from dflag.cli._cel import matches, quote, rule_of, stripped
 from dflag.cli._embedded import SUFFIXES
 from dflag.cli._errors import CommandError
@@ -123,7 +124,7 @@ def _required(keys: list[str]) -> Iterator[_Validation]:
 
 
 def _unknown(registry: FlagRegistry) -> Iterator[_Validation]:
-    families = [_family(kind.keys) for kind in registry._store.families.values()]
+    families = [_family(kind.keys) for kind in store_of_registry(registry).maps.values()]
     if None in families:
         return
     names = ", ".join(quote(name) for name in (*(flag.name for flag in registry), *sorted(IGNORED)))
@@ -175,9 +176,9 @@ def _message(flag: Flag[Any]) -> str:
 def _left(registry: FlagRegistry) -> Iterator[str]:
     yield "values in binaryData, and numbers of more than 1000 characters"
     yield f"documents of flags, in keys that end with {', '.join(SUFFIXES)}"
-    if registry._store.rules:
+    if store_of_registry(registry).validators:
         yield "the checks across flags"
-    if any(_family(kind.keys) is None for kind in registry._store.families.values()):
+    if any(_family(kind.keys) is None for kind in store_of_registry(registry).maps.values()):
         yield "unknown keys, for a family of keys has a set of characters in its pattern"
     for flag in registry:
         reasons = ["a secret, whose values stand in a Secret"] if flag.secret else rule_of(flag).left

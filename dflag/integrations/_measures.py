@@ -13,7 +13,7 @@ from dflag._faults import is_interrupt
 from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
-from dflag._store import store_of
+from dflag._store import store_behind
 from dflag.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ class Watched:
     """
 
     def __init__(self, registry: FlagRegistry, updater: Updater | None, name: str | None) -> None:
-        store_of(registry)
+        store_behind(registry)
         if updater is not None:
-            store_of(updater, "updater", "an Updater or None")
+            store_behind(updater, "updater", "an Updater or None")
         if updater is not None and updater._store is not registry._store:
             raise DefinitionError(f"{updater!r} feeds another registry than {registry!r}")
         self.registry: Final = registry
@@ -200,11 +200,11 @@ class Watched:
     def after_fork_in_parent(self) -> None:
         pass
 
-    def after_fork_in_child(self) -> None:
-        self._inherited = self._counts(None if self.updater is None else self.updater.status())
+    def is_active(self) -> bool:
+        return False
 
-    def resume_in_child(self) -> None:
-        pass
+    def after_fork_in_child(self) -> None:
+        self._inherited = self._counts(None if self.updater is None else self.updater._status())
 
 
 def _measure_status(status: Status, put: Callable[..., None]) -> None:

@@ -34,7 +34,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from dflag._faults import OwnThread, is_interrupt, text_of
-from dflag._fork import follow_forks, no_fork
+from dflag._fork import follow_forks, no_fork, resume_soon, settle
 from dflag._log import logger
 from dflag.integrations._measures import METRICS, Labels, Metric, Values, Watchlist, merged
 
@@ -189,6 +189,7 @@ class _SharedFiles:
         return values
 
     def _replace(self, text: str) -> None:
+        settle()
         with self._lock:
             with open(f"{self._path()}.new", "w", encoding="utf-8") as file:
                 file.write(text)
@@ -227,14 +228,18 @@ class _SharedFiles:
     def after_fork_in_parent(self) -> None:
         self._lock.release()
 
+    def is_active(self) -> bool:
+        return self._thread is not None
+
     def after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
         self._closing = threading.Event()
+        if self._thread is not None:
+            resume_soon(self)
 
     def resume_in_child(self) -> None:
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self.start()
+        self._thread = None
+        self.start()
 
 
 def register(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from dflag._fork import follow_forks
+from dflag._fork import follow_forks, settle
 from dflag._log import logger
 from dflag.sources._entries import is_key
 from dflag.typing import Unreadable
@@ -173,7 +173,7 @@ class Newest:
 
     def __init__(self, target: Target) -> None:
         self._target: Final = target
-        self._lock: Final = threading.Lock()
+        self._lock = threading.Lock()
         self._state: State | None = None
         self._trouble: Trouble | None = None
         self._cursor: str | None = None
@@ -209,6 +209,7 @@ class Newest:
         """
         Return the state and what is wrong, as they belong together.
         """
+        settle()
         with self._lock:
             return Look(self._state, self._trouble, self._changes)
 
@@ -229,6 +230,7 @@ class Newest:
         Raises:
             StaleError: Any other list is older than what is known.
         """
+        settle()
         with self._lock:
             known = self._state
             stale = known is not None and is_older(cursor, known.version)
@@ -258,6 +260,7 @@ class Newest:
         Raises:
             StaleError: It is older than what is known: a replay.
         """
+        settle()
         with self._lock:
             known = self._state
             if known is not None and is_older(state.version, known.version):
@@ -304,6 +307,7 @@ class Newest:
         return self._set_trouble(None)
 
     def _set_trouble(self, trouble: Trouble | None) -> bool:
+        settle()
         with self._lock:
             new = self._trouble != trouble
             self._trouble = trouble
@@ -319,11 +323,11 @@ class Newest:
     def after_fork_in_parent(self) -> None:
         self._lock.release()
 
-    def after_fork_in_child(self) -> None:
-        self._lock.release()
+    def is_active(self) -> bool:
+        return False
 
-    def resume_in_child(self) -> None:
-        pass
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()
 
 
 def _values(state: State) -> Mapping[str, Raw] | None:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
 from dflag._checkpoint import Checkpoint
 from dflag._flags import Flag
-from dflag._registry import FlagRegistry
+from dflag._registry import FlagRegistry, sources_of, store_of_registry
 from dflag._updater import Updater
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dflag._source_layers import SourceLayers
     from dflag._store import Store
 
 _FLUSH_SECONDS: Final = 5.0
@@ -89,22 +90,22 @@ def isolated(registry: FlagRegistry) -> Block:
 
 @contextlib.contextmanager
 def _isolated(registry: FlagRegistry) -> Iterator[None]:
-    store = registry._store
-    before = Checkpoint(store)
-    known = set(store.intake.owners())
-    running = _running(store)
+    sources = sources_of(registry)
+    before = Checkpoint(store_of_registry(registry), sources)
+    known = set(sources.owners())
+    running = _running(sources)
     try:
         yield
     finally:
-        for owner in _running(store) - running | (set(store.intake.owners()) - known):
+        for owner in _running(sources) - running | (set(sources.owners()) - known):
             if isinstance(owner, Updater):
                 owner.stop()
         before.restore()
         registry.flush(_FLUSH_SECONDS)
 
 
-def _running(store: Store) -> set[object]:
-    return {owner for owner in store.intake.owners() if isinstance(owner, Updater) and owner._session is not None}
+def _running(sources: SourceLayers) -> set[object]:
+    return {owner for owner in sources.owners() if isinstance(owner, Updater) and owner._session is not None}
 
 
 @final

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
 from dflag._log import logger
-from dflag._store import store_of
+from dflag._store import store_behind
 from dflag.errors import DefinitionError, FlagValueError
 from dflag.web import _setting
 from dflag.web._http import (
@@ -74,9 +74,9 @@ class Handler:
         title: str | None,
         hosted: bool = False,
     ) -> None:
-        store_of(registry)
+        store_behind(registry)
         if updater is not None:
-            store_of(updater, "updater", "an Updater or None")
+            store_behind(updater, "updater", "an Updater or None")
         given: object = authorize
         if given is not None and (not callable(given) or inspect.iscoroutinefunction(given)):
             # Not its repr: it may be a token that was given by mistake.

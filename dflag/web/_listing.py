@@ -17,18 +17,19 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag._flags import same
-from dflag._fork import follow_forks
+from dflag._flags import layers_of, same
+from dflag._fork import follow_forks, settle
 from dflag._history import UNPRINTABLE
 from dflag._layers import DEFAULT
 from dflag._log import logger
-from dflag._registry import fnv_checksum
+from dflag._registry import fnv_checksum, sources_of, store_of_registry
+from dflag._snapshot import values_of
 from dflag.errors import MASK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from dflag._drafting import SourceState
+    from dflag._batch import SourceState
     from dflag._flags import Flag
     from dflag._history import PrintedChange, Record
     from dflag._layers import Entry
@@ -159,6 +160,7 @@ class Listings:
         """
         Return a form, and make it if there is none.
         """
+        settle()
         with self._making:
             form = self.ready(wish)
             if form is not None:
@@ -201,7 +203,7 @@ class Listings:
         return None if self._updater is None else self._updater.status()
 
     def _pending_restart(self) -> tuple[str, ...]:
-        return self._registry._store.intake.pending_restart()
+        return sources_of(self._registry).pending_restart()
 
     def _document(self) -> dict[str, Any]:
         view = take_view(self._registry)
@@ -276,26 +278,26 @@ class Listings:
     def after_fork_in_parent(self) -> None:
         pass
 
+    def is_active(self) -> bool:
+        return False
+
     def after_fork_in_child(self) -> None:
         self._making = threading.Lock()
-
-    def resume_in_child(self) -> None:
-        pass
 
 
 def take_view(registry: FlagRegistry) -> View:
     """
     Copy what belongs together, under the lock; it is printed outside of it.
     """
-    store = registry._store
+    store = store_of_registry(registry)
     with store.lock:
         snapshot = store.snapshot()
         return View(
             snapshot=snapshot,
-            held={flag: (flag._origin, flag._layers) for flag in snapshot._values},
+            held={flag: (flag.origin, layers_of(flag)) for flag in values_of(snapshot)},
             ranking=store.ranking,
             history=store.changes.records(),
-            states=dict(store.intake._states),
+            states=sources_of(registry).states(),
             callback_errors=dict(store.notifier.errors),
             frozen=store.frozen,
         )

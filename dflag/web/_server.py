@@ -18,7 +18,7 @@ from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from dflag._faults import OwnThread
-from dflag._fork import follow_forks
+from dflag._fork import follow_forks, settle
 from dflag._log import logger
 from dflag.web._connection import Connection
 
@@ -150,6 +150,7 @@ class _Server(TCPServer):
         logger.error("a connection could not be served", exc_info=True)
 
     def stop(self, timeout: float) -> None:
+        settle()
         if self._abandoned:
             return
         self._ending.set()
@@ -174,6 +175,9 @@ class _Server(TCPServer):
     def after_fork_in_parent(self) -> None:
         pass
 
+    def is_active(self) -> bool:
+        return not self._abandoned
+
     def after_fork_in_child(self) -> None:
         """
         Close what the parent goes on serving: else clients would not see it end, nor would the port come free.
@@ -182,9 +186,6 @@ class _Server(TCPServer):
         for inherited in (self.socket, *self._connections):
             with contextlib.suppress(OSError):
                 os.close(inherited.detach())
-
-    def resume_in_child(self) -> None:
-        pass
 
 
 def _family(addr: str) -> socket.AddressFamily:

@@ -87,6 +87,9 @@ class Gate:
         assert select.select([self._read], [], [], DEADLINE_SECONDS)[0], "nobody opened the gate"
         os.read(self._read, 1)
 
+    def is_open(self) -> bool:
+        return bool(select.select([self._read], [], [], 0)[0])
+
     def close(self) -> None:
         os.close(self._read)
         os.close(self._write)

@@ -4,16 +4,18 @@ Processes that fork while an updater runs.
 
 from __future__ import annotations
 
+import asyncio
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dflag import Updater
+import dflag
+from dflag import Updater, _fork
 
 from ._children import CHILD_SECONDS, Child, Gate
 from ._waiting import DEADLINE_SECONDS, eventually
@@ -21,7 +23,6 @@ from ._waiting import DEADLINE_SECONDS, eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import dflag
     from dflag.testing import ConfigMapVolume
 
 pytestmark = [
@@ -247,26 +248,6 @@ def test_a_fork_while_other_threads_use_everything_does_not_lock_up(
             user.join()
 
 
-def test_a_fork_while_another_thread_reads_the_status(updater: Updater) -> None:
-    """
-    What it holds meanwhile nobody would give back in the child.
-    """
-    holds, leave = threading.Event(), threading.Event()
-
-    def read() -> None:
-        with updater._store.books:
-            holds.set()
-            leave.wait(DEADLINE_SECONDS)
-
-    reading = threading.Thread(target=read)
-    reading.start()
-    assert holds.wait(DEADLINE_SECONDS)
-    child = Child(lambda: _check(updater.status().state == "running"))
-    leave.set()
-    reading.join()
-    child.check()
-
-
 def test_a_fork_during_a_validator_that_hangs(
     updater: Updater, volume: ConfigMapVolume, rate: dflag.DynamicFlag[int]
 ) -> None:
@@ -441,13 +422,155 @@ def test_a_child_leaks_none_of_what_it_inherited(updater: Updater) -> None:
     def run(generations: int) -> None:
         assert eventually(lambda: count() == expected), (count(), expected)
         if generations:
-            with updater._reading:  # a fork amid a reading leaves its descriptors open in the child
+            with updater._reading.lock:  # a fork amid a reading leaves its descriptors open in the child
                 child = Child(lambda: run(generations - 1))
             child.check()
         updater.stop()
         assert eventually(lambda: threading.active_count() == 1)
 
-    with updater._reading:
+    with updater._reading.lock:
         first = Child(lambda: run(3))
     first.check()
     assert eventually(lambda: count() == expected)
+
+
+def test_a_child_that_only_reads_values_follows(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater, volume: ConfigMapVolume, ready: Gate
+) -> None:
+    """
+    No call but get() is needed for values, the ends of overrides and callbacks to come in a child.
+    """
+    heard: list[int] = []
+    other = flags.dyn_int("other", 0)
+    rate.on_change(lambda _old, new: heard.append(new))
+    other.set(5, ttl_seconds=0.3)
+    assert flags.flush(DEADLINE_SECONDS)
+
+    def run() -> None:
+        assert other.get() == 5
+        ready.open()
+        assert eventually(lambda: rate.get() == 2)
+        assert eventually(lambda: other.get() == 0)
+        assert eventually(lambda: heard == [2])
+
+    child = Child(run)
+    ready.wait()
+    volume.write({"rate": "2"})
+    child.check()
+    assert eventually(lambda: other.get() == 0)
+
+
+@pytest.mark.parametrize("call", ["stop", "start", "initialize", "refresh"])
+def test_the_first_call_in_a_child_finds_a_running_updater(updater: Updater, call: str) -> None:
+    """
+    However soon it comes after the fork, the updater is one that runs.
+    """
+
+    def run() -> None:
+        if call == "stop":
+            updater.stop()
+            assert updater.status().state == "stopped"
+            assert eventually(lambda: threading.active_count() == 1)
+            updater.start()
+        elif call == "refresh":
+            updater.refresh()
+        else:
+            with pytest.raises(dflag.UpdaterStateError):
+                getattr(updater, call)()
+        assert updater.status().sources[0].watched != "not watched"
+        updater.stop()
+
+    Child(run).check()
+
+
+def test_a_child_of_a_child_that_was_replaced_at_once_follows(
+    rate: dflag.DynamicFlag[int], updater: Updater, volume: ConfigMapVolume, ready: Gate
+) -> None:
+    """
+    A daemon forks twice, before anything runs in the first child; the grandchild follows by reading alone.
+    """
+
+    def run() -> None:
+        if os.fork():
+            os._exit(0)
+        ready.open()
+        assert eventually(lambda: rate.get() == 2)
+        ready.open()
+
+    child = Child(run)
+    child.check()
+    ready.wait()
+    volume.write({"rate": "2"})
+    ready.wait()
+
+
+def test_a_fork_within_a_validator_leaves_both_sides_following(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], updater: Updater, volume: ConfigMapVolume
+) -> None:
+    """
+    The updater's own thread forks amid a revision: both sides come to it and to the next, and the child is one.
+    """
+    children: list[Child] = []
+
+    @rate.validator
+    def _fork(value: int) -> None:
+        if value == 2 and not children:
+            children.append(Child(lambda: _check(_shows(updater, 3))))
+
+    volume.write({"rate": "2"})
+    assert _shows(updater, 2)
+    volume.write({"rate": "3"})
+    assert _shows(updater, 3)
+    (child,) = children
+    child.check()
+
+
+@pytest.fixture(name="uvloop", scope="module")
+def _uvloop() -> Any:
+    """Give uvloop, whose first loop opens descriptors for all those to come."""
+    uvloop = pytest.importorskip("uvloop")
+    uvloop.new_event_loop().close()
+    return uvloop
+
+
+def test_nothing_is_started_in_a_child_that_runs_no_python_code(uvloop: Any, updater: Updater, ready: Gate) -> None:
+    """
+    Under uvloop the hooks of a fork run in a process that is replaced by another program at once.
+    """
+    parent = os.getpid()
+    real = threading.Thread.start
+
+    def start(thread: threading.Thread) -> None:
+        if os.getpid() != parent:
+            ready.open()
+        real(thread)
+
+    async def spawn() -> None:
+        for _ in range(3):
+            process = await asyncio.create_subprocess_exec("true")
+            assert await process.wait() == 0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(spawn())
+        assert not ready.is_open()
+        Child(lambda: _check(eventually(ready.is_open))).check()
+    ready.wait()
+
+
+def test_a_child_without_anything_to_follow_gets_no_thread(flags: dflag.FlagRegistry) -> None:
+    """
+    Where no updater runs and nothing is pending, a fork costs nothing, and forking again gives no warning of threads.
+    """
+    rate = flags.dyn_int("rate", 0)
+
+    def run() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_fork, "_settle_later", lambda: os._exit(3))
+            rate.set(2)
+        assert len(os.listdir("/proc/self/task")) == 1
+        rate.set(3)
+        assert rate.get() == 3
+
+    Child(run).check()

@@ -22,6 +22,7 @@ import pytest
 
 import dflag
 from dflag import Updater
+from dflag._registry import sources_of
 from dflag.sources import _entries
 from dflag.typing import Unreadable
 
@@ -264,7 +265,7 @@ def test_ever_new_unknown_names_are_not_remembered_for_ever(flags: dflag.FlagReg
     """
     for start in range(0, 30_000, 5000):
         flags.apply({f"k{number}": "" for number in range(start, start + 5000)}, source="s")
-    assert len(flags._store.intake._reported_unknown) <= 10_000
+    assert len(sources_of(flags)._unreported._reported) <= 10_000
 
 
 K = 2**18

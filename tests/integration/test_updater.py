@@ -1213,19 +1213,19 @@ def test_others_go_on_once_the_values_are_there(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """
-    The updater's own thread writes down what it did after that; whoever asks for a refresh waits for all of it.
+    The updater's own thread logs what it did after that; a thread that asks for a refresh waits for all of it.
     """
     seen: list[tuple[int, int]] = []
 
-    def give_way() -> None:
+    def yield_interpreter() -> None:
         seen.append((rate.get(), updater.status().updates))  # of this thread, which need not wait for itself
 
-    monkeypatch.setattr("dflag._intake.give_way", give_way)
+    monkeypatch.setattr("dflag._source_layers.yield_interpreter", yield_interpreter)
     with Updater.setup(flags, source) as updater:
         updates = updater.status().updates
         source.update({"rate": "61"})
         assert _wait(updater, rate, 61)
-        assert seen == [(61, updates)]
+        assert seen == [(61, updates + 1)]
     source.update({"rate": "62"})
     updater.refresh()
 

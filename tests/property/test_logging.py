@@ -11,7 +11,7 @@ import dflag
 from dflag.logging import add_loglevel_flag
 
 LEVELS = st.sampled_from(["debug", "Verbose", "INFO", "warn", "fatal", "notset"]) | st.integers(0, 60).map(str)
-LOGGERS = st.text("abz.", min_size=1, max_size=5) | st.just("root")
+LOGGERS = st.text("abz.", min_size=1, max_size=5).filter(lambda name: all(name.split("."))) | st.just("root")
 
 
 @given(st.dictionaries(LOGGERS, LEVELS), st.sampled_from(["", "app"]))

@@ -83,7 +83,7 @@ def test_manifest_reads_back(
     assert expected == set(values)
     for flag in program:
         if flag.dynamic and flag.name in expected:
-            flag._store.commit([(flag, "override", None)])
+            flag._store.change([(flag, "override", None)])
     updater = dflag.Updater(program, volume.path)
     updater.initialize()
     assert {name: program[name].default for name in expected} == {name: program[name].get() for name in expected}

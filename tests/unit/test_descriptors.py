@@ -8,6 +8,7 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -120,9 +121,9 @@ def test_a_waiter_is_not_kept_busy_by_a_closed_descriptor() -> None:
     reading, writing = os.pipe()
     lost, unused = os.pipe()
     os.close(lost)
-    assert not waiter.wait([reading, lost], 0.01)
+    assert not waiter.wait([reading, lost], 0.01, threading.Event())
     os.write(writing, b"x")
-    assert waiter.wait([lost, reading], 10.0)
+    assert waiter.wait([lost, reading], 10.0, threading.Event())
     waiter.close()
     for number in (reading, writing, unused):
         os.close(number)

@@ -80,10 +80,10 @@ def test_an_override_set_anew_while_it_expires_is_not_lost(
     """
     rate = flags.dyn_int("rate", 1)
     store = flags._store
-    plan, raced = store._plan, threading.Event()
+    plan, raced = store.plan, threading.Event()
 
-    def plan_late(edits: Any) -> Any:
-        made = plan(edits)
+    def plan_late(edits: Any, **options: Any) -> Any:
+        made = plan(edits, **options)
         if threading.current_thread().name == "dflag-expiry" and not raced.is_set():
             setting = threading.Thread(target=lambda: rate.set(3))
             setting.start()
@@ -91,34 +91,11 @@ def test_an_override_set_anew_while_it_expires_is_not_lost(
             raced.set()
         return made
 
-    monkeypatch.setattr(store, "_plan", plan_late)
+    monkeypatch.setattr(store, "plan", plan_late)
     rate.set(2, ttl_seconds=0.01)
     assert raced.wait(DEADLINE_SECONDS)
     assert eventually(lambda: not _threads())
     assert (rate.get(), rate.origin) == (3, "override")
-
-
-def test_a_limit_that_is_set_in_the_middle_of_setting_another_holds(
-    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """
-    As a signal handler may do: the nearer of both counts.
-    """
-    late, soon = flags.dyn_int("late", 1), flags.dyn_int("soon", 1)
-    expiry = flags._store._expiry
-    set_next, interruptions = expiry.set_next, [1]
-
-    def interrupted(moment: float | None) -> str | None:
-        if interruptions:
-            interruptions.pop()
-            soon.set(2, ttl_seconds=0.01)
-        return set_next(moment)
-
-    monkeypatch.setattr(expiry, "set_next", interrupted)
-    late.set(2, ttl_seconds=1_000)
-    assert eventually(lambda: soon.get() == 1)
-    late.reset()
-    assert eventually(lambda: not _threads())
 
 
 def test_a_thread_that_could_not_be_started_is_tried_again(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pydantic
 import pytest
 
+from dflag._flags import conceal
 from dflag._layers import Entry
 from dflag.web import make_wsgi_app
 
@@ -124,7 +125,7 @@ def test_a_secret_stays_out_of_the_history_also_when_it_becomes_one_later(flags:
     token = flags.dyn_string("token", "")
     token.set("hunter2")
     assert flags.history()[-1].new == "hunter2"
-    token._conceal()
+    conceal(token)
     token.set("hunter3")
     assert "hunter" not in repr(flags.history())
 
@@ -148,7 +149,7 @@ def test_a_value_that_cannot_be_printed_is_committed_all_the_same(
     model_type = dataclasses.make_dataclass("Model", [size])
     model = flags.dyn_json("model", model_type(1), type=model_type)
     entry = model_type(2)
-    flags._store.commit([(model, "override", Entry(entry))])  # past the pipeline, which prints some kinds too
+    flags._store.change([(model, "override", Entry(entry))])  # past the pipeline, which prints some kinds too
     assert model.get() is entry
     assert flags.history()[-1].new == "(cannot be printed)"
     assert "hunter2" not in caplog.text

@@ -16,7 +16,7 @@ import pydantic
 import pytest
 
 import dflag
-from dflag import _faults, _fork, _haste
+from dflag import _faults, _fork, _switching
 from dflag.sources import Source
 from dflag.testing import isolated
 
@@ -25,7 +25,7 @@ from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-SERIALISING = {"_lifecycle", "_reading"}
+SERIALISING = {"going_on", "_lifecycle", "_reading"}
 """
 Locks that order whole operations of an updater, so that the reading of a source lies within: `refresh` waits for the
 reading that is going on, and `stop` for `start`. No flag, snapshot, status or expiry takes them.
@@ -113,7 +113,7 @@ def _guard(monkeypatch: pytest.MonkeyPatch) -> Guard:
         real = getattr(threading, name)
         monkeypatch.setattr(threading, name, lambda real=real: Spy(real()) if _is_ours() else real())
     monkeypatch.setattr(_fork, "_forking", Spy(_fork._forking))
-    monkeypatch.setattr(_haste.haste, "_lock", Spy(_haste.haste._lock))
+    monkeypatch.setattr(_switching.short_waits, "_lock", Spy(_switching.short_waits._lock))
 
     def show(*_: object, **__: object) -> None:
         guard.check("warning")

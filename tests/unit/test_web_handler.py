@@ -14,6 +14,7 @@ import pytest
 
 import dflag
 from dflag._faults import OwnThread
+from dflag._flags import conceal
 from dflag.errors import DefinitionError
 from dflag.sources import MemorySource, Source, Watch
 from dflag.web import _listing, bearer_token
@@ -191,7 +192,7 @@ def test_refusal_from_before_it_was_secret(flags: dflag.FlagRegistry, client: Cl
     flags.apply({"key": "hush"}, source="config")
     assert "hush" in client.flag("key")["rejected"][0]["message"]
     before = flags.snapshot().revision
-    key._conceal()
+    conceal(key)
     assert flags.snapshot().revision == before
     row = client.flag("key")
     assert (row["current_value"], row["rejected"][0]["where"]) == ("******", "config")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dflag
-from dflag._haste import haste
+from dflag._switching import short_waits
 from dflag.errors import SourceError
 from dflag.sources import MemorySource
 
@@ -36,11 +36,11 @@ def test_the_interval_is_short_within_and_as_before_after(usual: float) -> None:
     """
     It is put back by an exception too.
     """
-    with haste:
+    with short_waits:
         assert sys.getswitchinterval() < usual / 10
     assert sys.getswitchinterval() == usual
 
-    with pytest.raises(ZeroDivisionError), haste:
+    with pytest.raises(ZeroDivisionError), short_waits:
         1 / 0  # noqa: B018 - raises
     assert sys.getswitchinterval() == usual
 
@@ -52,12 +52,12 @@ def test_blocks_overlap_and_nest(usual: float) -> None:
     entered, leave = threading.Event(), threading.Event()
 
     def other() -> None:
-        with haste, haste:
+        with short_waits, short_waits:
             entered.set()
             leave.wait()
 
     thread = threading.Thread(target=other, daemon=True)
-    with haste:
+    with short_waits:
         thread.start()
         entered.wait()
     assert sys.getswitchinterval() < usual
@@ -72,7 +72,7 @@ def test_an_interval_that_the_program_sets_meanwhile_stays(seconds: float) -> No
     """
     Whoever sets one knows why.
     """
-    with haste:
+    with short_waits:
         sys.setswitchinterval(seconds)
 
     assert sys.getswitchinterval() == pytest.approx(seconds)
@@ -83,7 +83,7 @@ def test_an_interval_that_is_shorter_stays(usual: float) -> None:
     A program that has a shorter one than ours waits no longer for us.
     """
     sys.setswitchinterval(5e-6)
-    with haste:
+    with short_waits:
         assert sys.getswitchinterval() == pytest.approx(5e-6)
 
     assert sys.getswitchinterval() == pytest.approx(5e-6) != usual
@@ -94,12 +94,12 @@ def test_a_child_forked_within_has_the_usual_interval(usual: float) -> None:
     """
     Nobody else would put it back there, where the thread that is within may not live on; one that does may leave.
     """
-    with haste:
+    with short_waits:
         child = os.fork()
         if child == 0:
             forked = sys.getswitchinterval()
-            haste.__exit__()
-            with haste:
+            short_waits.__exit__()
+            with short_waits:
                 again = sys.getswitchinterval()
             os._exit(0 if again < forked == sys.getswitchinterval() == usual else 1)
     _, status = os.waitpid(child, 0)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dflag
-from dflag import _intake
+from dflag import _source_layers
+from dflag._registry import sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,12 +62,12 @@ def test_names_that_come_and_go_take_bounded_memory(
     """
     However many and however long; the last of them are still known when they come back.
     """
-    monkeypatch.setattr(_intake, "_MAX_REMEMBERED", 100)
+    monkeypatch.setattr(_source_layers, "_MAX_REMEMBERED", 100)
     for number in range(300):
         flags.apply({f"{number}{'x' * 1000}": "1"}, source="s")
     flags.apply({}, source="s")
-    intake = flags._store.intake
-    remembered = (intake._reported_unknown, intake._unknown, intake._reported)
+    unreported, state = sources_of(flags)._unreported, sources_of(flags).state("s")
+    remembered = (unreported._reported, unreported._seen, state.record.reported)
     assert sum(sys.getsizeof(part) + sum(map(sys.getsizeof, part)) for part in remembered) < 20_000
     said()
     flags.apply({f"{number}{'x' * 1000}": "1" for number in range(150, 300)}, source="s")

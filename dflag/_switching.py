@@ -26,7 +26,7 @@ length (12 ms instead of 7 with half as much).
 """
 
 
-class _Haste:
+class _ShortWaits:
     """
     A block within which every thread of the process gets the interpreter lock sooner.
 
@@ -57,31 +57,35 @@ class _Haste:
 
     def before_fork(self) -> None:
         self._lock.acquire()
+        if self._blocks:
+            self._restore()  # for the child, where the thread that is within may not live on
 
     def after_fork_in_parent(self) -> None:
+        if self._blocks:
+            sys.setswitchinterval(self._short)
         self._lock.release()
+
+    def is_active(self) -> bool:
+        return False
 
     def after_fork_in_child(self) -> None:
         self._lock = threading.RLock()
         if self._blocks:
             self._blocks = 0
-            self._restore()
-
-    def resume_in_child(self) -> None:
-        pass
+            self._restore()  # where C code has forked
 
     def _restore(self) -> None:
         if sys.getswitchinterval() == self._short:
             sys.setswitchinterval(self._usual)
 
 
-haste: Final = _Haste()
-"""``with haste:`` around system calls that somebody waits for."""
+short_waits: Final = _ShortWaits()
+"""``with short_waits:`` goes around system calls that a reader of values waits for."""
 
 
-def give_way() -> None:
+def yield_interpreter() -> None:
     """
-    Let whoever waits for the interpreter have it.
+    Let a thread that waits for the interpreter run.
     """
     # Not 0, for which some versions of Python go on before anybody else can have begun.
     _sleep(1e-6)

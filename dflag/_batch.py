@@ -1,0 +1,493 @@
+"""
+What sources gave, parsed against the flags, and what applying it did.
+
+A `Batch` is one reading of one source, parsed and validated, with nothing changed yet. `try_readings` shows what it
+would do, for the command; `SourceLayers` commits it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable  # noqa: TC003 - a NamedTuple's annotation, which tools may evaluate
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+from dflag._flags import conceal, layers_of, pipeline_of
+from dflag._layers import Entry
+from dflag._snapshot import values_of
+from dflag._transaction import Trial
+from dflag.errors import FlagValueError, RuleError, drop_frames
+from dflag.typing import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dflag._flags import Flag
+    from dflag._kinds import Kind
+    from dflag._kinds.maps import MapKind
+    from dflag._records import Revision
+    from dflag._store import Store
+    from dflag._transaction import Edit
+    from dflag.typing import Raw
+
+_MAX_REMEMBERED: Final = 10_000
+"""How many unknown names that are gone again to remember as reported, since ever new ones must not fill the memory."""
+
+_MAX_NAMED: Final = 10
+"""How many flags one line of the log names."""
+
+ReloadResult: TypeAlias = Literal["applied", "partial", "refused", "failed"]
+"""
+What came of a reading with something new in it: all of it applied, or all but the values that are bad, or nothing
+because some of it is bad; or it could not be read.
+"""
+
+
+class Reading(NamedTuple):
+    """
+    The complete raw values of one source, how to name the place of a key, and whether all of it is secret.
+    """
+
+    values: Mapping[str, Raw]
+    locate: Callable[[str], str]
+    secret: bool = False
+
+
+class Record(NamedTuple):
+    """
+    What came of the readings of a source since it was claimed. What lasts counts once.
+
+    Attributes:
+        revision: The last one that no registry validator refused, or else the last; with what it rejected.
+        applied: The last revision in force.
+        refusal: Why nothing of what the source gives now is applied, while that is so.
+        reported: The texts of the bad values that were reported, by key.
+    """
+
+    revision: DeferredRevision | None = None
+    applied: DeferredRevision | None = None
+    refusal: str | None = None
+    reloads: Mapping[ReloadResult, int] = MappingProxyType({"applied": 0, "partial": 0, "refused": 0})
+    errors: int = 0
+    warnings: int = 0
+    reported: Mapping[str, Raw | str] = MappingProxyType({})
+
+    @property
+    def updates(self) -> int:
+        return self.reloads["applied"] + self.reloads["partial"]
+
+    def after(self, outcome: Outcome) -> Record:
+        """
+        Return what came of the readings after one more outcome.
+        """
+        broken_anew = outcome.error is not None and outcome.refusal != self.refusal
+        result: ReloadResult | None = None
+        if outcome.applied:
+            result = "partial" if outcome.rejected else "applied"
+        elif broken_anew or outcome.rejections:
+            result = "refused"
+        keep = self.revision if outcome.error and self.revision and not self.revision.error else None
+        return Record(
+            revision=outcome.revision if keep is None else keep,
+            applied=outcome.revision if outcome.in_force else self.applied,
+            refusal=outcome.refusal,
+            reloads=self.reloads if result is None else {**self.reloads, result: self.reloads[result] + 1},
+            errors=self.errors + len(outcome.rejections) + broken_anew,
+            warnings=self.warnings + len(outcome.unknowns),
+            reported=outcome.reported,
+        )
+
+
+class SourceState(NamedTuple):
+    """
+    What is in force of a source, and what came of its readings. Replaced whole in the step that sets the values.
+
+    Attributes:
+        entries: The last good value of each flag, static ones too.
+        rejected: What is bad in the reading, by key.
+        unknown: The keys that no flag has.
+        members: For each map the last good values of the keys that belong to it.
+        deviating: The frozen static flags for which this source holds something else than is live.
+        revision: The last one that was applied; None before the first.
+        record: What came of the readings.
+    """
+
+    reading: Reading
+    entries: Mapping[str, Entry] = MappingProxyType({})
+    rejected: Mapping[str, FlagValueError] = MappingProxyType({})
+    unknown: frozenset[str] = frozenset()
+    members: Mapping[Flag[Any], Mapping[str, Any]] = MappingProxyType({})
+    deviating: frozenset[str] = frozenset()
+    revision: DeferredRevision | None = None
+    record: Record = Record()
+
+
+class Batch(NamedTuple):
+    """
+    One reading of one source, parsed. Nothing has changed yet.
+
+    Attributes:
+        name: The source.
+        base: The state that it was compared with.
+        state: The state that applying it leads to, still with the record of *base*; *base* itself when nothing is new.
+        edits: What applying it changes in the layers.
+        maps: The maps of the store when it was parsed.
+        frozen: Whether static flags were frozen then.
+    """
+
+    name: str
+    base: SourceState
+    state: SourceState
+    edits: Sequence[Edit]
+    maps: Mapping[Flag[Any], MapKind]
+    frozen: bool
+
+    @property
+    def is_new(self) -> bool:
+        return self.state is not self.base
+
+    def is_bad(self, *, known_only: bool = False) -> bool:
+        """
+        Return whether any of its values is refused; with *known_only* also whether any of its keys is unknown.
+        """
+        return bool(self.state.rejected or (known_only and self.state.unknown))
+
+
+class Request(NamedTuple):
+    """
+    On whose behalf readings are applied.
+
+    Attributes:
+        report_unknown: Whether unknown keys are reported.
+        wanted: Asked before the commit. When it has become false while values were validated, nothing is applied.
+        background: Whether no caller waits, so that other threads go first once the values are in force.
+    """
+
+    report_unknown: bool = True
+    wanted: Callable[[], bool] = lambda: True
+    background: bool = False
+
+
+class Outcome(NamedTuple):
+    """
+    What came of applying one reading.
+
+    Attributes:
+        revision: The new one; the last one when nothing is new.
+        number: That of the revision.
+        values: What the source has in force now.
+        rejected: The bad values, by key.
+        rejections: Those of them that were not reported before.
+        unknowns: The unknown keys that were not reported before.
+        error: Why a registry validator refused it whole.
+        applied: Whether something was committed.
+        in_force: Whether what was read is in force now.
+        changed: The flags whose value changed, in order.
+        reported: The texts of all bad values, by key.
+        refused_anew: Whether it was refused whole, and not for the same reason as before.
+    """
+
+    revision: DeferredRevision
+    number: int
+    values: Mapping[str, Raw]
+    rejected: Mapping[str, FlagValueError]
+    rejections: Sequence[FlagValueError]
+    unknowns: Sequence[str]
+    error: RuleError | None
+    applied: bool
+    in_force: bool
+    changed: tuple[str, ...]
+    reported: Mapping[str, Raw | str]
+    refused_anew: bool = False
+
+    @property
+    def refusal(self) -> str | None:
+        """
+        Why nothing was applied, if nothing was: a registry validator refuses, or a value is bad and it is atomic.
+        """
+        if self.in_force:
+            return None
+        if self.error is not None or not self.rejected:
+            return str(self.error)
+        first, *others = self.rejected.values()
+        more = f" (and {len(others)} more)" if others else ""
+        return f"nothing was applied (atomic=True): {first}{more}"
+
+
+class DeferredRevision:
+    """
+    A `Revision` that is made when it is first asked for, and not while a reader waits for the values.
+    """
+
+    __slots__ = ("_arguments", "_made", "changed", "error", "number", "pending_restart")
+
+    def __init__(
+        self,
+        values: Mapping[str, Raw],
+        *,
+        number: int,
+        changed: tuple[str, ...],
+        pending_restart: tuple[str, ...],
+        error: RuleError | None,
+        **arguments: Any,
+    ) -> None:
+        self.number: Final = number
+        self.error: Final = error
+        self.changed: Final = changed
+        self.pending_restart: Final = pending_restart
+        self._arguments: Final = (time.time(), values, arguments)
+        self._made: Final[list[Revision]] = []
+
+    def get(self) -> Revision:
+        """
+        Return the revision, the same object at each call.
+        """
+        if not self._made:
+            # Nothing that importing dflag should wait for.
+            import datetime
+
+            from dflag._records import Digest, Revision
+
+            seconds, values, arguments = self._arguments
+            when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+            self._made.append(
+                Revision(
+                    number=self.number,
+                    applied_at=when,
+                    changed=self.changed,
+                    pending_restart=self.pending_restart,
+                    error=self.error,
+                    _digest=Digest(values),
+                    **arguments,
+                )
+            )
+        return self._made[0]  # of two threads that made one, both return the first
+
+
+def parse(store: Store, name: str, base: SourceState, reading: Reading, fresh: Flag[Any] | None = None) -> Batch:
+    """
+    Parse what is new in a reading, and collect what it would change.
+
+    Args:
+        store: Holds the flags.
+        name: Of the source.
+        base: What the source gave before.
+        reading: What it gives now.
+        fresh: A flag that was declared just now: its keys are new, and the freeze does not concern it yet.
+    """
+    known = base.reading.values
+    new = [
+        key
+        for key, raw in reading.values.items()
+        # Bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
+        if (raw != known.get(key) if type(raw) is bytes else not _unchanged(known.get(key), raw)) and key[:1] != "."
+    ]
+    gone = [key for key in known if key not in reading.values]
+    if fresh is not None:
+        new = sorted({*new, *keys_of(store, fresh, reading.values)})
+    if not new and not gone and base.revision is not None:
+        return Batch(name, base, base, (), store.maps, store.frozen)
+    return _Parsing(store, name, base, reading, fresh).batch(sorted((*gone, *new)))
+
+
+def keys_of(store: Store, flag: Flag[Any], keys: Iterable[str]) -> list[str]:
+    kind, flags = store.maps.get(flag), store.flags
+    return [key for key in keys if key == flag.name or (kind is not None and key not in flags and kind.fits(key))]
+
+
+class _Parsing:
+    """
+    The parsing of one reading.
+
+    A key that no flag has goes to every map whose pattern it fits. The map's own name may hold a whole mapping, which
+    the single keys go on top of.
+    """
+
+    def __init__(self, store: Store, source: str, base: SourceState, reading: Reading, fresh: Flag[Any] | None) -> None:
+        self._flags: Final = store.flags
+        self._frozen: Final = store.frozen
+        self._maps: Final = store.maps
+        self._base: Final = base
+        self._source: Final = source
+        self._reading: Final = reading
+        self._values: Final = reading.values
+        self._fresh: Final = fresh
+        self._entries: Final = dict(base.entries)
+        self._rejected: Final = dict(base.rejected)
+        self._unknown: Final = set(base.unknown)
+        self._deviating: Final = set(base.deviating)
+        self._touched: Final[dict[Flag[Any], dict[str, Any]]] = {}  # the maps concerned, with their members
+        self._edits: Final[list[Edit]] = []
+
+    def batch(self, keys: Iterable[str]) -> Batch:
+        """
+        Parse the *keys* that are new, changed or gone; callbacks and history come in their order.
+        """
+        for key in keys:
+            self._rejected.pop(key, None)
+            self._unknown.discard(key)
+            flag = self._flags.get(key)
+            belongs = self._parse_members(key, flag) if self._maps else False
+            if flag is None:
+                if not belongs and key in self._values:
+                    self._unknown.add(key)
+            elif flag not in self._maps:
+                self._parse(flag)
+        for map_flag in self._touched:
+            self._merge(map_flag)
+        if self._touched:
+            self._edits.sort(key=lambda edit: edit[0].name)
+        return Batch(self._source, self._base, self._state(), self._edits, self._maps, self._frozen)
+
+    def _state(self) -> SourceState:
+        return SourceState(
+            reading=self._reading,
+            entries=self._entries,
+            rejected=self._rejected,
+            unknown=frozenset(self._unknown),
+            members={**self._base.members, **self._touched},
+            deviating=frozenset(self._deviating),
+            record=self._base.record,
+        )
+
+    def _parse(self, flag: Flag[Any]) -> None:
+        key = flag.name
+        if key not in self._values:
+            self._entries.pop(key, None)
+        else:
+            self._conceal(flag)
+            try:
+                value = pipeline_of(flag).read(key, self._values[key], self._reading.locate(key))
+            except FlagValueError as error:
+                drop_frames(error)
+                self._rejected[key] = error
+            else:
+                self._entries[key] = Entry(value)
+        self._edit(flag)
+
+    def _parse_members(self, key: str, flag: Flag[Any] | None) -> bool:
+        """
+        Add the key to each map that it belongs to, or remove it; return whether it belongs to any.
+        """
+        found = False
+        for map_flag, kind in self._maps.items():
+            belongs = flag is None and key in self._values and kind.fits(key)
+            found = found or belongs
+            if belongs or map_flag is flag or key in self._base.members.get(map_flag, ()):
+                if map_flag not in self._touched:
+                    self._touched[map_flag] = dict(self._base.members.get(map_flag, {}))
+                if belongs:
+                    self._parse_member(map_flag, kind.item, key)
+                else:
+                    self._touched[map_flag].pop(key, None)
+        return found
+
+    def _parse_member(self, map_flag: Flag[Any], item: Kind[Any], key: str) -> None:
+        self._conceal(map_flag)
+        raw, place = self._values[key], self._reading.locate(key)
+        try:
+            self._touched[map_flag][key] = pipeline_of(map_flag).parse(map_flag.name, raw, place, item)
+        except FlagValueError as error:
+            drop_frames(error)
+            self._rejected[key] = error
+
+    def _conceal(self, flag: Flag[Any]) -> None:
+        """
+        Make a flag a secret before anything of a secret source can stand in an error about it.
+        """
+        if self._reading.secret:
+            conceal(flag)
+
+    def _merge(self, flag: Flag[Any]) -> None:
+        """
+        Make the mapping of a map's own text and of its members; a bad one keeps the last good mapping.
+        """
+        self._conceal(flag)
+        name, pipeline, members = flag.name, pipeline_of(flag), self._touched[flag]
+        self._rejected.pop(name, None)
+        try:
+            if name in self._values:
+                own = pipeline.parse(name, self._values[name], self._reading.locate(name), pipeline.kind)
+                self._entries[name] = Entry(pipeline.take(name, {**own, **members}, self._source))
+            elif members:
+                self._entries[name] = Entry(pipeline.take(name, members, self._source))
+            else:
+                self._entries.pop(name, None)
+        except FlagValueError as error:
+            drop_frames(error)
+            self._rejected[name] = error
+        self._edit(flag)
+
+    def _edit(self, flag: Flag[Any]) -> None:
+        """
+        Note what has to change for *flag*, or that it deviates when it is static and frozen.
+        """
+        entry = self._entries.get(flag.name)
+        live = layers_of(flag).get(self._source)
+        if flag.dynamic or not self._frozen or flag is self._fresh:
+            if entry is not live:
+                self._edits.append((flag, self._source, entry))
+        elif entry is live:
+            self._deviating.discard(flag.name)
+        else:
+            self._deviating.add(flag.name)
+
+
+def _unchanged(old: Raw | None, new: Raw) -> bool:
+    """
+    Compare two raw values; of two documents' values with the same text, the native ones too.
+    """
+    if old is None or old != new:
+        return False
+    if not isinstance(new, Text) and not isinstance(old, Text):
+        return True
+    from dflag._json import same as same_json  # documents bring it with them
+
+    return isinstance(new, Text) and isinstance(old, Text) and same_json(old.native, new.native)
+
+
+def empty_state(name: str) -> SourceState:
+    """
+    Return the state of a source that has given nothing.
+    """
+    return SourceState(Reading({}, lambda _: name))
+
+
+class TrialRun(NamedTuple):
+    """
+    What applying readings to the defaults would do.
+
+    Attributes:
+        batches: Each reading, parsed.
+        values: The effective values, by flag.
+        error: Why a registry validator refuses them.
+    """
+
+    batches: Sequence[Batch]
+    values: Mapping[Flag[Any], Any]
+    error: RuleError | None
+
+
+def try_readings(store: Store, readings: Sequence[tuple[str, Reading]], bases: Sequence[SourceState]) -> TrialRun:
+    """
+    Parse, merge and check readings over the defaults, as `Sources` does it, without a commit.
+
+    Args:
+        store: Holds the flags.
+        readings: What each source gives, by its name; a later one ranks higher.
+        bases: What each gave before: a value that is refused leaves the last good one of its own.
+    """
+    batches = [parse(store, name, base, reading) for (name, reading), base in zip(readings, bases, strict=True)]
+    layers = [f"{number}: {batch.name}" for number, batch in enumerate(batches)]
+    edits: list[Edit] = [
+        (store.find(name), layer, entry)
+        for layer, batch in zip(layers, batches, strict=True)
+        for name, entry in batch.state.entries.items()
+    ]
+    transaction = store.plan(edits, trial=Trial(layers[::-1]))
+    error = None
+    try:
+        store.check(transaction, secret=any(flag.secret for flag, _, _ in edits))
+    except RuleError as refusal:
+        error = refusal
+    return TrialRun(batches, values_of(transaction.snapshot), error)

@@ -1,0 +1,554 @@
+"""
+The sources of one registry: their ranks, what is in force of each, and the applying of what they give.
+
+Batches are committed together, all of them or none (`SourceLayers.apply_all`), or as far as each is good
+(`SourceLayers.apply_each`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import weakref
+from functools import partial
+from logging import DEBUG
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from dflag._batch import (
+    Batch,
+    DeferredRevision,
+    Outcome,
+    Reading,
+    Record,
+    Request,
+    SourceState,
+    empty_state,
+    keys_of,
+    parse,
+)
+from dflag._cells import Cell, set_value, value_of
+from dflag._flags import layers_of, same
+from dflag._history import shown
+from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS
+from dflag._log import logger
+from dflag._snapshot import unknown_keys
+from dflag._switching import yield_interpreter
+from dflag.errors import DefinitionError, RuleError, drop_frames, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dflag._flags import Flag
+    from dflag._store import Store
+    from dflag.typing import Raw
+
+_MAX_REMEMBERED: Final = 10_000
+"""How many unknown names that are gone again to remember as reported, since ever new ones must not fill the memory."""
+
+_MAX_NAMED: Final = 10
+"""How many flags one line of the log names."""
+
+_PLAIN: Final = Request()
+
+
+class SourceLayers:
+    """
+    The sources of one registry: their ranks, what is in force of each, and the applying of what they give.
+
+    Thread safety: any thread.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store: Final = store
+        self._states: Final[dict[str, Cell]] = {}  # in the order in which they were named, which is their rank
+        self._below_arguments: Final[set[str]] = set()  # the sources that environment and command line hide
+        self._claims: Final[dict[str, weakref.ref[object]]] = {}
+        self._unreported = _Unreported()
+        self._waiting: dict[str, Any] = {}  # the values that wait for a restart, of those that were logged
+
+    # --- naming
+
+    def state(self, name: str) -> SourceState:
+        """
+        Return what is in force of a source; nothing of one that is not named.
+        """
+        cell = self._states.get(name)
+        return empty_state(name) if cell is None else cast("SourceState", value_of(cell))
+
+    def states(self) -> dict[str, SourceState]:
+        """
+        Return what is in force of every source, in the order of their ranks.
+        """
+        with self._store.own_lock:  # asked while a forked child makes its locks anew, too
+            return {name: value_of(cell) for name, cell in self._states.items()}
+
+    def record(self, name: str) -> Record:
+        """
+        Return what came of the readings of a source.
+        """
+        return self.state(name).record
+
+    def claim(self, name: str, owner: object, *, below_arguments: bool) -> None:
+        """
+        Name a source that *owner* alone will feed, until it releases the claim or is gone.
+
+        Args:
+            name: Of the source.
+            owner: Feeds it.
+            below_arguments: Whether environment and command line rank above it.
+
+        Raises:
+            DefinitionError: Another source has the name, or a layer of dflag's own, or it has values at another rank.
+        """
+        with self._store.lock:
+            holder = self._claims.get(name)
+            if holder is not None and holder() is not None and holder() is not owner:
+                raise DefinitionError(f"source {name!r} is already followed by another updater: stop() that one first")
+            self.name(name)
+            self._rank(name, below_arguments=below_arguments)
+            self._claims[name] = weakref.ref(owner)
+
+    def start_record(self, name: str) -> None:
+        """
+        Forget what came of the readings of a source so far, as a new updater feeds it.
+        """
+        cell = self._states[name]
+        with self._store.lock:
+            if value_of(cell).record != Record():
+                set_value(cell, value_of(cell)._replace(record=Record()))
+                self._store.outdate()
+
+    def release(self, name: str, owner: object) -> None:
+        with self._store.lock:
+            holder = self._claims.get(name)
+            if holder is not None and holder() is owner:
+                del self._claims[name]
+
+    def name(self, name: str) -> None:
+        """
+        Give a source its rank, above those named before.
+
+        Raises:
+            DefinitionError: It is the name of a layer of dflag's own.
+        """
+        with self._store.lock:
+            if name in self._states:
+                return
+            if name in OWN_LAYERS or not name:
+                raise DefinitionError(f"expected the name of a source, which no layer of dflag has, got {name!r}")
+            self._states[name] = Cell(empty_state(name))
+            self._rank_all()
+
+    def _rank(self, name: str, *, below_arguments: bool) -> None:
+        if below_arguments is (name in self._below_arguments):
+            return
+        if any(name in layers_of(flag) for flag in self._store.flags.values()):
+            # Another rank would change values, of frozen flags too, and no revision would say so.
+            raise DefinitionError(
+                f"source {name!r} already has values {'above' if below_arguments else 'below'} the command line; "
+                f"use below_arguments={not below_arguments}, or empty it first with apply({{}}, source={name!r})"
+            )
+        (self._below_arguments.add if below_arguments else self._below_arguments.discard)(name)
+        self._rank_all()
+
+    def _rank_all(self) -> None:
+        names = list(reversed(self._states))
+        above = [name for name in names if name not in self._below_arguments]
+        below = [name for name in names if name in self._below_arguments]
+        self._store.rank((OVERRIDE, *above, COMMAND_LINE, ENVIRONMENT, *below))
+
+    def owners(self) -> list[object]:
+        """
+        Return what feeds sources now, once for each of its sources.
+        """
+        with self._store.lock:
+            owners = [claim() for claim in self._claims.values()]
+        return [owner for owner in owners if owner is not None]
+
+    # --- going back, after a test
+
+    def keep(self) -> Kept:
+        """
+        Return the state of all sources. The caller holds the store's lock.
+        """
+        return Kept(
+            {name: value_of(cell) for name, cell in self._states.items()},
+            frozenset(self._below_arguments),
+            self._unreported.copy(),
+        )
+
+    def rank_as(self, kept: Kept) -> None:
+        """
+        Rank the sources as they were. The caller holds the store's lock.
+
+        Sources that were named since are forgotten, unless an updater feeds them: then they come last.
+        """
+        fed = {name for name, claim in self._claims.items() if claim() is not None}
+        cells = {name: self._states.get(name, Cell(state)) for name, state in kept.states.items()}
+        cells |= {name: cell for name, cell in self._states.items() if name not in cells and name in fed}
+        self._states.clear()
+        self._states.update(cells)
+        self._below_arguments.clear()
+        self._below_arguments.update(kept.below_arguments)
+        self._unreported = kept.unreported.copy()
+        self._rank_all()
+
+    def cells_of(self, kept: Kept) -> list[tuple[Cell, SourceState]]:
+        """
+        Return the cell of each source with the state it had; an empty one if it was named since.
+
+        An updater that feeds a source applies again what differs, as soon as it looks at it.
+        """
+        return [(cell, kept.states.get(name, empty_state(name))) for name, cell in self._states.items()]
+
+    def holds(self, name: str, values: Mapping[str, Raw], *, secret: bool) -> bool:
+        """
+        Return whether the source's current values are already in force, so the periodic check can skip comparing them.
+        """
+        held = self.state(name).reading
+        return values is held.values and secret == held.secret
+
+    # --- applying
+
+    def apply_all(
+        self, readings: Mapping[str, Reading], request: Request = _PLAIN, *, known_only: bool = False
+    ) -> dict[str, Outcome]:
+        """
+        Replace the layers of all sources in one commit; or change, report and count nothing, and the caller raises.
+
+        Args:
+            readings: The complete values of each source.
+            request: On whose behalf.
+            known_only: Whether a key that no flag has counts as bad.
+        """
+        for name in readings:
+            self.name(name)
+        for _ in self._store.attempts():
+            batches = self._parse(readings)
+            new = [batch for batch in batches if batch.is_new]
+            outcomes: dict[str, Outcome] | None = {}
+            error: RuleError | None = None
+            bad = any(batch.is_bad(known_only=known_only) for batch in new)
+            try:
+                outcomes = {} if bad else self._commit(new, request)
+            except RuleError as refusal:
+                error = drop_frames(refusal)
+            if outcomes is not None:
+                break
+        if new and not outcomes:
+            return {batch.name: self._left(batch, error, Request(report_unknown=False)) for batch in batches}
+        return self._conclude(batches, outcomes or {}, {}, request)
+
+    def apply_each(
+        self,
+        readings: Mapping[str, Reading],
+        request: Request = _PLAIN,
+        *,
+        atomic: bool = False,
+        fresh: Flag[Any] | None = None,
+    ) -> dict[str, Outcome]:
+        """
+        Replace the layers of each source, in one commit of all that can be applied.
+
+        A bad value keeps the last good one of its source. Where the sources together break a registry validator, they
+        are applied without the one that breaks it, or else each by itself.
+
+        Args:
+            readings: The complete values of each source.
+            request: On whose behalf.
+            atomic: Leave a source as it is while any of its values is bad.
+            fresh: A flag that was declared just now.
+
+        Returns:
+            What came of each source; nothing when it is not wanted any more.
+        """
+        for name in readings:
+            self.name(name)
+        for _ in self._store.attempts():
+            batches = self._parse(readings, fresh)
+            good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad())]
+            errors: dict[str, RuleError] = {}
+            try:
+                outcomes = self._commit(good, request)
+            except RuleError as error:
+                errors = {batch.name: drop_frames(error) for batch in good}
+                outcomes = self._commit_without_one(good, request)
+            if outcomes is not None:
+                break
+            if not request.wanted():
+                return {}
+        if errors and len(good) > 1 and not outcomes:
+            # Those that do not break the rule on their own shall not wait for the others.
+            return {
+                source: outcome
+                for name, reading in readings.items()
+                for source, outcome in self.apply_each({name: reading}, request, atomic=atomic, fresh=fresh).items()
+            }
+        return self._conclude(batches, outcomes or {}, errors, request)
+
+    def catch_up(self, flag: Flag[Any]) -> None:
+        """
+        Apply to a flag that was declared just now what the sources hold for it.
+        """
+        held = {name: state.reading for name, state in self.states().items()}
+        readings = {name: reading for name, reading in held.items() if keys_of(self._store, flag, reading.values)}
+        if readings:
+            self.apply_each(readings, fresh=flag)
+
+    def _parse(self, readings: Mapping[str, Reading], fresh: Flag[Any] | None = None) -> list[Batch]:
+        return [parse(self._store, name, self.state(name), reading, fresh) for name, reading in readings.items()]
+
+    def _commit(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
+        """
+        Commit batches in one step; return None when they are outdated or not wanted any more.
+
+        Raises:
+            RuleError: A registry validator refuses.
+        """
+        if not batches:
+            return {}
+        edits = [edit for batch in batches for edit in batch.edits]
+        transaction = self._store.plan(edits)
+        self._store.check(transaction, secret=any(flag.secret for flag, _, _ in edits))
+        pending_restart = self.pending_restart(batches)
+        changed = frozenset(difference.flag for difference in transaction.differences)
+        outcomes: dict[str, Outcome] = {}
+        cells = []
+        for batch in batches:
+            names = tuple(flag.name for flag, _, _ in batch.edits if flag in changed)
+            revision = _revision(batch, transaction.snapshot.revision, pending_restart, changed=names)
+            outcome = self._outcome(batch, revision, request, changed=names)
+            outcomes[batch.name] = outcome
+            state = batch.state._replace(revision=revision, record=batch.base.record.after(outcome))
+            cells.append((self._states[batch.name], state))
+        if not request.wanted() or not self._store.commit(transaction, cells, partial(self._are_current, batches)):
+            return None
+        if request.background:
+            yield_interpreter()  # the readers of the new values go first, what follows can wait
+        self._store.report(transaction, edits)
+        return outcomes
+
+    def _are_current(self, batches: Iterable[Batch]) -> bool:
+        """
+        Return whether each batch was parsed against what its source has in force, and no flag that was declared
+        since would take a key of it.
+        """
+        declared = self._store.flags.keys()
+        return all(
+            self.state(batch.name) is batch.base
+            and batch.maps is self._store.maps
+            and batch.frozen == self._store.frozen
+            and all(declared.isdisjoint(keys) for keys in (batch.state.unknown, *batch.state.members.values()))
+            for batch in batches
+        )
+
+    def _commit_without_one(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
+        """
+        Commit the batches without the one that breaks a rule; nothing when it is not one alone.
+
+        The others go together, for one may need what another sets. Of several that may be the one, it is the last.
+        """
+        for left_out in reversed(batches) if len(batches) > 1 else ():
+            others = [batch for batch in batches if batch is not left_out]
+            with contextlib.suppress(RuleError):
+                return self._commit(others, request)
+        return {}
+
+    def _conclude(
+        self,
+        batches: Sequence[Batch],
+        committed: Mapping[str, Outcome],
+        errors: Mapping[str, RuleError],
+        request: Request,
+    ) -> dict[str, Outcome]:
+        """
+        Put what was committed beside what was left out because nothing is new or it was refused, and log both.
+        """
+        outcomes = dict(committed)
+        for batch in batches:
+            if batch.name not in outcomes:
+                outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), request)
+                self._record(batch, outcome)
+        self._log(outcomes)
+        return outcomes
+
+    def _left(self, batch: Batch, error: RuleError | None, request: Request) -> Outcome:
+        """
+        Return what came of a batch that was not committed: nothing in it is new, or it was refused.
+        """
+        revision = None if batch.is_new else batch.base.revision
+        if revision is None:
+            revision = _revision(batch, self._store.number, self.pending_restart(), error=error)
+        return self._outcome(batch, revision, request, error=error)
+
+    def _outcome(
+        self,
+        batch: Batch,
+        revision: DeferredRevision,
+        request: Request,
+        *,
+        error: RuleError | None = None,
+        changed: tuple[str, ...] | None = None,
+    ) -> Outcome:
+        state, before = batch.state, batch.base.record
+        # A map that is bad as a whole has no text of its own.
+        texts = {key: state.reading.values.get(key, str(fault)) for key, fault in state.rejected.items()}
+        news = [state.rejected[key] for key, raw in texts.items() if before.reported.get(key, ...) != raw]
+        applied = changed is not None
+        outcome = Outcome(
+            revision=revision,
+            number=revision.number,
+            values=state.reading.values if applied else batch.base.reading.values,
+            rejected=state.rejected,
+            rejections=news,
+            unknowns=self._unreported.of(batch.name, state.unknown) if request.report_unknown else [],
+            error=error,
+            applied=applied,
+            in_force=applied or not batch.is_new,
+            changed=changed or (),
+            reported=texts,
+        )
+        return outcome._replace(refused_anew=outcome.refusal is not None and outcome.refusal != before.refusal)
+
+    def _record(self, batch: Batch, outcome: Outcome) -> None:
+        """
+        Record what came of a batch that was not committed, if that is news.
+        """
+        cell, base = self._states[batch.name], batch.base
+        record = base.record
+        same_revision = record.applied is outcome.revision or not outcome.in_force
+        if outcome.refusal == record.refusal and same_revision and not outcome.rejections and not outcome.unknowns:
+            return
+        for _ in self._store.attempts():
+            token = self._store.token()
+            if value_of(cell) is not base:
+                return  # another thread has applied something newer, which has a record of its own
+            if self._store.set_cells(token, [(cell, base._replace(record=record.after(outcome)))]):
+                return
+
+    # --- waiting for a restart
+
+    def pending_restart(self, batches: Iterable[Batch] = ()) -> tuple[str, ...]:
+        """
+        Return the static flags whose value would differ after a restart, over all layers.
+
+        Args:
+            batches: What to count as applied.
+        """
+        return tuple(flag.name for flag, _ in self._after_restart(batches))
+
+    def _after_restart(self, batches: Iterable[Batch] = ()) -> list[tuple[Flag[Any], Any]]:
+        """
+        Return the static flags that wait for a restart, each with the value it would have then.
+
+        Compares a user's values, so it is not called under a lock.
+        """
+        states = self.states() | {batch.name: batch.state for batch in batches}
+        names = sorted({name for state in states.values() for name in state.deviating})
+        expected = [(flag, self._expected(flag, states)) for flag in map(self._store.find, names)]
+        return [(flag, value) for flag, value in expected if not same(flag, value, value_of(flag))]
+
+    def _expected(self, flag: Flag[Any], states: Mapping[str, SourceState]) -> Any:
+        layers = {origin: entry for origin, entry in layers_of(flag).items() if origin not in states}
+        for origin, state in states.items():
+            if flag.name in state.entries:
+                layers[origin] = state.entries[flag.name]
+        return self._store.winner(flag, layers)[0]
+
+    # --- reporting, once, what lasts
+
+    def _log(self, outcomes: Mapping[str, Outcome]) -> None:
+        for name, outcome in outcomes.items():
+            source = one_line(name)
+            for rejection in outcome.rejections:
+                logger.warning("%s; %s", rejection, self._consequence(name, outcome, rejection.flag_name))
+            for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
+                logger.warning("%s", unknown)
+            if outcome.error is not None and outcome.refused_anew:
+                logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
+            if outcome.applied:
+                self._log_changes(source, outcome)
+        self._log_waiting()
+
+    def _consequence(self, name: str, outcome: Outcome, flag_name: str) -> str:
+        if not outcome.in_force:
+            return f"nothing of {one_line(name)} was applied (atomic=True)"
+        has_value = flag_name in self.state(name).entries
+        return "keeping the last good value" if has_value else "using the value of the layer below"
+
+    def _log_changes(self, source: str, outcome: Outcome) -> None:
+        changed, number = outcome.changed, outcome.number
+        if changed:
+            more = f" and {len(changed) - _MAX_NAMED} more" if len(changed) > _MAX_NAMED else ""
+            logger.info("revision %d of %s changed %s%s", number, source, ", ".join(changed[:_MAX_NAMED]), more)
+        elif not outcome.rejected and not outcome.revision.pending_restart:
+            logger.debug("revision %d of %s changed no value", number, source)
+
+    def _log_waiting(self) -> None:
+        """
+        Log each change that waits for a restart, once.
+        """
+        waiting = self._after_restart()
+        before, self._waiting = self._waiting, {flag.name: value for flag, value in waiting}
+        for flag, value in waiting:
+            if flag.name not in before or not same(flag, before[flag.name], value):
+                logger.info("flag %r is static: its new value waits for a restart", flag.name)
+                if logger.enables(DEBUG):
+                    now, then = (one_line(shown(flag, each)) for each in (value_of(flag), value))
+                    logger.debug("flag %r: %s until a restart, %s after it", flag.name, now, then)
+
+
+class Kept(NamedTuple):
+    """
+    The state of all sources at one moment.
+    """
+
+    states: Mapping[str, SourceState]
+    below_arguments: frozenset[str]
+    unreported: _Unreported
+
+
+class _Unreported:
+    """
+    Which of the unknown keys were never reported: each is once, whatever source has it.
+    """
+
+    def __init__(self, seen: Mapping[str, frozenset[str]] = MappingProxyType({}), reported: Iterable[int] = ()) -> None:
+        self._seen: Final = dict(seen)  # the keys of each source's last reading, whether or not it was applied
+        # By hash, the earliest first: a name may be of megabytes.
+        self._reported: Final[dict[int, None]] = dict.fromkeys(reported)
+
+    def copy(self) -> _Unreported:
+        return _Unreported(self._seen, self._reported)
+
+    def of(self, source: str, keys: frozenset[str]) -> list[str]:
+        """
+        Return those that were never asked for, in order.
+        """
+        before, self._seen[source] = self._seen.get(source, frozenset()), keys
+        unreported = [key for key in sorted(keys - before) if hash(key) not in self._reported]
+        self._reported.update((hash(key), None) for key in unreported)
+        for digest in tuple(itertools.islice(self._reported, max(0, len(self._reported) - _MAX_REMEMBERED))):
+            self._reported.pop(digest, None)
+        return unreported
+
+
+def _revision(
+    batch: Batch,
+    number: int,
+    pending_restart: tuple[str, ...],
+    *,
+    changed: tuple[str, ...] = (),
+    error: RuleError | None = None,
+) -> DeferredRevision:
+    return DeferredRevision(
+        batch.state.reading.values,
+        number=number,
+        source=batch.name,
+        changed=changed,
+        rejected=MappingProxyType(batch.state.rejected),
+        unknown=tuple(sorted(batch.state.unknown)),
+        pending_restart=pending_restart,
+        error=error,
+    )

@@ -1,0 +1,272 @@
+"""
+Signal handlers that use dflag in the middle of what the same thread does with it.
+
+A handler runs between two bytecodes of the main thread. So does a trace function: here it stands for the handler,
+and strikes at each line of dflag that an operation goes through, one run after the other.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dflag
+from dflag.sources import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+    from dflag.testing import ConfigMapVolume
+
+pytestmark = pytest.mark.untraced  # the tracer of coverage would be replaced
+
+DEADLINE_SECONDS = 10.0
+"""What a call that hangs takes at most until the test fails."""
+
+PACKAGE = str(Path(dflag.__file__).parent)
+
+
+def every_line(operation: Callable[[], object], handler: Callable[[], object]) -> Iterator[int]:
+    """
+    Run *operation* with *handler* at its first line within dflag, then at its second ...; yield after each run.
+    """
+    number = 0
+    reached = True
+    while reached:
+        number += 1
+        reached = _run_interrupted(operation, handler, number)
+        yield number
+
+
+def _run_interrupted(operation: Callable[[], object], handler: Callable[[], object], number: int) -> bool:
+    left = number
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.startswith(PACKAGE):
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                handler()
+                return None
+        return trace
+
+    sys.settrace(trace)
+    try:
+        operation()
+    finally:
+        sys.settrace(None)
+    return left <= 0
+
+
+def assert_coherent(flags: dflag.FlagRegistry) -> None:
+    """
+    Hold every way of reading a flag to the same value.
+    """
+    snap = flags.snapshot()
+    for flag in flags:
+        assert snap[flag] == flag.get() == flags.explain(flag.name)[0].value, flag
+        assert flag.origin == flags.explain(flag.name)[0].origin
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_set_amid_set_leaves_one_value_for_every_reader(flags: dflag.FlagRegistry, *, reset: bool) -> None:
+    """
+    get(), snapshot(), explain() and the history agree, and callbacks hear every change in its order.
+    """
+    rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
+    changes: list[tuple[int, int]] = []
+    rate.on_change(lambda old, new: changes.append((old, new)))
+
+    def interrupt() -> None:
+        rate.set(rate.get() + 100)
+        other.set(rate.get())
+
+    def operation() -> None:
+        rate.set(1)
+        if reset:
+            rate.reset()
+
+    for number in every_line(operation, interrupt):
+        assert_coherent(flags)
+        assert rate.get() in (0, 1, *range(100, 1000)), number
+        rate.reset()
+        other.reset()
+    assert flags.flush(DEADLINE_SECONDS)
+    assert [old for old, _ in changes] == [0, *(new for _, new in changes[:-1])]
+    assert [change.old for change in flags.history() if change.flag == "rate"][1:] == [
+        change.new for change in flags.history() if change.flag == "rate"
+    ][:-1]
+
+
+def test_set_with_a_time_limit_amid_another(flags: dflag.FlagRegistry) -> None:
+    """
+    The earlier moment counts, whichever of the two was set in the middle of the other.
+    """
+    rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
+    for _ in every_line(lambda: rate.set(1, ttl_seconds=900), lambda: other.set(1, ttl_seconds=0.001)):
+        expired = threading.Event()
+        assert dflag.Updater(flags, MemorySource()).wait_for(lambda snap: snap[other] == 0, DEADLINE_SECONDS)
+        assert_coherent(flags)
+        assert not expired.is_set()
+    rate.reset()
+
+
+def test_apply_amid_apply_of_the_same_source(flags: dflag.FlagRegistry) -> None:
+    """
+    One of the two sets is in force, whole; the revision number has counted both.
+    """
+    rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
+    for _ in every_line(
+        lambda: flags.apply({"rate": "1", "other": "1"}, source="s"),
+        lambda: flags.apply({"rate": "2", "other": "2"}, source="s"),
+    ):
+        assert_coherent(flags)
+        assert rate.get() == other.get()
+        assert rate.get() in (1, 2)
+        flags.apply({}, source="s")
+
+
+def test_declaring_amid_set_and_the_other_way_round(flags: dflag.FlagRegistry) -> None:
+    """
+    A flag that is declared by a handler stands in every later snapshot.
+    """
+    rate = flags.dyn_int("rate", 0)
+    declared = iter(range(10_000))
+    for number in every_line(lambda: rate.set(rate.get() + 1), lambda: flags.dyn_int(f"f{next(declared)}", 0)):
+        assert_coherent(flags)
+        assert rate.get() == number
+    for _ in every_line(lambda: flags.dyn_int(f"g{next(declared)}", 0), lambda: rate.set(rate.get() + 1)):
+        assert_coherent(flags)
+
+
+def test_refresh_amid_refresh_applies_what_is_there(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """
+    Neither call hangs or fails, and once both have returned the newest values are in force.
+    """
+    rate, other = flags.dyn_int("rate", 0), flags.dyn_int("other", 0)
+    volume.write({"rate": "1", "other": "1"})
+    updater = dflag.Updater(flags, volume.path)
+    updater.initialize()
+    newest = 1
+
+    def interrupt() -> None:
+        nonlocal newest
+        newest += 1
+        volume.write({"rate": str(newest), "other": str(newest)})
+        updater.refresh()
+
+    for _ in every_line(updater.refresh, interrupt):
+        assert rate.get() == other.get() == newest
+        assert_coherent(flags)
+
+
+def test_refresh_amid_start_and_stop(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """
+    A handler may come before the updater runs, or while it ends.
+    """
+    rate = flags.dyn_int("rate", 0)
+    volume.write({"rate": "1"})
+    updater = dflag.Updater(flags, volume.path)
+    updater.initialize()
+
+    def operation() -> None:
+        updater.start()
+        updater.stop()
+
+    for _ in every_line(operation, updater.refresh):
+        assert rate.get() == 1
+
+
+def test_update_of_a_memory_source_amid_itself(flags: dflag.FlagRegistry) -> None:
+    """
+    Both sets are published, and the updater follows the one that was stored last.
+    """
+    rate = flags.dyn_int("rate", 0)
+    source = MemorySource({"rate": "1"})
+    with dflag.Updater.setup(flags, source) as updater:
+        for number in every_line(lambda: source.update({"rate": "1"}), lambda: source.update({"rate": "2"})):
+            stored = source.read()["rate"]
+            assert stored in ("1", "2")
+            assert updater.wait_for(lambda snap, stored=stored: str(snap[rate]) == stored, DEADLINE_SECONDS), number
+
+
+@pytest.mark.parametrize("initialized", [False, True])
+def test_stop_amid_start_ends_what_was_started(
+    flags: dflag.FlagRegistry, volume: ConfigMapVolume, *, initialized: bool
+) -> None:
+    """
+    SIGTERM may arrive while a program starts: start() returns or says that it was stopped, and nothing is left running.
+    """
+    flags.dyn_int("rate", 0)
+    volume.write({"rate": "1"})
+    updaters: list[dflag.Updater] = []
+    refusals: list[str] = []
+
+    def operation() -> None:
+        updaters.append(dflag.Updater(flags, volume.path))
+        if initialized:
+            updaters[-1].initialize()
+        try:
+            updaters[-1].start()
+        except dflag.UpdaterStateError as error:
+            refusals.append(str(error))
+
+    def interrupt() -> None:
+        if updaters:
+            updaters[-1].stop()
+
+    for number in every_line(operation, interrupt):
+        updaters.pop().stop()
+        assert [thread.name for thread in threading.enumerate() if "updater" in thread.name] == [], number
+    assert all("stop" in refusal for refusal in refusals)
+
+
+def test_pin_and_override_amid_themselves(flags: dflag.FlagRegistry) -> None:
+    """
+    A handler that pins or overrides leaves the interrupted block with its own values.
+    """
+    rate, seen = flags.dyn_int("rate", 1), []
+
+    def operation() -> None:
+        with flags.pinned({rate: 2}):
+            seen.append(rate.get())
+        with flags.override({rate: 3}):
+            seen.append(rate.get())
+
+    def interrupt() -> None:
+        with flags.pinned({rate: 4}):
+            assert rate.get() == 4
+        with flags.override({rate: 5}):
+            pass
+
+    for number in every_line(operation, interrupt):
+        assert seen == [2, 3], number
+        seen.clear()
+        assert rate.get() == 1
+        assert flags.explain("rate")[0].origin == "default"
+
+
+def test_sighup_to_refresh_as_operators_do(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
+    """
+    A real signal and a real handler, as on the manual's page on signals.
+    """
+    rate = flags.dyn_int("rate", 0)
+    path = tmp_path / "app.yaml"
+    path.write_text("rate: 1\n")
+    with dflag.Updater.setup(flags, path) as updater:
+        before = signal.signal(signal.SIGHUP, lambda *_: updater.refresh())
+        try:
+            path.write_text("rate: 2\n")
+            signal.raise_signal(signal.SIGHUP)
+            assert updater.wait_for(lambda snap: snap[rate] == 2, DEADLINE_SECONDS)
+        finally:
+            signal.signal(signal.SIGHUP, before)
