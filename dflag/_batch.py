@@ -214,6 +214,17 @@ class Outcome(NamedTuple):
         return f"nothing was applied (atomic=True): {first}{more}"
 
 
+def load_records() -> None:
+    """
+    Import what a revision is made of, which importing dflag does not wait for.
+
+    Before anything is applied: a child that is forked amid a late import could never import the module.
+    """
+    import datetime  # noqa: F401
+
+    import dflag._records  # noqa: F401
+
+
 class DeferredRevision:
     """
     A `Revision` that is made when it is first asked for, and not while a reader waits for the values.

@@ -6,11 +6,10 @@ and what it guarded may be half done.
 Locks that are held for a few instructions are therefore taken before the fork; the parent gives them back, the child
 makes them anew and starts its own threads.
 
-The child does so within no hook where it can help it, for two reasons. uvloop, and ``subprocess`` with ``preexec_fn``,
-run the hooks in a child that is replaced by another program at once, and each page of memory that it writes to is
-copied for nothing. And C code that forks runs no hook at all. So a child settles with whatever comes first: the return
-of ``os.fork``, a thread that waits a moment, or a call of dflag that takes a lock or relies on a thread. A ``get()``
-does neither.
+The child does so within no hook where it can help it. uvloop runs the hooks in a child that is replaced by another
+program at once, and each page of memory that it writes to is copied for nothing. And C code that forks runs no hook at
+all. So a child settles when the interpreter runs code in it again, or with the first call of dflag that takes a lock or
+relies on a thread, whatever comes first. A ``get()`` does neither.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,10 +74,12 @@ _first: list[ForkAware] = []  # those that wait for others, before any lock is t
 _forking = threading.RLock()
 _prepared: list[ForkAware] = []
 _is_active = False  # whether any of those prepared has something to do in a child
-_forker = 0  # the identity of the frame that called what forked
+_is_for_program = False  # whether the child is to be replaced by another program
 _registered = False
 
-_once_python_runs: object = None  # what `spare_other_programs` has the interpreter call in a child
+_callback: Any = None  # what the interpreter calls in a child as soon as it runs code there
+_registration = 0  # the number of the latest hook that has it do so, and the process in which it was registered
+_registered_in = 0
 
 _renewed = os.getpid()  # the process whose locks these are
 _renewers: Final[dict[int, int]] = {}  # by process, the thread that makes its locks anew
@@ -152,26 +153,30 @@ def spare_other_programs() -> None:
     """
     Do nothing any more in a child that is replaced by another program before it has run any Python code.
 
-    A hook that starts a thread adds 8 % to the processor time of such a child, and one that settles it 75 %. A pending
+    To settle in a hook adds 75 % to the processor time of such a child, and to start a thread there 8 %. A pending
     call, which the interpreter makes as soon as it runs code again, adds 1 %. It takes ctypes, which most running
     updaters have loaded anyway.
 
+    A hook in Python that is registered later runs code in such a child. So this is called again in each process.
+
     Thread safety: any thread.
     """
-    global _once_python_runs  # noqa: PLW0603 - hooks can be registered once and never taken back
+    global _callback, _registration, _registered_in  # noqa: PLW0603 - hooks can be registered and never taken back
     with no_fork():
-        if _once_python_runs is not None or not _registered:
+        if _registered_in == os.getpid() or not _registered:
             return
         try:
             import ctypes
 
-            callback = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_in_running_child)
+            callback = _callback or ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_in_running_child)
             add = ctypes.pythonapi.Py_AddPendingCall
         except (ImportError, AttributeError):  # another interpreter than CPython
             return
-        # Without a function in Python around it, within which it would be made.
-        os.register_at_fork(after_in_child=functools.partial(add, callback, None))
-        _once_python_runs = callback
+        _callback = callback
+        _registration += 1
+        _registered_in = os.getpid()
+        # Without a function in Python around it, within which the call would be made.
+        os.register_at_fork(after_in_child=functools.partial(add, callback, ctypes.c_void_p(_registration)))
 
 
 def _settle() -> None:
@@ -228,8 +233,9 @@ What threads import while a program runs. No module here follows forks: its impo
 
 
 def _before() -> None:
-    global _forker  # noqa: PLW0603 - as above
-    _forker = id(sys._getframe().f_back)
+    global _is_for_program  # noqa: PLW0603 - as below
+    caller = sys._getframe().f_back
+    _is_for_program = caller is not None and caller.f_globals.get("__name__") == "subprocess"
     # First, in a child that forks at once: the locks to be taken are its own.
     _call_all((_renew, _finish_imports, _take_turn, _prepare))
 
@@ -258,38 +264,33 @@ def _release(function: Callable[[], object]) -> None:
 
 
 def _in_child() -> None:
-    if _once_python_runs is None and _is_active:
-        _settle_soon()
+    if _registration == 0:
+        _settle_child()
 
 
-def _in_running_child(_: object) -> int:
+def _in_running_child(registration: int) -> int:
     """
-    Settle the child as soon as the call that forked has returned, as a pending call of the interpreter.
+    Settle the child, as a pending call of the interpreter.
     """
-    if _is_active:
-        if id(sys._getframe().f_back) == _forker:
-            settle()
-        else:
-            _settle_soon()  # within a hook of the program, or its preexec_fn
+    if registration == _registration:
+        _settle_child()
     return 0  # or the program would see an exception
 
 
-def _settle_soon() -> None:
-    """
-    Settle the child in a moment, unless it is replaced by another program until then.
-    """
-    _renew()
-    start = _thread.start_new_thread
-    # Not by `threading`, which waits until the thread runs. Where none can be started the next call settles.
+def _settle_child() -> None:
+    if not _is_active:
+        return  # the first call does, if there is one
+    if not _is_for_program:
+        settle()
+        return
+    # This is within the program's preexec_fn. Not by `threading`, which waits until the thread runs.
     with contextlib.suppress(RuntimeError):
-        start(_settle_later, (start,))
+        _thread.start_new_thread(_settle_later, ())
 
 
-def _settle_later(start: object) -> None:
+def _settle_later() -> None:
     time.sleep(_MOMENT_SECONDS)
     settle()
-    while _thread.start_new_thread is not start:
-        time.sleep(3600)  # gevent or eventlet has replaced it meanwhile: what was started lives within this thread
 
 
 def _finish_imports() -> None:

@@ -25,6 +25,7 @@ from dflag._batch import (
     SourceState,
     empty_state,
     keys_of,
+    load_records,
     parse,
 )
 from dflag._cells import Cell, set_value, value_of
@@ -222,6 +223,7 @@ class SourceLayers:
             request: On whose behalf.
             known_only: Whether a key that no flag has counts as bad.
         """
+        load_records()
         for name in readings:
             self.name(name)
         for _ in self._store.attempts():
@@ -263,6 +265,7 @@ class SourceLayers:
         Returns:
             What came of each source; nothing when it is not wanted any more.
         """
+        load_records()
         for name in readings:
             self.name(name)
         for _ in self._store.attempts():

@@ -555,6 +555,7 @@ class Updater:
         with self._lifecycle:
             if not self._is_to_resume:
                 return  # stopped meanwhile
+            spare_other_programs()
             session = self._session = self._new_session()
             try:
                 session.watch()
