@@ -7,6 +7,8 @@ and strikes at each line of dflag that an operation goes through, one run after 
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import sys
 import threading
@@ -32,16 +34,20 @@ DEADLINE_SECONDS = 10.0
 PACKAGE = str(Path(dflag.__file__).parent)
 
 
-def every_line(operation: Callable[[], object], handler: Callable[[], object]) -> Iterator[int]:
+def every_line(operation: Callable[[], object], handler: Callable[[], object], *, step: int = 1) -> Iterator[int]:
     """
     Run *operation* with *handler* at its first line within dflag, then at its second ...; yield after each run.
+
+    With a *step* only one in so many lines, begun at random, for operations of many lines; in the long form of the
+    torture every line all the same.
     """
-    number = 0
-    reached = True
-    while reached:
-        number += 1
-        reached = _run_interrupted(operation, handler, number)
+    if os.environ.get("DFLAG_TORTURE_SECONDS"):
+        step = 1
+    number = random.randrange(1, step + 1)
+    while _run_interrupted(operation, handler, number):
         yield number
+        number += step
+    yield number
 
 
 def _run_interrupted(operation: Callable[[], object], handler: Callable[[], object], number: int) -> bool:
@@ -164,7 +170,7 @@ def test_refresh_amid_refresh_applies_what_is_there(flags: dflag.FlagRegistry, v
         volume.write({"rate": str(newest), "other": str(newest)})
         updater.refresh()
 
-    for _ in every_line(updater.refresh, interrupt):
+    for _ in every_line(updater.refresh, interrupt, step=3):
         assert rate.get() == other.get() == newest
         assert_coherent(flags)
 
@@ -182,7 +188,7 @@ def test_refresh_amid_start_and_stop(flags: dflag.FlagRegistry, volume: ConfigMa
         updater.start()
         updater.stop()
 
-    for _ in every_line(operation, updater.refresh):
+    for _ in every_line(operation, updater.refresh, step=11):
         assert rate.get() == 1
 
 
@@ -224,7 +230,7 @@ def test_stop_amid_start_ends_what_was_started(
         if updaters:
             updaters[-1].stop()
 
-    for number in every_line(operation, interrupt):
+    for number in every_line(operation, interrupt, step=11):
         updaters.pop().stop()
         assert [thread.name for thread in threading.enumerate() if "updater" in thread.name] == [], number
     assert all("stop" in refusal for refusal in refusals)

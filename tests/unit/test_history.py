@@ -247,3 +247,13 @@ def test_an_override_with_a_reason_or_a_limit_is_logged(
         "flag 'rate': overridden for 600 s",
     ]
     rate.reset()
+
+
+def test_a_large_value_is_let_go_of_beside_a_small_one(flags: dflag.FlagRegistry) -> None:
+    """
+    Also when the value that comes after it, or was there before it, is a number.
+    """
+    policy = flags.dyn_json("policy", 1)
+    policy.set(["x" * 100_000])
+    policy.set(2)
+    assert all(record._values is None for record in flags._store.changes.records())
