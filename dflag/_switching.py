@@ -51,9 +51,11 @@ class _ShortWaits:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._blocks = max(self._blocks - 1, 0)  # 0 in a child that was forked inside
-            if self._blocks == 0:
+            if (
+                self._blocks == 1
+            ):  # before the count, or a signal handler would take the short interval for the usual one
                 self._restore()
+            self._blocks = max(self._blocks - 1, 0)  # 0 in a child that was forked inside
 
     def before_fork(self) -> None:
         self._lock.acquire()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -215,7 +216,9 @@ def test_details(
     open_page: OpenPage,
 ) -> None:
     """The details hold all layers, limits, owner, what was refused and why; sources and restarts stand above."""
-    flags.dyn_int("rate_limit", 50, "Pages", max=100, owner="edge team", deprecated="use quota", expires="2020-01-01")
+    flags.dyn_int(
+        "rate_limit", 50, "Pages", max=100, owner="edge team", deprecated="use quota", expires=datetime.date(2020, 1, 1)
+    )
     flags.int("workers", 4, "Size of the pool")
     volume.write({"rate_limit": "60", "workers": "4"})
     following = updater()
@@ -698,7 +701,9 @@ def test_looks_and_accessibility(
     flags.dyn_float("sample_ratio", 0.1, "Share of requests that are traced", min=0, max=1)
     flags.dyn_json("policy", {"mode": "allow"}, "Who is admitted, and with what limits")
     flags.dyn_string("api_key", "initial", "Of the payment service", secret=True)
-    flags.dyn_string("old_theme", "classic", "Look of the shop", deprecated="use theme", expires="2020-01-01")
+    flags.dyn_string(
+        "old_theme", "classic", "Look of the shop", deprecated="use theme", expires=datetime.date(2020, 1, 1)
+    )
     flags.dyn_string("banner", "", "Shown on top of every page; empty for none")
     flags.dyn_string("license", "x", "Shown once")
     flags.int("workers", 4, "Size of the pool; read at start-up")

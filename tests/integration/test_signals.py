@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
+from dflag._switching import short_waits
 from dflag.sources import MemorySource
 
 if TYPE_CHECKING:
@@ -234,6 +235,20 @@ def test_stop_amid_start_ends_what_was_started(
         updaters.pop().stop()
         assert [thread.name for thread in threading.enumerate() if "updater" in thread.name] == [], number
     assert all("stop" in refusal for refusal in refusals)
+
+
+def test_short_waits_amid_themselves_leave_the_usual_interval() -> None:
+    """
+    The interval at which threads change places is the whole process's.
+    """
+    usual = sys.getswitchinterval()
+
+    def enter() -> None:
+        with short_waits:
+            assert sys.getswitchinterval() <= usual
+
+    for number in every_line(enter, enter):
+        assert sys.getswitchinterval() == usual, number
 
 
 def test_pin_and_override_amid_themselves(flags: dflag.FlagRegistry) -> None:
