@@ -33,6 +33,9 @@ set_value: Final = Cell.__dict__["_value"].__set__
 """The setter of a cell's slot as a C callable, for `Step.add`."""
 
 
+_call_with_two: Final[Callable[[Callable[..., object], object, object], object]] = call
+
+
 class Step:
     """
     Calls of C functions with two arguments, which are made in one C loop.
@@ -71,7 +74,7 @@ class Step:
         """
         Make the calls. When one raises, those behind it are not made.
         """
-        deque(map(call, self._functions, self._first, self._second), 0)
+        deque(map(_call_with_two, self._functions, self._first, self._second), 0)
 
 
 def has_gil() -> bool:

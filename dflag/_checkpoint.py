@@ -50,7 +50,9 @@ class Checkpoint:
             self._sources.rank_as(self._kept)
             store.outdate()
         del replaced  # without the lock, since it may run code of a user
-        for _ in store.attempts():
+        attempts = store.attempts()
+        while True:
+            next(attempts)
             token = store.token()
             edits = self._edits()
             cells = self._sources.cells_of(self._kept)

@@ -226,7 +226,9 @@ class SourceLayers:
         load_records()
         for name in readings:
             self.name(name)
-        for _ in self._store.attempts():
+        attempts = self._store.attempts()
+        while True:
+            next(attempts)
             batches = self._parse(readings)
             new = [batch for batch in batches if batch.is_new]
             outcomes: dict[str, Outcome] | None = {}
@@ -268,7 +270,9 @@ class SourceLayers:
         load_records()
         for name in readings:
             self.name(name)
-        for _ in self._store.attempts():
+        attempts = self._store.attempts()
+        while True:
+            next(attempts)
             batches = self._parse(readings, fresh)
             good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad())]
             errors: dict[str, RuleError] = {}
@@ -423,7 +427,9 @@ class SourceLayers:
         same_revision = record.applied is outcome.revision or not outcome.in_force
         if outcome.refusal == record.refusal and same_revision and not outcome.rejections and not outcome.unknowns:
             return
-        for _ in self._store.attempts():
+        attempts = self._store.attempts()
+        while True:
+            next(attempts)
             token = self._store.token()
             if value_of(cell) is not base:
                 return  # another thread has applied something newer, which has a record of its own

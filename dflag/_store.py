@@ -486,7 +486,7 @@ class Store:
 
     def attempts(self) -> Iterator[int]:
         """
-        Count the attempts to commit something, from 1, until the loop is left.
+        Count the attempts to commit something, from 1, until the iterator is dropped.
 
         What other commits have outdated again and again goes first once they have ended: new ones wait for it, for a
         bounded time.
@@ -518,7 +518,9 @@ class Store:
         """
         if threading.get_ident() in self._validating:
             raise DflagError("a registry validator cannot change flags: it only judges the snapshot that it is given")
-        for _ in self.attempts():
+        attempts = self.attempts()
+        while True:
+            next(attempts)
             home = store_of(edits[0][0]) if edits else self
             if home is not self:  # the flag was bound to a registry meanwhile
                 home.change(edits, checked=checked, reason=reason)
@@ -637,7 +639,9 @@ class Store:
         """
         Drop the overrides whose time is over. Runs on the expiry thread.
         """
-        for _ in self.attempts():
+        attempts = self.attempts()
+        while True:
+            next(attempts)
             now = time.monotonic()
             timed: frozenset[Flag[Any]] = value_of(self._timed)
             held = [(flag, layers_of(flag).get(OVERRIDE)) for flag in timed]
