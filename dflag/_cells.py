@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from operator import attrgetter, call
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ set_value: Final = Cell.__dict__["_value"].__set__
 """The setter of a cell's slot as a C callable, for `Step.add`."""
 
 
-_call_with_two: Final[Callable[[Callable[..., object], object, object], object]] = call
+_call_with_two: Final = cast("Callable[[Callable[..., object], object, object], object]", call)
 
 
 class Step:
