@@ -21,6 +21,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="which descripto
 NO_RESYNC = 3600.0
 """The interval of a periodic check that never comes, so that events must tell all."""
 
+QUIET = "import warnings; warnings.filterwarnings('ignore', 'This process', DeprecationWarning)\n"
+"""Python 3.12 and later warn of a fork while threads run, which is what is tested here."""
+
 PRELUDE = f"""
 import errno, faulthandler, gc, logging, os, select, socket, sys, threading, time
 import dflag
@@ -118,7 +121,7 @@ def check(taken):
 
 def _run(program: str, volume: ConfigMapVolume) -> None:
     volume.write({"rate": "0"})
-    result = run_python(PRELUDE + FILL + program, volume.path, warnings="default")
+    result = run_python(QUIET + PRELUDE + FILL + program, volume.path, warnings="default")
 
     assert (result.returncode, result.stdout) == (0, "done\n"), result.stderr
     assert result.stderr == ""

@@ -105,7 +105,7 @@ def test_children_that_end_amid_a_storm_hurt_nobody(
 
         for fate, child in children:
             assert child.wait() == (-signal.SIGKILL if fate == "kill" else 0), fate
-        assert len(children) > len(FATES)
+        assert len(children) > 1
         assert eventually(lambda: _held() == expected), (_held(), expected)
         published.write({"rate": "1"})
         assert _shows(updater, 1)

@@ -126,7 +126,7 @@ def test_a_forked_child_keeps_and_frees_its_own(flags: dflag.FlagRegistry) -> No
     from ..integration._children import Child  # noqa: TID252 - as above
 
     rate = flags.dyn_int("rate", 1)
-    rate.set(2, ttl_seconds=0.2)
+    rate.set(2, ttl_seconds=1.5)
     dropped: list[Any] = [dflag.FlagRegistry()]
     dropped[0].dyn_int("rate", 1).set(2, ttl_seconds=1_000)
 
