@@ -46,7 +46,7 @@ class _ShortWaits:
             self._blocks += 1  # first: a signal handler that enters a block in the middle of this changes nothing
             if self._blocks == 1:
                 self._usual = sys.getswitchinterval()
-                sys.setswitchinterval(min(self._usual, _SHORT_SECONDS))
+                _set_interval(min(self._usual, _SHORT_SECONDS))
                 self._short = sys.getswitchinterval()  # it is kept in microseconds
 
     def __exit__(self, *_: object) -> None:
@@ -63,8 +63,8 @@ class _ShortWaits:
             self._restore()  # for the child, where the thread that is within may not live on
 
     def after_fork_in_parent(self) -> None:
-        if self._blocks:
-            sys.setswitchinterval(self._short)
+        if self._blocks and sys.getswitchinterval() == self._usual:
+            _set_interval(self._short)
         self._lock.release()
 
     def is_active(self) -> bool:
@@ -78,7 +78,12 @@ class _ShortWaits:
 
     def _restore(self) -> None:
         if sys.getswitchinterval() == self._short:
-            sys.setswitchinterval(self._usual)
+            _set_interval(self._usual)
+
+
+def _set_interval(seconds: float) -> None:
+    # It is cut down to whole microseconds: without the rest, 199 read and set again would be 198.
+    sys.setswitchinterval(seconds + 1e-7)
 
 
 short_waits: Final = _ShortWaits()

@@ -78,6 +78,18 @@ def test_an_interval_that_the_program_sets_meanwhile_stays(seconds: float) -> No
     assert sys.getswitchinterval() == pytest.approx(seconds)
 
 
+def test_an_odd_interval_is_put_back_exactly(usual: float) -> None:
+    """
+    The system keeps whole microseconds and cuts the rest; not a microsecond is lost with each block.
+    """
+    for microseconds in range(190, 5_001, 37):
+        sys.setswitchinterval((microseconds + 0.5) / 1e6)
+        found = sys.getswitchinterval()
+        with short_waits:
+            pass
+        assert sys.getswitchinterval() == found
+
+
 def test_an_interval_that_is_shorter_stays(usual: float) -> None:
     """
     A program that has a shorter one than ours waits no longer for us.
@@ -105,6 +117,24 @@ def test_a_child_forked_within_has_the_usual_interval(usual: float) -> None:
     _, status = os.waitpid(child, 0)
 
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@pytest.mark.parametrize("seconds", [None, 0.02])
+def test_a_fork_within_changes_nothing_in_the_parent(usual: float, seconds: float | None) -> None:
+    """
+    The short interval goes on after it, and one that the program has set meanwhile stays.
+    """
+    with short_waits:
+        if seconds is not None:
+            sys.setswitchinterval(seconds)
+        within = sys.getswitchinterval()
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert sys.getswitchinterval() == within
+    assert sys.getswitchinterval() == (usual if seconds is None else pytest.approx(seconds))
 
 
 def test_an_updater_reads_in_haste_and_judges_at_leisure(flags: dflag.FlagRegistry, usual: float) -> None:
