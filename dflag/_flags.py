@@ -386,7 +386,7 @@ def conceal(flag: Flag[Any]) -> None:
 
 def add_listeners(flag: Flag[Any], listeners: tuple[Listener, ...]) -> None:
     """
-    Give a flag the callbacks that its declaration names.
+    Register the callbacks that a flag's declaration names.
     """
     flag._listeners = listeners
 

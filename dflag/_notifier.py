@@ -98,7 +98,7 @@ class Notifier:
         try:
             while self._thread is me:  # else a callback has forked: this is the child, which has a thread for the rest
                 try:
-                    # Without the lock, which the commit that the callback is told of may still hold.
+                    # Without the lock, which the commit that caused the delivery may still hold.
                     delivery = self.queue.popleft()
                 except IndexError:
                     with self._lock:

@@ -128,7 +128,7 @@ class SourceLayers:
 
     def name(self, name: str) -> None:
         """
-        Give a source its rank, above those named before.
+        Add a source, ranked above those named before.
 
         Raises:
             DefinitionError: It is the name of a layer of dflag's own.

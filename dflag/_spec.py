@@ -389,7 +389,7 @@ def _date(given: dict[str, Any]) -> datetime.date | None:
     value = given.pop("expires", None)
     if value is None:
         return None
-    import datetime  # whoever gives a date has imported it
+    import datetime  # already imported where a date is given
 
     if not isinstance(value, datetime.date) or isinstance(value, datetime.datetime):
         raise ArgumentError(f"expected expires as a datetime.date, got {value!r}")

@@ -19,7 +19,7 @@ def json_kind(schema: JSONValue | None = None, type: None = None, *, yaml: bool 
 def json_kind(schema: JSONValue | None = None, type: Any = ..., *, yaml: bool = False) -> Kind[Any]: ...
 def json_kind(schema: JSONValue | None = None, type: Any = None, *, yaml: bool = False) -> Kind[Any]:
     """
-    Give the kind of flags whose values are JSON.
+    Return the kind of flags whose values are JSON.
 
     Args:
         schema: The JSON Schema to hold values to; None for none.

@@ -113,7 +113,7 @@ _METADATA: Final = Type(
     },
 )
 _COMMON: Final = {"apiVersion": _TEXT, "kind": _TEXT, "metadata": _METADATA, "immutable": _TRUTH}
-# What data holds is told key by key by whoever reads the values.
+# The reader of the values reports what is wrong in data, key by key.
 _OBJECTS: Final = {
     "ConfigMap": Type(MAPPING, {**_COMMON, "binaryData": _ANY, "data": _ANY}),
     "Secret": Type(MAPPING, {**_COMMON, "data": _ANY, "stringData": _ANY, "type": _TEXT}),

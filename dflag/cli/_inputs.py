@@ -181,7 +181,7 @@ def _raise(error: OSError) -> None:
 
 def _holds_manifests(data: bytes) -> bool | None:
     """
-    Return whether there is a manifest in a file; None when it cannot be read, which is for whoever reads it to say.
+    Return whether there is a manifest in a file; None when it cannot be read, which its reader reports.
     """
     try:
         return any(map(_manifests.is_manifest, _nodes(_documents._decode(data), only_json=False, repeats=True)))

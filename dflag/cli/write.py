@@ -96,7 +96,7 @@ def _is_link_of_volume(entry: os.DirEntry[str]) -> bool:
 
 def _faults(given: Object, registry: FlagRegistry | None) -> Iterator[str]:
     """
-    Say what keeps an object from being published.
+    Return what keeps an object from being published.
     """
     from dflag.cli._findings import message_of
 
