@@ -86,6 +86,7 @@ _renewers: Final[dict[int, int]] = {}  # by process, the thread that makes its l
 _settled = _renewed  # the process in which everything runs that is to run
 _settling = threading.RLock()
 _unresumed: list[Resumable] = []
+_inherited_threads: Final[list[threading.Thread]] = []
 
 
 def follow_forks(follower: ForkAware, *, first: bool = False) -> None:
@@ -204,12 +205,24 @@ def _renew() -> None:
         return
     _forking = threading.RLock()
     _settling = threading.RLock()
+    if not _prepared:
+        _keep_inherited_threads()
     _prepared.clear()
     _unresumed.clear()
     try:
         _call_all(follower.after_fork_in_child for follower in (*_first, *_followers))
     finally:
         _renewed = pid
+
+
+def _keep_inherited_threads() -> None:
+    """
+    Keep every thread of the parent that has a Python object, in a child in which none of Python's own hooks ran.
+
+    From CPython 3.13 on the end of such an object detaches its thread, unless it was joined, by a handle that the
+    C library has forgotten in the child. The process then ends by a segmentation fault.
+    """
+    _inherited_threads.extend(getattr(threading, "_dangling", ()))  # those that have ended as well
 
 
 _IMPORTED_LATE: Final = (

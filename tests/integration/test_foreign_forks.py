@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
 import signal
@@ -192,6 +193,28 @@ def test_locks_that_other_threads_held_are_free_in_the_child(
     leave.set()
     holding.join()
     child.check()
+
+
+@pytest.mark.usefixtures("fork")
+def test_threads_that_ended_in_the_parent_may_be_forgotten_in_the_child() -> None:
+    """
+    Theirs are more than the stacks that the C library keeps for later, so that it has given some of them back.
+    """
+    registries = [dflag.FlagRegistry() for _ in range(12)]
+    rates = [registry.dyn_int("rate", 1) for registry in registries]
+    before = threading.active_count()
+    for rate in rates:
+        rate.set(2, ttl_seconds=0.01)
+    assert eventually(lambda: {rate.get() for rate in rates} == {1})
+    assert eventually(lambda: threading.active_count() <= before)
+    rates.clear()
+
+    def run() -> None:
+        registries[0].history()
+        registries.clear()
+        gc.collect()
+
+    Child(run).check()
 
 
 @pytest.mark.usefixtures("fork")
