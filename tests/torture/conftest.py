@@ -28,6 +28,13 @@ _seed: Final = os.environ.get("DFLAG_TORTURE_SEED") or str(random.SystemRandom()
 _share: Final = pytest.StashKey[float]()
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """
+    Keep these tests from coverage's tracer: of a storm they would see less, and nothing that other tests do not run.
+    """
+    item.add_marker(pytest.mark.untraced)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """
     Divide the long form's time among the tests that take a length, and move their time-outs.
