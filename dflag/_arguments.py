@@ -296,11 +296,11 @@ def _help(flag: Flag[Any]) -> Mapping[str, Any]:
     """
     Describe a flag: its help text, what it takes, its default, and what is special about it.
     """
-    spec = pipeline_of(flag)
-    takes = f"{flag.type_name} {spec.range_text()}".rstrip()
+    pipeline = pipeline_of(flag)
+    takes = f"{flag.type_name} {pipeline.range_text()}".rstrip()
     choices = _choices(flag)
-    default = spec.kind.format(flag.default)
-    marks = [f"({takes}{choices}; default: {MASK if spec.secret else default or repr(default)})"]
+    default = pipeline.kind.format(flag.default)
+    marks = [f"({takes}{choices}; default: {MASK if pipeline.secret else default or repr(default)})"]
     if flag.dynamic:
         marks.append("(dynamic)")
     if flag.deprecated is not None:
@@ -310,11 +310,11 @@ def _help(flag: Flag[Any]) -> Mapping[str, Any]:
 
 
 def _choices(flag: Flag[Any]) -> str:
-    spec = pipeline_of(flag)
-    shown = spec.choices_text()
+    pipeline = pipeline_of(flag)
+    shown = pipeline.choices_text()
     if not shown and isinstance(flag.default, enum.Enum):
         shown = ", ".join(type(flag.default).__members__)
-    return f", one of {shown}" if shown and not spec.secret else ""
+    return f", one of {shown}" if shown and not pipeline.secret else ""
 
 
 def _literal(text: str) -> str:

@@ -16,7 +16,7 @@ from dflag._flags import conceal, layers_of, pipeline_of
 from dflag._layers import Entry
 from dflag._snapshot import values_of
 from dflag._transaction import Trial
-from dflag.errors import FlagValueError, RuleError, drop_frames
+from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
 from dflag.typing import Text
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class Outcome(NamedTuple):
     rejected: Mapping[str, FlagValueError]
     rejections: Sequence[FlagValueError]
     unknowns: Sequence[str]
-    error: RuleError | None
+    error: RegistryValidationError | None
     applied: bool
     in_force: bool
     changed: tuple[str, ...]
@@ -239,7 +239,7 @@ class DeferredRevision:
         number: int,
         changed: tuple[str, ...],
         pending_restart: tuple[str, ...],
-        error: RuleError | None,
+        error: RegistryValidationError | None,
         **arguments: Any,
     ) -> None:
         self.number: Final = number
@@ -476,7 +476,7 @@ class TrialRun(NamedTuple):
 
     batches: Sequence[Batch]
     values: Mapping[Flag[Any], Any]
-    error: RuleError | None
+    error: RegistryValidationError | None
 
 
 def try_readings(store: Store, readings: Sequence[tuple[str, Reading]], bases: Sequence[SourceState]) -> TrialRun:
@@ -499,6 +499,6 @@ def try_readings(store: Store, readings: Sequence[tuple[str, Reading]], bases: S
     error = None
     try:
         store.check(transaction, secret=any(flag.secret for flag, _, _ in edits))
-    except RuleError as refusal:
+    except RegistryValidationError as refusal:
         error = refusal
     return TrialRun(batches, values_of(transaction.snapshot), error)

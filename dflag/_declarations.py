@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, over
 
 from dflag import _kinds
 from dflag._flags import DynamicFlag, StaticFlag
-from dflag._spec import check_plain_function
+from dflag._pipeline import check_plain_function
 from dflag.errors import DefinitionError, check_argument
 
 if TYPE_CHECKING:

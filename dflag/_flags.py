@@ -13,8 +13,8 @@ from dflag._faults import is_interrupt
 from dflag._fork import no_fork
 from dflag._log import logger
 from dflag._notifier import Listener
+from dflag._pipeline import Pipeline
 from dflag._snapshot import current_pin, open_pins
-from dflag._spec import Spec
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, check_argument
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Flag(Cell, Generic[T]):
     Thread safety: `get` is lock-free, from any thread; the rest takes the registry lock, from any thread.
     """
 
-    __slots__ = ("_declared_at", "_layers", "_listeners", "_spec", "_store", "default", "help", "name")
+    __slots__ = ("_declared_at", "_layers", "_listeners", "_pipeline", "_store", "default", "help", "name")
 
     dynamic: ClassVar[bool]
     """Whether the flag may change after the registry was frozen."""
@@ -141,7 +141,7 @@ class Flag(Cell, Generic[T]):
     def __init__(
         self,
         store: Owner,
-        spec: Spec[T],
+        pipeline: Pipeline[T],
         name: str,
         default: Any,
         help: str,
@@ -150,12 +150,12 @@ class Flag(Cell, Generic[T]):
         check_argument("help", help, str, "a text", subject=f"flag {name!r}: ")
         self.name: str = name
         self.help: Final = help
-        self._spec = spec
+        self._pipeline = pipeline
         self._store = store
         self._declared_at: Final = declared_at
         self._layers: Mapping[str, Entry] = _NO_LAYERS
         self._listeners: tuple[Listener, ...] = ()
-        self.default: Final[T] = self._check_default(spec, default)
+        self.default: Final[T] = self._check_default(pipeline, default)
         super().__init__(self.default)
 
     def get(self) -> T:
@@ -173,27 +173,27 @@ class Flag(Cell, Generic[T]):
 
         A flag that was declared neither way becomes one, for good, when a secret source holds a value for it.
         """
-        return self._spec.secret
+        return self._pipeline.secret
 
     @property
     def type_name(self) -> str:
         """The name of the kind, as in the method that declares it: ``"int"``, ``"string_list"``."""
-        return self._spec.kind.name
+        return self._pipeline.kind.name
 
     @property
     def deprecated(self) -> str | None:
         """What to use instead, or None."""
-        return self._spec.deprecated
+        return self._pipeline.deprecated
 
     @property
     def owner(self) -> str | None:
         """Who answers for the flag, or None."""
-        return self._spec.owner
+        return self._pipeline.owner
 
     @property
     def expires(self) -> datetime.date | None:
         """The day by which the flag should be gone, or None. Nothing happens on that day but a finding in reports."""
-        return self._spec.expires
+        return self._pipeline.expires
 
     @property
     def origin(self) -> str:
@@ -216,7 +216,7 @@ class Flag(Cell, Generic[T]):
 
         Thread safety: any thread, takes the registry lock; validators run in this thread.
         """
-        self._store.set(self, self._spec.take(self.name, value, "override"), ttl_seconds=ttl_seconds, reason=reason)
+        self._store.set(self, self._pipeline.take(self.name, value, "override"), ttl_seconds=ttl_seconds, reason=reason)
 
     def set_text(self, text: str, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:
         """
@@ -228,7 +228,7 @@ class Flag(Cell, Generic[T]):
         """
         if not isinstance(text, str):  # without its repr, for it may be a secret
             raise ArgumentError(f"flag {self.name!r}: expected a text, got a value of type {type(text).__name__}")
-        value = self._spec.read(self.name, text, "override", encoded=True)
+        value = self._pipeline.read(self.name, text, "override", encoded=True)
         self._store.set(self, value, ttl_seconds=ttl_seconds, reason=reason)
 
     def reset(self) -> None:
@@ -254,7 +254,7 @@ class Flag(Cell, Generic[T]):
             DefinitionError: The default does not pass it.
         """
         try:
-            self._exchange_spec(lambda spec: spec.with_validator(function, self.name, self.default))
+            self._exchange_pipeline(lambda pipeline: pipeline.with_validator(function, self.name, self.default))
         except FlagValueError as error:
             raise DefinitionError(str(error)) from error
         return function
@@ -285,14 +285,14 @@ class Flag(Cell, Generic[T]):
         """
         return Changes(self.name, self._listen, self._unlisten)
 
-    def _exchange_spec(self, change: Callable[[Spec[T]], Spec[T]]) -> None:
+    def _exchange_pipeline(self, change: Callable[[Pipeline[T]], Pipeline[T]]) -> None:
         while True:
-            spec = self._spec
-            changed = change(spec)  # may call validators, which do not run under the lock
+            pipeline = self._pipeline
+            changed = change(pipeline)  # may call validators, which do not run under the lock
             with self._store.lock:
-                if self._spec is spec:
-                    self._spec = changed
-                    if changed.secret is not spec.secret:
+                if self._pipeline is pipeline:
+                    self._pipeline = changed
+                    if changed.secret is not pipeline.secret:
                         self._store.outdate()
                     return
 
@@ -304,9 +304,9 @@ class Flag(Cell, Generic[T]):
         with self._store.lock:
             self._listeners = tuple(other for other in self._listeners if other is not listener)
 
-    def _check_default(self, spec: Spec[T], default: Any) -> T:
+    def _check_default(self, pipeline: Pipeline[T], default: Any) -> T:
         try:
-            return spec.take(self.name, default, "default")
+            return pipeline.take(self.name, default, "default")
         except FlagValueError as error:
             raise DefinitionError(str(error)) from error
 
@@ -314,7 +314,7 @@ class Flag(Cell, Generic[T]):
         """
         Print a value as it is; whoever shows it masks a secret's.
         """
-        return self._spec.kind.format(value)
+        return self._pipeline.kind.format(value)
 
     if not MYPY:
         # pyright reports a __bool__ that returns no bool. mypy reports a class without the method (truthy-bool); with
@@ -372,7 +372,7 @@ _NO_LAYERS: Final[Mapping[str, Any]] = {}
 layers_of: Final[Callable[[Flag[Any]], Mapping[str, Entry]]] = attrgetter("_layers")
 set_layers: Final = Flag.__dict__["_layers"].__set__
 """The setter of a flag's layers as a C callable, for a `Step`."""
-pipeline_of: Final[Callable[[Flag[Any]], Spec[Any]]] = attrgetter("_spec")
+pipeline_of: Final[Callable[[Flag[Any]], Pipeline[Any]]] = attrgetter("_pipeline")
 listeners_of: Final[Callable[[Flag[Any]], tuple[Listener, ...]]] = attrgetter("_listeners")
 declared_at: Final[Callable[[Flag[Any]], tuple[str, int]]] = attrgetter("_declared_at")
 
@@ -381,7 +381,7 @@ def conceal(flag: Flag[Any]) -> None:
     """
     Make a flag a secret from now on, unless its declaration says otherwise.
     """
-    flag._exchange_spec(Spec.concealed)
+    flag._exchange_pipeline(Pipeline.concealed)
 
 
 def add_listeners(flag: Flag[Any], listeners: tuple[Listener, ...]) -> None:
@@ -391,19 +391,19 @@ def add_listeners(flag: Flag[Any], listeners: tuple[Listener, ...]) -> None:
     flag._listeners = listeners
 
 
-def specification_of(flag: Flag[Any]) -> tuple[tuple[Listener, ...], Spec[Any]]:
+def specification_of(flag: Flag[Any]) -> tuple[tuple[Listener, ...], Pipeline[Any]]:
     """
     Return what `restore_flag` brings back: callbacks and validators.
     """
-    return flag._listeners, flag._spec
+    return flag._listeners, flag._pipeline
 
 
-def restore_flag(flag: Flag[Any], specification: tuple[tuple[Listener, ...], Spec[Any]]) -> None:
+def restore_flag(flag: Flag[Any], specification: tuple[tuple[Listener, ...], Pipeline[Any]]) -> None:
     """
     Bring back the callbacks and validators of a flag. What has become a secret since stays one.
     """
-    flag._listeners, spec = specification
-    flag._spec = spec.concealed() if flag.secret else spec
+    flag._listeners, pipeline = specification
+    flag._pipeline = pipeline.concealed() if flag.secret else pipeline
 
 
 def drop_listeners(flag: Flag[Any]) -> None:
@@ -425,7 +425,7 @@ def format_value(flag: Flag[Any], value: Any) -> str:
     """
     Print a value as it is; a caller that shows it masks a secret's.
     """
-    return flag._spec.kind.format(value)
+    return flag._pipeline.kind.format(value)
 
 
 def same(flag: Flag[Any], one: Any, other: Any) -> bool:
@@ -433,7 +433,7 @@ def same(flag: Flag[Any], one: Any, other: Any) -> bool:
     Compare two values, which for enumerations and models is a user's ``__eq__``.
     """
     try:
-        return flag._spec.kind.same(one, other)
+        return flag._pipeline.kind.same(one, other)
     except BaseException as error:
         if is_interrupt(error):
             raise

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._faults import is_interrupt
+from dflag._flags import pipeline_of
 from dflag._log import logger
 from dflag.errors import MASK
 
@@ -120,7 +121,9 @@ def _brief(flag: Flag[Any], value: Any) -> str:
     Print the beginning of a value, which for models is a user's code.
     """
     try:
-        return _cut(str.__str__(flag._spec.kind.head(value, TEXT_MAX_CHARACTERS)))  # no subclass, which may do anything
+        return _cut(
+            str.__str__(pipeline_of(flag).kind.head(value, TEXT_MAX_CHARACTERS))
+        )  # no subclass, which may do anything
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and is_interrupt(error):
             raise  # as Ctrl-C at any other moment; the value is committed, so that a SystemExit here refuses nothing

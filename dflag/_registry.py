@@ -14,9 +14,9 @@ from dflag._batch import Reading
 from dflag._declarations import Declarations, caller
 from dflag._flags import UNBOUND, Flag, add_listeners, close_pin, open_pin, pipeline_of
 from dflag._notifier import Listener
+from dflag._pipeline import Pipeline, as_tuple, check_plain_function
 from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, with_values
 from dflag._source_layers import SourceLayers
-from dflag._spec import Spec, as_tuple, check_plain_function
 from dflag._store import Store
 from dflag.errors import ArgumentError, DefinitionError, UnknownFlagError, check_argument, check_seconds
 
@@ -62,7 +62,7 @@ class FlagRegistry(Declarations):
         self.name: Final = name
         self._store = Store()
         self._sources = SourceLayers(self._store)
-        self._plain_specs: dict[_kinds.Kind[Any], Spec[Any]] = {}  # shared by flags without options
+        self._plain_specs: dict[_kinds.Kind[Any], Pipeline[Any]] = {}  # shared by flags without options
 
     def _declare(
         self,
@@ -74,12 +74,12 @@ class FlagRegistry(Declarations):
         options: Any,
     ) -> F:
         check_name(name)
-        spec = None
+        pipeline = None
         if not options:
-            spec = self._plain_specs.get(kind)
-            if spec is None:
-                spec = self._plain_specs[kind] = Spec(kind)
-        flag = make_flag(self._store, cls, kind, name, default, help, options, caller(), spec)
+            pipeline = self._plain_specs.get(kind)
+            if pipeline is None:
+                pipeline = self._plain_specs[kind] = Pipeline(kind)
+        flag = make_flag(self._store, cls, kind, name, default, help, options, caller(), pipeline)
         self._store.add(flag)
         self._sources.catch_up(flag)
         return flag
@@ -385,13 +385,13 @@ def make_flag(
     help: builtins.str,
     options: Any,
     declared_at: tuple[builtins.str, builtins.int],
-    spec: Spec[Any] | None = None,
+    pipeline: Pipeline[Any] | None = None,
 ) -> F:
     """
     Make a flag of its options; what is wrong with them is a fault in the declaration.
     """
     listeners: tuple[Listener, ...] = ()
-    if spec is None:
+    if pipeline is None:
         remaining = dict(options)
         try:
             functions = as_tuple(remaining.pop("on_change", ()), "on_change")
@@ -399,9 +399,9 @@ def make_flag(
             raise DefinitionError(f"flag {name!r}: {error}") from None
         listeners = tuple(Listener(function, name) for function in functions)
         try:
-            spec = Spec(kind, remaining)
+            pipeline = Pipeline(kind, remaining)
         except DefinitionError as error:
             raise type(error)(f"flag {name!r}: {error}") from error
-    flag = cls(store, spec, name, default, help, declared_at)
+    flag = cls(store, pipeline, name, default, help, declared_at)
     add_listeners(flag, listeners)
     return flag

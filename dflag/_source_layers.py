@@ -35,7 +35,7 @@ from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS
 from dflag._log import logger
 from dflag._snapshot import unknown_keys
 from dflag._switching import yield_interpreter
-from dflag.errors import DefinitionError, RuleError, drop_frames, one_line
+from dflag.errors import DefinitionError, RegistryValidationError, drop_frames, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -232,11 +232,11 @@ class SourceLayers:
             batches = self._parse(readings)
             new = [batch for batch in batches if batch.is_new]
             outcomes: dict[str, Outcome] | None = {}
-            error: RuleError | None = None
+            error: RegistryValidationError | None = None
             bad = any(batch.is_bad(known_only=known_only) for batch in new)
             try:
                 outcomes = {} if bad else self._commit(new, request)
-            except RuleError as refusal:
+            except RegistryValidationError as refusal:
                 error = drop_frames(refusal)
             if outcomes is not None:
                 break
@@ -275,10 +275,10 @@ class SourceLayers:
             next(attempts)
             batches = self._parse(readings, fresh)
             good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad())]
-            errors: dict[str, RuleError] = {}
+            errors: dict[str, RegistryValidationError] = {}
             try:
                 outcomes = self._commit(good, request)
-            except RuleError as error:
+            except RegistryValidationError as error:
                 errors = {batch.name: drop_frames(error) for batch in good}
                 outcomes = self._commit_without_one(good, request)
             if outcomes is not None:
@@ -311,7 +311,7 @@ class SourceLayers:
         Commit batches in one step; return None when they are outdated or not wanted any more.
 
         Raises:
-            RuleError: A registry validator refuses.
+            RegistryValidationError: A registry validator refuses.
         """
         if not batches:
             return {}
@@ -358,7 +358,7 @@ class SourceLayers:
         """
         for left_out in reversed(batches) if len(batches) > 1 else ():
             others = [batch for batch in batches if batch is not left_out]
-            with contextlib.suppress(RuleError):
+            with contextlib.suppress(RegistryValidationError):
                 return self._commit(others, request)
         return {}
 
@@ -366,7 +366,7 @@ class SourceLayers:
         self,
         batches: Sequence[Batch],
         committed: Mapping[str, Outcome],
-        errors: Mapping[str, RuleError],
+        errors: Mapping[str, RegistryValidationError],
         request: Request,
     ) -> dict[str, Outcome]:
         """
@@ -380,7 +380,7 @@ class SourceLayers:
         self._log(outcomes)
         return outcomes
 
-    def _left(self, batch: Batch, error: RuleError | None, request: Request) -> Outcome:
+    def _left(self, batch: Batch, error: RegistryValidationError | None, request: Request) -> Outcome:
         """
         Return what came of a batch that was not committed: nothing in it is new, or it was refused.
         """
@@ -395,7 +395,7 @@ class SourceLayers:
         revision: DeferredRevision,
         request: Request,
         *,
-        error: RuleError | None = None,
+        error: RegistryValidationError | None = None,
         changed: tuple[str, ...] | None = None,
     ) -> Outcome:
         state, before = batch.state, batch.base.record
@@ -549,7 +549,7 @@ def _revision(
     pending_restart: tuple[str, ...],
     *,
     changed: tuple[str, ...] = (),
-    error: RuleError | None = None,
+    error: RegistryValidationError | None = None,
 ) -> DeferredRevision:
     return DeferredRevision(
         batch.state.reading.values,

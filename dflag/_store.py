@@ -39,15 +39,15 @@ from dflag._history import History, Record
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, OWN_LAYERS, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
+from dflag._pipeline import AuthorError, expect_no_verdict
 from dflag._snapshot import Snapshot, store_of, unknown_flag, values_of
-from dflag._spec import AuthorError, expect_no_verdict
 from dflag._transaction import Difference, Edit, Token, Transaction, Trial, deadline_of, highest_layer, merged_value
 from dflag.errors import (
     MASK,
     DflagError,
     DuplicateFlagError,
     FlagValueError,
-    RuleError,
+    RegistryValidationError,
     StaticFlagError,
     ValidationError,
     check_argument,
@@ -371,7 +371,7 @@ class Store:
             secret: Whether a message may not quote what a validator says.
 
         Raises:
-            RuleError: The transaction is refused.
+            RegistryValidationError: The transaction is refused.
         """
         if not transaction.differences:
             return
@@ -379,7 +379,7 @@ class Store:
             try:
                 pipeline_of(flag).recheck(flag.name, value, origin)
             except FlagValueError as error:
-                raise RuleError(f"refused with what the other sources hold: {error}") from error
+                raise RegistryValidationError(f"refused with what the other sources hold: {error}") from error
         if self.validators:
             self.validate(transaction.snapshot, secret=secret)
 
@@ -388,13 +388,13 @@ class Store:
         Run the registry validators on values.
 
         Raises:
-            RuleError: One of them refuses.
+            RegistryValidationError: One of them refuses.
         """
         me = threading.get_ident()
         if me in self._validating:
             raise DflagError("a registry validator cannot change flags: it only judges the snapshot that it is given")
         self._validating.add(me)
-        refusal: RuleError | None = None
+        refusal: RegistryValidationError | None = None
         try:
             for validator in self.validators:
                 try:
@@ -542,7 +542,7 @@ class Store:
         secret = any(flag.secret for flag, _, _ in edits)
         try:
             self.check(transaction, secret=secret)
-        except RuleError as error:
+        except RegistryValidationError as error:
             _, layer, entry = edits[0]
             raise ValidationError(
                 ", ".join(flag.name for flag, _, entry in edits if entry is not None),
@@ -671,7 +671,7 @@ class Store:
             return
         try:
             self.validate(self.snapshot(), secret=any(flag.secret for flag in self.flags.values()))
-        except RuleError as error:
+        except RegistryValidationError as error:
             logger.warning("an override was dropped, and the values left break a rule: %s", error)
 
     # --- looking back
@@ -759,7 +759,7 @@ def _because(reason: str | None) -> str:
     return "" if reason is None else f": {one_line(reason)}"
 
 
-def _refusal(validator: RegistryValidator, error: BaseException, *, secret: bool) -> RuleError:
+def _refusal(validator: RegistryValidator, error: BaseException, *, secret: bool) -> RegistryValidationError:
     label = name_of(validator)
     is_verdict = isinstance(error, ValueError)
     if isinstance(error, AuthorError):
@@ -772,9 +772,9 @@ def _refusal(validator: RegistryValidator, error: BaseException, *, secret: bool
             exc_info=None if secret else error,
         )
     if secret:
-        return RuleError(f"refused by the registry validator {label}")
+        return RegistryValidationError(f"refused by the registry validator {label}")
     text = one_line(text_of(error) if is_verdict else f"{type(error).__name__}: {text_of(error)}")
-    refusal = RuleError(f"refused by the registry validator {label}: {text}")
+    refusal = RegistryValidationError(f"refused by the registry validator {label}: {text}")
     refusal.__cause__ = error
     return refusal
 

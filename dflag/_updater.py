@@ -20,12 +20,12 @@ from dflag._batch import Reading, Request
 from dflag._faults import is_interrupt, text_of
 from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
 from dflag._log import logger
+from dflag._pipeline import check_plain_function
 from dflag._registry import FlagRegistry, sources_of, store_of_registry
-from dflag._session import Feed, Session, age, is_recent
 from dflag._snapshot import unknown_keys
-from dflag._spec import check_plain_function
 from dflag._status import State, Status
 from dflag._switching import short_waits
+from dflag._updater_thread import Feed, Session, age, is_recent
 from dflag._uwsgi import call_after_forks
 from dflag.errors import (
     ArgumentError,

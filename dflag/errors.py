@@ -11,7 +11,7 @@ Every exception that dflag raises.
     ├── FlagValueError (ValueError)
     │   ├── ParseError
     │   └── ValidationError
-    ├── RuleError
+    ├── RegistryValidationError
     ├── StaticFlagError
     ├── SourceError
     ├── UpdaterStateError (RuntimeError)
@@ -37,7 +37,7 @@ __all__ = [
     "DuplicateFlagError",
     "FlagValueError",
     "ParseError",
-    "RuleError",
+    "RegistryValidationError",
     "SourceError",
     "StaticFlagError",
     "UnknownFlagError",
@@ -154,7 +154,7 @@ class ValidationError(FlagValueError):
         return {"json_path": self.json_path}
 
 
-class RuleError(DflagError):
+class RegistryValidationError(DflagError):
     """
     A registry validator refused: what `Revision.error` is, and the cause of a refused ``set``.
     """

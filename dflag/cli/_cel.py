@@ -13,6 +13,8 @@ import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dflag._flags import pipeline_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -66,18 +68,18 @@ def rule_of(flag: Flag[Any]) -> Rule:
     """
     Say what a flag demands.
     """
-    spec = flag._spec
-    if spec._input_mutator is not None:
+    pipeline = pipeline_of(flag)
+    if pipeline.input_mutator is not None:
         return Rule([], ["its input mutator may make anything of a text"])
     make = _KINDS.get(flag.type_name)
     if make is None:
         return Rule([], [f"values of type {flag.type_name}"])
-    if spec._mutator is None:
-        rule = make(_Limits(spec.kind, spec._min, spec._max, spec._choices))
-        for validator in spec._validators:
+    if pipeline.mutator is None:
+        rule = make(_Limits(pipeline.kind, pipeline.min, pipeline.max, pipeline.choices))
+        for validator in pipeline.validators:
             _add_validator(rule, flag, validator)
         return rule
-    rule = make(_Limits(spec.kind, None, None, None))
+    rule = make(_Limits(pipeline.kind, None, None, None))
     rule.left.append("what it demands of a value that its mutator has made")
     return rule
 
@@ -210,7 +212,7 @@ def _add_validator(rule: Rule, flag: Flag[Any], validator: Any) -> None:
     """
     keywords = getattr(validator, "keywords", {}) if flag.type_name == "string" else {}
     pattern = keywords.get("pattern")
-    if pattern is not None and _is_alike(pattern, strip=flag._spec._strip):
+    if pattern is not None and _is_alike(pattern, strip=pipeline_of(flag).strip):
         rule.conditions.append(matches(pattern.pattern))
     elif keywords.keys() & {"minLength", "maxLength"}:
         rule.conditions.extend(

@@ -10,11 +10,12 @@ import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from dflag._batch import Batch, Reading, SourceState, try_readings
+from dflag._flags import pipeline_of
+from dflag._pipeline import WHITE_SPACE
 from dflag._registry import store_of_registry
 from dflag._snapshot import unknown_flags
-from dflag._spec import WHITE_SPACE
 from dflag.cli import _trees
-from dflag.errors import FlagValueError, ParseError, RuleError, ValidationError, one_line
+from dflag.errors import FlagValueError, ParseError, RegistryValidationError, ValidationError, one_line
 from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Verdict(NamedTuple):
     values: Mapping[Flag[Any], Any]
     findings: Sequence[Finding]
     rejected: Sequence[tuple[str | None, str]]
-    refused: RuleError | None
+    refused: RegistryValidationError | None
     unknown: Sequence[str]
     states: Sequence[SourceState]
 
@@ -105,7 +106,7 @@ def _without_ignored(given: Object) -> Object:
     return given._replace(items={key: item for key, item in given.items.items() if key not in IGNORED})
 
 
-def _validator_finding(objects: Sequence[Object], refused: RuleError) -> Finding:
+def _validator_finding(objects: Sequence[Object], refused: RegistryValidationError) -> Finding:
     """
     Make a finding of what is about several flags: it is shown where the first value stands.
     """
@@ -181,8 +182,8 @@ def _place_of(item: Item, key: str, flag: Flag[Any], error: FlagValueError) -> P
     """
     Find the token that is at fault, as far as the error says which; else the place of the value.
     """
-    spec = flag._spec
-    if spec._input_mutator is not None:
+    pipeline = pipeline_of(flag)
+    if pipeline.input_mutator is not None:
         return item.value_place()
     path = error.json_path if isinstance(error, ValidationError) else None
     if item.is_native() and path is not None:
@@ -200,7 +201,7 @@ def _place_of(item: Item, key: str, flag: Flag[Any], error: FlagValueError) -> P
 
 
 def _kind_of(key: str, flag: Flag[Any]) -> Kind[Any]:
-    kind = flag._spec.kind
+    kind = pipeline_of(flag).kind
     return cast("MapKind", kind).item if kind.gathers and key != flag.name else kind
 
 

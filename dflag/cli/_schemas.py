@@ -12,9 +12,10 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from dflag._flags import pipeline_of
 from dflag._kinds.enums import EnumKind
 from dflag._kinds.json import JSONKind
-from dflag._spec import WHITE_SPACE
+from dflag._pipeline import WHITE_SPACE
 from dflag.cli._texts import default_text
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from dflag._flags import Flag
     from dflag._kinds import Kind
     from dflag._kinds.maps import MapKind
-    from dflag._spec import Spec
+    from dflag._pipeline import Pipeline
 
 _SPACE: Final = "[" + "".join(f"\\u{ord(character):04x}" for character in WHITE_SPACE) + "]*"
 _DECIMAL: Final = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
@@ -49,7 +50,7 @@ def of_flag(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
     """
     Give the schema of a flag's value in a document, or of its text in a ConfigMap.
     """
-    spec = flag._spec
+    pipeline = pipeline_of(flag)
     schema: dict[str, Any] = {"title": flag.name, "description": flag.help} if flag.help else {"title": flag.name}
     if flag.deprecated is not None:
         schema["deprecated"] = True
@@ -57,15 +58,15 @@ def of_flag(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
     if printed is not None:
         schema["default"] = printed if only_text else _native(flag, printed)
         schema["examples"] = [printed]
-    return schema | of_value(spec, spec.kind, flag.name, only_text=only_text)
+    return schema | of_value(pipeline, pipeline.kind, flag.name, only_text=only_text)
 
 
 def of_member(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
     """
     Give the schema of one key that a family gathers.
     """
-    item = cast("MapKind", flag._spec.kind).item
-    return of_value(flag._spec, item, flag.name, only_text=only_text)
+    item = cast("MapKind", pipeline_of(flag).kind).item
+    return of_value(pipeline_of(flag), item, flag.name, only_text=only_text)
 
 
 def family_pattern(flag: Flag[Any], names: Iterable[str]) -> str:
@@ -73,78 +74,80 @@ def family_pattern(flag: Flag[Any], names: Iterable[str]) -> str:
     Give the pattern of a family's keys, those that are flags of their own left out.
     """
     taken = "|".join(_escaped(name) for name in names)
-    return f"^(?!(?:{taken})$)(?!\\.){_translate(cast('MapKind', flag._spec.kind).keys)}$"
+    return f"^(?!(?:{taken})$)(?!\\.){_translate(cast('MapKind', pipeline_of(flag).kind).keys)}$"
 
 
-def of_value(spec: Spec[Any], kind: Kind[Any], name: str, *, only_text: bool) -> dict[str, Any]:
+def of_value(pipeline: Pipeline[Any], kind: Kind[Any], name: str, *, only_text: bool) -> dict[str, Any]:
     """
     Give the schema of a value that *kind* reads.
     """
-    if spec._input_mutator is not None:
+    if pipeline.input_mutator is not None:
         return {"type": "string"} if only_text else {}
-    text = {"type": "string", **_text(spec, kind)}
+    text = {"type": "string", **_text(pipeline, kind)}
     if only_text:
         return text
     make: Callable[[Any, Any, str], list[dict[str, Any]]] = _NATIVES.get(kind.name, _any)
-    natives = make(spec, kind, name)
+    natives = make(pipeline, kind, name)
     return {} if {} in natives else {"anyOf": [*natives, text]}
 
 
-def _text(spec: Spec[Any], kind: Kind[Any]) -> dict[str, Any]:
+def _text(pipeline: Pipeline[Any], kind: Kind[Any]) -> dict[str, Any]:
     grammar = _TEXTS.get(kind.name)
     if isinstance(kind, EnumKind):
         grammar = "|".join(map(_any_case, sorted({*kind._by_name, *kind._by_value, *kind._by_fold})))
-    elif kind.name == "string" and spec._choices is not None and spec._mutator is None:
-        grammar = "|".join(map(_escaped, spec._choices))
+    elif kind.name == "string" and pipeline.choices is not None and pipeline.mutator is None:
+        grammar = "|".join(map(_escaped, pipeline.choices))
     elif kind.name in ("json", "map"):
         return {"contentMediaType": "application/json"}
     if grammar is None:
         return {}
-    space = _SPACE if spec._strip else ""
+    space = _SPACE if pipeline.strip else ""
     return {"pattern": f"^\\ufeff?{space}(?:{grammar}){space}$"}
 
 
-def _numbers(spec: Spec[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
-    limits = {"minimum": spec._min, "maximum": spec._max} if kind is spec.kind and spec._mutator is None else {}
+def _numbers(pipeline: Pipeline[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
+    limits = (
+        {"minimum": pipeline.min, "maximum": pipeline.max} if kind is pipeline.kind and pipeline.mutator is None else {}
+    )
     finite = {key: limit for key, limit in limits.items() if limit is not None and abs(limit) != float("inf")}
     found: dict[str, Any] = {"type": "integer", **_INT} if kind.name == "int" else {"type": "number"}
     found |= finite
-    if spec._choices is not None and kind is spec.kind and spec._mutator is None:
-        found["enum"] = [choice for choice in spec._choices if abs(choice) != float("inf")] or [None]
+    if pipeline.choices is not None and kind is pipeline.kind and pipeline.mutator is None:
+        found["enum"] = [choice for choice in pipeline.choices if abs(choice) != float("inf")] or [None]
     return [found]
 
 
-def _bools(spec: Spec[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
+def _bools(pipeline: Pipeline[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
     return [{"type": "boolean"}, {"enum": [0, 1]}]
 
 
-def _durations(spec: Spec[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
+def _durations(pipeline: Pipeline[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
     return [{"const": 0}]
 
 
-def _lists(spec: Spec[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
+def _lists(pipeline: Pipeline[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
     # What is no array is text to such a flag, and any text a list.
-    if spec._choices is None or kind is not spec.kind or spec._mutator is not None:
+    if pipeline.choices is None or kind is not pipeline.kind or pipeline.mutator is not None:
         return [{"type": "array", "items": {"type": "string"}}, {"type": ["boolean", "null", "number", "object"]}]
-    natives = [native for choice in spec._choices for native in _scalars(choice)]
-    items = {"type": "string", "enum": list(spec._choices)}
+    natives = [native for choice in pipeline.choices for native in _scalars(choice)]
+    items = {"type": "string", "enum": list(pipeline.choices)}
     return [{"type": "array", "items": items}, {"type": "object"}, *([{"enum": natives}] if natives else [])]
 
 
-def _enums(spec: Spec[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
+def _enums(pipeline: Pipeline[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
     members = cast("EnumKind[Any]", kind)
     natives = [native for text in (*members._by_name, *members._by_value) for native in _scalars(text)]
     return [{"enum": natives}] if natives else []
 
 
-def _strings(spec: Spec[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
-    if spec._choices is None or spec._mutator is not None:
+def _strings(pipeline: Pipeline[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
+    if pipeline.choices is None or pipeline.mutator is not None:
         return [{}]
-    natives = [native for choice in spec._choices for native in _scalars(choice)]
+    natives = [native for choice in pipeline.choices for native in _scalars(choice)]
     return [{"enum": natives}] if natives else []
 
 
-def _jsons(spec: Spec[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
+def _jsons(pipeline: Pipeline[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
     schema: Any = kind.json_schema() if isinstance(kind, JSONKind) else None
     if schema is None or schema is True:
         return [{}]
@@ -155,15 +158,15 @@ def _jsons(spec: Spec[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:
     return [plain if "$id" in plain else {"$id": f"urn:dflag:{name}", **plain}]
 
 
-def _maps(spec: Spec[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:
+def _maps(pipeline: Pipeline[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:
     family = cast("MapKind", kind)
-    item = of_value(spec, family.item, name, only_text=False)
+    item = of_value(pipeline, family.item, name, only_text=False)
     return [
         {"type": "object", "propertyNames": {"pattern": f"^{_translate(family.keys)}$"}, "additionalProperties": item}
     ]
 
 
-def _any(spec: Spec[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
+def _any(pipeline: Pipeline[Any], kind: Kind[Any], name: str) -> list[dict[str, Any]]:  # noqa: ARG001 - as all
     return [{}]
 
 
@@ -201,7 +204,7 @@ def _native(flag: Flag[Any], printed: str) -> Any:
         return flag.default
     if flag.type_name in ("json", "map"):
         return json.loads(printed)
-    if flag._spec.kind.itemised:
+    if pipeline_of(flag).kind.itemised:
         return sorted(flag.default) if flag.type_name == "string_set" else list(flag.default)
     number = flag.type_name == "float" and abs(cast("float", flag.default)) != float("inf")
     return flag.default if number else printed

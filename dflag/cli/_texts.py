@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dflag._flags import pipeline_of
 from dflag.errors import FlagValueError
 
 if TYPE_CHECKING:
@@ -16,14 +17,14 @@ def describe(flag: Flag[Any]) -> str:
     """
     Say what a flag takes, in a few words: ``dynamic int from 1 to 10000``.
     """
-    spec, kind = flag._spec, flag._spec.kind
+    pipeline, kind = pipeline_of(flag), pipeline_of(flag).kind
     words = ["dynamic" if flag.dynamic else "static", kind.name]
     if kind.gathers or kind.name == "enum":
         words.append(f"({kind.expected})")
-    if spec.range_text():
-        words.append(spec.range_text())
-    if spec.choices_text():
-        words.append(f"{'of items' if kind.itemised else 'out of'} {spec.choices_text()}")
+    if pipeline.range_text():
+        words.append(pipeline.range_text())
+    if pipeline.choices_text():
+        words.append(f"{'of items' if kind.itemised else 'out of'} {pipeline.choices_text()}")
     return " ".join(words)
 
 
@@ -31,7 +32,7 @@ def written_default(flag: Flag[Any]) -> str | bytes:
     """
     Return the default as a source would hold it; a secret's text holds all of the value.
     """
-    kind, default = flag._spec.kind, flag.default
+    kind, default = pipeline_of(flag).kind, flag.default
     return default if kind.binary else kind.exact(default) if flag.secret else kind.format(default)
 
 
@@ -45,7 +46,7 @@ def reads_back(flag: Flag[Any], raw: str | bytes) -> bool:
     try:
         if isinstance(raw, str):
             raw.encode()
-        return bool(flag._spec.kind.same(flag._spec.read(flag.name, raw, ""), flag.default))
+        return bool(pipeline_of(flag).kind.same(pipeline_of(flag).read(flag.name, raw, ""), flag.default))
     except (FlagValueError, UnicodeEncodeError):
         return False
 

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from dflag._documents import read
+from dflag._flags import pipeline_of
 from dflag._json import NotJSON
 from dflag.cli._errors import CommandError
 from dflag.cli._names import namespace_name, object_name
@@ -45,8 +46,8 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     if options.namespace is not None:
         lines.append(f"  namespace: {_quoted(options.namespace)}")
     if options.key is None:
-        texts = [flag for flag in flags if not flag._spec.kind.binary]
-        binaries = [flag for flag in flags if flag._spec.kind.binary]
+        texts = [flag for flag in flags if not pipeline_of(flag).kind.binary]
+        binaries = [flag for flag in flags if pipeline_of(flag).kind.binary]
         lines += _field("stringData" if secret else "data", texts)
         lines += _field("data" if secret else "binaryData", binaries)
     else:
@@ -146,7 +147,7 @@ def _field(name: str, flags: list[Flag[Any]]) -> list[str]:
 
 def _comments(flag: Flag[Any]) -> Iterator[str]:
     yield from map(one_line, flag.help.splitlines())
-    kind = flag._spec.kind
+    kind = pipeline_of(flag).kind
     hidden = flag.secret or kind.binary or kind.exact(flag.default) != kind.format(flag.default)
     default = "" if hidden else f", default {flag._text(flag.default) or 'empty'}"
     yield one_line(describe(flag) + default)

@@ -8,7 +8,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
-from dflag._flags import same
+from dflag._flags import pipeline_of, same
 from dflag._store import printed
 from dflag.cli._embedded import is_flag, opened
 from dflag.cli._errors import CommandError
@@ -131,10 +131,10 @@ def _page(registry: FlagRegistry, url: str) -> Object:
 
 
 def _raw(flag: Flag[Any], text: str) -> str | bytes:
-    if not flag._spec.kind.binary:
+    if not pipeline_of(flag).kind.binary:
         return text
     try:
-        value: bytes = flag._spec.read(flag.name, text, "", encoded=True)
+        value: bytes = pipeline_of(flag).read(flag.name, text, "", encoded=True)
     except FlagValueError:
         return text
     return value

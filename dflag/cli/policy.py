@@ -9,6 +9,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
+from dflag._flags import pipeline_of
 from dflag._registry import store_of_registry
 from dflag.cli._cel import matches, quote, rule_of, stripped
 from dflag.cli._embedded import SUFFIXES
@@ -156,7 +157,7 @@ def _values(registry: FlagRegistry) -> Iterator[_Validation]:
         conditions = [] if flag.secret else rule_of(flag).conditions
         if conditions:
             key = quote(flag.name)
-            text = stripped(f"variables.data[{key}]", strip=flag._spec._strip)
+            text = stripped(f"variables.data[{key}]", strip=pipeline_of(flag).strip)
             yield _Validation(
                 f"!({key} in variables.data) || {text}.all(t, {_all(conditions)})",
                 _message(flag),
@@ -168,9 +169,9 @@ def _all(conditions: list[str]) -> str:
 
 
 def _message(flag: Flag[Any]) -> str:
-    spec = flag._spec
-    limits = spec.range_text() or (spec.choices_text() and f"out of {spec.choices_text()}")
-    return one_line(f"flag {flag.name!r}: expected {' '.join(filter(None, (spec.kind.expected, limits)))}")
+    pipeline = pipeline_of(flag)
+    limits = pipeline.range_text() or (pipeline.choices_text() and f"out of {pipeline.choices_text()}")
+    return one_line(f"flag {flag.name!r}: expected {' '.join(filter(None, (pipeline.kind.expected, limits)))}")
 
 
 def _left(registry: FlagRegistry) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from dflag._flags import pipeline_of
 from dflag.cli._embedded import SUFFIXES
 from dflag.cli._registry import load
 from dflag.cli._schemas import family_pattern, of_flag, of_member
@@ -70,7 +71,7 @@ def _keys(registry: FlagRegistry, *, only_text: bool) -> dict[str, Any]:
     names = [flag.name for flag in registry]
     patterns: dict[str, Any] = {"^\\.": True, "^_example$": True}
     for flag in registry:
-        if flag._spec.kind.gathers:
+        if pipeline_of(flag).kind.gathers:
             pattern = family_pattern(flag, [*names, "_example"])
             patterns[pattern] = {"allOf": [patterns.get(pattern, True), of_member(flag, only_text=only_text)]}
     return {

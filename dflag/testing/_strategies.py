@@ -11,6 +11,7 @@ import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from dflag._flags import pipeline_of
 from dflag._kinds.custom import CustomKind
 from dflag._kinds.enums import EnumKind
 from dflag._kinds.json import JSONKind
@@ -77,10 +78,10 @@ def texts(flag: Flag[Any]) -> SearchStrategy[str]:
     """
     from hypothesis import strategies as st
 
-    spellings = _likely(flag).flatmap(lambda value: st.sampled_from(_spellings(flag._spec.kind, value)))
+    spellings = _likely(flag).flatmap(lambda value: st.sampled_from(_spellings(pipeline_of(flag).kind, value)))
     padding = st.sampled_from(("", "", " ", "\n"))
     padded = st.tuples(padding, spellings, padding).map("".join)
-    return _accepted(padded | spellings, lambda text: _reads(flag, text), flag._spec.kind.exact(flag.default))
+    return _accepted(padded | spellings, lambda text: _reads(flag, text), pipeline_of(flag).kind.exact(flag.default))
 
 
 def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
@@ -95,11 +96,13 @@ def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
     """
     from hypothesis import strategies as st
 
-    spec = flag._spec
-    checks = (spec._choices, spec._input_mutator, spec._mutator, spec._validators or None)
-    if spec.kind.name == "string" and all(check is None for check in checks):
+    pipeline = pipeline_of(flag)
+    checks = (pipeline.choices, pipeline.input_mutator, pipeline.mutator, pipeline.validators or None)
+    if pipeline.kind.name == "string" and all(check is None for check in checks):
         raise ValueError(f"flag {flag.name!r} accepts every text")
-    beyond = st.nothing() if isinstance(spec.kind, CustomKind) else _of_kind(spec.kind, {}).map(spec.kind.exact)
+    beyond = (
+        st.nothing() if isinstance(pipeline.kind, CustomKind) else _of_kind(pipeline.kind, {}).map(pipeline.kind.exact)
+    )
     damaged = st.tuples(texts(flag), st.sampled_from(("", "x", ",", "}", "0"))).map(
         lambda parts: parts[0][:-1] + parts[1]
     )
@@ -109,7 +112,7 @@ def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
 
 def _takes(flag: Flag[Any], value: object) -> bool:
     try:
-        flag._spec.take(flag.name, value, "test")
+        pipeline_of(flag).take(flag.name, value, "test")
     except FlagValueError:
         return False
     return True
@@ -117,7 +120,7 @@ def _takes(flag: Flag[Any], value: object) -> bool:
 
 def _reads(flag: Flag[Any], text: str) -> bool:
     try:
-        flag._spec.read(flag.name, text, "test", encoded=True)
+        pipeline_of(flag).read(flag.name, text, "test", encoded=True)
     except FlagValueError:
         return False
     return True
@@ -149,23 +152,25 @@ def _likely(flag: Flag[Any]) -> SearchStrategy[Any]:
     """
     from hypothesis import strategies as st
 
-    spec = flag._spec
+    pipeline = pipeline_of(flag)
     demands = _demands(flag)
-    if spec._choices is not None and not spec.kind.itemised:
-        return st.sampled_from(spec._choices) if spec._choices else st.nothing()
-    if isinstance(spec.kind, CustomKind):
+    if pipeline.choices is not None and not pipeline.kind.itemised:
+        return st.sampled_from(pipeline.choices) if pipeline.choices else st.nothing()
+    if isinstance(pipeline.kind, CustomKind):
         return st.just(flag.default)  # nobody but its parser knows what is a value of it
-    items = None if spec._choices is None else st.sampled_from(spec._choices) if spec._choices else st.nothing()
-    return _of_kind(spec.kind, demands, items)
+    items = (
+        None if pipeline.choices is None else st.sampled_from(pipeline.choices) if pipeline.choices else st.nothing()
+    )
+    return _of_kind(pipeline.kind, demands, items)
 
 
 def _demands(flag: Flag[Any]) -> dict[str, Any]:
     """
     Collect what limits and the checks of `dflag.validators` demand, in the keywords of JSON Schema.
     """
-    spec = flag._spec
-    found: list[Mapping[str, Any]] = [getattr(validator, "keywords", {}) for validator in spec._validators]
-    limits = {"minimum": spec._min, "maximum": spec._max}
+    pipeline = pipeline_of(flag)
+    found: list[Mapping[str, Any]] = [getattr(validator, "keywords", {}) for validator in pipeline.validators]
+    limits = {"minimum": pipeline.min, "maximum": pipeline.max}
     demands: dict[str, Any] = {}
     for keywords in (*found, {name: limit for name, limit in limits.items() if limit is not None}):
         for name, value in keywords.items():
@@ -282,11 +287,11 @@ def _just_beyond(flag: Flag[Any]) -> list[str]:
     """
     List the texts that are nearest to the limits, on the wrong side.
     """
-    spec, demands = flag._spec, _demands(flag)
+    pipeline, demands = pipeline_of(flag), _demands(flag)
     lengths = (demands.get("minLength", 0) - 1, demands.get("maxLength", -2) + 1)
-    step = _STEPS.get(spec.kind.name, 0)
-    neighbours = [limit + sign * step for limit, sign in ((spec._min, -1), (spec._max, 1)) if limit is not None]
-    return ["x" * length for length in lengths if length >= 0] + [spec.kind.format(value) for value in neighbours]
+    step = _STEPS.get(pipeline.kind.name, 0)
+    neighbours = [limit + sign * step for limit, sign in ((pipeline.min, -1), (pipeline.max, 1)) if limit is not None]
+    return ["x" * length for length in lengths if length >= 0] + [pipeline.kind.format(value) for value in neighbours]
 
 
 def _spellings(kind: Kind[Any], value: Any) -> list[str]:

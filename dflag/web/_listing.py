@@ -17,7 +17,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag._flags import layers_of, same
+from dflag._flags import layers_of, pipeline_of, same
 from dflag._fork import follow_forks, settle
 from dflag._history import UNPRINTABLE
 from dflag._layers import DEFAULT
@@ -318,7 +318,7 @@ class _Rows:
 
     def checksum(self, flags: Iterable[Flag[Any]]) -> str:
         return fnv_checksum(
-            (flag.name, _write(flag, self._view.snapshot[flag]) if flag._spec.kind.hides else self._text(flag))
+            (flag.name, _write(flag, self._view.snapshot[flag]) if pipeline_of(flag).kind.hides else self._text(flag))
             for flag in flags
         )
 
@@ -326,15 +326,15 @@ class _Rows:
         """
         Describe a flag: with the Go library's keys first.
         """
-        spec = flag._spec
+        pipeline = pipeline_of(flag)
         origin, _ = self._view.held[flag]
         value = self._view.snapshot[flag]
         text = self._text(flag)
         default = text if value is flag.default else _print(flag, flag.default)
-        is_json = spec.kind.name in _JSON_KINDS
-        shown, shown_default = (MASK, MASK) if spec.secret else (text, default)
+        is_json = pipeline.kind.name in _JSON_KINDS
+        shown, shown_default = (MASK, MASK) if pipeline.secret else (text, default)
         native = None
-        if is_json and not spec.secret:
+        if is_json and not pipeline.secret:
             native = _native(text)
             shown = _pretty(native, text)
             shown_default = shown if default is text else _pretty(_native(default), default)
@@ -343,19 +343,19 @@ class _Rows:
             "description": _words(flag, flag.help) or "",
             "current_value": shown,
             "default_value": shown_default,
-            "is_changed": text != default or (spec.kind.hides and not same(flag, value, flag.default)),
+            "is_changed": text != default or (pipeline.kind.hides and not same(flag, value, flag.default)),
             "is_dynamic": flag.dynamic,
             "is_json": is_json,
-            "type": spec.kind.name,
+            "type": pipeline.kind.name,
             "value": native,
-            "is_secret": spec.secret,
+            "is_secret": pipeline.secret,
             "origin": origin,
             "layers": self._layers(flag, value, text),
-            "range": _guarded(flag, spec.range_text),
-            "choices": _guarded(flag, spec.choices_text),
-            "owner": _words(flag, spec.owner),
-            "deprecated": _words(flag, spec.deprecated),
-            "expires": _words(flag, spec.expires),
+            "range": _guarded(flag, pipeline.range_text),
+            "choices": _guarded(flag, pipeline.choices_text),
+            "owner": _words(flag, pipeline.owner),
+            "deprecated": _words(flag, pipeline.deprecated),
+            "expires": _words(flag, pipeline.expires),
             "last_change": self._last_changes.get(flag.name),
             "callback_errors": self._view.callback_errors.get(flag.name, 0),
             "pending_restart": flag.name in self._pending_restart,
@@ -427,7 +427,7 @@ def _print(flag: Flag[Any], value: Any) -> str:
     """
     Print a value, which for models is a user's code.
     """
-    return _guarded(flag, lambda: flag._spec.kind.format(value))
+    return _guarded(flag, lambda: pipeline_of(flag).kind.format(value))
 
 
 def _guarded(flag: Flag[Any], function: Callable[[], str]) -> str:
@@ -477,7 +477,7 @@ def _write(flag: Flag[Any], value: Any) -> str:
     """
     Write all of a value, for a checksum alone.
     """
-    return _guarded(flag, lambda: flag._spec.kind.exact(value))
+    return _guarded(flag, lambda: pipeline_of(flag).kind.exact(value))
 
 
 def _pretty(native: Any, text: str) -> str:

@@ -293,7 +293,7 @@ def test_help_is_light(directory: Path) -> None:
         "import sys; from dflag.cli import main\n"
         f"main(['--version']), [main([name, '--help']) for name in {sorted(COMMANDS)}]\n"
         "heavy = ('yaml', 'jsonschema', 'watchdog', 'dataclasses', 'importlib.metadata', 'urllib.request', 'logging')\n"
-        "print([name for name in (*heavy, 'dflag._spec', 'dflag.testing') if name in sys.modules])"
+        "print([name for name in (*heavy, 'dflag._pipeline', 'dflag.testing') if name in sys.modules])"
     )
     path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
     found = subprocess.run(

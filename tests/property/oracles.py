@@ -27,6 +27,7 @@ import jsonschema
 import yaml
 
 import dflag
+from dflag._flags import pipeline_of
 from dflag.errors import ParseError, ValidationError
 from dflag.sources import _entries, _native
 
@@ -92,7 +93,7 @@ def agreed(name: str, data: bytes) -> tuple[str, Any]:
     Read the same text as bytes, again, as str and from its own print; give the stripped text and the value.
     """
     flag = _registry()[name]
-    same = flag._spec.kind.same
+    same = pipeline_of(flag).kind.same
     value = read(name, data)
     again = read(name, data)
     assert value is again is REFUSED or same(value, again)
@@ -104,7 +105,7 @@ def agreed(name: str, data: bytes) -> tuple[str, Any]:
     as_text = read(name, text)
     assert value is as_text is REFUSED or same(value, as_text)
     if value is not REFUSED:
-        flag.set_text(flag._spec.kind.format(value))
+        flag.set_text(pipeline_of(flag).kind.format(value))
         assert same(value, flag.get())
         flag.reset()
     return _strip(text), value
@@ -334,7 +335,7 @@ def environment(data: bytes) -> None:
         except SystemExit:
             value = REFUSED
     expected = read(flag_name, raw)
-    assert value is expected is REFUSED or flags[flag_name]._spec.kind.same(value, expected)
+    assert value is expected is REFUSED or flags[flag_name]._pipeline.kind.same(value, expected)
 
 
 ORACLES: Final[dict[str, Callable[[bytes], None]]] = {

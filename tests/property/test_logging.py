@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import dflag
+from dflag._flags import pipeline_of
 from dflag.logging import add_loglevel_flag
 
 LEVELS = st.sampled_from(["debug", "Verbose", "INFO", "warn", "fatal", "notset"]) | st.integers(0, 60).map(str)
@@ -21,7 +22,7 @@ def test_canonical_text_is_read_as_the_same(levels: dict[str, str], main: str) -
     items = [f"{logger}={level}" for logger, level in levels.items()]
 
     def read(text: str) -> str:
-        return flag._spec.read(flag.name, text, "test")
+        return pipeline_of(flag).read(flag.name, text, "test")
 
     value = read(",".join(items))
     assert read(value) == value

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 import dflag
 from dflag import validators
-from dflag._spec import WHITE_SPACE
+from dflag._flags import pipeline_of
+from dflag._pipeline import WHITE_SPACE
 from dflag.cli import _cel
 from dflag.cli._numerals import ranges
 from dflag.testing import bad_texts, texts
@@ -97,7 +98,7 @@ FUNCTIONS = {"trim": _function_trim, "substring": _function_substring}
 def _programme(flag: Flag[Any]) -> Callable[[str], bool]:
     conditions = " && ".join(f"({each})" for each in _cel.rule_of(flag).conditions)
     environment = celpy.Environment()
-    expression = f"{_cel.stripped('raw', strip=flag._spec._strip)}.all(t, {conditions})"
+    expression = f"{_cel.stripped('raw', strip=pipeline_of(flag).strip)}.all(t, {conditions})"
     program = environment.program(environment.compile(expression), functions=FUNCTIONS)
 
     def evaluate(text: str) -> bool:
@@ -111,7 +112,7 @@ def _programme(flag: Flag[Any]) -> Callable[[str], bool]:
 
 def _reads(flag: Flag[Any], text: str) -> bool:
     try:
-        flag._spec.read(flag.name, text, "test")
+        pipeline_of(flag).read(flag.name, text, "test")
     except dflag.FlagValueError:
         return False
     return True
@@ -255,7 +256,7 @@ def test_patterns_that_read_differently_are_left_out(pattern: str | re.Pattern[s
     An expression that Python and RE2 do not read alike is listed, and not in the policy.
     """
     flag = dflag.FlagRegistry().dyn_string("s", "aé1", secret=False)
-    flag._spec._validators = (validators.matches(pattern),)
+    pipeline_of(flag).validators = (validators.matches(pattern),)
     rule = _cel.rule_of(flag)
     assert rule.conditions == []
     assert len(rule.left) == 1

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import dflag
 from dflag import validators
+from dflag._flags import pipeline_of
 from dflag.testing import bad_texts, texts, values
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def test_values_differ(flag: Flag[Any]) -> None:
     """
     What the default stands in for is the exception: there are values other than it.
     """
-    text = flag._spec.kind.format
+    text = pipeline_of(flag).kind.format
     _find(values(flag), lambda value: text(value) != text(flag.default))
 
 

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dflag
+from dflag._flags import pipeline_of
 from dflag.cli import main
 from dflag.testing import ConfigMapVolume
 
@@ -125,7 +126,7 @@ def test_any_text_in_a_manifest_reads_back(
         data = yaml.safe_load(printed)["data"]
         try:
             text.encode()
-            readable = flag._spec.read(name, text, "") == text
+            readable = pipeline_of(flag).read(name, text, "") == text
         except UnicodeEncodeError:
             readable = False
         assert data == ({name: text} if readable else {})

@@ -64,7 +64,7 @@ def test_the_beginning_of_a_large_value_takes_little_to_print(flags: dflag.FlagR
     policy = flags.dyn_json("policy", _large(1))
     tracemalloc.start()
     try:
-        assert len(policy._spec.kind.head(policy.get(), 2000)) < 3000
+        assert len(policy._pipeline.kind.head(policy.get(), 2000)) < 3000
         assert tracemalloc.get_traced_memory()[1] < MEBIBYTE // 4
     finally:
         tracemalloc.stop()
@@ -165,7 +165,7 @@ def test_a_printing_that_exits_refuses_nothing(flags: dflag.FlagRegistry, monkey
     def explode(_kind: object, _value: object, _limit: int) -> str:
         raise faults[0]
 
-    monkeypatch.setattr(type(text._spec.kind), "head", explode)
+    monkeypatch.setattr(type(text._pipeline.kind), "head", explode)
     text.set("a")
     assert flags.history()[-1].new == "(cannot be printed)"
     faults.pop(0)

@@ -15,6 +15,7 @@ import pytest
 from typing_extensions import TypedDict
 
 import dflag
+from dflag._flags import pipeline_of
 
 
 class Colour(enum.Enum):
@@ -255,7 +256,7 @@ def test_all_of_a_value_is_written_whatever_it_holds() -> None:
         read_as: int = pydantic.Field(1, validation_alias="readAs", serialization_alias="writtenAs")
 
     _, flag = _flag(All(), All)
-    assert json.loads(flag._spec.kind.exact(flag.get())) == {
+    assert json.loads(pipeline_of(flag).kind.exact(flag.get())) == {
         "hidden": 5,
         "part": {"a": "a"},
         "colours": {"red": ["blue", "red"]},
@@ -268,4 +269,4 @@ def test_all_of_a_value_is_written_whatever_it_holds() -> None:
         "readAs": 1,
     }
     _, more = _flag(Open.model_validate({"more": None}), Open)
-    assert more._spec.kind.exact(more.get()) == '{"more":null}'
+    assert more._pipeline.kind.exact(more.get()) == '{"more":null}'

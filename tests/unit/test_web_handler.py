@@ -232,7 +232,7 @@ def test_value_that_cannot_be_printed(
     def explode(self: object, value: object) -> str:
         raise TypeError("hush")
 
-    monkeypatch.setattr(type(flags["odd"]._spec.kind), "format", explode)
+    monkeypatch.setattr(type(flags["odd"]._pipeline.kind), "format", explode)
     assert client.flag("odd")["current_value"] == "(cannot be printed)"
     assert client.flag(other.name)["current_value"] == "50"
 
@@ -294,7 +294,7 @@ def test_limits_that_cannot_be_printed(
     def explode(self: object, value: object) -> str:
         raise fault
 
-    monkeypatch.setattr(type(rate._spec.kind), "format", explode)
+    monkeypatch.setattr(type(rate._pipeline.kind), "format", explode)
     row = client.flag("rate")
     assert row["current_value"] == row["range"] == "(cannot be printed)"
     answers: list[int] = []
@@ -315,10 +315,10 @@ def test_value_that_is_printed_as_no_text(
     flags.dyn_json("policy", {"a": 1})
     flags.dyn_map("urls", {}, keys="*.url", of="string")
     for name in ("policy", "urls"):
-        monkeypatch.setattr(type(flags[name]._spec.kind), "format", lambda self, value: printed)
+        monkeypatch.setattr(type(flags[name]._pipeline.kind), "format", lambda self, value: printed)
     for name in ("policy", "urls"):
         assert (client.flag(name)["current_value"], client.flag(name)["value"]) == ("(cannot be printed)", None)
-    monkeypatch.setattr(type(flags["policy"]._spec.kind), "format", lambda self, value: "{no json")
+    monkeypatch.setattr(type(flags["policy"]._pipeline.kind), "format", lambda self, value: "{no json")
     flags["policy"].set({"a": 2})
     assert (client.flag("policy")["current_value"], client.flag("policy")["value"]) == ("{no json", None)
 

@@ -38,7 +38,7 @@ WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" +
 """What Go's ``strings.TrimSpace`` trims; Python's own ``strip`` would also take the separators U+001C to U+001F."""
 
 
-class Spec(Generic[T]):
+class Pipeline(Generic[T]):
     """
     The immutable description of what a flag accepts; flags without options share one for each kind.
 
@@ -46,43 +46,43 @@ class Spec(Generic[T]):
     """
 
     __slots__ = (
-        "_choices",
         "_declared_secret",
-        "_input_mutator",
-        "_max",
-        "_min",
-        "_mutator",
-        "_strip",
-        "_validators",
+        "choices",
         "deprecated",
         "expires",
+        "input_mutator",
         "kind",
+        "max",
+        "min",
+        "mutator",
         "owner",
         "secret",
+        "strip",
+        "validators",
     )
 
     def __init__(self, kind: Kind[T], options: Mapping[str, Any] | None = None) -> None:
         given = dict(options or {})
         self.kind: Final = kind
-        self._validators: tuple[Validator[T], ...] = as_checks(given.pop("validator", ()))
-        self._mutator: Final[Callable[[T], T] | None] = _function(given, "mutator")
-        self._input_mutator: Final[Callable[[str], str] | None] = _function(given, "input_mutator")
-        self._strip: Final[bool] = _typed(given, "strip", bool, "True or False", default=True)
+        self.validators: tuple[Validator[T], ...] = as_checks(given.pop("validator", ()))
+        self.mutator: Final[Callable[[T], T] | None] = _function(given, "mutator")
+        self.input_mutator: Final[Callable[[str], str] | None] = _function(given, "input_mutator")
+        self.strip: Final[bool] = _typed(given, "strip", bool, "True or False", default=True)
         self._declared_secret: Final = "secret" in given
         self.secret: bool = _typed(given, "secret", bool, "True or False", default=False)
         self.deprecated: Final[str | None] = _typed(given, "deprecated", (str, NoneType), "a text: what to use instead")
         self.owner: Final[str | None] = _typed(given, "owner", (str, NoneType), "a text")
         self.expires: Final[datetime.date | None] = _date(given)
         choices = given.pop("choices", None)
-        self._choices: Final = None if choices is None else self._convert_choices(choices)
-        self._min: Final = self._limit("min", given)
-        self._max: Final = self._limit("max", given)
-        if self._min is not None and self._max is not None and self._min > self._max:
-            raise DefinitionError(f"expected min <= max, got min={self._min!r} and max={self._max!r}")
+        self.choices: Final = None if choices is None else self._convert_choices(choices)
+        self.min: Final = self._limit("min", given)
+        self.max: Final = self._limit("max", given)
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise DefinitionError(f"expected min <= max, got min={self.min!r} and max={self.max!r}")
         for option in given:
             raise ArgumentError(_unknown_option(option, kind))
 
-    def with_validator(self, validator: Validator[T], flag_name: str, default: T) -> Spec[T]:
+    def with_validator(self, validator: Validator[T], flag_name: str, default: T) -> Pipeline[T]:
         """
         Give the same with one validator more, which the default must pass.
 
@@ -91,12 +91,12 @@ class Spec(Generic[T]):
         """
         other = self._copy()
         added = as_checks(validator)
-        other._validators = (*self._validators, *added)
+        other.validators = (*self.validators, *added)
         # The default went through the mutator when it was declared.
         self._validate(added, flag_name, default, default, "default")
         return other
 
-    def concealed(self) -> Spec[T]:
+    def concealed(self) -> Pipeline[T]:
         """
         Give the same as a secret's, unless the declaration says whether it is one.
         """
@@ -106,9 +106,9 @@ class Spec(Generic[T]):
         other.secret = True
         return other
 
-    def _copy(self) -> Spec[T]:
-        other: Spec[T] = object.__new__(type(self))
-        for slot in Spec.__slots__:
+    def _copy(self) -> Pipeline[T]:
+        other: Pipeline[T] = object.__new__(type(self))
+        for slot in Pipeline.__slots__:
             setattr(other, slot, getattr(self, slot))
         return other
 
@@ -166,10 +166,10 @@ class Spec(Generic[T]):
         if kind.binary and not encoded:
             return kind.convert(raw.encode() if isinstance(raw, str) else raw)
         text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
-        if self._strip:
+        if self.strip:
             text = text.strip(WHITE_SPACE)
-        if self._input_mutator is not None:
-            text = self._input_mutator(text)
+        if self.input_mutator is not None:
+            text = self.input_mutator(text)
             if is_unawaited(text) or not isinstance(text, str):
                 raise AuthorError("an input mutator", f"return a text, not {_named(text)}")
         elif isinstance(raw, Text):
@@ -178,23 +178,23 @@ class Spec(Generic[T]):
 
     def _check(self, flag_name: str, value: T, raw: object, origin: str) -> T:
         if (
-            self._mutator is None
-            and self._choices is None
-            and self._min is None
-            and self._max is None
-            and not self._validators
+            self.mutator is None
+            and self.choices is None
+            and self.min is None
+            and self.max is None
+            and not self.validators
         ):
             return value
         try:
-            if self._mutator is not None:
-                value = self._mutate(self._mutator, value)
+            if self.mutator is not None:
+                value = self._mutate(self.mutator, value)
             self._limits(value)
         except BaseException as error:
             if is_interrupt(error):
                 raise
             refusal = self._refusal(ValidationError, flag_name, error, raw, origin)
         else:
-            self._validate(self._validators, flag_name, value, raw, origin)
+            self._validate(self.validators, flag_name, value, raw, origin)
             return value
         raise refusal
 
@@ -222,7 +222,7 @@ class Spec(Generic[T]):
                 raise
             refusal = self._refusal(ValidationError, flag_name, error, value, origin)
         else:
-            return self._validate(self._validators, flag_name, value, value, origin)
+            return self._validate(self.validators, flag_name, value, value, origin)
         raise refusal
 
     def _validate(self, validators: Iterable[Validator[T]], flag_name: str, value: T, raw: object, origin: str) -> None:
@@ -238,18 +238,18 @@ class Spec(Generic[T]):
         raise refusal
 
     def _limits(self, value: Any) -> None:
-        if self._choices is not None:
-            wrong = [item for item in value if item not in self._choices] if self.kind.itemised else None
-            if wrong or (wrong is None and not any(self.kind.same(value, choice) for choice in self._choices)):
+        if self.choices is not None:
+            wrong = [item for item in value if item not in self.choices] if self.kind.itemised else None
+            if wrong or (wrong is None and not any(self.kind.same(value, choice) for choice in self.choices)):
                 raise Problem(f"{'items out of' if self.kind.itemised else 'one of'} {self.choices_text()}")
-        if (self._min is not None and value < self._min) or (self._max is not None and value > self._max):
+        if (self.min is not None and value < self.min) or (self.max is not None and value > self.max):
             raise Problem(f"{self.kind.expected} {self.range_text()}")
 
     def range_text(self) -> str:
         """
         Say the inclusive limits in words; the empty text when there are none.
         """
-        low, high = (None if limit is None else self.kind.format(limit) for limit in (self._min, self._max))
+        low, high = (None if limit is None else self.kind.format(limit) for limit in (self.min, self.max))
         if low is None:
             return "" if high is None else f"of at most {high}"
         return f"of at least {low}" if high is None else f"from {low} to {high}"
@@ -258,7 +258,7 @@ class Spec(Generic[T]):
         """
         List the choices in words; the empty text when there are none.
         """
-        return ", ".join(self._format_choice(choice) for choice in self._choices or ())
+        return ", ".join(self._format_choice(choice) for choice in self.choices or ())
 
     def _convert_choices(self, choices: Iterable[Any]) -> tuple[Any, ...]:
         if isinstance(choices, (str, bytes)):
