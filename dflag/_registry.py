@@ -86,7 +86,7 @@ class FlagRegistry(Declarations):
 
     def bind(self, name: builtins.str, flag: F) -> F:
         """
-        Give a library's unbound flag its name here; an override set before stays.
+        Bind a library's unbound flag to a name here; an override set before stays.
 
         Raises:
             DefinitionError: The flag is bound already, or the name is not valid.

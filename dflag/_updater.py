@@ -297,7 +297,7 @@ class Updater:
 
     def status(self) -> Status:
         """
-        Say how the updater and its sources are doing.
+        Return how the updater and its sources are doing.
 
         Whoever has seen a new value finds here what came with it.
 
@@ -332,7 +332,7 @@ class Updater:
 
     def _fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
         """
-        Give a cheap value that differs whenever `status` would; of ages only whether they are beyond patience.
+        Return a cheap value that differs whenever `status` would; of ages only whether they are beyond patience.
         """
         feeds = [feed.fingerprint(patience_seconds) for feed in self._feeds]
         return (self._state, is_recent(self._success, patience_seconds), *feeds)

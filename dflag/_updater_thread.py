@@ -83,7 +83,7 @@ class Feed:
 
     def fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
         """
-        Give a cheap value that differs whenever `status` would; of the age only whether it is beyond patience.
+        Return a cheap value that differs whenever `status` would; of the age only whether it is beyond patience.
         """
         watch = self.watch
         mode = None if watch is None else watch.mode
@@ -93,7 +93,7 @@ class Feed:
 
     def _heard(self) -> float | None:
         """
-        Give the moment of the last contact: the watch's, if it knows better than the check.
+        Return the moment of the last contact: the watch's, if it knows better than the check.
         """
         heard = None if self.watch is None else self.watch.last_contact
         return self.contact if heard is None else heard
@@ -254,7 +254,7 @@ class Session:
 
     def _note(self, feed: Feed, watch: Watch) -> None:
         """
-        Say it once when events cannot be had, and once when they are back.
+        Log once when no events can be received, and once when they are back.
         """
         problem = self._problem(watch, watch.fileno())
         if problem is not None and feed.degraded is None:
@@ -270,7 +270,7 @@ class Session:
 
     def _note_not_live(self, feed: Feed, reason: str | None) -> None:
         """
-        Say it once when a source will never show a change.
+        Log once when a source will never show a change.
         """
         if reason is not None and reason != feed.not_live:
             logger.warning("changes of %s cannot be followed: %s", feed.name, reason)

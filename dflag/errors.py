@@ -264,7 +264,7 @@ def _cut(text: str, limit: int) -> str:
 
 def _shorten(given: object) -> str:
     """
-    Give the repr of what was given, decoded and stripped where it is text, within the limit.
+    Return the repr of what was given, decoded and stripped where it is text, within the limit.
     """
     text = given
     if isinstance(given, (bytes, bytearray, memoryview)):

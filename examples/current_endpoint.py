@@ -36,7 +36,7 @@ def target_has_an_endpoint(candidate: dflag.Snapshot) -> None:
 
 
 def current_endpoint() -> str:
-    """Give the endpoint of now: one snapshot, so that target and endpoints are of one revision."""
+    """Return the current endpoint: one snapshot, so that target and endpoints are of one revision."""
     now = flags.snapshot()
     return now[endpoints][f"{now[target]}.endpoint"] if now[target] else now[default]
 
@@ -45,7 +45,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers ``/config``."""
 
     def do_GET(self) -> None:
-        """Say which endpoint is the current one."""
+        """Answer with the current endpoint."""
         known = self.path == "/config"
         body = json.dumps({"current_endpoint": current_endpoint()}).encode() if known else b"{}"
         self.send_response(200 if known else 404)

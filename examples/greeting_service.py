@@ -25,7 +25,7 @@ message = flags.dyn_string("message", "Hello", "What the service says", validato
 
 @message.on_change
 def report(old: str, new: str) -> None:
-    """Say what changed."""
+    """Print what changed."""
     print(f"changed: {old} -> {new}", flush=True)
 
 

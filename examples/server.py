@@ -94,7 +94,7 @@ def page_stays_reachable(value: Any) -> None:
 @retry_after.on_change
 @policy.on_change
 def report(old: object, new: object) -> None:
-    """Say what changed; runs on dflag's notifier thread, after the whole revision is visible."""
+    """Print what changed; runs on dflag's notifier thread, after the whole revision is visible."""
     print(f"changed: {old} -> {new}", flush=True)
 
 
@@ -200,7 +200,7 @@ def page(snapshot: dflag.Snapshot) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Give a value as JSON can hold it: a duration as text such as ``0:00:30``."""
+    """Return a value as JSON can hold it: a duration as text such as ``0:00:30``."""
     return str(value) if isinstance(value, datetime.timedelta) else value
 
 

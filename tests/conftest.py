@@ -47,19 +47,19 @@ def _no_leaks() -> Iterator[None]:
 
 @pytest.fixture(name="flags")
 def _flags() -> dflag.FlagRegistry:
-    """Give a fresh registry."""
+    """Return a fresh registry."""
     return dflag.FlagRegistry()
 
 
 @pytest.fixture(name="registry")
 def _registry(flags: dflag.FlagRegistry) -> dflag.FlagRegistry:
-    """Give the registry of the test under its longer name."""
+    """Return the registry of the test under its longer name."""
     return flags
 
 
 @pytest.fixture(name="volume")
 def _volume(tmp_path: Path) -> ConfigMapVolume:
-    """Give a ConfigMap volume that publishes as the kubelet does."""
+    """Return a ConfigMap volume that publishes as the kubelet does."""
     return ConfigMapVolume(tmp_path / "config")
 
 

@@ -111,13 +111,13 @@ class FlagCollector(Collector):
 
     def describe(self) -> Iterable[Family]:
         """
-        Give the metrics without values, so that a second collector in one ``CollectorRegistry`` is refused.
+        Return the metrics without values, so that a second collector in one ``CollectorRegistry`` is refused.
         """
         return [_family(metric, {}) for metric in METRICS]
 
     def collect(self) -> Iterable[Family]:
         """
-        Give the metrics; those without any value are left out.
+        Return the metrics; those without any value are left out.
         """
         values = self._watchlist.values() if self._shared is None else self._shared.gather()
         return [_family(metric, values[metric.name]) for metric in METRICS if values[metric.name]]

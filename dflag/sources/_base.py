@@ -36,7 +36,7 @@ class Watch:
 
     def fileno(self) -> int | None:
         """
-        Give a descriptor that becomes readable when it is time to look again, if there is one.
+        Return a descriptor that becomes readable when it is time to look again, if there is one.
 
         The updater waits for it in its own thread, which saves a thread and a hand-over.
         """
@@ -103,7 +103,7 @@ class Source(ABC):
 
     def probe(self) -> object:
         """
-        Give a cheap token that changes whenever `read` may give something else.
+        Return a cheap token that changes whenever `read` may give something else.
 
         The updater asks after every wake-up and every ``resync_seconds``, and reads when it changed.
         The default is a token that always differs.
@@ -120,7 +120,7 @@ class Source(ABC):
 
     def recheck_seconds(self) -> float | None:
         """
-        Say how soon to look again although nothing may happen until then, or None.
+        Return in how many seconds to look again even without an event, or None.
 
         Asked after each `read`; for a value that has yet to settle.
         """
@@ -128,7 +128,7 @@ class Source(ABC):
 
     def why_not_live(self) -> str | None:
         """
-        Say why changes will never show, in whole or in part, or None when they will.
+        Return why some or all changes will never show, or None when they will.
 
         Asked once, when the watching begins; the answer is logged as a warning and stands in ``status()``.
         """
@@ -136,6 +136,6 @@ class Source(ABC):
 
     def locate(self, key: str) -> str:  # noqa: ARG002 - for sources whose keys have places of their own
         """
-        Say where *key* comes from, for messages: ``"/etc/dflag/rate_limit"``.
+        Return where *key* comes from, for messages: ``"/etc/dflag/rate_limit"``.
         """
         return self.name

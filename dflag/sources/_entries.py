@@ -41,7 +41,7 @@ _REASONS: Final = {
 
 def is_key(name: str) -> bool:
     """
-    Tell whether a name can be a flag's: a ConfigMap's keys can, without those that begin with a dot.
+    Return whether a name can be a flag's: a ConfigMap's keys can, without those that begin with a dot.
 
     It keeps editors' leftovers out, such as ``rate~`` and ``#rate#``, and the kubelet's own entries.
     """
@@ -130,7 +130,7 @@ def reason_of(error: OSError) -> str:
 
 def unfit(mode: int) -> Unreadable | None:
     """
-    Say what an entry is that is not a regular file; None for a directory.
+    Return what an entry is that is not a regular file; None for a directory.
     """
     if stat.S_ISDIR(mode):
         return None

@@ -46,7 +46,7 @@ class _Mount(NamedTuple):
 
 def is_secret(path: str) -> bool:
     """
-    Say whether the directory or file at *path* is in a volume as the kubelet makes them of Secrets.
+    Return whether the directory or file at *path* is in a volume as the kubelet makes them of Secrets.
     """
     try:
         mounts = _mounts()
@@ -58,7 +58,7 @@ def is_secret(path: str) -> bool:
 
 def why_not_live(path: str) -> str | None:
     """
-    Say why changes to the directory or file at *path* will not show, in whole or in part; None when they will.
+    Return why some or all changes to the directory or file at *path* will not show; None when they will.
     """
     try:
         mounts = _mounts()
@@ -80,7 +80,7 @@ def why_not_live(path: str) -> str | None:
 
 def _covering(real: str, mounts: Iterable[str]) -> str | None:
     """
-    Give the mount point that a path is at or below.
+    Return the mount point that a path is at or below.
     """
     return max((point for point in mounts if _is_within(real, point)), key=len, default=None)
 

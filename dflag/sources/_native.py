@@ -213,7 +213,7 @@ class InotifyWatch(_PathWatch):
 
     def fileno(self) -> int | None:
         """
-        Give the descriptor; None while the system refuses one.
+        Return the descriptor; None while the system refuses one.
         """
         descriptor = self._held()
         return None if descriptor is None else descriptor.number
@@ -450,7 +450,7 @@ def _readable_bytes(descriptor: int) -> int:
 
 def _parse(events: bytes) -> Iterator[tuple[int, int, bytes]]:
     """
-    Give the watch, the mask and the name of each event; the name is filled up with zeros.
+    Return the watch, the mask and the name of each event; the name is filled up with zeros.
     """
     position = 0
     # The kernel gives whole events; half of one says no more than that there was one, which the check finds too.

@@ -43,7 +43,7 @@ class Target:
 
     def is_named_by(self, item: Mapping[str, Any]) -> bool:
         """
-        Tell this object from others: a fake server or a proxy may ignore the field selector.
+        Return whether it is this object: a fake server or a proxy may ignore the field selector.
         """
         metadata = metadata_of(item)
         return metadata.get("name") == self.name and metadata.get("namespace", self.namespace) == self.namespace

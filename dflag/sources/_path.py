@@ -78,13 +78,13 @@ class PathSource(Source):
 
     def recheck_seconds(self) -> float | None:
         """
-        Say when something may have settled, or what was refused may be tried again.
+        Return when something may have settled, or what was refused may be tried again.
         """
         return None if self._again_at is None else max(self._again_at - time.monotonic(), 0.0)
 
     def why_not_live(self) -> str | None:
         """
-        Tell of ``subPath`` mounts and of files that are mounts of their own.
+        Report ``subPath`` mounts and files that are mounts of their own.
         """
         return why_not_live(self._path)
 
@@ -93,7 +93,7 @@ class PathSource(Source):
 
     def _current_turn(self) -> int:
         """
-        Give a number for the token that changes once something is due.
+        Return a number for the token that changes once something is due.
         """
         if self._again_at is not None and time.monotonic() >= self._again_at:
             self._turn += 1

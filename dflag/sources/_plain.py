@@ -86,7 +86,7 @@ class PlainFiles:
 
     def generation(self, path: str) -> int:
         """
-        Give a number that changes with the files of the directory at *path*.
+        Return a number that changes with the files of the directory at *path*.
 
         It scans so seldom that this costs a thousandth of a processor, unless stirred.
 
@@ -267,7 +267,7 @@ class PlainFiles:
 
     def _since(self, found: os.stat_result) -> float:
         """
-        Say since when a file just met has been as it is, as far as can be known.
+        Return since when a newly found file has been unchanged, as far as can be known.
         """
         now = time.monotonic()
         if not self._first and self._settle_until is None:

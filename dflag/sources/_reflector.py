@@ -64,7 +64,7 @@ class Backoff:
 
     def next(self, *, at_least: float | None = None, lasting: bool = False) -> float:
         """
-        Give the next pause in seconds.
+        Return the next pause in seconds.
 
         Args:
             at_least: What the server asks for.

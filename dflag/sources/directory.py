@@ -82,7 +82,7 @@ class DirectorySource(PathSource):
 
     def locate(self, key: str) -> str:
         """
-        Give the path of the key's file.
+        Return the path of the key's file.
         """
         return self._prefix + key
 
@@ -110,7 +110,7 @@ class DirectorySource(PathSource):
 
     def probe(self) -> object:
         """
-        Give a token of what is published, or of plain files their states. Never raises.
+        Return a token of what is published, or of plain files their states. Never raises.
 
         In a volume that is what the link says and the state of the set behind it: two system calls.
         """

@@ -70,7 +70,7 @@ class FileSource(PathSource):
 
     def locate(self, key: str) -> str:
         """
-        Give the path with the line on which the key stood when the document was last read.
+        Return the path with the line on which the key stood when the document was last read.
         """
         place = self._places.get(key)
         return self._path if place is None else f"{self._path}:{place.line}"
@@ -101,7 +101,7 @@ class FileSource(PathSource):
 
     def probe(self) -> object:
         """
-        Give a token of the volume's link and the file's state: two system calls. Never raises.
+        Return a token of the volume's link and the file's state: two system calls. Never raises.
         """
         turn = self._current_turn()
         target = read_link(self._link)

@@ -63,13 +63,13 @@ class MemorySource(Source):
 
     def read(self) -> Mapping[str, Raw]:
         """
-        Give the set of values last supplied, as a read-only mapping.
+        Return the set of values last supplied, as a read-only mapping.
         """
         return self._values
 
     def probe(self) -> object:
         """
-        Give a token that changes with every `update`.
+        Return a token that changes with every `update`.
         """
         return _Identity(self._values)
 

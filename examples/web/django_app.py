@@ -38,7 +38,7 @@ flags_application = make_wsgi_app(flags, authorize=bearer_token(token, "operator
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Give what is below the prefix to dflag, and the rest to Django."""
+    """Return what is below the prefix to dflag, and the rest to Django."""
     below = environ["PATH_INFO"].removeprefix(PREFIX)
     if below != environ["PATH_INFO"] and below[:1] in ("", "/"):
         environ |= {"SCRIPT_NAME": environ["SCRIPT_NAME"] + PREFIX, "PATH_INFO": below}

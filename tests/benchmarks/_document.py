@@ -43,7 +43,7 @@ class Part:
 
 def document(parts: Iterable[Part]) -> dict[str, Any]:
     """
-    Give the document of a run that has just ended.
+    Return the document of a run that has just ended.
     """
     parts = list(parts)
     return {
@@ -67,7 +67,7 @@ def document(parts: Iterable[Part]) -> dict[str, Any]:
 
 def parts(document: dict[str, Any]) -> list[Part]:
     """
-    Give back what was measured.
+    Return what was measured.
     """
     return [
         Part(
@@ -127,7 +127,7 @@ def _numbers(value: Any) -> Any:
 
 def _cpu() -> str:
     """
-    Give the model of the processor, as Linux names it.
+    Return the model of the processor, as Linux names it.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -138,7 +138,7 @@ def _cpu() -> str:
 
 def _commit() -> str:
     """
-    Give the commit that the checkout stands on; empty outside of one.
+    Return the commit that the checkout stands on; empty outside of one.
     """
     command = ["git", "rev-parse", "--short", "HEAD"]
     try:

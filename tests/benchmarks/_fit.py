@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def exponent(points: Iterable[tuple[float, float]]) -> float:
     """
-    Give the *k* of the curve ``y = a * x**k`` that fits the points best, each by its ratio to the curve.
+    Return the *k* of the curve ``y = a * x**k`` that fits the points best, each by its ratio to the curve.
 
     0 is constant, 1 linear, 2 quadratic.
     """

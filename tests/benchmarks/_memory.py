@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def traced(make: Callable[[], T]) -> tuple[T, int]:
     """
-    Give what *make* returns, and how many bytes it keeps: what it needed on the way is gone by then.
+    Return what *make* returns, and how many bytes it keeps: what it needed on the way is gone by then.
     """
     gc.collect()
     tracemalloc.start()
@@ -32,7 +32,7 @@ def traced(make: Callable[[], T]) -> tuple[T, int]:
 
 def resident_bytes() -> int:
     """
-    Give how much of this process is in memory, as Linux counts it.
+    Return how much of this process is in memory, as Linux counts it.
     """
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()

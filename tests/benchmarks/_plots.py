@@ -51,7 +51,7 @@ SETTINGS = {
 
 def draw(plot: Plot) -> str:
     """
-    Give *plot* as SVG, on white, so that it can be read on any theme.
+    Return *plot* as SVG, on white, so that it can be read on any theme.
     """
     with mpl.rc_context(SETTINGS):
         height = 1.5 + BAR_INCHES * len(plot.lines) if plot.kind == "bars" else HEIGHT_INCHES
@@ -67,7 +67,7 @@ def draw(plot: Plot) -> str:
 
 def _tick(axes: Axes) -> None:
     """
-    Give log scales ticks that suffice, and no minor ones, which would be most of the file.
+    Set enough ticks on log scales, and no minor ones, which would be most of the file.
     """
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
@@ -117,7 +117,7 @@ def _numbers(label: str) -> EngFormatter:
 
 def _shares(samples: Sequence[float]) -> tuple[list[float], list[float]]:
     """
-    Give the samples at even shares of them, the least and the greatest among these.
+    Return the samples at even shares of them, the least and the greatest among these.
     """
     inner = statistics.quantiles(samples, n=STEPS, method="inclusive")
     values = [min(samples), *inner, max(samples)]
@@ -130,7 +130,7 @@ def _ours(plot: Plot) -> tuple[str, ...]:
 
 def _styles(plot: Plot) -> list[dict[str, object]]:
     """
-    Give each line its colour and dash: ours solid and broad, the others in turn.
+    Assign each line its colour and dash: ours solid and broad, the others in turn.
     """
     ours = _ours(plot)
     styles: list[dict[str, object]] = []

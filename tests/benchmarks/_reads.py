@@ -29,7 +29,7 @@ class Plain:
 
 def calls(statement: str, names: Mapping[str, object], number: int) -> Callable[[], float]:
     """
-    Give what runs *statement* that often, and says how many seconds one took.
+    Return what runs *statement* that often, and says how many seconds one took.
 
     timeit's loop is compiled with the statement in it: a call through a lambda would cost as much again.
     """
@@ -39,6 +39,6 @@ def calls(statement: str, names: Mapping[str, object], number: int) -> Callable[
 
 def plain(number: int) -> Callable[[], float]:
     """
-    Give the same for the floor.
+    Return the same for the floor.
     """
     return calls("get.get()", {"get": Plain(50)}, number)

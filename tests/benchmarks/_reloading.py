@@ -63,7 +63,7 @@ def _texts(first: int) -> dict[str, str]:
 
 def _declare() -> tuple[dflag.FlagRegistry, list[int]]:
     """
-    Give a registry, and how often its callbacks were called as the one item of a list.
+    Return a registry, and how often its callbacks were called as the one item of a list.
     """
     flags = dflag.FlagRegistry()
     told = [0]
@@ -138,7 +138,7 @@ def _reload(
 
 def _edits() -> Iterator[dict[str, str]]:
     """
-    Give the keys to change, forever: some get new numbers, and at times the first flag gets what is none.
+    Return the keys to change, forever: some get new numbers, and at times the first flag gets what is none.
     """
     for number in itertools.count(1):
         others = ((CHANGED * number + step) % (KEYS - 1) + 1 for step in range(CHANGED))
@@ -153,7 +153,7 @@ def _edits() -> Iterator[dict[str, str]]:
 @contextlib.contextmanager
 def _growth() -> Iterator[dict[str, float]]:
     """
-    Give what is held more at the end of the block than at its beginning, once it has ended.
+    Return what is held more at the end of the block than at its beginning, once it has ended.
     """
     held: dict[str, float] = {}
     gc.collect()

@@ -19,7 +19,7 @@ SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (0.0, "ns"))
 
 def text(document: dict[str, Any]) -> str:
     """
-    Give the whole, for a terminal.
+    Return the whole, for a terminal.
     """
     sections = [f"### {part.title}\n\n{table(part)}" for part in parts(document)]
     return "\n\n".join([*sections, legend(document)])
@@ -39,7 +39,7 @@ def into(page: str, document: dict[str, Any], images: str | None) -> str:
 
 def section(part: Part, images: str | None) -> str:
     """
-    Give the table of a part, and its images.
+    Return the table of a part, and its images.
     """
     shown = part.report.plots if images is not None else []
     return "\n\n".join([table(part), *(f"![{plot.title}]({images}/{plot.name}.svg)" for plot in shown)])
@@ -47,7 +47,7 @@ def section(part: Part, images: str | None) -> str:
 
 def table(part: Part) -> str:
     """
-    Give a row for each result.
+    Return a row for each result.
     """
     rows = ["| measure | measured | beside | ratio | limit | |", "|---|---|---|---|---|---|"]
     rows += [f"| {' | '.join(map(_escaped, _cells(result)))} |" for result in part.report.results]
@@ -56,7 +56,7 @@ def table(part: Part) -> str:
 
 def legend(document: dict[str, Any]) -> str:
     """
-    Say what ran, where and when.
+    Return what ran, where and when.
     """
     machine = document["machine"]
     commit = f" ({document['commit']})" if document["commit"] else ""

@@ -65,7 +65,7 @@ class Clients:
 
     def seen(self, generation: str) -> list[float]:
         """
-        Give when each client saw a generation the first time, by the clock that all processes share.
+        Return when each client saw a generation the first time, by the clock that all processes share.
         """
         with self._lock:
             return list(self._seen[generation])
@@ -150,7 +150,7 @@ class Fleet:
 
 def measure(count: int) -> Iterator[tuple[str, str]]:
     """
-    Give what was measured, each with a name.
+    Return what was measured, each with a name.
     """
     cluster = Cluster()
     name = cluster.create({"generation": "0", "padding": "x" * VALUE_BYTES})

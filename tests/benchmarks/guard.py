@@ -107,7 +107,7 @@ def compare(measured: Ratios, limits: Ratios) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> str:
     """
-    Give the rows in Markdown.
+    Return the rows in Markdown.
     """
     lines = ["| measure | ratio | limit | |", "|---|---|---|---|"]
     lines += [f"| {row.name} | {row.ratio:.2f} | {row.limit:g} | {row.verdict} |" for row in rows]
@@ -116,7 +116,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _said(row: Row) -> str:
     """
-    Give a warning or a failure as a line, which GitHub shows with the change.
+    Return a warning or a failure as a line, which GitHub shows with the change.
     """
     text = f"{row.name}: {row.ratio:.2f} floors, and the limit is {row.limit:g}"
     if "GITHUB_ACTIONS" in os.environ:
@@ -142,7 +142,7 @@ def ratios(name: str) -> dict[str, float]:
 
 def renewed(measured: Ratios) -> dict[str, dict[str, float]]:
     """
-    Give generous limits for what was measured.
+    Return generous limits for what was measured.
     """
     return {
         module: {name: float(f"{ratio * GENEROUS:.3g}") for name, ratio in found.items()}

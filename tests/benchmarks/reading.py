@@ -146,7 +146,7 @@ def _snapshots() -> list[Result]:
 
 def _after_a_change(registries: Sequence[dflag.FlagRegistry]) -> list[float]:
     """
-    Give the seconds of a snapshot that is the first after a change, and of the floor just as cold.
+    Return the seconds of a snapshot that is the first after a change, and of the floor just as cold.
     """
     takes = [flags.snapshot for flags in registries]
     timers = [
@@ -178,6 +178,6 @@ def _registry(count: int) -> dflag.FlagRegistry:
 
 def _medians(sides: Sequence[Callable[[], float]]) -> list[float]:
     """
-    Give the median seconds of one call of each side, by turns.
+    Return the median seconds of one call of each side, by turns.
     """
     return [seconds / CALLS for seconds in interleaved(*sides, rounds=ROUNDS)]

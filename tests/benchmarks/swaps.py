@@ -160,7 +160,7 @@ def _values(number: int) -> dict[str, str]:
 
 def latencies(began: dict[int, float], seen: dict[int, float]) -> Latencies:
     """
-    Give how long each number took to be visible.
+    Return how long each number took to be visible.
 
     A number that a later one has overtaken counts until that one was seen, and as missed.
 

@@ -101,7 +101,7 @@ def _beside_raw(
     prepare: Callable[[], object], side: Callable[[], object], path: str, rounds: int
 ) -> tuple[float, float]:
     """
-    Give the median seconds of *side* and of reading the files raw.
+    Return the median seconds of *side* and of reading the files raw.
 
     The order of the turns changes round by round: done before and after both, *prepare* always goes before *side*.
     """

@@ -55,7 +55,7 @@ def _chromium() -> Iterator[Browser]:
 
 @pytest.fixture(name="serve")
 def _serve() -> Iterator[Callable[..., FlagServer]]:
-    """Give `start_http_server` on a free port; what it started is closed after the pages are."""
+    """Return `start_http_server` on a free port; what it started is closed after the pages are."""
     with contextlib.ExitStack() as servers:
 
         def serve(registry: dflag.FlagRegistry, *args: Any, port: int = 0, **options: Any) -> FlagServer:
@@ -109,7 +109,7 @@ def _open_page(chromium: Browser, serve: object) -> Iterator[Callable[..., Page]
 
 @pytest.fixture(name="screenshots")
 def _screenshots(tmp_path: Path) -> Path:
-    """Give the directory for screenshots: that of DFLAG_SCREENSHOTS, to look at them."""
+    """Return the directory for screenshots: that of DFLAG_SCREENSHOTS, to look at them."""
     directory = Path(os.environ.get("DFLAG_SCREENSHOTS", tmp_path))
     directory.mkdir(parents=True, exist_ok=True)
     return directory

@@ -37,7 +37,7 @@ class Example(NamedTuple):
 
 def examples(page: str) -> Iterator[Example]:
     """
-    Give the examples of a page that run, in order.
+    Return the examples of a page that run, in order.
     """
     for match in _FENCED.finditer(page):
         if not match["skip"]:

@@ -51,7 +51,7 @@ class Pod:
         self.before = scrape(self.metrics, instance)
 
     def publish(self, **values: str) -> None:
-        """Give the source other values and take them in."""
+        """Publish other values and apply them."""
         self.source.update(values)
         self.updater.refresh()
         assert self.flags.flush(DEADLINE_SECONDS)
@@ -69,7 +69,7 @@ def _rate_is_not_70(snapshot: dflag.Snapshot) -> None:
 
 @pytest.fixture(name="pods")
 def _pods() -> Iterator[list[Pod]]:
-    """Give two pods of one deployment."""
+    """Return two pods of one deployment."""
     pods = [Pod("a"), Pod("b")]
     yield pods
     for pod in pods:

@@ -28,7 +28,7 @@ TIMEOUT_SECONDS = 60
 
 @pytest.fixture(name="shell")
 def _shell(tmp_path: Path) -> Path:
-    """Give a directory with the files of the page, and a command ``dflag`` that is the one under test."""
+    """Return a directory with the files of the page, and a command ``dflag`` that is the one under test."""
     for name, contents in _FILE.findall(PAGE.read_text(encoding="utf-8")):
         (tmp_path / name).write_text(contents, encoding="utf-8")
     command = tmp_path / "dflag"

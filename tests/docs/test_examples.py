@@ -111,7 +111,7 @@ class Service(Program):
 
 @pytest.fixture(name="service")
 def _service() -> Iterator[Service]:
-    """Give the service with its embedded volume."""
+    """Return the service with its embedded volume."""
     service = Service()
     yield service
     service.stop()
@@ -287,7 +287,7 @@ def _written(path: Path, text: str) -> Path:
 
 @pytest.fixture(name="api_server")
 def _api_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
-    """Give a stand-in for an API server, which ``KUBECONFIG`` names."""
+    """Return a stand-in for an API server, which ``KUBECONFIG`` names."""
     pytest.importorskip("httpx2")
     server = ApiServer(tmp_path / "kubeconfig")
     monkeypatch.setenv("KUBECONFIG", str(server.kubeconfig))

@@ -89,7 +89,7 @@ class Connection:
         self.close()
 
     def wait_for_end(self) -> None:
-        """Say nothing until the other side goes."""
+        """Send nothing until the other side closes."""
         with contextlib.suppress(OSError):
             while self._socket.recv(4096):
                 pass
@@ -182,7 +182,7 @@ class ApiServer:
             self._publish(kind, "DELETED", item)
 
     def item(self, *, name: str = "web", kind: str = "ConfigMap") -> Event:
-        """Give a copy of an object."""
+        """Return a copy of an object."""
         return copy.deepcopy(self._objects[kind, name])
 
     @property
@@ -202,7 +202,7 @@ class ApiServer:
             connection.reset()
 
     def listing(self, *items: Event, version: str | None = None, kind: str = "ConfigMap") -> Event:
-        """Give a list as the server would."""
+        """Return a list as the server would."""
         return {
             "kind": f"{kind}List",
             "apiVersion": "v1",
@@ -392,7 +392,7 @@ def silence(connection: Connection, request: Request) -> None:
 
 def error(code: int, reason: str) -> Event:
     """
-    Give the event by which a server ends a watch with an error.
+    Return the event by which a server ends a watch with an error.
     """
     status = {"kind": "Status", "status": "Failure", "reason": reason, "message": f"it is {reason}", "code": code}
     return {"type": "ERROR", "object": status}
@@ -400,7 +400,7 @@ def error(code: int, reason: str) -> Event:
 
 def bookmark(version: str) -> Event:
     """
-    Give a bookmark, which has nothing but a version.
+    Return a bookmark, which has nothing but a version.
     """
     return {"type": "BOOKMARK", "object": {"kind": "ConfigMap", "metadata": {"resourceVersion": version}}}
 

@@ -79,7 +79,7 @@ binaryData:
 
 @pytest.fixture(name="directory")
 def _directory(tmp_path: Path) -> Path:
-    """Give a directory with a program and an input."""
+    """Return a directory with a program and an input."""
     (tmp_path / "app.py").write_text(PROGRAM, encoding="utf-8")
     (tmp_path / "in.yaml").write_text("rate_limit: x\ntxt: \u00e9\n", encoding="utf-8")
     return tmp_path

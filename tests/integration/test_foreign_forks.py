@@ -326,7 +326,7 @@ def test_every_worker_of_uwsgi_follows(volume: ConfigMapVolume, tmp_path: Path, 
         )
 
     def workers(value: int) -> set[int]:
-        """Give the process ids of both workers, once both show the value and were told of it."""
+        """Return the process ids of both workers, once both show the value and were told of it."""
         seen: set[int] = set()
 
         def both() -> bool:

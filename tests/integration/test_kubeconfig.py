@@ -60,7 +60,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(name="server")
 def _server(tmp_path: Path) -> Iterator[ApiServer]:
-    """Give a server with a ConfigMap named web."""
+    """Return a server with a ConfigMap named web."""
     server = ApiServer(tmp_path / "kubeconfig")
     server.put(RATE)
     yield server
@@ -69,13 +69,13 @@ def _server(tmp_path: Path) -> Iterator[ApiServer]:
 
 @pytest.fixture(name="authority")
 def _authority() -> trustme.CA:
-    """Give a certificate authority that nobody knows but the test."""
+    """Return a certificate authority that nobody knows but the test."""
     return trustme.CA()
 
 
 @pytest.fixture(name="secure")
 def _secure(tmp_path: Path, authority: trustme.CA) -> Iterator[ApiServer]:
-    """Give a server with a certificate of the authority, which asks for one of the client."""
+    """Return a server with a certificate of the authority, which asks for one of the client."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_OPTIONAL
     authority.configure_trust(context)

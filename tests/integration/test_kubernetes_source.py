@@ -74,7 +74,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="server")
 def _server(tmp_path: Path) -> Iterator[ApiServer]:
-    """Give a server with a ConfigMap named web."""
+    """Return a server with a ConfigMap named web."""
     server = ApiServer(tmp_path / "kubeconfig")
     server.put({"rate_limit": "60"})
     yield server
@@ -83,7 +83,7 @@ def _server(tmp_path: Path) -> Iterator[ApiServer]:
 
 @pytest.fixture(name="rate")
 def _rate(flags: FlagRegistry) -> dflag.Flag[int]:
-    """Give the flag that most tests watch."""
+    """Return the flag that most tests watch."""
     return flags.dyn_int("rate_limit", 50, "Requests per second")
 
 
@@ -994,7 +994,7 @@ def test_a25_goes_down_and_comes_back(
 
 @pytest.fixture(name="authority")
 def _authority() -> trustme.CA:
-    """Give a certificate authority that nobody knows but the test."""
+    """Return a certificate authority that nobody knows but the test."""
     return trustme.CA()
 
 

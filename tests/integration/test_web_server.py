@@ -31,7 +31,7 @@ BODY = b'{"name": "text", "value": "a"}'  # 30 bytes
 
 @pytest.fixture(name="server")
 def _server_fixture(flags: dflag.FlagRegistry) -> Iterator[FlagServer]:
-    """Give a running server of the test's registry, which has one flag."""
+    """Return a running server of the test's registry, which has one flag."""
     flags.dyn_string("text", "")
     with start_http_server(0, flags, authorize=bearer_token("t0ken", "alice")) as server:
         yield server

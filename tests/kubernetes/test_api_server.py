@@ -36,7 +36,7 @@ PATIENCE_SECONDS = 60.0
 
 @pytest.fixture(name="cluster")
 def _cluster() -> Iterator[Cluster]:
-    """Give access to the cluster."""
+    """Return access to the cluster."""
     cluster = Cluster()
     yield cluster
     cluster.close()
@@ -44,7 +44,7 @@ def _cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(name="rate")
 def _rate(flags: FlagRegistry) -> dflag.Flag[int]:
-    """Give the flag that the tests watch."""
+    """Return the flag that the tests watch."""
     return flags.dyn_int("rate_limit", 50, "Requests per second")
 
 

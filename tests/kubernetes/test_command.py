@@ -48,7 +48,7 @@ class Level(enum.Enum):
 
 @pytest.fixture(name="cluster")
 def _cluster() -> Iterator[Cluster]:
-    """Give access to a namespace of this module's own."""
+    """Return access to a namespace of this module's own."""
     cluster = Cluster("dflag-command")
     yield cluster
     cluster.close()
@@ -56,7 +56,7 @@ def _cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(name="program")
 def _program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dflag.FlagRegistry:
-    """Give a registry with flags of all kinds and of odd names, which the commands find at ``app:flags``."""
+    """Return a registry with flags of all kinds and of odd names, which the commands find at ``app:flags``."""
     flags = dflag.FlagRegistry("app")
     for secret in (False, True):
         end = ".secret" if secret else ""

@@ -50,7 +50,7 @@ class Colour(enum.Enum):
 
 def registry() -> dflag.FlagRegistry:
     """
-    Give one flag of each kind, named as its kind.
+    Return one flag of each kind, named as its kind.
     """
     flags = dflag.FlagRegistry()
     flags.dyn_string("string", "")
@@ -501,7 +501,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _fits(value: Any, texts: Any) -> bool:
     """
-    Say whether a value has the shape of the same document read as nothing but texts.
+    Return whether a value has the shape of the same document read as nothing but texts.
     """
     if isinstance(texts, dict):
         return value.keys() == texts.keys() and all(_fits(value[name], item) for name, item in texts.items())

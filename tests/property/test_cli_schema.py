@@ -95,13 +95,13 @@ SIZES = ("of 64 bits", "within 292 years", "of at least a microsecond", "of at m
 
 
 def _errors(document: dict[str, Any]) -> list[str]:
-    """Give what the strictest check says against a document."""
+    """Return what the strictest check says against a document."""
     objects = read_text(json.dumps(document).encode(), "in.json").objects
     return [finding.message for finding in judge(FLAGS, objects, strict=True).findings if finding.level == "error"]
 
 
 def _passes(document: dict[str, Any]) -> bool:
-    """Say whether the strictest check finds no error; a pattern cannot say how large a number is."""
+    """Return whether the strictest check finds no error; a pattern cannot say how large a number is."""
     errors = _errors(document)
     assume(not any(size in message for message in errors for size in SIZES))
     return not errors

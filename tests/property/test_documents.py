@@ -26,7 +26,7 @@ soups = st.binary() | st.lists(scraps, max_size=30).map(b"".join)
 
 def _loaded(raw: Any) -> Any:
     """
-    Give what a JSON flag makes of it.
+    Return what a JSON flag makes of it.
     """
     return JSON.load(raw.native, raw) if isinstance(raw, Text) else JSON.parse(raw)
 

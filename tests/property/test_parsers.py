@@ -47,7 +47,7 @@ GRAMMAR: dict[str, st.SearchStrategy[bytes]] = {
 
 @st.composite
 def _cut(draw: st.DrawFn, inputs: st.SearchStrategy[bytes]) -> bytes:
-    """Give a beginning of an input, most often all of it."""
+    """Return a beginning of an input, most often all of it."""
     data = draw(inputs)
     return data[: draw(st.integers(0, len(data)) | st.just(len(data)))]
 

@@ -48,26 +48,26 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """
-    Say how to repeat the run.
+    Print how to repeat the run.
     """
     terminalreporter.write_line(f"torture: to repeat its random choices, set DFLAG_TORTURE_SEED={_seed}")
 
 
 @pytest.fixture(name="torture_long", scope="session")
 def _torture_long() -> bool:
-    """Tell whether the long form was asked for."""
+    """Return whether the long form was asked for."""
     return _total_seconds > 0
 
 
 @pytest.fixture(name="torture_seconds")
 def _torture_seconds(request: pytest.FixtureRequest) -> float:
-    """Give the seconds that a test is to go on for."""
+    """Return the seconds that a test is to go on for."""
     return request.config.stash[_share] if _total_seconds else SHORT_SECONDS
 
 
 @pytest.fixture(name="rng")
 def _rng(request: pytest.FixtureRequest) -> random.Random:
-    """Give the test's own random choices: they are the same whichever tests run beside it."""
+    """Return the test's own random choices: they are the same whichever tests run beside it."""
     print(f"DFLAG_TORTURE_SEED={_seed}")  # noqa: T201 - shown with a failure
     return random.Random(f"{_seed} {request.node.name}")
 

@@ -65,7 +65,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="said")
 def _said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
-    """Give what was logged that somebody should read."""
+    """Return what was logged that somebody should read."""
     return lambda: [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -332,7 +332,7 @@ class Starved:
 
     def ask(self, question: str) -> str:
         """
-        Give the representation of what an expression is there.
+        Return the representation of what an expression is there.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None

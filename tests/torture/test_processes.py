@@ -259,7 +259,7 @@ def test_workers_of_multiprocessing_follow(published: ConfigMapVolume, tmp_path:
 
 def _environment(**variables: object) -> Mapping[str, str]:
     """
-    Give the environment of a program that imports the same dflag as this one.
+    Return the environment of a program that imports the same dflag as this one.
     """
     import dflag
 
@@ -338,13 +338,13 @@ class Server:
 
     def log(self) -> str:
         """
-        Give what it has printed.
+        Return what it has printed.
         """
         return self._log.read_text()
 
     def workers(self, value: int, *, count: int = 2) -> set[int]:
         """
-        Give the process ids of the workers that see the value and were told of it; wait until there are as many.
+        Return the process ids of the workers that see the value and were told of it; wait until there are as many.
         """
         seen: set[int] = set()
 
@@ -418,7 +418,7 @@ def _is_alive(pid: int) -> bool:
 
 @pytest.fixture(name="new_loop", params=["asyncio", "uvloop"], scope="module")
 def _new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Give what makes an event loop of each kind; uvloop is not to be had on Windows."""
+    """Return what makes an event loop of each kind; uvloop is not to be had on Windows."""
     new_loop: Callable[[], asyncio.AbstractEventLoop] = pytest.importorskip(request.param).new_event_loop
     # The first loop of uvloop opens descriptors for all those to come.
     new_loop().close()

@@ -58,7 +58,7 @@ DESCRIPTORS = "/proc/self/fd"
 
 def generation_set(generation: int, count: int) -> dict[str, str]:
     """
-    Give the set of a generation: each value names it, and which third of the inner keys is left out tells it too.
+    Return the set of a generation: each value names it, and which third of the inner keys is left out tells it too.
     """
     return {
         f"f{number:04}": str(generation)

@@ -50,7 +50,7 @@ both_orders = pytest.mark.parametrize("legacy", [False, True], ids=["links after
 @pytest.fixture(name="flags")
 def _flags() -> dflag.FlagRegistry:
     """
-    Give a registry with a flag for every key of these tests.
+    Return a registry with a flag for every key of these tests.
     """
     return _registry()
 

@@ -22,7 +22,7 @@ MANY = 10_001
 
 @pytest.fixture(name="said")
 def _said(caplog: pytest.LogCaptureFixture) -> Callable[..., list[str]]:
-    """Give what was logged since the last call."""
+    """Return what was logged since the last call."""
     caplog.set_level(logging.DEBUG, logger="dflag")
 
     def take(*levels: int) -> list[str]:

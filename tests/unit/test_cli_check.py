@@ -100,7 +100,7 @@ def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="check")
 def _check(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    """Give a function that writes one input, checks it, and gives the lines printed."""
+    """Return a function that writes one input, checks it, and gives the lines printed."""
 
     def check(text: str | bytes, *options: str, name: str = "in.yaml", status: int = 1) -> list[str]:
         Path(name).write_bytes(text if isinstance(text, bytes) else text.encode())

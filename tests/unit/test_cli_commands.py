@@ -38,7 +38,7 @@ ZSH = shutil.which("zsh") or ""
 
 @pytest.fixture(name="program")
 def _program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dflag.FlagRegistry:
-    """Give the registry that the commands find at ``app:flags``."""
+    """Return the registry that the commands find at ``app:flags``."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     flags = dflag.FlagRegistry("shop")

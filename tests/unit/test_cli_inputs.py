@@ -61,7 +61,7 @@ def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="run")
 def _run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[list[str], list[str]]]:
-    """Give a function that runs a command with a registry, and returns what it printed and said."""
+    """Return a function that runs a command with a registry, and returns what it printed and said."""
 
     def run(*arguments: str, status: int = 0) -> tuple[list[str], list[str]]:
         command, *rest = arguments

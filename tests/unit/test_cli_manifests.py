@@ -49,7 +49,7 @@ def _program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(name="check")
 def _check(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    """Give a function that checks one text and returns the lines printed, without the name of the file."""
+    """Return a function that checks one text and returns the lines printed, without the name of the file."""
 
     def check(text: str, *options: str) -> list[str]:
         Path("in.yaml").write_text(text, encoding="utf-8")

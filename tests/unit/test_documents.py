@@ -95,7 +95,7 @@ def test_a_collection_is_compact_json_with_its_value() -> None:
 
 def _plain(found: object) -> Text:
     """
-    Give the same with the value as plain dicts and lists.
+    Return the same with the value as plain dicts and lists.
     """
     assert isinstance(found, Text)
     return Text(str(found), json.loads(json.dumps(found.native)))

@@ -71,7 +71,7 @@ class Meters:
         }
 
     def value(self, name: str, **attributes: str) -> float | None:
-        """Give one value; None when there is none."""
+        """Return one value; None when there is none."""
         metric = self.collect().get(name)
         points = metric.data.data_points if metric is not None else ()
         found = [point.value for point in points if dict(point.attributes) == {"registry": "shop", **attributes}]
@@ -90,7 +90,7 @@ class Events:
         self.provider.add_log_record_processor(SimpleLogRecordProcessor(self._exporter))
 
     def take(self, flags: dflag.FlagRegistry) -> list[tuple[str | None, dict[str, Any]]]:
-        """Give the events so far, once all callbacks are through, and forget them."""
+        """Return the events so far, once all callbacks are through, and forget them."""
         assert flags.flush(DEADLINE_SECONDS)
         records = [entry.log_record for entry in self._exporter.get_finished_logs()]
         self._exporter.clear()
@@ -99,7 +99,7 @@ class Events:
 
 @pytest.fixture(name="meters")
 def _meters() -> Iterator[Meters]:
-    """Give an SDK for metrics."""
+    """Return an SDK for metrics."""
     meters = Meters()
     yield meters
     meters.provider.shutdown()
@@ -107,7 +107,7 @@ def _meters() -> Iterator[Meters]:
 
 @pytest.fixture(name="events")
 def _events() -> Iterator[Events]:
-    """Give an SDK for events."""
+    """Return an SDK for events."""
     events = Events()
     yield events
     events.provider.shutdown()
@@ -115,7 +115,7 @@ def _events() -> Iterator[Events]:
 
 @pytest.fixture(name="shop")
 def _shop() -> dflag.FlagRegistry:
-    """Give a registry with a name."""
+    """Return a registry with a name."""
     return dflag.FlagRegistry("shop")
 
 

@@ -35,7 +35,7 @@ DEADLINE_SECONDS = 10.0
 
 @pytest.fixture(name="metrics")
 def _metrics() -> CollectorRegistry:
-    """Give a registry of metrics with nothing in it."""
+    """Return a registry of metrics with nothing in it."""
     return CollectorRegistry()
 
 
@@ -48,13 +48,13 @@ def _directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(name="shop")
 def _shop() -> dflag.FlagRegistry:
-    """Give a registry with a name."""
+    """Return a registry with a name."""
     return dflag.FlagRegistry("shop")
 
 
 @pytest.fixture(name="collector")
 def _collector(directory: Path) -> Iterator[FlagCollector]:
-    """Give a collector in multi-process mode."""
+    """Return a collector in multi-process mode."""
     collector = FlagCollector()
     yield collector
     collector.close()

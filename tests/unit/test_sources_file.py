@@ -46,7 +46,7 @@ def _settled(path: Path, data: str | bytes) -> Path:
 
 def _eager(path: Path) -> FileSource:
     """
-    Give a source that waits for no more than a tick of the clock.
+    Return a source that waits for no more than a tick of the clock.
     """
     return FileSource(path, settle_seconds=0)
 

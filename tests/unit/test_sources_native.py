@@ -72,7 +72,7 @@ def _is_readable(watch: Watch, seconds: float = 0.0) -> bool:
 
 def _hears(watch: Watch, heard: Listener) -> bool:
     """
-    Tell whether there was something to hear, and take it.
+    Return whether there was something to hear, and take it.
     """
     before = heard.heard
     watch.drain()

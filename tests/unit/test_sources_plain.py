@@ -39,15 +39,15 @@ class Clock:
         self.on_sleep: Callable[[], object] = lambda: None
 
     def monotonic(self) -> float:
-        """Give the time that settling goes by."""
+        """Return the time that settling goes by."""
         return self.now
 
     def time(self) -> float:
-        """Give the time that files claim."""
+        """Return the time that files claim."""
         return self.wall
 
     def thread_time(self) -> float:
-        """Give the processor's time, which each question advances by `cost`."""
+        """Return the processor's time, which each question advances by `cost`."""
         self._processor += self.cost
         return self._processor
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @pytest.fixture(name="usual", autouse=True)
 def _usual() -> Iterator[float]:
     """
-    Give the interval that a test begins with, and put it back.
+    Return the interval that a test begins with, and put it back.
     """
     usual = sys.getswitchinterval()
     yield usual

@@ -77,7 +77,7 @@ def said(answer: Response) -> str:
 
 @pytest.fixture(name="client")
 def _client(flags: dflag.FlagRegistry) -> Client:
-    """Give a client that may set flags."""
+    """Return a client that may set flags."""
     return Client(flags, authorize=bearer_token("t0ken", "alice"))
 
 

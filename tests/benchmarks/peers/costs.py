@@ -88,7 +88,7 @@ class Child:
 
     def ask(self) -> dict[str, list[float | None]]:
         """
-        Give one round: for each row its value and its floor.
+        Return one round: for each row its value and its floor.
         """
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -172,7 +172,7 @@ def measure(
 
 def _results(taken: dict[str, list[list[float | None]]]) -> list[Result]:
     """
-    Give the medians: the reads from the cheapest on, then the rest.
+    Return the medians: the reads from the cheapest on, then the rest.
     """
     results = []
     for row, pairs in taken.items():

@@ -75,7 +75,7 @@ class Run:
         return ""
 
     def value(self) -> str:
-        """Give what a program reads, in words."""
+        """Return what a program reads, in words."""
         try:
             value = self.driver.read()
         except Exception as error:
@@ -89,7 +89,7 @@ class Run:
         return self._until(lambda: self.driver.read() == expected)
 
     def settle(self) -> str:
-        """Give what is read once the good value has gone, or at the end of the time to settle."""
+        """Return what is read once the good value has gone, or at the end of the time to settle."""
         self._until(lambda: self.value() != "kept")
         return self.value()
 
@@ -250,13 +250,13 @@ FAULTS: dict[str, Callable[[Run], dict[str, Any]]] = {
 
 
 def load(name: str) -> Driver:
-    """Give a new driver by the name of its module."""
+    """Return a new driver by the name of its module."""
     driver: Driver = importlib.import_module(f"{__package__}.drivers.{name}").Peer()
     return driver
 
 
 def version(driver: Driver) -> str:
-    """Give the version of the library that runs."""
+    """Return the version of the library that runs."""
     return metadata.version(driver.package) if driver.package else "this checkout"
 
 

@@ -73,7 +73,7 @@ def _fitting(reading: Reading) -> int:
 
 def measures(driver: Library, directory: str) -> dict[str, Callable[[int], Pair]]:
     """
-    Give what is measured of *driver*, by the name of the row: a function of the number of the round.
+    Return what is measured of *driver*, by the name of the row: a function of the number of the round.
     """
     given: dict[str, Callable[[int], Pair]] = {
         f"{name}: {READ}": Reads(reading) for name, reading in driver.readings().items()

@@ -26,7 +26,7 @@ COLUMNS = {
 
 def table(document: Mapping[str, Any]) -> str:
     """
-    Give the results as a table with its legend.
+    Return the results as a table with its legend.
     """
     rows = [f"| library | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for library in document["libraries"]:
@@ -38,7 +38,7 @@ def table(document: Mapping[str, Any]) -> str:
 
 def cell(fault: str, result: Mapping[str, Any] | None) -> str:
     """
-    Give one result in words, also where there is none.
+    Return one result in words, also where there is none.
     """
     if result is None:
         return "not run"

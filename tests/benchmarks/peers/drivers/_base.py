@@ -59,18 +59,18 @@ class Library(abc.ABC):
 
     @abc.abstractmethod
     def readings(self) -> dict[str, Reading]:
-        """Give the ways to read the option, by the names of their rows."""
+        """Return the ways to read the option, by the names of their rows."""
 
     def declare(self, count: int) -> object:
         """Declare *count* flags in code, and give what holds them."""
         raise NotImplementedError
 
     def files(self, options: dict[str, int]) -> dict[str, str]:
-        """Give the files of a volume that holds *options*."""
+        """Return the files of a volume that holds *options*."""
         raise NotImplementedError
 
     def load(self, path: str) -> Callable[[], object]:
-        """Give what reads all options of the volume at *path*; what a program does before is done by then."""
+        """Return what reads all options of the volume at *path*; what a program does before is done by then."""
         raise NotImplementedError
 
 
@@ -90,11 +90,11 @@ class Driver(Library):
 
     @abc.abstractmethod
     def document(self, value: object) -> str:
-        """Give the file's text with the option at *value*."""
+        """Return the file's text with the option at *value*."""
 
     @abc.abstractmethod
     def without(self) -> str | None:
-        """Give the file's text without the option; None where the file is the option."""
+        """Return the file's text without the option; None where the file is the option."""
 
     @abc.abstractmethod
     def read(self) -> object:
@@ -109,7 +109,7 @@ class Driver(Library):
         raise NotImplementedError
 
     def health(self) -> str:
-        """Give what the library says of a rejected update where a program can ask; empty when all is well."""
+        """Return what the library says of a rejected update where a program can ask; empty when all is well."""
         return ""
 
     def after_fork(self) -> str:
@@ -129,5 +129,5 @@ class JsonDriver(Driver):
         return json.dumps(self.tree({}))
 
     def tree(self, options: dict[str, object]) -> object:
-        """Give the document that holds *options*."""
+        """Return the document that holds *options*."""
         return options
