@@ -55,6 +55,14 @@ SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
 _running: Final[set[Updater]] = set()
 """The updaters that run: each follows until it is stopped, also when nobody keeps it."""
 
+_DAEMON_SECONDS: Final = 0.05
+"""
+How long a forked child waits before it first reads its sources.
+
+A daemon closes every descriptor right after its fork, and opens others. One that a reading has open then would
+be closed, and the reading would then close the file of the program that got its number.
+"""
+
 
 class Updater:
     """
@@ -515,8 +523,8 @@ class Updater:
 
     # --- running
 
-    def _new_session(self) -> Session:
-        return Session(self._feeds, self._follow, self._resync_seconds)
+    def _new_session(self, rest_seconds: float = 0.0) -> Session:
+        return Session(self._feeds, self._follow, self._resync_seconds, rest_seconds)
 
     # --- claiming sources
 
@@ -556,7 +564,7 @@ class Updater:
             if not self._is_to_resume:
                 return  # stopped meanwhile
             spare_other_programs()
-            session = self._session = self._new_session()
+            session = self._session = self._new_session(_DAEMON_SECONDS)
             try:
                 session.watch()
                 session.start()

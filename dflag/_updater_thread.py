@@ -102,11 +102,24 @@ class Feed:
 class Session:
     """
     One run of an updater from start to stop: its thread, and the descriptors that the thread waits on.
+
+    Args:
+        feeds: The sources.
+        look: What reads them.
+        resync_seconds: The interval of the check behind the events.
+        rest_seconds: How long the thread waits before it reads for the first time.
     """
 
-    def __init__(self, feeds: Iterable[Feed], look: Callable[[Session], None], resync_seconds: float) -> None:
+    def __init__(
+        self,
+        feeds: Iterable[Feed],
+        look: Callable[[Session], None],
+        resync_seconds: float,
+        rest_seconds: float = 0.0,
+    ) -> None:
         self._look: Final = look
         self._resync_seconds: Final = resync_seconds
+        self._rest_seconds: Final = rest_seconds
         self._feeds: Final = tuple(feeds)
         from dflag._waiter import Waiter  # brings socket and selectors, which only a running updater needs
 
@@ -193,6 +206,9 @@ class Session:
 
     def _run(self) -> None:
         try:
+            if self._rest_seconds:
+                self._is_waiting.set()
+                self._stopping.wait(self._rest_seconds)
             while not self._stopping.is_set():
                 try:
                     self._wait_and_look()

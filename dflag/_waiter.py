@@ -15,6 +15,9 @@ from dflag._descriptors import Descriptor, Identity, identity
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_CLOSING_SECONDS: Final = 0.05
+"""How long a program may take to close every descriptor and to open those that it needs instead."""
+
 
 class Waiter:
     """
@@ -107,6 +110,10 @@ class Waiter:
 
     def _reopen(self) -> None:
         self.close()
+        # The program may still be closing descriptors, and opening others: one opened here meanwhile would be closed as
+        # well, and its number given to a file of the program. Ends early when `wake` is called.
+        self._called.clear()
+        self._called.wait(_CLOSING_SECONDS)
         self._open()
 
     def _open(self) -> None:
