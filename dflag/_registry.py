@@ -207,14 +207,10 @@ class FlagRegistry(Declarations):
 
     @contextmanager
     def _pinned(self, values: Mapping[Flag[Any], Any]) -> Iterator[Snapshot]:
-        outer = innermost_pin(self._store)
-        base = self._store.snapshot() if outer is None else outer.snapshot
-        snapshot = with_values(base, values) if values else base
-        pin = Pin(self._store, snapshot, innermost_pin())
+        pin = make_pin(self._store, values)
         token = set_pin(pin)
-        open_pin(pin)
         try:
-            yield snapshot
+            yield pin.snapshot
         finally:
             close_pin(pin)
             reset_pin(token)
@@ -349,6 +345,21 @@ class FlagRegistry(Declarations):
 store_of_registry: Final[Callable[[FlagRegistry], Store]] = attrgetter("_store")
 sources_of: Final[Callable[[FlagRegistry], SourceLayers]] = attrgetter("_sources")
 """What the modules above use of a registry, which its users must not touch."""
+
+_NO_VALUES: Final[Mapping[Flag[Any], Any]] = {}
+
+
+def make_pin(store: Store, values: Mapping[Flag[Any], Any] = _NO_VALUES) -> Pin:
+    """
+    Make an open pin of what this context sees, with some values on top. The caller sets it, and closes it.
+    """
+    parent = innermost_pin()
+    outer = parent if parent is None or parent.owner is store else innermost_pin(store)
+    base = store.snapshot() if outer is None else outer.snapshot
+    pin = Pin(store, with_values(base, values) if values else base, parent)
+    open_pin(pin)
+    return pin
+
 
 _FNV_OFFSET: Final = 0x811C9DC5
 _FNV_PRIME: Final = 0x01000193

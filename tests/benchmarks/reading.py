@@ -4,6 +4,7 @@ What a request pays: ``get()``, a pin, a snapshot.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import enum
@@ -13,6 +14,7 @@ import timeit
 from typing import TYPE_CHECKING
 
 import dflag
+from dflag.integrations.asgi import PinMiddleware
 
 from ._measure import Report, Result, interleaved
 from ._reads import AGAINST, Plain, calls, plain
@@ -20,12 +22,16 @@ from ._reads import AGAINST, Plain, calls, plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from dflag.integrations.asgi import App, Message, Receive, Scope, Send
+
 CALLS = 5_000
 ROUNDS = 201
 FEW, MANY = 10, 10_000
 REGISTRIES = 10
 """So many, that the clock's own cost is a small part of one snapshot of each."""
 GET_LIMIT, PINNED_LIMIT, SNAPSHOT_LIMIT = 1.25, 1.9, 10.0
+REQUEST_SECONDS = 6e-6
+"""What the pin of a request may add to it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +74,7 @@ def run() -> Report:
     """
     Measure what readers call.
     """
-    return Report([_kinds(), *_pins(), *_snapshots()])
+    return Report([_kinds(), *_pins(), *_snapshots(), _request()])
 
 
 def _kinds() -> Result:
@@ -117,6 +123,33 @@ def _pins() -> list[Result]:
         Result(name="get() inside pinned()", value=pinned, base=pinned_base, against=AGAINST, limit=PINNED_LIMIT),
         Result(name="get() after a pin", value=after, base=after_base, against=AGAINST, limit=GET_LIMIT),
     ]
+
+
+def _request() -> Result:
+    """
+    Run an ASGI app that does nothing, with and without a pin: what is added counts.
+    """
+
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        pass
+
+    async def receive() -> Message:
+        return {}
+
+    async def send(_message: Message) -> None:
+        pass
+
+    def requests(app: App) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(CALLS):
+                with contextlib.suppress(StopIteration):  # an event loop would cost more than the request
+                    app({"type": "http"}, receive, send).__await__().send(None)
+
+        return run
+
+    flags = _registry(1000)
+    pinned, plain_request = _medians([requests(PinMiddleware(app, flags)), requests(app)])
+    return Result(name="what a pin adds to a request under ASGI", value=pinned - plain_request, limit=REQUEST_SECONDS)
 
 
 def _snapshots() -> list[Result]:
@@ -176,7 +209,7 @@ def _registry(count: int) -> dflag.FlagRegistry:
     return flags
 
 
-def _medians(sides: Sequence[Callable[[], float]]) -> list[float]:
+def _medians(sides: Sequence[Callable[[], object]]) -> list[float]:
     """
     Return the median seconds of one call of each side, by turns.
     """

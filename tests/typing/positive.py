@@ -8,14 +8,18 @@ import dataclasses
 import datetime
 import enum
 import json
-from collections.abc import Mapping
-from typing import Any, assert_type
+from collections.abc import Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, assert_type
 
 import dflag
 from dflag import testing, web
+from dflag.integrations import asgi, wsgi
 from dflag.integrations.opentelemetry import Export, export_events, export_metrics
 from dflag.integrations.prometheus import FlagCollector, register
 from dflag.logging import add_loglevel_flag
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication
 
 
 class Mode(enum.Enum):
@@ -265,6 +269,23 @@ web.make_wsgi_app(flags, updater, authorize=by_header)
 web.make_asgi_app(flags, authorize=web.bearer_token("t0ken", "alice"), title="Shop")
 with web.start_http_server(0, flags, updater, addr="::1") as server:
     assert_type(server.port, int)
+
+# Requests.
+
+
+async def asgi_app(scope: MutableMapping[str, Any], receive: asgi.Receive, send: asgi.Send) -> None:
+    await send(await receive())
+
+
+def wsgi_app(environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+    start_response("200 OK", [])
+    return [b""]
+
+
+pinned_asgi: asgi.App = asgi.PinMiddleware(asgi_app, flags, updater=updater, websockets=False, revision_header=True)
+asgi.PinMiddleware(web.make_asgi_app(flags), flags)
+pinned_wsgi: WSGIApplication = wsgi.PinMiddleware(wsgi_app, flags, revision_header=True)
+wsgi.PinMiddleware(web.make_wsgi_app(flags), flags)
 
 # Around it.
 assert_type(add_loglevel_flag(flags), dflag.DynamicFlag[str])

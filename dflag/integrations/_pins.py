@@ -1,0 +1,95 @@
+"""
+One revision for the whole of a request, whatever framework runs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, final
+
+from dflag._flags import close_pin
+from dflag._registry import FlagRegistry, make_pin, store_of_registry
+from dflag._snapshot import open_pins, reset_pin, set_pin
+from dflag.errors import check_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextvars import Token
+    from types import TracebackType
+
+    from dflag._snapshot import Pin
+    from dflag._store import Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+REVISION_HEADER: Final = "X-Config-Revision"
+"""The header of a response that says which revision of the process answered."""
+
+
+@final
+class RequestPin:
+    """
+    The revision that one request sees: made when it begins, and held until `close`.
+
+    The code of a request may run in several calls, between which its server does other work in the same context.
+    So the pin is set for the length of a ``with`` block or of `run`, as many times as there are calls.
+
+    A pin that nobody closes ends with the object, so that a server that drops a response holds nothing for ever.
+
+    Thread safety: one thread at a time, each call in any of them.
+    """
+
+    __slots__ = ("_pin", "_token", "revision")
+
+    def __init__(self, store: Store) -> None:
+        pin = make_pin(store)
+        self._pin: Final = pin
+        self._token: Token[Pin] | None = None
+        self.revision: Final = pin.snapshot.revision
+
+    def __enter__(self) -> None:
+        self._token = set_pin(self._pin)
+
+    def __exit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            # A coroutine that was dropped is closed in another context than it ran in, where no pin was set.
+            with contextlib.suppress(ValueError):
+                reset_pin(token)
+
+    def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """
+        Call *function* with the pin set.
+        """
+        with self:
+            return function(*args, **kwargs)
+
+    def close(self) -> None:
+        """
+        Let what still runs of the request see live values. Idempotent.
+        """
+        if self._pin in open_pins:
+            close_pin(self._pin)
+
+    __del__ = close
+
+
+def store_to_pin(registry: FlagRegistry) -> Store:
+    """
+    Return the store of which requests are to see one revision each.
+
+    Raises:
+        ArgumentError: *registry* is of another type.
+    """
+    check_argument("registry", registry, FlagRegistry, "a FlagRegistry")
+    return store_of_registry(registry)
+
+
+def check_switch(name: str, given: object) -> None:
+    """
+    Raise `ArgumentError` unless an option is True or False.
+    """
+    check_argument(name, given, bool, "True or False")

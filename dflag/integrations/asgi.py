@@ -1,0 +1,187 @@
+"""
+One revision for a whole request, under ASGI 3: Starlette, FastAPI, Litestar, Django and others.
+
+>>> import asyncio, dflag
+>>> flags = dflag.FlagRegistry()
+>>> rate = flags.dyn_int("rate", 50)
+>>> async def app(scope, receive, send):
+...     before = rate.get()
+...     rate.set(60)  # as an updater would, meanwhile
+...     print(before, rate.get())
+>>> asyncio.run(PinMiddleware(app, flags)({"type": "http"}, None, None))
+50 50
+>>> rate.get()
+60
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from dflag._log import logger
+from dflag._updater import Updater
+from dflag.errors import check_argument
+from dflag.integrations._pins import REVISION_HEADER, RequestPin, check_switch, store_to_pin
+
+if TYPE_CHECKING:
+    from dflag import FlagRegistry
+
+__all__ = ["PinMiddleware"]
+
+Message: TypeAlias = MutableMapping[str, Any]
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_HEADER: Final = REVISION_HEADER.lower().encode()
+_WITH_HEADERS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+"""The messages that begin a response."""
+
+
+class PinMiddleware:
+    """
+    Have each request of an ASGI app see one revision, from its first line to its last.
+
+    HTTP requests, and WebSocket connections for as long as they are open; what they await, begin as tasks or give to
+    threads sees the same revision until they end. ``registry.snapshot()`` is the newest one inside as well.
+
+    Args:
+        app: The app.
+        registry: The flags.
+        updater: Initialized and started when the server starts the app, before the app's own start, and stopped after
+            the app's end. One that runs already is only stopped. None leaves the lifespan to the app.
+        websockets: Whether WebSocket connections see one revision too. False leaves connections that stay open for
+            hours with live values.
+        revision_header: Whether responses say the number of their revision, as ``X-Config-Revision``.
+
+    Raises:
+        ArgumentError: An argument is of another type.
+
+    Thread safety: any event loop. The updater is started and stopped on a thread.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        registry: FlagRegistry,
+        *,
+        updater: Updater | None = None,
+        websockets: bool = True,
+        revision_header: bool = False,
+    ) -> None:
+        self._app: Final = app
+        self._store: Final = store_to_pin(registry)
+        check_switch("websockets", websockets)
+        check_switch("revision_header", revision_header)
+        if updater is not None:
+            check_argument("updater", updater, Updater, "an Updater")
+        self._updater: Final = updater
+        self._pinned_types: Final = ("http", "websocket") if websockets else ("http",)
+        self._revision_header: Final = revision_header
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in self._pinned_types:
+            pin = RequestPin(self._store)
+            if self._revision_header:
+                send = _naming(send, pin.revision)
+            try:
+                with pin:
+                    await self._app(scope, receive, send)
+            finally:
+                pin.close()
+        elif scope["type"] == "lifespan" and self._updater is not None:
+            await _live(self._app, self._updater, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _naming(send: Send, revision: int) -> Send:
+    """
+    Return a `send` that adds the revision to what begins a response.
+    """
+
+    async def send_with_revision(message: Message) -> None:
+        if message["type"] in _WITH_HEADERS:
+            headers = [*(message.get("headers") or ()), (_HEADER, str(revision).encode())]
+            message = {**message, "headers": headers}
+        await send(message)
+
+    return send_with_revision
+
+
+async def _live(app: App, updater: Updater, scope: Scope, receive: Receive, send: Send) -> None:
+    """
+    Start the updater before the app, and stop it after the app.
+    """
+    from asyncio import to_thread  # the package serves programs without an event loop too
+
+    startup = await receive()
+    try:
+        await to_thread(updater.__enter__)
+    except Exception as error:
+        logger.error("the app is not started: %s", error)
+        await send({"type": "lifespan.startup.failed", "message": str(error)})
+        return
+    lifespan = _Lifespan(startup, receive, send)
+    try:
+        await lifespan.run(app, scope)
+    finally:
+        await to_thread(updater.stop)
+    await lifespan.end()
+
+
+class _Lifespan:
+    """
+    What a server and an app say of one start and one end of the app.
+
+    The app may know nothing of lifespans, as the standard allows. Then it is answered for.
+
+    Args:
+        startup: The message that the server has begun with.
+        receive: The server's.
+        send: The server's.
+    """
+
+    def __init__(self, startup: Message, receive: Receive, send: Send) -> None:
+        self._startup: Final = startup
+        self._receive: Final = receive
+        self._send: Final = send
+        self._received = 0
+        self._answers: set[str] = set()
+
+    async def run(self, app: App, scope: Scope) -> None:
+        """
+        Run the app until the server ends it.
+        """
+        try:
+            await app(scope, self._receive_next, self._send_on)
+        except Exception as error:
+            if self._answers:
+                raise
+            logger.info("the app has no lifespan of its own (%s: %s)", type(error).__name__, error)
+        if not self._answers:
+            await self._send_on({"type": "lifespan.startup.complete"})
+        if "lifespan.startup.complete" in self._answers:
+            while self._received < 2:
+                await self._receive_next()
+
+    async def end(self) -> None:
+        """
+        Say that all has ended, unless the app has said that it did not start or end well.
+        """
+        if not self._answers & {"lifespan.startup.failed", "lifespan.shutdown.failed"}:
+            await self._send({"type": "lifespan.shutdown.complete"})
+
+    async def _receive_next(self) -> Message:
+        self._received += 1
+        return self._startup if self._received == 1 else await self._receive()
+
+    async def _send_on(self, message: Message) -> None:
+        """
+        Send what the app says, but not that all has ended, which is said after the updater has, too.
+        """
+        self._answers.add(message["type"])
+        if message["type"] != "lifespan.shutdown.complete":
+            await self._send(message)
