@@ -7,13 +7,13 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
-from dflag._flags import layers_of, restore_flag, specification_of
+from dflag._flags import keyed_of, layers_of, restore_flag, specification_of
 from dflag._layers import OVERRIDE
 
 if TYPE_CHECKING:
     from dflag._source_layers import SourceLayers
     from dflag._store import Store
-    from dflag._transaction import Edit
+    from dflag._transaction import Edit, KeyedEdit
 
 
 class Checkpoint:
@@ -28,6 +28,7 @@ class Checkpoint:
         self._sources: Final = sources
         with store.lock:
             self._layers: Final = {flag: layers_of(flag) for flag in store.flags.values()}
+            self._keyed: Final = {flag: keyed_of(flag) for flag in store.flags.values()}
             self._specifications: Final = {flag: specification_of(flag) for flag in store.flags.values()}
             self._validators: Final = store.validators
             self._frozen: Final = store.frozen
@@ -54,13 +55,13 @@ class Checkpoint:
         while True:
             next(attempts)
             token = store.token()
-            edits = self._edits()
+            edits, keyed = self._edits(), self._keyed_edits()
             cells = self._sources.cells_of(self._kept)
-            if not edits:  # it is no revision when no flag has another layer
+            if not edits and not keyed:  # it is no revision when no flag has another layer
                 if store.set_cells(token, cells):
                     break
                 continue
-            transaction = store.plan(edits)
+            transaction = store.plan(edits, keyed=keyed)
             if transaction.token is token and store.commit(transaction, cells):
                 store.report(transaction, ())
                 break
@@ -80,3 +81,11 @@ class Checkpoint:
                 if entry is not layers.get(layer):
                     edits.append((flag, layer, entry))
         return edits
+
+    def _keyed_edits(self) -> list[KeyedEdit]:
+        return [
+            (flag, source, tuple(self._keyed.get(flag, {}).get(source, ())))
+            for flag in list(self._store.flags.values())
+            for source in {**keyed_of(flag), **self._keyed.get(flag, {})}
+            if keyed_of(flag).get(source, ()) is not self._keyed.get(flag, {}).get(source, ())
+        ]

@@ -11,10 +11,11 @@ from dflag._cells import Cell, Step, has_gil
 from dflag._changes import Changes
 from dflag._faults import is_interrupt
 from dflag._fork import no_fork
+from dflag._keyed import Table, checked_key
 from dflag._log import logger
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline
-from dflag._snapshot import current_pin, open_pins
+from dflag._snapshot import current_pin, open_pins, unkeyed
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, check_argument
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import threading
     from collections.abc import AsyncIterator, Callable, Mapping
 
+    from dflag._keyed import Keyed
     from dflag._layers import Entry
     from dflag._snapshot import Pin
     from dflag.typing import Callback, Validator
@@ -133,7 +135,18 @@ class Flag(Cell, Generic[T]):
     Thread safety: `get` is lock-free, from any thread; the rest takes the registry lock, from any thread.
     """
 
-    __slots__ = ("_declared_at", "_layers", "_listeners", "_pipeline", "_store", "default", "help", "name")
+    __slots__ = (
+        "_declared_at",
+        "_keyed",
+        "_layers",
+        "_listeners",
+        "_pipeline",
+        "_store",
+        "_table",
+        "default",
+        "help",
+        "name",
+    )
 
     dynamic: ClassVar[bool]
     """Whether the flag may change after the registry was frozen."""
@@ -156,6 +169,8 @@ class Flag(Cell, Generic[T]):
         self._layers: Mapping[str, Entry] = _NO_LAYERS
         self._listeners: tuple[Listener, ...] = ()
         self.default: Final[T] = self._check_default(pipeline, default)
+        self._keyed: Keyed = _NO_LAYERS
+        self._table = None if pipeline.by is None else Table((), self.default)
         super().__init__(self.default)
 
     def get(self) -> T:
@@ -165,6 +180,40 @@ class Flag(Cell, Generic[T]):
         Thread safety: any thread, lock-free.
         """
         raise NotImplementedError
+
+    def for_(self, key: str) -> T:  # noqa: ARG002 - dynamic flags use it
+        """
+        Return the value for a key now, or that of the innermost ``pinned()`` block: for flags declared with ``by=``.
+
+        A rule of a source gives it, by the name of the key or by a share of all keys; for any other key it is the
+        value that `get` returns.
+
+        Args:
+            key: For whom: the name of a tenant, a user.
+
+        Raises:
+            DflagError: The flag was declared without ``by=``.
+
+        Thread safety: any thread, lock-free.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50, by="tenant")
+        >>> rate.for_("acme")
+        50
+        """
+        raise unkeyed(self.name)
+
+    def _for_pinned(self, key: str) -> T:
+        table = current_pin().table_of(self)
+        if table is None:
+            raise unkeyed(self.name)
+        return table.value_for(key)  # type: ignore[no-any-return]  # the values of all flags in one class
+
+    @property
+    def by(self) -> str | None:
+        """What the keys of `for_` are: ``"tenant"``; None for a flag with one value."""
+        return self._pipeline.by
 
     @property
     def secret(self) -> bool:
@@ -364,6 +413,22 @@ class DynamicFlag(Flag[T]):
                 return current_pin().beyond(self)
         return self._value  # type: ignore[no-any-return]  # a cell may hold anything
 
+    def for_(self, key: str) -> T:
+        if _slow:
+            return self._for_pinned(key)
+        try:
+            find, value, drawing = self._table.lookup  # type: ignore[union-attr]  # None, without by=, is told below
+            if drawing is None:
+                return find(key, value)  # type: ignore[no-any-return]  # the values of all flags in one class
+            return drawing(key)  # type: ignore[no-any-return]  # as above
+        except AttributeError:
+            if self._table is None:
+                raise unkeyed(self.name) from None
+            checked_key(key)
+            raise
+
+    for_.__doc__ = Flag.for_.__doc__
+
 
 _NO_LAYERS: Final[Mapping[str, Any]] = {}
 """Shared by all flags that only have their default."""
@@ -372,6 +437,9 @@ _NO_LAYERS: Final[Mapping[str, Any]] = {}
 layers_of: Final[Callable[[Flag[Any]], Mapping[str, Entry]]] = attrgetter("_layers")
 set_layers: Final = Flag.__dict__["_layers"].__set__
 """The setter of a flag's layers as a C callable, for a `Step`."""
+keyed_of: Final[Callable[[Flag[Any]], Keyed]] = attrgetter("_keyed")
+set_keyed: Final = Flag.__dict__["_keyed"].__set__
+set_table: Final = Flag.__dict__["_table"].__set__
 pipeline_of: Final[Callable[[Flag[Any]], Pipeline[Any]]] = attrgetter("_pipeline")
 listeners_of: Final[Callable[[Flag[Any]], tuple[Listener, ...]]] = attrgetter("_listeners")
 declared_at: Final[Callable[[Flag[Any]], tuple[str, int]]] = attrgetter("_declared_at")

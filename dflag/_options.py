@@ -35,6 +35,7 @@ class Options(TypedDict, Generic[T]):
     deprecated: NotRequired[str]
     owner: NotRequired[str]
     expires: NotRequired[datetime.date]
+    by: NotRequired[str]  # of dynamic flags
 
 
 class RangeOptions(Options[T], Generic[T]):

@@ -28,6 +28,7 @@ T = TypeVar("T")
 _OPTIONS: Final = (
     *("validator", "on_change", "mutator", "input_mutator", "choices", "strip", "secret", "deprecated", "owner"),
     "expires",
+    "by",
 )
 _RANGED: Final = ("int", "float", "duration")
 """The kinds that take limits."""
@@ -47,6 +48,7 @@ class Pipeline(Generic[T]):
 
     __slots__ = (
         "_declared_secret",
+        "by",
         "choices",
         "deprecated",
         "expires",
@@ -73,6 +75,9 @@ class Pipeline(Generic[T]):
         self.deprecated: Final[str | None] = _typed(given, "deprecated", (str, NoneType), "a text: what to use instead")
         self.owner: Final[str | None] = _typed(given, "owner", (str, NoneType), "a text")
         self.expires: Final[datetime.date | None] = _date(given)
+        self.by: Final[str | None] = _typed(given, "by", (str, NoneType), "a text: what the keys are")
+        if self.by is not None and not self.by.strip():
+            raise DefinitionError(f"expected by as the name of what the keys are, got {self.by!r}")
         choices = given.pop("choices", None)
         self.choices: Final = None if choices is None else self._convert_choices(choices)
         self.min: Final = self._limit("min", given)

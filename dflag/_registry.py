@@ -413,6 +413,8 @@ def make_flag(
             pipeline = Pipeline(kind, remaining)
         except DefinitionError as error:
             raise type(error)(f"flag {name!r}: {error}") from error
+        if pipeline.by is not None and not cls.dynamic:
+            raise DefinitionError(f"flag {name!r} is static: by={pipeline.by!r} is for dynamic flags")
     flag = cls(store, pipeline, name, default, help, declared_at)
     add_listeners(flag, listeners)
     return flag

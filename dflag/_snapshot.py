@@ -10,15 +10,19 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, TypeVar, final, overload
 
 from dflag._cells import has_gil, value_of
-from dflag.errors import UnknownFlagError, nearest, one_line
+from dflag.errors import DflagError, UnknownFlagError, nearest, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from dflag._keyed import Match, Table
 
 T = TypeVar("T")
 D = TypeVar("D")
 T_co = TypeVar("T_co", covariant=True)
+
+_NO_TABLES: Final[Mapping[Any, Any]] = {}
+"""Shared by all snapshots of registries without keyed flags."""
 
 _MAX_HINTS: Final = 20
 """How many unknown names at once are compared with all others: 35 ms each where there are a thousand flags."""
@@ -57,16 +61,24 @@ class Snapshot(Mapping[str, Any]):
     ({'rate': 50}, 10)
     """
 
-    __slots__ = ("_flags", "_values", "revision")
+    __slots__ = ("_flags", "_tables", "_values", "revision")
 
-    def __init__(self, flags: Mapping[str, Key[Any]], values: Mapping[Key[Any], Any], revision: int) -> None:
+    def __init__(
+        self,
+        flags: Mapping[str, Key[Any]],
+        values: Mapping[Key[Any], Any],
+        revision: int,
+        tables: Mapping[Key[Any], Table] = _NO_TABLES,
+    ) -> None:
         if TYPE_CHECKING:
             self._flags: Final = flags
+            self._tables: Final = tables
             self._values: Final = values
             self.revision: Final = revision
         else:  # by object's own method: that of this class refuses
             set_slot = object.__setattr__
             set_slot(self, "_flags", flags)
+            set_slot(self, "_tables", tables)
             set_slot(self, "_values", values)
             set_slot(self, "revision", revision)
 
@@ -110,6 +122,32 @@ class Snapshot(Mapping[str, Any]):
         flag = self._flags.get(key) if isinstance(key, str) else key
         return self._values.get(flag, default)  # type: ignore[arg-type]  # as above
 
+    @overload
+    def for_(self, flag: Key[T], key: str) -> T: ...
+    @overload
+    def for_(self, flag: str, key: str) -> Any: ...
+    def for_(self, flag: Key[Any] | str, key: str) -> Any:
+        """
+        Return the value of a keyed flag for one key.
+
+        Args:
+            flag: The flag, or its name.
+            key: For whom: the name of a tenant, a user.
+
+        Raises:
+            UnknownFlagError: The snapshot has no such flag.
+            DflagError: The flag was declared without ``by=``.
+        """
+        return self._table(flag).value_for(key)
+
+    def _table(self, key: Key[Any] | str) -> Table:
+        flag = self._flags.get(key) if isinstance(key, str) else key
+        table = self._tables.get(flag)  # type: ignore[arg-type]  # None, for a name that is not known, is no key
+        if table is None:
+            self[key]  # raises for a flag that is not known
+            raise unkeyed(flag.name if flag is not None else "")
+        return table
+
     def __contains__(self, key: object) -> bool:
         flag = self._flags.get(key) if isinstance(key, str) else key
         return flag in self._values
@@ -133,12 +171,37 @@ class Snapshot(Mapping[str, Any]):
 values_of: Final[Callable[[Snapshot], Mapping[Any, Any]]] = attrgetter("_values")
 """Return the values of a snapshot by flag."""
 
+tables_of: Final[Callable[[Snapshot], Mapping[Any, Table]]] = attrgetter("_tables")
+"""Return the tables of a snapshot's keyed flags, by flag."""
+
 
 def with_values(snapshot: Snapshot, values: Mapping[Any, Any]) -> Snapshot:
     """
-    Return the same view with other values for some flags.
+    Return the same view with other values for some flags, for every key of a keyed one.
     """
-    return Snapshot(snapshot._flags, {**snapshot._values, **values}, snapshot.revision)
+    tables = {
+        **snapshot._tables,
+        **{flag: table.of(values[flag]) for flag, table in snapshot._tables.items() if flag in values},
+    }
+    return Snapshot(snapshot._flags, {**snapshot._values, **values}, snapshot.revision, tables)
+
+
+def match_of(snapshot: Snapshot, flag: Key[Any] | str, key: str) -> Match | None:
+    """
+    Return which rule gives the value of a keyed flag for a key; None when it has the value of no key.
+
+    Raises:
+        UnknownFlagError: The snapshot has no such flag.
+        DflagError: The flag was declared without ``by=``.
+    """
+    return snapshot._table(flag).match(key)
+
+
+def unkeyed(name: str) -> DflagError:
+    """
+    Make the error for a flag that has no values by key.
+    """
+    return DflagError(f"flag {name!r}: expected a flag that is declared with by=, which for_() is for")
 
 
 class Pin:
@@ -148,12 +211,13 @@ class Pin:
     Closing empties it, so that a task that outlives the block sees live values again.
     """
 
-    __slots__ = ("owner", "parent", "snapshot", "values")
+    __slots__ = ("owner", "parent", "snapshot", "tables", "values")
 
     def __init__(self, owner: object, snapshot: Snapshot, parent: Pin | None) -> None:
         self.owner: Final = owner
         self.snapshot: Final = snapshot
         self.parent: Final = parent
+        self.tables: Mapping[Key[Any], Table] = snapshot._tables
         self.values: Mapping[Key[Any], Any] = snapshot._values
 
     def beyond(self, flag: Key[T]) -> T:
@@ -167,8 +231,20 @@ class Pin:
             pin = pin.parent
         return _live(flag)  # type: ignore[no-any-return]  # as above
 
+    def table_of(self, flag: Key[Any]) -> Table | None:
+        """
+        Return the table of a keyed flag in this pin, an outer one, else live; None for a flag without ``by=``.
+        """
+        pin: Pin | None = self
+        while pin is not None:
+            if flag in pin.tables:
+                return pin.tables[flag]
+            pin = pin.parent
+        return _live_table(flag)
+
     def close(self) -> None:
         open_pins.discard(self)
+        self.tables = {}
         self.values = {}
 
 
@@ -181,6 +257,14 @@ def _in_force(flag: Key[Any]) -> Any:
 
 store_of: Final[Callable[[Key[Any]], Any]] = attrgetter("_store")
 _live: Final[Callable[[Key[Any]], Any]] = value_of if has_gil() else _in_force
+
+
+def _table_in_force(flag: Key[Any]) -> Table | None:
+    return tables_of(store_of(flag).snapshot()).get(flag)
+
+
+table_of: Final[Callable[[Key[Any]], Table | None]] = attrgetter("_table")
+_live_table: Final[Callable[[Key[Any]], Table | None]] = table_of if has_gil() else _table_in_force
 
 
 class _LiveValues(dict["Key[Any]", Any]):

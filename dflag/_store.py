@@ -25,23 +25,38 @@ from dflag._faults import is_interrupt, name_of, text_of
 from dflag._flags import (
     Flag,
     declared_at,
+    keyed_of,
     layers_of,
     listeners_of,
     move,
     pipeline_of,
     run_step,
     same,
+    set_keyed,
     set_layers,
+    set_table,
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle
 from dflag._history import LENGTH as HISTORY_LENGTH
 from dflag._history import History, Record
+from dflag._keyed import Table
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, OWN_LAYERS, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
 from dflag._pipeline import AuthorError, expect_no_verdict
-from dflag._snapshot import Snapshot, store_of, unknown_flag, values_of
-from dflag._transaction import Difference, Edit, Token, Transaction, Trial, deadline_of, highest_layer, merged_value
+from dflag._snapshot import Snapshot, store_of, table_of, tables_of, unknown_flag, values_of
+from dflag._transaction import (
+    Difference,
+    Edit,
+    KeyedEdit,
+    Tables,
+    Token,
+    Transaction,
+    Trial,
+    deadline_of,
+    highest_layer,
+    merged_value,
+)
 from dflag.errors import (
     MASK,
     DflagError,
@@ -60,6 +75,7 @@ if TYPE_CHECKING:
 
     from dflag._kinds.maps import MapKind
     from dflag._records import Change, Layer
+    from dflag._snapshot import Key
 
     RegistryValidator: TypeAlias = Callable[[Snapshot], object]
 
@@ -238,7 +254,9 @@ class Store:
         with self.lock:
             while True:
                 token = self._tokens[0]
-                snapshot = Snapshot(self.flags, {flag: value_of(flag) for flag in self.flags.values()}, self.number)
+                flags = self.flags.values()
+                tables: dict[Key[Any], Table] = {flag: table for flag in flags if (table := table_of(flag)) is not None}
+                snapshot = Snapshot(self.flags, {flag: value_of(flag) for flag in flags}, self.number, tables)
                 step = Step()
                 step.add(list.remove, self._tokens, token)
                 step.add(list.append, self._tokens, token)
@@ -276,12 +294,20 @@ class Store:
 
     # --- planning
 
-    def plan(self, edits: Iterable[Edit], *, reason: str | None = None, trial: Trial | None = None) -> Transaction:
+    def plan(
+        self,
+        edits: Iterable[Edit],
+        *,
+        keyed: Iterable[KeyedEdit] = (),
+        reason: str | None = None,
+        trial: Trial | None = None,
+    ) -> Transaction:
         """
         Work out what some edits lead to.
 
         Args:
             edits: What to change.
+            keyed: What to change of the values for keys.
             reason: For the history; None for that of the layer that wins.
             trial: What to work on instead of the values in force; the transaction is then not to be committed.
 
@@ -291,7 +317,9 @@ class Store:
             token, base = self._tokens[0], self.snapshot()
         ranking = self.ranking
         if trial is not None:
-            base = Snapshot(self.flags, {flag: flag.default for flag in values_of(base)}, base.revision)
+            defaults = {flag: flag.default for flag in values_of(base)}
+            default_tables = {flag: table.of(flag.default) for flag, table in tables_of(base).items()}
+            base = Snapshot(self.flags, defaults, base.revision, default_tables)
             ranking = tuple(trial.ranking)
         layers: dict[Flag[Any], dict[str, Entry]] = {}
         for flag, layer, entry in edits:
@@ -316,21 +344,57 @@ class Store:
                 differences.append(Difference(flag, old, value, origin, reason or (entry.reason if entry else None)))
                 if flag in self.maps and len(held.keys() - OWN_LAYERS) > 1:
                     merged.append(differences[-1])
+        tables = self._tables(layers, keyed, ranking, is_trial=trial is not None)
+        all_tables = tables_of(base)
+        if tables:
+            all_tables = {**all_tables, **{flag: each.table for flag, each in tables.items()}}
         values = dict(values_of(base))
         values.update(adopted)
         values.update((each.flag, each.new) for each in differences)
         return Transaction(
             token=token,
             base=base,
-            snapshot=Snapshot(self.flags, values, base.revision + 1),
+            snapshot=Snapshot(self.flags, values, base.revision + 1, all_tables),
             layers=layers,
             differences=differences,
             adopted=adopted,
             merged=merged,
             timed=self._timed_with(layers),
             records=_records(differences[-HISTORY_LENGTH:]),
-            replaced=[layers_of(flag) for flag in layers],
+            replaced=[*map(layers_of, layers), *map(keyed_of, tables), *map(table_of, tables)],
+            tables=tables,
         )
+
+    def _tables(
+        self,
+        layers: Mapping[Flag[Any], Mapping[str, Entry]],
+        edits: Iterable[KeyedEdit],
+        ranking: Sequence[str],
+        *,
+        is_trial: bool,
+    ) -> dict[Flag[Any], Tables]:
+        """
+        Make the tables of the keyed flags that are edited: a layer with a value hides all beneath it.
+        """
+        edited = {flag: {} if is_trial else dict(keyed_of(flag)) for flag in layers if pipeline_of(flag).by is not None}
+        for flag, source, values in edits:
+            held = edited.setdefault(flag, {} if is_trial else dict(keyed_of(flag)))
+            if values:
+                held[source] = values
+            else:
+                held.pop(source, None)
+        tables = {}
+        for flag, keyed in edited.items():
+            unkeyed = layers[flag] if flag in layers else {} if is_trial else layers_of(flag)
+            shown = []
+            for origin in ranking:
+                if origin in keyed:
+                    shown.append(keyed[origin])
+                if origin in unkeyed:
+                    break
+            value, _ = self.winner(flag, unkeyed, ranking)
+            tables[flag] = Tables(keyed, Table(shown, value, table_of(flag)))
+        return tables
 
     def _timed_with(self, layers: Mapping[Flag[Any], Mapping[str, Entry]]) -> frozenset[Flag[Any]]:
         before: frozenset[Flag[Any]] = value_of(self._timed)
@@ -479,6 +543,9 @@ class Store:
         for flag, value in transaction.adopted:
             step.add(set_value, flag, value)
         step.add_all(set_layers, list(transaction.layers), list(transaction.layers.values()))
+        for flag, tables in transaction.tables.items():
+            step.add(set_keyed, flag, tables.keyed)
+            step.add(set_table, flag, tables.table)
         step.add(set_value, self._timed, transaction.timed)
         step.add(deque.extend, self.changes.queue, transaction.records)
         step.add(deque.extend, self.notifier.queue, deliveries)

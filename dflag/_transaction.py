@@ -13,10 +13,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dflag._history import Record
+    from dflag._keyed import KeyedValue, Table
     from dflag._snapshot import Snapshot
 
 Edit: TypeAlias = tuple[Flag[Any], str, Entry | None]
 """A flag, a layer, and what the layer shall hold: None for nothing."""
+
+KeyedEdit: TypeAlias = "tuple[Flag[Any], str, tuple[KeyedValue, ...]]"
+"""A keyed flag, a source, and what the source shall hold for keys: empty for nothing."""
+
+
+class Tables(NamedTuple):
+    """
+    What a keyed flag would have for its keys.
+
+    Attributes:
+        keyed: What each source holds.
+        table: What comes of it.
+    """
+
+    keyed: Mapping[str, Sequence[KeyedValue]]
+    table: Table
 
 
 class Difference(NamedTuple):
@@ -47,7 +64,8 @@ class Transaction(NamedTuple):
         merged: Those of the differences whose value several sources make up together, which nothing has validated yet.
         timed: The flags that would have an override with a time limit.
         records: The last of the differences, for the history.
-        replaced: The layers before.
+        replaced: The layers before, and the values for keys.
+        tables: The values for keys of each keyed flag that is edited.
     """
 
     token: Token
@@ -60,6 +78,7 @@ class Transaction(NamedTuple):
     timed: frozenset[Flag[Any]]
     records: Sequence[Record]
     replaced: Sequence[object]
+    tables: Mapping[Flag[Any], Tables]
 
     @property
     def changed(self) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ name.set_text(5)  # type: ignore[arg-type]
 
 # Reading gives the type of the flag, in a snapshot too.
 text: str = rate.get()  # type: ignore[assignment]
+rate.for_(5)  # type: ignore[arg-type]
 number: int = flags.snapshot()[name]  # type: ignore[assignment]
 
 # A flag's value is set, not assigned; a flag is no value.

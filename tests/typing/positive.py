@@ -89,6 +89,10 @@ assert_type(
 # Dynamic flags of every kind.
 text = flags.dyn_string("ds", "x")
 rate = flags.dyn_int("di", 50, "Requests per second", min=1, max=10_000)
+keyed = flags.dyn_int("dk", 50, by="tenant")
+assert_type(keyed.for_("acme"), int)
+assert_type(flags.snapshot().for_(keyed, "acme"), int)
+assert_type(flags.snapshot().for_("dk", "acme"), Any)
 share = flags.dyn_float("df", 0.5, min=0, max=1)
 verbose = flags.dyn_bool("db", False)
 timeout = flags.dyn_duration("dd", SECOND)

@@ -1,0 +1,327 @@
+"""
+Keyed flags: one value for each key that a rule names or draws, and one for all others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dflag
+import dflag.testing
+from dflag._keyed import EVERYBODY, KeyedValue, Table, draw
+from dflag._snapshot import match_of
+from dflag._store import store_behind
+
+if TYPE_CHECKING:
+    from dflag import DynamicFlag, FlagRegistry
+
+TENTH = -(-EVERYBODY // 10)
+
+
+@pytest.fixture
+def rate(registry: FlagRegistry) -> DynamicFlag[int]:
+    return registry.dyn_int("rate", 50, "Requests per second", by="tenant", min=1)
+
+
+def _key(registry: FlagRegistry, flag: DynamicFlag[Any], *values: KeyedValue, source: str = "config") -> None:
+    """
+    Put values for keys in force, as a source's rules do.
+    """
+    registry.apply({}, source=source)
+    store = store_behind(registry)
+    assert store.commit(store.plan([], keyed=[(flag, source, values)]))
+
+
+def _named(*keys: str, value: Any, rule: str = "named") -> KeyedValue:
+    return KeyedValue(rule, keys, EVERYBODY, value)
+
+
+def _share(threshold: int, value: Any, rule: str = "share") -> KeyedValue:
+    return KeyedValue(rule, None, threshold, value)
+
+
+def test_without_rules_every_key_has_the_plain_value(rate: DynamicFlag[int]) -> None:
+    """
+    A keyed flag without rules answers each key with its plain value, which follows `set` and `reset`.
+    """
+    assert rate.for_("acme") == 50
+    rate.set(70)
+    assert rate.for_("acme") == 70
+    rate.reset()
+    assert rate.for_("acme") == 50
+    assert rate.by == "tenant"
+
+
+def test_named_keys_have_their_own_value(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A key that is named has its value; any other key, and no key, has the plain one.
+    """
+    _key(registry, rate, _named("acme", "initech", value=500))
+    assert [rate.for_(key) for key in ("acme", "initech", "Acme", "")] == [500, 500, 50, 50]
+    assert rate.get() == 50
+
+
+def test_a_share_is_drawn_by_the_published_formula(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A key is inside a share when the first four bytes of the hash of name, zero byte and key are below the threshold.
+    """
+    _key(registry, rate, _share(TENTH, 500, "ten"))
+    keys = [f"tenant-{number}" for number in range(2_000)]
+    inside = [int.from_bytes(sha256(b"ten\0" + key.encode()).digest()[:4], "big") < TENTH for key in keys]
+    assert [rate.for_(key) == 500 for key in keys] == inside
+    assert 150 < sum(inside) < 250
+
+
+def test_everybody_is_inside_the_whole_share(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A share of 100% holds each key, and one of nothing holds none.
+    """
+    _key(registry, rate, _share(EVERYBODY, 500))
+    assert {rate.for_(str(number)) for number in range(1_000)} == {500}
+    _key(registry, rate, _share(0, 500))
+    assert {rate.for_(str(number)) for number in range(1_000)} == {50}
+
+
+def test_a_digest_at_the_threshold_is_outside(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A key whose number equals the threshold is outside, and inside one above it.
+    """
+    number = draw("edge", "acme")
+    _key(registry, rate, _share(number, 500, "edge"))
+    assert rate.for_("acme") == 50
+    _key(registry, rate, _share(number + 1, 500, "edge"))
+    assert rate.for_("acme") == 500
+
+
+def test_a_later_value_wins_for_each_key(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    Of a share and names in one source the later wins, for each key that it holds.
+    """
+    _key(registry, rate, _named("acme", value=500), _share(EVERYBODY, 600), _named("initech", value=700))
+    assert [rate.for_(key) for key in ("acme", "initech", "other")] == [600, 700, 600]
+    _key(registry, rate, _share(TENTH, 600), _named("acme", value=500), _share(TENTH * 5, 800, "half"))
+    for key in [f"tenant-{number}" for number in range(500)] + ["acme"]:
+        expected = 50
+        if draw("share", key) < TENTH:
+            expected = 600
+        if key == "acme":
+            expected = 500
+        if draw("half", key) < TENTH * 5:
+            expected = 800
+        assert rate.for_(key) == expected
+
+
+def test_named_keys_may_be_drawn(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    Of named keys with a threshold only those below it have the value.
+    """
+    keys = tuple(f"tenant-{number}" for number in range(100))
+    _key(registry, rate, KeyedValue("some", keys, EVERYBODY // 2, 500))
+    assert [rate.for_(key) == 500 for key in keys] == [draw("some", key) < EVERYBODY // 2 for key in keys]
+
+
+def test_a_later_source_hides_values_for_keys(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A plain value of a later source hides the keyed ones below, and so does an override.
+    """
+    _key(registry, rate, _named("acme", value=500), source="low")
+    registry.apply({"rate": "60"}, source="high")
+    assert rate.for_("acme") == 60
+    registry.apply({}, source="high")
+    assert rate.for_("acme") == 500
+    rate.set(70)
+    assert rate.for_("acme") == 70
+
+
+def test_keyed_values_of_two_sources_add_up(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A later source that has values for keys alone hides those of its keys, and no others.
+    """
+    _key(registry, rate, _named("acme", "initech", value=500), source="low")
+    _key(registry, rate, _named("acme", value=600), source="high")
+    assert [rate.for_(key) for key in ("acme", "initech", "other")] == [600, 500, 50]
+
+
+def test_a_flag_without_by_has_no_keys(registry: FlagRegistry) -> None:
+    """
+    `for_` of a flag that was declared without ``by=`` raises, static or dynamic, live or from a snapshot or a pin.
+    """
+    plain, static = registry.dyn_int("plain", 1), registry.int("static", 1)
+    for flag in (plain, static):
+        with pytest.raises(dflag.DflagError, match=r"by="):
+            flag.for_("acme")
+        with pytest.raises(dflag.DflagError, match=flag.name):
+            registry.snapshot().for_(flag, "acme")
+        with registry.pinned(), pytest.raises(dflag.DflagError, match=flag.name):
+            flag.for_("acme")
+
+
+def test_by_is_for_dynamic_flags(registry: FlagRegistry) -> None:
+    """
+    ``by=`` on a static flag, and one that is no name, is a fault of the declaration.
+    """
+    with pytest.raises(dflag.DefinitionError, match="static"):
+        registry.int("static", 1, by="tenant")
+    for by in ("", " "):
+        with pytest.raises(dflag.DefinitionError, match="by"):
+            registry.dyn_int("dynamic", 1, by=by)
+    with pytest.raises(dflag.DefinitionError, match="by"):
+        registry.dyn_int("dynamic", 1, by=5)  # type: ignore[arg-type]  # what is tested
+    assert "dynamic" not in registry
+
+
+def test_snapshots_answer_for_keys(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A snapshot answers by flag or name, and never changes.
+    """
+    _key(registry, rate, _named("acme", value=500))
+    snap = registry.snapshot()
+    _key(registry, rate)
+    assert (snap.for_(rate, "acme"), snap.for_("rate", "acme"), snap.for_(rate, "other")) == (500, 500, 50)
+    assert registry.snapshot().for_(rate, "acme") == 50
+    with pytest.raises(dflag.UnknownFlagError, match="did you mean"):
+        snap.for_("rte", "acme")
+
+
+def test_pins_hold_for_keys(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    Inside a pin `for_` answers from its snapshot, and a value that is pinned on top is that of every key.
+    """
+    _key(registry, rate, _named("acme", value=500))
+    with registry.pinned():
+        _key(registry, rate, _named("acme", value=600))
+        assert rate.for_("acme") == 500
+        with registry.pinned({rate: 9}) as snap:
+            assert (rate.for_("acme"), snap.for_(rate, "acme"), rate.get()) == (9, 9, 9)
+        assert rate.for_("acme") == 500
+    assert rate.for_("acme") == 600
+
+
+def test_a_closed_pin_and_a_pin_of_others_answer_live(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A task that outlives its pin, and a flag of another registry inside a pin, see live values for keys.
+    """
+    other = dflag.FlagRegistry()
+    limit = other.dyn_int("limit", 1, by="user")
+
+    async def main() -> list[int]:
+        with registry.pinned():
+            gate = asyncio.Event()
+
+            async def later() -> int:
+                await gate.wait()
+                return rate.for_("acme")
+
+            task = asyncio.create_task(later())
+            await asyncio.sleep(0)
+            live = limit.for_("anybody")
+        _key(registry, rate, _named("acme", value=500))
+        gate.set()
+        return [live, await task]
+
+    assert asyncio.run(main()) == [1, 500]
+
+
+def test_a_key_is_a_text(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    Where a share is drawn, a key that is no text is a fault of the caller; so it is in a snapshot.
+    """
+    _key(registry, rate, _share(TENTH, 500))
+    with pytest.raises(dflag.errors.ArgumentError, match="key"):
+        rate.for_(5)  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(dflag.errors.ArgumentError, match="key"):
+        registry.snapshot().for_(rate, 5)  # type: ignore[call-overload]  # what is tested
+    assert rate.for_("\udc80") in {50, 500}
+
+
+def test_callbacks_follow_the_value_of_no_key(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A change for keys alone runs no callback, and has a number of its own.
+    """
+    calls: list[tuple[int, int]] = []
+    rate.on_change(lambda old, new: calls.append((old, new)))
+    before = registry.snapshot().revision
+    _key(registry, rate, _named("acme", value=500))
+    assert registry.snapshot().revision > before
+    rate.set(51)
+    assert registry.flush(5)
+    assert calls == [(50, 51)]
+
+
+def test_a_match_names_the_rule(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    For each key there is the rule that gives its value, and whether it was drawn.
+    """
+    _key(registry, rate, _named("acme", "late", value=500), _share(EVERYBODY, 600, "all"), _named("late", value=1))
+    snap = registry.snapshot()
+    assert match_of(snap, rate, "acme") == ("all", True)
+    assert match_of(snap, rate, "late") == ("named", False)
+    assert match_of(snap, "rate", "other") == ("all", True)
+    rate.set(7)
+    assert match_of(registry.snapshot(), rate, "acme") is None
+
+
+def test_isolation_brings_keyed_values_back(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    After a block of `dflag.testing.isolated` the values for keys are as before.
+    """
+    _key(registry, rate, _named("acme", value=500))
+    with dflag.testing.isolated(registry):
+        _key(registry, rate, _named("acme", value=600))
+        assert rate.for_("acme") == 600
+    assert rate.for_("acme") == 500
+
+
+def test_a_bound_flag_keeps_its_keys() -> None:
+    """
+    A flag of a library is keyed before it is bound and after.
+    """
+    rate = dflag.dyn_int(5, by="tenant")
+    assert rate.for_("acme") == 5
+    registry = dflag.FlagRegistry()
+    registry.bind("rate", rate)
+    _key(registry, rate, _named("acme", value=6))
+    assert (rate.for_("acme"), registry.snapshot().for_("rate", "acme")) == (6, 6)
+
+
+def test_a_table_with_another_plain_value_is_not_made_anew() -> None:
+    """
+    When the plain value alone changes, the named keys are shared with the table before.
+    """
+    layer = (_named("acme", value=500),)
+    table = Table((layer,), 50)
+    other = Table((layer,), 60, table)
+    assert table.lookup[0].__self__ is other.lookup[0].__self__  # type: ignore[attr-defined]  # of a bound method of C
+    assert other.value_for("x") == 60
+
+
+def test_no_reader_sees_the_value_of_another_revision(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    A thread that reads while tables are swapped sees, for each key, a value that some revision had for it.
+    """
+    stop = threading.Event()
+    wrong: list[tuple[str, int]] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            for key, allowed in (("acme", {1, 2}), ("other", {50, 60})):
+                value = rate.for_(key)
+                if value not in allowed:
+                    wrong.append((key, value))
+
+    _key(registry, rate, _named("acme", value=1))
+    thread = threading.Thread(target=read)
+    thread.start()
+    store = store_behind(registry)
+    for number in range(300):
+        registry.apply({"rate": "60" if number % 2 else "50"}, source="config")
+        keyed = (_named("acme", value=number % 2 + 1),)
+        assert store.commit(store.plan([], keyed=[(rate, "config", keyed)]))
+    stop.set()
+    thread.join()
+    assert not wrong
