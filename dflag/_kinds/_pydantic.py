@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pydantic
 
-from dflag import _json
 from dflag._faults import is_interrupt
+from dflag._formats import json as _json
 from dflag._kinds import _typed_values
 from dflag._kinds._base import Problem
 from dflag._kinds.json import JSONKind

@@ -18,7 +18,7 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import validator_for
 from referencing.jsonschema import specification_with
 
-from dflag import _json
+from dflag._formats import json as _json
 from dflag._kinds._base import Problem
 from dflag._kinds._formats import CHECKS, DRAFT_3_CHECKS, REFUSED
 from dflag.errors import nearest

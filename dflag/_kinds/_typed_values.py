@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pydantic_core
 
-from dflag import _json
+from dflag._formats import json as _json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from dflag import _json
+from dflag._formats import json as _json
 from dflag._kinds._base import Kind, Problem
 
 if TYPE_CHECKING:

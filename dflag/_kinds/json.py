@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag import _json
+from dflag._formats import json as _json
 from dflag._kinds._base import Kind, Problem
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _make_check(schema: JSONValue | None) -> Callable[[JSONValue], None] | None:
 def _make_reader(*, yaml: bool) -> Callable[[str], JSONValue]:
     if not yaml:
         return _json.loads
-    from dflag._yaml import loads
+    from dflag._formats.yaml import loads
 
     return loads
 

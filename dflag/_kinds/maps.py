@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag import _json
+from dflag._formats import json as _json
 from dflag._kinds._base import Kind, Problem
 from dflag._kinds.collections import STRING_LIST, STRING_SET
 from dflag._kinds.duration import DURATION

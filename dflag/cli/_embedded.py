@@ -6,10 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dflag._documents import _decode
-from dflag._json import NotJSON
+from dflag._formats import nodes as _trees
+from dflag._formats.documents import _decode
+from dflag._formats.json import NotJSON
 from dflag._registry import store_of_registry
-from dflag.cli import _trees
 from dflag.cli._inputs import document_items
 from dflag.cli._items import Fault, Object
 from dflag.typing import Unreadable
@@ -17,7 +17,7 @@ from dflag.typing import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from dflag._json import Place
+    from dflag._formats.json import Place
     from dflag._registry import FlagRegistry
     from dflag.cli._items import Item
 

@@ -19,8 +19,8 @@ from dflag.errors import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from dflag._json import Place
-    from dflag.cli._trees import Node
+    from dflag._formats.json import Place
+    from dflag._formats.nodes import Node
 
 KINDS: Final = ("ConfigMap", "Secret")
 

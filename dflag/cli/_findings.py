@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, ca
 
 from dflag._batch import Batch, Reading, SourceState, try_readings
 from dflag._flags import pipeline_of
+from dflag._formats import nodes as _trees
 from dflag._pipeline import WHITE_SPACE
 from dflag._registry import store_of_registry
 from dflag._snapshot import unknown_flags
-from dflag.cli import _trees
 from dflag.errors import FlagValueError, ParseError, RegistryValidationError, ValidationError, one_line
 from dflag.typing import Unreadable
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dflag._flags import Flag
-    from dflag._json import Place
+    from dflag._formats.json import Place
     from dflag._kinds import Kind
     from dflag._kinds.maps import MapKind
     from dflag._registry import FlagRegistry

@@ -10,9 +10,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag import _documents
-from dflag._json import NotJSON, Place
-from dflag.cli import _manifests, _trees
+from dflag._formats import documents as _documents
+from dflag._formats import nodes as _trees
+from dflag._formats.json import NotJSON, Place
+from dflag.cli import _manifests
 from dflag.cli._errors import CommandError
 from dflag.cli._items import Item, Object
 from dflag.sources._entries import is_key
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
-    from dflag.cli._trees import Lines, Node
+    from dflag._formats.nodes import Lines, Node
 
 _MAX_BYTES: Final = 64 * 2**20
 """More than any cluster's manifests; a device or a runaway command must not fill the memory."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._batch import Reading
-from dflag.cli import _trees
+from dflag._formats import nodes as _trees
 from dflag.typing import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dflag._json import Place
-    from dflag.cli._trees import Node, Step
+    from dflag._formats.json import Place
+    from dflag._formats.nodes import Node, Step
     from dflag.typing import Raw
 
 

@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from dflag.cli._trees import Node
+    from dflag._formats.nodes import Node
 
 _BOOL: Final = re.compile(r"true|True|TRUE|false|False|FALSE|y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF")
 _INT: Final = re.compile(r"[-+]?0[bB]?[0-1_]*|[-+]?(?:0[oO]?[0-7_]+|0[xX][0-9a-fA-F_]+|[0-9][0-9_]*)", re.ASCII)

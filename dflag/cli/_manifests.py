@@ -20,8 +20,8 @@ from dflag.typing import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dflag._json import Place
-    from dflag.cli._trees import Lines, Node
+    from dflag._formats.json import Place
+    from dflag._formats.nodes import Lines, Node
 
 _MAX_BYTES: Final = 2**20
 """What a ConfigMap or a Secret may hold in its values; the API server refuses more."""

@@ -9,12 +9,12 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final, TextIO
 
+from dflag._formats.nodes import START
 from dflag.cli._embedded import is_flag, opened
 from dflag.cli._findings import IGNORED, Finding, judge
 from dflag.cli._inputs import read_all
 from dflag.cli._paths import in_repository, visible
 from dflag.cli._registry import load
-from dflag.cli._trees import START
 from dflag.errors import one_line
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag import _yaml
-from dflag._json import NotJSON
+from dflag._formats import yaml as _yaml
+from dflag._formats.json import NotJSON
 from dflag.sources._objects import Fault
 
 if TYPE_CHECKING:

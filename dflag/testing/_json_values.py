@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
-from dflag import _json
+from dflag._formats import json as _json
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag import _json
+from dflag._formats import json as _json
 from dflag._log import logger
 from dflag.errors import DefinitionError
 from dflag.web._http import printable

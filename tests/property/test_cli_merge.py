@@ -10,7 +10,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dflag.cli import _trees
+from dflag._formats import nodes as _trees
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dflag import _kinds
-from dflag._documents import read
-from dflag._json import NotJSON
+from dflag._formats.documents import read
+from dflag._formats.json import NotJSON
 from dflag.typing import Text, Unreadable
 
 from . import strategies

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typing_extensions import TypedDict
 
-from dflag import _yaml
+from dflag._formats import yaml as _yaml
 from dflag._kinds import Problem, json_kind
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dflag import _json
-from dflag._json import Member, NotJSON, Place
+from dflag._formats import json as _json
+from dflag._formats.json import Member, NotJSON, Place
 from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _members(text: str, *, yaml: bool) -> list[Member]:
             return _json.members(text)
         except NotJSON:
             pass  # it may be YAML that looks like JSON at first
-    from dflag._yaml import members  # PyYAML takes a hundredth of a second to import
+    from dflag._formats.yaml import members  # PyYAML takes a hundredth of a second to import
 
     return members(text)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from dflag import _json
-from dflag._json import NotJSON
+from dflag._formats import json as _json
+from dflag._formats.json import NotJSON
 
 
 @pytest.mark.parametrize(

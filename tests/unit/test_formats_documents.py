@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from dflag import _yaml
-from dflag._documents import read
-from dflag._json import NotJSON
+from dflag._formats import yaml as _yaml
+from dflag._formats.documents import read
+from dflag._formats.json import NotJSON
 from dflag.typing import Text, Unreadable
 
 YAML_SCALARS = [

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dflag.cli import _trees
+from dflag._formats import nodes as _trees
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,7 +128,7 @@ def test_json_stops_at_the_fault(source: str, stop: int) -> None:
 
 def test_json_paths_read_back() -> None:
     """The path of a schema's fault is read as the keys and indices that it was made of."""
-    from dflag._json import path_of
+    from dflag._formats.json import path_of
 
     steps: list[str | int] = ["limits", 2, "a b", 'quo"te', "x]", "\u00e9", 0]
     assert steps == _trees.path_of(path_of(steps))

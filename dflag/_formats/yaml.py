@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import yaml
 
-from dflag import _json
-from dflag._json import Member, NotJSON, Place
+from dflag._formats import json as _json
+from dflag._formats.json import Member, NotJSON, Place
 from dflag.typing import Text
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """
 YAML and JSON with the place of every token. Imports PyYAML.
 
-`dflag._documents` says what a document means; this says where in the text each part of it stands.
+`dflag._formats.documents` says what a document means; this says where in the text each part of it stands.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dflag._json import MAX_DEPTH, Place
-from dflag.cli import _scalars
+from dflag._formats import scalars as _scalars
+from dflag._formats.json import MAX_DEPTH, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
