@@ -452,7 +452,7 @@ def _unchanged(old: Raw | None, new: Raw) -> bool:
         return False
     if not isinstance(new, Text) and not isinstance(old, Text):
         return True
-    from dflag._formats.json import same as same_json  # documents bring it with them
+    from dflag._formats.json_values import same as same_json  # documents bring it with them
 
     return isinstance(new, Text) and isinstance(old, Text) and same_json(old.native, new.native)
 

@@ -230,6 +230,7 @@ _IMPORTED_LATE: Final = (
     "datetime",
     "dflag._formats.documents",
     "dflag._formats.json",
+    "dflag._formats.json_values",
     "dflag._records",
     "dflag._waiter",
     "dflag._formats.yaml",

@@ -1,19 +1,23 @@
 """
-Documents whose top-level keys are flags: YAML, or JSON.
+Documents whose top-level keys are flags, and texts that may be YAML or JSON.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from dflag._formats import json as _json
-from dflag._formats.json import Member, NotJSON, Place
+from dflag._formats import json
+from dflag._formats.json_values import NotJSON, Place, dumps, freeze
 from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from dflag.typing import Raw
+    from dflag._formats.json import Member
+    from dflag._formats.nodes import Node
+    from dflag.typing import JSONValue, Raw
+
+T = TypeVar("T")
 
 _WHITE_SPACE = " \t\r\n"
 """What may stand between the tokens of JSON."""
@@ -43,15 +47,64 @@ def read(data: bytes, *, yaml: bool) -> Document:
     Raises:
         NotJSON: It is no such document; its `NotJSON.expected` and `NotJSON.place` may be shown to anybody.
     """
-    text = _decode(data)
+    text = decode(data)
     found = _members(text, yaml=yaml) if text.strip(_WHITE_SPACE) else []
     values = {member.key: _as_raw(member.raw) for member in found}
     natives = {key: getattr(raw, "native", raw) for key, raw in values.items() if not isinstance(raw, Unreadable)}
-    _json.refuse_lone_surrogates(text, natives)
+    json.refuse_lone_surrogates(text, natives)
     return Document(values, {member.key: member.place for member in found})
 
 
-def _decode(data: bytes) -> str:
+def loads(text: str) -> JSONValue:
+    """
+    Read a JSON or YAML text as a frozen JSON value.
+
+    Raises:
+        NotJSON: It is neither, or says what JSON cannot.
+    """
+
+    def as_yaml() -> JSONValue:
+        from dflag._formats.yaml import loads
+
+        return loads(text)
+
+    return _json_or_yaml(lambda: json.loads(text), as_yaml)
+
+
+def nodes(text: str, *, yaml: bool, repeats: bool = False) -> list[Node]:
+    """
+    Read JSON texts that follow one another, or a stream of YAML, with the place of every token.
+
+    Args:
+        text: The text.
+        yaml: Whether it may be YAML.
+        repeats: Whether a key may stand twice in a mapping, as it may for ``kubectl``.
+
+    Raises:
+        NotJSON: The text is neither; of two reasons that of the reader which came further.
+    """
+    if not text.strip():
+        return []
+    from dflag._formats import json_nodes
+
+    if not yaml:
+        return json_nodes.read_stream(text, repeats=repeats)
+
+    def as_yaml() -> list[Node]:
+        from dflag._formats.yaml_nodes import read_stream
+
+        return read_stream(text, repeats=repeats)
+
+    return _json_or_yaml(lambda: json_nodes.read_stream(_object(text), repeats=repeats), as_yaml)
+
+
+def decode(data: bytes) -> str:
+    """
+    Return the text of a document, without its byte order mark.
+
+    Raises:
+        NotJSON: It is not in UTF-8.
+    """
     try:
         return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -60,24 +113,49 @@ def _decode(data: bytes) -> str:
         raise NotJSON("a document in UTF-8", place=place) from None
 
 
+def _json_or_yaml(as_json: Callable[[], T], as_yaml: Callable[[], T]) -> T:
+    """
+    Read JSON, or YAML, which takes a hundredth of a second to import and refuses some of JSON.
+
+    A tab in front, some escapes and a long key are JSON and no YAML; and YAML may look like JSON at first.
+    """
+    try:
+        return as_json()
+    except NotJSON as error:
+        problem = error
+    try:
+        return as_yaml()
+    except NotJSON as error:
+        further = problem.offset is not None and problem.offset >= (error.offset or 0)
+        raise problem if further else error from None
+
+
 def _members(text: str, *, yaml: bool) -> list[Member]:
     if not yaml:
-        return _json.members(text)
-    if text.lstrip(_WHITE_SPACE).startswith("{"):
-        try:
-            return _json.members(text)
-        except NotJSON:
-            pass  # it may be YAML that looks like JSON at first
-    from dflag._formats.yaml import members  # PyYAML takes a hundredth of a second to import
+        return json.members(text)
 
-    return members(text)
+    def as_yaml() -> list[Member]:
+        from dflag._formats.yaml import members
+
+        return members(text)
+
+    return _json_or_yaml(lambda: json.members(_object(text)), as_yaml)
+
+
+def _object(text: str) -> str:
+    """
+    Return a text that begins as a JSON object does, and refuse any other before all of it is looked at.
+    """
+    if not text.lstrip(_WHITE_SPACE).startswith("{"):
+        raise NotJSON("a JSON object")
+    return text
 
 
 def _as_raw(found: Any) -> Raw:
     if isinstance(found, str):
         return found
     try:
-        native = _json.freeze(found)
+        native = freeze(found)
     except NotJSON as error:
         return Unreadable(f"expected {error.expected}")
-    return Text(_json.dumps(native), native)
+    return Text(dumps(native), native)

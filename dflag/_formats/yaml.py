@@ -1,17 +1,19 @@
 """
 YAML as a way to write JSON: the core schema of YAML 1.2, without tags or merge keys. Imports PyYAML.
+
+`dflag._formats.yaml_nodes` reads YAML with the place of every token.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import yaml
 
-from dflag._formats import json as _json
-from dflag._formats.json import Member, NotJSON, Place
+from dflag._formats.json import Member, read_int, refuse_lone_surrogates
+from dflag._formats.json_values import MAX_DEPTH, NotJSON, Place, freeze
 from dflag.typing import Text
 
 if TYPE_CHECKING:
@@ -20,12 +22,13 @@ if TYPE_CHECKING:
     from dflag.typing import JSONValue
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 _MAX_CHARACTERS: Final = 2**20
 """What a ConfigMap can hold; the parser is slow enough for this to matter."""
 
 _MAX_ALIASED: Final = 2**20
-"""How many characters aliases may add to a value, lest a few lines stand for gigabytes."""
+"""How much aliases may add to a text, by `EventReader.weight`, lest a few lines stand for gigabytes."""
 
 _CONSTANTS: Final[dict[str, Any]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -46,17 +49,13 @@ _WORDS_QUOTE: Final = _LOADER is yaml.SafeLoader
 
 def loads(text: str) -> JSONValue:
     """
-    Read a JSON or YAML text as a frozen JSON value.
+    Read a YAML text as a frozen JSON value.
 
     Raises:
-        NotJSON: It is neither, or says what JSON cannot.
+        NotJSON: It is not YAML, or says what JSON cannot.
     """
-    try:
-        return _json.loads(text)  # YAML would refuse some of it: a tab in front, an escape, a long key
-    except NotJSON:
-        pass
-    value = _json.freeze(_build(text, _Builder.document))
-    _json.refuse_lone_surrogates(text, value)
+    value = freeze(_read(text, _ValueReader.document))
+    refuse_lone_surrogates(text, value)
     return value
 
 
@@ -65,179 +64,234 @@ def members(text: str) -> list[Member]:
     Read a YAML mapping entry by entry; a text with nothing but comments has none.
 
     A block scalar comes as a plain str, for it is a text of its own. What is not finite or, by aliases, nests too
-    deeply is left to whoever freezes it, and surrogates are not looked for.
+    deeply is left to the caller that freezes it, and surrogates are not looked for.
 
     Raises:
         NotJSON: It is no mapping, or says what JSON cannot.
     """
-    return _build(text, _Builder.members)
+    return _read(text, _ValueReader.members)
 
 
-def _build(text: str, build: Callable[[_Builder], T]) -> T:
+def _read(text: str, read: Callable[[_ValueReader], T]) -> T:
     if len(text) > _MAX_CHARACTERS:
         raise NotJSON("YAML of at most a mebibyte", f"{len(text)} characters")
-    builder = _Builder(yaml.parse(text, Loader=_LOADER))
-    try:
-        return build(builder)
-    except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error) from None
-    except yaml.reader.ReaderError as error:
-        raise NotJSON("JSON or YAML", f"{error.reason} at character {error.position + 1}") from None
-    except NotJSON as error:
-        error.place = builder.place()
-        raise
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-        # The parser lets through what chr() says of an impossible escape.
-        raise NotJSON("JSON or YAML", str(error), place=builder.place()) from None
+    reader = _ValueReader(text)
+    return reader.run(lambda: read(reader))
+
+
+class Anchored(NamedTuple, Generic[V]):
+    """
+    What an anchor stands for: its event, what was made of it, and how much that weighs.
+    """
+
+    event: Any
+    made: V
+    weight: int
+
+
+class EventReader(Generic[V]):
+    """
+    Makes something of every node from parser events, as they come: a text that goes too far is left unread.
+
+    Attributes:
+        weight: The number of nodes passed, those of aliases included, and what a reader adds for long ones.
+        last: The event last passed.
+        anchors: What each anchor of the document stands for.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._events: Final[Iterator[Any]] = yaml.parse(text, Loader=_LOADER)
+        self._aliased = 0
+        self.weight = 0
+        self.last: Any = None
+        self.anchors: Final[dict[Any, Anchored[V]]] = {}
+
+    def run(self, read: Callable[[], T]) -> T:
+        """
+        Read, and raise `NotJSON` with its place for what the parser raises.
+        """
+        try:
+            return read()
+        except yaml.MarkedYAMLError as error:
+            raise _syntax_error(error) from None
+        except yaml.reader.ReaderError as error:
+            where = f"at character {error.position + 1}"
+            raise NotJSON(f"JSON or YAML: {error.reason}", where, offset=error.position) from None
+        except NotJSON as error:
+            raise self._located(error) from None
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+            # The parser lets through what chr() says of an impossible escape.
+            raise self._located(NotJSON("JSON or YAML", str(error))) from None
+
+    def next(self) -> Any:
+        """
+        Return the next event.
+        """
+        self.last = next(self._events)
+        return self.last
+
+    def until(self, end: type) -> Iterator[Any]:
+        """
+        Yield the first event of each part of a collection, which the caller passes before it asks for the next.
+        """
+        while not isinstance(event := self.next(), end):
+            yield event
+
+    def begins(self) -> bool:
+        """
+        Pass what stands before the next document, and return whether there is one.
+        """
+        between = (yaml.StreamStartEvent, yaml.DocumentEndEvent)
+        while isinstance(event := self.next(), between):
+            pass
+        self.anchors.clear()
+        return isinstance(event, yaml.DocumentStartEvent)
+
+    def node(self, event: Any, depth: int) -> V:
+        """
+        Pass the node that begins with an event.
+        """
+        if isinstance(event, yaml.AliasEvent):
+            return self.alias(event, depth)
+        before = self.weight
+        self.weight += 1
+        if event.tag is not None:
+            self.tagged(event)
+        if isinstance(event, yaml.ScalarEvent):
+            made = self.scalar(event)
+        elif depth >= MAX_DEPTH:
+            raise NotJSON(f"JSON nested at most {MAX_DEPTH} levels deep")
+        elif isinstance(event, yaml.SequenceStartEvent):
+            made = self.sequence(event, depth + 1)
+        else:
+            made = self.mapping(event, depth + 1)
+        if event.anchor is not None:
+            self.anchors[event.anchor] = Anchored(event, made, self.weight - before)
+        return made
+
+    def alias(self, event: Any, depth: int) -> V:  # noqa: ARG002 - for readers that cannot leave the depth to freezing
+        if event.anchor not in self.anchors:
+            raise NotJSON("YAML whose aliases stand after their anchors", f"*{event.anchor[:80]}")
+        anchored = self.anchors[event.anchor]
+        self.weight += anchored.weight
+        self._aliased += anchored.weight
+        if self._aliased > _MAX_ALIASED:
+            raise NotJSON("YAML whose aliases add at most a mebibyte")
+        return anchored.made
+
+    def tagged(self, event: Any) -> None:
+        """
+        Refuse a node for its tag, if it may have none.
+        """
+
+    def scalar(self, event: Any) -> V:
+        raise NotImplementedError
+
+    def sequence(self, event: Any, depth: int) -> V:
+        raise NotImplementedError
+
+    def mapping(self, event: Any, depth: int) -> V:
+        raise NotImplementedError
+
+    def _located(self, error: NotJSON) -> NotJSON:
+        if error.offset is None and self.last is not None:
+            mark = self.last.start_mark
+            error.place, error.offset = _place(mark), mark.index
+        return error
+
+
+class _ValueReader(EventReader[Any]):
+    """
+    Makes JSON values.
+    """
+
+    def document(self) -> JSONValue:
+        if not self.begins():
+            raise NotJSON("JSON or YAML", "there is nothing but comments")
+        value: JSONValue = self.node(self.next(), 0)
+        self._end()
+        return value
+
+    def members(self) -> list[Member]:
+        if not self.begins():
+            return []
+        event = self.next()
+        found = [] if _is_nothing(event) else list(self._entries(event))
+        self._end()
+        return found
+
+    def _end(self) -> None:
+        if self.begins():
+            raise NotJSON("one YAML document", "found several")
+
+    def _entries(self, event: Any) -> Iterator[Member]:
+        if not isinstance(event, yaml.MappingStartEvent):
+            raise NotJSON("a mapping at the top level")
+        if event.tag is not None:
+            self.tagged(event)
+        keys: set[str] = set()
+        for each in self.until(yaml.MappingEndEvent):
+            if not isinstance(each, yaml.ScalarEvent):
+                raise NotJSON("YAML whose keys are texts")
+            self.node(each, 1)
+            # A key is a name, whatever it looks like.
+            _add_key(keys, each, each.value)
+            yield Member(each.value, _place(each.start_mark), self._raw(self.next()))
+
+    def _raw(self, event: Any) -> Any:
+        """
+        Return a scalar's text with its value, and of a collection the value.
+        """
+        value = self.node(event, 1)
+        written = self.anchors[event.anchor].event if isinstance(event, yaml.AliasEvent) else event
+        if not isinstance(written, yaml.ScalarEvent):
+            return value
+        return written.value if written.style in ("|", ">") else Text(written.value, value)
+
+    def tagged(self, event: Any) -> None:
+        # A tag may hold any character, written %0A and the like, and be as long as the text.
+        raise NotJSON("YAML without tags", f"found {event.tag[:80]!r}")
+
+    def scalar(self, event: Any) -> JSONValue:
+        self.weight += len(event.value)
+        return _plain(event.value) if event.implicit[0] else event.value
+
+    def sequence(self, event: Any, depth: int) -> JSONValue:  # noqa: ARG002 - a value has no place
+        return [self.node(each, depth) for each in self.until(yaml.SequenceEndEvent)]
+
+    def mapping(self, event: Any, depth: int) -> JSONValue:  # noqa: ARG002 - as above
+        items: dict[str, Any] = {}
+        keys: set[str] = set()
+        for each in self.until(yaml.MappingEndEvent):
+            key = self.node(each, depth)
+            if not isinstance(key, str):
+                raise NotJSON("YAML whose keys are texts", f"put {str(key)[:80]!r} in quotes")
+            _add_key(keys, each, key)
+            items[key] = self.node(self.next(), depth)
+        return items
 
 
 def _syntax_error(error: Any) -> NotJSON:
-    place = _place(error.problem_mark) if error.problem_mark else None
+    mark = error.problem_mark or error.context_mark
+    place = _place(mark) if mark else None
+    offset = mark.index if mark else None
     where = f"at line {place.line} column {place.column}" if place else ""
     if _WORDS_QUOTE:
-        return NotJSON("JSON or YAML", f"{error.problem} {where}", place=place)
-    return NotJSON(f"JSON or YAML: {error.problem}", where, place=place)
+        return NotJSON("JSON or YAML", f"{error.problem} {where}", place=place, offset=offset)
+    return NotJSON(f"JSON or YAML: {error.problem}", where, place=place, offset=offset)
 
 
 def _place(mark: Any) -> Place:
     return Place(mark.line + 1, mark.column + 1)
 
 
-class _Anchored(NamedTuple):
-    """
-    What an anchor stands for: its event, its value and the size of that.
-    """
-
-    event: Any
-    value: JSONValue
-    size: int
-
-
-class _Builder:
-    """
-    Makes JSON of parser events, as they come: a text that goes too far is left unread.
-    """
-
-    __slots__ = ("_aliased", "_anchors", "_events", "_last", "_size")
-
-    def __init__(self, events: Iterator[Any]) -> None:
-        self._events: Final = events
-        self._anchors: Final[dict[Any, _Anchored]] = {}
-        self._last: Any = None
-        self._size = 0
-        self._aliased = 0
-
-    def place(self) -> Place | None:
-        """
-        Give the place of the event last taken.
-        """
-        return None if self._last is None else _place(self._last.start_mark)
-
-    def document(self) -> JSONValue:
-        if not self._begins():
-            raise NotJSON("JSON or YAML", "there is nothing but comments")
-        value = self._node(self._next(), 0)
-        self._end()
-        return value
-
-    def members(self) -> list[Member]:
-        if not self._begins():
-            return []
-        event = self._next()
-        found = [] if _is_nothing(event) else list(self._entries(event))
-        self._end()
-        return found
-
-    def _begins(self) -> bool:
-        self._next()  # the stream's start
-        return isinstance(self._next(), yaml.DocumentStartEvent)
-
-    def _end(self) -> None:
-        self._next()  # the document's end
-        if isinstance(self._next(), yaml.DocumentStartEvent):
-            raise NotJSON("one YAML document", "found several")
-
-    def _next(self) -> Any:
-        self._last = next(self._events)
-        return self._last
-
-    def _entries(self, event: Any) -> Iterator[Member]:
-        if not isinstance(event, yaml.MappingStartEvent):
-            raise NotJSON("a mapping at the top level")
-        _refuse_tag(event)
-        keys: set[str] = set()
-        while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            if not isinstance(event, yaml.ScalarEvent):
-                raise NotJSON("YAML whose keys are texts")
-            self._node(event, 1)
-            # A key is a name, whatever it looks like.
-            self._add_key(keys, event, event.value)
-            yield Member(event.value, _place(event.start_mark), self._raw(self._next()))
-
-    def _raw(self, event: Any) -> Any:
-        """
-        Give a scalar's text with its value, and of a collection the value.
-        """
-        value = self._node(event, 1)
-        written = self._anchors[event.anchor].event if isinstance(event, yaml.AliasEvent) else event
-        if not isinstance(written, yaml.ScalarEvent):
-            return value
-        return written.value if written.style in ("|", ">") else Text(written.value, value)
-
-    def _node(self, event: Any, depth: int) -> JSONValue:
-        if isinstance(event, yaml.AliasEvent):
-            return self._alias(event.anchor)
-        _refuse_tag(event)
-        before = self._size
-        value = self._collection(event, depth) if not isinstance(event, yaml.ScalarEvent) else self._scalar(event)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = _Anchored(event, value, self._size - before)
-        return value
-
-    def _alias(self, anchor: Any) -> JSONValue:
-        if anchor not in self._anchors:
-            raise NotJSON("YAML whose aliases stand after their anchors", f"*{anchor[:80]}")
-        anchored = self._anchors[anchor]
-        self._size += anchored.size
-        self._aliased += anchored.size
-        if self._aliased > _MAX_ALIASED:
-            raise NotJSON("YAML whose aliases add at most a mebibyte")
-        return anchored.value
-
-    def _collection(self, event: Any, depth: int) -> JSONValue:
-        if depth >= _json.MAX_DEPTH:
-            raise NotJSON(f"JSON nested at most {_json.MAX_DEPTH} levels deep")
-        self._size += 1
-        return self._sequence(depth + 1) if isinstance(event, yaml.SequenceStartEvent) else self._mapping(depth + 1)
-
-    def _sequence(self, depth: int) -> JSONValue:
-        items = []
-        while not isinstance(event := self._next(), yaml.SequenceEndEvent):
-            items.append(self._node(event, depth))
-        return items
-
-    def _mapping(self, depth: int) -> JSONValue:
-        items: dict[str, Any] = {}
-        keys: set[str] = set()
-        while not isinstance(event := self._next(), yaml.MappingEndEvent):
-            key = self._node(event, depth)
-            if not isinstance(key, str):
-                raise NotJSON("YAML whose keys are texts", f"put {str(key)[:80]!r} in quotes")
-            self._add_key(keys, event, key)
-            items[key] = self._node(self._next(), depth)
-        return items
-
-    def _add_key(self, keys: set[str], event: Any, key: str) -> None:
-        if key == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
-            # YAML 1.2 has none, and a key of that name would not do what its writer meant.
-            raise NotJSON("YAML without merge keys")
-        if key in keys:
-            raise NotJSON("YAML without duplicate keys", f"{key[:80]!r} stands twice in one mapping")
-        keys.add(key)
-
-    def _scalar(self, event: Any) -> JSONValue:
-        self._size += 1 + len(event.value)
-        return _plain(event.value) if event.implicit[0] else event.value
+def _add_key(keys: set[str], event: Any, key: str) -> None:
+    if key == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
+        # YAML 1.2 has none, and a key of that name would not do what its writer meant.
+        raise NotJSON("YAML without merge keys")
+    if key in keys:
+        raise NotJSON("YAML without duplicate keys", f"{key[:80]!r} stands twice in one mapping")
+    keys.add(key)
 
 
 def _plain(text: str) -> JSONValue:
@@ -247,19 +301,13 @@ def _plain(text: str) -> JSONValue:
     if text in _CONSTANTS:
         return _CONSTANTS[text]
     if _INT.fullmatch(text):
-        return _json.read_int(text)
+        return read_int(text)
     if _BASED.fullmatch(text):
-        return _json.read_int(text, 0)
+        return read_int(text, 0)
     if _FLOAT.fullmatch(text):
         return float(text)
     # Freezing refuses it, for JSON has no such number.
     return math.nan if _NOT_FINITE.fullmatch(text) else text
-
-
-def _refuse_tag(event: Any) -> None:
-    if event.tag is not None:
-        # A tag may hold any character, written %0A and the like, and be as long as the text.
-        raise NotJSON("YAML without tags", f"found {event.tag[:80]!r}")
 
 
 def _is_nothing(event: Any) -> bool:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import pydantic
 
 from dflag._faults import is_interrupt
-from dflag._formats import json as _json
+from dflag._formats import json_values
+from dflag._formats.json import loads
 from dflag._kinds import _typed_values
 from dflag._kinds._base import Problem
 from dflag._kinds.json import JSONKind
@@ -38,13 +39,13 @@ class TypedJSONKind(JSONKind):
 
     def convert(self, value: object) -> Any:
         try:
-            frozen = _json.freeze(value)
-        except _json.NotJSON:
+            frozen = json_values.freeze(value)
+        except json_values.NotJSON:
             return self._take(value)
         return self._accept(frozen)
 
     def format(self, value: Any) -> str:
-        return _json.dumps(self._dump(value))
+        return json_values.dumps(self._dump(value))
 
     def head(self, value: Any, limit: int) -> str:  # noqa: ARG002 - pydantic dumps a value whole
         return self.format(value)
@@ -60,14 +61,14 @@ class TypedJSONKind(JSONKind):
         except BaseException as error:  # of the program's code, so of any type
             if is_interrupt(error):
                 raise
-        return _json.dumps(_json.freeze(_typed_values.plain(value)))
+        return json_values.dumps(json_values.freeze(_typed_values.plain(value)))
 
     def json_schema(self) -> JSONValue | None:
         return self.schema if self.schema is not None else _without_printed_secrets(self._adapter.json_schema())
 
     def _accept(self, value: JSONValue) -> Any:
         super()._accept(value)
-        text = _json.dumps(value)
+        text = json_values.dumps(value)
         try:
             # Through text, so that dates, tuples and the like are read as pydantic reads JSON.
             accepted = self._read_back(text)
@@ -79,32 +80,32 @@ class TypedJSONKind(JSONKind):
         return accepted
 
     def _read_back(self, text: str) -> Any:
-        return _json.seal(self._adapter.validate_json(text))
+        return json_values.seal(self._adapter.validate_json(text))
 
     def _take(self, value: object) -> Any:
         """
         Take a value that already is of the type.
         """
         try:
-            taken = _json.seal(self._adapter.validate_python(value))
+            taken = json_values.seal(self._adapter.validate_python(value))
         except pydantic.ValidationError as error:
             raise self._problem(error) from None
         self._dump(taken)
         if self.schema is not None:
-            super()._accept(_json.loads(self.exact(taken)))
+            super()._accept(loads(self.exact(taken)))
         return taken
 
     def _dump(self, value: Any) -> JSONValue:
         dumped = self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings=False)
         try:
-            return _json.freeze(_typed_values.with_sorted_sets(value, dumped))
-        except _json.NotJSON as error:
+            return json_values.freeze(_typed_values.with_sorted_sets(value, dumped))
+        except json_values.NotJSON as error:
             raise Problem(error.expected, error.detail) from None
 
     def _problem(self, error: pydantic.ValidationError) -> Problem:
         # The first fault is told; its message may quote the value, as those of a user's validator do.
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        path = _json.path_of(fault["loc"])
+        path = json_values.path_of(fault["loc"])
         return Problem(self.expected, f"at {path}: {fault['msg']}", json_path=path)
 
 

@@ -18,7 +18,7 @@ from jsonschema.exceptions import best_match
 from jsonschema.validators import validator_for
 from referencing.jsonschema import specification_with
 
-from dflag._formats import json as _json
+from dflag._formats import json_values
 from dflag._kinds._base import Problem
 from dflag._kinds._formats import CHECKS, DRAFT_3_CHECKS, REFUSED
 from dflag.errors import nearest
@@ -123,7 +123,7 @@ class SchemaCheck:
                 raise
             raise Problem("a JSON value that the schema can judge", f"{type(fault).__name__}: {fault}") from None
         if error is not None:
-            path = _json.path_of(error.absolute_path)
+            path = json_values.path_of(error.absolute_path)
             raise Problem(_demand(error), f"at {path}: {_shorten(error.message)}", json_path=path)
 
 
@@ -190,7 +190,7 @@ def _identity(value: JSONValue) -> str:
 
     Texts, since their hashes cannot be foretold; many ints that share one hash are quickly made.
     """
-    return _json.dumps(_whole(value))
+    return json_values.dumps(_whole(value))
 
 
 def _whole(value: JSONValue) -> JSONValue:

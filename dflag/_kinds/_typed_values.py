@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pydantic_core
 
-from dflag._formats import json as _json
+from dflag._formats import json_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -148,7 +148,7 @@ _WRITTEN: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
     (enum.Enum, lambda value: plain(value.value)),
     (dict, lambda value: {_key(key): plain(item) for key, item in value.items()}),
     ((list, tuple, deque), lambda value: [plain(item) for item in value]),
-    ((set, frozenset), lambda value: sorted(map(plain, value), key=_json.dumps)),
+    ((set, frozenset), lambda value: sorted(map(plain, value), key=json_values.dumps)),
     ((bytes, bytearray), lambda value: _text(bytes(value))),
     ((NoneType, bool, int, str), lambda value: value),
     (float, lambda value: value if math.isfinite(value) else repr(value)),
@@ -166,7 +166,7 @@ def _alias(field: Any, name: str) -> str:
 
 def _key(key: Any) -> str:
     written = plain(key)
-    return written if isinstance(written, str) else _json.dumps(written)
+    return written if isinstance(written, str) else json_values.dumps(written)
 
 
 def _text(value: bytes) -> str:
@@ -189,7 +189,7 @@ def with_sorted_sets(value: Any, dumped: Any) -> Any:
     Their order is another one in each process, as the hashes of texts are.
     """
     if isinstance(value, (set, frozenset)):
-        return sorted(dumped, key=_json.dumps) if isinstance(dumped, list) else dumped
+        return sorted(dumped, key=json_values.dumps) if isinstance(dumped, list) else dumped
     if isinstance(dumped, dict):
         return _members_sorted(value, dumped)
     if isinstance(dumped, list) and isinstance(value, (list, tuple, deque)) and len(value) == len(dumped):

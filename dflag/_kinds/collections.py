@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from dflag._formats import json as _json
+from dflag._formats import json_values
+from dflag._formats.json import loads
 from dflag._kinds._base import Kind, Problem
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class _TextsKind(Kind[C]):
     def format(self, value: C) -> str:
         items = self._ordered(value)
         text = ",".join(items)
-        return text if _reads_back(items, text) else _json.dumps(items)
+        return text if _reads_back(items, text) else json_values.dumps(items)
 
     def _gather(self, items: Iterable[str]) -> C:
         raise NotImplementedError
@@ -54,8 +55,8 @@ class _TextsKind(Kind[C]):
 
     def _read_json(self, text: str) -> Collection[object]:
         try:
-            items: Collection[object] = _json.loads(text)  # no JSON but an array begins with a bracket
-        except _json.NotJSON as error:
+            items: Collection[object] = loads(text)  # no JSON but an array begins with a bracket
+        except json_values.NotJSON as error:
             raise Problem(f"{self.expected}; what begins with [ must be a JSON array", str(error)) from None
         return items
 

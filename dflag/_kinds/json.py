@@ -6,7 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag._formats import json as _json
+from dflag._formats import json_values
+from dflag._formats.json import loads
 from dflag._kinds._base import Kind, Problem
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class JSONKind(Kind[Any]):
     expected = "a JSON value"
 
     def __init__(self, schema: JSONValue | None, *, yaml: bool) -> None:
-        self.schema: Final = None if schema is None else _json.freeze(schema)
+        self.schema: Final = None if schema is None else json_values.freeze(schema)
         self._check: Final = _make_check(self.schema)
         self._read: Final = _make_reader(yaml=yaml)
 
@@ -36,19 +37,19 @@ class JSONKind(Kind[Any]):
         return self._accept(_as_problem(self._read, text))
 
     def load(self, native: object, text: str) -> Any:  # noqa: ARG002 - the native value says it all
-        return self._accept(_as_problem(_json.freeze, native))
+        return self._accept(_as_problem(json_values.freeze, native))
 
     def convert(self, value: object) -> Any:
-        return self._accept(_as_problem(_json.freeze, value))
+        return self._accept(_as_problem(json_values.freeze, value))
 
     def format(self, value: Any) -> str:
-        return _json.dumps(value)
+        return json_values.dumps(value)
 
     def head(self, value: Any, limit: int) -> str:
-        return _json.dumps_head(value, limit)
+        return json_values.dumps_head(value, limit)
 
     def same(self, one: Any, other: Any) -> bool:
-        return _json.same(one, other)
+        return json_values.same(one, other)
 
     def json_schema(self) -> JSONValue | None:
         """
@@ -75,14 +76,14 @@ def _make_check(schema: JSONValue | None) -> Callable[[JSONValue], None] | None:
 
 def _make_reader(*, yaml: bool) -> Callable[[str], JSONValue]:
     if not yaml:
-        return _json.loads
-    from dflag._formats.yaml import loads
+        return loads
+    from dflag._formats import documents
 
-    return loads
+    return documents.loads
 
 
 def _as_problem(function: Callable[[Any], JSONValue], given: object) -> JSONValue:
     try:
         return function(given)
-    except _json.NotJSON as error:
+    except json_values.NotJSON as error:
         raise Problem(error.expected, error.detail) from None

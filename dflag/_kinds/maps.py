@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from fnmatch import translate
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag._formats import json as _json
+from dflag._formats import json_values
+from dflag._formats.json import loads
 from dflag._kinds._base import Kind, Problem
 from dflag._kinds.collections import STRING_LIST, STRING_SET
 from dflag._kinds.duration import DURATION
@@ -48,8 +49,8 @@ class MapKind(Kind[Mapping[str, Any]]):
 
     def parse(self, text: str) -> Mapping[str, Any]:
         try:
-            native = _json.loads(text)
-        except _json.NotJSON as error:
+            native = loads(text)
+        except json_values.NotJSON as error:
             raise Problem(f"{self.expected}, as a JSON object", str(error)) from None
         return self.load(native, text)
 
@@ -64,7 +65,7 @@ class MapKind(Kind[Mapping[str, Any]]):
         return self._seal({key: self._in_key(key, self.item.convert, item) for key, item in value.items()})
 
     def format(self, value: Mapping[str, Any]) -> str:
-        return _json.dumps({key: self._native(item) for key, item in value.items()})
+        return json_values.dumps({key: self._native(item) for key, item in value.items()})
 
     def same(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return one.keys() == other.keys() and all(self.item.same(item, other[key]) for key, item in one.items())
@@ -76,11 +77,11 @@ class MapKind(Kind[Mapping[str, Any]]):
         for key in items:
             if not self.fits(key):
                 raise Problem(self.expected, f"the name {key[:80]!r} is not like that")
-        sealed: Mapping[str, Any] = _json.seal(items)
+        sealed: Mapping[str, Any] = json_values.seal(items)
         return sealed
 
     def _load_item(self, native: object) -> Any:
-        return self.item.load(native, native if isinstance(native, str) else _json.dumps(native))
+        return self.item.load(native, native if isinstance(native, str) else json_values.dumps(native))
 
     def _in_key(self, key: str, read: Callable[[Any], Any], item: object) -> Any:
         try:

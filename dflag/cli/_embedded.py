@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dflag._formats import nodes as _trees
-from dflag._formats.documents import _decode
-from dflag._formats.json import NotJSON
+from dflag._formats.documents import decode
+from dflag._formats.json_values import NotJSON
+from dflag._formats.nodes import Lines
 from dflag._registry import store_of_registry
 from dflag.cli._inputs import document_items
 from dflag.cli._items import Fault, Object
@@ -17,7 +17,7 @@ from dflag.typing import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from dflag._formats.json import Place
+    from dflag._formats.json_values import Place
     from dflag._registry import FlagRegistry
     from dflag.cli._items import Item
 
@@ -64,10 +64,7 @@ def _read(given: Object, key: str, item: Item) -> Object:
     try:
         return found._replace(items=document_items(data, key, item.file, place))
     except NotJSON as error:
-        where, problem = _of_error(data, error.place), error.expected
-    except _trees.Stopped as stop:
-        where, problem = stop.offset, f"JSON or YAML: {stop.problem}"
-    message = f"{key}: expected {problem}"
+        where, message = _offset_of(data, error), f"{key}: expected {error.expected}"
     return found._replace(faults=(Fault(place(where), key, message, rule="invalid-value"),))
 
 
@@ -80,11 +77,11 @@ def _places(item: Item, data: bytes) -> Callable[[int], Place]:
     return lambda offset: within(offset + mark)
 
 
-def _of_error(data: bytes, place: Place | None) -> int:
-    if place is None:
-        return 0
+def _offset_of(data: bytes, error: NotJSON) -> int:
+    if error.offset is not None or error.place is None:
+        return error.offset or 0
     try:
-        text = _decode(data)
+        text = decode(data)
     except NotJSON:
         text = data.decode(errors="replace").removeprefix("\ufeff")
-    return _trees.Lines(text).offset(place)
+    return Lines(text).offset(error.place)

@@ -19,7 +19,7 @@ from dflag.errors import nearest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from dflag._formats.json import Place
+    from dflag._formats.json_values import Place
     from dflag._formats.nodes import Node
 
 KINDS: Final = ("ConfigMap", "Secret")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, ca
 
 from dflag._batch import Batch, Reading, SourceState, try_readings
 from dflag._flags import pipeline_of
-from dflag._formats import nodes as _trees
+from dflag._formats import json_nodes, nodes
+from dflag._formats.json_values import NotJSON
 from dflag._pipeline import WHITE_SPACE
 from dflag._registry import store_of_registry
 from dflag._snapshot import unknown_flags
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dflag._flags import Flag
-    from dflag._formats.json import Place
+    from dflag._formats.json_values import Place
     from dflag._kinds import Kind
     from dflag._kinds.maps import MapKind
     from dflag._registry import FlagRegistry
@@ -112,7 +113,7 @@ def _validator_finding(objects: Sequence[Object], refused: RegistryValidationErr
     """
     first = next((item for each in objects for item in each.items.values()), None)
     file = first.file if first is not None else objects[0].file if objects else ""
-    place = first.key_place() if first is not None else _trees.START
+    place = first.key_place() if first is not None else nodes.START
     return Finding(file, place, "rule", "error", None, str(refused))
 
 
@@ -178,26 +179,36 @@ def _hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
         yield Finding(item.file, item.key_place(), "expired-flag", "warning", flag.name, one_line(message))
 
 
-def _place_of(item: Item, key: str, flag: Flag[Any], error: FlagValueError) -> Place:
+def _place_of(item: Item, key: str, flag: Flag[Any], refused: FlagValueError) -> Place:
     """
     Find the token that is at fault, as far as the error says which; else the place of the value.
     """
     pipeline = pipeline_of(flag)
     if pipeline.input_mutator is not None:
         return item.value_place()
-    path = error.json_path if isinstance(error, ValidationError) else None
+    path = refused.json_path if isinstance(refused, ValidationError) else None
     if item.is_native() and path is not None:
-        return item.place_within(_trees.path_of(path))
+        return item.place_within(nodes.steps_of(path))
     text = item.text()
-    if text is None or (path is None and not isinstance(error, ParseError)):
+    if text is None or (path is None and not isinstance(refused, ParseError)):
         return item.value_place()
     begin = len(text) - len(text.lstrip(WHITE_SPACE + "\ufeff"))
     body = text.strip(WHITE_SPACE + "\ufeff")
     try:
-        tree = _trees.read_json(body) if path is None or body[:1] in ("{", "[", '"') else _trees.read_yaml(body)[0]
-    except _trees.Stopped as stop:
-        return item.place_of(begin + stop.offset) if _reads_json(_kind_of(key, flag), body) else item.value_place()
-    return item.value_place() if path is None else item.place_of(begin + tree.walk(_trees.path_of(path)).start)
+        tree = _tree(body, yaml=path is not None)
+    except NotJSON as error:
+        return (
+            item.place_of(begin + (error.offset or 0)) if _reads_json(_kind_of(key, flag), body) else item.value_place()
+        )
+    return item.value_place() if path is None else item.place_of(begin + tree.walk(nodes.steps_of(path)).start)
+
+
+def _tree(body: str, *, yaml: bool) -> nodes.Node:
+    if not yaml or body[:1] in ("{", "[", '"'):
+        return json_nodes.read(body)
+    from dflag._formats import yaml_nodes
+
+    return yaml_nodes.read_stream(body)[0]
 
 
 def _kind_of(key: str, flag: Flag[Any]) -> Kind[Any]:

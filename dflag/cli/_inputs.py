@@ -10,9 +10,9 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag._formats import documents as _documents
-from dflag._formats import nodes as _trees
-from dflag._formats.json import NotJSON, Place
+from dflag._formats import documents
+from dflag._formats.json_values import NotJSON
+from dflag._formats.nodes import Lines
 from dflag.cli import _manifests
 from dflag.cli._errors import CommandError
 from dflag.cli._items import Item, Object
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
-    from dflag._formats.nodes import Lines, Node
+    from dflag._formats.json_values import Place
+    from dflag._formats.nodes import Node
 
 _MAX_BYTES: Final = 64 * 2**20
 """More than any cluster's manifests; a device or a runaway command must not fill the memory."""
@@ -82,20 +83,19 @@ def read_text(data: bytes, name: str) -> Input:
         CommandError: As `read`.
     """
     try:
-        text = _documents._decode(data)
+        text = documents.decode(data)
     except NotJSON as error:
         raise _unreadable(name, error.place, f"expected {error.expected}") from None
-    lines = _trees.Lines(text)
+    lines = Lines(text)
     try:
-        nodes = _nodes(text, only_json=name.lower().endswith(".json"), repeats=True)
+        nodes = documents.nodes(text, yaml=_may_be_yaml(name), repeats=True)
         if any(map(_manifests.is_manifest, nodes)):
             return _read_manifests(nodes, name, text, lines)
-        nodes = _nodes(text, only_json=name.lower().endswith(".json"))
+        nodes = documents.nodes(text, yaml=_may_be_yaml(name))
         return _read_document(data, nodes, name, text, lines)
     except NotJSON as error:
-        raise _unreadable(name, error.place, f"expected {error.expected}") from None
-    except _trees.Stopped as stop:
-        raise _unreadable(name, lines.place(stop.offset), f"expected JSON or YAML: {stop.problem}") from None
+        place = error.place if error.offset is None else lines.place(error.offset)
+        raise _unreadable(name, place, f"expected {error.expected}") from None
 
 
 def document_items(data: bytes, name: str, file: str, place: Callable[[int], Place] | None = None) -> dict[str, Item]:
@@ -110,15 +110,17 @@ def document_items(data: bytes, name: str, file: str, place: Callable[[int], Pla
 
     Raises:
         NotJSON: It is no such document.
-        Stopped: As `NotJSON`, where the two readers of YAML differ.
     """
-    text = _documents._decode(data)
-    only_json = name.lower().endswith(".json")
-    values = _documents.read(data, yaml=not only_json).values
-    nodes = _nodes(text, only_json=only_json)
+    text, yaml = documents.decode(data), _may_be_yaml(name)
+    values = documents.read(data, yaml=yaml).values
+    nodes = documents.nodes(text, yaml=yaml)
     members = (nodes[0].members if nodes else None) or {}
-    places = _trees.Lines(text).place if place is None else place
+    places = Lines(text).place if place is None else place
     return {key: Item(raw, file, text, places, members[key]) for key, raw in values.items()}
+
+
+def _may_be_yaml(name: str) -> bool:
+    return not name.lower().endswith(".json")
 
 
 def _read_file(path: str) -> Input:
@@ -185,8 +187,8 @@ def _holds_manifests(data: bytes) -> bool | None:
     Return whether there is a manifest in a file; None when it cannot be read, which its reader reports.
     """
     try:
-        return any(map(_manifests.is_manifest, _nodes(_documents._decode(data), only_json=False, repeats=True)))
-    except (NotJSON, _trees.Stopped):
+        return any(map(_manifests.is_manifest, documents.nodes(documents.decode(data), yaml=True, repeats=True)))
+    except NotJSON:
         return None
 
 
@@ -222,31 +224,3 @@ def _read_document(data: bytes, nodes: Sequence[Node], name: str, text: str, lin
     if not text.strip() and name == "<stdin>":
         lacks = "it is empty; did the command before the pipe fail?"
     return Input(name, [Object("document", name, items)], lacks)
-
-
-def _nodes(text: str, *, only_json: bool, repeats: bool = False) -> list[Node]:
-    """
-    Read JSON texts that follow one another, or a stream of YAML.
-
-    Args:
-        text: The text.
-        only_json: Whether it may not be YAML.
-        repeats: Whether a key may stand twice in a mapping, as it may for ``kubectl``.
-
-    Raises:
-        Stopped: The text is neither.
-    """
-    if not text.strip():
-        return []
-    if not only_json and not text.lstrip().startswith("{"):
-        return _trees.read_yaml(text, repeats=repeats)
-    try:
-        return _trees.read_json_stream(text, repeats=repeats)
-    except _trees.Stopped as stop:
-        if only_json:
-            raise
-        as_json = stop
-    try:
-        return _trees.read_yaml(text, repeats=repeats)  # it may be YAML that looks like JSON at first
-    except _trees.Stopped as stop:
-        raise max(as_json, stop, key=lambda each: each.offset) from None

@@ -7,13 +7,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._batch import Reading
-from dflag._formats import nodes as _trees
+from dflag._formats.nodes import START, Lines
 from dflag.typing import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dflag._formats.json import Place
+    from dflag._formats.json_values import Place
     from dflag._formats.nodes import Node, Step
     from dflag.typing import Raw
 
@@ -69,7 +69,7 @@ class Item:
         """
         Return where the key stands; of a file that is a value, its beginning.
         """
-        return _trees.START if self._key is None or self._place is None else self._place(self._key.start)
+        return START if self._key is None or self._place is None else self._place(self._key.start)
 
     def value_place(self) -> Place:
         """
@@ -77,7 +77,7 @@ class Item:
         """
         node = self._node
         if node is None or self._place is None:
-            return _trees.START
+            return START
         if node.style in ("|", ">") and node.text is not None and node.text.strip():
             return self._place(node.offset_of(self._source, len(node.text) - len(node.text.lstrip())))
         # An empty value has no place of its own.
@@ -98,7 +98,7 @@ class Item:
             start = self.value_place()
             return lambda _: start
         if self._node is None or place is None:
-            return _trees.Lines(text).place
+            return Lines(text).place
         offset = self._node.offsets(self._source)
         return lambda index: place(offset(index))
 
@@ -107,7 +107,7 @@ class Item:
         Return where a part of a value stands that the document holds natively.
         """
         if self._node is None or self._place is None:
-            return _trees.START
+            return START
         return self._place(self._node.walk(path).start)
 
     def text(self) -> str | None:

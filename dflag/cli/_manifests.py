@@ -20,7 +20,7 @@ from dflag.typing import Unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dflag._formats.json import Place
+    from dflag._formats.json_values import Place
     from dflag._formats.nodes import Lines, Node
 
 _MAX_BYTES: Final = 2**20

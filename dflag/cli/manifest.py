@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from dflag._flags import pipeline_of
 from dflag._formats.documents import read
-from dflag._formats.json import NotJSON
+from dflag._formats.json_values import NotJSON
 from dflag.cli._errors import CommandError
 from dflag.cli._names import namespace_name, object_name
 from dflag.cli._registry import load

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dflag._formats.json import Place
+    from dflag._formats.json_values import Place
     from dflag._registry import FlagRegistry
 
 

@@ -14,8 +14,8 @@ import urllib.parse
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag._formats import yaml as _yaml
-from dflag._formats.json import NotJSON
+from dflag._formats import documents
+from dflag._formats.json_values import NotJSON
 from dflag.sources._objects import Fault
 
 if TYPE_CHECKING:
@@ -379,7 +379,7 @@ def _document(path: str) -> Any:
     if all(line.isspace() or line.startswith("#") for line in text.splitlines(keepends=True)):
         return None
     try:
-        return _yaml.loads(text)
+        return documents.loads(text)
     except NotJSON as error:
         # Without what is wrong: that may quote the file, and tokens stand in it.
         at = "" if error.place is None else f" at line {error.place.line} column {error.place.column}"

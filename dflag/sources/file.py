@@ -13,7 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from dflag._formats.json import NotJSON
+from dflag._formats.json_values import NotJSON
 from dflag.errors import SourceError
 from dflag.sources._entries import GONE, Refused, read_other, reason_of
 from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dflag._formats.documents import Document
-    from dflag._formats.json import Place
+    from dflag._formats.json_values import Place
     from dflag.sources._base import Watch
     from dflag.typing import Raw, Wake
 
@@ -159,10 +159,10 @@ class FileSource(PathSource):
         return found if isinstance(found, (bytes, Unreadable)) else found.encode()
 
     def _parse(self, data: bytes) -> Document:
-        from dflag._formats import documents as _documents
+        from dflag._formats import documents
 
         try:
-            return _documents.read(data, yaml=not self._file.lower().endswith(".json"))
+            return documents.read(data, yaml=not self._file.lower().endswith(".json"))
         except NotJSON as error:
             where = self._path if error.place is None else f"{self._path}:{error.place.line}:{error.place.column}"
             problem = f"cannot read {where}: expected {error.expected}"

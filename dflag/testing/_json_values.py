@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
-from dflag._formats import json as _json
+from dflag._formats.json_values import dumps, thaw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def json_values(schema: Schema) -> SearchStrategy[Any]:
     """
     Return a strategy of the values that a schema allows, as far as its keywords say what to make.
     """
-    return _Maker(_json.thaw(schema)).make(_json.thaw(schema))
+    return _Maker(thaw(schema)).make(thaw(schema))
 
 
 class _Maker:
@@ -121,7 +121,7 @@ class _Maker:
         least = max(schema.get("minItems", 0) - len(first), 0)
         most = max(min(schema.get("maxItems", len(first) + least + _MORE_ITEMS) - len(first), least + _MORE_ITEMS), 0)
         rest = self.make(schema.get("items", True))
-        unique = _json.dumps if schema.get("uniqueItems") else None
+        unique = dumps if schema.get("uniqueItems") else None
         more = st.nothing() if least > most else st.lists(rest, min_size=least, max_size=most, unique_by=unique)
         return st.tuples(st.tuples(*first), more).map(lambda parts: [*parts[0], *parts[1]])
 

@@ -9,7 +9,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag._formats import json as _json
+from dflag._formats import json_values
+from dflag._formats.json import loads
 from dflag._log import logger
 from dflag.errors import DefinitionError
 from dflag.web._http import printable
@@ -119,10 +120,10 @@ def read(body: bytes) -> Wanted:
         Malformed: With what is wrong.
     """
     try:
-        given = _json.loads(body.decode())
+        given = loads(body.decode())
     except UnicodeDecodeError:
         raise Malformed("the body is not UTF-8") from None
-    except _json.NotJSON as error:
+    except json_values.NotJSON as error:
         raise Malformed(f"the body: {error}") from None
     if not isinstance(given, dict):
         raise Malformed("the body: expected an object")

@@ -10,10 +10,12 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dflag._formats import nodes as _trees
+from dflag._formats import yaml_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from dflag._formats.nodes import Node
 
 
 class Mapping(NamedTuple):
@@ -73,7 +75,7 @@ def documents(draw: st.DrawFn, *, first: bool = True) -> list[Mapping]:
 def test_merge_keys_that_come_first_are_those_of_yaml(document: list[Mapping]) -> None:
     """Where the merge key comes first, as people write it, every reader of YAML agrees."""
     source = _document(document)
-    (tree,) = _trees.read_yaml(source)
+    (tree,) = yaml_nodes.read_stream(source)
     assert _plain(tree) == yaml.safe_load(source)
 
 
@@ -82,7 +84,7 @@ def test_merge_keys_that_come_first_are_those_of_yaml(document: list[Mapping]) -
 def test_merge_keys_count_where_they_stand(document: list[Mapping]) -> None:
     """Wherever the merge key stands, what comes later goes over what comes before, as in the YAML of kubectl."""
     source = _document(document)
-    (tree,) = _trees.read_yaml(source)
+    (tree,) = yaml_nodes.read_stream(source)
     assert _plain(tree) == _expected(document)
 
 
@@ -90,7 +92,7 @@ def test_merge_keys_count_where_they_stand(document: list[Mapping]) -> None:
 def test_what_is_merged_keeps_its_place(document: list[Mapping]) -> None:
     """A value that is merged in is found where it is written."""
     source = _document(document)
-    for node in _scalars(_trees.read_yaml(source)[0]):
+    for node in _scalars(yaml_nodes.read_stream(source)[0]):
         assert source[node.start : node.end] == f"'{node.text}'"
 
 
@@ -138,13 +140,13 @@ def _value(value: Any, earlier: dict[str, Any]) -> Any:
     return found
 
 
-def _plain(node: _trees.Node) -> Any:
+def _plain(node: Node) -> Any:
     if node.members is not None:
         return {key: _plain(value) for key, (_, value) in node.members.items()}
     return node.text if node.items is None else [_plain(item) for item in node.items]
 
 
-def _scalars(node: _trees.Node) -> list[_trees.Node]:
+def _scalars(node: Node) -> list[Node]:
     if node.members is None:
         return [node]
     return [inner for _, value in node.members.values() for inner in _scalars(value)]

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dflag import _kinds
-from dflag._formats.documents import read
-from dflag._formats.json import NotJSON
+from dflag._formats.documents import decode, nodes, read
+from dflag._formats.json_values import NotJSON
+from dflag._formats.nodes import Lines
 from dflag.typing import Text, Unreadable
 
 from . import strategies
@@ -102,3 +103,31 @@ def test_any_bytes_are_read_or_refused(data: bytes, may_be_yaml: bool) -> None:
         if not isinstance(raw, Unreadable):
             assert isinstance(raw, str)
             raw.encode()
+
+
+@given(documents, st.booleans(), st.sampled_from([None, 2]), st.booleans())
+def test_a_key_has_one_place(values: dict[str, Any], ascii_only: bool, indent: int | None, may_be_yaml: bool) -> None:
+    """
+    With the place of every token a document has the keys, and they the places, that it has without.
+    """
+    data = json.dumps(values, ensure_ascii=ascii_only, indent=indent).encode()
+    text = decode(data)
+    (tree,) = nodes(text, yaml=may_be_yaml)
+    place = Lines(text).place
+    assert {key: place(written.start) for key, (written, _) in (tree.members or {}).items()} == read(
+        data, yaml=may_be_yaml
+    ).places
+
+
+@given(soups)
+def test_what_is_a_document_has_places(data: bytes) -> None:
+    """
+    What is read without places is read with them, and holds the same keys.
+    """
+    for may_be_yaml in (False, True):
+        try:
+            found = read(data, yaml=may_be_yaml).values
+        except NotJSON:
+            continue
+        trees = nodes(decode(data), yaml=may_be_yaml)
+        assert list(found) == [key for tree in trees for key in tree.members or ()]

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from dflag._formats import yaml as _yaml
-from dflag._formats.documents import read
-from dflag._formats.json import NotJSON
+from dflag._formats.documents import loads, nodes, read
+from dflag._formats.json_values import NotJSON
 from dflag.typing import Text, Unreadable
 
 YAML_SCALARS = [
@@ -260,3 +260,42 @@ def test_the_parser_in_python_quotes_nothing_either(
         read(data, yaml=True)
     assert caught.value.place == place
     assert "hunter2" not in caught.value.expected
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "expected"),
+    [
+        ('{"a": 1,, "b": 2}', 8, "JSON: Expecting property name enclosed in double quotes"),
+        ("{a: 1, b: *c}", 10, "YAML whose aliases stand after their anchors"),
+        ("a: [", 4, "JSON or YAML: did not find expected node content"),
+    ],
+)
+def test_the_reader_that_came_further_says_why(text: str, offset: int, expected: str) -> None:
+    """
+    A text that is neither JSON nor YAML is refused for the reason that lies further in it.
+    """
+    with pytest.raises(NotJSON) as caught:
+        nodes(text, yaml=True)
+    assert (caught.value.offset, caught.value.expected) == (offset, expected)
+
+
+@pytest.mark.parametrize("text", ["\t[1]", '"\\ud83d\\ude00"', f'{{"{"k" * 1025}": 1}}'])
+def test_what_yaml_refuses_of_json_is_read(text: str) -> None:
+    """
+    A tab in front, some escapes and long keys are JSON, though not YAML.
+    """
+    with pytest.raises(NotJSON):
+        _yaml.loads(text)
+    assert loads(text) == json.loads(text)
+
+
+def test_depth_is_counted_alike_with_places() -> None:
+    """
+    What nests as deeply as it may is read with places too, in YAML as in JSON, and one level more is not.
+    """
+    deepest = "[" * 100 + "1" + "]" * 100
+    for may_be_yaml in (False, True):
+        assert loads(deepest) == json.loads(deepest)
+        assert len(nodes(deepest, yaml=may_be_yaml)) == 1
+        with pytest.raises(NotJSON, match="nested at most 100 levels"):
+            nodes(f"[{deepest}]", yaml=may_be_yaml)

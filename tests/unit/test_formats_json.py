@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from dflag._formats import json as _json
-from dflag._formats.json import NotJSON
+from dflag._formats import json_values
+from dflag._formats.json import loads
+from dflag._formats.json_values import NotJSON
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,7 @@ def test_no_method_changes_a_frozen_value(change: Any) -> None:
     """
     Every mutator raises a TypeError that shows the way out.
     """
-    value = _json.loads('{"list": [1]}')
+    value = loads('{"list": [1]}')
     with pytest.raises(TypeError, match="deepcopy"):
         change(value)
     assert value == {"list": [1]}
@@ -47,16 +48,16 @@ def test_pickling_gives_a_frozen_value(protocol: int) -> None:
     """
     A pickled value comes back frozen.
     """
-    value = pickle.loads(pickle.dumps(_json.loads('{"a": [{}]}'), protocol))  # noqa: S301 - our own
-    assert type(value) is _json.FrozenDict
-    assert type(value["a"]) is _json.FrozenList
+    value = pickle.loads(pickle.dumps(loads('{"a": [{}]}'), protocol))  # noqa: S301 - our own
+    assert type(value) is json_values.FrozenDict
+    assert type(value["a"]) is json_values.FrozenList
 
 
 def test_a_deep_copy_is_plain_and_writable() -> None:
     """
     A deep copy has dicts and lists through and through.
     """
-    value = copy.deepcopy(_json.loads('{"a": [{}]}'))
+    value = copy.deepcopy(loads('{"a": [{}]}'))
     assert [dict, list, dict] == [type(value), type(value["a"]), type(value["a"][0])]
 
 
@@ -64,7 +65,7 @@ def test_json_prints_frozen_values() -> None:
     """
     The standard library takes frozen values for what they are.
     """
-    assert json.dumps(_json.loads('{"a": [1]}')) == '{"a": [1]}'
+    assert json.dumps(loads('{"a": [1]}')) == '{"a": [1]}'
 
 
 @pytest.mark.parametrize(
@@ -88,24 +89,24 @@ def test_what_is_not_json_is_refused(text: str) -> None:
     Duplicate keys, NaN, overflow and deep nesting are refused.
     """
     with pytest.raises(NotJSON):
-        _json.loads(text)
+        loads(text)
 
 
 def test_brackets_in_strings_do_not_nest() -> None:
     """
     Only brackets outside of strings count.
     """
-    assert _json.loads('["' + "[" * 500 + '\\""]') == ["[" * 500 + '"']
-    assert _json.loads("[" * 100 + "]" * 100)
+    assert loads('["' + "[" * 500 + '\\""]') == ["[" * 500 + '"']
+    assert loads("[" * 100 + "]" * 100)
 
 
 def test_sameness_is_strict_about_types() -> None:
     """
     1, 1.0 and True are three values.
     """
-    assert not _json.same(_json.freeze([1]), _json.freeze([True]))
-    assert not _json.same(_json.freeze({"a": 1}), _json.freeze({"a": 1.0}))
-    assert _json.same(_json.freeze({"a": [1]}), _json.freeze({"a": [1]}))
+    assert not json_values.same(json_values.freeze([1]), json_values.freeze([True]))
+    assert not json_values.same(json_values.freeze({"a": 1}), json_values.freeze({"a": 1.0}))
+    assert json_values.same(json_values.freeze({"a": [1]}), json_values.freeze({"a": [1]}))
 
 
 def test_cycles_and_foreign_types_are_refused() -> None:
@@ -116,12 +117,12 @@ def test_cycles_and_foreign_types_are_refused() -> None:
     cycle.append(cycle)
     for value in (cycle, {1: 2}, {1}, float("inf"), 10**700):
         with pytest.raises(NotJSON):
-            _json.freeze(value)
+            json_values.freeze(value)
 
 
 def test_half_a_surrogate_pair_is_printed_escaped() -> None:
     """
     What is printed can always be encoded.
     """
-    text = _json.dumps(_json.freeze(["\ud800"]))
+    text = json_values.dumps(json_values.freeze(["\ud800"]))
     assert text.encode() == b'["\\ud800"]'

@@ -12,7 +12,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dflag._formats import nodes as _trees
+from dflag._formats import json_nodes, nodes, yaml_nodes
+from dflag._formats.json_values import NotJSON, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +53,7 @@ WRITTEN = {
 def test_character_of_a_scalar_is_found(name: str, line_end: str) -> None:
     """A character of a YAML scalar's text is found where it is written, whatever the style and the line ends."""
     source = WRITTEN[name].replace("\n", line_end)
-    tree = _trees.read_yaml(source)[0]
+    tree = yaml_nodes.read_stream(source)[0]
     tree = tree.get("outer") or tree
     node = tree.get("key")
     assert node is not None
@@ -65,15 +66,15 @@ def test_character_of_a_scalar_is_found(name: str, line_end: str) -> None:
 def test_line_and_column_are_those_of_editors(line_end: str) -> None:
     """Lines end with LF or CRLF, and neither a tab nor a separator that YAML knows counts for more than one column."""
     text = line_end.join(["a", "\t\u2028b", "c"])
-    assert _trees.Lines(text).place(text.index("b")) == (2, 3)
-    assert _trees.Lines(text).place(text.index("c")) == (3, 1)
+    assert nodes.Lines(text).place(text.index("b")) == (2, 3)
+    assert nodes.Lines(text).place(text.index("c")) == (3, 1)
 
 
 @given(JSON_VALUES, st.sampled_from([None, 2]), st.booleans())
 def test_json_is_read_with_places(value: object, indent: int | None, ascii_only: bool) -> None:
     """In every JSON text each node spans exactly the text of its value."""
     source = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
-    for node, expected in _pairs(_trees.read_json(source), value):
+    for node, expected in _pairs(json_nodes.read(source), value):
         assert expected == json.loads(source[node.start : node.end])
 
 
@@ -82,7 +83,7 @@ def test_json_is_read_with_places(value: object, indent: int | None, ascii_only:
 def test_string_of_json_is_mapped(value: object, ascii_only: bool) -> None:
     """Each character of a JSON string, escaped or not, has an offset, and these never go back."""
     source = json.dumps(value, ensure_ascii=ascii_only)
-    for node, expected in _pairs(_trees.read_json(source), value):
+    for node, expected in _pairs(json_nodes.read(source), value):
         if isinstance(expected, str):
             found = [node.offset_of(source, index) for index in range(len(expected) + 1)]
             assert sorted(found) == found
@@ -95,7 +96,7 @@ def test_string_of_json_is_mapped(value: object, ascii_only: bool) -> None:
 def test_scalar_of_yaml_is_mapped(text: str, style: str | None, indent: int) -> None:
     """However PyYAML writes a text, each of its letters is found at the same letter of the source."""
     source = yaml.safe_dump({"key": {"inner": text}}, default_style=style, indent=indent, allow_unicode=True, width=20)
-    outer = next(value for _, value in _members(_trees.read_yaml(source)[0]))
+    outer = next(value for _, value in _members(yaml_nodes.read_stream(source)[0]))
     node = next(value for _, value in _members(outer))
     # PyYAML does not read everything as it wrote it: a next line character folds.
     assert yaml.safe_load(source)["key"]["inner"] == node.text
@@ -121,20 +122,18 @@ def test_scalar_of_yaml_is_mapped(text: str, style: str | None, indent: int) -> 
 )
 def test_json_stops_at_the_fault(source: str, stop: int) -> None:
     """What is not JSON is told with the offset of the token that is at fault."""
-    with pytest.raises(_trees.Stopped) as caught:
-        _trees.read_json(source)
+    with pytest.raises(NotJSON) as caught:
+        json_nodes.read(source)
     assert stop == caught.value.offset
 
 
 def test_json_paths_read_back() -> None:
     """The path of a schema's fault is read as the keys and indices that it was made of."""
-    from dflag._formats.json import path_of
-
     steps: list[str | int] = ["limits", 2, "a b", 'quo"te', "x]", "\u00e9", 0]
-    assert steps == _trees.path_of(path_of(steps))
+    assert steps == nodes.steps_of(path_of(steps))
 
 
-def _pairs(node: _trees.Node, value: object) -> Iterator[tuple[_trees.Node, object]]:
+def _pairs(node: nodes.Node, value: object) -> Iterator[tuple[nodes.Node, object]]:
     yield node, value
     if isinstance(value, dict):
         for key, item in value.items():
@@ -147,7 +146,7 @@ def _pairs(node: _trees.Node, value: object) -> Iterator[tuple[_trees.Node, obje
             yield from _pairs(inner, item)
 
 
-def _members(node: _trees.Node) -> list[tuple[_trees.Node, _trees.Node]]:
+def _members(node: nodes.Node) -> list[tuple[nodes.Node, nodes.Node]]:
     assert node.members is not None
     return list(node.members.values())
 
@@ -174,7 +173,7 @@ LONG = 2**19
 def test_a_long_scalar_is_mapped_in_linear_time(source: str) -> None:
     """Half a mebibyte of white space, which a value may be, is read once and not once for each character of it."""
     text = f"key: {source}\n"
-    node = _trees.read_yaml(text)[0].get("key")
+    node = yaml_nodes.read_stream(text)[0].get("key")
     assert node is not None
     assert node.text is not None
     assert text.rindex("x") == node.offset_of(text, node.text.rindex("x"))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import datetime
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -249,3 +251,17 @@ def test_a_type_unknown_to_pydantic_is_refused_at_once() -> None:
     """
     with pytest.raises(ValueError, match="bad type"):
         json_kind(type=object.__new__(type("Odd", (), {})))
+
+
+def test_a_flag_that_takes_yaml_imports_it_for_the_first_yaml() -> None:
+    """
+    Neither a declaration with `yaml=True` nor a JSON text imports PyYAML.
+    """
+    program = (
+        "import sys, dflag\n"
+        "flag = dflag.FlagRegistry().dyn_json('policy', {}, yaml=True)\n"
+        "for text in ('[1]', 'a: 1'):\n"
+        "    flag.set_text(text); print('yaml' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.split() == ["False", "True"]

@@ -1,0 +1,262 @@
+"""
+Read-only JSON: freezing, comparing and printing it.
+
+A frozen value may be shared by every reader of a flag, since nobody can change it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+
+JSON: TypeAlias = Any
+
+MAX_DEPTH: Final = 100
+"""How deep arrays and objects may nest: deep enough for any policy, shallow enough for every recursion here."""
+
+MAX_INT_DIGITS: Final = 640
+"""The least that `sys.set_int_max_str_digits` can be set to: such an int always prints."""
+
+_INT_LIMIT: Final = 10**MAX_INT_DIGITS
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+
+class Place(NamedTuple):
+    """
+    A place in a text, counted from 1.
+    """
+
+    line: int
+    column: int
+
+
+class NotJSON(ValueError):  # noqa: N818 - reads as what it says: the text is not JSON
+    """
+    A text or a value is not JSON as dflag takes it.
+
+    Attributes:
+        expected: What would have been right; never quotes what was given.
+        detail: What is wrong; may quote it.
+        place: Where in a text, if that is known.
+        offset: The same as an offset, from a reader that keeps places.
+    """
+
+    def __init__(
+        self, expected: str, detail: str = "", *, place: Place | None = None, offset: int | None = None
+    ) -> None:
+        super().__init__(f"expected {expected}" + (f" ({detail})" if detail else ""))
+        self.expected: Final = expected
+        self.detail: Final = detail
+        self.place = place
+        self.offset = offset
+
+
+class _Sealed(type):
+    """
+    Makes instances by `__new__` alone, so that `__init__` can refuse to fill one anew.
+    """
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        make: Any = cls.__new__
+        return make(cls, *args, **kwargs)
+
+
+def _refuse(self: Any, *_args: Any, **_kwargs: Any) -> NoReturn:
+    kind = "list" if isinstance(self, list) else "dict"
+    raise TypeError(f"the {kind} is the read-only value of a flag: change a copy.deepcopy() of it")
+
+
+class FrozenList(list[Any], metaclass=_Sealed):
+    """
+    A JSON array that cannot be changed.
+
+    Its slices, sums and copies are plain lists.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, items: Any = ()) -> FrozenList:  # noqa: PYI034 - nobody derives from it
+        return _freeze_list(list(items), 1)
+
+    __init__ = _refuse
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        return _seal_list, (list(self),)
+
+    def __copy__(self) -> list[Any]:
+        return list(self)
+
+    def __deepcopy__(self, _memo: Any) -> list[Any]:
+        return [thaw(item) for item in self]
+
+
+class FrozenDict(dict[str, Any], metaclass=_Sealed):
+    """
+    A JSON object that cannot be changed.
+
+    Its unions and copies are plain dicts.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> FrozenDict:  # noqa: PYI034 - nobody derives from it
+        return _freeze_dict(dict(*args, **kwargs), 1)
+
+    __init__ = _refuse
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        return _seal_dict, (dict(self),)
+
+    def __copy__(self) -> dict[str, Any]:
+        return dict(self)
+
+    def __deepcopy__(self, _memo: Any) -> dict[str, Any]:
+        return {key: thaw(item) for key, item in self.items()}
+
+
+def freeze(value: object) -> JSON:
+    """
+    Check that a Python value is JSON, and give it read-only; a frozen value is given back as it is.
+
+    Raises:
+        NotJSON: It holds another type, a key that is not a str, nan or infinity, or itself.
+    """
+    if type(value) is FrozenDict or type(value) is FrozenList:
+        return value
+    return _freeze(value, 0)
+
+
+def seal(value: Any) -> Any:
+    """
+    Make the dicts and lists of a converted value read-only, whatever else they hold.
+    """
+    if type(value) is dict:
+        return _seal_dict({key: seal(item) for key, item in value.items()})
+    if type(value) is list:
+        return _seal_list([seal(item) for item in value])
+    return value
+
+
+def thaw(value: JSON) -> JSON:
+    """
+    Give a plain, writable copy.
+    """
+    if isinstance(value, dict):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [thaw(item) for item in value]
+    return value
+
+
+def same(one: JSON, other: JSON) -> bool:
+    """
+    Say whether two JSON values are the same, types included: ``1``, ``1.0`` and ``True`` are three values.
+    """
+    if one is other:
+        return True
+    if isinstance(one, dict):
+        return (
+            isinstance(other, dict)
+            and one.keys() == other.keys()
+            and all(same(item, other[key]) for key, item in one.items())
+        )
+    if isinstance(one, list):
+        return isinstance(other, list) and len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and bool(one == other)
+
+
+def dumps(value: JSON) -> str:
+    """
+    Print compactly, keys sorted; the result can always be encoded.
+    """
+    return _encodable(json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")))
+
+
+def dumps_head(value: JSON, limit: int) -> str:
+    """
+    Print as `dumps` does, at least the first *limit* characters; what lies far beyond is not looked at.
+    """
+    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+    parts, length = [], 0
+    for part in encoder.iterencode(value):
+        parts.append(part)
+        length += len(part)
+        if length >= limit + 1:  # one more, or nobody could tell that something is missing
+            break
+    return _encodable("".join(parts))
+
+
+def _encodable(text: str) -> str:
+    # Half of a surrogate pair is a character to JSON, but not to UTF-8.
+    return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def path_of(parts: Any) -> str:
+    """
+    Write where something lies in a JSON value, given its keys and indices: ``$.limits[2]``.
+    """
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else _key(str(part)) for part in parts)
+
+
+def _key(key: str) -> str:
+    return f".{key}" if key.isidentifier() else f"[{json.dumps(key)}]"
+
+
+def _freeze(value: object, depth: int) -> JSON:
+    kind = type(value)
+    if kind is str or value is None or kind is bool:
+        return value
+    if isinstance(value, (dict, list, tuple)):
+        if depth >= MAX_DEPTH:
+            raise NotJSON(f"JSON nested at most {MAX_DEPTH} levels deep")
+        return _freeze_dict(value, depth + 1) if isinstance(value, dict) else _freeze_list(value, depth + 1)
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: object) -> JSON:
+    """
+    Check a scalar, and give the plain value of a subclass such as an `enum.IntEnum`.
+    """
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        if not -_INT_LIMIT < value < _INT_LIMIT:
+            raise NotJSON(f"JSON with ints of at most {MAX_INT_DIGITS} digits")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise NotJSON("JSON, which has neither infinity nor NaN and numbers of at most 1.8e308")
+        return float(value)
+    raise NotJSON("a JSON value", f"it holds a {type(value).__name__}")
+
+
+def _freeze_list(items: list[Any] | tuple[Any, ...], depth: int) -> FrozenList:
+    return _seal_list([_freeze(item, depth) for item in items])
+
+
+def _freeze_dict(items: dict[Any, Any], depth: int) -> FrozenDict:
+    frozen = {}
+    for key, item in items.items():
+        if not isinstance(key, str):
+            raise NotJSON("a JSON value, whose keys are texts", f"it holds a key of type {type(key).__name__}")
+        frozen[str.__str__(key)] = _freeze(item, depth)
+    return _seal_dict(frozen)
+
+
+def _seal_list(items: list[Any]) -> FrozenList:
+    sealed: FrozenList = list.__new__(FrozenList)
+    list.extend(sealed, items)
+    return sealed
+
+
+def _seal_dict(items: dict[str, Any]) -> FrozenDict:
+    sealed: FrozenDict = dict.__new__(FrozenDict)
+    dict.update(sealed, items)
+    return sealed

@@ -1,0 +1,113 @@
+"""
+YAML streams with the place of every token, as ``kubectl`` reads them: with tags and merge keys. Imports PyYAML.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import yaml
+
+from dflag._formats.json_values import MAX_DEPTH, NotJSON
+from dflag._formats.nodes import Node
+from dflag._formats.yaml import EventReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MERGE: Final = "<<"
+_PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+)*")
+
+
+def read_stream(text: str, *, repeats: bool = False) -> list[Node]:
+    """
+    Read a YAML stream: a node for each document that holds anything.
+
+    Args:
+        text: The stream.
+        repeats: Whether a key may stand twice in one mapping; then the last one counts.
+
+    Raises:
+        NotJSON: It is not YAML, nests too deeply, repeats a key, or has keys that are no texts; with its
+            `NotJSON.offset`.
+    """
+    reader = _NodeReader(text, repeats=repeats)
+    return reader.run(lambda: list(reader.documents()))
+
+
+class _NodeReader(EventReader[Node]):
+    def __init__(self, text: str, *, repeats: bool) -> None:
+        super().__init__(text)
+        self._text: Final = text
+        self._repeats: Final = repeats
+
+    def documents(self) -> Iterator[Node]:
+        while self.begins():
+            node = self.node(self.next(), 0)
+            if node.text or node.style or node.text is None:
+                yield node
+
+    def alias(self, event: Any, depth: int) -> Node:
+        node = super().alias(event, depth)
+        if depth + node.height > MAX_DEPTH:
+            raise NotJSON(f"JSON nested at most {MAX_DEPTH} levels deep")
+        return node
+
+    def scalar(self, event: Any) -> Node:
+        style = "" if event.implicit[0] else event.style or ""
+        return Node(self._start(event), event.end_mark.index, event.value, style, event.tag)
+
+    def sequence(self, event: Any, depth: int) -> Node:
+        node = Node(self._start(event), event.start_mark.index)
+        node.items = []
+        for each in self.until(yaml.SequenceEndEvent):
+            node.items.append(node.take(self.node(each, depth)))
+        node.end = self.last.end_mark.index
+        return node
+
+    def mapping(self, event: Any, depth: int) -> Node:
+        """
+        Read a mapping; what is merged into it counts at the place where the merge key stands, as for kubectl.
+
+        So a key that stands before the merge key loses, where YAML 1.1 lets every key of the mapping itself win.
+        """
+        node = Node(self._start(event), event.start_mark.index)
+        node.members = {}
+        written: set[str] = set()
+        for each in self.until(yaml.MappingEndEvent):
+            key = node.take(self.node(each, depth))
+            value = node.take(self.node(self.next(), depth))
+            at = each.start_mark.index
+            if key.text is None:
+                raise NotJSON("YAML whose keys are texts", offset=at)
+            if key.text == _MERGE and not key.style and key.tag is None:
+                _merge(node.members, value)
+                continue
+            if key.text in written:
+                if not self._repeats:
+                    raise NotJSON("JSON or YAML: a key stands twice in one mapping", offset=at)
+                node.repeated = at if node.repeated is None else node.repeated
+            written.add(key.text)
+            node.members[key.text] = key, value
+        node.end = self.last.end_mark.index
+        return node
+
+    def _start(self, event: Any) -> int:
+        """
+        Return where a node begins, behind its anchor and tag.
+        """
+        start: int = event.start_mark.index
+        found = _PROPERTIES.match(self._text, start) if event.anchor or event.tag else None
+        return found.end() if found else start
+
+
+def _merge(members: dict[str, tuple[Node, Node]], value: Node) -> None:
+    """
+    Put a mapping, or several of which the first counts most, on top of the members.
+    """
+    for each in reversed([value] if value.items is None else value.items):
+        if each.members is None:
+            problem = f"JSON or YAML: expected a mapping, or a list of mappings, behind {_MERGE}"
+            raise NotJSON(problem, offset=each.start)
+        members.update(each.members)
