@@ -11,9 +11,11 @@ import json
 from collections.abc import Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, assert_type
 
+from celery import Celery
+
 import dflag
 from dflag import testing, web
-from dflag.integrations import asgi, wsgi
+from dflag.integrations import asgi, celery, wsgi
 from dflag.integrations.opentelemetry import Export, export_events, export_metrics
 from dflag.integrations.prometheus import FlagCollector, register
 from dflag.logging import add_loglevel_flag
@@ -290,6 +292,8 @@ pinned_asgi: asgi.App = asgi.PinMiddleware(asgi_app, flags, updater=updater, web
 asgi.PinMiddleware(web.make_asgi_app(flags), flags)
 pinned_wsgi: WSGIApplication = wsgi.PinMiddleware(wsgi_app, flags, revision_header=True)
 wsgi.PinMiddleware(web.make_wsgi_app(flags), flags)
+
+celery.pin_tasks(Celery("shop"), flags, revision_header=True)
 
 # Around it.
 assert_type(add_loglevel_flag(flags), dflag.DynamicFlag[str])
