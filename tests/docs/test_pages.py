@@ -26,6 +26,7 @@ def test_examples_of_page(path: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, module.__name__, module)
     for example in examples(path.read_text(encoding="utf-8")):
         run(example, module, str(path))
+    module.__dict__.clear()  # of which a library may keep functions, and with them a server and its descriptors
 
 
 def test_examples_are_found() -> None:

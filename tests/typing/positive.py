@@ -15,7 +15,7 @@ from celery import Celery
 
 import dflag
 from dflag import testing, web
-from dflag.integrations import asgi, celery, wsgi
+from dflag.integrations import asgi, celery, grpc, wsgi
 from dflag.integrations.opentelemetry import Export, export_events, export_metrics
 from dflag.integrations.prometheus import FlagCollector, register
 from dflag.logging import add_loglevel_flag
@@ -294,6 +294,8 @@ pinned_wsgi: WSGIApplication = wsgi.PinMiddleware(wsgi_app, flags, revision_head
 wsgi.PinMiddleware(web.make_wsgi_app(flags), flags)
 
 celery.pin_tasks(Celery("shop"), flags, revision_header=True)
+grpc.PinInterceptor(flags, revision_header=True)
+grpc.AioPinInterceptor(flags)
 
 # Around it.
 assert_type(add_loglevel_flag(flags), dflag.DynamicFlag[str])

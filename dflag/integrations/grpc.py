@@ -1,0 +1,211 @@
+"""
+One revision for a whole call of gRPC; the extra ``dflag[grpc]``.
+
+Make the interceptor the first of the server's, so that what the others wrap is pinned as well:
+
+>>> import dflag
+>>> flags = dflag.FlagRegistry()
+>>> interceptors = [PinInterceptor(flags)]  # for grpc.server(pool, interceptors=interceptors)
+
+A server of ``grpc.aio`` takes an `AioPinInterceptor`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import grpc
+import grpc.aio
+
+from dflag.integrations._pins import REVISION_HEADER, RequestPin, check_switch, store_to_pin
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from dflag import FlagRegistry
+
+    Behavior: TypeAlias = Callable[[Any, Any], Any]
+    """What answers a call: it is given the request, or an iterator over them, and the context."""
+
+__all__ = ["AioPinInterceptor", "PinInterceptor"]
+
+_KEY: Final = REVISION_HEADER.lower()
+
+
+class PinInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # of type Any, as gRPC has no types
+    """
+    Have each call of a server on threads see one revision, from its first request to its last response.
+
+    All four kinds of calls are pinned, unary and streaming. Between two responses of a stream the server's own context
+    has no pin. A stream that stays open for hours sees the revision that it began with.
+
+    Args:
+        registry: The flags.
+        revision_header: Whether the trailing metadata of a call says the number of its revision, as
+            ``x-config-revision``. Metadata that the method itself sets stays beside it.
+
+    Raises:
+        ArgumentError: An argument is of another type.
+
+    Thread safety: any thread.
+    """
+
+    def __init__(self, registry: FlagRegistry, *, revision_header: bool = False) -> None:
+        self._pinning: Final = _Pinning(registry, revision_header=revision_header)
+
+    def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
+        """
+        Return the handler of a call, with a pin around what it does.
+        """
+        return _wrapped(continuation(handler_call_details), self._pinning.pinned)
+
+
+class AioPinInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # as above
+    """
+    Have each call of a ``grpc.aio`` server see one revision, from its first request to its last response.
+
+    As `PinInterceptor`, for methods that are coroutines or asynchronous generators, and for plain functions, which the
+    server runs on threads. Metadata that a method gives to ``abort()`` itself takes the place of the revision's.
+
+    Args:
+        registry: The flags.
+        revision_header: As for `PinInterceptor`.
+
+    Raises:
+        ArgumentError: An argument is of another type.
+
+    Thread safety: any event loop.
+    """
+
+    def __init__(self, registry: FlagRegistry, *, revision_header: bool = False) -> None:
+        self._pinning: Final = _Pinning(registry, revision_header=revision_header)
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
+        """
+        Return the handler of a call, with a pin around what it does.
+        """
+        return _wrapped(await continuation(handler_call_details), self._pinning.pinned_by_kind)
+
+
+def _wrapped(handler: Any, pinned: Callable[[Behavior, bool], Behavior]) -> Any:
+    """
+    Return a handler like another, which may be None, with its behavior pinned.
+    """
+    if handler is None:
+        return None
+    kind = f"{_word(handler.request_streaming)}_{_word(handler.response_streaming)}"
+    make = getattr(grpc, f"{kind}_rpc_method_handler")
+    return make(
+        pinned(getattr(handler, kind), handler.response_streaming),
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _word(streaming: object) -> str:
+    return "stream" if streaming else "unary"
+
+
+class _Pinning:
+    """
+    What puts a pin around each behavior, as a function of the same kind.
+    """
+
+    def __init__(self, registry: FlagRegistry, *, revision_header: bool) -> None:
+        self._store: Final = store_to_pin(registry)
+        check_switch("revision_header", revision_header)
+        self._revision_header: Final = revision_header
+
+    def pinned_by_kind(self, behavior: Behavior, streaming: bool) -> Behavior:  # noqa: FBT001 - as `_wrapped` calls it
+        if inspect.isasyncgenfunction(behavior):
+            return self._pinned_async_generator(behavior)
+        if inspect.iscoroutinefunction(behavior):
+            return self._pinned_coroutine(behavior)
+        return self.pinned(behavior, streaming)
+
+    def pinned(self, behavior: Behavior, streaming: bool) -> Behavior:  # noqa: FBT001 - as above
+        return self._pinned_generator(behavior) if streaming else self._pinned_function(behavior)
+
+    def _pinned_function(self, behavior: Behavior) -> Behavior:
+        def answer(request: Any, context: Any) -> Any:
+            pin = self._begin(context)
+            try:
+                return pin.run(behavior, request, context)
+            finally:
+                self._end(pin, context)
+
+        return answer
+
+    def _pinned_generator(self, behavior: Behavior) -> Behavior:
+        def answer(request: Any, context: Any) -> Iterator[Any]:
+            pin = self._begin(context)
+            responses: Any = None
+            try:
+                responses = pin.run(lambda: iter(behavior(request, context)))
+                while True:
+                    try:
+                        response = pin.run(next, responses)
+                    except StopIteration:
+                        return
+                    yield response
+            finally:
+                try:
+                    with pin:
+                        getattr(responses, "close", _nothing)()
+                finally:
+                    self._end(pin, context)
+
+        return answer
+
+    def _pinned_coroutine(self, behavior: Behavior) -> Behavior:
+        async def answer(request: Any, context: Any) -> Any:
+            pin = self._begin(context)
+            try:
+                with pin:
+                    return await behavior(request, context)
+            finally:
+                self._end(pin, context)
+
+        return answer
+
+    def _pinned_async_generator(self, behavior: Behavior) -> Behavior:
+        async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
+            pin = self._begin(context)
+            responses = behavior(request, context)
+            try:
+                while True:
+                    try:
+                        with pin:  # not across the yield, at which the server goes on
+                            response = await anext(responses)
+                    except StopAsyncIteration:
+                        return
+                    yield response
+            finally:
+                try:
+                    with pin:
+                        await responses.aclose()
+                finally:
+                    self._end(pin, context)
+
+        return answer
+
+    def _begin(self, context: Any) -> RequestPin:
+        pin = RequestPin(self._store)
+        self._say(pin, context)  # at once, as some ways to end a call send the metadata from within
+        return pin
+
+    def _end(self, pin: RequestPin, context: Any) -> None:
+        pin.close()
+        self._say(pin, context)  # again, as the method may have set metadata of its own
+
+    def _say(self, pin: RequestPin, context: Any) -> None:
+        if self._revision_header:
+            ours = (_KEY, str(pin.revision))
+            others = tuple(context.trailing_metadata() or ())
+            if ours not in others:
+                context.set_trailing_metadata((*others, ours))
+
+
+def _nothing() -> None:
+    pass
