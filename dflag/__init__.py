@@ -10,98 +10,20 @@ import typing as _typing
 
 from dflag import typing as typing
 from dflag._lazy import lazily as _lazily
-from dflag.errors import (
-    DefinitionError,
-    DflagError,
-    DuplicateFlagError,
-    FlagValueError,
-    ParseError,
-    SourceError,
-    StaticFlagError,
-    UnknownFlagError,
-    UpdateError,
-    UpdaterStateError,
-    ValidationError,
-)
+from dflag.errors import *
 
 if _typing.TYPE_CHECKING:
+    from dflag import logging as logging
+    from dflag import sources as sources
+    from dflag import testing as testing
+    from dflag import validators as validators
+    from dflag import web as web
     from dflag._flags import DynamicFlag, Flag, StaticFlag
     from dflag._records import Change, Layer, Revision
     from dflag._registry import FlagRegistry
     from dflag._snapshot import Snapshot
     from dflag._status import SourceStatus, Status
-    from dflag._unbound import (
-        bool as bool,
-    )
-    from dflag._unbound import (
-        bytes as bytes,
-    )
-    from dflag._unbound import (
-        custom as custom,
-    )
-    from dflag._unbound import (
-        duration as duration,
-    )
-    from dflag._unbound import (
-        dyn_bool as dyn_bool,
-    )
-    from dflag._unbound import (
-        dyn_bytes as dyn_bytes,
-    )
-    from dflag._unbound import (
-        dyn_custom as dyn_custom,
-    )
-    from dflag._unbound import (
-        dyn_duration as dyn_duration,
-    )
-    from dflag._unbound import (
-        dyn_enum as dyn_enum,
-    )
-    from dflag._unbound import (
-        dyn_float as dyn_float,
-    )
-    from dflag._unbound import (
-        dyn_int as dyn_int,
-    )
-    from dflag._unbound import (
-        dyn_json as dyn_json,
-    )
-    from dflag._unbound import (
-        dyn_map as dyn_map,
-    )
-    from dflag._unbound import (
-        dyn_string as dyn_string,
-    )
-    from dflag._unbound import (
-        dyn_string_list as dyn_string_list,
-    )
-    from dflag._unbound import (
-        dyn_string_set as dyn_string_set,
-    )
-    from dflag._unbound import (
-        enum as enum,
-    )
-    from dflag._unbound import (
-        float as float,
-    )
-    from dflag._unbound import (
-        int as int,
-    )
-    from dflag._unbound import (
-        json as json,
-    )
-    from dflag._unbound import (
-        map as map,
-    )
-    from dflag._unbound import (
-        string as string,
-    )
-    from dflag._unbound import (
-        string_list as string_list,
-    )
-    from dflag._unbound import (
-        string_set as string_set,
-    )
+    from dflag._unbound import *
     from dflag._updater import Updater
 
 __all__ = [
@@ -129,49 +51,18 @@ __all__ = [
     "ValidationError",
 ]
 
+_KINDS = "bool bytes custom duration enum float int json map string string_list string_set"
 _HOMES = {
-    "Change": "_records",
-    "DynamicFlag": "_flags",
-    "Flag": "_flags",
+    **dict.fromkeys(("DynamicFlag", "Flag", "StaticFlag"), "_flags"),
+    **dict.fromkeys(("Change", "Layer", "Revision"), "_records"),
+    **dict.fromkeys(("SourceStatus", "Status"), "_status"),
+    **dict.fromkeys((prefix + kind for kind in _KINDS.split() for prefix in ("", "dyn_")), "_unbound"),
     "FlagRegistry": "_registry",
-    "Layer": "_records",
-    "Revision": "_records",
     "Snapshot": "_snapshot",
-    "SourceStatus": "_status",
-    "StaticFlag": "_flags",
-    "Status": "_status",
     "Updater": "_updater",
-    **dict.fromkeys(
-        (
-            "bool",
-            "bytes",
-            "custom",
-            "duration",
-            "dyn_bool",
-            "dyn_bytes",
-            "dyn_custom",
-            "dyn_duration",
-            "dyn_enum",
-            "dyn_float",
-            "dyn_int",
-            "dyn_json",
-            "dyn_map",
-            "dyn_string",
-            "dyn_string_list",
-            "dyn_string_set",
-            "enum",
-            "float",
-            "int",
-            "json",
-            "map",
-            "string",
-            "string_list",
-            "string_set",
-        ),
-        "_unbound",
-    ),
 }
 """Imported at first use: the command says its help without them, and dataclasses takes as long as the rest of dflag."""
 
 if not _typing.TYPE_CHECKING:  # else the checkers would take any name
-    __getattr__, __dir__ = _lazily(__name__, _HOMES)
+    _MODULES = ("errors", "logging", "sources", "testing", "typing", "validators", "web")
+    __getattr__, __dir__ = _lazily(__name__, _HOMES, _MODULES)

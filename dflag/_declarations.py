@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 F = TypeVar("F", bound="Flag[Any]")
 E = TypeVar("E", bound=Enum)
-Schema: TypeAlias = "Mapping[builtins.str, Any] | builtins.bool"
+Schema: TypeAlias = "Mapping[str, Any] | builtins.bool"
+Texts: TypeAlias = "Mapping[str, str]"
+Ints: TypeAlias = "Mapping[str, builtins.int]"
+Floats: TypeAlias = "Mapping[str, builtins.float]"
+Bools: TypeAlias = "Mapping[str, builtins.bool]"
+Durations: TypeAlias = "Mapping[str, datetime.timedelta]"
+Values: TypeAlias = "Mapping[str, Any]"
 
 
 class Declarations:
@@ -44,20 +50,14 @@ class Declarations:
         self,
         cls: builtins.type[F],
         kind: _kinds.Kind[Any],
-        name: builtins.str,
+        name: str,
         default: Any,
-        help: builtins.str,
+        help: str,
         options: Any,
     ) -> F:
         raise NotImplementedError
 
-    def string(
-        self,
-        name: builtins.str,
-        default: builtins.str,
-        help: builtins.str = "",
-        **options: Unpack[Options[builtins.str]],
-    ) -> StaticFlag[builtins.str]:
+    def string(self, name: str, default: str, help: str = "", **options: Unpack[Options[str]]) -> StaticFlag[str]:
         """
         Declare a static flag that holds a text.
 
@@ -81,13 +81,7 @@ class Declarations:
         """
         return self._declare(StaticFlag, _kinds.STRING, name, default, help, options)
 
-    def dyn_string(
-        self,
-        name: builtins.str,
-        default: builtins.str,
-        help: builtins.str = "",
-        **options: Unpack[Options[builtins.str]],
-    ) -> DynamicFlag[builtins.str]:
+    def dyn_string(self, name: str, default: str, help: str = "", **options: Unpack[Options[str]]) -> DynamicFlag[str]:
         """
         Declare a dynamic flag that holds a text.
 
@@ -103,11 +97,7 @@ class Declarations:
         return self._declare(DynamicFlag, _kinds.STRING, name, default, help, options)
 
     def int(
-        self,
-        name: builtins.str,
-        default: builtins.int,
-        help: builtins.str = "",
-        **options: Unpack[RangeOptions[builtins.int]],
+        self, name: str, default: builtins.int, help: str = "", **options: Unpack[RangeOptions[builtins.int]]
     ) -> StaticFlag[builtins.int]:
         """
         Declare a static flag that holds a whole number of 64 bits.
@@ -134,11 +124,7 @@ class Declarations:
         return self._declare(StaticFlag, _kinds.INT, name, default, help, options)
 
     def dyn_int(
-        self,
-        name: builtins.str,
-        default: builtins.int,
-        help: builtins.str = "",
-        **options: Unpack[RangeOptions[builtins.int]],
+        self, name: str, default: builtins.int, help: str = "", **options: Unpack[RangeOptions[builtins.int]]
     ) -> DynamicFlag[builtins.int]:
         """
         Declare a dynamic flag that holds a whole number of 64 bits.
@@ -155,11 +141,7 @@ class Declarations:
         return self._declare(DynamicFlag, _kinds.INT, name, default, help, options)
 
     def float(
-        self,
-        name: builtins.str,
-        default: builtins.float,
-        help: builtins.str = "",
-        **options: Unpack[RangeOptions[builtins.float]],
+        self, name: str, default: builtins.float, help: str = "", **options: Unpack[RangeOptions[builtins.float]]
     ) -> StaticFlag[builtins.float]:
         """
         Declare a static flag that holds a number.
@@ -186,11 +168,7 @@ class Declarations:
         return self._declare(StaticFlag, _kinds.FLOAT, name, default, help, options)
 
     def dyn_float(
-        self,
-        name: builtins.str,
-        default: builtins.float,
-        help: builtins.str = "",
-        **options: Unpack[RangeOptions[builtins.float]],
+        self, name: str, default: builtins.float, help: str = "", **options: Unpack[RangeOptions[builtins.float]]
     ) -> DynamicFlag[builtins.float]:
         """
         Declare a dynamic flag that holds a number.
@@ -207,11 +185,7 @@ class Declarations:
         return self._declare(DynamicFlag, _kinds.FLOAT, name, default, help, options)
 
     def bool(
-        self,
-        name: builtins.str,
-        default: builtins.bool,
-        help: builtins.str = "",
-        **options: Unpack[Options[builtins.bool]],
+        self, name: str, default: builtins.bool, help: str = "", **options: Unpack[Options[builtins.bool]]
     ) -> StaticFlag[builtins.bool]:
         """
         Declare a static flag that holds true or false.
@@ -238,11 +212,7 @@ class Declarations:
         return self._declare(StaticFlag, _kinds.BOOL, name, default, help, options)
 
     def dyn_bool(
-        self,
-        name: builtins.str,
-        default: builtins.bool,
-        help: builtins.str = "",
-        **options: Unpack[Options[builtins.bool]],
+        self, name: str, default: builtins.bool, help: str = "", **options: Unpack[Options[builtins.bool]]
     ) -> DynamicFlag[builtins.bool]:
         """
         Declare a dynamic flag that holds true or false.
@@ -260,9 +230,9 @@ class Declarations:
 
     def duration(
         self,
-        name: builtins.str,
+        name: str,
         default: datetime.timedelta,
-        help: builtins.str = "",
+        help: str = "",
         **options: Unpack[RangeOptions[datetime.timedelta]],
     ) -> StaticFlag[datetime.timedelta]:
         """
@@ -292,9 +262,9 @@ class Declarations:
 
     def dyn_duration(
         self,
-        name: builtins.str,
+        name: str,
         default: datetime.timedelta,
-        help: builtins.str = "",
+        help: str = "",
         **options: Unpack[RangeOptions[datetime.timedelta]],
     ) -> DynamicFlag[datetime.timedelta]:
         """
@@ -313,12 +283,8 @@ class Declarations:
         return self._declare(DynamicFlag, _kinds.DURATION, name, default, help, options)
 
     def string_list(
-        self,
-        name: builtins.str,
-        default: Sequence[builtins.str],
-        help: builtins.str = "",
-        **options: Unpack[Options[tuple[builtins.str, ...]]],
-    ) -> StaticFlag[tuple[builtins.str, ...]]:
+        self, name: str, default: Sequence[str], help: str = "", **options: Unpack[Options[tuple[str, ...]]]
+    ) -> StaticFlag[tuple[str, ...]]:
         """
         Declare a static flag that holds several texts in order.
 
@@ -344,12 +310,8 @@ class Declarations:
         return self._declare(StaticFlag, _kinds.STRING_LIST, name, default, help, options)
 
     def dyn_string_list(
-        self,
-        name: builtins.str,
-        default: Sequence[builtins.str],
-        help: builtins.str = "",
-        **options: Unpack[Options[tuple[builtins.str, ...]]],
-    ) -> DynamicFlag[tuple[builtins.str, ...]]:
+        self, name: str, default: Sequence[str], help: str = "", **options: Unpack[Options[tuple[str, ...]]]
+    ) -> DynamicFlag[tuple[str, ...]]:
         """
         Declare a dynamic flag that holds several texts in order.
 
@@ -365,12 +327,8 @@ class Declarations:
         return self._declare(DynamicFlag, _kinds.STRING_LIST, name, default, help, options)
 
     def string_set(
-        self,
-        name: builtins.str,
-        default: Iterable[builtins.str],
-        help: builtins.str = "",
-        **options: Unpack[Options[frozenset[builtins.str]]],
-    ) -> StaticFlag[frozenset[builtins.str]]:
+        self, name: str, default: Iterable[str], help: str = "", **options: Unpack[Options[frozenset[str]]]
+    ) -> StaticFlag[frozenset[str]]:
         """
         Declare a static flag that holds several texts without order.
 
@@ -395,12 +353,8 @@ class Declarations:
         return self._declare(StaticFlag, _kinds.STRING_SET, name, default, help, options)
 
     def dyn_string_set(
-        self,
-        name: builtins.str,
-        default: Iterable[builtins.str],
-        help: builtins.str = "",
-        **options: Unpack[Options[frozenset[builtins.str]]],
-    ) -> DynamicFlag[frozenset[builtins.str]]:
+        self, name: str, default: Iterable[str], help: str = "", **options: Unpack[Options[frozenset[str]]]
+    ) -> DynamicFlag[frozenset[str]]:
         """
         Declare a dynamic flag that holds several texts without order.
 
@@ -416,11 +370,7 @@ class Declarations:
         return self._declare(DynamicFlag, _kinds.STRING_SET, name, default, help, options)
 
     def bytes(
-        self,
-        name: builtins.str,
-        default: builtins.bytes,
-        help: builtins.str = "",
-        **options: Unpack[Options[builtins.bytes]],
+        self, name: str, default: builtins.bytes, help: str = "", **options: Unpack[Options[builtins.bytes]]
     ) -> StaticFlag[builtins.bytes]:
         """
         Declare a static flag that holds bytes.
@@ -447,11 +397,7 @@ class Declarations:
         return self._declare(StaticFlag, _kinds.BYTES, name, default, help, options)
 
     def dyn_bytes(
-        self,
-        name: builtins.str,
-        default: builtins.bytes,
-        help: builtins.str = "",
-        **options: Unpack[Options[builtins.bytes]],
+        self, name: str, default: builtins.bytes, help: str = "", **options: Unpack[Options[builtins.bytes]]
     ) -> DynamicFlag[builtins.bytes]:
         """
         Declare a dynamic flag that holds bytes.
@@ -467,9 +413,7 @@ class Declarations:
         """
         return self._declare(DynamicFlag, _kinds.BYTES, name, default, help, options)
 
-    def enum(
-        self, name: builtins.str, default: E, help: builtins.str = "", **options: Unpack[Options[E]]
-    ) -> StaticFlag[E]:
+    def enum(self, name: str, default: E, help: str = "", **options: Unpack[Options[E]]) -> StaticFlag[E]:
         """
         Declare a static flag that holds a member of the default's enumeration.
 
@@ -498,9 +442,9 @@ class Declarations:
     @overload
     def json(
         self,
-        name: builtins.str,
+        name: str,
         default: object,
-        help: builtins.str = ...,
+        help: str = ...,
         *,
         type: type[T],
         schema: Schema | None = ...,
@@ -510,9 +454,9 @@ class Declarations:
     @overload
     def json(
         self,
-        name: builtins.str,
+        name: str,
         default: JSONValue,
-        help: builtins.str = ...,
+        help: str = ...,
         *,
         schema: Schema | None = ...,
         yaml: builtins.bool = ...,
@@ -520,9 +464,9 @@ class Declarations:
     ) -> StaticFlag[JSONValue]: ...
     def json(
         self,
-        name: builtins.str,
+        name: str,
         default: Any,
-        help: builtins.str = "",
+        help: str = "",
         *,
         type: builtins.type[Any] | None = None,
         schema: Schema | None = None,
@@ -559,9 +503,7 @@ class Declarations:
         kind = json_kind(name, type=type, schema=schema, yaml=yaml)
         return self._declare(StaticFlag, kind, name, default, help, options)
 
-    def dyn_enum(
-        self, name: builtins.str, default: E, help: builtins.str = "", **options: Unpack[Options[E]]
-    ) -> DynamicFlag[E]:
+    def dyn_enum(self, name: str, default: E, help: str = "", **options: Unpack[Options[E]]) -> DynamicFlag[E]:
         """
         Declare a dynamic flag that holds a member of the default's enumeration.
 
@@ -581,9 +523,9 @@ class Declarations:
     @overload
     def dyn_json(
         self,
-        name: builtins.str,
+        name: str,
         default: object,
-        help: builtins.str = ...,
+        help: str = ...,
         *,
         type: type[T],
         schema: Schema | None = ...,
@@ -593,9 +535,9 @@ class Declarations:
     @overload
     def dyn_json(
         self,
-        name: builtins.str,
+        name: str,
         default: JSONValue,
-        help: builtins.str = ...,
+        help: str = ...,
         *,
         schema: Schema | None = ...,
         yaml: builtins.bool = ...,
@@ -603,9 +545,9 @@ class Declarations:
     ) -> DynamicFlag[JSONValue]: ...
     def dyn_json(
         self,
-        name: builtins.str,
+        name: str,
         default: Any,
-        help: builtins.str = "",
+        help: str = "",
         *,
         type: builtins.type[Any] | None = None,
         schema: Schema | None = None,
@@ -630,79 +572,79 @@ class Declarations:
     @overload
     def map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, builtins.str],
-        help: builtins.str = ...,
+        name: str,
+        default: Texts,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["string"] = ...,
-        **options: Unpack[Options[Mapping[builtins.str, builtins.str]]],
-    ) -> StaticFlag[Mapping[builtins.str, builtins.str]]: ...
+        **options: Unpack[Options[Texts]],
+    ) -> StaticFlag[Texts]: ...
     @overload
     def map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, builtins.int],
-        help: builtins.str = ...,
+        name: str,
+        default: Ints,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["int"],
-        **options: Unpack[Options[Mapping[builtins.str, builtins.int]]],
-    ) -> StaticFlag[Mapping[builtins.str, builtins.int]]: ...
+        **options: Unpack[Options[Ints]],
+    ) -> StaticFlag[Ints]: ...
     @overload
     def map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, builtins.float],
-        help: builtins.str = ...,
+        name: str,
+        default: Floats,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["float"],
-        **options: Unpack[Options[Mapping[builtins.str, builtins.float]]],
-    ) -> StaticFlag[Mapping[builtins.str, builtins.float]]: ...
+        **options: Unpack[Options[Floats]],
+    ) -> StaticFlag[Floats]: ...
     @overload
     def map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, builtins.bool],
-        help: builtins.str = ...,
+        name: str,
+        default: Bools,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["bool"],
-        **options: Unpack[Options[Mapping[builtins.str, builtins.bool]]],
-    ) -> StaticFlag[Mapping[builtins.str, builtins.bool]]: ...
+        **options: Unpack[Options[Bools]],
+    ) -> StaticFlag[Bools]: ...
     @overload
     def map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, datetime.timedelta],
-        help: builtins.str = ...,
+        name: str,
+        default: Durations,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["duration"],
-        **options: Unpack[Options[Mapping[builtins.str, datetime.timedelta]]],
-    ) -> StaticFlag[Mapping[builtins.str, datetime.timedelta]]: ...
+        **options: Unpack[Options[Durations]],
+    ) -> StaticFlag[Durations]: ...
     @overload
     def map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, Any],
-        help: builtins.str = ...,
+        name: str,
+        default: Values,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["string_list", "string_set", "bytes", "json"],
-        **options: Unpack[Options[Mapping[builtins.str, Any]]],
-    ) -> StaticFlag[Mapping[builtins.str, Any]]: ...
+        **options: Unpack[Options[Values]],
+    ) -> StaticFlag[Values]: ...
     def map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, Any],
-        help: builtins.str = "",
+        name: str,
+        default: Values,
+        help: str = "",
         *,
-        keys: builtins.str,
-        of: builtins.str = "string",
+        keys: str,
+        of: str = "string",
         **options: Unpack[Options[Any]],
-    ) -> StaticFlag[Mapping[builtins.str, Any]]:
+    ) -> StaticFlag[Values]:
         """
         Declare a static flag that holds a read-only mapping of all keys of the sources that fit a pattern.
 
@@ -736,79 +678,79 @@ class Declarations:
     @overload
     def dyn_map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, builtins.str],
-        help: builtins.str = ...,
+        name: str,
+        default: Texts,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["string"] = ...,
-        **options: Unpack[Options[Mapping[builtins.str, builtins.str]]],
-    ) -> DynamicFlag[Mapping[builtins.str, builtins.str]]: ...
+        **options: Unpack[Options[Texts]],
+    ) -> DynamicFlag[Texts]: ...
     @overload
     def dyn_map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, builtins.int],
-        help: builtins.str = ...,
+        name: str,
+        default: Ints,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["int"],
-        **options: Unpack[Options[Mapping[builtins.str, builtins.int]]],
-    ) -> DynamicFlag[Mapping[builtins.str, builtins.int]]: ...
+        **options: Unpack[Options[Ints]],
+    ) -> DynamicFlag[Ints]: ...
     @overload
     def dyn_map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, builtins.float],
-        help: builtins.str = ...,
+        name: str,
+        default: Floats,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["float"],
-        **options: Unpack[Options[Mapping[builtins.str, builtins.float]]],
-    ) -> DynamicFlag[Mapping[builtins.str, builtins.float]]: ...
+        **options: Unpack[Options[Floats]],
+    ) -> DynamicFlag[Floats]: ...
     @overload
     def dyn_map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, builtins.bool],
-        help: builtins.str = ...,
+        name: str,
+        default: Bools,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["bool"],
-        **options: Unpack[Options[Mapping[builtins.str, builtins.bool]]],
-    ) -> DynamicFlag[Mapping[builtins.str, builtins.bool]]: ...
+        **options: Unpack[Options[Bools]],
+    ) -> DynamicFlag[Bools]: ...
     @overload
     def dyn_map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, datetime.timedelta],
-        help: builtins.str = ...,
+        name: str,
+        default: Durations,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["duration"],
-        **options: Unpack[Options[Mapping[builtins.str, datetime.timedelta]]],
-    ) -> DynamicFlag[Mapping[builtins.str, datetime.timedelta]]: ...
+        **options: Unpack[Options[Durations]],
+    ) -> DynamicFlag[Durations]: ...
     @overload
     def dyn_map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, Any],
-        help: builtins.str = ...,
+        name: str,
+        default: Values,
+        help: str = ...,
         *,
-        keys: builtins.str,
+        keys: str,
         of: Literal["string_list", "string_set", "bytes", "json"],
-        **options: Unpack[Options[Mapping[builtins.str, Any]]],
-    ) -> DynamicFlag[Mapping[builtins.str, Any]]: ...
+        **options: Unpack[Options[Values]],
+    ) -> DynamicFlag[Values]: ...
     def dyn_map(
         self,
-        name: builtins.str,
-        default: Mapping[builtins.str, Any],
-        help: builtins.str = "",
+        name: str,
+        default: Values,
+        help: str = "",
         *,
-        keys: builtins.str,
-        of: builtins.str = "string",
+        keys: str,
+        of: str = "string",
         **options: Unpack[Options[Any]],
-    ) -> DynamicFlag[Mapping[builtins.str, Any]]:
+    ) -> DynamicFlag[Values]:
         """
         Declare a dynamic flag that holds a read-only mapping of all keys of the sources that fit a pattern.
 
@@ -817,8 +759,7 @@ class Declarations:
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
         >>> limits = flags.dyn_map("limits", {}, keys="*.limit", of="int")
-        >>> flags.apply({"acme.limit": "500"}, source="config").changed
-        ('limits',)
+        >>> limits.set_text('{"acme.limit": 500}')
         >>> limits.get()
         {'acme.limit': 500}
         """
@@ -826,9 +767,9 @@ class Declarations:
 
     def custom(
         self,
-        name: builtins.str,
+        name: str,
         default: T,
-        help: builtins.str = "",
+        help: str = "",
         *,
         parse: Parser[T],
         format: Formatter[T] = str,
@@ -864,9 +805,9 @@ class Declarations:
 
     def dyn_custom(
         self,
-        name: builtins.str,
+        name: str,
         default: T,
-        help: builtins.str = "",
+        help: str = "",
         *,
         parse: Parser[T],
         format: Formatter[T] = str,
@@ -887,7 +828,7 @@ class Declarations:
         return self._declare(DynamicFlag, custom_kind(name, parse, format), name, default, help, options)
 
 
-def enum_kind(name: builtins.str, default: object) -> _kinds.Kind[Any]:
+def enum_kind(name: str, default: object) -> _kinds.Kind[Any]:
     """
     Make the kind of a flag whose values are the members of the default's enumeration.
     """
@@ -896,7 +837,7 @@ def enum_kind(name: builtins.str, default: object) -> _kinds.Kind[Any]:
     return _kinds.enum_kind(type(default))
 
 
-def custom_kind(name: builtins.str, parse: Any, format: Any) -> _kinds.Kind[Any]:
+def custom_kind(name: str, parse: Any, format: Any) -> _kinds.Kind[Any]:
     """
     Make the kind of a flag with functions of the program's.
     """
@@ -908,7 +849,7 @@ def custom_kind(name: builtins.str, parse: Any, format: Any) -> _kinds.Kind[Any]
     return _kinds.CustomKind(parse, format)
 
 
-def map_kind(name: builtins.str, keys: builtins.str, of: builtins.str) -> _kinds.Kind[Any]:
+def map_kind(name: str, keys: str, of: str) -> _kinds.Kind[Any]:
     """
     Make the kind of a flag that gathers keys; what is wrong with its options is a fault in the declaration.
     """
@@ -922,9 +863,7 @@ def map_kind(name: builtins.str, keys: builtins.str, of: builtins.str) -> _kinds
         raise DefinitionError(f"flag {name!r}: {error}") from error
 
 
-def json_kind(
-    name: builtins.str, *, type: type[Any] | None, schema: Schema | None, yaml: builtins.bool
-) -> _kinds.Kind[Any]:
+def json_kind(name: str, *, type: type[Any] | None, schema: Schema | None, yaml: builtins.bool) -> _kinds.Kind[Any]:
     """
     Make the kind of a JSON flag; what is wrong with its schema or type is a fault in the declaration.
     """
@@ -935,7 +874,7 @@ def json_kind(
         raise DefinitionError(f"flag {name!r}: {error}") from error
 
 
-def caller() -> tuple[builtins.str, builtins.int]:
+def caller() -> tuple[str, builtins.int]:
     """
     Find the file and line outside of dflag that is declaring a flag.
     """

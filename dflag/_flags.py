@@ -136,6 +136,7 @@ class Flag(Cell, Generic[T]):
     """
 
     __slots__ = (
+        "_bind_name",
         "_declared_at",
         "_keyed",
         "_layers",
@@ -166,6 +167,7 @@ class Flag(Cell, Generic[T]):
         self._pipeline = pipeline
         self._store = store
         self._declared_at: Final = declared_at
+        self._bind_name: str | None = None
         self._layers: Mapping[str, Entry] = _NO_LAYERS
         self._listeners: tuple[Listener, ...] = ()
         self.default: Final[T] = self._check_default(pipeline, default)
@@ -443,6 +445,12 @@ set_table: Final = Flag.__dict__["_table"].__set__
 pipeline_of: Final[Callable[[Flag[Any]], Pipeline[Any]]] = attrgetter("_pipeline")
 listeners_of: Final[Callable[[Flag[Any]], tuple[Listener, ...]]] = attrgetter("_listeners")
 declared_at: Final[Callable[[Flag[Any]], tuple[str, int]]] = attrgetter("_declared_at")
+bind_name_of: Final[Callable[[Flag[Any]], str | None]] = attrgetter("_bind_name")
+"""
+Return the name under which a class of flags binds an unbound flag, behind its prefix: what ``name=`` said where the
+flag was made. None for that of the attribute. ``FlagRegistry.bind`` does not ask for it.
+"""
+set_bind_name: Final[Callable[[Flag[Any], str | None], None]] = Flag.__dict__["_bind_name"].__set__
 
 
 def conceal(flag: Flag[Any]) -> None:

@@ -8,28 +8,33 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
-def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+def lazily(
+    package: str, homes: Mapping[str, str], modules: Iterable[str] = ()
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """
     Make a package's ``__getattr__`` and ``__dir__`` (PEP 562).
 
     Args:
         package: Its name.
         homes: For each name the module of the package that it comes from.
+        modules: The names of its public modules.
     """
+    modules = frozenset(modules)
 
     def get(name: str) -> object:
-        if name not in homes:
+        if name not in homes and name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value: object = getattr(import_module(f"{package}.{homes[name]}"), name)
+        module = import_module(f"{package}.{homes.get(name, name)}")
+        value: object = module if name in modules else getattr(module, name)
         setattr(sys.modules[package], name, value)  # so that it is asked for once
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *homes})
+        return sorted({*vars(sys.modules[package]), *homes, *modules})
 
     return get, names

@@ -1,25 +1,31 @@
 """
 Flags that a library makes and the program binds: ``dflag.dyn_int(default, help)`` and its siblings.
 
-Each works at once, in a small store of its own, and keeps an override set before when it is bound.
+Each works at once, and keeps an override set before when it is bound.
+
+What such a function does, and its text, are those of the registry's method. Its signature has the keyword *name* at the
+end instead of the parameter in front; a `ParamSpec` takes a parameter away, but can add no keyword (PEP 612).
 """
 
 from __future__ import annotations
 
+import re
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
-from dflag import _kinds
-from dflag._declarations import Schema, caller, custom_kind, enum_kind, json_kind, map_kind
-from dflag._flags import UNBOUND, DynamicFlag, StaticFlag
+from dflag._declarations import Bools, Declarations, Durations, Floats, Ints, Schema, Texts, Values, caller
+from dflag._flags import UNBOUND, DynamicFlag, StaticFlag, set_bind_name
 from dflag._registry import make_flag
 from dflag._store import Store
+from dflag.errors import DefinitionError, check_argument
 
 if TYPE_CHECKING:
     import builtins
     import datetime
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from dflag import _kinds
     from dflag._flags import Flag
     from dflag._options import Options, RangeOptions
     from dflag.typing import Formatter, JSONValue, Parser
@@ -27,586 +33,500 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 F = TypeVar("F", bound="Flag[Any]")
 E = TypeVar("E", bound=Enum)
+P = ParamSpec("P")
+C = TypeVar("C", bound="Callable[..., Any]")
 
 
-def _make(cls: builtins.type[F], kind: _kinds.Kind[Any], default: Any, help: builtins.str, options: Any) -> F:
-    store = Store()
-    flag = make_flag(store, cls, kind, UNBOUND, default, help, options, caller())
-    store.add(flag)
-    return flag
+_BIND_NAME: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
+"""What a class of flags may put behind its prefix."""
 
 
+class _Library(Declarations):
+    """
+    What declares flags that no registry has yet.
+
+    Args:
+        bind_name: The name under which a class of flags is to bind the flag; None for that of its attribute.
+    """
+
+    __slots__ = ("_bind_name",)
+
+    def __init__(self, bind_name: str | None) -> None:
+        if bind_name is not None:
+            check_argument("name", bind_name, str, "a text", subject=f"flag {UNBOUND!r}: ")
+            if not _BIND_NAME.fullmatch(bind_name):
+                raise DefinitionError(
+                    f"flag {UNBOUND!r}: expected name as 1 to 253 characters of [-._a-zA-Z0-9], got {bind_name!r}"
+                )
+        self._bind_name: Final = bind_name
+
+    def _declare(
+        self,
+        cls: builtins.type[F],
+        kind: _kinds.Kind[Any],
+        name: str,
+        default: Any,
+        help: str,
+        options: Any,
+    ) -> F:
+        store = Store()
+        flag = make_flag(store, cls, kind, name, default, help, options, caller())
+        set_bind_name(flag, self._bind_name)
+        store.add(flag)
+        return flag
+
+
+def _dynamic(static: Callable[P, StaticFlag[T]]) -> Callable[P, DynamicFlag[T]]:
+    """
+    Make the function that declares a dynamic flag, with the parameters of the one for a static flag.
+
+    Not for generic functions: mypy 2.4 infers them as well, but then words errors in other modules differently,
+    depending on what it has in its cache.
+    """
+    model = cast("FunctionType", static)
+    kind = model.__name__
+    method = getattr(Declarations, f"dyn_{kind}")
+
+    def declare(*args: Any, name: str | None = None, **options: Any) -> Any:
+        return method(_Library(name), UNBOUND, *args, **options)
+
+    # For `inspect.signature`, which imports what no program needs: the parameters of *static*, and another result.
+    signature = FunctionType(model.__code__, model.__globals__, declare.__name__, model.__defaults__)
+    signature.__kwdefaults__ = model.__kwdefaults__
+    signature.__annotations__ = {
+        parameter: annotation.replace("StaticFlag", "DynamicFlag")
+        for parameter, annotation in model.__annotations__.items()
+    }
+    declare.__annotations__ = signature.__annotations__
+    declare.__name__ = declare.__qualname__ = method.__name__
+    declare.__wrapped__ = signature  # type: ignore[attr-defined]  # as functools.wraps sets it
+    return cast("Callable[P, DynamicFlag[T]]", _described(declare))
+
+
+def _described(function: C) -> C:
+    """
+    Replace the line that editors show by the text of the registry's method for a dynamic flag.
+    """
+    name = cast("FunctionType", function).__name__
+    kind = name.removeprefix("dyn_")
+    text: str | None = getattr(Declarations, f"dyn_{kind}").__doc__
+    if text is not None:  # with -OO there is none
+        text = text.replace("Declare a dynamic", f"Make an unbound {'static' if name == kind else 'dynamic'}", 1)
+        text = text.replace("\n        >>> flags = dflag.FlagRegistry()", "", 1)
+        text = re.sub(rf'\bflags\.dyn_{kind}\("[^"]*", ', f"dflag.{name}(", text)
+        function.__doc__ = text.replace("\n\n        >>> ", _ABOUT_NAME, 1)
+    return function
+
+
+_ABOUT_NAME: Final = """ With *name* a class of flags
+        binds it under that name, behind the class's prefix, instead of the name of its attribute.
+
+        >>> """
+
+
+@_described
 def string(
-    default: builtins.str, help: builtins.str = "", **options: Unpack[Options[builtins.str]]
-) -> StaticFlag[builtins.str]:
+    default: str, help: str = "", *, name: str | None = None, **options: Unpack[Options[str]]
+) -> StaticFlag[str]:
     """
-    Make an unbound static flag that holds a text.
-
-    Grammar, options and errors are those of `FlagRegistry.string`.
-
-    >>> import dflag
-    >>> flag = dflag.string("127.0.0.1")
-    >>> flag.get()
-    '127.0.0.1'
+    Make an unbound `FlagRegistry.string`.
     """
-    return _make(StaticFlag, _kinds.STRING, default, help, options)
+    return _Library(name).string(UNBOUND, default, help, **options)
 
 
-def dyn_string(
-    default: builtins.str, help: builtins.str = "", **options: Unpack[Options[builtins.str]]
-) -> DynamicFlag[builtins.str]:
-    """
-    Make an unbound dynamic flag that holds a text.
-
-    Grammar, options and errors are those of `FlagRegistry.string`.
-
-    >>> import dflag
-    >>> flag = dflag.dyn_string("hello")
-    >>> flag.set_text("good morning")
-    >>> flag.get()
-    'good morning'
-    """
-    return _make(DynamicFlag, _kinds.STRING, default, help, options)
+dyn_string = _dynamic(string)
+"""Make an unbound `FlagRegistry.dyn_string`."""
 
 
+@_described
 def int(
-    default: builtins.int, help: builtins.str = "", **options: Unpack[RangeOptions[builtins.int]]
+    default: builtins.int, help: str = "", *, name: str | None = None, **options: Unpack[RangeOptions[builtins.int]]
 ) -> StaticFlag[builtins.int]:
     """
-    Make an unbound static flag that holds a whole number of 64 bits.
-
-    Grammar, options and errors are those of `FlagRegistry.int`.
-
-    >>> import dflag
-    >>> flag = dflag.int(8080, min=1)
-    >>> flag.get()
-    8080
+    Make an unbound `FlagRegistry.int`.
     """
-    return _make(StaticFlag, _kinds.INT, default, help, options)
+    return _Library(name).int(UNBOUND, default, help, **options)
 
 
-def dyn_int(
-    default: builtins.int, help: builtins.str = "", **options: Unpack[RangeOptions[builtins.int]]
-) -> DynamicFlag[builtins.int]:
-    """
-    Make an unbound dynamic flag that holds a whole number of 64 bits.
-
-    Grammar, options and errors are those of `FlagRegistry.int`.
-
-    >>> import dflag
-    >>> flag = dflag.dyn_int(50, min=1)
-    >>> flag.set_text("1_000")
-    >>> flag.get()
-    1000
-    """
-    return _make(DynamicFlag, _kinds.INT, default, help, options)
+dyn_int = _dynamic(int)
+"""Make an unbound `FlagRegistry.dyn_int`."""
 
 
+@_described
 def float(
-    default: builtins.float, help: builtins.str = "", **options: Unpack[RangeOptions[builtins.float]]
+    default: builtins.float,
+    help: str = "",
+    *,
+    name: str | None = None,
+    **options: Unpack[RangeOptions[builtins.float]],
 ) -> StaticFlag[builtins.float]:
     """
-    Make an unbound static flag that holds a number.
-
-    Grammar, options and errors are those of `FlagRegistry.float`.
-
-    >>> import dflag
-    >>> flag = dflag.float(0.5, min=0, max=1)
-    >>> flag.get()
-    0.5
+    Make an unbound `FlagRegistry.float`.
     """
-    return _make(StaticFlag, _kinds.FLOAT, default, help, options)
+    return _Library(name).float(UNBOUND, default, help, **options)
 
 
-def dyn_float(
-    default: builtins.float, help: builtins.str = "", **options: Unpack[RangeOptions[builtins.float]]
-) -> DynamicFlag[builtins.float]:
-    """
-    Make an unbound dynamic flag that holds a number.
-
-    Grammar, options and errors are those of `FlagRegistry.float`.
-
-    >>> import dflag
-    >>> flag = dflag.dyn_float(0.5, min=0, max=1)
-    >>> flag.set_text("25e-2")
-    >>> flag.get()
-    0.25
-    """
-    return _make(DynamicFlag, _kinds.FLOAT, default, help, options)
+dyn_float = _dynamic(float)
+"""Make an unbound `FlagRegistry.dyn_float`."""
 
 
+@_described
 def bool(
-    default: builtins.bool, help: builtins.str = "", **options: Unpack[Options[builtins.bool]]
+    default: builtins.bool, help: str = "", *, name: str | None = None, **options: Unpack[Options[builtins.bool]]
 ) -> StaticFlag[builtins.bool]:
     """
-    Make an unbound static flag that holds true or false.
-
-    Grammar, options and errors are those of `FlagRegistry.bool`.
-
-    >>> import dflag
-    >>> flag = dflag.bool(False)
-    >>> flag.get()
-    False
+    Make an unbound `FlagRegistry.bool`.
     """
-    return _make(StaticFlag, _kinds.BOOL, default, help, options)
+    return _Library(name).bool(UNBOUND, default, help, **options)
 
 
-def dyn_bool(
-    default: builtins.bool, help: builtins.str = "", **options: Unpack[Options[builtins.bool]]
-) -> DynamicFlag[builtins.bool]:
-    """
-    Make an unbound dynamic flag that holds true or false.
-
-    Grammar, options and errors are those of `FlagRegistry.bool`.
-
-    >>> import dflag
-    >>> flag = dflag.dyn_bool(False)
-    >>> flag.set_text("yes")
-    >>> flag.get()
-    True
-    """
-    return _make(DynamicFlag, _kinds.BOOL, default, help, options)
+dyn_bool = _dynamic(bool)
+"""Make an unbound `FlagRegistry.dyn_bool`."""
 
 
+@_described
 def duration(
-    default: datetime.timedelta, help: builtins.str = "", **options: Unpack[RangeOptions[datetime.timedelta]]
+    default: datetime.timedelta,
+    help: str = "",
+    *,
+    name: str | None = None,
+    **options: Unpack[RangeOptions[datetime.timedelta]],
 ) -> StaticFlag[datetime.timedelta]:
     """
-    Make an unbound static flag that holds a length of time.
-
-    Grammar, options and errors are those of `FlagRegistry.duration`.
-
-    >>> import dflag
-    >>> from datetime import timedelta
-    >>> flag = dflag.duration(timedelta(seconds=30))
-    >>> flag.get()
-    datetime.timedelta(seconds=30)
+    Make an unbound `FlagRegistry.duration`.
     """
-    return _make(StaticFlag, _kinds.DURATION, default, help, options)
+    return _Library(name).duration(UNBOUND, default, help, **options)
 
 
-def dyn_duration(
-    default: datetime.timedelta, help: builtins.str = "", **options: Unpack[RangeOptions[datetime.timedelta]]
-) -> DynamicFlag[datetime.timedelta]:
-    """
-    Make an unbound dynamic flag that holds a length of time.
-
-    Grammar, options and errors are those of `FlagRegistry.duration`.
-
-    >>> import dflag
-    >>> from datetime import timedelta
-    >>> flag = dflag.dyn_duration(timedelta(seconds=2))
-    >>> flag.set_text("1m30s")
-    >>> flag.get()
-    datetime.timedelta(seconds=90)
-    """
-    return _make(DynamicFlag, _kinds.DURATION, default, help, options)
+dyn_duration = _dynamic(duration)
+"""Make an unbound `FlagRegistry.dyn_duration`."""
 
 
+@_described
 def string_list(
-    default: Sequence[builtins.str], help: builtins.str = "", **options: Unpack[Options[tuple[builtins.str, ...]]]
-) -> StaticFlag[tuple[builtins.str, ...]]:
+    default: Sequence[str],
+    help: str = "",
+    *,
+    name: str | None = None,
+    **options: Unpack[Options[tuple[str, ...]]],
+) -> StaticFlag[tuple[str, ...]]:
     """
-    Make an unbound static flag that holds several texts in order.
-
-    Grammar, options and errors are those of `FlagRegistry.string_list`.
-
-    >>> import dflag
-    >>> flag = dflag.string_list(["a", "b"])
-    >>> flag.get()
-    ('a', 'b')
+    Make an unbound `FlagRegistry.string_list`.
     """
-    return _make(StaticFlag, _kinds.STRING_LIST, default, help, options)
+    return _Library(name).string_list(UNBOUND, default, help, **options)
 
 
-def dyn_string_list(
-    default: Sequence[builtins.str], help: builtins.str = "", **options: Unpack[Options[tuple[builtins.str, ...]]]
-) -> DynamicFlag[tuple[builtins.str, ...]]:
-    """
-    Make an unbound dynamic flag that holds several texts in order.
-
-    Grammar, options and errors are those of `FlagRegistry.string_list`.
-
-    >>> import dflag
-    >>> flag = dflag.dyn_string_list(["a", "b"])
-    >>> flag.set_text("c, d")
-    >>> flag.get()
-    ('c', 'd')
-    """
-    return _make(DynamicFlag, _kinds.STRING_LIST, default, help, options)
+dyn_string_list = _dynamic(string_list)
+"""Make an unbound `FlagRegistry.dyn_string_list`."""
 
 
+@_described
 def string_set(
-    default: Iterable[builtins.str], help: builtins.str = "", **options: Unpack[Options[frozenset[builtins.str]]]
-) -> StaticFlag[frozenset[builtins.str]]:
+    default: Iterable[str],
+    help: str = "",
+    *,
+    name: str | None = None,
+    **options: Unpack[Options[frozenset[str]]],
+) -> StaticFlag[frozenset[str]]:
     """
-    Make an unbound static flag that holds several texts without order.
-
-    Grammar, options and errors are those of `FlagRegistry.string_set`.
-
-    >>> import dflag
-    >>> flag = dflag.string_set({"eu"})
-    >>> flag.get()
-    frozenset({'eu'})
+    Make an unbound `FlagRegistry.string_set`.
     """
-    return _make(StaticFlag, _kinds.STRING_SET, default, help, options)
+    return _Library(name).string_set(UNBOUND, default, help, **options)
 
 
-def dyn_string_set(
-    default: Iterable[builtins.str], help: builtins.str = "", **options: Unpack[Options[frozenset[builtins.str]]]
-) -> DynamicFlag[frozenset[builtins.str]]:
-    """
-    Make an unbound dynamic flag that holds several texts without order.
-
-    Grammar, options and errors are those of `FlagRegistry.string_set`.
-
-    >>> import dflag
-    >>> flag = dflag.dyn_string_set({"eu"})
-    >>> flag.set_text("us, us")
-    >>> flag.get()
-    frozenset({'us'})
-    """
-    return _make(DynamicFlag, _kinds.STRING_SET, default, help, options)
+dyn_string_set = _dynamic(string_set)
+"""Make an unbound `FlagRegistry.dyn_string_set`."""
 
 
+@_described
 def bytes(
-    default: builtins.bytes, help: builtins.str = "", **options: Unpack[Options[builtins.bytes]]
+    default: builtins.bytes, help: str = "", *, name: str | None = None, **options: Unpack[Options[builtins.bytes]]
 ) -> StaticFlag[builtins.bytes]:
     """
-    Make an unbound static flag that holds bytes.
-
-    Grammar, options and errors are those of `FlagRegistry.bytes`.
-
-    >>> import dflag
-    >>> flag = dflag.bytes(b"hello")
-    >>> flag.get()
-    b'hello'
+    Make an unbound `FlagRegistry.bytes`.
     """
-    return _make(StaticFlag, _kinds.BYTES, default, help, options)
+    return _Library(name).bytes(UNBOUND, default, help, **options)
 
 
-def dyn_bytes(
-    default: builtins.bytes, help: builtins.str = "", **options: Unpack[Options[builtins.bytes]]
-) -> DynamicFlag[builtins.bytes]:
+dyn_bytes = _dynamic(bytes)
+"""Make an unbound `FlagRegistry.dyn_bytes`."""
+
+
+@_described
+def enum(default: E, help: str = "", *, name: str | None = None, **options: Unpack[Options[E]]) -> StaticFlag[E]:
     """
-    Make an unbound dynamic flag that holds bytes.
-
-    Grammar, options and errors are those of `FlagRegistry.bytes`.
-
-    >>> import dflag
-    >>> flag = dflag.dyn_bytes(b"", secret=True)
-    >>> flag.set_text("aGVsbG8=")
-    >>> flag.get()
-    b'hello'
+    Make an unbound `FlagRegistry.enum`.
     """
-    return _make(DynamicFlag, _kinds.BYTES, default, help, options)
+    return _Library(name).enum(UNBOUND, default, help, **options)
 
 
-def enum(default: E, help: builtins.str = "", **options: Unpack[Options[E]]) -> StaticFlag[E]:
+@_described
+def dyn_enum(default: E, help: str = "", *, name: str | None = None, **options: Unpack[Options[E]]) -> DynamicFlag[E]:
     """
-    Make an unbound static flag that holds a member of the default's enumeration.
-
-    Grammar, options and errors are those of `FlagRegistry.enum`.
-
-    >>> import dflag
-    >>> import enum
-    >>> Mode = enum.Enum("Mode", {"SAFE": "safe", "FAST": "fast"})
-    >>> flag = dflag.enum(Mode.SAFE)
-    >>> flag.get()
-    <Mode.SAFE: 'safe'>
+    Make an unbound `FlagRegistry.dyn_enum`.
     """
-    return _make(StaticFlag, enum_kind(UNBOUND, default), default, help, options)
+    return _Library(name).dyn_enum(UNBOUND, default, help, **options)
 
 
 @overload
 def json(
     default: object,
-    help: builtins.str = ...,
+    help: str = ...,
     *,
     type: type[T],
     schema: Schema | None = ...,
     yaml: builtins.bool = ...,
+    name: str | None = ...,
     **options: Unpack[Options[T]],
 ) -> StaticFlag[T]: ...
 @overload
 def json(
     default: JSONValue,
-    help: builtins.str = ...,
+    help: str = ...,
     *,
     schema: Schema | None = ...,
     yaml: builtins.bool = ...,
+    name: str | None = ...,
     **options: Unpack[Options[JSONValue]],
 ) -> StaticFlag[JSONValue]: ...
+@_described
 def json(
     default: Any,
-    help: builtins.str = "",
+    help: str = "",
     *,
     type: builtins.type[Any] | None = None,
     schema: Schema | None = None,
     yaml: builtins.bool = False,
+    name: str | None = None,
     **options: Unpack[Options[Any]],
 ) -> StaticFlag[Any]:
     """
-    Make an unbound static flag that holds a JSON value.
-
-    Grammar, options and errors are those of `FlagRegistry.json`.
-
-    >>> import dflag
-    >>> flag = dflag.json({"cpu": 2}, schema={"type": "object"})
-    >>> flag.get()
-    {'cpu': 2}
+    Make an unbound `FlagRegistry.json`.
     """
-    return _make(StaticFlag, json_kind(UNBOUND, type=type, schema=schema, yaml=yaml), default, help, options)
-
-
-def dyn_enum(default: E, help: builtins.str = "", **options: Unpack[Options[E]]) -> DynamicFlag[E]:
-    """
-    Make an unbound dynamic flag that holds a member of the default's enumeration.
-
-    Grammar, options and errors are those of `FlagRegistry.enum`.
-
-    >>> import dflag
-    >>> import enum
-    >>> Mode = enum.Enum("Mode", {"SAFE": "safe", "FAST": "fast"})
-    >>> flag = dflag.dyn_enum(Mode.SAFE)
-    >>> flag.set_text("fast")
-    >>> flag.get()
-    <Mode.FAST: 'fast'>
-    """
-    return _make(DynamicFlag, enum_kind(UNBOUND, default), default, help, options)
+    declare: Callable[..., StaticFlag[Any]] = _Library(name).json
+    return declare(UNBOUND, default, help, type=type, schema=schema, yaml=yaml, **options)
 
 
 @overload
 def dyn_json(
     default: object,
-    help: builtins.str = ...,
+    help: str = ...,
     *,
     type: type[T],
     schema: Schema | None = ...,
     yaml: builtins.bool = ...,
+    name: str | None = ...,
     **options: Unpack[Options[T]],
 ) -> DynamicFlag[T]: ...
 @overload
 def dyn_json(
     default: JSONValue,
-    help: builtins.str = ...,
+    help: str = ...,
     *,
     schema: Schema | None = ...,
     yaml: builtins.bool = ...,
+    name: str | None = ...,
     **options: Unpack[Options[JSONValue]],
 ) -> DynamicFlag[JSONValue]: ...
+@_described
 def dyn_json(
     default: Any,
-    help: builtins.str = "",
+    help: str = "",
     *,
     type: builtins.type[Any] | None = None,
     schema: Schema | None = None,
     yaml: builtins.bool = False,
+    name: str | None = None,
     **options: Unpack[Options[Any]],
 ) -> DynamicFlag[Any]:
     """
-    Make an unbound dynamic flag that holds a JSON value.
-
-    Grammar, options and errors are those of `FlagRegistry.json`.
-
-    >>> import dflag
-    >>> flag = dflag.dyn_json({"cpu": 2})
-    >>> flag.set_text('{"cpu": 4}')
-    >>> flag.get()
-    {'cpu': 4}
+    Make an unbound `FlagRegistry.dyn_json`.
     """
-    return _make(DynamicFlag, json_kind(UNBOUND, type=type, schema=schema, yaml=yaml), default, help, options)
+    declare: Callable[..., DynamicFlag[Any]] = _Library(name).dyn_json
+    return declare(UNBOUND, default, help, type=type, schema=schema, yaml=yaml, **options)
 
 
 @overload
 def map(
-    default: Mapping[builtins.str, builtins.str],
-    help: builtins.str = ...,
+    default: Texts,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["string"] = ...,
-    **options: Unpack[Options[Mapping[builtins.str, builtins.str]]],
-) -> StaticFlag[Mapping[builtins.str, builtins.str]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Texts]],
+) -> StaticFlag[Texts]: ...
 @overload
 def map(
-    default: Mapping[builtins.str, builtins.int],
-    help: builtins.str = ...,
+    default: Ints,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["int"],
-    **options: Unpack[Options[Mapping[builtins.str, builtins.int]]],
-) -> StaticFlag[Mapping[builtins.str, builtins.int]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Ints]],
+) -> StaticFlag[Ints]: ...
 @overload
 def map(
-    default: Mapping[builtins.str, builtins.float],
-    help: builtins.str = ...,
+    default: Floats,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["float"],
-    **options: Unpack[Options[Mapping[builtins.str, builtins.float]]],
-) -> StaticFlag[Mapping[builtins.str, builtins.float]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Floats]],
+) -> StaticFlag[Floats]: ...
 @overload
 def map(
-    default: Mapping[builtins.str, builtins.bool],
-    help: builtins.str = ...,
+    default: Bools,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["bool"],
-    **options: Unpack[Options[Mapping[builtins.str, builtins.bool]]],
-) -> StaticFlag[Mapping[builtins.str, builtins.bool]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Bools]],
+) -> StaticFlag[Bools]: ...
 @overload
 def map(
-    default: Mapping[builtins.str, datetime.timedelta],
-    help: builtins.str = ...,
+    default: Durations,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["duration"],
-    **options: Unpack[Options[Mapping[builtins.str, datetime.timedelta]]],
-) -> StaticFlag[Mapping[builtins.str, datetime.timedelta]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Durations]],
+) -> StaticFlag[Durations]: ...
 @overload
 def map(
-    default: Mapping[builtins.str, Any],
-    help: builtins.str = ...,
+    default: Values,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["string_list", "string_set", "bytes", "json"],
-    **options: Unpack[Options[Mapping[builtins.str, Any]]],
-) -> StaticFlag[Mapping[builtins.str, Any]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Values]],
+) -> StaticFlag[Values]: ...
+@_described
 def map(
-    default: Mapping[builtins.str, Any],
-    help: builtins.str = "",
+    default: Values,
+    help: str = "",
     *,
-    keys: builtins.str,
-    of: builtins.str = "string",
+    keys: str,
+    of: str = "string",
+    name: str | None = None,
     **options: Unpack[Options[Any]],
-) -> StaticFlag[Mapping[builtins.str, Any]]:
+) -> StaticFlag[Values]:
     """
-    Make an unbound static flag that holds a mapping of all keys that fit a pattern.
-
-    Grammar, options and errors are those of `FlagRegistry.map`.
-
-    >>> import dflag
-    >>> flag = dflag.map({"eu.endpoint": "https://eu.example"}, keys="*.endpoint")
-    >>> flag.get()
-    {'eu.endpoint': 'https://eu.example'}
+    Make an unbound `FlagRegistry.map`.
     """
-    return _make(StaticFlag, map_kind(UNBOUND, keys, of), default, help, options)
+    declare: Callable[..., StaticFlag[Values]] = _Library(name).map
+    return declare(UNBOUND, default, help, keys=keys, of=of, **options)
 
 
 @overload
 def dyn_map(
-    default: Mapping[builtins.str, builtins.str],
-    help: builtins.str = ...,
+    default: Texts,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["string"] = ...,
-    **options: Unpack[Options[Mapping[builtins.str, builtins.str]]],
-) -> DynamicFlag[Mapping[builtins.str, builtins.str]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Texts]],
+) -> DynamicFlag[Texts]: ...
 @overload
 def dyn_map(
-    default: Mapping[builtins.str, builtins.int],
-    help: builtins.str = ...,
+    default: Ints,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["int"],
-    **options: Unpack[Options[Mapping[builtins.str, builtins.int]]],
-) -> DynamicFlag[Mapping[builtins.str, builtins.int]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Ints]],
+) -> DynamicFlag[Ints]: ...
 @overload
 def dyn_map(
-    default: Mapping[builtins.str, builtins.float],
-    help: builtins.str = ...,
+    default: Floats,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["float"],
-    **options: Unpack[Options[Mapping[builtins.str, builtins.float]]],
-) -> DynamicFlag[Mapping[builtins.str, builtins.float]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Floats]],
+) -> DynamicFlag[Floats]: ...
 @overload
 def dyn_map(
-    default: Mapping[builtins.str, builtins.bool],
-    help: builtins.str = ...,
+    default: Bools,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["bool"],
-    **options: Unpack[Options[Mapping[builtins.str, builtins.bool]]],
-) -> DynamicFlag[Mapping[builtins.str, builtins.bool]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Bools]],
+) -> DynamicFlag[Bools]: ...
 @overload
 def dyn_map(
-    default: Mapping[builtins.str, datetime.timedelta],
-    help: builtins.str = ...,
+    default: Durations,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["duration"],
-    **options: Unpack[Options[Mapping[builtins.str, datetime.timedelta]]],
-) -> DynamicFlag[Mapping[builtins.str, datetime.timedelta]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Durations]],
+) -> DynamicFlag[Durations]: ...
 @overload
 def dyn_map(
-    default: Mapping[builtins.str, Any],
-    help: builtins.str = ...,
+    default: Values,
+    help: str = ...,
     *,
-    keys: builtins.str,
+    keys: str,
     of: Literal["string_list", "string_set", "bytes", "json"],
-    **options: Unpack[Options[Mapping[builtins.str, Any]]],
-) -> DynamicFlag[Mapping[builtins.str, Any]]: ...
+    name: str | None = ...,
+    **options: Unpack[Options[Values]],
+) -> DynamicFlag[Values]: ...
+@_described
 def dyn_map(
-    default: Mapping[builtins.str, Any],
-    help: builtins.str = "",
+    default: Values,
+    help: str = "",
     *,
-    keys: builtins.str,
-    of: builtins.str = "string",
+    keys: str,
+    of: str = "string",
+    name: str | None = None,
     **options: Unpack[Options[Any]],
-) -> DynamicFlag[Mapping[builtins.str, Any]]:
+) -> DynamicFlag[Values]:
     """
-    Make an unbound dynamic flag that holds a mapping of all keys that fit a pattern.
-
-    Grammar, options and errors are those of `FlagRegistry.map`.
-
-    >>> import dflag
-    >>> flag = dflag.dyn_map({}, keys="*.limit", of="int")
-    >>> flag.set_text('{"acme.limit": 500}')
-    >>> flag.get()
-    {'acme.limit': 500}
+    Make an unbound `FlagRegistry.dyn_map`.
     """
-    return _make(DynamicFlag, map_kind(UNBOUND, keys, of), default, help, options)
+    declare: Callable[..., DynamicFlag[Values]] = _Library(name).dyn_map
+    return declare(UNBOUND, default, help, keys=keys, of=of, **options)
 
 
+@_described
 def custom(
     default: T,
-    help: builtins.str = "",
+    help: str = "",
     *,
     parse: Parser[T],
     format: Formatter[T] = str,
+    name: str | None = None,
     **options: Unpack[Options[T]],
 ) -> StaticFlag[T]:
     """
-    Make an unbound static flag that holds what a parser of your own makes of a text.
-
-    Grammar, options and errors are those of `FlagRegistry.custom`.
-
-    >>> import datetime, dflag
-    >>> flag = dflag.custom(datetime.date(2030, 1, 1), parse=datetime.date.fromisoformat)
-    >>> flag.get()
-    datetime.date(2030, 1, 1)
+    Make an unbound `FlagRegistry.custom`.
     """
-    return _make(StaticFlag, custom_kind(UNBOUND, parse, format), default, help, options)
+    return _Library(name).custom(UNBOUND, default, help, parse=parse, format=format, **options)
 
 
+@_described
 def dyn_custom(
     default: T,
-    help: builtins.str = "",
+    help: str = "",
     *,
     parse: Parser[T],
     format: Formatter[T] = str,
+    name: str | None = None,
     **options: Unpack[Options[T]],
 ) -> DynamicFlag[T]:
     """
-    Make an unbound dynamic flag that holds what a parser of your own makes of a text.
-
-    Grammar, options and errors are those of `FlagRegistry.custom`.
-
-    >>> import datetime, dflag
-    >>> flag = dflag.dyn_custom(datetime.date(2030, 1, 1), parse=datetime.date.fromisoformat)
-    >>> flag.set_text("2031-06-30")
-    >>> flag.get()
-    datetime.date(2031, 6, 30)
+    Make an unbound `FlagRegistry.dyn_custom`.
     """
-    return _make(DynamicFlag, custom_kind(UNBOUND, parse, format), default, help, options)
+    return _Library(name).dyn_custom(UNBOUND, default, help, parse=parse, format=format, **options)

@@ -23,6 +23,15 @@ FUNCTIONS = sorted(
 )
 
 
+def _without(signature: inspect.Signature, *left_out: str) -> list[tuple[str, object, object]]:
+    """
+    List the parameters with their kind and annotation, those left out aside.
+    """
+    return [
+        (each.name, each.kind, each.annotation) for each in signature.parameters.values() if each.name not in left_out
+    ]
+
+
 def test_each_style_has_each_kind() -> None:
     """What a registry declares, statically and dynamically, a library can make too."""
     assert METHODS == FUNCTIONS
@@ -56,3 +65,14 @@ def test_a_function_is_described_with_an_example(name: str) -> None:
     text = inspect.getdoc(getattr(dflag, name)) or ""
     assert f"dflag.{name}(" in text
     assert f"Grammar, options and errors are those of `FlagRegistry.{name.removeprefix('dyn_')}`." in text
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_takes_what_the_method_takes(name: str) -> None:
+    """Its signature is that of the method of the same kind, but the name comes last and may be left out."""
+    function = inspect.signature(getattr(dflag, name))
+    method = inspect.signature(getattr(dflag.FlagRegistry, name))
+    assert _without(function, "name") == _without(method, "self", "name")
+    assert function.return_annotation == method.return_annotation
+    assert function.parameters["name"].kind is inspect.Parameter.KEYWORD_ONLY
+    assert function.parameters["name"].default is None

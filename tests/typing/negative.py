@@ -30,6 +30,14 @@ flags.dyn_int("f", 1, min="0")  # type: ignore[arg-type]
 flags.dyn_string("g", "x", min="a")  # type: ignore[call-arg]
 flags.dyn_duration("i", datetime.timedelta(), max=10)  # type: ignore[arg-type]
 
+# So they are in a library, where a name comes last.
+dflag.dyn_int("1")  # type: ignore[arg-type]
+dflag.dyn_int(1, minimum=0)  # type: ignore[call-arg]
+dflag.int(1, name=5)  # type: ignore[arg-type]
+dflag.dyn_int(1, "help", "rate")  # type: ignore[call-arg]
+flags.dyn_int("i2", 1, name="rate")  # type: ignore[misc]
+dflag.wbe  # type: ignore[attr-defined]
+
 # A value is set in its own type.
 rate.set("5")  # type: ignore[arg-type]
 name.set_text(5)  # type: ignore[arg-type]

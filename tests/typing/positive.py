@@ -19,6 +19,7 @@ from dflag.integrations import asgi, celery, grpc, wsgi
 from dflag.integrations.opentelemetry import Export, export_events, export_metrics
 from dflag.integrations.prometheus import FlagCollector, register
 from dflag.logging import add_loglevel_flag
+from dflag.sources import MemorySource
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication
@@ -220,6 +221,9 @@ assert_type(dflag.dyn_map({}, keys="*", of="float"), dflag.DynamicFlag[Mapping[s
 assert_type(dflag.map({}, keys="*"), dflag.StaticFlag[Mapping[str, str]])
 assert_type(dflag.dyn_json({}), dflag.DynamicFlag[Any])
 assert_type(dflag.json({}, type=Policy), dflag.StaticFlag[Policy])
+assert_type(dflag.dyn_int(50, "Requests per second", name="rate-limit", min=1), dflag.DynamicFlag[int])
+assert_type(dflag.dyn_enum(Mode.FAST, name="mode"), dflag.DynamicFlag[Mode])
+assert_type(dflag.dyn_json({}, name="policy", type=Policy), dflag.DynamicFlag[Policy])
 assert_type(flags.bind("library.rate", library_rate), dflag.DynamicFlag[int])
 
 # The registry.
@@ -263,6 +267,13 @@ with dflag.Updater(flags, ["/etc/a", "/etc/b"]) as running:
     assert_type(running, dflag.Updater)
 
 assert_type(testing.SteppedUpdater(flags, {"di": "5"}, name="steps", atomic=True), testing.SteppedUpdater)
+
+# Public modules are attributes of the package.
+assert_type(dflag.sources.MemorySource({}), MemorySource)
+dflag.web.make_wsgi_app(flags)
+dflag.testing.SteppedUpdater(flags)
+dflag.logging.add_loglevel_flag(flags)
+dflag.validators.not_empty()
 
 # The page.
 

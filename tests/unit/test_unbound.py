@@ -6,10 +6,17 @@ from __future__ import annotations
 
 import datetime
 import enum
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import dflag
+from dflag._flags import bind_name_of, declared_at
+from dflag.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Mode(enum.Enum):
@@ -32,6 +39,8 @@ MADE = [
     (dflag.enum(Mode.FAST), dflag.dyn_enum(Mode.FAST), "safe", Mode.SAFE),
     (dflag.bytes(b"a"), dflag.dyn_bytes(b"a"), "Yg==", b"b"),
     (dflag.json({}), dflag.dyn_json({}), "[1]", [1]),
+    (dflag.map({}, keys="*"), dflag.dyn_map({}, keys="*"), '{"a": "b"}', {"a": "b"}),
+    (dflag.custom(1, parse=int), dflag.dyn_custom(1, parse=int), "2", 2),
 ]
 
 
@@ -101,3 +110,39 @@ def test_bad_default_is_a_definition_error() -> None:
     """
     with pytest.raises(dflag.DefinitionError, match="expected an int of at most 3, got 5"):
         dflag.dyn_int(5, max=3)
+
+
+def test_name_is_for_a_class_of_flags_alone(flags: dflag.FlagRegistry) -> None:
+    """
+    It is kept beside the flag, and binding by hand under another name ignores it.
+    """
+    rate, port = dflag.dyn_int(1, name="api.rate"), dflag.int(8080)
+    assert (bind_name_of(rate), bind_name_of(port), rate.name) == ("api.rate", None, "(unbound)")
+    flags.bind("rate", rate)
+    assert (rate.name, list(flags.snapshot())) == ("rate", ["rate"])
+
+
+@pytest.mark.parametrize("declare", [dflag.int, dflag.dyn_int, dflag.dyn_enum, dflag.custom])
+def test_name_must_be_one_that_a_key_may_have(declare: Callable[..., object]) -> None:
+    """
+    Anything but a text is a wrong argument; a text with other characters could never be bound.
+    """
+    options = {"parse": int} if declare is dflag.custom else {}
+    default = Mode.FAST if declare is dflag.dyn_enum else 1
+    with pytest.raises(ArgumentError, match=r"flag '\(unbound\)': expected name as a text, got 5"):
+        declare(default, name=5, **options)
+    for name in ("", "a b", "a/b", "x" * 254):
+        with pytest.raises(dflag.DefinitionError, match="expected name as 1 to 253 characters"):
+            declare(default, name=name, **options)
+    with pytest.raises(TypeError, match="positional"):
+        declare(default, "help", "rate", **options)
+
+
+def test_what_is_wrong_is_told_where_it_was_declared() -> None:
+    """
+    The place of a flag is that of the call, whatever functions of dflag stand between.
+    """
+    for flag in (dflag.int(1), dflag.dyn_int(1), dflag.dyn_json({})):
+        file, line = declared_at(flag)
+        assert file == __file__
+        assert "for flag in (dflag.int(1)" in Path(file).read_text(encoding="utf-8").splitlines()[line - 1]

@@ -1,0 +1,47 @@
+"""
+Names and modules of the package that are imported at their first use.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import dflag
+from dflag._lazy import lazily
+
+MODULES = ("errors", "logging", "sources", "testing", "typing", "validators", "web")
+
+
+def _run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_public_module_is_an_attribute_of_the_package(name: str) -> None:
+    """Without an import of its own, in a fresh interpreter."""
+    assert _run(f"import dflag; print(dflag.{name}.__name__)") == f"dflag.{name}\n"
+
+
+def test_import_of_the_package_loads_no_part_of_it() -> None:
+    """Only the exceptions, the protocols and what imports the rest are loaded with the package."""
+    code = "import sys, dflag; print(sorted(name for name in sys.modules if name.startswith('dflag.')))"
+    assert _run(code) == "['dflag._lazy', 'dflag.errors', 'dflag.typing']\n"
+
+
+def test_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package keeps what it has found; the functions for libraries come from a module of their own."""
+    monkeypatch.delitem(vars(dflag), "dyn_int", raising=False)
+    function = dflag.dyn_int
+    assert vars(dflag)["dyn_int"] is function
+
+
+def test_unknown_name_is_an_attribute_error() -> None:
+    """As in any module, so that `hasattr` answers."""
+    get, _ = lazily("dflag", {"Snapshot": "_snapshot"}, ["web"])
+    assert (get("Snapshot"), get("web")) == (dflag.Snapshot, dflag.web)
+    with pytest.raises(AttributeError, match="module 'dflag' has no attribute 'wbe'"):
+        get("wbe")
+    assert not hasattr(dflag, "_unbound_")
