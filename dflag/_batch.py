@@ -318,6 +318,7 @@ class _Parsing:
         self._flags: Final = store.flags
         self._frozen: Final = store.frozen
         self._maps: Final = store.maps
+        self._retired: Final = store.retired
         self._base: Final = base
         self._source: Final = source
         self._reading: Final = reading
@@ -340,7 +341,7 @@ class _Parsing:
             flag = self._flags.get(key)
             belongs = self._parse_members(key, flag) if self._maps else False
             if flag is None:
-                if not belongs and key in self._values:
+                if not belongs and key in self._values and key not in self._retired:
                     self._unknown.add(key)
             elif flag not in self._maps:
                 self._parse(flag)

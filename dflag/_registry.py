@@ -23,6 +23,7 @@ from dflag.errors import ArgumentError, DefinitionError, UnknownFlagError, check
 if TYPE_CHECKING:
     import argparse
     import builtins
+    import datetime
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
@@ -99,6 +100,36 @@ class FlagRegistry(Declarations):
         self._store.adopt(flag, name)
         self._sources.catch_up(flag)
         return flag
+
+    def retired(self, name: builtins.str, *, since: datetime.date) -> None:
+        """
+        Note that a flag of this name is gone on purpose, so that a key left in a source is reported as that.
+
+        Such a key is reported once, with the date, and is not unknown. Call it where the flag was declared, before the
+        sources are read.
+
+        Args:
+            name: The name that the flag had.
+            since: The day from which on programs no longer have the flag.
+
+        Raises:
+            DefinitionError: The name is not valid, a flag has it, it is retired already, or *since* is no date.
+
+        Thread safety: any thread, takes the registry lock.
+
+        >>> import datetime, dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.retired("old_name", since=datetime.date(2026, 10, 1))
+        >>> flags.apply({"old_name": "5"}, source="example").unknown
+        ()
+        """
+        import datetime  # loaded already, by the caller's date
+
+        check_name(name)
+        given: Any = since
+        if not isinstance(given, datetime.date) or isinstance(given, datetime.datetime):
+            raise ArgumentError(f"flag {name!r}: expected since as a datetime.date, got {since!r}")
+        self._store.retire(name, since)
 
     def lookup(self, name: builtins.str) -> Flag[Any]:
         """

@@ -66,6 +66,7 @@ class SourceLayers:
         self._below_arguments: Final[set[str]] = set()  # the sources that environment and command line hide
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
         self._unreported = _Unreported()
+        self._reported_retired: Final[set[str]] = set()
         self._waiting: dict[str, Any] = {}  # the values that wait for a restart, of those that were logged
 
     # --- naming
@@ -467,6 +468,12 @@ class SourceLayers:
 
     # --- reporting, once, what lasts
 
+    def _log_retired(self, source: str, outcome: Outcome) -> None:
+        retired, flags = self._store.retired, self._store.flags
+        for key in sorted((retired.keys() & outcome.values.keys()) - self._reported_retired - flags.keys()):
+            self._reported_retired.add(key)
+            logger.warning("key %r in %s is retired since %s: remove it", key, source, retired[key])
+
     def _log(self, outcomes: Mapping[str, Outcome]) -> None:
         for name, outcome in outcomes.items():
             source = one_line(name)
@@ -474,6 +481,7 @@ class SourceLayers:
                 logger.warning("%s; %s", rejection, self._consequence(name, outcome, rejection.flag_name))
             for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
                 logger.warning("%s", unknown)
+            self._log_retired(source, outcome)
             if outcome.error is not None and outcome.refused_anew:
                 logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
             if outcome.applied:

@@ -59,6 +59,7 @@ from dflag._transaction import (
 )
 from dflag.errors import (
     MASK,
+    DefinitionError,
     DflagError,
     DuplicateFlagError,
     FlagValueError,
@@ -71,6 +72,7 @@ from dflag.errors import (
 )
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from dflag._kinds.maps import MapKind
@@ -116,6 +118,7 @@ class Store:
         self.own_lock = threading.RLock()  # as it is, where `lock` makes all anew in a forked child
         self.flags: Final[dict[str, Flag[Any]]] = {}
         self.maps: Mapping[Flag[Any], MapKind] = {}
+        self.retired: Mapping[str, datetime.date] = {}
         self.frozen: bool = False
         self.validators: tuple[RegistryValidator, ...] = ()
         self.notifier: Final = Notifier(self.own_lock)
@@ -153,9 +156,12 @@ class Store:
         Add a flag under its name.
 
         Raises:
+            DefinitionError: The name is retired.
             DuplicateFlagError: The name is taken.
         """
         with self.lock:
+            if flag.name in self.retired:
+                raise DefinitionError(f"flag {flag.name!r}: expected a new name, this one is retired")
             first = self.flags.get(flag.name)
             if first is not None:
                 file, line = declared_at(first)
@@ -168,11 +174,29 @@ class Store:
             self._tokens[0] = Token(self._tokens[0].values)
             set_value(self._snapshot, None)
 
+    def retire(self, name: str, since: datetime.date) -> None:
+        """
+        Note that a flag of this name is gone on purpose.
+
+        Raises:
+            DefinitionError: A flag has the name, or it is retired already.
+        """
+        with self.lock:
+            if name in self.flags:
+                file, line = declared_at(self.flags[name])
+                raise DefinitionError(
+                    f"flag {name!r}: expected a name to retire, this flag is declared at {file}:{line}"
+                )
+            if name in self.retired:
+                raise DefinitionError(f"flag {name!r}: is retired already, since {self.retired[name]}")
+            self.retired = {**self.retired, name: since}
+
     def adopt(self, flag: Flag[Any], name: str) -> None:
         """
         Add a flag that has lived in a store of its own, with the override it has.
 
         Raises:
+            DefinitionError: The name is retired.
             DuplicateFlagError: The name is taken.
         """
         other: Store = store_of(flag)
@@ -181,7 +205,7 @@ class Store:
             move(flag, self, name)
             try:
                 self.add(flag)
-            except DuplicateFlagError:
+            except DefinitionError:
                 move(flag, other, old_name)
                 raise
             other.flags.clear()

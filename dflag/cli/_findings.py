@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dflag._registry import FlagRegistry
     from dflag.cli._items import Fault, Item, Object
 
-Level: TypeAlias = Literal["error", "warning"]
+Level: TypeAlias = Literal["error", "warning", "note"]
 
 IGNORED: Final = frozenset({"_example"})
 """The keys that an updater leaves alone unless told otherwise."""
@@ -44,6 +44,7 @@ class Finding(NamedTuple):
     Attributes:
         rule: Which sort of thing: ``"invalid-value"``.
         flag: The flag or the key; None when it is about several.
+        confidence: How sure a finding about code is, ``"certain"`` or ``"likely"``; None for one about values.
     """
 
     file: str
@@ -52,6 +53,7 @@ class Finding(NamedTuple):
     level: Level
     flag: str | None
     message: str
+    confidence: Literal["certain", "likely"] | None = None
 
 
 class Verdict(NamedTuple):
@@ -128,9 +130,13 @@ def _findings(registry: FlagRegistry, given: Object, batch: Batch, *, strict: bo
     for unknown in unknown_flags(sorted(batch.state.unknown), [flag.name for flag in registry]):
         item = given.items[unknown.flag_name]
         yield Finding(item.file, item.key_place(), "unknown-flag", level, unknown.flag_name, str(unknown))
+    retired = store_of_registry(registry).retired
     for key, item in given.items.items():
         if key in registry:
             yield from _hygiene(registry[key], item)
+        elif key in retired:
+            message = f"flag {key!r} is retired since {retired[key]}: remove the key"
+            yield Finding(item.file, item.key_place(), "retired-flag", "warning", key, message)
 
 
 def message_of(registry: FlagRegistry, fault: Fault) -> str:

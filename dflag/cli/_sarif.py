@@ -24,8 +24,16 @@ _RULES: Final = {
     "limits": "The API server refuses the ConfigMap or Secret.",
     "unknown-flag": "No flag has the name of a key.",
     "deprecated-flag": "A deprecated flag is set.",
-    "expired-flag": "A flag is set that was to be gone by now.",
+    "expired-flag": "A flag is there that was to be gone by now.",
+    "retired-flag": "A key is left of a flag that is gone on purpose.",
     "nothing-to-check": "There is nothing to check.",
+    "unused-flag": "A flag is declared and never read.",
+    "test-only-flag": "A flag is read only in tests.",
+    "undeclared-flag": "A flag is read that no declaration has.",
+    "undeclared-key": "A key of an input has no declaration.",
+    "constant-flag": "A flag has the same value in every input.",
+    "unreadable-module": "A Python file cannot be parsed.",
+    "reference": "A flag is declared, read or used.",
 }
 
 

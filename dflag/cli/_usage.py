@@ -14,10 +14,13 @@ COMMANDS: Final = {
     "check": "hold the values of inputs against the flags of a program",
     "completion": "print a completion script for a shell",
     "docs": "print a reference of all flags in Markdown",
+    "expired": "list the flags that were to be gone by now",
     "manifest": "print a ConfigMap or Secret with all flags at their defaults",
     "plan": "say what applying an input would change",
     "policy": "print an admission policy that refuses bad values",
+    "references": "list where flags are declared and read",
     "schema": "print a JSON Schema of the flags",
+    "unused": "list the flags that nothing needs any more",
     "watch": "follow a volume and print each change",
     "write": "publish values as the kubelet does",
 }
@@ -47,10 +50,54 @@ def _check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "inputs", metavar="INPUT", nargs="+", help="a manifest, a directory, a document, or - for standard input"
     )
+    _format(parser)
+    parser.add_argument("--strict", action="store_true", help="make unknown names errors, and inputs without values")
+    _key(parser)
+
+
+def _format(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format", choices=("text", "json", "github", "sarif"), default="text", help="how to print (default: text)"
     )
-    parser.add_argument("--strict", action="store_true", help="make unknown names errors, and inputs without values")
+
+
+def _expired(parser: argparse.ArgumentParser) -> None:
+    _registry(parser)
+    parser.add_argument(
+        "--within",
+        metavar="DAYS",
+        type=_days,
+        default=0,
+        help="list those that expire within as many days, as warnings",
+    )
+    _format(parser)
+
+
+def _days(text: str) -> int:
+    days = int(text)
+    if days < 0:
+        raise ValueError(text)
+    return days
+
+
+def _references(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "words",
+        metavar="[NAME] PATH",
+        nargs="*",
+        help="the name of one flag; files and directories of Python code (default: the current directory)",
+    )
+    _format(parser)
+
+
+def _unused(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="a file or a directory of Python code")
+    parser.add_argument(
+        "--input", metavar="INPUT", action="append", default=[], help="values that are in use somewhere; any number"
+    )
+    parser.add_argument("--registry", metavar="REGISTRY", help="compare values instead of texts, by its flags")
+    _format(parser)
+    parser.add_argument("--strict", action="store_true", help="make what is only likely an error as well")
     _key(parser)
 
 
@@ -111,10 +158,13 @@ _ADDERS: Final[dict[str, Callable[[argparse.ArgumentParser], None]]] = {
     "check": _check,
     "completion": _completion,
     "docs": _registry,
+    "expired": _expired,
     "manifest": _manifest,
     "plan": _plan,
     "policy": _policy,
+    "references": _references,
     "schema": _schema,
+    "unused": _unused,
     "watch": _watch,
     "write": _write,
 }
@@ -130,6 +180,11 @@ example: dflag completion bash > ~/.local/share/bash-completion/completions/dfla
 """,
     "docs": """\
 example: dflag docs app:flags > FLAGS.md
+""",
+    "expired": """\
+example: dflag expired app:flags --within 14
+
+Expired is a flag from the day after its date on. Sorted by owner, then by date.
 """,
     "manifest": """\
 example: dflag manifest app:flags --name app | kubectl apply -f -
@@ -148,10 +203,23 @@ example: dflag policy app:flags --name app-flags --namespace prod | kubectl appl
 Prints a ValidatingAdmissionPolicy and its binding, for the ConfigMaps of one name. What Kubernetes cannot check is
 listed on standard error: hold your manifests against `dflag check` too.
 """,
+    "references": """\
+example: dflag references rate_limit src
+
+The first word is the name of a flag, unless there is a file or directory of that name. Nothing of the program is
+imported. Status 1 when nothing refers to the name.
+""",
     "schema": """\
 example: dflag schema app:flags > app.schema.json
 
 An editor then completes a document that begins with: # yaml-language-server: $schema=app.schema.json
+""",
+    "unused": """\
+example: dflag unused src tests --input prod.yaml --input staging.yaml
+
+Lists flags that are never read, read only in tests, read and never declared, the same in every INPUT, or expired, and
+keys of an INPUT that have no declaration. Only what is certain is an error, unless --strict. Nothing of the program is
+imported, but the module of REGISTRY. The comment  # dflag: keep  on a line of a declaration excuses it.
 """,
     "watch": """\
 example: dflag watch app:flags /etc/dflag

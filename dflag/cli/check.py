@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final, TextIO
@@ -13,13 +12,13 @@ from dflag._formats.nodes import START
 from dflag.cli._embedded import is_flag, opened
 from dflag.cli._findings import IGNORED, Finding, judge
 from dflag.cli._inputs import read_all
-from dflag.cli._paths import in_repository, visible
 from dflag.cli._registry import load
+from dflag.cli._reports import FORMATS, is_ok
 from dflag.errors import one_line
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from dflag._registry import FlagRegistry
     from dflag.cli._inputs import Input
@@ -37,8 +36,8 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     for key in dict.fromkeys(options.key):
         if key not in opened_keys:
             findings += _note(inputs[0].name, f"no key {key!r} to check as a document", "", strict=options.strict)
-    out.write(_FORMATS[options.format](findings))
-    return 0 if _is_ok(findings) else 1
+    out.write(FORMATS[options.format](findings))
+    return 0 if is_ok(findings) else 1
 
 
 class _Checked:
@@ -92,64 +91,3 @@ def _note(name: str, problem: str, where: str, why: str = "", *, strict: bool) -
         yield Finding(name, START, "nothing-to-check", "error", None, one_line(problem + why))
     else:
         print(f"dflag: {one_line(problem + where + why)}", file=sys.stderr)
-
-
-def _is_ok(findings: Sequence[Finding]) -> bool:
-    return all(finding.level != "error" for finding in findings)
-
-
-def _as_text(findings: Sequence[Finding]) -> str:
-    return "".join(
-        f"{visible(finding.file)}:{finding.place.line}:{finding.place.column}: "
-        f"{'warning: ' if finding.level == 'warning' else ''}{finding.message}\n"
-        for finding in findings
-    )
-
-
-def _as_json(findings: Sequence[Finding]) -> str:
-    listed = [
-        {
-            "file": finding.file,
-            "line": finding.place.line,
-            "column": finding.place.column,
-            "flag": finding.flag,
-            "level": finding.level,
-            "message": finding.message,
-        }
-        for finding in findings
-    ]
-    return json.dumps({"ok": _is_ok(findings), "findings": listed}, indent=2) + "\n"
-
-
-def _as_github(findings: Sequence[Finding]) -> str:
-    """
-    Print workflow commands, which GitHub shows beside the lines of a change.
-    """
-    return "".join(
-        f"::{finding.level} file={_property(in_repository(finding.file))}"
-        f",line={finding.place.line},col={finding.place.column}::{_data(finding.message)}\n"
-        for finding in findings
-    )
-
-
-def _data(text: str) -> str:
-    # GitHub has escapes for these alone; what else a terminal acts on would reach the log as it is.
-    return visible(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
-
-
-def _as_sarif(findings: Sequence[Finding]) -> str:
-    from dflag.cli._sarif import report
-
-    return json.dumps(report(findings), indent=2) + "\n"
-
-
-_FORMATS: Final[dict[str, Callable[[Sequence[Finding]], str]]] = {
-    "text": _as_text,
-    "json": _as_json,
-    "github": _as_github,
-    "sarif": _as_sarif,
-}

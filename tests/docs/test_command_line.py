@@ -1,5 +1,5 @@
 """
-The sessions on the page about the command line are what the command prints.
+The sessions on the pages about the command are what it prints.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = str(Path(cli.__file__).parents[2])
 """Where the dflag under test lies: the checkout or the installed wheel."""
 
-PAGE = ROOT / "docs/command-line.md"
+PAGES = [ROOT / "docs/command-line.md", ROOT / "docs/hygiene.md"]
 
 _FILE = re.compile(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SESSION = re.compile(r"(?<=^```console\n)\$ (.*?)\n(.*?)(?=^```$)", re.MULTILINE | re.DOTALL)
@@ -26,10 +26,17 @@ _SESSION = re.compile(r"(?<=^```console\n)\$ (.*?)\n(.*?)(?=^```$)", re.MULTILIN
 TIMEOUT_SECONDS = 60
 
 
+@pytest.fixture(name="page", params=PAGES, ids=lambda path: path.stem)
+def _page(request: pytest.FixtureRequest) -> Path:
+    path: Path = request.param
+    return path
+
+
 @pytest.fixture(name="shell")
-def _shell(tmp_path: Path) -> Path:
+def _shell(page: Path, tmp_path: Path) -> Path:
     """Return a directory with the files of the page, and a command ``dflag`` that is the one under test."""
-    for name, contents in _FILE.findall(PAGE.read_text(encoding="utf-8")):
+    for name, contents in _FILE.findall(page.read_text(encoding="utf-8")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(contents, encoding="utf-8")
     command = tmp_path / "dflag"
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dflag "$@"\n', encoding="utf-8")
@@ -38,7 +45,7 @@ def _shell(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
-def test_sessions(shell: Path) -> None:
+def test_sessions(page: Path, shell: Path) -> None:
     """Each command on the page prints what stands below it; DFLAG_WRITE_DOCS=1 writes that anew."""
     path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PATH": f"{shell}:{os.environ['PATH']}", "PYTHONPATH": path}
@@ -56,9 +63,9 @@ def test_sessions(shell: Path) -> None:
         )
         return f"$ {found[1]}\n{result.stdout}"
 
-    page = PAGE.read_text(encoding="utf-8")
-    fresh, count = _SESSION.subn(run, page)
+    text = page.read_text(encoding="utf-8")
+    fresh, count = _SESSION.subn(run, text)
     if os.environ.get("DFLAG_WRITE_DOCS"):
-        PAGE.write_text(fresh, encoding="utf-8")
-    assert count == page.count("```console")
-    assert page == fresh
+        page.write_text(fresh, encoding="utf-8")
+    assert count == text.count("```console")
+    assert text == fresh

@@ -1,0 +1,43 @@
+"""
+Findings about code: where they stand, and how sure they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from dflag._formats.json_values import Place
+from dflag.cli._findings import Finding
+from dflag.cli._paths import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dflag.cli._findings import Level
+    from dflag.cli._references import Program
+    from dflag.cli._scan import Module, Spot
+
+
+def finding_of(
+    module: Module,
+    spot: Spot,
+    rule: str,
+    level: Level,
+    flag: str | None,
+    message: str,
+    confidence: Literal["certain", "likely"] | None = None,
+) -> Finding:
+    """
+    Make a finding at a place of a module.
+    """
+    return Finding(module.source.file, Place(*spot), rule, level, flag, visible(message), confidence)
+
+
+def problems_of(program: Program, level: Level) -> Iterator[Finding]:
+    """
+    List the modules that cannot be parsed.
+    """
+    for source in program.problems:
+        if source.problem is not None:
+            message, line, column = source.problem
+            yield Finding(source.file, Place(line, column), "unreadable-module", level, None, message, "certain")

@@ -1,0 +1,78 @@
+"""
+``dflag references``: list where flags are declared and read.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, TextIO
+
+from dflag.cli._code_findings import finding_of, problems_of
+from dflag.cli._errors import CommandError
+from dflag.cli._modules import read_sources
+from dflag.cli._references import read_program
+from dflag.cli._reports import FORMATS
+from dflag.errors import nearest
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from dflag.cli._findings import Finding
+    from dflag.cli._references import Flag
+
+_WORDS = {"read": "read", "perhaps": "perhaps read", "other": "used"}
+
+
+def run(options: argparse.Namespace, out: TextIO) -> int:
+    """
+    Print every declaration and use; status 1 when a name was asked for that nothing refers to.
+    """
+    name, paths = _split(options.words)
+    program = read_program(read_sources(paths))
+    flags = [flag for flag in program.flags if name is None or name in _names(flag)]
+    findings = [finding for flag in flags for finding in _references(flag)]
+    for module, text, _ in program.undeclared:
+        if name is None or text.text == name:
+            findings.append(
+                finding_of(module, text.spot, "reference", "note", text.text, f"{text.text}: read, undeclared")
+            )
+    out.write(FORMATS[options.format]([*problems_of(program, "warning"), *findings]))
+    if name is None or findings:
+        return 0
+    near = nearest(name, [known for flag in program.flags for known in _names(flag)])
+    print(
+        f"dflag: no reference to a flag {name!r}{'' if near is None else f'; did you mean {near!r}?'}", file=sys.stderr
+    )
+    return 1
+
+
+def _split(words: list[str]) -> tuple[str | None, list[str]]:
+    """
+    Tell the name from the paths: the first word is a name unless there is a file or directory of that name.
+    """
+    if not words or os.path.lexists(words[0]):
+        return None, words or ["."]
+    if os.sep in words[0]:
+        raise CommandError(f"no file or directory at {words[0]!r}")
+    return words[0], words[1:] or ["."]
+
+
+def _names(flag: Flag) -> list[str]:
+    """
+    Return what a flag may be asked for by: its name, or that of a variable or attribute that holds it.
+    """
+    return [flag.label, *(target[-1] for target in flag.declared.targets)]
+
+
+def _references(flag: Flag) -> Iterator[Finding]:
+    declared = f"{flag.label}: declared, {flag.declared.method}"
+    yield finding_of(flag.module, flag.declared.spot, "reference", "note", flag.label, declared)
+    seen = set()
+    for each in sorted(flag.references, key=lambda each: (each.module.source.file, each.spot)):
+        if (key := (each.module.source.file, each.spot)) not in seen:
+            seen.add(key)
+            where = " in a test" if each.is_test else ""
+            words = f"{flag.label}: {_WORDS[each.how]}{where}"
+            yield finding_of(each.module, each.spot, "reference", "note", flag.label, words)

@@ -1,0 +1,189 @@
+"""
+``dflag unused``: list the flags that nothing needs any more.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TextIO
+
+from dflag._flags import pipeline_of
+from dflag.cli._code_findings import finding_of, problems_of
+from dflag.cli._embedded import is_flag, opened
+from dflag.cli._errors import CommandError
+from dflag.cli._findings import IGNORED, Finding
+from dflag.cli._inputs import read_all
+from dflag.cli._modules import read_sources
+from dflag.cli._references import read_program
+from dflag.cli._registry import load
+from dflag.cli._reports import FORMATS, is_ok
+from dflag.errors import FlagValueError, nearest
+from dflag.typing import Unreadable
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from dflag._registry import FlagRegistry
+    from dflag.cli._items import Item, Object
+    from dflag.cli._references import Flag, Program
+
+_MANY = 2
+"""The least number of inputs that can be compared."""
+
+
+def run(options: argparse.Namespace, out: TextIO) -> int:
+    """
+    Print the findings; status 1 when there is a certain one among them, or any with ``--strict``.
+    """
+    program = read_program(read_sources(options.paths))
+    registry = None if options.registry is None else load(options.registry)
+    findings = [*problems_of(program, "error")]
+    for flag in program.flags:
+        if not flag.is_kept and not flag.module.source.is_test:
+            findings += _unused(program, flag, strict=options.strict)
+            findings += _expired(flag, _expiry(flag, registry))
+    findings += _undeclared(program, strict=options.strict)
+    inputs = [_items(path, registry, options.key) for path in options.input]
+    findings += _constant(program, registry, inputs)
+    findings += _unknown_keys(program, registry, inputs, strict=options.strict)
+    findings.sort(key=lambda finding: (finding.file, finding.place))
+    out.write(FORMATS[options.format](findings))
+    return 0 if is_ok(findings) else 1
+
+
+def _graded(*, certain: bool, strict: bool) -> tuple[Literal["error", "warning"], Literal["certain", "likely"]]:
+    return "error" if certain or strict else "warning", "certain" if certain else "likely"
+
+
+def _unused(program: Program, flag: Flag, *, strict: bool) -> Iterator[Finding]:
+    """
+    Tell what no program reads, or only its tests.
+    """
+    if flag.reads():
+        return
+    perhaps = flag.reads("perhaps") or [each for each in program.of_any if not each.is_test]
+    level, confidence = _graded(certain=not perhaps and not flag.is_exported and flag.name is not None, strict=strict)
+    in_tests = flag.reads(in_tests=True)
+    message = f"flag {flag.label!r} is read only in tests" if in_tests else f"flag {flag.label!r} is never read"
+    if perhaps:
+        file, spot = perhaps[0].module.source.file, perhaps[0].spot
+        message += f"; {file}:{spot.line}:{spot.column} may mean it"
+    elif flag.is_exported:
+        message += " here, and is exported"
+    elif flag.name is None:
+        message += " here, and has no name"
+    rule = "test-only-flag" if in_tests else "unused-flag"
+    yield finding_of(flag.module, flag.declared.spot, rule, level, flag.label, message, confidence)
+
+
+def _expiry(flag: Flag, registry: FlagRegistry | None) -> datetime.date | None:
+    if registry is not None and flag.name is not None and flag.name in registry:
+        return registry[flag.name].expires
+    return flag.expires
+
+
+def _expired(flag: Flag, expires: datetime.date | None) -> Iterator[Finding]:
+    if expires is not None and expires < datetime.date.today():  # noqa: DTZ011 - a day has no zone here
+        message = f"flag {flag.label!r} expired on {expires}"
+        yield finding_of(flag.module, flag.declared.spot, "expired-flag", "error", flag.label, message, "certain")
+
+
+def _undeclared(program: Program, *, strict: bool) -> Iterator[Finding]:
+    known = [flag.name for flag in program.flags if flag.name is not None]
+    for module, text, is_certain in program.undeclared:
+        if module.source.is_test or text.spot.line in module.source.kept:
+            continue
+        near = nearest(text.text or "", known)
+        hint = "" if near is None else f" (did you mean {near!r}?)"
+        level, confidence = _graded(certain=is_certain, strict=strict)
+        message = f"flag {text.text!r} is read and never declared{hint}"
+        yield finding_of(module, text.spot, "undeclared-flag", level, text.text, message, confidence)
+
+
+def _items(path: str, registry: FlagRegistry | None, keys: Sequence[str]) -> dict[str, tuple[Object, Item]]:
+    """
+    Return the values of an INPUT by name, those of later objects on top.
+    """
+    found: dict[str, tuple[Object, Item]] = {}
+    for given in read_all(path, None if registry is None else partial(is_flag, registry)):
+        objects = given.objects if registry is None else opened(registry, given.objects, keys)
+        for each in objects:
+            found.update({key: (each, item) for key, item in each.items.items() if key not in IGNORED})
+    if not found:
+        raise CommandError(f"no values in {path}")
+    return found
+
+
+def _constant(
+    program: Program, registry: FlagRegistry | None, inputs: Sequence[dict[str, tuple[Object, Item]]]
+) -> Iterator[Finding]:
+    """
+    List the flags that have one value wherever the program runs.
+    """
+    if len(inputs) < _MANY:
+        return
+    for flag in program.flags:
+        if (
+            flag.name is None
+            or flag.is_kept
+            or flag.module.source.is_test
+            or not all(flag.name in each for each in inputs)
+        ):
+            continue
+        items = [each[flag.name] for each in inputs]
+        if not _are_same(flag.name, registry, [item.raw for _, item in items]):
+            continue
+        is_hidden = any(given.secret for given, _ in items) or _is_secret(flag.name, registry)
+        value = "" if is_hidden else f", {_shown(items[0][1].raw)}"
+        message = f"flag {flag.label!r} has the same value in all {len(inputs)} inputs{value}: make it a constant"
+        yield finding_of(flag.module, flag.declared.spot, "constant-flag", "error", flag.label, message, "certain")
+
+
+def _are_same(name: str, registry: FlagRegistry | None, raws: Sequence[Any]) -> bool:
+    if any(isinstance(raw, Unreadable) for raw in raws):
+        return False
+    if registry is None or name not in registry:
+        return len({raw if isinstance(raw, bytes) else str(raw).encode() for raw in raws}) == 1
+    flag = registry[name]
+    pipeline = pipeline_of(flag)
+    try:
+        values = [pipeline.read(name, raw, "") for raw in raws]
+    except FlagValueError:
+        return False
+    return all(pipeline.kind.same(values[0], value) for value in values[1:])
+
+
+def _is_secret(name: str, registry: FlagRegistry | None) -> bool:
+    return registry is not None and name in registry and registry[name].secret
+
+
+def _shown(raw: object) -> str:
+    text = repr(raw)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _unknown_keys(
+    program: Program,
+    registry: FlagRegistry | None,
+    inputs: Sequence[dict[str, tuple[Object, Item]]],
+    *,
+    strict: bool,
+) -> Iterator[Finding]:
+    """
+    List the keys of inputs that no declaration has.
+    """
+    told: dict[str, set[str]] = defaultdict(set)
+    known = [flag.name for flag in program.flags if flag.name is not None]
+    for items in inputs:
+        for key, (given, item) in items.items():
+            has = program.has_key(key)
+            if has is True or (registry is not None and is_flag(registry, key)) or key in told[given.file]:
+                continue
+            told[given.file].add(key)
+            near = nearest(key, known)
+            level, confidence = _graded(certain=has is False, strict=strict)
+            message = f"key {key!r} has no declaration{'' if near is None else f' (did you mean {near!r}?)'}"
+            yield Finding(given.file, item.key_place(), "undeclared-key", level, key, message, confidence)

@@ -1,0 +1,548 @@
+"""
+``dflag references``, ``unused`` and ``expired``: what the code says of its flags.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import random
+import textwrap
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dflag.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TODAY = datetime.date.today()  # noqa: DTZ011 - a day has no zone here
+AGE_DAYS = (TODAY - datetime.date(2020, 1, 1)).days
+
+HEAD = "import dflag\nflags = dflag.FlagRegistry()\n"
+
+
+@pytest.fixture(name="write")
+def _write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that writes the files of a program, in which the commands run."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(**files: str) -> None:
+        for name, text in files.items():
+            path = tmp_path / (name.replace("__", "/").replace("INIT", "__init__") + ".py")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(textwrap.dedent(text), "utf-8")
+
+    return write
+
+
+@pytest.fixture(name="run")
+def _run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str]]:
+    """Return a function that runs a command, and returns its status and what it printed."""
+
+    def run(*arguments: str) -> tuple[int, str]:
+        status = main(arguments)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return status, captured.out
+
+    return run
+
+
+@pytest.fixture(name="findings")
+def _findings(run: Callable[..., tuple[int, str]]) -> Callable[..., list[dict[str, Any]]]:
+    """Return a function that returns what ``unused`` finds, and holds its status against that."""
+
+    def findings(*arguments: str) -> list[dict[str, Any]]:
+        status, out = run("unused", *(arguments or (".",)), "--format", "json")
+        found: list[dict[str, Any]] = json.loads(out)["findings"]
+        assert status == (1 if any(each["level"] == "error" for each in found) else 0)
+        assert all(each["confidence"] in ("certain", "likely") for each in found)
+        return found
+
+    return findings
+
+
+def _brief(findings: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    return [(each["flag"], each["confidence"]) for each in findings]
+
+
+DEAD = {
+    "module level": 'dead = flags.dyn_int("dead", 1)',
+    "annotated": 'dead: dflag.DynamicFlag[int] = flags.dyn_int("dead", 1)',
+    "static": 'dead = flags.int("dead", 1)',
+    "by keyword": 'dead = flags.dyn_json(name="dead", default={})',
+    "not assigned": 'flags.dyn_int("dead", 1)',
+    "in a class": 'class Limits:\n    dead = flags.dyn_int("dead", 1)',
+    "of an instance": 'class Limits:\n    def __init__(self):\n        self.dead = flags.dyn_int("dead", 1)',
+    "in a function": 'def make():\n    dead = flags.dyn_int("dead", 1)',
+    "only set": 'dead = flags.dyn_int("dead", 1)\ndead.set(2)\ndead.reset()',
+    "only validated": 'dead = flags.dyn_int("dead", 1)\n@dead.validator\ndef check(value): pass',
+    "only overridden": 'dead = flags.dyn_int("dead", 1)\nwith flags.override({dead: 1}): pass',
+    "overridden by name": 'dead = flags.dyn_int("dead", 1)\nwith flags.override({"dead": 1}): pass',
+    "in a settings class": "class Settings(dflag.Flags):\n    dead = dflag.dyn_int(1)\nSettings.current()",
+    "bound": 'lib = dflag.dyn_int(1)\nflags.bind("dead", lib)',
+    "bound at once": 'flags.bind("dead", dflag.dyn_int(1))',
+    "bound at once and kept": 'dead = flags.bind("dead", dflag.dyn_int(1))',
+    "another name for dflag": 'import dflag as d\nmine = d.FlagRegistry()\ndead = mine.string("dead", "")',
+    "names from dflag": 'from dflag import FlagRegistry as R\nmine = R()\ndead = mine.string("dead", "")',
+    "a function from dflag": 'from dflag import dyn_int as number\nlib = number(1)\nflags.bind("dead", lib)',
+    "a registry of a parameter": 'def declare(into: dflag.FlagRegistry):\n    into.int("dead", 1)',
+}
+
+
+@pytest.mark.parametrize("code", DEAD.values(), ids=DEAD)
+def test_a_flag_that_nothing_reads_is_certain(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Wherever it is declared, and whatever else is done with it.
+    """
+    write(app=HEAD + code)
+
+    (found,) = findings()
+    assert (found["flag"], found["confidence"], found["level"]) == ("dead", "certain", "error")
+    assert "never read" in found["message"]
+
+
+READ = {
+    "get": "from app import rate\nrate.get()",
+    "another name": "from app import rate as limit\nlimit.get()",
+    "the module": "import app\napp.rate.get()",
+    "the module under another name": "import app as a\nprint(a.rate)",
+    "a star": "from app import *\nrate.get()",
+    "by name": 'from app import flags\nflags["rate"].get()',
+    "looked up": 'from app import flags\nflags.lookup("rate").get()',
+    "a snapshot": 'from app import flags\nsnap = flags.snapshot()\nprint(snap["rate"])',
+    "a snapshot at once": 'from app import flags\nprint(flags.snapshot()["rate"])',
+    "pinned": 'from app import flags\nwith flags.pinned() as snap:\n    print(snap["rate"])',
+    "a validator's snapshot": 'from app import flags\n@flags.validator\ndef check(values):\n    values["rate"] > 1',
+    "a parameter": 'import dflag\ndef work(values: dflag.Snapshot):\n    return values["rate"]',
+    "for a key": "from app import rate\nrate.for_('acme')",
+    "a callback": "from app import rate\n@rate.on_change\ndef changed(old, new): pass",
+    "handed on": "from app import rate\nprint(rate)",
+    "through a package": "from pkg import rate\nrate.get()",
+    "through a name": "import app\nlimit = app.rate\nprint(limit)",
+}
+
+
+@pytest.mark.parametrize("code", READ.values(), ids=READ)
+def test_a_flag_that_is_read_is_no_finding(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Under whatever name it comes, and by its own.
+    """
+    write(app=HEAD + 'rate = flags.dyn_int("rate", 1)\n', pkg__INIT="from app import rate", other=code)
+
+    assert findings() == []
+
+
+def test_flags_of_classes_and_instances(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    An attribute of that name reads them; the prefix and *name=* make the flag's name.
+    """
+    write(
+        settings="""
+        import dflag
+        class Base(dflag.Flags, prefix="shop."):
+            rate = dflag.dyn_int(1)
+            gone = dflag.dyn_int(1)
+        class Settings(Base):
+            other = dflag.dyn_int(1, name="other-name")
+        class Limits:
+            def __init__(self, flags):
+                self.burst = flags.dyn_int("burst", 1)
+                self.rest = flags.dyn_int("rest", 1)
+        """,
+        work="""
+        from settings import Settings, Limits
+        def handle(limits: Limits):
+            return Settings.current().rate, limits.burst.get()
+        """,
+    )
+
+    assert _brief(findings()) == [("shop.gone", "certain"), ("shop.other-name", "certain"), ("rest", "certain")]
+
+
+PERHAPS = {
+    "built": 'from app import flags\nflags[f"lim{1}_a"].get()',
+    "built by +": 'from app import flags\ndef f(x): return flags["limit_" + x]',
+    "built by %": 'from app import flags\ndef f(x): return flags["limit_%s" % x]',
+    "built by format": 'from app import flags\ndef f(x): return flags["limit_{}".format(x)]',
+    "a name in a variable": "from app import flags\ndef f(name): return flags[name].get()",
+    "getattr": 'import app\ndef f(): return getattr(app, "limit_a").get()',
+    "getattr of what is built": 'import app\ndef f(x): return getattr(app, "limit_" + x).get()',
+    "a text": 'NAMES = ["limit_a"]',
+    "an attribute of something": "def f(config): return config.limit_a",
+}
+
+
+@pytest.mark.parametrize("code", PERHAPS.values(), ids=PERHAPS)
+def test_what_may_be_read_is_only_likely(
+    code: str,
+    write: Callable[..., None],
+    findings: Callable[..., list[dict[str, Any]]],
+    run: Callable[..., tuple[int, str]],
+) -> None:
+    """
+    It is a warning, with the place that may mean the flag, and an error only with ``--strict``.
+    """
+    write(app=HEAD + 'limit_a = flags.dyn_int("limit_a", 1)\n', other=code)
+
+    (found,) = findings()
+    assert (found["flag"], found["confidence"], found["level"]) == ("limit_a", "likely", "warning")
+    assert "other.py:" in found["message"]
+    assert run("unused", ".", "--strict")[0] == 1
+
+
+def test_what_is_exported_is_only_likely(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    A package's ``__init__`` and an ``__all__`` are for code that is not here.
+    """
+    write(
+        pkg__INIT="from .flags import one",
+        pkg__flags=HEAD
+        + '__all__ = ["two"]\none = flags.int("one", 1)\ntwo = flags.int("two", 2)\nthree = flags.int("three", 3)',
+    )
+
+    assert _brief(findings()) == [("one", "likely"), ("two", "likely"), ("three", "certain")]
+
+
+def test_a_flag_that_only_tests_read(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
+    """
+    Whatever a test's file is called; the flags that tests declare are their own affair.
+    """
+    for name in ("tests__helper", "test_app", "app_test", "conftest"):
+        write(
+            app=HEAD + 'rate = flags.dyn_int("rate", 1)',
+            **{name: "from app import rate, flags\nrate.get()\nflags['missing']\nflags.dyn_int('own', 1)"},
+        )
+        (found,) = findings()
+        assert (found["flag"], found["confidence"]) == ("rate", "certain")
+        assert "only in tests" in found["message"]
+        write(**{name: ""})
+
+
+def test_reads_of_names_that_nothing_declares(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Certain where the registry is the program's own, likely where it comes from elsewhere or names are built.
+    """
+    write(
+        app=HEAD + 'rate_limit = flags.dyn_int("rate_limit", 1)\nflags["rate_limt"]\nrate_limit.get()',
+        given='import dflag\ndef f(flags: dflag.FlagRegistry):\n    flags.lookup("theirs")',
+        mapping='def f(settings):\n    settings["anything"]',
+        setting='from app import flags\nwith flags.override({"rate-limit": 1}): pass',
+    )
+
+    found = findings()
+    assert _brief(found) == [("rate_limt", "certain"), ("theirs", "likely"), ("rate-limit", "certain")]
+    assert "did you mean 'rate_limit'?" in found[0]["message"]
+
+    write(built=HEAD + "for name in ('a', 'b'):\n    flag = flags.int(f'rate{name}', 1)\n    print(flag)")
+    assert [each["confidence"] for each in findings() if each["flag"] == "rate_limt"] == ["likely"]
+
+
+def test_a_comment_keeps_a_flag(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
+    """
+    On any line of the declaration; the same words in a text keep nothing.
+    """
+    write(
+        app=HEAD
+        + 'one = flags.int("one", 1)  # dflag: keep\n'
+        + 'two = flags.int(\n    "two",\n    1,  # dflag: keep, the old clients ask for it\n)\n'
+        + 'three = flags.int("three", 1, "# dflag: keep")\n'
+    )
+
+    assert _brief(findings()) == [("three", "certain")]
+
+
+def test_expired_flags(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
+    """
+    A flag whose date has passed is a finding although it is read; its last day is none.
+    """
+    today = TODAY
+    write(
+        app=HEAD
+        + "import datetime\nfrom datetime import date\n"
+        + 'one = flags.int("one", 1, expires=datetime.date(2020, 1, 31))\n'
+        + f'two = flags.int("two", 1, expires=date({today.year}, {today.month}, {today.day}))\n'
+        + 'three = flags.int("three", 1, expires=date(year=2020, month=1, day=31))\n'
+        + "print(one, two, three)"
+    )
+
+    found = findings()
+    assert _brief(found) == [("one", "certain"), ("three", "certain")]
+    assert "expired on 2020-01-31" in found[0]["message"]
+
+
+def test_values_that_are_the_same_everywhere(
+    tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Texts are compared, with a registry values; an input without the flag is another one.
+    """
+    write(
+        service=HEAD
+        + 'a = flags.dyn_int("a", 1)\nb = flags.dyn_int("b", 1)\nc = flags.dyn_int("c", 1)\n'
+        + 'd = flags.dyn_int("d", 1)\np = flags.dyn_string("p", "", secret=True)\nprint(a, b, c, d, p)'
+    )
+    (tmp_path / "one.yaml").write_text('a: "5"\nb: "16"\nc: "1"\nd: "1"\np: hush\nunknown: "1"\n', "utf-8")
+    (tmp_path / "two.yaml").write_text('a: "5"\nb: "0x10"\nc: "2"\np: hush\n', "utf-8")
+    inputs = ("--input", "one.yaml", "--input", "two.yaml")
+
+    found = findings("service.py", *inputs)
+    assert _brief(found) == [("unknown", "certain"), ("a", "certain"), ("p", "certain")]
+    assert found[0]["file"] == "one.yaml"
+    assert (found[0]["line"], found[0]["column"]) == (6, 1)
+    assert "make it a constant" in found[1]["message"]
+
+    found = findings("service.py", *inputs, "--registry", "service:flags")
+    assert {each["flag"] for each in found} == {"unknown", "a", "b", "p"}
+    assert "hush" not in json.dumps(found)
+    assert {each["flag"] for each in findings("service.py", "--input", "one.yaml")} == {"unknown"}
+
+
+def test_syntax_errors_are_findings_of_their_file(
+    tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    So are files that are no text, nested too deeply, or unreadable; the other files are looked at.
+    """
+    write(app=HEAD + 'dead = flags.int("dead", 1)', broken="x = 1\ndef f(:\n")
+    (tmp_path / "binary.py").write_bytes(b"\x00\xff\xfe")
+    (tmp_path / "latin.py").write_bytes(b"# -*- coding: latin-1 -*-\nx = '\xe9'\n")
+    (tmp_path / "deep.py").write_text("(" * 100_000, "utf-8")
+    (tmp_path / "codec.py").write_text("# -*- coding: nonsense -*-\n", "utf-8")
+
+    found = findings()
+    by_file = {each["file"]: each for each in found}
+    assert sorted(by_file) == ["app.py", "binary.py", "broken.py", "codec.py", "deep.py"]
+    assert (by_file["broken.py"]["line"], by_file["broken.py"]["level"]) == (2, "error")
+
+
+def test_directories_that_hold_no_code_of_the_program(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Environments, caches and builds are passed over, but when they are named.
+    """
+    dead = HEAD + 'dead = flags.int("dead", 1)'
+    write(**{f"{name}__app": dead for name in (".tox", ".git", "venv", "build", "node_modules", "x.egg-info")})
+    write(mine__app="")
+    (path := __import__("pathlib").Path("mine/env2")).mkdir()
+    (path / "pyvenv.cfg").touch()
+    (path / "app.py").write_text(dead, "utf-8")
+
+    assert findings() == []
+    assert len(findings("build")) == 1
+
+
+def test_references_of_one_flag_and_of_all(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
+    """
+    Every declaration and read has its place; a first word that is no path is a name.
+    """
+    write(
+        app=HEAD + 'rate = flags.dyn_int("rate_limit", 1)\nport = flags.int("port", 1)\nprint(port)',
+        work="from app import rate\n\ndef f():\n    return rate.get()\n",
+    )
+
+    status, out = run("references", "rate_limit")
+    assert status == 0
+    assert out.splitlines() == ["app.py:3:8: rate_limit: declared, dyn_int", "work.py:4:12: rate_limit: read"]
+    assert run("references", "rate", ".")[1] == out
+    assert "port" in run("references", "app.py")[1]
+    assert "port" in run("references")[1]
+    assert run("references", "rate_limt")[0] == 1
+    assert run("references", "no/such/path")[0] == 2
+    sarif = json.loads(run("references", ".", "--format", "sarif")[1])
+    assert {each["level"] for each in sarif["runs"][0]["results"]} == {"note"}
+    assert run("references", ".", "--format", "github")[1].startswith("::notice file=")
+
+
+def test_expired_by_owner(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
+    """
+    The owners come in order, each flag with its date and its place; what is about to expire is a warning.
+    """
+    soon = TODAY + datetime.timedelta(days=3)
+    write(
+        late_flags=HEAD
+        + "import datetime\n"
+        + 'flags.int("z", 1, owner="alpha", expires=datetime.date(2020, 1, 1))\n'
+        + 'flags.int("y", 1, expires=datetime.date(2020, 1, 1))\n'
+        + f'flags.int("x", 1, owner="beta", expires=datetime.date{(soon.year, soon.month, soon.day)})\n'
+        + 'flags.int("w", 1)\n'
+    )
+
+    status, out = run("expired", "late_flags:flags")
+    assert status == 1
+    assert [line.split(": ")[1:3] for line in out.splitlines()] == [
+        [
+            "alpha",
+            f"flag 'z' expired on 2020-01-01, {AGE_DAYS} days ago",
+        ],
+        [
+            "nobody",
+            f"flag 'y' expired on 2020-01-01, {AGE_DAYS} days ago",
+        ],
+    ]
+    assert out.startswith("late_flags.py:4:1: ")
+    found = json.loads(run("expired", "late_flags:flags", "--within", "7", "--format", "json")[1])["findings"]
+    assert [(each["flag"], each["level"]) for each in found] == [("z", "error"), ("x", "warning"), ("y", "error")]
+    assert run("expired", "late_flags:flags", "--within", "-1")[0] == 2
+
+
+def test_nothing_of_the_program_is_imported(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
+    """
+    A module that would do harm is read as text.
+    """
+    write(app=HEAD + 'raise SystemExit("imported")')
+
+    assert run("unused", ".") == (0, "")
+    assert run("references", ".") == (0, "")
+
+
+def _service(number: int, rng: random.Random) -> tuple[dict[str, str], dict[str, str]]:
+    """
+    Return the files of a service, and what becomes of each of its flags.
+    """
+    package, fates = f"service_{number}", {}
+    declared, exported, work, tests = [], [], ["from . import flagdefs", "suffix = input()"], []
+    for index in range(12):
+        fate = rng.choice(("read", "dead", "only in tests", "by name", "built", "exported"))
+        name, variable = f"{package}_{fate.replace(' ', '_')}_{index}", f"v{number}_{index}"
+        fates[name] = fate
+        declared.append(f"{variable} = flags.{rng.choice(('dyn_int', 'int', 'dyn_float'))}({name!r}, 1)")
+        if fate == "read":
+            work.append(rng.choice((f"flagdefs.{variable}.get()", f"from .flagdefs import {variable} as v\nprint(v)")))
+        elif fate == "by name":
+            work.append(f"flagdefs.flags[{name!r}].get()")
+        elif fate == "built":
+            built = (f"flagdefs.flags['{package}_built_' + suffix].get()", f"getattr(flagdefs, {variable!r}).get()")
+            work.append(rng.choice(built))
+        elif fate == "only in tests":
+            tests.append(f"from {package}.flagdefs import {variable}\n{variable}.get()")
+        elif fate == "exported":
+            exported.append(f"from .flagdefs import {variable}")
+    files = {
+        f"{package}__INIT": exported,
+        f"{package}__flagdefs": [HEAD, *declared],
+        f"{package}__work": work,
+        f"tests__test_{package}": tests,
+    }
+    return {file: "\n".join(lines) for file, lines in files.items()}, fates
+
+
+def test_fifty_services(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
+    """
+    Every flag that nothing refers to is found for certain, and none for certain that anything may read.
+    """
+    rng = random.Random(19)
+    fates: dict[str, str] = {}
+    for number in range(50):
+        files, found_there = _service(number, rng)
+        write(**files)
+        fates |= found_there
+
+    found = {each["flag"]: each["confidence"] for each in findings()}
+    confidence = {"dead": "certain", "only in tests": "certain", "built": "likely", "exported": "likely"}
+    assert found == {name: confidence[fate] for name, fate in fates.items() if fate in confidence}
+    assert len(found) > 300
+
+
+@pytest.mark.untraced
+def test_the_time_grows_with_the_code(
+    tmp_path: Path, write: Callable[..., None], run: Callable[..., tuple[int, str]]
+) -> None:
+    """
+    Five times the modules take no more than ten times the time, where the square would be twenty-five.
+    """
+    work = "def work{0}(x):\n    y = [x + f{0}.get() for x in range(x) if x]\n    return y"
+    body = HEAD + "\n".join(f"f{n} = flags.dyn_int('flag_%d_{n}', 1)\n{work.format(n)}" for n in range(60))
+    seconds = []
+    for count, first in ((10, 0), (50, 10)):
+        for number in range(first, count):
+            write(**{f"module_{number}": body % ((number,) * 60)})
+        seconds.append(min(_seconds(run) for _ in range(2)))
+
+    assert seconds[1] < 10 * seconds[0]
+
+
+def _seconds(run: Callable[..., tuple[int, str]]) -> float:
+    before = time.process_time()
+    assert run("unused", ".")[0] == 0
+    return time.process_time() - before
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from absl import flags\nflags.DEFINE_string('name', 'x', 'help')\nprint(flags.FLAGS.name)",
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--rate')\nprint(p.parse_args().rate)",
+        "RATE = 5\nfrom multiprocessing import Pool\npool = Pool()\npool.map('a', 'b')",
+        "response = object()\nresponse.json('name')\nmatch response:\n    case {'a': b}: pass",
+        "async def f():\n    async with g() as h:\n        async for i in h:\n            await i\nx: 'a.b' = 1",
+        "def f(a, /, b: 'int', *c, **e) -> None: ...\nf(*[1], **{})\nx = y[1:2, ...]\ndel x[0]\nx[0] += 1",
+    ],
+)
+def test_programs_without_dflag(code: str, write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
+    """
+    There is nothing to find in them, and nothing in them that the commands stumble over.
+    """
+    write(app=code)
+
+    assert run("unused", ".") == (0, "")
+    assert run("references", ".") == (0, "")
+
+
+def test_imports_in_a_circle(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
+    """
+    Modules that import from each other, and names that stand for themselves, end somewhere.
+    """
+    write(
+        a="from b import x\nfrom b import *\ny = x\nx = y\nprint(x.rate)",
+        b="from a import x, y\nfrom a import *\nclass A(B): pass\nclass B(A):\n    z = y.z\nprint(A.z, B().z)",
+        c=HEAD + 'rate = flags.dyn_int("rate", 1)\nz = flags.dyn_int("z", 1)',
+    )
+
+    assert all(each["confidence"] == "likely" for each in findings())
+
+
+FORMATS = list(itertools.product(("text", "json", "github", "sarif"), ("unused", "references")))
+
+
+@pytest.mark.parametrize(("form", "command"), FORMATS)
+def test_every_format(form: str, command: str, write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
+    """
+    Each names the file, and escapes what a terminal would act on.
+    """
+    write(app=HEAD + 'x = flags.int("a\\x1b[31m", 1)')
+
+    _, out = run(command, ".", "--format", form)
+    assert "app.py" in out
+    assert "\x1b" not in out
+
+
+def test_check_warns_of_keys_that_are_retired(
+    tmp_path: Path, write: Callable[..., None], run: Callable[..., tuple[int, str]]
+) -> None:
+    """
+    They are not unknown, with ``--strict`` either.
+    """
+    write(retiring=HEAD + 'import datetime\nflags.retired("old", since=datetime.date(2026, 10, 1))')
+    (tmp_path / "in.yaml").write_text("old: 5\n", "utf-8")
+
+    assert run("check", "retiring:flags", "in.yaml", "--strict") == (
+        0,
+        "in.yaml:1:1: warning: flag 'old' is retired since 2026-10-01: remove the key\n",
+    )

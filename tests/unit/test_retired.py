@@ -1,0 +1,80 @@
+"""
+Names of flags that are gone on purpose.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from typing import Any
+
+import pytest
+
+import dflag
+from dflag import DefinitionError
+from dflag.sources import MemorySource
+
+SINCE = datetime.date(2026, 10, 1)
+
+
+def test_a_key_that_is_left_is_reported_once_and_not_unknown(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    With its date and its source, however often and from wherever it comes.
+    """
+    rate = flags.dyn_int("rate", 1)
+    flags.retired("old", since=SINCE)
+    with caplog.at_level(logging.WARNING, "dflag"):
+        revision = flags.apply({"old": "5", "rate": "2", "odd": "1"}, source="/etc/shop")
+        flags.apply({"old": "6", "rate": "3", "odd": "1"}, source="/etc/shop")
+        flags.apply({"old": "6"}, source="other")
+
+    assert (revision.unknown, revision.changed, rate.get()) == (("odd",), ("rate",), 3)
+    assert [each.getMessage() for each in caplog.records if "retired" in each.getMessage()] == [
+        "key 'old' in /etc/shop is retired since 2026-10-01: remove it"
+    ]
+
+
+def test_it_is_no_error_where_unknown_names_are(flags: dflag.FlagRegistry) -> None:
+    """
+    A ConfigMap may keep the key for as long as an older version of the program runs beside this one.
+    """
+    flags.retired("old", since=SINCE)
+    updater = dflag.Updater(flags, MemorySource({"old": "5"}), unknown="error")
+    updater.initialize()
+
+    assert updater.status().unknown == ()
+
+
+def test_the_name_never_comes_back(flags: dflag.FlagRegistry) -> None:
+    """
+    Neither by a declaration nor by binding; nothing of the attempt is left.
+    """
+    flags.retired("old", since=SINCE)
+    unbound = dflag.dyn_int(1)
+    for attempt in (lambda: flags.dyn_int("old", 1), lambda: flags.bind("old", unbound)):
+        with pytest.raises(DefinitionError, match="flag 'old': expected a new name, this one is retired"):
+            attempt()
+    assert "old" not in flags
+    assert flags.bind("new", unbound).get() == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "since", "message"),
+    [
+        ("rate", SINCE, "this flag is declared at"),
+        ("old", SINCE, "is retired already, since 2026-10-01"),
+        (".bad", SINCE, "name"),
+        ("new", "2026-10-01", "expected since as a datetime.date"),
+        ("new", datetime.datetime(2026, 10, 1, tzinfo=datetime.UTC), "expected since as a datetime.date"),
+    ],
+)
+def test_what_cannot_be_retired(flags: dflag.FlagRegistry, name: str, since: Any, message: str) -> None:
+    """
+    A flag that is there, a name that is none, and a date that is none.
+    """
+    flags.dyn_int("rate", 1)
+    flags.retired("old", since=SINCE)
+    with pytest.raises(DefinitionError, match=message):
+        flags.retired(name, since=since)
