@@ -257,7 +257,7 @@ def test_sarif(directory: Path) -> None:
         ]
     )
     rules = {rule["id"] for rule in run["tool"]["driver"]["rules"]}
-    assert rules == {"nothing-to-check", *(each["ruleId"] for each in run["results"])}
+    assert {each["ruleId"] for each in run["results"]} <= rules
 
 
 def test_sarif_without_findings(directory: Path) -> None:
