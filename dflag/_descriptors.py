@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import selectors
 import signal
 
 # Bound now: what the tests of a program put in the place of os.fstat, to fake a file system, is not for descriptors.
@@ -71,6 +72,7 @@ class Descriptor:
         Close the socket object that it belongs to; one whose number belongs to another file now only forgets it.
         """
         if self.is_open():
+            _latest[self.number] = -1
             of.close()
         else:
             of.detach()
@@ -90,6 +92,19 @@ def identity(number: int, *, marked: bool = False) -> Identity | None:
     except OSError:
         return None
     return (status.st_dev, status.st_ino, _mark_of(number)) if marked else (status.st_dev, status.st_ino)
+
+
+def new_selector() -> selectors.BaseSelector:
+    """
+    Make a selector that needs no descriptor of its own.
+
+    epoll and kqueue are descriptors themselves, which the program may close and whose number it may use again: what is
+    registered then is lost, or lands in a selector of the program. Of few descriptors none is slower.
+
+    ``selectors.DefaultSelector`` is looked up at each use, because gevent and eventlet replace it.
+    """
+    default = selectors.DefaultSelector
+    return selectors.PollSelector() if hasattr(default, "fileno") else default()
 
 
 def _mark(number: int) -> bool:

@@ -10,7 +10,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Final
 
-from dflag._descriptors import Descriptor, Identity, identity
+from dflag._descriptors import Descriptor, Identity, identity, new_selector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,7 +23,6 @@ class Waiter:
     """
     A selector, and a pair of sockets through which other threads end a wait.
 
-    ``selectors.DefaultSelector`` is looked up at each use, because gevent and eventlet replace it.
     Where no descriptor can be had it waits for words from threads alone, so that the periodic check goes on, and tries
     again after each wait. Where the program has closed its descriptors it makes others.
 
@@ -118,7 +117,7 @@ class Waiter:
 
     def _open(self) -> None:
         try:
-            self._selector, self._others = _new_selector(), {}
+            self._selector, self._others = new_selector(), {}
             ends = socket.socketpair()
             with self._lock:
                 self._ends = tuple((end, Descriptor(end.fileno())) for end in ends)
@@ -141,10 +140,3 @@ class Waiter:
             if self._others.get(number) != found:
                 self._selector.register(number, selectors.EVENT_READ)
         self._others = wanted
-
-
-def _new_selector() -> selectors.BaseSelector:
-    default = selectors.DefaultSelector
-    # epoll and kqueue are descriptors themselves, which the program may close and whose number it may use again: what
-    # is registered then is lost, or lands in a selector of the program. Of three descriptors none is slower.
-    return selectors.PollSelector() if hasattr(default, "fileno") else default()

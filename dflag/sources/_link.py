@@ -3,7 +3,7 @@ A network connection that another thread can cut, wherever its owner is blocked.
 
 Closing a socket does not wake a thread that waits on it; ``shutdown`` does: in connect (on Linux), in the TLS
 handshake, in a read. So the socket has to be known from its first moment, which is why it is made here and not by the
-HTTP client.
+HTTP client. One that the program has closed, as daemons do, ends with an error instead.
 """
 
 from __future__ import annotations
@@ -13,21 +13,20 @@ import errno
 import os
 import selectors
 import socket
+import ssl
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
 import httpcore2 as httpcore
 
+from dflag._sockets import OwnSocket
+
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterable, Iterator
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """The kernel asks after a silent peer: one that is dead shows within a minute, at no cost to the program."""
-
-_Selector: Final = getattr(selectors, "PollSelector", selectors.SelectSelector)
-"""Waits without a descriptor of its own, which a process near its limit would not get."""
 
 _UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
 
@@ -41,7 +40,7 @@ class Link(httpcore.NetworkBackend):
 
     def __init__(self) -> None:
         self._lock: Final = threading.Lock()
-        self._socket: socket.socket | None = None
+        self._socket: OwnSocket | None = None
         self._interrupt: Callable[[], None] | None = None
         self._deadline: float | None = None
         self._is_cut = False
@@ -53,9 +52,7 @@ class Link(httpcore.NetworkBackend):
         with self._lock:
             self._is_cut = True
             if self._socket is not None:
-                # Not the method of an SSLSocket, which would also take its TLS state from under the reading thread.
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                self._socket.shut_down()
             if self._interrupt is not None:
                 self._interrupt()
 
@@ -86,10 +83,10 @@ class Link(httpcore.NetworkBackend):
         """
         self._interrupt = None
         held, self._socket = self._socket, None  # the lock may be held by a thread that is not here
-        if held is not None and (descriptor := held.detach()) >= 0:
-            os.close(descriptor)
+        if held is not None:
+            held.abandon()
 
-    def hold(self, held: socket.socket) -> None:
+    def hold(self, held: OwnSocket) -> None:
         """
         Make a socket the one to be cut.
 
@@ -118,7 +115,7 @@ class Link(httpcore.NetworkBackend):
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             try:
-                connection = socket.socket(family, kind, protocol)
+                connection = _TlsSocket(socket.socket(family, kind, protocol))
             except OSError as error:  # a system without IPv6, say
                 problem = error
                 continue
@@ -153,24 +150,62 @@ class Link(httpcore.NetworkBackend):
             raise TimeoutError("the peer took too long in all")
         return left if timeout is None else min(left, timeout)
 
-    def _connect(self, connection: socket.socket, address: Any, timeout: float | None) -> None:
-        connection.setblocking(False)  # noqa: FBT003 - the signature is the library's
+    def _connect(self, connection: OwnSocket, address: Any, timeout: float | None) -> None:
         with self._lock:
             self._take(connection)
             # Begun before anybody can cut it: a socket that has yet to begin cannot be shut down.
-            problem = connection.connect_ex(address)
+            problem = connection.connect(address)
         if problem not in _UNDER_WAY:
             raise OSError(problem, os.strerror(problem))
-        if not _is_ready(connection, selectors.EVENT_WRITE, timeout):
+        if not connection.is_ready(selectors.EVENT_WRITE, timeout):
             raise TimeoutError("nobody answered")
         self.hold(connection)  # one that was cut may look connected
-        if problem := connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if problem := connection.problem():
             raise OSError(problem, os.strerror(problem))
 
-    def _take(self, held: socket.socket) -> None:
+    def _take(self, held: OwnSocket) -> None:
         if self._is_cut:
             raise ConnectionAbortedError("the connection is not wanted any more")
         self._socket = held
+
+
+class _TlsSocket(OwnSocket):
+    """
+    A socket that can have TLS on top.
+    """
+
+    __slots__ = ()
+
+    def secure(self, context: ssl.SSLContext, name: str | None) -> None:
+        """
+        Put TLS on top of it. A `shut_down` meanwhile may be lost, for an SSLSocket takes the descriptor from the plain
+        socket.
+        """
+        self._socket = context.wrap_socket(self._own(), server_hostname=name, do_handshake_on_connect=False)
+
+    def shake_hands(self, timeout: float | None) -> None:
+        """
+        Agree with the peer on the keys of TLS.
+
+        Raises:
+            TimeoutError: That took longer than *timeout* seconds.
+            OSError: The peer refused, or the connection broke.
+        """
+        self._patiently(lambda own: own.do_handshake(), selectors.EVENT_READ, timeout)
+
+    def extra(self) -> socket.socket:
+        """
+        Return what the HTTP client may ask about TLS, and nothing else.
+        """
+        return self._socket
+
+    def _wanted(self, error: OSError, event: int) -> int | None:
+        # TLS may have to write in order to read.
+        if isinstance(error, ssl.SSLWantReadError):
+            return selectors.EVENT_READ
+        if isinstance(error, ssl.SSLWantWriteError):
+            return selectors.EVENT_WRITE
+        return super()._wanted(error, event)
 
 
 class _Stream(httpcore.NetworkStream):
@@ -178,18 +213,16 @@ class _Stream(httpcore.NetworkStream):
     A connection of a link, in the words of the HTTP client.
     """
 
-    def __init__(self, link: Link, connection: socket.socket) -> None:
+    def __init__(self, link: Link, connection: _TlsSocket) -> None:
         self._link: Final = link
         self._socket: Final = connection
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        self._socket.settimeout(self._link.patience(timeout))
-        return self._socket.recv(max_bytes)
+        return self._socket.receive(max_bytes, self._link.patience(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._socket.settimeout(timeout)
         try:
-            self._socket.sendall(buffer)
+            self._socket.send_all(buffer, timeout)
         except TimeoutError:
             raise
         except OSError as error:
@@ -202,40 +235,34 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        self._socket.settimeout(timeout)
-        # The handshake comes after `hold`: the SSLSocket takes the descriptor away from the plain one.
-        secured = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname, do_handshake_on_connect=False)
         try:
-            self._link.hold(secured)
-            secured.do_handshake()
+            self._socket.secure(ssl_context, server_hostname)
+            self._link.hold(self._socket)  # one that was cut meanwhile
+            self._socket.shake_hands(timeout)
         except BaseException:
-            secured.close()
+            self._socket.close()
             raise
-        return _Stream(self._link, secured)
+        return self
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
             # Of an idle connection, which then has its end to read.
-            return self._socket.fileno() < 0 or _is_ready(self._socket, selectors.EVENT_READ, 0.0)
-        return self._socket if info == "socket" else None
+            return not self._socket.is_open() or self._socket.is_ready(selectors.EVENT_READ, 0.0)
+        found = self._socket.extra()
+        if info == "ssl_object":
+            return found if isinstance(found, ssl.SSLSocket) else None
+        return found if info == "socket" else None
 
 
 def _left(began: float, seconds: float) -> float:
     return max(began + seconds - time.monotonic(), 0.0)
 
 
-def _keep_alive(connection: socket.socket) -> None:
+def _keep_alive(connection: OwnSocket) -> None:
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for name, value in KEEPALIVE.items():
         if hasattr(socket, name):  # the kernel's own times, two hours, where it has no such option
             options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
     for level, option, value in options:
-        # A sandbox may refuse any of them; they save time, and a silent peer shows by the deadline of the watch too.
-        with contextlib.suppress(OSError):
-            connection.setsockopt(level, option, value)
-
-
-def _is_ready(connection: socket.socket, event: int, timeout: float | None) -> bool:
-    with _Selector() as selector:
-        selector.register(connection, event)
-        return bool(selector.select(timeout))
+        # They save time; a silent peer shows by the deadline of the watch too.
+        connection.set_option(level, option, value)

@@ -81,7 +81,7 @@ class Backoff:
 
 class Reflector(Watch):
     """
-    A running watch of one object, with a thread of its own that blocks in reads and uses no time.
+    A running watch of one object, with a thread of its own that waits for events and uses hardly any time.
 
     Thread safety: `close` and the attributes from any thread.
     """

@@ -13,7 +13,7 @@ import socket
 import time
 from email.utils import formatdate
 from http import HTTPStatus
-from socketserver import StreamRequestHandler
+from socketserver import BaseRequestHandler
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
@@ -23,6 +23,8 @@ from dflag.web._http import JSON_TYPE, SECURITY_HEADERS, NeedsBody, Request, Res
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from dflag._sockets import OwnSocket
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -56,7 +58,7 @@ class _Input(io.RawIOBase):
     Reads a socket until a deadline, however few bytes come at a time.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: OwnSocket) -> None:
         self._connection: Final = connection
         self._deadline = 0.0
 
@@ -70,23 +72,23 @@ class _Input(io.RawIOBase):
         remaining = self._deadline - time.monotonic()
         if remaining <= 0:
             raise TimeoutError
-        self._connection.settimeout(remaining)
-        return self._connection.recv_into(buffer)
+        received = self._connection.receive(len(buffer), remaining)
+        buffer[: len(received)] = received
+        return len(received)
 
 
-class Connection(StreamRequestHandler):
+class Connection(BaseRequestHandler):
     """
     Requests in, responses out, one after the other.
     """
 
-    disable_nagle_algorithm = True
     server: Any  # the _Server, which cannot be imported here
+    request: OwnSocket
 
     def setup(self) -> None:
-        super().setup()
-        self.rfile.close()
-        self._input = _Input(self.connection)
-        self._reader = self.rfile = io.BufferedReader(self._input)
+        self.request.set_option(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._input = _Input(self.request)
+        self._reader = io.BufferedReader(self._input)
         self._head: Head | None = None
         self._closing = self._unread = False
         self._began = time.monotonic()
@@ -103,10 +105,10 @@ class Connection(StreamRequestHandler):
                 return
 
     def _wait_for_request(self) -> None:
-        self.server.note_waiting(self.connection)
+        self.server.note_waiting(self.request)
         self._input.allow(IDLE_SECONDS)
         self._reader.peek(1)  # returns also at the end of the connection
-        self.server.note_waiting(self.connection)
+        self.server.note_waiting(self.request)
         self._input.allow(REQUEST_SECONDS)
 
     def _serve_request(self) -> None:
@@ -136,7 +138,7 @@ class Connection(StreamRequestHandler):
         if not isinstance(answer, NeedsBody):
             return answer
         if head.expects_continue:
-            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.request.send_all(b"HTTP/1.1 100 Continue\r\n\r\n", REQUEST_SECONDS)
         try:
             body = self._read_body(length, answer.limit_bytes)
         except TimeoutError:
@@ -148,9 +150,9 @@ class Connection(StreamRequestHandler):
         """
         Call what may take its time, without the client being to blame for it.
         """
-        self.server.note_working(self.connection)
+        self.server.note_working(self.request)
         result = function(given)
-        self.server.note_waiting(self.connection)
+        self.server.note_waiting(self.request)
         return result
 
     def _check_host(self, head: Head) -> None:
@@ -204,16 +206,16 @@ class Connection(StreamRequestHandler):
         if self._closing:
             headers["Connection"] = "close"
         lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
-        self.connection.settimeout(REQUEST_SECONDS)  # for all of it
         has_body = self._head is None or self._head.method != "HEAD"
-        self.wfile.write("\r\n".join((*lines, "", "")).encode("latin-1") + (response.body if has_body else b""))
+        sent = "\r\n".join((*lines, "", "")).encode("latin-1") + (response.body if has_body else b"")
+        self.request.send_all(sent, REQUEST_SECONDS)
         if logger.enables(logging.DEBUG):
             what = "a request" if self._head is None else f"{self._head.method} {self._head.target}"
             logger.debug("web: %s answered %d", printable(what), status.value)
 
     def _drain(self) -> None:
         with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
+            self.request.shut_down(socket.SHUT_WR)
             self._input.allow(_DRAIN_SECONDS)
             while self._reader.read1(_PIECE_BYTES):
                 pass

@@ -7,7 +7,7 @@ each is bounded in age, requests and bytes, and while others wait, one ends afte
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import ipaddress
 import os
 import re
@@ -17,9 +17,11 @@ import time
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from dflag._descriptors import Descriptor
 from dflag._faults import OwnThread
 from dflag._fork import follow_forks, settle
 from dflag._log import logger
+from dflag._sockets import OwnSocket
 from dflag.web._connection import Connection
 
 if TYPE_CHECKING:
@@ -57,8 +59,7 @@ class FlagServer:
         self._server: Final = _Server(handler, addr, port, allowed_hosts)
         self.port: Final[int] = self._server.server_address[1]
         follow_forks(self._server)  # which lives on when nobody keeps this object
-        loop = self._server.serve_forever
-        OwnThread(target=loop, args=(_POLL_SECONDS,), name="dflag-web", daemon=True).start()
+        OwnThread(target=self._server.run, name="dflag-web", daemon=True).start()
 
     def close(self) -> None:
         """
@@ -77,6 +78,12 @@ class FlagServer:
         self.close()
 
 
+class _LostError(Exception):
+    """
+    The program has closed the socket that the server accepts on.
+    """
+
+
 class _Server(TCPServer):
     """
     Accepts connections and gives each a thread; counts them, and can end them.
@@ -91,12 +98,47 @@ class _Server(TCPServer):
         self._free: Final = threading.Semaphore(MAX_CONNECTIONS)
         self._ending: Final = threading.Event()
         self._abandoned = False
-        self._connections: Final[dict[Any, threading.Thread]] = {}
-        self._waiting: Final[dict[Any, float]] = {}
+        self._connections: Final[dict[OwnSocket, threading.Thread]] = {}
+        self._waiting: Final[dict[OwnSocket, float]] = {}
         self.address_family = _family(addr)
         super().__init__((addr, port), Connection)
         # By the address that was bound: "127.1", "::ffff:127.0.0.1" and names all lead to a loopback address.
         self.is_host: Final = _host_check(self.socket.getsockname()[0], allowed_hosts)
+
+    def run(self) -> None:
+        """
+        Accept connections until `stop`, or until the program closes the socket, as one that becomes a daemon does.
+        """
+        try:
+            self.serve_forever(_POLL_SECONDS)
+        except _LostError:
+            logger.error(
+                "the page on port %d no longer answers: the program has closed its socket, as daemons do; "
+                "start the server after that",
+                self.server_address[1],
+            )
+
+    def server_bind(self) -> None:
+        self._listener = Descriptor(self.socket.fileno())
+        super().server_bind()
+
+    def service_actions(self) -> None:
+        # After each wait: one on a closed number is over at once, again and again.
+        if not self._listener.is_open():
+            raise _LostError
+
+    def get_request(self) -> tuple[Any, Any]:
+        if not self._listener.is_open():
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        accepted, address = super().get_request()
+        return OwnSocket(accepted), address
+
+    def shutdown_request(self, request: Any) -> None:
+        request.shut_down(socket.SHUT_WR)
+        request.close()
+
+    def server_close(self) -> None:
+        self._listener.close_socket(self.socket)
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._free.acquire(blocking=False):
@@ -143,8 +185,7 @@ class _Server(TCPServer):
         request, since = min(list(self._waiting.items()), key=lambda item: item[1], default=(None, 0.0))
         if request is not None and time.monotonic() - since > _PATIENCE_SECONDS:
             self._waiting.pop(request, None)
-            with contextlib.suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
+            request.shut_down()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver gives them
         logger.error("a connection could not be served", exc_info=True)
@@ -161,8 +202,7 @@ class _Server(TCPServer):
     def _end_connections(self, deadline: float) -> None:
         connections = list(self._connections.items())
         for connection, _ in connections:
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+            connection.shut_down()
         for _, thread in connections:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
@@ -183,9 +223,10 @@ class _Server(TCPServer):
         Close what the parent goes on serving: else clients would not see it end, nor would the port come free.
         """
         self._abandoned = True
-        for inherited in (self.socket, *self._connections):
-            with contextlib.suppress(OSError):
-                os.close(inherited.detach())
+        self._listener.close()
+        self.socket.detach()
+        for inherited in self._connections:
+            inherited.abandon()
 
 
 def _family(addr: str) -> socket.AddressFamily:

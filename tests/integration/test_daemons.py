@@ -288,3 +288,121 @@ os._exit(0)
 """,
         volume,
     )
+
+
+PAGE = """
+from dflag.web import start_http_server
+
+def move(made, number):
+    number = os.dup2(made.fileno(), number)
+    made.close()
+    moved = socket.socket(fileno=number)
+    moved.settimeout(10)
+    return moved
+
+def connect():
+    return move(socket.create_connection(("127.0.0.1", server.port)), 300)  # which the closing leaves
+
+def ask(connection):
+    connection.sendall(b"GET /?name=rate HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+    return connection.recv(65_536)
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "dflag-web"]
+
+server = start_http_server(0, flags, updater)
+"""
+
+
+def test_a_page_whose_descriptors_were_closed_says_so(volume: ConfigMapVolume) -> None:
+    """
+    No thread of it goes on, closing it raises nothing, and another server may have the port.
+    """
+    _run(
+        PAGE
+        + """
+with connect() as connection:
+    assert ask(connection).startswith(b"HTTP/1.1 200")
+    os.closerange(3, 256)
+    eventually(lambda: not threads())
+    assert [text for text in said if f"port {server.port} no longer answers" in text], said
+    assert connection.recv(1) == b""
+port = server.port
+for _ in range(2):
+    server.close()
+server = start_http_server(port, flags, updater)
+with connect() as connection:
+    assert ask(connection).startswith(b"HTTP/1.1 200")
+server.close()
+updater.stop()
+assert not ours(), ours()
+print("done")
+""",
+        volume,
+    )
+
+
+def test_a_page_takes_no_number_for_its_own_that_another_file_has_got(volume: ConfigMapVolume) -> None:
+    """
+    It accepts nobody from the program's own listener, and neither reads what the program has to read nor answers it.
+    """
+    _run(
+        PAGE
+        + """
+connection = connect()
+assert ask(connection).startswith(b"HTTP/1.1 200")
+listening, serving = server._server.socket.fileno(), next(iter(server._server._connections))._descriptor.number
+# Opened above the numbers that are closed, so that these can be given to them at once.
+here, there = map(move, socket.socketpair(), (301, 302))
+there.sendall(b"mine")
+listener = move(socket.create_server(("127.0.0.1", 0)), 303)
+client = move(socket.create_connection(listener.getsockname()), 304)
+os.closerange(3, 256)
+listener, here = move(listener, listening), move(here, serving)
+connection.sendall(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n")
+eventually(lambda: not threads())
+server.close()
+assert here.recv(100) == b"mine"
+here.sendall(b"still open")
+assert there.recv(100) == b"still open"
+listener.accept()[0].close()
+updater.stop()
+print("done")
+""",
+        volume,
+    )
+
+
+@pytest.mark.parametrize("call", ["os.fork", "ctypes.PyDLL(None).fork"])
+def test_a_daemon_is_not_harmed_by_the_page_of_its_parent(volume: ConfigMapVolume, call: str) -> None:
+    """
+    It closes every descriptor, opens others, and starts a page of its own; also where no hook ran at the fork.
+    """
+    _run(
+        PAGE
+        + DAEMONIZE
+        + f"""
+import ctypes
+
+def live():
+    global server
+    os.closerange(3, 256)
+    taken = fill()
+    server.close()
+    server = start_http_server(0, flags, updater)
+    with connect() as connection:
+        assert ask(connection).startswith(b"HTTP/1.1 200")
+    server.close()
+    updater.stop()
+    check(taken)
+
+with connect() as connection:
+    assert ask(connection).startswith(b"HTTP/1.1 200")
+    child = {call}()
+    if child == 0:
+        guarded(live)
+    assert os.waitpid(child, 0)[1] == 0
+os._exit(0)
+""",
+        volume,
+    )

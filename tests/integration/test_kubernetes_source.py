@@ -36,7 +36,8 @@ pytest.importorskip("httpx2", reason="the extra is not installed")
 trustme = pytest.importorskip("trustme")
 
 
-from dflag.sources import _api, _link, _reflector  # noqa: E402 - these import the extra
+from dflag._sockets import OwnSocket  # noqa: E402 - these import the extra
+from dflag.sources import _api, _reflector  # noqa: E402
 
 from ._api_server import (  # noqa: E402 - as above
     ApiServer,
@@ -706,7 +707,7 @@ def test_the_time_for_a_connection_is_not_that_for_the_answer(
 ) -> None:
     """A connection that takes its time leaves the answer all of its own."""
     monkeypatch.setattr(_api, "REQUEST_SECONDS", 0.6)
-    ready = _link._is_ready
+    ready = OwnSocket.is_ready
 
     def slowly(*arguments: Any) -> bool:
         threading.Event().wait(1.0)
@@ -716,7 +717,7 @@ def test_the_time_for_a_connection_is_not_that_for_the_answer(
         threading.Event().wait(0.4)
         connection.answer(200, server.listing(server.item()))
 
-    monkeypatch.setattr(_link, "_is_ready", slowly)
+    monkeypatch.setattr(OwnSocket, "is_ready", slowly)
     server.on_list(answer)
     assert source_of(server).read() == {"rate_limit": "60"}
 
@@ -1196,7 +1197,7 @@ def test_a30_stops_while_it_connects(flags: FlagRegistry, tmp_path: Path, monkey
     """`stop` ends a thread whose connection nobody accepts."""
     monkeypatch.setattr(_api, "REQUEST_SECONDS", 30.0)
     connecting = threading.Event()
-    ready = _link._is_ready
+    ready = OwnSocket.is_ready
 
     def waiting(*arguments: Any) -> bool:
         connecting.set()
@@ -1212,7 +1213,7 @@ def test_a30_stops_while_it_connects(flags: FlagRegistry, tmp_path: Path, monkey
         source = KubernetesSource(
             "web", "default", kubeconfig=write_kubeconfig(tmp_path / "kubeconfig", f"http://127.0.0.1:{port}")
         )
-        monkeypatch.setattr(_link, "_is_ready", waiting)
+        monkeypatch.setattr(OwnSocket, "is_ready", waiting)
         watch = source.watch(lambda: None)
         assert connecting.wait(DEADLINE_SECONDS)
         began = time.monotonic()
@@ -1234,6 +1235,56 @@ def test_a30_stops_while_it_shakes_hands(tmp_path: Path) -> None:
             watch.close()
             assert time.monotonic() - began < 1.0
             assert watcher() is None
+
+
+# --- a program that closes every descriptor, as daemons do
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is open on is known for Linux alone")
+@pytest.mark.parametrize("secured", [False, True])
+@pytest.mark.parametrize("reused", [False, True])
+def test_a_connection_that_the_program_closed_is_made_anew(
+    flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, authority: trustme.CA, secured: bool, reused: bool
+) -> None:
+    """Without waiting for an event, and whatever has got its number is neither read, written, shut down nor closed."""
+    server = tls_server(tmp_path / "kubeconfig", authority) if secured else ApiServer(tmp_path / "kubeconfig")
+    server.put({"rate_limit": "60"})
+    here, there = socket.socketpair()
+    with here, there, following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        there.sendall(b"mine")
+        number = _close_connection(updater, here if reused else None)
+        assert eventually(lambda: only(updater).reconnects == 1)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert only(updater).healthy
+        updater.stop()
+        if reused:
+            with socket.socket(fileno=number) as program:
+                program.setblocking(False)
+                assert program.recv(100) == b"mine"
+                program.sendall(b"still open")
+                assert there.recv(100) == b"still open"
+    server.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what a descriptor is open on is known for Linux alone")
+def test_stops_at_once_after_the_program_closed_its_connection(server: ApiServer, flags: FlagRegistry) -> None:
+    """Nothing is left of the thread, which no end of the connection wakes."""
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        _close_connection(updater, None)
+        stops_at_once(updater)
+
+
+def _close_connection(updater: Updater, instead: socket.socket | None) -> int:
+    """Close the connection of the watch behind its back, and have something else get its number."""
+    number: int = updater._session._watches[0]._server._link._socket._descriptor.number
+    if instead is None:
+        os.close(number)
+    else:
+        os.dup2(instead.fileno(), number)
+    return number
 
 
 def test_a30_restarts(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
@@ -1258,7 +1309,7 @@ def test_a31_fork(flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, au
         with following(flags, source_of(server)) as updater:
             server.await_watches(1)
             held = updater._session._watches[0]._server._link._socket
-            before = os.fstat(held.fileno()).st_ino
+            before = os.fstat(held._descriptor.number).st_ino
 
             def child() -> None:
                 descriptors = {

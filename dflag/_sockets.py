@@ -1,0 +1,176 @@
+"""
+Sockets of dflag's own, in a process that may close every descriptor without asking.
+
+Each method of Python's sockets waits first and then uses the number, which may be that of another file by then. So here
+a socket never blocks: it waits by itself, and asks before each use whether its number is still its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from dflag._descriptors import Descriptor, new_selector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+LOOK_SECONDS: Final = 0.5
+"""
+How long a wait may go on without asking whether the socket was closed.
+
+The kernel ends no wait for that reason; one look in this time costs 20 µs.
+"""
+
+
+class OwnSocket:
+    """
+    A connected or connecting socket that is never read, written, shut down or closed once the program has closed it.
+
+    Args:
+        made: The socket, which belongs to this object from now on.
+
+    Thread safety: `shut_down` from any thread; the rest from one thread at a time.
+    """
+
+    __slots__ = ("__weakref__", "_descriptor", "_socket")
+
+    def __init__(self, made: socket.socket) -> None:
+        self._descriptor: Final = Descriptor(made.fileno())
+        self._socket = made
+        made.setblocking(False)  # noqa: FBT003 - the signature is the library's
+
+    def is_open(self) -> bool:
+        """
+        Return whether neither the program nor `close` has closed it.
+        """
+        return self._socket.fileno() >= 0 and self._descriptor.is_open()
+
+    def is_ready(self, event: int, timeout: float | None) -> bool:
+        """
+        Wait until it can be read or written, as *event* says; False when *timeout* seconds pass first.
+
+        Raises:
+            ConnectionAbortedError: The program has closed it.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = LOOK_SECONDS if deadline is None else max(deadline - time.monotonic(), 0.0)
+            with new_selector() as selector:
+                selector.register(self._own(), event)
+                if selector.select(min(left, LOOK_SECONDS)):
+                    self._own()  # a closed number is ready at once
+                    return True
+            if deadline is not None and left <= LOOK_SECONDS:
+                return False
+
+    def connect(self, address: Any) -> int:
+        """
+        Begin to connect, and return the error number; the socket is ready to be written once that is over.
+        """
+        return self._own().connect_ex(address)
+
+    def problem(self) -> int:
+        """
+        Return the number of the error that the connection has met, 0 for none.
+        """
+        return self._own().getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+    def set_option(self, level: int, option: int, value: int) -> None:
+        """
+        Set an option; a sandbox may refuse any of them, and nothing depends on one.
+        """
+        with contextlib.suppress(OSError):
+            self._own().setsockopt(level, option, value)
+
+    def receive(self, max_bytes: int, timeout: float | None) -> bytes:
+        """
+        Read what is there, at least one byte; nothing at the end of the connection.
+
+        Raises:
+            TimeoutError: Nothing came within *timeout* seconds.
+            OSError: The connection broke, or the program has closed it.
+        """
+
+        def use(own: socket.socket) -> bytes:
+            return own.recv(max_bytes)
+
+        return self._patiently(use, selectors.EVENT_READ, timeout)
+
+    def send_all(self, data: bytes, timeout: float | None) -> None:
+        """
+        Write all of it.
+
+        Raises:
+            TimeoutError: The peer did not take it within *timeout* seconds.
+            OSError: The connection broke, or the program has closed it.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        rest = memoryview(data)
+
+        def use(own: socket.socket) -> int:
+            return own.send(rest)
+
+        while rest:
+            left = None if deadline is None else deadline - time.monotonic()
+            rest = rest[self._patiently(use, selectors.EVENT_WRITE, left) :]
+
+    def shut_down(self, how: int = socket.SHUT_RDWR) -> None:
+        """
+        End whatever waits for it, in this and other threads, and tell the peer. Idempotent.
+        """
+        if self.is_open():
+            # Not the method of an SSLSocket, which would also take its TLS state from under the reading thread.
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self._socket, how)
+
+    def close(self) -> None:
+        """
+        Close it, or only forget it when its number belongs to another file by now. Idempotent.
+        """
+        self._descriptor.close_socket(self._socket)
+
+    def abandon(self) -> None:
+        """
+        Close the inherited descriptor in a forked child, and nothing else: the connection is the parent's.
+        """
+        self._descriptor.close()
+        self._socket.detach()
+
+    def _own(self) -> socket.socket:
+        """
+        Return the socket.
+
+        Raises:
+            ConnectionAbortedError: It is closed.
+        """
+        if not self.is_open():
+            raise ConnectionAbortedError("the program has closed the connection")
+        return self._socket
+
+    def _patiently(self, use: Callable[[Any], T], event: int, timeout: float | None) -> T:
+        """
+        Use the socket as soon as it can be used, without a wait within.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            try:
+                return use(self._own())
+            except OSError as error:
+                wanted = self._wanted(error, event)
+                if wanted is None:
+                    raise
+            left = None if deadline is None else deadline - time.monotonic()
+            if (left is not None and left <= 0) or not self.is_ready(wanted, left):
+                raise TimeoutError("the peer took too long")
+
+    def _wanted(self, error: OSError, event: int) -> int | None:
+        """
+        Return what a use has to wait for, None where waiting is of no use.
+        """
+        return event if isinstance(error, BlockingIOError) else None
