@@ -20,7 +20,7 @@ from referencing.jsonschema import specification_with
 
 from dflag._formats import json_values
 from dflag._kinds._base import Problem
-from dflag._kinds._formats import CHECKS, DRAFT_3_CHECKS, REFUSED
+from dflag._kinds._schema_formats import CHECKS, DRAFT_3_CHECKS, REFUSED
 from dflag.errors import nearest
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ _budget: Final = threading.local()
 @functools.cache
 def _bounded(draft: Any) -> Any:
     """
-    Give the same validator class, with an end to the work that a value can make.
+    Return the same validator class, with an end to the work that a value can make.
     """
     keywords = {**draft.VALIDATORS}
     if "uniqueItems" in keywords:
@@ -203,7 +203,7 @@ def _whole(value: JSONValue) -> JSONValue:
 
 def _draft(schema: JSONValue) -> Any:
     """
-    Give the validator class of the draft that the schema names; without a name, the newest draft.
+    Return the validator class of the draft that the schema names; without a name, the newest draft.
     """
     if not isinstance(schema, (dict, bool)):
         raise ValueError("bad schema: expected an object, true or false")  # noqa: TRY004 - as all faults of a schema

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import dflag
-from dflag._kinds._formats import CHECKS
+from dflag._kinds._schema_formats import CHECKS
 
 VALID: dict[str, list[str]] = {
     "date": ["2024-02-29", "0000-01-01"],
