@@ -20,6 +20,7 @@ from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
+from dflag._flags import pipeline_of
 from dflag._snapshot import store_of
 from dflag.errors import StaticFlagError
 
@@ -55,7 +56,7 @@ class Option(NamedTuple):
     @property
     def bare(self) -> bool:
         """Whether the option stands alone: a bool's never takes the argument behind it."""
-        return self.role is Role.OFF or (self.role is Role.VALUE and self.flag.type_name == "bool")
+        return self.role is Role.OFF or (self.role is Role.VALUE and pipeline_of(self.flag).kind.is_switch)
 
 
 class Given(NamedTuple):
@@ -271,8 +272,8 @@ def spellings(flags: Iterable[Flag[Any]], prefix: str) -> dict[str, Option]:
     """
     flags = list(flags)
     values = [(Option(flag, Role.VALUE), flag.name) for flag in flags]
-    bools = [flag for flag in flags if flag.type_name == "bool"]
-    offs = [(Option(flag, Role.OFF), sign + flag.name) for flag in bools for sign in ("no-", "no_")]
+    switches = [flag for flag in flags if pipeline_of(flag).kind.is_switch]
+    offs = [(Option(flag, Role.OFF), sign + flag.name) for flag in switches for sign in ("no-", "no_")]
     files = [(Option(flag, Role.FILE), flag.name + suffix) for flag in flags for suffix in ("_path", "-path")]
     options = {prefix + name: option for option, name in values}
     for derived in (values, offs, files):

@@ -8,7 +8,6 @@ and commit it in one step.
 from __future__ import annotations
 
 import argparse
-import enum
 import functools
 import os
 import re
@@ -306,14 +305,12 @@ def _help(flag: Flag[Any]) -> Mapping[str, Any]:
     if flag.deprecated is not None:
         marks.append(f"(deprecated: {flag.deprecated})")
     text = _literal(" ".join([flag.help, *marks]).strip())
-    return {"help": text, "nargs": 0} if flag.type_name == "bool" else {"help": text, "metavar": flag.type_name.upper()}
+    return {"help": text, "nargs": 0} if pipeline.kind.is_switch else {"help": text, "metavar": flag.type_name.upper()}
 
 
 def _choices(flag: Flag[Any]) -> str:
     pipeline = pipeline_of(flag)
-    shown = pipeline.choices_text()
-    if not shown and isinstance(flag.default, enum.Enum):
-        shown = ", ".join(type(flag.default).__members__)
+    shown = pipeline.choices_text() or pipeline.kind.members()
     return f", one of {shown}" if shown and not pipeline.secret else ""
 
 

@@ -851,7 +851,7 @@ def custom_kind(name: str, parse: Any, format: Any) -> _kinds.Kind[Any]:
 
 def map_kind(name: str, keys: str, of: str) -> _kinds.Kind[Any]:
     """
-    Make the kind of a flag that gathers keys; what is wrong with its options is a fault in the declaration.
+    Make the kind of a map; what is wrong with its options is a fault in the declaration.
     """
     from dflag._kinds import maps  # not every program has such flags
 

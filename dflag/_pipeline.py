@@ -11,7 +11,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from dflag._faults import is_interrupt, repr_of, text_of
-from dflag._kinds import Kind, Problem, is_unawaited
+from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem, is_unawaited
 from dflag._log import logger
 from dflag._notifier import code_flags
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, ParseError, ValidationError, nearest
@@ -30,13 +30,6 @@ _OPTIONS: Final = (
     "expires",
     "by",
 )
-_RANGED: Final = ("int", "float", "duration")
-"""The kinds that take limits."""
-
-WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
-    map(chr, range(0x2000, 0x200B))
-)
-"""What Go's ``strings.TrimSpace`` trims; Python's own ``strip`` would also take the separators U+001C to U+001F."""
 
 
 class Pipeline(Generic[T]):
@@ -243,12 +236,17 @@ class Pipeline(Generic[T]):
         raise refusal
 
     def _limits(self, value: Any) -> None:
-        if self.choices is not None:
-            wrong = [item for item in value if item not in self.choices] if self.kind.itemised else None
-            if wrong or (wrong is None and not any(self.kind.same(value, choice) for choice in self.choices)):
-                raise Problem(f"{'items out of' if self.kind.itemised else 'one of'} {self.choices_text()}")
+        if self.choices is not None and not self.kind.is_among(value, self.choices):
+            raise Problem(f"{self.kind.one_of} {self.choices_text()}")
         if (self.min is not None and value < self.min) or (self.max is not None and value > self.max):
             raise Problem(f"{self.kind.expected} {self.range_text()}")
+
+    @property
+    def limits(self) -> Limits:
+        """
+        What the declaration allows of the values of its kind.
+        """
+        return Limits(self.min, self.max, self.choices)
 
     def range_text(self) -> str:
         """
@@ -269,9 +267,7 @@ class Pipeline(Generic[T]):
         if isinstance(choices, (str, bytes)):
             raise DefinitionError(f"expected choices as several values, got {choices!r}")
         try:
-            if self.kind.itemised:
-                return tuple(item for choice in choices for item in self.kind.convert([choice]))  # type: ignore[attr-defined]  # an itemised value iterates
-            return tuple(self.kind.convert(choice) for choice in choices)
+            return self.kind.convert_choices(choices)
         except (Problem, TypeError) as error:
             raise DefinitionError(f"bad choices: {error}") from error
 
@@ -279,7 +275,7 @@ class Pipeline(Generic[T]):
         return repr(choice) if isinstance(choice, str) else self.kind.format(choice)
 
     def _limit(self, which: str, given: dict[str, Any]) -> Any:
-        if which not in given or self.kind.name not in _RANGED:
+        if which not in given or self.kind.step is None:
             return None
         limit = given.pop(which)
         if limit is None:
@@ -402,7 +398,7 @@ def _date(given: dict[str, Any]) -> datetime.date | None:
 
 
 def _unknown_option(option: str, kind: Kind[Any]) -> str:
-    known = [*_OPTIONS, *(("min", "max") if kind.name in _RANGED else ())]
+    known = [*_OPTIONS, *(("min", "max") if kind.step is not None else ())]
     near = nearest(option, known)
     return f"unexpected option {option!r} for a flag of type {kind.name}" + (
         f"; did you mean {near!r}?" if near else ""

@@ -168,7 +168,7 @@ class Store:
                 raise DuplicateFlagError(f"flag {flag.name!r} is already declared at {file}:{line}")
             self.flags[flag.name] = flag
             kind = pipeline_of(flag).kind
-            if kind.gathers:
+            if kind.is_map:
                 self.maps = {**self.maps, flag: cast("MapKind", kind)}
             # What is being validated stays valid: the new flag has its default.
             self._tokens[0] = Token(self._tokens[0].values)

@@ -146,7 +146,7 @@ def seal(value: Any) -> Any:
 
 def thaw(value: JSON) -> JSON:
     """
-    Give a plain, writable copy.
+    Return a plain, writable copy.
     """
     if isinstance(value, dict):
         return {key: thaw(item) for key, item in value.items()}
@@ -157,7 +157,7 @@ def thaw(value: JSON) -> JSON:
 
 def same(one: JSON, other: JSON) -> bool:
     """
-    Say whether two JSON values are the same, types included: ``1``, ``1.0`` and ``True`` are three values.
+    Return whether two JSON values are the same, types included: ``1``, ``1.0`` and ``True`` are three values.
     """
     if one is other:
         return True

@@ -87,7 +87,7 @@ class Node:
 
     def offset_of(self, source: str, index: int) -> int:
         """
-        Say where in *source* a character of a scalar's text is written.
+        Return where in *source* a character of a scalar's text is written.
         """
         return self.offsets(source)(index)
 

@@ -60,7 +60,7 @@ class _Written:
 
 def offsets(source: str, start: int, end: int, style: str, text: str) -> Sequence[int] | None:
     """
-    Give the offset in *source* of each character of *text*, and of its end; None when they cannot be told.
+    Return the offset in *source* of each character of *text*, and of its end; None when they cannot be found.
 
     Args:
         source: The whole text.
@@ -189,7 +189,7 @@ def _indent(line: str) -> int:
 
 def _lines(source: str, start: int, end: int) -> Iterator[tuple[str, int, int]]:
     """
-    Give each line with the offsets of its start and of its end.
+    Yield each line with the offsets of its start and of its end.
     """
     while start < end:
         line_end = _BREAK.search(source, start, end)

@@ -7,15 +7,21 @@ Each is imported with the first flag of it: all together take longer than the re
 from typing import TYPE_CHECKING
 
 from dflag._kinds._base import Kind, Problem, is_unawaited
+from dflag._kinds._declared import NO_LIMITS, WHITE_SPACE, Limits, SchemaOptions
 from dflag._lazy import lazily
 
 if TYPE_CHECKING:
-    from dflag._kinds.collections import STRING_LIST, STRING_SET
+    from dflag._kinds.binary import BYTES
+    from dflag._kinds.bools import BOOL
     from dflag._kinds.custom import CustomKind
     from dflag._kinds.duration import DURATION
     from dflag._kinds.enums import enum_kind
+    from dflag._kinds.floats import FLOAT
+    from dflag._kinds.ints import INT
     from dflag._kinds.json_kinds import json_kind
-    from dflag._kinds.scalars import BOOL, BYTES, FLOAT, INT, STRING
+    from dflag._kinds.string_lists import STRING_LIST
+    from dflag._kinds.string_sets import STRING_SET
+    from dflag._kinds.strings import STRING
 
 __all__ = [
     "BOOL",
@@ -23,12 +29,16 @@ __all__ = [
     "DURATION",
     "FLOAT",
     "INT",
+    "NO_LIMITS",
     "STRING",
     "STRING_LIST",
     "STRING_SET",
+    "WHITE_SPACE",
     "CustomKind",
     "Kind",
+    "Limits",
     "Problem",
+    "SchemaOptions",
     "enum_kind",
     "is_unawaited",
     "json_kind",
@@ -38,10 +48,15 @@ if not TYPE_CHECKING:  # else the checkers would take any name
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            **dict.fromkeys(("BOOL", "BYTES", "FLOAT", "INT", "STRING"), "scalars"),
-            **dict.fromkeys(("STRING_LIST", "STRING_SET"), "collections"),
+            "BOOL": "bools",
+            "BYTES": "binary",
             "CustomKind": "custom",
             "DURATION": "duration",
+            "FLOAT": "floats",
+            "INT": "ints",
+            "STRING": "strings",
+            "STRING_LIST": "string_lists",
+            "STRING_SET": "string_sets",
             "enum_kind": "enums",
             "json_kind": "json_kinds",
         },

@@ -4,10 +4,14 @@ What every kind of flag value is: a stateless translator between text and value.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+
+    from dflag._kinds._declared import Demands, Limits, Schema, SchemaOptions
+    from dflag._kinds.cel import CEL
+    from dflag._kinds.shapes import Shape
 
 T = TypeVar("T")
 
@@ -33,8 +37,10 @@ class Problem(ValueError):  # noqa: N818 - a verdict in parts; the error is made
 
 class Kind(Generic[T]):
     """
-    One kind of value: its grammar, its Python type and how it is printed.
+    One kind of value: its grammar, its Python type, how it is printed, and what else is known of it.
 
+    The first part says what a kind is. The second publishes what the command, the admission policy, the page and the
+    test kit need, each with a default that holds for any kind, so that nothing outside asks which kind it has.
     Instances have no mutable state and are shared between flags; any thread may use one.
     """
 
@@ -46,14 +52,32 @@ class Kind(Generic[T]):
     binary: ClassVar[bool] = False
     """Whether bytes from a source are the value itself, neither decoded nor stripped."""
 
-    itemised: ClassVar[bool] = False
-    """Whether a value is a collection of texts, whose ``choices`` apply to each item."""
-
     hides: ClassVar[bool] = False
     """Whether `format` may leave out some of a value, which `exact` writes."""
 
-    gathers: ClassVar[bool] = False
+    is_map: ClassVar[bool] = False
     """Whether a value is made of all keys that fit a pattern: a `MapKind`."""
+
+    is_json: ClassVar[bool] = False
+    """Whether a text is JSON."""
+
+    is_text: ClassVar[bool] = False
+    """Whether a text is the value itself, so that any text is one."""
+
+    is_switch: ClassVar[bool] = False
+    """Whether the name of a flag alone, on the command line, sets it."""
+
+    is_block: ClassVar[bool] = False
+    """Whether a manifest writes a text over several lines."""
+
+    step: ClassVar[Any] = None
+    """What lies beyond a limit is this far away; None of a kind without ``min`` and ``max``."""
+
+    one_of: ClassVar[str] = "one of"
+    """What an error says before the choices."""
+
+    out_of: ClassVar[str] = "out of"
+    """What a description says before the choices."""
 
     expected: str
     """What a message says was expected: ``"an int"``."""
@@ -102,9 +126,88 @@ class Kind(Generic[T]):
 
     def same(self, one: T, other: T) -> bool:
         """
-        Say whether two values are the same, types included.
+        Return whether two values are the same, types included.
         """
         return one == other
+
+    def convert_choices(self, choices: Iterable[Any]) -> tuple[Any, ...]:
+        """
+        Check and normalise the ``choices`` of a declaration; raise `Problem` when one is of the wrong type.
+        """
+        return tuple(self.convert(choice) for choice in choices)
+
+    def is_among(self, value: T, choices: Sequence[Any]) -> bool:
+        """
+        Return whether a value is one of the choices, or made of them.
+        """
+        return any(self.same(value, choice) for choice in choices)
+
+    # --- what the command, the policy, the page and the test kit need
+
+    def words(self) -> str:
+        """
+        Return what it is, in a few words.
+        """
+        return self.name
+
+    def members(self) -> str:
+        """
+        List all values there are, if they are few.
+        """
+        return ""
+
+    def native(self, value: T) -> Any:
+        """
+        Return a value as JSON best holds it.
+        """
+        return self.format(value)
+
+    def reads_json(self, text: str) -> bool:  # noqa: ARG002 - for kinds with several ways to write a value
+        """
+        Return whether a text is read as JSON, so that where it stops being JSON is where the fault is.
+        """
+        return self.is_json
+
+    def pattern(self, limits: Limits) -> str | None:  # noqa: ARG002 - as above
+        """
+        Return the grammar of texts, not anchored, in what both Python and ECMA-262 take for a pattern; None for any.
+        """
+        return None
+
+    def native_schemas(self, options: SchemaOptions) -> list[Schema]:  # noqa: ARG002 - as above
+        """
+        Return JSON Schemas of the values in a document that are not texts, one of which has to fit.
+        """
+        return [{}]
+
+    def cel(self, limits: Limits) -> CEL | None:  # noqa: ARG002 - as above
+        """
+        Return what a text has to be, in the Common Expression Language; None when that cannot be said.
+        """
+        return None
+
+    def spellings(self, value: T) -> list[str]:
+        """
+        List ways to write a value, the printed one first; some may not read, or as another value.
+        """
+        return [self.exact(value)]
+
+    def shape(self, demands: Demands, choices: Sequence[Any] | None = None) -> Shape | None:
+        """
+        Return of which random values are made; None when only the default is known.
+
+        Args:
+            demands: What limits and validators demand, in the keywords of JSON Schema.
+            choices: The choices of the declaration.
+        """
+        from dflag._kinds.shapes import Sampled
+
+        if choices is not None:
+            return Sampled(choices)
+        return Sampled(demands["enum"]) if "enum" in demands else self._shape(demands)
+
+    def _shape(self, demands: Demands) -> Shape | None:  # noqa: ARG002 - as above
+        return None
 
 
 def is_unawaited(result: object) -> bool:

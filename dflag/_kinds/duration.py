@@ -6,9 +6,14 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dflag._kinds._base import Kind, Problem
+
+if TYPE_CHECKING:
+    from dflag._kinds._declared import Demands, Limits, Schema, SchemaOptions
+    from dflag._kinds.cel import CEL
+    from dflag._kinds.shapes import Shape
 
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -29,9 +34,12 @@ _UNITS: Final = {
 _PRINTED: Final = (("w", 604_800_000_000), ("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000))
 
 _NUMBER: Final = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
-_TERM: Final = re.compile(rf"[ \t]*({_NUMBER})[ \t]*(ns|us|\u00b5s|\u03bcs|ms|s|m|h|d|w)")
+_NAMES: Final = "|".join(_UNITS)
+_TERM: Final = re.compile(rf"[ \t]*({_NUMBER})[ \t]*({_NAMES})")
 _DURATION: Final = re.compile(rf"([+-]?)((?:{_TERM.pattern})+)")
 _BARE: Final = re.compile(rf"[+-]?{_NUMBER}")
+
+_NOUGHT: Final = r"0+(?:\.0*)?|\.0+"
 
 _MAX_CHARACTERS: Final = 1000
 """Longer texts are no duration anybody wrote."""
@@ -48,6 +56,7 @@ class DurationKind(Kind[timedelta]):
     __slots__ = ()
     name = "duration"
     expected = "a duration"
+    step = _MICROSECOND
 
     def parse(self, text: str) -> timedelta:
         found = _DURATION.fullmatch(text) if len(text) <= _MAX_CHARACTERS else None
@@ -78,6 +87,47 @@ class DurationKind(Kind[timedelta]):
             return "0s"
         sign = "-" if microseconds < 0 else ""
         return sign + _format_size(abs(microseconds))
+
+    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a text may write a duration in too many ways
+        return rf"[+-]?(?:(?:[ \t]*{_NUMBER}[ \t]*(?:{_NAMES}))+|{_NOUGHT})"
+
+    def native_schemas(self, options: SchemaOptions) -> list[Schema]:  # noqa: ARG002 - 0 is the only one
+        return [{"const": 0}]
+
+    def cel(self, limits: Limits) -> CEL:
+        from dflag._kinds.cel import CEL, in_re2, matches
+
+        number, micro = in_re2(_NUMBER), "\u00b5\u03bc"  # the sign and the Greek letter
+        nought = matches(f"^[-+]?({in_re2(_NOUGHT)})$")
+        go = matches(f"^[-+]?({number}([um{micro}]?s|[mh]))+$")
+        grammar = matches(rf"^[-+]?([ \t]*{number}[ \t]*([num{micro}]?s|[mhdw]))+$")
+        conditions = [f"{grammar} || {nought}"]
+        left = ["durations below a microsecond or beyond 292 years"]
+        for limit, sign in ((limits.minimum, ">="), (limits.maximum, "<=")):
+            if limit is not None:
+                # Half a microsecond apart, which is what the flag rounds away.
+                edge = limit // _MICROSECOND * 1000 + (500 if sign == "<=" else -500)
+                conditions.append(f"!{go} || duration(t) {sign} duration('{edge}ns')")
+                if limit < timedelta() if sign == "<=" else limit > timedelta():
+                    conditions.append(f"!{nought}")
+        if limits.minimum is not None or limits.maximum is not None:
+            left.append("the limits of durations with days, weeks, nanoseconds or spaces")
+        if limits.choices is not None:
+            left.append("its choices")
+        return CEL(conditions, left)
+
+    def spellings(self, value: timedelta) -> list[str]:
+        printed = self.format(value)
+        return [printed, f"{value // _MICROSECOND}us", f"+{printed}"]
+
+    def _shape(self, demands: Demands) -> Shape:
+        from dflag._kinds.shapes import Integers, Mapped
+
+        low, high = (
+            demands[name] // _MICROSECOND if name in demands else limit
+            for name, limit in (("minimum", -_LIMIT), ("maximum", _LIMIT))
+        )
+        return Mapped(Integers(low, high), _MICROSECOND.__mul__)
 
     def _bare(self, text: str) -> timedelta:
         if len(text) > _MAX_CHARACTERS or not _BARE.fullmatch(text):

@@ -5,9 +5,15 @@ Members of an `enum.Enum` class.
 from __future__ import annotations
 
 import enum
-from typing import Final, TypeVar
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from dflag._kinds._base import Kind, Problem
+
+if TYPE_CHECKING:
+    from dflag._kinds._declared import Demands, Limits, Schema, SchemaOptions
+    from dflag._kinds.cel import CEL
+    from dflag._kinds.shapes import Shape
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -28,13 +34,6 @@ class EnumKind(Kind[E]):
         self._by_fold: Final = _unambiguous(
             [(text.casefold(), member) for text, member in (*self._by_name.items(), *self._by_value.items())]
         )
-
-    @property
-    def cls(self) -> type[E]:
-        """
-        The class of the members.
-        """
-        return self._cls
 
     def parse(self, text: str) -> E:
         member = self._by_name.get(text)
@@ -59,10 +58,49 @@ class EnumKind(Kind[E]):
     def same(self, one: E, other: E) -> bool:
         return one is other
 
+    def words(self) -> str:
+        return f"{self.name} ({self.expected})"
+
+    def members(self) -> str:
+        return ", ".join(self._by_name)
+
+    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a schema may take more than the choices
+        from dflag._kinds.json_schema import any_case
+
+        return "|".join(map(any_case, sorted({*self._by_name, *self._by_value, *self._by_fold})))
+
+    def native_schemas(self, options: SchemaOptions) -> list[Schema]:  # noqa: ARG002 - as above
+        from dflag._kinds.json_schema import only_like
+
+        return only_like((*self._by_name, *self._by_value))
+
+    def cel(self, limits: Limits) -> CEL:
+        from dflag._kinds.cel import CEL, any_case, matches
+
+        members = list(self._by_name.values()) if limits.choices is None else limits.choices
+        exact = {**self._by_value, **self._by_name}
+        words = [re.escape(text) for text, member in exact.items() if member in members]
+        words += [any_case(text) for text, member in self._by_fold.items() if member in members]
+        alternatives = "|".join(dict.fromkeys(words))
+        # Many characters beyond ASCII fold to one in it, and some to two.
+        beyond_ascii = matches(r"[^\x00-\x7f]")
+        return CEL(
+            [f"{beyond_ascii} || {matches(f'^({alternatives})$')}"],
+            ["names with other characters than those of ASCII"],
+        )
+
+    def spellings(self, value: E) -> list[str]:
+        return [value.name, str(value.value), value.name.swapcase(), value.name.lower()]
+
+    def _shape(self, demands: Demands) -> Shape:  # noqa: ARG002 - nothing is demanded of a member
+        from dflag._kinds.shapes import Sampled
+
+        return Sampled(tuple(self._by_name.values()))
+
 
 def enum_kind(cls: type[E]) -> EnumKind[E]:
     """
-    Give the kind of flags whose values are the members of *cls*.
+    Return the kind of flags whose values are the members of *cls*.
     """
     return EnumKind(cls)
 

@@ -4,6 +4,7 @@ JSON values: free, held to a JSON Schema, or converted to a type.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from dflag._formats import json_values
@@ -13,6 +14,8 @@ from dflag._kinds._base import Kind, Problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from dflag._kinds._declared import Demands, Schema, SchemaOptions
+    from dflag._kinds.shapes import Shape
     from dflag.typing import JSONValue
 
 
@@ -27,6 +30,8 @@ class JSONKind(Kind[Any]):
     __slots__ = ("_check", "_read", "schema")
     name = "json"
     expected = "a JSON value"
+    is_json = True
+    is_block = True
 
     def __init__(self, schema: JSONValue | None, *, yaml: bool) -> None:
         self.schema: Final = None if schema is None else json_values.freeze(schema)
@@ -53,9 +58,40 @@ class JSONKind(Kind[Any]):
 
     def json_schema(self) -> JSONValue | None:
         """
-        Give a JSON Schema of the values, or None when any will do.
+        Return a JSON Schema of the values, or None when any will do.
         """
         return self.schema
+
+    def native(self, value: Any) -> JSONValue:
+        native: JSONValue = json.loads(self.format(value))
+        return native
+
+    def native_schemas(self, options: SchemaOptions) -> list[Schema]:
+        schema: Any = self.json_schema()
+        if schema is None or schema is True:
+            return [{}]
+        if schema is False:
+            return [{"not": {}}]
+        plain = json_values.thaw(schema)
+        # References begin at the schema's own root, which an $id makes of it here too.
+        return [plain if "$id" in plain else {"$id": f"urn:dflag:{options.name}", **plain}]
+
+    def spellings(self, value: Any) -> list[str]:
+        printed = self.exact(value)
+        native = json.loads(printed)
+        return [printed, json.dumps(native, indent=2), json.dumps(native, ensure_ascii=False)]
+
+    def _shape(self, demands: Demands) -> Shape:  # noqa: ARG002 - the schema says it all
+        from dflag._kinds.shapes import JSONValues, Mapped
+
+        # As the type that the flag has, where it has one; what cannot be converted is refused later.
+        return Mapped(JSONValues(self.json_schema()), self._convert_or_keep)
+
+    def _convert_or_keep(self, native: object) -> Any:
+        try:
+            return self.convert(native)
+        except ValueError:
+            return native
 
     def _accept(self, value: JSONValue) -> Any:
         """

@@ -1,9 +1,10 @@
 """
-Families of keys: a mapping of every key of the sources that fits a pattern.
+Mappings of every key of the sources that fits a pattern.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from fnmatch import translate
@@ -12,14 +13,22 @@ from typing import TYPE_CHECKING, Any, Final
 from dflag._formats import json_values
 from dflag._formats.json import loads
 from dflag._kinds._base import Kind, Problem
-from dflag._kinds.collections import STRING_LIST, STRING_SET
+from dflag._kinds._declared import NO_LIMITS
+from dflag._kinds.binary import BYTES
+from dflag._kinds.bools import BOOL
 from dflag._kinds.duration import DURATION
-from dflag._kinds.json import JSONKind
+from dflag._kinds.floats import FLOAT
+from dflag._kinds.ints import INT
 from dflag._kinds.json_kinds import json_kind
-from dflag._kinds.scalars import BOOL, BYTES, FLOAT, INT, STRING
+from dflag._kinds.string_lists import STRING_LIST
+from dflag._kinds.string_sets import STRING_SET
+from dflag._kinds.strings import STRING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from dflag._kinds._declared import Demands, Schema, SchemaOptions
+    from dflag._kinds.shapes import Shape
 
 
 class MapKind(Kind[Mapping[str, Any]]):
@@ -33,7 +42,8 @@ class MapKind(Kind[Mapping[str, Any]]):
 
     __slots__ = ("_pattern", "expected", "item", "keys")
     name = "map"
-    gathers = True
+    is_map = True
+    is_json = True
 
     def __init__(self, keys: str, item: Kind[Any]) -> None:
         self.keys: Final = keys
@@ -43,7 +53,7 @@ class MapKind(Kind[Mapping[str, Any]]):
 
     def fits(self, key: str) -> bool:
         """
-        Say whether a key is like the pattern.
+        Return whether a key is like the pattern.
         """
         return self._pattern.match(key) is not None
 
@@ -65,13 +75,38 @@ class MapKind(Kind[Mapping[str, Any]]):
         return self._seal({key: self._in_key(key, self.item.convert, item) for key, item in value.items()})
 
     def format(self, value: Mapping[str, Any]) -> str:
-        return json_values.dumps({key: self._native(item) for key, item in value.items()})
+        return json_values.dumps({key: self._text_or_json(item) for key, item in value.items()})
 
     def same(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return one.keys() == other.keys() and all(self.item.same(item, other[key]) for key, item in one.items())
 
     def merge(self, values: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
         return self._seal({key: item for value in values for key, item in value.items()})
+
+    def words(self) -> str:
+        return f"{self.name} ({self.expected})"
+
+    def native(self, value: Mapping[str, Any]) -> Any:
+        return json.loads(self.format(value))
+
+    def native_schemas(self, options: SchemaOptions) -> list[Schema]:
+        from dflag._kinds.json_schema import of_keys, of_value
+
+        # The limits are those of the whole.
+        item = of_value(self.item, options._replace(limits=NO_LIMITS))
+        names = {"pattern": f"^{of_keys(self.keys)}$"}
+        return [{"type": "object", "propertyNames": names, "additionalProperties": item}]
+
+    def spellings(self, value: Mapping[str, Any]) -> list[str]:
+        printed = self.exact(value)
+        native = json.loads(printed)
+        return [printed, json.dumps(native, indent=2), json.dumps(native, ensure_ascii=False)]
+
+    def _shape(self, demands: Demands) -> Shape | None:
+        from dflag._kinds.shapes import Mappings, sizes
+
+        item = self.item.shape({})
+        return None if item is None else Mappings(self._pattern, item, *sizes(demands, "Items", 5))
 
     def _seal(self, items: dict[str, Any]) -> Mapping[str, Any]:
         for key in items:
@@ -89,14 +124,14 @@ class MapKind(Kind[Mapping[str, Any]]):
         except Problem as problem:
             raise Problem(self.expected, f"at {key[:80]!r}: {problem}") from None
 
-    def _native(self, item: Any) -> Any:
+    def _text_or_json(self, item: Any) -> Any:
         # JSON stands in JSON as it is, any other value as its text.
-        return item if isinstance(self.item, JSONKind) else self.item.format(item)
+        return item if self.item.is_json else self.item.format(item)
 
 
 def map_kind(keys: str, of: str) -> MapKind:
     """
-    Give the kind of flags that gather the keys which fit a pattern.
+    Return the kind of flags that hold every key which fits a pattern.
 
     Raises:
         ValueError: There is no such kind of values, or the pattern is empty.

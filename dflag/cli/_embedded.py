@@ -27,7 +27,7 @@ SUFFIXES: Final = (".json", ".yaml", ".yml")
 
 def is_flag(registry: FlagRegistry, key: str) -> bool:
     """
-    Return whether a key is a flag's, or one that a family of keys gathers.
+    Return whether a key is a flag's, or one of a map.
     """
     return key in registry or any(kind.fits(key) for kind in store_of_registry(registry).maps.values())
 

@@ -7,13 +7,13 @@ What an updater would do with an input is drafted as the updater drafts it, and 
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._batch import Batch, Reading, SourceState, try_readings
 from dflag._flags import pipeline_of
 from dflag._formats import json_nodes, nodes
 from dflag._formats.json_values import NotJSON
-from dflag._pipeline import WHITE_SPACE
+from dflag._kinds import WHITE_SPACE
 from dflag._registry import store_of_registry
 from dflag._snapshot import unknown_flags
 from dflag.errors import FlagValueError, ParseError, RegistryValidationError, ValidationError, one_line
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from dflag._flags import Flag
     from dflag._formats.json_values import Place
     from dflag._kinds import Kind
-    from dflag._kinds.maps import MapKind
     from dflag._registry import FlagRegistry
     from dflag.cli._items import Fault, Item, Object
 
@@ -124,7 +123,7 @@ def _findings(registry: FlagRegistry, given: Object, batch: Batch, *, strict: bo
         yield Finding(given.file, fault.place, fault.rule, "error", fault.key or None, message_of(registry, fault))
     for key, error in _own_errors(given, batch):
         item = given.items.get(key) or _member(registry, given, key)
-        place = _place_of(item, key, registry[error.flag_name], error)
+        place = _place_of(item, registry[error.flag_name], _kind_of(registry, key, error.flag_name), error)
         yield Finding(item.file, place, "invalid-value", "error", error.flag_name, str(error))
     level: Level = "error" if strict else "warning"
     for unknown in unknown_flags(sorted(batch.state.unknown), [flag.name for flag in registry]):
@@ -143,8 +142,8 @@ def message_of(registry: FlagRegistry, fault: Fault) -> str:
     """
     Return what to say of a fault, without the value where a secret flag has the key.
     """
-    families = [family for family, kind in store_of_registry(registry).maps.items() if kind.fits(fault.key)]
-    owners = [registry[fault.key]] if fault.key in registry else families
+    maps = [flag for flag, kind in store_of_registry(registry).maps.items() if kind.fits(fault.key)]
+    owners = [registry[fault.key]] if fault.key in registry else maps
     masked = fault.masked and any(flag.secret for flag in owners)
     return one_line(fault.masked if masked else fault.message)
 
@@ -167,11 +166,11 @@ def _rejected(registry: FlagRegistry, given: Object, batch: Batch) -> Iterator[t
         yield error.flag_name, str(error)
 
 
-def _member(registry: FlagRegistry, given: Object, family: str) -> Item:
+def _member(registry: FlagRegistry, given: Object, name: str) -> Item:
     """
-    Find a key that a family has gathered, for a fault of the whole family.
+    Find a key of a map, for a fault of the whole map.
     """
-    kind = store_of_registry(registry).maps[registry[family]]
+    kind = store_of_registry(registry).maps[registry[name]]
     return next(item for key, item in given.items.items() if key not in registry and kind.fits(key))
 
 
@@ -185,7 +184,7 @@ def _hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
         yield Finding(item.file, item.key_place(), "expired-flag", "warning", flag.name, one_line(message))
 
 
-def _place_of(item: Item, key: str, flag: Flag[Any], refused: FlagValueError) -> Place:
+def _place_of(item: Item, flag: Flag[Any], kind: Kind[Any], refused: FlagValueError) -> Place:
     """
     Find the token that is at fault, as far as the error says which; else the place of the value.
     """
@@ -203,9 +202,7 @@ def _place_of(item: Item, key: str, flag: Flag[Any], refused: FlagValueError) ->
     try:
         tree = _tree(body, yaml=path is not None)
     except NotJSON as error:
-        return (
-            item.place_of(begin + (error.offset or 0)) if _reads_json(_kind_of(key, flag), body) else item.value_place()
-        )
+        return item.place_of(begin + (error.offset or 0)) if kind.reads_json(body) else item.value_place()
     return item.value_place() if path is None else item.place_of(begin + tree.walk(nodes.steps_of(path)).start)
 
 
@@ -217,13 +214,9 @@ def _tree(body: str, *, yaml: bool) -> nodes.Node:
     return yaml_nodes.read_stream(body)[0]
 
 
-def _kind_of(key: str, flag: Flag[Any]) -> Kind[Any]:
-    kind = pipeline_of(flag).kind
-    return cast("MapKind", kind).item if kind.gathers and key != flag.name else kind
-
-
-def _reads_json(kind: Kind[Any], body: str) -> bool:
+def _kind_of(registry: FlagRegistry, key: str, name: str) -> Kind[Any]:
     """
-    Say whether a text is taken for JSON, so that where it stops being JSON is where the fault is.
+    Return the kind that reads a key: a flag's own, or that of the values of a map.
     """
-    return kind.name in ("json", "map") or (kind.itemised and body.startswith("["))
+    flag = registry[name]
+    return pipeline_of(flag).kind if key == name else store_of_registry(registry).maps[flag].item

@@ -18,13 +18,11 @@ def describe(flag: Flag[Any]) -> str:
     Say what a flag takes, in a few words: ``dynamic int from 1 to 10000``.
     """
     pipeline, kind = pipeline_of(flag), pipeline_of(flag).kind
-    words = ["dynamic" if flag.dynamic else "static", kind.name]
-    if kind.gathers or kind.name == "enum":
-        words.append(f"({kind.expected})")
+    words = ["dynamic" if flag.dynamic else "static", kind.words()]
     if pipeline.range_text():
         words.append(pipeline.range_text())
     if pipeline.choices_text():
-        words.append(f"{'of items' if kind.itemised else 'out of'} {pipeline.choices_text()}")
+        words.append(f"{kind.out_of} {pipeline.choices_text()}")
     return " ".join(words)
 
 

@@ -74,7 +74,7 @@ def _document(key: str, flags: list[Flag[Any]]) -> Iterator[str]:
 def _document_entry(flag: Flag[Any]) -> Iterator[str]:
     yield from (f"# {line}".rstrip() for line in _comments(flag))
     raw = _document_text(flag)
-    blocks = [] if raw is None else ["\n".join(_written(flag.name, raw, pretty=flag.type_name == "json"))]
+    blocks = [] if raw is None else ["\n".join(_written(flag.name, raw, block=pipeline_of(flag).kind.is_block))]
     flows = [f"{_quoted(flag.name)}: {candidate}" for candidate in _natives(raw)]
     yield from (_member(flag, [*blocks, *flows], yaml=True) or _unwritable(flag)).splitlines()
 
@@ -158,16 +158,16 @@ def _entry(flag: Flag[Any]) -> list[str]:
     raw = default_raw(flag)
     if raw is None:
         return _unwritable(flag).splitlines()
-    return _written(flag.name, raw, pretty=flag.type_name == "json")
+    return _written(flag.name, raw, block=pipeline_of(flag).kind.is_block)
 
 
-def _written(name: str, raw: str | bytes, *, pretty: bool) -> list[str]:
+def _written(name: str, raw: str | bytes, *, block: bool) -> list[str]:
     key = _quoted(name)
     if isinstance(raw, bytes):
         return [f"{key}: {_quoted(base64.b64encode(raw).decode())}"]
-    if pretty and raw.isprintable() and len(raw) > 2 and raw[0] in "[{":
-        block = json.dumps(json.loads(raw), indent=2, ensure_ascii=False, sort_keys=True).splitlines()
-        return [f"{key}: |", *(f"  {line}" for line in block)]
+    if block and raw.isprintable() and len(raw) > 2 and raw[0] in "[{":
+        lines = json.dumps(json.loads(raw), indent=2, ensure_ascii=False, sort_keys=True).splitlines()
+        return [f"{key}: |", *(f"  {line}" for line in lines)]
     return [f"{key}: {_double(raw)}"]
 
 

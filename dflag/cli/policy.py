@@ -10,8 +10,9 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from dflag._flags import pipeline_of
+from dflag._kinds.cel import matches, quote
 from dflag._registry import store_of_registry
-from dflag.cli._cel import matches, quote, rule_of, stripped
+from dflag.cli._cel import demands_of, stripped
 from dflag.cli._embedded import SUFFIXES
 from dflag.cli._errors import CommandError
 from dflag.cli._findings import IGNORED
@@ -125,8 +126,8 @@ def _required(keys: list[str]) -> Iterator[_Validation]:
 
 
 def _unknown(registry: FlagRegistry) -> Iterator[_Validation]:
-    families = [_family(kind.keys) for kind in store_of_registry(registry).maps.values()]
-    if None in families:
+    maps = [_keys_pattern(kind.keys) for kind in store_of_registry(registry).maps.values()]
+    if None in maps:
         return
     names = ", ".join(quote(name) for name in (*(flag.name for flag in registry), *sorted(IGNORED)))
     documents = [f"k.endsWith({quote(suffix)})" for suffix in SUFFIXES]
@@ -134,7 +135,7 @@ def _unknown(registry: FlagRegistry) -> Iterator[_Validation]:
         f"k in [{names}]",
         "k.startsWith('.')",
         *documents,
-        *(f"k.{matches(each)[2:]}" for each in families if each),
+        *(f"k.{matches(each)[2:]}" for each in maps if each),
     ]
     for field in ("data", "binaryData"):
         yield _Validation(
@@ -142,9 +143,9 @@ def _unknown(registry: FlagRegistry) -> Iterator[_Validation]:
         )
 
 
-def _family(keys: str) -> str | None:
+def _keys_pattern(keys: str) -> str | None:
     """
-    Write the pattern of a family of keys as a regular expression; None when it has sets of characters.
+    Write the pattern of a map's keys as a regular expression; None when it has sets of characters.
     """
     if "[" in keys:
         return None
@@ -154,7 +155,7 @@ def _family(keys: str) -> str | None:
 
 def _values(registry: FlagRegistry) -> Iterator[_Validation]:
     for flag in registry:
-        conditions = [] if flag.secret else rule_of(flag).conditions
+        conditions = [] if flag.secret else demands_of(flag).conditions
         if conditions:
             key = quote(flag.name)
             text = stripped(f"variables.data[{key}]", strip=pipeline_of(flag).strip)
@@ -179,9 +180,9 @@ def _left(registry: FlagRegistry) -> Iterator[str]:
     yield f"documents of flags, in keys that end with {', '.join(SUFFIXES)}"
     if store_of_registry(registry).validators:
         yield "the checks across flags"
-    if any(_family(kind.keys) is None for kind in store_of_registry(registry).maps.values()):
-        yield "unknown keys, for a family of keys has a set of characters in its pattern"
+    if any(_keys_pattern(kind.keys) is None for kind in store_of_registry(registry).maps.values()):
+        yield "unknown keys, for a map has a set of characters in the pattern of its keys"
     for flag in registry:
-        reasons = ["a secret, whose values stand in a Secret"] if flag.secret else rule_of(flag).left
+        reasons = ["a secret, whose values stand in a Secret"] if flag.secret else demands_of(flag).left
         for reason in reasons:
             yield f"flag {flag.name!r}: {reason}"

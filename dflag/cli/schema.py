@@ -7,10 +7,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from dflag._flags import pipeline_of
+from dflag._registry import store_of_registry
 from dflag.cli._embedded import SUFFIXES
 from dflag.cli._registry import load
-from dflag.cli._schemas import family_pattern, of_flag, of_member
+from dflag.cli._schemas import map_pattern, of_flag, of_member
 
 if TYPE_CHECKING:
     import argparse
@@ -36,14 +36,14 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 
 def of_document(registry: FlagRegistry) -> dict[str, Any]:
     """
-    Give the schema of a document whose top-level keys are flags.
+    Return the schema of a document whose top-level keys are flags.
     """
     return {"$schema": _DRAFT, "title": registry.name or "Flags", **_keys(registry, only_text=False)}
 
 
 def of_manifest(registry: FlagRegistry) -> dict[str, Any]:
     """
-    Give the schema of a ConfigMap whose keys are flags.
+    Return the schema of a ConfigMap whose keys are flags.
     """
     names = {"pattern": "^(?!\\.\\.)(?!\\.$)[-._a-zA-Z0-9]{1,253}$"}
     return {
@@ -70,10 +70,9 @@ def _with_documents(keys: dict[str, Any]) -> dict[str, Any]:
 def _keys(registry: FlagRegistry, *, only_text: bool) -> dict[str, Any]:
     names = [flag.name for flag in registry]
     patterns: dict[str, Any] = {"^\\.": True, "^_example$": True}
-    for flag in registry:
-        if pipeline_of(flag).kind.gathers:
-            pattern = family_pattern(flag, [*names, "_example"])
-            patterns[pattern] = {"allOf": [patterns.get(pattern, True), of_member(flag, only_text=only_text)]}
+    for flag, kind in sorted(store_of_registry(registry).maps.items(), key=lambda pair: pair[0].name):
+        pattern = map_pattern(kind, [*names, "_example"])
+        patterns[pattern] = {"allOf": [patterns.get(pattern, True), of_member(flag, kind, only_text=only_text)]}
     return {
         "type": "object",
         "properties": {flag.name: of_flag(flag, only_text=only_text) for flag in registry},

@@ -6,37 +6,25 @@ Each makes values that are likely, from what the flag is known to demand, and pu
 
 from __future__ import annotations
 
-import json
-import math
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dflag._flags import pipeline_of
-from dflag._kinds.custom import CustomKind
-from dflag._kinds.enums import EnumKind
-from dflag._kinds.json import JSONKind
-from dflag._kinds.maps import MapKind
+from dflag._kinds import shapes
 from dflag.errors import FlagValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
     from dflag._flags import Flag
-    from dflag._kinds import Kind
 
 T = TypeVar("T")
 
 _ATTEMPTS: Final = 20
 """How many random values to try before the default, or nothing, stands in."""
 
-_INT_LIMIT: Final = 2**63
-_MICROSECONDS_LIMIT: Final = (2**63 - 1) // 1000
-_MICROSECOND: Final = timedelta(microseconds=1)
-_STEPS: Final[dict[str, Any]] = {"int": 1, "float": 1.0, "duration": _MICROSECOND}
 _NAME_CHARACTERS: Final = "-._abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-_TRUTHS: Final = {True: ("true", "t", "yes", "y", "on", "1"), False: ("false", "f", "no", "n", "off", "0")}
 _NEAR_MISSES: Final = (
     *("", "-", "x", "0x", "017", "1_", "1,5", "1e400", "nan", "90", "1h30", "-1", "0", "9223372036854775808"),
     *("tru", "2", "null", "[", "[1]", '{"a": 1, "a": 2}', "{}", "{", "=", "A", "\x00"),
@@ -78,10 +66,11 @@ def texts(flag: Flag[Any]) -> SearchStrategy[str]:
     """
     from hypothesis import strategies as st
 
-    spellings = _likely(flag).flatmap(lambda value: st.sampled_from(_spellings(pipeline_of(flag).kind, value)))
+    kind = pipeline_of(flag).kind
+    spellings = _likely(flag).flatmap(lambda value: st.sampled_from(kind.spellings(value)))
     padding = st.sampled_from(("", "", " ", "\n"))
     padded = st.tuples(padding, spellings, padding).map("".join)
-    return _accepted(padded | spellings, lambda text: _reads(flag, text), pipeline_of(flag).kind.exact(flag.default))
+    return _accepted(padded | spellings, lambda text: _reads(flag, text), kind.exact(flag.default))
 
 
 def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
@@ -98,11 +87,10 @@ def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
 
     pipeline = pipeline_of(flag)
     checks = (pipeline.choices, pipeline.input_mutator, pipeline.mutator, pipeline.validators or None)
-    if pipeline.kind.name == "string" and all(check is None for check in checks):
+    if pipeline.kind.is_text and all(check is None for check in checks):
         raise ValueError(f"flag {flag.name!r} accepts every text")
-    beyond = (
-        st.nothing() if isinstance(pipeline.kind, CustomKind) else _of_kind(pipeline.kind, {}).map(pipeline.kind.exact)
-    )
+    shape = pipeline.kind.shape({})
+    beyond = st.nothing() if shape is None else _of_shape(shape).map(pipeline.kind.exact)
     damaged = st.tuples(texts(flag), st.sampled_from(("", "x", ",", "}", "0"))).map(
         lambda parts: parts[0][:-1] + parts[1]
     )
@@ -153,15 +141,8 @@ def _likely(flag: Flag[Any]) -> SearchStrategy[Any]:
     from hypothesis import strategies as st
 
     pipeline = pipeline_of(flag)
-    demands = _demands(flag)
-    if pipeline.choices is not None and not pipeline.kind.itemised:
-        return st.sampled_from(pipeline.choices) if pipeline.choices else st.nothing()
-    if isinstance(pipeline.kind, CustomKind):
-        return st.just(flag.default)  # nobody but its parser knows what is a value of it
-    items = (
-        None if pipeline.choices is None else st.sampled_from(pipeline.choices) if pipeline.choices else st.nothing()
-    )
-    return _of_kind(pipeline.kind, demands, items)
+    shape = pipeline.kind.shape(_demands(flag), pipeline.choices)
+    return st.just(flag.default) if shape is None else _of_shape(shape)
 
 
 def _demands(flag: Flag[Any]) -> dict[str, Any]:
@@ -179,108 +160,76 @@ def _demands(flag: Flag[Any]) -> dict[str, Any]:
     return demands
 
 
-def _of_kind(kind: Kind[Any], demands: dict[str, Any], items: SearchStrategy[str] | None = None) -> SearchStrategy[Any]:
+def _of_shape(shape: shapes.Shape) -> SearchStrategy[Any]:
+    return _MAKERS[type(shape)](shape)
+
+
+def _sampled(shape: shapes.Sampled) -> SearchStrategy[Any]:
     from hypothesis import strategies as st
 
-    if "enum" in demands:
-        return st.sampled_from(demands["enum"])
-    if isinstance(kind, EnumKind):
-        return st.sampled_from(list(kind.cls.__members__.values()))
-    if isinstance(kind, MapKind):
-        names = st.from_regex(kind._pattern, fullmatch=True, alphabet=_NAME_CHARACTERS)
-        return st.dictionaries(names, _of_kind(kind.item, {}), **_sizes(demands, "Items", 5))
-    if isinstance(kind, JSONKind):
-        return _json_of(kind)
-    return _SIMPLE[kind.name](demands, items)
+    return st.sampled_from(shape.values) if shape.values else st.nothing()
 
 
-def _json_of(kind: JSONKind) -> SearchStrategy[Any]:
+def _texts(shape: shapes.Texts) -> SearchStrategy[str]:
+    from hypothesis import strategies as st
+
+    if shape.pattern is not None:
+        return st.from_regex(shape.pattern)
+    return st.text(min_size=shape.least, max_size=shape.most)
+
+
+def _binary(shape: shapes.Binary) -> SearchStrategy[bytes]:
+    from hypothesis import strategies as st
+
+    return st.binary(min_size=shape.least, max_size=shape.most)
+
+
+def _integers(shape: shapes.Integers) -> SearchStrategy[int]:
+    from hypothesis import strategies as st
+
+    return st.integers(shape.low, shape.high)
+
+
+def _floats(shape: shapes.Floats) -> SearchStrategy[float]:
+    from hypothesis import strategies as st
+
+    return st.floats(shape.low, shape.high, allow_nan=False)
+
+
+def _items(shape: shapes.Items) -> SearchStrategy[list[Any]]:
+    from hypothesis import strategies as st
+
+    return st.lists(_of_shape(shape.of), min_size=shape.least, max_size=shape.most, unique=shape.unique)
+
+
+def _mappings(shape: shapes.Mappings) -> SearchStrategy[dict[str, Any]]:
+    from hypothesis import strategies as st
+
+    names = st.from_regex(shape.keys, fullmatch=True, alphabet=_NAME_CHARACTERS)
+    return st.dictionaries(names, _of_shape(shape.of), min_size=shape.least, max_size=shape.most)
+
+
+def _json_values(shape: shapes.JSONValues) -> SearchStrategy[Any]:
     from dflag.testing._json_values import any_json, json_values  # imports Hypothesis
 
-    schema = kind.json_schema()
-    natives = any_json() if schema is None else json_values(schema)
-    # As the type that the flag has, where it has one; what cannot be converted is refused later.
-    return natives.map(lambda native: _converted(kind, native))
+    return any_json() if shape.schema is None else json_values(shape.schema)
 
 
-def _converted(kind: Kind[Any], native: object) -> Any:
-    try:
-        return kind.convert(native)
-    except ValueError:
-        return native
+def _mapped(shape: shapes.Mapped) -> SearchStrategy[Any]:
+    return _of_shape(shape.of).map(shape.function)
 
 
-def _strings(demands: dict[str, Any], _: object) -> SearchStrategy[str]:
-    from hypothesis import strategies as st
-
-    if "pattern" in demands:
-        return st.from_regex(demands["pattern"])
-    return st.text(**_sizes(demands, "Length"))
-
-
-def _ints(demands: dict[str, Any], _: object) -> SearchStrategy[int]:
-    from hypothesis import strategies as st
-
-    low, high = demands.get("minimum", -_INT_LIMIT), demands.get("maximum", _INT_LIMIT - 1)
-    return st.integers(math.ceil(max(low, -_INT_LIMIT)), math.floor(min(high, _INT_LIMIT - 1)))
-
-
-def _floats(demands: dict[str, Any], _: object) -> SearchStrategy[float]:
-    from hypothesis import strategies as st
-
-    return st.floats(demands.get("minimum"), demands.get("maximum"), allow_nan=False)
-
-
-def _bools(_: object, __: object) -> SearchStrategy[bool]:
-    from hypothesis import strategies as st
-
-    return st.booleans()
-
-
-def _durations(demands: dict[str, Any], _: object) -> SearchStrategy[timedelta]:
-    from hypothesis import strategies as st
-
-    low, high = (
-        demands[name] // _MICROSECOND if name in demands else limit
-        for name, limit in (("minimum", -_MICROSECONDS_LIMIT), ("maximum", _MICROSECONDS_LIMIT))
-    )
-    return st.integers(low, high).map(lambda count: count * _MICROSECOND)
-
-
-def _bytes(demands: dict[str, Any], _: object) -> SearchStrategy[bytes]:
-    from hypothesis import strategies as st
-
-    return st.binary(**_sizes(demands, "Length"))
-
-
-def _lists(demands: dict[str, Any], items: SearchStrategy[str] | None) -> SearchStrategy[tuple[str, ...]]:
-    from hypothesis import strategies as st
-
-    return st.lists(st.text() if items is None else items, **_sizes(demands, "Items", 5)).map(tuple)
-
-
-def _sets(demands: dict[str, Any], items: SearchStrategy[str] | None) -> SearchStrategy[frozenset[str]]:
-    from hypothesis import strategies as st
-
-    return st.frozensets(st.text() if items is None else items, **_sizes(demands, "Items", 5))
-
-
-_SIMPLE: Final[dict[str, Callable[[dict[str, Any], Any], SearchStrategy[Any]]]] = {
-    "bool": _bools,
-    "bytes": _bytes,
-    "duration": _durations,
-    "float": _floats,
-    "int": _ints,
-    "string": _strings,
-    "string_list": _lists,
-    "string_set": _sets,
+_MAKERS: Final[dict[type, Callable[[Any], SearchStrategy[Any]]]] = {
+    shapes.Binary: _binary,
+    shapes.Floats: _floats,
+    shapes.Integers: _integers,
+    shapes.Items: _items,
+    shapes.JSONValues: _json_values,
+    shapes.Mapped: _mapped,
+    shapes.Mappings: _mappings,
+    shapes.Sampled: _sampled,
+    shapes.Texts: _texts,
 }
-
-
-def _sizes(demands: dict[str, Any], noun: str, more: int | None = None) -> dict[str, Any]:
-    least = demands.get(f"min{noun}", 0)
-    most = demands.get(f"max{noun}")
-    return {"min_size": least, "max_size": least + more if most is None and more is not None else most}
 
 
 def _just_beyond(flag: Flag[Any]) -> list[str]:
@@ -289,35 +238,6 @@ def _just_beyond(flag: Flag[Any]) -> list[str]:
     """
     pipeline, demands = pipeline_of(flag), _demands(flag)
     lengths = (demands.get("minLength", 0) - 1, demands.get("maxLength", -2) + 1)
-    step = _STEPS.get(pipeline.kind.name, 0)
-    neighbours = [limit + sign * step for limit, sign in ((pipeline.min, -1), (pipeline.max, 1)) if limit is not None]
+    limits = ((pipeline.min, -1), (pipeline.max, 1))
+    neighbours = [limit + sign * pipeline.kind.step for limit, sign in limits if limit is not None]
     return ["x" * length for length in lengths if length >= 0] + [pipeline.kind.format(value) for value in neighbours]
-
-
-def _spellings(kind: Kind[Any], value: Any) -> list[str]:
-    """
-    List ways to write a value, the printed one first; some may not read, or as another value.
-    """
-    printed = kind.exact(value)
-    return [printed, *(_OTHER_SPELLINGS[kind.name](value, printed) if kind.name in _OTHER_SPELLINGS else ())]
-
-
-def _items_spelled(value: Iterable[str], _: str) -> list[str]:
-    return [json.dumps(list(value)), ", ".join(value)]
-
-
-def _json_spelled(_: object, printed: str) -> list[str]:
-    return [json.dumps(json.loads(printed), indent=2), json.dumps(json.loads(printed), ensure_ascii=False)]
-
-
-_OTHER_SPELLINGS: Final[dict[str, Callable[[Any, str], Iterable[str]]]] = {
-    "bool": lambda value, _: [each for word in _TRUTHS[value] for each in (word, word.upper(), word.title())],
-    "duration": lambda value, printed: [f"{value // _MICROSECOND}us", f"+{printed}"],
-    "enum": lambda value, _: [str(value.value), value.name.swapcase(), value.name.lower()],
-    "float": lambda value, _: [repr(value), f"{value:e}", f"+{value!r}"],
-    "int": lambda value, printed: [f"{value:#x}", f"{value:#b}", f"{value:#o}", f"{value:_}", f"+{printed}"],
-    "json": _json_spelled,
-    "map": _json_spelled,
-    "string_list": _items_spelled,
-    "string_set": _items_spelled,
-}

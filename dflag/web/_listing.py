@@ -50,9 +50,6 @@ soon enough for a person who wonders why nothing changes.
 _KEPT_BODIES: Final = 16
 """How many forms and filters of one listing are kept: more than the buttons of a page can ask for."""
 
-_JSON_KINDS: Final = frozenset({"json", "map"})
-"""The kinds whose text is JSON."""
-
 _LAST_MOMENT: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC).timestamp()
 """The last second that datetime, and RFC 3339, can write."""
 
@@ -331,7 +328,7 @@ class _Rows:
         value = self._view.snapshot[flag]
         text = self._text(flag)
         default = text if value is flag.default else _print(flag, flag.default)
-        is_json = pipeline.kind.name in _JSON_KINDS
+        is_json = pipeline.kind.is_json
         shown, shown_default = (MASK, MASK) if pipeline.secret else (text, default)
         native = None
         if is_json and not pipeline.secret:

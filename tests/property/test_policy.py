@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 import dflag
 from dflag import validators
 from dflag._flags import pipeline_of
-from dflag._pipeline import WHITE_SPACE
+from dflag._kinds import WHITE_SPACE
+from dflag._kinds.numerals import ranges
 from dflag.cli import _cel
-from dflag.cli._numerals import ranges
 from dflag.testing import bad_texts, texts
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ FUNCTIONS = {"trim": _function_trim, "substring": _function_substring}
 
 
 def _programme(flag: Flag[Any]) -> Callable[[str], bool]:
-    conditions = " && ".join(f"({each})" for each in _cel.rule_of(flag).conditions)
+    conditions = " && ".join(f"({each})" for each in _cel.demands_of(flag).conditions)
     environment = celpy.Environment()
     expression = f"{_cel.stripped('raw', strip=pipeline_of(flag).strip)}.all(t, {conditions})"
     program = environment.program(environment.compile(expression), functions=FUNCTIONS)
@@ -257,7 +257,7 @@ def test_patterns_that_read_differently_are_left_out(pattern: str | re.Pattern[s
     """
     flag = dflag.FlagRegistry().dyn_string("s", "aé1", secret=False)
     pipeline_of(flag).validators = (validators.matches(pattern),)
-    rule = _cel.rule_of(flag)
+    rule = _cel.demands_of(flag)
     assert rule.conditions == []
     assert len(rule.left) == 1
 
@@ -268,5 +268,5 @@ def test_a_dollar_is_left_out_where_a_line_may_end_behind_it() -> None:
     """
     flags = dflag.FlagRegistry()
     check = validators.matches("^a$")
-    assert _cel.rule_of(flags.dyn_string("stripped", "a", validator=check)).conditions == ["t.matches('^a$')"]
-    assert _cel.rule_of(flags.dyn_string("verbatim", "a", strip=False, validator=check)).conditions == []
+    assert _cel.demands_of(flags.dyn_string("stripped", "a", validator=check)).conditions == ["t.matches('^a$')"]
+    assert _cel.demands_of(flags.dyn_string("verbatim", "a", strip=False, validator=check)).conditions == []

@@ -140,7 +140,7 @@ def test_key_that_is_named_is_missing(run: Callable[..., tuple[list[str], list[s
 
 @pytest.mark.parametrize("key", ["own.yaml", "x.rule.yaml"])
 def test_key_of_a_flag_is_no_document(run: Callable[..., tuple[list[str], list[str]]], key: str) -> None:
-    """A flag, or a family of keys, whose name ends as a document's does is a flag."""
+    """A flag, or a key of a map, whose name ends as a document's does is a flag."""
     _write("in.yaml", f"{HEAD}data:\n  {key}: '{{}}'\n")
     assert run("check", "in.yaml", "--strict") == ([], [])
 

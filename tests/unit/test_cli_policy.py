@@ -189,7 +189,7 @@ def test_what_is_left_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_unknown_keys_are_let_through_where_they_cannot_be_told(capsys: pytest.CaptureFixture[str]) -> None:
     """
-    A family of keys with a set of characters leaves the check of keys out, and says so.
+    A map with a set of characters in its pattern leaves the check of keys out, and says so.
     """
     policy, _, err = _policy(capsys, "policed_app:sets")
     assert _refusals(policy, {"data": {"a.x": "1", "other": "1"}}) == []

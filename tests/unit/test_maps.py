@@ -1,5 +1,5 @@
 """
-Flags that gather families of keys.
+Flags whose values are maps: every key that fits a pattern.
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ def test_a_declared_flag_keeps_its_own_key(flags: FlagRegistry, clusters: Dynami
     assert (late.get(), clusters.get()) == ("2", {C: "3"})
 
 
-def test_a_family_declared_late_gathers_what_is_there(flags: FlagRegistry) -> None:
+def test_a_map_declared_late_has_the_keys_that_are_there(flags: FlagRegistry) -> None:
     """
-    Keys that nobody knew become members of a family that wants them.
+    Keys that were unknown become those of a map that is declared later.
     """
     assert flags.apply({A: "1"}, source="config").unknown == (A,)
     clusters = flags.dyn_map("clusters", {}, keys="*.endpoint")
@@ -104,9 +104,9 @@ def test_a_family_declared_late_gathers_what_is_there(flags: FlagRegistry) -> No
     assert flags.apply({A: "1", B: "2"}, source="config").unknown == ()
 
 
-def test_a_key_may_belong_to_several_families(flags: FlagRegistry) -> None:
+def test_a_key_may_belong_to_several_maps(flags: FlagRegistry) -> None:
     """
-    Each family whose pattern fits takes the key, as its own kind.
+    Each map whose pattern fits has the key, as its own kind.
     """
     texts = flags.dyn_map("texts", {}, keys="*")
     numbers = flags.dyn_map("numbers", {}, keys="n*", of="int")
@@ -280,7 +280,7 @@ def test_command_line_and_environment_give_json(flags: FlagRegistry, limits: Dyn
     assert limits.get() == {"b.limit": 1}
 
 
-def test_a_frozen_static_family_waits_for_a_restart(flags: FlagRegistry) -> None:
+def test_a_frozen_static_map_waits_for_a_restart(flags: FlagRegistry) -> None:
     """
     Members that come after the freeze are pending, and no longer so once they are gone again.
     """
@@ -324,14 +324,14 @@ def test_members_are_of_any_kind(flags: FlagRegistry, of: str, text: str, value:
     """
     Members are parsed as their kind, and the printed mapping reads back as the same.
     """
-    family = flags.dyn_map("family", {}, keys="*", of=of)
+    endpoints = flags.dyn_map("endpoints", {}, keys="*", of=of)
     flags.apply({"key": text}, source="config")
-    assert family.get() == {"key": value}
-    printed = flags.explain("family")[0].text
-    family.set_text(printed)
+    assert endpoints.get() == {"key": value}
+    printed = flags.explain("endpoints")[0].text
+    endpoints.set_text(printed)
 
-    assert family.get() == {"key": value}
-    assert flags.explain("family")[0].text == printed
+    assert endpoints.get() == {"key": value}
+    assert flags.explain("endpoints")[0].text == printed
 
 
 @pytest.mark.parametrize(
@@ -349,14 +349,14 @@ def test_a_declaration_that_cannot_work_is_refused(flags: FlagRegistry, options:
     """
     Patterns, kinds and defaults are checked when the flag is declared, and the error names it.
     """
-    with pytest.raises(DefinitionError, match="flag 'family': expected"):
-        flags.dyn_map("family", **{"default": {}, **options})
-    assert "family" not in flags
+    with pytest.raises(DefinitionError, match="flag 'endpoints': expected"):
+        flags.dyn_map("endpoints", **{"default": {}, **options})
+    assert "endpoints" not in flags
 
 
 def test_a_secret_member_stands_nowhere(flags: FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
     """
-    Errors about a member of a secret family tell nothing of its text.
+    Errors about a key of a secret map show nothing of its text.
     """
     flags.dyn_map("tokens", {}, keys="*.token", of="int", secret=True)
     revision = flags.apply({"a.token": "hunter2"}, source="config")
@@ -368,13 +368,13 @@ def test_a_secret_member_stands_nowhere(flags: FlagRegistry, caplog: pytest.LogC
     assert error.__context__ is None
 
 
-def test_a_librarys_family_gathers_once_it_is_bound(flags: FlagRegistry) -> None:
+def test_a_librarys_map_has_keys_once_it_is_bound(flags: FlagRegistry) -> None:
     """
-    An unbound family has its default, and gathers what is there when it is bound.
+    An unbound map has its default, and the keys that are there when it is bound.
     """
-    family = dflag.dyn_map({}, keys="*.endpoint", of="string")
-    assert family.get() == {}
+    endpoints = dflag.dyn_map({}, keys="*.endpoint", of="string")
+    assert endpoints.get() == {}
     flags.apply({A: "1"}, source="config")
-    flags.bind("clusters", family)
+    flags.bind("clusters", endpoints)
 
-    assert family.get() == {A: "1"}
+    assert endpoints.get() == {A: "1"}

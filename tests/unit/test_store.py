@@ -367,7 +367,7 @@ def _set_before_the_next_commit(
         ("in_a", lambda flags: flags.dyn_int("in_a", 0), 7),
         ("early", lambda flags: flags.dyn_map("early_ones", {}, keys="early*", of="int"), {"early": 7}),
     ],
-    ids=["unknown", "gathered", "to be gathered"],
+    ids=["unknown", "in a map", "to be in a map"],
 )
 def test_a_flag_that_is_declared_while_values_are_judged_gets_its_own(
     flags: dflag.FlagRegistry, key: str, declare: Any, value: object
@@ -382,13 +382,13 @@ def test_a_flag_that_is_declared_while_values_are_judged_gets_its_own(
             declared.append(declare(flags))
         flags.dyn_int(f"z{len(flags)}", 0)  # of no concern, however often
 
-    flags.dyn_map("gathered", {}, keys="in_*", of="int")
+    flags.dyn_map("inner", {}, keys="in_*", of="int")
     flags.dyn_int("rate", 1, validator=validate)
     revision = flags.apply({key: "7", "rate": "2"}, source="s")
 
     assert [flag.get() for flag in declared] == [value]
     assert (revision.changed, revision.unknown) == ((declared[0].name, "rate"), ())
-    assert flags["gathered"].get() == {}
+    assert flags["inner"].get() == {}
 
 
 def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(

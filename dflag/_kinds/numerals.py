@@ -29,7 +29,7 @@ _BASES: Final = (
 
 def ranges(spans: list[tuple[int, int]]) -> str:
     """
-    Give an expression, not anchored, of the texts whose number lies in one of the inclusive spans.
+    Return an expression, not anchored, of the texts whose number lies in one of the inclusive spans.
     """
     return "|".join(dict.fromkeys(part for low, high in spans for part in _signed(low, high)))
 

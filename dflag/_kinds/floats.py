@@ -1,0 +1,138 @@
+"""
+Decimal numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from typing import TYPE_CHECKING, Final
+
+from dflag._kinds._base import Kind, Problem
+
+if TYPE_CHECKING:
+    from dflag._kinds._declared import Demands, Limits, Schema, SchemaOptions
+    from dflag._kinds.cel import CEL
+    from dflag._kinds.shapes import Shape
+
+_MAX_CHARACTERS: Final = 1000
+"""Longer texts are no number anybody wrote; reading one could take quadratic time."""
+
+_DIGITS: Final = "[0-9](?:_?[0-9])*"
+_SIZE: Final = rf"(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?"
+_GRAMMAR: Final = f"[+-]?{_SIZE}"
+_FLOAT: Final = re.compile(_GRAMMAR, re.ASCII)
+_INFINITIES: Final = {sign + word for sign in ("", "+", "-") for word in ("inf", "infinity")}
+_NANS: Final = {"nan", "+nan", "-nan"}
+_LARGEST: Final = sys.float_info.max
+
+
+class FloatKind(Kind[float]):
+    """
+    Decimal numbers and the infinities.
+    """
+
+    __slots__ = ()
+    name = "float"
+    expected = "a float"
+    step = 1.0
+
+    def parse(self, text: str) -> float:
+        if len(text) > _MAX_CHARACTERS:
+            raise Problem(self.expected, f"{len(text)} characters")
+        if _FLOAT.fullmatch(text) is None:
+            return self._named(text.lower())
+        value = float(text)
+        if math.isinf(value):
+            raise Problem("a float of at most 1.8e308 in size")
+        return value
+
+    def convert(self, value: object) -> float:
+        if not isinstance(value, (float, int)) or isinstance(value, bool):
+            raise Problem(self.expected)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise Problem("a float of at most 1.8e308 in size") from None
+        if math.isnan(number):
+            raise Problem("a float other than NaN")
+        return number
+
+    def format(self, value: float) -> str:
+        """
+        Print as Go's ``%v``: the fewest digits that read the same, with an exponent below 1e-4 and from 1e6.
+        """
+        if math.isinf(value):
+            return "+Inf" if value > 0 else "-Inf"
+        text = repr(value)
+        if value == 0 or 1e-4 <= abs(value) < 1e6:
+            return text.removesuffix(".0")
+        # Python begins at 1e16, with an exponent that looks like Go's.
+        return text if "e" in text else _with_exponent(text)
+
+    def native(self, value: float) -> float | str:
+        return self.format(value) if math.isinf(value) else value
+
+    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a text may write a number in too many ways
+        return rf"[+-]?(?:{_SIZE}|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)"
+
+    def native_schemas(self, options: SchemaOptions) -> list[Schema]:
+        from dflag._kinds.json_schema import number
+
+        return [number({"type": "number"}, options.limits)]
+
+    def cel(self, limits: Limits) -> CEL:
+        from dflag._kinds.cel import CEL, in_re2, matches
+
+        low, high, choices = limits
+        # Always with both, or a text such as 1e400 might count as infinite.
+        bounds = [f"double(t) >= {_double(low, -_LARGEST)}", f"double(t) <= {_double(high, _LARGEST)}"]
+        grammar = matches(f"^{in_re2(_GRAMMAR)}$")
+        allowed = [f"{grammar} && {' && '.join(bounds)}"]
+        if choices is not None:
+            finite = ", ".join(_double(each) for each in choices if math.isfinite(each))
+            allowed = [f"{allowed[0]} && double(t) in [{finite}]"]
+        for sign, value in (("[+]?", math.inf), ("-", -math.inf)):
+            within = (low is None or low <= value) and (high is None or value <= high)
+            if within and (choices is None or value in choices):
+                allowed.append(matches(f"^{sign}([iI][nN][fF]|[iI][nN][fF][iI][nN][iI][tT][yY])$"))
+        return CEL([" || ".join(allowed)], [])
+
+    def spellings(self, value: float) -> list[str]:
+        return [self.format(value), repr(value), f"{value:e}", f"+{value!r}"]
+
+    def _shape(self, demands: Demands) -> Shape:
+        from dflag._kinds.shapes import Floats
+
+        return Floats(demands.get("minimum"), demands.get("maximum"))
+
+    def _named(self, text: str) -> float:
+        if text in _INFINITIES:
+            return float(text)
+        if text in _NANS:
+            raise Problem("a float other than NaN")
+        raise Problem(self.expected, "write it in decimal" if "0x" in text else "")
+
+
+def _with_exponent(text: str) -> str:
+    """
+    Write a positional number of at least 1e6 with its exponent: ``123456789.0`` as ``1.23456789e+08``.
+    """
+    sign = "-" if text.startswith("-") else ""
+    whole, _, fraction = text.removeprefix("-").partition(".")
+    digits = (whole + fraction).rstrip("0")
+    mantissa = digits if len(digits) == 1 else f"{digits[0]}.{digits[1:]}"
+    return f"{sign}{mantissa}e+{len(whole) - 1:02d}"
+
+
+def _double(limit: float | None, otherwise: float = 0.0) -> str:
+    """
+    Write a limit in CEL, or what stands for an infinite one.
+    """
+    if limit is None or math.isinf(limit):
+        return repr(otherwise if limit is None or limit * otherwise > 0 else -otherwise)
+    return repr(float(limit))
+
+
+FLOAT: Final = FloatKind()

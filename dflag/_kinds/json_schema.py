@@ -1,0 +1,120 @@
+"""
+JSON Schemas of what a kind takes, natively and as text.
+
+A schema never refuses what is a value.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from dflag._kinds._declared import WHITE_SPACE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from dflag._kinds._base import Kind
+    from dflag._kinds._declared import Limits, Schema, SchemaOptions
+
+_SPACE: Final = "[" + "".join(f"\\u{ord(character):04x}" for character in WHITE_SPACE) + "]*"
+
+
+def of_value(kind: Kind[Any], options: SchemaOptions) -> Schema:
+    """
+    Return the schema of a value in a document.
+    """
+    natives = kind.native_schemas(options)
+    return {} if {} in natives else {"anyOf": [*natives, of_text(kind, options)]}
+
+
+def of_text(kind: Kind[Any], options: SchemaOptions) -> Schema:
+    """
+    Return the schema of a text.
+    """
+    if kind.is_json:
+        return {"type": "string", "contentMediaType": "application/json"}
+    grammar = kind.pattern(options.limits)
+    if grammar is None:
+        return {"type": "string"}
+    space = _SPACE if options.strip else ""
+    return {"type": "string", "pattern": f"^\\ufeff?{space}(?:{grammar}){space}$"}
+
+
+def number(schema: Schema, limits: Limits) -> Schema:
+    """
+    Return the schema of a number, narrowed to the limits.
+    """
+    edges = {"minimum": limits.minimum, "maximum": limits.maximum}
+    found = {**schema, **{key: edge for key, edge in edges.items() if edge is not None and abs(edge) != float("inf")}}
+    if limits.choices is not None:
+        found["enum"] = [choice for choice in limits.choices if abs(choice) != float("inf")] or [None]
+    return found
+
+
+def arrays_of(choices: Sequence[str] | None) -> list[Schema]:
+    """
+    Return the schemas of several texts, out of some; what is no array counts as a text, and any text as several.
+    """
+    if choices is None:
+        return [{"type": "array", "items": {"type": "string"}}, {"type": ["boolean", "null", "number", "object"]}]
+    items = {"type": "string", "enum": list(choices)}
+    return [{"type": "array", "items": items}, {"type": "object"}, *only_like(choices)]
+
+
+def only_like(texts: Iterable[str]) -> list[Schema]:
+    """
+    Return the schema of the values other than texts that are written like one of some texts, if there are any.
+    """
+    natives = [native for text in texts for native in _like(text)]
+    return [{"enum": natives}] if natives else []
+
+
+def _like(text: str) -> list[Any]:
+    """
+    Return the native value that is written like a text, if there is one.
+    """
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return []
+    return [] if isinstance(found, (dict, list, str)) else [found]
+
+
+def any_case(text: str) -> str:
+    """
+    Write a pattern of a text whose letters may be in either case.
+    """
+    return "".join(map(_either_case, text))
+
+
+def _either_case(character: str) -> str:
+    cases = character.lower(), character.upper()
+    return f"[{''.join(cases)}]" if cases[0] != cases[1] and len("".join(cases)) == 2 else escaped(character)
+
+
+def escaped(text: str) -> str:
+    """
+    Escape as both Python and ECMA-262 want it, which know different escapes of punctuation.
+    """
+    return re.sub(r"[\\^$.*+?()\[\]{}|/]", r"\\\g<0>", text)
+
+
+def of_keys(pattern: str) -> str:
+    """
+    Write a pattern of `fnmatch` as a regular expression of ECMA-262.
+    """
+    found, at = "", 0
+    while at < len(pattern):
+        character = pattern[at]
+        end = pattern.find("]", at + 2 + pattern.startswith("!", at + 1)) if character == "[" else -1
+        if end > 0:
+            inner = pattern[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
+            negated = inner.startswith("!")
+            found += f"[{'^' * negated}{inner[negated:].replace('^', chr(92) + '^')}]"
+            at = end
+        else:
+            found += {"*": "[\\s\\S]*", "?": "[\\s\\S]"}.get(character, escaped(character))
+        at += 1
+    return found
