@@ -4,8 +4,9 @@ A flag and its ``get()``.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar, overload
 
 from dflag._cells import Cell, Step, has_gil
 from dflag._changes import Changes
@@ -21,7 +22,7 @@ from dflag.errors import ArgumentError, DefinitionError, FlagValueError, check_a
 if TYPE_CHECKING:
     import datetime
     import threading
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from dflag._keyed import Keyed
     from dflag._layers import Entry
@@ -119,6 +120,12 @@ class Owner(Protocol):
     def value_in_force(self, flag: Flag[Any]) -> Any: ...
 
     def outdate(self) -> None: ...
+
+    def store_for(self, flag: Flag[Any]) -> Self:
+        """
+        Return the store that the flag belongs to, made now if it has none.
+        """
+        ...
 
 
 class Flag(Cell, Generic[T]):
@@ -340,20 +347,32 @@ class Flag(Cell, Generic[T]):
         while True:
             pipeline = self._pipeline
             changed = change(pipeline)  # may call validators, which do not run under the lock
-            with self._store.lock:
+            with self._home() as store:
                 if self._pipeline is pipeline:
                     self._pipeline = changed
                     if changed.secret is not pipeline.secret:
-                        self._store.outdate()
+                        store.outdate()
                     return
 
     def _listen(self, listener: Listener) -> None:
-        with self._store.lock:
+        with self._home():
             self._listeners = (*self._listeners, listener)
 
     def _unlisten(self, listener: Listener) -> None:
-        with self._store.lock:
+        with self._home():
             self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+    @contextmanager
+    def _home(self) -> Iterator[Owner]:
+        """
+        Hold the lock of the store that the flag belongs to, which is another one when the flag is bound meanwhile.
+        """
+        while True:
+            store = self._store.store_for(self)
+            with store.lock:
+                if self._store is store:
+                    yield store
+                    return
 
     def _check_default(self, pipeline: Pipeline[T], default: Any) -> T:
         try:

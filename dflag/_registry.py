@@ -7,12 +7,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeVar, final
 
 from dflag._batch import Reading
 from dflag._declarations import Declarations, caller
-from dflag._flags import UNBOUND, Flag, add_listeners, close_pin, open_pin, pipeline_of
+from dflag._flags import Flag, Owner, add_listeners, close_pin, open_pin, pipeline_of
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
 from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, with_values
@@ -56,14 +57,13 @@ class FlagRegistry(Declarations):
     50
     """
 
-    __slots__ = ("__weakref__", "_plain_specs", "_sources", "_store", "name")
+    __slots__ = ("__weakref__", "_sources", "_store", "name")
 
     def __init__(self, name: builtins.str = "") -> None:
         check_argument("name", name, str, "a text")
         self.name: Final = name
         self._store = Store()
         self._sources = SourceLayers(self._store)
-        self._plain_specs: dict[_kinds.Kind[Any], Pipeline[Any]] = {}  # shared by flags without options
 
     def _declare(
         self,
@@ -75,12 +75,7 @@ class FlagRegistry(Declarations):
         options: Any,
     ) -> F:
         check_name(name)
-        pipeline = None
-        if not options:
-            pipeline = self._plain_specs.get(kind)
-            if pipeline is None:
-                pipeline = self._plain_specs[kind] = Pipeline(kind)
-        flag = make_flag(self._store, cls, kind, name, default, help, options, caller(), pipeline)
+        flag = make_flag(self._store, cls, kind, name, default, help, options, caller())
         self._store.add(flag)
         self._sources.catch_up(flag)
         return flag
@@ -95,8 +90,6 @@ class FlagRegistry(Declarations):
         """
         check_name(name)
         check_argument("flag", flag, Flag, "a flag of a library", subject=f"flag {name!r}: ")
-        if flag.name != UNBOUND:
-            raise DefinitionError(f"flag {flag.name!r} is already bound and cannot be bound as {name!r}")
         self._store.adopt(flag, name)
         self._sources.catch_up(flag)
         return flag
@@ -418,8 +411,12 @@ def check_name(name: object) -> None:
         )
 
 
+_plain_pipeline: Final[Callable[[_kinds.Kind[Any]], Pipeline[Any]]] = lru_cache(maxsize=32)(Pipeline)
+"""The pipeline that flags of one kind without options share. Bounded, as some flags have a kind of their own."""
+
+
 def make_flag(
-    store: Store,
+    store: Owner,
     cls: builtins.type[F],
     kind: _kinds.Kind[Any],
     name: builtins.str,
@@ -427,25 +424,24 @@ def make_flag(
     help: builtins.str,
     options: Any,
     declared_at: tuple[builtins.str, builtins.int],
-    pipeline: Pipeline[Any] | None = None,
 ) -> F:
     """
     Make a flag of its options; what is wrong with them is a fault in the declaration.
     """
-    listeners: tuple[Listener, ...] = ()
-    if pipeline is None:
-        remaining = dict(options)
-        try:
-            functions = as_tuple(remaining.pop("on_change", ()), "on_change")
-        except DefinitionError as error:
-            raise DefinitionError(f"flag {name!r}: {error}") from None
-        listeners = tuple(Listener(function, name) for function in functions)
-        try:
-            pipeline = Pipeline(kind, remaining)
-        except DefinitionError as error:
-            raise type(error)(f"flag {name!r}: {error}") from error
-        if pipeline.by is not None and not cls.dynamic:
-            raise DefinitionError(f"flag {name!r} is static: by={pipeline.by!r} is for dynamic flags")
+    if not options:
+        return cls(store, _plain_pipeline(kind), name, default, help, declared_at)
+    remaining = dict(options)
+    try:
+        functions = as_tuple(remaining.pop("on_change", ()), "on_change")
+    except DefinitionError as error:
+        raise DefinitionError(f"flag {name!r}: {error}") from None
+    listeners = tuple(Listener(function, name) for function in functions)
+    try:
+        pipeline = Pipeline(kind, remaining)
+    except DefinitionError as error:
+        raise type(error)(f"flag {name!r}: {error}") from error
+    if pipeline.by is not None and not cls.dynamic:
+        raise DefinitionError(f"flag {name!r} is static: by={pipeline.by!r} is for dynamic flags")
     flag = cls(store, pipeline, name, default, help, declared_at)
     add_listeners(flag, listeners)
     return flag

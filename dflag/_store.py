@@ -17,13 +17,15 @@ import warnings
 from collections import deque
 from functools import partial
 from logging import DEBUG
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from dflag._cells import Cell, Step, set_value, value_of
 from dflag._expiry import Expiry
 from dflag._faults import is_interrupt, name_of, text_of
 from dflag._flags import (
+    UNBOUND,
     Flag,
+    Owner,
     declared_at,
     keyed_of,
     layers_of,
@@ -193,28 +195,35 @@ class Store:
 
     def adopt(self, flag: Flag[Any], name: str) -> None:
         """
-        Add a flag that has lived in a store of its own, with the override it has.
+        Add a flag that no registry has, with the override it has.
 
         Raises:
-            DefinitionError: The name is retired.
+            DefinitionError: A registry has it already, or the name is retired.
             DuplicateFlagError: The name is taken.
         """
-        other: Store = store_of(flag)
-        with no_fork(), other.lock, self.lock:
-            old_name = flag.name
-            move(flag, self, name)
-            try:
-                self.add(flag)
-            except DefinitionError:
-                move(flag, other, old_name)
-                raise
-            other.flags.clear()
-            other.outdate()
-            set_value(other._timed, frozenset())
-            if deadline_of(layers_of(flag)) is not None:
-                set_value(self._timed, value_of(self._timed) | {flag})
-        other._expiry.resume()
-        self._expiry.resume()
+        with no_fork():
+            other: Store | _NoStore = store_of(flag)
+            with other.lock, self.lock:
+                if flag.name != UNBOUND:
+                    raise DefinitionError(f"flag {flag.name!r} is already bound and cannot be bound as {name!r}")
+                move(flag, self, name)
+                try:
+                    self.add(flag)
+                except DefinitionError:
+                    move(flag, other, UNBOUND)
+                    raise
+                if isinstance(other, Store):
+                    other.flags.clear()
+                    other.outdate()
+                    set_value(other._timed, frozenset())
+                if deadline_of(layers_of(flag)) is not None:
+                    set_value(self._timed, value_of(self._timed) | {flag})
+        if isinstance(other, Store):
+            other._expiry.resume()
+            self._expiry.resume()
+
+    def store_for(self, flag: Flag[Any]) -> Self:  # noqa: ARG002 - one for all of its flags
+        return self
 
     def token(self) -> Token:
         """
@@ -817,6 +826,57 @@ class Store:
     def resume_in_child(self) -> None:
         self.notifier.resume()
         self._expiry.resume()  # the parent's thread may have been in the middle of an expiry
+
+
+class _NoStore:
+    """
+    What the flags have that no registry has yet: a store is made for a flag when something is first kept in it.
+
+    A library may have many flags that no program sets or binds, and a store takes 7 kB.
+
+    Attributes:
+        lock: Held while a flag gets a store, of its own or of a registry.
+
+    Thread safety: any thread.
+    """
+
+    frozen = False
+
+    @property
+    def lock(self) -> threading.RLock:
+        return cast("threading.RLock", no_fork())  # the one lock that a forked child finds whole without a follower
+
+    def store_for(self, flag: Flag[Any]) -> Any:
+        with self.lock:
+            owner = store_of(flag)
+            if owner is not self:  # another thread was faster
+                return owner
+            store = Store()
+            store.add(flag)
+            move(flag, store, flag.name)
+            return store
+
+    def set(self, flag: Flag[Any], value: Any, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:
+        self.store_for(flag).set(flag, value, ttl_seconds=ttl_seconds, reason=reason)
+
+    def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None:
+        """
+        Do nothing: there is no override.
+        """
+
+    def origin_of(self, flag: Flag[Any]) -> str:  # noqa: ARG002 - the same for all
+        return DEFAULT
+
+    def value_in_force(self, flag: Flag[Any]) -> Any:
+        return flag.default
+
+    def outdate(self) -> None:
+        """
+        Do nothing: there is no transaction.
+        """
+
+
+NO_STORE: Final[Owner] = _NoStore()
 
 
 def store_behind(holder: object, name: str = "registry", expected: str = "a FlagRegistry") -> Store:

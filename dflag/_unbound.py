@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, Unpac
 from dflag._declarations import Bools, Declarations, Durations, Floats, Ints, Schema, Texts, Values, caller
 from dflag._flags import UNBOUND, DynamicFlag, StaticFlag, set_bind_name
 from dflag._registry import make_flag
-from dflag._store import Store
+from dflag._store import NO_STORE
 from dflag.errors import DefinitionError, check_argument
 
 if TYPE_CHECKING:
@@ -69,10 +69,8 @@ class _Library(Declarations):
         help: str,
         options: Any,
     ) -> F:
-        store = Store()
-        flag = make_flag(store, cls, kind, name, default, help, options, caller())
+        flag = make_flag(NO_STORE, cls, kind, name, default, help, options, caller())
         set_bind_name(flag, self._bind_name)
-        store.add(flag)
         return flag
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 from dflag._checkpoint import Checkpoint
 from dflag._flags import Flag, pipeline_of
 from dflag._registry import FlagRegistry, sources_of, store_of_registry
+from dflag._snapshot import store_of
 from dflag._updater import Updater
 
 if TYPE_CHECKING:
@@ -180,7 +181,9 @@ def _take(target: object, named: Mapping[str, Any]) -> dict[Store, dict[Flag[Any
         raise TypeError(f"expected {{flag: value}}, or a registry and values by name, got {target!r}")
     taken: dict[Store, dict[Flag[Any], Any]] = {}
     for flag, value in given.items():
-        taken.setdefault(flag._store, {})[flag] = pipeline_of(flag).take(flag.name, value, "override")
+        taken.setdefault(store_of(flag).store_for(flag), {})[flag] = pipeline_of(flag).take(
+            flag.name, value, "override"
+        )
     return taken
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
+from dflag._snapshot import store_of
 from dflag.typing import Text
 
 from ..integration._waiting import eventually  # noqa: TID252 - tests is on no path
@@ -398,7 +399,8 @@ def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(
     The registry's snapshot shows what the flag shows.
     """
     rate = dflag.dyn_int(1)
-    plan = rate._store.plan
+    store = store_of(rate).store_for(rate)
+    plan = store.plan
 
     def bind_after(edits: Any, **options: Any) -> Any:
         made = plan(edits, **options)
@@ -411,7 +413,7 @@ def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(
         flags.bind("rate", rate)
         assert flags.snapshot()["rate"] == 1
 
-    monkeypatch.setattr(rate._store, "plan", bind_after)
+    monkeypatch.setattr(store, "plan", bind_after)
     rate.set(2)
 
     assert flags.snapshot()["rate"] == rate.get() == 2

@@ -6,17 +6,29 @@ from __future__ import annotations
 
 import datetime
 import enum
+import gc
+import os
+import threading
+import tracemalloc
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import dflag
+from dflag import testing
 from dflag._flags import bind_name_of, declared_at
+from dflag._snapshot import store_of
+from dflag._store import NO_STORE
 from dflag.errors import ArgumentError
+
+from ..integration._children import Child  # noqa: TID252 - tests is on no path
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+DEADLINE_SECONDS = 10.0
 
 
 class Mode(enum.Enum):
@@ -146,3 +158,164 @@ def test_what_is_wrong_is_told_where_it_was_declared() -> None:
         file, line = declared_at(flag)
         assert file == __file__
         assert "for flag in (dflag.int(1)" in Path(file).read_text(encoding="utf-8").splitlines()[line - 1]
+
+
+def test_unbound_flag_is_light() -> None:
+    """
+    A library may declare thousands: a flag that nobody sets or binds costs what one of a registry does, or less.
+    """
+    kept = [dflag.dyn_int(1)]
+    gc.collect()
+    tracemalloc.start()
+    try:
+        kept += [dflag.dyn_int(1) for _ in range(100)]
+        size, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size < 100 * 500
+
+
+@pytest.mark.parametrize("use", ["set", "validator", "on_change", "override", "changes"])
+def test_first_use_makes_what_it_needs(use: str) -> None:
+    """
+    What a flag is told before it is bound holds, and goes with it.
+    """
+    rate, seen = dflag.dyn_int(1), []
+    assert (rate.get(), rate.origin) == (1, "default")
+    assert repr(rate) == "<DynamicFlag '(unbound)': dynamic int from default>"
+    rate.reset()
+    assert store_of(rate) is NO_STORE
+    if use == "set":
+        rate.set(2, reason="why")
+    elif use == "validator":
+        rate.validator(lambda value: value < 5)
+        with pytest.raises(dflag.ValidationError):
+            rate.set(5)
+    elif use == "on_change":
+        rate.on_change(lambda old, new: seen.append((old, new)))
+    elif use == "override":
+        with testing.override({rate: 2}):
+            assert rate.get() == 2
+    else:
+        with pytest.raises(dflag.DefinitionError, match="needs a running event loop"):
+            rate.changes()
+        rate.set(2)
+    flags = dflag.FlagRegistry()
+    flags.bind("rate", rate)
+    assert rate.origin == ("override" if use in {"set", "changes"} else "default")
+    rate.set(4)
+    assert flags.flush(DEADLINE_SECONDS)
+    assert seen == ([(1, 4)] if use == "on_change" else [])
+    if use == "validator":
+        with pytest.raises(dflag.ValidationError):
+            rate.set(6)
+
+
+def test_two_unbound_flags_are_overridden_apart() -> None:
+    """
+    Each has a store of its own as soon as one is needed.
+    """
+    one, other = dflag.dyn_int(1), dflag.dyn_int(1)
+    with testing.override({one: 2, other: 3}):
+        assert (one.get(), other.get()) == (2, 3)
+    assert store_of(one) is not store_of(other)
+
+
+def test_reads_of_an_unbound_flag_are_live_within_a_pin(flags: dflag.FlagRegistry) -> None:
+    """
+    A pin of a registry holds no flag that is not its own.
+    """
+    rate = dflag.dyn_int(1)
+    with flags.pinned():
+        assert rate.get() == 1
+        rate.set(2)
+        assert rate.get() == 2
+
+
+def test_threads_that_come_first_together_agree() -> None:
+    """
+    Of writers and a binding at the same moment none is lost: the flag ends in the registry, with every validator.
+    """
+    for _ in range(200):
+        flags, rate = dflag.FlagRegistry(), dflag.dyn_int(0)
+        barrier = threading.Barrier(3)
+
+        def validate(bound: int, rate: dflag.DynamicFlag[int] = rate, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait(DEADLINE_SECONDS)
+            rate.validator(lambda value: value != bound)
+
+        def bind(
+            flags: dflag.FlagRegistry = flags,
+            rate: dflag.DynamicFlag[int] = rate,
+            barrier: threading.Barrier = barrier,
+        ) -> None:
+            barrier.wait(DEADLINE_SECONDS)
+            flags.bind("rate", rate)
+
+        threads = [threading.Thread(target=validate, args=(bound,)) for bound in (5, 6)]
+        threads.append(threading.Thread(target=bind))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(DEADLINE_SECONDS)
+        for bound in (5, 6):
+            with pytest.raises(dflag.ValidationError):
+                rate.set(bound)
+        rate.set(1)
+        assert flags.snapshot()["rate"] == 1
+
+
+def test_one_of_two_bindings_at_once_is_refused() -> None:
+    """
+    The flag belongs to one registry, whatever the order.
+    """
+    for _ in range(200):
+        rate, registries = dflag.dyn_int(0), (dflag.FlagRegistry(), dflag.FlagRegistry())
+        barrier = threading.Barrier(2)
+        refused: list[dflag.DefinitionError] = []
+
+        def bind(
+            flags: dflag.FlagRegistry,
+            rate: dflag.DynamicFlag[int] = rate,
+            barrier: threading.Barrier = barrier,
+            refused: list[dflag.DefinitionError] = refused,
+        ) -> None:
+            barrier.wait(DEADLINE_SECONDS)
+            try:
+                flags.bind("rate", rate)
+            except dflag.DefinitionError as error:
+                refused.append(error)
+
+        threads = [threading.Thread(target=bind, args=(flags,)) for flags in registries]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(DEADLINE_SECONDS)
+        assert len(refused) == 1
+        assert sorted(len(flags) for flags in registries) == [0, 1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_unbound_flag_can_be_set_in_a_forked_child() -> None:
+    """
+    Though it had no store when the process was forked, and a thread may be in the middle of making one for another.
+    """
+    rate, stop = dflag.dyn_int(1), threading.Event()
+
+    def make_many() -> None:
+        while not stop.is_set():
+            dflag.dyn_int(0).set(1)
+
+    def set_and_read() -> None:
+        rate.set(2)
+        assert rate.get() == 2
+
+    thread = threading.Thread(target=make_many)
+    thread.start()
+    try:
+        for _ in range(5):
+            Child(set_and_read).check()
+    finally:
+        stop.set()
+        thread.join(DEADLINE_SECONDS)
+    assert rate.get() == 1
