@@ -13,6 +13,9 @@ DEFAULT: Final = "default"
 OWN_LAYERS: Final = frozenset({OVERRIDE, COMMAND_LINE, ENVIRONMENT, DEFAULT})
 """The layers that are not a source's."""
 
+RULES_KEYS: Final = ("_rules.yaml", "_rules")
+"""The keys that hold a source's rules: of a volume, and of a document. No flag has such a name."""
+
 
 class Entry:
     """

@@ -11,7 +11,7 @@ from dflag._formats.json_values import NotJSON, Place, dumps, freeze
 from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from dflag._formats.json import Member
     from dflag._formats.nodes import Node
@@ -36,19 +36,20 @@ class Document(NamedTuple):
     places: Mapping[str, Place]
 
 
-def read(data: bytes, *, yaml: bool) -> Document:
+def read(data: bytes, *, yaml: bool, unread: Collection[str] = ()) -> Document:
     """
     Read a document; an empty one has no keys.
 
     Args:
         data: UTF-8; a byte order mark is dropped.
         yaml: Whether it may be YAML too.
+        unread: The keys whose collections are given as an `Excerpt`, to be read elsewhere.
 
     Raises:
         NotJSON: It is no such document; its `NotJSON.expected` and `NotJSON.place` may be shown to anybody.
     """
     text = decode(data)
-    found = _members(text, yaml=yaml) if text.strip(_WHITE_SPACE) else []
+    found = _members(text, yaml=yaml, unread=unread) if text.strip(_WHITE_SPACE) else []
     values = {member.key: _as_raw(member.raw) for member in found}
     natives = {key: getattr(raw, "native", raw) for key, raw in values.items() if not isinstance(raw, Unreadable)}
     json.refuse_lone_surrogates(text, natives)
@@ -68,7 +69,7 @@ def loads(text: str) -> JSONValue:
 
         return loads(text)
 
-    return _json_or_yaml(lambda: json.loads(text), as_yaml)
+    return json_or_yaml(lambda: json.loads(text), as_yaml)
 
 
 def nodes(text: str, *, yaml: bool, repeats: bool = False) -> list[Node]:
@@ -95,7 +96,7 @@ def nodes(text: str, *, yaml: bool, repeats: bool = False) -> list[Node]:
 
         return read_stream(text, repeats=repeats)
 
-    return _json_or_yaml(lambda: json_nodes.read_stream(_object(text), repeats=repeats), as_yaml)
+    return json_or_yaml(lambda: json_nodes.read_stream(_object(text), repeats=repeats), as_yaml)
 
 
 def decode(data: bytes) -> str:
@@ -113,7 +114,7 @@ def decode(data: bytes) -> str:
         raise NotJSON("a document in UTF-8", place=place) from None
 
 
-def _json_or_yaml(as_json: Callable[[], T], as_yaml: Callable[[], T]) -> T:
+def json_or_yaml(as_json: Callable[[], T], as_yaml: Callable[[], T]) -> T:
     """
     Read JSON, or YAML, which takes a hundredth of a second to import and refuses some of JSON.
 
@@ -130,16 +131,16 @@ def _json_or_yaml(as_json: Callable[[], T], as_yaml: Callable[[], T]) -> T:
         raise problem if further else error from None
 
 
-def _members(text: str, *, yaml: bool) -> list[Member]:
+def _members(text: str, *, yaml: bool, unread: Collection[str]) -> list[Member]:
     if not yaml:
-        return json.members(text)
+        return json.members(text, unread)
 
     def as_yaml() -> list[Member]:
         from dflag._formats.yaml import members
 
-        return members(text)
+        return members(text, unread)
 
-    return _json_or_yaml(lambda: json.members(_object(text)), as_yaml)
+    return json_or_yaml(lambda: json.members(_object(text), unread), as_yaml)
 
 
 def _object(text: str) -> str:

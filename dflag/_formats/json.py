@@ -13,7 +13,7 @@ from dflag._formats.json_values import JSON, MAX_DEPTH, MAX_INT_DIGITS, NotJSON,
 from dflag.typing import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 MAX_VALUES: Final = 2**20
 """
@@ -61,18 +61,44 @@ def loads(text: str) -> JSON:
     return freeze(value)
 
 
-def members(text: str) -> list[Member]:
+class Excerpt(str):
+    """
+    A part of a text as it is written, unread. Its columns are those of the text, for its first line is indented so.
+
+    Attributes:
+        line: The line on which it begins, from 1.
+    """
+
+    __slots__ = ("line",)
+
+    line: int
+
+
+def excerpt(text: str, start: int, end: int, place: Place) -> Excerpt:
+    """
+    Cut out what stands between two offsets of a text; the first is at *place*.
+    """
+    cut = Excerpt(" " * (place.column - 1) + text[start:end])
+    cut.line = place.line
+    return cut
+
+
+def members(text: str, unread: Collection[str] = ()) -> list[Member]:
     """
     Read a JSON object member by member.
 
     A number that is out of range is left to the caller that freezes it: a flag that takes text takes its digits.
     Surrogates are not looked for.
 
+    Args:
+        text: The object.
+        unread: The keys whose arrays and objects are given as an `Excerpt`.
+
     Raises:
         NotJSON: It is no JSON object, or nests too deeply or repeats a key.
     """
     _check_size(text)
-    reader = _MemberReader(text)
+    reader = _MemberReader(text, unread)
     try:
         return reader.members()
     except json.JSONDecodeError as error:
@@ -171,10 +197,11 @@ class _MemberReader(Cursor):
     Reads the members of an object, and counts its lines on the way.
     """
 
-    __slots__ = ("_counted", "_line", "_line_start")
+    __slots__ = ("_counted", "_line", "_line_start", "_unread")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, unread: Collection[str]) -> None:
         super().__init__(text)
+        self._unread: Final = unread
         self._line = 1
         self._line_start = 0
         self._counted = 0
@@ -186,7 +213,7 @@ class _MemberReader(Cursor):
             if key in found:
                 problem = f"{key[:80]!r} stands twice in one object"
                 raise NotJSON("JSON without duplicate keys", problem, place=place)
-            found[key] = Member(key, place, self._raw())
+            found[key] = Member(key, place, self._excerpt() if self._is_unread(key) else self._raw())
         if self.at < len(self.text):
             raise self.error("Extra data")
         return list(found.values())
@@ -200,6 +227,15 @@ class _MemberReader(Cursor):
         self._line_start = max(self._line_start, self.text.rfind("\n", self._counted, at) + 1)
         self._counted = at
         return Place(self._line, at - self._line_start + 1)
+
+    def _is_unread(self, key: str) -> bool:
+        return key in self._unread and self.text.startswith(("[", "{"), self.at)
+
+    def _excerpt(self) -> Excerpt:
+        start, place = self.at, self.place()
+        _, end = _PASSING.raw_decode(self.text, start)
+        self.skip(end)
+        return excerpt(self.text, start, end, place)
 
     def _raw(self) -> Any:
         value, end = DECODER.raw_decode(self.text, self.at)
@@ -216,12 +252,19 @@ def refuse_lone_surrogates(text: str, value: JSON) -> None:
         text: What the value was read from; only escapes can bring one in.
         value: The value, frozen or no deeper than that.
     """
-    if not _ESCAPED_SURROGATE.search(text):
+    if not may_hold_surrogates(text):
         return
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise NotJSON("JSON with whole Unicode characters", "an unpaired surrogate") from None
+
+
+def may_hold_surrogates(text: str) -> bool:
+    """
+    Return whether an escape in a JSON or YAML text may be half of a surrogate pair.
+    """
+    return _ESCAPED_SURROGATE.search(text) is not None
 
 
 def read_int(digits: str, base: int = 10) -> int | float:
@@ -267,3 +310,6 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=read_int)
+
+_PASSING: Final = json.JSONDecoder(parse_int=str)
+"""Passes a value that is read elsewhere, whatever is wrong with it."""

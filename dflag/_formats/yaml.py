@@ -12,14 +12,22 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import yaml
 
-from dflag._formats.json import Member, read_int, refuse_lone_surrogates
+from dflag._formats.json import Excerpt, Member, excerpt, read_int, refuse_lone_surrogates
 from dflag._formats.json_values import MAX_DEPTH, NotJSON, Place, freeze
 from dflag.typing import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from dflag.typing import JSONValue
+
+_DEPTHS: Final = {
+    yaml.SequenceStartEvent: 1,
+    yaml.MappingStartEvent: 1,
+    yaml.SequenceEndEvent: -1,
+    yaml.MappingEndEvent: -1,
+}
+"""How much deeper each event leads."""
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -59,7 +67,7 @@ def loads(text: str) -> JSONValue:
     return value
 
 
-def members(text: str) -> list[Member]:
+def members(text: str, unread: Collection[str] = ()) -> list[Member]:
     """
     Read a YAML mapping entry by entry; a text with nothing but comments has none.
 
@@ -69,7 +77,7 @@ def members(text: str) -> list[Member]:
     Raises:
         NotJSON: It is no mapping, or says what JSON cannot.
     """
-    return _read(text, _ValueReader.members)
+    return _read(text, lambda reader: reader.members(unread))
 
 
 def _read(text: str, read: Callable[[_ValueReader], T]) -> T:
@@ -205,6 +213,10 @@ class _ValueReader(EventReader[Any]):
     Makes JSON values.
     """
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._text: Final = text
+
     def document(self) -> JSONValue:
         if not self.begins():
             raise NotJSON("JSON or YAML", "there is nothing but comments")
@@ -212,11 +224,11 @@ class _ValueReader(EventReader[Any]):
         self._end()
         return value
 
-    def members(self) -> list[Member]:
+    def members(self, unread: Collection[str]) -> list[Member]:
         if not self.begins():
             return []
         event = self.next()
-        found = [] if _is_nothing(event) else list(self._entries(event))
+        found = [] if _is_nothing(event) else list(self._entries(event, unread))
         self._end()
         return found
 
@@ -224,7 +236,7 @@ class _ValueReader(EventReader[Any]):
         if self.begins():
             raise NotJSON("one YAML document", "found several")
 
-    def _entries(self, event: Any) -> Iterator[Member]:
+    def _entries(self, event: Any, unread: Collection[str]) -> Iterator[Member]:
         if not isinstance(event, yaml.MappingStartEvent):
             raise NotJSON("a mapping at the top level")
         if event.tag is not None:
@@ -236,7 +248,22 @@ class _ValueReader(EventReader[Any]):
             self.node(each, 1)
             # A key is a name, whatever it looks like.
             _add_key(keys, each, each.value)
-            yield Member(each.value, _place(each.start_mark), self._raw(self.next()))
+            event = self.next()
+            is_unread = each.value in unread and (not isinstance(event, yaml.ScalarEvent) or _is_literal(event))
+            yield Member(each.value, _place(each.start_mark), self._excerpt(event) if is_unread else self._raw(event))
+
+    def _excerpt(self, event: Any) -> Excerpt:
+        """
+        Pass a node, and return how it is written; of a literal block that is the text in it, indented.
+        """
+        start, end = event.start_mark, event.end_mark
+        if isinstance(event, yaml.ScalarEvent):
+            begin = self._text.find("\n", start.index) + 1 or len(self._text)
+            return excerpt(self._text, begin, end.index, Place(start.line + 2, 1))
+        depth = 0 if isinstance(event, yaml.AliasEvent) else 1
+        while depth:
+            depth += _DEPTHS.get(type(self.next()), 0)
+        return excerpt(self._text, start.index, self.last.end_mark.index, _place(start))
 
     def _raw(self, event: Any) -> Any:
         """
@@ -254,7 +281,7 @@ class _ValueReader(EventReader[Any]):
 
     def scalar(self, event: Any) -> JSONValue:
         self.weight += len(event.value)
-        return _plain(event.value) if event.implicit[0] else event.value
+        return plain_value(event.value) if event.implicit[0] else event.value
 
     def sequence(self, event: Any, depth: int) -> JSONValue:  # noqa: ARG002 - a value has no place
         return [self.node(each, depth) for each in self.until(yaml.SequenceEndEvent)]
@@ -294,7 +321,7 @@ def _add_key(keys: set[str], event: Any, key: str) -> None:
     keys.add(key)
 
 
-def _plain(text: str) -> JSONValue:
+def plain_value(text: str) -> JSONValue:
     """
     Read an unquoted scalar by the core schema; what it does not know is text: ``no``, ``1:30``, ``2024-01-01``.
     """
@@ -308,6 +335,13 @@ def _plain(text: str) -> JSONValue:
         return float(text)
     # Freezing refuses it, for JSON has no such number.
     return math.nan if _NOT_FINITE.fullmatch(text) else text
+
+
+def _is_literal(event: Any) -> bool:
+    """
+    Tell a literal block that means the same when it is indented; a marker of documents would be text.
+    """
+    return event.style == "|" and event.tag is None and not event.value.startswith(("---", "%"))
 
 
 def _is_nothing(event: Any) -> bool:

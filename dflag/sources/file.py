@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dflag._formats.json_values import NotJSON
+from dflag._layers import RULES_KEYS
 from dflag.errors import SourceError
 from dflag.sources._entries import GONE, Refused, read_other, reason_of
 from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
@@ -70,8 +71,10 @@ class FileSource(PathSource):
 
     def locate(self, key: str) -> str:
         """
-        Return the path with the line on which the key stood when the document was last read.
+        Return the path with the line on which the key stood when the document was last read; of rules the path alone.
         """
+        if key in RULES_KEYS:  # they know the lines of the document
+            return self._path
         place = self._places.get(key)
         return self._path if place is None else f"{self._path}:{place.line}"
 
@@ -162,7 +165,7 @@ class FileSource(PathSource):
         from dflag._formats import documents
 
         try:
-            return documents.read(data, yaml=not self._file.lower().endswith(".json"))
+            return documents.read(data, yaml=not self._file.lower().endswith(".json"), unread=RULES_KEYS)
         except NotJSON as error:
             where = self._path if error.place is None else f"{self._path}:{error.place.line}:{error.place.column}"
             problem = f"cannot read {where}: expected {error.expected}"

@@ -1,0 +1,562 @@
+"""
+The text of rules: what is under the key ``_rules.yaml``, read without any flag, fact or clock.
+
+Each rule is read for itself. What is wrong with one is a `RuleFault` with its place, and the other rules are read on;
+only what is no list at all, or goes too far, refuses the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from dflag._formats.documents import decode
+from dflag._formats.json import Excerpt
+from dflag._formats.json_values import NotJSON, Place, dumps
+from dflag._formats.nodes import START, Lines
+from dflag._kinds._base import Problem
+from dflag._kinds.duration import DURATION
+from dflag.errors import nearest
+from dflag.typing import Text, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from dflag._formats.outline import Flaw, Items, Members, Outline, Scalar
+    from dflag.typing import Raw
+
+MAX_RULES: Final = 10_000
+MAX_BYTES: Final = 16 * 1024 * 1024
+
+RULE_KEYS: Final = (
+    "name",
+    "when",
+    "unless",
+    "from",
+    "until",
+    "of",
+    "over",
+    "steps",
+    "every",
+    "bake",
+    "by",
+    "is",
+    "share",
+    "set",
+)
+"""What a rule may hold."""
+
+_DRAWN: Final = 2**32
+"""How many shares can be drawn: a threshold of this many is everybody."""
+
+_MAX_NAME_CHARACTERS: Final = 253
+"""As long as the name of a flag."""
+
+_MAX_SHOWN_CHARACTERS: Final = 80
+"""As much as is shown of a flag's value."""
+
+_MAX_FAULTS: Final = 10
+"""Of one rule: more of them teach nobody, and a rule can hold a million."""
+
+_PLACE_NAME: Final = re.compile(r"rule [0-9]+")
+
+_PERCENT: Final = re.compile(r"0*([0-9]{1,3})(?:\.([0-9]{1,6}))?%")
+_BARE_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_MILLIONTHS: Final = 10**8
+"""How many millionths of a percent are the whole."""
+
+_TIME: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+)
+_TIME_EXPECTED: Final = "a time with Z or an offset, such as 2026-11-28T10:00:00Z"
+_PERCENT_EXPECTED: Final = "a percentage from 0% to 100% with at most 6 decimals, such as 2.5%"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """
+    A rule as it is written.
+
+    Attributes:
+        name: Its own, or ``"rule 3"``, by its place.
+        is_named: Whether it has a name of its own.
+        when: For each fact the globs of which it must fit one.
+        unless: The same for those that it is not for.
+        start: When it begins, in UTC; what is written as ``from``.
+        until: When it ends, in UTC.
+        of: The fact that draws the share of a process.
+        over: How long it takes to reach everybody.
+        steps: How many of 2**32 shares it reaches at each step.
+        every: How long a step takes.
+        bake: For how long a process that it has reached asks for its health.
+        by: What it is keyed by.
+        keys: Of a keyed rule the keys that it names; None for all.
+        share: How many of 2**32 shares of keys it is for; None for all.
+        values: What it sets, by flag.
+        content: A text that is equal for equal rules, wherever they stand.
+        number: Its place in the list, from 1.
+    """
+
+    name: str
+    is_named: bool
+    when: Mapping[str, tuple[str, ...]]
+    unless: Mapping[str, tuple[str, ...]]
+    start: datetime | None
+    until: datetime | None
+    of: str
+    over: timedelta | None
+    steps: tuple[int, ...]
+    every: timedelta | None
+    bake: timedelta | None
+    by: str | None
+    keys: tuple[str, ...] | None
+    share: int | None
+    values: Mapping[str, Raw]
+    content: str
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFault:
+    """
+    What is wrong with a rule, or with the whole list.
+
+    Attributes:
+        rule: The name of the rule; None for the whole list.
+        message: What was expected, and what was found.
+        line: Where it stands, from 1.
+        column: Likewise.
+        expected: The part of the message that quotes nothing, for a list that is secret.
+        number: The place of the rule in the list, from 1; 0 for the whole list.
+    """
+
+    rule: str | None
+    message: str
+    line: int
+    column: int
+    expected: str = ""
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RuleList:
+    """
+    The rules of a text.
+
+    Attributes:
+        rules: Those that are as rules should be, in their order.
+        faults: What is wrong with the others, in its order.
+        is_readable: Whether it is a list of rules at all.
+    """
+
+    rules: tuple[Rule, ...]
+    faults: tuple[RuleFault, ...]
+    is_readable: bool
+
+
+def parse_rules(raw: Raw) -> RuleList:
+    """
+    Read rules; an empty text, comments alone, null and an empty list are none.
+
+    Whatever is wrong stands in `RuleList.faults`. Time and memory grow with the text and no faster.
+
+    >>> parse_rules("- set: {rate_limit: 80}").rules[0].values
+    {'rate_limit': '80'}
+    """
+    first_line = raw.line if isinstance(raw, Excerpt) else 1
+    try:
+        text = _text_of(raw)
+        reader = _ListReader(text, first_line)
+        if text and not text.isspace():
+            from dflag._formats.outline import read_list  # brings PyYAML, which only rules need here
+
+            read_list(text, reader.take, at_most=MAX_RULES)
+    except NotJSON as error:
+        return _unreadable(f"expected {error.expected}", error.detail, _place_of(error, raw, first_line))
+    except RecursionError:  # the caller is near the end of its own stack
+        return _unreadable("expected a list of rules that is less deeply nested", "", START)
+    return RuleList(tuple(reader.rules), tuple(reader.faults), is_readable=True)
+
+
+def percentage(threshold: int) -> str:
+    """
+    Print a threshold as a percentage, to the millionth of a percent.
+
+    >>> percentage(2**32 // 20 + 1)
+    '5%'
+    """
+    whole, rest = divmod(threshold * _MILLIONTHS // _DRAWN, _MILLIONTHS // 100)
+    decimals = f"{rest:06}".rstrip("0")
+    return f"{whole}.{decimals}%" if decimals else f"{whole}%"
+
+
+def _text_of(raw: Raw) -> str:
+    if isinstance(raw, Unreadable):
+        raise NotJSON("a list of rules", raw.reason)
+    if len(raw) > MAX_BYTES:
+        raise NotJSON(f"a list of rules of at most {MAX_BYTES} bytes")
+    if isinstance(raw, bytes):
+        return decode(raw)
+    try:
+        size_bytes = len(raw.encode())
+    except UnicodeEncodeError as error:
+        raise NotJSON("a list of rules in whole Unicode characters", offset=error.start) from None
+    if size_bytes > MAX_BYTES:
+        raise NotJSON(f"a list of rules of at most {MAX_BYTES} bytes")
+    return raw.removeprefix("\ufeff")
+
+
+def _place_of(error: NotJSON, raw: Raw, first_line: int) -> Place:
+    if error.offset is not None and isinstance(raw, (str, bytes)):
+        text = raw if isinstance(raw, str) else raw.decode(errors="replace")
+        place = Lines(text.removeprefix("\ufeff")).place(error.offset)
+    else:
+        place = error.place or START
+    return Place(place.line + first_line - 1, place.column)
+
+
+def _unreadable(expected: str, detail: str, place: Place) -> RuleList:
+    message = f"{expected} ({detail})" if detail else expected
+    return RuleList((), (RuleFault(None, message, place.line, place.column, expected),), is_readable=False)
+
+
+class _Refused(Exception):  # noqa: N818 - a verdict in parts; the fault is made of it
+    """
+    Why a part of a rule is refused.
+    """
+
+    def __init__(self, expected: str, given: str, at: int) -> None:
+        super().__init__(expected)
+        self.expected: Final = expected
+        self.given: Final = given
+        self.at: Final = at
+
+
+class _ListReader:
+    """
+    Makes rules of the items of a list.
+    """
+
+    def __init__(self, text: str, first_line: int) -> None:
+        self.rules: Final[list[Rule]] = []
+        self.faults: Final[list[RuleFault]] = []
+        self._text: Final = text
+        self._first_line: Final = first_line
+        self._lines: Lines | None = None
+        self._count = 0
+        self._names: Final[dict[str, int]] = {}
+
+    def take(self, item: Outline, flaws: list[Flaw]) -> None:
+        """
+        Make a rule of an item, or note what is wrong.
+        """
+        self._count += 1
+        reader = _RuleReader()
+        for flaw in flaws:
+            reader.refuse(flaw.expected, flaw.given, flaw.at)
+        rule = reader.read(item, self._count)
+        name = reader.name
+        if name is not None:
+            earlier = self._names.setdefault(name, self._count)
+            if earlier != self._count:
+                expected = f"a name of its own: rule {earlier} of the list has the same"
+                reader.refuse(expected, name, reader.name_at)
+        if rule is not None and not reader.refused:
+            self.rules.append(rule)
+        for refused in sorted(reader.refused, key=lambda each: each.at):
+            self._note(refused, name or f"rule {self._count}")
+
+    def _note(self, refused: _Refused, name: str) -> None:
+        if self._lines is None:
+            self._lines = Lines(self._text)
+        place = self._lines.place(refused.at)
+        line = place.line + self._first_line - 1
+        message = refused.expected + (f", got {refused.given}" if refused.given else "")
+        self.faults.append(RuleFault(name, message, line, place.column, refused.expected, self._count))
+
+
+class _RuleReader:
+    """
+    Reads one rule.
+
+    Attributes:
+        name: Its own name, if it has a good one.
+        name_at: Where that stands.
+        refused: What is wrong with it.
+    """
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.name_at = 0
+        self.refused: Final[list[_Refused]] = []
+
+    def refuse(self, expected: str, given: str, at: int) -> None:
+        """
+        Note what was expected, and the text that was found instead.
+        """
+        self._refuse(_Refused(f"expected {expected}", _shown(given), at))
+
+    def _refuse(self, refused: _Refused) -> None:
+        if len(self.refused) < _MAX_FAULTS:
+            self.refused.append(refused)
+
+    def read(self, item: Outline, number: int) -> Rule | None:
+        """
+        Read a rule; None when it is none.
+        """
+        if not isinstance(item, dict):
+            if not self.refused:  # an alias is told already
+                self._refuse(_not_this("a rule, which is a mapping with `set`", item))
+            return None
+        found: dict[str, Any] = {}
+        written: dict[str, tuple[Scalar, Outline]] = {}
+        for key, node in item.items():
+            read = _READERS.get(key)
+            if read is None:
+                self._refuse_key(key)
+                continue
+            written[key] = key, node
+            try:
+                found[key] = read(node)
+            except _Refused as refused:
+                self._refuse(refused)
+        if "name" in found:
+            self.name, self.name_at = found["name"], written["name"][1].at
+        for each in _combined(item, written, found):
+            self._refuse(each)
+        return None if self.refused else _made(found, number)
+
+    def _refuse_key(self, key: Scalar) -> None:
+        near = nearest(key[:_MAX_SHOWN_CHARACTERS], RULE_KEYS)
+        hint = f" (did you mean {near!r}?)" if near else ""
+        self._refuse(_Refused(f"expected a key of rules: {', '.join(RULE_KEYS)}", _shown(key) + hint, key.at))
+
+
+def _combined(
+    item: Members, written: Mapping[str, tuple[Scalar, Outline]], found: Mapping[str, Any]
+) -> Iterator[_Refused]:
+    """
+    Yield what is wrong with the keys of a rule together.
+    """
+    if "set" not in written:
+        yield _Refused("expected the key `set`, a mapping of flags to their values", "", item.at)
+    for key, others, reason in _NEEDED:
+        if key in written and not any(other in written for other in others):
+            names = " or ".join(f"`{other}`" for other in others)
+            yield _Refused(f"expected {names} beside `{key}`{reason}", "", written[key][0].at)
+    for key, other, instead in _FORBIDDEN:
+        if key in written and other in written:
+            yield _Refused(f"expected no `{key}` beside `{other}`: {instead}", "", written[key][0].at)
+    if len(found.get("steps", ())) > 1 and "every" not in written:
+        yield _Refused("expected `every` beside `steps`: how long a step takes, such as 1h", "", written["steps"][0].at)
+    start, until = found.get("from"), found.get("until")
+    if start is not None and until is not None and until <= start:
+        yield _not_this("`until` to be later than `from`", written["until"][1])
+
+
+_DRAWS: Final = ": the share is drawn by the name"
+_NEEDED: Final = (
+    ("over", ("name",), _DRAWS),
+    ("steps", ("name",), _DRAWS),
+    ("share", ("name",), _DRAWS),
+    ("bake", ("name",), ": what is taken back has to be called something"),
+    ("over", ("from",), ", the time at which it begins"),
+    ("steps", ("from",), ", the time of the first step"),
+    ("bake", ("from",), ", the time at which it begins"),
+    ("every", ("steps",), ""),
+    ("of", ("over", "steps"), ": nothing else draws a share of processes"),
+    ("is", ("by",), ", what the flags are keyed by"),
+    ("share", ("by",), ", what the flags are keyed by; a share of processes is written as `steps`, such as [10%]"),
+)
+"""A key, what must stand beside it, and why."""
+
+_FORBIDDEN: Final = (
+    ("over", "steps", "write one of them"),
+    ("over", "by", "write `steps` for a share of keys that grows"),
+    ("bake", "by", "health is a matter of a process, not of a key"),
+    ("of", "by", "the key draws the share"),
+    ("share", "is", "write two rules"),
+    ("steps", "is", "write two rules"),
+    ("share", "steps", "write the last share as the last step"),
+)
+"""A key, what it cannot stand beside, and what to write."""
+
+
+def _made(found: Mapping[str, Any], number: int) -> Rule:
+    name = found.get("name")
+    values = found["set"]
+    return Rule(
+        name=f"rule {number}" if name is None else name,
+        is_named=name is not None,
+        when=found.get("when", {}),
+        unless=found.get("unless", {}),
+        start=found.get("from"),
+        until=found.get("until"),
+        of=found.get("of", "pod"),
+        over=found.get("over"),
+        steps=found.get("steps", ()),
+        every=found.get("every"),
+        bake=found.get("bake"),
+        by=found.get("by"),
+        keys=found.get("is"),
+        share=found.get("share"),
+        values=values,
+        content=_content(found),
+        number=number,
+    )
+
+
+def _content(found: Mapping[str, Any]) -> str:
+    """
+    Print what was found, keys in order: a native value in brackets, that of a text alone.
+    """
+    values = {flag: [raw] if isinstance(raw, Text) else raw for flag, raw in found["set"].items()}
+    parts = {"of": "pod", **found, "set": values}
+    return json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+
+
+def _shown(text: str) -> str:
+    return repr(str(text) if len(text) <= _MAX_SHOWN_CHARACTERS else text[: _MAX_SHOWN_CHARACTERS - 1] + "…")
+
+
+def _not_this(expected: str, node: Outline) -> _Refused:
+    if isinstance(node, str):
+        given = "null" if node.is_null else _shown(node)
+    else:
+        given = "a mapping" if isinstance(node, dict) else "a list"
+    return _Refused(f"expected {expected}", given, node.at)
+
+
+def _read_text(expected: str) -> Callable[[Outline], str]:
+    def read(node: Outline) -> str:
+        if not isinstance(node, str) or node.is_null or not node:
+            raise _not_this(expected, node)
+        return str(node)
+
+    return read
+
+
+_read_by: Final = _read_text("what keys are, as in the declaration of the flags: tenant")
+_read_of: Final = _read_text("the name of a fact: pod, node")
+_read_glob: Final = _read_text("a text or a glob that the fact must fit")
+_read_key: Final = _read_text("a key, in quotes if it looks like null")
+
+
+def _read_name(node: Outline) -> str:
+    if not isinstance(node, str) or node.is_null or not 0 < len(node) <= _MAX_NAME_CHARACTERS or not node.isprintable():
+        raise _not_this(f"a name of 1 to {_MAX_NAME_CHARACTERS} printable characters", node)
+    if _PLACE_NAME.fullmatch(node):
+        raise _not_this("a name that is not that of rules without one", node)
+    return str(node)
+
+
+def _read_facts(node: Outline) -> dict[str, tuple[str, ...]]:
+    if not isinstance(node, dict) or not node:
+        raise _not_this("a mapping of facts to what they must fit, such as {zone: [eu-1, eu-2]}", node)
+    return {_read_of(fact): _read_several(globs, _read_glob) for fact, globs in node.items()}
+
+
+def _read_keys(node: Outline) -> tuple[str, ...]:
+    return _read_several(node, _read_key)
+
+
+def _read_several(node: Outline, read: Callable[[Outline], str]) -> tuple[str, ...]:
+    if isinstance(node, dict):
+        raise _not_this("a text or a list of texts", node)
+    return tuple(map(read, node)) if isinstance(node, list) else (read(node),)
+
+
+def _read_time(node: Outline) -> datetime:
+    found = _TIME.fullmatch(node) if isinstance(node, str) else None
+    if found is None:
+        raise _not_this(_TIME_EXPECTED, node)
+    date, time, fraction, offset = found.groups("")
+    # What is finer than a microsecond is left out: to round it up could be a second that is none.
+    text = f"{date}T{time}{fraction[:7]}{offset}".upper()
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise _not_this(_TIME_EXPECTED, node) from None
+
+
+def _read_duration(node: Outline) -> timedelta:
+    if not isinstance(node, str) or node.is_null:
+        raise _not_this("a duration such as 30m", node)
+    try:
+        duration = DURATION.parse(node.strip())
+    except Problem as problem:
+        raise _not_this(problem.expected, node) from None
+    if duration <= timedelta():
+        raise _not_this("a duration above 0", node)
+    return duration
+
+
+def _read_percentage(node: Outline) -> int:
+    found = _PERCENT.fullmatch(node) if isinstance(node, str) else None
+    if found is None:
+        bare = isinstance(node, str) and _BARE_NUMBER.fullmatch(node)
+        raise _not_this("a percentage with its sign, such as 10%" if bare else _PERCENT_EXPECTED, node)
+    whole, decimals = found.groups("")
+    millionths = int(whole + decimals.ljust(6, "0"))
+    if millionths > _MILLIONTHS:
+        raise _not_this(_PERCENT_EXPECTED, node)
+    return -(-millionths * _DRAWN // _MILLIONTHS)
+
+
+def _read_steps(node: Outline) -> tuple[int, ...]:
+    if not isinstance(node, list) or not node:
+        raise _not_this("a list of percentages, such as [5%, 25%, 100%]", node)
+    steps: list[int] = []
+    for each in node:
+        threshold = _read_percentage(each)
+        if steps and threshold <= steps[-1]:
+            raise _not_this("percentages of which each is higher than the one before", each)
+        steps.append(threshold)
+    return tuple(steps)
+
+
+def _read_values(node: Outline) -> dict[str, Raw]:
+    if not isinstance(node, dict) or not node:
+        raise _not_this("a mapping of flags to their values, such as {rate_limit: 80}", node)
+    return {str(flag): _read_value(value) for flag, value in node.items()}
+
+
+def _read_value(node: Scalar | Items | Members) -> Raw:
+    """
+    Return a scalar's text, whatever its quotes, and of a collection its value.
+    """
+    if isinstance(node, str):
+        if node.is_null:
+            raise _not_this('a value; leave the flag out, or write "" for an empty text', node)
+        return str(node)
+    from dflag._formats.outline import as_json
+
+    try:
+        native = as_json(node)
+    except NotJSON as error:
+        raise _Refused(f"expected {error.expected}", error.detail, node.at) from None
+    return Text(dumps(native), native)
+
+
+_Read: TypeAlias = "Callable[[Any], Any]"
+
+_READERS: Final[dict[str, _Read]] = {
+    "name": _read_name,
+    "when": _read_facts,
+    "unless": _read_facts,
+    "from": _read_time,
+    "until": _read_time,
+    "of": _read_of,
+    "over": _read_duration,
+    "steps": _read_steps,
+    "every": _read_duration,
+    "bake": _read_duration,
+    "by": _read_by,
+    "is": _read_keys,
+    "share": _read_percentage,
+    "set": _read_values,
+}
+"""What reads each key of a rule."""
