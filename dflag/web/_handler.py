@@ -30,7 +30,7 @@ from dflag.web._http import (
     matches,
     prefers_html,
 )
-from dflag.web._listing import Form, Listings, Wish, entity_tag
+from dflag.web._listing import Listings, Query, Representation, entity_tag
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +92,7 @@ class Handler:
         package = resources.files("dflag.web")
         self._page: Final = (package / "page.html").read_text("utf-8").replace("{title}", html.escape(shown))
         self._files: Final = {
-            path: (kind, Form(body, entity_tag(body)))
+            path: (kind, Representation(body, entity_tag(body)))
             for path, (name, kind) in _STATIC_FILES.items()
             for body in [(package / name).read_bytes()]
         }
@@ -135,8 +135,8 @@ class Handler:
         if request.path == "/set":
             return None if at_once else self._admit(request)
         if request.path in self._files:
-            kind, form = self._files[request.path]
-            return _serve(request, form, kind)
+            kind, found = self._files[request.path]
+            return _serve(request, found, kind)
         return self._show(request, at_once=at_once)
 
     # --- showing
@@ -150,16 +150,16 @@ class Handler:
         form = fields.get("format")
         if form == "html" or (form != "json" and prefers_html(request.headers.get("accept", ""))):
             body = self._page.replace("{base}", html.escape(base)).encode("utf-8", "replace")
-            return _serve(request, Form(body, entity_tag(body)), f"{HTML_TYPE}; charset=utf-8")
+            return _serve(request, Representation(body, entity_tag(body)), f"{HTML_TYPE}; charset=utf-8")
         pattern = fields.get("name", "")
         if len(pattern) > _MAX_PATTERN_CHARACTERS:
             return _refuse(HTTPStatus.BAD_REQUEST, f"name: expected at most {_MAX_PATTERN_CHARACTERS} characters")
-        wish = Wish(fields.get("type", ""), bool(fields.get("only_changed")), pattern, base)
-        listing = self._listings.ready(wish)
+        query = Query(fields.get("type", ""), bool(fields.get("only_changed")), pattern, base)
+        listing = self._listings.ready(query)
         if listing is None:
             if at_once:
                 return None
-            listing = self._listings.make(wish)
+            listing = self._listings.make(query)
         return _serve(request, listing, JSON_TYPE)
 
     # --- setting
@@ -209,17 +209,17 @@ class Handler:
 
     def _set(self, body: bytes, who: str) -> Response:
         try:
-            wanted = _setting.read(body)
+            setting = _setting.read(body)
         except _setting.Malformed as error:
             return _refuse(HTTPStatus.BAD_REQUEST, str(error))
         try:
-            flag = self._registry[wanted.name]
+            flag = self._registry[setting.name]
         except LookupError:
-            return _refuse(HTTPStatus.NOT_FOUND, f"no flag named {wanted.name[:253]!r}")
+            return _refuse(HTTPStatus.NOT_FOUND, f"no flag named {setting.name[:253]!r}")
         if not flag.dynamic:
             return _refuse(HTTPStatus.CONFLICT, f"flag {flag.name!r} is static: it changes only at a restart")
         try:
-            _setting.carry_out(flag, wanted, who)
+            _setting.carry_out(flag, setting, who)
         except FlagValueError as error:
             return _refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         return _respond(HTTPStatus.OK, JSON_TYPE, _json_body(self._listings.flag(flag.name)))
@@ -245,11 +245,11 @@ def _fields(query: str) -> dict[str, str]:
     return fields
 
 
-def _serve(request: Request, form: Form, content_type: str) -> Response:
-    caching = {"ETag": form.entity_tag, "Vary": "Accept"}
-    if matches(request.headers.get("if-none-match", ""), form.entity_tag):
+def _serve(request: Request, found: Representation, content_type: str) -> Response:
+    caching = {"ETag": found.entity_tag, "Vary": "Accept"}
+    if matches(request.headers.get("if-none-match", ""), found.entity_tag):
         return Response(status=HTTPStatus.NOT_MODIFIED, headers={**SECURITY_HEADERS, **caching}, body=b"")
-    return _respond(HTTPStatus.OK, content_type, form.body, caching)
+    return _respond(HTTPStatus.OK, content_type, found.body, caching)
 
 
 def _refuse(status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> Response:

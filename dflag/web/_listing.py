@@ -48,13 +48,13 @@ soon enough for a person who wonders why nothing changes.
 """
 
 _KEPT_BODIES: Final = 16
-"""How many forms and filters of one listing are kept: more than the buttons of a page can ask for."""
+"""How many representations of one listing are kept: more than the buttons of a page can ask for."""
 
 _LAST_MOMENT: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC).timestamp()
 """The last second that datetime, and RFC 3339, can write."""
 
 
-class Wish(NamedTuple):
+class Query(NamedTuple):
     """
     What part of a listing is asked for, and from where.
 
@@ -70,7 +70,7 @@ class Wish(NamedTuple):
     name: str = ""
     base: str = ""
 
-    def wants(self, row: Mapping[str, Any]) -> bool:
+    def selects(self, row: Mapping[str, Any]) -> bool:
         return (
             (self.type not in ("dynamic", "static") or row["is_dynamic"] is (self.type == "dynamic"))
             and (not self.only_changed or bool(row["is_changed"]))
@@ -78,9 +78,9 @@ class Wish(NamedTuple):
         )
 
 
-class Form(NamedTuple):
+class Representation(NamedTuple):
     """
-    The bytes of one form of a listing, and their strong entity tag.
+    The bytes of one representation of a listing, and their strong entity tag.
     """
 
     body: bytes
@@ -89,12 +89,12 @@ class Form(NamedTuple):
 
 class _Generation(NamedTuple):
     """
-    The listing of one version, and the forms made of it so far.
+    The listing of one version, and the representations made of it so far.
     """
 
     version: object
     document: Mapping[str, Any]
-    forms: dict[Wish, Form]
+    representations: dict[Query, Representation]
 
 
 class View(NamedTuple):
@@ -143,34 +143,34 @@ class Listings:
         self._generation: _Generation | None = None
         follow_forks(self)
 
-    def ready(self, wish: Wish) -> Form | None:
+    def ready(self, query: Query) -> Representation | None:
         """
-        Return a form that is there already and still true, else None.
+        Return a representation that is there already and still true, else None.
         """
         generation = self._generation
         if generation is None:
             return None
-        form = generation.forms.get(wish)
-        return form if form is not None and generation.version == self._version() else None
+        found = generation.representations.get(query)
+        return found if found is not None and generation.version == self._version() else None
 
-    def make(self, wish: Wish) -> Form:
+    def make(self, query: Query) -> Representation:
         """
-        Return a form, and make it if there is none.
+        Return a representation, and make it if there is none.
         """
         settle()
         with self._making:
-            form = self.ready(wish)
-            if form is not None:
-                return form
+            found = self.ready(query)
+            if found is not None:
+                return found
             version = self._version()  # before the view: what changes in between outdates what is made now
             generation = self._generation
             if generation is None or generation.version != version:
                 generation = self._generation = _Generation(version, self._document(), {})
-            form = self._form(generation.document, wish)
-            while len(generation.forms) >= _KEPT_BODIES:
-                del generation.forms[next(iter(generation.forms))]
-            generation.forms[wish] = form
-            return form
+            found = self._represent(generation.document, query)
+            while len(generation.representations) >= _KEPT_BODIES:
+                del generation.representations[next(iter(generation.representations))]
+            generation.representations[query] = found
+            return found
 
     def flag(self, name: str) -> dict[str, Any]:
         """
@@ -260,12 +260,12 @@ class Listings:
         in_touch = well and seconds is not None and seconds <= self._patience
         return {"in_touch": in_touch, key: None if in_touch or seconds is None else moment(time.time() - seconds)}
 
-    def _form(self, document: Mapping[str, Any], wish: Wish) -> Form:
-        chosen = [row for row in document["flags"] if wish.wants(row)]
-        set_url = document["set_url"] and wish.base + document["set_url"]
+    def _represent(self, document: Mapping[str, Any], query: Query) -> Representation:
+        chosen = [row for row in document["flags"] if query.selects(row)]
+        set_url = document["set_url"] and query.base + document["set_url"]
         text = json.dumps({**document, "set_url": set_url, "flags": chosen}, separators=(",", ":"), default=_other)
         body = text.encode() + b"\n"
-        return Form(body, entity_tag(body, *wish))
+        return Representation(body, entity_tag(body, *query))
 
     # --- forking
 
@@ -493,7 +493,7 @@ def moment(seconds: float, timespec: str = "seconds") -> str:
 
 def entity_tag(body: bytes, *form: object) -> str:
     """
-    Make the strong entity tag of a body; two forms have two, even when their bytes are the same.
+    Make the strong entity tag of a body; two representations have two, even when their bytes are the same.
     """
     digest = hashlib.blake2b(body, digest_size=16)
     digest.update(repr(form).encode("utf-8", "backslashreplace"))

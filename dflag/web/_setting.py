@@ -42,7 +42,7 @@ class Malformed(ValueError):  # noqa: N818 - an answer to the client, not an err
     """
 
 
-class Wanted(NamedTuple):
+class Setting(NamedTuple):
     """
     What a body asks for.
 
@@ -112,7 +112,7 @@ def identify(authorize: Authorize, headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def read(body: bytes) -> Wanted:
+def read(body: bytes) -> Setting:
     """
     Read a body.
 
@@ -132,33 +132,33 @@ def read(body: bytes) -> Wanted:
         raise Malformed(f"the body: unknown key {unknown[0][:80]!r}; expected {', '.join(sorted(_KEYS))}")
     if "value" not in given:
         raise Malformed("value: expected a text, or null to drop the override")
-    wanted = Wanted(
+    setting = Setting(
         name=_text(given, "name"),
         text=None if given["value"] is None else _text(given, "value"),
         reason="" if given.get("reason") is None else _text(given, "reason"),
         ttl_seconds=_ttl(given.get("ttl_seconds")),
     )
-    if len(wanted.reason) > MAX_REASON_CHARACTERS:
+    if len(setting.reason) > MAX_REASON_CHARACTERS:
         raise Malformed(f"reason: expected at most {MAX_REASON_CHARACTERS} characters")
-    if wanted.text is None and wanted.ttl_seconds is not None:
+    if setting.text is None and setting.ttl_seconds is not None:
         raise Malformed("ttl_seconds: expected none where an override is dropped")
-    return wanted
+    return setting
 
 
-def carry_out(flag: Flag[Any], wanted: Wanted, who: str) -> None:
+def carry_out(flag: Flag[Any], setting: Setting, who: str) -> None:
     """
     Set or drop the override, and write down who did, why and until when.
 
     Raises:
         FlagValueError: The value does not pass.
     """
-    reason = printable(f"{who}: {wanted.reason}" if wanted.reason else who)
-    if wanted.ttl_seconds is not None:
-        reason += f" (until {moment(time.time() + wanted.ttl_seconds)})"
-    if wanted.text is None:
+    reason = printable(f"{who}: {setting.reason}" if setting.reason else who)
+    if setting.ttl_seconds is not None:
+        reason += f" (until {moment(time.time() + setting.ttl_seconds)})"
+    if setting.text is None:
         flag._store.reset(flag, reason=reason)
     else:
-        flag.set_text(wanted.text, ttl_seconds=wanted.ttl_seconds, reason=reason)
+        flag.set_text(setting.text, ttl_seconds=setting.ttl_seconds, reason=reason)
 
 
 def _text(given: Mapping[str, Any], key: str) -> str:

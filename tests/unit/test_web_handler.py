@@ -512,7 +512,7 @@ def test_only_so_many_forms_are_kept(flags: dflag.FlagRegistry, client: Client) 
         client.get(f"name=a{number}")
     generation = client.handler._listings._generation
     assert generation is not None
-    assert len(generation.forms) == _listing._KEPT_BODIES
+    assert len(generation.representations) == _listing._KEPT_BODIES
 
 
 def test_answer_at_once_only_what_is_there(flags: dflag.FlagRegistry, client: Client) -> None:
