@@ -18,6 +18,7 @@ if _typing.TYPE_CHECKING:
     from dflag import testing as testing
     from dflag import validators as validators
     from dflag import web as web
+    from dflag._classes import Flags
     from dflag._flags import DynamicFlag, Flag, StaticFlag
     from dflag._records import Change, Layer, Revision
     from dflag._registry import FlagRegistry
@@ -35,6 +36,7 @@ __all__ = [
     "Flag",
     "FlagRegistry",
     "FlagValueError",
+    "Flags",
     "Layer",
     "ParseError",
     "Revision",
@@ -58,6 +60,7 @@ _HOMES = {
     **dict.fromkeys(("SourceStatus", "Status"), "_status"),
     **dict.fromkeys((prefix + kind for kind in _KINDS.split() for prefix in ("", "dyn_")), "_unbound"),
     "FlagRegistry": "_registry",
+    "Flags": "_classes",
     "Snapshot": "_snapshot",
     "Updater": "_updater",
 }

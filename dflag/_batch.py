@@ -20,7 +20,7 @@ from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
 from dflag.typing import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from dflag._flags import Flag
     from dflag._kinds import Kind
@@ -275,7 +275,7 @@ class DeferredRevision:
         return self._made[0]  # of two threads that made one, both return the first
 
 
-def parse(store: Store, name: str, base: SourceState, reading: Reading, fresh: Flag[Any] | None = None) -> Batch:
+def parse(store: Store, name: str, base: SourceState, reading: Reading, fresh: Collection[Flag[Any]] = ()) -> Batch:
     """
     Parse what is new in a reading, and collect what it would change.
 
@@ -284,7 +284,7 @@ def parse(store: Store, name: str, base: SourceState, reading: Reading, fresh: F
         name: Of the source.
         base: What the source gave before.
         reading: What it gives now.
-        fresh: A flag that was declared just now: its keys are new, and the freeze does not concern it yet.
+        fresh: Flags that were declared just now: their keys are new, and the freeze does not concern them yet.
     """
     known = base.reading.values
     new = [
@@ -294,16 +294,18 @@ def parse(store: Store, name: str, base: SourceState, reading: Reading, fresh: F
         if (raw != known.get(key) if type(raw) is bytes else not _unchanged(known.get(key), raw)) and key[:1] != "."
     ]
     gone = [key for key in known if key not in reading.values]
-    if fresh is not None:
+    if fresh:
         new = sorted({*new, *keys_of(store, fresh, reading.values)})
     if not new and not gone and base.revision is not None:
         return Batch(name, base, base, (), store.maps, store.frozen)
     return _Parsing(store, name, base, reading, fresh).batch(sorted((*gone, *new)))
 
 
-def keys_of(store: Store, flag: Flag[Any], keys: Iterable[str]) -> list[str]:
-    kind, flags = store.maps.get(flag), store.flags
-    return [key for key in keys if key == flag.name or (kind is not None and key not in flags and kind.fits(key))]
+def keys_of(store: Store, flags: Iterable[Flag[Any]], keys: Iterable[str]) -> list[str]:
+    names = {flag.name for flag in flags}
+    maps = [store.maps[flag] for flag in flags if flag in store.maps]
+    known = store.flags
+    return [key for key in keys if key in names or (key not in known and any(kind.fits(key) for kind in maps))]
 
 
 class _Parsing:
@@ -314,7 +316,9 @@ class _Parsing:
     the single keys go on top of.
     """
 
-    def __init__(self, store: Store, source: str, base: SourceState, reading: Reading, fresh: Flag[Any] | None) -> None:
+    def __init__(
+        self, store: Store, source: str, base: SourceState, reading: Reading, fresh: Collection[Flag[Any]]
+    ) -> None:
         self._flags: Final = store.flags
         self._frozen: Final = store.frozen
         self._maps: Final = store.maps
@@ -323,7 +327,7 @@ class _Parsing:
         self._source: Final = source
         self._reading: Final = reading
         self._values: Final = reading.values
-        self._fresh: Final = fresh
+        self._fresh: Final = frozenset(fresh)
         self._entries: Final = dict(base.entries)
         self._rejected: Final = dict(base.rejected)
         self._unknown: Final = set(base.unknown)
@@ -436,7 +440,7 @@ class _Parsing:
         """
         entry = self._entries.get(flag.name)
         live = layers_of(flag).get(self._source)
-        if flag.dynamic or not self._frozen or flag is self._fresh:
+        if flag.dynamic or not self._frozen or flag in self._fresh:
             if entry is not live:
                 self._edits.append((flag, self._source, entry))
         elif entry is live:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from operator import attrgetter, call
+from types import CellType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ value_of: Final[Callable[[Any], Any]] = attrgetter("_value")
 set_value: Final = Cell.__dict__["_value"].__set__
 """The setter of a cell's slot as a C callable, for `Step.add`."""
 
+set_contents: Final = CellType.__dict__["cell_contents"].__set__
+"""The setter of what a variable of a closure holds; ``delattr(cell, "cell_contents")`` empties it."""
 
-_call_with_two: Final = cast("Callable[[Callable[..., object], object, object], object]", call)
+
+call_with_two: Final = cast("Callable[[Callable[..., object], object, object], object]", call)
 
 
 class Step:
@@ -74,7 +78,7 @@ class Step:
         """
         Make the calls. When one raises, those behind it are not made.
         """
-        deque(map(_call_with_two, self._functions, self._first, self._second), 0)
+        deque(map(call_with_two, self._functions, self._first, self._second), 0)
 
 
 def has_gil() -> bool:

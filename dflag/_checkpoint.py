@@ -65,9 +65,7 @@ class Checkpoint:
             if transaction.token is token and store.commit(transaction, cells):
                 store.report(transaction, ())
                 break
-        for flag in list(store.flags.values()):
-            if flag not in self._layers:
-                self._sources.catch_up(flag)
+        self._sources.catch_up([flag for flag in list(store.flags.values()) if flag not in self._layers])
 
     def _edits(self) -> list[Edit]:
         now = time.monotonic()

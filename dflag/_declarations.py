@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, Unpack, overload
 
 from dflag import _kinds
 from dflag._flags import DynamicFlag, StaticFlag
@@ -874,11 +874,15 @@ def json_kind(name: str, *, type: type[Any] | None, schema: Schema | None, yaml:
         raise DefinitionError(f"flag {name!r}: {error}") from error
 
 
+_OURS: Final = ("dflag", "dflag.")
+"""How the names of this package and its modules begin, in as many characters."""
+
+
 def caller() -> tuple[str, builtins.int]:
     """
     Find the file and line outside of dflag that is declaring a flag.
     """
     frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "dflag":
+    while frame.f_back is not None and frame.f_globals.get("__name__", "")[:6] in _OURS:
         frame = frame.f_back
     return frame.f_code.co_filename, frame.f_lineno

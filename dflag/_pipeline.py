@@ -104,6 +104,14 @@ class Pipeline(Generic[T]):
         other.secret = True
         return other
 
+    def prefixed(self, prefix: str) -> Pipeline[T]:
+        """
+        Return the same for a map, with *prefix* before the keys that it gathers.
+        """
+        other = self._copy()
+        object.__setattr__(other, "kind", self.kind.prefixed(prefix))
+        return other
+
     def _copy(self) -> Pipeline[T]:
         other: Pipeline[T] = object.__new__(type(self))
         for slot in Pipeline.__slots__:

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
 from dflag._batch import Reading
 from dflag._declarations import Declarations, caller
-from dflag._flags import Flag, Owner, add_listeners, close_pin, open_pin, pipeline_of
+from dflag._flags import Flag, FlagValues, Owner, add_listeners, close_pin, open_pin, pipeline_of
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
 from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, with_values
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dflag import _kinds
+    from dflag._flags import Owner
     from dflag._records import Change, Layer, Revision
     from dflag.typing import Raw
 
@@ -77,7 +78,7 @@ class FlagRegistry(Declarations):
         check_name(name)
         flag = make_flag(self._store, cls, kind, name, default, help, options, caller())
         self._store.add(flag)
-        self._sources.catch_up(flag)
+        self._sources.catch_up((flag,))
         return flag
 
     def bind(self, name: builtins.str, flag: F) -> F:
@@ -90,8 +91,8 @@ class FlagRegistry(Declarations):
         """
         check_name(name)
         check_argument("flag", flag, Flag, "a flag of a library", subject=f"flag {name!r}: ")
-        self._store.adopt(flag, name)
-        self._sources.catch_up(flag)
+        self._store.adopt({name: flag})
+        self._sources.catch_up((flag,))
         return flag
 
     def retired(self, name: builtins.str, *, since: datetime.date) -> None:
@@ -364,6 +365,48 @@ class FlagRegistry(Declarations):
                 raise UnknownFlagError(f"flag {flag.name!r} belongs to another registry", flag_name=flag.name)
             taken[flag] = pipeline_of(flag).take(flag.name, value, origin)
         return taken
+
+
+RegistryLike: TypeAlias = "FlagRegistry | type[FlagValues]"
+"""A registry, or a `dflag.Flags` class, which stands for its registry."""
+
+
+def registry_of(given: RegistryLike, name: builtins.str = "registry") -> FlagRegistry:
+    """
+    Return the registry that was given, or that of a `dflag.Flags` class.
+
+    Args:
+        given: What was given.
+        name: Of the argument.
+
+    Raises:
+        ArgumentError: It is neither.
+    """
+    found = getattr(given, "registry", None) if isinstance(given, type) and issubclass(given, FlagValues) else given
+    if not isinstance(found, FlagRegistry):
+        check_argument(name, given, (), "a FlagRegistry or a Flags class")
+    return cast("FlagRegistry", found)
+
+
+def bind_all(
+    registry: FlagRegistry,
+    named: Mapping[str, Flag[Any]],
+    changes: Iterable[tuple[Callable[..., object], object, object]],
+) -> None:
+    """
+    Bind the flags of a class, whose names were checked: all of them, or none.
+
+    Args:
+        registry: Where to.
+        named: The flags by their new names.
+        changes: More calls for the same step.
+
+    Raises:
+        DefinitionError: One of the flags is bound already.
+        DuplicateFlagError: A name is taken.
+    """
+    registry._store.adopt(named, changes)
+    registry._sources.catch_up(named.values())
 
 
 store_of_registry: Final[Callable[[FlagRegistry], Store]] = attrgetter("_store")

@@ -61,7 +61,7 @@ class Snapshot(Mapping[str, Any]):
     ({'rate': 50}, 10)
     """
 
-    __slots__ = ("_flags", "_tables", "_values", "revision")
+    __slots__ = ("_flags", "_instances", "_tables", "_values", "revision")
 
     def __init__(
         self,
@@ -74,12 +74,14 @@ class Snapshot(Mapping[str, Any]):
             self._flags: Final = flags
             self._tables: Final = tables
             self._values: Final = values
+            self._instances: Final[dict[type, Any]] = {}
             self.revision: Final = revision
         else:  # by object's own method: that of this class refuses
             set_slot = object.__setattr__
             set_slot(self, "_flags", flags)
             set_slot(self, "_tables", tables)
             set_slot(self, "_values", values)
+            set_slot(self, "_instances", {})
             set_slot(self, "revision", revision)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -174,6 +176,12 @@ values_of: Final[Callable[[Snapshot], Mapping[Any, Any]]] = attrgetter("_values"
 tables_of: Final[Callable[[Snapshot], Mapping[Any, Table]]] = attrgetter("_tables")
 """Return the tables of a snapshot's keyed flags, by flag."""
 
+flags_of: Final[Callable[[Snapshot], Mapping[str, Any]]] = attrgetter("_flags")
+"""Return the flags of a snapshot by name: the same object for every snapshot of one registry."""
+
+instances_of: Final[Callable[[Snapshot], dict[type, Any]]] = attrgetter("_instances")
+"""Return the instances of `dflag.Flags` classes that were made of a snapshot, so that each is made once."""
+
 
 def with_values(snapshot: Snapshot, values: Mapping[Any, Any]) -> Snapshot:
     """
@@ -209,9 +217,17 @@ class Pin:
     One ``pinned()`` block: what ``get()`` answers from in the contexts that see it.
 
     Closing empties it, so that a task that outlives the block sees live values again.
+
+    Attributes:
+        owner: The store whose values it pins.
+        snapshot: The values.
+        parent: The pin around it, or None.
+        values: Those of the snapshot, until it is closed.
+        instances: What ``current()`` of a `dflag.Flags` class answers in a context with this innermost pin; None where
+            no pin concerns the class.
     """
 
-    __slots__ = ("owner", "parent", "snapshot", "tables", "values")
+    __slots__ = ("_lent", "instances", "owner", "parent", "snapshot", "tables", "values")
 
     def __init__(self, owner: object, snapshot: Snapshot, parent: Pin | None) -> None:
         self.owner: Final = owner
@@ -219,6 +235,17 @@ class Pin:
         self.parent: Final = parent
         self.tables: Mapping[Key[Any], Table] = snapshot._tables
         self.values: Mapping[Key[Any], Any] = snapshot._values
+        self.instances: dict[object, Any] = {}
+        self._lent: set[Pin] = set()  # the pins, this one too, that keep an instance of this one's snapshot
+
+    def lend(self, key: object, instance: object, borrower: Pin) -> None:
+        """
+        Keep an instance that is made of this pin's snapshot with the innermost pin of a context, until this one closes.
+        """
+        self._lent.add(borrower)
+        borrower.instances[key] = instance
+        if self not in open_pins:  # closed meanwhile, perhaps before the line above
+            borrower.instances = {}
 
     def beyond(self, flag: Key[T]) -> T:
         """
@@ -246,6 +273,12 @@ class Pin:
         open_pins.discard(self)
         self.tables = {}
         self.values = {}
+        for borrower in list(self._lent):
+            borrower.instances = {}
+        pin = self.parent
+        while pin is not None:
+            pin._lent.discard(self)
+            pin = pin.parent
 
 
 def _in_force(flag: Key[Any]) -> Any:
@@ -280,14 +313,14 @@ class _LiveValues(dict["Key[Any]", Any]):
 open_pins: Final[set[Pin]] = set()
 """The pins open in any context."""
 
-_NO_PIN: Final = Pin(None, Snapshot({}, _LiveValues(), 0), None)
+NO_PIN: Final = Pin(None, Snapshot({}, _LiveValues(), 0), None)
 """
 What is asked where no pin is, as a pin would be: a pinned read costs 1.8 plain methods, and 2.0 with a test for None.
 
 A read beside the pins of other contexts pays for it: 2.7 instead of 1.6.
 """
 
-_pin: Final[ContextVar[Pin]] = ContextVar("dflag_pin", default=_NO_PIN)
+_pin: Final[ContextVar[Pin]] = ContextVar("dflag_pin", default=NO_PIN)
 current_pin: Final = _pin.get
 set_pin: Final = _pin.set
 reset_pin: Final = _pin.reset

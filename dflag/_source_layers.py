@@ -38,7 +38,7 @@ from dflag._switching import yield_interpreter
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from dflag._flags import Flag
     from dflag._store import Store
@@ -251,7 +251,7 @@ class SourceLayers:
         request: Request = _PLAIN,
         *,
         atomic: bool = False,
-        fresh: Flag[Any] | None = None,
+        fresh: Collection[Flag[Any]] = (),
     ) -> dict[str, Outcome]:
         """
         Replace the layers of each source, in one commit of all that can be applied.
@@ -263,7 +263,7 @@ class SourceLayers:
             readings: The complete values of each source.
             request: On whose behalf.
             atomic: Leave a source as it is while any of its values is bad.
-            fresh: A flag that was declared just now.
+            fresh: Flags that were declared just now.
 
         Returns:
             What came of each source; nothing when it is not wanted any more.
@@ -295,16 +295,18 @@ class SourceLayers:
             }
         return self._conclude(batches, outcomes or {}, errors, request)
 
-    def catch_up(self, flag: Flag[Any]) -> None:
+    def catch_up(self, flags: Collection[Flag[Any]]) -> None:
         """
-        Apply to a flag that was declared just now what the sources hold for it.
+        Apply to flags that were declared just now what the sources hold for them, in one commit.
         """
+        if not self._states:  # the usual case
+            return
         held = {name: state.reading for name, state in self.states().items()}
-        readings = {name: reading for name, reading in held.items() if keys_of(self._store, flag, reading.values)}
+        readings = {name: reading for name, reading in held.items() if keys_of(self._store, flags, reading.values)}
         if readings:
-            self.apply_each(readings, fresh=flag)
+            self.apply_each(readings, fresh=flags)
 
-    def _parse(self, readings: Mapping[str, Reading], fresh: Flag[Any] | None = None) -> list[Batch]:
+    def _parse(self, readings: Mapping[str, Reading], fresh: Collection[Flag[Any]] = ()) -> list[Batch]:
         return [parse(self._store, name, self.state(name), reading, fresh) for name, reading in readings.items()]
 
     def _commit(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:

@@ -17,7 +17,7 @@ import warnings
 from collections import deque
 from functools import partial
 from logging import DEBUG
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
 from dflag._cells import Cell, Step, set_value, value_of
 from dflag._expiry import Expiry
@@ -30,12 +30,13 @@ from dflag._flags import (
     keyed_of,
     layers_of,
     listeners_of,
-    move,
     pipeline_of,
     run_step,
     same,
     set_keyed,
     set_layers,
+    set_name,
+    set_store,
     set_table,
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle
@@ -90,6 +91,18 @@ _TURN_SECONDS: Final = 1.0
 """The least that other writers wait, once: no validator may stop them for good."""
 
 
+class Dependent(Protocol):
+    """
+    What is made of a store's values, and is outdated by every commit.
+    """
+
+    def add_to(self, step: Step, number: int) -> None:
+        """
+        Add to the step of a commit, the one with that number, what outdates it. It may be called in vain.
+        """
+        ...
+
+
 class _Turn(threading.Event):
     """
     The right of one thread to commit next. It is no lock: others wait for it a while and then go on.
@@ -129,6 +142,7 @@ class Store:
         self._number: Final = Cell(0)
         self._snapshot: Final = Cell(None)  # None: to be made anew, because a flag was declared
         self._timed: Final = Cell(frozenset())  # the flags that have an override with a time limit
+        self._dependents: tuple[Dependent, ...] = ()
         self.changes: Final = History()
         self._expiry: Final = Expiry(self._next_deadline, self._expire)
         self._turn: _Turn | None = None
@@ -162,19 +176,9 @@ class Store:
             DuplicateFlagError: The name is taken.
         """
         with self.lock:
-            if flag.name in self.retired:
-                raise DefinitionError(f"flag {flag.name!r}: expected a new name, this one is retired")
-            first = self.flags.get(flag.name)
-            if first is not None:
-                file, line = declared_at(first)
-                raise DuplicateFlagError(f"flag {flag.name!r} is already declared at {file}:{line}")
+            self._check_free(flag.name)
             self.flags[flag.name] = flag
-            kind = pipeline_of(flag).kind
-            if kind.is_map:
-                self.maps = {**self.maps, flag: cast("MapKind", kind)}
-            # What is being validated stays valid: the new flag has its default.
-            self._tokens[0] = Token(self._tokens[0].values)
-            set_value(self._snapshot, None)
+            self._welcome((flag,))
 
     def retire(self, name: str, since: datetime.date) -> None:
         """
@@ -193,37 +197,67 @@ class Store:
                 raise DefinitionError(f"flag {name!r}: is retired already, since {self.retired[name]}")
             self.retired = {**self.retired, name: since}
 
-    def adopt(self, flag: Flag[Any], name: str) -> None:
+    def adopt(
+        self, named: Mapping[str, Flag[Any]], changes: Iterable[tuple[Callable[..., object], object, object]] = ()
+    ) -> None:
         """
-        Add a flag that no registry has, with the override it has.
+        Add flags that no registry has, with the overrides they have: all of them, or none.
+
+        Args:
+            named: The flags by the names that they get here.
+            changes: More calls for the same `Step`.
 
         Raises:
-            DefinitionError: A registry has it already, or the name is retired.
-            DuplicateFlagError: The name is taken.
+            DefinitionError: A registry has one of them already, or a name is retired.
+            DuplicateFlagError: A name is taken.
         """
-        with no_fork():
-            other: Store | _NoStore = store_of(flag)
-            with other.lock, self.lock:
+        with no_fork(), contextlib.ExitStack() as locks:
+            others = [other for other in map(store_of, named.values()) if isinstance(other, Store)]
+            for store in (*others, self):
+                locks.enter_context(store.lock)
+            for name, flag in named.items():
                 if flag.name != UNBOUND:
                     raise DefinitionError(f"flag {flag.name!r} is already bound and cannot be bound as {name!r}")
-                move(flag, self, name)
-                try:
-                    self.add(flag)
-                except DefinitionError:
-                    move(flag, other, UNBOUND)
-                    raise
-                if isinstance(other, Store):
-                    other.flags.clear()
-                    other.outdate()
-                    set_value(other._timed, frozenset())
-                if deadline_of(layers_of(flag)) is not None:
-                    set_value(self._timed, value_of(self._timed) | {flag})
-        if isinstance(other, Store):
-            other._expiry.resume()
-            self._expiry.resume()
+                if name in self.flags or name in self.retired:
+                    self._check_free(name)
+            step = Step()
+            step.add_all(set_name, list(named.values()), list(named))
+            step.add_all(set_store, list(named.values()), [self] * len(named))
+            for change in changes:
+                step.add(*change)
+            step.add(dict.update, self.flags, dict(named))
+            step.run()
+            self._welcome(named.values())
+            timed: frozenset[Flag[Any]] = frozenset().union(*(value_of(other._timed) for other in others))
+            set_value(self._timed, value_of(self._timed) | timed)
+            for other in others:
+                set_value(other._timed, frozenset())
+                other.flags.clear()
+                other.outdate()
+        for store in (*others, self) if timed else ():
+            store._expiry.resume()
 
     def store_for(self, flag: Flag[Any]) -> Self:  # noqa: ARG002 - one for all of its flags
         return self
+
+    def _check_free(self, name: str) -> None:
+        if name in self.retired:
+            raise DefinitionError(f"flag {name!r}: expected a new name, this one is retired")
+        first = self.flags.get(name)
+        if first is not None:
+            file, line = declared_at(first)
+            raise DuplicateFlagError(f"flag {name!r} is already declared at {file}:{line}")
+
+    def _welcome(self, flags: Iterable[Flag[Any]]) -> None:
+        """
+        Make what depends on the set of flags anew. The caller holds the lock.
+        """
+        maps = {flag: cast("MapKind", pipeline_of(flag).kind) for flag in flags if pipeline_of(flag).kind.is_map}
+        if maps:
+            self.maps = {**self.maps, **maps}
+        # What is being validated stays valid: the new flags have their defaults.
+        self._tokens[0] = Token(self._tokens[0].values)
+        set_value(self._snapshot, None)
 
     def token(self) -> Token:
         """
@@ -231,6 +265,40 @@ class Store:
         """
         with self.lock:
             return self._tokens[0]
+
+    def observe(self) -> tuple[Token, Snapshot]:
+        """
+        Return the values in force, and what stands for the change that they are of.
+        """
+        with self.lock:
+            token = self._tokens[0]  # first: a signal handler that commits before the next line outdates it
+            return token, self.snapshot()
+
+    def derive(self, dependent: Dependent) -> None:
+        """
+        Let what is made of the values take part in every commit from now on.
+        """
+        with self.lock:
+            self._dependents = (*self._dependents, dependent)
+            self._tokens[0] = Token(self._tokens[0].values)  # a step that is made already lacks it
+
+    def note(self, token: Token, changes: Iterable[tuple[Callable[..., object], object, object]]) -> bool:
+        """
+        Note what is made of the values, if nothing has changed since *token*; return whether that was so.
+
+        Args:
+            token: What was observed.
+            changes: The calls for a `Step`.
+        """
+        step = Step()
+        step.add(list.remove, self._tokens, token)
+        step.add(list.append, self._tokens, token)
+        for change in changes:
+            step.add(*change)
+        with self.lock, contextlib.suppress(ValueError):
+            step.run()
+            return True
+        return False
 
     def set_cells(self, token: Token, cells: Iterable[tuple[Cell, Any]]) -> bool:
         """
@@ -568,6 +636,8 @@ class Store:
         step = Step()
         step.add(list.remove, self._tokens, token)  # raises when it is another one: then nothing is done
         step.add(list.append, self._tokens, Token(object()))
+        for dependent in self._dependents:  # before any value, also that of a snapshot, shows without the GIL
+            dependent.add_to(step, transaction.snapshot.revision)
         for cell, value in cells:
             step.add(set_value, cell, value)
         step.add(set_value, self._number, transaction.snapshot.revision)
@@ -853,7 +923,7 @@ class _NoStore:
                 return owner
             store = Store()
             store.add(flag)
-            move(flag, store, flag.name)
+            set_store(flag, store)
             return store
 
     def set(self, flag: Flag[Any], value: Any, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:

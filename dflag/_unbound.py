@@ -70,8 +70,16 @@ class _Library(Declarations):
         options: Any,
     ) -> F:
         flag = make_flag(NO_STORE, cls, kind, name, default, help, options, caller())
-        set_bind_name(flag, self._bind_name)
+        if self._bind_name is not None:
+            set_bind_name(flag, self._bind_name)
         return flag
+
+
+_UNNAMED: Final = _Library(None)
+
+
+def _library(bind_name: str | None) -> _Library:
+    return _UNNAMED if bind_name is None else _Library(bind_name)
 
 
 def _dynamic(static: Callable[P, StaticFlag[T]]) -> Callable[P, DynamicFlag[T]]:
@@ -86,7 +94,7 @@ def _dynamic(static: Callable[P, StaticFlag[T]]) -> Callable[P, DynamicFlag[T]]:
     method = getattr(Declarations, f"dyn_{kind}")
 
     def declare(*args: Any, name: str | None = None, **options: Any) -> Any:
-        return method(_Library(name), UNBOUND, *args, **options)
+        return method(_UNNAMED if name is None else _Library(name), UNBOUND, *args, **options)
 
     # For `inspect.signature`, which imports what no program needs: the parameters of *static*, and another result.
     signature = FunctionType(model.__code__, model.__globals__, declare.__name__, model.__defaults__)
@@ -129,7 +137,7 @@ def string(
     """
     Make an unbound `FlagRegistry.string`.
     """
-    return _Library(name).string(UNBOUND, default, help, **options)
+    return _library(name).string(UNBOUND, default, help, **options)
 
 
 dyn_string = _dynamic(string)
@@ -143,7 +151,7 @@ def int(
     """
     Make an unbound `FlagRegistry.int`.
     """
-    return _Library(name).int(UNBOUND, default, help, **options)
+    return _library(name).int(UNBOUND, default, help, **options)
 
 
 dyn_int = _dynamic(int)
@@ -161,7 +169,7 @@ def float(
     """
     Make an unbound `FlagRegistry.float`.
     """
-    return _Library(name).float(UNBOUND, default, help, **options)
+    return _library(name).float(UNBOUND, default, help, **options)
 
 
 dyn_float = _dynamic(float)
@@ -175,7 +183,7 @@ def bool(
     """
     Make an unbound `FlagRegistry.bool`.
     """
-    return _Library(name).bool(UNBOUND, default, help, **options)
+    return _library(name).bool(UNBOUND, default, help, **options)
 
 
 dyn_bool = _dynamic(bool)
@@ -193,7 +201,7 @@ def duration(
     """
     Make an unbound `FlagRegistry.duration`.
     """
-    return _Library(name).duration(UNBOUND, default, help, **options)
+    return _library(name).duration(UNBOUND, default, help, **options)
 
 
 dyn_duration = _dynamic(duration)
@@ -211,7 +219,7 @@ def string_list(
     """
     Make an unbound `FlagRegistry.string_list`.
     """
-    return _Library(name).string_list(UNBOUND, default, help, **options)
+    return _library(name).string_list(UNBOUND, default, help, **options)
 
 
 dyn_string_list = _dynamic(string_list)
@@ -229,7 +237,7 @@ def string_set(
     """
     Make an unbound `FlagRegistry.string_set`.
     """
-    return _Library(name).string_set(UNBOUND, default, help, **options)
+    return _library(name).string_set(UNBOUND, default, help, **options)
 
 
 dyn_string_set = _dynamic(string_set)
@@ -243,7 +251,7 @@ def bytes(
     """
     Make an unbound `FlagRegistry.bytes`.
     """
-    return _Library(name).bytes(UNBOUND, default, help, **options)
+    return _library(name).bytes(UNBOUND, default, help, **options)
 
 
 dyn_bytes = _dynamic(bytes)
@@ -255,7 +263,7 @@ def enum(default: E, help: str = "", *, name: str | None = None, **options: Unpa
     """
     Make an unbound `FlagRegistry.enum`.
     """
-    return _Library(name).enum(UNBOUND, default, help, **options)
+    return _library(name).enum(UNBOUND, default, help, **options)
 
 
 @_described
@@ -263,7 +271,7 @@ def dyn_enum(default: E, help: str = "", *, name: str | None = None, **options: 
     """
     Make an unbound `FlagRegistry.dyn_enum`.
     """
-    return _Library(name).dyn_enum(UNBOUND, default, help, **options)
+    return _library(name).dyn_enum(UNBOUND, default, help, **options)
 
 
 @overload
@@ -301,7 +309,7 @@ def json(
     """
     Make an unbound `FlagRegistry.json`.
     """
-    declare: Callable[..., StaticFlag[Any]] = _Library(name).json
+    declare: Callable[..., StaticFlag[Any]] = _library(name).json
     return declare(UNBOUND, default, help, type=type, schema=schema, yaml=yaml, **options)
 
 
@@ -340,7 +348,7 @@ def dyn_json(
     """
     Make an unbound `FlagRegistry.dyn_json`.
     """
-    declare: Callable[..., DynamicFlag[Any]] = _Library(name).dyn_json
+    declare: Callable[..., DynamicFlag[Any]] = _library(name).dyn_json
     return declare(UNBOUND, default, help, type=type, schema=schema, yaml=yaml, **options)
 
 
@@ -417,7 +425,7 @@ def map(
     """
     Make an unbound `FlagRegistry.map`.
     """
-    declare: Callable[..., StaticFlag[Values]] = _Library(name).map
+    declare: Callable[..., StaticFlag[Values]] = _library(name).map
     return declare(UNBOUND, default, help, keys=keys, of=of, **options)
 
 
@@ -494,7 +502,7 @@ def dyn_map(
     """
     Make an unbound `FlagRegistry.dyn_map`.
     """
-    declare: Callable[..., DynamicFlag[Values]] = _Library(name).dyn_map
+    declare: Callable[..., DynamicFlag[Values]] = _library(name).dyn_map
     return declare(UNBOUND, default, help, keys=keys, of=of, **options)
 
 
@@ -511,7 +519,7 @@ def custom(
     """
     Make an unbound `FlagRegistry.custom`.
     """
-    return _Library(name).custom(UNBOUND, default, help, parse=parse, format=format, **options)
+    return _library(name).custom(UNBOUND, default, help, parse=parse, format=format, **options)
 
 
 @_described
@@ -527,4 +535,4 @@ def dyn_custom(
     """
     Make an unbound `FlagRegistry.dyn_custom`.
     """
-    return _Library(name).dyn_custom(UNBOUND, default, help, parse=parse, format=format, **options)
+    return _library(name).dyn_custom(UNBOUND, default, help, parse=parse, format=format, **options)

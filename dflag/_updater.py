@@ -21,7 +21,7 @@ from dflag._faults import is_interrupt, text_of
 from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
 from dflag._log import logger
 from dflag._pipeline import check_plain_function
-from dflag._registry import FlagRegistry, sources_of, store_of_registry
+from dflag._registry import registry_of, sources_of, store_of_registry
 from dflag._snapshot import unknown_keys
 from dflag._status import State, Status
 from dflag._switching import short_waits
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dflag._batch import Outcome
     from dflag._options import UpdaterOptions
     from dflag._records import Revision
+    from dflag._registry import RegistryLike
     from dflag._snapshot import Snapshot
     from dflag.errors import DflagError, FlagValueError
     from dflag.sources import Source
@@ -98,7 +99,7 @@ class Updater:
 
     def __init__(  # noqa: PLR0913 - one keyword for each option of the contract, typed one by one
         self,
-        registry: FlagRegistry,
+        registry: RegistryLike,
         source: SourceLike | Sequence[SourceLike],
         *,
         atomic: bool = False,
@@ -118,12 +119,12 @@ class Updater:
                 raise DefinitionError(f"expected {option} as True or False, got {given!r}")
         check_argument("resync_seconds", resync_seconds, (int, float), "a number of seconds")
         check_seconds("resync_seconds", resync_seconds, positive=True)
-        check_argument("registry", registry, FlagRegistry, "a FlagRegistry")
+        home = registry_of(registry)
         # Not when first asked for a checksum: `status` has to answer also when no descriptor is left to load a module.
         import hashlib  # noqa: F401
 
-        self._store: Final = store_of_registry(registry)
-        self._sources: Final = sources_of(registry)
+        self._store: Final = store_of_registry(home)
+        self._sources: Final = sources_of(home)
         self._atomic: Final = atomic
         self._on_missing: Final = on_missing
         self._required: Final = required
@@ -153,7 +154,7 @@ class Updater:
 
     @classmethod
     def setup(
-        cls, registry: FlagRegistry, source: SourceLike | Sequence[SourceLike], **options: Unpack[UpdaterOptions]
+        cls, registry: RegistryLike, source: SourceLike | Sequence[SourceLike], **options: Unpack[UpdaterOptions]
     ) -> Self:
         """
         Make an updater, `initialize` and `start` it.

@@ -21,13 +21,14 @@ import logging
 import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag._store import store_behind
+from dflag._registry import registry_of
 from dflag.errors import check_argument
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dflag import DynamicFlag, FlagRegistry
+    from dflag._registry import RegistryLike
 
 __all__ = ["add_loglevel_flag"]
 
@@ -50,7 +51,7 @@ _MAX_MADE: Final = 1_000
 """How many loggers that the program does not have may be made in a process, since `logging` keeps each for good."""
 
 
-def add_loglevel_flag(registry: FlagRegistry, name: str = "loglevel", logger: str = "") -> DynamicFlag[str]:
+def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: str = "") -> DynamicFlag[str]:
     """
     Declare a dynamic flag that sets the levels of loggers.
 
@@ -79,7 +80,7 @@ def add_loglevel_flag(registry: FlagRegistry, name: str = "loglevel", logger: st
     Thread safety: any thread. Levels are set on the registry's notifier thread, after the value is visible;
     ``registry.flush()`` waits for it.
     """
-    store_behind(registry)
+    registry = registry_of(registry)
     check_argument("logger", logger, str, "the name of a logger")
     key = (name, logger or _ROOT)
     added = _added.setdefault(registry, {})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from dflag._flags import DynamicFlag, StaticFlag
+from dflag._flags import DynamicFlag, FlagValues, StaticFlag
 from dflag._fork import followers
 from dflag._layers import OVERRIDE
 from dflag._registry import FlagRegistry
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._layers import Entry
+    from dflag._registry import RegistryLike
     from dflag.testing import ConfigMapVolume, Overrides
 
 # What the fixtures need beyond this is imported at first use: pytest starts with every test run of every user.
@@ -56,7 +57,7 @@ def dflag_override() -> Iterator[Overrides]:
 
 
 @pytest.fixture
-def dflag_isolated(dflag_override: Overrides) -> Callable[[FlagRegistry], None]:
+def dflag_isolated(dflag_override: Overrides) -> Callable[[RegistryLike], None]:
     """
     Leave a registry as it was before, at the end of the test: ``dflag_isolated(registry)``.
     """
@@ -166,12 +167,20 @@ def _is_held(store: Store) -> bool:
     """
     Return whether a module holds the registry, or a flag that is bound to none: other tests may import it too.
     """
-    # By type and not isinstance, which wakes objects that pretend to be of another class.
     return any(
-        type(value) in (FlagRegistry, StaticFlag, DynamicFlag) and value._store is store
+        _holds(value, store)
         for module in list(sys.modules.values())
         for value in list(getattr(module, "__dict__", {}).values())
     )
+
+
+def _holds(value: Any, store: Store) -> bool:
+    # By type and not isinstance, which wakes objects that pretend to be of another class.
+    kind = type(value)
+    if issubclass(kind, type) and issubclass(value, FlagValues):
+        value = getattr(value, "registry", None)
+        kind = type(value)
+    return kind in (FlagRegistry, StaticFlag, DynamicFlag) and value._store is store
 
 
 def _described(flag: Flag[Any]) -> str:

@@ -124,6 +124,12 @@ class Kind(Generic[T]):
         """
         return values[-1]
 
+    def prefixed(self, prefix: str) -> Kind[T]:
+        """
+        Return the same kind with *prefix* before the keys it gathers; for those that gather none.
+        """
+        raise NotImplementedError
+
     def same(self, one: T, other: T) -> bool:
         """
         Return whether two values are the same, types included.

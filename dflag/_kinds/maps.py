@@ -108,6 +108,9 @@ class MapKind(Kind[Mapping[str, Any]]):
         item = self.item.shape({})
         return None if item is None else Mappings(self._pattern, item, *sizes(demands, "Items", 5))
 
+    def prefixed(self, prefix: str) -> MapKind:
+        return MapKind(prefix + self.keys, self.item)
+
     def _seal(self, items: dict[str, Any]) -> Mapping[str, Any]:
         for key in items:
             if not self.fits(key):

@@ -12,7 +12,8 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag._registry import FlagRegistry
+from dflag._flags import FlagValues
+from dflag._registry import FlagRegistry, registry_of
 from dflag.cli._errors import CommandError, text_of
 from dflag.errors import nearest, one_line
 
@@ -29,7 +30,8 @@ def load(reference: str) -> FlagRegistry:
     Import a module and take the registry out of it, or call what makes one.
 
     Args:
-        reference: ``package.module:attribute``; the attribute may be dotted.
+        reference: ``package.module:attribute``, of a registry, a `dflag.Flags` class, or what returns one of them; the
+            attribute may be dotted.
 
     Raises:
         CommandError: There is no such thing there, or getting at it fails.
@@ -43,12 +45,18 @@ def load(reference: str) -> FlagRegistry:
     found: Any = _import(module_name)
     for name in path.split("."):
         found = _attribute(found, name, reference)
-    if not isinstance(found, FlagRegistry) and callable(found):
+    if not _is_registry(found) and callable(found):
         with _naming_faults(f"cannot call {reference!r}"):
             found = found()
-    if not isinstance(found, FlagRegistry):
-        raise CommandError(f"expected a dflag.FlagRegistry at {reference!r}, got a {type(found).__name__}")
-    return found
+    if not _is_registry(found):
+        raise CommandError(
+            f"expected a dflag.FlagRegistry or a dflag.Flags class at {reference!r}, got a {type(found).__name__}"
+        )
+    return registry_of(found)
+
+
+def _is_registry(found: object) -> bool:
+    return isinstance(found, FlagRegistry) or (isinstance(found, type) and issubclass(found, FlagValues))
 
 
 def _import(name: str) -> ModuleType:

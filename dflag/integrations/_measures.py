@@ -13,13 +13,15 @@ from dflag._faults import is_interrupt
 from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
+from dflag._registry import registry_of
 from dflag._store import store_behind
 from dflag.errors import DefinitionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dflag import FlagRegistry, SourceStatus, Status, Updater
+    from dflag import SourceStatus, Status, Updater
+    from dflag._registry import RegistryLike
 
 Labels: TypeAlias = tuple[str, ...]
 Values: TypeAlias = dict[str, dict[Labels, float]]
@@ -109,8 +111,8 @@ class Watched:
     In a forked child counters begin at zero: what the parent counted stays the parent's.
     """
 
-    def __init__(self, registry: FlagRegistry, updater: Updater | None, name: str | None) -> None:
-        store_behind(registry)
+    def __init__(self, registry: RegistryLike, updater: Updater | None, name: str | None) -> None:
+        registry = registry_of(registry)
         if updater is not None:
             store_behind(updater, "updater", "an Updater or None")
         if updater is not None and updater._store is not registry._store:
@@ -244,7 +246,7 @@ class Watchlist:
     def __init__(self) -> None:
         self._watched: tuple[Watched, ...] = ()  # replaced whole, so that reading takes no lock
 
-    def add(self, registry: FlagRegistry, updater: Updater | None, name: str | None) -> Watched:
+    def add(self, registry: RegistryLike, updater: Updater | None, name: str | None) -> Watched:
         """
         Report on a registry from now on; also again, when what fed it before is stopped.
 
@@ -262,12 +264,13 @@ class Watchlist:
             self._watched = (*(each for each in self._watched if each is not earlier), added)
         return added
 
-    def remove(self, gone: Watched | FlagRegistry) -> None:
+    def remove(self, gone: Watched | RegistryLike) -> None:
         """
         Report on one thing no more, or on a registry under whatever name. Idempotent.
         """
+        registry = None if isinstance(gone, Watched) else registry_of(gone)
         with no_fork():
-            self._watched = tuple(each for each in self._watched if each is not gone and each.registry is not gone)
+            self._watched = tuple(each for each in self._watched if each is not gone and each.registry is not registry)
 
     def clear(self) -> None:
         """

@@ -8,7 +8,7 @@ import contextlib
 from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, final
 
 from dflag._flags import close_pin
-from dflag._registry import FlagRegistry, make_pin, store_of_registry
+from dflag._registry import make_pin, registry_of, store_of_registry
 from dflag._snapshot import open_pins, reset_pin, set_pin
 from dflag.errors import check_argument
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from contextvars import Token
     from types import TracebackType
 
+    from dflag._registry import RegistryLike
     from dflag._snapshot import Pin
     from dflag._store import Store
 
@@ -77,15 +78,14 @@ class RequestPin:
     __del__ = close
 
 
-def store_to_pin(registry: FlagRegistry) -> Store:
+def store_to_pin(registry: RegistryLike) -> Store:
     """
     Return the store of which requests are to see one revision each.
 
     Raises:
         ArgumentError: *registry* is of another type.
     """
-    check_argument("registry", registry, FlagRegistry, "a FlagRegistry")
-    return store_of_registry(registry)
+    return store_of_registry(registry_of(registry))
 
 
 def check_switch(name: str, given: object) -> None:

@@ -25,7 +25,7 @@ from dflag.errors import check_argument
 from dflag.integrations._pins import REVISION_HEADER, RequestPin, check_switch, store_to_pin
 
 if TYPE_CHECKING:
-    from dflag import FlagRegistry
+    from dflag._registry import RegistryLike
 
 __all__ = ["PinMiddleware"]
 
@@ -65,7 +65,7 @@ class PinMiddleware:
     def __init__(
         self,
         app: App,
-        registry: FlagRegistry,
+        registry: RegistryLike,
         *,
         updater: Updater | None = None,
         websockets: bool = True,

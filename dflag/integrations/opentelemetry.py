@@ -25,6 +25,7 @@ from opentelemetry.metrics import Observation
 from dflag._fork import no_fork
 from dflag._layers import DEFAULT
 from dflag._notifier import Listener
+from dflag._registry import registry_of
 from dflag.errors import DefinitionError
 from dflag.integrations._measures import METRICS, Metric, Watchlist
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import AnyValue
 
     from dflag import Flag, FlagRegistry, Updater
+    from dflag._registry import RegistryLike
 
 __all__ = ["Export", "export_events", "export_metrics"]
 
@@ -81,7 +83,7 @@ class Export:
 
 
 def export_metrics(
-    registry: FlagRegistry,
+    registry: RegistryLike,
     updater: Updater | None = None,
     *,
     name: str | None = None,
@@ -113,7 +115,7 @@ def export_metrics(
 
 
 def export_events(
-    registry: FlagRegistry,
+    registry: RegistryLike,
     *,
     values: bool = False,
     max_value_length: int = 128,
@@ -136,6 +138,7 @@ def export_events(
 
     Thread safety: any thread; events are emitted on the registry's notifier thread, in order, as callbacks are.
     """
+    registry = registry_of(registry)
     logger = get_logger(_SCOPE, logger_provider=logger_provider)
     listened = {flag: _emitter(logger, registry, flag, max_value_length if values else None) for flag in registry}
     with no_fork():

@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric as Family
 
-    from dflag import FlagRegistry, Updater
+    from dflag import Updater
+    from dflag._registry import RegistryLike
 
 __all__ = ["FlagCollector", "register"]
 
@@ -73,7 +74,7 @@ class FlagCollector(Collector):
         directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
         self._shared: Final = _SharedFiles(directory, self._watchlist) if directory else None
 
-    def add(self, registry: FlagRegistry, updater: Updater | None = None, *, name: str | None = None) -> None:
+    def add(self, registry: RegistryLike, updater: Updater | None = None, *, name: str | None = None) -> None:
         """
         Export a registry, and its updater if it has one, until they are removed or this collector is closed.
 
@@ -89,7 +90,7 @@ class FlagCollector(Collector):
         if self._shared is not None:
             self._shared.start()
 
-    def remove(self, registry: FlagRegistry) -> None:
+    def remove(self, registry: RegistryLike) -> None:
         """
         Export a registry no more. Idempotent.
         """
@@ -243,7 +244,7 @@ class _SharedFiles:
 
 
 def register(
-    registry: FlagRegistry,
+    registry: RegistryLike,
     updater: Updater | None = None,
     *,
     name: str | None = None,

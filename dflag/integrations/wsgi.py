@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from dflag import FlagRegistry
+    from dflag._registry import RegistryLike
 
 __all__ = ["PinMiddleware"]
 
@@ -50,7 +50,7 @@ class PinMiddleware:
     Thread safety: any thread; a response may be iterated over by another one than called the app.
     """
 
-    def __init__(self, app: WSGIApplication, registry: FlagRegistry, *, revision_header: bool = False) -> None:
+    def __init__(self, app: WSGIApplication, registry: RegistryLike, *, revision_header: bool = False) -> None:
         self._app: Final = app
         self._store: Final = store_to_pin(registry)
         check_switch("revision_header", revision_header)

@@ -10,14 +10,15 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
 from dflag._checkpoint import Checkpoint
-from dflag._flags import Flag, pipeline_of
-from dflag._registry import FlagRegistry, sources_of, store_of_registry
+from dflag._flags import Flag, FlagValues, pipeline_of
+from dflag._registry import FlagRegistry, registry_of, sources_of, store_of_registry
 from dflag._snapshot import store_of
 from dflag._updater import Updater
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from dflag._registry import RegistryLike
     from dflag._source_layers import SourceLayers
     from dflag._store import Store
 
@@ -28,7 +29,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def override(
-    target: FlagRegistry | Mapping[Flag[Any], Any], values: Mapping[str, Any] | None = None, /, **more: Any
+    target: RegistryLike | Mapping[Flag[Any], Any], values: Mapping[str, Any] | None = None, /, **more: Any
 ) -> Block:
     """
     Override flags for the whole process within a ``with`` block, or around each call of a decorated function,
@@ -44,8 +45,9 @@ def override(
         7
 
     Args:
-        target: Values by flag, of any registries, or bound to none yet; or a registry, for values by name.
-        values: With a registry: values by name.
+        target: Values by flag, of any registries, or bound to none yet; or a registry, for values by name; or a
+            `dflag.Flags` class, for values by attribute or name.
+        values: With a registry or a class: values by name.
         **more: The same, for names that can be written as keywords.
 
     Raises:
@@ -58,7 +60,7 @@ def override(
     return Block(partial(_overridden, target, {**(values or {}), **more}))
 
 
-def isolated(registry: FlagRegistry) -> Block:
+def isolated(registry: RegistryLike) -> Block:
     """
     Leave a registry as it was before, at the end of a ``with`` block or of each call of a decorated function.
 
@@ -80,13 +82,11 @@ def isolated(registry: FlagRegistry) -> Block:
         registry: The flags.
 
     Raises:
-        TypeError: It is no `dflag.FlagRegistry`, or it decorates a class or a generator.
+        TypeError: It is neither a registry nor a `dflag.Flags` class, or it decorates a class or a generator.
 
     Thread safety: any thread; every thread of the process sees the values.
     """
-    if not isinstance(registry, FlagRegistry):
-        raise TypeError(f"expected a FlagRegistry, got {registry!r}")
-    return Block(partial(_isolated, registry))
+    return Block(partial(_isolated, registry_of(registry)))
 
 
 @contextlib.contextmanager
@@ -175,6 +175,8 @@ def _take(target: object, named: Mapping[str, Any]) -> dict[Store, dict[Flag[Any
     """
     if isinstance(target, FlagRegistry):
         given: Mapping[Any, Any] = {target.lookup(name): value for name, value in named.items()}
+    elif isinstance(target, type) and issubclass(target, FlagValues):
+        given = {_flag_of(target, name): value for name, value in named.items()}
     elif isinstance(target, Mapping) and not named and all(isinstance(flag, Flag) for flag in target):
         given = target
     else:
@@ -185,6 +187,14 @@ def _take(target: object, named: Mapping[str, Any]) -> dict[Store, dict[Flag[Any
             flag.name, value, "override"
         )
     return taken
+
+
+def _flag_of(cls: type[FlagValues], name: str) -> Flag[Any]:
+    """
+    Return the flag that is this attribute of a `dflag.Flags` class, or that has this name in its registry.
+    """
+    flag = getattr(cls, name, None)
+    return flag if isinstance(flag, Flag) else registry_of(cls).lookup(name)
 
 
 @final
@@ -199,7 +209,7 @@ class Overrides:
         self._stack: Final = contextlib.ExitStack()
 
     def __call__(
-        self, target: FlagRegistry | Mapping[Flag[Any], Any], values: Mapping[str, Any] | None = None, /, **more: Any
+        self, target: RegistryLike | Mapping[Flag[Any], Any], values: Mapping[str, Any] | None = None, /, **more: Any
     ) -> None:
         """
         Override flags from now on; takes and raises what `override` does.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Self, Unpack, final
 
+from dflag._registry import registry_of
 from dflag._updater import Updater
 from dflag.sources import MemorySource
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from dflag._options import UpdaterOptions
     from dflag._records import Revision
-    from dflag._registry import FlagRegistry
+    from dflag._registry import RegistryLike
     from dflag._status import Status
     from dflag.typing import Raw
 
@@ -52,18 +53,18 @@ class SteppedUpdater:
 
     def __init__(
         self,
-        registry: FlagRegistry,
+        registry: RegistryLike,
         values: Mapping[str, Raw] | None = None,
         *,
         name: str = "test",
         **options: Unpack[UpdaterOptions],
     ) -> None:
-        self._registry: Final = registry
+        self._registry: Final = registry_of(registry)
         self._source: Final = MemorySource(values, name=name)
         self._updater: Final = Updater(registry, self._source, **options)
         self._updater.initialize()
-        registry.freeze()
-        registry.flush()
+        self._registry.freeze()
+        self._registry.flush()
 
     def write(self, values: Mapping[str, Raw]) -> Revision:
         """

@@ -18,7 +18,7 @@ from dflag.web._wsgi import WSGIApp
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from dflag._registry import FlagRegistry
+    from dflag._registry import RegistryLike
     from dflag._updater import Updater
     from dflag.web._server import FlagServer
 
@@ -26,7 +26,7 @@ __all__ = ["ASGIApp", "Authorize", "WSGIApp", "bearer_token", "make_asgi_app", "
 
 
 def make_wsgi_app(
-    registry: FlagRegistry,
+    registry: RegistryLike,
     updater: Updater | None = None,
     *,
     authorize: Authorize | None = None,
@@ -52,7 +52,7 @@ def make_wsgi_app(
 
 
 def make_asgi_app(
-    registry: FlagRegistry,
+    registry: RegistryLike,
     updater: Updater | None = None,
     *,
     authorize: Authorize | None = None,
@@ -77,7 +77,7 @@ def make_asgi_app(
 
 def start_http_server(
     port: int,
-    registry: FlagRegistry,
+    registry: RegistryLike,
     updater: Updater | None = None,
     *,
     addr: str = "127.0.0.1",

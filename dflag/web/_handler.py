@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
 from dflag._log import logger
+from dflag._registry import registry_of
 from dflag._store import store_behind
 from dflag.errors import DefinitionError, FlagValueError
 from dflag.web import _setting
@@ -35,7 +36,7 @@ from dflag.web._listing import Listings, Query, Representation, entity_tag
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from dflag._registry import FlagRegistry
+    from dflag._registry import RegistryLike
     from dflag._updater import Updater
     from dflag.web._http import Authorize
 
@@ -67,14 +68,14 @@ class Handler:
 
     def __init__(
         self,
-        registry: FlagRegistry,
+        registry: RegistryLike,
         updater: Updater | None,
         *,
         authorize: Authorize | None,
         title: str | None,
         hosted: bool = False,
     ) -> None:
-        store_behind(registry)
+        home = registry_of(registry)
         if updater is not None:
             store_behind(updater, "updater", "an Updater or None")
         given: object = authorize
@@ -84,11 +85,11 @@ class Handler:
             raise DefinitionError(f"expected a plain function as authorize, got {what}")
         if not isinstance(title, str | None):
             raise DefinitionError(f"expected a text as title, got {type(title).__name__}")
-        self._registry: Final = registry
+        self._registry: Final = home
         self._hosted: Final = hosted
         self._authorize: Final = authorize
-        shown = registry.name or "dflag" if title is None else title
-        self._listings: Final = Listings(registry, updater, title=shown, settable=authorize is not None)
+        shown = home.name or "dflag" if title is None else title
+        self._listings: Final = Listings(home, updater, title=shown, settable=authorize is not None)
         package = resources.files("dflag.web")
         self._page: Final = (package / "page.html").read_text("utf-8").replace("{title}", html.escape(shown))
         self._files: Final = {

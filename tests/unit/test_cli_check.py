@@ -369,7 +369,7 @@ def test_unreadable_input(text: str | bytes, said: str, capsys: pytest.CaptureFi
         ("app", "expected REGISTRY as package.module:attribute, got 'app'"),
         ("nowhere:flags", "cannot import 'nowhere': ModuleNotFoundError: No module named 'nowhere'"),
         ("app:flag", "'app:flag': there is no 'flag'; did you mean 'flags'?"),
-        ("app:rate", "expected a dflag.FlagRegistry at 'app:rate', got a DynamicFlag"),
+        ("app:rate", "expected a dflag.FlagRegistry or a dflag.Flags class at 'app:rate', got a DynamicFlag"),
         ("app:fail", "cannot call 'app:fail': RuntimeError: no database"),
         ("broken:flags", "cannot import 'broken': ZeroDivisionError: division by zero"),
         ("exits:flags", "cannot import 'exits': SystemExit: 3"),

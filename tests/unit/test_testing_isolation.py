@@ -428,5 +428,5 @@ def test_refuses_what_is_no_registry(rate: DynamicFlag[int]) -> None:
     """
     Only a registry can be isolated.
     """
-    with pytest.raises(TypeError, match="expected a FlagRegistry, got"):
+    with pytest.raises(TypeError, match="expected registry as a FlagRegistry or a Flags class, got"):
         isolated(rate)  # type: ignore[arg-type]
