@@ -136,7 +136,7 @@ class Updater:
         self._ignored_names: Final = frozenset(p for p in patterns if not set(p) & set("*?["))
         globs = [fnmatch.translate(p) for p in patterns if p not in self._ignored_names]
         self._ignored_globs: Final = re.compile("|".join(globs)) if globs else None
-        self._feeds: Final = tuple(Feed(made, partial(self._sources.record, made.name)) for made in _as_sources(source))
+        self._feeds: Final = tuple(Feed(made, partial(self._sources.record, made.name)) for made in as_sources(source))
         names = [feed.name for feed in self._feeds]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
@@ -606,7 +606,10 @@ class _Reading:
         self.going_on = False
 
 
-def _as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
+def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
+    """
+    Return the sources that an updater is given, paths among them, as a list.
+    """
     from dflag.sources import Source
 
     one = isinstance(source, (str, os.PathLike, Source))

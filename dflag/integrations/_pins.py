@@ -5,7 +5,7 @@ One revision for the whole of a request, whatever framework runs it.
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar, final
+from typing import TYPE_CHECKING, Final, Generic, ParamSpec, TypeVar, final
 
 from dflag._flags import close_pin
 from dflag._registry import make_pin, registry_of, store_of_registry
@@ -13,7 +13,7 @@ from dflag._snapshot import open_pins, reset_pin, set_pin
 from dflag.errors import check_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from contextvars import Token
     from types import TracebackType
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 REVISION_HEADER: Final = "X-Config-Revision"
 """The header of a response that says which revision of the process answered."""
@@ -76,6 +77,25 @@ class RequestPin:
             close_pin(self._pin)
 
     __del__ = close
+
+
+class PinnedIterator(Generic[T]):
+    """
+    What an iterable gives, each item made with a pin set, which is not set between two items.
+    """
+
+    def __init__(self, items: Iterable[T], pin: RequestPin) -> None:
+        self._items: Final = items
+        self._pin: Final = pin
+        self._iterator: Iterator[T] | None = None
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        if self._iterator is None:
+            self._iterator = self._pin.run(iter, self._items)
+        return self._pin.run(next, self._iterator)
 
 
 def store_to_pin(registry: RegistryLike) -> Store:

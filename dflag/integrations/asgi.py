@@ -49,7 +49,7 @@ class PinMiddleware:
 
     Args:
         app: The app.
-        registry: The flags.
+        registry: The flags, or a `dflag.Flags` class.
         updater: Initialized and started when the server starts the app, before the app's own start, and stopped after
             the app's end. One that runs already is only stopped. None leaves the lifespan to the app.
         websockets: Whether WebSocket connections see one revision too. False leaves connections that stay open for

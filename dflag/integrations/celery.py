@@ -30,13 +30,13 @@ from dflag.errors import check_argument
 from dflag.integrations._pins import REVISION_HEADER, RequestPin, check_switch, store_to_pin
 
 if TYPE_CHECKING:
-    from dflag import FlagRegistry
+    from dflag._registry import RegistryLike
     from dflag._store import Store
 
 __all__ = ["pin_tasks"]
 
 
-def pin_tasks(app: Celery, registry: FlagRegistry, *, revision_header: bool = False) -> None:
+def pin_tasks(app: Celery, registry: RegistryLike, *, revision_header: bool = False) -> None:
     """
     Have each task of a Celery app see one revision, from ``before_start`` to ``after_return``.
 
@@ -48,7 +48,7 @@ def pin_tasks(app: Celery, registry: FlagRegistry, *, revision_header: bool = Fa
 
     Args:
         app: The app.
-        registry: The flags.
+        registry: The flags, or a `dflag.Flags` class.
         revision_header: Whether ``self.request.headers`` of a running task holds the number of its revision, as
             ``X-Config-Revision``, for the task itself and for handlers of Celery's signals.
 

@@ -23,7 +23,7 @@ from dflag.integrations._pins import REVISION_HEADER, RequestPin, check_switch, 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
-    from dflag import FlagRegistry
+    from dflag._registry import RegistryLike
 
     Behavior: TypeAlias = Callable[[Any, Any], Any]
     """What answers a call: it is given the request, or an iterator over them, and the context."""
@@ -41,7 +41,7 @@ class PinInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # of type A
     has no pin. A stream that stays open for hours sees the revision that it began with.
 
     Args:
-        registry: The flags.
+        registry: The flags, or a `dflag.Flags` class.
         revision_header: Whether the trailing metadata of a call says the number of its revision, as
             ``x-config-revision``. Metadata that the method itself sets stays beside it.
 
@@ -51,7 +51,7 @@ class PinInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # of type A
     Thread safety: any thread.
     """
 
-    def __init__(self, registry: FlagRegistry, *, revision_header: bool = False) -> None:
+    def __init__(self, registry: RegistryLike, *, revision_header: bool = False) -> None:
         self._pinning: Final = _Pinning(registry, revision_header=revision_header)
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
@@ -69,7 +69,7 @@ class AioPinInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # as
     server runs on threads. Metadata that a method gives to ``abort()`` itself takes the place of the revision's.
 
     Args:
-        registry: The flags.
+        registry: The flags, or a `dflag.Flags` class.
         revision_header: As for `PinInterceptor`.
 
     Raises:
@@ -78,7 +78,7 @@ class AioPinInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # as
     Thread safety: any event loop.
     """
 
-    def __init__(self, registry: FlagRegistry, *, revision_header: bool = False) -> None:
+    def __init__(self, registry: RegistryLike, *, revision_header: bool = False) -> None:
         self._pinning: Final = _Pinning(registry, revision_header=revision_header)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
@@ -112,7 +112,7 @@ class _Pinning:
     What puts a pin around each behavior, as a function of the same kind.
     """
 
-    def __init__(self, registry: FlagRegistry, *, revision_header: bool) -> None:
+    def __init__(self, registry: RegistryLike, *, revision_header: bool) -> None:
         self._store: Final = store_to_pin(registry)
         check_switch("revision_header", revision_header)
         self._revision_header: Final = revision_header

@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag.integrations._pins import REVISION_HEADER, RequestPin, check_switch, store_to_pin
+from dflag.integrations._pins import REVISION_HEADER, PinnedIterator, RequestPin, check_switch, store_to_pin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from types import TracebackType
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -41,7 +41,7 @@ class PinMiddleware:
 
     Args:
         app: The app.
-        registry: The flags.
+        registry: The flags, or a `dflag.Flags` class.
         revision_header: Whether responses say the number of their revision, as ``X-Config-Revision``.
 
     Raises:
@@ -88,26 +88,13 @@ def _naming(start_response: StartResponse, revision: int) -> StartResponse:
     return start_with_revision
 
 
-class _Body:
+class _Body(PinnedIterator[bytes]):
     """
-    The body of a response, each part of which is made with the pin of its request.
+    The body of a response, each part of which is made with the pin of its request; closing it ends the request.
     """
-
-    def __init__(self, parts: Iterable[bytes], pin: RequestPin) -> None:
-        self._parts: Final = parts
-        self._pin: Final = pin
-        self._iterator: Iterator[bytes] | None = None
-
-    def __iter__(self) -> Iterator[bytes]:
-        return self
-
-    def __next__(self) -> bytes:
-        if self._iterator is None:
-            self._iterator = self._pin.run(iter, self._parts)
-        return self._pin.run(next, self._iterator)
 
     def close(self) -> None:
-        close = getattr(self._parts, "close", None)
+        close = getattr(self._items, "close", None)
         try:
             if close is not None:
                 self._pin.run(close)
@@ -121,4 +108,4 @@ class _SizedBody(_Body):
     """
 
     def __len__(self) -> int:
-        return len(self._parts)  # type: ignore[arg-type]  # it has a length, or this class would not be used
+        return len(self._items)  # type: ignore[arg-type]  # it has a length, or this class would not be used

@@ -15,7 +15,7 @@ from celery import Celery
 
 import dflag
 from dflag import testing, web
-from dflag.integrations import asgi, celery, grpc, wsgi
+from dflag.integrations import asgi, celery, django, grpc, wsgi
 from dflag.integrations.opentelemetry import Export, export_events, export_metrics
 from dflag.integrations.prometheus import FlagCollector, register
 from dflag.logging import add_loglevel_flag
@@ -307,6 +307,8 @@ wsgi.PinMiddleware(web.make_wsgi_app(flags), flags)
 celery.pin_tasks(Celery("shop"), flags, revision_header=True)
 grpc.PinInterceptor(flags, revision_header=True)
 grpc.AioPinInterceptor(flags)
+assert_type(django.start(), dflag.Updater | None)
+assert_type(django.updater(), dflag.Updater | None)
 
 # Around it.
 assert_type(add_loglevel_flag(flags), dflag.DynamicFlag[str])

@@ -1,0 +1,163 @@
+"""
+The setting ``DFLAG``, read and checked.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from django import conf  # not its lazy settings: what asks a module for all of its names would load them
+from django.core.exceptions import ImproperlyConfigured
+
+from dflag._registry import FlagRegistry, registry_of
+from dflag.errors import ArgumentError, nearest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dflag.web import Authorize
+
+_KEYS: Final = ("REGISTRY", "SOURCE", "OPTIONS", "COMMANDS", "REVISION_HEADER", "AUTHORIZE", "TITLE")
+_made: Final[dict[str, Any]] = {}
+"""What callables have returned, by their references: a registry is made once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Configuration:
+    """
+    What the setting says, each value as the rest of dflag takes it.
+
+    Attributes:
+        reference: Where the registry is, as ``module:attribute``.
+        registry: The registry.
+        source: What the updater follows; None for nothing.
+        options: Those of the updater.
+        commands: The names of management commands that are to follow the source.
+        revision_header: Whether responses say their revision.
+        authorize: Who may set flags on the page; None for nobody.
+        title: The page's; None for the registry's name.
+    """
+
+    reference: str
+    registry: FlagRegistry
+    source: Any
+    options: Mapping[str, Any]
+    commands: frozenset[str]
+    revision_header: bool
+    authorize: Authorize | None
+    title: str | None
+
+
+def configuration() -> Configuration:
+    """
+    Read the setting.
+
+    Raises:
+        ImproperlyConfigured: Something of it cannot be used.
+    """
+    given = getattr(conf.settings, "DFLAG", None)
+    if not isinstance(given, Mapping):
+        raise ImproperlyConfigured(f'expected DFLAG as a dict with "REGISTRY" and "SOURCE", got {given!r}')
+    for key in given:
+        if key not in _KEYS:
+            near = nearest(str(key), _KEYS)
+            raise ImproperlyConfigured(
+                f"DFLAG: unknown key {key!r}" + ("" if near is None else f" (did you mean {near!r}?)")
+            )
+    reference = _value(given, "REGISTRY", "package.module:attribute", _is_reference)
+    authorize: Any = _value(given, "AUTHORIZE", "a callable or package.module:attribute", _is_authorize, None)
+    commands: Collection[str] = _value(given, "COMMANDS", "several names of commands", _is_texts, ())
+    return Configuration(
+        reference=reference,
+        registry=_registry_at(reference),
+        source=given.get("SOURCE"),
+        options=_value(given, "OPTIONS", "a dict of options of dflag.Updater", _is_options, {}),
+        commands=frozenset(commands),
+        revision_header=_value(given, "REVISION_HEADER", "True or False", _is_bool, False),  # noqa: FBT003 - a default
+        authorize=_found("AUTHORIZE", authorize) if isinstance(authorize, str) else authorize,
+        title=_value(given, "TITLE", "a text", _is_text, None),
+    )
+
+
+def reference_of_registry() -> str:
+    """
+    Return where the registry is, without importing it.
+
+    Raises:
+        ImproperlyConfigured: The setting does not say it.
+    """
+    given = getattr(conf.settings, "DFLAG", None)
+    reference: str = _value(given if isinstance(given, Mapping) else {}, "REGISTRY", "module:attribute", _is_reference)
+    return reference
+
+
+_NEEDED: Final = object()
+
+
+def _value(
+    given: Mapping[str, Any], key: str, expected: str, fits: Callable[[object], bool], default: object = _NEEDED
+) -> Any:
+    value = given.get(key, default)
+    if value is default and default is not _NEEDED:
+        return default
+    if not fits(value):
+        got = "nothing" if value is _NEEDED else repr(value)
+        raise ImproperlyConfigured(f"DFLAG: expected {key!r} as {expected}, got {got}")
+    return value
+
+
+def _is_reference(value: object) -> bool:
+    return isinstance(value, str) and all(value.partition(":"))
+
+
+def _is_authorize(value: object) -> bool:
+    return callable(value) or _is_reference(value)
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str) and all(map(_is_text, value))
+
+
+def _is_options(value: object) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _is_bool(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _registry_at(reference: str) -> FlagRegistry:
+    found: Any = _found("REGISTRY", reference)
+    if not isinstance(found, (FlagRegistry, type)) and callable(found):
+        if reference not in _made:
+            _made[reference] = found()
+        found = _made[reference]
+    try:
+        return registry_of(found)
+    except ArgumentError:
+        raise ImproperlyConfigured(
+            f"DFLAG: expected 'REGISTRY' {reference!r} to be a dflag.FlagRegistry or a dflag.Flags class, "
+            f"got {type(found).__name__}"
+        ) from None
+
+
+def _found(key: str, reference: str) -> Any:
+    """
+    Return what a reference leads to. What importing raises is the program's own, and goes on.
+    """
+    module_name, _, path = reference.partition(":")
+    found: Any = importlib.import_module(module_name)
+    for name in path.split("."):
+        if not hasattr(found, name):
+            near = nearest(name, dir(found))
+            hint = "" if near is None else f" (did you mean {near!r}?)"
+            raise ImproperlyConfigured(f"DFLAG: {key!r} is {reference!r}, and there is no {name!r}{hint}")
+        found = getattr(found, name)
+    return found
