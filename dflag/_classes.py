@@ -225,7 +225,7 @@ class _View:
         self.current.__module__ = cls.__module__
         self.current.__qualname__ = f"{self.name}.current"
         self._made_class: Final = self._generate(
-            cls, {"__slots__": (*attributes, "revision"), "__doc__": cls.__doc__, "current": staticmethod(self.current)}
+            cls, {"__slots__": (*attributes, "revision"), "current": staticmethod(self.current)}
         )
         slots = list(map(vars(self._made_class).__getitem__, attributes))
         self._setters: Final[list[Callable[[Any, Any], None]]] = list(map(attrgetter("__set__"), slots))
@@ -239,8 +239,10 @@ class _View:
         self._latest: object = None
 
     def _generate(self, base: type, namespace: dict[str, Any]) -> type:
-        names = {"__module__": self._public_class.__module__, "__qualname__": self.name}
-        return type(base)(base.__name__, (_Frozen, base), {**names, **namespace})
+        cls = self._public_class
+        names = {"__module__": cls.__module__, "__qualname__": self.name, "__doc__": cls.__doc__}
+        bases = (base,) if issubclass(base, _Frozen) else (_Frozen, base)
+        return type(base)(base.__name__, bases, {**names, **namespace})
 
     # --- making instances
 

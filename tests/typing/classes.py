@@ -13,6 +13,8 @@ from typing import Any, Generic, NamedTuple, TypeVar, assert_type
 import dflag
 from dflag import testing, web
 from dflag.integrations.asgi import PinMiddleware
+from dflag.integrations.celery import pin_tasks
+from dflag.integrations.grpc import AioPinInterceptor, PinInterceptor
 from dflag.integrations.opentelemetry import export_events, export_metrics
 from dflag.integrations.prometheus import FlagCollector, register
 from dflag.integrations.wsgi import PinMiddleware as WSGIPinMiddleware
@@ -290,8 +292,11 @@ testing.override(Settings, {"shop.rate": 5})
 testing.SteppedUpdater(Settings, {"shop.rate": "5"})
 
 
-def middleware(asgi: Any, wsgi: Any, isolate: Callable[[type[Settings]], None]) -> None:
+def middleware(asgi: Any, wsgi: Any, celery: Any, isolate: Callable[[type[Settings]], None]) -> None:
     """One revision for each request, and a fixture of the pytest plugin."""
     PinMiddleware(asgi, Settings)
     WSGIPinMiddleware(wsgi, Settings)
+    PinInterceptor(Settings)
+    AioPinInterceptor(Settings)
+    pin_tasks(celery, Settings)
     isolate(Settings)

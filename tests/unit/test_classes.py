@@ -23,11 +23,14 @@ import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pytest
+from celery import Celery
 
 import dflag
 from dflag import logging as dflag_logging
 from dflag import testing, web
 from dflag.integrations.asgi import PinMiddleware
+from dflag.integrations.celery import pin_tasks
+from dflag.integrations.grpc import AioPinInterceptor, PinInterceptor
 from dflag.integrations.opentelemetry import export_events, export_metrics
 from dflag.integrations.prometheus import FlagCollector
 from dflag.integrations.wsgi import PinMiddleware as WSGIPinMiddleware
@@ -1187,6 +1190,9 @@ async def _app(*_: object) -> None:
         lambda cls: export_events(cls).close(),
         lambda cls: PinMiddleware(_app, cls),
         lambda cls: WSGIPinMiddleware(lambda *_: [], cls),
+        PinInterceptor,
+        AioPinInterceptor,
+        lambda cls: pin_tasks(Celery(), cls),
         lambda cls: testing.SteppedUpdater(cls).close(),
         testing.isolated,
         lambda cls: _enter(testing.override(cls, rate=5)),
@@ -1194,6 +1200,7 @@ async def _app(*_: object) -> None:
     ],
     ids=[
         *("Updater", "wsgi app", "asgi app", "server", "prometheus", "metrics", "events", "asgi pin", "wsgi pin"),
+        *("grpc pin", "grpc.aio pin", "celery pins"),
         *("stepped", "isolated", "override", "loglevel"),
     ],
 )

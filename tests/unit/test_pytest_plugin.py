@@ -290,6 +290,34 @@ def test_an_override_left_behind_fails_the_test_and_no_other(run: Run) -> None:
     )
 
 
+def test_an_override_left_behind_on_a_class_fails_the_test(run: Run, pytester: pytest.Pytester) -> None:
+    """
+    A class of flags that a module holds is found as a registry is, and isolated as one.
+    """
+    pytester.makepyfile(
+        shop="import dflag\n\n\nclass Settings(dflag.Flags):\n    pace = dflag.dyn_int(50)\n",
+    )
+    result = run(
+        test_it="""
+        import shop
+
+        def test_first():
+            shop.Settings.pace.set(5)
+
+        def test_second(dflag_isolated, dflag_override):
+            assert shop.Settings.current().pace == 50
+            dflag_isolated(shop.Settings)
+            dflag_override(shop.Settings, pace=6)
+            shop.Settings.pace.set(7)
+
+        def test_third():
+            assert shop.Settings.current().pace == 50
+        """
+    )
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines("*left overridden by the test: flag 'pace' (declared at *shop.py:5)")
+
+
 def test_an_override_left_behind_by_a_fixture_of_the_test_fails_it(run: Run) -> None:
     """
     A fixture that sets and does not undo is found, also when every test has it.
