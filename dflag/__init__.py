@@ -23,7 +23,7 @@ if _typing.TYPE_CHECKING:
     from dflag._records import Change, Layer, Revision
     from dflag._registry import FlagRegistry
     from dflag._snapshot import Snapshot
-    from dflag._status import SourceStatus, Status
+    from dflag._status import RuleStatus, SourceStatus, Status
     from dflag._unbound import *
     from dflag._updater import Updater
 
@@ -40,6 +40,7 @@ __all__ = [
     "Layer",
     "ParseError",
     "Revision",
+    "RuleStatus",
     "Snapshot",
     "SourceError",
     "SourceStatus",
@@ -57,7 +58,7 @@ _KINDS = "bool bytes custom duration enum float int json map string string_list 
 _HOMES = {
     **dict.fromkeys(("DynamicFlag", "Flag", "StaticFlag"), "_flags"),
     **dict.fromkeys(("Change", "Layer", "Revision"), "_records"),
-    **dict.fromkeys(("SourceStatus", "Status"), "_status"),
+    **dict.fromkeys(("RuleStatus", "SourceStatus", "Status"), "_status"),
     **dict.fromkeys((prefix + kind for kind in _KINDS.split() for prefix in ("", "dyn_")), "_unbound"),
     "FlagRegistry": "_registry",
     "Flags": "_classes",
@@ -67,5 +68,5 @@ _HOMES = {
 """Imported at first use: the command says its help without them, and dataclasses takes as long as the rest of dflag."""
 
 if not _typing.TYPE_CHECKING:  # else the checkers would take any name
-    _MODULES = ("errors", "logging", "sources", "testing", "typing", "validators", "web")
+    _MODULES = ("errors", "facts", "logging", "sources", "testing", "typing", "validators", "web")
     __getattr__, __dir__ = _lazily(__name__, _HOMES, _MODULES)

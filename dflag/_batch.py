@@ -12,8 +12,9 @@ from collections.abc import Callable  # noqa: TC003 - a NamedTuple's annotation,
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
-from dflag._flags import conceal, layers_of, pipeline_of
-from dflag._layers import Entry
+from dflag._flags import conceal, keyed_of, layers_of, pipeline_of
+from dflag._layers import RULES_KEYS, Entry
+from dflag._rule_sets import NO_RULES, Judged, RuleSet
 from dflag._snapshot import values_of
 from dflag._transaction import Trial
 from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
     from dflag._kinds import Kind
     from dflag._kinds.maps import MapKind
     from dflag._records import Revision
+    from dflag._rule_layers import RuleContext
     from dflag._store import Store
-    from dflag._transaction import Edit
+    from dflag._transaction import Edit, KeyedEdit
     from dflag.typing import Raw
 
 _MAX_REMEMBERED: Final = 10_000
@@ -98,18 +100,35 @@ class Record(NamedTuple):
         )
 
 
+class Plain(NamedTuple):
+    """
+    What the plain keys of a source hold, beneath its rules.
+
+    Attributes:
+        entries: The last good value of each flag, static ones too.
+        rejected: What is bad, by key.
+        unknown: The keys that no flag has.
+    """
+
+    entries: Mapping[str, Entry] = MappingProxyType({})
+    rejected: Mapping[str, FlagValueError] = MappingProxyType({})
+    unknown: frozenset[str] = frozenset()
+
+
 class SourceState(NamedTuple):
     """
     What is in force of a source, and what came of its readings. Replaced whole in the step that sets the values.
 
     Attributes:
-        entries: The last good value of each flag, static ones too.
-        rejected: What is bad in the reading, by key.
-        unknown: The keys that no flag has.
+        entries: The value of each flag, static ones too: a rule's that is in force, or the last good plain one.
+        rejected: What is bad in the reading, by key, and by name of a rule.
+        unknown: The keys that no flag has, and the names in rules.
         members: For each map the last good values of the keys that belong to it.
         deviating: The frozen static flags for which this source holds something else than is live.
         revision: The last one that was applied; None before the first.
         record: What came of the readings.
+        plain: What its plain keys hold.
+        rules: Its rules.
     """
 
     reading: Reading
@@ -120,6 +139,31 @@ class SourceState(NamedTuple):
     deviating: frozenset[str] = frozenset()
     revision: DeferredRevision | None = None
     record: Record = Record()
+    plain: Plain = Plain()
+    rules: RuleSet = NO_RULES
+
+
+class Parsed(NamedTuple):
+    """
+    The plain values of one reading of one source, and its rules, held against the flags one by one.
+
+    Attributes:
+        name: The source.
+        base: The state that it was compared with.
+        state: The state that the plain values alone lead to; *base* itself when nothing is new.
+        flags: The flags whose plain value is new.
+        maps: The maps of the store when it was parsed.
+        frozen: Whether static flags were frozen then.
+        fresh: Flags that were declared just now.
+    """
+
+    name: str
+    base: SourceState
+    state: SourceState
+    flags: Collection[Flag[Any]]
+    maps: Mapping[Flag[Any], MapKind]
+    frozen: bool
+    fresh: Collection[Flag[Any]] = ()
 
 
 class Batch(NamedTuple):
@@ -133,6 +177,7 @@ class Batch(NamedTuple):
         edits: What applying it changes in the layers.
         maps: The maps of the store when it was parsed.
         frozen: Whether static flags were frozen then.
+        keyed: What applying it changes in the values for keys.
     """
 
     name: str
@@ -141,6 +186,7 @@ class Batch(NamedTuple):
     edits: Sequence[Edit]
     maps: Mapping[Flag[Any], MapKind]
     frozen: bool
+    keyed: Sequence[KeyedEdit] = ()
 
     @property
     def is_new(self) -> bool:
@@ -161,11 +207,13 @@ class Request(NamedTuple):
         report_unknown: Whether unknown keys are reported.
         wanted: Asked before the commit. When it has become false while values were validated, nothing is applied.
         background: Whether no caller waits, so that other threads go first once the values are in force.
+        rules: Whether rules are followed, which needs facts and a clock.
     """
 
     report_unknown: bool = True
     wanted: Callable[[], bool] = lambda: True
     background: bool = False
+    rules: bool = True
 
 
 class Outcome(NamedTuple):
@@ -275,9 +323,17 @@ class DeferredRevision:
         return self._made[0]  # of two threads that made one, both return the first
 
 
-def parse(store: Store, name: str, base: SourceState, reading: Reading, fresh: Collection[Flag[Any]] = ()) -> Batch:
+def parse(
+    store: Store,
+    name: str,
+    base: SourceState,
+    reading: Reading,
+    fresh: Collection[Flag[Any]] = (),
+    *,
+    with_rules: bool = False,
+) -> Parsed:
     """
-    Parse what is new in a reading, and collect what it would change.
+    Parse what is new in a reading.
 
     Args:
         store: Holds the flags.
@@ -285,6 +341,7 @@ def parse(store: Store, name: str, base: SourceState, reading: Reading, fresh: C
         base: What the source gave before.
         reading: What it gives now.
         fresh: Flags that were declared just now: their keys are new, and the freeze does not concern them yet.
+        with_rules: Whether its rules are followed; else they are left alone.
     """
     known = base.reading.values
     new = [
@@ -296,9 +353,17 @@ def parse(store: Store, name: str, base: SourceState, reading: Reading, fresh: C
     gone = [key for key in known if key not in reading.values]
     if fresh:
         new = sorted({*new, *keys_of(store, fresh, reading.values)})
-    if not new and not gone and base.revision is not None:
-        return Batch(name, base, base, (), store.maps, store.frozen)
-    return _Parsing(store, name, base, reading, fresh).batch(sorted((*gone, *new)))
+    rules = base.rules
+    if not with_rules or not any(key in reading.values for key in RULES_KEYS):
+        rules = NO_RULES
+    elif new or gone or fresh or rules is NO_RULES:  # they may have been left alone before
+        from dflag._rule_layers import read_rules  # an updater has imported it
+
+        rules = read_rules(store, reading.values, rules, reading.locate, secret=reading.secret, fresh=fresh)
+    if not new and not gone and base.revision is not None and rules is base.rules:
+        return Parsed(name, base, base, (), store.maps, store.frozen, fresh)
+    keys = sorted({*gone, *new}.difference(RULES_KEYS))
+    return _Parsing(store, name, base, reading, fresh).parsed(keys, rules)
 
 
 def keys_of(store: Store, flags: Iterable[Flag[Any]], keys: Iterable[str]) -> list[str]:
@@ -328,16 +393,15 @@ class _Parsing:
         self._reading: Final = reading
         self._values: Final = reading.values
         self._fresh: Final = frozenset(fresh)
-        self._entries: Final = dict(base.entries)
-        self._rejected: Final = dict(base.rejected)
-        self._unknown: Final = set(base.unknown)
-        self._deviating: Final = set(base.deviating)
+        self._entries: Final = dict(base.plain.entries)
+        self._rejected: Final = dict(base.plain.rejected)
+        self._unknown: Final = set(base.plain.unknown)
         self._touched: Final[dict[Flag[Any], dict[str, Any]]] = {}  # the maps concerned, with their members
-        self._edits: Final[list[Edit]] = []
+        self._new: Final[list[Flag[Any]]] = []
 
-    def batch(self, keys: Iterable[str]) -> Batch:
+    def parsed(self, keys: Iterable[str], rules: RuleSet) -> Parsed:
         """
-        Parse the *keys* that are new, changed or gone; callbacks and history come in their order.
+        Parse the *keys* that are new, changed or gone.
         """
         for key in keys:
             self._rejected.pop(key, None)
@@ -351,19 +415,21 @@ class _Parsing:
                 self._parse(flag)
         for map_flag in self._touched:
             self._merge(map_flag)
-        if self._touched:
-            self._edits.sort(key=lambda edit: edit[0].name)
-        return Batch(self._source, self._base, self._state(), self._edits, self._maps, self._frozen)
+        state = self._state(rules)
+        return Parsed(self._source, self._base, state, self._new, self._maps, self._frozen, self._fresh)
 
-    def _state(self) -> SourceState:
+    def _state(self, rules: RuleSet) -> SourceState:
+        plain = Plain(self._entries, self._rejected, frozenset(self._unknown))
         return SourceState(
             reading=self._reading,
-            entries=self._entries,
-            rejected=self._rejected,
-            unknown=frozenset(self._unknown),
+            entries=plain.entries,
+            rejected=plain.rejected,
+            unknown=plain.unknown,
             members={**self._base.members, **self._touched},
-            deviating=frozenset(self._deviating),
+            deviating=self._base.deviating,
             record=self._base.record,
+            plain=plain,
+            rules=rules,
         )
 
     def _parse(self, flag: Flag[Any]) -> None:
@@ -379,7 +445,7 @@ class _Parsing:
                 self._rejected[key] = error
             else:
                 self._entries[key] = Entry(value)
-        self._edit(flag)
+        self._new.append(flag)
 
     def _parse_members(self, key: str, flag: Flag[Any] | None) -> bool:
         """
@@ -432,21 +498,95 @@ class _Parsing:
         except FlagValueError as error:
             drop_frames(error)
             self._rejected[name] = error
-        self._edit(flag)
+        self._new.append(flag)
 
-    def _edit(self, flag: Flag[Any]) -> None:
-        """
-        Note what has to change for *flag*, or that it deviates when it is static and frozen.
-        """
-        entry = self._entries.get(flag.name)
-        live = layers_of(flag).get(self._source)
-        if flag.dynamic or not self._frozen or flag in self._fresh:
+
+def complete(
+    store: Store,
+    parsed: Sequence[Parsed],
+    contexts: Mapping[str, RuleContext],
+    excluded: Mapping[Judged, FlagValueError] = MappingProxyType({}),
+) -> list[Batch]:
+    """
+    Resolve the rules of several readings that are to be committed together, and collect what all of it changes.
+
+    Args:
+        store: Holds the flags.
+        parsed: The readings.
+        contexts: By what the rules of each source are resolved; those of a source that has none are left alone.
+        excluded: Rules to leave out, with the reason.
+    """
+    with_rules = any(each.state.rules.usable is None for each in parsed)
+    plain = [edit for each in parsed for edit in _plain_edits(store, each)] if with_rules else []
+    return [_complete(store, each, plain, contexts.get(each.name), excluded) for each in parsed]
+
+
+def _complete(
+    store: Store,
+    parsed: Parsed,
+    plain: Sequence[Edit],
+    context: RuleContext | None,
+    excluded: Mapping[Judged, FlagValueError],
+) -> Batch:
+    base, state = parsed.base, parsed.state
+    if state.rules.raw is None and base.rules.raw is None:
+        if state is base:
+            return Batch(parsed.name, base, base, (), parsed.maps, parsed.frozen)
+        edits, deviating = _edits(parsed, parsed.flags, state.entries)
+        return Batch(parsed.name, base, state._replace(deviating=deviating), edits, parsed.maps, parsed.frozen)
+    from dflag._rule_layers import place_on, resolve, try_rules  # an updater has imported it
+
+    rules = resolve(try_rules(store, state.rules, base.rules, parsed.name, plain), context, excluded)
+    rules = place_on(rules, state.plain.entries, base.rules, parsed.name)
+    if state is base and rules.is_like(base.rules):
+        return Batch(parsed.name, base, base, (), parsed.maps, parsed.frozen)
+    ruled = {store.flags[name] for name in (*base.rules.entries, *rules.entries)}
+    entries = {**state.plain.entries, **rules.entries}
+    edits, deviating = _edits(parsed, {*parsed.flags, *ruled}, entries)
+    state = state._replace(
+        entries=entries,
+        rejected={**state.plain.rejected, **rules.rejected},
+        unknown=state.plain.unknown | rules.unknown,
+        deviating=deviating,
+        rules=rules,
+    )
+    keyed = [
+        (flag, parsed.name, rules.keyed.get(flag, ()))
+        for flag in {**base.rules.keyed, **rules.keyed}
+        if rules.keyed.get(flag, ()) is not keyed_of(flag).get(parsed.name, ())
+    ]
+    return Batch(parsed.name, base, state, edits, parsed.maps, parsed.frozen, keyed)
+
+
+def _plain_edits(store: Store, parsed: Parsed) -> list[Edit]:
+    """
+    Return what the plain values of a reading alone would change, without the rules that are in force now.
+    """
+    ruled = {store.flags[name] for name in parsed.base.rules.entries}
+    return _edits(parsed, {*parsed.flags, *ruled}, parsed.state.plain.entries)[0]
+
+
+def _edits(
+    parsed: Parsed, flags: Iterable[Flag[Any]], entries: Mapping[str, Entry]
+) -> tuple[list[Edit], frozenset[str]]:
+    """
+    Return what has to change in the layers of some flags, and which static ones deviate because they are frozen.
+
+    Callbacks and history come in the order of the names.
+    """
+    edits: list[Edit] = []
+    deviating = set(parsed.base.deviating)
+    for flag in sorted(flags, key=lambda flag: flag.name):
+        entry = entries.get(flag.name)
+        live = layers_of(flag).get(parsed.name)
+        if flag.dynamic or not parsed.frozen or flag in parsed.fresh:
             if entry is not live:
-                self._edits.append((flag, self._source, entry))
+                edits.append((flag, parsed.name, entry))
         elif entry is live:
-            self._deviating.discard(flag.name)
+            deviating.discard(flag.name)
         else:
-            self._deviating.add(flag.name)
+            deviating.add(flag.name)
+    return edits, frozenset(deviating)
 
 
 def _unchanged(old: Raw | None, new: Raw) -> bool:
@@ -493,7 +633,8 @@ def try_readings(store: Store, readings: Sequence[tuple[str, Reading]], bases: S
         readings: What each source gives, by its name; a later one ranks higher.
         bases: What each gave before: a value that is refused leaves the last good one of its own.
     """
-    batches = [parse(store, name, base, reading) for (name, reading), base in zip(readings, bases, strict=True)]
+    parsed = [parse(store, name, base, reading) for (name, reading), base in zip(readings, bases, strict=True)]
+    batches = complete(store, parsed, {})
     layers = [f"{number}: {batch.name}" for number, batch in enumerate(batches)]
     edits: list[Edit] = [
         (store.find(name), layer, entry)

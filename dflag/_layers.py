@@ -16,16 +16,22 @@ OWN_LAYERS: Final = frozenset({OVERRIDE, COMMAND_LINE, ENVIRONMENT, DEFAULT})
 RULES_KEYS: Final = ("_rules.yaml", "_rules")
 """The keys that hold a source's rules: of a volume, and of a document. No flag has such a name."""
 
+RULE_PREFIX: Final = "rule:"
+"""What the name of a rule begins with among the names of flags, none of which holds a colon."""
+
 
 class Entry:
     """
     What one layer holds for one flag.
     """
 
-    __slots__ = ("deadline", "reason", "value")
+    __slots__ = ("deadline", "reason", "rule", "value")
 
-    def __init__(self, value: Any, reason: str | None = None, deadline: float | None = None) -> None:
+    def __init__(
+        self, value: Any, reason: str | None = None, deadline: float | None = None, rule: str | None = None
+    ) -> None:
         self.value: Final = value
+        self.rule: Final = rule  # the name of the one that gives the value
         self.reason: Final = reason
         self.deadline: Final = deadline  # of time.monotonic()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NotRequired, TypedDict,
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from dflag.typing import Callback, Validator
 
@@ -60,3 +60,5 @@ class UpdaterOptions(TypedDict, total=False):
     ignore: Iterable[str]
     on_bad_start: Literal["raise", "skip"]
     below_arguments: bool
+    facts: Mapping[str, str] | Callable[[], Mapping[str, str]] | None
+    healthy: Callable[[], object] | None

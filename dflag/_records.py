@@ -7,7 +7,7 @@ Imported when the first one is made: dataclasses would double the time that impo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from dflag.typing import Unreadable
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from dflag.errors import DflagError, FlagValueError
     from dflag.typing import Raw
+
+RulePhase: TypeAlias = Literal["refused", "reverted", "ended", "elsewhere", "waiting", "baking", "done", "in force"]
+"""What a rule is in this process: the first that fits."""
 
 
 class Digest:
@@ -66,6 +69,7 @@ class Revision:
         unknown: The names that no flag has, in order.
         pending_restart: The static flags that would have another value after a restart, in order.
         error: Why the whole revision was refused by a registry validator, else None.
+        rules: The names of the source's rules that are in force in this process, in order.
     """
 
     number: int
@@ -76,6 +80,7 @@ class Revision:
     unknown: tuple[str, ...] = ()
     pending_restart: tuple[str, ...] = ()
     error: DflagError | None = None
+    rules: tuple[str, ...] = ()
     _digest: Digest = field(repr=False, compare=False)
 
     @property
@@ -100,6 +105,7 @@ class Layer:
         text: The value as text; ``"******"`` for a secret flag.
         reason: Why it was set, for an override that says so.
         expires_in_seconds: How long an override will still last, else None.
+        rule: The rule of the source that gives the value, else None.
     """
 
     origin: str
@@ -107,6 +113,7 @@ class Layer:
     text: str
     reason: str | None = None
     expires_in_seconds: float | None = None
+    rule: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +127,7 @@ class Change:
         old: The value before, as text; ``"******"`` for a secret flag.
         new: The value after, likewise.
         origin: The layer that holds the new value.
-        reason: Why, if whoever set it said so.
+        reason: Why, if whoever set it said so; the name of the rule that gives the new value.
     """
 
     when: datetime.datetime

@@ -11,9 +11,10 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
-from dflag._batch import Reading
+from dflag._batch import Reading, Request
 from dflag._declarations import Declarations, caller
 from dflag._flags import Flag, FlagValues, Owner, add_listeners, close_pin, open_pin, pipeline_of
+from dflag._layers import RULES_KEYS
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
 from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, with_values
@@ -159,6 +160,7 @@ class FlagRegistry(Declarations):
 
         A key whose value is bad keeps the source's last good one, and is listed in `Revision.rejected`;
         a key that is no longer there falls to the layer below. Nothing is raised for what the values are.
+        Rules are left alone, which is logged once: only an `Updater` knows facts and time.
 
         Args:
             values: The texts by flag name; for a bytes flag the value itself.
@@ -190,7 +192,8 @@ class FlagRegistry(Declarations):
                     f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}"
                 )
         reading = Reading(dict(values), lambda _: source)
-        return self._sources.apply_each({source: reading}, atomic=atomic)[source].revision.get()
+        request = Request(rules=False)
+        return self._sources.apply_each({source: reading}, request, atomic=atomic)[source].revision.get()
 
     def validator(self, function: R) -> R:
         """
@@ -452,6 +455,8 @@ def check_name(name: object) -> None:
         raise DefinitionError(
             f"flag {name!r}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] that does not begin with a dot"
         )
+    if name in RULES_KEYS:
+        raise DefinitionError(f"flag {name!r}: the name is reserved, as a source keeps its rules under it")
 
 
 _plain_pipeline: Final[Callable[[_kinds.Kind[Any]], Pipeline[Any]]] = lru_cache(maxsize=32)(Pipeline)

@@ -23,6 +23,7 @@ from dflag._batch import (
     Record,
     Request,
     SourceState,
+    complete,
     empty_state,
     keys_of,
     load_records,
@@ -31,16 +32,19 @@ from dflag._batch import (
 from dflag._cells import Cell, set_value, value_of
 from dflag._flags import layers_of, same
 from dflag._history import shown
-from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS
+from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULE_PREFIX, RULES_KEYS
 from dflag._log import logger
 from dflag._snapshot import unknown_keys
 from dflag._switching import yield_interpreter
-from dflag.errors import DefinitionError, RegistryValidationError, drop_frames, one_line
+from dflag.errors import DefinitionError, FlagValueError, RegistryValidationError, drop_frames, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from dflag._batch import Parsed
     from dflag._flags import Flag
+    from dflag._rule_layers import RuleContext, RuleState
+    from dflag._rule_sets import Judged
     from dflag._store import Store
     from dflag.typing import Raw
 
@@ -65,6 +69,8 @@ class SourceLayers:
         self._states: Final[dict[str, Cell]] = {}  # in the order in which they were named, which is their rank
         self._below_arguments: Final[set[str]] = set()  # the sources that environment and command line hide
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
+        self._contexts: Final[dict[str, RuleContext]] = {}  # of the sources that updaters have followed
+        self._left_alone: Final[set[str]] = set()  # the sources whose rules were reported as left alone
         self._unreported = _Unreported()
         self._reported_retired: Final[set[str]] = set()
         self._waiting: dict[str, Any] = {}  # the values that wait for a restart, of those that were logged
@@ -110,6 +116,25 @@ class SourceLayers:
             self.name(name)
             self._rank(name, below_arguments=below_arguments)
             self._claims[name] = weakref.ref(owner)
+
+    def context(self, name: str) -> RuleContext:
+        """
+        Return by what the rules of a source are resolved, which begins with the first call.
+        """
+        context = self._contexts.get(name)
+        if context is None:
+            from dflag._rule_layers import RuleContext  # brings datetime
+
+            context = self._contexts.setdefault(name, RuleContext())
+        return context
+
+    def rule_states(self, name: str) -> list[RuleState]:
+        """
+        Return what each rule of a source is now.
+        """
+        from dflag._rule_layers import states
+
+        return states(self.state(name).rules, self.context(name))
 
     def start_record(self, name: str) -> None:
         """
@@ -230,7 +255,7 @@ class SourceLayers:
         attempts = self._store.attempts()
         while True:
             next(attempts)
-            batches = self._parse(readings)
+            batches = self._complete(self._parse(readings))
             new = [batch for batch in batches if batch.is_new]
             outcomes: dict[str, Outcome] | None = {}
             error: RegistryValidationError | None = None
@@ -274,14 +299,19 @@ class SourceLayers:
         attempts = self._store.attempts()
         while True:
             next(attempts)
-            batches = self._parse(readings, fresh)
+            parsed = self._parse(readings, fresh, with_rules=request.rules)
+            batches = self._complete(parsed)
             good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad())]
             errors: dict[str, RegistryValidationError] = {}
             try:
                 outcomes = self._commit(good, request)
             except RegistryValidationError as error:
                 errors = {batch.name: drop_frames(error) for batch in good}
-                outcomes = self._commit_without_one(good, request)
+                outcomes = None if atomic else {}
+                if not atomic:
+                    batches, outcomes = self._commit_without_rules(parsed, batches, error, request)
+                if not outcomes:
+                    outcomes = self._commit_without_one(good, request)
             if outcomes is not None:
                 break
             if not request.wanted():
@@ -301,13 +331,50 @@ class SourceLayers:
         """
         if not self._states:  # the usual case
             return
-        held = {name: state.reading for name, state in self.states().items()}
-        readings = {name: reading for name, reading in held.items() if keys_of(self._store, flags, reading.values)}
+        readings = {
+            name: state.reading
+            for name, state in self.states().items()
+            if keys_of(self._store, flags, state.reading.values)
+            or any(keys_of(self._store, flags, rule.values) for rule in state.rules.listing)
+        }
         if readings:
             self.apply_each(readings, fresh=flags)
 
-    def _parse(self, readings: Mapping[str, Reading], fresh: Collection[Flag[Any]] = ()) -> list[Batch]:
-        return [parse(self._store, name, self.state(name), reading, fresh) for name, reading in readings.items()]
+    def _parse(
+        self, readings: Mapping[str, Reading], fresh: Collection[Flag[Any]] = (), *, with_rules: bool = True
+    ) -> list[Parsed]:
+        for name, reading in readings.items():
+            self._report_left_alone(name, reading, with_rules=with_rules)
+        return [
+            parse(
+                self._store,
+                name,
+                self.state(name),
+                reading,
+                fresh,
+                with_rules=with_rules and name in self._contexts,
+            )
+            for name, reading in readings.items()
+        ]
+
+    def _complete(
+        self, parsed: Sequence[Parsed], excluded: Mapping[Judged, FlagValueError] = MappingProxyType({})
+    ) -> list[Batch]:
+        return complete(self._store, parsed, self._contexts, excluded)
+
+    def _report_left_alone(self, name: str, reading: Reading, *, with_rules: bool) -> None:
+        """
+        Log once that a source has rules which nobody resolves.
+        """
+        if (with_rules and name in self._contexts) or name in self._left_alone:
+            return
+        for key in RULES_KEYS:
+            if key in reading.values:
+                self._left_alone.add(name)
+                logger.warning(
+                    "the rules under %r of %s are left alone: only an Updater follows rules", key, one_line(name)
+                )
+                return
 
     def _commit(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
         """
@@ -319,7 +386,7 @@ class SourceLayers:
         if not batches:
             return {}
         edits = [edit for batch in batches for edit in batch.edits]
-        transaction = self._store.plan(edits)
+        transaction = self._store.plan(edits, keyed=[edit for batch in batches for edit in batch.keyed])
         self._store.check(transaction, secret=any(flag.secret for flag, _, _ in edits))
         pending_restart = self.pending_restart(batches)
         changed = frozenset(difference.flag for difference in transaction.differences)
@@ -327,7 +394,8 @@ class SourceLayers:
         cells = []
         for batch in batches:
             names = tuple(flag.name for flag, _, _ in batch.edits if flag in changed)
-            revision = _revision(batch, transaction.snapshot.revision, pending_restart, changed=names)
+            number, rules = transaction.snapshot.revision, batch.state.rules.names
+            revision = _revision(batch, number, pending_restart, changed=names, rules=rules)
             outcome = self._outcome(batch, revision, request, changed=names)
             outcomes[batch.name] = outcome
             state = batch.state._replace(revision=revision, record=batch.base.record.after(outcome))
@@ -352,6 +420,37 @@ class SourceLayers:
             and all(declared.isdisjoint(keys) for keys in (batch.state.unknown, *batch.state.members.values()))
             for batch in batches
         )
+
+    def _commit_without_rules(
+        self,
+        parsed: Sequence[Parsed],
+        batches: list[Batch],
+        error: RegistryValidationError,
+        request: Request,
+    ) -> tuple[list[Batch], dict[str, Outcome] | None]:
+        """
+        Commit the batches without the last rule whose removal mends what a registry validator refuses.
+
+        Where no single one does, the last ones are left out, ever more of them.
+
+        Returns:
+            The batches that it is about, and what `_commit` returns; nothing when rules are not to blame.
+        """
+        if not any(batch.state.rules.active for batch in batches):
+            return batches, {}
+        from dflag._rule_layers import refusal_of
+
+        active = [
+            (each.judged, refusal_of(each.judged.name, f"it does not go together with others: {error}", rules.place))
+            for rules in (batch.state.rules for batch in reversed(batches))
+            for each in reversed(rules.active)
+        ]
+        some = [dict(active[: 2**number]) for number in range(1, len(active).bit_length())]
+        for excluded in (*({judged: why} for judged, why in active), *some, *([dict(active)] if active else [])):
+            mended = self._complete(parsed, excluded)
+            with contextlib.suppress(RegistryValidationError):
+                return mended, self._commit([batch for batch in mended if batch.is_new], request)
+        return batches, {}
 
     def _commit_without_one(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
         """
@@ -389,7 +488,8 @@ class SourceLayers:
         """
         revision = None if batch.is_new else batch.base.revision
         if revision is None:
-            revision = _revision(batch, self._store.number, self.pending_restart(), error=error)
+            rules = batch.base.rules.names
+            revision = _revision(batch, self._store.number, self.pending_restart(), error=error, rules=rules)
         return self._outcome(batch, revision, request, error=error)
 
     def _outcome(
@@ -493,6 +593,11 @@ class SourceLayers:
     def _consequence(self, name: str, outcome: Outcome, flag_name: str) -> str:
         if not outcome.in_force:
             return f"nothing of {one_line(name)} was applied (atomic=True)"
+        if flag_name in RULES_KEYS:
+            return "keeping the last good rules"
+        if flag_name.startswith(RULE_PREFIX):
+            is_kept = flag_name.removeprefix(RULE_PREFIX) in {j.name for j in self.state(name).rules.usable or ()}
+            return "keeping its last good text" if is_kept else "the rule is left out"
         has_value = flag_name in self.state(name).entries
         return "keeping the last good value" if has_value else "using the value of the layer below"
 
@@ -558,6 +663,7 @@ def _revision(
     number: int,
     pending_restart: tuple[str, ...],
     *,
+    rules: tuple[str, ...],
     changed: tuple[str, ...] = (),
     error: RegistryValidationError | None = None,
 ) -> DeferredRevision:
@@ -569,5 +675,6 @@ def _revision(
         rejected=MappingProxyType(batch.state.rejected),
         unknown=tuple(sorted(batch.state.unknown)),
         pending_restart=pending_restart,
+        rules=rules,
         error=error,
     )

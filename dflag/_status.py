@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dflag._batch import ReloadResult
+    from dflag._records import RulePhase
     from dflag.errors import FlagValueError
 
 State: TypeAlias = Literal["new", "initialized", "running", "stopped"]
@@ -52,6 +53,31 @@ class SourceStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleStatus:
+    """
+    What one rule is in this process.
+
+    Attributes:
+        source: The source that holds it.
+        name: Its name, or ``"rule 3"`` by its place in the list.
+        state: The first that fits: ``"refused"`` (it is bad; a named one may go on with its last good text),
+            ``"reverted"`` (this process was not healthy with it), ``"ended"``, ``"elsewhere"`` (it is not for this
+            process), ``"waiting"`` (for its time), ``"baking"``, ``"done"`` (it is in force everywhere and can be
+            folded into the plain keys), ``"in force"``.
+        next_change: When the state or what it sets changes by itself, in UTC; None for never.
+        problem: Why it was refused or reverted, else None.
+        needs: The facts that it asks for and that are not known.
+    """
+
+    source: str
+    name: str
+    state: RulePhase
+    next_change: datetime.datetime | None
+    problem: str | None
+    needs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """
     How an updater is doing, at one moment.
@@ -66,6 +92,7 @@ class Status:
         unknown: The names in the sources that no flag has.
         pending_restart: The static flags that would have another value after a restart.
         seconds_since_success: Since all sources were last seen to be well; None for never.
+        rules: The rules of the sources, one record a rule.
     """
 
     state: State
@@ -77,3 +104,4 @@ class Status:
     unknown: tuple[str, ...]
     pending_restart: tuple[str, ...]
     seconds_since_success: float | None
+    rules: tuple[RuleStatus, ...] = ()

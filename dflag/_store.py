@@ -442,7 +442,8 @@ class Store:
                 adopted.append((flag, value))
             else:
                 entry = held.get(origin)
-                differences.append(Difference(flag, old, value, origin, reason or (entry.reason if entry else None)))
+                why = reason or (entry.reason or entry.rule if entry else None)
+                differences.append(Difference(flag, old, value, origin, why))
                 if flag in self.maps and len(held.keys() - OWN_LAYERS) > 1:
                     merged.append(differences[-1])
         tables = self._tables(layers, keyed, ranking, is_trial=trial is not None)
@@ -1008,5 +1009,6 @@ def _describe(flag: Flag[Any], origin: str, entry: Entry) -> Layer:
         value=MASK if flag.secret else entry.value,
         text=printed(flag, entry.value),
         reason=entry.reason,
+        rule=entry.rule,
         expires_in_seconds=None if entry.deadline is None else max(0.0, entry.deadline - time.monotonic()),
     )

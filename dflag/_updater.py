@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
 from dflag._batch import Reading, Request
 from dflag._faults import is_interrupt, text_of
 from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
+from dflag._layers import RULES_KEYS
 from dflag._log import logger
 from dflag._pipeline import check_plain_function
 from dflag._registry import registry_of, sources_of, store_of_registry
+from dflag._rule_follower import RuleFollower
 from dflag._snapshot import unknown_keys
 from dflag._status import State, Status
 from dflag._switching import short_waits
@@ -87,6 +89,11 @@ class Updater:
             ``"skip"`` refuses that value alone, as after `start`, so that the program starts with the layer below.
         below_arguments: Whether environment and command line rank above these sources, as they do above
             the configuration file of a command-line program.
+        facts: What is known of this process, for rules: texts by name, or a function that returns such a mapping,
+            as `dflag.facts.kubernetes` makes one. It is asked at each read; None for nothing.
+        healthy: Says whether the program is well: asked each second, on a thread of its own, while a rule with a
+            ``bake`` has yet to prove itself. Anything false, an exception, or no answer within 5 seconds takes the
+            rule back in this process.
 
     Raises:
         DefinitionError: Two sources have one name, an option is out of its range,
@@ -110,6 +117,8 @@ class Updater:
         ignore: Iterable[str] = ("_example",),
         on_bad_start: Literal["raise", "skip"] = "raise",
         below_arguments: bool = False,
+        facts: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
+        healthy: Callable[[], object] | None = None,
     ) -> None:
         _one_of("on_missing", on_missing, ("keep", "reset"))
         _one_of("unknown", unknown, ("warn", "ignore", "error"))
@@ -141,6 +150,8 @@ class Updater:
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise DefinitionError(f"expected sources with different names, got {twice!r} twice")
+        self._rules: Final = RuleFollower(self._sources, names, facts, healthy)
+        self._ignored_rules_reported = False
         self._claim()
         for feed in self._feeds:
             self._sources.start_record(feed.name)
@@ -275,6 +286,8 @@ class Updater:
             for feed in self._feeds:
                 feed.source.invalidate()
             self._cycle(force=True)
+            if self._session is None and self._rules.wait_for_health():
+                self._cycle()  # no thread of the updater's looks at the answer
         known = (feed.record().revision for feed in self._feeds)
         revisions = [revision for revision in known if revision is not None]
         if not revisions:
@@ -337,6 +350,7 @@ class Updater:
             unknown=tuple(sorted(unknown)),
             pending_restart=self._sources.pending_restart(),
             seconds_since_success=age(self._success),
+            rules=self._rules.status(),
         )
 
     def _fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
@@ -344,7 +358,7 @@ class Updater:
         Return a cheap value that differs whenever `status` would; of ages only whether they are beyond patience.
         """
         feeds = [feed.fingerprint(patience_seconds) for feed in self._feeds]
-        return (self._state, is_recent(self._success, patience_seconds), *feeds)
+        return (self._state, is_recent(self._success, patience_seconds), *feeds, self._rules.status())
 
     def __enter__(self) -> Self:
         if self._session is None:
@@ -372,6 +386,7 @@ class Updater:
                 if self._required or not (error.missing or error.unreachable):
                     raise
                 absent.append((feed, error))
+        self._rules.ask_facts()
         request = Request(report_unknown=self._unknown != "ignore")
         if self._skips_bad:
             outcomes = self._sources.apply_each(self._readings(), request, atomic=self._atomic)
@@ -381,6 +396,7 @@ class Updater:
             if errors:
                 outcomes = {}  # a traceback may show the locals of this function, and raw values stand in these
                 raise UpdateError(errors)
+        self._rules.report()
         for feed, failure in absent:  # not before: after an error nothing has changed, the counters neither
             self._note_failure(feed, failure)
         self._take_in(outcomes)
@@ -433,16 +449,22 @@ class Updater:
 
     def _look(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
+            self._rules.check_health(self._wake)
+            is_read = False
             for feed in self._feeds:
                 token = feed.probe()  # before reading, so that a change meanwhile is seen the next time
                 if feed.dirty or token != feed.token:
+                    is_read = True
                     self._try_to_read(feed, token)
                 elif feed.problem is None:
                     feed.contact = time.monotonic()
+            if is_read:
+                self._rules.ask_facts()
         readings = self._readings(new_only=True)
         if readings:
             request = Request(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
             self._take_in(self._sources.apply_each(readings, request, atomic=self._atomic))
+            self._rules.report()
         self._note_success()
 
     def _try_to_read(self, feed: Feed, token: object) -> None:
@@ -497,12 +519,16 @@ class Updater:
 
     def _without_ignored(self, values: Mapping[str, Raw]) -> Mapping[str, Raw]:
         globs = self._ignored_globs
+        for key in RULES_KEYS:
+            if key in self._ignored_names and key in values and not self._ignored_rules_reported:
+                self._ignored_rules_reported = True
+                logger.warning("rules are switched off: ignore= names their key %r", key)
         if globs is None and values.keys().isdisjoint(self._ignored_names):
             return values
         return {
             key: raw
             for key, raw in values.items()
-            if key not in self._ignored_names and not (globs is not None and globs.match(key))
+            if key not in self._ignored_names and not (globs is not None and key not in RULES_KEYS and globs.match(key))
         }
 
     def _readings(self, *, new_only: bool = False) -> dict[str, Reading]:
@@ -510,7 +536,11 @@ class Updater:
             feed.name: Reading(feed.values, feed.source.locate, feed.secret)
             for feed in self._feeds
             if feed.values is not None
-            and not (new_only and self._sources.holds(feed.name, feed.values, secret=feed.secret))
+            and not (
+                new_only
+                and not self._rules.take_due(feed.name)
+                and self._sources.holds(feed.name, feed.values, secret=feed.secret)
+            )
         }
 
     def _take_in(self, outcomes: Mapping[str, Outcome]) -> None:
@@ -525,7 +555,12 @@ class Updater:
     # --- running
 
     def _new_session(self, rest_seconds: float = 0.0) -> Session:
-        return Session(self._feeds, self._follow, self._resync_seconds, rest_seconds)
+        return Session(self._feeds, self._follow, self._resync_seconds, rest_seconds, self._rules.due_seconds)
+
+    def _wake(self) -> None:
+        session = self._session
+        if session is not None:
+            session.wake()
 
     # --- claiming sources
 
@@ -551,6 +586,7 @@ class Updater:
     def after_fork_in_child(self) -> None:
         self._lifecycle = threading.RLock()
         self._reading = _Reading()
+        self._rules.after_fork_in_child()
         inherited, self._session = self._session, None
         if inherited is not None:
             inherited.abandon()

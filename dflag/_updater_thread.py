@@ -116,9 +116,11 @@ class Session:
         look: Callable[[Session], None],
         resync_seconds: float,
         rest_seconds: float = 0.0,
+        due_seconds: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._look: Final = look
         self._resync_seconds: Final = resync_seconds
+        self._due_seconds: Final = due_seconds  # until something changes by the clock alone
         self._rest_seconds: Final = rest_seconds
         self._feeds: Final = tuple(feeds)
         from dflag._waiter import Waiter  # brings socket and selectors, which only a running updater needs
@@ -170,6 +172,12 @@ class Session:
                 logger.warning(
                     "a source or validator kept the updater's thread busy for %s s; it stops after that", timeout
                 )
+
+    def wake(self) -> None:
+        """
+        Make the thread look again now, from any thread.
+        """
+        self._waiter.wake()
 
     def abandon(self) -> None:
         """
@@ -223,7 +231,9 @@ class Session:
 
     def _wait_and_look(self) -> None:
         descriptors = [watch.fileno() for watch in self._watches]
-        timeout = self._timeout(descriptors)
+        due, timeout = self._due_seconds(), self._timeout(descriptors)
+        is_timed = due is not None and due < timeout
+        timeout = due if is_timed and due is not None else timeout
         called = self._waiter.wait(descriptors, timeout, self._is_waiting)
         if self._stopping.is_set():
             return
@@ -234,7 +244,7 @@ class Session:
         if self._drain(called=called):
             self._look(self)
         if called or timeout < min(self._resync_seconds, _FALLBACK_SECONDS / 2):
-            useful = any(
+            useful = is_timed or any(  # what the clock causes is paced as little
                 after is not None and after is not earlier and after.changed
                 for earlier, after in zip(before, self._applied(), strict=True)
             )

@@ -108,7 +108,7 @@ class FlagValueError(DflagError, ValueError):
     ) -> None:
         given = "" if secret or raw is ... else f", got {_shorten(raw)}"
         problem = one_line(problem)
-        super().__init__(f"flag {flag_name!r}: {problem}{given}" + (f" ({one_line(origin)})" if origin else ""))
+        super().__init__(f"{_subject(flag_name)}: {problem}{given}" + (f" ({one_line(origin)})" if origin else ""))
         self.flag_name: Final = flag_name
         self.problem: Final = problem
         self.raw: Final[object] = MASK if secret else raw
@@ -256,6 +256,13 @@ def one_line(text: str) -> str:
         return text
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     return _cut(escaped, _PROBLEM_MAX_CHARACTERS)
+
+
+def _subject(name: str) -> str:
+    """
+    Return what a message about a value begins with: of a rule, which is named beside flags, its own name.
+    """
+    return f"rule {name[5:]!r}" if name[:5] == "rule:" else f"flag {name!r}"
 
 
 def _cut(text: str, limit: int) -> str:

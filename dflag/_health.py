@@ -1,0 +1,113 @@
+"""
+Asking a program whether it is well, while a rule has yet to prove itself.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from dflag._faults import OwnThread, is_interrupt, text_of
+from dflag._log import logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INTERVAL_SECONDS: Final = 1.0
+"""How often to ask."""
+
+PATIENCE_SECONDS: Final = 5.0
+"""How long an answer may take before it counts as a no."""
+
+
+class Health:
+    """
+    The questions, each on a short-lived thread of its own: the program's function may hang.
+
+    Args:
+        healthy: The program's function: what it returns is its answer by its truth.
+
+    Thread safety: `verdict` from one thread at a time, the updater's.
+    """
+
+    def __init__(self, healthy: Callable[[], object]) -> None:
+        self._healthy: Final = healthy
+        self._question: _Question | None = None
+        self._next = 0.0  # of time.monotonic()
+
+    def verdict(self, wake: Callable[[], None]) -> str | None:
+        """
+        Return why the program is not well; None while nothing is known against it.
+
+        Asks when it is time to.
+        """
+        question, now = self._question, time.monotonic()
+        if question is not None:
+            if not question.is_answered and now < question.deadline:
+                return None
+            self._question = None
+            self._next = question.began + INTERVAL_SECONDS
+            if not question.is_answered:
+                return f"healthy() has not answered within {PATIENCE_SECONDS:g} s"
+            if question.problem is not None:
+                return question.problem
+        if now >= self._next:
+            self._question = _Question(self._healthy, wake)
+        return None
+
+    def due_seconds(self) -> float:
+        """
+        Return in how many seconds `verdict` has something to do.
+        """
+        question = self._question
+        moment = self._next if question is None else question.deadline
+        return 0.0 if question is not None and question.is_answered else max(0.0, moment - time.monotonic())
+
+    def wait(self) -> bool:
+        """
+        Wait until the open question is answered or its time is over; return whether there was one.
+        """
+        question = self._question
+        if question is None:
+            return False
+        question.answered.wait(max(0.0, question.deadline - time.monotonic()))
+        return True
+
+    def forget(self) -> None:
+        """
+        Let go of a question that is open, as in a forked child, which has no thread to answer it.
+        """
+        self._question = None
+
+
+class _Question:
+    def __init__(self, healthy: Callable[[], object], wake: Callable[[], None]) -> None:
+        self.began: Final = time.monotonic()
+        self.deadline: Final = self.began + PATIENCE_SECONDS
+        self.answered: Final = threading.Event()
+        self.problem: str | None = None
+        self._healthy: Final = healthy
+        self._wake: Final = wake
+        try:
+            OwnThread(target=self._ask, name="dflag-healthy", daemon=True).start()
+        except RuntimeError as error:  # no thread is free: nothing is known against the program, and it is asked again
+            logger.warning("healthy() cannot be asked: %s", error)
+            self.answered.set()
+
+    @property
+    def is_answered(self) -> bool:
+        return self.answered.is_set()
+
+    def _ask(self) -> None:
+        try:
+            answer = self._healthy()
+            if not answer:
+                self.problem = f"healthy() returned {answer!r:.80}"
+        except BaseException as error:
+            self.problem = f"healthy() raised {type(error).__name__}: {text_of(error)}"
+            if not isinstance(error, Exception) and is_interrupt(error):
+                raise
+        finally:
+            self.answered.set()
+            self._wake()

@@ -1,0 +1,204 @@
+"""
+What an updater does for the rules of its sources: asking for facts and for health, and saying when to look again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from dflag._clock import CLOCK
+from dflag._faults import is_interrupt, text_of
+from dflag._log import logger
+from dflag._pipeline import check_plain_function
+from dflag._status import RuleStatus
+from dflag.errors import DefinitionError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from dflag._health import Health
+    from dflag._rules_text import Rule
+    from dflag._source_layers import SourceLayers
+
+
+class RuleFollower:
+    """
+    The rules of an updater's sources, and what their being in force depends on.
+
+    Args:
+        sources: Hold the rules.
+        names: Of the updater's sources.
+        facts: What the program knows of this process, or a function that says it.
+        healthy: Says whether the program is well.
+
+    Raises:
+        DefinitionError: The facts are no texts by name, or one of the functions cannot be called.
+
+    Thread safety: one thread at a time, but for `due_seconds` and `status`.
+    """
+
+    def __init__(
+        self,
+        sources: SourceLayers,
+        names: Iterable[str],
+        facts: Mapping[str, str] | Callable[[], Mapping[str, str]] | None,
+        healthy: Callable[[], object] | None,
+    ) -> None:
+        if facts is not None and not callable(facts):
+            problem = _problem_of(facts)
+            if problem is not None:
+                raise DefinitionError(f"expected facts as a mapping of names to texts, or a callable, got {problem}")
+        elif facts is not None:
+            check_plain_function(facts, "facts")
+        if healthy is not None:
+            check_plain_function(healthy, "healthy")
+        self._sources: Final = sources
+        self._contexts: Final = {name: sources.context(name) for name in names}
+        self._given: Final = facts
+        self._fault: str | None = None
+        self._dirty: Final[set[str]] = set()  # the sources whose rules may be other ones, whatever the time
+        self._unproved: Final[set[str]] = set()  # the rules with a bake that nobody can ask for, by content
+        self._health: Health | None = None
+        if healthy is not None:
+            from dflag._health import Health  # most programs have none
+
+            self._health = Health(healthy)
+
+    def ask_facts(self) -> None:
+        """
+        Ask what is known of this process. What cannot be had keeps the last facts, and is logged once.
+        """
+        if self._given is None:
+            facts: Any = {}
+        else:
+            try:
+                facts = self._given() if callable(self._given) else self._given
+                problem = _problem_of(facts)
+                facts = facts if problem is not None else dict(facts)
+            except BaseException as error:
+                if is_interrupt(error):
+                    raise
+                problem = f"{type(error).__name__}: {one_line(text_of(error))}"
+            if problem is not None:
+                if self._fault != problem:
+                    logger.warning("facts cannot be asked for, keeping the last ones: %s", problem)
+                self._fault = problem
+                return
+            self._fault = None
+        for name, context in self._contexts.items():
+            if context.facts != facts:
+                context.facts = facts
+                self._dirty.add(name)
+
+    def take_due(self, name: str) -> bool:
+        """
+        Return whether the rules of a source have to be resolved anew; after that they have not.
+        """
+        if name in self._dirty:
+            self._dirty.discard(name)
+            return True
+        moment = self._contexts[name].next_look
+        return moment is not None and moment <= CLOCK.now()
+
+    def due_seconds(self) -> float | None:
+        """
+        Return in how many seconds something changes or is to be asked; None for never.
+        """
+        if self._dirty:
+            return 0.0
+        moments = [context.next_look for context in self._contexts.values() if context.next_look is not None]
+        if not moments:
+            return None
+        seconds = max(0.0, (min(moments) - CLOCK.now()).total_seconds())
+        if self._health is not None and any(self._baking(name) for name in self._contexts):
+            seconds = min(seconds, self._health.due_seconds())
+        return seconds
+
+    def check_health(self, wake: Callable[[], None]) -> None:
+        """
+        Take back the rules that have yet to prove themselves, if the program is not well.
+
+        Args:
+            wake: Called when an answer is there.
+        """
+        if self._health is None:
+            return
+        baking = {name: rules for name in self._contexts if (rules := self._baking(name))}
+        if not baking:
+            return
+        why = self._health.verdict(wake)
+        if why is None:
+            return
+        for name, rules in baking.items():
+            self._contexts[name].revert(rules, why)
+            self._dirty.add(name)
+            for rule in rules:
+                logger.warning(
+                    "rule %r of %s is taken back in this process: %s", rule.name, one_line(name), one_line(why)
+                )
+
+    def wait_for_health(self) -> bool:
+        """
+        Wait until a question that was asked is answered, or has been open for too long; return whether one was.
+        """
+        return self._health is not None and self._health.wait()
+
+    def report(self) -> None:
+        """
+        Log, once each, the rules that cannot do what they say for want of something from the program.
+        """
+        for name, context in self._contexts.items():
+            rules = self._sources.state(name).rules.usable or ()
+            for rule, missing in context.unreported_needs(rules):
+                facts = ", ".join(map(repr, missing))
+                logger.warning("rule %r of %s needs facts that are not known: %s", rule, one_line(name), facts)
+            for judged in rules if self._health is None else ():
+                rule_of = judged.rule
+                if rule_of.bake is not None and rule_of.content not in self._unproved:
+                    self._unproved.add(rule_of.content)
+                    logger.warning(
+                        "rule %r of %s has a bake, but no healthy= was given: it is not taken back",
+                        judged.name,
+                        one_line(name),
+                    )
+
+    def status(self) -> tuple[RuleStatus, ...]:
+        """
+        Return what each rule of each source is now.
+        """
+        return tuple(
+            RuleStatus(
+                source=name,
+                name=each.name,
+                state=each.state,
+                next_change=each.next_change,
+                problem=each.problem,
+                needs=each.needs,
+            )
+            for name in self._contexts
+            if self._sources.state(name).rules.raw is not None
+            for each in self._sources.rule_states(name)
+        )
+
+    def after_fork_in_child(self) -> None:
+        if self._health is not None:
+            self._health.forget()
+
+    def _baking(self, name: str) -> list[Rule]:
+        active = self._sources.state(name).rules.active
+        return self._contexts[name].baking(each.judged for each in active) if active else []
+
+
+def _problem_of(facts: object) -> str | None:
+    """
+    Return what is wrong with facts, without the texts; None for nothing.
+    """
+    if not isinstance(facts, Mapping):
+        return f"a value of type {type(facts).__name__}"
+    for name, text in facts.items():
+        if not isinstance(name, str):
+            return f"a name of type {type(name).__name__}"
+        if not isinstance(text, str):
+            return f"a value of type {type(text).__name__} for {name!r}"
+    return None

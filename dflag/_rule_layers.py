@@ -1,0 +1,491 @@
+"""
+The rules of one source: held against the flags, and resolved to values for this process.
+
+A source's rules are part of its own layer. What they set is parsed and validated as soon as it is read, in force or
+not; which of them are in force is a matter of facts and time, which `RuleContext` knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dflag._clock import CLOCK
+from dflag._flags import conceal, pipeline_of
+from dflag._keyed import KeyedValue
+from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
+from dflag._rule_sets import NO_RULES, Active, Judged, RuleSet
+from dflag._rules import needs, situation
+from dflag._rules_text import RuleList, parse_rules
+from dflag._snapshot import unknown_flag
+from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
+
+if TYPE_CHECKING:
+    import datetime
+    from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+
+    from dflag._flags import Flag
+    from dflag._records import RulePhase
+    from dflag._rules import Facts, Situation
+    from dflag._rules_text import Rule
+    from dflag._store import Store
+    from dflag._transaction import Edit
+    from dflag.typing import Raw
+
+_MAX_REMEMBERED: Final = 20_000
+"""How many rules that are gone again to remember, twice as many as a list may hold."""
+
+
+class RuleContext:
+    """
+    What decides, in this process, which rules of one source are in force: facts, time, and what was before.
+
+    A rule never goes back because the clock does. A forked child inherits all of it.
+
+    Thread safety: any thread; it is only noted what has been.
+    """
+
+    def __init__(self) -> None:
+        self.facts: Facts = {}
+        self.next_look: datetime.datetime | None = None  # when anything changes
+        self._latest: Final[dict[str, datetime.datetime]] = {}  # the last moment that was seen, by content of the rule
+        self._switched: Final[dict[str, datetime.datetime]] = {}  # since when it is in force here
+        self._reverted: Final[dict[str, str]] = {}  # why
+        self._reported: Final[dict[str, None]] = {}  # the rules whose needs were logged
+
+    def situation(self, rule: Rule, now: datetime.datetime) -> Situation:
+        """
+        Return what a rule is here now, or has been at a later moment.
+        """
+        return situation(rule, self.facts, max(now, self._latest.get(rule.content, now)))
+
+    def resolve(self, rules: Iterable[Judged], excluded: Container[Judged]) -> list[Active]:
+        """
+        Return the rules in force, and note when to look again.
+        """
+        now = CLOCK.now()
+        active, moments = [], []
+        for judged in rules:
+            rule = judged.rule
+            found = self.situation(rule, now)
+            self._latest[rule.content] = max(now, self._latest.get(rule.content, now))
+            if found.next_change is not None:
+                moments.append(found.next_change)
+            if found.phase != "on" or judged in excluded:
+                self._switched.pop(rule.content, None)
+                continue
+            self._switched.setdefault(rule.content, now)
+            if rule.content in self._reverted:
+                continue
+            active.append(Active(judged, found.threshold))
+            baked = self.baked_at(rule)
+            if baked is not None and baked > now:
+                moments.append(baked)
+        self.next_look = min(moments, default=None)
+        return active
+
+    def baked_at(self, rule: Rule) -> datetime.datetime | None:
+        """
+        Return when a rule that is in force here has proved itself; None for one that needs no proof.
+        """
+        since = self._switched.get(rule.content)
+        return None if since is None or rule.bake is None else since + rule.bake
+
+    def baking(self, rules: Iterable[Judged]) -> list[Rule]:
+        """
+        Return the rules that are in force and have yet to prove themselves.
+        """
+        now = CLOCK.now()
+        return [
+            rule
+            for rule in (judged.rule for judged in rules)
+            if rule.content not in self._reverted and (baked := self.baked_at(rule)) is not None and now < baked
+        ]
+
+    def revert(self, rules: Iterable[Rule], why: str) -> None:
+        """
+        Take rules back in this process, until their content changes.
+        """
+        self._reverted.update((rule.content, why) for rule in rules)
+
+    def why_reverted(self, rule: Rule) -> str | None:
+        return self._reverted.get(rule.content)
+
+    def unreported_needs(self, rules: Iterable[Judged]) -> list[tuple[str, tuple[str, ...]]]:
+        """
+        Return the facts that rules need and that are not known, each rule once.
+        """
+        found = []
+        for judged in rules:
+            missing = needs(judged.rule, self.facts)
+            if missing and judged.rule.content not in self._reported:
+                self._reported[judged.rule.content] = None
+                found.append((judged.name, missing))
+        return found
+
+    def forget(self, rules: Iterable[Judged]) -> None:
+        """
+        Forget rules that are gone, if there are very many.
+        """
+        if len(self._latest) > _MAX_REMEMBERED:
+            kept = {judged.rule.content for judged in rules}
+            memories: tuple[dict[str, Any], ...] = (self._latest, self._switched, self._reverted, self._reported)
+            for memory in memories:
+                for content in [content for content in memory if content not in kept]:
+                    memory.pop(content, None)
+
+
+def read_rules(
+    store: Store,
+    values: Mapping[str, Raw],
+    base: RuleSet,
+    locate: Callable[[str], str],
+    *,
+    secret: bool,
+    fresh: Collection[Flag[Any]] = (),
+) -> RuleSet:
+    """
+    Read the rules among the values of a source, and hold what they set against the flags.
+
+    Args:
+        store: Holds the flags.
+        values: All that the source holds.
+        base: The rules before: what did not change is not parsed again.
+        locate: Says where a key stands.
+        secret: Whether all of the source is secret.
+        fresh: Flags that were declared just now.
+
+    Returns:
+        The rules, with none in force yet.
+    """
+    keys = [key for key in RULES_KEYS if key in values]
+    if not keys:
+        return NO_RULES
+    key = keys[0]
+    raw, listing, faults, places = values[key], base.listing, dict(base.faults), dict(base.places)
+    if base.raw is None or type(raw) is not type(base.raw) or raw != base.raw:
+        read = parse_rules(raw)
+        listing = read.rules if read.is_readable else base.listing
+        faults = _faults(read, key, locate(key), secret=secret)
+        places = {fault.rule: fault.number for fault in read.faults if fault.rule is not None}
+    if len(keys) > 1:
+        faults[keys[1]] = FlagValueError(keys[1], f"expected rules under one key, and there are some under {key!r}")
+    return _Reading(store, base, locate(key), secret=secret, fresh=fresh).hold(base, raw, listing, faults, places)
+
+
+def _faults(read: RuleList, key: str, place: str, *, secret: bool) -> dict[str, FlagValueError]:
+    faults: dict[str, FlagValueError] = {}
+    for fault in read.faults:
+        name = key if fault.rule is None else RULE_PREFIX + fault.rule
+        message = fault.expected if secret else fault.message  # which quotes what the source holds
+        faults.setdefault(name, FlagValueError(name, message, origin=f"{place}:{fault.line}:{fault.column}"))
+    return faults
+
+
+class _Reading:
+    """
+    The taking of what the rules of one list set through the pipelines of the flags.
+    """
+
+    def __init__(self, store: Store, base: RuleSet, place: str, *, secret: bool, fresh: Collection[Flag[Any]]) -> None:
+        self._store: Final = store
+        self._place: Final = place
+        self._secret: Final = secret
+        # What a map has gathered so far belongs to a flag that is declared under that name.
+        self._known: Final = {
+            judged.rule.content: judged
+            for judged in base.good
+            if all(flag in judged.values or flag.name not in judged.rule.values for flag in fresh)
+        }
+        self._unknown: Final[set[str]] = set()
+
+    def hold(
+        self,
+        base: RuleSet,
+        raw: Raw,
+        listing: Sequence[Rule],
+        faults: Mapping[str, FlagValueError],
+        places: dict[str, int],
+    ) -> RuleSet:
+        good: list[Judged] = []
+        refused = dict(faults)
+        places |= {rule.name: rule.number for rule in listing}
+        for rule in listing:
+            known = self._known.get(rule.content)
+            try:
+                judged = self._judge(rule) if known is None else known.moved(rule)
+            except FlagValueError as error:
+                refused[RULE_PREFIX + rule.name] = drop_frames(error)
+            else:
+                good.append(judged)
+        good = with_last_good(good, base.good, refused, places)
+        return RuleSet(
+            raw,
+            tuple(listing),
+            faults,
+            tuple(good),
+            refused,
+            frozenset(self._unknown),
+            place=self._place,
+            places=places,
+        )
+
+    def _judge(self, rule: Rule) -> Judged:
+        """
+        Take all that a rule sets through the pipelines.
+
+        Raises:
+            FlagValueError: Some of it is refused.
+        """
+        values: dict[Flag[Any], Any] = {}
+        members: dict[Flag[Any], dict[str, Any]] = {}
+        flags = self._store.flags
+        missing = [name for name in rule.values if name not in flags and not self._maps_for(name)]
+        self._unknown.update(missing)
+        try:
+            for name, raw in rule.values.items():
+                if name in missing:
+                    raise unknown_flag(name, flags)
+                flag = flags.get(name)
+                for each in (flag,) if flag is not None else self._maps_for(name):
+                    self._check(rule, each)
+                    pipeline = pipeline_of(each)
+                    if flag is None:
+                        item = self._store.maps[each].item
+                        parsed = pipeline.parse(each.name, raw, self._place, item)
+                        members.setdefault(each, {})[name] = parsed
+                    else:
+                        values[each] = pipeline.read(name, raw, self._place)
+        except (FlagValueError, LookupError) as error:
+            raise self._refusal(rule, str(error)) from (None if self._secret else error)
+        return Judged(rule, values, members)
+
+    def _maps_for(self, name: str) -> list[Flag[Any]]:
+        return [flag for flag, kind in self._store.maps.items() if kind.fits(name)]
+
+    def _check(self, rule: Rule, flag: Flag[Any]) -> None:
+        """
+        Refuse a rule that is not for a flag of this declaration.
+        """
+        if self._secret:
+            conceal(flag)
+        if rule.by is not None and flag.by != rule.by:
+            declared = "without by=" if flag.by is None else f"with by={flag.by!r}"
+            raise self._refusal(rule, f"flag {flag.name!r} is declared {declared}, and the rule is by {rule.by!r}")
+        timed = (rule.start, rule.until, rule.over, rule.steps or None, rule.bake, rule.by)
+        if not flag.dynamic and any(each is not None for each in timed):
+            raise self._refusal(rule, f"flag {flag.name!r} is static: no rule can change it at a later time or by key")
+
+    def _refusal(self, rule: Rule, problem: str) -> FlagValueError:
+        return refusal_of(rule.name, problem, self._place)
+
+
+def refusal_of(name: str, problem: str, place: str) -> FlagValueError:
+    """
+    Make the error for a rule that is refused, which stands among those of flags.
+    """
+    return FlagValueError(RULE_PREFIX + name, problem, origin="" if place in problem else place)
+
+
+def with_last_good(
+    good: Sequence[Judged],
+    before: Sequence[Judged],
+    refused: Mapping[str, FlagValueError],
+    places: Mapping[str, int],
+) -> list[Judged]:
+    """
+    Return the good rules, with the last good text of each named one that was edited into a bad one, at its place.
+    """
+    names = {judged.name for judged in good}
+    kept = [
+        judged.at(places.get(judged.name, judged.rule.number))
+        for judged in before
+        if judged.rule.is_named and judged.name not in names and RULE_PREFIX + judged.name in refused
+    ]
+    return sorted([*good, *kept], key=lambda judged: judged.rule.number)
+
+
+def try_rules(store: Store, rules: RuleSet, base: RuleSet, source: str, plain: Sequence[Edit]) -> RuleSet:
+    """
+    Try each rule against the registry validators, alone on top of the plain values.
+
+    Args:
+        store: Holds the flags.
+        rules: The rules, just read.
+        base: Those before: a rule that is edited into one that the validators refuse keeps its last good text.
+        source: Its name.
+        plain: What the plain values of all readings change, that are to be committed together.
+    """
+    if rules.usable is not None:
+        return rules
+    if not rules.good or not _is_accepted(store, plain):  # what the plain values break is no fault of a rule's
+        return rules._replace(usable=rules.good)
+    earlier = {judged.name: judged for judged in base.usable or () if judged.rule.is_named}
+    refused, usable = dict(rules.refused), []
+    for judged in rules.good:
+        try:
+            _try(store, judged, source, plain)
+        except RegistryValidationError as error:
+            refused[RULE_PREFIX + judged.name] = refusal_of(judged.name, str(error), rules.place)
+            before = earlier.get(judged.name)
+            if before is not None and before.rule.content != judged.rule.content:
+                with contextlib.suppress(RegistryValidationError):
+                    _try(store, before, source, plain)
+                    usable.append(before)
+        else:
+            usable.append(judged)
+    return rules._replace(usable=tuple(usable), refused=refused)
+
+
+def _is_accepted(store: Store, edits: Sequence[Edit]) -> bool:
+    try:
+        store.check(store.plan(edits), secret=True)
+    except RegistryValidationError:
+        return False
+    return True
+
+
+def _try(store: Store, judged: Judged, source: str, plain: Sequence[Edit]) -> None:
+    """
+    Hold a rule to the checks that concern several flags or sources.
+
+    Raises:
+        RegistryValidationError: It is refused.
+    """
+    if not store.validators and not store.maps:
+        return
+    values = {**judged.values, **_merged(judged, {}, {flag.name: entry for flag, _, entry in plain}, source)}
+    edits = [
+        *plain,
+        *((flag, source, Entry(value)) for flag, value in values.items() if not store.frozen or flag.dynamic),
+    ]
+    store.check(store.plan(edits), secret=any(flag.secret for flag in values))
+
+
+def resolve(rules: RuleSet, context: RuleContext | None, excluded: Mapping[Judged, FlagValueError]) -> RuleSet:
+    """
+    Return the rules with those in force marked; *excluded* ones are refused with the reason.
+    """
+    usable = rules.usable or ()
+    clashing = {RULE_PREFIX + judged.name: excluded[judged] for judged in usable if judged in excluded}
+    active = () if context is None else tuple(context.resolve(usable, excluded))
+    return rules._replace(active=active, clashing=clashing)
+
+
+def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, source: str) -> RuleSet:
+    """
+    Put what the rules in force set on top of the plain values of their source; a later rule wins.
+
+    What is as in *base* is the same object. A rule that sets keys of a map which together are refused is left out.
+    """
+    entries: dict[str, Entry] = {}
+    keyed: dict[Flag[Any], list[KeyedValue]] = {}
+    active, clashing = [], dict(rules.clashing)
+    for judged, threshold in rules.active:
+        rule = judged.rule
+        try:
+            values = {**judged.values, **_merged(judged, entries, plain, source)}
+        except FlagValueError as error:
+            clashing[RULE_PREFIX + judged.name] = refusal_of(judged.name, str(error), rules.place)
+            continue
+        active.append(Active(judged, threshold))
+        for flag, value in values.items():
+            if rule.by is None:
+                entries[flag.name] = Entry(value, rule=rule.name)
+            else:
+                keyed.setdefault(flag, []).append(KeyedValue(rule.name, rule.keys, threshold, value))
+    return rules._replace(
+        active=tuple(active),
+        clashing=clashing,
+        entries={name: _reused(entry, base.entries.get(name)) for name, entry in entries.items()},
+        keyed={flag: _reused_keyed(tuple(held), base.keyed.get(flag, ())) for flag, held in keyed.items()},
+    )
+
+
+def _merged(
+    judged: Judged, ruled: Mapping[str, Entry], plain: Mapping[str, Entry | None], source: str
+) -> dict[Flag[Any], Any]:
+    """
+    Return the maps to which a rule adds single keys, with what lies beneath.
+
+    Raises:
+        FlagValueError: Such a map is refused.
+    """
+    merged = {}
+    for flag, members in judged.members.items():
+        below = judged.values.get(flag)
+        if below is None:
+            entry = ruled.get(flag.name) or plain.get(flag.name)
+            below = {} if entry is None else entry.value
+        merged[flag] = pipeline_of(flag).take(flag.name, {**below, **members}, source)
+    return merged
+
+
+def _reused(entry: Entry, before: Entry | None) -> Entry:
+    if before is not None and before.value is entry.value and before.rule == entry.rule:
+        return before
+    return entry
+
+
+def _reused_keyed(held: tuple[KeyedValue, ...], before: tuple[KeyedValue, ...]) -> tuple[KeyedValue, ...]:
+    same = len(held) == len(before) and all(
+        one.value is two.value and one[:3] == two[:3] for one, two in zip(held, before, strict=True)
+    )
+    return before if same else held
+
+
+class RuleState(NamedTuple):
+    """
+    What a rule is in this process now.
+
+    Attributes:
+        name: Its name.
+        state: The first that fits of the words in `dflag.RuleStatus`.
+        next_change: When that changes; None for never.
+        problem: Why it is refused or reverted, else None.
+        needs: The facts that it asks for and that are not known.
+    """
+
+    name: str
+    state: RulePhase
+    next_change: datetime.datetime | None = None
+    problem: str | None = None
+    needs: tuple[str, ...] = ()
+
+
+def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
+    """
+    Return what each rule of a source is, in the order of the list.
+    """
+    usable = {judged.name: judged.rule for judged in rules.usable or ()}
+    active = set(rules.names)
+    now = CLOCK.now()
+    found: list[tuple[int, RuleState]] = []
+    for rule in rules.listing:
+        error = rules.rejected.get(RULE_PREFIX + rule.name)
+        if error is None or error is rules.faults.get(RULE_PREFIX + rule.name):  # that of another rule with the name
+            shown = _state(usable.get(rule.name, rule), context, now, is_active=rule.name in active)
+        else:
+            shown = RuleState(rule.name, "refused", problem=str(error))
+        found.append((rule.number, shown))
+    for key, error in rules.faults.items():
+        if key.startswith(RULE_PREFIX):
+            name = key.removeprefix(RULE_PREFIX)
+            found.append((rules.places.get(name, 0), RuleState(name, "refused", problem=str(error))))
+    return [state for _, state in sorted(found, key=lambda each: each[0])]
+
+
+def _state(rule: Rule, context: RuleContext, now: datetime.datetime, *, is_active: bool) -> RuleState:
+    missing = needs(rule, context.facts)
+    problem = context.why_reverted(rule)
+    if problem is not None:
+        return RuleState(rule.name, "reverted", None, problem, missing)
+    found = context.situation(rule, now)
+    if found.phase != "on":
+        return RuleState(rule.name, found.phase, found.next_change, None, missing)
+    if not is_active:  # its moment has come, and the values are under way
+        return RuleState(rule.name, "waiting", now, None, missing)
+    baked = context.baked_at(rule)
+    if baked is not None and now < baked:
+        return RuleState(rule.name, "baking", min(baked, found.next_change or baked), None, missing)
+    return RuleState(rule.name, "done" if found.is_done else "in force", found.next_change, None, missing)

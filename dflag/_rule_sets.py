@@ -1,0 +1,135 @@
+"""
+The rules of one source, as the state of a source holds them.
+
+What is made of texts, facts and time is in `_rule_layers`, which a program without an updater does not import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - a NamedTuple's annotation, which tools may evaluate
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dflag._layers import Entry  # noqa: TC001 - as above
+from dflag.errors import FlagValueError  # noqa: TC001 - as above
+
+if TYPE_CHECKING:
+    from dflag._flags import Flag
+    from dflag._keyed import KeyedValue
+    from dflag._rules_text import Rule
+    from dflag.typing import Raw
+
+
+class Judged:
+    """
+    A rule whose values the flags accept.
+
+    Attributes:
+        rule: The rule.
+        values: What it sets, by flag.
+        members: What it sets of single keys that belong to a map, by map.
+    """
+
+    __slots__ = ("members", "rule", "values")
+
+    def __init__(
+        self, rule: Rule, values: Mapping[Flag[Any], Any], members: Mapping[Flag[Any], Mapping[str, Any]]
+    ) -> None:
+        self.rule: Final = rule
+        self.values: Final = values
+        self.members: Final = members
+
+    @property
+    def name(self) -> str:
+        return self.rule.name
+
+    def moved(self, rule: Rule) -> Judged:
+        """
+        Return the same for a rule with the same content, which may stand at another place.
+        """
+        return self if rule.number == self.rule.number else Judged(rule, self.values, self.members)
+
+    def at(self, number: int) -> Judged:
+        """
+        Return the same at another place of the list.
+        """
+        if number == self.rule.number:
+            return self
+        import dataclasses  # as heavy as all of this module, and whoever has read rules has it
+
+        return self.moved(dataclasses.replace(self.rule, number=number))
+
+
+class Active(NamedTuple):
+    """
+    A rule that is in force in this process, with the threshold that a key's draw has to be below.
+    """
+
+    judged: Judged
+    threshold: int
+
+
+class RuleSet(NamedTuple):
+    """
+    The rules of a source, and what comes of them in this process. Never changes.
+
+    Attributes:
+        raw: What the source holds under the key for rules; None for nothing.
+        listing: The rules in the last list that could be read, good or bad.
+        faults: What is wrong with the text, by name of a rule or key.
+        good: The rules whose values the flags accept, a bad one's last good text among them, in order.
+        refused: The bad ones, by name, and the key if the list is bad.
+        unknown: The names that rules set and no flag has.
+        usable: The good ones that the registry validators accept too; None while that was not tried.
+        clashing: The rules that are left out because they do not go together with others.
+        active: The usable ones that are in force.
+        entries: What they set, by the name of the flag.
+        keyed: What they set for keys.
+        place: Where the list stands.
+        places: The place in the list of each rule, good or bad, by name.
+    """
+
+    raw: Raw | None = None
+    listing: tuple[Rule, ...] = ()
+    faults: Mapping[str, FlagValueError] = MappingProxyType({})
+    good: tuple[Judged, ...] = ()
+    refused: Mapping[str, FlagValueError] = MappingProxyType({})
+    unknown: frozenset[str] = frozenset()
+    usable: tuple[Judged, ...] | None = None
+    clashing: Mapping[str, FlagValueError] = MappingProxyType({})
+    active: tuple[Active, ...] = ()
+    entries: Mapping[str, Entry] = MappingProxyType({})
+    keyed: Mapping[Flag[Any], tuple[KeyedValue, ...]] = MappingProxyType({})
+    place: str = ""
+    places: Mapping[str, int] = MappingProxyType({})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """
+        The names of the rules in force, in order.
+        """
+        return tuple(each.judged.name for each in self.active)
+
+    @property
+    def rejected(self) -> Mapping[str, FlagValueError]:
+        return {**self.refused, **self.clashing}
+
+    def is_like(self, other: RuleSet) -> bool:
+        """
+        Return whether another set has the same rules in force, and the same ones refused.
+        """
+        return (
+            len(self.active) == len(other.active)
+            and all(
+                one.judged is two.judged and one.threshold == two.threshold
+                for one, two in zip(self.active, other.active, strict=True)
+            )
+            and _texts(self.rejected) == _texts(other.rejected)
+        )
+
+
+def _texts(errors: Mapping[str, FlagValueError]) -> dict[str, str]:
+    return {key: str(error) for key, error in errors.items()}
+
+
+NO_RULES: Final = RuleSet(usable=())

@@ -1,0 +1,350 @@
+"""
+Rules in real sources, on the real clock: volumes, documents, timers, forks, restarts and health.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import os
+import threading
+import time
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dflag
+import dflag.facts
+from dflag.sources import MemorySource, Source
+from dflag.testing import ConfigMapVolume
+
+from ._children import Child
+from ._waiting import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from dflag.typing import Raw
+
+KEY = "_rules.yaml"
+DEADLINE_SECONDS = 10.0
+
+
+@pytest.fixture
+def rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
+    return flags.dyn_int("rate", 50, by="tenant")
+
+
+def _at(seconds: float) -> str:
+    """
+    Return the time in so many seconds as a rule writes it.
+    """
+    return (datetime.datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+def _states(updater: dflag.Updater) -> dict[str, str]:
+    return {each.name: each.state for each in updater.status().rules}
+
+
+def test_a_volume_brings_rules_and_takes_them_away(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    Swapped as the kubelet does it, rules come, change and go beside plain values, without a torn pair.
+    """
+    volume.write({"rate": "60"})
+    with dflag.Updater.setup(flags, volume.path, facts={"zone": "a"}) as updater:
+        volume.write({"rate": "61", KEY: "- when: {zone: a}\n  set: {rate: 80}"})
+        assert updater.wait_for(lambda snap: snap[rate] == 80, DEADLINE_SECONDS)
+        volume.write({"rate": "61", KEY: "- {by: tenant, is: acme, set: {rate: 500}}"})
+        assert updater.wait_for(lambda snap: snap.for_(rate, "acme") == 500, DEADLINE_SECONDS)
+        assert rate.get() == 61
+        volume.write({"rate": "61", KEY: "- set: {rate: x"})
+        assert eventually(lambda: KEY in updater.status().rejected)
+        assert KEY in str(updater.status().rejected[KEY])
+        assert rate.for_("acme") == 500
+        volume.write({"rate": "62"})
+        assert updater.wait_for(lambda snap: snap[rate] == 62, DEADLINE_SECONDS)
+        assert rate.for_("acme") == 62
+        assert updater.status().rules == ()
+
+
+def test_a_document_has_rules_too(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path) -> None:
+    """
+    The key ``_rules`` of a document holds the list itself; an error says on which line of the document.
+    """
+    text = flags.dyn_string("text", "")
+    path = tmp_path / "app.yaml"
+    path.write_text("rate: 60\n_rules:\n  - when: {zone: a}\n    set: {rate: 80, text: no}\n  - set: {rate: x}\n")
+    updater = dflag.Updater(flags, path, facts={"zone": "a"}, on_bad_start="skip")
+    updater.initialize()
+    assert (rate.get(), text.get()) == (80, "no")
+    assert str(path) in str(updater.status().rejected["rule:rule 2"])
+    path.write_text("rate: 60\n_rules:\n  - set: {rate: 90}\n  - sett: {rate: 91}\n")
+    updater.refresh()
+    assert eventually(lambda: updater.refresh() is not None and rate.get() == 90)
+    assert f"{path}:4:" in str(updater.status().rejected["rule:rule 2"])
+    updater.stop()
+
+
+def test_rules_in_a_json_document(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path) -> None:
+    """
+    A JSON document holds them as an array.
+    """
+    path = tmp_path / "app.json"
+    path.write_text('{"rate": 60, "_rules": [{"by": "tenant", "is": ["acme"], "set": {"rate": 500}}]}')
+    with dflag.Updater.setup(flags, path):
+        assert (rate.get(), rate.for_("acme")) == (60, 500)
+
+
+def test_rules_in_a_source_of_the_users(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    A source that somebody has written needs nothing more than the key.
+    """
+
+    class Mine(Source):
+        name = "mine"  # type: ignore[assignment]  # a plain attribute will do
+
+        def read(self) -> Mapping[str, Raw]:
+            return {"rate": b"60", KEY: b"- set: {rate: 80}"}
+
+    with dflag.Updater.setup(flags, Mine()):
+        assert (rate.get(), rate.origin) == (80, "mine")
+
+
+def test_a_switch_happens_at_its_moment(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    Nobody publishes anything: the thread wakes at ``from`` and at ``until``, and the values change in one commit.
+    """
+    other = flags.dyn_int("other", 1)
+    seen: list[tuple[float, int, int]] = []
+    rate.on_change(lambda _, new: seen.append((time.time(), new, other.get())))
+    start, end = _at(0.4), _at(0.8)
+    source = MemorySource({KEY: f"- from: {start}\n  until: {end}\n  set: {{rate: 80, other: 2}}\n"})
+    with dflag.Updater.setup(flags, source, resync_seconds=60) as updater:
+        assert rate.get() == 50
+        assert updater.wait_for(lambda snap: snap[rate] == 80, DEADLINE_SECONDS)
+        assert updater.wait_for(lambda snap: snap[rate] == 50, DEADLINE_SECONDS)
+        assert flags.flush(DEADLINE_SECONDS)
+    for (moment, *values), (text, *expected) in zip(seen, [(start, 80, 2), (end, 50, 1)], strict=True):
+        late = moment - datetime.datetime.fromisoformat(text).timestamp()
+        assert values == expected
+        assert 0 <= late < 1.0  # usually 1 ms; a machine under load may take its time
+
+
+def test_a_rule_of_next_week_costs_nothing(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    The thread does not wake for it: a source is not even asked for its token before the next check.
+    """
+    probes = 0
+
+    class Counted(MemorySource):
+        def probe(self) -> object:
+            nonlocal probes
+            probes += 1
+            return super().probe()
+
+    source = Counted({KEY: f"- from: {_at(7 * 86_400)}\n  set: {{rate: 80}}\n"})
+    with dflag.Updater.setup(flags, source, resync_seconds=60, healthy=lambda: True) as updater:
+        before, cpu = probes, time.process_time()
+        assert not updater.wait_for(lambda snap: snap[rate] == 80, 0.5)
+        assert probes == before
+        assert time.process_time() - cpu < 0.2
+
+
+def test_a_restarted_process_has_the_same_values(volume: ConfigMapVolume) -> None:
+    """
+    In mid-rollout a process with the same facts answers as before, and others as their own facts have it.
+    """
+    rules = f"- name: go\n  from: {_at(-1800)}\n  over: 1h\n  set: {{rate: 80}}\n"
+    volume.write({"rate": "60", KEY: rules})
+
+    def run(pod: str) -> int:
+        flags = dflag.FlagRegistry()
+        rate = flags.dyn_int("rate", 50)
+        with dflag.Updater.setup(flags, volume.path, facts={"pod": pod}):
+            return rate.get()
+
+    pods = [f"web-{number}" for number in range(30)]
+    first = [run(pod) for pod in pods]
+    assert [run(pod) for pod in pods] == first
+    assert set(first) == {60, 80}
+
+
+def test_a_forked_child_follows_the_clock(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    A child that is forked before the moment switches on its own, and inherits what was taken back.
+    """
+    well = True
+    source = MemorySource(
+        {
+            KEY: f"- from: {_at(0.6)}\n  set: {{rate: 80}}\n"
+            f"- name: bad\n  from: {_at(-1)}\n  bake: 1h\n  by_mistake: 1\n  set: {{rate: 5}}\n"
+            f"- name: baked\n  from: {_at(-1)}\n  bake: 1h\n  set: {{other: 2}}\n"
+        }
+    )
+    other = flags.dyn_int("other", 1)
+    with dflag.Updater.setup(flags, source, on_bad_start="skip", healthy=lambda: well) as updater:
+        assert other.get() == 2
+        well = False
+        assert updater.wait_for(lambda snap: snap[other] == 1, DEADLINE_SECONDS)
+
+        def child() -> None:
+            nonlocal well
+            well = True
+            switched = updater.wait_for(lambda snap: snap[rate] == 80, DEADLINE_SECONDS)
+            assert switched
+            assert (other.get(), _states(updater)["baked"]) == (1, "reverted")
+
+        Child(child).check()
+        assert updater.wait_for(lambda snap: snap[rate] == 80, DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize("how", ["false", "none", "raises", "exits"])
+def test_an_unhealthy_process_takes_a_rule_back(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """
+    Within a second or so of the answer the plain values are back, in one commit, and the log says why.
+    """
+    ill = threading.Event()
+    threads: set[str] = set()
+
+    def healthy() -> object:
+        threads.add(threading.current_thread().name)
+        if not ill.is_set():
+            return True
+        if how == "raises":
+            raise LookupError("no database")
+        if how == "exits":
+            raise SystemExit(3)
+        return None if how == "none" else False
+
+    rules = f"- name: go\n  from: {_at(-5)}\n  bake: 1h\n  set: {{rate: 80}}\n"
+    source = MemorySource({"rate": "60", KEY: rules})
+    with (
+        caplog.at_level(logging.WARNING, "dflag"),
+        dflag.Updater.setup(flags, source, healthy=healthy) as updater,
+    ):
+        assert updater.wait_for(lambda _: "dflag-healthy" in threads, DEADLINE_SECONDS) or eventually(
+            lambda: "dflag-healthy" in threads
+        )
+        assert (rate.get(), _states(updater)) == (80, {"go": "baking"})
+        ill.set()
+        assert updater.wait_for(lambda snap: snap[rate] == 60, DEADLINE_SECONDS)
+        assert _states(updater) == {"go": "reverted"}
+        assert "taken back" in caplog.text
+        assert threads == {"dflag-healthy"}
+
+
+def test_a_health_check_that_hangs_counts_as_a_no(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    No answer within the patience takes the rule back; other changes are followed meanwhile.
+    """
+    from dflag import _health
+
+    monkeypatch.setattr(_health, "PATIENCE_SECONDS", 0.8)
+    go = threading.Event()
+    rules = f"- name: go\n  from: {_at(-5)}\n  bake: 1h\n  set: {{rate: 80}}\n"
+    other = flags.dyn_int("other", 1)
+    source = MemorySource({"rate": "60", KEY: rules})
+    try:
+        with dflag.Updater.setup(flags, source, healthy=go.wait) as updater:
+            source.update({"rate": "60", "other": "2", KEY: rules})
+            assert updater.wait_for(lambda snap: snap[other] == 2, DEADLINE_SECONDS)
+            assert rate.get() == 80
+            assert updater.wait_for(lambda snap: snap[rate] == 60, DEADLINE_SECONDS)
+            assert "has not answered" in (updater.status().rules[0].problem or "")
+    finally:
+        go.set()
+
+
+def test_threads_see_no_torn_rule(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    While a volume is swapped again and again with rules that change, a reader sees the two flags of a rule together.
+    """
+    other = flags.dyn_int("other", 50)
+    torn: list[Any] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            snap = flags.snapshot()
+            if snap[rate] != snap[other] or snap.for_(rate, "acme") not in {50, *range(1000, 2000)}:
+                torn.append(dict(snap))
+
+    volume.write({})
+    reader = threading.Thread(target=read)
+    with dflag.Updater.setup(flags, volume.path, required=False) as updater:
+        reader.start()
+        for number in range(100):
+            number_text = f"{{rate: {number}, other: {number}}}"
+            volume.write(
+                {KEY: f"- set: {number_text}\n- {{by: tenant, is: acme, set: {{rate: {1000 + number}}}}}"}
+                if number % 5
+                else {
+                    "rate": str(number),
+                    "other": str(number),
+                    KEY: "- {by: tenant, is: acme, set: {rate: 1000}}",
+                }
+            )
+        assert updater.wait_for(lambda snap: snap[rate] == 99, DEADLINE_SECONDS)
+        stop.set()
+        reader.join()
+    assert torn == []
+
+
+@pytest.fixture
+def podinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ConfigMapVolume:
+    """Publish a downward-API volume, as the kubelet does."""
+    for name in ("POD_NAME", "POD_NAMESPACE", "NODE_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    return ConfigMapVolume(tmp_path / "podinfo")
+
+
+def test_facts_of_a_pod(podinfo: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Variables of the environment and labels make the facts; what is not there is left out.
+    """
+    ask = dflag.facts.kubernetes(podinfo=podinfo.path)
+    assert ask() == {"pod": os.uname().nodename}
+    monkeypatch.setenv("POD_NAME", "web-1")
+    monkeypatch.setenv("POD_NAMESPACE", "shop")
+    monkeypatch.setenv("NODE_NAME", "node-a")
+    podinfo.write(
+        {
+            "labels": 'app="shop"\napp.kubernetes.io/version="1.4.2"\n'
+            'topology.kubernetes.io/zone="eu-1"\ntopology.kubernetes.io/region="eu"\nempty=""\n'
+        }
+    )
+    assert ask() == {
+        "pod": "web-1",
+        "namespace": "shop",
+        "node": "node-a",
+        "version": "1.4.2",
+        "zone": "eu-1",
+        "region": "eu",
+        "label.app": "shop",
+        "label.app.kubernetes.io/version": "1.4.2",
+        "label.topology.kubernetes.io/zone": "eu-1",
+        "label.topology.kubernetes.io/region": "eu",
+        "label.empty": "",
+    }
+
+
+def test_rules_by_labels_of_the_pod(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], podinfo: ConfigMapVolume
+) -> None:
+    """
+    A rule for a label is in force where the pod has it.
+    """
+    podinfo.write({"labels": 'tier="canary"\n'})
+    source = MemorySource({KEY: "- when: {label.tier: canary}\n  set: {rate: 80}"})
+    with dflag.Updater.setup(flags, source, facts=dflag.facts.kubernetes(podinfo=podinfo.path)):
+        assert rate.get() == 80

@@ -1,0 +1,708 @@
+"""
+The rules of a source: held against the flags, resolved by facts and time, and committed with all else.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import threading
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import dflag
+from dflag._clock import CLOCK
+from dflag._keyed import EVERYBODY, draw
+from dflag.sources import MemorySource
+from dflag.testing import SteppedUpdater
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dflag import DynamicFlag, FlagRegistry, RuleStatus
+
+TEN = datetime.datetime(2026, 11, 28, 10, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+KEY = "_rules.yaml"
+
+
+class FakeClock:
+    """
+    A clock that stands until a test sets it.
+    """
+
+    def __init__(self) -> None:
+        self.time = TEN
+
+    def now(self) -> datetime.datetime:
+        return self.time
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """Replace the clock of the process."""
+    fake = FakeClock()
+    monkeypatch.setattr(CLOCK, "now", fake.now)
+    return fake
+
+
+@pytest.fixture
+def rate(registry: FlagRegistry) -> DynamicFlag[int]:
+    return registry.dyn_int("rate", 50, by="tenant", min=1, max=1_000)
+
+
+class Steps:
+    """
+    A stepped updater whose rules are written as YAML, beside a plain rate of 60.
+    """
+
+    def __init__(self, registry: FlagRegistry, rules: str, **options: Any) -> None:
+        self.plain: dict[str, str] = {"rate": "60"}
+        values = {**self.plain, **({KEY: rules} if rules else {})}
+        self.steps = SteppedUpdater(registry, values, **options)
+
+    def rules(self, text: str) -> dflag.Revision:
+        return self.steps.write({**self.plain, KEY: text})
+
+    def look(self) -> dflag.Revision:
+        return self.steps._updater.refresh()  # as the timer does
+
+    def states(self) -> dict[str, str]:
+        return {each.name: each.state for each in self.steps.status().rules}
+
+    def status(self, name: str) -> RuleStatus:
+        return next(each for each in self.steps.status().rules if each.name == name)
+
+
+@pytest.fixture
+def make(registry: FlagRegistry, rate: DynamicFlag[int], clock: FakeClock) -> Iterator[Callable[..., Steps]]:
+    """Return a function that makes an updater with rules, which ends with the test."""
+    made: list[Steps] = []
+
+    def make(rules: str = "", **options: Any) -> Steps:
+        made.append(Steps(registry, rules, **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.steps.close()
+
+
+def test_a_rule_for_this_process_is_an_ordinary_value(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    It wins over the plain value, is labelled in layers and history, and its revision names it.
+    """
+    steps = make(facts={"zone": "eu-1"})
+    revision = steps.rules("- name: europe\n  when: {zone: eu-*}\n  set: {rate: 80}")
+    assert (rate.get(), rate.origin, registry.snapshot()[rate]) == (80, "test", 80)
+    assert revision.rules == ("europe",)
+    assert revision.changed == ("rate",)
+    assert [(layer.origin, layer.value, layer.rule) for layer in registry.explain("rate")] == [
+        ("test", 80, "europe"),
+        ("default", 50, None),
+    ]
+    assert registry.history()[-1].reason == "europe"
+    assert steps.states() == {"europe": "in force"}
+
+
+def test_elsewhere_the_plain_value_holds(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
+    """
+    In a process that a rule is not for, nothing changes.
+    """
+    steps = make("- when: {zone: us-1}\n  set: {rate: 80}", facts={"zone": "eu-1"})
+    assert rate.get() == 60
+    assert steps.states() == {"rule 1": "elsewhere"}
+
+
+def test_a_later_rule_wins(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
+    """
+    Of two rules for one flag the later one wins; keyed values beat unkeyed ones whatever the order.
+    """
+    make("- {by: tenant, is: acme, set: {rate: 500}}\n- set: {rate: 70}\n- set: {rate: 71}")
+    assert (rate.get(), rate.for_("acme"), rate.for_("other")) == (71, 500, 71)
+
+
+def test_taking_rules_away_is_one_commit(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    Without the key, and with a text that holds none, the plain values are back with one revision.
+    """
+    other = registry.dyn_string("other", "a")
+    rules = "- set: {rate: 80, other: b}\n- {by: tenant, is: acme, set: {rate: 500}}"
+    steps = make(rules)
+    for none in ("", "# nothing", "null", "[]", " \n", None):
+        assert (rate.get(), rate.for_("acme"), other.get()) == (80, 500, "b")
+        before = registry.snapshot().revision
+        revision = steps.steps.remove(KEY) if none is None else steps.rules(none)
+        assert (rate.get(), rate.for_("acme"), other.get()) == (60, 60, "a")
+        assert (revision.number, revision.changed, revision.rules) == (before + 1, ("other", "rate"), ())
+        assert steps.steps.status().rules == ()
+        steps.rules(rules)
+
+
+def test_the_checksum_is_that_of_the_raw_object(registry: FlagRegistry, make: Callable[..., Steps]) -> None:
+    """
+    Two processes with other facts have one checksum, and other values.
+    """
+    rules = "- when: {zone: a}\n  set: {rate: 80}"
+    here = make(rules, facts={"zone": "a"}).look()
+    other = dflag.FlagRegistry()
+    rate = other.dyn_int("rate", 50)
+    with SteppedUpdater(other, {"rate": "60", KEY: rules}, facts={"zone": "b"}) as there:
+        assert there.status().sources[0].checksum == here.checksum
+        assert rate.get() == 60
+    assert registry["rate"].get() == 80
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("- name: bad\n  set: {rate: x}", "expected an int"),
+        ("- name: bad\n  set: {rate: 2000}", "from 1 to 1000"),
+        ("- name: bad\n  set: {rat: 5}", "did you mean 'rate'"),
+        ("- name: bad\n  from: 2026-11-28T10:00:00Z\n  set: {workers: 5}", "static"),
+        ("- name: bad\n  by: user\n  is: a\n  set: {rate: 5}", "by='tenant'"),
+        ("- name: bad\n  by: tenant\n  is: a\n  set: {plain: 5}", "without by="),
+        ("- name: bad\n  set: {rate: 80, plain: x}", "plain"),
+        ("- name: bad\n  when: {zone: a}\n  set: {rate: x}", "expected an int"),
+        ("- name: bad\n  from: 2030-01-01T00:00:00Z\n  set: {rate: x}", "expected an int"),
+        ("- name: bad\n  over: 5m\n  set: {rate: 5}", "from"),
+    ],
+)
+def test_a_bad_rule_is_refused_whole(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps], rule: str, message: str
+) -> None:
+    """
+    A rule with anything bad in it is reported under its name, in force or not; the others and the plain values apply.
+    """
+    registry.dyn_int("plain", 1)
+    registry.int("workers", 1)
+    steps = make()
+    steps.plain["rate"] = "61"
+    revision = steps.rules(rule + "\n- set: {plain: 7}")
+    assert list(revision.rejected) == ["rule:bad"]
+    assert message in str(revision.rejected["rule:bad"])
+    assert str(revision.rejected["rule:bad"]).startswith("rule 'bad': ")
+    assert (rate.get(), registry["plain"].get()) == (61, 7)
+    assert steps.states() == {"bad": "refused", "rule 2": "in force"}
+    status = steps.steps.status()
+    assert status.rejected.keys() == {"rule:bad"}
+    assert steps.status("bad").problem == str(status.rejected["rule:bad"])
+
+
+def test_what_lasts_is_told_once(make: Callable[..., Steps], caplog: pytest.LogCaptureFixture) -> None:
+    """
+    A rule that stays bad is logged once and counted once, whatever else changes.
+    """
+    steps = make()
+    with caplog.at_level(logging.WARNING, "dflag"):
+        for number in range(3):
+            steps.plain["rate"] = str(61 + number)
+            steps.rules("- name: bad\n  set: {rate: x}")
+    assert sum("rule 'bad'" in record.getMessage() for record in caplog.records) == 1
+    assert steps.steps.status().errors == 1
+
+
+def test_a_named_rule_keeps_its_last_good_text(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
+    """
+    A rule that was good and is edited into a bad one goes on as it was, at its place in the order.
+    """
+    good = "- set: {rate: 70}\n- name: mine\n  set: {rate: 80}\n"
+    last = "- when: {zone: a}\n  set: {rate: 90}"
+    steps = make(good + last)
+    for bad in ("- name: mine\n  set: {rate: x}\n", "- name: mine\n  sets: {rate: 81}\n"):
+        revision = steps.rules(good.replace("- name: mine\n  set: {rate: 80}\n", bad) + last)
+        assert rate.get() == 80
+        assert list(revision.rejected) == ["rule:mine"]
+        assert "mine" in revision.rules
+        assert steps.states()["mine"] == "refused"
+    assert steps.rules(last).rules == ()
+    assert rate.get() == 60
+
+
+def test_an_unnamed_rule_that_goes_bad_is_gone(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
+    """
+    Without a name there is no last good text: the plain value shows.
+    """
+    steps = make("- set: {rate: 80}")
+    revision = steps.rules("- set: {rate: x}")
+    assert (rate.get(), list(revision.rejected)) == (60, ["rule:rule 1"])
+
+
+def test_a_list_that_cannot_be_read_keeps_the_last_good_rules(
+    rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    The plain values of the same revision apply; the error stands under the key.
+    """
+    steps = make("- set: {rate: 80}\n- {by: tenant, is: acme, set: {rate: 500}}")
+    steps.plain["rate"] = "61"
+    for bad in ("- set: {rate: 80", "rate: 5", "just text"):
+        revision = steps.rules(bad)
+        assert (rate.get(), rate.for_("acme")) == (80, 500)
+        assert list(revision.rejected) == [KEY]
+        assert len(revision.rules) == 2
+    steps.rules("[]")
+    assert rate.get() == 61
+
+
+def test_of_two_rules_with_one_name_the_later_is_refused(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
+    """
+    The first goes on, and status shows both.
+    """
+    steps = make(on_bad_start="skip")
+    revision = steps.rules("- name: one\n  set: {rate: 80}\n- name: one\n  set: {rate: 90}")
+    assert rate.get() == 80
+    assert list(revision.rejected) == ["rule:one"]
+    assert [(each.name, each.state) for each in steps.steps.status().rules] == [
+        ("one", "in force"),
+        ("one", "refused"),
+    ]
+
+
+def test_an_unknown_name_in_a_rule_heals(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    A rule that sets a name that no flag has counts it in ``unknown``, and applies when the flag is declared.
+    """
+    steps = make()
+    revision = steps.rules("- name: new\n  set: {rate: 80, fresh: 5}")
+    assert revision.unknown == ("fresh",)
+    assert rate.get() == 60
+    fresh = registry.dyn_int("fresh", 1)
+    assert (rate.get(), fresh.get()) == (80, 5)
+    assert steps.states() == {"new": "in force"}
+    assert steps.steps.status().unknown == ()
+
+
+def test_rules_are_tried_against_registry_validators(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    A rule that breaks a check across flags on top of the plain values is refused, long before it is in force.
+    """
+    burst = registry.dyn_int("burst", 100)
+
+    @registry.validator
+    def check(snap: dflag.Snapshot) -> None:
+        if snap[rate] > snap[burst]:
+            raise ValueError("rate above burst")
+
+    steps = make()
+    revision = steps.rules("- name: bad\n  from: 2030-01-01T00:00:00Z\n  set: {rate: 200}")
+    assert "rate above burst" in str(revision.rejected["rule:bad"])
+    revision = steps.rules("- name: bad\n  set: {rate: 200, burst: 300}")
+    assert (revision.rejected, rate.get(), burst.get()) == ({}, 200, 300)
+    revision = steps.rules("- name: bad\n  by: tenant\n  is: acme\n  set: {rate: 200}")
+    assert list(revision.rejected) == ["rule:bad"]
+    assert rate.for_("acme") == 200, "the last good text, without a key"
+
+
+def test_plain_values_of_the_same_commit_count(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    At the start a rule is tried on top of the plain values of all sources that are applied with it.
+    """
+    burst = registry.dyn_int("burst", 100)
+
+    @registry.validator
+    def check(snap: dflag.Snapshot) -> None:
+        if snap[rate] > snap[burst]:
+            raise ValueError("rate above burst")
+
+    rules = MemorySource({KEY: "- set: {rate: 200}"}, name="rules")
+    plain = MemorySource({"burst": "500"}, name="plain")
+    with dflag.Updater.setup(registry, [rules, plain]):
+        assert (rate.get(), burst.get()) == (200, 500)
+
+
+def test_good_rules_that_break_a_check_together_lose_the_last(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
+) -> None:
+    """
+    At the switch the last rule whose removal mends it is refused, for that revision; the others are in force.
+    """
+    other = registry.dyn_int("other", 1)
+
+    @registry.validator
+    def check(snap: dflag.Snapshot) -> None:
+        if snap[rate] + snap[other] > 150:
+            raise ValueError("too much together")
+
+    steps = make(
+        "- name: first\n  from: 2026-11-28T10:10:00Z\n  set: {rate: 100}\n"
+        "- name: second\n  from: 2026-11-28T10:20:00Z\n  until: 2026-11-28T10:40:00Z\n  set: {other: 80}\n"
+    )
+    clock.time += 15 * MINUTE
+    assert steps.look().rules == ("first",)
+    clock.time += 15 * MINUTE
+    revision = steps.look()
+    assert (rate.get(), other.get(), revision.rules) == (100, 1, ("first",))
+    assert "too much together" in str(revision.rejected["rule:second"])
+    assert steps.states() == {"first": "in force", "second": "refused"}
+    number = registry.snapshot().revision
+    steps.look()
+    assert registry.snapshot().revision == number, "nothing new"
+    clock.time += 15 * MINUTE
+    assert steps.look().rejected == {}
+    assert steps.states() == {"first": "in force", "second": "ended"}
+
+
+def test_atomic_counts_a_bad_rule(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
+    """
+    With ``atomic=True`` nothing applies while a rule is bad.
+    """
+    steps = make(atomic=True)
+    steps.plain["rate"] = "61"
+    revision = steps.rules("- name: bad\n  set: {rate: x}")
+    assert list(revision.rejected) == ["rule:bad"]
+    assert rate.get() == 60
+    assert "rule 'bad'" in (steps.steps.status().sources[0].last_error or "")
+
+
+def test_a_bad_rule_at_the_start(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    It is a bad value: `initialize` raises and nothing has changed, or skips it as asked.
+    """
+    values = {"rate": "60", KEY: "- name: bad\n  set: {rate: x}"}
+    with pytest.raises(dflag.UpdateError, match="rule 'bad'"):
+        SteppedUpdater(registry, values)
+    assert rate.get() == 50
+    with SteppedUpdater(registry, values, name="again", on_bad_start="skip") as steps:
+        assert rate.get() == 60
+        assert list(steps.status().rejected) == ["rule:bad"]
+
+
+def test_a_source_that_is_gone_keeps_or_drops_its_rules(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    ``on_missing`` decides over rules as over plain values.
+    """
+    values = {"rate": "60", KEY: "- set: {rate: 80}"}
+    with SteppedUpdater(registry, values) as steps:
+        steps.write({})
+        assert rate.get() == 80
+    with SteppedUpdater(registry, values, on_missing="reset") as steps:
+        steps.write({})
+        assert rate.get() == 50
+
+
+def test_a_name_in_ignore_switches_rules_off(
+    rate: DynamicFlag[int], make: Callable[..., Steps], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    The exact name does, which is logged once; a glob that fits does not.
+    """
+    with caplog.at_level(logging.WARNING, "dflag"):
+        steps = make("- set: {rate: 80}", ignore=("_example", KEY))
+        steps.look()
+    assert rate.get() == 60
+    assert sum("switched off" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_glob_in_ignore_leaves_rules_on(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
+    """
+    Who ignores all names with an underscore means flags.
+    """
+    make("- set: {rate: 80}", ignore=("_*", "*.yaml"))
+    assert rate.get() == 80
+
+
+def test_the_names_of_rules_are_reserved(registry: FlagRegistry, make: Callable[..., Steps]) -> None:
+    """
+    No flag has them, and no map gathers them.
+    """
+    for name in (KEY, "_rules"):
+        with pytest.raises(dflag.DefinitionError, match="reserved"):
+            registry.dyn_int(name, 1)
+        with pytest.raises(dflag.DefinitionError, match="reserved"):
+            registry.bind(name, dflag.dyn_int(1))
+    everything = registry.dyn_map("everything", {}, keys="*", of="string")
+    make("- set: {rate: 80}")
+    assert dict(everything.get()) == {}
+
+
+def test_apply_leaves_rules_alone(
+    registry: FlagRegistry, rate: DynamicFlag[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    `FlagRegistry.apply` follows no rules, says so once, and counts the key as no unknown one.
+    """
+    with caplog.at_level(logging.WARNING, "dflag"):
+        for number in (60, 61):
+            revision = registry.apply({"rate": str(number), KEY: "- set: {rate: 80}"}, source="config")
+            assert (revision.unknown, dict(revision.rejected), rate.get()) == ((), {}, number)
+    assert sum("left alone" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_later_source_hides_rules(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    Everything of a later source, and an override, hides the rules of an earlier one, keyed values too.
+    """
+    low = MemorySource({KEY: "- set: {rate: 80}\n- {by: tenant, is: acme, set: {rate: 500}}"}, name="low")
+    high = MemorySource({}, name="high")
+    with dflag.Updater(registry, [low, high]) as updater:
+        assert (rate.get(), rate.for_("acme")) == (80, 500)
+        high.update({"rate": "60"})
+        updater.refresh()
+        assert (rate.get(), rate.for_("acme")) == (60, 60)
+        high.update({KEY: "- {by: tenant, is: acme, set: {rate: 600}}"})
+        updater.refresh()
+        assert (rate.get(), rate.for_("acme")) == (80, 600)
+        with registry.override({rate: 9}):
+            assert (rate.get(), rate.for_("acme")) == (9, 9)
+
+
+def test_a_staged_rule_switches_at_its_moment_and_never_back(
+    rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
+) -> None:
+    """
+    It does not go back when the clock is set back, nor does a rule that has ended begin again.
+    """
+    moment = TEN + timedelta(seconds=1800 * draw("go", "p") / EVERYBODY)
+    steps = make(
+        "- name: go\n  from: 2026-11-28T10:00:00Z\n  over: 30m\n  set: {rate: 80}\n"
+        "- name: end\n  until: 2026-11-28T10:31:00Z\n  set: {other: 2}\n",
+        facts={"pod": "p"},
+        on_bad_start="skip",
+    )
+    assert steps.status("go").next_change is not None
+    assert abs(steps.status("go").next_change - moment) < timedelta(milliseconds=1)  # type: ignore[operator]  # as said
+    assert rate.get() == 60
+    clock.time = moment + timedelta(milliseconds=1)
+    steps.look()
+    assert rate.get() == 80
+    clock.time = TEN - 60 * MINUTE
+    steps.look()
+    assert rate.get() == 80
+    assert steps.states()["go"] == "in force"
+    clock.time = TEN + 40 * MINUTE
+    steps.look()
+    assert steps.states()["go"] == "done"
+
+
+def test_a_new_rule_goes_by_the_clock_that_was_set_back(
+    rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
+) -> None:
+    """
+    What has switched stays so rule by rule: another rule does not begin early.
+    """
+    old = "- name: old\n  from: 2026-11-28T10:10:00Z\n  set: {rate: 80}\n"
+    steps = make(old)
+    clock.time += 30 * MINUTE
+    steps.look()
+    clock.time = TEN
+    steps.rules(old + "- name: new\n  from: 2026-11-28T10:20:00Z\n  set: {rate: 90}")
+    assert rate.get() == 80
+    assert steps.states() == {"old": "in force", "new": "waiting"}
+
+
+def test_facts_are_asked_at_each_read(
+    rate: DynamicFlag[int], make: Callable[..., Steps], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    A fact that changes is followed; a function that raises, or gives no texts, keeps the last ones and is logged once.
+    """
+    facts: list[Any] = [{"zone": "a"}]
+
+    def ask() -> Any:
+        if isinstance(facts[0], Exception):
+            raise facts[0]
+        return facts[0]
+
+    steps = make("- when: {zone: a}\n  set: {rate: 80}", facts=ask)
+    assert rate.get() == 80
+    facts[0] = {"zone": "b"}
+    steps.look()
+    assert rate.get() == 60
+    facts[0] = {"zone": "a"}
+    steps.look()
+    with caplog.at_level(logging.WARNING, "dflag"):
+        for bad in (OSError("gone"), OSError("gone"), {"zone": 5}, None):
+            facts[0] = bad
+            steps.look()
+            assert rate.get() == 80
+    assert sum("facts" in record.getMessage() for record in caplog.records) == 3
+
+
+@pytest.mark.parametrize("facts", [{"zone": 5}, {5: "a"}, "zone", 5, ["a"]])
+def test_facts_are_texts(registry: FlagRegistry, facts: Any) -> None:
+    """
+    A mapping with anything but texts, and what is no mapping, is a fault of the program.
+    """
+    with pytest.raises(dflag.DefinitionError, match="facts"):
+        dflag.Updater(registry, MemorySource({}), facts=facts)
+
+
+def test_what_cannot_be_called_is_no_health(registry: FlagRegistry) -> None:
+    """
+    ``healthy=`` is a plain function.
+    """
+
+    async def healthy() -> bool:
+        return True
+
+    for bad in (5, True, healthy):
+        with pytest.raises(dflag.DefinitionError, match="healthy"):
+            dflag.Updater(registry, MemorySource({}), healthy=bad)  # type: ignore[arg-type]  # what is tested
+
+
+def test_rules_that_need_facts_say_so_once(
+    rate: DynamicFlag[int], make: Callable[..., Steps], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Without ``facts=`` nothing is known: the rule is elsewhere, logged once, and its needs stand in the status.
+    """
+    with caplog.at_level(logging.WARNING, "dflag"):
+        steps = make("- name: z\n  when: {zone: a, node: b}\n  set: {rate: 80}")
+        steps.look()
+    assert steps.status("z").needs == ("node", "zone")
+    assert steps.states() == {"z": "elsewhere"}
+    assert sum("'node', 'zone'" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_rule_is_taken_back_while_it_bakes(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
+) -> None:
+    """
+    A program that is not well within the bake has the plain values again, until the content of the rule changes.
+    """
+    well: list[object] = [True]
+    rules = "- name: go\n  from: 2026-11-28T10:00:00Z\n  over: 30m\n  bake: 15m\n  set: {rate: 80}\n"
+    steps = make(rules, facts={"pod": "p"}, healthy=lambda: well[0])
+    clock.time += 31 * MINUTE
+    steps.look()
+    assert rate.get() == 80
+    assert steps.states() == {"go": "baking"}
+    assert steps.status("go").next_change == clock.time + 15 * MINUTE
+    well[0] = False
+    steps.rules(rules + "# asked anew")
+    threading.Event().wait(1.0)  # until it may be asked again
+    steps.look()
+    assert rate.get() == 60
+    assert steps.states() == {"go": "reverted"}
+    assert "healthy() returned False" in (steps.status("go").problem or "")
+    well[0] = True
+    steps.rules("# the same\n" + rules.replace("over: 30m", "over: '30m'"))
+    assert rate.get() == 60
+    assert registry.history()[-1].new == "60"
+    steps.rules(rules.replace("80", "81"))
+    assert rate.get() == 81
+
+
+def test_after_the_bake_nobody_asks(rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock) -> None:
+    """
+    A rule that has proved itself stays, whatever the program says later.
+    """
+    asked = []
+
+    def healthy() -> bool:
+        asked.append(clock.time)
+        return len(asked) < 3
+
+    steps = make("- name: go\n  from: 2026-11-28T09:00:00Z\n  bake: 15m\n  set: {rate: 80}", healthy=healthy)
+    steps.look()
+    clock.time += 16 * MINUTE
+    for _ in range(5):
+        steps.look()
+    assert rate.get() == 80
+    assert len(asked) == 1
+    assert steps.states() == {"go": "in force"}
+
+
+def test_static_flags_may_stand_in_rules(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    A rule without a time sets them at the start; what changes after the freeze waits for a restart.
+    """
+    workers = registry.int("workers", 4)
+    steps = make("- when: {zone: a}\n  set: {workers: 8}", facts={"zone": "a"})
+    assert workers.get() == 8
+    revision = steps.rules("- when: {zone: a}\n  set: {workers: 9}")
+    assert (workers.get(), revision.pending_restart) == (8, ("workers",))
+    assert steps.rules("- when: {zone: a}\n  set: {workers: 8}").pending_restart == ()
+    assert steps.rules("[]").pending_restart == ("workers",)
+
+
+def test_a_bad_plain_value_under_a_rule_keeps_the_last_good_plain_one(
+    rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    While a rule is in force plain values are validated all the same, and what comes back is the last good one.
+    """
+    steps = make("- set: {rate: 80}")
+    steps.plain["rate"] = "x"
+    assert list(steps.rules("- set: {rate: 80}").rejected) == ["rate"]
+    steps.plain["rate"] = "61"
+    steps.rules("- set: {rate: 80}")
+    assert rate.get() == 80
+    steps.plain["rate"] = "y"
+    steps.rules("[]")
+    assert rate.get() == 61
+
+
+def test_keys_of_a_map_may_stand_in_rules(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    A rule sets single keys of a map on top of the plain ones, or the whole mapping.
+    """
+    limits = registry.dyn_map("limits", {}, keys="limit.*", of="int")
+    steps = make()
+    steps.plain |= {"limit.a": "1", "limit.b": "2"}
+    steps.rules("- set: {limit.b: 20, limit.c: 30}\n")
+    assert dict(limits.get()) == {"limit.a": 1, "limit.b": 20, "limit.c": 30}
+    assert list(steps.rules("- set: {limit.b: x}").rejected) == ["rule:rule 1"]
+    steps.rules("[]")
+    assert dict(limits.get()) == {"limit.a": 1, "limit.b": 2}
+
+
+def test_values_of_a_secret_source_are_never_shown(
+    registry: FlagRegistry, rate: DynamicFlag[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Rules of a Secret conceal the flags that they set, and no error quotes them.
+    """
+    source = MemorySource({KEY: "- set: {rate: 80}"}, name="secret", secret=True)
+    with caplog.at_level(logging.DEBUG, "dflag"), dflag.Updater(registry, source) as updater:
+        assert rate.get() == 80
+        assert registry.explain("rate")[0].text == "******"
+        for text in ("- set: {rate: hunter2}", "- name: a\n  over: hunter2\n  set: {rate: 5}", "hunter2"):
+            source.update({KEY: text})
+            errors = updater.refresh().rejected
+            assert errors
+            assert "hunter2" not in "".join(map(repr, errors.values()))
+    assert "hunter2" not in caplog.text
+
+
+def test_native_values_of_documents_reach_their_kinds(registry: FlagRegistry, make: Callable[..., Steps]) -> None:
+    """
+    A mapping and a list in ``set`` are the value itself, a scalar is its text.
+    """
+    policy, hosts, text = (
+        registry.dyn_json("policy", {}),
+        registry.dyn_string_list("hosts", ()),
+        registry.dyn_string("text", ""),
+    )
+    make("- set:\n    policy: {mode: deny}\n    hosts: [a, 'b,c']\n    text: 012")
+    assert (policy.get(), hosts.get(), text.get()) == ({"mode": "deny"}, ("a", "b,c"), "012")
+
+
+def test_updates_that_change_no_rule_do_not_parse_them_again(
+    registry: FlagRegistry, make: Callable[..., Steps]
+) -> None:
+    """
+    A rule whose content is as before is not taken through the pipelines again.
+    """
+    seen: list[int] = []
+    registry.dyn_int("seen", 1, validator=seen.append)
+    rules = "- name: a\n  set: {seen: 7}\n"
+    steps = make(rules)
+    steps.plain["rate"] = "61"
+    steps.rules("# comment\n" + rules + "- set: {rate: 5}")
+    assert seen == [1, 7]

@@ -1,0 +1,232 @@
+"""
+What a rule is in a process at a moment: facts, time and shares, without any thread.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import replace
+from datetime import UTC, timedelta
+
+import pytest
+
+from dflag._keyed import EVERYBODY, draw
+from dflag._rules import all_moments, fits, needs, situation
+from dflag._rules_text import Rule
+
+NOON = datetime.datetime(2026, 11, 28, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+PLAIN = Rule(
+    name="limits",
+    is_named=True,
+    when={},
+    unless={},
+    start=None,
+    until=None,
+    of="pod",
+    over=None,
+    steps=(),
+    every=None,
+    bake=None,
+    by=None,
+    keys=None,
+    share=None,
+    values={"rate": "1"},
+    content="limits",
+)
+STAGED = replace(PLAIN, start=NOON, over=HOUR)
+
+
+def _percent(number: int) -> int:
+    return -(-number * EVERYBODY // 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "number"),
+    [
+        ("limits-november", "web-7d9f-abcde", 2420781492),
+        ("", "", 1848904604),
+        ("ü", "\N{SNOWMAN}", 2305741986),
+    ],
+)
+def test_the_draw_never_changes(name: str, text: str, number: int) -> None:
+    """
+    The number of a text is the published one.
+    """
+    assert draw(name, text) == number
+
+
+@pytest.mark.parametrize(
+    ("when", "facts", "expected"),
+    [
+        ({}, {}, True),
+        ({"zone": ("eu-1",)}, {"zone": "eu-1"}, True),
+        ({"zone": ("eu-1",)}, {"zone": "eu-10"}, False),
+        ({"zone": ("eu-1",)}, {"zone": "EU-1"}, False),
+        ({"zone": ("eu-*", "us-1")}, {"zone": "us-1"}, True),
+        ({"zone": ("eu-*",), "node": ("a",)}, {"zone": "eu-3", "node": "b"}, False),
+        ({"zone": ("*",)}, {}, False),
+        ({"zone": ("[!x]?",)}, {"zone": "ab"}, True),
+        ({"zone": ()}, {"zone": "a"}, False),
+    ],
+)
+def test_all_named_facts_have_to_fit(
+    when: dict[str, tuple[str, ...]], facts: dict[str, str], *, expected: bool
+) -> None:
+    """
+    Each named fact fits one of its globs, on the whole text and in this case; one that is not known fits none.
+    """
+    assert fits(when, facts) is expected
+
+
+def test_unless_needs_all_of_its_facts() -> None:
+    """
+    A rule is off where all that ``unless`` names fits, and on where one does not or is not known.
+    """
+    rule = replace(PLAIN, unless={"zone": ("eu-1",), "node": ("a",)})
+    assert situation(rule, {"zone": "eu-1", "node": "a"}, NOON).phase == "elsewhere"
+    assert situation(rule, {"zone": "eu-1", "node": "b"}, NOON).phase == "on"
+    assert situation(rule, {"zone": "eu-1"}, NOON).phase == "on"
+    assert needs(rule, {"zone": "eu-1"}) == ("node",)
+
+
+def test_a_rule_is_in_force_from_its_beginning_and_before_its_end() -> None:
+    """
+    It is in force at ``from``, and no more at ``until``; each is the next change before it.
+    """
+    rule = replace(PLAIN, start=NOON, until=NOON + HOUR)
+    tick = timedelta(microseconds=1)
+    before, first, last, after = (
+        situation(rule, {}, moment) for moment in (NOON - tick, NOON, NOON + HOUR - tick, NOON + HOUR)
+    )
+    assert (before.phase, before.next_change) == ("waiting", NOON)
+    assert (first.phase, first.next_change) == ("on", NOON + HOUR)
+    assert last.phase == "on"
+    assert (after.phase, after.next_change) == ("ended", None)
+
+
+def test_a_process_switches_at_its_share_of_the_time() -> None:
+    """
+    A staged process switches at ``from`` + u / 2**32 x ``over``, and everybody has at the end.
+    """
+    facts = {"pod": "web-1"}
+    moment = NOON + timedelta(microseconds=3_600_000_000 * draw("limits", "web-1") // EVERYBODY)
+    waiting = situation(STAGED, facts, NOON)
+    assert (waiting.phase, waiting.next_change, waiting.switch) == ("waiting", moment, moment)
+    on = situation(STAGED, facts, moment)
+    assert (on.phase, on.next_change, on.is_done) == ("on", NOON + HOUR, False)
+    done = situation(STAGED, facts, NOON + HOUR)
+    assert (done.phase, done.next_change, done.is_done) == ("on", None, True)
+
+
+def test_a_rule_for_some_is_never_done() -> None:
+    """
+    What is for some processes, for a time, or for keys cannot be folded into the plain keys.
+    """
+    late = NOON + 2 * HOUR
+    for rule in (
+        replace(STAGED, when={"pod": ("*",)}),
+        replace(STAGED, unless={"zone": ("*",)}),
+        replace(STAGED, until=NOON + 9 * HOUR),
+        replace(PLAIN, start=NOON),
+        replace(PLAIN, start=NOON, steps=(_percent(50),)),
+        replace(PLAIN, start=NOON, steps=(_percent(50), EVERYBODY), every=HOUR, by="tenant"),
+    ):
+        found = situation(rule, {"pod": "a"} if not rule.steps else {"pod": _pod(rule.name, low=True)}, late)
+        assert (found.phase, found.is_done) == ("on", False)
+
+
+def _pod(name: str, *, low: bool) -> str:
+    """
+    Return a pod that is drawn in the lower half, or in the upper.
+    """
+    return next(str(number) for number in range(1_000) if (draw(name, str(number)) < EVERYBODY // 2) is low)
+
+
+def test_steps_take_in_ever_more() -> None:
+    """
+    A process switches with the first step whose share holds it; beyond the last one it never does.
+    """
+    rule = replace(PLAIN, start=NOON, steps=(_percent(50), EVERYBODY), every=HOUR)
+    low, high = ({"pod": _pod("limits", low=low)} for low in (True, False))
+    assert situation(rule, low, NOON).phase == "on"
+    assert situation(rule, high, NOON).next_change == NOON + HOUR
+    assert situation(rule, high, NOON + HOUR).is_done
+    half = replace(PLAIN, start=NOON, steps=(_percent(50),))
+    assert situation(half, high, NOON + 99 * HOUR).phase == "elsewhere"
+    assert situation(half, low, NOON).phase == "on"
+
+
+def test_without_the_fact_that_draws_a_staged_rule_is_elsewhere() -> None:
+    """
+    A process that does not know the fact named by ``of`` never switches, and says what it needs.
+    """
+    rule = replace(STAGED, of="node")
+    assert situation(rule, {"pod": "web-1"}, NOON + 9 * HOUR).phase == "elsewhere"
+    assert needs(rule, {"pod": "web-1"}) == ("node",)
+    assert needs(PLAIN, {}) == ()
+
+
+def test_a_rule_that_ends_before_it_switches_is_elsewhere() -> None:
+    """
+    A process whose moment lies behind the end of the rule never has it.
+    """
+    facts = {"pod": _pod("limits", low=False)}
+    assert situation(replace(STAGED, until=NOON + timedelta(minutes=5)), facts, NOON).phase == "elsewhere"
+
+
+def test_the_share_of_keys_grows_by_steps() -> None:
+    """
+    A keyed rule with steps has a threshold that moves, in every process at the same moments.
+    """
+    rule = replace(PLAIN, start=NOON, by="tenant", steps=(_percent(5), _percent(25), EVERYBODY), every=HOUR)
+    assert situation(rule, {}, NOON - HOUR).phase == "waiting"
+    found = [situation(rule, {}, NOON + number * HOUR / 2) for number in range(6)]
+    assert [each.threshold for each in found] == [
+        _percent(5),
+        _percent(5),
+        _percent(25),
+        _percent(25),
+        EVERYBODY,
+        EVERYBODY,
+    ]
+    assert all_moments(rule, {}) == [NOON, NOON + HOUR, NOON + 2 * HOUR]
+
+
+def test_times_beyond_the_calendar_are_never() -> None:
+    """
+    A stage that ends after the year 9999, and a very long one, raise nothing.
+    """
+    far = datetime.datetime(9999, 12, 31, tzinfo=UTC)
+    century = timedelta(days=36_525)
+    for rule in (
+        replace(PLAIN, start=far, over=century),
+        replace(PLAIN, start=far, steps=(1, EVERYBODY), every=century),
+        replace(PLAIN, start=NOON, over=timedelta(days=106_751)),
+    ):
+        assert situation(rule, {"pod": "a"}, NOON).phase == "waiting"
+
+
+def test_ten_thousand_pods_follow_the_line() -> None:
+    """
+    At every minute the share of 10,000 pods is within 1.5 / sqrt(n) of the line, none goes back, and two rollouts at
+    once meet in as many pods as chance has it.
+    """
+    count = 10_000
+    pods = [f"web-7d9f8b6c5-{number:05x}" for number in range(count)]
+    rules = [replace(PLAIN, name=name, content=name, start=NOON, over=HOUR) for name in ("one", "two")]
+    switches = [[situation(rule, {"pod": pod}, NOON - HOUR).next_change for pod in pods] for rule in rules]
+    for moments in switches:
+        for minute in range(61):
+            moment = NOON + timedelta(minutes=minute)
+            share = sum(switch is not None and switch <= moment for switch in moments) / count
+            assert abs(share - minute / 60) <= 1.5 / count**0.5
+    for pod, switch in list(zip(pods, switches[0], strict=True))[:300]:
+        assert switch is not None
+        phases = [situation(rules[0], {"pod": pod}, NOON + timedelta(minutes=minute)).phase for minute in range(62)]
+        assert phases == sorted(phases, reverse=True)  # "waiting" before "on"
+    half = NOON + HOUR / 2
+    cohorts = [{pod for pod, at in zip(pods, moments, strict=True) if at and at <= half} for moments in switches]
+    expected = len(cohorts[0]) * len(cohorts[1]) / count
+    assert abs(len(cohorts[0] & cohorts[1]) - expected) <= 3 * (count / 16) ** 0.5
