@@ -50,6 +50,9 @@ class TypedJSONKind(JSONKind):
     def head(self, value: Any, limit: int) -> str:  # noqa: ARG002 - pydantic dumps a value whole
         return self.format(value)
 
+    def portable(self, value: Any) -> object:
+        return self._dump(value)
+
     def same(self, one: Any, other: Any) -> bool:
         return _typed_values.same(one, other)
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
-from dflag._snapshot import store_of
+from dflag._flags import layers_of
+from dflag._snapshot import as_of, store_of
 from dflag.typing import Text
 
 from ..integration._waiting import eventually  # noqa: TID252 - tests is on no path
@@ -602,3 +603,26 @@ def test_a_signal_handler_may_set_flags_at_any_moment(flags: dflag.FlagRegistry)
         assert changes[-1][1] == flags[name].get()
     last = [int(change.new) for change in flags.history() if change.flag == "rate"]
     assert last == [new for _, new in calls["rate"]][-len(last) :]
+
+
+def test_a_kept_snapshot_leads_to_what_belonged_to_it() -> None:
+    """Commits, declarations and pins later, a snapshot still finds the layers that were in force with it."""
+    flags = dflag.FlagRegistry()
+    rate = flags.dyn_int("rate", 50)
+    burst = flags.dyn_int("burst", 5)
+    before = flags.snapshot()
+    flags.apply({"rate": "60"}, source="one")
+    first = flags.snapshot()
+    flags.dyn_int("late", 1)
+    flags.apply({"rate": "60", "late": "2"}, source="one")
+    rate.set(70)
+    assert [list(as_of(snap, rate, layers_of)) for snap in (before, first, flags.snapshot())] == [
+        [],
+        ["one"],
+        ["one", "override"],
+    ]
+    assert list(as_of(first, burst, layers_of)) == []
+    with flags.pinned({burst: 6}) as pinned:
+        rate.reset()
+        assert list(as_of(pinned, burst, layers_of)) == ["pinned"]
+        assert list(as_of(pinned, rate, layers_of)) == ["one", "override"]
