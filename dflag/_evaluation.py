@@ -121,7 +121,7 @@ class Generation:
             if pipeline_of(flag).kind.is_map and origin not in OWN_LAYERS:
                 origins = layers  # several sources make up the value of a map
             reason: Reason = "DEFAULT" if origin == DEFAULT else "STATIC"
-            value, variant = self.snapshot[flag], origin
+            value, variant = self.snapshot[flag], layers[origin].rule if origin in layers else None
         else:
             origins = [name for name, held in keyed_of(flag).items() if any(each.rule == match.rule for each in held)]
             origin = next((name for name in store.ranking if name in origins), origin)
@@ -130,7 +130,7 @@ class Generation:
             value, variant = self.snapshot.for_(flag, key), match.rule
         if not set(self.unhealthy).isdisjoint(origins):
             reason = "STALE"
-        return Evaluation(flag, value, reason, variant, self._metadata(flag, origin))
+        return Evaluation(flag, value, reason, variant or origin, self._metadata(flag, origin))
 
     def _metadata(self, flag: Flag[Any], origin: str) -> Metadata:
         known: dict[str, int | str] = {"revision": self.snapshot.revision, "origin": origin}

@@ -328,6 +328,58 @@ def test_a_key_that_is_no_text_is_an_invalid_context(rate: dflag.DynamicFlag[int
     assert "flag 'rate': expected tenant as a text" in (details.error_message or "")
 
 
+RULES = """
+- name: web-pods
+  when: {pod: "web-*"}
+  set: {new_path: true}
+- name: everybody-else
+  by: tenant
+  share: 100%
+  set: {rate: 200}
+- name: large-tenants
+  by: tenant
+  is: [acme]
+  set: {rate: 500}
+"""
+
+
+def test_rules_of_a_volume(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """A rule is the variant of what it gives: STATIC for the process, TARGETING_MATCH or SPLIT for a key."""
+    flags.dyn_bool("new_path", False)
+    flags.dyn_int("rate", 50, by="tenant")
+    volume.write({"rate": "60", "_rules.yaml": RULES})
+    updater = dflag.Updater(flags, volume.path, facts={"pod": "web-1"})
+    api.set_provider_and_wait(DflagProvider(flags, updater))
+    client = api.get_client()
+    answers = [
+        client.get_boolean_details("new_path", False),
+        client.get_integer_details("rate", 0, EvaluationContext("acme")),
+        client.get_integer_details("rate", 0, EvaluationContext("initech")),
+        client.get_integer_details("rate", 0),
+    ]
+    source = updater.status().sources[0]
+    assert [(each.value, each.reason, each.variant) for each in answers] == [
+        (True, Reason.STATIC, "web-pods"),
+        (500, Reason.TARGETING_MATCH, "large-tenants"),
+        (200, Reason.SPLIT, "everybody-else"),
+        (60, Reason.STATIC, source.name),
+    ]
+    assert {(each.flag_metadata["origin"], each.flag_metadata["checksum"]) for each in answers} == {
+        (source.name, source.checksum)
+    }
+
+
+class Settings(dflag.Flags):
+    """Flags as a class."""
+
+    of_the_class = dflag.dyn_int(5)
+
+
+def test_a_class_of_flags_stands_for_its_registry() -> None:
+    """A class of flags is taken where a registry is."""
+    assert DflagProvider(Settings).resolve_integer_details("of_the_class", 0).value == 5
+
+
 # --- events
 
 
