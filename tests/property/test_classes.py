@@ -61,8 +61,7 @@ def test_an_instance_has_the_values_of_its_flags(values: dict[str, object]) -> N
         assert all(getattr(cfg, attribute) is flag.get() for attribute, flag in FLAGS.items())
         loaded = pickle.loads(pickle.dumps(cfg))  # noqa: S301 - made here
         assert loaded == cfg
-        assert repr(loaded) == repr(cfg)
-        assert "token=******" in repr(cfg)
+        assert "token=******" in repr(loaded)
     with testing.override(Settings, values):
         assert Settings.current() == cfg
         assert Settings.current().revision > cfg.revision
