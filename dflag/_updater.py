@@ -41,7 +41,7 @@ from dflag.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
 
     from dflag._batch import Outcome
@@ -461,10 +461,19 @@ class Updater:
                     feed.contact = time.monotonic()
             if is_read:
                 self._rules.ask_facts()
-        readings = self._readings(new_only=True)
+        due = [feed.name for feed in self._feeds if self._rules.take_due(feed.name)]
+        readings = self._readings(new_only=True, due=due)
         if readings:
             request = Request(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
-            self._take_in(self._sources.apply_each(readings, request, atomic=self._atomic))
+            try:
+                # What is refused whole leaves rules in force that were read before, for which time goes on.
+                held = {name: self._sources.state(name).reading for name in due if not self._is_held(name)}
+                if held:
+                    self._sources.apply_each(held, request)
+                self._take_in(self._sources.apply_each(readings, request, atomic=self._atomic))
+            except BaseException:
+                self._rules.put_back(due)
+                raise
             self._rules.report()
         self._note_success()
         for watcher in self._watchers:
@@ -534,16 +543,18 @@ class Updater:
             if key not in self._ignored_names and not (globs is not None and key not in RULES_KEYS and globs.match(key))
         }
 
-    def _readings(self, *, new_only: bool = False) -> dict[str, Reading]:
+    def _is_held(self, name: str) -> bool:
+        """
+        Return whether what was last read of a source is in force.
+        """
+        feed = next(feed for feed in self._feeds if feed.name == name)
+        return feed.values is None or self._sources.holds(name, feed.values, secret=feed.secret)
+
+    def _readings(self, *, new_only: bool = False, due: Collection[str] = ()) -> dict[str, Reading]:
         return {
             feed.name: Reading(feed.values, feed.source.locate, feed.secret)
             for feed in self._feeds
-            if feed.values is not None
-            and not (
-                new_only
-                and not self._rules.take_due(feed.name)
-                and self._sources.holds(feed.name, feed.values, secret=feed.secret)
-            )
+            if feed.values is not None and not (new_only and feed.name not in due and self._is_held(feed.name))
         }
 
     def _take_in(self, outcomes: Mapping[str, Outcome]) -> None:
