@@ -12,6 +12,7 @@ import os
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
@@ -162,7 +163,7 @@ class Updater:
         self._session: Session | None = None
         self._is_to_resume = False  # in a forked child, until it runs there too
         self._watchers: tuple[Callable[[], object], ...] = ()
-        follow_forks(self)
+        self._forks: Final = _Forks(self)
 
     @classmethod
     def setup(
@@ -328,7 +329,7 @@ class Updater:
         """
         settle()
         if self._is_to_resume:
-            self.resume_in_child()
+            self._resume()
         return self._status()
 
     def _status(self) -> Status:
@@ -588,16 +589,13 @@ class Updater:
 
     # --- forking
 
-    def before_fork(self) -> None:
-        pass  # the locks here may be held for long; the child makes them anew
-
-    def after_fork_in_parent(self) -> None:
-        pass
-
-    def is_active(self) -> bool:
+    def _is_active(self) -> bool:
         return self._session is not None or self._is_to_resume
 
-    def after_fork_in_child(self) -> None:
+    def _renew(self) -> bool:
+        """
+        Let go of what is the parent's; return whether this process is to follow the sources too.
+        """
         self._lifecycle = threading.RLock()
         self._reading = _Reading()
         self._rules.after_fork_in_child()
@@ -607,10 +605,9 @@ class Updater:
             self._is_to_resume = True
             for feed in self._feeds:
                 feed.dirty = True  # the parent may have been in the middle of reading
-        if self._is_to_resume:
-            resume_soon(self)
+        return self._is_to_resume
 
-    def resume_in_child(self) -> None:
+    def _resume(self) -> None:
         with self._lifecycle:
             if not self._is_to_resume:
                 return  # stopped meanwhile
@@ -672,6 +669,42 @@ def unwatch_health(updater: Updater, watcher: Callable[[], object]) -> None:
     """
     with updater._lifecycle:
         updater._watchers = tuple(each for each in updater._watchers if each != watcher)
+
+
+class _Forks:
+    """
+    What follows forks for an updater, so that its users see nothing of it.
+
+    The updater keeps it, and not the other way round, but for the moment between a fork and the start of the child's
+    thread, when nothing else may keep the updater. The locks of an updater may be held for long: none is taken before a
+    fork, and the child makes them anew.
+    """
+
+    def __init__(self, updater: Updater) -> None:
+        self._updater: Final = weakref.ref(updater)
+        self._kept: Updater | None = None
+        follow_forks(self)
+
+    def before_fork(self) -> None:
+        pass
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def is_active(self) -> bool:
+        updater = self._updater()
+        return updater is not None and updater._is_active()
+
+    def after_fork_in_child(self) -> None:
+        updater = self._updater()
+        if updater is not None and updater._renew():
+            self._kept = updater
+            resume_soon(self)
+
+    def resume_in_child(self) -> None:
+        updater, self._kept = self._kept, None
+        if updater is not None:
+            updater._resume()
 
 
 class _Reading:

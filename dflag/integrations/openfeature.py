@@ -49,6 +49,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DflagProvider"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 T = TypeVar("T")
 
 _METADATA: Final = Metadata(name="dflag")
