@@ -6,6 +6,7 @@ import {
   at, button, code, cut, fill, make, moment, page, plain, plural, preview, Refused, REQUEST_TIMEOUT_MS, setText, tick,
 } from "./page_base.js";
 import { processes } from "./page_process.js";
+import { addReads, showReads } from "./page_reads.js";
 import { change, chip, Row } from "./page_row.js";
 
 const POLL_MS = 1000;
@@ -24,6 +25,7 @@ function show(listing, isSameProcess) {
   showSources(listing.updater);
   showNotices(listing);
   const touched = showFlags(listing.flags, isSameProcess);
+  showReads();
   showHistory(listing.history);
   filter();
   if (touched.length > 0) news.add(touched);
@@ -426,6 +428,7 @@ function start() {
   });
   window.addEventListener("online", () => poll.soon());
   window.addEventListener("hashchange", openNamed);
+  addReads();
   setInterval(tick, 1000);
   poll.run();
 }
