@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Problem(ValueError):  # noqa: N818 - a verdict in parts; the error is made of it
+class Problem(ValueError):  # noqa: N818 - a reason in parts; the error is made of it
     """
     Why a text or a value is refused, in parts, so that a secret's detail can be left out.
 

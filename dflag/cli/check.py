@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from dflag._formats.nodes import START
 from dflag.cli._embedded import is_flag, opened
-from dflag.cli._findings import IGNORED, Finding, judge
+from dflag.cli._findings import IGNORED, Finding, validate
 from dflag.cli._inputs import read_all
 from dflag.cli._registry import load
 from dflag.cli._reports import FORMATS, is_ok
@@ -60,7 +60,7 @@ class _Checked:
             self.keys.update(key for given in each.objects if given.files for key in given.items)
             objects = opened(registry, each.objects, options.key)
             holds = holds or any(map(_holds_anything, objects))
-            self.findings.extend(judge(registry, objects, strict=options.strict).findings)
+            self.findings.extend(validate(registry, objects, strict=options.strict).findings)
             if each.passed_over:
                 print(f"dflag: passed over {one_line(each.name)}, which is no manifest", file=sys.stderr)
         if not holds:
