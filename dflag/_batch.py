@@ -624,7 +624,14 @@ class TrialRun(NamedTuple):
     error: RegistryValidationError | None
 
 
-def try_readings(store: Store, readings: Sequence[tuple[str, Reading]], bases: Sequence[SourceState]) -> TrialRun:
+def try_readings(
+    store: Store,
+    readings: Sequence[tuple[str, Reading]],
+    bases: Sequence[SourceState],
+    *,
+    with_rules: bool = False,
+    contexts: Mapping[str, RuleContext] = MappingProxyType({}),
+) -> TrialRun:
     """
     Parse, merge and check readings over the defaults, as `Sources` does it, without a commit.
 
@@ -632,9 +639,14 @@ def try_readings(store: Store, readings: Sequence[tuple[str, Reading]], bases: S
         store: Holds the flags.
         readings: What each source gives, by its name; a later one ranks higher.
         bases: What each gave before: a value that is refused leaves the last good one of its own.
+        with_rules: Whether rules are held against the flags.
+        contexts: By what the rules of each source are resolved; those of others are never in force.
     """
-    parsed = [parse(store, name, base, reading) for (name, reading), base in zip(readings, bases, strict=True)]
-    batches = complete(store, parsed, {})
+    parsed = [
+        parse(store, name, base, reading, with_rules=with_rules)
+        for (name, reading), base in zip(readings, bases, strict=True)
+    ]
+    batches = complete(store, parsed, contexts)
     layers = [f"{number}: {batch.name}" for number, batch in enumerate(batches)]
     edits: list[Edit] = [
         (store.find(name), layer, entry)

@@ -8,9 +8,10 @@ not; which of them are in force is a matter of facts and time, which `RuleContex
 from __future__ import annotations
 
 import contextlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag._clock import CLOCK
+from dflag._clock import CLOCK, Clock
 from dflag._flags import conceal, pipeline_of
 from dflag._keyed import KeyedValue
 from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
@@ -45,8 +46,9 @@ class RuleContext:
     Thread safety: any thread; it is only noted what has been.
     """
 
-    def __init__(self) -> None:
-        self.facts: Facts = {}
+    def __init__(self, facts: Facts = MappingProxyType({}), clock: Clock = CLOCK) -> None:
+        self.facts: Facts = facts
+        self._clock: Final = clock
         self.next_look: datetime.datetime | None = None  # when anything changes
         self._latest: Final[dict[str, datetime.datetime]] = {}  # the last moment that was seen, by content of the rule
         self._switched: Final[dict[str, datetime.datetime]] = {}  # since when it is in force here
@@ -63,7 +65,7 @@ class RuleContext:
         """
         Return the rules in force, and note when to look again.
         """
-        now = CLOCK.now()
+        now = self._clock.now()
         active, moments = [], []
         for judged in rules:
             rule = judged.rule
@@ -95,7 +97,7 @@ class RuleContext:
         """
         Return the rules that are in force and have yet to prove themselves.
         """
-        now = CLOCK.now()
+        now = self._clock.now()
         return [
             rule
             for rule in (judged.rule for judged in rules)
@@ -269,15 +271,25 @@ class _Reading:
         """
         if self._secret:
             conceal(flag)
-        if rule.by is not None and flag.by != rule.by:
-            declared = "without by=" if flag.by is None else f"with by={flag.by!r}"
-            raise self._refusal(rule, f"flag {flag.name!r} is declared {declared}, and the rule is by {rule.by!r}")
-        timed = (rule.start, rule.until, rule.over, rule.steps or None, rule.bake, rule.by)
-        if not flag.dynamic and any(each is not None for each in timed):
-            raise self._refusal(rule, f"flag {flag.name!r} is static: no rule can change it at a later time or by key")
+        problem = why_not(rule, flag)
+        if problem is not None:
+            raise self._refusal(rule, problem)
 
     def _refusal(self, rule: Rule, problem: str) -> FlagValueError:
         return refusal_of(rule.name, problem, self._place)
+
+
+def why_not(rule: Rule, flag: Flag[Any]) -> str | None:
+    """
+    Return why a rule cannot set a flag of this declaration, whatever the value; None when it can.
+    """
+    if rule.by is not None and flag.by != rule.by:
+        declared = "without by=" if flag.by is None else f"with by={flag.by!r}"
+        return f"flag {flag.name!r} is declared {declared}, and the rule is by {rule.by!r}"
+    timed = (rule.start, rule.until, rule.over, rule.steps or None, rule.bake, rule.by)
+    if not flag.dynamic and any(each is not None for each in timed):
+        return f"flag {flag.name!r} is static: no rule can change it at a later time or by key"
+    return None
 
 
 def refusal_of(name: str, problem: str, place: str) -> FlagValueError:
@@ -484,7 +496,7 @@ def _state(rule: Rule, context: RuleContext, now: datetime.datetime, *, is_activ
     if found.phase != "on":
         return RuleState(rule.name, found.phase, found.next_change, None, missing)
     if not is_active:  # its moment has come, and the values are under way
-        return RuleState(rule.name, "waiting", None, None, missing)
+        return RuleState(rule.name, "waiting", now, None, missing)
     baked = context.baked_at(rule)
     if baked is not None and now < baked:
         return RuleState(rule.name, "baking", min(baked, found.next_change or baked), None, missing)

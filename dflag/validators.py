@@ -31,11 +31,6 @@ __all__ = [
     "one_of",
 ]
 
-
-def __dir__() -> list[str]:
-    return __all__
-
-
 T = TypeVar("T")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from dflag._formats.documents import decode
 from dflag._formats.json_values import NotJSON
 from dflag._formats.nodes import Lines
+from dflag._layers import RULES_KEYS
 from dflag._registry import store_of_registry
 from dflag.cli._inputs import document_items
 from dflag.cli._items import Fault, Object
@@ -45,7 +46,11 @@ def opened(registry: FlagRegistry, objects: Sequence[Object], keys: Collection[s
 
 
 def _open(registry: FlagRegistry, given: Object, keys: Collection[str]) -> Iterator[Object]:
-    documents = [key for key in given.items if key in keys or (key.endswith(SUFFIXES) and not is_flag(registry, key))]
+    documents = [
+        key
+        for key in given.items
+        if key not in RULES_KEYS and (key in keys or (key.endswith(SUFFIXES) and not is_flag(registry, key)))
+    ]
     yield given._replace(items={key: item for key, item in given.items.items() if key not in documents})
     for key in documents:
         yield _read(given, key, given.items[key])

@@ -14,6 +14,7 @@ from dflag._flags import pipeline_of
 from dflag._formats import json_nodes, nodes
 from dflag._formats.json_values import NotJSON
 from dflag._kinds import WHITE_SPACE
+from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._registry import store_of_registry
 from dflag._snapshot import unknown_flags
 from dflag.errors import FlagValueError, ParseError, RegistryValidationError, ValidationError, one_line
@@ -55,7 +56,7 @@ class Finding(NamedTuple):
     confidence: Literal["certain", "likely"] | None = None
 
 
-class Validation(NamedTuple):
+class Verdict(NamedTuple):
     """
     What an updater would make of one input.
 
@@ -76,11 +77,11 @@ class Validation(NamedTuple):
     states: Sequence[SourceState]
 
 
-def validate(
+def judge(
     registry: FlagRegistry, objects: Sequence[Object], *, strict: bool = False, bases: Sequence[SourceState] = ()
-) -> Validation:
+) -> Verdict:
     """
-    Return what applying the objects of one input would do, each a source above the one before.
+    Say what applying the objects of one input would do, each a source above the one before.
 
     The registry stays as it is, but that the flags a Secret feeds count as secret from now on.
 
@@ -92,7 +93,8 @@ def validate(
     """
     objects = [_without_ignored(each) for each in objects]
     bases = [*bases, *[NOTHING] * len(objects)][: len(objects)]
-    trial = try_readings(store_of_registry(registry), [(each.file, each.reading()) for each in objects], bases)
+    readings = [(each.file, each.reading()) for each in objects]
+    trial = try_readings(store_of_registry(registry), readings, bases, with_rules=True)
     pairs = list(zip(objects, trial.batches, strict=True))
     rejected = [each for given, batch in pairs for each in _rejected(registry, given, batch)]
     findings = [finding for given, batch in pairs for finding in _findings(registry, given, batch, strict=strict)]
@@ -101,7 +103,7 @@ def validate(
         findings.append(_validator_finding(objects, trial.error))
     unknown = sorted({name for batch in trial.batches for name in batch.state.unknown})
     states = [batch.state for batch in trial.batches]
-    return Validation(trial.values, findings, rejected, trial.error, unknown, states)
+    return Verdict(trial.values, findings, rejected, trial.error, unknown, states)
 
 
 def _without_ignored(given: Object) -> Object:
@@ -123,16 +125,18 @@ def _findings(registry: FlagRegistry, given: Object, batch: Batch, *, strict: bo
         yield Finding(given.file, fault.place, fault.rule, "error", fault.key or None, message_of(registry, fault))
     for key, error in _own_errors(given, batch):
         item = given.items.get(key) or _member(registry, given, key)
-        place = _place_of(item, registry[error.flag_name], _kind_of(registry, key, error.flag_name), error)
+        place = place_of(item, registry[error.flag_name], kind_of(registry, key, error.flag_name), error)
         yield Finding(item.file, place, "invalid-value", "error", error.flag_name, str(error))
     level: Level = "error" if strict else "warning"
-    for unknown in unknown_flags(sorted(batch.state.unknown), [flag.name for flag in registry]):
+    for unknown in unknown_flags(
+        sorted(batch.state.unknown.intersection(given.items)), [flag.name for flag in registry]
+    ):
         item = given.items[unknown.flag_name]
         yield Finding(item.file, item.key_place(), "unknown-flag", level, unknown.flag_name, str(unknown))
     retired = store_of_registry(registry).retired
     for key, item in given.items.items():
         if key in registry:
-            yield from _hygiene(registry[key], item)
+            yield from hygiene(registry[key], item)
         elif key in retired:
             message = f"flag {key!r} is retired since {retired[key]}: remove the key"
             yield Finding(item.file, item.key_place(), "retired-flag", "warning", key, message)
@@ -154,6 +158,8 @@ def _own_errors(given: Object, batch: Batch) -> Iterator[tuple[str, FlagValueErr
     """
     known = {fault.key for fault in given.faults}
     for key, error in batch.state.rejected.items():
+        if key in RULES_KEYS or key.startswith(RULE_PREFIX):
+            continue  # each of them has a place of its own
         item = given.items.get(key)
         if item is None or key not in known or not isinstance(item.raw, Unreadable):
             yield key, error
@@ -174,7 +180,10 @@ def _member(registry: FlagRegistry, given: Object, name: str) -> Item:
     return next(item for key, item in given.items.items() if key not in registry and kind.fits(key))
 
 
-def _hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
+def hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
+    """
+    Yield what is wrong with a flag that is set, whatever its value.
+    """
     if flag.deprecated is not None:
         message = f"flag {flag.name!r} is deprecated: {flag.deprecated}"
         yield Finding(item.file, item.key_place(), "deprecated-flag", "warning", flag.name, one_line(message))
@@ -184,7 +193,7 @@ def _hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
         yield Finding(item.file, item.key_place(), "expired-flag", "warning", flag.name, one_line(message))
 
 
-def _place_of(item: Item, flag: Flag[Any], kind: Kind[Any], refused: FlagValueError) -> Place:
+def place_of(item: Item, flag: Flag[Any], kind: Kind[Any], refused: FlagValueError) -> Place:
     """
     Find the token that is at fault, as far as the error says which; else the place of the value.
     """
@@ -214,7 +223,7 @@ def _tree(body: str, *, yaml: bool) -> nodes.Node:
     return yaml_nodes.read_stream(body)[0]
 
 
-def _kind_of(registry: FlagRegistry, key: str, name: str) -> Kind[Any]:
+def kind_of(registry: FlagRegistry, key: str, name: str) -> Kind[Any]:
     """
     Return the kind that reads a key: a flag's own, or that of the values of a map.
     """

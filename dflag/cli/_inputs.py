@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from dflag._formats import documents
 from dflag._formats.json_values import NotJSON
 from dflag._formats.nodes import Lines
+from dflag._layers import RULES_KEYS
 from dflag.cli import _manifests
 from dflag.cli._errors import CommandError
 from dflag.cli._items import Item, Object
@@ -34,7 +35,7 @@ _MANIFESTS: Final = (".json", ".yaml", ".yml")
 
 class Input(NamedTuple):
     """
-    What is checked together: the objects of a file, of a directory or of standard input.
+    What is judged together: the objects of a file, of a directory or of standard input.
 
     Attributes:
         name: What it is called in messages.
@@ -91,7 +92,8 @@ def read_text(data: bytes, name: str) -> Input:
         nodes = documents.nodes(text, yaml=_may_be_yaml(name), repeats=True)
         if any(map(_manifests.is_manifest, nodes)):
             return _read_manifests(nodes, name, text, lines)
-        nodes = documents.nodes(text, yaml=_may_be_yaml(name))
+        if not any(key in (node.members or ()) for node in nodes for key in RULES_KEYS):
+            nodes = documents.nodes(text, yaml=_may_be_yaml(name))
         return _read_document(data, nodes, name, text, lines)
     except NotJSON as error:
         place = error.place if error.offset is None else lines.place(error.offset)
@@ -112,8 +114,9 @@ def document_items(data: bytes, name: str, file: str, place: Callable[[int], Pla
         NotJSON: It is no such document.
     """
     text, yaml = documents.decode(data), _may_be_yaml(name)
-    values = documents.read(data, yaml=yaml).values
-    nodes = documents.nodes(text, yaml=yaml)
+    values = documents.read(data, yaml=yaml, unread=RULES_KEYS).values
+    # What is doubled in rules spoils one of them, and not the document.
+    nodes = documents.nodes(text, yaml=yaml, repeats=any(key in values for key in RULES_KEYS))
     members = (nodes[0].members if nodes else None) or {}
     places = Lines(text).place if place is None else place
     return {key: Item(raw, file, text, places, members[key]) for key, raw in values.items()}

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._batch import Reading
+from dflag._formats.json import Excerpt
 from dflag._formats.nodes import START, Lines
 from dflag.typing import Text
 
@@ -101,6 +102,19 @@ class Item:
             return Lines(text).place
         offset = self._node.offsets(self._source)
         return lambda index: place(offset(index))
+
+    def locator(self) -> Callable[[Place], Place]:
+        """
+        Return what maps the lines and columns of a text in the value, without its byte order mark, to its place.
+        """
+        source = self._place
+        if isinstance(self.raw, Excerpt) and source is not None:  # its lines are those of the document
+            lines = Lines(self._source)
+            return lambda place: source(lines.offset(place))
+        text, places = self.text() or "", self.places()
+        mark = 1 if text.startswith("\ufeff") else 0
+        lines = Lines(text[mark:])
+        return lambda place: places(lines.offset(place) + mark)
 
     def place_within(self, path: list[Step]) -> Place:
         """

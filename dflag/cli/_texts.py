@@ -80,3 +80,19 @@ def remarks(flag: Flag[Any]) -> list[str]:
     if flag.owner is not None:
         found.append(f"Owner: {flag.owner}")
     return found
+
+
+def double_quoted(text: str) -> str:
+    """
+    Write a text in double quotes, as YAML and JSON read it.
+    """
+    return '"' + "".join(c if c.isprintable() and c not in '"\\' else _escape(c) for c in text) + '"'
+
+
+def _escape(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character in "\n\t\r":
+        return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}[character]
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -52,7 +52,17 @@ def _check(parser: argparse.ArgumentParser) -> None:
     )
     _format(parser)
     parser.add_argument("--strict", action="store_true", help="make unknown names errors, and inputs without values")
+    parser.add_argument(
+        "--replicas", metavar="N", type=_replicas, help="warn of the steps of rules that reach none of N processes"
+    )
     _key(parser)
+
+
+def _replicas(text: str) -> int:
+    replicas = int(text)
+    if replicas < 1:
+        raise ValueError(text)
+    return replicas
 
 
 def _format(parser: argparse.ArgumentParser) -> None:
@@ -113,6 +123,7 @@ def _manifest(parser: argparse.ArgumentParser) -> None:
         "--kind", choices=("ConfigMap", "Secret"), default="ConfigMap", help="its kind (default: ConfigMap)"
     )
     parser.add_argument("--key", metavar="KEY", help="write all flags as one document, under this key")
+    parser.add_argument("--rules", action="store_true", help="add an example of rules, in comments")
 
 
 def _plan(parser: argparse.ArgumentParser) -> None:
@@ -137,6 +148,7 @@ def _policy(parser: argparse.ArgumentParser) -> None:
 def _schema(parser: argparse.ArgumentParser) -> None:
     _registry(parser)
     parser.add_argument("--manifest", action="store_true", help="of a whole ConfigMap, whose values are texts")
+    parser.add_argument("--rules", action="store_true", help="of the rules alone, as a file _rules.yaml holds them")
 
 
 def _watch(parser: argparse.ArgumentParser) -> None:
@@ -173,7 +185,7 @@ _EPILOGS: Final = {
     "check": """\
 example: kustomize build overlays/prod | dflag check app:flags - --strict
 
-Each INPUT is checked by itself, over the defaults; the objects in one INPUT together, later ones on top.
+Each INPUT is judged by itself, over the defaults; the objects in one INPUT together, later ones on top.
 """,
     "completion": """\
 example: dflag completion bash > ~/.local/share/bash-completion/completions/dflag

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from dflag._formats.nodes import START
 from dflag.cli._embedded import is_flag, opened
-from dflag.cli._findings import IGNORED, Finding, validate
+from dflag.cli._findings import IGNORED, Finding
 from dflag.cli._inputs import read_all
 from dflag.cli._registry import load
 from dflag.cli._reports import FORMATS, is_ok
+from dflag.cli._rules import check_objects
 from dflag.errors import one_line
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class _Checked:
             self.keys.update(key for given in each.objects if given.files for key in given.items)
             objects = opened(registry, each.objects, options.key)
             holds = holds or any(map(_holds_anything, objects))
-            self.findings.extend(validate(registry, objects, strict=options.strict).findings)
+            self.findings.extend(check_objects(registry, objects, strict=options.strict, replicas=options.replicas))
             if each.passed_over:
                 print(f"dflag: passed over {one_line(each.name)}, which is no manifest", file=sys.stderr)
         if not holds:

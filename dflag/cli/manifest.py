@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 from dflag._flags import pipeline_of
 from dflag._formats.documents import read
 from dflag._formats.json_values import NotJSON
+from dflag._layers import RULES_KEYS
 from dflag.cli._errors import CommandError
 from dflag.cli._names import namespace_name, object_name
 from dflag.cli._registry import load
-from dflag.cli._texts import default_raw, describe, reads_back, remarks, written_default
+from dflag.cli._rules_example import commented_rules
+from dflag.cli._texts import default_raw, describe, double_quoted, reads_back, remarks, written_default
 from dflag.errors import one_line
 from dflag.sources._entries import is_key
 from dflag.typing import Unreadable
@@ -50,8 +52,14 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
         binaries = [flag for flag in flags if pipeline_of(flag).kind.binary]
         lines += _field("stringData" if secret else "data", texts)
         lines += _field("data" if secret else "binaryData", binaries)
+        if options.rules and any(line in ("data:", "stringData:") for line in lines):
+            lines += [f"  {line}" for line in commented_rules(RULES_KEYS[0], flags, block=True)]
     else:
         lines += ["stringData:" if secret else "data:", *_document(options.key, flags)]
+        if options.rules and options.key.endswith(".json"):
+            raise CommandError(f"expected a key of YAML for --rules, which are comments, got {options.key!r}")
+        if options.rules:
+            lines += [f"    {line}" for line in commented_rules(RULES_KEYS[1], flags, block=False)]
     out.write("\n".join(lines) + "\n")
     return 0
 
@@ -168,27 +176,11 @@ def _written(name: str, raw: str | bytes, *, block: bool) -> list[str]:
     if block and raw.isprintable() and len(raw) > 2 and raw[0] in "[{":
         lines = json.dumps(json.loads(raw), indent=2, ensure_ascii=False, sort_keys=True).splitlines()
         return [f"{key}: |", *(f"  {line}" for line in lines)]
-    return [f"{key}: {_double(raw)}"]
+    return [f"{key}: {double_quoted(raw)}"]
 
 
 def _quoted(name: str) -> str:
     """
     Write a name plainly where nobody could take it for anything else.
     """
-    return name if _PLAIN.fullmatch(name) and name.lower() not in _WORDS else _double(name)
-
-
-def _double(text: str) -> str:
-    """
-    Write a text in double quotes, as YAML and JSON read it.
-    """
-    return '"' + "".join(c if c.isprintable() and c not in '"\\' else _escape(c) for c in text) + '"'
-
-
-def _escape(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    if character in "\n\t\r":
-        return {"\n": "\\n", "\t": "\\t", "\r": "\\r"}[character]
-    code = ord(character)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return name if _PLAIN.fullmatch(name) and name.lower() not in _WORDS else double_quoted(name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
 from dflag._flags import pipeline_of
 from dflag._kinds.cel import matches, quote
+from dflag._layers import RULES_KEYS
 from dflag._registry import store_of_registry
 from dflag.cli._cel import demands_of, stripped
 from dflag.cli._embedded import SUFFIXES
@@ -129,7 +130,7 @@ def _unknown(registry: FlagRegistry) -> Iterator[_Validation]:
     maps = [_keys_pattern(kind.keys) for kind in store_of_registry(registry).maps.values()]
     if None in maps:
         return
-    names = ", ".join(quote(name) for name in (*(flag.name for flag in registry), *sorted(IGNORED)))
+    names = ", ".join(quote(name) for name in (*(flag.name for flag in registry), *sorted(IGNORED), *RULES_KEYS))
     documents = [f"k.endsWith({quote(suffix)})" for suffix in SUFFIXES]
     known = [
         f"k in [{names}]",
@@ -178,6 +179,7 @@ def _message(flag: Flag[Any]) -> str:
 def _left(registry: FlagRegistry) -> Iterator[str]:
     yield "values in binaryData, and numbers of more than 1000 characters"
     yield f"documents of flags, in keys that end with {', '.join(SUFFIXES)}"
+    yield f"rules, in the key {RULES_KEYS[0]}"
     if store_of_registry(registry).validators:
         yield "the checks across flags"
     if any(_keys_pattern(kind.keys) is None for kind in store_of_registry(registry).maps.values()):

@@ -7,9 +7,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from dflag._layers import RULES_KEYS
 from dflag._registry import store_of_registry
 from dflag.cli._embedded import SUFFIXES
 from dflag.cli._registry import load
+from dflag.cli._rules_schema import of_rules
 from dflag.cli._schemas import map_pattern, of_flag, of_member
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _DOCUMENT: Final = rf"\.(?:{'|'.join(suffix[1:] for suffix in SUFFIXES)})$"
 """The keys that hold documents of flags, in which a schema of the manifest cannot look."""
 
+_DOCUMENT_KEY: Final = RULES_KEYS[1]
+
 _BASE64: Final = {"type": "string", "contentEncoding": "base64", "pattern": "^[A-Za-z0-9+/=\\s]*$"}
 
 
@@ -29,7 +33,10 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     Print the schema.
     """
     registry = load(options.registry)
-    schema = of_manifest(registry) if options.manifest else of_document(registry)
+    if options.rules:
+        schema = {"$schema": _DRAFT, "title": f"Rules of {registry.name or 'flags'}", **of_rules(registry)}
+    else:
+        schema = of_manifest(registry) if options.manifest else of_document(registry)
     out.write(json.dumps(schema, indent=2) + "\n")
     return 0
 
@@ -38,7 +45,9 @@ def of_document(registry: FlagRegistry) -> dict[str, Any]:
     """
     Return the schema of a document whose top-level keys are flags.
     """
-    return {"$schema": _DRAFT, "title": registry.name or "Flags", **_keys(registry, only_text=False)}
+    keys = _keys(registry, only_text=False)
+    keys["patternProperties"][f"^{_DOCUMENT_KEY}$"] = {"anyOf": [of_rules(registry), {"type": "string"}]}
+    return {"$schema": _DRAFT, "title": registry.name or "Flags", **keys}
 
 
 def of_manifest(registry: FlagRegistry) -> dict[str, Any]:
@@ -56,22 +65,29 @@ def of_manifest(registry: FlagRegistry) -> dict[str, Any]:
             "kind": {"const": "ConfigMap"},
             "metadata": {"type": "object"},
             "immutable": {"type": "boolean"},
-            "data": _with_documents(_keys(registry, only_text=True)) | {"propertyNames": names},
+            "data": _with_texts(_keys(registry, only_text=True)) | {"propertyNames": names},
             "binaryData": {"type": "object", "propertyNames": names, "additionalProperties": _BASE64},
         },
         "additionalProperties": False,
     }
 
 
-def _with_documents(keys: dict[str, Any]) -> dict[str, Any]:
-    return {**keys, "patternProperties": {**keys["patternProperties"], _DOCUMENT: {"type": "string"}}}
+def _with_texts(keys: dict[str, Any]) -> dict[str, Any]:
+    """
+    Allow the keys whose texts are documents of flags, or rules.
+    """
+    text = {"type": "string"}
+    return {
+        **keys,
+        "patternProperties": {**keys["patternProperties"], _DOCUMENT: text, f"^{_DOCUMENT_KEY}$": text},
+    }
 
 
 def _keys(registry: FlagRegistry, *, only_text: bool) -> dict[str, Any]:
-    names = [flag.name for flag in registry]
+    names = [*(flag.name for flag in registry), "_example", *RULES_KEYS]
     patterns: dict[str, Any] = {"^\\.": True, "^_example$": True}
     for flag, kind in sorted(store_of_registry(registry).maps.items(), key=lambda pair: pair[0].name):
-        pattern = map_pattern(kind, [*names, "_example"])
+        pattern = map_pattern(kind, names)
         patterns[pattern] = {"allOf": [patterns.get(pattern, True), of_member(flag, kind, only_text=only_text)]}
     return {
         "type": "object",

@@ -120,9 +120,9 @@ def _judge(registry: FlagRegistry, volume: Object, keys: Sequence[str], lines: l
     Hold the whole set to the flags, as a program that starts with it would.
     """
     from dflag.cli._embedded import opened
-    from dflag.cli._findings import validate
+    from dflag.cli._rules import check_objects
 
-    findings = validate(registry, opened(registry, [volume], keys)).findings
+    findings = check_objects(registry, opened(registry, [volume], keys))
     for finding in findings:
         level = "warning: " if finding.level == "warning" else ""
         place = f"{one_line(finding.file)}:{finding.place.line}:{finding.place.column}: " if finding.file else ""

@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["AioPinInterceptor", "PinInterceptor"]
 
-
-def __dir__() -> list[str]:
-    return __all__
-
-
 _KEY: Final = REVISION_HEADER.lower()
 
 

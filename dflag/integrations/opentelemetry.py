@@ -41,11 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Export", "export_events", "export_metrics"]
 
-
-def __dir__() -> list[str]:
-    return __all__
-
-
 _SCOPE: Final = "dflag"
 _SECONDS: Final = "_seconds"
 _EVENT: Final = "feature_flag.evaluation"

@@ -192,7 +192,7 @@ def test_deprecated_and_expired_flags(check: Callable[..., list[str]]) -> None:
 
 
 def test_validators_over_several_flags(check: Callable[..., list[str]]) -> None:
-    """A registry validator is asked about the values over the defaults; the registry itself stays as it is."""
+    """A registry validator judges the values over the defaults; the registry itself stays as it is."""
     (line,) = check(CONFIG_MAP + '  burst: "60"\n')
     assert line.endswith("burst_below_rate: burst 60 is above the rate")
     assert sys.modules["app"].burst.get() == 5
@@ -475,7 +475,7 @@ def test_whatever_is_raised_is_one_line(
         raise raised("said")
 
     Path("in.yaml").touch()
-    monkeypatch.setattr("dflag.cli.check.validate", fail)
+    monkeypatch.setattr("dflag.cli.check.check_objects", fail)
     assert main(["check", "app:flags", "in.yaml"]) == 2
     assert capsys.readouterr().err.endswith(f"dflag: {raised.__name__}: said (--traceback shows where)\n")
 
@@ -487,7 +487,7 @@ def test_interrupt(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtur
         raise KeyboardInterrupt
 
     Path("in.yaml").touch()
-    monkeypatch.setattr("dflag.cli.check.validate", interrupt)
+    monkeypatch.setattr("dflag.cli.check.check_objects", interrupt)
     assert main(["check", "app:flags", "in.yaml"]) == 130
     assert "Traceback" not in capsys.readouterr().err
 
@@ -521,7 +521,7 @@ def test_github_format(check: Callable[..., list[str]]) -> None:
 def test_fault_of_ours_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """An error that nobody foresaw is one line and status 2, and raised when its traceback is asked for."""
     Path("in.yaml").touch()
-    monkeypatch.setattr("dflag.cli.check.validate", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("dflag.cli.check.check_objects", lambda *_, **__: 1 / 0)
     assert main(["check", "app:flags", "in.yaml"]) == 2
     assert "dflag: ZeroDivisionError: division by zero" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):

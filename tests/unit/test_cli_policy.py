@@ -178,6 +178,7 @@ def test_what_is_left_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line.removeprefix("dflag: not in the policy: ") for line in err.splitlines()] == [
         "values in binaryData, and numbers of more than 1000 characters",
         "documents of flags, in keys that end with .json, .yaml, .yml",
+        "rules, in the key _rules.yaml",
         "the checks across flags",
         "flag 'blob': values of type bytes",
         "flag 'endpoints': values of type map",

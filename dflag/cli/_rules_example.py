@@ -1,0 +1,61 @@
+"""
+An example of rules for the flags of a program, in comments.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from dflag.cli._texts import default_raw, double_quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from dflag._flags import Flag
+
+_START: Final = "2030-01-01T10:00:00Z"
+"""Far enough for nobody to start a rollout by taking the comments away."""
+
+
+def commented_rules(key: str, flags: Sequence[Flag[Any]], *, block: bool) -> Iterator[str]:
+    """
+    Yield the lines of a key with rules for some of the flags, each with its default, as comments.
+
+    Args:
+        key: The key.
+        flags: The flags to choose from.
+        block: Whether the rules are a text in a block, as in a ConfigMap.
+    """
+    dynamic = _setting([flag for flag in flags if flag.dynamic])
+    plain = dynamic or _setting(flags)
+    if plain is None:
+        return
+    lines = [
+        "- when: {zone: [eu-1, eu-2]}  # each named fact must fit; of a list any; globs",
+        f"  set: {{{plain}}}",
+    ]
+    if dynamic is not None:
+        lines += [
+            "- name: first-rollout  # staged: each process switches once within half an hour",
+            f"  from: {_START}",
+            "  over: 30m",
+            "  bake: 15m  # and goes back by itself when it is not healthy within that",
+            f"  set: {{{dynamic}}}",
+        ]
+    for by in sorted({flag.by for flag in flags if flag.by is not None}):
+        keyed = _setting([flag for flag in flags if flag.by == by])
+        if keyed is not None:
+            lines += [f"- by: {double_quoted(by)}  # keyed", "  is: [acme, initech]", f"  set: {{{keyed}}}"]
+    yield f"# {key}: |" if block else f"# {key}:"
+    yield from (f"#   {line}" for line in lines)
+
+
+def _setting(flags: Sequence[Flag[Any]]) -> str | None:
+    """
+    Return the first flag whose default can be written as a text, with it.
+    """
+    for flag in flags:
+        raw = default_raw(flag)
+        if isinstance(raw, str) and len(raw) <= 80:
+            return f"{double_quoted(flag.name)}: {double_quoted(raw)}"
+    return None

@@ -1,0 +1,103 @@
+"""
+The JSON Schema of rules, for editors; the check knows more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from dflag._registry import store_of_registry
+from dflag._rules_text import MAX_RULES
+from dflag.cli._schemas import map_pattern, of_flag, of_member
+
+if TYPE_CHECKING:
+    from dflag._registry import FlagRegistry
+
+_TEXT: Final = {"type": ["string", "number", "boolean"]}
+"""A scalar counts by its text, whatever an editor takes it for."""
+
+_TEXTS: Final = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
+_FACTS: Final = {"type": "object", "minProperties": 1, "additionalProperties": _TEXTS}
+_TIME: Final = {
+    "type": "string",
+    "pattern": r"^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$",
+    "examples": ["2026-11-28T10:00:00Z"],
+}
+_DURATION: Final = {"type": "string", "examples": ["30m", "1h30m"]}
+_PERCENT: Final = {
+    "type": "string",
+    "pattern": r"^0*(100(\.0{1,6})?|\d{1,2}(\.\d{1,6})?)%$",
+    "examples": ["10%", "2.5%"],
+}
+
+_KEYS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "name": ("Unique in its source; the share is drawn by it", {**_TEXT, "maxLength": 253, "minLength": 1}),
+    "when": ("For processes of which each fact fits one of its globs", _FACTS),
+    "unless": ("Not for processes of which each fact fits one of its globs", _FACTS),
+    "from": ("When it begins: RFC 3339 with Z or an offset", _TIME),
+    "until": ("When it ends", _TIME),
+    "of": ("The fact whose text draws the share", {**_TEXT, "default": "pod"}),
+    "over": ("How long it takes to reach everybody", _DURATION),
+    "steps": ("The share at each step, rising", {"type": "array", "minItems": 1, "items": _PERCENT}),
+    "every": ("How long a step takes", _DURATION),
+    "bake": ("How long a process asks for its health after it has switched", _DURATION),
+    "by": ("What the flags are keyed by", _TEXT),
+    "is": ("The keys that it is for", _TEXTS),
+    "share": ("The share of keys that it is for", _PERCENT),
+}
+"""Of each key but `set` what it means, and its schema."""
+
+_NEEDED: Final = {
+    "over": ["name", "from"],
+    "steps": ["name", "from"],
+    "share": ["name", "by"],
+    "bake": ["name", "from"],
+    "every": ["steps"],
+    "is": ["by"],
+}
+_EXCLUSIVE: Final = (
+    ("over", "steps"),
+    ("over", "by"),
+    ("bake", "by"),
+    ("of", "by"),
+    ("share", "is"),
+    ("steps", "is"),
+    ("share", "steps"),
+)
+
+
+def of_rules(registry: FlagRegistry) -> dict[str, Any]:
+    """
+    Return the schema of a list of rules.
+    """
+    properties = {key: {"description": text, **schema} for key, (text, schema) in _KEYS.items()}
+    rule = {
+        "type": "object",
+        "properties": {**properties, "set": _values(registry)},
+        "required": ["set"],
+        "additionalProperties": False,
+        "dependentRequired": _NEEDED,
+        "allOf": [{"not": {"required": list(pair)}} for pair in _EXCLUSIVE],
+    }
+    return {
+        "description": "Who gets which value, and when",
+        "type": ["array", "null"],
+        "maxItems": MAX_RULES,
+        "items": rule,
+    }
+
+
+def _values(registry: FlagRegistry) -> dict[str, Any]:
+    names = [flag.name for flag in registry]
+    patterns: dict[str, Any] = {}
+    for flag, kind in sorted(store_of_registry(registry).maps.items(), key=lambda pair: pair[0].name):
+        pattern = map_pattern(kind, names)
+        patterns[pattern] = {"allOf": [patterns.get(pattern, True), of_member(flag, kind)]}
+    return {
+        "description": "What it sets",
+        "type": "object",
+        "minProperties": 1,
+        "properties": {flag.name: of_flag(flag) for flag in registry},
+        "patternProperties": patterns,
+        "additionalProperties": False,
+    }

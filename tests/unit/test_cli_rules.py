@@ -1,0 +1,320 @@
+"""
+What the command makes of rules: ``check``, ``schema``, ``manifest`` and ``policy``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+import yaml
+
+from dflag.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PROGRAM = """
+import dflag
+
+flags = dflag.FlagRegistry("app")
+rate = flags.dyn_int("rate_limit", 50, "Requests per second", min=1, max=10_000, by="tenant")
+burst = flags.dyn_int("burst", 5, "At once")
+policy = flags.dyn_json(
+    "policy", {"mode": "allow"}, schema={"required": ["mode"], "properties": {"mode": {"enum": ["allow", "deny"]}}}
+)
+ports = flags.dyn_map("ports", {}, "Ports", keys="*.port", of="int")
+port = flags.int("port", 8080, "Port")
+old = flags.dyn_int("old", 1, deprecated="use rate_limit")
+
+
+def refuse(value):
+    if value:
+        raise ValueError("refused: " + value)
+
+
+password = flags.dyn_string("password", "", secret=True, validator=refuse)
+
+
+@flags.validator
+def burst_below_rate(snapshot):
+    if snapshot[burst] > snapshot[rate]:
+        raise ValueError("burst is above rate_limit")
+"""
+
+FROM = "2026-11-28T10:00:00Z"
+CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: app\ndata:\n  rate_limit: '60'\n  _rules.yaml: |\n"
+
+
+@pytest.fixture
+def check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, list[str]]]:
+    """
+    Run ``dflag check`` on the text of a file, and return its status and its lines.
+    """
+    run = _command(tmp_path, monkeypatch)
+
+    def check(text: str, *options: str, name: str = "app.yaml") -> tuple[int, list[str]]:
+        (tmp_path / name).write_text(text)
+        status, out = run("check", "program:flags", name, *options)
+        return status, out.splitlines()
+
+    return check
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    """
+    Run ``dflag`` in a directory with a program.
+    """
+    return _command(tmp_path, monkeypatch)
+
+
+def _command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        out = io.StringIO()
+        with monkeypatch.context() as context:
+            context.setattr(sys, "stdout", out)
+            status = main(list(arguments))
+        sys.modules.pop("program", None)
+        return status, out.getvalue()
+
+    return run
+
+
+def config_map(rules: str) -> str:
+    return CONFIG_MAP + "".join(f"    {line}\n" for line in rules.splitlines())
+
+
+class TestCheck:
+    """
+    Findings in rules.
+    """
+
+    def test_accepts_good_rules(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """Good rules are no finding, whatever the key that they are under, and are no document of flags."""
+        rules = (
+            "- when: {zone: [eu-1, eu-2]}\n  set: {rate_limit: 80, a.port: 1, policy: {mode: deny}}\n"
+            "- {by: tenant, is: [acme], set: {rate_limit: 500}}\n"
+            "- {when: {zone: eu-1}, set: {port: 1}}\n"
+        )
+        assert check(config_map(rules)) == (0, [])
+        assert check("rate_limit: 60\n_rules:\n" + rules) == (0, [])
+        assert check(config_map("# nothing yet"), "--strict") == (0, [])
+
+    @pytest.mark.parametrize(
+        ("rule", "token", "message"),
+        [
+            ("- set: {rate_limit: lots}", "lots", "flag 'rate_limit': expected an int, got 'lots'"),
+            ("- set: {rate_limit: 0}", "0", "flag 'rate_limit': expected an int"),
+            ("- {by: tenant, is: a, set: {rate_limit: lots}}", "lots", "flag 'rate_limit': expected an int"),
+            ("- set: {policy: {mode: refuse}}", "refuse", "flag 'policy': expected one of"),
+            ('- set:\n    policy: |\n      {\n        "mode": "no"\n      }', '"no"', "flag 'policy': expected one of"),
+            ("- set: {a.port: x}", "x", "flag 'ports': expected an int, got 'x'"),
+            ("- set: {rate_limt: 1}", "rate_limt", "rule 'rule 1': no flag named 'rate_limt'; did you mean"),
+            ("- {by: tenant, set: {burst: 1}}", "burst", "flag 'burst' is declared without by=, and"),
+            ("- {by: user, set: {rate_limit: 1}}", "rate_limit", "flag 'rate_limit' is declared with by='tenant'"),
+            ("- {from: 2026-11-28T10:00:00Z, set: {port: 1}}", "port", "flag 'port' is static: no rule can"),
+            ("- {form: x, set: {burst: 1}}", "form", "rule 'rule 1': expected a key of rules"),
+            ("- {name: a, share: 10%, set: {burst: 1}}", "share", "rule 'a': expected `by` beside `share`"),
+            ("- {set: {burst: 1, burst: 2}}", "burst: 2", "rule 'rule 1': expected each key once, got 'burst'"),
+            ("- {set: {burst: !!int 2}}", "!!int", "rule 'rule 1': expected a value without a tag"),
+            ("just: this", "just", "_rules.yaml: expected a list"),
+        ],
+    )
+    def test_shows_the_token(
+        self, check: Callable[..., tuple[int, list[str]]], rule: str, token: str, message: str
+    ) -> None:
+        """What is wrong in a rule is an error at its token, in a ConfigMap and in a document."""
+        document = "burst: 1\n_rules:\n" + "".join(f"  {line}\n" for line in rule.splitlines())
+        for text in (config_map(rule), document):
+            status, (finding,) = check(text)
+            line, column = map(int, re.match(r"app\.yaml:(\d+):(\d+): ", finding).groups())  # type: ignore[union-attr]
+            assert status == 1
+            assert text.splitlines()[line - 1][column - 1 :].startswith(token)
+            assert finding.split(": ", 1)[1].startswith(
+                message.replace("_rules.yaml", "_rules" if text is document else "_rules.yaml")
+            )
+
+    def test_reads_files_of_a_directory(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+        """In a directory the rules are a file of their own."""
+        (tmp_path / "volume").mkdir()
+        (tmp_path / "volume/_rules.yaml").write_text("\ufeff- set:\n    burst: x\n")
+        (tmp_path / "volume/burst").write_text("3")
+        status, out = run("check", "program:flags", "volume", "--format", "json")
+        (finding,) = json.loads(out)["findings"]
+        assert status == 1
+        assert (finding["file"], finding["line"], finding["column"]) == ("volume/_rules.yaml", 2, 12)
+        assert (finding["flag"], finding["level"]) == ("burst", "error")
+
+    def test_finds_all_of_it(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """All that is wrong is found, in the order of the file."""
+        _, found = check(config_map("- set: {burst: x, old: y}\n- form: 1\n- set: {rate_limit: z}"))
+        places = [tuple(map(int, finding.split(":")[1:3])) for finding in found]
+        assert places == [(8, 20), (8, 23), (8, 28), (9, 7), (9, 7), (10, 25)]
+
+    def test_warns_of_what_is_deprecated(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """A rule that sets a deprecated flag is a warning, as a plain key is."""
+        assert check(config_map("- set: {old: 2}")) == (
+            0,
+            ["app.yaml:8:13: warning: flag 'old' is deprecated: use rate_limit"],
+        )
+
+    def test_warns_of_secrets_in_a_config_map(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """A ConfigMap's rule that sets a secret flag is a warning; a Secret's is none."""
+        text = config_map("- set: {password: ''}")
+        assert check(text) == (
+            0,
+            ["app.yaml:8:13: warning: flag 'password' is secret, and a ConfigMap is not: put the rule into a Secret"],
+        )
+        assert check(text.replace("ConfigMap", "Secret").replace("\ndata:", "\nstringData:")) == (0, [])
+
+    def test_shows_no_secret(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """Neither a secret flag's value is shown, nor anything that a Secret holds."""
+        text = config_map("- set: {password: hunter2}\n- {hunter2: 1}\n- {name: [hunter2], set: {burst: hunter2}}")
+        _, found = check(config_map("- set: {password: hunter2}"))
+        assert not any("hunter2" in line for line in found)
+        _, found = check(text.replace("ConfigMap", "Secret").replace("\ndata:", "\nstringData:"))
+        assert len(found) >= 4
+        assert not any("hunter2" in line for line in found)
+
+    def test_warns_of_shares_that_nobody_may_have(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """With the number of processes, a step that reaches less than one of them is a warning at the step."""
+        text = config_map(
+            "- name: a\n  from: 2026-11-28T10:00:00Z\n  steps: [5%, 50%, 100%]\n  every: 1h\n  set: {burst: 1}"
+        )
+        assert check(text) == (0, [])
+        assert check(text, "--replicas", "40") == (0, [])
+        assert check(text, "--replicas", "3") == (
+            0,
+            ["app.yaml:10:15: warning: rule 'a': 5% of 3 processes is nobody in 86 of 100 cases"],
+        )
+
+    def test_tries_each_rule_against_the_validators(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """A rule that a validator across flags refuses, on top of the plain values, is an error at the rule."""
+        status, found = check(config_map("- set: {burst: 50}\n- name: much\n  set: {burst: 70}"))
+        assert status == 1
+        assert len(found) == 1
+        assert found[0].startswith("app.yaml:9:7: ")
+        assert "burst is above rate_limit" in found[0]
+
+    def test_wants_one_key(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """Two lists in one object are an error at the second key."""
+        text = "_rules: []\n_rules.yaml: []\n"
+        assert check(text) == (
+            1,
+            ["app.yaml:1:1: _rules: expected rules under one key, and there are some under '_rules.yaml'"],
+        )
+
+    def test_finds_one_list_beside_another(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """The rules of each object are its own."""
+        text = config_map("- {name: a, by: tenant, share: 1%, set: {rate_limit: 9}}")
+        assert check(text + "---\n" + text.replace("name: app", "name: other")) == (0, [])
+
+
+def test_write_publishes_no_bad_rule(run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+    """With a registry, rules that it refuses are not published."""
+    bad, good = "_rules.yaml=- set: {burst: x}", "_rules.yaml=- set: {burst: 3}"
+    assert run("write", "volume", bad, "--registry", "program:flags")[0] == 1
+    assert not (tmp_path / "volume").exists()
+    assert run("write", "volume", good, "--registry", "program:flags")[0] == 0
+    assert (tmp_path / "volume/_rules.yaml").read_text() == "- set: {burst: 3}"
+
+
+class TestSchema:
+    """
+    The schema of rules.
+    """
+
+    def rules(self, run: Callable[..., tuple[int, str]]) -> Any:
+        return json.loads(run("schema", "program:flags", "--rules")[1])
+
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            {"set": {"rate_limit": 80, "policy": {"mode": "deny"}, "a.port": 3}},
+            {"name": "a", "from": FROM, "over": "30m", "bake": "1m", "of": "node", "set": {"burst": 1}},
+            {"name": "a", "from": FROM, "steps": ["5%", "100%"], "every": "1h", "set": {"burst": "1"}},
+            {"by": "tenant", "is": ["a", 3], "set": {"rate_limit": "500"}},
+            {"name": "a", "by": "tenant", "share": "2.5%", "set": {"rate_limit": 1}},
+            {"when": {"zone": "eu-*", "version": [1.4]}, "unless": {"node": "x"}, "set": {"port": 1}},
+        ],
+    )
+    def test_accepts_rules(self, run: Callable[..., tuple[int, str]], rule: object) -> None:
+        """A good rule fits the schema of rules, and that of a document."""
+        jsonschema.Draft202012Validator.check_schema(self.rules(run))
+        jsonschema.validate([rule], self.rules(run))
+        jsonschema.validate({"_rules": [rule]}, json.loads(run("schema", "program:flags")[1]))
+
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            {},
+            {"set": {}},
+            {"set": {"nobody": 1}},
+            {"set": {"burst": "many"}},
+            {"set": {"burst": None}},
+            {"form": 1, "set": {"burst": 1}},
+            {"name": "a", "over": "30m", "set": {"burst": 1}},
+            {"from": "2026-11-28T10:00:00", "set": {"burst": 1}},
+            {"name": "a", "by": "tenant", "share": "101%", "set": {"rate_limit": 1}},
+            {"name": "a", "by": "tenant", "share": 10, "set": {"rate_limit": 1}},
+            {"name": "a", "by": "tenant", "is": "x", "share": "1%", "set": {"rate_limit": 1}},
+            {"is": "x", "set": {"burst": 1}},
+        ],
+    )
+    def test_refuses_what_is_no_rule(self, run: Callable[..., tuple[int, str]], rule: object) -> None:
+        """An editor shows what the check would refuse, as far as a schema can say."""
+        assert not jsonschema.Draft202012Validator(self.rules(run)).is_valid([rule])
+        document = json.loads(run("schema", "program:flags")[1])
+        assert not jsonschema.Draft202012Validator(document).is_valid({"_rules": [rule]})
+
+    def test_of_a_manifest_takes_a_text(self, run: Callable[..., tuple[int, str]]) -> None:
+        """In a ConfigMap the rules are a text."""
+        schema = json.loads(run("schema", "program:flags", "--manifest")[1])
+        jsonschema.validate({**yaml.safe_load(config_map("- set: {}"))}, schema)
+
+
+class TestManifest:
+    """
+    The example of rules.
+    """
+
+    @pytest.mark.parametrize("options", [[], ["--key", "app.yaml"]])
+    def test_has_rules_in_comments(
+        self, run: Callable[..., tuple[int, str]], tmp_path: Path, options: list[str]
+    ) -> None:
+        """The comments change nothing, and without their marks they are rules that the program accepts."""
+        _, plain = run("manifest", "program:flags", "--name", "app", *options)
+        _, text = run("manifest", "program:flags", "--name", "app", "--rules", *options)
+        assert text.startswith(plain.rstrip("\n"))
+        assert yaml.safe_load(text)["data"].keys() == yaml.safe_load(plain)["data"].keys()
+        start = text.index("# _rules")
+        (tmp_path / "full.yaml").write_text(
+            text[:start] + text[start:].replace("# ", "", 1).replace("\n  # ", "\n  ").replace("\n    # ", "\n    ")
+        )
+        status, out = run("check", "program:flags", "full.yaml")
+        assert (status, out.count("\n")) == (0, 1)
+        assert "flag 'old' is deprecated" in out
+        assert "_rules" in (tmp_path / "full.yaml").read_text()
+        assert "tenant" in out or "tenant" in text
+
+    def test_has_none_in_json(self, run: Callable[..., tuple[int, str]], capsys: pytest.CaptureFixture[str]) -> None:
+        """JSON has no comments, so that the two options do not go together."""
+        assert run("manifest", "program:flags", "--name", "app", "--rules", "--key", "app.json")[0] == 2
+        assert "expected a key of YAML for --rules" in capsys.readouterr().err
+
+
+def test_the_policy_lets_rules_be(run: Callable[..., tuple[int, str]], capsys: pytest.CaptureFixture[str]) -> None:
+    """The reserved keys are no unknown ones, and what is in them is named as left to the check."""
+    _, text = run("policy", "program:flags")
+    assert "'_rules.yaml'" in text
+    assert "not in the policy: rules, in the key _rules.yaml" in capsys.readouterr().err
