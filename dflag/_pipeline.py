@@ -106,7 +106,7 @@ class Pipeline(Generic[T]):
 
     def prefixed(self, prefix: str) -> Pipeline[T]:
         """
-        Return the same for a map, with *prefix* before the keys that it gathers.
+        Return the same for a map, with *prefix* before its keys.
         """
         other = self._copy()
         object.__setattr__(other, "kind", self.kind.prefixed(prefix))

@@ -126,7 +126,7 @@ class Kind(Generic[T]):
 
     def prefixed(self, prefix: str) -> Kind[T]:
         """
-        Return the same kind with *prefix* before the keys it gathers; for those that gather none.
+        Return the same kind with *prefix* before the pattern of its keys; only a map has one.
         """
         raise NotImplementedError
 
