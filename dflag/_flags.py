@@ -612,3 +612,41 @@ def same(flag: Flag[Any], one: Any, other: Any) -> bool:
             raise
         logger.exception("flag %r: its values cannot be compared; they count as different", flag.name)
         return False
+
+
+# --- counting reads: what _read_counts exchanges the code of the reading methods for
+
+_reads: dict[Flag[Any], int] = {}
+
+
+def _get_counted(self: Flag[Any]) -> Any:
+    _reads[self] = _reads.get(self, 0) + 1
+    if _slow:
+        try:
+            return current_pin().values[self]
+        except KeyError:
+            return current_pin().beyond(self)
+    return self._value
+
+
+def _for_counted(self: DynamicFlag[Any], key: str) -> Any:
+    _reads[self] = _reads.get(self, 0) + 1
+    return self._for_pinned(key)  # right also where nothing is pinned
+
+
+_COUNTED: Final = {StaticFlag.get: _get_counted, DynamicFlag.get: _get_counted, DynamicFlag.for_: _for_counted}
+
+_PLAIN: Final = {method: method.__code__ for method in _COUNTED}
+
+
+def exchange_reads(reads: dict[Flag[Any], int] | None) -> None:
+    """
+    Have each read counted in a mapping from now on; none with None.
+
+    The code of the methods is exchanged, and not the methods: a program may keep ``get = rate.get``.
+    """
+    global _reads  # noqa: PLW0603 - what the code above counts in
+    if reads is not None:
+        _reads = reads
+    for method, counted in _COUNTED.items():
+        method.__code__ = _PLAIN[method] if reads is None else counted.__code__.replace()

@@ -81,7 +81,7 @@ class Table:
     def __init__(self, layers: Sequence[Sequence[KeyedValue]], fallback: Any, like: Table | None = None) -> None:
         self.layers: Final = tuple(layers)
         self._origins: dict[str, KeyedValue] | None = None
-        if like is not None and _are_same(self.layers, like.layers):
+        if like is not None and self.is_like(like):
             self._shares: tuple[KeyedValue, ...] = like._shares
             named = like._named
         else:
@@ -96,6 +96,12 @@ class Table:
         Return a table that has one value for every key.
         """
         return Table((), value)
+
+    def is_like(self, other: Table) -> bool:
+        """
+        Return whether another table is made of the same values for keys.
+        """
+        return _are_same(self.layers, other.layers)
 
     def value_for(self, key: str) -> Any:
         """

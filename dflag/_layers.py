@@ -10,6 +10,8 @@ OVERRIDE: Final = "override"
 COMMAND_LINE: Final = "command line"
 ENVIRONMENT: Final = "environment"
 DEFAULT: Final = "default"
+PINNED: Final = "pinned"
+"""Where the values come from that a ``pinned()`` block puts on top. It ranks nowhere: no registry holds it."""
 OWN_LAYERS: Final = frozenset({OVERRIDE, COMMAND_LINE, ENVIRONMENT, DEFAULT})
 """The layers that are not a source's."""
 

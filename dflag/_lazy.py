@@ -15,7 +15,7 @@ def lazily(
     package: str, homes: Mapping[str, str], modules: Iterable[str] = ()
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """
-    Make a package's ``__getattr__`` and ``__dir__`` (PEP 562).
+    Make a package's ``__getattr__`` and ``__dir__`` (PEP 562), which lists what users may import and nothing else.
 
     Args:
         package: Its name.
@@ -35,6 +35,6 @@ def lazily(
         return value
 
     def names() -> list[str]:
-        return sorted({*vars(sys.modules[package]), *homes, *modules})
+        return sorted({*sys.modules[package].__all__, *homes, *modules})
 
     return get, names

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 from dflag._batch import Reading, Request
 from dflag._declarations import Declarations, caller
 from dflag._flags import Flag, FlagValues, Owner, add_listeners, close_pin, open_pin, pipeline_of
-from dflag._layers import RULES_KEYS
+from dflag._layers import PINNED, RULES_KEYS, Entry
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
-from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, with_values
+from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, values_of, with_values
 from dflag._source_layers import SourceLayers
 from dflag._store import Store
 from dflag.errors import ArgumentError, DefinitionError, UnknownFlagError, check_argument, check_seconds
@@ -231,7 +231,7 @@ class FlagRegistry(Declarations):
         Raises:
             FlagValueError: One of the values is refused.
         """
-        return self._pinned(self._take({} if values is None else values, "pinned"))
+        return self._pinned(self._take({} if values is None else values, PINNED))
 
     @contextmanager
     def _pinned(self, values: Mapping[Flag[Any], Any]) -> Iterator[Snapshot]:
@@ -300,9 +300,7 @@ class FlagRegistry(Declarations):
         """
         if dynamic is not None:
             check_argument("dynamic", dynamic, bool, "True, False or None")
-        snapshot = self.snapshot()
-        chosen = (flag for flag in map(self.lookup, snapshot) if dynamic is None or flag.dynamic is dynamic)
-        return fnv_checksum((flag.name, pipeline_of(flag).kind.exact(snapshot[flag])) for flag in chosen)
+        return checksum_of(self.snapshot(), dynamic)
 
     def parse_args(
         self,
@@ -426,7 +424,9 @@ def make_pin(store: Store, values: Mapping[Flag[Any], Any] = _NO_VALUES) -> Pin:
     parent = innermost_pin()
     outer = parent if parent is None or parent.owner is store else innermost_pin(store)
     base = store.snapshot() if outer is None else outer.snapshot
-    pin = Pin(store, with_values(base, values) if values else base, parent)
+    if values:
+        base = with_values(base, values, {flag: {PINNED: Entry(value)} for flag, value in values.items()})
+    pin = Pin(store, base, parent)
     open_pin(pin)
     return pin
 
@@ -434,6 +434,18 @@ def make_pin(store: Store, values: Mapping[Flag[Any], Any] = _NO_VALUES) -> Pin:
 _FNV_OFFSET: Final = 0x811C9DC5
 _FNV_PRIME: Final = 0x01000193
 """The constants of 32-bit FNV-1a."""
+
+
+def checksum_of(snapshot: Snapshot, dynamic: builtins.bool | None = None) -> builtins.str:
+    """
+    Compute the Go library's checksum of a snapshot, as `FlagRegistry.checksum` does of the values now.
+    """
+    flags = sorted(values_of(snapshot).items(), key=lambda item: item[0].name)
+    return fnv_checksum(
+        (flag.name, pipeline_of(flag).kind.exact(value))
+        for flag, value in flags
+        if dynamic is None or flag.dynamic is dynamic
+    )
 
 
 def fnv_checksum(printed: Iterable[tuple[str, str]]) -> str:

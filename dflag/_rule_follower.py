@@ -72,6 +72,7 @@ class RuleFollower:
         if self._given is None:
             facts: Any = {}
         else:
+            facts = None
             try:
                 facts = self._given() if callable(self._given) else self._given
                 problem = _problem_of(facts)
@@ -95,11 +96,19 @@ class RuleFollower:
         """
         Return whether the rules of a source have to be resolved anew; after that they have not.
         """
-        if name in self._dirty:
-            self._dirty.discard(name)
-            return True
-        moment = self._contexts[name].next_look
-        return moment is not None and moment <= CLOCK.now()
+        context = self._contexts[name]
+        if context.next_look is not None and context.next_look <= CLOCK.now():
+            context.next_look = None  # or the thread would not rest where nothing can be resolved
+            self._dirty.add(name)
+        is_due = name in self._dirty
+        self._dirty.discard(name)
+        return is_due
+
+    def put_back(self, names: Iterable[str]) -> None:
+        """
+        Note that the rules of some sources were not resolved after all.
+        """
+        self._dirty.update(names)
 
     def due_seconds(self) -> float | None:
         """

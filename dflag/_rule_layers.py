@@ -496,7 +496,7 @@ def _state(rule: Rule, context: RuleContext, now: datetime.datetime, *, is_activ
     if found.phase != "on":
         return RuleState(rule.name, found.phase, found.next_change, None, missing)
     if not is_active:  # its moment has come, and the values are under way
-        return RuleState(rule.name, "waiting", now, None, missing)
+        return RuleState(rule.name, "waiting", None, None, missing)
     baked = context.baked_at(rule)
     if baked is not None and now < baked:
         return RuleState(rule.name, "baking", min(baked, found.next_change or baked), None, missing)

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, TypeVar, final, overload
 
-from dflag._cells import has_gil, value_of
+from dflag._cells import Cell, has_gil, value_of
 from dflag.errors import DflagError, UnknownFlagError, nearest, one_line
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Snapshot(Mapping[str, Any]):
     ({'rate': 50}, 10)
     """
 
-    __slots__ = ("_flags", "_instances", "_tables", "_values", "revision")
+    __slots__ = ("_flags", "_instances", "_replaced", "_tables", "_values", "revision")
 
     def __init__(
         self,
@@ -69,9 +69,13 @@ class Snapshot(Mapping[str, Any]):
         values: Mapping[Key[Any], Any],
         revision: int,
         tables: Mapping[Key[Any], Table] = _NO_TABLES,
+        replaced: Cell | None = None,
     ) -> None:
+        if replaced is None:
+            replaced = Cell(None)
         if TYPE_CHECKING:
             self._flags: Final = flags
+            self._replaced: Final = replaced
             self._tables: Final = tables
             self._values: Final = values
             self._instances: Final[dict[type, Any]] = {}
@@ -79,6 +83,7 @@ class Snapshot(Mapping[str, Any]):
         else:  # by object's own method: that of this class refuses
             set_slot = object.__setattr__
             set_slot(self, "_flags", flags)
+            set_slot(self, "_replaced", replaced)
             set_slot(self, "_tables", tables)
             set_slot(self, "_values", values)
             set_slot(self, "_instances", {})
@@ -183,15 +188,44 @@ instances_of: Final[Callable[[Snapshot], dict[type, Any]]] = attrgetter("_instan
 """Return the instances of `dflag.Flags` classes that were made of a snapshot, so that each is made once."""
 
 
-def with_values(snapshot: Snapshot, values: Mapping[Any, Any]) -> Snapshot:
+replaced_of: Final[Callable[[Snapshot], Cell]] = attrgetter("_replaced")
+"""
+Return the cell of what the next commit replaces: None while the snapshot is in force, else the former contents of what
+was changed, and the cell of the snapshot that followed. So a snapshot that is kept leads to what belonged to it, and
+one that is dropped takes all of it along.
+"""
+
+
+def as_of(snapshot: Snapshot, thing: T, read: Callable[[T], D]) -> D:
+    """
+    Return what *read* returned of a thing at a snapshot: of the layers of a flag, or the state of a source.
+    """
+    replaced = replaced_of(snapshot)
+    while True:
+        current = read(thing)  # first, as a commit since then shows in the cell
+        following: tuple[Mapping[Any, D], Cell] | None = value_of(replaced)
+        if following is None:
+            return current
+        before, replaced = following
+        if thing in before:
+            return before[thing]
+
+
+def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[Any, object]) -> Snapshot:
     """
     Return the same view with other values for some flags, for every key of a keyed one.
+
+    Args:
+        snapshot: The view.
+        values: The other values.
+        layers: What `as_of` is to find for these flags.
     """
     tables = {
         **snapshot._tables,
         **{flag: table.of(values[flag]) for flag, table in snapshot._tables.items() if flag in values},
     }
-    return Snapshot(snapshot._flags, {**snapshot._values, **values}, snapshot.revision, tables)
+    replaced = Cell((layers, snapshot._replaced))
+    return Snapshot(snapshot._flags, {**snapshot._values, **values}, snapshot.revision, tables, replaced)
 
 
 def match_of(snapshot: Snapshot, flag: Key[Any] | str, key: str) -> Match | None:

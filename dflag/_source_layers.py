@@ -34,7 +34,7 @@ from dflag._flags import layers_of, same
 from dflag._history import shown
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULE_PREFIX, RULES_KEYS
 from dflag._log import logger
-from dflag._snapshot import unknown_keys
+from dflag._snapshot import as_of, unknown_keys
 from dflag._switching import yield_interpreter
 from dflag.errors import DefinitionError, FlagValueError, RegistryValidationError, drop_frames, one_line
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from dflag._flags import Flag
     from dflag._rule_layers import RuleContext, RuleState
     from dflag._rule_sets import Judged
+    from dflag._snapshot import Snapshot
     from dflag._store import Store
     from dflag.typing import Raw
 
@@ -83,6 +84,13 @@ class SourceLayers:
         """
         cell = self._states.get(name)
         return empty_state(name) if cell is None else cast("SourceState", value_of(cell))
+
+    def state_at(self, name: str, snapshot: Snapshot) -> SourceState:
+        """
+        Return what was in force of a source at a snapshot; nothing of one that is not named.
+        """
+        cell = self._states.get(name)
+        return empty_state(name) if cell is None else as_of(snapshot, cell, value_of)
 
     def states(self) -> dict[str, SourceState]:
         """

@@ -47,7 +47,7 @@ from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, OWN_LAYE
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
 from dflag._pipeline import AuthorError, expect_no_verdict
-from dflag._snapshot import Snapshot, store_of, table_of, tables_of, unknown_flag, values_of
+from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, tables_of, unknown_flag, values_of
 from dflag._transaction import (
     Difference,
     Edit,
@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from dflag._snapshot import Key
 
     RegistryValidator: TypeAlias = Callable[[Snapshot], object]
+    Watcher: TypeAlias = Callable[[tuple[str, ...]], object]
 
 _ATTEMPTS_WITHOUT_TURN: Final = 8
 """How often other writers may outdate what a writer has validated before they wait for it, so that none starves."""
@@ -141,6 +142,8 @@ class Store:
         self._tokens: Final = [Token(object())]  # one, that of the last change
         self._number: Final = Cell(0)
         self._snapshot: Final = Cell(None)  # None: to be made anew, because a flag was declared
+        self._replaced: Final = Cell(Cell(None))  # of the snapshot in force, see `replaced_of`
+        self._watchers: tuple[Watcher, ...] = ()
         self._timed: Final = Cell(frozenset())  # the flags that have an override with a time limit
         self._dependents: tuple[Dependent, ...] = ()
         self.changes: Final = History()
@@ -310,6 +313,8 @@ class Store:
         step.add(list.remove, self._tokens, token)
         step.add(list.append, self._tokens, Token(object()))
         step.add(set_value, self._snapshot, None)
+        cells = tuple(cells)
+        self._replace(step, value_of(self._replaced), {cell: value_of(cell) for cell, _ in cells}, Cell(None))
         for cell, value in cells:
             step.add(set_value, cell, value)
         with self.lock, contextlib.suppress(ValueError):
@@ -357,7 +362,8 @@ class Store:
                 token = self._tokens[0]
                 flags = self.flags.values()
                 tables: dict[Key[Any], Table] = {flag: table for flag in flags if (table := table_of(flag)) is not None}
-                snapshot = Snapshot(self.flags, {flag: value_of(flag) for flag in flags}, self.number, tables)
+                values: dict[Key[Any], Any] = {flag: value_of(flag) for flag in flags}
+                snapshot = Snapshot(self.flags, values, self.number, tables, value_of(self._replaced))
                 step = Step()
                 step.add(list.remove, self._tokens, token)
                 step.add(list.append, self._tokens, token)
@@ -599,6 +605,8 @@ class Store:
             for flag, old, new, _, _ in transaction.differences
             for listener in listeners_of(flag)
         ]
+        if self._watchers:
+            deliveries += self._watcher_deliveries(transaction)
         cells = tuple(cells)
         was_timed = value_of(self._timed)
         token = transaction.token
@@ -639,6 +647,10 @@ class Store:
         step.add(list.append, self._tokens, Token(object()))
         for dependent in self._dependents:  # before any value, also that of a snapshot, shows without the GIL
             dependent.add_to(step, transaction.snapshot.revision)
+        # In `replaced` the values for keys follow, which a snapshot has itself.
+        before: dict[Any, object] = dict(zip(transaction.layers, transaction.replaced, strict=False))
+        before.update((cell, value_of(cell)) for cell, _ in cells)
+        self._replace(step, replaced_of(transaction.base), before, replaced_of(transaction.snapshot))
         for cell, value in cells:
             step.add(set_value, cell, value)
         step.add(set_value, self._number, transaction.snapshot.revision)
@@ -654,6 +666,47 @@ class Store:
         step.add(deque.extend, self.changes.queue, transaction.records)
         step.add(deque.extend, self.notifier.queue, deliveries)
         return step
+
+    def _replace(self, step: Step, current: Cell, before: Mapping[Any, object], following: Cell) -> None:
+        """
+        Add to a step that what it changes was *before*, for those who keep the snapshot in force.
+        """
+        step.add(set_value, current, (before, following))
+        step.add(set_value, self._replaced, following)
+
+    def _watcher_deliveries(self, transaction: Transaction) -> list[Delivery]:
+        names = {each.flag.name for each in transaction.differences}
+        tables = tables_of(transaction.base)
+        for flag, each in transaction.tables.items():
+            if flag not in tables or not each.table.is_like(tables[flag]):
+                names.add(flag.name)
+        if not names:
+            return []
+        changed = tuple(sorted(names))
+        return [Delivery(partial(watcher, changed), name_of(watcher)) for watcher in self._watchers]
+
+    def watch(self, watcher: Watcher) -> None:
+        """
+        Have a function called with the names of the flags that a commit has changed, for any key, once it is visible.
+
+        It runs on the notifier's thread, in order with the callbacks.
+        """
+        with self.lock:
+            self._watchers = (*self._watchers, watcher)
+
+    def deliver(self, function: Callable[[], object], label: str) -> None:
+        """
+        Call a function on the notifier's thread, behind the callbacks of all that was committed before.
+        """
+        self.notifier.queue.append(Delivery(function, label))
+        self.notifier.resume()
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """
+        Call a function no more, except for what was committed before. Idempotent.
+        """
+        with self.lock:
+            self._watchers = tuple(each for each in self._watchers if each != watcher)
 
     def attempts(self) -> Iterator[int]:
         """
@@ -825,9 +878,7 @@ class Store:
                 break
         # Not here: a log handler or a validator that hangs must not delay the next expiry.
         names = ", ".join(sorted(flag.name for flag in over))
-        report = Delivery(partial(self._report_expiry, transaction, names), "the registry's validators")
-        self.notifier.queue.append(report)
-        self.notifier.resume()
+        self.deliver(partial(self._report_expiry, transaction, names), "the registry's validators")
 
     def _report_expiry(self, transaction: Transaction, names: str) -> None:
         self.report(transaction, ())

@@ -12,6 +12,7 @@ import os
 import re
 import threading
 import time
+import weakref
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
@@ -41,7 +42,7 @@ from dflag.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
 
     from dflag._batch import Outcome
@@ -161,7 +162,8 @@ class Updater:
         self._reading = _Reading()  # one reading at a time, so that an older one never follows a newer
         self._session: Session | None = None
         self._is_to_resume = False  # in a forked child, until it runs there too
-        follow_forks(self)
+        self._watchers: tuple[Callable[[], object], ...] = ()
+        self._forks: Final = _Forks(self)
 
     @classmethod
     def setup(
@@ -327,7 +329,7 @@ class Updater:
         """
         settle()
         if self._is_to_resume:
-            self.resume_in_child()
+            self._resume()
         return self._status()
 
     def _status(self) -> Status:
@@ -460,12 +462,23 @@ class Updater:
                     feed.contact = time.monotonic()
             if is_read:
                 self._rules.ask_facts()
-        readings = self._readings(new_only=True)
+        due = [feed.name for feed in self._feeds if self._rules.take_due(feed.name)]
+        readings = self._readings(new_only=True, due=due)
         if readings:
             request = Request(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
-            self._take_in(self._sources.apply_each(readings, request, atomic=self._atomic))
+            try:
+                # What is refused whole leaves rules in force that were read before, for which time goes on.
+                held = {name: self._sources.state(name).reading for name in due if not self._is_held(name)}
+                if held:
+                    self._sources.apply_each(held, request)
+                self._take_in(self._sources.apply_each(readings, request, atomic=self._atomic))
+            except BaseException:
+                self._rules.put_back(due)
+                raise
             self._rules.report()
         self._note_success()
+        for watcher in self._watchers:
+            watcher()
 
     def _try_to_read(self, feed: Feed, token: object) -> None:
         try:
@@ -531,16 +544,18 @@ class Updater:
             if key not in self._ignored_names and not (globs is not None and key not in RULES_KEYS and globs.match(key))
         }
 
-    def _readings(self, *, new_only: bool = False) -> dict[str, Reading]:
+    def _is_held(self, name: str) -> bool:
+        """
+        Return whether what was last read of a source is in force.
+        """
+        feed = next(feed for feed in self._feeds if feed.name == name)
+        return feed.values is None or self._sources.holds(name, feed.values, secret=feed.secret)
+
+    def _readings(self, *, new_only: bool = False, due: Collection[str] = ()) -> dict[str, Reading]:
         return {
             feed.name: Reading(feed.values, feed.source.locate, feed.secret)
             for feed in self._feeds
-            if feed.values is not None
-            and not (
-                new_only
-                and not self._rules.take_due(feed.name)
-                and self._sources.holds(feed.name, feed.values, secret=feed.secret)
-            )
+            if feed.values is not None and not (new_only and feed.name not in due and self._is_held(feed.name))
         }
 
     def _take_in(self, outcomes: Mapping[str, Outcome]) -> None:
@@ -574,16 +589,13 @@ class Updater:
 
     # --- forking
 
-    def before_fork(self) -> None:
-        pass  # the locks here may be held for long; the child makes them anew
-
-    def after_fork_in_parent(self) -> None:
-        pass
-
-    def is_active(self) -> bool:
+    def _is_active(self) -> bool:
         return self._session is not None or self._is_to_resume
 
-    def after_fork_in_child(self) -> None:
+    def _renew(self) -> bool:
+        """
+        Let go of what is the parent's; return whether this process is to follow the sources too.
+        """
         self._lifecycle = threading.RLock()
         self._reading = _Reading()
         self._rules.after_fork_in_child()
@@ -593,10 +605,9 @@ class Updater:
             self._is_to_resume = True
             for feed in self._feeds:
                 feed.dirty = True  # the parent may have been in the middle of reading
-        if self._is_to_resume:
-            resume_soon(self)
+        return self._is_to_resume
 
-    def resume_in_child(self) -> None:
+    def _resume(self) -> None:
         with self._lifecycle:
             if not self._is_to_resume:
                 return  # stopped meanwhile
@@ -624,6 +635,76 @@ class Updater:
                 logger.error("%s %s; keeping the last good values", feed.name, problem)
                 feed.problem = f"{feed.name}: {problem}"
                 feed.failures += 1
+        for watcher in self._watchers:
+            watcher()
+
+
+def unhealthy_sources(updater: Updater) -> tuple[str, ...]:
+    """
+    Return the names of the sources that `Updater.status` calls unhealthy.
+
+    Thread safety: any thread, lock-free; 0.2 microseconds for one source.
+    """
+    return tuple([feed.name for feed in updater._feeds if feed.problem is not None or feed.contact is None])
+
+
+def refused_sources(updater: Updater) -> tuple[str, ...]:
+    """
+    Return the names of the sources of which nothing is applied, because a check over several flags refuses it.
+    """
+    return tuple([feed.name for feed in updater._feeds if feed.record().refusal is not None])
+
+
+def watch_health(updater: Updater, watcher: Callable[[], object]) -> None:
+    """
+    Have a function called after each look at the sources, in the thread that looks. It must be quick and raise nothing.
+    """
+    with updater._lifecycle:
+        updater._watchers = (*updater._watchers, watcher)
+
+
+def unwatch_health(updater: Updater, watcher: Callable[[], object]) -> None:
+    """
+    Call a function no more after each look. Idempotent.
+    """
+    with updater._lifecycle:
+        updater._watchers = tuple(each for each in updater._watchers if each != watcher)
+
+
+class _Forks:
+    """
+    What follows forks for an updater, so that its users see nothing of it.
+
+    The updater keeps it, and not the other way round, but for the moment between a fork and the start of the child's
+    thread, when nothing else may keep the updater. The locks of an updater may be held for long: none is taken before a
+    fork, and the child makes them anew.
+    """
+
+    def __init__(self, updater: Updater) -> None:
+        self._updater: Final = weakref.ref(updater)
+        self._kept: Updater | None = None
+        follow_forks(self)
+
+    def before_fork(self) -> None:
+        pass
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def is_active(self) -> bool:
+        updater = self._updater()
+        return updater is not None and updater._is_active()
+
+    def after_fork_in_child(self) -> None:
+        updater = self._updater()
+        if updater is not None and updater._renew():
+            self._kept = updater
+            resume_soon(self)
+
+    def resume_in_child(self) -> None:
+        updater, self._kept = self._kept, None
+        if updater is not None:
+            updater._resume()
 
 
 class _Reading:

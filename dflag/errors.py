@@ -46,6 +46,11 @@ __all__ = [
     "ValidationError",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 MASK: Final = "******"
 """What stands wherever the value of a secret flag would."""
 

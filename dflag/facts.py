@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["kubernetes"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _TOPOLOGY: Final = {"zone": "topology.kubernetes.io/zone", "region": "topology.kubernetes.io/region"}
 """The labels that Kubernetes copies from the node to the pod: from 1.35 on, or 1.33 with a feature gate."""
 

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["add_loglevel_flag"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 VERBOSE: Final = 15
 """The Go library's level between debug and info, which Python has not."""
 

@@ -11,6 +11,11 @@ from typing import Any, Final, Protocol, Self, TypeAlias, TypeVar
 
 __all__ = ["Callback", "Formatter", "JSONValue", "Parser", "Raw", "Text", "Unreadable", "Validator", "Wake"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 T_co = TypeVar("T_co", covariant=True)
 T_contra = TypeVar("T_contra", contravariant=True)
 

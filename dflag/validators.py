@@ -31,6 +31,11 @@ __all__ = [
     "one_of",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 T = TypeVar("T")
 
 

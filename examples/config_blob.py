@@ -22,33 +22,37 @@ RETRY = {
     "additionalProperties": False,
 }
 
-flags = dflag.FlagRegistry()
-config = flags.string("config", "/etc/worker/config.json", "JSON file to follow")
-batch_size = flags.dyn_int("batch_size", 10, "Items in one batch", min=1, max=1000)
-queues = flags.dyn_string_list("queues", ["default"], "Queues to serve, in this order")
-pause = flags.dyn_duration("pause", datetime.timedelta(seconds=5), "Between batches", min=datetime.timedelta(0))
-retry = flags.dyn_json("retry", {"times": 3}, "What to do about failures", schema=RETRY)
+
+class Settings(dflag.Flags):
+    """What the document holds, and where it is."""
+
+    config = dflag.string("/etc/worker/config.json", "JSON file to follow")
+    batch_size = dflag.dyn_int(10, "Items in one batch", min=1, max=1000)
+    queues = dflag.dyn_string_list(["default"], "Queues to serve, in this order")
+    pause = dflag.dyn_duration(datetime.timedelta(seconds=5), "Between batches", min=datetime.timedelta(0))
+    retry = dflag.dyn_json({"times": 3}, "What to do about failures", schema=RETRY)
+
 
 stopping = threading.Event()
 
 
-def work() -> None:
-    """Do one batch; all settings come from one snapshot, so that no batch mixes two documents."""
-    settings = flags.snapshot()
-    names = ", ".join(settings[queues])
-    print(f"batch of {settings[batch_size]} from {names}, retries: {settings[retry]['times']}", flush=True)
+def work(cfg: Settings) -> None:
+    """Do one batch; all settings are of one revision, so that no batch mixes two documents."""
+    names = ", ".join(cfg.queues)
+    print(f"batch of {cfg.batch_size} from {names}, retries: {cfg.retry['times']}", flush=True)
 
 
 def main() -> None:
     """Work until a signal comes."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    flags.parse_args(description="A worker whose settings are one JSON document.")
+    Settings.registry.parse_args(description="A worker whose settings are one JSON document.")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    with dflag.Updater.setup(flags, config.get()):
+    with dflag.Updater.setup(Settings, Settings.config.get()):
         while not stopping.is_set():
-            work()
-            stopping.wait(pause.get().total_seconds())
+            cfg = Settings.current()
+            work(cfg)
+            stopping.wait(cfg.pause.total_seconds())
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -15,6 +16,14 @@ from hypothesis import HealthCheck, settings
 
 import dflag
 from dflag.testing import ConfigMapVolume
+
+# The Sentry SDK imports eventlet where that is installed, which then warns of every fork. Hidden from it this once.
+_HIDDEN = ("eventlet", "eventlet.patcher")
+sys.modules.update(dict.fromkeys(_HIDDEN))  # type: ignore[arg-type]  # None is what the import system takes for absent
+import sentry_sdk  # noqa: E402, F401 - see above
+
+for _name in _HIDDEN:
+    del sys.modules[_name]
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -89,7 +89,7 @@ class _Reader(Cursor):
                 if not self._repeats:
                     raise NotJSON("JSON: a key stands twice in one object", offset=start)
                 node.repeated = start if node.repeated is None else node.repeated
-            node.members[key] = Node(start, end, key, '"'), node.take(self._value(depth))
+            node.members[key] = Node(start, end, key, '"'), node.include(self._value(depth))
         node.end = self.end
         return node
 
@@ -97,6 +97,6 @@ class _Reader(Cursor):
         node = Node(self.at, self.at)
         node.items = []
         for _ in self.items():
-            node.items.append(node.take(self._value(depth)))
+            node.items.append(node.include(self._value(depth)))
         node.end = self.end
         return node

@@ -55,7 +55,7 @@ class Node:
         self.height = 0
         self.repeated: int | None = None
 
-    def take(self, inner: Node) -> Node:
+    def include(self, inner: Node) -> Node:
         """
         Count a part of this collection, and return it.
         """

@@ -78,31 +78,31 @@ def offsets(source: str, start: int, end: int, style: str, text: str) -> Sequenc
 
 
 def _plain(source: str, start: int, end: int) -> Iterator[_Written]:
-    yield _folded(source, start, end, lambda written, at: _take(written, source, at))
+    yield _folded(source, start, end, lambda written, at: _read_character(written, source, at))
 
 
 def _single(source: str, start: int, end: int) -> Iterator[_Written]:
-    def take(written: _Written, at: int) -> int:
-        _take(written, source, at)
+    def read(written: _Written, at: int) -> int:
+        _read_character(written, source, at)
         return at + 2 if source.startswith("''", at) else at + 1
 
-    yield _folded(source, start + 1, end - 1, take)
+    yield _folded(source, start + 1, end - 1, read)
 
 
 def _double(source: str, start: int, end: int) -> Iterator[_Written]:
-    def take(written: _Written, at: int) -> int:
-        return _take_escape(written, source, at) if source[at] == "\\" else _take(written, source, at)
+    def read(written: _Written, at: int) -> int:
+        return _read_escape(written, source, at) if source[at] == "\\" else _read_character(written, source, at)
 
-    yield _folded(source, start + 1, end - 1, take)
-    yield _unfolded(start + 1, end - 1, take)  # to JSON the separators of YAML are characters like others
+    yield _folded(source, start + 1, end - 1, read)
+    yield _unfolded(start + 1, end - 1, read)  # to JSON the separators of YAML are characters like others
 
 
-def _take(written: _Written, source: str, at: int) -> int:
+def _read_character(written: _Written, source: str, at: int) -> int:
     written.add(source[at], at)
     return at + 1
 
 
-def _take_escape(written: _Written, source: str, at: int) -> int:
+def _read_escape(written: _Written, source: str, at: int) -> int:
     pair = _HIGH.match(source, at)
     if pair is not None:  # as JSON writes what lies beyond the first 65,536 characters
         written.add(pair[0].encode().decode("unicode_escape").encode("utf-16", "surrogatepass").decode("utf-16"), at)
@@ -132,7 +132,7 @@ def _after_escaped_break(written: _Written, source: str, at: int) -> int:
         at = line_end.end()
 
 
-def _folded(source: str, start: int, end: int, take: Callable[[_Written, int], int]) -> _Written:
+def _folded(source: str, start: int, end: int, read: Callable[[_Written, int], int]) -> _Written:
     """
     Read what folds its lines: one break is a space, each further one a line break.
     """
@@ -141,7 +141,7 @@ def _folded(source: str, start: int, end: int, take: Callable[[_Written, int], i
     while at < end:
         gap = _GAP.match(source, at, end)
         if gap is None or gap.end() == at:
-            at = take(written, at)
+            at = read(written, at)
             continue
         if gap["breaks"]:
             _fold(written, list(_BREAK.finditer(source, at, gap.end())))
@@ -158,11 +158,11 @@ def _fold(written: _Written, breaks: list[re.Match[str]]) -> None:
         written.add(" ", breaks[0].start())
 
 
-def _unfolded(start: int, end: int, take: Callable[[_Written, int], int]) -> _Written:
+def _unfolded(start: int, end: int, read: Callable[[_Written, int], int]) -> _Written:
     written = _Written()
     at = start
     while at < end:
-        at = take(written, at)
+        at = read(written, at)
     return written
 
 

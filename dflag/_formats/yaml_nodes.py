@@ -62,7 +62,7 @@ class _NodeReader(EventReader[Node]):
         node = Node(self._start(event), event.start_mark.index)
         node.items = []
         for each in self.until(yaml.SequenceEndEvent):
-            node.items.append(node.take(self.node(each, depth)))
+            node.items.append(node.include(self.node(each, depth)))
         node.end = self.last.end_mark.index
         return node
 
@@ -76,8 +76,8 @@ class _NodeReader(EventReader[Node]):
         node.members = {}
         written: set[str] = set()
         for each in self.until(yaml.MappingEndEvent):
-            key = node.take(self.node(each, depth))
-            value = node.take(self.node(self.next(), depth))
+            key = node.include(self.node(each, depth))
+            value = node.include(self.node(self.next(), depth))
             at = each.start_mark.index
             if key.text is None:
                 raise NotJSON("YAML whose keys are texts", offset=at)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Problem(ValueError):  # noqa: N818 - a verdict in parts; the error is made of it
+class Problem(ValueError):  # noqa: N818 - a reason in parts; the error is made of it
     """
     Why a text or a value is refused, in parts, so that a secret's detail can be left out.
 
@@ -79,6 +79,9 @@ class Kind(Generic[T]):
     out_of: ClassVar[str] = "out of"
     """What a description says before the choices."""
 
+    speaks_text: ClassVar[bool] = False
+    """Whether another system may ask for the text of a value where `portable` returns something else."""
+
     expected: str
     """What a message says was expected: ``"an int"``."""
 
@@ -115,6 +118,15 @@ class Kind(Generic[T]):
     def exact(self, value: T) -> str:
         """
         Return the text of all of a value, also of what `format` hides: equal texts are equal values. Never show it.
+        """
+        return self.format(value)
+
+    def portable(self, value: T) -> object:
+        """
+        Return a value as other flag systems know it: a bool, int, float, str, read-only dict or list, or None.
+
+        Raises:
+            Problem: They have none for it.
         """
         return self.format(value)
 

@@ -41,7 +41,7 @@ class TypedJSONKind(JSONKind):
         try:
             frozen = json_values.freeze(value)
         except json_values.NotJSON:
-            return self._take(value)
+            return self._convert_type(value)
         return self._accept(frozen)
 
     def format(self, value: Any) -> str:
@@ -49,6 +49,9 @@ class TypedJSONKind(JSONKind):
 
     def head(self, value: Any, limit: int) -> str:  # noqa: ARG002 - pydantic dumps a value whole
         return self.format(value)
+
+    def portable(self, value: Any) -> object:
+        return self._dump(value)
 
     def same(self, one: Any, other: Any) -> bool:
         return _typed_values.same(one, other)
@@ -82,7 +85,7 @@ class TypedJSONKind(JSONKind):
     def _read_back(self, text: str) -> Any:
         return json_values.seal(self._adapter.validate_json(text))
 
-    def _take(self, value: object) -> Any:
+    def _convert_type(self, value: object) -> Any:
         """
         Take a value that already is of the type.
         """
@@ -103,7 +106,7 @@ class TypedJSONKind(JSONKind):
             raise Problem(error.expected, error.detail) from None
 
     def _problem(self, error: pydantic.ValidationError) -> Problem:
-        # The first fault is told; its message may quote the value, as those of a user's validator do.
+        # The first fault is shown; its message may quote the value, as those of a user's validator do.
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = json_values.path_of(fault["loc"])
         return Problem(self.expected, f"at {path}: {fault['msg']}", json_path=path)

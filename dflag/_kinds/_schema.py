@@ -115,13 +115,13 @@ class SchemaCheck:
         try:
             error = best_match(islice(self._validator.iter_errors(value), _MAX_ERRORS))
         except _TooMuch as fault:
-            raise Problem("a JSON value that the schema can judge", str(fault)) from None
+            raise Problem("a JSON value that the schema can check", str(fault)) from None
         except BaseException as fault:
             # A schema that refers to itself, or a number too large for multipleOf, fails inside the library,
             # whose part in Rust panics where the stack ends, which is no Exception.
             if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
                 raise
-            raise Problem("a JSON value that the schema can judge", f"{type(fault).__name__}: {fault}") from None
+            raise Problem("a JSON value that the schema can check", f"{type(fault).__name__}: {fault}") from None
         if error is not None:
             path = json_values.path_of(error.absolute_path)
             raise Problem(_demand(error), f"at {path}: {_shorten(error.message)}", json_path=path)
@@ -129,7 +129,7 @@ class SchemaCheck:
 
 class _TooMuch(Exception):  # noqa: N818 - what it was
     """
-    A value would take the schema too long to judge.
+    A value would take the schema too long to check.
     """
 
 

@@ -43,6 +43,9 @@ class TextsKind(Kind[C]):
             return self._collect(self._texts(native))
         return self.parse(text)
 
+    def portable(self, value: C) -> object:
+        return json_values.freeze(self._ordered(value))
+
     def format(self, value: C) -> str:
         items = self._ordered(value)
         text = ",".join(items)

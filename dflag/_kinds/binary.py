@@ -35,6 +35,9 @@ class BytesKind(Kind[bytes]):
             raise Problem(self.expected)
         return bytes(value)
 
+    def portable(self, value: bytes) -> object:  # noqa: ARG002 - of any value
+        raise Problem("a value other than bytes, which no other flag system has")
+
     def format(self, value: bytes) -> str:
         return binascii.b2a_base64(value, newline=False).decode("ascii")
 

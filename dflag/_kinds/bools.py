@@ -38,6 +38,9 @@ class BoolKind(Kind[bool]):
             raise Problem(self.expected)
         return value
 
+    def portable(self, value: bool) -> bool:  # noqa: FBT001 - as below
+        return value
+
     def format(self, value: bool) -> str:  # noqa: FBT001 - the value itself, not a switch
         return "true" if value else "false"
 

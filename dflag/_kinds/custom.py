@@ -44,6 +44,9 @@ class CustomKind(Kind[T]):
                 raise
             return f"<{type(value).__name__}>"
 
+    def portable(self, value: T) -> object:
+        return value if type(value) in (bool, int, float, str) else self.format(value)
+
     def same(self, one: T, other: T) -> bool:
         return one is other or (type(one) is type(other) and bool(one == other))
 

@@ -55,6 +55,7 @@ class DurationKind(Kind[timedelta]):
 
     __slots__ = ()
     name = "duration"
+    speaks_text = True
     expected = "a duration"
     step = _MICROSECOND
 
@@ -80,6 +81,9 @@ class DurationKind(Kind[timedelta]):
         if abs(value // _MICROSECOND) > _LIMIT:
             raise Problem("a duration within 292 years")
         return value
+
+    def portable(self, value: timedelta) -> float:
+        return value.total_seconds()
 
     def format(self, value: timedelta) -> str:
         microseconds = value // _MICROSECOND

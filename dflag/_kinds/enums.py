@@ -55,6 +55,9 @@ class EnumKind(Kind[E]):
     def format(self, value: E) -> str:
         return value.name
 
+    def portable(self, value: E) -> str:
+        return str.__str__(value.value) if isinstance(value.value, str) else value.name
+
     def same(self, one: E, other: E) -> bool:
         return one is other
 

@@ -59,6 +59,9 @@ class FloatKind(Kind[float]):
             raise Problem("a float other than NaN")
         return number
 
+    def portable(self, value: float) -> float:
+        return value
+
     def format(self, value: float) -> str:
         """
         Print as Go's ``%v``: the fewest digits that read the same, with an exponent below 1e-4 and from 1e6.

@@ -48,6 +48,9 @@ class IntKind(Kind[int]):
             raise Problem(self.expected)
         return self._in_range(int(value))
 
+    def portable(self, value: int) -> int:
+        return value
+
     def format(self, value: int) -> str:
         return str(value)
 

@@ -53,6 +53,9 @@ class JSONKind(Kind[Any]):
     def head(self, value: Any, limit: int) -> str:
         return json_values.dumps_head(value, limit)
 
+    def portable(self, value: Any) -> object:
+        return value
+
     def same(self, one: Any, other: Any) -> bool:
         return json_values.same(one, other)
 

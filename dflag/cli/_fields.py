@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag.cli._items import Fault
 from dflag.cli._json_types import BOOL, FLOAT, INT, LIST, MAPPING, NULL, STRING, TAGGED, is_changed_as_key, type_of
-from dflag.cli._names import NAME_EXPECTED, NAMESPACE_EXPECTED, is_namespace_name, is_object_name
 from dflag.errors import nearest
+from dflag.sources._names import NAMESPACE_NAME, OBJECT_NAME, is_namespace_name, is_object_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -220,15 +220,15 @@ class _Checker:
         if name is not None and type_of(name) in (STRING, NULL) and not (prefix and not name.text):
             text = "" if type_of(name) == NULL else name.text or ""
             if not is_object_name(text):
-                yield Fault(self._place(name), "", f"metadata.name: expected {NAME_EXPECTED}, got {_shown(text)}")
+                yield Fault(self._place(name), "", f"metadata.name: expected {OBJECT_NAME}, got {_shown(text)}")
         # The server puts a letter or digit in place of a dash at the end alone.
         if generated is not None and prefix and not is_object_name(f"{prefix[:-1]}x" if prefix[-1] == "-" else prefix):
-            expected = f"expected the beginning of {NAME_EXPECTED}"
+            expected = f"expected the beginning of {OBJECT_NAME}"
             yield Fault(self._place(generated), "", f"metadata.generateName: {expected}, got {_shown(prefix)}")
         namespace = metadata.get("namespace")
         text = "" if namespace is None or type_of(namespace) != STRING else namespace.text or ""
         if namespace is not None and text and not is_namespace_name(text):
-            expected = f"metadata.namespace: expected {NAMESPACE_EXPECTED}"
+            expected = f"metadata.namespace: expected {NAMESPACE_NAME}"
             yield Fault(self._place(namespace), "", f"{expected}, got {_shown(text)}")
 
     def _of_size(self, annotations: Node | None) -> Iterator[Fault]:

@@ -56,7 +56,7 @@ class Finding(NamedTuple):
     confidence: Literal["certain", "likely"] | None = None
 
 
-class Verdict(NamedTuple):
+class Validation(NamedTuple):
     """
     What an updater would make of one input.
 
@@ -77,11 +77,11 @@ class Verdict(NamedTuple):
     states: Sequence[SourceState]
 
 
-def judge(
+def validate(
     registry: FlagRegistry, objects: Sequence[Object], *, strict: bool = False, bases: Sequence[SourceState] = ()
-) -> Verdict:
+) -> Validation:
     """
-    Say what applying the objects of one input would do, each a source above the one before.
+    Return what applying the objects of one input would do, each a source above the one before.
 
     The registry stays as it is, but that the flags a Secret feeds count as secret from now on.
 
@@ -103,7 +103,7 @@ def judge(
         findings.append(_validator_finding(objects, trial.error))
     unknown = sorted({name for batch in trial.batches for name in batch.state.unknown})
     states = [batch.state for batch in trial.batches]
-    return Verdict(trial.values, findings, rejected, trial.error, unknown, states)
+    return Validation(trial.values, findings, rejected, trial.error, unknown, states)
 
 
 def _without_ignored(given: Object) -> Object:

@@ -35,7 +35,7 @@ _MANIFESTS: Final = (".json", ".yaml", ".yml")
 
 class Input(NamedTuple):
     """
-    What is judged together: the objects of a file, of a directory or of standard input.
+    What is checked together: the objects of a file, of a directory or of standard input.
 
     Attributes:
         name: What it is called in messages.

@@ -189,7 +189,7 @@ class _ObjectReader:
             if inner.members is None:
                 self._refuse(inner, f"expected {field} as a mapping")
             for key, nodes in (inner.members or {}).items():
-                self._take(field, key, *nodes)
+                self._add(field, key, *nodes)
         label = f"{self._kind} {_text(node.get('metadata'), 'name')}".strip()
         self._check_size(node, label)
         if self._kind == "Secret":
@@ -203,7 +203,7 @@ class _ObjectReader:
     def _refuse(self, node: Node, message: str, key: str = "") -> None:
         self._faults.append(Fault(self._place(node), key, message))
 
-    def _take(self, field: str, key: str, key_node: Node, node: Node) -> None:
+    def _add(self, field: str, key: str, key_node: Node, node: Node) -> None:
         if not _ANY_KEY.fullmatch(key):
             expected = "a key of 1 to 253 characters of [-._a-zA-Z0-9] that is not . and does not begin with .."
             self._refuse(key_node, f"expected {expected}, got {key[:80]!r}", key)

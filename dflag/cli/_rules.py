@@ -17,7 +17,7 @@ from dflag._registry import store_of_registry
 from dflag._rule_layers import why_not
 from dflag._rules_text import parse_rules, percentage
 from dflag._snapshot import unknown_flag
-from dflag.cli._findings import Finding, hygiene, judge, kind_of, place_of
+from dflag.cli._findings import Finding, hygiene, kind_of, place_of, validate
 from dflag.cli._items import Item
 from dflag.errors import FlagValueError, one_line
 
@@ -46,7 +46,7 @@ def check_objects(
         strict: Whether unknown names are errors; in a rule they are.
         replicas: How many processes there are, to warn of shares that none of them may have.
     """
-    verdict = judge(registry, objects, strict=strict)
+    verdict = validate(registry, objects, strict=strict)
     found = [
         finding
         for given, state in zip(objects, verdict.states, strict=True)

@@ -150,7 +150,7 @@ def scan(source: Source) -> Module:
     """
     Read what a module says. A tree that is nested too deeply for the interpreter yields what stands before.
     """
-    found = Module(source)
+    found = Module(source._replace(tree=None))  # which would take most of the memory
     if source.tree is not None:
         _Scan(found).visit(source.tree)
     return found

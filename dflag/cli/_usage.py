@@ -185,7 +185,7 @@ _EPILOGS: Final = {
     "check": """\
 example: kustomize build overlays/prod | dflag check app:flags - --strict
 
-Each INPUT is judged by itself, over the defaults; the objects in one INPUT together, later ones on top.
+Each INPUT is checked by itself, over the defaults; the objects in one INPUT together, later ones on top.
 """,
     "completion": """\
 example: dflag completion bash > ~/.local/share/bash-completion/completions/dflag

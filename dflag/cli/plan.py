@@ -12,7 +12,7 @@ from dflag._flags import pipeline_of, same
 from dflag._store import printed
 from dflag.cli._embedded import is_flag, opened
 from dflag.cli._errors import CommandError
-from dflag.cli._findings import Verdict, judge
+from dflag.cli._findings import Validation, validate
 from dflag.cli._inputs import read
 from dflag.cli._items import Item, Object
 from dflag.cli._registry import load
@@ -43,9 +43,9 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     Print the plan; status 1 when anything would be rejected.
     """
     registry = load(options.registry)
-    before = judge(registry, opened(registry, _live(registry, options.against), options.key))
+    before = validate(registry, opened(registry, _live(registry, options.against), options.key))
     objects = opened(registry, read(options.input, partial(is_flag, registry)), options.key)
-    after = judge(registry, objects, bases=_bases(before.states, len(objects)))
+    after = validate(registry, objects, bases=_bases(before.states, len(objects)))
     changes = [] if after.refused else _changes(registry, before, after)
     restart = [change.flag for change in changes if not registry[change.flag].dynamic]
     rejected = [*after.rejected, *([] if after.refused is None else [(None, str(after.refused))])]
@@ -63,7 +63,7 @@ def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
     return [state._replace(revision=None) for state in states[-count:]] if count else []
 
 
-def _changes(registry: FlagRegistry, before: Verdict, after: Verdict) -> list[_Change]:
+def _changes(registry: FlagRegistry, before: Validation, after: Validation) -> list[_Change]:
     given = {name for state in after.states for name in state.entries}
     return [
         _Change(

@@ -88,6 +88,13 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric("dflag_source_info", "gauge", ("source", "checksum"), "max", "The checksum of the revision in force."),
     Metric("dflag_rejected_values", "gauge", ("flag",), "max", "Values in the sources that are refused now."),
+    Metric(
+        "dflag_rule_state",
+        "gauge",
+        ("source", "rule", "state"),
+        "max",
+        "What each rule is in this process: 1 for the state that holds, such as in_force, reverted or refused.",
+    ),
     Metric("dflag_unknown_names", "gauge", (), "max", "Names in the sources that no flag has."),
     Metric("dflag_pending_restart_flags", "gauge", (), "max", "Static flags that a restart would change."),
     Metric("dflag_overridden_flags", "gauge", (), "max", "Flags whose value is an override."),
@@ -222,6 +229,8 @@ def _measure_status(status: Status, put: Callable[..., None]) -> None:
         put("dflag_rejected_values", refused.count(flag_name), flag_name)
     for source in status.sources:
         _measure_source(source, now, put)
+    for rule in status.rules:
+        put("dflag_rule_state", 1, rule.source, rule.name, rule.state.replace(" ", "_"))
 
 
 def _measure_source(source: SourceStatus, now: float, put: Callable[..., None]) -> None:

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PinMiddleware"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]

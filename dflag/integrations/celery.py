@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 __all__ = ["pin_tasks"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def pin_tasks(app: Celery, registry: RegistryLike, *, revision_header: bool = False) -> None:
     """
     Have each task of a Celery app see one revision, from ``before_start`` to ``after_return``.

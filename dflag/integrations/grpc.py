@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 __all__ = ["AioPinInterceptor", "PinInterceptor"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _KEY: Final = REVISION_HEADER.lower()
 
 

@@ -41,6 +41,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Export", "export_events", "export_metrics"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _SCOPE: Final = "dflag"
 _SECONDS: Final = "_seconds"
 _EVENT: Final = "feature_flag.evaluation"

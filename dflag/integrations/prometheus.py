@@ -49,6 +49,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FlagCollector", "register"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _FILE_NAME: Final = re.compile(r"dflag_(?P<pid>\d+)_\d+\.json")
 _COUNTERS: Final = frozenset(metric.name for metric in METRICS if metric.kind == "counter")
 _numbers: Final = itertools.count()

@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["PinMiddleware"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class PinMiddleware:
     """
     Have each request of a WSGI app see one revision, until the server closes the response.

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from typing import TYPE_CHECKING, Final
 
 from dflag.errors import DefinitionError, SourceError
 from dflag.sources._base import Source, Watch
+from dflag.sources._names import NAMESPACE_NAME, OBJECT_NAME, is_namespace_name, is_object_name
 from dflag.sources._objects import Fault, Newest, Present, StaleError, Target, Trouble
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from dflag.sources._api import ApiServer
     from dflag.sources._objects import Kind
     from dflag.typing import Raw, Wake
-
-_is_name: Final = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?").fullmatch
 
 
 class KubernetesSource(Source):
@@ -183,9 +181,10 @@ class KubernetesSource(Source):
 def _check_target(kind: object, name: object, namespace: object) -> None:
     if kind not in ("ConfigMap", "Secret"):
         raise DefinitionError(f"kubernetes source: expected kind 'ConfigMap' or 'Secret', got {kind!r}")
-    for option, given in (("name", name), ("namespace", "default" if namespace is None else namespace)):
-        if not isinstance(given, str) or not _is_name(given):
-            raise DefinitionError(f"kubernetes source: expected as {option} the name of an object, got {given!r}")
+    if not isinstance(name, str) or not is_object_name(name):
+        raise DefinitionError(f"kubernetes source: expected as name {OBJECT_NAME}, got {name!r:.80}")
+    if namespace is not None and not (isinstance(namespace, str) and is_namespace_name(namespace)):
+        raise DefinitionError(f"kubernetes source: expected as namespace {NAMESPACE_NAME}, got {namespace!r:.80}")
 
 
 def _check_options(kubeconfig: object, context: object, watch_seconds: object) -> None:

@@ -10,3 +10,7 @@ from dflag.testing._strategies import bad_texts, texts, values
 from dflag.testing._volume import ConfigMapVolume
 
 __all__ = ["ConfigMapVolume", "Overrides", "SteppedUpdater", "bad_texts", "isolated", "override", "texts", "values"]
+
+
+def __dir__() -> list[str]:
+    return __all__

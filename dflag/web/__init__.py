@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["ASGIApp", "Authorize", "WSGIApp", "bearer_token", "make_asgi_app", "make_wsgi_app", "start_http_server"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def make_wsgi_app(
     registry: RegistryLike,
     updater: Updater | None = None,

@@ -7,6 +7,8 @@ from __future__ import annotations
 import html
 import inspect
 import json
+import math
+import os
 import threading
 from dataclasses import replace
 from http import HTTPStatus
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
 from dflag._log import logger
+from dflag._read_counts import count_reads, read_counts
 from dflag._registry import registry_of
 from dflag._store import store_behind
 from dflag.errors import DefinitionError, FlagValueError
@@ -30,11 +33,12 @@ from dflag.web._http import (
     is_json,
     matches,
     prefers_html,
+    printable,
 )
-from dflag.web._listing import Listings, Query, Representation, entity_tag
+from dflag.web._listing import Listings, Query, Representation, entity_tag, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dflag._registry import RegistryLike
     from dflag._updater import Updater
@@ -48,11 +52,15 @@ _STATIC_FILES: Final = {
     "/static/page.js": ("page.js", _JS),
     "/static/page.svg": ("page.svg", _SVG),
     "/static/page_base.js": ("page_base.js", _JS),
+    "/static/page_reads.js": ("page_reads.js", _JS),
     "/static/page_process.js": ("page_process.js", _JS),
     "/static/page_row.js": ("page_row.js", _JS),
     "/static/page_setting.js": ("page_setting.js", _JS),
 }
 """All files there are: a path is looked up here, never joined to a directory."""
+
+COUNTING_SECONDS: Final = 60
+"""For how long reads are counted: a minute of a service's traffic, in which a read costs a little more."""
 
 _MAX_QUERY_FIELDS: Final = 32
 _MAX_PATTERN_CHARACTERS: Final = 1_000
@@ -126,6 +134,8 @@ class Handler:
     def _route(self, request: Request, *, at_once: bool) -> Response | NeedsBody | None:
         if request.path == "/set":
             allowed: tuple[str, ...] = ("POST",)
+        elif request.path == "/reads":
+            allowed = ("GET", "HEAD", "POST")
         elif request.path in ("", "/", *self._files):
             allowed = ("GET", "HEAD")
         else:
@@ -133,8 +143,11 @@ class Handler:
         if request.method not in allowed:
             methods = ", ".join(allowed)
             return _refuse(HTTPStatus.METHOD_NOT_ALLOWED, f"expected {methods}", {"Allow": methods})
-        if request.path == "/set":
-            return None if at_once else self._admit(request)
+        if request.method == "POST":
+            finish = self._set if request.path == "/set" else self._count
+            return None if at_once else self._admit(request, finish)
+        if request.path == "/reads":
+            return self._show_reads()
         if request.path in self._files:
             kind, found = self._files[request.path]
             return _serve(request, found, kind)
@@ -165,7 +178,7 @@ class Handler:
 
     # --- setting
 
-    def _admit(self, request: Request) -> Response | NeedsBody:
+    def _admit(self, request: Request, finish: Callable[[bytes, str], Response]) -> Response | NeedsBody:
         """
         Check a request by its headers: a caller who is refused learns nothing about flags, and no body is read.
         """
@@ -187,15 +200,15 @@ class Handler:
             return _refuse(HTTPStatus.UNAUTHORIZED, "not authorized to set flags", challenge)
         if not is_json(headers.get("content-type", "")):
             return _refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"expected Content-Type: {JSON_TYPE}")
-        return NeedsBody(_setting.BODY_LIMIT_BYTES, lambda body: self._finish(body, who))
+        return NeedsBody(_setting.BODY_LIMIT_BYTES, lambda body: self._finish(body, who, finish))
 
-    def _finish(self, body: bytes | None, who: str) -> Response:
+    def _finish(self, body: bytes | None, who: str, finish: Callable[[bytes, str], Response]) -> Response:
         if body is None:
             return _refuse(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a body of at most {_setting.BODY_LIMIT_BYTES} bytes"
             )
         try:
-            return self._set(body, who)
+            return finish(body, who)
         except BaseException as error:  # as in _answer
             self._pass_on(error)
             return _fault(error)
@@ -224,6 +237,23 @@ class Handler:
         except FlagValueError as error:
             return _refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
         return _respond(HTTPStatus.OK, JSON_TYPE, _json_body(self._listings.flag(flag.name)))
+
+    # --- counting reads
+
+    def _count(self, _: bytes, who: str) -> Response:
+        logger.info("%s has the reads of flags counted for %d s", printable(who), COUNTING_SECONDS)
+        count_reads(COUNTING_SECONDS)
+        return self._show_reads()
+
+    def _show_reads(self) -> Response:
+        found = read_counts(self._registry)
+        shown = {
+            "process": os.getpid(),
+            "started_at": None if found is None else moment(found.started_at),
+            "seconds_left": 0 if found is None else math.ceil(found.seconds_left),
+            "reads": {} if found is None else {flag.name: count for flag, count in found.reads.items()},
+        }
+        return _respond(HTTPStatus.OK, JSON_TYPE, _json_body(shown), {"Cache-Control": "no-store"})
 
 
 def _base(request: Request) -> str:

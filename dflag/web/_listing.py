@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dflag._layers import Entry
     from dflag._registry import FlagRegistry
     from dflag._snapshot import Snapshot
-    from dflag._status import SourceStatus, Status
+    from dflag._status import RuleStatus, SourceStatus, Status
     from dflag._updater import Updater
     from dflag.errors import FlagValueError
 
@@ -236,6 +236,7 @@ class Listings:
             "errors": status.errors,
             "warnings": status.warnings,
             "sources": [self._describe_source(source) for source in status.sources],
+            "rules": [_describe_rule(rule) for rule in status.rules],
         }
 
     def _describe_source(self, source: SourceStatus) -> dict[str, Any]:
@@ -346,6 +347,7 @@ class _Rows:
             "type": pipeline.kind.name,
             "value": native,
             "is_secret": pipeline.secret,
+            "by": pipeline.by,
             "origin": origin,
             "layers": self._layers(flag, value, text),
             "range": _guarded(flag, pipeline.range_text),
@@ -372,18 +374,35 @@ class _Rows:
             entry = layers.get(origin)
             if entry is not None:
                 printed = text if entry.value is value else _print(flag, entry.value)
-                found.append(_layer(flag, origin, printed, entry.reason, entry.deadline))
+                found.append(_layer(flag, origin, printed, entry.reason, entry.deadline, entry.rule))
         default = text if flag.default is value else _print(flag, flag.default)
         return [*found, _layer(flag, DEFAULT, default)]
 
 
+def _describe_rule(rule: RuleStatus) -> dict[str, Any]:
+    return {
+        "source": rule.source,
+        "name": rule.name,
+        "state": rule.state,
+        "next_change": None if rule.next_change is None else moment(rule.next_change.timestamp()),
+        "problem": rule.problem,
+        "needs": rule.needs,
+    }
+
+
 def _layer(
-    flag: Flag[Any], origin: str, text: str, reason: str | None = None, deadline: float | None = None
+    flag: Flag[Any],
+    origin: str,
+    text: str,
+    reason: str | None = None,
+    deadline: float | None = None,
+    rule: str | None = None,
 ) -> dict[str, Any]:
     return {
         "origin": origin,
         "text": MASK if flag.secret else text,
         "reason": _words(flag, reason),
+        "rule": rule,
         "expires_at": None if deadline is None else moment(time.time() + deadline - time.monotonic()),
     }
 

@@ -6,6 +6,7 @@ import {
   at, button, code, cut, fill, make, moment, page, plain, plural, preview, Refused, REQUEST_TIMEOUT_MS, setText, tick,
 } from "./page_base.js";
 import { processes } from "./page_process.js";
+import { addReads, showReads } from "./page_reads.js";
 import { change, chip, Row } from "./page_row.js";
 
 const POLL_MS = 1000;
@@ -24,6 +25,7 @@ function show(listing, isSameProcess) {
   showSources(listing.updater);
   showNotices(listing);
   const touched = showFlags(listing.flags, isSameProcess);
+  showReads();
   showHistory(listing.history);
   filter();
   if (touched.length > 0) news.add(touched);
@@ -82,6 +84,23 @@ function showSources(updater) {
     ...(updater.in_touch ? [failing ? "all sources were read within the last minutes" : "all sources respond"] : updater.last_success ? ["all sources last read ", moment(updater.last_success)] : ["the sources were never all read"]),
   ]);
   drawOnce(at("sources"), updater.sources, () => updater.sources.map(card));
+  drawOnce(at("rules"), updater.rules, () => updater.rules.map(ruleCard));
+}
+
+const RULE_TONES = { refused: "bad", reverted: "bad", "in force": "good", done: "good", baking: "warn" };
+
+function ruleCard(rule) {
+  const tone = RULE_TONES[rule.state] ?? "";
+  const next = rule.next_change ? [" · next change ", moment(rule.next_change)] : [];
+  const element = make(
+    "li", `source ${tone}`,
+    make("h3", "", ...plain(rule.name)),
+    make("span", `badge ${tone}`, rule.state),
+    make("p", "meta", "rule of ", ...plain(rule.source), ...next),
+  );
+  if (rule.problem) element.append(make("p", "error", ...plain(rule.problem)));
+  if (rule.needs.length > 0) element.append(make("p", "worry", "needs facts that are not known: ", ...list(rule.needs)));
+  return element;
 }
 
 function card(source) {
@@ -409,6 +428,7 @@ function start() {
   });
   window.addEventListener("online", () => poll.soon());
   window.addEventListener("hashchange", openNamed);
+  addReads();
   setInterval(tick, 1000);
   poll.run();
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
+from dflag._read_counts import stop_counting
 from dflag.testing import ConfigMapVolume
 from dflag.web import bearer_token
 
@@ -503,6 +504,23 @@ def test_process_that_ends(workers: Workers, open_page: OpenPage) -> None:
     os.kill(first, signal.SIGKILL)
     page.get_by_text(f"Process {first} no longer answers. This page now shows process {second}.").wait_for()
     assert shown_process(page) == second
+
+
+def test_reads_are_counted_for_a_minute(flags: dflag.FlagRegistry, settable: Page) -> None:
+    """The button says how many flags are read, and which are not; without a token it says how to give one."""
+    settable.get_by_role("button", name="Count reads for 60 s").click()
+    settable.wait_for_function("() => document.querySelector('#reads').textContent.startsWith('Set a flag first')")
+    form = unfold(settable, "rate_limit").locator("form")
+    fill_in(form, "80", TOKEN, "sale")
+    wait_for_value(settable, "rate_limit", "80")
+    try:
+        settable.get_by_role("button", name="Count reads for 60 s").click()
+        settable.wait_for_function("() => document.querySelector('#reads').textContent.includes('s left')")
+        flags["rate_limit"].get()
+        settable.wait_for_function("() => document.querySelector('#reads').textContent.includes(': 1 of')")
+    finally:
+        stop_counting()
+    settable.wait_for_function("() => document.querySelector('#reads').textContent.includes('Not read: ')")
 
 
 def test_override_expires_on_the_open_page(flags: dflag.FlagRegistry, settable: Page) -> None:

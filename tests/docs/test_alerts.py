@@ -45,7 +45,8 @@ class Pod:
         self.flags.int("port", 1)
         self.flags.validator(_rate_is_not_70)
         self.source = MemorySource({"rate": "5"})
-        self.updater = dflag.Updater.setup(self.flags, self.source, resync_seconds=3600)
+        self.well = True
+        self.updater = dflag.Updater.setup(self.flags, self.source, resync_seconds=3600, healthy=lambda: self.well)
         self.metrics = CollectorRegistry()
         register(self.flags, self.updater, prometheus_registry=self.metrics)
         self.before = scrape(self.metrics, instance)
@@ -55,6 +56,18 @@ class Pod:
         self.source.update(values)
         self.updater.refresh()
         assert self.flags.flush(DEADLINE_SECONDS)
+
+    def publish_rule(self, rule: str) -> None:
+        """Publish a rule beside the value."""
+        self.publish(**{"rate": "5", "_rules.yaml": rule})
+
+    def revert(self) -> None:
+        """Publish a rule with which the program is not well, and wait until it is taken back."""
+        self.well = False
+        self.publish_rule("- {name: bad, from: '2026-01-01T00:00:00Z', bake: 5000w, set: {rate: 6}}")
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while self.updater.status().rules[0].state != "reverted":
+            assert self.updater.wait_for(lambda snapshot: snapshot["rate"] == 5, deadline - time.monotonic())
 
     def override(self, value: int) -> None:
         """Set the flag, and wait for its callback."""
@@ -90,6 +103,8 @@ def firing(world: World) -> set[str]:
 TROUBLE: dict[str, Callable[[Pod], object]] = {
     "DflagValueRejected": lambda pod: pod.publish(rate="0"),
     "DflagRevisionRefused": lambda pod: pod.publish(rate="70"),
+    "DflagRuleRefused": lambda pod: pod.publish_rule("- {name: bad, set: {rate: x}}"),
+    "DflagRuleReverted": lambda pod: pod.revert(),
     "DflagNotRunning": lambda pod: pod.updater.stop(),
     "DflagFleetDisagrees": lambda pod: pod.publish(rate="6"),
     "DflagPendingRestart": lambda pod: pod.publish(rate="5", port="2"),
@@ -99,6 +114,8 @@ TROUBLE: dict[str, Callable[[Pod], object]] = {
 BESIDES = {
     "DflagValueRejected": {"DflagFleetDisagrees"},
     "DflagPendingRestart": {"DflagFleetDisagrees"},
+    "DflagRuleRefused": {"DflagFleetDisagrees", "DflagValueRejected"},
+    "DflagRuleReverted": {"DflagFleetDisagrees"},
     "DflagCallbackFails": {"DflagOverrideForgotten"},
 }
 """What else is so then: the other pod has not followed, and the callback ran for an override."""

@@ -4,11 +4,13 @@ Processes that fork while an updater runs.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -96,6 +98,31 @@ def test_a_swap_right_after_the_fork_is_seen(updater: Updater, volume: ConfigMap
 
 def _check(condition: object) -> None:
     assert condition
+
+
+def test_a_child_follows_by_an_updater_that_nobody_keeps(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume, ready: Gate
+) -> None:
+    """
+    Between the fork and the start of the child's thread too, where the parent's thread has kept it.
+    """
+    volume.write({"rate": "1"})
+    running = weakref.ref(Updater.setup(flags, volume.path, resync_seconds=60))
+
+    def run() -> None:
+        gc.collect()
+        ready.open()
+        assert eventually(lambda: rate.get() == 2)
+
+    try:
+        child = Child(run)
+        ready.wait()
+        volume.write({"rate": "2"})
+        child.check()
+    finally:
+        updater = running()
+        assert updater is not None
+        updater.stop()
 
 
 def test_a_child_that_ends_does_not_hurt_the_parent(updater: Updater, volume: ConfigMapVolume) -> None:

@@ -1560,6 +1560,10 @@ def test_an_error_of_the_system_is_quoted(server: ApiServer, monkeypatch: pytest
         {"name": "a/b"},
         {"name": 5},
         {"namespace": "../x"},
+        {"namespace": "a.b"},  # a name for objects alone
+        {"namespace": "n" * 64},
+        {"name": "a..b"},
+        {"name": "a.-b"},
         {"namespace": ""},
         {"namespace": 5},
         {"kind": "Pod"},

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import dflag
 from dflag.cli._embedded import opened
 from dflag.cli._errors import CommandError
-from dflag.cli._findings import judge
+from dflag.cli._findings import validate
 from dflag.cli._inputs import read_text
 
 FLAGS = dflag.FlagRegistry("any")
@@ -69,7 +69,7 @@ def test_every_input_is_read_or_refused(text: str, name: str) -> None:
     lines = text.count("\n") + text.count("\r") + 1
     with contextlib.suppress(CommandError):
         objects = opened(FLAGS, read_text(data, name).objects, ["hosts"])
-        for finding in judge(FLAGS, objects, strict=True).findings:
+        for finding in validate(FLAGS, objects, strict=True).findings:
             assert 1 <= finding.place.line <= lines
             assert finding.place.column >= 1
             assert finding.message.isprintable()

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 
 import dflag
 from dflag.cli import schema
-from dflag.cli._findings import judge
+from dflag.cli._findings import validate
 from dflag.cli._inputs import read_text
 
 
@@ -97,7 +97,7 @@ SIZES = ("of 64 bits", "within 292 years", "of at least a microsecond", "of at m
 def _errors(document: dict[str, Any]) -> list[str]:
     """Return what the strictest check says against a document."""
     objects = read_text(json.dumps(document).encode(), "in.json").objects
-    return [finding.message for finding in judge(FLAGS, objects, strict=True).findings if finding.level == "error"]
+    return [finding.message for finding in validate(FLAGS, objects, strict=True).findings if finding.level == "error"]
 
 
 def _passes(document: dict[str, Any]) -> bool:

@@ -192,7 +192,7 @@ def test_deprecated_and_expired_flags(check: Callable[..., list[str]]) -> None:
 
 
 def test_validators_over_several_flags(check: Callable[..., list[str]]) -> None:
-    """A registry validator judges the values over the defaults; the registry itself stays as it is."""
+    """A registry validator is asked about the values over the defaults; the registry itself stays as it is."""
     (line,) = check(CONFIG_MAP + '  burst: "60"\n')
     assert line.endswith("burst_below_rate: burst 60 is above the rate")
     assert sys.modules["app"].burst.get() == 5

@@ -12,7 +12,7 @@ import pytest
 import dflag
 from dflag._lazy import lazily
 
-MODULES = ("errors", "logging", "sources", "testing", "typing", "validators", "web")
+MODULES = ("errors", "facts", "logging", "sources", "testing", "typing", "validators", "web")
 
 
 def _run(code: str) -> str:

@@ -365,6 +365,23 @@ def test_atomic_counts_a_bad_rule(rate: DynamicFlag[int], make: Callable[..., St
     assert "rule 'bad'" in (steps.steps.status().sources[0].last_error or "")
 
 
+def test_time_goes_on_while_a_reading_is_refused_whole(
+    rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
+) -> None:
+    """
+    With ``atomic=True`` a bad value keeps what was in force, rules too, and those end when they say so.
+    """
+    rules = "- until: 2026-11-28T10:30:00Z\n  set: {rate: 80}"
+    steps = make(rules, atomic=True)
+    steps.plain["rate"] = "x"
+    steps.rules(rules)
+    assert rate.get() == 80
+    clock.time += 31 * MINUTE
+    steps.steps._updater._cycle()  # as the timer does, which reads nothing
+    assert rate.get() == 60
+    assert "rate" in steps.steps.status().rejected
+
+
 def test_a_bad_rule_at_the_start(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
     It is a bad value: `initialize` raises and nothing has changed, or skips it as asked.

@@ -4,6 +4,7 @@ Layers, commits and everything that guards them.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import pickle
 import signal
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
-from dflag._snapshot import store_of
+from dflag._flags import layers_of
+from dflag._snapshot import as_of, store_of
 from dflag.typing import Text
 
 from ..integration._waiting import eventually  # noqa: TID252 - tests is on no path
@@ -559,13 +561,12 @@ def test_a_signal_handler_may_set_flags_at_any_moment(flags: dflag.FlagRegistry)
     calls: dict[str, list[tuple[int, int]]] = {"rate": [], "other": []}
     rate.on_change(lambda old, new: calls["rate"].append((old, new)))
     other.on_change(lambda old, new: calls["other"].append((old, new)))
-    handled, stop = 0, threading.Event()
+    counter, stop = itertools.count(1), threading.Event()
 
     def handle(*_: object) -> None:
-        nonlocal handled
-        handled += 1
-        rate.set(-handled)
-        other.set(handled)
+        count = next(counter)  # in one step: a handler may interrupt another
+        rate.set(-count)
+        other.set(count)
 
     def interrupt() -> None:
         while not stop.wait(0.002):
@@ -593,6 +594,7 @@ def test_a_signal_handler_may_set_flags_at_any_moment(flags: dflag.FlagRegistry)
         signal.signal(signal.SIGUSR1, before)
     assert flags.flush(DEADLINE_SECONDS)
 
+    handled = next(counter) - 1
     assert handled > 50
     assert wrong == 0
     # One for each set, but for those that changed nothing, of which there are none, and two for the time limit.
@@ -602,3 +604,26 @@ def test_a_signal_handler_may_set_flags_at_any_moment(flags: dflag.FlagRegistry)
         assert changes[-1][1] == flags[name].get()
     last = [int(change.new) for change in flags.history() if change.flag == "rate"]
     assert last == [new for _, new in calls["rate"]][-len(last) :]
+
+
+def test_a_kept_snapshot_leads_to_what_belonged_to_it() -> None:
+    """Commits, declarations and pins later, a snapshot still finds the layers that were in force with it."""
+    flags = dflag.FlagRegistry()
+    rate = flags.dyn_int("rate", 50)
+    burst = flags.dyn_int("burst", 5)
+    before = flags.snapshot()
+    flags.apply({"rate": "60"}, source="one")
+    first = flags.snapshot()
+    flags.dyn_int("late", 1)
+    flags.apply({"rate": "60", "late": "2"}, source="one")
+    rate.set(70)
+    assert [list(as_of(snap, rate, layers_of)) for snap in (before, first, flags.snapshot())] == [
+        [],
+        ["one"],
+        ["one", "override"],
+    ]
+    assert list(as_of(first, burst, layers_of)) == []
+    with flags.pinned({burst: 6}) as pinned:
+        rate.reset()
+        assert list(as_of(pinned, burst, layers_of)) == ["pinned"]
+        assert list(as_of(pinned, rate, layers_of)) == ["one", "override"]

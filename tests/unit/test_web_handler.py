@@ -15,6 +15,7 @@ import pytest
 import dflag
 from dflag._faults import OwnThread
 from dflag._flags import conceal
+from dflag._read_counts import stop_counting
 from dflag.errors import DefinitionError
 from dflag.sources import MemorySource, Source, Watch
 from dflag.web import _listing, bearer_token
@@ -995,3 +996,23 @@ def test_every_kind_is_listed(flags: dflag.FlagRegistry, client: Client) -> None
     shown = {row["name"]: row["current_value"] for row in client.listing()["flags"]}
     assert shown == {name: flags.explain(name)[0].text for name in shown}
     assert len(shown) == 7
+
+
+def test_counting_reads(client: Client, flags: dflag.FlagRegistry) -> None:
+    """
+    Who may set flags may have their reads counted for a minute; the counts are for everybody.
+    """
+    rate = flags.dyn_int("rate", 1)
+    try:
+        before = json.loads(client.get(path="/reads").body)
+        assert (before["seconds_left"], before["started_at"] is None or before["reads"]["rate"] == 0) == (0, True)
+        assert client.ask("POST", "/reads", headers={"content-type": "application/json"}).status == 401
+        assert client.ask("POST", "/reads", headers=ALLOWED, body=b"{}").status == 200
+        rate.get()
+        counts = json.loads(client.get(path="/reads").body)
+        assert (counts["reads"]["rate"], counts["seconds_left"]) == (1, 60)
+        assert client.get(path="/reads", method="PUT").status == 405
+        assert client.get(path="/reads").headers["Cache-Control"] == "no-store"
+    finally:
+        stop_counting()
+    assert Client(flags).ask("POST", "/reads", headers=ALLOWED).status == 403

@@ -25,3 +25,7 @@ from dflag.integrations.django._page import page
 from dflag.integrations.django._process import start, stop, updater
 
 __all__ = ["PinMiddleware", "page", "start", "stop", "updater"]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -29,7 +29,10 @@ class PinMiddleware:
     """
 
     sync_capable: Final = True
+    """As `async_capable`."""
+
     async_capable: Final = True
+    """What Django asks of a middleware: it serves requests of both kinds."""
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         configured = configuration()

@@ -1,0 +1,234 @@
+"""
+A flag as other flag systems ask for it: its value in their types, why it is that one, and what is known of it.
+
+OpenFeature and its remote protocol both answer from here, so that they agree about every flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+from dflag._flags import keyed_of, layers_of, pipeline_of
+from dflag._layers import DEFAULT, OWN_LAYERS, PINNED
+from dflag._registry import checksum_of, registry_of, sources_of, store_of_registry
+from dflag._snapshot import as_of, innermost_pin, match_of, open_pins, values_of
+from dflag._store import store_behind
+from dflag._transaction import highest_layer
+from dflag._updater import unhealthy_sources
+from dflag.errors import DefinitionError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from dflag._flags import Flag
+    from dflag._registry import FlagRegistry, RegistryLike
+    from dflag._snapshot import Snapshot
+    from dflag._updater import Updater
+
+Reason: TypeAlias = Literal["STATIC", "DEFAULT", "TARGETING_MATCH", "SPLIT", "STALE"]
+
+_KEPT_GENERATIONS: Final = 8
+"""How many snapshots to keep evaluations of: the one in force, and those that requests have pinned just before."""
+
+_CHECKSUM: Final = "checksum"
+
+
+class Metadata(Mapping[str, "bool | int | float | str"]):
+    """
+    What is known of an evaluation. The checksum, over all values, is computed when it is first asked for.
+    """
+
+    __slots__ = ("_checksum", "_known")
+
+    def __init__(self, known: dict[str, int | str], checksum: Callable[[], str]) -> None:
+        self._known: Final = known
+        self._checksum: Final = checksum
+
+    def __getitem__(self, name: str) -> int | str:
+        return self._checksum() if name == _CHECKSUM else self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._known
+        yield _CHECKSUM
+
+    def __len__(self) -> int:
+        return len(self._known) + 1
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (dict(self),)
+
+
+class Evaluation(NamedTuple):
+    """
+    One flag for one key at one moment.
+
+    Attributes:
+        flag: The flag.
+        value: The flag's own value; see `dflag._kinds._base.Kind.portable`.
+        reason: Why it is that one, in OpenFeature's words.
+        variant: The rule that gives it, else the layer.
+        metadata: What else is known.
+    """
+
+    flag: Flag[Any]
+    value: Any
+    reason: Reason
+    variant: str
+    metadata: Metadata
+
+
+class Generation:
+    """
+    The evaluations at one snapshot while the same sources are unhealthy, each made when it is first asked for.
+
+    Attributes:
+        snapshot: The snapshot.
+        unhealthy: The sources that are not read well now.
+        kept: What a caller has made of evaluations, by keys of its own.
+
+    Thread safety: any thread, lock-free.
+    """
+
+    __slots__ = ("_checksums", "_registry", "kept", "snapshot", "unhealthy")
+
+    def __init__(self, registry: FlagRegistry, snapshot: Snapshot, unhealthy: tuple[str, ...]) -> None:
+        self._registry: Final = registry
+        self.snapshot: Final = snapshot
+        self.unhealthy: Final = unhealthy
+        self.kept: Final[dict[Any, Any]] = {}
+        self._checksums: Final[dict[str, str]] = {}
+
+    def holds(self, flag: Flag[Any]) -> bool:
+        """
+        Return whether the snapshot has the flag, and not one that was declared later.
+        """
+        return flag in values_of(self.snapshot)
+
+    def evaluate(self, flag: Flag[Any], key: str | None) -> Evaluation:
+        """
+        Evaluate a flag for a key, or for none.
+        """
+        layers = as_of(self.snapshot, flag, layers_of)
+        store = store_of_registry(self._registry)
+        origin = PINNED if PINNED in layers else highest_layer(layers, store.ranking)
+        match = None if key is None or flag.by is None else match_of(self.snapshot, flag, key)
+        if match is None or key is None:
+            origins: Collection[str] = (origin,)
+            if pipeline_of(flag).kind.is_map and origin not in OWN_LAYERS:
+                origins = layers  # several sources make up the value of a map
+            reason: Reason = "DEFAULT" if origin == DEFAULT else "STATIC"
+            value, variant = self.snapshot[flag], layers[origin].rule if origin in layers else None
+        else:
+            origins = [name for name, held in keyed_of(flag).items() if any(each.rule == match.rule for each in held)]
+            origin = next((name for name in store.ranking if name in origins), origin)
+            origins = (origin,)
+            reason = "SPLIT" if match.is_share else "TARGETING_MATCH"
+            value, variant = self.snapshot.for_(flag, key), match.rule
+        if not set(self.unhealthy).isdisjoint(origins):
+            reason = "STALE"
+        return Evaluation(flag, value, reason, variant or origin, self._metadata(flag, origin))
+
+    def _metadata(self, flag: Flag[Any], origin: str) -> Metadata:
+        known: dict[str, int | str] = {"revision": self.snapshot.revision, "origin": origin}
+        if flag.owner is not None:
+            known["owner"] = flag.owner
+        return Metadata(known, lambda: self.checksum(origin))
+
+    def checksum(self, origin: str = DEFAULT) -> str:
+        """
+        Return the checksum of a source's revision, and of all values for what is no source or has none.
+        """
+        found = self._checksums.get(origin)
+        if found is None:
+            state = sources_of(self._registry).state_at(origin, self.snapshot)
+            revision = state.record.applied or state.revision
+            found = checksum_of(self.snapshot) if revision is None else revision.get().checksum
+            self._checksums[origin] = found
+        return found
+
+
+class Evaluations:
+    """
+    The flags of a registry, to be evaluated.
+
+    Attributes:
+        registry: The registry.
+
+    Args:
+        given: The flags.
+        updater: Whose sources' health to ask for; None for none.
+        secrets: Whether secret flags are there too.
+
+    Raises:
+        DefinitionError: An argument is of another type, or the updater feeds another registry.
+
+    Thread safety: any thread, lock-free.
+    """
+
+    def __init__(self, given: RegistryLike, updater: Updater | None, *, secrets: bool) -> None:
+        registry = registry_of(given)
+        self._store: Final = store_of_registry(registry)
+        if updater is not None and store_behind(updater, "updater", "an Updater or None") is not self._store:
+            raise DefinitionError(f"{updater!r} feeds another registry than {registry!r}")
+        self.registry: Final = registry
+        self._updater: Final = updater
+        self._secrets: Final = secrets
+        self._recent: tuple[Generation, ...] = (Generation(registry, self._store.snapshot(), ()),)
+
+    def current(self) -> Generation:
+        """
+        Return the generation of the innermost pin that this context sees, else of the values now.
+        """
+        pin = innermost_pin(self._store) if open_pins else None
+        return self._at(self._store.snapshot() if pin is None else pin.snapshot)
+
+    def now(self) -> Generation:
+        """
+        Return the generation of the values now, whatever is pinned.
+        """
+        return self._at(self._store.snapshot())
+
+    def find(self, name: str) -> Flag[Any] | None:
+        """
+        Return the flag of a name, or None where there is none to be shown.
+        """
+        flag = self._store.flags.get(name)
+        return None if flag is None or not self.shows(flag) else flag
+
+    def shows(self, flag: Flag[Any]) -> bool:
+        """
+        Return whether a flag is to be shown: a secret one only where that was asked for.
+        """
+        return self._secrets or not flag.secret
+
+    def _at(self, snapshot: Snapshot) -> Generation:
+        unhealthy = () if self._updater is None else unhealthy_sources(self._updater)
+        recent = self._recent
+        for generation in recent:
+            if generation.snapshot is snapshot and generation.unhealthy == unhealthy:
+                return generation
+        generation = Generation(self.registry, snapshot, unhealthy)
+        self._recent = (generation, *recent[: _KEPT_GENERATIONS - 1])  # one that another thread adds may be lost
+        return generation
+
+
+def key_for(flag: Flag[Any], targeting_key: object, attributes: Mapping[str, object]) -> str | None:
+    """
+    Return the key of a keyed flag in somebody's context: the attribute that `Flag.by` names, else the targeting key.
+
+    Raises:
+        TypeError: It is no text; the message has the flag first.
+    """
+    if flag.by is None:
+        return None
+    key = attributes.get(flag.by)
+    name = flag.by
+    if key is None:
+        key, name = targeting_key, "the targeting key"
+    if key is None or isinstance(key, str):
+        return key or None
+    raise TypeError(f"flag {flag.name!r}: expected {name} as a text, got a value of type {type(key).__name__}")

@@ -1,0 +1,319 @@
+"""
+An OpenFeature provider: code that is written against OpenFeature reads the flags of a registry.
+
+>>> import dflag
+>>> from openfeature import api
+>>> from dflag.integrations.openfeature import DflagProvider
+>>> flags = dflag.FlagRegistry()
+>>> rate = flags.dyn_int("rate_limit", 50)
+>>> api.set_provider_and_wait(DflagProvider(flags), domain="shop")
+>>> client = api.get_client("shop")
+>>> client.get_integer_value("rate_limit", 10)
+50
+>>> client.get_integer_details("rate_limit", 10).variant
+'default'
+>>> api.clear_providers()
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from openfeature.event import ProviderEvent, ProviderEventDetails
+from openfeature.exception import ErrorCode, FlagNotFoundError, InvalidContextError, TypeMismatchError
+from openfeature.flag_evaluation import FlagResolutionDetails, Reason
+from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
+
+from dflag._evaluation import Evaluations, key_for
+from dflag._flags import pipeline_of
+from dflag._kinds._base import Problem
+from dflag._registry import store_of_registry
+from dflag._updater import refused_sources, unhealthy_sources, unwatch_health, watch_health
+from dflag.errors import check_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import FrameType
+
+    from openfeature.evaluation_context import EvaluationContext
+    from openfeature.flag_evaluation import FlagValueType
+    from openfeature.hook import Hook
+
+    from dflag import Updater
+    from dflag._evaluation import Evaluation, Generation
+    from dflag._registry import RegistryLike
+
+    Emit = Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]
+
+__all__ = ["DflagProvider"]
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+T = TypeVar("T")
+
+_METADATA: Final = Metadata(name="dflag")
+
+
+class _Type:
+    """
+    A type that a client asks for.
+
+    Its check is exact: ``True`` is no integer, and ``2.0`` neither. An integer is a float, as in other languages.
+    """
+
+    __slots__ = ("_classes", "name")
+
+    def __init__(self, name: str, *classes: type) -> None:
+        self.name: Final = name
+        self._classes: Final = classes
+
+    def take(self, evaluation: Evaluation) -> Any:
+        """
+        Return the value as this type.
+
+        Raises:
+            TypeMismatchError: It is of another.
+        """
+        flag = evaluation.flag
+        kind = pipeline_of(flag).kind
+        try:
+            value = kind.portable(evaluation.value)
+        except Problem:
+            value = None
+        if isinstance(value, self._classes) and (self is _BOOLEAN or not isinstance(value, bool)):
+            return value
+        if self is _FLOAT and type(value) is int:
+            return float(value)
+        if self is _STRING and kind.speaks_text:
+            return kind.format(evaluation.value)
+        raise TypeMismatchError(f"flag {flag.name!r}: it is of the kind {flag.type_name}, which is no {self.name}")
+
+
+_BOOLEAN: Final = _Type("boolean", bool)
+_STRING: Final = _Type("string", str)
+_INTEGER: Final = _Type("integer", int)
+_FLOAT: Final = _Type("float", float)
+_OBJECT: Final = _Type("object", dict, list)
+
+
+class DflagProvider(AbstractProvider):
+    """
+    Answer OpenFeature's questions from the flags of a registry.
+
+    Flag keys are the names of flags. For a flag declared with ``by=`` the key is the attribute of the evaluation
+    context that ``by`` names, else the targeting key. Pins hold: within ``registry.pinned()`` each answer is of one
+    revision. Values that `dflag` has and OpenFeature lacks read as: an enum its text, a list, set, map or model an
+    object, a duration its seconds as a float or its text as a string. Bytes have no type there.
+
+    Each answer has the reason, the variant (the rule or the layer that the value comes from) and as metadata
+    ``revision``, ``checksum``, ``origin``, and ``owner`` where the flag has one.
+
+    Args:
+        registry: The flags: a `dflag.FlagRegistry` or a `dflag.Flags` class.
+        updater: Feeds them. A value from a source that it cannot read has the reason ``STALE``, and clients are
+            notified of staleness and recovery. `initialize` starts it if it does not run. None: none of that.
+        secrets: Whether secret flags can be read; if not, there is no such flag.
+
+    Raises:
+        DefinitionError: An argument is of another type, or the updater feeds another registry.
+
+    Thread safety: any thread, lock-free; events are emitted on the registry's notifier thread.
+    """
+
+    def __init__(self, registry: RegistryLike, updater: Updater | None = None, *, secrets: bool = False) -> None:
+        check_argument("secrets", secrets, bool, "True or False")
+        self._evaluations: Final = Evaluations(registry, updater, secrets=secrets)
+        self._store: Final = store_of_registry(self._evaluations.registry)
+        self._updater: Final = updater
+        self._emit: Emit | None = None
+        self._is_ready = False
+        self._has_started = False
+        self._health = ProviderEvent.PROVIDER_READY
+
+    # --- life cycle
+
+    def attach(self, on_emit: Emit) -> None:
+        self._emit = on_emit
+
+    def detach(self) -> None:
+        self._emit = None
+
+    def initialize(self, evaluation_context: EvaluationContext) -> None:  # noqa: ARG002 - nothing is evaluated yet
+        """
+        Start the updater, unless it runs already, and emit events from now on. Idempotent.
+
+        Raises:
+            UpdateError: As `Updater.initialize`.
+            SourceError: As `Updater.initialize`.
+        """
+        sdk_emits = _emits_ready(sys._getframe(1))
+        if not self._is_ready:
+            try:
+                self._start()
+            except BaseException as error:
+                if not sdk_emits:
+                    self.emit(
+                        ProviderEvent.PROVIDER_ERROR,
+                        ProviderEventDetails(message=str(error), error_code=ErrorCode.GENERAL),
+                    )
+                raise
+        if not sdk_emits:
+            self.emit(ProviderEvent.PROVIDER_READY, ProviderEventDetails())
+
+    def _start(self) -> None:
+        updater = self._updater
+        if updater is not None and (state := updater.status().state) != "running":
+            if state == "new":
+                updater.initialize()
+            updater.start()
+            self._has_started = True
+        self._is_ready = True
+        self._health = ProviderEvent.PROVIDER_READY
+        self._store.watch(self._on_commit)
+        if updater is not None:
+            watch_health(updater, self._on_look)
+
+    def shutdown(self) -> None:
+        """
+        Emit no more events, and stop the updater if `initialize` has started it. Idempotent.
+        """
+        self._is_ready = False
+        self._store.unwatch(self._on_commit)
+        if self._updater is not None:
+            unwatch_health(self._updater, self._on_look)
+            if self._has_started:
+                self._has_started = False
+                self._updater.stop()
+
+    def get_metadata(self) -> Metadata:
+        return _METADATA
+
+    def get_provider_hooks(self) -> list[Hook]:
+        return []
+
+    # --- events
+
+    def emit(self, event: ProviderEvent, details: ProviderEventDetails) -> None:
+        emit = self._emit
+        if emit is not None:
+            emit(self, event, details)
+
+    def _on_commit(self, names: tuple[str, ...]) -> None:
+        shown = [name for name in names if self._evaluations.find(name) is not None]
+        if shown:
+            details = ProviderEventDetails(flags_changed=shown)
+            self._emit_while_ready(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, details)
+
+    def _on_look(self) -> None:
+        """
+        Notice how the sources are, in the updater's thread.
+        """
+        event, details = self._describe_health()
+        if event is not self._health:
+            self._health = event
+            self._store.deliver(partial(self._emit_while_ready, event, details), "the OpenFeature provider")
+
+    def _emit_while_ready(self, event: ProviderEvent, details: ProviderEventDetails) -> None:
+        if self._is_ready:
+            self.emit(event, details)
+
+    def _describe_health(self) -> tuple[ProviderEvent, ProviderEventDetails]:
+        updater = self._updater
+        if updater is None:
+            return ProviderEvent.PROVIDER_READY, ProviderEventDetails()
+        if unhealthy := unhealthy_sources(updater):
+            return ProviderEvent.PROVIDER_STALE, ProviderEventDetails(message=f"cannot read {', '.join(unhealthy)}")
+        if refused := refused_sources(updater):
+            message = f"refused whole: {', '.join(refused)}"
+            return ProviderEvent.PROVIDER_ERROR, ProviderEventDetails(message=message, error_code=ErrorCode.GENERAL)
+        return ProviderEvent.PROVIDER_READY, ProviderEventDetails()
+
+    # --- evaluating
+
+    def resolve_boolean_details(
+        self,
+        flag_key: str,
+        default_value: bool,  # noqa: ARG002, FBT001 - the interface; the client falls back to it
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[bool]:
+        return self._resolve(_BOOLEAN, flag_key, evaluation_context)
+
+    def resolve_string_details(
+        self,
+        flag_key: str,
+        default_value: str,  # noqa: ARG002 - as above
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[str]:
+        return self._resolve(_STRING, flag_key, evaluation_context)
+
+    def resolve_integer_details(
+        self,
+        flag_key: str,
+        default_value: int,  # noqa: ARG002 - as above
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[int]:
+        return self._resolve(_INTEGER, flag_key, evaluation_context)
+
+    def resolve_float_details(
+        self,
+        flag_key: str,
+        default_value: float,  # noqa: ARG002 - as above
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[float]:
+        return self._resolve(_FLOAT, flag_key, evaluation_context)
+
+    def resolve_object_details(
+        self,
+        flag_key: str,
+        default_value: Sequence[FlagValueType] | Mapping[str, FlagValueType],  # noqa: ARG002 - as above
+        evaluation_context: EvaluationContext | None = None,
+    ) -> FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]:
+        return self._resolve(_OBJECT, flag_key, evaluation_context)
+
+    def _resolve(self, wanted: _Type, flag_key: str, context: EvaluationContext | None) -> FlagResolutionDetails[Any]:
+        generation = self._evaluations.current()
+        found: FlagResolutionDetails[Any] | None = generation.kept.get((wanted, flag_key))
+        return self._evaluate(generation, wanted, flag_key, context) if found is None else found
+
+    def _evaluate(
+        self, generation: Generation, wanted: _Type, flag_key: str, context: EvaluationContext | None
+    ) -> FlagResolutionDetails[Any]:
+        flag = self._evaluations.find(flag_key)
+        if flag is None:
+            raise FlagNotFoundError(f"no flag named {flag_key!r:.253}")
+        if not generation.holds(flag):
+            generation = self._evaluations.now()
+        try:
+            key = None if context is None else key_for(flag, context.targeting_key, context.attributes)
+        except TypeError as error:
+            raise InvalidContextError(str(error)) from None
+        evaluation = generation.evaluate(flag, key)
+        place: tuple[object, ...] = (wanted, flag_key)
+        if flag.by is not None:  # a rule has one value for all of its keys; the generation keeps that alive
+            place = (wanted, flag, evaluation.reason, evaluation.variant, id(evaluation.value))
+        found: FlagResolutionDetails[Any] | None = generation.kept.get(place)
+        if found is None:
+            found = generation.kept[place] = FlagResolutionDetails(
+                value=wanted.take(evaluation),
+                reason=Reason(evaluation.reason),
+                variant=evaluation.variant,
+                flag_metadata=evaluation.metadata,
+            )
+        return found
+
+
+def _emits_ready(frame: FrameType | None) -> bool:
+    """
+    Return whether the SDK that calls `DflagProvider.initialize` emits READY behind it.
+
+    OpenFeature 0.9 asks that of the provider; SDKs for earlier versions do it themselves. Handlers are to run once
+    with both, and what the calling code mentions is all there is to tell them apart.
+    """
+    while frame is not None and not frame.f_globals.get("__name__", "").startswith("openfeature."):
+        frame = frame.f_back
+    return frame is not None and "PROVIDER_READY" in frame.f_code.co_names

@@ -1,0 +1,365 @@
+"""
+Settings classes of pydantic-settings, filled from flags, a volume or a document.
+
+Needs the extra ``dflag[pydantic-settings]``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
+
+from pydantic import AliasChoices, AliasPath, BaseModel, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from dflag._log import logger
+from dflag._registry import FlagRegistry, registry_of
+from dflag._updater import as_sources
+from dflag.errors import ArgumentError, SourceError, one_line
+from dflag.sources import Source
+from dflag.typing import Text, Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import TypeAlias
+
+    from pydantic.fields import FieldInfo
+
+    from dflag._registry import RegistryLike
+
+    FlagsOrSource: TypeAlias = "RegistryLike | str | os.PathLike[str] | Source"
+
+__all__ = ["DflagSettingsSource", "Reloading", "reloading"]
+
+S = TypeVar("S", bound=BaseSettings)
+
+_LOOK_SECONDS: Final = 1.0
+"""How seldom a path is looked at for changes: two system calls each time."""
+
+_made: Final[ContextVar[list[DflagSettingsSource] | None]] = ContextVar("dflag_settings_sources", default=None)
+"""Where the sources of the settings that are being made are collected."""
+
+
+class DflagSettingsSource(PydanticBaseSettingsSource):
+    """
+    A source of values for a settings class, whose rank is its place among the class's sources.
+
+    A field takes the value of its alias, else of its name. A field that is a model takes a mapping, and on top of it
+    the keys that begin with its name and a dot: ``database.host``. A registry gives effective values, also defaults; a
+    path or a `dflag.sources.Source` gives raw texts, which pydantic converts; those of complex fields are JSON.
+
+    Args:
+        settings_cls: The settings class, as `settings_customise_sources` is given it.
+        source: A `FlagRegistry` or a class of flags, a path as `Updater` takes it, or a source.
+
+    Raises:
+        ArgumentError: *source* is none of these.
+        SourceError: The path cannot be read, or one of its values. Raised when settings are made.
+
+    Thread safety: any thread.
+
+    >>> import dflag
+    >>> from pydantic_settings import BaseSettings
+    >>> flags = dflag.FlagRegistry()
+    >>> rate = flags.dyn_int("rate", 50)
+    >>> class Settings(BaseSettings):
+    ...     rate: int
+    ...
+    ...     @classmethod
+    ...     def settings_customise_sources(cls, settings_cls, init_settings, env_settings, **others):
+    ...         return init_settings, DflagSettingsSource(settings_cls, flags), env_settings
+    >>> Settings().rate
+    50
+    """
+
+    def __init__(self, settings_cls: type[BaseSettings], source: FlagsOrSource) -> None:
+        super().__init__(settings_cls)
+        self._origin: Final = _origin_of(source)
+        self._values: Mapping[str, Any] = {}
+        self._token: object = None
+        made = _made.get()
+        if made is not None:
+            made.append(self)
+
+    def has_changed(self) -> bool:
+        """
+        Return whether the values may be others than those last read.
+        """
+        return self._origin.token() != self._token
+
+    def keep(self) -> None:
+        """
+        Take the present values for those last read.
+        """
+        self._token = self._origin.token()
+
+    def __call__(self) -> dict[str, Any]:
+        self._token, self._values = self._origin.read()
+        found: dict[str, Any] = {}
+        for name, field in self.settings_cls.model_fields.items():
+            value, key, is_complex = self.get_field_value(field, name)
+            if value is not None:
+                found[key] = self.prepare_field_value(name, field, value, is_complex)
+        return found
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """
+        Return the value of a field, the key it stands under, and whether it is complex; None for no value.
+        """
+        is_complex = self.field_is_complex(field)
+        names = list(_names_of(field, field_name))
+        for name in names:
+            value = self._value_at(name, is_model=_is_model(field.annotation))
+            if value is not None:
+                return value, name, is_complex
+        return None, names[0], is_complex
+
+    def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:  # noqa: FBT001 - the signature is the library's
+        if isinstance(value, Unreadable):
+            raise SourceError(f"field {field_name!r}: cannot be read: {value.reason}")
+        if isinstance(value, Text) and not isinstance(value.native, str):
+            return value.native
+        if isinstance(value, bytes) and field.annotation is bytes:
+            return value
+        if isinstance(value, bytes):
+            value = _decoded(field_name, value)
+        if not value_is_complex or not isinstance(value, str):
+            return value
+        try:
+            return self.decode_complex_value(field_name, field, value)
+        except ValueError as error:
+            raise SettingsError(f"field {field_name!r}: expected JSON: {error}") from error
+
+    def _value_at(self, name: str, *, is_model: bool) -> Any:
+        value = self._values.get(name)
+        if not is_model:
+            return value
+        parts = {key[len(name) + 1 :]: part for key, part in self._values.items() if key.startswith(f"{name}.")}
+        if not parts:
+            return value
+        return _nested(_as_mapping(name, value), parts)
+
+    def __repr__(self) -> str:
+        return f"DflagSettingsSource({self._origin.label})"
+
+
+class _FromRegistry:
+    """
+    The effective values of flags.
+    """
+
+    def __init__(self, registry: FlagRegistry) -> None:
+        self._registry: Final = registry
+        self.label: Final = repr(self._registry)
+
+    def token(self) -> object:
+        return self._registry.snapshot().revision
+
+    def read(self) -> tuple[object, Mapping[str, Any]]:
+        snapshot = self._registry.snapshot()
+        return snapshot.revision, dict(snapshot)
+
+
+class _FromSource:
+    """
+    The raw values of a path, or of a source of the program's own.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | Source) -> None:
+        (self._source,) = as_sources(source)
+        self.label: Final = repr(self._source.name)
+        self._looked_at = float("-inf")
+        self._token: object = None
+
+    def token(self) -> object:
+        now = time.monotonic()
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at, self._token = now, self._source.probe()
+        return self._token
+
+    def read(self) -> tuple[object, Mapping[str, Any]]:
+        token = self._token = self._source.probe()  # before: what changes meanwhile is read again
+        return token, {key: value for key, value in self._source.read().items() if not key.startswith(".")}
+
+
+@final
+class Reloading(Generic[S]):
+    """
+    A settings class whose instance is made anew when a value has changed. `reloading` makes it.
+
+    Thread safety: any thread.
+    """
+
+    def __init__(self, settings_cls: type[S]) -> None:
+        self._frozen: Final = _frozen(settings_cls)
+        self._lock: Final = threading.Lock()
+        self._problem: str | None = None
+        self._sources, self._instance = self._make()
+
+    @property
+    def problem(self) -> str | None:
+        """
+        Why the newest values are not in force; None while they are.
+        """
+        return self._problem
+
+    def current(self) -> S:
+        """
+        Return the instance of the newest values: the same object until one changes.
+
+        Values that the class refuses change nothing; the error is logged once, and is `problem` while it lasts.
+        A registry is asked for its revision at each call, a path once a second.
+        """
+        if self._has_changed():
+            with self._lock:
+                if self._has_changed():
+                    self._renew()
+        return self._instance
+
+    def _has_changed(self) -> bool:
+        return any(source.has_changed() for source in self._sources)
+
+    def _renew(self) -> None:
+        try:
+            self._sources, self._instance = self._make()
+        except (ValueError, SourceError) as error:  # those of pydantic are ValueErrors
+            for source in self._sources:
+                source.keep()  # so that the same values are not tried at each call
+            problem = one_line(_summary(error))
+            if problem != self._problem:
+                logger.warning("%s: %s; keeping the last good values", self._frozen.__name__, problem)
+            self._problem = problem
+        else:
+            self._problem = None
+
+    def _make(self) -> tuple[tuple[DflagSettingsSource, ...], S]:
+        made: list[DflagSettingsSource] = []
+        token = _made.set(made)
+        try:
+            instance = self._frozen()
+        finally:
+            _made.reset(token)
+        if not made:
+            name = self._frozen.__name__
+            raise ArgumentError(f"expected a DflagSettingsSource in {name}.settings_customise_sources, got none")
+        return tuple(made), instance
+
+
+def reloading(settings_cls: type[S]) -> Reloading[S]:
+    """
+    Make the instances of a settings class follow its `DflagSettingsSource`.
+
+    Each revision is validated whole and gives a new frozen instance, so that no reader sees half of it.
+
+    Raises:
+        ArgumentError: The class has no `DflagSettingsSource` among its sources.
+        pydantic.ValidationError: The values at the start are refused.
+        SourceError: A path cannot be read at the start.
+
+    >>> import dflag
+    >>> from pydantic_settings import BaseSettings
+    >>> flags = dflag.FlagRegistry()
+    >>> rate = flags.dyn_int("rate", 50)
+    >>> class Settings(BaseSettings):
+    ...     rate: int
+    ...
+    ...     @classmethod
+    ...     def settings_customise_sources(cls, settings_cls, init_settings, env_settings, **others):
+    ...         return init_settings, DflagSettingsSource(settings_cls, flags)
+    >>> settings = reloading(Settings)
+    >>> rate.set(60)
+    >>> settings.current().rate
+    60
+    """
+    return Reloading(settings_cls)
+
+
+def _origin_of(source: FlagsOrSource) -> _FromRegistry | _FromSource:
+    if isinstance(source, (str, os.PathLike, Source)):
+        return _FromSource(source)
+    given: Any = source
+    if isinstance(given, (FlagRegistry, type)):
+        return _FromRegistry(registry_of(given, "source"))
+    raise ArgumentError(f"expected source as a FlagRegistry, a Flags class, a path or a Source, got {given!r}")
+
+
+def _is_model(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _names_of(field: FieldInfo, field_name: str) -> Iterator[str]:
+    """
+    List what a field's value may be called, the first choice first.
+    """
+    alias = field.validation_alias
+    choices = alias.choices if isinstance(alias, AliasChoices) else [field_name if alias is None else alias]
+    for choice in choices:
+        yield str(choice.path[0]) if isinstance(choice, AliasPath) else choice
+
+
+def _as_mapping(name: str, value: object) -> dict[str, Any]:
+    """
+    Return the mapping that a key holds, beside keys that begin with its name and a dot.
+    """
+    value = _plain(name, value)
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise SettingsError(f"field {name!r}: expected JSON: {error}") from error
+    return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _nested(whole: dict[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Put the values of dotted keys into nested mappings.
+    """
+    for key, value in sorted(parts.items()):
+        *path, last = key.split(".")
+        place = whole
+        for name in path:
+            below = place.get(name)
+            place[name] = dict(below) if isinstance(below, Mapping) else {}
+            place = place[name]
+        place[last] = _plain(key, value)
+    return whole
+
+
+def _plain(name: str, value: object) -> object:
+    if isinstance(value, Unreadable):
+        raise SourceError(f"key {name!r}: cannot be read: {value.reason}")
+    if isinstance(value, bytes):
+        return _decoded(name, value)
+    return value.native if isinstance(value, Text) else value
+
+
+def _decoded(name: str, value: bytes) -> str:
+    try:
+        return value.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"field {name!r}: expected UTF-8, byte {error.start} is not") from None
+
+
+def _frozen(settings_cls: type[S]) -> type[S]:
+    made: type[S] = type(
+        settings_cls.__name__,
+        (settings_cls,),
+        {"__module__": settings_cls.__module__, "model_config": SettingsConfigDict(frozen=True)},
+    )
+    return made
+
+
+def _summary(error: Exception) -> str:
+    """
+    Say what is wrong without the values, one of which may be a secret.
+    """
+    if not isinstance(error, ValidationError):
+        return str(error)
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)

@@ -1,0 +1,80 @@
+"""
+What the flags were when an error happened, on every event that goes to Sentry.
+
+Needs the extra ``dflag[sentry]``.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any, Final
+
+import sentry_sdk
+
+from dflag._faults import is_interrupt
+from dflag._log import logger
+from dflag._registry import registry_of
+
+if TYPE_CHECKING:
+    from dflag._registry import FlagRegistry, RegistryLike
+
+__all__ = ["add_context"]
+
+_added: Final[weakref.WeakSet[FlagRegistry]] = weakref.WeakSet()
+
+
+def add_context(registry: RegistryLike) -> None:
+    """
+    Add a registry's bool flags and checksums to every event of this process.
+
+    Bool flags stand among the event's feature flags, those that are secret left out, as the code in which the event
+    happened reads them: pinned values inside of a pin. The context ``dflag``, with the registry's name behind it if it
+    has one, has ``revision``, ``checksum_static`` and ``checksum_dynamic``. Nothing is done when a flag is read.
+
+    Idempotent, before or after ``sentry_sdk.init``. The registry is not kept alive.
+
+    Args:
+        registry: The flags, or a class of flags.
+
+    Raises:
+        ArgumentError: *registry* is neither.
+
+    Thread safety: any thread.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry("shop")
+    >>> new_path = flags.dyn_bool("new_path", False)
+    >>> add_context(flags)
+    """
+    flags = registry_of(registry)
+    if flags in _added:
+        return
+    _added.add(flags)
+    reference = weakref.ref(flags)
+
+    def add(event: Any, _: Any) -> Any:
+        flags = reference()
+        if flags is not None:
+            try:
+                _add(event, flags)
+            except BaseException as error:
+                # A value that cannot be printed must not cost the event.
+                if is_interrupt(error):
+                    raise
+                logger.exception("the flags could not be added to an event for Sentry")
+        return event
+
+    sentry_sdk.get_global_scope().add_event_processor(add)
+
+
+def _add(event: dict[str, Any], flags: FlagRegistry) -> None:
+    contexts = event.setdefault("contexts", {})
+    contexts[f"dflag {flags.name}" if flags.name else "dflag"] = {
+        "revision": flags.snapshot().revision,
+        "checksum_static": flags.checksum(dynamic=False),
+        "checksum_dynamic": flags.checksum(dynamic=True),
+    }
+    read = {flag.name: value for flag in flags if not flag.secret and isinstance(value := flag.get(), bool)}
+    others = [each for each in contexts.get("flags", {}).get("values", ()) if each.get("flag") not in read]
+    values = [{"flag": name, "result": value} for name, value in read.items()]
+    contexts["flags"] = {"values": [*others, *values]}

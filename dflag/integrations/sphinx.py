@@ -1,0 +1,48 @@
+"""
+Documentation of flags as a class by Sphinx: autodoc shows each flag with what it is for.
+
+Add ``"dflag.integrations.sphinx"`` to ``extensions`` in ``conf.py``, beside ``"sphinx.ext.autodoc"``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sphinx.errors import PycodeError
+from sphinx.pycode import ModuleAnalyzer
+
+from dflag._flags import Flag, FlagValues
+from dflag._version import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+    from sphinx.util.typing import ExtensionMetadata
+
+__all__ = ["setup"]
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """
+    Connect to autodoc, as Sphinx asks of an extension.
+    """
+    app.connect("autodoc-process-docstring", _describe)
+    return {"version": __version__, "parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _describe(_app: Sphinx, _what: str, _name: str, obj: Any, _options: object, _lines: list[str]) -> None:
+    """
+    Describe the flags of a class before autodoc comes to its members, as comments in the source would.
+
+    Autodoc shows no docstring of a value that is no descriptor.
+    """
+    if not isinstance(obj, type) or not issubclass(obj, FlagValues):
+        return
+    for base in obj.__mro__:
+        try:
+            analyzer = ModuleAnalyzer.for_module(base.__module__)
+            analyzer.analyze()
+        except PycodeError:  # there is no source
+            continue
+        for attribute, flag in vars(base).items():
+            if isinstance(flag, Flag) and flag.help:
+                analyzer.attr_docs.setdefault((base.__qualname__, attribute), [flag.help, ""])

@@ -1,0 +1,97 @@
+"""
+What `dir()` shows of each public module and class is what the docs name, and nothing of the machinery.
+
+After a change that is meant, write the list anew: ``python -m tests.docs.test_public_surface > tests/docs/public.txt``
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+DOCS = Path(__file__).parents[2] / "docs"
+LIST = Path(__file__).with_name("public.txt").read_text(encoding="utf-8").splitlines()
+
+MODULES = re.findall(r"^## (dflag(?:\.\w+)*)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+PAGES = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md") if page.name != "changelog.md")
+
+HOOKS = {"dflag.pytest_plugin"}
+"""Modules that another program reads by `dir()`, to find what it calls."""
+
+NAMED = [name for name in MODULES if name not in HOOKS]
+
+
+def _public(module: ModuleType) -> dict[str, list[str]]:
+    """
+    List the names of a module, and those of each class of ours among them.
+    """
+    found = {module.__name__: [name for name in dir(module) if not name.startswith("_")]}
+    for name in found[module.__name__]:
+        value = getattr(module, name)
+        if inspect.isclass(value) and value.__module__.startswith("dflag"):
+            theirs = {own for base in value.__mro__ if not base.__module__.startswith("dflag") for own in dir(base)}
+            names = [own for own in dir(value) if not own.startswith("_") and own not in theirs]
+            found[f"{module.__name__}.{name}"] = names
+    return found
+
+
+def _lines(module: ModuleType) -> list[str]:
+    return [f"{place}: {' '.join(names)}".rstrip() for place, names in _public(module).items()]
+
+
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("dflag"):
+            raise
+        pytest.skip(f"{error.name} is not installed")
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_public_names_are_those_of_the_list(name: str) -> None:
+    """A name that comes or goes is a decision: it stands in the list that is compared here."""
+    assert [line for line in _lines(_imported(name)) if line not in LIST] == []
+
+
+def test_the_list_has_no_other_names() -> None:
+    """A module, class or name that is gone is gone from the list."""
+    assert [line for line in LIST if line not in {line for name in NAMED for line in _lines(_imported(name))}] == []
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_public_names_are_explained(name: str) -> None:
+    """A method has a docstring; an attribute has a text below it, or stands in that of its class, or on a page."""
+    module = _imported(name)
+    unexplained = [
+        f"{place}.{own}"
+        for place, names in _public(module).items()
+        if place != name
+        for own in names
+        if not _is_explained(getattr(module, place.rpartition(".")[2]), own)
+    ]
+    assert unexplained == []
+
+
+def _is_explained(owner: type, name: str) -> bool:
+    member = inspect.getattr_static(owner, name)
+    if inspect.isroutine(member) or isinstance(member, (property, classmethod, staticmethod)):
+        return bool(inspect.getdoc(member) or inspect.getdoc(getattr(owner, name)))
+    ours = [base for base in owner.__mro__ if base.__module__.startswith("dflag")]
+    if any(re.search(rf'^    {name}\b.*\n    """', inspect.getsource(base), re.MULTILINE) for base in ours):
+        return True
+    return any(re.search(rf"\b{name}\b", text) for text in (PAGES, *(inspect.getdoc(base) or "" for base in ours)))
+
+
+if __name__ == "__main__":
+    for each in NAMED:
+        sys.stdout.writelines(f"{line}\n" for line in _lines(importlib.import_module(each)))

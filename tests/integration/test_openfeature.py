@@ -1,0 +1,643 @@
+"""
+The provider behind the real SDK: what a program sees that is written against OpenFeature alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import math
+import os
+import queue
+import subprocess
+import sys
+import threading
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from openfeature import _event_support, api
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.event import EventDetails, ProviderEvent
+from openfeature.exception import ErrorCode
+from openfeature.flag_evaluation import FlagResolutionDetails, Reason
+from openfeature.provider import ProviderStatus
+from openfeature.provider._registry import ProviderRegistry
+
+import dflag
+from dflag._keyed import EVERYBODY, KeyedValue
+from dflag.integrations.openfeature import DflagProvider
+from dflag.sources import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from openfeature.client import OpenFeatureClient
+
+    from dflag.testing import ConfigMapVolume
+
+DEADLINE_SECONDS = 10.0
+
+
+class Events:
+    """
+    What handlers were called with, in order.
+    """
+
+    def __init__(self) -> None:
+        self._seen: queue.Queue[tuple[ProviderEvent, EventDetails]] = queue.Queue()
+        self._handlers = {event: self._handler(event) for event in ProviderEvent}
+
+    def listen(self, client: OpenFeatureClient) -> None:
+        for event, handler in self._handlers.items():
+            client.add_handler(event, handler)
+
+    def next(self) -> tuple[ProviderEvent, EventDetails]:
+        return self._seen.get(timeout=DEADLINE_SECONDS)
+
+    def expect(self, event: ProviderEvent) -> EventDetails:
+        found, details = self.next()
+        assert found is event
+        return details
+
+    def is_empty(self) -> bool:
+        return self._seen.empty()
+
+    def _handler(self, event: ProviderEvent) -> Callable[[EventDetails], None]:
+        return lambda details: self._seen.put((event, details))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _handler_threads() -> None:
+    """Start the threads that the SDK keeps for handlers, which are no leak of the test that first emits an event."""
+    executor = _event_support._event_executor
+    barrier = threading.Barrier(executor._max_workers)
+    for done in [executor.submit(barrier.wait, DEADLINE_SECONDS) for _ in range(executor._max_workers)]:
+        done.result()
+
+
+@pytest.fixture(autouse=True)
+def _clean_api() -> Iterator[None]:
+    """Leave no provider, handler or hook to the next test."""
+    yield
+    api.clear_providers()
+    _event_support.clear()
+    api.clear_hooks()
+
+
+@pytest.fixture(name="client")
+def _client(flags: dflag.FlagRegistry) -> OpenFeatureClient:
+    """Return a client of a provider for the registry."""
+    api.set_provider_and_wait(DflagProvider(flags))
+    return api.get_client()
+
+
+class Colour(enum.Enum):
+    """Members whose values are a text, and none."""
+
+    RED = "red"
+    NUMBER = 5
+
+
+def declare(flags: dflag.FlagRegistry) -> None:
+    flags.dyn_bool("bool", True)
+    flags.dyn_string("string", "text")
+    flags.dyn_int("int", 7)
+    flags.dyn_float("float", 2.0)
+    flags.dyn_duration("duration", timedelta(seconds=90))
+    flags.dyn_enum("enum", Colour.RED)
+    flags.dyn_enum("enum_name", Colour.NUMBER)
+    flags.dyn_string_list("list", ("b", "a"))
+    flags.dyn_string_set("set", {"b", "a"})
+    flags.dyn_json("json", {"mode": "allow", "at": [1, 2.5]})
+    flags.dyn_json("json_bool", True)
+    flags.dyn_json("json_null", None)
+    flags.dyn_bytes("bytes", b"raw")
+    flags.dyn_map("map", {"a.rate": 5}, keys="*.rate", of="int")
+    flags.dyn_custom("custom", 3 + 4j, parse=complex)
+
+
+GETTERS: dict[str, tuple[str, Any]] = {
+    "boolean": ("get_boolean_details", False),
+    "string": ("get_string_details", "fallback"),
+    "integer": ("get_integer_details", -1),
+    "float": ("get_float_details", -0.5),
+    "object": ("get_object_details", {"fall": "back"}),
+}
+
+ANSWERS: dict[str, dict[str, Any]] = {
+    "bool": {"boolean": True},
+    "string": {"string": "text"},
+    "int": {"integer": 7, "float": 7.0},
+    "float": {"float": 2.0},
+    "duration": {"float": 90.0, "string": "1m30s"},
+    "enum": {"string": "red"},
+    "enum_name": {"string": "NUMBER"},
+    "list": {"object": ["b", "a"]},
+    "set": {"object": ["a", "b"]},
+    "json": {"object": {"mode": "allow", "at": [1, 2.5]}},
+    "json_bool": {"boolean": True},
+    "json_null": {},
+    "bytes": {},
+    "map": {"object": {"a.rate": 5}},
+    "custom": {"string": "(3+4j)"},
+}
+
+
+@pytest.mark.parametrize("mode", ["sync", "async"])
+@pytest.mark.parametrize("name", ANSWERS)
+def test_each_kind_has_its_types(name: str, mode: str, flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
+    """A kind answers in the types that it has, and any other type is a mismatch with the caller's default."""
+    declare(flags)
+    for asked, (method, fallback) in GETTERS.items():
+        if mode == "sync":
+            details = getattr(client, method)(name, fallback)
+        else:
+            details = asyncio.run(getattr(client, f"{method}_async")(name, fallback))
+        if asked in ANSWERS[name]:
+            expected = ANSWERS[name][asked]
+            assert (expected, None) == (details.value, details.error_code)
+            assert isinstance(details.value, type(expected))
+        else:
+            assert (fallback, ErrorCode.TYPE_MISMATCH) == (details.value, details.error_code)
+            assert f"flag '{name}'" in details.error_message
+
+
+def test_infinity_is_a_float(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
+    """A float flag may be infinite, which OpenFeature has too."""
+    flags.dyn_float("limit", math.inf)
+    assert client.get_float_value("limit", 1.0) == math.inf
+
+
+def test_an_object_cannot_be_changed(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
+    """What one caller does to an object of a list flag does not reach another caller."""
+    flags.dyn_string_list("list", ("a",))
+    found: Any = client.get_object_value("list", {})
+    with pytest.raises(TypeError):
+        found.append("b")
+
+
+def test_an_unknown_flag_is_not_found(client: OpenFeatureClient) -> None:
+    """A name that no flag has gives the default and FLAG_NOT_FOUND."""
+    details = client.get_integer_details("rate", 3)
+    assert (details.value, details.error_code, details.reason) == (3, ErrorCode.FLAG_NOT_FOUND, Reason.ERROR)
+
+
+def test_a_secret_is_not_there(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
+    """A secret flag does not exist unless the provider was made with secrets=True."""
+    flags.dyn_string("password", "hunter2", secret=True)
+    assert client.get_string_details("password", "").error_code is ErrorCode.FLAG_NOT_FOUND
+    api.set_provider_and_wait(DflagProvider(flags, secrets=True), "internal")
+    assert api.get_client("internal").get_string_value("password", "") == "hunter2"
+
+
+def test_a_flag_that_becomes_a_secret_is_gone(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
+    """A flag that a secret source has made a secret is not answered from what was kept of it."""
+    flags.dyn_string("token", "open")
+    assert client.get_string_value("token", "") == "open"
+    source = MemorySource({"token": "closed"}, secret=True)
+    with dflag.Updater(flags, source):
+        assert client.get_string_details("token", "").error_code is ErrorCode.FLAG_NOT_FOUND
+
+
+def test_reasons_variants_and_metadata(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
+    """An answer says which layer the value comes from, and of which revision it is."""
+    rate = flags.dyn_int("rate", 50, owner="platform")
+    before = client.get_integer_details("rate", 0)
+    assert (before.reason, before.variant) == (Reason.DEFAULT, "default")
+    assert dict(before.flag_metadata) == {
+        "revision": 0,
+        "origin": "default",
+        "owner": "platform",
+        "checksum": flags.checksum(),
+    }
+    revision = flags.apply({"rate": "60"}, source="config")
+    after = client.get_integer_details("rate", 0)
+    assert (after.value, after.reason, after.variant) == (60, Reason.STATIC, "config")
+    assert dict(after.flag_metadata) == {
+        "revision": revision.number,
+        "origin": "config",
+        "owner": "platform",
+        "checksum": revision.checksum,
+    }
+    rate.set(70)
+    assert (
+        client.get_integer_details("rate", 0).reason,
+        client.get_integer_details("rate", 0).variant,
+    ) == (Reason.STATIC, "override")
+
+
+def test_metadata_is_the_same_object_within_a_revision(flags: dflag.FlagRegistry) -> None:
+    """A flag is resolved once for each revision, and anew after a commit."""
+    rate = flags.dyn_int("rate", 50)
+    provider = DflagProvider(flags)
+    first = provider.resolve_integer_details("rate", 0)
+    assert provider.resolve_integer_details("rate", 0) is first
+    rate.set(60)
+    assert provider.resolve_integer_details("rate", 0).value == 60
+
+
+def test_a_pin_holds_with_all_that_belongs_to_it(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
+    """Within a pin value, variant, revision and checksum stay those of one revision, asked for before or not."""
+    flags.dyn_int("rate", 50)
+    flags.dyn_int("burst", 5)
+    first = flags.apply({"rate": "60"}, source="config")
+    with flags.pinned():
+        assert client.get_integer_value("rate", 0) == 60
+        flags.apply({"rate": "70", "burst": "7"}, source="config")
+        rate, burst = client.get_integer_details("rate", 0), client.get_integer_details("burst", 0)
+        assert (60, "config", first.number) == (rate.value, rate.variant, rate.flag_metadata["revision"])
+        assert rate.flag_metadata["checksum"] == first.checksum
+        assert (burst.value, burst.variant, burst.reason) == (5, "default", Reason.DEFAULT)
+        late = flags.dyn_int("late", 1)
+        assert client.get_integer_value("late", 0) == 1
+        late.set(2)
+        assert client.get_integer_value("late", 0) == 2
+    assert client.get_integer_value("rate", 0) == 70
+
+
+def test_a_pinned_value_is_named(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
+    """A value that a pin puts on top has the pin as its variant."""
+    rate = flags.dyn_int("rate", 50)
+    with flags.pinned({rate: 60}):
+        details = client.get_integer_details("rate", 0)
+    assert (details.value, details.variant, details.reason) == (60, "pinned", Reason.STATIC)
+
+
+def key_values(flags: dflag.FlagRegistry, flag: dflag.DynamicFlag[Any], *values: KeyedValue) -> None:
+    """
+    Hold values for keys in a source, as its rules do.
+    """
+    store = flags._store
+    assert store.commit(store.plan([], keyed=[(flag, "rules", values)]))
+
+
+@pytest.fixture(name="rate")
+def _rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
+    """Return a flag with a value for one tenant, and one for a share of all others that is everybody."""
+    flags.dyn_int("other", 1)
+    flags.apply({"other": "2"}, source="rules")
+    rate = flags.dyn_int("rate", 50, by="tenant")
+    key_values(
+        flags,
+        rate,
+        KeyedValue("half", None, EVERYBODY - 1, 200),
+        KeyedValue("large-tenants", ("acme",), EVERYBODY, 500),
+    )
+    return rate
+
+
+@pytest.mark.parametrize(
+    ("context", "expected"),
+    [
+        (None, (50, Reason.DEFAULT, "default")),
+        (EvaluationContext(), (50, Reason.DEFAULT, "default")),
+        (EvaluationContext("acme"), (500, Reason.TARGETING_MATCH, "large-tenants")),
+        (EvaluationContext(attributes={"tenant": "acme"}), (500, Reason.TARGETING_MATCH, "large-tenants")),
+        (EvaluationContext("user-1", {"tenant": "acme"}), (500, Reason.TARGETING_MATCH, "large-tenants")),
+        (EvaluationContext("initech"), (200, Reason.SPLIT, "half")),
+    ],
+)
+def test_a_key_gets_its_value(
+    context: EvaluationContext | None,
+    expected: tuple[int, Reason, str],
+    rate: dflag.DynamicFlag[int],
+    client: OpenFeatureClient,
+) -> None:
+    """The attribute that by= names, else the targeting key, is the key; the rule is the variant."""
+    for _ in range(2):  # the second answer is one that was kept
+        details = client.get_integer_details("rate", 0, context)
+        assert expected == (details.value, details.reason, details.variant)
+
+
+def test_a_pin_holds_for_keys(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], client: OpenFeatureClient
+) -> None:
+    """Within a pin a key keeps its value."""
+    with flags.pinned():
+        key_values(flags, rate, KeyedValue("all", ("acme",), EVERYBODY, 900))
+        assert client.get_integer_value("rate", 0, EvaluationContext("acme")) == 500
+    assert client.get_integer_value("rate", 0, EvaluationContext("acme")) == 900
+
+
+def test_a_key_that_is_no_text_is_an_invalid_context(rate: dflag.DynamicFlag[int], client: OpenFeatureClient) -> None:
+    """A key of another type is refused, rather than taken for the value of no key."""
+    details = client.get_integer_details("rate", 0, EvaluationContext(attributes={"tenant": 5}))
+    assert details.error_code is ErrorCode.INVALID_CONTEXT
+    assert "flag 'rate': expected tenant as a text" in (details.error_message or "")
+
+
+RULES = """
+- name: web-pods
+  when: {pod: "web-*"}
+  set: {new_path: true}
+- name: everybody-else
+  by: tenant
+  share: 100%
+  set: {rate: 200}
+- name: large-tenants
+  by: tenant
+  is: [acme]
+  set: {rate: 500}
+"""
+
+
+def test_rules_of_a_volume(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """A rule is the variant of what it gives: STATIC for the process, TARGETING_MATCH or SPLIT for a key."""
+    flags.dyn_bool("new_path", False)
+    flags.dyn_int("rate", 50, by="tenant")
+    volume.write({"rate": "60", "_rules.yaml": RULES})
+    updater = dflag.Updater(flags, volume.path, facts={"pod": "web-1"})
+    api.set_provider_and_wait(DflagProvider(flags, updater))
+    client = api.get_client()
+    answers = [
+        client.get_boolean_details("new_path", False),
+        client.get_integer_details("rate", 0, EvaluationContext("acme")),
+        client.get_integer_details("rate", 0, EvaluationContext("initech")),
+        client.get_integer_details("rate", 0),
+    ]
+    source = updater.status().sources[0]
+    assert [(each.value, each.reason, each.variant) for each in answers] == [
+        (True, Reason.STATIC, "web-pods"),
+        (500, Reason.TARGETING_MATCH, "large-tenants"),
+        (200, Reason.SPLIT, "everybody-else"),
+        (60, Reason.STATIC, source.name),
+    ]
+    assert {(each.flag_metadata["origin"], each.flag_metadata["checksum"]) for each in answers} == {
+        (source.name, source.checksum)
+    }
+
+
+class Settings(dflag.Flags):
+    """Flags as a class."""
+
+    of_the_class = dflag.dyn_int(5)
+
+
+def test_a_class_of_flags_stands_for_its_registry() -> None:
+    """A class of flags is taken where a registry is."""
+    assert DflagProvider(Settings).resolve_integer_details("of_the_class", 0).value == 5
+
+
+# --- events
+
+
+def test_a_change_is_an_event_after_the_values(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
+    """One commit is one event that names the flags, and a handler that reads finds the new values."""
+    rate, burst = flags.dyn_int("rate", 50), flags.dyn_int("burst", 5)
+    flags.dyn_string("password", "", secret=True)
+    read: queue.Queue[tuple[int, EventDetails]] = queue.Queue()
+    client.add_handler(
+        ProviderEvent.PROVIDER_CONFIGURATION_CHANGED,
+        lambda details: read.put((client.get_integer_value("rate", 0), details)),
+    )
+    flags["password"].set_text("hunter2")
+    flags.apply({"rate": "60", "burst": "6"}, source="config")
+    value, details = read.get(timeout=DEADLINE_SECONDS)
+    assert (value, details.flags_changed, details.provider_name) == (60, ["burst", "rate"], "dflag")
+    assert (rate.get(), burst.get()) == (60, 6)
+
+
+def test_a_change_for_a_key_is_an_event(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], client: OpenFeatureClient
+) -> None:
+    """A commit that changes only what some keys get is an event too; one that changes nothing is none."""
+    events = Events()
+    events.listen(client)
+    events.expect(ProviderEvent.PROVIDER_READY)
+    flags.apply({"other": "2"}, source="later")
+    key_values(flags, rate, KeyedValue("all", ("acme",), EVERYBODY, 900))
+    assert events.expect(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED).flags_changed == ["rate"]
+
+
+def test_ready_comes_once(flags: dflag.FlagRegistry) -> None:
+    """READY runs a handler once with the SDK that is installed, for one instance under two domains too."""
+    events = Events()
+    events.listen(api.get_client("one"))
+    events.expect(ProviderEvent.PROVIDER_READY)  # of the provider that is there before ours
+    provider = DflagProvider(flags)
+    api.set_provider_and_wait(provider, "one")
+    api.set_provider_and_wait(provider, "two")
+    assert events.expect(ProviderEvent.PROVIDER_READY).provider_name == "dflag"
+    flags.dyn_int("rate", 50).set(60)
+    events.expect(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED)
+    assert events.is_empty()
+
+
+def test_ready_comes_once_where_the_sdk_leaves_it_to_the_provider(flags: dflag.FlagRegistry) -> None:
+    """With an SDK that emits no READY the provider emits it before initialize() returns, and ERROR before it raises."""
+    seen: list[ProviderEvent] = []
+    provider = DflagProvider(flags)
+    provider.attach(lambda _provider, event, _details: seen.append(event))
+    provider.initialize(EvaluationContext())
+    assert seen == [ProviderEvent.PROVIDER_READY]
+    provider.shutdown()
+
+    broken = DflagProvider(flags, dflag.Updater(flags, "/nowhere/at/all"))
+    broken.attach(lambda _provider, event, _details: seen.append(event))
+    with pytest.raises(dflag.SourceError):
+        broken.initialize(EvaluationContext())
+    assert seen == [ProviderEvent.PROVIDER_READY, ProviderEvent.PROVIDER_ERROR]
+
+
+def test_the_updater_is_started_and_stopped(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """initialize() starts an updater that does not run, and shutdown() stops what it has started, both idempotent."""
+    flags.dyn_int("rate", 50)
+    volume.write({"rate": "60"})
+    updater = dflag.Updater(flags, volume.path)
+    provider = DflagProvider(flags, updater)
+    api.set_provider_and_wait(provider, "shop")
+    client = api.get_client("shop")
+    assert (client.get_integer_value("rate", 0), updater.status().state) == (60, "running")
+    assert client.get_integer_details("rate", 0).flag_metadata["checksum"] == updater.status().sources[0].checksum
+    provider.initialize(EvaluationContext())
+    provider.shutdown()
+    provider.shutdown()
+    assert updater.status().state == "stopped"
+
+
+def test_an_updater_of_the_program_goes_on(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """shutdown() leaves an updater alone that ran before."""
+    volume.write({})
+    with dflag.Updater(flags, volume.path) as updater:
+        api.set_provider_and_wait(DflagProvider(flags, updater))
+        api.shutdown()
+        assert updater.status().state == "running"
+
+
+def test_a_bad_start_is_an_error(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """An updater that cannot initialize makes the provider's status ERROR, and flags have their defaults."""
+    flags.dyn_int("rate", 50)
+    volume.write({"rate": "many"})
+    with pytest.raises(dflag.UpdateError):
+        api.set_provider_and_wait(DflagProvider(flags, dflag.Updater(flags, volume.path)))
+    client = api.get_client()
+    assert (client.get_provider_status(), client.get_integer_value("rate", 0)) == (ProviderStatus.ERROR, 50)
+
+
+class Unreliable(MemorySource):
+    """
+    A source that can be made to fail.
+    """
+
+    fails = False
+
+    def read(self) -> Any:
+        if self.fails:
+            raise dflag.SourceError("out of reach")
+        return super().read()
+
+
+def test_staleness_and_recovery(flags: dflag.FlagRegistry) -> None:
+    """A source that cannot be read makes its values STALE and the provider too, until it is read again."""
+    flags.dyn_int("rate", 50)
+    flags.dyn_int("burst", 5)
+    source = Unreliable({"rate": "60"})
+    updater = dflag.Updater.setup(flags, source, resync_seconds=3_600)
+    api.set_provider_and_wait(DflagProvider(flags, updater))
+    client = api.get_client()
+    events = Events()
+    events.listen(client)
+    events.expect(ProviderEvent.PROVIDER_READY)
+
+    source.fails = True
+    updater.refresh()
+    assert "memory" in (events.expect(ProviderEvent.PROVIDER_STALE).message or "")
+    assert client.get_provider_status() is ProviderStatus.STALE
+    rate = client.get_integer_details("rate", 0)
+    assert (rate.value, rate.reason, rate.variant) == (60, Reason.STALE, "memory")
+    assert client.get_integer_details("burst", 0).reason is Reason.DEFAULT
+
+    source.fails = False
+    updater.refresh()
+    events.expect(ProviderEvent.PROVIDER_READY)
+    assert client.get_integer_details("rate", 0).reason is Reason.STATIC
+    updater.stop()
+
+
+def test_a_source_that_is_refused_whole_is_an_error(flags: dflag.FlagRegistry) -> None:
+    """A revision that a check over several flags refuses makes the provider's status ERROR, and the next one READY."""
+    flags.dyn_int("rate", 50)
+
+    @flags.validator
+    def _(snap: dflag.Snapshot) -> None:
+        if snap["rate"] > 100:
+            raise ValueError("too much")
+
+    source = MemorySource({"rate": "60"})
+    with dflag.Updater(flags, source, resync_seconds=3_600) as updater:
+        api.set_provider_and_wait(DflagProvider(flags, updater))
+        events = Events()
+        events.listen(api.get_client())
+        events.expect(ProviderEvent.PROVIDER_READY)
+        source.update({"rate": "600"})
+        updater.refresh()
+        details = events.expect(ProviderEvent.PROVIDER_ERROR)
+        assert (details.error_code, details.message) == (ErrorCode.GENERAL, "refused whole: memory")
+        source.update({"rate": "70"})
+        updater.refresh()
+        assert {events.next()[0], events.next()[0]} == {
+            ProviderEvent.PROVIDER_CONFIGURATION_CHANGED,
+            ProviderEvent.PROVIDER_READY,
+        }
+
+
+def test_nothing_is_emitted_after_the_shutdown(flags: dflag.FlagRegistry) -> None:
+    """A provider that was shut down is notified of no commit."""
+    rate = flags.dyn_int("rate", 50)
+    seen: list[ProviderEvent] = []
+    provider = DflagProvider(flags)
+    provider.attach(lambda _provider, event, _details: seen.append(event))
+    provider.initialize(EvaluationContext())
+    provider.shutdown()
+    rate.set(60)
+    flags.flush()
+    assert seen == [ProviderEvent.PROVIDER_READY]
+
+
+def test_several_providers_in_one_process() -> None:
+    """Each domain reads its own registry."""
+    for number, domain in enumerate(("one", "two")):
+        flags = dflag.FlagRegistry(domain)
+        flags.dyn_int("rate", number)
+        api.set_provider_and_wait(DflagProvider(flags), domain)
+    assert [api.get_client(domain).get_integer_value("rate", -1) for domain in ("one", "two")] == [0, 1]
+    assert len({DflagProvider(flags), DflagProvider(flags)}) == 2
+
+
+def test_an_updater_of_another_registry_is_refused(flags: dflag.FlagRegistry) -> None:
+    """An updater that feeds other flags is a mistake in the declaration."""
+    updater = dflag.Updater(dflag.FlagRegistry(), MemorySource({}))
+    with pytest.raises(dflag.DefinitionError, match="feeds another registry"):
+        DflagProvider(flags, updater)
+
+
+@pytest.mark.parametrize("arguments", [(None,), ("flags",)])
+def test_arguments_are_checked(arguments: tuple[Any, ...]) -> None:
+    """Anything but a registry is refused at once."""
+    with pytest.raises(dflag.DefinitionError):
+        DflagProvider(*arguments)
+
+
+def test_the_sdk_that_is_installed_emits_ready_itself() -> None:
+    """The code that calls initialize() names READY, which is how the two sorts of SDKs are told apart."""
+    assert "PROVIDER_READY" in ProviderRegistry._run_initialize.__code__.co_names
+
+
+def test_importing_dflag_imports_no_openfeature() -> None:
+    """Neither the package nor its web part loads what only OpenFeature needs."""
+    code = (
+        "import sys, json, dflag, dflag.web; print(json.dumps([m for m in sys.modules"
+        " if m.startswith('openfeature') or m in ('dflag._evaluation', 'dflag.web._ofrep', 'dflag.web._streams')]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
+
+
+class Wrong(DflagProvider):
+    """A provider that answers a text to each question for a boolean."""
+
+    def resolve_boolean_details(self, *args: Any, **kwargs: Any) -> FlagResolutionDetails[Any]:
+        return FlagResolutionDetails("yes")
+
+
+def test_a_fault_of_the_sdk_asynchronous_types(flags: dflag.FlagRegistry) -> None:
+    """The SDK hands out a wrong type of a provider from its asynchronous call alone, as the docs say."""
+    api.set_provider_and_wait(Wrong(flags))
+    client = api.get_client()
+    assert client.get_boolean_value("x", False) is False
+    assert asyncio.run(client.get_boolean_value_async("x", False)) == "yes"
+
+
+FORKING = """
+import os, threading
+from openfeature import api
+from openfeature.event import ProviderEvent
+import dflag
+from dflag.integrations.openfeature import DflagProvider
+
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate", 50)
+ready, changed, called = threading.Event(), threading.Event(), threading.Event()
+api.add_handler(ProviderEvent.PROVIDER_READY, lambda _: ready.set())
+api.add_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, lambda _: changed.set())
+rate.on_change(lambda old, new: called.set())
+api.set_provider_and_wait(DflagProvider(flags))
+assert ready.wait(10)
+child = os.fork()
+if child == 0:
+    rate.set(60)
+    followed = called.wait(10) and flags.flush(10) and api.get_client().get_integer_value("rate", 0) == 60
+    os._exit(0 if followed and not changed.wait(0.5) else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_fault_of_the_sdk_handlers_after_a_fork() -> None:
+    """In a forked child the SDK runs no handler, while values and callbacks of flags are followed, as the docs say."""
+    done = subprocess.run(
+        [sys.executable, "-Wignore", "-c", FORKING], check=False, capture_output=True, text=True, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (0, "")

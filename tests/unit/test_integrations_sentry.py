@@ -1,0 +1,126 @@
+"""
+What Sentry's events have of the flags.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import sentry_sdk
+
+import dflag
+from dflag.integrations import sentry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(name="events")
+def _events(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """Return what reaches Sentry, from here on."""
+    found: list[dict[str, Any]] = []
+
+    def keep(event: Any, _: Any) -> None:
+        found.append(json.loads(json.dumps(event, default=str)))
+
+    monkeypatch.setattr(sentry_sdk.get_global_scope(), "_event_processors", [])
+    sentry_sdk.init(
+        dsn="https://key@sentry.invalid/1",
+        before_send=keep,
+        default_integrations=False,
+        auto_enabling_integrations=False,
+    )
+    yield found
+    sentry_sdk.get_client().close(timeout=0)
+    sentry_sdk.get_global_scope().set_client(None)
+
+
+def test_every_event_has_bool_flags_and_checksums(events: list[dict[str, Any]]) -> None:
+    """
+    As they are when it happens; secrets are left out, and what the program has added itself stays.
+    """
+    flags = dflag.FlagRegistry("shop")
+    new_path = flags.dyn_bool("new_path", False)
+    flags.bool("fast", True)
+    flags.dyn_bool("hidden", True, secret=True)
+    flags.dyn_int("rate", 5)
+    sentry.add_context(flags)
+    sentry.add_context(flags)
+    sentry_sdk.capture_message("one")
+    new_path.set(True)
+    with sentry_sdk.isolation_scope():
+        sentry_sdk.feature_flags.add_feature_flag("theirs", True)
+        sentry_sdk.capture_message("two")
+
+    first, second = (event["contexts"] for event in events)
+    assert first["flags"]["values"] == [{"flag": "fast", "result": True}, {"flag": "new_path", "result": False}]
+    assert second["flags"]["values"] == [
+        {"flag": "theirs", "result": True},
+        {"flag": "fast", "result": True},
+        {"flag": "new_path", "result": True},
+    ]
+    assert second["dflag shop"] == {
+        "revision": flags.snapshot().revision,
+        "checksum_static": flags.checksum(dynamic=False),
+        "checksum_dynamic": flags.checksum(dynamic=True),
+    }
+    assert first["dflag shop"]["checksum_dynamic"] != second["dflag shop"]["checksum_dynamic"]
+
+
+def test_an_event_in_a_pin_has_what_its_code_read(events: list[dict[str, Any]], flags: dflag.FlagRegistry) -> None:
+    """
+    The values of the pinned revision, although newer ones are in force.
+    """
+    new_path = flags.dyn_bool("new_path", False)
+    sentry.add_context(flags)
+    with flags.pinned():
+        new_path.set(True)
+        sentry_sdk.capture_message("pinned")
+    sentry_sdk.capture_message("later")
+
+    assert [event["contexts"]["flags"]["values"][0]["result"] for event in events] == [False, True]
+
+
+def test_a_fault_costs_no_event(events: list[dict[str, Any]], flags: dflag.FlagRegistry) -> None:
+    """
+    A value that cannot be printed leaves the event as it was.
+    """
+
+    def fail(value: object) -> str:
+        raise ValueError(value)
+
+    flags.dyn_custom("odd", object(), parse=lambda text: text, format=lambda _: "fine")
+    sentry.add_context(flags)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dflag.FlagRegistry, "checksum", fail)
+        sentry_sdk.capture_message("one")
+
+    assert [event["message"] for event in events] == ["one"]
+    assert "dflag" not in events[0]["contexts"]
+
+
+def test_a_registry_that_goes_is_not_kept(events: list[dict[str, Any]]) -> None:
+    """
+    Events go on without it.
+    """
+    flags = dflag.FlagRegistry()
+    sentry.add_context(flags)
+    reference = weakref.ref(flags)
+    del flags
+    gc.collect()
+    sentry_sdk.capture_message("one")
+
+    assert reference() is None
+    assert "flags" not in events[0]["contexts"]
+
+
+def test_what_is_no_registry() -> None:
+    """
+    Anything else is refused at once.
+    """
+    with pytest.raises(dflag.DefinitionError, match="registry"):
+        sentry.add_context("flags")  # type: ignore[arg-type]  # what is tested
