@@ -706,7 +706,13 @@ class Store:
         Call a function no more, except for what was committed before. Idempotent.
         """
         with self.lock:
-            self._watchers = tuple(each for each in self._watchers if each != watcher)
+            self.forget_watcher(watcher)
+
+    def forget_watcher(self, watcher: Watcher) -> None:
+        """
+        Do as `unwatch`, in a forked child that has no other thread and makes its locks anew.
+        """
+        self._watchers = tuple(each for each in self._watchers if each != watcher)
 
     def attempts(self) -> Iterator[int]:
         """

@@ -7,7 +7,7 @@ Nothing of it is imported by ``import dflag``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from dflag.web._asgi import ASGIApp
 from dflag.web._handler import Handler
@@ -16,13 +16,19 @@ from dflag.web._setting import bearer_token
 from dflag.web._wsgi import WSGIApp
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
     from dflag._registry import RegistryLike
     from dflag._updater import Updater
     from dflag.web._server import FlagServer
 
 __all__ = ["ASGIApp", "Authorize", "WSGIApp", "bearer_token", "make_asgi_app", "make_wsgi_app", "start_http_server"]
+
+_MAX_ASGI_STREAMS: Final = 256
+"""How many event streams an ASGI app holds open: each looks once a second, which is 1 % of a core for all of them."""
+
+_MAX_SERVER_STREAMS: Final = 32
+"""How many the server does, each on a thread: half of its connections."""
 
 
 def __dir__() -> list[str]:
@@ -35,6 +41,9 @@ def make_wsgi_app(
     *,
     authorize: Authorize | None = None,
     title: str | None = None,
+    ofrep: bool = False,
+    origins: Iterable[str] = (),
+    read_authorize: Authorize | None = None,
 ) -> WSGIApp:
     """
     Make a WSGI app that shows the flags of a registry.
@@ -46,13 +55,27 @@ def make_wsgi_app(
             it returns the caller's name, or None to refuse, as any exception does; see `bearer_token`.
             None: setting is off.
         title: The page's; None for the registry's name.
+        ofrep: Whether to answer OpenFeature's remote protocol below ``/ofrep/v1/``.
+        origins: Whose pages may read its answers besides those of the app's own origin, each as ``scheme://host`` or
+            ``scheme://host:port``.
+        read_authorize: As *authorize*, for a request of that protocol. None: whoever reaches the app may read.
 
     Raises:
-        DefinitionError: *authorize* is not a plain function.
+        DefinitionError: An argument is of another type: *authorize* is not a plain function, an origin is none.
 
     Thread safety: any thread; validators of what is set run in the one that handles the request.
     """
-    return WSGIApp(Handler(registry, updater, authorize=authorize, title=title, hosted=True))
+    handler = Handler(
+        registry,
+        updater,
+        authorize=authorize,
+        title=title,
+        hosted=True,
+        ofrep=ofrep,
+        origins=origins,
+        read_authorize=read_authorize,
+    )
+    return WSGIApp(handler)
 
 
 def make_asgi_app(
@@ -61,6 +84,9 @@ def make_asgi_app(
     *,
     authorize: Authorize | None = None,
     title: str | None = None,
+    ofrep: bool = False,
+    origins: Iterable[str] = (),
+    read_authorize: Authorize | None = None,
 ) -> ASGIApp:
     """
     Make an ASGI app that shows the flags of a registry; for servers that run on asyncio.
@@ -70,16 +96,30 @@ def make_asgi_app(
         updater: As for `make_wsgi_app`.
         authorize: As for `make_wsgi_app`: a plain function, which runs on a thread.
         title: As for `make_wsgi_app`.
+        ofrep: As for `make_wsgi_app`, with an event stream for changes.
+        origins: As for `make_wsgi_app`.
+        read_authorize: As for `make_wsgi_app`: a plain function, which runs on a thread.
 
     Raises:
-        DefinitionError: *authorize* is not a plain function.
+        DefinitionError: An argument is of another type: *authorize* is not a plain function, an origin is none.
 
     Thread safety: any event loop; validators of what is set run on a thread.
     """
-    return ASGIApp(Handler(registry, updater, authorize=authorize, title=title, hosted=True))
+    handler = Handler(
+        registry,
+        updater,
+        authorize=authorize,
+        title=title,
+        hosted=True,
+        ofrep=ofrep,
+        origins=origins,
+        read_authorize=read_authorize,
+        max_streams=_MAX_ASGI_STREAMS,
+    )
+    return ASGIApp(handler)
 
 
-def start_http_server(
+def start_http_server(  # noqa: PLR0913 - one keyword for each option of the contract
     port: int,
     registry: RegistryLike,
     updater: Updater | None = None,
@@ -87,6 +127,9 @@ def start_http_server(
     addr: str = "127.0.0.1",
     authorize: Authorize | None = None,
     title: str | None = None,
+    ofrep: bool = False,
+    origins: Iterable[str] = (),
+    read_authorize: Authorize | None = None,
     allowed_hosts: Collection[str] | None = None,
 ) -> FlagServer:
     """
@@ -99,6 +142,9 @@ def start_http_server(
         addr: The address to listen on. The default is reachable only from this machine, or this pod.
         authorize: As for `make_wsgi_app`.
         title: As for `make_wsgi_app`.
+        ofrep: As for `make_wsgi_app`, with an event stream for changes.
+        origins: As for `make_wsgi_app`.
+        read_authorize: As for `make_wsgi_app`.
         allowed_hosts: Names that a request's ``Host`` may have besides IP addresses and localhost;
             ``"*"`` for any. None: no other if the address that *addr* leads to is a loopback address, so that no web
             page can reach the server through a name of its own; any on other addresses.
@@ -108,7 +154,7 @@ def start_http_server(
 
     Raises:
         OSError: The address cannot be used: it is taken, or not one of this machine.
-        DefinitionError: *authorize* is not a plain function.
+        DefinitionError: An argument is of another type: *authorize* is not a plain function, an origin is none.
 
     Thread safety: any thread. A forked child does not serve: it closes what it inherited.
 
@@ -120,5 +166,14 @@ def start_http_server(
     """
     from dflag.web._server import FlagServer  # brings http.server, which an app in another server does not need
 
-    handler = Handler(registry, updater, authorize=authorize, title=title)
+    handler = Handler(
+        registry,
+        updater,
+        authorize=authorize,
+        title=title,
+        ofrep=ofrep,
+        origins=origins,
+        read_authorize=read_authorize,
+        max_streams=_MAX_SERVER_STREAMS,
+    )
     return FlagServer(handler, addr, port, allowed_hosts)

@@ -5,10 +5,12 @@ The face for ASGI 3 servers.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, MutableMapping
+import signal
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dflag.web._http import NeedsBody, Request, Response, declared_length
+from dflag.web._http import LOOK_SECONDS, NeedsBody, Request, Response, Stream, declared_length
 
 if TYPE_CHECKING:
     from dflag.web._handler import Handler
@@ -17,6 +19,9 @@ Message: TypeAlias = MutableMapping[str, Any]
 Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+_SEND_SECONDS: Final = 10.0
+"""How long a client may take to receive an event."""
 
 
 class ASGIApp:
@@ -33,23 +38,26 @@ class ASGIApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _live(receive, send)
+            self._handler.close_streams()
         elif scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
             response = await self._respond(_request(scope), receive)
-            if response is not None:
+            if isinstance(response, Stream):
+                await _stream(response, receive, send)
+            elif response is not None:
                 await _send(response, send)
         else:
             raise ValueError(f"expected a scope of HTTP, got {scope['type']!r}")
 
-    async def _respond(self, request: Request, receive: Receive) -> Response | None:
+    async def _respond(self, request: Request, receive: Receive) -> Response | Stream | None:
         """
         Return the response, or None when the client has gone.
         """
         from asyncio import to_thread  # the package serves programs without an event loop too
 
-        answer: Response | NeedsBody | None = self._handler.handle_at_once(request)
+        answer: Response | NeedsBody | Stream | None = self._handler.handle_at_once(request)
         if answer is None:
             answer = await to_thread(self._handler.handle, request)
         if not isinstance(answer, NeedsBody):
@@ -107,7 +115,58 @@ async def _body(request: Request, receive: Receive, limit_bytes: int) -> bytes |
             return b"".join(parts)
 
 
+async def _stream(stream: Stream, receive: Receive, send: Send) -> None:
+    """
+    Send what a subscription has, until it is closed, the client goes, or the server stops.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    changed = asyncio.Event()
+    subscription = stream.subscription
+    subscription.on_wake(lambda: loop.call_soon_threadsafe(changed.set))
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await _start(HTTPStatus.OK, stream.headers, send)
+        while subscription.is_open and not gone.done() and not _is_stopping():
+            changed.clear()
+            part = subscription.due()
+            if part:
+                async with asyncio.timeout(_SEND_SECONDS):
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            waiting = asyncio.ensure_future(changed.wait())
+            await asyncio.wait((waiting, gone), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+        await send({"type": "http.response.body", "body": b""})
+    except OSError:  # the client has gone, or takes nothing: TimeoutError is one
+        pass
+    finally:
+        gone.cancel()
+        subscription.close()
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _is_stopping() -> bool:
+    """
+    Return whether uvicorn was told to stop: it waits for open responses without telling them.
+
+    Its handler of signals is a method of the server, which says so. Other servers cancel what is open.
+    """
+    return any(
+        getattr(getattr(signal.getsignal(number), "__self__", None), "should_exit", False) is True
+        for number in (signal.SIGINT, signal.SIGTERM)
+    )
+
+
+async def _start(status: int, fields: Mapping[str, str], send: Send) -> None:
+    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
+    await send({"type": "http.response.start", "status": int(status), "headers": headers})
+
+
 async def _send(response: Response, send: Send) -> None:
-    headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers.items()]
-    await send({"type": "http.response.start", "status": int(response.status), "headers": headers})
+    await _start(response.status, response.headers, send)
     await send({"type": "http.response.body", "body": response.body})

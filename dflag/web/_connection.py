@@ -9,7 +9,9 @@ import io
 import json
 import logging
 import re
+import selectors
 import socket
+import threading
 import time
 from email.utils import formatdate
 from http import HTTPStatus
@@ -19,10 +21,19 @@ from urllib.parse import unquote
 
 from dflag._log import logger
 from dflag.web._head import Head, Refused, read_head, skip_trailers
-from dflag.web._http import JSON_TYPE, SECURITY_HEADERS, NeedsBody, Request, Response, printable
+from dflag.web._http import (
+    JSON_TYPE,
+    LOOK_SECONDS,
+    SECURITY_HEADERS,
+    NeedsBody,
+    Request,
+    Response,
+    Stream,
+    printable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from dflag._sockets import OwnSocket
 
@@ -119,22 +130,26 @@ class Connection(BaseRequestHandler):
                 self._closing = True
                 return
             self._closing = self._closing or head.is_last
-            response = self._answer(head)
+            response: Response | Stream = self._answer(head)
         except Refused as refusal:
             # What follows on the connection may be taken for anything, so that it ends here.
             self._unread = True
             response = _refusal(refusal)
+        if isinstance(response, Stream):
+            self._closing = True
+            self._send_stream(response)
+            return
         self._send(response)
         if self._unread:
             self._drain()  # nothing of it may be taken for the next request: the answer has said that this was the last
 
-    def _answer(self, head: Head) -> Response:
+    def _answer(self, head: Head) -> Response | Stream:
         length = head.body_length()
         self._unread = length != 0
         self._check_host(head)
         path, _, query = head.target.partition("?")
         request = Request(method=head.method, path=unquote(path), query=query, headers=head.headers)
-        answer: Response | NeedsBody = self._work(self.server.handler.handle, request)
+        answer: Response | NeedsBody | Stream = self._work(self.server.handler.handle, request)
         if not isinstance(answer, NeedsBody):
             return answer
         if head.expects_continue:
@@ -202,16 +217,40 @@ class Connection(BaseRequestHandler):
         is_over = age >= AGE_SECONDS or (self.server.is_crowded and age >= _SHARE_SECONDS)
         self._closing = self._closing or self._unread or is_over
         status = HTTPStatus(response.status)
-        headers = {"Server": "dflag", "Date": formatdate(usegmt=True), **response.headers}
-        if self._closing:
-            headers["Connection"] = "close"
-        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
         has_body = self._head is None or self._head.method != "HEAD"
-        sent = "\r\n".join((*lines, "", "")).encode("latin-1") + (response.body if has_body else b"")
-        self.request.send_all(sent, REQUEST_SECONDS)
+        body = response.body if has_body else b""
+        self.request.send_all(self._head_of(status, response.headers) + body, REQUEST_SECONDS)
         if logger.enables(logging.DEBUG):
             what = "a request" if self._head is None else f"{self._head.method} {self._head.target}"
             logger.debug("web: %s answered %d", printable(what), status.value)
+
+    def _head_of(self, status: HTTPStatus, fields: Mapping[str, str]) -> bytes:
+        headers = {"Server": "dflag", "Date": formatdate(usegmt=True), **fields}
+        if self._closing:
+            headers["Connection"] = "close"
+        lines = [f"HTTP/1.1 {status.value} {status.phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+        return "\r\n".join((*lines, "", "")).encode("latin-1")
+
+    def _send_stream(self, stream: Stream) -> None:
+        """
+        Send what a subscription has, until it is closed or the client goes.
+        """
+        subscription = stream.subscription
+        changed = threading.Event()
+        subscription.on_wake(changed.set)
+        self.server.note_working(self.request)  # idle by nature, and few
+        try:
+            self.request.send_all(self._head_of(HTTPStatus.OK, stream.headers), REQUEST_SECONDS)
+            while subscription.is_open:
+                changed.clear()
+                part = subscription.due()
+                if part:
+                    self.request.send_all(part, REQUEST_SECONDS)
+                changed.wait(LOOK_SECONDS)
+                if self.request.is_ready(selectors.EVENT_READ, 0.0) and not self.request.receive(1, 0.0):
+                    return  # nothing but the end is to come from the client
+        finally:
+            subscription.close()
 
     def _drain(self) -> None:
         with contextlib.suppress(OSError):

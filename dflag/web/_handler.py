@@ -20,7 +20,7 @@ from dflag._log import logger
 from dflag._read_counts import count_reads, read_counts
 from dflag._registry import registry_of
 from dflag._store import store_behind
-from dflag.errors import DefinitionError, FlagValueError
+from dflag.errors import DefinitionError, FlagValueError, check_argument
 from dflag.web import _setting
 from dflag.web._http import (
     HTML_TYPE,
@@ -29,6 +29,7 @@ from dflag.web._http import (
     NeedsBody,
     Request,
     Response,
+    Stream,
     is_cross_origin,
     is_json,
     matches,
@@ -38,11 +39,12 @@ from dflag.web._http import (
 from dflag.web._listing import Listings, Query, Representation, entity_tag, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from dflag._registry import RegistryLike
+    from dflag._registry import FlagRegistry, RegistryLike
     from dflag._updater import Updater
     from dflag.web._http import Authorize
+    from dflag.web._ofrep import Ofrep
 
 _CSS: Final = "text/css; charset=utf-8"
 _JS: Final = "text/javascript; charset=utf-8"
@@ -82,15 +84,19 @@ class Handler:
         authorize: Authorize | None,
         title: str | None,
         hosted: bool = False,
+        ofrep: bool = False,
+        origins: Iterable[str] = (),
+        read_authorize: Authorize | None = None,
+        max_streams: int = 0,
     ) -> None:
         home = registry_of(registry)
         if updater is not None:
             store_behind(updater, "updater", "an Updater or None")
-        given: object = authorize
-        if given is not None and (not callable(given) or inspect.iscoroutinefunction(given)):
-            # Not its repr: it may be a token that was given by mistake.
-            what = "a coroutine function" if callable(given) else type(given).__name__
-            raise DefinitionError(f"expected a plain function as authorize, got {what}")
+        _check_authorize("authorize", authorize)
+        _check_authorize("read_authorize", read_authorize)
+        check_argument("ofrep", ofrep, bool, "True or False")
+        if not ofrep and (origins != () or read_authorize is not None):
+            raise DefinitionError("origins and read_authorize are for ofrep=True: the page does not ask for them")
         if not isinstance(title, str | None):
             raise DefinitionError(f"expected a text as title, got {type(title).__name__}")
         self._registry: Final = home
@@ -106,7 +112,18 @@ class Handler:
             for body in [(package / name).read_bytes()]
         }
 
-    def handle(self, request: Request) -> Response | NeedsBody:
+        self._ofrep: Final = (
+            _make_ofrep(home, updater, origins, read_authorize, max_streams, self._pass_on) if ofrep else None
+        )
+
+    def close_streams(self) -> None:
+        """
+        End the event streams that are open, as the server stops.
+        """
+        if self._ofrep is not None:
+            self._ofrep.streams.close()
+
+    def handle(self, request: Request) -> Response | NeedsBody | Stream:
         """
         Answer a request, or ask for its body first. Never raises.
         """
@@ -121,7 +138,7 @@ class Handler:
         answer = self._answer(request, at_once=True)
         return answer if isinstance(answer, Response) else None
 
-    def _answer(self, request: Request, *, at_once: bool) -> Response | NeedsBody | None:
+    def _answer(self, request: Request, *, at_once: bool) -> Response | NeedsBody | Stream | None:
         try:
             answer = self._route(request, at_once=at_once)
         except BaseException as error:  # a thread of the server has nobody else to raise it at
@@ -131,7 +148,12 @@ class Handler:
             return replace(answer, body=b"")
         return answer
 
-    def _route(self, request: Request, *, at_once: bool) -> Response | NeedsBody | None:
+    def _route(self, request: Request, *, at_once: bool) -> Response | NeedsBody | Stream | None:
+        if self._ofrep is not None and request.path.startswith("/ofrep/"):
+            return None if at_once else self._guarded(self._ofrep.route(request))
+        return self._route_page(request, at_once=at_once)
+
+    def _route_page(self, request: Request, *, at_once: bool) -> Response | NeedsBody | None:
         if request.path == "/set":
             allowed: tuple[str, ...] = ("POST",)
         elif request.path == "/reads":
@@ -213,6 +235,23 @@ class Handler:
             self._pass_on(error)
             return _fault(error)
 
+    def _guarded(self, answer: Response | NeedsBody | Stream) -> Response | NeedsBody | Stream:
+        """
+        Return an answer whose body, when it comes, may lead to any exception.
+        """
+        if not isinstance(answer, NeedsBody):
+            return answer
+        finish = answer.finish
+
+        def finish_guarded(body: bytes | None) -> Response:
+            try:
+                return finish(body)
+            except BaseException as error:  # as in _answer
+                self._pass_on(error)
+                return _fault(error)
+
+        return NeedsBody(answer.limit_bytes, finish_guarded)
+
     def _pass_on(self, error: BaseException) -> None:
         """
         Raise what is meant for the program that hosts the app: what a signal's handler raises, on the main thread.
@@ -254,6 +293,28 @@ class Handler:
             "reads": {} if found is None else {flag.name: count for flag, count in found.reads.items()},
         }
         return _respond(HTTPStatus.OK, JSON_TYPE, _json_body(shown), {"Cache-Control": "no-store"})
+
+
+def _check_authorize(name: str, given: object) -> None:
+    if given is not None and (not callable(given) or inspect.iscoroutinefunction(given)):
+        # Not its repr: it may be a token that was given by mistake.
+        what = "a coroutine function" if callable(given) else type(given).__name__
+        raise DefinitionError(f"expected a plain function as {name}, got {what}")
+
+
+def _make_ofrep(
+    registry: FlagRegistry,
+    updater: Updater | None,
+    origins: Iterable[str],
+    read_authorize: Authorize | None,
+    max_streams: int,
+    pass_on: Callable[[BaseException], None],
+) -> Ofrep:
+    from dflag.web._ofrep import Ofrep  # what few programs ask for
+
+    return Ofrep(
+        registry, updater, origins=origins, read_authorize=read_authorize, max_streams=max_streams, pass_on=pass_on
+    )
 
 
 def _base(request: Request) -> str:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from dflag.web._streams import Subscription
 
 Authorize: TypeAlias = Callable[[Mapping[str, str]], str | None]
 """
@@ -32,6 +35,9 @@ SECURITY_HEADERS: Final = {
     "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
 }
 """On every response, errors too."""
+
+LOOK_SECONDS: Final = 1.0
+"""How often a stream that nothing wakes looks whether its client has gone or its server stops."""
 
 _MAX_MEDIA_RANGES: Final = 64
 """How many parts of an ``Accept`` are looked at: browsers send about ten."""
@@ -85,6 +91,19 @@ class NeedsBody(NamedTuple):
 
     limit_bytes: int
     finish: Callable[[bytes | None], Response]
+
+
+class Stream(NamedTuple):
+    """
+    The handler's answer where a response goes on: as long as the subscription is open, and the client there.
+
+    Attributes:
+        headers: Those of the response, whose status is 200.
+        subscription: What there is to send.
+    """
+
+    headers: Mapping[str, str]
+    subscription: Subscription
 
 
 def prefers_html(accept: str) -> bool:

@@ -195,6 +195,7 @@ class _Server(TCPServer):
         if self._abandoned:
             return
         self._ending.set()
+        self.handler.close_streams()
         self.shutdown()
         self.server_close()
         self._end_connections(time.monotonic() + timeout)

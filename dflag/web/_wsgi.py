@@ -7,7 +7,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag.web._http import NeedsBody, Request, declared_length
+from dflag.web._http import NeedsBody, Request, Stream, declared_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +28,8 @@ class WSGIApp:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         answer = self._handler.handle(_request(environ))
+        if isinstance(answer, Stream):
+            raise TypeError("a WSGI server holds no stream open, so that none is offered")
         if isinstance(answer, NeedsBody):
             answer = answer.finish(_body(environ, answer.limit_bytes))
         start_response(f"{int(answer.status)} {HTTPStatus(answer.status).phrase}", list(answer.headers.items()))

@@ -12,7 +12,7 @@ from django.views.decorators.csrf import csrf_exempt
 from dflag.integrations.django._configuration import configuration
 from dflag.integrations.django._process import updater
 from dflag.web._handler import Handler
-from dflag.web._http import NeedsBody, Request, declared_length
+from dflag.web._http import NeedsBody, Request, Stream, declared_length
 
 if TYPE_CHECKING:
     from dflag import Updater
@@ -46,6 +46,8 @@ def page(request: Any, path: str = "") -> Any:
             headers={name.lower(): value for name, value in request.headers.items()},
         )
     )
+    if isinstance(answer, Stream):
+        raise TypeError("a view holds no stream open, so that none is offered")
     if isinstance(answer, NeedsBody):
         answer = answer.finish(_body(request, answer.limit_bytes))
     return HttpResponse(answer.body, status=int(answer.status), headers=dict(answer.headers))

@@ -1,0 +1,441 @@
+"""
+OpenFeature's remote protocol (OFREP 0.3): flags for browsers, and for services in other languages.
+
+Imported where a program asks for it alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import secrets
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote
+
+from dflag._evaluation import Evaluations, key_for
+from dflag._faults import is_interrupt
+from dflag._flags import pipeline_of
+from dflag._fork import follow_forks, settle
+from dflag._formats import json_values
+from dflag._formats.json import loads
+from dflag._kinds._base import Problem
+from dflag._log import logger
+from dflag._snapshot import values_of
+from dflag.errors import DefinitionError
+from dflag.web import _setting
+from dflag.web._http import JSON_TYPE, SECURITY_HEADERS, NeedsBody, Request, Response, Stream, is_json, matches
+from dflag.web._listing import Representation, entity_tag
+from dflag.web._streams import Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dflag._evaluation import Evaluation, Generation
+    from dflag._flags import Flag
+    from dflag._registry import FlagRegistry
+    from dflag._updater import Updater
+    from dflag.web._http import Authorize
+
+PREFIX: Final = "/ofrep/v1/"
+_BULK: Final = PREFIX + "evaluate/flags"
+_EVENTS: Final = PREFIX + "events"
+
+_BODY_LIMIT_BYTES: Final = 2**18
+"""Contexts have a few attributes; the rest is room."""
+
+_KEPT_FORMS: Final = 64
+"""How many bulk answers are kept, each for other keys: none but one where no flag is keyed."""
+
+_PREFLIGHT_SECONDS: Final = 600
+"""How long a browser may remember what it may send: the longest that all of them accept."""
+
+_HEADERS: Final = "authorization, content-type, if-none-match, x-api-key"
+"""What OFREP's clients send, which a browser asks for first; what else it asks for is allowed too."""
+
+_ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+_HEADER_NAMES: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z, ]{1,1000}")
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+
+# Of OpenFeature's reasons the protocol's schema has these.
+_REASONS: Final = {"DEFAULT": "STATIC", "STALE": "STATIC"}
+
+
+class _Key(NamedTuple):
+    """
+    What of a context counts for some flags: texts, and the types of what should be texts.
+    """
+
+    targeting_key: str | None
+    attributes: tuple[tuple[str, object], ...]
+
+
+class _RefusedError(Exception):
+    """
+    A request that the protocol has an error code for.
+    """
+
+    def __init__(self, code: str, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
+        super().__init__(message)
+        self.code: Final = code
+        self.status: Final = status
+
+
+class Ofrep:
+    """
+    Answers the protocol's requests about one registry.
+
+    Attributes:
+        streams: The event streams that are open.
+
+    Args:
+        registry: The flags.
+        updater: Feeds them.
+        origins: Whose pages may read the answers.
+        read_authorize: Who may.
+        max_streams: How many event streams there may be; 0 where the server can hold none open.
+        pass_on: Raises of an exception what is meant for the program that hosts the app.
+
+    Raises:
+        DefinitionError: An origin is none.
+
+    Thread safety: any thread.
+    """
+
+    def __init__(
+        self,
+        registry: FlagRegistry,
+        updater: Updater | None,
+        *,
+        origins: Iterable[str],
+        read_authorize: Authorize | None,
+        max_streams: int,
+        pass_on: Callable[[BaseException], None],
+    ) -> None:
+        self._evaluations: Final = Evaluations(registry, updater, secrets=False)
+        self._origins: Final = _checked_origins(origins)
+        self._authorize: Final = read_authorize
+        self._pass_on: Final = pass_on
+        self.streams: Final = Streams(registry, self._evaluations.find, max_streams)
+        # A browser can send no header for an event stream, so that the bulk answer, which is authorized, names this.
+        self._ticket: Final = secrets.token_urlsafe(16) if read_authorize is not None else ""
+        self._has_streams: Final = max_streams > 0
+        self._making = threading.Lock()
+        self._forms: tuple[Generation, dict[tuple[object, ...], Representation]] | None = None
+        follow_forks(self)
+
+    def route(self, request: Request) -> Response | NeedsBody | Stream:
+        """
+        Answer a request below `PREFIX`, or ask for its body first. May raise what ``read_authorize`` raises.
+        """
+        origin = self._allowed_origin(request)
+        answer = self._route(request, origin)
+        if isinstance(answer, NeedsBody):
+            finish = answer.finish
+            return NeedsBody(answer.limit_bytes, lambda body: self._for_origin(finish(body), origin))
+        if isinstance(answer, Stream):
+            return answer._replace(headers={**answer.headers, **self._origin_headers(origin)})
+        return self._for_origin(answer, origin)
+
+    def _route(self, request: Request, origin: str | None) -> Response | NeedsBody | Stream:
+        path = request.path
+        is_stream = self._has_streams and path == _EVENTS
+        if not is_stream and path != _BULK and not path.startswith(_BULK + "/"):
+            return _answer(HTTPStatus.NOT_FOUND, {"errorDetails": "no such endpoint"})
+        method = "GET" if is_stream else "POST"
+        if request.method == "OPTIONS":
+            return _preflight(request, method, is_allowed=origin is not None)
+        if request.method != method:
+            headers = {"Allow": f"{method}, OPTIONS"}
+            return _answer(HTTPStatus.METHOD_NOT_ALLOWED, {"errorDetails": f"expected {method}"}, headers)
+        if not self._is_reader(request, is_stream=is_stream):
+            challenge = {"WWW-Authenticate": 'Bearer realm="dflag"'}
+            return _answer(HTTPStatus.UNAUTHORIZED, {"errorDetails": "not authorized to read flags"}, challenge)
+        return self._open_stream(request) if is_stream else _ask_for_body(request, self._finish)
+
+    def _is_reader(self, request: Request, *, is_stream: bool) -> bool:
+        if self._authorize is None:
+            return True
+        if is_stream:
+            sent = request.query.removeprefix("ticket=")
+            if secrets.compare_digest(sent.encode("utf-8", "replace"), self._ticket.encode()):
+                return True
+        try:
+            return _setting.identify(self._authorize, request.headers) is not None
+        except BaseException as error:  # whatever it raises refuses
+            self._pass_on(error)
+            # Without the message, which may quote a credential.
+            logger.error("read_authorize raised %s; the request was refused", type(error).__name__)
+            return False
+
+    def _open_stream(self, request: Request) -> Response | Stream:
+        subscription = self.streams.open(request.headers.get("last-event-id", ""))
+        if subscription is None:
+            headers = {"Retry-After": "5"}
+            return _answer(HTTPStatus.SERVICE_UNAVAILABLE, {"errorDetails": "too many event streams"}, headers)
+        headers = {
+            **SECURITY_HEADERS,
+            "Content-Type": "text/event-stream",
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",  # else nginx holds back what is less than its buffer
+        }
+        return Stream(headers, subscription)
+
+    # --- evaluating
+
+    def _finish(self, request: Request, body: bytes | None) -> Response:
+        key = None if request.path == _BULK else request.path[len(_BULK) + 1 :]
+        try:
+            if body is None:
+                message = f"expected a body of at most {_BODY_LIMIT_BYTES} bytes"
+                raise _RefusedError("PARSE_ERROR", message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            context = _context(body)
+            return self._bulk(request, context) if key is None else self._single(key, context)
+        except _RefusedError as error:
+            return _failure(key, error)
+
+    def _single(self, name: str, context: Mapping[str, Any]) -> Response:
+        flag = self._evaluations.find(name)
+        if flag is None:
+            raise _RefusedError("FLAG_NOT_FOUND", f"no flag named {name[:253]!r}", HTTPStatus.NOT_FOUND)
+        generation = self._evaluations.current()
+        if not generation.holds(flag):
+            generation = self._evaluations.now()
+        return _answer(HTTPStatus.OK, _evaluated(generation, flag, context))
+
+    def _bulk(self, request: Request, context: Mapping[str, Any]) -> Response:
+        settle()
+        generation = self._evaluations.current()
+        place = (self._key(generation, context), request.mount)
+        form = self._ready(generation, place)
+        if form is None:
+            with self._making:  # a change makes all clients ask at once
+                form = self._ready(generation, place)
+                if form is None:
+                    form = self._make(generation, context, request.mount)
+                    self._keep(generation, place, form)
+        caching = {"ETag": form.entity_tag}
+        if matches(request.headers.get("if-none-match", ""), form.entity_tag):
+            return Response(status=HTTPStatus.NOT_MODIFIED, headers={**SECURITY_HEADERS, **caching}, body=b"")
+        return _respond(HTTPStatus.OK, form.body, caching)
+
+    def _key(self, generation: Generation, context: Mapping[str, Any]) -> _Key | None:
+        """
+        Return what of a context the answer depends on.
+        """
+        names: tuple[str, ...] | None = generation.kept.get("names of keys")
+        if names is None:
+            names = tuple(sorted({flag.by for flag in values_of(generation.snapshot) if flag.by is not None}))
+            generation.kept["names of keys"] = names
+        if not names:
+            return None
+        given = [(name, context.get(name)) for name in names]
+        attributes = [(name, value if isinstance(value, str) else type(value)) for name, value in given]
+        return _Key(context.get("targetingKey"), tuple(attributes))
+
+    def _ready(self, generation: Generation, place: tuple[object, ...]) -> Representation | None:
+        forms = self._forms
+        return forms[1].get(place) if forms is not None and forms[0] is generation else None
+
+    def _keep(self, generation: Generation, place: tuple[object, ...], form: Representation) -> None:
+        if self._forms is None or self._forms[0] is not generation:
+            self._forms = (generation, {})
+        kept = self._forms[1]
+        while len(kept) >= _KEPT_FORMS:
+            del kept[next(iter(kept))]
+        kept[place] = form
+
+    def _make(self, generation: Generation, context: Mapping[str, Any], mount: str) -> Representation:
+        rows = []
+        for flag in sorted(values_of(generation.snapshot), key=lambda flag: flag.name):
+            if self._evaluations.shows(flag):
+                try:
+                    rows.append(_evaluated(generation, flag, context))
+                except _RefusedError as error:
+                    rows.append(_failed(flag.name, error))
+        document: dict[str, Any] = {
+            "flags": rows,
+            "metadata": {"version": generation.checksum(), "revision": generation.snapshot.revision},
+        }
+        if self._has_streams:
+            uri = quote(mount, errors="replace") + _EVENTS
+            if self._ticket:
+                uri += f"?ticket={self._ticket}"
+            document["eventStreams"] = [{"type": "sse", "endpoint": {"requestUri": uri}}]
+        body = _json(document)
+        return Representation(body, entity_tag(body))
+
+    # --- other origins
+
+    def _allowed_origin(self, request: Request) -> str | None:
+        origin = request.headers.get("origin")
+        return origin if origin is not None and _plain_origin(origin) in self._origins else None
+
+    def _origin_headers(self, origin: str | None) -> dict[str, str]:
+        headers = {"Vary": "Origin"} if self._origins else {}
+        if origin is not None:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = "ETag"
+        return headers
+
+    def _for_origin(self, response: Response, origin: str | None) -> Response:
+        return replace(response, headers={**response.headers, **self._origin_headers(origin)})
+
+    # --- forking
+
+    def before_fork(self) -> None:
+        pass  # the lock may be held for the length of an answer; the child makes it anew
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def is_active(self) -> bool:
+        return False
+
+    def after_fork_in_child(self) -> None:
+        self._making = threading.Lock()
+        self.streams.abandon()
+
+
+def _evaluated(generation: Generation, flag: Flag[Any], context: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return a flag's evaluation as the protocol writes it.
+
+    Raises:
+        _RefusedError: JSON has no such value, or the key is no text.
+    """
+    try:
+        key = key_for(flag, context.get("targetingKey"), context)
+    except TypeError as error:
+        raise _RefusedError("INVALID_CONTEXT", str(error)) from None
+    evaluation = generation.evaluate(flag, key)
+    metadata = dict(evaluation.metadata)
+    return {
+        "key": flag.name,
+        "value": _native(evaluation),
+        "reason": _REASONS.get(evaluation.reason, evaluation.reason),
+        "variant": evaluation.variant,
+        "metadata": {**metadata, "version": metadata["checksum"]},
+    }
+
+
+def _native(evaluation: Evaluation) -> object:
+    flag = evaluation.flag
+    try:
+        value = pipeline_of(flag).kind.portable(evaluation.value)
+    except Problem:
+        value = None
+    except BaseException as error:  # of the program's code, so of any type
+        if is_interrupt(error):
+            raise
+        # Without the message, which may quote a secret.
+        logger.error("flag %r: it cannot be written: %s", flag.name, type(error).__name__)
+        value = None
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        raise _RefusedError("GENERAL", f"flag {flag.name!r}: its value, of the kind {flag.type_name}, has no type here")
+    return value
+
+
+def _context(body: bytes) -> Mapping[str, Any]:
+    """
+    Read the context of a request's body; empty where there is none.
+
+    Raises:
+        _RefusedError: It is no JSON, or not as the protocol says.
+    """
+    try:
+        given = loads(body.decode())
+    except UnicodeDecodeError:
+        raise _RefusedError("PARSE_ERROR", "the body is not UTF-8") from None
+    except json_values.NotJSON as error:
+        raise _RefusedError("PARSE_ERROR", f"the body: {error}") from None
+    if not isinstance(given, dict):
+        raise _RefusedError("PARSE_ERROR", "the body: expected an object")
+    context = given.get("context")
+    if context is None:
+        return {}
+    if not isinstance(context, dict):
+        raise _RefusedError("INVALID_CONTEXT", "context: expected an object")
+    if not isinstance(context.get("targetingKey"), str | None):
+        raise _RefusedError("INVALID_CONTEXT", "context.targetingKey: expected a text")
+    return context
+
+
+def _checked_origins(origins: Iterable[str]) -> frozenset[str]:
+    """
+    Return origins as browsers write them.
+
+    Raises:
+        DefinitionError: One of them is none.
+    """
+    given: object = origins
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise DefinitionError(f"expected origins as several texts such as 'https://shop.example', got {given!r}")
+    found = set()
+    for origin in given:
+        plain = _plain_origin(origin) if isinstance(origin, str) else None
+        if plain is None:
+            raise DefinitionError(f"expected an origin as scheme://host or scheme://host:port, got {origin!r}")
+        found.add(plain)
+    return frozenset(found)
+
+
+def _plain_origin(text: str) -> str | None:
+    """
+    Return an origin without the port that its scheme has anyway; None for what is none.
+    """
+    matched = _ORIGIN.fullmatch(text.lower())
+    if matched is None:
+        return None
+    scheme, host, port = matched.groups()
+    if port is not None and int(port) > 65_535:
+        return None
+    return f"{scheme}://{host}" if port in (None, _DEFAULT_PORTS.get(scheme)) else f"{scheme}://{host}:{int(port)}"
+
+
+def _ask_for_body(request: Request, finish: Callable[[Request, bytes | None], Response]) -> Response | NeedsBody:
+    """
+    Refuse a body that is declared as anything but JSON: pages of other origins could send it without asking first.
+    """
+    content_type = request.headers.get("content-type")
+    if content_type and not is_json(content_type):
+        message = f"expected Content-Type: {JSON_TYPE}"
+        return _failure(None, _RefusedError("PARSE_ERROR", message, HTTPStatus.UNSUPPORTED_MEDIA_TYPE))
+    return NeedsBody(_BODY_LIMIT_BYTES, lambda body: finish(request, body))
+
+
+def _preflight(request: Request, method: str, *, is_allowed: bool) -> Response:
+    headers = {**SECURITY_HEADERS, "Allow": f"{method}, OPTIONS"}
+    if is_allowed:
+        asked = request.headers.get("access-control-request-headers", "")
+        allowed = f"{_HEADERS}, {asked}" if _HEADER_NAMES.fullmatch(asked) else _HEADERS
+        headers["Access-Control-Allow-Methods"] = method
+        headers["Access-Control-Allow-Headers"] = allowed
+        headers["Access-Control-Max-Age"] = str(_PREFLIGHT_SECONDS)
+    return Response(status=HTTPStatus.NO_CONTENT, headers=headers, body=b"")
+
+
+def _failed(key: str | None, error: _RefusedError) -> dict[str, Any]:
+    named = {} if key is None else {"key": key}
+    return {**named, "errorCode": error.code, "errorDetails": str(error)}
+
+
+def _failure(key: str | None, error: _RefusedError) -> Response:
+    return _answer(error.status, _failed(key, error))
+
+
+def _answer(status: HTTPStatus, document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    return _respond(status, _json(document), headers)
+
+
+def _respond(status: HTTPStatus, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    sent = {"Content-Type": JSON_TYPE, "Content-Length": str(len(body)), **SECURITY_HEADERS, **(headers or {})}
+    return Response(status=status, headers=sent, body=body)
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return json.dumps(document, allow_nan=False, separators=(",", ":")).encode() + b"\n"
