@@ -65,6 +65,9 @@ A tuple: unpacking it costs less than three attributes.
 """
 
 
+_NO_KEYS: Final[dict[str, Any]] = {}
+
+
 class Table:
     """
     The values of one keyed flag, by key. Never changes.
@@ -76,20 +79,21 @@ class Table:
     Thread safety: any thread, lock-free.
     """
 
-    __slots__ = ("_named", "_origins", "_shares", "layers", "lookup")
+    __slots__ = ("_named", "_shares", "layers", "lookup")
 
     def __init__(self, layers: Sequence[Sequence[KeyedValue]], fallback: Any, like: Table | None = None) -> None:
         self.layers: Final = tuple(layers)
-        self._origins: dict[str, KeyedValue] | None = None
-        if like is not None and self.is_like(like):
+        if like is not None and _are_same(self.layers, like.layers):
+            self._named: Mapping[str, _Named] = like._named
             self._shares: tuple[KeyedValue, ...] = like._shares
-            named = like._named
+            find = like.lookup[0]
         else:
-            origins, self._shares = _compile(self.layers)
-            named = {key: each.value for key, each in origins.items()}
-        self._named: Final[Mapping[str, Any]] = named
-        drawing = _drawing(named, fallback, self._shares) if self._shares else None
-        self.lookup: Final[Lookup] = (named.get, fallback, drawing)
+            self._named, self._shares = _compile(self.layers)
+            find = (
+                {key: named.value.value for key, named in self._named.items()}.get if not self._shares else _NO_KEYS.get
+            )
+        drawing = _drawing(self._named, fallback, self._shares) if self._shares else None
+        self.lookup: Final[Lookup] = (find, fallback, drawing)
 
     def of(self, value: Any) -> Table:
         """
@@ -118,59 +122,76 @@ class Table:
         """
         Return which rule gives the value of a key; None when it has the value of no key.
         """
-        if self._origins is None:
-            self._origins = _compile(self.layers)[0]  # not at commit: few programs ask
-        named = self._origins.get(key)
-        if named is not None:
-            return Match(named.rule, is_share=named.keys is None)
-        drawn = next((share for share in self._shares if share.is_for(key)), None)
-        return None if drawn is None else Match(drawn.rule, is_share=True)
+        named = self._named.get(key)
+        for share in self._shares if named is None else self._shares[: named.above]:
+            if share.is_for(key):
+                return Match(share.rule, is_share=True)
+        return None if named is None else Match(named.value.rule, is_share=False)
 
 
 def _are_same(one: Sequence[object], other: Sequence[object]) -> bool:
     return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
-def _compile(layers: Sequence[Sequence[KeyedValue]]) -> tuple[dict[str, KeyedValue], tuple[KeyedValue, ...]]:
+class _Named(NamedTuple):
     """
-    Return what holds for each key that is named, and the shares that the others are drawn for, the highest first.
+    A key that is named: by what, and how many of the shares rank higher, in which it may be drawn.
     """
-    named: dict[str, KeyedValue] = {}
+
+    value: KeyedValue
+    above: int
+
+
+def _compile(layers: Sequence[Sequence[KeyedValue]]) -> tuple[dict[str, _Named], tuple[KeyedValue, ...]]:
+    """
+    Return the keys that are named, and the shares, the highest first. In time that grows with the rules, no faster.
+    """
+    named: dict[str, _Named] = {}
     shares: list[KeyedValue] = []
-    for layer in reversed(layers):
-        for each in layer:
+    for layer in layers:
+        for each in reversed(layer):
             if each.keys is None:
+                shares.append(each)
                 if each.threshold >= EVERYBODY:
-                    shares.clear()
-                named.update((key, each) for key in list(named) if each.is_for(key))
-                shares.insert(0, each)
+                    return named, tuple(shares)  # it hides all that is beneath
             else:
-                named.update((key, each) for key in each.keys if each.is_for(key))
+                entry = _Named(each, len(shares))
+                is_whole = each.threshold >= EVERYBODY
+                for key in each.keys:
+                    if key not in named and (is_whole or each.is_for(key)):
+                        named[key] = entry
     return named, tuple(shares)
 
 
-def _drawing(named: Mapping[str, Any], fallback: Any, shares: Sequence[KeyedValue]) -> Callable[[str], Any]:
+def _drawing(named: Mapping[str, _Named], fallback: Any, shares: Sequence[KeyedValue]) -> Callable[[str], Any]:
     """
-    Return the function that answers for a flag with shares: 14 times the cost of ``get()``, nearly all of it the hash.
+    Return the function that answers for a flag with shares: 15 times the cost of ``get()``, nearly all of it the hash.
     """
     hash_of = sha256()
-    first, *more = ((_salt(share.rule), _below(share.threshold), share.value) for share in shares)
-    first_salt, first_below, first_value = first  # most flags have one: a loop would cost as much as ``get()``
+    drawn = [(_salt(share.rule), _below(share.threshold), share.value) for share in shares]
+    first_salt, first_below, first_value = drawn[0]  # most flags have one: a loop would cost as much as ``get()``
+    more = drawn[1:]
 
     def answer(key: str) -> Any:
-        if named and key in named:
-            return named[key]
+        others, otherwise = more, fallback
+        if named:
+            found = named.get(key)
+            if found is not None:
+                otherwise, above = found.value.value, found.above
+                if not above:
+                    return otherwise
+                others = more[: above - 1]
         try:
             text = key.encode()
         except UnicodeEncodeError:
             text = _encode(key)
         if hash_of(first_salt + text).digest() < first_below:
             return first_value
-        if more:
-            for salt, below, value in more:
+        if others:
+            for salt, below, value in others:
                 if hash_of(salt + text).digest() < below:
                     return value
-        return fallback
+        return otherwise
 
     return answer
 

@@ -55,6 +55,9 @@ _MAX_REMEMBERED: Final = 10_000
 _MAX_NAMED: Final = 10
 """How many flags one line of the log names."""
 
+_MAX_TRIED: Final = 1_000_000
+"""How many rules to look at in the search for those to leave out, over all attempts: seconds for 10,000 rules."""
+
 _PLAIN: Final = Request()
 
 
@@ -453,8 +456,9 @@ class SourceLayers:
             for rules in (batch.state.rules for batch in reversed(batches))
             for each in reversed(rules.active)
         ]
+        singles = active[: max(1, _MAX_TRIED // len(active))]
         some = [dict(active[: 2**number]) for number in range(1, len(active).bit_length())]
-        for excluded in (*({judged: why} for judged, why in active), *some, *([dict(active)] if active else [])):
+        for excluded in (*({judged: why} for judged, why in singles), *some, *([dict(active)] if active else [])):
             mended = self._complete(parsed, excluded)
             with contextlib.suppress(RegistryValidationError):
                 return mended, self._commit([batch for batch in mended if batch.is_new], request)

@@ -265,9 +265,11 @@ def one_line(text: str) -> str:
 
 def _subject(name: str) -> str:
     """
-    Return what a message about a value begins with: of a rule, which is named beside flags, its own name.
+    Return what a message about a value begins with: of rules, which are named beside flags, the rule or the key.
     """
-    return f"rule {name[5:]!r}" if name[:5] == "rule:" else f"flag {name!r}"
+    if name[:5] == "rule:":
+        return f"rule {name[5:]!r}"
+    return f"{'key' if name in ('_rules.yaml', '_rules') else 'flag'} {name!r}"  # no flag has such a name
 
 
 def _cut(text: str, limit: int) -> str:
