@@ -105,7 +105,7 @@ def test_rules_in_a_source_of_the_users(flags: dflag.FlagRegistry, rate: dflag.D
     """
 
     class Mine(Source):
-        name = "mine"  # type: ignore[assignment]  # a plain attribute will do
+        name = "mine"
 
         def read(self) -> Mapping[str, Raw]:
             return {"rate": b"60", KEY: b"- set: {rate: 80}"}
