@@ -83,7 +83,7 @@ class Table:
 
     def __init__(self, layers: Sequence[Sequence[KeyedValue]], fallback: Any, like: Table | None = None) -> None:
         self.layers: Final = tuple(layers)
-        if like is not None and _are_same(self.layers, like.layers):
+        if like is not None and self.is_like(like):
             self._named: Mapping[str, _Named] = like._named
             self._shares: tuple[KeyedValue, ...] = like._shares
             find = like.lookup[0]
