@@ -299,6 +299,24 @@ def test_pins_of_two_registries(pair: Pair) -> None:
     assert (pair.one.get(), other.one.get()) == (1, 1)
 
 
+def test_a_class_of_flags(pair: Pair) -> None:
+    """A class of flags is taken where a registry is, and gives one instance for the whole of a request."""
+
+    class Settings(dflag.Flags):
+        rate = dflag.dyn_int(50)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        before = Settings.current()
+        Settings.rate.set(60)
+        await asyncio.sleep(0)
+        assert Settings.current() is before
+        assert before.rate == 50
+
+    asyncio.run(run(PinMiddleware(app, Settings), {"type": "http"}))
+    assert Settings.current().rate == 60
+    Settings.rate.reset()
+
+
 def test_a_thousand_requests_in_a_storm(pair: Pair) -> None:
     """Of 1,000 requests that are all under way while revisions are committed, none sees two of them."""
 
