@@ -242,7 +242,9 @@ class _View:
         cls = self._public_class
         names = {"__module__": cls.__module__, "__qualname__": self.name, "__doc__": cls.__doc__}
         bases = (base,) if issubclass(base, _Frozen) else (_Frozen, base)
-        return type(base)(base.__name__, bases, {**names, **namespace})
+        metaclass: Any = type(base)
+        made: type = metaclass(base.__name__, bases, {**names, **namespace})
+        return made
 
     # --- making instances
 

@@ -324,9 +324,10 @@ class _Scan(ast.NodeVisitor):
                 self._found.loads.append(Load(target, _spot(node), is_neutral=False, function=self._function))
 
     def _declares(self, called: Name) -> bool:
-        if len(called) > 1:
-            return called[-1] in DECLARATORS
-        module, original = self._found.imported.get(called[0], ((), ""))
+        first, *rest = called
+        if rest:
+            return rest[-1] in DECLARATORS
+        module, original = self._found.imported.get(first, ((), ""))
         return module == ("dflag",) and original in DECLARATORS
 
     def _declare(self, node: ast.Call, called: Name) -> None:

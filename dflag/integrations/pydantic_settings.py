@@ -347,11 +347,9 @@ def _decoded(name: str, value: bytes) -> str:
 
 
 def _frozen(settings_cls: type[S]) -> type[S]:
-    made: type[S] = type(
-        settings_cls.__name__,
-        (settings_cls,),
-        {"__module__": settings_cls.__module__, "model_config": SettingsConfigDict(frozen=True)},
-    )
+    metaclass: Any = type(settings_cls)
+    config = {"__module__": settings_cls.__module__, "model_config": SettingsConfigDict(frozen=True)}
+    made: type[S] = metaclass(settings_cls.__name__, (settings_cls,), config)
     return made
 
 
