@@ -447,6 +447,20 @@ def test_checks_of_the_source(pair: Pair, tmp_path: Path, running: bool) -> None
     assert pair.one.get() == 0
 
 
+@pytest.mark.parametrize("running", [False, True])
+def test_checks_of_rules(pair: Pair, running: bool) -> None:
+    """A rule that is refused is found as a bad value is, and a good one is no finding."""
+    rules = "- when: {zone: a}\n  set: {one: 1}\n- set: {three: 3}\n"
+    with configured(SOURCE=MemorySource({"_rules.yaml": rules}), OPTIONS={"on_bad_start": "skip"}):
+        if running:
+            integration.start()
+        (unknown, unknown_message), (refused, refused_message) = found()
+        integration.stop()
+    assert (unknown, refused) == ("dflag.W001", "dflag.E002")
+    assert "unknown key 'three'" in unknown_message
+    assert "rule 'rule 2': no flag named 'three'" in refused_message
+
+
 def test_checks_without_the_volume(pair: Pair, tmp_path: Path) -> None:
     """Where the source is not there, as when an image is built, nothing is found; what is no source is."""
     with configured(SOURCE=tmp_path / "nowhere"):

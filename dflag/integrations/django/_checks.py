@@ -101,7 +101,7 @@ def _held(configured: Configuration) -> Iterator[Any]:
             except SourceError as error:
                 if not error.missing:  # a machine that builds the program has no volume
                     yield checks.Warning(str(error), id="dflag.W004")
-    trial = try_readings(store_of_registry(configured.registry), readings, [_BEFORE] * len(readings))
+    trial = try_readings(store_of_registry(configured.registry), readings, [_BEFORE] * len(readings), with_rules=True)
     yield from _unknown(configured.registry, {batch.name: sorted(batch.state.unknown) for batch in trial.batches})
     for batch in trial.batches:
         yield from (_refused(error) for error in batch.state.rejected.values())
