@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DflagSettingsSource", "Reloading", "reloading"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 S = TypeVar("S", bound=BaseSettings)
 
 _LOOK_SECONDS: Final = 1.0

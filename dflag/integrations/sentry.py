@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["add_context"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 _added: Final[weakref.WeakSet[FlagRegistry]] = weakref.WeakSet()
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["setup"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """
     Connect to autodoc, as Sphinx asks of an extension.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -15,13 +16,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import dflag.integrations
+
 if TYPE_CHECKING:
     from types import ModuleType
 
 DOCS = Path(__file__).parents[2] / "docs"
 LIST = Path(__file__).with_name("public.txt").read_text(encoding="utf-8").splitlines()
 
+INTEGRATIONS = {f"dflag.integrations.{each.name}" for each in pkgutil.iter_modules(dflag.integrations.__path__)}
 MODULES = re.findall(r"^## (dflag(?:\.\w+)*)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+MODULES += sorted(name for name in INTEGRATIONS.difference(MODULES) if "._" not in name)
 PAGES = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md") if page.name != "changelog.md")
 
 HOOKS = {"dflag.pytest_plugin"}

@@ -1,0 +1,147 @@
+"""
+The thread that runs callbacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import threading
+from unittest import mock
+
+import pytest
+
+import dflag
+from dflag._notifier import Delivery, Listener, Notifier, code_flags
+
+from ..integration._waiting import DEADLINE_SECONDS  # noqa: TID252 - tests is on no path
+
+
+@pytest.fixture(name="notifier")
+def _notifier() -> Notifier:
+    return Notifier(threading.RLock())
+
+
+def test_deliveries_run_in_order_on_one_thread_that_ends(notifier: Notifier) -> None:
+    """The thread of one batch is gone when all is delivered; the next batch has another one."""
+    seen: list[tuple[int, str]] = []
+    for batch in range(2):
+        for number in range(3):
+            run = functools.partial(lambda number: seen.append((number, threading.current_thread().name)), number)
+            notifier.queue.append(Delivery(run, "run"))
+        notifier.resume()
+        assert notifier.flush(DEADLINE_SECONDS)
+        assert not notifier.is_pending()
+        assert seen == [(number, "dflag-notifier") for number in range(3)] * (batch + 1)
+
+
+def test_what_is_queued_waits_for_resume(notifier: Notifier) -> None:
+    """A commit queues while it holds the lock, and no thread takes it before that is said."""
+    ran = threading.Event()
+    notifier.queue.append(Delivery(ran.set, "run"))
+    assert notifier.is_pending()
+    assert not ran.is_set()
+    assert notifier.flush(DEADLINE_SECONDS)
+    assert ran.is_set()
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_a_callback_that_raises_is_counted_and_the_next_one_runs(
+    notifier: Notifier, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    """Whatever it raises; of a secret flag only the type of the error is logged."""
+    ran = threading.Event()
+    fail = mock.Mock(side_effect=error)
+    notifier.queue.append(Delivery(fail, "fail", "rate"))
+    notifier.queue.append(Delivery(mock.Mock(side_effect=OSError("hush")), "hide", "key", secret=True))
+    notifier.queue.append(Delivery(ran.set, "run"))
+    notifier.resume()
+    assert notifier.flush(DEADLINE_SECONDS)
+    assert ran.is_set()
+    assert notifier.errors == {"rate": 1, "key": 1}
+    assert "flag 'rate': callback fail failed" in caplog.text
+    assert "flag 'key': callback hide failed: OSError" in caplog.text
+    assert "hush" not in caplog.text
+
+
+def test_flush_gives_up_after_its_time_and_within_a_callback(notifier: Notifier) -> None:
+    """A callback that waits for all callbacks would wait for itself."""
+    release, within = threading.Event(), list[bool]()
+    notifier.queue.append(Delivery(lambda: release.wait(DEADLINE_SECONDS), "hang"))
+    notifier.queue.append(Delivery(lambda: within.append(notifier.flush(DEADLINE_SECONDS)), "flush"))
+    notifier.resume()
+    assert not notifier.flush(0.01)
+    release.set()
+    assert notifier.flush(DEADLINE_SECONDS)
+    assert within == [False]
+
+
+def test_no_thread_to_be_started_is_a_problem_that_the_next_call_mends(
+    notifier: Notifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is lost meanwhile, and the commit that queued it raises nothing."""
+    ran = threading.Event()
+    notifier.queue.append(Delivery(ran.set, "run"))
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", mock.Mock(side_effect=RuntimeError("can't start new thread")))
+        notifier.resume()
+    assert notifier.problem == "can't start new thread"
+    assert notifier.is_pending()
+    notifier.resume()
+    assert notifier.flush(DEADLINE_SECONDS)
+    assert ran.is_set()
+
+
+@pytest.mark.parametrize("given", [5, (value for value in ()), None])
+def test_a_listener_is_callable(given: object) -> None:
+    """Anything else is refused where it is registered."""
+    with pytest.raises(dflag.DefinitionError, match="flag 'rate': expected a callable for on_change"):
+        Listener(given, "rate")  # type: ignore[arg-type]  # what is tried
+
+
+def test_a_generator_is_no_listener() -> None:
+    """To call it would run nothing of it."""
+
+    def follow(old: object, new: object) -> object:
+        yield old, new
+
+    with pytest.raises(dflag.DefinitionError, match="got a generator"):
+        Listener(follow, "rate")
+
+
+def test_a_coroutine_function_runs_on_the_loop_of_its_registration(caplog: pytest.LogCaptureFixture) -> None:
+    """None running: it is refused; closed since: it is dropped and logged."""
+    seen: list[tuple[int, int]] = []
+
+    async def changed(old: int, new: int) -> None:
+        await asyncio.sleep(0)
+        seen.append((old, new))
+
+    async def main() -> Listener:
+        listener = Listener(changed, "rate")
+        await asyncio.to_thread(listener, 1, 2)
+        return listener
+
+    with pytest.raises(dflag.DefinitionError, match="needs a running event loop"):
+        Listener(changed, "rate")
+    listener = asyncio.run(main())
+    assert seen == [(1, 2)]
+    with caplog.at_level(logging.WARNING, "dflag"):
+        listener(2, 3)
+    assert seen == [(1, 2)]
+    assert "dropped: its event loop is gone" in caplog.text
+
+
+def test_the_code_behind_a_callable_is_found() -> None:
+    """Through partials, methods and objects with ``__call__``, without importing inspect."""
+
+    class Call:
+        async def __call__(self) -> None: ...
+
+        def plain(self) -> None: ...
+
+    coroutine = 0x80
+    assert code_flags(functools.partial(functools.partial(Call()))) & coroutine
+    assert not code_flags(Call().plain) & coroutine
+    assert code_flags(len) == 0

@@ -1,0 +1,123 @@
+"""
+The way of one value through the pipeline of a flag.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+import dflag
+from dflag import _kinds
+from dflag._pipeline import Pipeline
+from dflag.errors import ArgumentError
+from dflag.typing import Unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def test_a_text_takes_every_step_in_order() -> None:
+    """Input mutator, parser, mutator, limits, validator: each sees what the one before made."""
+    seen: list[object] = []
+
+    def shorten(text: str) -> str:
+        seen.append(text)
+        return text.removesuffix("k")
+
+    def double(value: int) -> int:
+        seen.append(value)
+        return value * 2
+
+    pipeline = Pipeline(_kinds.INT, {"input_mutator": shorten, "mutator": double, "max": 20, "validator": seen.append})
+    assert pipeline.read("rate", "  8k\n", "file") == 16
+    assert seen == ["8k", 8, 16]
+    with pytest.raises(dflag.ValidationError, match=r"flag 'rate': expected an int of at most 20, got '11k' \(file\)"):
+        pipeline.read("rate", "11k", "file")
+    assert seen[3:] == ["11k", 11]  # the validator is not asked
+
+
+def test_a_python_value_begins_behind_the_parser() -> None:
+    """Its type is that of the kind: no text is parsed for it."""
+    pipeline = Pipeline(_kinds.INT, {"input_mutator": mock.Mock(side_effect=AssertionError), "min": 1})
+    assert pipeline.take("rate", 5, "override") == 5
+    with pytest.raises(dflag.ValidationError, match="expected an int, got '5'"):
+        pipeline.take("rate", "5", "override")
+    with pytest.raises(dflag.ValidationError, match="expected an int of at least 1, got 0"):
+        pipeline.take("rate", 0, "override")
+
+
+def test_what_cannot_be_read_is_a_parse_error_with_the_reason() -> None:
+    """A key that is too large, for instance: there is no text to quote."""
+    with pytest.raises(dflag.ParseError, match=r"the value cannot be read: too large") as caught:
+        Pipeline(_kinds.INT).read("rate", Unreadable("too large"), "file")
+    assert "got" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [lambda _: False, lambda _: mock.AsyncMock()()], ids=["False", "a coroutine"])
+def test_a_validator_says_no_by_raising_alone(
+    answer: Callable[[int], object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another answer that may mean no refuses the value, as its author's fault."""
+    pipeline = Pipeline(_kinds.INT, {"validator": answer})
+    with pytest.raises(dflag.ValidationError, match="a validator should"):
+        pipeline.take("rate", 5, "override")
+    assert "flag 'rate': a validator should" in caplog.text
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_goes_on_to_the_caller(interrupt: type[BaseException]) -> None:
+    """In a thread of the program's own, which the user wants to end."""
+    pipeline = Pipeline(_kinds.INT, {"validator": mock.Mock(side_effect=interrupt)})
+    with pytest.raises(interrupt):
+        pipeline.take("rate", 5, "override")
+
+
+def test_nothing_of_a_secret_hangs_on_its_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither its text nor the message of a validator, nor an exception that holds either."""
+    pipeline = Pipeline(_kinds.STRING, {"secret": True, "validator": mock.Mock(side_effect=KeyError("hush"))})
+    with pytest.raises(dflag.ValidationError) as caught:
+        pipeline.read("key", "hush", "file")
+    error = caught.value
+    assert (error.__cause__, error.__context__) == (None, None)
+    assert "hush" not in f"{error} {error!r} {error.raw!r} {caplog.text}"
+
+
+def test_a_pipeline_never_changes() -> None:
+    """One more validator, or a secret source, makes another: a value that is under way keeps its own."""
+    pipeline = Pipeline(_kinds.INT)
+    refuse = mock.Mock(side_effect=[None, ValueError("no")])
+    stricter = pipeline.with_validator(refuse, "rate", 1)
+    assert pipeline.take("rate", 5, "override") == 5
+    with pytest.raises(dflag.ValidationError, match="no"):
+        stricter.take("rate", 5, "override")
+    assert (pipeline.concealed().secret, pipeline.secret) == (True, False)
+    assert not Pipeline(_kinds.INT, {"secret": False}).concealed().secret
+
+
+def test_the_default_must_pass_a_validator_that_is_added() -> None:
+    """Or a flag would have a value that it refuses."""
+    with pytest.raises(dflag.ValidationError, match="odd"):
+        Pipeline(_kinds.INT).with_validator(mock.Mock(side_effect=ValueError("odd")), "rate", 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"minimum": 1}, "unexpected option 'minimum' for a flag of type int; did you mean 'min'?"),
+        ({"min": 5, "max": 1}, "expected min <= max, got min=5 and max=1"),
+        ({"secret": 1}, "expected secret as True or False, got 1"),
+        ({"expires": "soon"}, "expected expires as a datetime.date, got 'soon'"),
+        ({"choices": "12"}, "expected choices as several values, got '12'"),
+        ({"by": " "}, "expected by as the name of what the keys are"),
+        ({"validator": mock.AsyncMock()}, "expected a plain function for validator"),
+    ],
+)
+def test_an_option_that_cannot_work_is_refused_at_once(options: dict[str, object], message: str) -> None:
+    """With what was expected: the first value may come much later."""
+    with pytest.raises(dflag.DefinitionError) as caught:
+        Pipeline(_kinds.INT, options)
+    assert message in str(caught.value)
+    assert isinstance(caught.value, ArgumentError) is (set(options) <= {"minimum", "secret", "expires"})

@@ -1,0 +1,74 @@
+"""
+What edits of layers lead to.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
+from dflag._store import store_behind
+from dflag._transaction import Trial, deadline_of, highest_layer, merged_value
+
+if TYPE_CHECKING:
+    import dflag
+
+RANKING = (OVERRIDE, "late", "early", COMMAND_LINE, ENVIRONMENT)
+
+
+def test_the_highest_layer_with_a_value_wins() -> None:
+    """By the ranking and not by when a layer was filled; with none the default shows."""
+    assert highest_layer({"early": Entry(1), "late": Entry(2)}, RANKING) == "late"
+    assert highest_layer({ENVIRONMENT: Entry(1), COMMAND_LINE: Entry(2)}, RANKING) == COMMAND_LINE
+    assert highest_layer({"elsewhere": Entry(1)}, RANKING) == DEFAULT
+
+
+def test_a_map_merges_its_sources_down_to_the_first_layer_of_the_program(flags: dflag.FlagRegistry) -> None:
+    """A later source wins key by key; the command line hides the sources that rank beneath it."""
+    limits = flags.dyn_map("limits", {}, keys="?", of="int")
+    early, late = Entry({"a": 1, "b": 1}), Entry({"b": 2})
+    assert merged_value(limits, {"early": early, "late": late}, RANKING) == {"a": 1, "b": 2}
+    below = (OVERRIDE, "late", COMMAND_LINE, ENVIRONMENT, "early")
+    held = {"early": early, COMMAND_LINE: Entry({"c": 3}), "late": late}
+    assert merged_value(limits, held, below) == {"b": 2}
+
+
+def test_only_an_override_has_a_time_limit() -> None:
+    """A deadline in any other layer would drop nothing."""
+    assert deadline_of({OVERRIDE: Entry(1, None, 5.0)}) == 5.0
+    assert deadline_of({OVERRIDE: Entry(1)}) is None
+    assert deadline_of({"source": Entry(1, None, 5.0)}) is None
+
+
+def test_a_transaction_changes_nothing_before_it_is_committed(flags: dflag.FlagRegistry) -> None:
+    """It tells the old value, the new one and where that comes from; an edit beneath another layer is no difference."""
+    rate, hidden = flags.dyn_int("rate", 1), flags.dyn_int("hidden", 1)
+    hidden.set(5)
+    store = store_behind(flags)
+    transaction = store.plan([(rate, "file", Entry(2)), (hidden, ENVIRONMENT, Entry(3))], reason="try")
+    assert transaction.changed == ("rate",)
+    assert transaction.differences[0] == (rate, 1, 2, "file", "try")
+    assert (rate.get(), hidden.get()) == (1, 5)
+
+
+def test_a_trial_begins_with_the_defaults(flags: dflag.FlagRegistry) -> None:
+    """What is in force does not count: the command asks what a program would start with."""
+    rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
+    rate.set(5)
+    store = store_behind(flags)
+    transaction = store.plan([(other, "file", Entry(2))], trial=Trial(("file",)))
+    assert (transaction.snapshot[rate], transaction.snapshot[other]) == (1, 2)
+    assert (rate.get(), other.get()) == (5, 1)
+
+
+def test_a_transaction_is_refused_after_another_commit(flags: dflag.FlagRegistry) -> None:
+    """Nothing of it shows; worked out again it goes through."""
+    rate = flags.dyn_int("rate", 1)
+    store = store_behind(flags)
+    outdated = store.plan([(rate, "file", Entry(2))])
+    rate.set(5)
+    rate.reset()
+    assert not store.commit(outdated)
+    assert rate.get() == 1
+    assert store.commit(store.plan([(rate, "file", Entry(2))]))
+    assert rate.get() == 2

@@ -1,0 +1,188 @@
+"""
+One run of an updater's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag._batch import Record
+from dflag._updater_thread import Feed, Session
+from dflag.sources import MemorySource, Watch
+
+from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 - tests is on no path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dflag.typing import Wake
+
+
+class Looks:
+    """What a session calls, which counts and may do anything."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.does: Callable[[], object] = lambda: None
+
+    def __call__(self, session: Session) -> None:
+        self.count += 1
+        for feed in session._feeds:
+            feed.dirty = False
+        self.does()
+
+
+class Source(MemorySource):
+    """A source whose watch is what a test gives."""
+
+    made: Watch | None = None
+    problem: Exception | None = None
+    token: object = 5
+
+    def watch(self, wake: Wake) -> Watch:
+        if self.problem is not None:
+            raise self.problem
+        return self.made or super().watch(wake)
+
+    def probe(self) -> object:
+        if isinstance(self.token, Exception):
+            raise self.token
+        return self.token
+
+
+@pytest.fixture(name="source")
+def _source() -> Source:
+    return Source({"rate": "1"})
+
+
+@pytest.fixture(name="looks")
+def _looks() -> Looks:
+    return Looks()
+
+
+@pytest.fixture(name="feed")
+def _feed(source: Source) -> Feed:
+    return Feed(source, Record)
+
+
+@pytest.fixture(name="session")
+def _session(feed: Feed, looks: Looks) -> Iterator[Session]:
+    session = Session([feed], looks, 60.0)
+    yield session
+    session.stop(DEADLINE_SECONDS)
+
+
+def test_a_wake_is_a_look(session: Session, looks: Looks, feed: Feed, source: Source) -> None:
+    """A first one at once, and one for each call, whether of the source or of another thread."""
+    session.watch()
+    session.start()
+    assert eventually(lambda: looks.count >= 1 and not feed.dirty)
+    before = looks.count
+    source.update({"rate": "2"})
+    assert eventually(lambda: looks.count > before)
+    before = looks.count
+    session.wake()
+    assert eventually(lambda: looks.count > before)
+
+
+def test_a_look_that_raises_ends_nothing(session: Session, looks: Looks, caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged once for as long as it is the same, and tried again soon."""
+
+    def fail() -> None:
+        raise OSError("broken")
+
+    looks.does = fail
+    session.watch()
+    session.start()
+    session.wake()
+    assert eventually(lambda: looks.count >= 2 or session.wake())
+    looks.does = lambda: None
+    before = looks.count
+    assert eventually(lambda: looks.count > before or session.wake())
+    session.stop(DEADLINE_SECONDS)
+    assert caplog.text.count("an update failed with OSError; trying again") == 1
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_stopping_closes_the_watch_once(session: Session, feed: Feed, source: Source, started: bool) -> None:
+    """Also without a thread; a second stop does nothing more."""
+
+    class Counting(Watch):
+        closed = 0
+
+        def close(self) -> None:
+            self.closed += 1
+
+    source.made = watch = Counting()
+    session.watch()
+    assert feed.watch is watch
+    if started:
+        session.start()
+    session.stop(DEADLINE_SECONDS)
+    assert (watch.closed, feed.watch) == (1, None)
+    if started:
+        session.stop(DEADLINE_SECONDS)
+        assert watch.closed == 1
+
+
+def test_a_session_that_was_stopped_starts_no_thread(session: Session, looks: Looks) -> None:
+    """A signal handler may stop it between any two lines of its start."""
+    session.watch()
+    session.stop(DEADLINE_SECONDS)
+    session.start()
+    assert looks.count == 0
+    assert all(thread.name != "dflag-updater" for thread in threading.enumerate())
+
+
+def test_a_look_that_hangs_does_not_hang_stop(session: Session, looks: Looks, caplog: pytest.LogCaptureFixture) -> None:
+    """It is left after the time that was given, and ends by itself when it can."""
+    hanging, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        hanging.set()
+        release.wait(DEADLINE_SECONDS)
+
+    looks.does = hang
+    session.watch()
+    session.start()
+    assert hanging.wait(DEADLINE_SECONDS)
+    session.stop(0.01)
+    assert "a source or validator kept the updater's thread busy for 0.01 s" in caplog.text
+    release.set()
+    session.stop(DEADLINE_SECONDS)
+    assert looks.count == 1
+
+
+def test_a_source_that_cannot_be_watched_is_checked_instead(
+    session: Session, looks: Looks, feed: Feed, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Several times a second, which the log says once."""
+    source.problem = OSError("no descriptors")
+    session.watch()
+    session.start()
+    assert eventually(lambda: looks.count >= 3)
+    assert feed.degraded == "its watch() raised OSError: no descriptors"
+    assert caplog.text.count("instead of watching it") == 1
+
+
+def test_a_probe_that_raises_is_a_reason_to_read(feed: Feed, source: Source) -> None:
+    """Its token differs from any other, its own last one too."""
+    assert feed.probe() == feed.probe() == 5
+    source.token = OSError("broken")
+    assert feed.probe() != feed.probe()
+
+
+def test_the_fingerprint_changes_with_the_status(feed: Feed) -> None:
+    """A page is printed again when it does, and of an age only whether it is long."""
+    before = feed.fingerprint(5.0)
+    assert feed.fingerprint(5.0) == before
+    feed.failures += 1
+    failed = feed.fingerprint(5.0)
+    assert failed != before
+    feed.problem = "cannot be read"
+    assert feed.fingerprint(5.0) != failed
+    assert feed.status(Record()).last_error == "cannot be read"
+    assert not feed.status(Record()).healthy
