@@ -181,6 +181,21 @@ def parse_rules(raw: Raw) -> RuleList:
     return RuleList(tuple(reader.rules), tuple(reader.faults), is_readable=True)
 
 
+def parse_time(text: str) -> datetime | None:
+    """
+    Read a time of RFC 3339 with ``Z`` or an offset, in UTC; None when it is none.
+    """
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return None
+    date, time, fraction, offset = found.groups("")
+    # What is finer than a microsecond is left out: to round it up could be a second that is none.
+    try:
+        return datetime.fromisoformat(f"{date}T{time}{fraction[:7]}{offset}".upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
 def percentage(threshold: int) -> str:
     """
     Print a threshold as a percentage, to the millionth of a percent.
@@ -470,16 +485,10 @@ def _read_several(node: Outline, read: Callable[[Outline], str]) -> tuple[str, .
 
 
 def _read_time(node: Outline) -> datetime:
-    found = _TIME.fullmatch(node) if isinstance(node, str) else None
-    if found is None:
+    moment = parse_time(node) if isinstance(node, str) else None
+    if moment is None:
         raise _not_this(_TIME_EXPECTED, node)
-    date, time, fraction, offset = found.groups("")
-    # What is finer than a microsecond is left out: to round it up could be a second that is none.
-    text = f"{date}T{time}{fraction[:7]}{offset}".upper()
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise _not_this(_TIME_EXPECTED, node) from None
+    return moment
 
 
 def _read_duration(node: Outline) -> timedelta:

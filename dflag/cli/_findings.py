@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dflag._formats.json_values import Place
     from dflag._kinds import Kind
     from dflag._registry import FlagRegistry
+    from dflag._rule_layers import RuleContext
     from dflag.cli._items import Fault, Item, Object
 
 Level: TypeAlias = Literal["error", "warning", "note"]
@@ -78,7 +79,12 @@ class Validation(NamedTuple):
 
 
 def validate(
-    registry: FlagRegistry, objects: Sequence[Object], *, strict: bool = False, bases: Sequence[SourceState] = ()
+    registry: FlagRegistry,
+    objects: Sequence[Object],
+    *,
+    strict: bool = False,
+    bases: Sequence[SourceState] = (),
+    context: RuleContext | None = None,
 ) -> Validation:
     """
     Return what applying the objects of one input would do, each a source above the one before.
@@ -90,11 +96,13 @@ def validate(
         objects: What each source gives.
         strict: Whether unknown names are errors.
         bases: What the sources gave before: a value that is refused leaves the last good one of its own.
+        context: By what rules are resolved; without it they are validated, and never in force.
     """
     objects = [_without_ignored(each) for each in objects]
     bases = [*bases, *[NOTHING] * len(objects)][: len(objects)]
     readings = [(each.file, each.reading()) for each in objects]
-    trial = try_readings(store_of_registry(registry), readings, bases, with_rules=True)
+    contexts = {} if context is None else {each.file: context for each in objects}
+    trial = try_readings(store_of_registry(registry), readings, bases, with_rules=True, contexts=contexts)
     pairs = list(zip(objects, trial.batches, strict=True))
     rejected = [each for given, batch in pairs for each in _rejected(registry, given, batch)]
     findings = [finding for given, batch in pairs for finding in _findings(registry, given, batch, strict=strict)]
@@ -124,6 +132,8 @@ def _findings(registry: FlagRegistry, given: Object, batch: Batch, *, strict: bo
     for fault in given.faults:
         yield Finding(given.file, fault.place, fault.rule, "error", fault.key or None, message_of(registry, fault))
     for key, error in _own_errors(given, batch):
+        if key in RULES_KEYS or key.startswith(RULE_PREFIX):
+            continue  # each of them has a place of its own
         item = given.items.get(key) or _member(registry, given, key)
         place = place_of(item, registry[error.flag_name], kind_of(registry, key, error.flag_name), error)
         yield Finding(item.file, place, "invalid-value", "error", error.flag_name, str(error))
@@ -158,8 +168,6 @@ def _own_errors(given: Object, batch: Batch) -> Iterator[tuple[str, FlagValueErr
     """
     known = {fault.key for fault in given.faults}
     for key, error in batch.state.rejected.items():
-        if key in RULES_KEYS or key.startswith(RULE_PREFIX):
-            continue  # each of them has a place of its own
         item = given.items.get(key)
         if item is None or key not in known or not isinstance(item.raw, Unreadable):
             yield key, error

@@ -134,8 +134,19 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", metavar="INPUT|URL", help="what is live: an input, or the debug page of a running process"
     )
+    parser.add_argument(
+        "--fact", metavar="FACT=TEXT", action="append", default=[], help="what a process knows of itself, for rules"
+    )
+    parser.add_argument("--at", metavar="TIME", help="the moment for rules, as RFC 3339 (default: now)")
+    parser.add_argument("--timeline", action="store_true", help="list the moments at which rules change anything")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
-    _key(parser)
+    parser.add_argument(
+        "--key",
+        metavar="KEY|BY=KEY",
+        action="append",
+        default=[],
+        help="a key that holds a document of flags; or the key for flags that are keyed, such as tenant=acme",
+    )
 
 
 def _policy(parser: argparse.ArgumentParser) -> None:

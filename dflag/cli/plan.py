@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
@@ -16,6 +18,7 @@ from dflag.cli._findings import Validation, validate
 from dflag.cli._inputs import read
 from dflag.cli._items import Item, Object
 from dflag.cli._registry import load
+from dflag.cli._rules_plan import Happening, Process, events, rules_of, written
 from dflag.errors import MASK, FlagValueError, one_line
 
 if TYPE_CHECKING:
@@ -36,24 +39,75 @@ class _Change(NamedTuple):
     old: str
     new: str
     falls_back: bool
+    rule: str | None
+
+    def as_json(self) -> dict[str, str]:
+        rule = {} if self.rule is None else {"rule": self.rule}
+        return {"flag": self.flag, "old": self.old, "new": self.new, **rule}
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     Print the plan; status 1 when anything would be rejected.
     """
-    registry = load(options.registry)
-    before = validate(registry, opened(registry, _live(registry, options.against), options.key))
-    objects = opened(registry, read(options.input, partial(is_flag, registry)), options.key)
-    after = validate(registry, objects, bases=_bases(before.states, len(objects)))
-    changes = [] if after.refused else _changes(registry, before, after)
-    restart = [change.flag for change in changes if not registry[change.flag].dynamic]
+    registry, process = load(options.registry), Process(options)
+    live = opened(registry, _live(registry, options.against), process.documents)
+    before = validate(registry, live, context=process.context())
+    objects = opened(registry, read(options.input, partial(is_flag, registry)), process.documents)
+    bases = _bases(before.states, len(objects))
+    after = validate(registry, objects, bases=bases, context=process.context())
     rejected = [*after.rejected, *([] if after.refused is None else [(None, str(after.refused))])]
+    if options.timeline:
+        happenings = _timeline(registry, process, objects, after)
+        out.write(_timeline_as_json(happenings) if options.format == "json" else _timeline_as_text(happenings))
+        for _, message in rejected:
+            print(f"dflag: rejected: {message}", file=sys.stderr)
+        return 1 if rejected else 0
+    changes = [] if after.refused else _changes(registry, process, before, after)
+    restart = [change.flag for change in changes if not registry[change.flag].dynamic]
     if options.format == "json":
         out.write(_as_json(changes, restart, rejected, after.unknown))
     else:
         out.write(_as_text(changes, restart, rejected, after.unknown))
     return 1 if rejected else 0
+
+
+def _timeline(
+    registry: FlagRegistry, process: Process, objects: Sequence[Object], after: Validation
+) -> list[Happening]:
+    """
+    Return what happens at each moment, from before the first one on.
+    """
+    rules = rules_of(after)
+    happens: dict[datetime.datetime, list[tuple[str, str]]] = {}
+    for rule in rules:
+        for moment, event in events(rule):
+            happens.setdefault(moment, []).append((rule.name, event))
+    moments = process.moments(rules)
+    found = []
+    start = process.at or (moments[0] - datetime.timedelta(microseconds=1) if moments else None)
+    before = validate(registry, objects, context=process.context(start))
+    for moment in moments:
+        now = validate(registry, objects, bases=_bases(before.states, len(objects)), context=process.context(moment))
+        changes = [change.as_json() for change in _changes(registry, process, before, now)]
+        found.append(Happening(moment, happens.get(moment, ()), changes))
+        before = now
+    return found
+
+
+def _timeline_as_json(happenings: Sequence[Happening]) -> str:
+    return json.dumps({"timeline": [each.as_json() for each in happenings]}, indent=2) + "\n"
+
+
+def _timeline_as_text(happenings: Sequence[Happening]) -> str:
+    lines = []
+    for each in happenings:
+        at = written(each.at)
+        lines += [f"{at}: rule {one_line(name)!r} {event}" for name, event in each.rules]
+        for change in each.changes:
+            note = f" (rule {change['rule']!r})" if "rule" in change else ""
+            lines.append(one_line(f"{at}: {change['flag']}: {change['old']} -> {change['new']}{note}"))
+    return "".join(f"{line}\n" for line in lines) or "no changes\n"
 
 
 def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
@@ -63,18 +117,15 @@ def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
     return [state._replace(revision=None) for state in states[-count:]] if count else []
 
 
-def _changes(registry: FlagRegistry, before: Validation, after: Validation) -> list[_Change]:
+def _changes(registry: FlagRegistry, process: Process, before: Validation, after: Validation) -> list[_Change]:
     given = {name for state in after.states for name in state.entries}
-    return [
-        _Change(
-            flag.name,
-            printed(flag, before.values[flag]),
-            printed(flag, after.values[flag]),
-            falls_back=flag.name not in given,
-        )
-        for flag in registry
-        if not same(flag, before.values[flag], after.values[flag])
-    ]
+    found = []
+    for flag in registry:
+        old, (new, rule) = process.reads(before, flag)[0], process.reads(after, flag)
+        if not same(flag, old, new):
+            falls_back = flag.name not in given and rule is None
+            found.append(_Change(flag.name, printed(flag, old), printed(flag, new), falls_back, rule))
+    return found
 
 
 def _as_json(
@@ -84,7 +135,7 @@ def _as_json(
     unknown: Sequence[str],
 ) -> str:
     plan = {
-        "changes": [{"flag": change.flag, "old": change.old, "new": change.new} for change in changes],
+        "changes": [change.as_json() for change in changes],
         "pending_restart": list(restart),
         "rejected": [{"flag": flag, "message": message} for flag, message in rejected],
         "unknown": list(unknown),
@@ -101,6 +152,7 @@ def _as_text(
     lines = []
     for change in changes:
         notes = ["the default"] * change.falls_back + ["after a restart"] * (change.flag in restart)
+        notes += [] if change.rule is None else [f"rule {one_line(change.rule)!r}"]
         note = f" ({', '.join(notes)})" if notes else ""
         lines.append(f"{change.flag}: {one_line(change.old)} -> {one_line(change.new)}{note}")
     lines += [f"rejected: {message}" for _, message in rejected]

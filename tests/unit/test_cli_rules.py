@@ -318,3 +318,88 @@ def test_the_policy_lets_rules_be(run: Callable[..., tuple[int, str]], capsys: p
     _, text = run("policy", "program:flags")
     assert "'_rules.yaml'" in text
     assert "not in the policy: rules, in the key _rules.yaml" in capsys.readouterr().err
+
+
+PLANNED = """
+rate_limit: 60
+_rules:
+  - {when: {zone: eu-*}, set: {rate_limit: 80}}
+  - {name: limits-november, from: 2026-11-28T10:00:00Z, over: 30m, set: {burst: 12}}
+  - {by: tenant, is: acme, set: {rate_limit: 500}}
+  - {name: weekend, from: 2026-11-28T12:00:00Z, until: 2026-11-30T00:00:00Z, set: {burst: 20}}
+"""
+
+
+class TestPlan:
+    """
+    What a process would read, and when.
+    """
+
+    @pytest.fixture
+    def plan(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> Callable[..., tuple[int, str]]:
+        (tmp_path / "app.yaml").write_text(PLANNED)
+        return lambda *options: run("plan", "program:flags", "app.yaml", *options)
+
+    def test_is_for_a_process(self, plan: Callable[..., tuple[int, str]]) -> None:
+        """Facts, the moment and a key decide which rules count; without facts none is known."""
+        early, late = ("--at", "2026-11-28T09:00:00Z"), ("--at", "2026-11-28T10:20:00Z")
+        assert plan(*early) == (0, "rate_limit: 50 -> 60\n")
+        assert plan(*early, "--fact", "zone=eu-1") == (0, "rate_limit: 50 -> 80 (rule 'rule 1')\n")
+        # This pod's share is 0.564 of half an hour: it switches at 10:16:54.
+        pod = ("--fact", "pod=web-7d9f-abcde")
+        assert plan(*late, *pod) == (0, "burst: 5 -> 12 (rule 'limits-november')\nrate_limit: 50 -> 60\n")
+        assert plan("--at", "2026-11-28T10:16:54Z", *pod) == (0, "rate_limit: 50 -> 60\n")
+        assert plan(*early, "--fact", "zone=eu-1", "--key", "tenant=acme") == (
+            0,
+            "rate_limit: 50 -> 500 (rule 'rule 3')\n",
+        )
+        assert (
+            plan(*early, "--fact", "zone=eu-1", "--key", "tenant=other")[1] == "rate_limit: 50 -> 80 (rule 'rule 1')\n"
+        )
+
+    def test_prints_json(self, plan: Callable[..., tuple[int, str]]) -> None:
+        """In JSON a change names its rule, if one gives the value."""
+        _, out = plan("--at", "2026-11-29T00:00:00+01:00", "--format", "json")
+        assert json.loads(out)["changes"] == [
+            {"flag": "burst", "old": "5", "new": "20", "rule": "weekend"},
+            {"flag": "rate_limit", "old": "50", "new": "60"},
+        ]
+
+    def test_rejects_bad_rules(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+        """A rule that would be refused is among what is rejected, and the status says so."""
+        (tmp_path / "app.yaml").write_text("_rules:\n  - {name: a, set: {burst: x}}\n")
+        status, out = run("plan", "program:flags", "app.yaml", "--format", "json")
+        assert status == 1
+        (rejected,) = json.loads(out)["rejected"]
+        assert rejected["flag"] == "rule:a"
+        assert "expected an int, got 'x'" in rejected["message"]
+
+    def test_lists_the_moments(self, plan: Callable[..., tuple[int, str]]) -> None:
+        """The timeline has each moment at which a rule goes on, and what the process reads otherwise then."""
+        assert plan("--timeline", "--fact", "pod=web-7d9f-abcde")[1].splitlines() == [
+            "2026-11-28T10:00:00Z: rule 'limits-november' begins",
+            "2026-11-28T10:16:54.537803Z: burst: 5 -> 12 (rule 'limits-november')",
+            "2026-11-28T10:30:00Z: rule 'limits-november' reaches 100%",
+            "2026-11-28T12:00:00Z: rule 'weekend' begins",
+            "2026-11-28T12:00:00Z: burst: 12 -> 20 (rule 'weekend')",
+            "2026-11-30T00:00:00Z: rule 'weekend' ends",
+            "2026-11-30T00:00:00Z: burst: 20 -> 12 (rule 'limits-november')",
+        ]
+        _, out = plan("--timeline", "--at", "2026-11-29T00:00:00Z", "--format", "json")
+        assert json.loads(out) == {
+            "timeline": [
+                {
+                    "at": "2026-11-30T00:00:00Z",
+                    "rules": [{"name": "weekend", "event": "ends"}],
+                    "changes": [{"flag": "burst", "old": "20", "new": "5"}],
+                }
+            ]
+        }
+
+    @pytest.mark.parametrize("options", [("--fact", "zone"), ("--fact", "=x"), ("--at", "noon"), ("--key", "=x")])
+    def test_refuses_what_is_no_fact(
+        self, plan: Callable[..., tuple[int, str]], options: tuple[str, str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A fact, a key or a moment that is written otherwise is misuse."""
+        assert plan(*options)[0] == 2
+        assert f"expected {options[0]}" in capsys.readouterr().err

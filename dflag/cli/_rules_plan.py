@@ -1,0 +1,158 @@
+"""
+What rules make of an input for one process at one moment, and the moments at which anything changes.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from dflag._clock import Clock
+from dflag._keyed import Table
+from dflag._rule_layers import RuleContext
+from dflag._rules import all_moments
+from dflag._rules_text import parse_time, percentage
+from dflag.cli._errors import CommandError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from dflag._flags import Flag
+    from dflag._rules_text import Rule
+    from dflag.cli._findings import Validation
+
+_MAX_MOMENTS: Final = 1_000
+"""More than anybody reads; each costs a look at all rules."""
+
+
+class _FixedClock(Clock):
+    """
+    A clock that stands still.
+    """
+
+    def __init__(self, moment: datetime.datetime) -> None:
+        self._moment: Final = moment
+
+    def now(self) -> datetime.datetime:
+        return self._moment
+
+
+class Process:
+    """
+    The process that a plan is for.
+
+    Attributes:
+        keys: The key to ask for, by what flags are keyed by.
+        documents: The keys of ConfigMaps that hold documents.
+        at: The moment, if one is given.
+
+    Raises:
+        CommandError: A fact, a key or the moment is written otherwise.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._facts: Final = dict(_pair("--fact", text) for text in options.fact)
+        self.keys: Final = dict(_pair("--key", text) for text in options.key if "=" in text)
+        self.documents: Final = [text for text in options.key if "=" not in text]
+        self.at: Final = None if options.at is None else _moment(options.at)
+
+    def context(self, moment: datetime.datetime | None = None) -> RuleContext:
+        """
+        Return what resolves rules at a moment, by default the one that is given, else now.
+        """
+        return RuleContext(self._facts, _FixedClock(moment or self.at or datetime.datetime.now(datetime.UTC)))
+
+    def reads(self, validation: Validation, flag: Flag[Any]) -> tuple[Any, str | None]:
+        """
+        Return what the process reads of a flag, and the rule that gives it.
+        """
+        layers = []
+        rule = None
+        for state in reversed(validation.states):
+            layers.append(state.rules.keyed.get(flag, ()))
+            if flag.name in state.entries:
+                rule = state.entries[flag.name].rule
+                break
+        value, key = validation.values[flag], None if flag.by is None else self.keys.get(flag.by)
+        if key is None:
+            return value, rule
+        table = Table(layers, value)
+        match = table.match(key)
+        return table.value_for(key), rule if match is None else match.rule
+
+    def moments(self, rules: Iterable[Rule]) -> list[datetime.datetime]:
+        """
+        Return the moments at which rules change anything, for this process or for others, in order.
+        """
+        found = {moment for rule in rules for moment in all_moments(rule, self._facts)}
+        found.update(moment for rule in rules for moment, _ in events(rule))
+        return sorted(moment for moment in found if self.at is None or moment > self.at)[:_MAX_MOMENTS]
+
+
+def events(rule: Rule) -> Iterator[tuple[datetime.datetime, str]]:
+    """
+    Yield what happens to a rule, whatever the process.
+    """
+    try:
+        if rule.start is not None and rule.steps:
+            for number, threshold in enumerate(rule.steps):
+                yield rule.start + (rule.every or datetime.timedelta()) * number, f"reaches {percentage(threshold)}"
+        elif rule.start is not None and rule.over is not None:
+            yield rule.start, "begins"
+            yield rule.start + rule.over, "reaches 100%"
+        elif rule.start is not None:
+            yield rule.start, "begins"
+    except OverflowError:  # beyond the year 9999
+        pass
+    if rule.until is not None:
+        yield rule.until, "ends"
+
+
+def rules_of(validation: Validation) -> list[Rule]:
+    """
+    Return the good rules of all sources.
+    """
+    return [accepted.rule for state in validation.states for accepted in state.rules.usable or ()]
+
+
+class Happening(NamedTuple):
+    """
+    What happens at one moment.
+
+    Attributes:
+        rules: What happens to rules, by name.
+        changes: What this process reads otherwise: flag, old and new text, rule.
+    """
+
+    at: datetime.datetime
+    rules: Sequence[tuple[str, str]]
+    changes: Sequence[Mapping[str, str]]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "at": written(self.at),
+            "rules": [{"name": name, "event": event} for name, event in self.rules],
+            "changes": [dict(change) for change in self.changes],
+        }
+
+
+def written(moment: datetime.datetime) -> str:
+    """
+    Write a moment as rules have it.
+    """
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise CommandError(f"expected {option} NAME=TEXT, got {text[:80]!r}")
+    return name, value
+
+
+def _moment(text: str) -> datetime.datetime:
+    moment = parse_time(text)
+    if moment is None:
+        raise CommandError(f"expected --at as a time with Z or an offset: 2026-11-28T10:00:00Z, got {text[:80]!r}")
+    return moment
