@@ -184,13 +184,18 @@ class Evaluations:
         Return the generation of the innermost pin that this context sees, else of the values now.
         """
         pin = innermost_pin(self._store) if open_pins else None
-        return self._at(self._store.snapshot() if pin is None else pin.snapshot)
+        snapshot = self._store.snapshot() if pin is None else pin.snapshot
+        unhealthy = () if self._updater is None else unhealthy_sources(self._updater)
+        generation = self._recent[0]
+        if generation.snapshot is snapshot and generation.unhealthy == unhealthy:  # nearly always
+            return generation
+        return self._at(snapshot, unhealthy)
 
     def now(self) -> Generation:
         """
         Return the generation of the values now, whatever is pinned.
         """
-        return self._at(self._store.snapshot())
+        return self._at(self._store.snapshot(), () if self._updater is None else unhealthy_sources(self._updater))
 
     def find(self, name: str) -> Flag[Any] | None:
         """
@@ -205,8 +210,7 @@ class Evaluations:
         """
         return self._secrets or not flag.secret
 
-    def _at(self, snapshot: Snapshot) -> Generation:
-        unhealthy = () if self._updater is None else unhealthy_sources(self._updater)
+    def _at(self, snapshot: Snapshot, unhealthy: tuple[str, ...]) -> Generation:
         recent = self._recent
         for generation in recent:
             if generation.snapshot is snapshot and generation.unhealthy == unhealthy:

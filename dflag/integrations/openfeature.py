@@ -233,7 +233,7 @@ class DflagProvider(AbstractProvider):
             return ProviderEvent.PROVIDER_ERROR, ProviderEventDetails(message=message, error_code=ErrorCode.GENERAL)
         return ProviderEvent.PROVIDER_READY, ProviderEventDetails()
 
-    # --- evaluating
+    # --- evaluating; each method in full, as a call more would be a third of what it costs
 
     def resolve_boolean_details(
         self,
@@ -241,7 +241,9 @@ class DflagProvider(AbstractProvider):
         default_value: bool,  # noqa: ARG002, FBT001 - the interface; the client falls back to it
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[bool]:
-        return self._resolve(_BOOLEAN, flag_key, evaluation_context)
+        generation = self._evaluations.current()
+        found: FlagResolutionDetails[Any] | None = generation.kept.get((_BOOLEAN, flag_key))
+        return found or self._evaluate(generation, _BOOLEAN, flag_key, evaluation_context)
 
     def resolve_string_details(
         self,
@@ -249,7 +251,9 @@ class DflagProvider(AbstractProvider):
         default_value: str,  # noqa: ARG002 - as above
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[str]:
-        return self._resolve(_STRING, flag_key, evaluation_context)
+        generation = self._evaluations.current()
+        found: FlagResolutionDetails[Any] | None = generation.kept.get((_STRING, flag_key))
+        return found or self._evaluate(generation, _STRING, flag_key, evaluation_context)
 
     def resolve_integer_details(
         self,
@@ -257,7 +261,9 @@ class DflagProvider(AbstractProvider):
         default_value: int,  # noqa: ARG002 - as above
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[int]:
-        return self._resolve(_INTEGER, flag_key, evaluation_context)
+        generation = self._evaluations.current()
+        found: FlagResolutionDetails[Any] | None = generation.kept.get((_INTEGER, flag_key))
+        return found or self._evaluate(generation, _INTEGER, flag_key, evaluation_context)
 
     def resolve_float_details(
         self,
@@ -265,7 +271,9 @@ class DflagProvider(AbstractProvider):
         default_value: float,  # noqa: ARG002 - as above
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[float]:
-        return self._resolve(_FLOAT, flag_key, evaluation_context)
+        generation = self._evaluations.current()
+        found: FlagResolutionDetails[Any] | None = generation.kept.get((_FLOAT, flag_key))
+        return found or self._evaluate(generation, _FLOAT, flag_key, evaluation_context)
 
     def resolve_object_details(
         self,
@@ -273,12 +281,9 @@ class DflagProvider(AbstractProvider):
         default_value: Sequence[FlagValueType] | Mapping[str, FlagValueType],  # noqa: ARG002 - as above
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]:
-        return self._resolve(_OBJECT, flag_key, evaluation_context)
-
-    def _resolve(self, wanted: _Type, flag_key: str, context: EvaluationContext | None) -> FlagResolutionDetails[Any]:
         generation = self._evaluations.current()
-        found: FlagResolutionDetails[Any] | None = generation.kept.get((wanted, flag_key))
-        return self._evaluate(generation, wanted, flag_key, context) if found is None else found
+        found: FlagResolutionDetails[Any] | None = generation.kept.get((_OBJECT, flag_key))
+        return found or self._evaluate(generation, _OBJECT, flag_key, evaluation_context)
 
     def _evaluate(
         self, generation: Generation, wanted: _Type, flag_key: str, context: EvaluationContext | None
