@@ -875,12 +875,14 @@ class Store:
             now = time.monotonic()
             timed: frozenset[Flag[Any]] = value_of(self._timed)
             held = [(flag, layers_of(flag).get(OVERRIDE)) for flag in timed]
-            over = [flag for flag, entry in held if entry is not None and entry.is_over(now)]
+            over = {flag: entry for flag, entry in held if entry is not None and entry.is_over(now)}
             if not over:
                 return
             edits: list[Edit] = [(flag, OVERRIDE, None) for flag in over]
             transaction = self.plan(edits)
-            if self.commit(transaction):
+            # Asked once more after that: a newer override may have come before the plan, which the commit cannot tell.
+            is_same = all(layers_of(flag).get(OVERRIDE) is entry for flag, entry in over.items())
+            if is_same and self.commit(transaction):
                 break
         # Not here: a log handler or a validator that hangs must not delay the next expiry.
         names = ", ".join(sorted(flag.name for flag in over))

@@ -72,8 +72,9 @@ def test_an_unbound_flag_that_is_dropped_with_a_pending_override_is_freed() -> N
     assert eventually(lambda: not _threads())
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_an_override_set_anew_while_it_expires_is_not_lost(
-    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """
     What was set in the very moment in which the time limit of the one before ends stays.
@@ -82,13 +83,19 @@ def test_an_override_set_anew_while_it_expires_is_not_lost(
     store = flags._store
     plan, raced = store.plan, threading.Event()
 
-    def plan_late(edits: Any, **options: Any) -> Any:
-        made = plan(edits, **options)
+    def race() -> None:
         if threading.current_thread().name == "dflag-expiry" and not raced.is_set():
             setting = threading.Thread(target=lambda: rate.set(3))
             setting.start()
             setting.join(DEADLINE_SECONDS)
             raced.set()
+
+    def plan_late(edits: Any, **options: Any) -> Any:
+        if when == "before":
+            race()
+        made = plan(edits, **options)
+        if when == "after":
+            race()
         return made
 
     monkeypatch.setattr(store, "plan", plan_late)
