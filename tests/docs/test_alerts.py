@@ -179,7 +179,7 @@ def _targets() -> list[tuple[str, dict[str, Any]]]:
 @pytest.mark.parametrize(("title", "target"), _targets(), ids=lambda value: value if isinstance(value, str) else "")
 def test_panel_asks_for_what_is_exported(pods: list[Pod], title: str, target: dict[str, Any]) -> None:
     """Every query of the dashboard parses, names exported metrics, and shows something for a pod in trouble."""
-    pods[0].publish(rate="0", nope="1")
+    pods[0].publish(rate="0", nope="1", **{"_rules.yaml": "- {when: {zone: a}, set: {rate: 6}}"})
     pods[1].updater.stop()
     pods[1].override(7)
     expression = target["expr"].replace("$__rate_interval", "5m").replace("$namespace", ".*").replace("$job", "sh.*")

@@ -327,3 +327,19 @@ def test_current_endpoint_follows_the_api_server(api_server: ApiServer) -> None:
         assert eventually(lambda: _endpoint(service) == "https://cluster1.example")
     finally:
         assert service.stop() == 0
+
+
+def test_rollout_goes_bad_and_is_stopped() -> None:
+    """Two processes switch at their shares and go back by themselves; those whose turn is far off never switch."""
+    found = subprocess.run(
+        [sys.executable, str(EXAMPLES / "rollout.py")], capture_output=True, text=True, timeout=60, check=True
+    )
+    lines = [re.sub(r"^ *[\d.]+ s  ", "", line) for line in found.stdout.splitlines()]
+    for pod in ("web-5 ", "web-2 "):  # their shares of the six seconds end at 1.69 and 1.98
+        went, back, end = (line for line in lines if line.startswith(pod))
+        assert "50 -> 120" in went
+        assert "120 -> 50" in back
+        assert "(rule: reverted)" in back
+        assert "ends with 50" in end
+    assert sum(line.startswith("operator") for line in lines) == 1
+    assert sum(line.endswith("ends with 50") for line in lines) == 6
