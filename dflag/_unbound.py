@@ -121,6 +121,7 @@ def _described(function: C) -> C:
         text = text.replace("\n        >>> flags = dflag.FlagRegistry()", "", 1)
         text = re.sub(rf'\bflags\.dyn_{kind}\("[^"]*", ', f"dflag.{name}(", text)
         function.__doc__ = text.replace("\n\n        >>> ", _ABOUT_NAME, 1)
+    function.__module__ = "dflag"  # where users find it; in this one Sphinx would find the line for editors
     return function
 
 

@@ -5,6 +5,7 @@ Every way to declare a flag stands in the API reference.
 from __future__ import annotations
 
 import inspect
+import pickle
 import re
 from pathlib import Path
 
@@ -19,7 +20,7 @@ METHODS = sorted(name for name in vars(Declarations) if not name.startswith("_")
 FUNCTIONS = sorted(
     name
     for name, value in vars(_unbound).items()
-    if inspect.isfunction(value) and value.__module__ == _unbound.__name__ and not name.startswith("_")
+    if inspect.isfunction(value) and value.__module__ == "dflag" and not name.startswith("_")
 )
 
 
@@ -64,6 +65,7 @@ def test_a_function_is_described_with_an_example(name: str) -> None:
     assert f".. autofunction:: dflag.{name}\n" in PAGE
     text = inspect.getdoc(getattr(dflag, name)) or ""
     assert f"dflag.{name}(" in text
+    assert pickle.loads(pickle.dumps(getattr(dflag, name))) is getattr(dflag, name)  # noqa: S301 - made here
     assert f"Grammar, options and errors are those of `FlagRegistry.{name.removeprefix('dyn_')}`." in text
 
 
