@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from itertools import starmap
 from operator import attrgetter, call
-from types import CellType
+from types import CellType, MethodWrapperType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 
 class Cell:
@@ -40,45 +41,52 @@ set_contents: Final = CellType.__dict__["cell_contents"].__set__
 call_with_two: Final = cast("Callable[[Callable[..., object], object, object], object]", call)
 
 
+_PLAIN: Final = object.__setattr__
+"""What sets attributes by no code of a class's own."""
+
+
 class Step:
     """
-    Calls of C functions with two arguments, which are made in one C loop.
+    Calls of C functions, which are made in one C loop.
 
     Within the loop the interpreter runs no Python code: no other thread (while there is a GIL), no signal handler,
     no finaliser as long as the step keeps what it replaces alive.
     So either all of the calls have been made or none, for any Python code that looks.
 
+    No call may make an object that the garbage collector knows, as a tuple of arguments or an iterator: CPython 3.11
+    may collect at once then, and ``gc.callbacks`` are Python code, within which signals are handled. So the setter of
+    a slot, which takes a tuple, is replaced by ``setattr``, which takes none.
+
     200 flags set so: 0 of 17 million reads torn; 38,000 with a loop in Python.
     """
 
-    __slots__ = ("_first", "_functions", "_second")
+    __slots__ = ("_calls",)
 
     def __init__(self) -> None:
-        self._functions: list[Callable[..., object]] = []
-        self._first: list[object] = []
-        self._second: list[object] = []
+        self._calls: Final[list[tuple[Any, ...]]] = []
 
     def add(self, function: Callable[..., object], first: object, second: object) -> None:
         """
         Append one call, ``function(first, second)``; *function* must be written in C and run no Python code.
         """
-        self._functions.append(function)
-        self._first.append(first)
-        self._second.append(second)
+        self._calls.append(
+            (setattr, first, function.__self__.__name__, second)  # type: ignore[attr-defined]  # a descriptor's
+            if type(function) is MethodWrapperType and type(first).__setattr__ is _PLAIN
+            else (function, first, second)
+        )
 
-    def add_all(self, function: Callable[..., object], first: list[Any], second: list[Any]) -> None:
+    def add_all(self, function: Callable[..., object], first: Iterable[Any], second: Iterable[Any]) -> None:
         """
         Append one call for each pair.
         """
-        self._functions += [function] * len(first)
-        self._first += first
-        self._second += second
+        for one, other in zip(first, second, strict=True):
+            self.add(function, one, other)
 
     def run(self) -> None:
         """
         Make the calls. When one raises, those behind it are not made.
         """
-        deque(map(call_with_two, self._functions, self._first, self._second), 0)
+        deque(starmap(call, self._calls), 0)
 
 
 def has_gil() -> bool:

@@ -17,6 +17,7 @@ import warnings
 from collections import deque
 from functools import partial
 from logging import DEBUG
+from operator import ior
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
 from dflag._cells import Cell, Step, set_value, value_of
@@ -228,7 +229,7 @@ class Store:
             step.add_all(set_store, list(named.values()), [self] * len(named))
             for change in changes:
                 step.add(*change)
-            step.add(dict.update, self.flags, dict(named))
+            step.add(ior, self.flags, dict(named))
             step.run()
             self._welcome(named.values())
             timed: frozenset[Flag[Any]] = frozenset().union(*(value_of(other._timed) for other in others))
@@ -663,8 +664,8 @@ class Store:
             step.add(set_keyed, flag, tables.keyed)
             step.add(set_table, flag, tables.table)
         step.add(set_value, self._timed, transaction.timed)
-        step.add(deque.extend, self.changes.queue, transaction.records)
-        step.add(deque.extend, self.notifier.queue, deliveries)
+        step.add(deque.extend, self.changes.queue, iter(transaction.records))
+        step.add(deque.extend, self.notifier.queue, iter(deliveries))
         return step
 
     def _replace(self, step: Step, current: Cell, before: Mapping[Any, object], following: Cell) -> None:

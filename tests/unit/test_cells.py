@@ -1,0 +1,85 @@
+"""
+Cells that are set in one step.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import pytest
+
+from dflag._cells import Cell, Step, set_value, value_of
+
+from ..integration._waiting import run_python  # noqa: TID252 - tests is on no path
+
+PROGRAM = """
+import gc
+from collections import deque
+from dflag._cells import Cell, Step, set_value, value_of
+
+tokens, cells, queue = [old := object()], [Cell(0) for _ in range(50)], deque()
+seen, kept = set(), []
+
+def look(*_):
+    seen.add((tokens != [old], [value_of(cell) for cell in cells].count(1), len(queue)))
+    kept.extend([(number, number) for number in range(2_100)])  # more than Python keeps for new tuples of two
+
+step = Step()
+step.add(list.remove, tokens, old)
+step.add(list.append, tokens, object())
+step.add_all(set_value, cells, [1] * 50)
+step.add(deque.extend, queue, iter([1, 1]))
+before = gc.get_threshold()
+gc.callbacks.append(look)
+gc.set_threshold(1)
+step.run()
+gc.set_threshold(*before)
+gc.callbacks.remove(look)
+look()
+print(sorted(seen))
+"""
+
+
+def test_a_garbage_collection_sees_no_step_half_done() -> None:
+    """
+    CPython 3.11 collects as soon as C code makes objects, and calls ``gc.callbacks`` then; signals are handled there.
+
+    In an interpreter of its own, where nothing else makes tuples and frees them.
+    """
+    result = run_python(PROGRAM)
+    assert (result.stdout, result.stderr) == ("[(False, 0, 0), (True, 50, 2)]\n", "")
+
+
+def test_a_step_for_an_outdated_token_does_nothing() -> None:
+    """
+    It raises, whatever stands behind the token in it.
+    """
+    tokens, cell, queue = [current := object()], Cell(0), deque[int]()
+    step = Step()
+    step.add(list.remove, tokens, object())
+    step.add(set_value, cell, 1)
+    step.add(deque.append, queue, 1)
+    with pytest.raises(ValueError, match="not in"):
+        step.run()
+    assert (tokens, value_of(cell), list(queue)) == ([current], 0, [])
+
+
+def test_a_step_sets_slots_of_classes_that_refuse_it() -> None:
+    """
+    In the order of the calls, whatever kind each is of.
+    """
+
+    class Frozen(Cell):
+        __slots__ = ()
+
+        def __setattr__(self, name: str, value: object) -> None:
+            raise AttributeError(name)
+
+    plain, frozen, queue = Cell(0), Frozen.__new__(Frozen), deque[int]()
+    step = Step()
+    step.add_all(set_value, [plain, frozen], [1, 1])
+    step.add(deque.append, queue, 1)
+    step.add(set_value, plain, 2)
+    step.add(deque.append, queue, 2)
+    step.run()
+    assert (value_of(plain), value_of(frozen), list(queue)) == (2, 1, [1, 2])
