@@ -20,7 +20,7 @@ from dflag._cells import Cell, Step, set_value, value_of
 tokens, cells, queue = [old := object()], [Cell(0) for _ in range(50)], deque()
 seen, kept = set(), []
 
-def look(*_):
+def look(phase, info):  # not *_, which would free a tuple of two at its end
     seen.add((tokens != [old], [value_of(cell) for cell in cells].count(1), len(queue)))
     kept.extend([(number, number) for number in range(2_100)])  # more than Python keeps for new tuples of two
 
@@ -35,7 +35,7 @@ gc.set_threshold(1)
 step.run()
 gc.set_threshold(*before)
 gc.callbacks.remove(look)
-look()
+look("after", None)
 print(sorted(seen))
 """
 
