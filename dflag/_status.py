@@ -25,7 +25,8 @@ class SourceStatus:
 
     Attributes:
         name: The source's name.
-        healthy: Whether it could be read the last time, and was not gone.
+        healthy: Whether it could be read the last time, and was not gone; false also while the updater runs and no look
+            at it has ended for 10 s and twice ``resync_seconds``.
         watched: How changes are noticed: ``"inotify"``, ``"polling"``, ...; ``"not watched"`` while not running.
         degraded: Why changes are only noticed by the periodic check, else None.
         not_live: Why changes will never show, as with a ``subPath`` mount, else None.

@@ -59,6 +59,13 @@ SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
 _running: Final[set[Updater]] = set()
 """The updaters that run: each follows until it is stopped, also when nobody keeps it."""
 
+_OVERDUE_SECONDS: Final = 10.0
+"""
+How much longer than two intervals of the check a look at the sources may take, before they count as unhealthy.
+
+A file system that hangs may hang for ever; a validator or a machine under load takes a few seconds.
+"""
+
 _DAEMON_SECONDS: Final = 0.05
 """
 How long a forked child waits before it first reads its sources.
@@ -335,6 +342,7 @@ class Updater:
     def _status(self) -> Status:
         with self._store.own_lock:  # under which a commit sets the records of several sources
             records = [feed.record() for feed in self._feeds]
+        longest = self._longest_seconds()
         rejected: dict[str, FlagValueError] = {}
         unknown: set[str] = set()
         for record in records:
@@ -344,7 +352,7 @@ class Updater:
                 unknown.update(revision.unknown)
         return Status(
             state=self._state,
-            sources=tuple(feed.status(record) for feed, record in zip(self._feeds, records, strict=True)),
+            sources=tuple(feed.status(record, longest) for feed, record in zip(self._feeds, records, strict=True)),
             updates=sum(record.updates for record in records),
             errors=sum(record.errors for record in records) + sum(feed.failures for feed in self._feeds),
             warnings=sum(record.warnings for record in records),
@@ -355,11 +363,18 @@ class Updater:
             rules=self._rules.status(),
         )
 
+    def _longest_seconds(self) -> float | None:
+        """
+        Return how old the last look at a source may be while it counts as seen; None while no thread looks.
+        """
+        return None if self._session is None else _OVERDUE_SECONDS + 2 * self._resync_seconds
+
     def _fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
         """
         Return a cheap value that differs whenever `status` would; of ages only whether they are beyond patience.
         """
-        feeds = [feed.fingerprint(patience_seconds) for feed in self._feeds]
+        longest = self._longest_seconds()
+        feeds = [feed.fingerprint(patience_seconds, longest) for feed in self._feeds]
         return (self._state, is_recent(self._success, patience_seconds), *feeds, self._rules.status())
 
     def __enter__(self) -> Self:

@@ -62,14 +62,23 @@ class Feed:
                 raise
             return object()
 
-    def status(self, record: Record) -> SourceStatus:
+    def status(self, record: Record, longest_seconds: float | None) -> SourceStatus:
         """
         Put what is known into a record.
+
+        Args:
+            record: What came of the readings.
+            longest_seconds: How old the last look may be; None where no thread looks.
         """
-        watch = self.watch
+        watch, problem = self.watch, self.problem
+        if problem is None and self._is_overdue(longest_seconds):
+            problem = (
+                f"{self.name}: no look at it has ended for more than {longest_seconds:g} s: a file system that hangs, "
+                "another source or a validator keeps the updater's thread busy"
+            )
         return SourceStatus(
             name=self.name,
-            healthy=self.problem is None and self.contact is not None,
+            healthy=problem is None and self.contact is not None,
             watched="not watched" if watch is None else watch.mode,
             degraded=self.degraded if watch is not None else None,
             not_live=self.not_live,
@@ -78,17 +87,20 @@ class Feed:
             checksum="" if record.applied is None else record.applied.get().checksum,
             applied_at=None if record.applied is None else record.applied.get().applied_at,
             reloads={**record.reloads, "failed": self.failures},
-            last_error=self.problem or record.refusal,
+            last_error=problem or record.refusal,
         )
 
-    def fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
+    def _is_overdue(self, longest_seconds: float | None) -> bool:
+        return longest_seconds is not None and self.contact is not None and not is_recent(self.contact, longest_seconds)
+
+    def fingerprint(self, patience_seconds: float, longest_seconds: float | None) -> tuple[object, ...]:
         """
         Return a cheap value that differs whenever `status` would; of the age only whether it is beyond patience.
         """
         watch = self.watch
         mode = None if watch is None else watch.mode
         reconnects = 0 if watch is None else watch.reconnects
-        touch = self.contact is None, is_recent(self._heard(), patience_seconds)
+        touch = self.contact is None, is_recent(self._heard(), patience_seconds), self._is_overdue(longest_seconds)
         return self.record(), self.failures, mode, reconnects, touch, self.problem, self.degraded, self.not_live
 
     def _heard(self) -> float | None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
-from dflag import Updater
+from dflag import Updater, _updater
 from dflag.sources import DirectorySource, MemorySource, Source, Watch
 from dflag.testing import ConfigMapVolume
 
@@ -1499,3 +1499,37 @@ def test_many_lives_leave_no_descriptor(flags: dflag.FlagRegistry, volume: Confi
         with updater:
             volume.write({"rate": str(number)})
     assert eventually(lambda: (len(os.listdir("/proc/self/fd")), threading.active_count()) == before)
+
+
+def test_a_file_system_that_hangs_is_not_healthy(
+    flags: dflag.FlagRegistry, volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    status() answers at once while the check blocks for ever, says why it is not healthy, and is well when that is over.
+    """
+    rate = flags.dyn_int("rate", 0)
+    volume.write({"rate": "1"})
+    monkeypatch.setattr(_updater, "_OVERDUE_SECONDS", 0.2)
+    entered, leave = threading.Event(), threading.Event()
+    real = DirectorySource.probe
+
+    def probe(self: DirectorySource) -> object:
+        if not leave.is_set() and threading.current_thread().name == "dflag-updater":
+            entered.set()
+            leave.wait(4 * DEADLINE_SECONDS)
+        return real(self)
+
+    with dflag.Updater(flags, volume.path, resync_seconds=0.05) as updater:
+        assert updater.status().sources[0].healthy
+        monkeypatch.setattr(DirectorySource, "probe", probe)
+        assert entered.wait(DEADLINE_SECONDS)
+        before = updater._fingerprint(3600.0)
+        assert eventually(lambda: not updater.status().sources[0].healthy)
+        assert updater._fingerprint(3600.0) != before
+        assert "no look at it has ended for more than 0.3 s" in (updater.status().sources[0].last_error or "")
+        volume.write({"rate": "2"})
+        leave.set()
+        assert updater.wait_for(lambda snapshot: snapshot[rate] == 2, DEADLINE_SECONDS)
+        assert eventually(lambda: updater.status().sources[0].healthy)
+        assert updater.status().sources[0].last_error is None
+    assert updater.status().sources[0].healthy
