@@ -62,7 +62,7 @@ class Feed:
                 raise
             return object()
 
-    def status(self, record: Record, longest_seconds: float | None) -> SourceStatus:
+    def status(self, record: Record, longest_seconds: float | None = None) -> SourceStatus:
         """
         Put what is known into a record.
 
@@ -93,7 +93,7 @@ class Feed:
     def _is_overdue(self, longest_seconds: float | None) -> bool:
         return longest_seconds is not None and self.contact is not None and not is_recent(self.contact, longest_seconds)
 
-    def fingerprint(self, patience_seconds: float, longest_seconds: float | None) -> tuple[object, ...]:
+    def fingerprint(self, patience_seconds: float, longest_seconds: float | None = None) -> tuple[object, ...]:
         """
         Return a cheap value that differs whenever `status` would; of the age only whether it is beyond patience.
         """
