@@ -1,0 +1,138 @@
+"""
+What rules cost: a value for a key, a commit of very many, a switch at its moment, a thread that waits for next week.
+
+``python -m tests.benchmarks.rules``: it is in no table yet.
+"""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+import time
+from datetime import UTC, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+import dflag
+from dflag._rules_text import parse_rules
+from dflag.sources import MemorySource
+
+from ._measure import Report, Result, interleaved
+from ._reads import calls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+CALLS = 5_000
+ROUNDS = 201
+TENANTS, FLAGS, COMMITS = 10_000, 20, 3
+SWITCHES, APART_SECONDS = 40, 0.05
+NAMED_LIMIT, SHARE_LIMIT = 2.2, 16.0
+READ_LIMIT = 1.05
+COMMIT_LIMIT = 1.5
+SWITCH_LIMIT_SECONDS = 0.005
+KEY = "_rules.yaml"
+AGAINST = "get() of the same flag"
+
+
+def run() -> Report:
+    """
+    Measure what programs with rules call, and what they wait for.
+    """
+    return Report([*_reads(), _commit(), _switch()])
+
+
+def _reads() -> list[Result]:
+    flags, plain = dflag.FlagRegistry(), dflag.FlagRegistry()
+    named, share = flags.dyn_int("named", 1, by="tenant"), flags.dyn_int("share", 1, by="tenant")
+    bare = plain.dyn_int("bare", 1)
+    keys = ", ".join(f"t{number}" for number in range(TENANTS))
+    rules = (
+        f"- {{by: tenant, is: [{keys}], set: {{named: 2}}}}\n- {{name: s, by: tenant, share: 10%, set: {{share: 2}}}}"
+    )
+    with dflag.Updater.setup(flags, MemorySource({KEY: rules})):
+        sides = {
+            "for_() of a key that is named": (named, "t77", NAMED_LIMIT),
+            "for_() of a key that is not": (named, "other", NAMED_LIMIT),
+            "for_() where a share is drawn": (share, "other", SHARE_LIMIT),
+        }
+        results = []
+        for name, (flag, key, limit) in sides.items():
+            value, base = _medians(
+                [calls("f.for_(k)", {"f": flag, "k": key}, CALLS), calls("f.get()", {"f": flag}, CALLS)]
+            )
+            results.append(Result(name=name, value=value, base=base, against=AGAINST, limit=limit))
+        value, base = _medians([calls("f.get()", {"f": named}, CALLS), calls("f.get()", {"f": bare}, CALLS)])
+    against = "get() of a flag without any"
+    results.append(Result(name="get() of a flag with rules", value=value, base=base, against=against, limit=READ_LIMIT))
+    return results
+
+
+def _commit() -> Result:
+    """
+    Read and commit values for many tenants, beside the reading of the text alone.
+    """
+    flags = dflag.FlagRegistry()
+    for number in range(FLAGS):
+        flags.dyn_int(f"f{number}", 1, by="tenant")
+    source = MemorySource({})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    commits, parses = [], []
+    for turn in range(COMMITS):
+        text = "".join(_values_for(tenant, turn) for tenant in range(TENANTS))
+        began = time.process_time()
+        parse_rules(text)
+        parses.append(time.process_time() - began)
+        source.update({KEY: text})
+        began = time.process_time()
+        updater.refresh()
+        commits.append(time.process_time() - began - parses[-1])
+    updater.stop()
+    return Result(
+        name=f"the commit of {TENANTS:,} tenants by {FLAGS} flags",
+        value=min(commits),
+        base=min(parses),
+        against="reading their text",
+        limit=COMMIT_LIMIT,
+    )
+
+
+def _values_for(tenant: int, turn: int) -> str:
+    values = ", ".join(f"f{number}: {tenant + number + turn}" for number in range(FLAGS))
+    return f"- {{by: tenant, is: t{tenant}, set: {{{values}}}}}\n"
+
+
+def _switch() -> Result:
+    """
+    Wait for rules whose moments come one after another.
+    """
+    flags = dflag.FlagRegistry()
+    rate = flags.dyn_int("rate", 0)
+    first = datetime.datetime.now(UTC) + timedelta(seconds=0.5)
+    moments = [first + timedelta(seconds=APART_SECONDS * number) for number in range(SWITCHES)]
+    rules = "".join(
+        f"- {{from: '{moment.isoformat()}', set: {{rate: {number}}}}}\n" for number, moment in enumerate(moments, 1)
+    )
+    late = []
+    with dflag.Updater.setup(flags, MemorySource({KEY: rules})) as updater:
+        for number, moment in enumerate(moments, 1):
+            if not updater.wait_for(partial(_has_reached, rate, number), 60):
+                raise TimeoutError(f"switch {number} never came")
+            late.append(time.time() - moment.timestamp())
+    return Result(
+        name="from the moment of a switch to its value", value=statistics.median(late), limit=SWITCH_LIMIT_SECONDS
+    )
+
+
+def _has_reached(rate: dflag.DynamicFlag[int], number: int, snapshot: dflag.Snapshot) -> bool:
+    return snapshot[rate] >= number
+
+
+def _medians(sides: Sequence[Callable[[], float]]) -> list[float]:
+    return [seconds / CALLS for seconds in interleaved(*sides, rounds=ROUNDS)]
+
+
+if __name__ == "__main__":
+    for result in run().results:
+        print(f"{result.name}: {result.score:.4g} (limit {result.limit}, {'kept' if result.passed else 'missed'})")
