@@ -127,3 +127,15 @@ def test_a_waiter_is_not_kept_busy_by_a_closed_descriptor() -> None:
     waiter.close()
     for number in (reading, writing, unused):
         os.close(number)
+
+
+def test_a_word_ends_one_wait_and_no_more() -> None:
+    """
+    However many were said before it: the next wait lasts until its time is over.
+    """
+    waiter = Waiter()
+    for _ in range(3):
+        waiter.wake()
+    assert waiter.wait([], 10.0, threading.Event())
+    assert not waiter.wait([], 0.01, threading.Event())
+    waiter.close()

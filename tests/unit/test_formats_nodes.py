@@ -12,7 +12,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dflag._formats import json_nodes, nodes, yaml_nodes
+from dflag._formats import documents, json_nodes, nodes, yaml_nodes
 from dflag._formats.json_values import NotJSON, path_of
 
 if TYPE_CHECKING:
@@ -177,3 +177,15 @@ def test_a_long_scalar_is_mapped_in_linear_time(source: str) -> None:
     assert node is not None
     assert node.text is not None
     assert text.rindex("x") == node.offset_of(text, node.text.rindex("x"))
+
+
+@pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "x: {a: 1, a: 2}\n"])
+def test_a_key_that_stands_twice_is_refused_where_it_may_not(text: str) -> None:
+    """
+    With the place of the second one; where it may, the later one counts.
+    """
+    with pytest.raises(NotJSON, match="stands twice") as refusal:
+        documents.nodes(text, yaml=True)
+    assert refusal.value.offset == text.rindex("a:")
+    (node,) = documents.nodes(text, yaml=True, repeats=True)
+    assert node.repeated == text.rindex("a:")
