@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from openfeature.event import ProviderEvent, ProviderEventDetails
 from openfeature.exception import ErrorCode, FlagNotFoundError, InvalidContextError, TypeMismatchError
 from openfeature.flag_evaluation import FlagResolutionDetails, Reason
-from openfeature.provider import AbstractProvider, FeatureProvider, Metadata
+from openfeature.provider import FeatureProvider, Metadata
 
 from dflag._evaluation import Evaluations, key_for
 from dflag._flags import pipeline_of
@@ -35,7 +35,7 @@ from dflag.errors import check_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from types import FrameType
+    from types import CoroutineType, FrameType
 
     from openfeature.evaluation_context import EvaluationContext
     from openfeature.flag_evaluation import FlagValueType
@@ -46,6 +46,22 @@ if TYPE_CHECKING:
     from dflag._registry import RegistryLike
 
     Emit = Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]
+
+    class AbstractProvider:
+        """
+        What is used of the SDK's class: pyright cannot verify a type with a base class from a namespace package.
+        """
+
+        resolve_boolean_details_async: Callable[..., CoroutineType[Any, Any, FlagResolutionDetails[bool]]]
+        resolve_string_details_async: Callable[..., CoroutineType[Any, Any, FlagResolutionDetails[str]]]
+        resolve_integer_details_async: Callable[..., CoroutineType[Any, Any, FlagResolutionDetails[int]]]
+        resolve_float_details_async: Callable[..., CoroutineType[Any, Any, FlagResolutionDetails[float]]]
+        resolve_object_details_async: Callable[
+            ..., CoroutineType[Any, Any, FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]]
+        ]
+        track: Callable[..., None]
+else:
+    from openfeature.provider import AbstractProvider
 
 __all__ = ["DflagProvider"]
 

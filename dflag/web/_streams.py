@@ -40,7 +40,7 @@ class Subscription:
         self._last_event_id: Final = last_event_id
         self._is_due = False
         self._sent_at = 0.0
-        self.is_open = True
+        self.is_open: bool = True
         self._wake: Callable[[], object] = int  # nothing yet
 
     def on_wake(self, function: Callable[[], object]) -> None:
