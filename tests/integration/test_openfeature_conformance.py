@@ -431,7 +431,8 @@ def _old(world: World, table: Any, kind: str, key: str, default: str) -> None:
 
 
 @step(
-    r'the resolved (?!details)\w+ (?:details )?value should be "?([^",]*)"?(?:, the variant should be "(.*?)", and the reason.*)?'
+    r'the resolved (?!details)\w+ (?:details )?value should be "?([^",]*)"?'
+    r'(?:, the variant should be "(.*?)", and the reason.*)?',
 )
 def _old_value(world: World, table: Any, value: str, variant: str | None) -> None:
     assert world.details.value == TYPES[world.asked[0]][1](value)

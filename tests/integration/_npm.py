@@ -1,0 +1,34 @@
+"""
+Packages of npm for tests, where there is an npm and a registry that has them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+INSTALL_SECONDS = 25.0
+
+PACKAGES = ("web-sdk", "server-sdk", "core", "ofrep-core", "ofrep-web-provider", "ofrep-provider")
+
+
+def install(folder: Path) -> Path:
+    """
+    Install OpenFeature's packages into a folder, or skip the test; return where they are.
+    """
+    npm = shutil.which("npm")
+    if npm is None or shutil.which("node") is None:
+        pytest.skip("needs npm and node")
+    names = [f"@openfeature/{name}" for name in PACKAGES]
+    command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts", *names]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_SECONDS)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+        pytest.skip("npm cannot install OpenFeature's packages here")
+    return folder / "node_modules"
