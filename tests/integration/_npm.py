@@ -15,17 +15,15 @@ if TYPE_CHECKING:
 
 INSTALL_SECONDS = 25.0
 
-PACKAGES = ("web-sdk", "server-sdk", "core", "ofrep-core", "ofrep-web-provider", "ofrep-provider")
 
-
-def install(folder: Path) -> Path:
+def install(folder: Path, *packages: str) -> Path:
     """
-    Install OpenFeature's packages into a folder, or skip the test; return where they are.
+    Install packages of OpenFeature into a folder, or skip the test; return where they are.
     """
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:
         pytest.skip("needs npm and node")
-    names = [f"@openfeature/{name}" for name in PACKAGES]
+    names = [f"@openfeature/{name}" for name in packages]
     command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts", *names]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_SECONDS)

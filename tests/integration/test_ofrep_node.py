@@ -91,7 +91,7 @@ main(process.argv[2]);
 @pytest.mark.timeout(90)
 def test_the_clients_for_javascript(tmp_path: Path) -> None:
     """The providers for browsers and for servers read values, types and errors, and a change arrives by the stream."""
-    install(tmp_path)
+    install(tmp_path, "web-sdk", "ofrep-web-provider", "server-sdk", "ofrep-provider", "core")
     (tmp_path / "program.js").write_text(PROGRAM)
     flags = dflag.FlagRegistry()
     rate = flags.dyn_int("rate", 50)
