@@ -612,7 +612,7 @@ def test_a_fault_of_the_sdk_asynchronous_types(flags: dflag.FlagRegistry) -> Non
 
 FORKING = """
 import os, threading
-from openfeature import api
+from openfeature import _event_support, api
 from openfeature.event import ProviderEvent
 import dflag
 from dflag.integrations.openfeature import DflagProvider
@@ -625,6 +625,9 @@ api.add_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, lambda _: changed.
 rate.on_change(lambda old, new: called.set())
 api.set_provider_and_wait(DflagProvider(flags))
 assert ready.wait(10)
+idle = _event_support._event_executor._idle_semaphore
+assert idle.acquire(timeout=10)  # the thread of that handler waits for the next one now
+idle.release()
 child = os.fork()
 if child == 0:
     rate.set(60)
