@@ -98,6 +98,8 @@ export class Row {
   provenance() {
     const found = [unseen("From: "), chip(this.flag.origin)];
     const override = overrideOf(this.flag);
+    const rule = this.flag.layers.find((layer) => layer.origin === this.flag.origin)?.rule;
+    if (rule) found.push(make("span", "reason", "rule ", ...plain(preview(rule, true))));
     if (override?.reason) found.push(make("span", "reason", ...plain(preview(reasonOf(override.reason), true))));
     if (override?.expires_at) found.push(moment(override.expires_at, "left"));
     else if (this.flag.last_change) found.push(moment(this.flag.last_change.when));
@@ -180,6 +182,7 @@ export class Row {
       draw: () => [make("h4", "", layers.length > 1 ? "Layers, the highest first" : "Value"), make("ol", "", ...layers.map((layer, index) => {
         const item = make("li", index === 0 ? "winner" : "", make("p", "", chip(layer.origin), index === 0 && layers.length > 1 ? make("span", "note", "in effect") : ""));
         item.append(full(isJson && !secret ? pretty(layer.text) : layer.text, `${this.name} layer ${layer.origin}`));
+        if (layer.rule) item.append(make("p", "note", "by the rule ", ...plain(layer.rule)));
         if (layer.reason) item.append(make("p", "note", ...plain(reasonOf(layer.reason))));
         if (layer.expires_at) item.append(make("p", "note", moment(layer.expires_at, "left")));
         return item;

@@ -209,6 +209,31 @@ def test_search_and_toggles(flags: dflag.FlagRegistry, serve: Serve, open_page: 
     assert shown(page) == ["address", "greeting", "rate_limit"]
 
 
+def test_rules_stand_above_and_at_their_flags(
+    flags: dflag.FlagRegistry,
+    volume: ConfigMapVolume,
+    updater: Callable[[], dflag.Updater],
+    serve: Serve,
+    open_page: OpenPage,
+) -> None:
+    """Each rule has its state; a flag names the rule that gives its value, in its line and among its layers."""
+    flags.dyn_int("rate_limit", 50, "Pages")
+    flags.dyn_int("burst", 5, "At once")
+    rules = "- {name: sale, from: 2020-01-01T00:00:00Z, set: {rate_limit: 80}}\n- {name: odd, set: {nothing: 1}}\n"
+    volume.write({"burst": "6"})
+    following = updater()
+    volume.write({"rate_limit": "60", "burst": "6", "_rules.yaml": rules})
+    assert following.wait_for(lambda snapshot: snapshot["rate_limit"] == 80, 10)
+    page = open_page(serve(flags, following))
+    wait_for_value(page, "rate_limit", "80")
+    assert row(page, "rate_limit").locator(".from .reason").inner_text() == "rule sale"
+    assert row(page, "burst").locator(".from .reason").count() == 0
+    assert "by the rule sale" in unfold(page, "rate_limit").locator(".more").inner_text()
+    states = page.locator("#rules li")
+    assert "sale" in states.nth(0).inner_text()
+    assert "refused" in states.nth(1).inner_text()
+
+
 def test_details(
     flags: dflag.FlagRegistry,
     volume: ConfigMapVolume,
