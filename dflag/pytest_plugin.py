@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from dflag._flags import DynamicFlag, FlagValues, StaticFlag
+from dflag._flags import DynamicFlag, FlagValues, StaticFlag, declared_at, layers_of
 from dflag._fork import followers
 from dflag._layers import OVERRIDE
 from dflag._registry import FlagRegistry
@@ -160,7 +160,7 @@ _before: Final[weakref.WeakKeyDictionary[pytest.Config, _Overridden]] = weakref.
 
 def _overrides(store: Store) -> dict[Flag[Any], Entry]:
     with store.lock:
-        return {flag: flag._layers[OVERRIDE] for flag in store.flags.values() if OVERRIDE in flag._layers}
+        return {flag: layers_of(flag)[OVERRIDE] for flag in store.flags.values() if OVERRIDE in layers_of(flag)}
 
 
 def _is_held(store: Store) -> bool:
@@ -184,5 +184,5 @@ def _holds(value: Any, store: Store) -> bool:
 
 
 def _described(flag: Flag[Any]) -> str:
-    file, line = flag._declared_at
+    file, line = declared_at(flag)
     return f"flag {flag.name!r} (declared at {file}:{line})"

@@ -157,7 +157,7 @@ def _comments(flag: Flag[Any]) -> Iterator[str]:
     yield from map(one_line, flag.help.splitlines())
     kind = pipeline_of(flag).kind
     hidden = flag.secret or kind.binary or kind.exact(flag.default) != kind.format(flag.default)
-    default = "" if hidden else f", default {flag._text(flag.default) or 'empty'}"
+    default = "" if hidden else f", default {pipeline_of(flag).kind.format(flag.default) or 'empty'}"
     yield one_line(describe(flag) + default)
     yield from map(one_line, remarks(flag))
 

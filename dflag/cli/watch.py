@@ -11,6 +11,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias
 
+from dflag._registry import store_of_registry
 from dflag._snapshot import unknown_flags
 from dflag._store import printed
 from dflag._updater import Updater
@@ -117,7 +118,7 @@ class _Report:
 def _troubles(status: Status, registry: FlagRegistry) -> Iterator[Event]:
     for name, error in status.rejected.items():
         yield {"flag": name, "rejected": str(error)}
-    for unknown in unknown_flags(status.unknown, registry._store.flags):
+    for unknown in unknown_flags(status.unknown, store_of_registry(registry).flags):
         yield {"flag": unknown.flag_name, "unknown": str(unknown)}
     for name in status.pending_restart:
         yield {"flag": name, "pending_restart": True}

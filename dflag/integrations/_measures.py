@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._faults import is_interrupt
+from dflag._flags import listeners_of
 from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
@@ -122,7 +123,7 @@ class Watched:
         registry = registry_of(registry)
         if updater is not None:
             store_behind(updater, "updater", "an Updater or None")
-        if updater is not None and updater._store is not registry._store:
+        if updater is not None and store_behind(updater) is not store_behind(registry):
             raise DefinitionError(f"{updater!r} feeds another registry than {registry!r}")
         self.registry: Final = registry
         self.updater: Final = updater
@@ -172,7 +173,7 @@ class Watched:
         Return the counters, with what a parent has counted before the fork.
         """
         # From zero on wherever there are callbacks: a counter that begins with 1 shows no increase.
-        errors = {flag.name: 0 for flag in self.registry if flag._listeners} | self.registry.callback_errors()
+        errors = {flag.name: 0 for flag in self.registry if listeners_of(flag)} | self.registry.callback_errors()
         counts: Values = {_CALLBACK_ERRORS: {(self.name, flag): count for flag, count in errors.items()}}
         if status is not None:
             counts["dflag_errors"] = {(self.name,): status.errors}

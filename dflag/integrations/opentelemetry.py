@@ -22,6 +22,7 @@ from opentelemetry import metrics
 from opentelemetry._logs import LogRecord, SeverityNumber, get_logger
 from opentelemetry.metrics import Observation
 
+from dflag._flags import listeners_of, pipeline_of
 from dflag._fork import no_fork
 from dflag._layers import DEFAULT
 from dflag._notifier import Listener
@@ -148,7 +149,7 @@ def export_events(
     listened = {flag: _emitter(logger, registry, flag, max_value_length if values else None) for flag in registry}
     with no_fork():
         by_provider = _emitting.setdefault(registry, {})
-        if any(listener in flag._listeners for flag, listener in by_provider.get(logger_provider, {}).items()):
+        if any(listener in listeners_of(flag) for flag, listener in by_provider.get(logger_provider, {}).items()):
             raise DefinitionError(
                 f"events of {registry!r} are exported already: close() what export_events() returned then"
             )
@@ -196,7 +197,9 @@ def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_
         if registry.name:
             attributes["feature_flag.set.id"] = registry.name
         if max_value_length is not None and not flag.secret:
-            value = new if isinstance(new, (bool, int, float)) else flag._text(new)[:max_value_length]
+            value = (
+                new if isinstance(new, (bool, int, float)) else pipeline_of(flag).kind.format(new)[:max_value_length]
+            )
             attributes["feature_flag.result.value"] = value
         record = LogRecord(event_name=_EVENT, severity_number=SeverityNumber.INFO, attributes=attributes)
         logger.emit(record)

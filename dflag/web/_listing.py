@@ -192,7 +192,7 @@ class Listings:
 
         The snapshot is another object after each commit and each declaration.
         """
-        store = self._registry._store
+        store = store_of_registry(self._registry)
         updater = () if self._updater is None else self._updater._fingerprint(self._patience)
         return store.snapshot(), store.frozen, os.getpid(), sum(list(store.notifier.errors.values())), updater
 

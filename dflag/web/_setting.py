@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from dflag._formats import json_values
 from dflag._formats.json import loads
 from dflag._log import logger
+from dflag._snapshot import store_of
 from dflag.errors import DefinitionError
 from dflag.web._http import printable
 from dflag.web._listing import moment
@@ -156,7 +157,7 @@ def carry_out(flag: Flag[Any], setting: Setting, who: str) -> None:
     if setting.ttl_seconds is not None:
         reason += f" (until {moment(time.time() + setting.ttl_seconds)})"
     if setting.text is None:
-        flag._store.reset(flag, reason=reason)
+        store_of(flag).reset(flag, reason=reason)
     else:
         flag.set_text(setting.text, ttl_seconds=setting.ttl_seconds, reason=reason)
 
