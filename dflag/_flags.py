@@ -4,6 +4,7 @@ A flag and its ``get()``.
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar, overload
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Proto
 from dflag._cells import Cell, Step, has_gil
 from dflag._changes import Changes
 from dflag._faults import is_interrupt
-from dflag._fork import no_fork
+from dflag._fork import settle
 from dflag._keyed import Table, checked_key
 from dflag._log import logger
 from dflag._notifier import Listener
@@ -21,7 +22,6 @@ from dflag.errors import ArgumentError, DefinitionError, FlagValueError, check_a
 
 if TYPE_CHECKING:
     import datetime
-    import threading
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from types import CellType
 
@@ -53,13 +53,32 @@ Here, as a bool, it costs a read of 30 ns about 4; a set to be tested for emptin
 _steps = 0
 """How many steps are being run without the GIL."""
 
+_marking = threading.RLock()
+"""
+Held while the two above are set, for a few instructions, with nothing taken beneath it.
+
+A commit without the GIL takes it under the lock of its store, which a fork takes while no other thread may fork. With
+the lock of forks in the place of this one the two would wait for each other.
+"""
+
+
+def renew_marks() -> None:
+    """
+    Count anew in a forked child, where another thread may have held the lock. Every store calls it.
+    """
+    global _marking, _slow, _steps  # noqa: PLW0603 - as the process is
+    _marking = threading.RLock()
+    _steps = 0  # a fork waits for the steps of all stores
+    _slow = bool(open_pins)
+
 
 def open_pin(pin: Pin) -> None:
     """
     Count a pin in, before any ``get()`` is to see it.
     """
     global _slow  # noqa: PLW0603 - the fastest thing a read can test
-    with no_fork():  # a lock that a forked child finds whole
+    settle()
+    with _marking:
         open_pins.add(pin)
         _slow = True
 
@@ -69,7 +88,8 @@ def close_pin(pin: Pin) -> None:
     Close a pin and count it out.
     """
     global _slow  # noqa: PLW0603 - as above
-    with no_fork():
+    settle()
+    with _marking:
         pin.close()
         _slow = bool(open_pins) or _steps > 0
 
@@ -81,13 +101,13 @@ def _run_without_gil(step: Step) -> None:
     A thread that has read a new value then finds `_slow` set at its next read, or every value set.
     """
     global _slow, _steps  # noqa: PLW0603 - as above
-    with no_fork():
+    with _marking:
         _steps += 1
         _slow = True
     try:
         step.run()
     finally:
-        with no_fork():
+        with _marking:
             _steps -= 1
             _slow = bool(open_pins) or _steps > 0
 

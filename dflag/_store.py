@@ -32,6 +32,7 @@ from dflag._flags import (
     layers_of,
     listeners_of,
     pipeline_of,
+    renew_marks,
     run_step,
     same,
     set_keyed,
@@ -944,6 +945,7 @@ class Store:
         return bool(value_of(self._timed)) or self.notifier.is_pending()
 
     def after_fork_in_child(self) -> None:
+        renew_marks()
         self.own_lock = threading.RLock()
         self._committed = threading.Condition()
         self._waiting = 0

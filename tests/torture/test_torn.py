@@ -4,12 +4,14 @@ Readers of the first and the last of many flags that are always committed togeth
 
 from __future__ import annotations
 
+import itertools
+import os
 import threading
 import time
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import dflag
+import pytest
+
+import dflag
 
 FLAGS = 200
 READERS = 2
@@ -48,3 +50,41 @@ def test_no_reader_sees_an_older_value_after_a_new_one(flags: dflag.FlagRegistry
     assert torn == []
     assert commits > 1
     assert all(reads)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_commits_beside_bindings_and_forks_go_on(flags: dflag.FlagRegistry, torture_seconds: float) -> None:
+    """
+    What takes the locks of several registries, or of all, waits for a commit and not the commit for it.
+    """
+    rate = flags.dyn_int("rate", 0)
+    over = threading.Event()
+
+    def commit() -> None:
+        for number in itertools.takewhile(lambda _: not over.is_set(), itertools.count(1)):
+            rate.set(number)
+
+    committing = [threading.Thread(target=commit) for _ in range(2)]
+    for thread in committing:
+        thread.start()
+    deadline = time.monotonic() + torture_seconds
+    try:
+        for number in itertools.takewhile(lambda _: time.monotonic() < deadline, itertools.count()):
+            unbound = dflag.dyn_int(1)
+            unbound.set(2)
+            assert flags.bind(f"bound_{number}", unbound).get() == 2
+            if number % 20 == 0:
+                _fork_and_commit(flags, rate)
+    finally:
+        over.set()
+        for thread in committing:
+            thread.join()
+
+
+def _fork_and_commit(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    child = os.fork()
+    if child == 0:
+        with flags.pinned():
+            rate.set(-1)
+        os._exit(0 if rate.get() == -1 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
