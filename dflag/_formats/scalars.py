@@ -123,7 +123,7 @@ def _after_escaped_break(written: _Written, source: str, at: int) -> int:
     Pass the white space behind an escaped line break; each empty line in it is a line break.
     """
     while True:
-        while source[at : at + 1] in (" ", "\t") and source[at : at + 1]:
+        while source[at : at + 1] in (" ", "\t"):
             at += 1
         line_end = _BREAK.match(source, at)
         if line_end is None:

@@ -23,6 +23,7 @@ import pytest
 
 import dflag
 from dflag import Updater
+from dflag import _fork as forks
 from dflag.sources import MemorySource
 
 from ._children import Child, Gate
@@ -213,6 +214,22 @@ def test_threads_that_ended_in_the_parent_may_be_forgotten_in_the_child() -> Non
         registries[0].history()
         registries.clear()
         gc.collect()
+
+    Child(run).check()
+
+
+def test_a_child_of_a_child_keeps_what_it_inherits(flags: dflag.FlagRegistry) -> None:
+    """
+    Python forks the first and C the second, which so is known for one in which no hook has run.
+    """
+
+    def run() -> None:
+        flags.history()
+        inner = ctypes.PyDLL(None).fork()
+        if inner == 0:
+            flags.history()
+            os._exit(0 if threading.main_thread() in forks._inherited_threads else 1)
+        assert os.waitstatus_to_exitcode(os.waitpid(inner, 0)[1]) == 0
 
     Child(run).check()
 

@@ -434,3 +434,19 @@ def test_standard_input_that_cannot_be_read(
         monkeypatch.setattr(sys, "stdin", stream)
         _, (line,) = run("check", "-", status=2)
     assert line.startswith("dflag: ")
+
+
+def test_a_directory_that_cannot_be_listed_is_named_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    The reason is the system's, without its number.
+    """
+
+    def refuse(path: object) -> object:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "below").mkdir()
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert main(["unused", "--input", str(tmp_path), __file__]) == 2
+    assert capsys.readouterr().err == f"dflag: {tmp_path}: permission denied\n"
