@@ -693,6 +693,7 @@ def test_the_project_of_the_manual(project: Path) -> None:
     assert "rate_limit" in manage(project, "dflag", "docs", "--settings=shop.settings").stdout
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_follows_the_source(project: Path, name: str) -> None:
     """The process that serves has a running updater, under every server, and no other process of it has one."""
@@ -708,7 +709,7 @@ def test_a_server_follows_the_source(project: Path, name: str) -> None:
         start_new_session=True,  # the reloader has a child
     )
     assert process.stdout
-    watchdog = threading.Timer(3 * DEADLINE_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
+    watchdog = threading.Timer(5 * DEADLINE_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
     watchdog.start()
     changed: list[int] = []
     try:
