@@ -1,0 +1,33 @@
+"""
+What is watched on the way to a directory or a file.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag.sources._plan import Concern, make_plan
+
+if TYPE_CHECKING:
+    from dflag.testing import ConfigMapVolume
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="links are followed on POSIX alone")
+
+
+@pytest.mark.parametrize("key", [None, "rate", "below/rate"])
+def test_a_published_set_is_not_watched(volume: ConfigMapVolume, key: str | None) -> None:
+    """
+    It never changes, so a watch on it would be one more to make at each swap; the directory above has the swap.
+    """
+    volume.write({"rate": "1", "below/rate": "2"})
+    path = os.fspath(volume.path if key is None else volume.path / key)
+    plan = make_plan(path, is_file=key is not None)
+
+    published = os.path.realpath(volume.path / "..data")
+    assert plan.is_published
+    assert plan.last == os.path.realpath(volume.path)
+    assert plan.places[plan.last] is Concern.SWAPS
+    assert not [place for place in plan.places if place == published or place.startswith(published + os.sep)]
