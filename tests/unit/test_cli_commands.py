@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
+import jsonschema
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -130,6 +131,21 @@ def test_any_text_in_a_manifest_reads_back(
         except UnicodeEncodeError:
             readable = False
         assert data == ({name: text} if readable else {})
+
+
+@pytest.mark.parametrize(
+    ("value", "fits"), [(True, True), (1, True), (0, True), ("on", True), (2, False), ("2", False)]
+)
+def test_the_schema_takes_of_a_bool_what_the_flag_reads(
+    program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str], value: object, fits: bool
+) -> None:
+    """
+    Numbers are those whose text a bool flag reads.
+    """
+    program.dyn_bool("schema_switch", False)
+    assert main(["schema", "app:flags"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert jsonschema.Draft202012Validator(schema).is_valid({"schema_switch": value}) is fits
 
 
 def test_docs_tables_do_not_break(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
