@@ -706,7 +706,8 @@ def test_a_server_follows_the_source(project: Path, name: str) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        start_new_session=True,  # the reloader has a child
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # also for the reloader's child, which gets no option
+        start_new_session=True,
     )
     assert process.stdout
     watchdog = threading.Timer(5 * DEADLINE_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
