@@ -10,7 +10,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar, overload
 
 from dflag._cells import Cell, Step, has_gil
-from dflag._changes import Changes
 from dflag._faults import is_interrupt
 from dflag._fork import settle
 from dflag._keyed import Table, checked_key
@@ -383,6 +382,8 @@ class Flag(Cell, Generic[T]):
         Raises:
             DefinitionError: No event loop is running.
         """
+        from dflag._changes import Changes  # brings asyncio, which a program that asks for this has loaded
+
         return Changes(self.name, self._listen, self._unlisten)
 
     def _exchange_pipeline(self, change: Callable[[Pipeline[T]], Pipeline[T]]) -> None:
