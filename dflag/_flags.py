@@ -425,7 +425,7 @@ class Flag(Cell, Generic[T]):
 
     def _text(self, value: T) -> str:
         """
-        Print a value as it is; whoever shows it masks a secret's.
+        Print a value as it is; the caller masks a secret's.
         """
         return self._pipeline.kind.format(value)
 

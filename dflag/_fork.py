@@ -124,7 +124,7 @@ def followers(cls: type[F]) -> list[F]:
 
 def no_fork() -> AbstractContextManager[object]:
     """
-    Keep forks waiting: for whoever takes the locks of two followers, which a fork takes in any order.
+    Keep forks waiting, for code that takes the locks of two followers: a fork takes them in any order.
     """
     settle()
     return _forking

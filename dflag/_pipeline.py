@@ -82,7 +82,7 @@ class Pipeline(Generic[T]):
 
     def with_validator(self, validator: Validator[T], flag_name: str, default: T) -> Pipeline[T]:
         """
-        Give the same with one validator more, which the default must pass.
+        Return the same with one validator more, which the default must pass.
 
         Raises:
             ValidationError: It does not.
@@ -96,7 +96,7 @@ class Pipeline(Generic[T]):
 
     def concealed(self) -> Pipeline[T]:
         """
-        Give the same as a secret's, unless the declaration says whether it is one.
+        Return the same as a secret's, unless the declaration says whether it is one.
         """
         if self.secret or self._declared_secret:
             return self
@@ -258,7 +258,7 @@ class Pipeline(Generic[T]):
 
     def range_text(self) -> str:
         """
-        Say the inclusive limits in words; the empty text when there are none.
+        Return the inclusive limits in words; the empty text when there are none.
         """
         low, high = (None if limit is None else self.kind.format(limit) for limit in (self.min, self.max))
         if low is None:

@@ -127,7 +127,7 @@ class Change:
         old: The value before, as text; ``"******"`` for a secret flag.
         new: The value after, likewise.
         origin: The layer that holds the new value.
-        reason: Why, if whoever set it said so; the name of the rule that gives the new value.
+        reason: The reason given with the setting, or the name of the rule that gives the new value; else None.
     """
 
     when: datetime.datetime

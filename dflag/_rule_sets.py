@@ -55,7 +55,7 @@ class Judged:
         """
         if number == self.rule.number:
             return self
-        import dataclasses  # as heavy as all of this module, and whoever has read rules has it
+        import dataclasses  # as heavy as the rest of this module; reading rules has loaded it
 
         return self.moved(dataclasses.replace(self.rule, number=number))
 

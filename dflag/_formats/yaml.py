@@ -339,13 +339,13 @@ def plain_value(text: str) -> JSONValue:
 
 def _is_literal(event: Any) -> bool:
     """
-    Tell a literal block that means the same when it is indented; a marker of documents would be text.
+    Return whether a literal block means the same when it is indented; a marker of documents would be text.
     """
     return event.style == "|" and event.tag is None and not event.value.startswith(("---", "%"))
 
 
 def _is_nothing(event: Any) -> bool:
     """
-    Tell the document that begins and holds nothing: ``---`` alone.
+    Return whether a document begins and holds nothing: ``---`` alone.
     """
     return isinstance(event, yaml.ScalarEvent) and not event.value and event.implicit[0] and event.tag is None

@@ -105,7 +105,7 @@ def _attribute(owner: Any, name: str, reference: str) -> Any:
 
 def _describe(error: BaseException) -> str:
     """
-    Say what went wrong in a program, and where in it.
+    Return what went wrong in a program, and where in it.
     """
     ours = os.path.dirname(os.path.dirname(__file__))
     frames = [

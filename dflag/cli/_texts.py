@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def describe(flag: Flag[Any]) -> str:
     """
-    Say what a flag takes, in a few words: ``dynamic int from 1 to 10000``.
+    Return what a flag takes, in a few words: ``dynamic int from 1 to 10000``.
     """
     pipeline, kind = pipeline_of(flag), pipeline_of(flag).kind
     words = ["dynamic" if flag.dynamic else "static", kind.words()]
@@ -70,7 +70,7 @@ def default_text(flag: Flag[Any]) -> str | None:
 
 def remarks(flag: Flag[Any]) -> list[str]:
     """
-    Say what else there is to know about a flag.
+    Return what else there is to know about a flag.
     """
     found = []
     if flag.deprecated is not None:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _TIMEOUT_SECONDS: Final = 10.0
 _MAX_BYTES: Final = 64 * 2**20
-"""More than any page lists; whoever answers at the URL must not fill the memory."""
+"""More than any page lists; the server at the URL must not fill the memory."""
 
 
 class _Change(NamedTuple):
@@ -112,7 +112,7 @@ def _timeline_as_text(happenings: Sequence[Happening]) -> str:
 
 def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
     """
-    Pair the sources of before with those of now by their order, the last ones first where there are fewer now.
+    Pair the earlier sources with the new ones by their order, the last ones first where there are fewer now.
     """
     return [state._replace(revision=None) for state in states[-count:]] if count else []
 

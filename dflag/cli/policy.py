@@ -96,7 +96,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 
 def _name(registry: FlagRegistry, options: argparse.Namespace) -> str:
     """
-    Give the name of the ConfigMaps; one that was not meant for Kubernetes is bent as far as case and dashes go.
+    Return the name of the ConfigMaps; one that was not meant for Kubernetes is bent as far as case and dashes go.
     """
     if options.name is not None:
         return object_name(options.name)

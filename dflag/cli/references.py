@@ -50,7 +50,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 
 def _split(words: list[str]) -> tuple[str | None, list[str]]:
     """
-    Tell the name from the paths: the first word is a name unless there is a file or directory of that name.
+    Separate the name from the paths: the first word is a name unless there is a file or directory of that name.
     """
     if not words or os.path.lexists(words[0]):
         return None, words or ["."]

@@ -60,7 +60,7 @@ def _graded(*, certain: bool, strict: bool) -> tuple[Literal["error", "warning"]
 
 def _unused(program: Program, flag: Flag, *, strict: bool) -> Iterator[Finding]:
     """
-    Tell what no program reads, or only its tests.
+    Find out whether nothing reads a flag, or only tests do.
     """
     if flag.reads():
         return

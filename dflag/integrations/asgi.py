@@ -174,7 +174,7 @@ class _Lifespan:
 
     async def end(self) -> None:
         """
-        Say that all has ended, unless the app has said that it did not start or end well.
+        Report a completed shutdown, unless the app has reported a failure.
         """
         if not self._answers & {"lifespan.startup.failed", "lifespan.shutdown.failed"}:
             await self._send({"type": "lifespan.shutdown.complete"})

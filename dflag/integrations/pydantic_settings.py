@@ -360,7 +360,7 @@ def _frozen(settings_cls: type[S]) -> type[S]:
 
 def _summary(error: Exception) -> str:
     """
-    Say what is wrong without the values, one of which may be a secret.
+    Return what is wrong without the values, one of which may be a secret.
     """
     if not isinstance(error, ValidationError):
         return str(error)

@@ -209,7 +209,7 @@ class Reflector(Watch):
 
     def _judge(self, fault: Fault) -> float:
         """
-        Decide what a failure means: to the next attempt, and to whoever asks how the source is doing.
+        Decide what a failure means for the next attempt, and for the status of the source.
 
         Returns:
             The seconds to pause.

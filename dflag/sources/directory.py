@@ -58,7 +58,7 @@ class DirectorySource(PathSource):
         {'rate_limit': b'60'}
 
     Args:
-        path: The directory; it need not exist yet. A relative one is taken from the current directory of now.
+        path: The directory; it need not exist yet. A relative one starts at the current directory of this call.
             Links in it are followed anew at every read.
         settle_seconds: How long a plain file must have been left alone; a volume needs no such time.
         secret: Whether all of it is secret; None to ask Linux whether it is the volume of a Secret.

@@ -49,7 +49,7 @@ class FileSource(PathSource):
         {'rate_limit': '60'}
 
     Args:
-        path: The file; it need not exist yet. A relative path is taken from the current directory of now.
+        path: The file; it need not exist yet. A relative path starts at the current directory of this call.
             Links in it are followed anew at every read.
         settle_seconds: How long a file outside of a volume must have been left alone.
         secret: Whether all of it is secret; None to ask Linux whether it is the volume of a Secret.

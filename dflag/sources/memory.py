@@ -75,7 +75,7 @@ class MemorySource(Source):
 
     def update(self, values: Mapping[str, Raw]) -> None:
         """
-        Replace the complete set of values by a copy of *values*, and wake whoever watches.
+        Replace the complete set of values by a copy of *values*, and wake the updaters that watch.
 
         A name that is not among *values* is gone; to change one, give all: ``source.update({**source.read(), ...})``.
 

@@ -58,7 +58,7 @@ def make_wsgi_app(
         ofrep: Whether to answer OpenFeature's remote protocol below ``/ofrep/v1/``.
         origins: Whose pages may read its answers besides those of the app's own origin, each as ``scheme://host`` or
             ``scheme://host:port``.
-        read_authorize: As *authorize*, for a request of that protocol. None: whoever reaches the app may read.
+        read_authorize: As *authorize*, for a request of that protocol. None: every caller may read.
 
     Raises:
         DefinitionError: An argument is of another type: *authorize* is not a plain function, an origin is none.
