@@ -27,8 +27,8 @@ from dflag.errors import check_argument
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dflag import DynamicFlag, FlagRegistry
-    from dflag._registry import RegistryLike
+    from dflag._flags import DynamicFlag
+    from dflag._registry import FlagRegistry, RegistryLike
 
 __all__ = ["add_loglevel_flag"]
 
