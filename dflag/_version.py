@@ -4,4 +4,4 @@ The version, where the command finds it without reading metadata.
 
 from typing import Final
 
-__version__: Final = "0.1.0"
+__version__: Final = "0.2.0"
