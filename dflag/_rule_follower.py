@@ -12,12 +12,13 @@ from dflag._faults import is_interrupt, text_of
 from dflag._log import logger
 from dflag._pipeline import check_plain_function
 from dflag._status import RuleStatus
-from dflag.errors import DefinitionError, one_line
+from dflag.errors import MASK, DefinitionError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dflag._health import Health
+    from dflag._rule_layers import RuleState
     from dflag._rules_text import Rule
     from dflag._source_layers import SourceLayers
 
@@ -172,9 +173,20 @@ class RuleFollower:
                         one_line(name),
                     )
 
+    def states(self) -> list[tuple[str, RuleState]]:
+        """
+        Return what each rule is now, beside the name of its source.
+        """
+        return [
+            (name, each)
+            for name in self._contexts
+            if self._sources.state(name).rules.raw is not None
+            for each in self._sources.rule_states(name)
+        ]
+
     def status(self) -> tuple[RuleStatus, ...]:
         """
-        Return what each rule of each source is now.
+        Return what each rule of each source is now, as programs are shown it.
         """
         return tuple(
             RuleStatus(
@@ -184,11 +196,19 @@ class RuleFollower:
                 next_change=each.next_change,
                 problem=each.problem,
                 needs=each.needs,
+                share_percent=each.share_percent,
+                audience=self._audience(name, each.rule),
             )
-            for name in self._contexts
-            if self._sources.state(name).rules.raw is not None
-            for each in self._sources.rule_states(name)
+            for name, each in self.states()
         )
+
+    def _audience(self, source: str, rule: Rule | None) -> str:
+        if rule is None:
+            return ""
+        from dflag._rules import audience  # reading the rule has loaded it
+
+        shown = audience(rule)
+        return MASK if shown and self._sources.state(source).reading.secret else shown
 
     def after_fork_in_child(self) -> None:
         if self._health is not None:

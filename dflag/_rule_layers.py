@@ -16,7 +16,7 @@ from dflag._flags import conceal, pipeline_of
 from dflag._keyed import KeyedValue
 from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
 from dflag._rule_sets import NO_RULES, Active, Judged, RuleSet
-from dflag._rules import needs, situation
+from dflag._rules import needs, share_percent, situation
 from dflag._rules_text import RuleList, parse_rules
 from dflag._snapshot import unknown_flag
 from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
@@ -64,6 +64,12 @@ class RuleContext:
         Return what a rule is here now, or has been at a later moment.
         """
         return situation(rule, self.facts, max(now, self._latest.get(rule.content, now)))
+
+    def share_percent(self, rule: Rule, now: datetime.datetime) -> float | None:
+        """
+        Return the percentage that a rule is in force for now, or was at a later moment; None if it draws none.
+        """
+        return share_percent(rule, max(now, self._latest.get(rule.content, now)))
 
     def resolve(self, rules: Iterable[Judged], excluded: Container[Judged]) -> list[Active]:
         """
@@ -479,6 +485,8 @@ class RuleState(NamedTuple):
         next_change: When that changes; None for never.
         problem: Why it is refused or reverted, else None.
         needs: The facts that it asks for and that are not known.
+        share_percent: The percentage of processes, or of keys, that it is in force for; None if it draws none.
+        rule: What it is about; None for one that cannot be read.
     """
 
     name: str
@@ -486,6 +494,8 @@ class RuleState(NamedTuple):
     next_change: datetime.datetime | None = None
     problem: str | None = None
     needs: tuple[str, ...] = ()
+    share_percent: float | None = None
+    rule: Rule | None = None
 
 
 def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
@@ -498,11 +508,13 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     found: list[tuple[int, RuleState]] = []
     for rule in rules.listing:
         error = rules.rejected.get(RULE_PREFIX + rule.name)
+        in_use = usable.get(rule.name, rule)
         if error is None or error is rules.faults.get(RULE_PREFIX + rule.name):  # that of another rule with the name
-            shown = _state(usable.get(rule.name, rule), context, now, is_active=rule.name in active)
+            shown = _state(in_use, context, now, is_active=rule.name in active)
+            shown = shown._replace(share_percent=context.share_percent(in_use, now))
         else:
             shown = RuleState(rule.name, "refused", problem=str(error))
-        found.append((rule.number, shown))
+        found.append((rule.number, shown._replace(rule=in_use)))
     for key, error in rules.faults.items():
         if key.startswith(RULE_PREFIX):
             name = key.removeprefix(RULE_PREFIX)

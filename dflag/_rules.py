@@ -7,12 +7,14 @@ from __future__ import annotations
 import datetime
 from bisect import bisect_right
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._keyed import EVERYBODY, draw
+from dflag._rules_text import percentage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dflag._rules_text import Rule
 
@@ -28,6 +30,12 @@ _ALWAYS: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 
 _MICROSECOND: Final = datetime.timedelta(microseconds=1)
+
+_MAX_LISTED: Final = 5
+"""How many facts, globs of a fact or keys `audience` lists: a rule may name a million."""
+
+_MAX_CHARACTERS: Final = 80
+"""As much as is shown of one of them, as of a flag's value."""
 
 
 class Situation(NamedTuple):
@@ -88,6 +96,65 @@ def needs(rule: Rule, facts: Facts) -> tuple[str, ...]:
     if rule.by is None and (rule.over is not None or rule.steps):
         asked.add(rule.of)
     return tuple(sorted(asked.difference(facts)))
+
+
+def share_percent(rule: Rule, now: datetime.datetime) -> float | None:
+    """
+    Return the percentage of processes, or of keys, that a rule is in force for by the clock; None if it draws none.
+
+    In whole percents where it grows evenly, so that it does not change with each look.
+    """
+    if rule.over is None and not rule.steps:
+        return None if rule.share is None else _percent(rule.share)
+    if rule.start is None or now < rule.start or (rule.until is not None and now >= rule.until):
+        return 0.0
+    if rule.over is not None:
+        return float(min(100, (now - rule.start) * 100 // rule.over))
+    return _percent(rule.steps[_steps_taken(rule, rule.start, now)])
+
+
+def _percent(threshold: int) -> float:
+    return float(percentage(threshold).removesuffix("%"))
+
+
+def audience(rule: Rule) -> str:
+    """
+    Return whom a rule is for, in words: by its facts and by key; empty for everybody.
+
+    >>> from dflag._rules_text import parse_rules
+    >>> audience(parse_rules("- {when: {zone: [a, b]}, by: tenant, is: acme, set: {rate: 1}}").rules[0])
+    'zone is a or b; tenant is acme'
+    """
+    parts = []
+    if rule.when:
+        parts.append(_conditions(rule.when))
+    if rule.unless:
+        parts.append(f"unless {_conditions(rule.unless)}")
+    if rule.by is not None:
+        drawn = rule.share is not None or rule.steps
+        keys = "drawn by share" if drawn else "any" if rule.keys is None else _several(rule.keys)
+        parts.append(f"{_cut(rule.by)} is {keys}")
+    elif rule.over is not None or rule.steps:
+        parts.append(f"{_cut(rule.of)} is drawn by share")
+    return "; ".join(parts)
+
+
+def _conditions(globs_by_fact: Mapping[str, Sequence[str]]) -> str:
+    listed = islice(globs_by_fact.items(), _MAX_LISTED)
+    return _joined([f"{_cut(fact)} is {_several(globs)}" for fact, globs in listed], len(globs_by_fact), " and ")
+
+
+def _several(texts: Sequence[str]) -> str:
+    return _joined([_cut(text) for text in texts[:_MAX_LISTED]], len(texts), " or ")
+
+
+def _joined(listed: Sequence[str], count: int, word: str) -> str:
+    more = [f"{count - len(listed)} more"] if count > len(listed) else []
+    return word.join([*listed, *more])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"
 
 
 def all_moments(rule: Rule, facts: Facts) -> list[datetime.datetime]:

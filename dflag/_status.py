@@ -4,7 +4,7 @@ How an updater and its sources are doing, as frozen records.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
@@ -68,6 +68,11 @@ class RuleStatus:
         next_change: When the state or what it sets changes by itself, in UTC; None for never.
         problem: Why it was refused or reverted, else None.
         needs: The facts that it asks for and that are not known.
+        share_percent: The percentage of processes, or of keys, that it is in force for by the clock, in whole percents
+            with ``over``; None for a rule without a share, and for one that is refused. Which processes have taken it
+            back, no other knows.
+        audience: Whom it is for, in words, such as ``"zone is eu-1 or eu-2"`` or ``"tenant is acme"``; empty for
+            everybody. That of a secret source is ``"******"``.
     """
 
     source: str
@@ -76,6 +81,9 @@ class RuleStatus:
     next_change: datetime.datetime | None
     problem: str | None
     needs: tuple[str, ...]
+    # Not compared: the other fields say what a rule is, and these describe it.
+    share_percent: float | None = field(default=None, compare=False)
+    audience: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

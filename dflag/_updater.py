@@ -375,7 +375,7 @@ class Updater:
         """
         longest = self._longest_seconds()
         feeds = [feed.fingerprint(patience_seconds, longest) for feed in self._feeds]
-        return (self._state, is_recent(self._success, patience_seconds), *feeds, self._rules.status())
+        return (self._state, is_recent(self._success, patience_seconds), *feeds, *self._rules.states())
 
     def __enter__(self) -> Self:
         if self._session is None:

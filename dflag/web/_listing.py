@@ -387,6 +387,8 @@ def _describe_rule(rule: RuleStatus) -> dict[str, Any]:
         "next_change": None if rule.next_change is None else moment(rule.next_change.timestamp()),
         "problem": rule.problem,
         "needs": rule.needs,
+        "share_percent": rule.share_percent,
+        "audience": rule.audience,
     }
 
 

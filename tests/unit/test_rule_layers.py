@@ -611,6 +611,29 @@ def test_a_rule_is_taken_back_while_it_bakes(
     assert rate.get() == 81
 
 
+def test_status_says_how_far_a_rule_has_come_and_whom_it_is_for(make: Callable[..., Steps], clock: FakeClock) -> None:
+    """
+    The share goes by the clock, and not back with it; a rule that cannot be read has neither.
+    """
+    steps = make(
+        "- {name: go, from: 2026-11-28T10:00:00Z, over: 100m, set: {rate: 80}}\n"
+        "- {by: tenant, is: acme, set: {rate: 500}}\n"
+        "- {when: {zone: a}, set: {rate: x}}\n"
+        "- {when: {zone: a}}\n",
+        facts={"pod": "p"},
+        on_bad_start="skip",
+    )
+    clock.time += 42.5 * MINUTE
+    steps.look()
+    clock.time -= 40 * MINUTE
+    assert [(each.share_percent, each.audience) for each in steps.steps.status().rules] == [
+        (42.0, "pod is drawn by share"),
+        (None, "tenant is acme"),
+        (None, "zone is a"),
+        (None, ""),
+    ]
+
+
 def test_after_the_bake_nobody_asks(rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock) -> None:
     """
     A rule that has proved itself stays, whatever the program says later.
@@ -685,9 +708,10 @@ def test_values_of_a_secret_source_are_never_shown(
     """
     Rules of a Secret conceal the flags that they set, and no error quotes them.
     """
-    source = MemorySource({KEY: "- set: {rate: 80}"}, name="secret", secret=True)
+    source = MemorySource({KEY: "- unless: {zone: hunter2}\n  set: {rate: 80}"}, name="secret", secret=True)
     with caplog.at_level(logging.DEBUG, "dflag"), dflag.Updater(registry, source) as updater:
         assert rate.get() == 80
+        assert updater.status().rules[0].audience == "******"
         assert registry.explain("rate")[0].text == "******"
         for text in ("- set: {rate: hunter2}", "- name: a\n  over: hunter2\n  set: {rate: 5}", "hunter2"):
             source.update({KEY: text})

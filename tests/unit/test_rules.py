@@ -7,11 +7,12 @@ from __future__ import annotations
 import datetime
 from dataclasses import replace
 from datetime import UTC, timedelta
+from typing import Any
 
 import pytest
 
 from dflag._keyed import EVERYBODY, draw
-from dflag._rules import all_moments, fits, needs, situation
+from dflag._rules import all_moments, audience, fits, needs, share_percent, situation
 from dflag._rules_text import Rule
 
 NOON = datetime.datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -192,6 +193,55 @@ def test_the_share_of_keys_grows_by_steps() -> None:
         EVERYBODY,
     ]
     assert all_moments(rule, {}) == [NOON, NOON + HOUR, NOON + 2 * HOUR]
+
+
+@pytest.mark.parametrize(
+    ("rule", "hours", "expected"),
+    [
+        (PLAIN, 0, None),
+        (replace(PLAIN, start=NOON, by="tenant"), 0, None),
+        (replace(PLAIN, by="tenant", share=_percent(10)), 0, 10.0),
+        (STAGED, -1, 0.0),
+        (STAGED, 0, 0.0),
+        (STAGED, 0.126, 12.0),
+        (STAGED, 1, 100.0),
+        (STAGED, 900_000, 100.0),
+        (replace(STAGED, until=NOON + 2 * HOUR), 2, 0.0),
+        (replace(PLAIN, start=NOON, steps=(_percent(5), EVERYBODY), every=HOUR), -1, 0.0),
+        (replace(PLAIN, start=NOON, steps=(_percent(5), EVERYBODY), every=HOUR), 0.9, 5.0),
+        (replace(PLAIN, start=NOON, steps=(_percent(5), EVERYBODY), every=HOUR), 1, 100.0),
+        (replace(PLAIN, start=NOON, by="tenant", steps=(_percent(25),)), 3, 25.0),
+    ],
+)
+def test_the_share_so_far_goes_by_the_clock(rule: Rule, hours: float, expected: float | None) -> None:
+    """
+    It is that of the step, or grows with the time; a rule that draws no share has none.
+    """
+    assert share_percent(rule, NOON + hours * HOUR) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ""),
+        ({"when": {"zone": ("eu-1", "eu-2"), "tier": ("web",)}}, "zone is eu-1 or eu-2 and tier is web"),
+        ({"unless": {"node": ("spot-*",)}}, "unless node is spot-*"),
+        ({"when": {"zone": ("a",)}, "by": "tenant", "keys": ("acme",)}, "zone is a; tenant is acme"),
+        ({"by": "tenant", "keys": tuple("abcdefg")}, "tenant is a or b or c or d or e or 2 more"),
+        (
+            {"when": dict.fromkeys("abcdefg", ("x" * 100,))},
+            " and ".join(f"{f} is {'x' * 79}…" for f in "abcde") + " and 2 more",
+        ),
+        ({"by": "tenant"}, "tenant is any"),
+        ({"by": "tenant", "share": _percent(10)}, "tenant is drawn by share"),
+        ({"over": HOUR, "of": "node"}, "node is drawn by share"),
+    ],
+)
+def test_whom_a_rule_is_for_is_said_in_words(changes: dict[str, Any], expected: str) -> None:
+    """
+    Facts and keys stand in a text that stays short, however much the rule names.
+    """
+    assert audience(replace(PLAIN, **changes)) == expected
 
 
 def test_times_beyond_the_calendar_are_never() -> None:

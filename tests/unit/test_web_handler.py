@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pytest
 
 import dflag
+from dflag._clock import CLOCK
 from dflag._faults import OwnThread
 from dflag._flags import conceal
 from dflag._read_counts import stop_counting
@@ -712,6 +713,36 @@ def test_tag_stays_while_time_passes(flags: dflag.FlagRegistry) -> None:
     tag = client.get().headers["ETag"]
     updater.refresh()
     assert client.get(if_none_match=tag).status == 304
+
+
+def test_rules_show(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule shows whom it is for and how far it has come, and the tag moves with the share alone."""
+    flags.dyn_int("rate", 50)
+    began = datetime.datetime(2026, 11, 28, 10, tzinfo=datetime.UTC)
+    passed = datetime.timedelta(minutes=10)
+    monkeypatch.setattr(CLOCK, "now", lambda: began + passed)
+    rule = f"- {{name: go, from: '{began.isoformat()}', over: 100m, when: {{zone: a}}, set: {{rate: 80}}}}"
+    updater = dflag.Updater(flags, MemorySource({"_rules.yaml": rule}), facts={"pod": "p"})
+    updater.initialize()
+    client = Client(flags, updater)
+    assert client.listing()["updater"]["rules"] == [
+        {
+            "source": "memory",
+            "name": "go",
+            "state": "elsewhere",
+            "next_change": None,
+            "problem": None,
+            "needs": ["zone"],
+            "share_percent": 10.0,
+            "audience": "zone is a; pod is drawn by share",
+        }
+    ]
+    tag = client.get().headers["ETag"]
+    passed += datetime.timedelta(seconds=59)
+    assert client.get(if_none_match=tag).status == 304
+    passed += datetime.timedelta(seconds=1)
+    assert client.get(if_none_match=tag).status == 200
+    assert client.listing()["updater"]["rules"][0]["share_percent"] == 11.0
 
 
 def test_silent_source_shows(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
