@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import logging
 import signal
+import sys
 import threading
 
 import dflag
@@ -48,7 +49,11 @@ def main() -> None:
     Settings.registry.parse_args(description="A worker whose settings are one JSON document.")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    with dflag.Updater.setup(Settings, Settings.config.get()):
+    try:
+        updater = dflag.Updater.setup(Settings, Settings.config.get())
+    except (dflag.SourceError, dflag.UpdateError) as error:
+        sys.exit(str(error))
+    with updater:
         while not stopping.is_set():
             cfg = Settings.current()
             work(cfg)

@@ -55,6 +55,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def listen() -> http.server.ThreadingHTTPServer:
+    """Open the port, or end with one line that says why it cannot be opened."""
+    try:
+        return http.server.ThreadingHTTPServer((address.get(), port.get()), Handler)
+    except OSError as error:
+        sys.exit(f"cannot listen on {address.get()}:{port.get()}: {error.strerror}; --port=0 picks a free port")
+
+
 def main() -> None:
     """Serve until a signal comes."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
@@ -63,9 +71,8 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     source = KubernetesSource(configmap.get(), namespace.get() or None)
-    http_server = http.server.ThreadingHTTPServer((address.get(), port.get()), Handler)
     # Without the ConfigMap, at the start or later, the default endpoint serves; it counts as soon as it is made.
-    with dflag.Updater.setup(flags, source, required=False, on_missing="reset"), http_server:
+    with dflag.Updater.setup(flags, source, required=False, on_missing="reset"), listen() as http_server:
         print(f"Serving on http://{address.get()}:{http_server.server_port}/ and following {source.name}", flush=True)
         http_server.serve_forever()
 

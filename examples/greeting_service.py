@@ -26,7 +26,7 @@ message = flags.dyn_string("message", "Hello", "What the service says", validato
 @message.on_change
 def report(old: str, new: str) -> None:
     """Print what changed."""
-    print(f"changed: {old} -> {new}", flush=True)
+    print(f"changed message: {old} -> {new}", flush=True)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -42,17 +42,28 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
+def listen() -> http.server.ThreadingHTTPServer:
+    """Open the port, or end with one line that says why it cannot be opened."""
+    try:
+        return http.server.ThreadingHTTPServer((address.get(), port.get()), Handler)
+    except OSError as error:
+        sys.exit(f"cannot listen on {address.get()}:{port.get()}: {error.strerror}; --port=0 picks a free port")
+
+
 def main() -> None:
     """Serve until a signal comes."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     flags.parse_args(description="A service whose message comes from one YAML file.")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    # Nothing is debounced here: the kubelet publishes by renaming one link, and dflag opens what is behind it once, so
-    # that a reload has the old file or the new one, and to wait for calm would only be late. Where somebody writes in
-    # the file itself there is no such instant, and dflag takes it when it has been left alone.
-    http_server = http.server.ThreadingHTTPServer((address.get(), port.get()), Handler)
-    with dflag.Updater.setup(flags, config.get()), http_server:
+    # No delay is needed here: the kubelet publishes by renaming one link, and dflag opens what is behind it once, so a
+    # reload reads the old file or the new one. A file that is written in place has no such moment; dflag reads it
+    # once it has been left alone.
+    try:
+        updater = dflag.Updater.setup(flags, config.get())
+    except (dflag.SourceError, dflag.UpdateError) as error:
+        sys.exit(str(error))
+    with updater, listen() as http_server:
         print(f"Serving on http://{address.get()}:{http_server.server_port}/ and following {config.get()}", flush=True)
         http_server.serve_forever()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import html
 import http.server
 import json
@@ -17,6 +18,7 @@ import logging
 import math
 import os
 import shlex
+import shutil
 import signal
 import sys
 import tempfile
@@ -46,56 +48,58 @@ if TYPE_CHECKING:
 DEBUG_PAGE = "/debug/flags"
 MANIFEST = Path(__file__).parent / "kubernetes" / "configmap.yaml"
 
-flags = dflag.FlagRegistry("example")
-
-# Static flags: settled at start-up.
-config_dir = flags.string("config_dir", "", "Directory to follow; a temporary volume when empty")
-address = flags.string("address", "127.0.0.1", "Address to listen on")
-port = flags.int("port", 8080, "Port to listen on; 0 picks a free one", min=0, max=65_535)
-log_requests = flags.bool("log_requests", default=False, help="Write a line for each request")
-idle_timeout = flags.duration(
-    "idle_timeout", datetime.timedelta(seconds=30), "Close a silent connection after this", min=datetime.timedelta(0)
-)
-labels = flags.json("labels", {}, "Shown in the page's footer", schema={"type": "object"})
-
-# Dynamic flags: they follow the volume while the service runs.
-greeting = flags.dyn_string("greeting", "Hello", "What the page says first")
-rate_limit = flags.dyn_int("rate_limit", 50, "Pages per second before the answer is 429", min=1, max=10_000)
-maintenance = flags.dyn_bool("maintenance", default=False, help="Answer 503 and say when to come back")
-retry_after = flags.dyn_duration(
-    "retry_after", datetime.timedelta(seconds=30), "When to come back", min=datetime.timedelta(seconds=1)
-)
-policy = flags.dyn_json(
-    "policy",
-    {"mode": "allow"},
-    "Which paths are answered",
-    schema={
-        "type": "object",
-        "properties": {
-            "mode": {"enum": ["allow", "deny"]},
-            "blocked": {"type": "array", "items": {"type": "string"}},
-        },
-        "required": ["mode"],
-        "additionalProperties": False,
+POLICY = {
+    "type": "object",
+    "properties": {
+        "mode": {"enum": ["allow", "deny"]},
+        "blocked": {"type": "array", "items": {"type": "string"}},
     },
-)
+    "required": ["mode"],
+    "additionalProperties": False,
+}
+"""The JSON Schema of the policy."""
 
 
-@policy.validator
+class Settings(dflag.Flags, registry=dflag.FlagRegistry("example")):
+    """
+    What can be set; on an instance each is the value of one revision.
+    """
+
+    # Static flags: settled at start-up.
+    config_dir = dflag.string("", "Directory to follow; a temporary volume when empty")
+    address = dflag.string("127.0.0.1", "Address to listen on")
+    port = dflag.int(8080, "Port to listen on; 0 picks a free one", min=0, max=65_535)
+    log_requests = dflag.bool(default=False, help="Write a line for each request")
+    idle_timeout = dflag.duration(
+        datetime.timedelta(seconds=30), "Close a silent connection after this", min=datetime.timedelta(0)
+    )
+    labels = dflag.json({}, "Shown in the page's footer", schema={"type": "object"})
+
+    # Dynamic flags: they follow the volume while the service runs.
+    greeting = dflag.dyn_string("Hello", "What the page says first")
+    rate_limit = dflag.dyn_int(50, "Pages per second before the answer is 429", min=1, max=10_000)
+    maintenance = dflag.dyn_bool(default=False, help="Answer 503 and say when to come back")
+    retry_after = dflag.dyn_duration(
+        datetime.timedelta(seconds=30), "When to come back", min=datetime.timedelta(seconds=1)
+    )
+    policy = dflag.dyn_json({"mode": "allow"}, "Which paths are answered", schema=POLICY)
+
+
+@Settings.policy.validator
 def page_stays_reachable(value: Any) -> None:
     """Refuse what the schema cannot see: a policy that would block the page that shows it."""
     if "/" in value.get("blocked", ()):
         raise ValueError("the page itself cannot be blocked")
 
 
-@greeting.on_change
-@rate_limit.on_change
-@maintenance.on_change
-@retry_after.on_change
-@policy.on_change
-def report(old: object, new: object) -> None:
+def report(name: str, old: object, new: object) -> None:
     """Print what changed; runs on dflag's notifier thread, after the whole revision is visible."""
-    print(f"changed: {old} -> {new}", flush=True)
+    print(f"changed {name}: {old} -> {new}", flush=True)
+
+
+for _flag in Settings.registry:
+    if _flag.dynamic:
+        _flag.on_change(functools.partial(report, _flag.name))
 
 
 class RateLimiter:
@@ -120,18 +124,19 @@ limiter = RateLimiter()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """One request: it takes one snapshot, so that it never sees half of a change."""
+    """One request: it answers from one revision, so that it never sees half of a change."""
 
     debug_page: WSGIApplication
 
     def setup(self) -> None:
         """Take the time limit from its flag."""
-        self.timeout = idle_timeout.get().total_seconds() or None
+        self.timeout = Settings.current().idle_timeout.total_seconds() or None
         super().setup()
 
     def do_GET(self) -> None:
         """Answer ``/``, ``/values``, ``/metrics``, ``/healthz`` and what is below ``/debug/flags``."""
-        snapshot = flags.snapshot()
+        snapshot = Settings.registry.snapshot()
+        cfg = Settings.from_snapshot(snapshot)
         path = self.path.partition("?")[0]
         if path == DEBUG_PAGE or path.startswith(f"{DEBUG_PAGE}/"):
             self._debug(path.removeprefix(DEBUG_PAGE))
@@ -142,12 +147,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif path == "/values":
             values = {name: plain(snapshot[name]) for name in snapshot}
             self._send(200, "application/json", json.dumps({"revision": snapshot.revision, "values": values}) + "\n")
-        elif not limiter.admit(snapshot[rate_limit]):
+        elif not limiter.admit(cfg.rate_limit):
             self._send(429, "text/plain", "too many requests\n")
-        elif snapshot[maintenance]:
-            seconds = math.ceil(snapshot[retry_after].total_seconds())
+        elif cfg.maintenance:
+            seconds = math.ceil(cfg.retry_after.total_seconds())
             self._send(503, "text/plain", "down for maintenance\n", {"Retry-After": str(seconds)})
-        elif path in snapshot[policy].get("blocked", ()) or (path != "/" and snapshot[policy]["mode"] == "deny"):
+        elif path in cfg.policy.get("blocked", ()) or (path != "/" and cfg.policy["mode"] == "deny"):
             self._send(403, "text/plain", "forbidden by policy\n")
         elif path == "/":
             self._send(200, "text/html", page(snapshot))
@@ -156,7 +161,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
         """Write the line of a request, if that is asked for."""
-        if log_requests.get():
+        if Settings.current().log_requests:
             super().log_message(format, *args)
 
     def _debug(self, path: str) -> None:
@@ -184,18 +189,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def page(snapshot: dflag.Snapshot) -> str:
     """Show every flag of the snapshot."""
+    cfg = Settings.from_snapshot(snapshot)
     rows = "\n".join(
-        f"<tr><td>{html.escape(name)}</td><td>{'dynamic' if flags[name].dynamic else 'static'}</td>"
+        f"<tr><td>{html.escape(name)}</td><td>{'dynamic' if Settings.registry[name].dynamic else 'static'}</td>"
         f"<td><code>{html.escape(json.dumps(plain(snapshot[name]), ensure_ascii=False))}</code></td>"
-        f"<td>{html.escape(flags[name].help)}</td></tr>"
+        f"<td>{html.escape(Settings.registry[name].help)}</td></tr>"
         for name in snapshot
     )
     return (
         "<!doctype html>\n<html lang=en><meta charset=utf-8><title>dflag example</title>\n"
-        f"<h1>{html.escape(snapshot[greeting])}</h1>\n"
+        f"<h1>{html.escape(cfg.greeting)}</h1>\n"
         f"<p>Revision {snapshot.revision}. Change a flag and load this page again.</p>\n"
         f"<table>\n<tr><th>flag<th>kind<th>value<th>help</tr>\n{rows}\n</table>\n"
-        f"<footer>{html.escape(json.dumps(snapshot[labels], ensure_ascii=False))}</footer>\n</html>\n"
+        f"<footer>{html.escape(json.dumps(cfg.labels, ensure_ascii=False))}</footer>\n</html>\n"
     )
 
 
@@ -211,12 +217,6 @@ def embedded_volume() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="dflag-example-") as directory:
         volume = ConfigMapVolume(Path(directory) / "config")
         volume.write(manifest["data"])
-        change = (
-            f"from dflag.testing import ConfigMapVolume; "
-            f"ConfigMapVolume({os.fspath(volume.path)!r}).update(greeting='Good evening')"
-        )
-        print("To change a flag, type in another terminal:", flush=True)
-        print(f"  {shlex.quote(sys.executable)} -c {shlex.quote(change)}", flush=True)
         yield volume.path
 
 
@@ -227,20 +227,49 @@ def stop(*_: object) -> NoReturn:
     raise SystemExit(0)
 
 
+def write_command(directory: str) -> str:
+    """Return what to type in a shell to change a flag, as short as it works there."""
+    program = Path(sys.executable).with_name("dflag")  # beside the interpreter, where pip puts it
+    if not program.exists():
+        command = f"{shlex.quote(sys.executable)} -m dflag"
+    elif shutil.which("dflag") == os.fspath(program):
+        command = "dflag"
+    elif program.is_relative_to(Path.cwd()):
+        command = shlex.quote(os.fspath(program.relative_to(Path.cwd())))
+    else:
+        command = shlex.quote(os.fspath(program))
+    return f"{command} write {shlex.quote(directory)} greeting='Good evening'"
+
+
+def listen() -> http.server.ThreadingHTTPServer:
+    """Open the port, or end with one line that says why it cannot be opened."""
+    cfg = Settings.current()
+    try:
+        return http.server.ThreadingHTTPServer((cfg.address, cfg.port), Handler)
+    except OSError as error:
+        sys.exit(f"cannot listen on {cfg.address}:{cfg.port}: {error.strerror}; --port=0 picks a free port")
+
+
 def main() -> None:
     """Serve until a signal comes."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    flags.parse_args(description="A small HTTP service whose flags follow a ConfigMap volume.")
+    Settings.registry.parse_args(description="A small HTTP service whose flags follow a ConfigMap volume.")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     with contextlib.ExitStack() as stack:
-        directory = config_dir.get() or stack.enter_context(embedded_volume())
-        updater = stack.enter_context(dflag.Updater.setup(flags, directory))
+        directory = Settings.config_dir.get() or os.fspath(stack.enter_context(embedded_volume()))
+        try:
+            updater = stack.enter_context(dflag.Updater.setup(Settings, directory))
+        except (dflag.SourceError, dflag.UpdateError) as error:
+            sys.exit(str(error))
         if register:
-            register(flags, updater)
-        Handler.debug_page = web.make_wsgi_app(flags, updater)  # read-only, as nobody is said to be allowed to set
-        server = stack.enter_context(http.server.ThreadingHTTPServer((address.get(), port.get()), Handler))
-        print(f"Serving on http://{address.get()}:{server.server_port}/ and following {directory}", flush=True)
+            register(Settings, updater)
+        Handler.debug_page = web.make_wsgi_app(Settings, updater)  # read-only, as nobody is said to be allowed to set
+        server = stack.enter_context(listen())
+        Settings.registry.flush(1.0)  # print what the volume changed before the address
+        print(f"Serving on http://{Settings.address.get()}:{server.server_port}/ and following {directory}", flush=True)
+        if not Settings.config_dir.get():
+            print(f"To change a flag, type in another terminal:\n  {write_command(directory)}", flush=True)
         server.serve_forever()
 
 

@@ -4,12 +4,14 @@ The examples do what their README says.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import queue
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -119,15 +121,62 @@ def _service() -> Iterator[Service]:
 
 def test_printed_line_changes_the_page(service: Service) -> None:
     """The line that the service prints, typed in a shell, changes the page and keeps the other values."""
+    service.start()
     service.expect("To change a flag")
     line = service.expect(r"^  (.+)$")[1]
-    service.start()
+    assert line.endswith(f" write {service.directory} greeting='Good evening'")
     assert "<h1>Good morning</h1>" in service.get()
     before = service.values()
     subprocess.run(shlex.split(line), check=True, timeout=DEADLINE_SECONDS)
-    service.expect("changed: Good morning -> Good evening")
+    service.expect("changed greeting: Good morning -> Good evening")
     assert "<h1>Good evening</h1>" in service.get()
     assert service.values() == before | {"greeting": "Good evening"}
+
+
+def test_line_to_type_is_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The command of the same environment is named as a shell finds it there: by its name, or below the directory."""
+    spec = importlib.util.spec_from_file_location("example_server", EXAMPLES / "server.py")
+    assert spec
+    assert spec.loader
+    server = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(server)
+    program = tmp_path / ".venv" / "bin" / "dflag"
+    program.parent.mkdir(parents=True)
+    monkeypatch.setattr(sys, "executable", os.fspath(program.with_name("python")))
+    assert server.write_command("/c").startswith(f"{sys.executable} -m dflag write /c ")
+    program.touch(0o755)
+    assert server.write_command("/c").startswith(f"{program} write /c ")
+    monkeypatch.chdir(tmp_path)
+    assert server.write_command("/c") == ".venv/bin/dflag write /c greeting='Good evening'"
+    monkeypatch.setenv("PATH", os.fspath(program.parent))
+    assert server.write_command("/c") == "dflag write /c greeting='Good evening'"
+
+
+@pytest.mark.parametrize("name", ["server.py", "greeting_service.py"])
+def test_port_in_use_is_one_plain_line(name: str, tmp_path: Path) -> None:
+    """A port that is taken ends the program with status 1 and a line that says what to do, not a traceback."""
+    document = tmp_path / "app.yaml"
+    document.write_text("message: Hi\n", encoding="utf-8")
+    options = {"server.py": [], "greeting_service.py": [f"--config={document}"]}[name]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = _ended(name, f"--port={port}", *options)
+    last = found.stderr.splitlines()[-1]
+    assert (found.returncode, last.partition(": ")[0]) == (1, f"cannot listen on 127.0.0.1:{port}")
+    assert "--port=0" in last
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("server.py", "--config-dir"), ("greeting_service.py", "--config"), ("config_blob.py", "--config")],
+)
+def test_missing_source_is_one_plain_line(name: str, option: str, tmp_path: Path) -> None:
+    """A path at which nothing is ends the program with status 1 and the library's message alone."""
+    found = _ended(name, f"{option}={tmp_path / 'absent.yaml'}")
+    assert (found.returncode, found.stdout) == (1, "")
+    assert found.stderr.startswith(f"cannot read {tmp_path / 'absent.yaml'}: no such ")
+    assert found.stderr.count("\n") == 1
 
 
 def test_bad_value_is_logged_and_kept_out(service: Service) -> None:
@@ -181,7 +230,7 @@ def test_maintenance_answers_503(service: Service) -> None:
     """A bool and a duration steer the answer; the health check goes on."""
     service.start()
     ConfigMapVolume(service.directory).update(maintenance="on")
-    service.expect("changed: False -> True")
+    service.expect("changed maintenance: False -> True")
     with pytest.raises(urllib.error.HTTPError) as caught:
         service.get()
     with caught.value as answer:
@@ -206,7 +255,7 @@ def test_config_dir_is_followed(tmp_path: Path) -> None:
         service.start()
         assert "<h1>Salut</h1>" in service.get()
         os.replace(_written(tmp_path.parent / "new", "Ciao"), tmp_path / "greeting")
-        service.expect("changed: Salut -> Ciao")
+        service.expect("changed greeting: Salut -> Ciao")
     finally:
         service.stop()
     assert (tmp_path / "greeting").read_text(encoding="utf-8") == "Ciao"
@@ -238,7 +287,7 @@ def test_greeting_follows_its_file(tmp_path: Path) -> None:
         service.start()
         assert service.get() == "Hello World\n"
         volume.write({"app.yaml": "message: Good evening"})
-        service.expect("changed: Hello World -> Good evening")
+        service.expect("changed message: Hello World -> Good evening")
         assert service.get() == "Good evening\n"
         volume.write({"app.yaml": "message: [Good"})
         service.expect(r"app\.yaml:\d+:\d+: expected")
@@ -278,6 +327,11 @@ def test_manifest_mounts_what_it_follows(name: str) -> None:
     assert "subPath" not in mount
     assert pod["volumes"] == [{"name": mount["name"], "configMap": {"name": config_map["metadata"]["name"]}}]
     assert (EXAMPLES / Path(container["command"][1]).name).is_file()
+
+
+def _ended(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(EXAMPLES / name), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False)
 
 
 def _written(path: Path, text: str) -> Path:

@@ -1,0 +1,58 @@
+"""
+The page on installation says what the package says of itself.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "installation.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_every_extra_is_listed() -> None:
+    """The table of extras names each extra of the package once, in alphabetical order."""
+    table = PAGE.partition("\n## Extras\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE) == sorted(PROJECT["optional-dependencies"])
+
+
+def test_every_dependency_is_explained() -> None:
+    """The page names each dependency of the core."""
+    for requirement in PROJECT["dependencies"]:
+        assert re.match(r"[\w-]+", requirement)[0] in PAGE  # type: ignore[index]  # each begins with a name
+
+
+def test_supported_versions_are_those_of_the_classifiers() -> None:
+    """The page lists the versions of Python that the package claims, and names the oldest in its first line."""
+    prefix = "Programming Language :: Python :: 3."
+    minors = [name.removeprefix(prefix) for name in PROJECT["classifiers"] if name.startswith(prefix)]
+    row = re.search(r"^\| Python \| (.*) \|$", PAGE, re.MULTILINE)
+    assert row
+    for minor in minors:
+        assert f"3.{minor}" in row[1] or f"Python 3.{minor} is expected to work" in PAGE
+    assert PROJECT["requires-python"] == f">=3.{minors[0]}"
+    assert f"needs Python 3.{minors[0]} or newer" in PAGE
+
+
+def test_commands_of_the_readme_need_no_certain_interpreter() -> None:
+    """The README's two commands begin with any `python3`, and the other pages show the same two."""
+    commands = {
+        "README.md": ("examples/server.py", "tox run-parallel"),
+        "examples/README.md": ("examples/server.py",),
+        "docs/contributing.md": ("tox run-parallel",),
+    }
+    lines = {
+        command
+        for page, ends in commands.items()
+        for end in ends
+        for command in re.findall(
+            rf"^.*venv .*{re.escape(end)}$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    assert lines == {
+        "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/python examples/server.py",
+        "python3 -m venv .venv && .venv/bin/pip install tox && .venv/bin/tox run-parallel",
+    }
