@@ -113,7 +113,7 @@ class _Timer(OwnThread):
             try:
                 expire()
             except BaseException:
-                logger.exception("overrides could not be dropped at their time; it will be tried again")
+                logger.exception("cannot drop overrides at their time limit; trying again")
                 self._not_before = time.monotonic() + _RETRY_SECONDS
             del expire  # or it would stay alive for as long as the next wait
 

@@ -631,7 +631,7 @@ def same(flag: Flag[Any], one: Any, other: Any) -> bool:
     except BaseException as error:
         if is_interrupt(error):
             raise
-        logger.exception("flag %r: its values cannot be compared; they count as different", flag.name)
+        logger.exception("flag %r: cannot compare its values; treating them as different", flag.name)
         return False
 
 

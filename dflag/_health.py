@@ -92,7 +92,7 @@ class _Question:
         try:
             OwnThread(target=self._ask, name="dflag-healthy", daemon=True).start()
         except RuntimeError as error:  # no thread is free: nothing is known against the program, and it is asked again
-            logger.warning("healthy() cannot be asked: %s", error)
+            logger.warning("cannot call healthy(), no thread could be started for it: %s", error)
             self.answered.set()
 
     @property

@@ -128,7 +128,7 @@ def _brief(flag: Flag[Any], value: Any) -> str:
         if isinstance(error, KeyboardInterrupt) and is_interrupt(error):
             raise  # as Ctrl-C at any other moment; the value is committed, so that a SystemExit here refuses nothing
         # Without the traceback, whose message may quote a secret.
-        logger.error("flag %r: its value cannot be printed: %s", flag.name, type(error).__name__)
+        logger.error("flag %r: cannot print its value: %s", flag.name, type(error).__name__)
         return UNPRINTABLE
 
 

@@ -84,7 +84,7 @@ class RuleFollower:
                 problem = f"{type(error).__name__}: {one_line(text_of(error))}"
             if problem is not None:
                 if self._fault != problem:
-                    logger.warning("facts cannot be asked for, keeping the last ones: %s", problem)
+                    logger.warning("cannot read the facts: %s; keeping the last ones", problem)
                 self._fault = problem
                 return
             self._fault = None
@@ -145,7 +145,7 @@ class RuleFollower:
             self._dirty.add(name)
             for rule in rules:
                 logger.warning(
-                    "rule %r of %s is taken back in this process: %s", rule.name, one_line(name), one_line(why)
+                    "rule %r of %s is reverted in this process: %s", rule.name, one_line(name), one_line(why)
                 )
 
     def wait_for_health(self) -> bool:
@@ -162,13 +162,13 @@ class RuleFollower:
             rules = self._sources.state(name).rules.usable or ()
             for rule, missing in context.unreported_needs(rules):
                 facts = ", ".join(map(repr, missing))
-                logger.warning("rule %r of %s needs facts that are not known: %s", rule, one_line(name), facts)
+                logger.warning("rule %r of %s needs unknown facts: %s", rule, one_line(name), facts)
             for judged in rules if self._health is None else ():
                 rule_of = judged.rule
                 if rule_of.bake is not None and rule_of.content not in self._unproved:
                     self._unproved.add(rule_of.content)
                     logger.warning(
-                        "rule %r of %s has a bake, but no healthy= was given: it is not taken back",
+                        "rule %r of %s has a bake, but the updater has no healthy=: the rule is never reverted",
                         judged.name,
                         one_line(name),
                     )

@@ -382,9 +382,7 @@ class SourceLayers:
         for key in RULES_KEYS:
             if key in reading.values:
                 self._left_alone.add(name)
-                logger.warning(
-                    "the rules under %r of %s are left alone: only an Updater follows rules", key, one_line(name)
-                )
+                logger.warning("ignoring the rules under %r of %s: only an Updater follows rules", key, one_line(name))
                 return
 
     def _commit(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
@@ -586,7 +584,7 @@ class SourceLayers:
         retired, flags = self._store.retired, self._store.flags
         for key in sorted((retired.keys() & outcome.values.keys()) - self._reported_retired - flags.keys()):
             self._reported_retired.add(key)
-            logger.warning("key %r in %s is retired since %s: remove it", key, source, retired[key])
+            logger.warning("key %r in %s has been retired since %s: remove it", key, source, retired[key])
 
     def _log(self, outcomes: Mapping[str, Outcome]) -> None:
         for name, outcome in outcomes.items():

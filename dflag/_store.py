@@ -904,7 +904,7 @@ class Store:
         try:
             self.validate(self.snapshot(), secret=any(flag.secret for flag in self.flags.values()))
         except RegistryValidationError as error:
-            logger.warning("an override was dropped, and the values left break a rule: %s", error)
+            logger.warning("an override was dropped, and the remaining values do not pass: %s", error)
 
     # --- looking back
 

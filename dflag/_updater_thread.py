@@ -182,7 +182,8 @@ class Session:
             self._thread.join(timeout)
             if self._thread.is_alive():
                 logger.warning(
-                    "a source or validator kept the updater's thread busy for %s s; it stops after that", timeout
+                    "a source or validator still keeps the updater's thread busy after %s s; it stops after that",
+                    timeout,
                 )
 
     def wake(self) -> None:
@@ -311,7 +312,7 @@ class Session:
         Log once when a source will never show a change.
         """
         if reason is not None and reason != feed.not_live:
-            logger.warning("changes of %s cannot be followed: %s", feed.name, reason)
+            logger.warning("cannot follow changes of %s: %s", feed.name, reason)
         feed.not_live = reason
 
     def _timeout(self, descriptors: Iterable[int | None]) -> float:

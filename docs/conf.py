@@ -43,5 +43,5 @@ nitpick_ignore_regex = [
     (r"py:.*", r"dflag\._.*"),
     (r"py:.*", r"dflag\.sources\._path\..*"),
     (r"py:.*", r"dflag\.testing\._overriding\..*"),
-    (r"py:.*", r"dflag(\.\w+)*\.(T|T_co|T_contra|E|F)"),
+    (r"py:.*", r"dflag(\.\w+)*\.(T|T_co|T_contra|E|F|S)"),
 ]

@@ -148,7 +148,7 @@ def _findings(registry: FlagRegistry, given: Object, batch: Batch, *, strict: bo
         if key in registry:
             yield from hygiene(registry[key], item)
         elif key in retired:
-            message = f"flag {key!r} is retired since {retired[key]}: remove the key"
+            message = f"flag {key!r} has been retired since {retired[key]}: remove the key"
             yield Finding(item.file, item.key_place(), "retired-flag", "warning", key, message)
 
 

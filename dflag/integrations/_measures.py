@@ -197,7 +197,7 @@ class Watched:
             except BaseException as error:  # of a user's class: no reason to do without the other metrics
                 if is_interrupt(error):
                     raise
-                logger.exception("a flag's value cannot be printed, metrics go without checksums of the values")
+                logger.exception("cannot print a flag's value; exporting metrics without the checksums of the values")
                 checksums = ()
             self._checksums = (current, checksums)
         return checksums

@@ -164,7 +164,7 @@ class _SharedFiles:
             else:
                 self._thread = thread
         if problem is not None:
-            logger.warning("metrics are not shared with other processes: no thread could be started: %s", problem)
+            logger.warning("cannot share metrics with other processes, no thread could be started: %s", problem)
 
     def close(self) -> None:
         with no_fork():
@@ -190,7 +190,7 @@ class _SharedFiles:
                 raise
             problem = text_of(error)
             if self._problem != problem:
-                logger.warning("metrics cannot be shared with other processes: %s", problem)
+                logger.warning("cannot share metrics with other processes: %s", problem)
             self._problem = problem
         return values
 

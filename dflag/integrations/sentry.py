@@ -66,7 +66,7 @@ def add_context(registry: RegistryLike) -> None:
                 # A value that cannot be printed must not cost the event.
                 if is_interrupt(error):
                     raise
-                logger.exception("the flags could not be added to an event for Sentry")
+                logger.exception("cannot add the flags to an event for Sentry")
         return event
 
     sentry_sdk.get_global_scope().add_event_processor(add)

@@ -245,8 +245,8 @@ class Newest:
             new = self._set_state(state)
         if known is not None and stale:
             logger.warning(
-                "%s: the versions of the API server went back from %s to %s, as after its database was restored; "
-                "what it holds now counts",
+                "%s: the resource version went back from %s to %s, as after a restore of the API server's database; "
+                "using the object as it is now",
                 self._target,
                 known.version,
                 cursor,

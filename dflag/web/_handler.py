@@ -280,7 +280,7 @@ class Handler:
     # --- counting reads
 
     def _count(self, _: bytes, who: str) -> Response:
-        logger.info("%s has the reads of flags counted for %d s", printable(who), COUNTING_SECONDS)
+        logger.info("counting the reads of flags for %d s, asked for by %s", COUNTING_SECONDS, printable(who))
         count_reads(COUNTING_SECONDS)
         return self._show_reads()
 

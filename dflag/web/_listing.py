@@ -463,7 +463,7 @@ def _guarded(flag: Flag[Any], function: Callable[[], str]) -> str:
             return str.__str__(text)  # a subclass may do anything when it is joined or compared
         what = f"{type(text).__name__} instead of a text"
     # Without the message, which may quote a secret.
-    logger.error("flag %r: it cannot be printed: %s", flag.name, what)
+    logger.error("flag %r: cannot print it on the page: %s", flag.name, what)
     return UNPRINTABLE
 
 

@@ -333,7 +333,7 @@ def _native(evaluation: Evaluation) -> object:
         if is_interrupt(error):
             raise
         # Without the message, which may quote a secret.
-        logger.error("flag %r: it cannot be written: %s", flag.name, type(error).__name__)
+        logger.error("flag %r: cannot write its value as JSON: %s", flag.name, type(error).__name__)
         value = None
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         raise _RefusedError("GENERAL", f"flag {flag.name!r}: its value, of the kind {flag.type_name}, has no type here")

@@ -113,8 +113,8 @@ class _Server(TCPServer):
             self.serve_forever(_POLL_SECONDS)
         except _LostError:
             logger.error(
-                "the page on port %d no longer answers: the program has closed its socket, as daemons do; "
-                "start the server after that",
+                "the page on port %d no longer answers: the program has closed its socket, as a daemon does when it "
+                "starts; call start_http_server after that",
                 self.server_address[1],
             )
 
@@ -188,7 +188,7 @@ class _Server(TCPServer):
             request.shut_down()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - socketserver gives them
-        logger.error("a connection could not be served", exc_info=True)
+        logger.error("cannot serve a connection", exc_info=True)
 
     def stop(self, timeout: float) -> None:
         settle()

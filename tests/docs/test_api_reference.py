@@ -1,21 +1,41 @@
 """
-Every way to declare a flag stands in the API reference.
+Every public name stands in the API reference, once; every way to declare a flag with options, errors and an example.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import pickle
+import pkgutil
 import re
-from pathlib import Path
+from collections import Counter
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import dflag
+import dflag.integrations
 from dflag import _unbound
 from dflag._declarations import Declarations
 
-PAGE = (Path(__file__).parents[2] / "docs" / "api.md").read_text(encoding="utf-8")
+from ._reference import PAGES, directives
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import ModuleType
+
+DIRECTIVES = directives()
+TARGETS = {each.target for each in DIRECTIVES}
+MODULES = [
+    "dflag",
+    *("dflag.errors", "dflag.facts", "dflag.logging", "dflag.pytest_plugin", "dflag.sources", "dflag.testing"),
+    *("dflag.typing", "dflag.validators", "dflag.web"),
+    *(f"dflag.integrations.{each.name}" for each in pkgutil.iter_modules(dflag.integrations.__path__)),
+]
+MODULES = [name for name in MODULES if "._" not in name]
+HOOKS = {"dflag.pytest_plugin"}
+"""The names of this module are for pytest; the page lists its fixtures and its marker."""
 METHODS = sorted(name for name in vars(Declarations) if not name.startswith("_"))
 FUNCTIONS = sorted(
     name
@@ -33,6 +53,112 @@ def _without(signature: inspect.Signature, *left_out: str) -> list[tuple[str, ob
     ]
 
 
+@cache
+def _imported(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("dflag"):
+            raise
+        pytest.skip(f"{error.name} is not installed")
+
+
+def _found(target: str) -> Any:
+    """
+    Return what the target of a directive names.
+    """
+    module, rest = "dflag", target.removeprefix("dflag").lstrip(".").split(".")
+    while rest and f"{module}.{rest[0]}" in {*MODULES, "dflag.integrations"}:
+        module = f"{module}.{rest.pop(0)}"
+    value = _imported(module)
+    for name in rest:
+        value = getattr(value, name)
+    return value
+
+
+def _names(module: ModuleType) -> list[str]:
+    return [name for name in dir(module) if not name.startswith("_") and not inspect.ismodule(getattr(module, name))]
+
+
+def _documented(module: ModuleType) -> list[str]:
+    """
+    List the names that the pages document from one module, with a directive for each or for the module.
+    """
+    found = []
+    for each in DIRECTIVES:
+        place, _, name = each.target.rpartition(".")
+        if each.kind == "module" and each.target == module.__name__ and each.members:
+            imported = "imported-members" in each.options
+            found += [
+                name
+                for name in _names(module)
+                if imported or getattr(getattr(module, name), "__module__", None) == module.__name__
+            ]
+        elif place == module.__name__ and each.kind != "module":
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in HOOKS])
+def test_each_public_name_is_documented_once(name: str) -> None:
+    """A name stands on one page; one that two modules offer stands with one of them."""
+    module = _imported(name)
+    counts = Counter(_documented(module))
+    assert [name for name, count in counts.items() if count > 1] == []
+    elsewhere = {"dflag.errors": ["dflag"], "dflag.typing": ["dflag.sources"]}.get(name, [])
+    others = {each for place in elsewhere for each in _documented(_imported(place))}
+    assert sorted({*counts, *others} & set(_names(module))) == _names(module)
+    assert not set(counts) & others
+
+
+def test_no_target_stands_twice() -> None:
+    """A method that has an entry of its own is left out where its class is documented."""
+    assert [target for target, count in Counter(each.target for each in DIRECTIVES).items() if count > 1] == []
+    classes = {each.target: each for each in DIRECTIVES if each.kind in {"class", "exception"}}
+    for each in DIRECTIVES:
+        place, _, name = each.target.rpartition(".")
+        if place in classes:
+            assert not classes[place].members or classes[place].excludes(name), each.target
+
+
+@pytest.mark.parametrize("target", [each.target for each in DIRECTIVES if each.kind == "class"])
+def test_each_public_method_is_documented(target: str) -> None:
+    """With its class, with a class that this one derives from, or by an entry of its own."""
+    cls = _found(target)
+    ours = [base for base in cls.__mro__ if base.__module__.startswith("dflag")]
+    theirs = {name for base in cls.__mro__ if base not in ours for name in dir(base)}
+    shown = [each for each in DIRECTIVES if each.kind == "class" and _found(each.target) in ours]
+    methods = [name for name in dir(cls) if not name.startswith("_") and inspect.isroutine(getattr(cls, name))]
+    missing = [
+        name
+        for name in methods
+        if name not in theirs
+        if not any(f"{each.target}.{name}" in TARGETS or (each.members and not each.excludes(name)) for each in shown)
+    ]
+    assert missing == []
+
+
+def test_each_page_is_in_the_table() -> None:
+    """The entry links to every other page of the reference."""
+    pages = {page.name: page.read_text(encoding="utf-8") for page in PAGES}
+    entry = pages.pop("api.md")
+    assert len(pages) > 1
+    assert [name for name in pages if f"]({name})" not in entry] == []
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "api.md"], ids=lambda page: page.stem)
+def test_each_topic_says_when(page: Path) -> None:
+    """Each section begins with two sentences that say when one uses what follows."""
+    sections = re.split(r"^(?=##+ )", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    texts = {title: rest.split("\n\n")[0] for title, _, rest in (each.partition("\n\n") for each in sections[1:])}
+    bare = [
+        title
+        for title, text in texts.items()
+        if text.startswith(("```", "|")) or len(re.findall(r"[.:](?=\s|$)", text)) < 2
+    ]
+    assert bare == []
+
+
 def test_each_style_has_each_kind() -> None:
     """What a registry declares, statically and dynamically, a library can make too."""
     assert METHODS == FUNCTIONS
@@ -45,7 +171,7 @@ def test_each_style_has_each_kind() -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_is_described_with_options_errors_and_an_example(name: str) -> None:
     """The page shows it; the dynamic one refers to the static one, which says all."""
-    assert f".. automethod:: dflag.FlagRegistry.{name}\n" in PAGE
+    assert f"dflag.FlagRegistry.{name}" in TARGETS
     text = inspect.getdoc(getattr(dflag.FlagRegistry, name)) or ""
     assert f".{name}(" in text
     assert ">>> " in text
@@ -62,7 +188,7 @@ def test_a_method_is_described_with_options_errors_and_an_example(name: str) -> 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_is_described_with_an_example(name: str) -> None:
     """The page shows it; it refers to the method of the same kind."""
-    assert f".. autofunction:: dflag.{name}\n" in PAGE
+    assert f"dflag.{name}" in TARGETS
     text = inspect.getdoc(getattr(dflag, name)) or ""
     assert f"dflag.{name}(" in text
     assert pickle.loads(pickle.dumps(getattr(dflag, name))) is getattr(dflag, name)  # noqa: S301 - made here

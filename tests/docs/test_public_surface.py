@@ -18,6 +18,8 @@ import pytest
 
 import dflag.integrations
 
+from ._reference import directives
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -25,7 +27,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 LIST = Path(__file__).with_name("public.txt").read_text(encoding="utf-8").splitlines()
 
 INTEGRATIONS = {f"dflag.integrations.{each.name}" for each in pkgutil.iter_modules(dflag.integrations.__path__)}
-MODULES = re.findall(r"^## (dflag(?:\.\w+)*)$", (DOCS / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+MODULES = [each.target for each in directives() if each.kind == "module"]
 MODULES += sorted(name for name in INTEGRATIONS.difference(MODULES) if "._" not in name)
 PAGES = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md") if page.name != "changelog.md")
 

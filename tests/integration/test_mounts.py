@@ -65,7 +65,7 @@ def test_a_sub_path_mount_is_warned_of_once(volume: ConfigMapVolume, tmp_path: P
 
     assert done.stdout.startswith("5 rate in it is mounted by subPath")
     (warning,) = done.stderr.splitlines()
-    assert warning.startswith(f"WARNING changes of {mounted} cannot be followed: rate in it is mounted by subPath")
+    assert warning.startswith(f"WARNING cannot follow changes of {mounted}: rate in it is mounted by subPath")
 
 
 def test_a_whole_volume_is_not_warned_of(volume: ConfigMapVolume, tmp_path: Path) -> None:

@@ -235,7 +235,7 @@ def test_an_unhealthy_process_takes_a_rule_back(
         ill.set()
         assert updater.wait_for(lambda snap: snap[rate] == 60, DEADLINE_SECONDS)
         assert _states(updater) == {"go": "reverted"}
-        assert "taken back" in caplog.text
+        assert "is reverted in this process" in caplog.text
         assert threads == {"dflag-healthy"}
 
 

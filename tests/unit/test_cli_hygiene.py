@@ -544,5 +544,5 @@ def test_check_warns_of_keys_that_are_retired(
 
     assert run("check", "retiring:flags", "in.yaml", "--strict") == (
         0,
-        "in.yaml:1:1: warning: flag 'old' is retired since 2026-10-01: remove the key\n",
+        "in.yaml:1:1: warning: flag 'old' has been retired since 2026-10-01: remove the key\n",
     )

@@ -490,4 +490,4 @@ def test_an_expiry_that_fails_is_tried_again(
     rate.set(2, ttl_seconds=0.01)
     assert eventually(lambda: rate.get() == 1)
     assert failures
-    assert any("tried again" in line for line in lines())
+    assert any("trying again" in line for line in lines())

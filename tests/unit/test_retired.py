@@ -32,7 +32,7 @@ def test_a_key_that_is_left_is_reported_once_and_not_unknown(
 
     assert (revision.unknown, revision.changed, rate.get()) == (("odd",), ("rate",), 3)
     assert [each.getMessage() for each in caplog.records if "retired" in each.getMessage()] == [
-        "key 'old' in /etc/shop is retired since 2026-10-01: remove it"
+        "key 'old' in /etc/shop has been retired since 2026-10-01: remove it"
     ]
 
 

@@ -204,7 +204,7 @@ def test_however_an_override_is_dropped_a_broken_rule_is_logged(
 
     assert (low.get(), high.get()) == (20, 10)
     (line,) = [text for text in caplog.messages if "low above high" in text]
-    assert line.startswith("an override was dropped, and the values left break a rule: refused by the registry")
+    assert line.startswith("an override was dropped, and the remaining values do not pass: refused by the registry")
 
 
 def test_registry_validator_must_not_change_flags(flags: dflag.FlagRegistry) -> None:

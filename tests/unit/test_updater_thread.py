@@ -150,7 +150,7 @@ def test_a_look_that_hangs_does_not_hang_stop(session: Session, looks: Looks, ca
     session.start()
     assert hanging.wait(DEADLINE_SECONDS)
     session.stop(0.01)
-    assert "a source or validator kept the updater's thread busy for 0.01 s" in caplog.text
+    assert "a source or validator still keeps the updater's thread busy after 0.01 s" in caplog.text
     release.set()
     session.stop(DEADLINE_SECONDS)
     assert looks.count == 1

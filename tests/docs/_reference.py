@@ -1,0 +1,48 @@
+"""
+Read what the pages of the API reference document.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+PAGES = sorted((Path(__file__).parents[2] / "docs").glob("api*.md"))
+
+_DIRECTIVE = re.compile(r"^\.\. (?:auto|py:)(\w+):: (\S+)\n((?:   :.*\n)*)", re.MULTILINE)
+_OPTION = re.compile(r"^   :([\w-]+): ?(.*)$", re.MULTILINE)
+
+
+class Directive(NamedTuple):
+    """
+    One directive of a page: what it documents, and how much of that.
+    """
+
+    kind: str
+    target: str
+    options: dict[str, str]
+
+    @property
+    def members(self) -> bool:
+        """Whether the members of the target are documented with it."""
+        return "no-members" not in self.options
+
+    def excludes(self, name: str) -> bool:
+        """
+        Return whether a member is left out by name.
+        """
+        return name in re.split(r",\s*", self.options.get("exclude-members", ""))
+
+
+def directives() -> list[Directive]:
+    """
+    Return the directives of all pages, in order.
+    """
+    found = []
+    for page in PAGES:
+        for kind, target, options in _DIRECTIVE.findall(page.read_text(encoding="utf-8")):
+            named = dict(_OPTION.findall(options))
+            module = named.get("module")
+            found.append(Directive(kind, f"{module}.{target}" if module else target, named))
+    return found
