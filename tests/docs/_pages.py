@@ -15,19 +15,23 @@ if TYPE_CHECKING:
 SKIP = "<!-- no-run -->"
 """Stands on the line before the fence of an example that only makes sense inside some other program."""
 
+_NEEDS = r"<!-- needs: (?P<needs>\w+) -->"
+"""Stands there for an example of another library: it runs where the module of that name is installed."""
+
 _FENCED = re.compile(
-    rf"^(?P<skip>{re.escape(SKIP)}\s*\n)?(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```$",
+    rf"^(?:{_NEEDS}\s*\n)?(?P<skip>{re.escape(SKIP)}\s*\n)?(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```$",
     re.MULTILINE | re.DOTALL,
 )
 
 
 class Example(NamedTuple):
     """
-    One fenced block: its code and the line of the page on which that begins.
+    One fenced block: its code, the line of the page on which that begins, and the module without which it does not run.
     """
 
     code: str
     line: int
+    needs: str | None = None
 
     @property
     def interactive(self) -> bool:
@@ -43,7 +47,7 @@ def examples(page: str) -> Iterator[Example]:
         if not match["skip"]:
             indent = len(match["indent"])
             code = "".join(line[indent:] or "\n" for line in match["code"].splitlines(keepends=True))
-            yield Example(code, page.count("\n", 0, match.start("code")) + 1)
+            yield Example(code, page.count("\n", 0, match.start("code")) + 1, match["needs"])
 
 
 def run(example: Example, module: types.ModuleType, filename: str) -> None:
