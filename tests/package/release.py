@@ -1,0 +1,59 @@
+"""
+Refuse to release what does not fit its tag: ``python -m tests.package.release v0.2.0``.
+
+It runs before anything is built, and needs nothing but Python.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+RESERVED = re.compile(r"(?:[/@.])(?:example|invalid|localhost|test)(?=[/:]|$)|example\.(?:com|net|org)")
+"""Names that lead nowhere, by RFC 2606: what stands in the metadata until it is known where the source is."""
+
+
+def version(root: Path = ROOT) -> str:
+    """
+    Return the version, which stands in one place.
+    """
+    tree = ast.parse((root / "dflag" / "_version.py").read_text(encoding="utf-8"))
+    (value,) = (node.value for node in tree.body if isinstance(node, ast.AnnAssign))
+    return str(ast.literal_eval(value))
+
+
+def newest(root: Path = ROOT) -> tuple[str, str]:
+    """
+    Return the version and the date of the newest section of the changelog.
+    """
+    found = re.search(r"^## (\S+) - (\S+)$", (root / "docs" / "changelog.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return (found[1], found[2]) if found else ("", "")
+
+
+def problems(tag: str, root: Path = ROOT) -> list[str]:
+    """
+    List what keeps a tag from being released.
+    """
+    ours, (described, date) = version(root), newest(root)
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    addresses = {**project["urls"], **{each["name"]: each["email"] for each in project["authors"]}}
+    found = []
+    if tag != f"v{ours}":
+        found.append(f"the tag is {tag}, and dflag/_version.py says {ours}")
+    if described != ours:
+        found.append(f"the newest section of docs/changelog.md is on {described or 'nothing'}, and not on {ours}")
+    if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
+        found.append(f"docs/changelog.md has no date for {described}")
+    found += [
+        f"{name} in pyproject.toml leads nowhere: {each}" for name, each in addresses.items() if RESERVED.search(each)
+    ]
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit("\n".join(problems(sys.argv[1])) or None)

@@ -1,0 +1,68 @@
+"""
+What is built is the same wherever and whenever it is built, and holds what it should.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+from tests.package._building import build
+
+ROOT = Path(__file__).parents[2]
+ELSEWHERE = {"LC_ALL": "C", "PYTHONHASHSEED": "1", "TZ": "Pacific/Kiritimati"}
+"""What another machine may have otherwise; paths, times and permissions are made otherwise below."""
+
+YEAR_2000 = 946_684_800
+
+
+def _hashes(directory: Path) -> dict[str, str]:
+    return {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in directory.iterdir()}
+
+
+def _parts(directory: Path) -> dict[str, bytes]:
+    """
+    Return the members of a wheel and a sdist, to say in which of them two builds differ.
+    """
+    (wheel,) = directory.glob("*.whl")
+    (sdist,) = directory.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as zipped, tarfile.open(sdist) as packed:
+        parts = {name: zipped.read(name) for name in zipped.namelist()}
+        files = [member for member in packed.getmembers() if member.isfile()]
+        return parts | {member.name: packed.extractfile(member).read() for member in files}
+
+
+def test_two_builds_are_one(dist: Path, sdist: Path, tmp_path: Path) -> None:
+    """Another checkout, with another path, umask, time zone and times of its files, gives the same bytes."""
+    with tarfile.open(sdist) as packed:
+        packed.extractall(tmp_path / "another checkout", filter="data")
+    (checkout,) = (tmp_path / "another checkout").iterdir()
+    for path in checkout.rglob("*"):
+        path.chmod(0o700 if path.is_dir() or os.access(path, os.X_OK) else 0o600)
+        os.utime(path, (YEAR_2000, YEAR_2000))
+    environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"} | ELSEWHERE
+    again = build(checkout, tmp_path / "dist", environment, umask=0o077)
+    before, after = _parts(dist), _parts(again)
+    assert sorted(before) == sorted(after)
+    assert [name for name, part in before.items() if after[name] != part] == []
+    assert _hashes(dist) == _hashes(again)
+
+
+def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
+    """Each file of the package is in the wheel, and none of anybody else, as its bill of materials says."""
+    with zipfile.ZipFile(wheel) as zipped:
+        names = {name for name in zipped.namelist() if ".dist-info/" not in name}
+    ours = (path for path in (ROOT / "dflag").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    assert names == {path.relative_to(ROOT).as_posix() for path in ours}
+
+
+def test_the_sdist_holds_what_its_tests_need(sdist: Path) -> None:
+    """The sdist has all that the tests read, and nothing beside what the checkout has."""
+    with tarfile.open(sdist) as packed:
+        top = {Path(name).parts[1] for name in packed.getnames()}
+    ours = {path.name for path in ROOT.iterdir()} - {".git"}
+    assert top >= {".ci", ".github", "docs", "examples", "tests", "tox.ini", "action.yml", "REUSE.toml", "LICENSES"}
+    assert top <= ours | {"PKG-INFO"}
