@@ -20,16 +20,18 @@ from dflag.integrations.prometheus import register
 from dflag.sources import MemorySource
 
 from ._promql import Sample, World, metrics_of, query, scrape
+from ._promtool import PROMTOOL, Case, check, evaluate, recording
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "examples" / "kubernetes"
-RULES = yaml.safe_load((KUBERNETES / "alerts.yaml").read_text(encoding="utf-8"))["spec"]["groups"][0]["rules"]
-ALERTS = {rule["alert"]: rule for rule in RULES}
+RULES = yaml.safe_load((KUBERNETES / "alerts.yaml").read_text(encoding="utf-8"))["spec"]
+ALERTS = {rule["alert"]: rule for rule in RULES["groups"][0]["rules"]}
 DASHBOARD = json.loads((KUBERNETES / "dashboard.json").read_text(encoding="utf-8"))
 EXPORTED = {metric.name + "_total" * (metric.kind == "counter") for metric in METRICS}
+MANUAL = "https://dflag.readthedocs.io/en/stable"
 DEADLINE_SECONDS = 10.0
 
 
@@ -107,12 +109,14 @@ TROUBLE: dict[str, Callable[[Pod], object]] = {
     "DflagRuleReverted": lambda pod: pod.revert(),
     "DflagNotRunning": lambda pod: pod.updater.stop(),
     "DflagFleetDisagrees": lambda pod: pod.publish(rate="6"),
+    "DflagUnknownKey": lambda pod: pod.publish(rate="5", rte="6"),
     "DflagPendingRestart": lambda pod: pod.publish(rate="5", port="2"),
     "DflagOverrideForgotten": lambda pod: pod.override(6),
     "DflagCallbackFails": lambda pod: pod.override(7),
 }
 BESIDES = {
     "DflagValueRejected": {"DflagFleetDisagrees"},
+    "DflagUnknownKey": {"DflagFleetDisagrees"},
     "DflagPendingRestart": {"DflagFleetDisagrees"},
     "DflagRuleRefused": {"DflagFleetDisagrees", "DflagValueRejected"},
     "DflagRuleReverted": {"DflagFleetDisagrees"},
@@ -172,17 +176,149 @@ def test_alert_is_well_formed(name: str) -> None:
     assert used <= given
 
 
+@pytest.mark.parametrize("name", ALERTS)
+def test_alert_says_what_to_do(name: str) -> None:
+    """It has a summary, a description, and a link to the section of the manual that is about it."""
+    texts = ALERTS[name]["annotations"]
+    assert texts.keys() == {"summary", "description", "runbook_url"}
+    assert texts["runbook_url"] == f"{MANUAL}/operations.html#{name.lower()}"
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert f"\n### {name}\n" in page, "a heading is an anchor in small letters"
+
+
+def test_every_section_on_an_alert_has_its_alert() -> None:
+    """An alert that is taken out does not stay on the page."""
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^### (Dflag\w+)$", page, re.MULTILINE)) == set(ALERTS)
+
+
+SOURCE = 'source="/etc/shop"'
+COURSES = {
+    "DflagValueRejected": Case(
+        {'dflag_rejected_values{flag="rate"}': "_x3 1x4 stale"},
+        quiet=(1, 4, 8),
+        firing=(5, 6),
+        labels=("namespace", "job", "registry", "flag"),
+    ),
+    "DflagRevisionRefused": Case(
+        {f"dflag_source_refused{{{SOURCE}}}": "0x2 1x4 0x4"},
+        quiet=(2, 4, 8),
+        firing=(5, 7),
+        labels=("namespace", "job", "registry", "source"),
+    ),
+    "DflagRuleReverted": Case(
+        {f'dflag_rule_state{{{SOURCE}, rule="bad", state="reverted"}}': "_x3 1x4 stale"},
+        quiet=(1, 8),
+        firing=(3, 6),
+        labels=("namespace", "job", "registry", "source", "rule"),
+    ),
+    "DflagRuleRefused": Case(
+        {f'dflag_rule_state{{{SOURCE}, rule="bad", state="refused"}}': "_x3 1x4 stale"},
+        quiet=(1, 4, 8),
+        firing=(5, 6),
+        labels=("namespace", "job", "registry", "source", "rule"),
+    ),
+    "DflagSourceStale": Case(
+        {f"dflag_source_contact_timestamp_seconds{{{SOURCE}}}": "0x7 480"},
+        quiet=(5, 6, 8),
+        firing=(7,),
+        labels=("namespace", "job", "instance", "registry", "source"),
+        value="7m 0s",
+    ),
+    "DflagSourceNotLive": Case(
+        {f"dflag_source_live{{{SOURCE}}}": "0x9 1x3"},
+        quiet=(4, 11),
+        firing=(5, 9),
+        labels=("namespace", "job", "instance", "registry", "source"),
+    ),
+    "DflagNotRunning": Case(
+        {"dflag_running": "1 0x12 1x3"},
+        quiet=(0, 10, 14),
+        firing=(11, 13),
+        labels=("namespace", "job", "instance", "registry"),
+    ),
+    "DflagFleetDisagrees": Case(
+        {
+            f'dflag_source_info{{{SOURCE}, checksum="a"}}': "1x20",
+            f'dflag_source_info{{{SOURCE}, checksum="b", instance="10.0.0.2:8080"}}': "_ 1x12 stale",
+        },
+        quiet=(0, 10, 15),
+        firing=(11, 13),
+        labels=("namespace", "job", "registry", "source"),
+        value="2",
+    ),
+    "DflagUnknownKey": Case(
+        {"dflag_unknown_names": "0 2x32 0x3"},
+        quiet=(0, 30, 35),
+        firing=(31, 33),
+        labels=("namespace", "job", "registry"),
+        value="2",
+    ),
+    "DflagPendingRestart": Case(
+        {"dflag_pending_restart_flags": "0 3x62 0x3"},
+        quiet=(0, 60, 65),
+        firing=(61, 63),
+        labels=("namespace", "job", "registry"),
+        value="3",
+    ),
+    "DflagOverrideForgotten": Case(
+        {"dflag_overridden_flags": "0 1x1442 0x3"},
+        quiet=(0, 1440, 1445),
+        firing=(1441, 1443),
+        labels=("namespace", "job", "registry"),
+        value="1",
+    ),
+    "DflagCallbackFails": Case(
+        {'dflag_callback_errors_total{flag="rate"}': "0x4 1x30"},
+        quiet=(3, 30),
+        firing=(5, 12),
+        labels=("namespace", "job", "registry", "flag"),
+    ),
+}
+"""What happens, minute by minute, to one metric of each alert."""
+
+promtool = pytest.mark.skipif(PROMTOOL is None, reason="there is no promtool; apt-get install prometheus")
+
+
+@promtool
+def test_prometheus_accepts_the_rules(tmp_path: Path) -> None:
+    """The alerts and the queries of the dashboard have no error and nothing that its linter finds, such as a double."""
+    assert f"SUCCESS: {len(ALERTS)} rules found" in check(RULES, tmp_path)
+    check(recording(_expression(target) for _, target in _targets()), tmp_path)
+
+
+@promtool
+def test_alerts_fire_after_their_time_and_end(tmp_path: Path) -> None:
+    """Each alert is quiet before its time is over, fires then with the texts that it should have, and ends."""
+    assert COURSES.keys() == ALERTS.keys()
+    assert "SUCCESS" in evaluate(RULES, COURSES, tmp_path)
+
+
+@promtool
+def test_a_wrong_course_fails(tmp_path: Path) -> None:
+    """An alert that is expected a minute too early is found."""
+    course = COURSES["DflagValueRejected"]
+    with pytest.raises(AssertionError, match="FAILED"):
+        evaluate(RULES, {"DflagValueRejected": course._replace(firing=(4,))}, tmp_path)
+
+
 def _targets() -> list[tuple[str, dict[str, Any]]]:
-    return [(panel["title"], target) for panel in DASHBOARD["panels"] for target in panel["targets"]]
+    return [(panel["title"], target) for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
+
+
+def _expression(target: dict[str, Any]) -> str:
+    """Return a query with the variables of the dashboard filled in."""
+    text: str = target["expr"]
+    return text.replace("$__rate_interval", "5m").replace("$namespace", ".*").replace("$job", "sh.*")
 
 
 @pytest.mark.parametrize(("title", "target"), _targets(), ids=lambda value: value if isinstance(value, str) else "")
 def test_panel_asks_for_what_is_exported(pods: list[Pod], title: str, target: dict[str, Any]) -> None:
     """Every query of the dashboard parses, names exported metrics, and shows something for a pod in trouble."""
-    pods[0].publish(rate="0", nope="1", **{"_rules.yaml": "- {when: {zone: a}, set: {rate: 6}}"})
+    pods[0].publish(rate="0", nope="1", **{"_rules.yaml": "- {name: bad, set: {rate: x}}"})
     pods[1].updater.stop()
     pods[1].override(7)
-    expression = target["expr"].replace("$__rate_interval", "5m").replace("$namespace", ".*").replace("$job", "sh.*")
+    expression = _expression(target)
     assert metrics_of(expression) <= EXPORTED
     found = query(expression, world(pods))
     assert found, f"{title} is empty"
@@ -197,7 +333,11 @@ def test_dashboard_can_be_imported() -> None:
     assert {variable["name"] for variable in DASHBOARD["templating"]["list"]} == {"datasource", "namespace", "job"}
     cells: set[tuple[int, int]] = set()
     for panel in panels:
-        assert panel["datasource"]["uid"] == "${datasource}"
+        if panel["type"] == "row":
+            assert panel.keys().isdisjoint({"datasource", "targets"})
+        else:
+            assert panel["datasource"]["uid"] == "${datasource}"
+            assert panel["description"].endswith(".")
         place = panel["gridPos"]
         own = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
         assert not own & cells
@@ -205,6 +345,17 @@ def test_dashboard_can_be_imported() -> None:
         cells |= own
     annotation = DASHBOARD["annotations"]["list"][0]["expr"].replace("$namespace", ".*").replace("$job", ".*")
     assert metrics_of(annotation) <= EXPORTED
+    assert [link["url"] for link in DASHBOARD["links"]] == [f"{MANUAL}/operations.html"]
+
+
+def test_dashboards_tell_jobs_apart(pods: list[Pod]) -> None:
+    """Two programs with a source of one name and different revisions are no disagreement."""
+    pods[1].publish(rate="6")
+    known = world(pods)
+    apart = [Sample({**each.labels, "job": f"shop-{each.labels['instance']}"}, each.value) for each in known.now]
+    (expression,) = (_expression(target) for title, target in _targets() if title == "Revisions in one source")
+    assert [sample.value for sample in query(expression, known)] == [2]
+    assert [sample.value for sample in query(expression, known._replace(now=apart))] == [1]
 
 
 def test_every_metric_is_in_the_manual() -> None:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = str(Path(cli.__file__).parents[2])
 """Where the dflag under test lies: the checkout or the installed wheel."""
 
-PAGES = [ROOT / "docs/command-line.md", ROOT / "docs/hygiene.md"]
+PAGES = [ROOT / "docs" / f"{name}.md" for name in ("command-line", "hygiene", "operations")]
 
 _FILE = re.compile(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _SESSION = re.compile(r"(?<=^```console\n)\$ (.*?)\n(.*?)(?=^```$)", re.MULTILINE | re.DOTALL)
