@@ -64,6 +64,7 @@ class Record(NamedTuple):
         applied: The last revision in force.
         refusal: Why nothing of what the source gives now is applied, while that is so.
         reported: The texts of the bad values that were reported, by key.
+        rejected: What *revision* rejected, with the places of the last reading.
     """
 
     revision: DeferredRevision | None = None
@@ -73,6 +74,7 @@ class Record(NamedTuple):
     errors: int = 0
     warnings: int = 0
     reported: Mapping[str, Raw | str] = MappingProxyType({})
+    rejected: Mapping[str, FlagValueError] = MappingProxyType({})
 
     @property
     def updates(self) -> int:
@@ -97,6 +99,7 @@ class Record(NamedTuple):
             errors=self.errors + len(outcome.rejections) + broken_anew,
             warnings=self.warnings + len(outcome.unknowns),
             reported=outcome.reported,
+            rejected=outcome.rejected if keep is None else self.rejected,
         )
 
 
@@ -155,6 +158,7 @@ class Parsed(NamedTuple):
         maps: The maps of the store when it was parsed.
         frozen: Whether static flags were frozen then.
         fresh: Flags that were declared just now.
+        is_moved: Whether every text is as before, and some stand on other lines of their document.
     """
 
     name: str
@@ -164,6 +168,7 @@ class Parsed(NamedTuple):
     maps: Mapping[Flag[Any], MapKind]
     frozen: bool
     fresh: Collection[Flag[Any]] = ()
+    is_moved: bool = False
 
 
 class Batch(NamedTuple):
@@ -178,6 +183,7 @@ class Batch(NamedTuple):
         maps: The maps of the store when it was parsed.
         frozen: Whether static flags were frozen then.
         keyed: What applying it changes in the values for keys.
+        moved: What is to be kept without a revision, as nothing is new but lines that errors name; else None.
     """
 
     name: str
@@ -187,6 +193,7 @@ class Batch(NamedTuple):
     maps: Mapping[Flag[Any], MapKind]
     frozen: bool
     keyed: Sequence[KeyedEdit] = ()
+    moved: SourceState | None = None
 
     @property
     def is_new(self) -> bool:
@@ -354,16 +361,36 @@ def parse(
     if fresh:
         new = sorted({*new, *keys_of(store, fresh, reading.values)})
     rules = base.rules
+    moved = _moved(name, base, reading)
     if not with_rules or not any(key in reading.values for key in RULES_KEYS):
         rules = NO_RULES
-    elif new or gone or fresh or rules is NO_RULES:  # they may have been left alone before
+    elif new or gone or fresh or moved or rules is NO_RULES:  # they may have been left alone before
         from dflag._rule_layers import read_rules  # an updater has imported it
 
         rules = read_rules(store, reading.values, rules, reading.locate, secret=reading.secret, fresh=fresh)
-    if not new and not gone and base.revision is not None and rules is base.rules:
+    if not new and not gone and not moved and base.revision is not None and rules is base.rules:
         return Parsed(name, base, base, (), store.maps, store.frozen, fresh)
-    keys = sorted({*gone, *new}.difference(RULES_KEYS))
-    return _Parsing(store, name, base, reading, fresh).parsed(keys, rules)
+    keys = sorted({*gone, *new, *moved}.difference(RULES_KEYS))
+    parsed = _Parsing(store, name, base, reading, fresh).parsed(keys, rules)
+    return parsed._replace(is_moved=bool(moved) and not new and not gone and base.revision is not None)
+
+
+def _moved(name: str, base: SourceState, reading: Reading) -> list[str]:
+    """
+    Return the keys with an equal text that stands on another line, where errors name the line: rules, and what is bad.
+    """
+    values, known = reading.values, base.reading.values
+    bad = [
+        key
+        for key, error in base.plain.rejected.items()
+        if key in values and error.origin not in (name, reading.locate(key))  # a map as a whole has no line
+    ]
+    rules = [
+        key
+        for key in RULES_KEYS
+        if key in values and key in known and getattr(values[key], "line", 1) != getattr(known[key], "line", 1)
+    ]
+    return bad + rules
 
 
 def keys_of(store: Store, flags: Iterable[Flag[Any]], keys: Iterable[str]) -> list[str]:
@@ -533,7 +560,7 @@ def _complete(
         if state is base:
             return Batch(parsed.name, base, base, (), parsed.maps, parsed.frozen)
         edits, deviating = _edits(parsed, parsed.flags, state.entries)
-        return Batch(parsed.name, base, state._replace(deviating=deviating), edits, parsed.maps, parsed.frozen)
+        return _batch(parsed, state._replace(deviating=deviating), edits)
     from dflag._rule_layers import place_on, resolve, try_rules  # an updater has imported it
 
     rules = resolve(try_rules(store, state.rules, base.rules, parsed.name, plain), context, excluded)
@@ -555,7 +582,31 @@ def _complete(
         for flag in {**base.rules.keyed, **rules.keyed}
         if rules.keyed.get(flag, ()) is not keyed_of(flag).get(parsed.name, ())
     ]
+    return _batch(parsed, state, edits, keyed)
+
+
+def _batch(parsed: Parsed, state: SourceState, edits: Sequence[Edit], keyed: Sequence[KeyedEdit] = ()) -> Batch:
+    base = parsed.base
+    if parsed.is_moved and not edits and not keyed and _differ_by_lines_alone(base, state):
+        moved = state._replace(revision=base.revision)
+        return Batch(parsed.name, base, base, (), parsed.maps, parsed.frozen, moved=moved)
     return Batch(parsed.name, base, state, edits, parsed.maps, parsed.frozen, keyed)
+
+
+def _differ_by_lines_alone(one: SourceState, two: SourceState) -> bool:
+    """
+    Return whether all that users are shown of two states is the same, but for the places in errors.
+    """
+    return (
+        one.unknown == two.unknown
+        and one.deviating == two.deviating
+        and one.rules.names == two.rules.names
+        and _problems(one.rejected) == _problems(two.rejected)
+    )
+
+
+def _problems(errors: Mapping[str, FlagValueError]) -> dict[str, tuple[str, object]]:
+    return {key: (error.problem, error.raw) for key, error in errors.items()}
 
 
 def _plain_edits(store: Store, parsed: Parsed) -> list[Edit]:

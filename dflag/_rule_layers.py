@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._clock import CLOCK, Clock
 from dflag._flags import conceal, pipeline_of
+from dflag._formats.json_values import Place
 from dflag._keyed import KeyedValue
 from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
-from dflag._rule_sets import NO_RULES, Active, Judged, RuleSet
+from dflag._rule_sets import NO_RULES, Active, Judged, RuleSet, Spot
 from dflag._rules import needs, share_percent, situation
-from dflag._rules_text import RuleList, parse_rules
+from dflag._rules_text import RuleList, Setting, first_line_of, parse_rules, places_set
 from dflag._snapshot import unknown_flag
 from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
 
 if TYPE_CHECKING:
     import datetime
-    from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 
     from dflag._flags import Flag
     from dflag._records import RulePhase
@@ -174,15 +175,20 @@ def read_rules(
     if not keys:
         return NO_RULES
     key = keys[0]
-    raw, listing, faults, places = values[key], base.listing, dict(base.faults), dict(base.places)
-    if base.raw is None or type(raw) is not type(base.raw) or raw != base.raw:
+    raw, listing, faults, spots = values[key], base.listing, dict(base.faults), dict(base.spots)
+    moved = first_line_of(raw) != first_line_of(base.raw)
+    if base.raw is None or type(raw) is not type(base.raw) or raw != base.raw or moved:
         read = parse_rules(raw)
         listing = read.rules if read.is_readable else base.listing
         faults = _faults(read, key, locate(key), secret=secret)
-        places = {fault.rule: fault.number for fault in read.faults if fault.rule is not None}
+        spots = {
+            fault.rule: Spot(fault.number, Place(fault.line, fault.column))
+            for fault in reversed(read.faults)
+            if fault.rule is not None
+        }
     if len(keys) > 1:
         faults[keys[1]] = FlagValueError(keys[1], f"expected rules under one key, and there are some under {key!r}")
-    return _Reading(store, base, locate(key), secret=secret, fresh=fresh).hold(base, raw, listing, faults, places)
+    return _Reading(store, base, locate(key), secret=secret, fresh=fresh).hold(base, raw, listing, faults, spots)
 
 
 def _faults(read: RuleList, key: str, place: str, *, secret: bool) -> dict[str, FlagValueError]:
@@ -190,14 +196,27 @@ def _faults(read: RuleList, key: str, place: str, *, secret: bool) -> dict[str, 
     for fault in read.faults:
         name = key if fault.rule is None else RULE_PREFIX + fault.rule
         message = fault.expected if secret else fault.message  # which quotes what the source holds
-        faults.setdefault(name, FlagValueError(name, message, origin=f"{place}:{fault.line}:{fault.column}"))
+        faults.setdefault(name, FlagValueError(name, message, origin=_origin(place, Place(fault.line, fault.column))))
     return faults
 
 
-class _UnfitError(Exception):
+def _origin(source: str, place: Place) -> str:
+    return f"{source}:{place.line}:{place.column}"
+
+
+class _Misfit(NamedTuple):
     """
-    A rule is not for a flag as it is declared.
+    Why the flags refuse a rule.
+
+    Attributes:
+        setting: What is refused.
+        problem: Why.
+        cause: What said so; None where it may quote a secret.
     """
+
+    setting: Setting
+    problem: str
+    cause: FlagValueError | None = None
 
 
 class _Reading:
@@ -224,20 +243,20 @@ class _Reading:
         raw: Raw,
         listing: Sequence[Rule],
         faults: Mapping[str, FlagValueError],
-        places: dict[str, int],
+        spots: dict[str, Spot],
     ) -> RuleSet:
         good: list[Judged] = []
-        refused = dict(faults)
-        places |= {rule.name: rule.number for rule in listing}
+        misfits: dict[int, _Misfit] = {}
+        spots |= {rule.name: Spot(rule.number, rule.place) for rule in listing}
         for rule in listing:
             known = self._known.get(rule.content)
-            try:
-                judged = self._judge(rule) if known is None else known.moved(rule)
-            except FlagValueError as error:
-                refused[RULE_PREFIX + rule.name] = drop_frames(error)
+            judged = self._judge(rule) if known is None else known.moved(rule)
+            if isinstance(judged, _Misfit):
+                misfits[rule.number] = judged
             else:
                 good.append(judged)
-        good = with_last_good(good, base.good, refused, places)
+        refused = {**faults, **dict(self._refusals(raw, listing, misfits))}
+        good = with_last_good(good, base.good, refused, spots)
         return RuleSet(
             raw,
             tuple(listing),
@@ -246,15 +265,25 @@ class _Reading:
             refused,
             frozenset(self._unknown),
             place=self._place,
-            places=places,
+            spots=spots,
         )
 
-    def _judge(self, rule: Rule) -> Judged:
+    def _refusals(
+        self, raw: Raw, listing: Sequence[Rule], misfits: Mapping[int, _Misfit]
+    ) -> Iterator[tuple[str, FlagValueError]]:
+        if not misfits:
+            return
+        places = places_set(raw, {number: misfit.setting for number, misfit in misfits.items()})
+        for rule in listing:
+            misfit = misfits.get(rule.number)
+            if misfit is not None:
+                refusal = refusal_of(rule, misfit.problem, self._place, places.get(rule.number))
+                refusal.__cause__ = misfit.cause
+                yield RULE_PREFIX + rule.name, drop_frames(refusal)
+
+    def _judge(self, rule: Rule) -> Judged | _Misfit:
         """
         Take all that a rule sets through the pipelines.
-
-        Raises:
-            FlagValueError: Some of it is refused.
         """
         values: dict[Flag[Any], Any] = {}
         members: dict[Flag[Any], dict[str, Any]] = {}
@@ -264,46 +293,27 @@ class _Reading:
             self._unknown.update(missing)
             self._hints += 1
             hints = flags if self._hints <= _MAX_HINTS else ()
-            raise self._refusal(rule, str(unknown_flag(missing[0], hints)))
-        try:
-            for name, raw in rule.values.items():
-                flag = flags.get(name)
-                if flag is not None:
-                    self._check(rule, flag)
-                    values[flag] = pipeline_of(flag).read(name, raw, self._place)
-                    continue
-                for each in self._maps_for(name):
-                    self._check(rule, each)
-                    item = self._store.maps[each].item
-                    members.setdefault(each, {})[name] = pipeline_of(each).parse(each.name, raw, self._place, item)
-        except _UnfitError as error:
-            problem = str(error)
-        except FlagValueError as error:
-            problem = str(error)
-            if not self._secret:
-                raise self._refusal(rule, problem) from error
-        else:
-            return Judged(rule, values, members)
-        raise self._refusal(rule, problem)  # outside of the handlers: what hangs on the error there may be a secret
+            return _Misfit(Setting(missing[0], is_key=True), str(unknown_flag(missing[0], hints)))
+        for name, raw in rule.values.items():
+            flag = flags.get(name)
+            for each in self._maps_for(name) if flag is None else [flag]:
+                if self._secret:
+                    conceal(each)
+                problem = why_not(rule, each)
+                if problem is not None:
+                    return _Misfit(Setting(name, is_key=True), problem)
+                try:  # without a place, which the refusal of the rule has
+                    if flag is None:
+                        item = self._store.maps[each].item
+                        members.setdefault(each, {})[name] = pipeline_of(each).parse(each.name, raw, "", item)
+                    else:
+                        values[flag] = pipeline_of(flag).read(name, raw, "")
+                except FlagValueError as error:
+                    return _Misfit(Setting(name, is_key=False), str(error), None if self._secret else error)
+        return Judged(rule, values, members)
 
     def _maps_for(self, name: str) -> list[Flag[Any]]:
         return [flag for flag, kind in self._store.maps.items() if kind.fits(name)]
-
-    def _check(self, rule: Rule, flag: Flag[Any]) -> None:
-        """
-        Refuse a rule that is not for a flag of this declaration.
-
-        Raises:
-            _UnfitError: It is not.
-        """
-        if self._secret:
-            conceal(flag)
-        problem = why_not(rule, flag)
-        if problem is not None:
-            raise _UnfitError(problem)
-
-    def _refusal(self, rule: Rule, problem: str) -> FlagValueError:
-        return refusal_of(rule.name, problem, self._place)
 
 
 def why_not(rule: Rule, flag: Flag[Any]) -> str | None:
@@ -319,25 +329,31 @@ def why_not(rule: Rule, flag: Flag[Any]) -> str | None:
     return None
 
 
-def refusal_of(name: str, problem: str, place: str) -> FlagValueError:
+def refusal_of(rule: Rule, problem: str, source: str, place: Place | None = None) -> FlagValueError:
     """
     Make the error for a rule that is refused, which stands among those of flags.
+
+    Args:
+        rule: The rule.
+        problem: Why.
+        source: Where the list stands.
+        place: The part of the text that is to blame; None for the rule.
     """
-    return FlagValueError(RULE_PREFIX + name, problem, origin="" if place in problem else place)
+    return FlagValueError(RULE_PREFIX + rule.name, problem, origin=_origin(source, place or rule.place))
 
 
 def with_last_good(
     good: Sequence[Judged],
     before: Sequence[Judged],
     refused: Mapping[str, FlagValueError],
-    places: Mapping[str, int],
+    spots: Mapping[str, Spot],
 ) -> list[Judged]:
     """
     Return the good rules, with the last good text of each named one that was edited into a bad one, at its place.
     """
     names = {judged.name for judged in good}
     kept = [
-        judged.at(places.get(judged.name, judged.rule.number))
+        judged.at(spots[judged.name]) if judged.name in spots else judged
         for judged in before
         if judged.rule.is_named and judged.name not in names and RULE_PREFIX + judged.name in refused
     ]
@@ -365,7 +381,7 @@ def try_rules(store: Store, rules: RuleSet, base: RuleSet, source: str, plain: S
         try:
             _try(store, judged, source, plain)
         except RegistryValidationError as error:
-            refused[RULE_PREFIX + judged.name] = refusal_of(judged.name, str(error), rules.place)
+            refused[RULE_PREFIX + judged.name] = refusal_of(judged.rule, str(error), rules.place)
             before = earlier.get(judged.name)
             if before is not None and before.rule.content != judged.rule.content:
                 with contextlib.suppress(RegistryValidationError):
@@ -427,7 +443,7 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
             try:
                 values = {**values, **_merged(judged, entries, plain, source)}
             except FlagValueError as error:
-                clashing[RULE_PREFIX + judged.name] = refusal_of(judged.name, str(error), rules.place)
+                clashing[RULE_PREFIX + judged.name] = refusal_of(judged.rule, str(error), rules.place)
                 continue
         active.append(Active(judged, threshold))
         for flag, value in values.items():
@@ -518,7 +534,8 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     for key, error in rules.faults.items():
         if key.startswith(RULE_PREFIX):
             name = key.removeprefix(RULE_PREFIX)
-            found.append((rules.places.get(name, 0), RuleState(name, "refused", problem=str(error))))
+            number = rules.spots[name].number if name in rules.spots else 0
+            found.append((number, RuleState(name, "refused", problem=str(error))))
     return [state for _, state in sorted(found, key=lambda each: each[0])]
 
 

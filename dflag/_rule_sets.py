@@ -10,6 +10,7 @@ from collections.abc import Mapping  # noqa: TC003 - a NamedTuple's annotation, 
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dflag._formats.json_values import Place  # noqa: TC001 - as above
 from dflag._layers import Entry  # noqa: TC001 - as above
 from dflag.errors import FlagValueError  # noqa: TC001 - as above
 
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
     from dflag._keyed import KeyedValue
     from dflag._rules_text import Rule
     from dflag.typing import Raw
+
+
+class Spot(NamedTuple):
+    """
+    Where a rule stands, good or bad.
+
+    Attributes:
+        number: In the list, from 1.
+        place: In the text.
+    """
+
+    number: int
+    place: Place
 
 
 class Judged:
@@ -47,17 +61,16 @@ class Judged:
         """
         Return the same for a rule with the same content, which may stand at another place.
         """
-        return self if rule.number == self.rule.number else Judged(rule, self.values, self.members)
+        same = rule.number == self.rule.number and rule.place == self.rule.place
+        return self if same else Judged(rule, self.values, self.members)
 
-    def at(self, number: int) -> Judged:
+    def at(self, spot: Spot) -> Judged:
         """
         Return the same at another place of the list.
         """
-        if number == self.rule.number:
-            return self
         import dataclasses  # as heavy as the rest of this module; reading rules has loaded it
 
-        return self.moved(dataclasses.replace(self.rule, number=number))
+        return self.moved(dataclasses.replace(self.rule, number=spot.number, place=spot.place))
 
 
 class Active(NamedTuple):
@@ -86,7 +99,7 @@ class RuleSet(NamedTuple):
         entries: What they set, by the name of the flag.
         keyed: What they set for keys.
         place: Where the list stands.
-        places: The place in the list of each rule, good or bad, by name.
+        spots: Where each rule stands, good or bad, by name.
     """
 
     raw: Raw | None = None
@@ -101,7 +114,7 @@ class RuleSet(NamedTuple):
     entries: Mapping[str, Entry] = MappingProxyType({})
     keyed: Mapping[Flag[Any], tuple[KeyedValue, ...]] = MappingProxyType({})
     place: str = ""
-    places: Mapping[str, int] = MappingProxyType({})
+    spots: Mapping[str, Spot] = MappingProxyType({})
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from dflag._formats.documents import decode
 from dflag._formats.json import Excerpt
@@ -98,6 +99,7 @@ class Rule:
         values: What it sets, by flag.
         content: A text that is equal for equal rules, wherever they stand.
         number: Its place in the list, from 1.
+        place: Where it begins in the text.
     """
 
     name: str
@@ -117,6 +119,20 @@ class Rule:
     values: Mapping[str, Raw]
     content: str
     number: int = 0
+    place: Place = START
+
+
+class Setting(NamedTuple):
+    """
+    A part of what a rule sets.
+
+    Attributes:
+        flag: The flag.
+        is_key: Whether it is the name of the flag, and not the value.
+    """
+
+    flag: str
+    is_key: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +182,7 @@ def parse_rules(raw: Raw) -> RuleList:
     >>> parse_rules("- set: {rate_limit: 80}").rules[0].values
     {'rate_limit': '80'}
     """
-    first_line = raw.line if isinstance(raw, Excerpt) else 1
+    first_line = first_line_of(raw)
     try:
         text = _text_of(raw)
         reader = _ListReader(text, first_line)
@@ -179,6 +195,46 @@ def parse_rules(raw: Raw) -> RuleList:
     except RecursionError:  # the caller is near the end of its own stack
         return _unreadable("expected a list of rules that is less deeply nested", "", START)
     return RuleList(tuple(reader.rules), tuple(reader.faults), is_readable=True)
+
+
+def first_line_of(raw: Raw | None) -> int:
+    """
+    Return on which line of its document a list begins, from 1.
+    """
+    return raw.line if isinstance(raw, Excerpt) else 1
+
+
+def places_set(raw: Raw, wanted: Mapping[int, Setting]) -> dict[int, Place]:
+    """
+    Return where something stands that rules set. The list is read once more: only what is refused needs a place.
+
+    Args:
+        raw: A list; one that cannot be read has no places.
+        wanted: What to find, by the number of the rule.
+    """
+    from dflag._formats.outline import read_list
+
+    offsets: dict[int, int] = {}
+    numbers = count(1)
+
+    def take(item: Any, _: list[Flaw]) -> None:
+        number = next(numbers)
+        if number in wanted:
+            flag, is_key = wanted[number]
+            key, value = next(each for each in item["set"].items() if each[0] == flag)
+            offsets[number] = key.at if is_key else value.at
+
+    try:
+        text = _text_of(raw)
+        read_list(text, take, at_most=MAX_RULES)
+    except (NotJSON, LookupError, TypeError, AttributeError, StopIteration, RecursionError):
+        return {}  # the rules are those of an earlier text
+    lines, first_line = Lines(text), first_line_of(raw)
+    return {number: _moved(lines.place(offset), first_line) for number, offset in offsets.items()}
+
+
+def _moved(place: Place, first_line: int) -> Place:
+    return Place(place.line + first_line - 1, place.column)
 
 
 def parse_time(text: str) -> datetime | None:
@@ -230,7 +286,7 @@ def _place_of(error: NotJSON, raw: Raw, first_line: int) -> Place:
         place = Lines(text.removeprefix("\ufeff")).place(error.offset)
     else:
         place = error.place or START
-    return Place(place.line + first_line - 1, place.column)
+    return _moved(place, first_line)
 
 
 def _unreadable(expected: str, detail: str, place: Place) -> RuleList:
@@ -258,9 +314,8 @@ class _ListReader:
     def __init__(self, text: str, first_line: int) -> None:
         self.rules: Final[list[Rule]] = []
         self.faults: Final[list[RuleFault]] = []
-        self._text: Final = text
         self._first_line: Final = first_line
-        self._lines: Lines | None = None
+        self._lines: Final = Lines(text)
         self._count = 0
         self._names: Final[dict[str, int]] = {}
 
@@ -272,7 +327,7 @@ class _ListReader:
         reader = _RuleReader()
         for flaw in flaws:
             reader.refuse(flaw.expected, flaw.given, flaw.at)
-        rule = reader.read(item, self._count)
+        rule = reader.read(item, self._count, self._place(item.at))
         name = reader.name
         if name is not None:
             earlier = self._names.setdefault(name, self._count)
@@ -285,12 +340,12 @@ class _ListReader:
             self._note(refused, name or f"rule {self._count}")
 
     def _note(self, refused: _Refused, name: str) -> None:
-        if self._lines is None:
-            self._lines = Lines(self._text)
-        place = self._lines.place(refused.at)
-        line = place.line + self._first_line - 1
+        place = self._place(refused.at)
         message = refused.expected + (f", got {refused.given}" if refused.given else "")
-        self.faults.append(RuleFault(name, message, line, place.column, refused.expected, self._count))
+        self.faults.append(RuleFault(name, message, place.line, place.column, refused.expected, self._count))
+
+    def _place(self, offset: int) -> Place:
+        return _moved(self._lines.place(offset), self._first_line)
 
 
 class _RuleReader:
@@ -318,7 +373,7 @@ class _RuleReader:
         if len(self.refused) < _MAX_FAULTS:
             self.refused.append(refused)
 
-    def read(self, item: Outline, number: int) -> Rule | None:
+    def read(self, item: Outline, number: int, place: Place) -> Rule | None:
         """
         Read a rule; None when it is none.
         """
@@ -342,7 +397,7 @@ class _RuleReader:
             self.name, self.name_at = found["name"], written["name"][1].at
         for each in _combined(item, written, found):
             self._refuse(each)
-        return None if self.refused else _made(found, number)
+        return None if self.refused else _made(found, number, place)
 
     def _refuse_key(self, key: Scalar) -> None:
         near = nearest(key[:_MAX_SHOWN_CHARACTERS], RULE_KEYS)
@@ -400,7 +455,7 @@ _FORBIDDEN: Final = (
 """A key, what it cannot stand beside, and what to write."""
 
 
-def _made(found: Mapping[str, Any], number: int) -> Rule:
+def _made(found: Mapping[str, Any], number: int, place: Place) -> Rule:
     name = found.get("name")
     values = found["set"]
     return Rule(
@@ -421,6 +476,7 @@ def _made(found: Mapping[str, Any], number: int) -> Rule:
         values=values,
         content=_content(found),
         number=number,
+        place=place,
     )
 
 

@@ -450,7 +450,7 @@ class SourceLayers:
         from dflag._rule_layers import refusal_of
 
         active = [
-            (each.judged, refusal_of(each.judged.name, f"it does not go together with others: {error}", rules.place))
+            (each.judged, refusal_of(each.judged.rule, f"it does not go together with others: {error}", rules.place))
             for rules in (batch.state.rules for batch in reversed(batches))
             for each in reversed(rules.active)
         ]
@@ -511,15 +511,14 @@ class SourceLayers:
         error: RegistryValidationError | None = None,
         changed: tuple[str, ...] | None = None,
     ) -> Outcome:
-        state, before = batch.state, batch.base.record
-        # A map that is bad as a whole has no text of its own.
-        texts = {key: state.reading.values.get(key, str(fault)) for key, fault in state.rejected.items()}
+        state, before = batch.moved or batch.state, batch.base.record
+        texts = {key: _text_of(state, key, fault) for key, fault in state.rejected.items()}
         news = [state.rejected[key] for key, raw in texts.items() if before.reported.get(key, ...) != raw]
         applied = changed is not None
         outcome = Outcome(
             revision=revision,
             number=revision.number,
-            values=state.reading.values if applied else batch.base.reading.values,
+            values=(state if applied or batch.moved else batch.base).reading.values,
             rejected=state.rejected,
             rejections=news,
             unknowns=self._unreported.of(batch.name, state.unknown) if request.report_unknown else [],
@@ -538,7 +537,8 @@ class SourceLayers:
         cell, base = self._states[batch.name], batch.base
         record = base.record
         same_revision = record.applied is outcome.revision or not outcome.in_force
-        if outcome.refusal == record.refusal and same_revision and not outcome.rejections and not outcome.unknowns:
+        is_news = batch.moved or outcome.refusal != record.refusal or outcome.rejections or outcome.unknowns
+        if same_revision and not is_news:
             return
         attempts = self._store.attempts()
         while True:
@@ -546,7 +546,7 @@ class SourceLayers:
             token = self._store.token()
             if value_of(cell) is not base:
                 return  # another thread has applied something newer, which has a record of its own
-            if self._store.set_cells(token, [(cell, base._replace(record=record.after(outcome)))]):
+            if self._store.set_cells(token, [(cell, (batch.moved or base)._replace(record=record.after(outcome)))]):
                 return
 
     # --- waiting for a restart
@@ -631,6 +631,15 @@ class SourceLayers:
                 if logger.enables(DEBUG):
                     now, then = (one_line(shown(flag, each)) for each in (value_of(flag), value))
                     logger.debug("flag %r: %s until a restart, %s after it", flag.name, now, then)
+
+
+def _text_of(state: SourceState, key: str, fault: FlagValueError) -> Raw | str:
+    """
+    Return what stays the same while something stays bad, wherever it stands.
+    """
+    if key.startswith(RULE_PREFIX):
+        return fault.problem
+    return state.reading.values.get(key, str(fault))  # a map that is bad as a whole has no text of its own
 
 
 class Kept(NamedTuple):

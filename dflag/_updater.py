@@ -347,9 +347,8 @@ class Updater:
         unknown: set[str] = set()
         for record in records:
             if record.revision is not None:
-                revision = record.revision.get()
-                rejected.update(revision.rejected)
-                unknown.update(revision.unknown)
+                rejected.update(record.rejected)
+                unknown.update(record.revision.get().unknown)
         return Status(
             state=self._state,
             sources=tuple(feed.status(record, longest) for feed, record in zip(self._feeds, records, strict=True)),

@@ -89,6 +89,75 @@ def test_a_document_has_rules_too(flags: dflag.FlagRegistry, rate: dflag.Dynamic
     updater.stop()
 
 
+def test_a_fault_names_the_line_of_the_last_reading(
+    flags: dflag.FlagRegistry,
+    rate: dflag.DynamicFlag[int],
+    volume: ConfigMapVolume,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """
+    When lines are put above what is bad, the status names the new lines; it is no revision, and not logged again.
+    """
+    flags.dyn_int("other", 1)
+    text = (
+        "other: x\n"
+        "_rules:\n"
+        "  - {set: {other: 2,\n"
+        "           rate: x}}\n"
+        "  - {set: {other: 3}, sett: {}}\n"
+        "  - {set: {bogus: 1}}\n"
+        "  - {by: user, set: {rate: 1}}\n"
+    )
+    volume.write({"app.yaml": text})
+    path = f"{volume.path}/app.yaml"
+    updater = dflag.Updater(flags, path, on_bad_start="skip")
+    updater.initialize()
+
+    def places() -> dict[str, str]:
+        problems = {each.name: each.problem for each in updater.status().rules}
+        rejected = updater.status().rejected
+        assert {key.removeprefix("rule:"): str(error) for key, error in rejected.items() if key != "other"} == problems
+        return {key: error.origin.removeprefix(path) for key, error in rejected.items()}
+
+    expected = {"other": ":1", "rule:rule 1": ":4:18", "rule:rule 2": ":5:23", "rule:rule 3": ":6:12"}
+    assert places() == expected | {"rule:rule 4": ":7:22"}
+    logged, revision = len(caplog.records), updater.refresh()
+    volume.write({"app.yaml": "# one\n# two\n" + text})
+    assert updater.refresh() is revision
+    expected = {"other": ":3", "rule:rule 1": ":6:18", "rule:rule 2": ":7:23", "rule:rule 3": ":8:12"}
+    assert places() == expected | {"rule:rule 4": ":9:22"}
+    assert len(caplog.records) == logged
+    updater.stop()
+
+
+def test_good_rules_that_move_make_no_revision(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
+) -> None:
+    """
+    A comment above rules changes nothing; a rule that is refused later names the line on which it stands by then.
+    """
+    other = flags.dyn_int("other", 1)
+
+    @flags.validator
+    def check(snap: dflag.Snapshot) -> None:
+        if snap[rate] > 70 and snap[other] > 1:
+            raise ValueError("too much of both")
+
+    text = "_rules:\n  - set: {rate: 80}\n  - when: {zone: b}\n    set: {other: 2}\n"
+    zone = "a"
+    volume.write({"app.yaml": text})
+    updater = dflag.Updater(flags, f"{volume.path}/app.yaml", facts=lambda: {"zone": zone})
+    updater.initialize()
+    revision = updater.refresh()
+    volume.write({"app.yaml": "# one\n" + text})
+    assert updater.refresh() is revision
+    zone = "b"
+    assert updater.refresh() is not revision
+    assert (rate.get(), other.get()) == (80, 1)
+    assert updater.status().rejected["rule:rule 2"].origin.endswith("app.yaml:4:5")
+    updater.stop()
+
+
 def test_rules_in_a_json_document(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], tmp_path: Path) -> None:
     """
     A JSON document holds them as an array.

@@ -281,6 +281,21 @@ def test_an_unknown_name_in_a_rule_heals(
     assert steps.steps.status().unknown == ()
 
 
+def test_rules_of_an_earlier_text_meet_flags_that_are_declared_since(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    While the list cannot be read, the last rules are held against new flags, and an error names their place.
+    """
+    steps = make("\n- set: {late: x, rate: 80}", on_bad_start="skip")
+    steps.rules("- set: {")
+    registry.dyn_int("late", 1)
+    assert rate.get() == 60
+    assert str(steps.steps.status().rejected["rule:rule 1"]) == (
+        "rule 'rule 1': flag 'late': expected an int, got 'x' (test:2:3)"
+    )
+
+
 def test_rules_are_tried_against_registry_validators(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
