@@ -42,7 +42,7 @@ def bill(metadata: ProjectMetadata) -> dict[str, Any]:
         "description": core.description,
         "licenses": [{"expression": core.license_expression}],
         "purl": purl,
-        "externalReferences": [{"type": LINKS[name], "url": url} for name, url in core.urls.items()],
+        "externalReferences": [{"type": LINKS.get(name, "other"), "url": url} for name, url in core.urls.items()],
     }
     listed: dict[str, Any] = {
         "bomFormat": "CycloneDX",

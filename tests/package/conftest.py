@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore_glob = [] if importlib.util.find_spec("griffe") else ["*"]
+TOOLS = ("build", "cyclonedx", "griffe", "ruamel")
+collect_ignore_glob = [] if all(map(importlib.util.find_spec, TOOLS)) else ["*"]
 
 ROOT = Path(__file__).parents[2]
 

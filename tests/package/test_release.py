@@ -15,8 +15,11 @@ from ruamel import yaml
 from tests.package.release import newest, problems, version
 
 ROOT = Path(__file__).parents[2]
+USES = re.compile(r"^ *(?:- )?uses: +(\S+)(.*)$", re.MULTILINE)
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-USES = re.compile(r"uses: +(\S+)(.*)")
+SHOWN = [page for page in sorted((ROOT / "docs").glob("*.md")) if USES.search(page.read_text(encoding="utf-8"))]
+"""The pages that show a workflow, from which people copy."""
+
 PINNED = re.compile(r"([\w.-]+/[\w./-]+)@[0-9a-f]{40}")
 
 
@@ -93,11 +96,19 @@ def test_each_classifier_was_run() -> None:
     assert {each for job in jobs for each in job["environments"].split(",")} == {*environments} - {"py314"}
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def _uses(path: Path) -> list[tuple[str, str]]:
+    """
+    Return the actions of others in a file, each with what stands behind it.
+    """
+    found = USES.findall(path.read_text(encoding="utf-8"))
+    return [(name, behind) for name, behind in found if not name.startswith("OWNER/dflag@")]
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, *SHOWN], ids=lambda path: path.name)
 def test_actions_are_pinned(path: Path) -> None:
-    """Each action is named by a commit with its version behind it, the same in all workflows."""
-    used = [found.groups() for each in WORKFLOWS for found in USES.finditer(each.read_text(encoding="utf-8"))]
-    ours = USES.findall(path.read_text(encoding="utf-8"))
+    """Each action is named by a commit with its version behind it, the same in all workflows and pages."""
+    used = [each for file in (*WORKFLOWS, *SHOWN) for each in _uses(file)]
+    ours = _uses(path)
     assert ours
     assert [
         each for each in ours if not PINNED.fullmatch(each[0]) or not re.fullmatch(r" +# v\d+\.\d+\.\d+", each[1])
