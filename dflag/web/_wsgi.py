@@ -31,7 +31,7 @@ class WSGIApp:
         if isinstance(answer, Stream):
             raise TypeError("a WSGI server holds no stream open, so that none is offered")
         if isinstance(answer, NeedsBody):
-            answer = answer.finish(_body(environ, answer.limit_bytes))
+            answer = answer.finish(read_body(environ, answer.limit_bytes))
         start_response(f"{int(answer.status)} {HTTPStatus(answer.status).phrase}", list(answer.headers.items()))
         return [answer.body] if answer.body else []
 
@@ -55,7 +55,7 @@ def _decoded(text: str) -> str:
     return text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
-def _body(environ: WSGIEnvironment, limit_bytes: int) -> bytes | None:
+def read_body(environ: WSGIEnvironment, limit_bytes: int) -> bytes | None:
     """
     Read the body; None for one over the limit, of which no more is read than it takes to see that.
     """

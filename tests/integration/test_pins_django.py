@@ -16,7 +16,6 @@ import sys
 import threading
 import types
 import urllib.request
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
@@ -43,6 +42,7 @@ from ._waiting import DEADLINE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
 
 MODULE = "dflag_django_shop"
 MIDDLEWARE = ["dflag.integrations.django.PinMiddleware"]
@@ -677,20 +677,6 @@ def test_manage_py_of_the_project(project: Path) -> None:
     assert manage(project, "dflag", "check").returncode == 2
     (project / "config" / "..data" / "rate").write_text("many", encoding="utf-8")
     assert "dflag.E002" in manage(project, "check").stderr
-
-
-def test_the_project_of_the_manual(project: Path) -> None:
-    """The project on the page about frameworks passes its own tests and its system checks, and has a page of flags."""
-    page = (Path(__file__).parents[2] / "docs" / "frameworks.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```python\n# (shop/\w+\.py)\n(.*?)```", page, re.DOTALL)
-    assert [name for name, _ in blocks] == ["shop/flags.py", "shop/settings.py", "shop/urls.py", "shop/tests.py"]
-    (project / "shop").mkdir()
-    for name, text in [("shop/__init__.py", ""), *blocks]:
-        (project / name).write_text(text, encoding="utf-8")
-    for command in ("test", "check"):
-        done = manage(project, command, "--settings=shop.settings")
-        assert done.returncode == 0, done.stderr
-    assert "rate_limit" in manage(project, "dflag", "docs", "--settings=shop.settings").stdout
 
 
 @pytest.mark.untraced

@@ -1,5 +1,5 @@
 """
-The example programs of Flask, Django, Starlette and FastAPI, under real servers.
+The page in the example programs of Flask, Django and FastAPI, under real servers.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+from dflag.testing import ConfigMapVolume
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "web"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 DEADLINE_SECONDS = 30.0
 LIMIT_BYTES = 2**20 + 2**12
 GUNICORN = [sys.executable, "-m", "gunicorn", "--no-control-socket", "--bind=127.0.0.1:0", f"--chdir={EXAMPLES}"]
 UVICORN = [sys.executable, "-m", "uvicorn", "--port=0", f"--app-dir={EXAMPLES}"]
 PROGRAMS = {
-    "flask": [*GUNICORN, "flask_app:app"],
-    "django": [*GUNICORN, "django_app:application"],
-    "starlette": [*UVICORN, "starlette_app:app"],
-    "fastapi": [*UVICORN, "fastapi_app:app"],
+    "flask": [*GUNICORN, "flask_shop.app:create_app()"],
+    "django": [*GUNICORN, "django_shop.wsgi"],
+    "fastapi": [*UVICORN, "--factory", "fastapi_shop.app:create_app"],
 }
 HEADERS = {"Authorization": "Bearer t0ken", "Content-Type": "application/json"}
 
@@ -59,24 +60,30 @@ def ask(url: str, method: str = "GET", body: Any = None, headers: dict[str, str]
         answer = Answer(url, connection.getresponse())
     finally:
         connection.close()
-    if answer.status in (307, 308) and method == "GET":
+    if answer.status in (301, 307, 308) and method == "GET":
         return ask(urljoin(url, answer.headers["Location"]), method, body, headers)
     return answer
 
 
-@pytest.fixture(name="url", params=sorted(PROGRAMS))
-def _url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Run an example program, and give the place of its root."""
+def price(url: str) -> Any:
+    return ask(f"{url}/price?amount=1000").json()["amount"]
+
+
+@pytest.fixture(name="url", params=sorted(PROGRAMS), scope="module")
+def _url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Run an example program, and return the place of its root."""
     command = PROGRAMS[request.param]
     for package in (request.param, command[2]):
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"needs {package}")
+    volume = ConfigMapVolume(tmp_path_factory.mktemp("shop") / "config")
+    volume.write({"discount": "10"})
     process = subprocess.Popen(
         command,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         text=True,
-        env={**os.environ, "FLAGS_TOKEN": "t0ken"},
+        env={**os.environ, "FLAGS_TOKEN": "t0ken", "SHOP_CONFIG": str(volume.path)},
     )
     assert process.stderr
     watchdog = threading.Timer(DEADLINE_SECONDS, process.kill)
@@ -99,7 +106,7 @@ def _url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def test_mounted_under_a_prefix(url: str) -> None:
     """The page, its files, JSON, caching and setting work under the prefix, with and without a slash at its end."""
-    assert ask(f"{url}/").body == b"Hello"
+    assert price(url) == 900
     for place in (f"{url}/debug/flags", f"{url}/debug/flags/"):
         page = ask(place, headers={"Accept": "text/html"})
         assert page.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -107,7 +114,7 @@ def test_mounted_under_a_prefix(url: str) -> None:
         assert {"page.css", "page.js", "page.svg"} <= {link.rpartition("/")[2] for link in links}
         assert {ask(urljoin(page.url, link)).status for link in links} == {200}
         listing = ask(f"{place}?format=json", headers={"Accept": "text/html"})
-        assert listing.json()["title"] == "shop"
+        assert listing.json()["title"].endswith("_shop")
         again = ask(place, headers={"If-None-Match": ask(place).headers["ETag"]})
         assert (again.status, again.body) == (304, b"")
         head = ask(listing.url, "HEAD")
@@ -117,11 +124,11 @@ def test_mounted_under_a_prefix(url: str) -> None:
     assert ask(f"{url}/debug/flags/nowhere").status == 404
     assert ask(set_url, "POST", b"{}").status == 401
     assert ask(set_url, "POST", b"{}", {**HEADERS, "Origin": "http://evil.example"}).status == 403
-    assert ask(set_url, "POST", b'{"name": "greeting", "value": "Hi"}', HEADERS).status == 200
-    assert ask(f"{url}/").body == b"Hi"
-    in_chunks = iter([b'{"name": "greeting",', b' "value": null}'])
+    assert ask(set_url, "POST", b'{"name": "discount", "value": "25"}', HEADERS).status == 200
+    assert price(url) == 750
+    in_chunks = iter([b'{"name": "discount",', b' "value": null}'])
     assert ask(set_url, "POST", in_chunks, HEADERS).status == 200
-    assert ask(f"{url}/").body == b"Hello"
+    assert price(url) == 900
 
 
 def test_body_over_the_limit(url: str) -> None:

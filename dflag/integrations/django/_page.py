@@ -13,6 +13,7 @@ from dflag.integrations.django._configuration import configuration
 from dflag.integrations.django._process import updater
 from dflag.web._handler import Handler
 from dflag.web._http import NeedsBody, Request, Stream, declared_length
+from dflag.web._wsgi import read_body
 
 if TYPE_CHECKING:
     from dflag import Updater
@@ -77,6 +78,9 @@ def _body(request: Any, limit_bytes: int) -> bytes | None:
         return b""
     if length is not None and length > limit_bytes:
         return None
+    if length is None and hasattr(request, "environ"):
+        # Under WSGI Django takes a body in chunks, which has no length, for an empty one.
+        return read_body(request.environ, limit_bytes)
     body: bytes = request.read(limit_bytes + 1)
     if len(body) > limit_bytes:
         return None

@@ -1,0 +1,17 @@
+"""
+The flags of the workers. To import this module starts nothing, and needs no Celery.
+"""
+
+from __future__ import annotations
+
+import dflag
+
+
+class Settings(dflag.Flags, registry=dflag.FlagRegistry("celery_shop")):
+    """What a deployment decides, and what operators change while workers run."""
+
+    page_port = dflag.int(8081, "Port of the page of flags", min=0, max=65_535)
+    metrics_port = dflag.int(9090, "Port of the metrics", min=0, max=65_535)
+    sender = dflag.dyn_string("shop@example.com", "Sender of all mail")
+    mail = dflag.dyn_bool(default=True, help="Whether mail is sent")
+    batch = dflag.dyn_int(100, "Mails in one go", min=1, max=1_000)

@@ -1,0 +1,85 @@
+"""
+A shop on Flask: ``gunicorn --config flask_shop/gunicorn.conf.py`` or ``uwsgi --ini flask_shop/uwsgi.ini``.
+
+``SHOP_CONFIG`` is the volume to follow, ``FLAGS_TOKEN`` what setting a flag on the page asks for.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Flask, abort, current_app, request
+from prometheus_client import CollectorRegistry, make_wsgi_app, multiprocess
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+import dflag
+from dflag.integrations.prometheus import FlagCollector, register
+from dflag.integrations.wsgi import PinMiddleware
+from dflag.web import bearer_token
+from dflag.web import make_wsgi_app as make_page
+from flask_shop.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+shop = Blueprint("shop", __name__)
+
+
+@shop.get("/price")
+def price() -> dict[str, object]:
+    """Take the discount off a price, in the smallest unit of its currency."""
+    cfg = Settings.current()  # the same object everywhere in this request
+    amount = request.args.get("amount", type=int)
+    if amount is None:
+        abort(400, "expected amount as an int")
+    return {"amount": amount * (100 - cfg.discount) // 100, "currency": cfg.currency}
+
+
+@shop.post("/orders")
+def order() -> tuple[dict[str, object], int]:
+    """Take an order, unless operators have closed the shop."""
+    if not Settings.current().orders:
+        abort(503, "no orders are taken now")
+    return price(), 201
+
+
+@shop.get("/healthz")
+def healthz() -> tuple[str, int]:
+    """Answer for as long as flags are followed. A bad value is for an alert, and not for a restart."""
+    state = current_app.extensions["dflag"].status().state
+    return state, 200 if state == "running" else 503
+
+
+def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
+    """Make the app and start its updater, which goes on by itself in each worker that is forked later."""
+    updater = dflag.Updater.setup(Settings, config or os.environ.get("SHOP_CONFIG", "/etc/shop"))
+    collector = register(Settings, updater)
+    token = os.environ.get("FLAGS_TOKEN")
+    authorize = bearer_token(token, "operator") if token else None  # without a token, setting is off
+
+    app = Flask(__name__)
+    app.extensions["dflag"] = updater
+    app.register_blueprint(shop)
+    mounts: dict[str, WSGIApplication] = {
+        "/debug/flags": make_page(Settings, updater, authorize=authorize),
+        "/metrics": _metrics_app(collector),
+    }
+    app.wsgi_app = PinMiddleware(  # type: ignore[method-assign]  # the place that Flask has for middleware
+        DispatcherMiddleware(app.wsgi_app, mounts), Settings, revision_header=True
+    )
+    return app
+
+
+def _metrics_app(collector: FlagCollector) -> WSGIApplication:
+    """Serve the metrics of this process, or of all workers where they share a directory."""
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        metrics = CollectorRegistry()
+        multiprocess.MultiProcessCollector(metrics)  # type: ignore[no-untyped-call]  # has no types
+        metrics.register(collector)
+        answer: Iterable[bytes] = make_wsgi_app(metrics)(environ, start_response)
+        return answer
+
+    return app if "PROMETHEUS_MULTIPROC_DIR" in os.environ else make_wsgi_app()

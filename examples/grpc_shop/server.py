@@ -1,0 +1,78 @@
+"""
+A shop on gRPC: ``python -m grpc_shop.server --config /etc/shop``; ``--help`` lists the flags.
+
+It has no generated code, so that the program is whole: messages are JSON. A servicer of generated code is added to the
+server as always.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import grpc
+import prometheus_client
+
+import dflag
+from dflag.integrations.grpc import PinInterceptor
+from dflag.integrations.prometheus import register
+from dflag.web import start_http_server
+from grpc_shop.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SERVING = b"\x08\x01"
+"""The message ``HealthCheckResponse(status=SERVING)``; grpcio-health-checking has it as a class."""
+
+
+def price(amount: int, _context: grpc.ServicerContext) -> dict[str, object]:
+    """Take the discount off a price, in the smallest unit of its currency."""
+    cfg = Settings.current()  # the same object everywhere in this call
+    return {"amount": amount * (100 - cfg.discount) // 100, "currency": cfg.currency}
+
+
+SHOP = grpc.method_handlers_generic_handler(
+    "shop.Shop",
+    {"Price": grpc.unary_unary_rpc_method_handler(price, json.loads, lambda answer: json.dumps(answer).encode())},
+)
+HEALTH = grpc.method_handlers_generic_handler(
+    "grpc.health.v1.Health", {"Check": grpc.unary_unary_rpc_method_handler(lambda _request, _context: SERVING)}
+)
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[int]:
+    """Serve calls until the end of the block; its value is the port."""
+    with ThreadPoolExecutor(Settings.threads.get()) as pool:
+        # The interceptor is the first, so that what others wrap is pinned too.
+        server = grpc.server(pool, interceptors=[PinInterceptor(Settings, revision_header=True)])
+        server.add_generic_rpc_handlers((SHOP, HEALTH))
+        port = server.add_insecure_port(f"127.0.0.1:{Settings.port.get()}")
+        server.start()
+        try:
+            yield port
+        finally:
+            server.stop(grace=5).wait()
+
+
+def main() -> None:
+    """Serve until a signal comes."""
+    Settings.registry.parse_args(env_prefix="SHOP", description="A shop on gRPC.")
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    with dflag.Updater.setup(Settings, Settings.config.get()) as updater:
+        register(Settings, updater)
+        prometheus_client.start_http_server(Settings.metrics_port.get())
+        with start_http_server(Settings.page_port.get(), Settings, updater) as page, serving() as port:
+            print(f"Serving on 127.0.0.1:{port}, flags at http://127.0.0.1:{page.port}/", flush=True)
+            stopping.wait()
+
+
+if __name__ == "__main__":
+    main()

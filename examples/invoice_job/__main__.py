@@ -1,0 +1,60 @@
+"""
+Write an invoice for each line of a CSV file of customers and amounts: ``python -m invoice_job --orders=orders.csv``.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from typing import TYPE_CHECKING
+
+import prometheus_client
+
+import dflag
+from dflag.integrations.prometheus import register
+from dflag.web import start_http_server
+from invoice_job.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+WRITTEN = prometheus_client.Counter("invoices", "Invoices written")
+HALTED = 75  # EX_TEMPFAIL of sysexits.h, which a podFailurePolicy can tell from a failure
+
+
+def run(orders: Iterable[list[str]]) -> int:
+    """Write all invoices by one revision, that of the beginning, and return the status of the run."""
+    flags = Settings.registry
+    with flags.pinned():
+        for customer, amount in orders:
+            if flags.snapshot()[Settings.halt]:  # in force now, whatever is pinned
+                print("halted by the flag", file=sys.stderr)
+                return HALTED
+            write(customer, int(amount))
+            WRITTEN.inc()
+    return 0
+
+
+def write(customer: str, amount: int) -> None:
+    """Write one invoice, by the revision of the run."""
+    cfg = Settings.current()
+    print(f"{cfg.sender}: {customer} owes {amount * (100 + cfg.tax) // 100}", flush=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the job, and push its metrics, as it may end before anybody scrapes them."""
+    Settings.registry.parse_args(arguments, env_prefix="INVOICES", description="Write invoices.")
+    with dflag.Updater.setup(Settings, Settings.config.get()) as updater:
+        register(Settings, updater)
+        with (
+            start_http_server(Settings.page_port.get(), Settings, updater),
+            open(Settings.orders.get(), encoding="utf-8") as file,
+        ):
+            status = run(csv.reader(file))
+        if Settings.pushgateway.get():
+            prometheus_client.push_to_gateway(Settings.pushgateway.get(), "invoices", prometheus_client.REGISTRY)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""
+A library that calls again what has failed. Its flags work at once; a program that wants to set them binds them.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+import dflag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+attempts = dflag.dyn_int(3, "Calls before giving up", min=1)
+pause = dflag.dyn_duration(
+    datetime.timedelta(milliseconds=200), "Before the second call; before each later one twice as long"
+)
+
+
+def retry(call: Callable[[], T]) -> T:
+    """Return what the call returns, or raise what it raises at the last attempt."""
+    allowed, seconds = attempts.get(), pause.get().total_seconds()  # both read once, for all attempts of this call
+    for _ in range(allowed - 1):
+        try:
+            return call()
+        except OSError:
+            time.sleep(seconds)
+            seconds *= 2
+    return call()

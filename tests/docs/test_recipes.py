@@ -1,0 +1,309 @@
+"""
+The recipes: programs under examples/, each with tests of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag.testing import ConfigMapVolume
+from tests.integration._waiting import DEADLINE_SECONDS, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+START_SECONDS = 6 * DEADLINE_SECONDS
+RECIPES = {
+    "celery_shop": ("settings", "celery", {"mail": "off"}),
+    "copy_command": ("settings", "prometheus_client", {"rate_bytes": "1_000"}),
+    "django_shop": ("flags", "django", {"discount": "5"}),
+    "fastapi_shop": ("settings", "fastapi", {"discount": "5"}),
+    "flask_shop": ("settings", "flask", {"discount": "5"}),
+    "grpc_shop": ("settings", "grpc", {"discount": "5"}),
+    "invoice_job": ("settings", "prometheus_client", {"tax": "7"}),
+    "retry_library": ("settings", "prometheus_client", {"retry.attempts": "1"}),
+}
+"""Each program, with the module of its flags, what only the rest of it needs, and values for it."""
+
+CHECK = """
+import importlib, json, os, sys, threading
+
+from dflag.cli import main
+
+recipes, modules, directory = json.loads(sys.argv[1])
+for recipe, module, framework in recipes:
+    status = main(["check", "--strict", f"{recipe}.{module}:Settings", f"{directory}/{recipe}"])
+    print(recipe, status, framework in sys.modules)
+for module in modules:
+    importlib.import_module(module)
+descriptors = os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd") else []
+places = [os.path.realpath(f"/proc/self/fd/{name}") for name in descriptors]
+print(threading.active_count(), [place for place in places if "socket:" in place or "inotify" in place])
+"""
+"""Checks the flags of each recipe, then imports all that can be imported without a server."""
+
+SERVERS = {
+    "gunicorn": ["-m", "gunicorn", "--no-control-socket", "--config=flask_shop/gunicorn.conf.py"],
+    "uwsgi": ["-c", "import pyuwsgi; pyuwsgi.run()", "--ini", "flask_shop/uwsgi.ini"],
+    "uvicorn": ["-m", "uvicorn", "--fd=FD", "--workers=2", "--factory", "fastapi_shop.app:create_app"],
+}
+"""The server programs of the recipes, with two workers each."""
+
+
+@pytest.fixture(name="own_tests", scope="module")
+def _own_tests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """Run the tests of all recipes that can run here, and return what failed in each."""
+    report = tmp_path_factory.mktemp("recipes") / "report.xml"
+    # Isolated, so that the current directory does not hide an installed wheel.
+    command = [sys.executable, "-Im", "pytest", "-p", "no:cacheprovider", f"--junit-xml={report}"]
+    done = subprocess.run(
+        [*command, *filter(_can_run, RECIPES)],
+        cwd=EXAMPLES,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert done.returncode in (0, 1), done.stdout + done.stderr
+    found: dict[str, list[str]] = {}
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314 - what pytest has written
+        failures = found.setdefault(case.attrib["classname"].partition(".")[0], [])
+        failures += ["".join(fault.itertext()) for fault in case if fault.tag in ("error", "failure")]
+    return found
+
+
+def _can_run(recipe: str) -> bool:
+    return importlib.util.find_spec(RECIPES[recipe][1]) is not None
+
+
+def _skip_unless_it_can_run(recipe: str) -> None:
+    if not _can_run(recipe):
+        pytest.skip(f"needs {RECIPES[recipe][1]}")
+
+
+def test_every_directory_is_a_recipe() -> None:
+    """No directory with tests is left out here."""
+    assert {path.parent.name for path in EXAMPLES.glob("*/test_*.py")} == set(RECIPES)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_own_tests_pass(own_tests: dict[str, list[str]], recipe: str) -> None:
+    """A recipe has tests as its users would write them, which pass with warnings as errors."""
+    _skip_unless_it_can_run(recipe)
+    assert own_tests[recipe] == []
+    (tests,) = (EXAMPLES / recipe).glob("test_*.py")
+    assert "dflag_isolated" in tests.read_text(encoding="utf-8")
+
+
+def test_checking_flags_starts_nothing(tmp_path: Path) -> None:
+    """To check the flags of a recipe imports no framework; even to import its programs starts no thread or socket."""
+    for recipe in RECIPES:
+        ConfigMapVolume(tmp_path / recipe).write(RECIPES[recipe][2])
+    recipes = [(recipe, *RECIPES[recipe][:2]) for recipe in RECIPES]
+    modules = [
+        f"{recipe}.{path.stem}"
+        for recipe in filter(_can_run, RECIPES)
+        for path in sorted((EXAMPLES / recipe).glob("[a-z_]*.py"))
+        if not path.stem.startswith("test_") and "." not in path.stem and recipe != "django_shop"
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", CHECK, json.dumps([recipes, modules, str(tmp_path)])],
+        cwd=EXAMPLES,
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert done.stdout.splitlines() == [*(f"{recipe} 0 False" for recipe in RECIPES), "1 []"], done.stderr
+
+
+def test_commands_of_the_django_project(volume: ConfigMapVolume) -> None:
+    """The system checks of the project pass on its source, and `manage.py dflag` is the command with its flags."""
+    _skip_unless_it_can_run("django_shop")
+    volume.write({"discount": "5", "order": "off"})
+    for command, expected in {"check": "unknown key 'order'", "dflag docs": "discount"}.items():
+        done = subprocess.run(
+            [sys.executable, "django_shop/manage.py", *command.split()],
+            cwd=EXAMPLES,
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
+            check=False,
+            env={**os.environ, "SHOP_CONFIG": str(volume.path)},
+        )
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout + done.stderr
+
+
+def test_each_file_is_shown() -> None:
+    """The page of each recipe shows all of its files but those that only start it."""
+    shown = "".join(path.read_text(encoding="utf-8") for path in (EXAMPLES.parent / "docs").glob("recipe-*.md"))
+    files = {f"{path.parent.name}/{path.name}" for path in EXAMPLES.glob("*/*.*") if path.parent.name in RECIPES}
+    assert {file for file in files if f"{{literalinclude}} ../examples/{file}\n" not in shown} == {
+        "django_shop/manage.py",
+        "django_shop/wsgi.py",
+    }
+
+
+class Server:
+    """
+    A program that serves at an inherited socket, so that its port is known and no request is refused while it starts.
+    """
+
+    def __init__(self, command: list[str], volume: ConfigMapVolume, directory: Path) -> None:
+        self.log = directory / "log"
+        with socket.create_server(("127.0.0.1", 0)) as listening, self.log.open("w") as output:
+            self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            place = str(listening.fileno())
+            self._process = subprocess.Popen(
+                [sys.executable, *(argument.replace("FD", place) for argument in command)],
+                cwd=EXAMPLES,
+                env={
+                    **os.environ,
+                    "SHOP_ADDRESS": f"fd://{place}",
+                    "SHOP_CONFIG": str(volume.path),
+                    "PROMETHEUS_MULTIPROC_DIR": str(directory),
+                },
+                pass_fds=[listening.fileno()],
+                stdout=output,
+                stderr=output,
+            )
+
+    def get(self, path: str) -> tuple[int, str]:
+        """
+        Return status and body of an answer.
+        """
+        try:
+            with urllib.request.urlopen(f"{self.url}/{path}", timeout=DEADLINE_SECONDS) as answer:  # noqa: S310 - its own
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, ""
+
+    def processes_with(self, discount: str) -> set[int]:
+        """
+        Return both workers, once each of them has that value.
+        """
+        found: set[int] = set()
+
+        def are_both() -> bool:
+            listing = json.loads(self.get("debug/flags/?name=discount")[1])
+            if listing["flags"][0]["current_value"] == discount:
+                found.add(listing["process"])
+            return len(found) == 2
+
+        assert eventually(are_both), (found, self.log.read_text())
+        return found
+
+    def stop(self) -> int:
+        """
+        End it, and return its status.
+        """
+        self._process.terminate()
+        try:
+            return self._process.wait(DEADLINE_SECONDS)
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("name", SERVERS)
+def test_each_worker_of_a_server_follows(name: str, volume: ConfigMapVolume, tmp_path: Path) -> None:
+    """Under the configuration of each server all of its workers follow the volume, and tell of it in the metrics."""
+    if importlib.util.find_spec(name.replace("uwsgi", "pyuwsgi")) is None:
+        pytest.skip(f"needs {name}")
+    volume.write({"discount": "10"})
+    (tmp_path / "metrics").mkdir()
+    server = Server(SERVERS[name], volume, tmp_path / "metrics")
+    try:
+        workers = server.processes_with("10")
+        volume.write({"discount": "25"})
+        assert server.processes_with("25") == workers
+        assert json.loads(server.get("price?amount=1000")[1])["amount"] == 750
+        volume.write({"discount": "all"})
+        refused = 'dflag_rejected_values{flag="discount"'
+        assert eventually(lambda: refused in server.get("metrics/")[1])
+        assert server.get("healthz")[0] == 200
+    finally:
+        status = server.stop()
+    assert status == 0, server.log.read_text()
+    assert "Traceback" not in server.log.read_text()
+
+
+MAINS = {
+    "celery_shop": ["-m", "celery", "--app=celery_shop.tasks", "worker", "--pool=solo", "--without-mingle"],
+    "grpc_shop": ["-m", "grpc_shop.server", "--port=0", "--page_port=0", "--metrics_port=0", "--config=VOLUME"],
+    "retry_library": ["-m", "retry_library.probe", "--port=0", "--page_port=0", "--config=VOLUME"],
+}
+"""How the programs that are no web programs are started."""
+
+
+@contextlib.contextmanager
+def _running(recipe: str, volume: ConfigMapVolume, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    _skip_unless_it_can_run(recipe)
+    settings = {"CONFIG": str(volume.path), "PAGE_PORT": "0", "METRICS_PORT": "0"}
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, *(argument.replace("VOLUME", str(volume.path)) for argument in MAINS[recipe])],
+            cwd=EXAMPLES,
+            env={
+                **os.environ,
+                **{f"SHOP_{name}": value for name, value in settings.items()},
+                "C_FORCE_ROOT": "1",
+                "CELERY_BROKER_URL": "memory://",
+            },
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("recipe", MAINS)
+def test_program_runs(recipe: str, volume: ConfigMapVolume, tmp_path: Path) -> None:
+    """The program itself starts, follows its volume, shows its flags, and ends by a signal."""
+    (name, value), *_ = RECIPES[recipe][2].items()
+    volume.write({name: value})
+    log = tmp_path / "log"
+    with _running(recipe, volume, log) as process:
+        assert eventually(lambda: process.poll() is not None or "lags at http" in log.read_text()), log.read_text()
+        place = re.search(r"lags at (http://\S+)", log.read_text())
+        assert place, log.read_text()
+        with urllib.request.urlopen(place[1], timeout=DEADLINE_SECONDS) as answer:  # noqa: S310 - its own
+            listing = json.load(answer)
+        assert listing["updater"]["state"] == "running"
+        assert {flag["name"]: flag["origin"] for flag in listing["flags"]}[name] == str(volume.path)
+        if recipe != "celery_shop":  # a worker of which takes five seconds
+            process.terminate()
+            assert process.wait(DEADLINE_SECONDS) == 0, log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("recipe", MAINS)
+def test_bad_value_keeps_a_program_from_starting(recipe: str, volume: ConfigMapVolume, tmp_path: Path) -> None:
+    """A bad value ends the start of each program, which names it."""
+    (name, _), *_ = RECIPES[recipe][2].items()
+    volume.write({name: "bad"})
+    log = tmp_path / "log"
+    with _running(recipe, volume, log) as process:
+        assert process.wait(DEADLINE_SECONDS) != 0
+    assert f"flag {name!r}" in log.read_text()
