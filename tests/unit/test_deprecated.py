@@ -61,12 +61,15 @@ def test_a_class_is_refused() -> None:
 
 def _marks(source: str) -> Iterator[str]:
     """
-    Yield the message of each mark in a source; that of one without a literal is empty.
+    Yield each message in a source: of decorators, where it is empty without a literal, and in other calls that warn.
     """
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "deprecated":
-            (argument,) = node.args
-            yield argument.value if isinstance(argument, ast.Constant) and isinstance(argument.value, str) else ""
+        if isinstance(node, ast.Call):
+            texts = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+            if isinstance(node.func, ast.Name) and node.func.id == "deprecated":
+                yield texts[0] if texts else ""
+            else:
+                yield from (text for text in texts if text.startswith("deprecated since"))
 
 
 def _problems(source: str, version: str) -> list[str]:
@@ -102,6 +105,8 @@ def test_a_mark_is_held_to_its_form(message: str, version: str, expected: list[s
     """A mark that does not say what to use, leaves less than two minor versions, or is due, is found."""
     found = _problems(f"@deprecated({message!r})\ndef f(): ...\n", version)
     assert [each.startswith(start) for each, start in zip(found, expected, strict=True)] == [True] * len(expected)
+    if message.startswith("deprecated since"):
+        assert _problems(f"warnings.warn({message!r}, DeprecationWarning, stacklevel=2)\n", version) == found
 
 
 def test_marks_are_in_their_form_and_time() -> None:
