@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tarfile
 import zipfile
 from pathlib import Path
@@ -57,6 +58,20 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
         names = {name for name in zipped.namelist() if ".dist-info/" not in name}
     ours = (path for path in (ROOT / "dflag").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     assert names == {path.relative_to(ROOT).as_posix() for path in ours}
+
+
+def test_links_of_the_description_lead_out(wheel: Path) -> None:
+    """An index shows the README without the files beside it, so each of its links and pictures has an address."""
+    with zipfile.ZipFile(wheel) as zipped:
+        (metadata,) = (name for name in zipped.namelist() if name.endswith("/METADATA"))
+        text = zipped.read(metadata).decode()
+    links = re.findall(r"\]\(([^)]*)\)", text)
+    assert len(links) == len(re.findall(r"\]\([^)]*\)", (ROOT / "README.md").read_text(encoding="utf-8"))) > 0
+    assert [link for link in links if not link.startswith("https://")] == []
+    source = re.search(r"^Project-URL: Source, (.+)$", text, re.MULTILINE)[1]
+    paths = [each for link in links for each in re.findall(rf"^{re.escape(source)}/(?:blob|raw)/main/([^#]+)", link)]
+    assert paths
+    assert [path for path in paths if not (ROOT / path).exists()] == []
 
 
 def test_the_sdist_holds_what_its_tests_need(sdist: Path) -> None:
