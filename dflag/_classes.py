@@ -109,11 +109,22 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
     @classmethod
     def current(cls) -> Self:
         """
-        Return the values of this context as one frozen instance: of the innermost ``pinned()`` block, or else in force.
+        Return the values of one revision as a frozen instance.
 
-        It is the same object until the next commit. Call it anew for each request: what is kept for longer is outdated.
+        They are those of the innermost ``pinned()`` block of this context, or else those in force. It is the same
+        object until the next commit. Call it once per request, and again for the next one: an instance that is kept
+        does not follow changes. It raises nothing.
 
-        Thread safety: any thread; lock-free but for the first call after a commit.
+        Thread safety: any thread; lock-free except for the first call after a commit.
+
+        >>> import dflag
+        >>> class Settings(dflag.Flags):
+        ...     rate = dflag.dyn_int(50, "Requests per second", min=1)
+        >>> cfg = Settings.current()
+        >>> cfg.rate, cfg.revision
+        (50, 0)
+        >>> Settings.current() is cfg
+        True
         """
         return cast("Self", _view_of(cls).current())
 
@@ -220,7 +231,8 @@ class _View:
         self._public_class: Final = cls
         self._store: Final[Store] = store_of_registry(registry)
         self.current, self._cell = make_current(self)
-        self.current.__doc__ = Flags.current.__doc__
+        # Without the example, which would run among those of the program's own module.
+        self.current.__doc__ = (Flags.current.__doc__ or "").partition(">>>")[0].rstrip()
         self.current.__annotations__ = {"return": self.name}
         self.current.__module__ = cls.__module__
         self.current.__qualname__ = f"{self.name}.current"

@@ -158,9 +158,10 @@ class FlagValues:
 
 class Flag(Cell, Generic[T]):
     """
-    A named, typed value that layers may change: `StaticFlag` or `DynamicFlag`.
+    A named, typed value: the base of `StaticFlag` and `DynamicFlag`.
 
-    Made by the methods of `FlagRegistry`, or unbound by ``dflag.dyn_int`` and its siblings.
+    The methods of `FlagRegistry` make one, and ``dflag.dyn_int`` and its siblings make one without a name, for a
+    library or a class. A flag has no truth value: ``if flag:`` raises `TypeError`, as ``flag.get()`` was meant.
 
     Attributes:
         name: The name in its registry; ``"(unbound)"`` before it has one.
@@ -214,22 +215,34 @@ class Flag(Cell, Generic[T]):
         """
         Return the value now, or that of the innermost ``pinned()`` block.
 
+        Call it where the value is used, each time: a result that is kept does not follow changes. It raises nothing.
+
+        Returns:
+            The value of the highest layer that holds one. Tuples, frozensets and JSON values cannot be changed.
+
         Thread safety: any thread, lock-free.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50, "Requests per second", min=1)
+        >>> rate.get()
+        50
         """
         raise NotImplementedError
 
     def for_(self, key: str) -> T:  # noqa: ARG002 - dynamic flags use it
         """
-        Return the value for a key now, or that of the innermost ``pinned()`` block: for flags declared with ``by=``.
+        Return the value for one key, such as a tenant, of a flag declared with ``by=``.
 
-        A rule of a source gives it, by the name of the key or by a share of all keys; for any other key it is the
-        value that `get` returns.
+        A rule of a source gives it, by the name of the key or by a share of all keys. For any other key it is the
+        value that `get` returns. Within a ``pinned()`` block it is the value of that block.
 
         Args:
-            key: For whom: the name of a tenant, a user.
+            key: The key as a text: the name of a tenant, the id of a user.
 
         Raises:
             DflagError: The flag was declared without ``by=``.
+            ArgumentError: *key* is no text.
 
         Thread safety: any thread, lock-free.
 
@@ -301,29 +314,59 @@ class Flag(Cell, Generic[T]):
 
     def set(self, value: T, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:
         """
-        Override the value from now on, above all other layers.
+        Override the value in this process, above all other layers.
+
+        The sources go on to be followed below the override, and show again after `reset` or the time limit.
 
         Args:
-            value: The new value; it takes the same pipeline as any other, without the parser.
+            value: The new value, of the flag's type. It is mutated and validated as any other, but not parsed.
             ttl_seconds: After how many seconds, above 0 and finite, the override drops by itself; None for never.
-            reason: For ``history()`` and the log.
+            reason: Why, for `FlagRegistry.history` and the log; None for no reason.
 
         Raises:
             ValidationError: The value is refused; the flag keeps the one it has.
             StaticFlagError: The flag is static, and the registry is frozen or *ttl_seconds* was given.
-            ValueError: *ttl_seconds* is out of range.
+            DefinitionError: *ttl_seconds* is out of range, or an argument is of another type.
 
-        Thread safety: any thread, takes the registry lock; validators run in this thread.
+        Thread safety: any thread, takes the registry lock; validators run in this thread, callbacks on the notifier
+        thread.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50, min=1)
+        >>> rate.set(60, ttl_seconds=600, reason="load test")
+        >>> rate.get(), rate.origin
+        (60, 'override')
+        >>> rate.set(0)
+        Traceback (most recent call last):
+        dflag.errors.ValidationError: flag 'rate_limit': expected an int of at least 1, got 0 (override)
+        >>> rate.reset()
         """
         self._store.set(self, self._pipeline.take(self.name, value, "override"), ttl_seconds=ttl_seconds, reason=reason)
 
     def set_text(self, text: str, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:
         """
-        Override the value by its text; as `set` otherwise. The text of a bytes flag is base64.
+        Override the value by its text, as a source or the command line would write it.
+
+        Args:
+            text: The text, in the grammar of the flag's kind; of a bytes flag base64.
+            ttl_seconds: As for `set`.
+            reason: As for `set`.
 
         Raises:
-            FlagValueError: The text is refused; the flag keeps the value it has.
+            ParseError: The text is not in the grammar; the flag keeps the value it has.
+            ValidationError: The value is refused; the flag keeps the value it has.
             StaticFlagError: As for `set`.
+            DefinitionError: As for `set`, or *text* is no text.
+
+        Thread safety: as for `set`.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> hosts = flags.dyn_string_list("hosts", [])
+        >>> hosts.set_text("a, b")
+        >>> hosts.get()
+        ('a', 'b')
         """
         if not isinstance(text, str):  # without its repr, for it may be a secret
             raise ArgumentError(f"flag {self.name!r}: expected a text, got a value of type {type(text).__name__}")
@@ -334,8 +377,20 @@ class Flag(Cell, Generic[T]):
         """
         Drop the override, if there is one, so that the layer below shows.
 
+        It is never refused: when the values left do not pass a registry validator, that is logged.
+
         Raises:
             StaticFlagError: The flag is static, overridden, and the registry is frozen.
+
+        Thread safety: any thread, takes the registry lock.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> rate.set(60)
+        >>> rate.reset()
+        >>> rate.get(), rate.origin
+        (50, 'default')
         """
         self._store.reset(self)
 
@@ -347,10 +402,31 @@ class Flag(Cell, Generic[T]):
     def validator(self, function: Callable[[T], R]) -> Callable[[T], R]: ...
     def validator(self, function: Callable[[T], R]) -> Callable[[T], R]:
         """
-        Add a validator: called with each value, it refuses by raising `ValueError`. Works as a decorator.
+        Add a validator, which is called with each value before it is in force. Works as a decorator.
+
+        Args:
+            function: Given the value, it raises `ValueError` to refuse it, with the reason as its text. Any other
+                exception, and a result of False, refuses too, and is logged as a fault of the function.
+
+        Returns:
+            The function.
 
         Raises:
             DefinitionError: The default does not pass it.
+
+        Thread safety: any thread, takes the registry lock. The function runs on the thread that brings the value:
+        the updater's, or that of a caller of `set`.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> size = flags.dyn_int("batch_size", 64)
+        >>> @size.validator
+        ... def is_power_of_two(value):
+        ...     if value & (value - 1):
+        ...         raise ValueError("expected a power of two")
+        >>> size.set(100)
+        Traceback (most recent call last):
+        dflag.errors.ValidationError: flag 'batch_size': expected a power of two, got 100 (override)
         """
         try:
             self._exchange_pipeline(lambda pipeline: pipeline.with_validator(function, self.name, self.default))
@@ -364,23 +440,62 @@ class Flag(Cell, Generic[T]):
     def on_change(self, function: Callable[[T, T], R]) -> Callable[[T, T], R]: ...
     def on_change(self, function: Callable[[T, T], R]) -> Callable[[T, T], R]:
         """
-        Add a callback ``(old, new)`` for every change of the effective value. Works as a decorator.
+        Add a callback for every change of the effective value. Works as a decorator.
 
-        It runs on the notifier thread, after the whole revision is visible, in order;
-        a coroutine function runs on the event loop that is running now.
+        Use it when a change has to do something, such as resizing a pool. It is called in the order of the changes,
+        after the whole revision is visible; `FlagRegistry.flush` waits for it.
+
+        Args:
+            function: Called with ``(old, new)``. What it raises is logged and counted. A coroutine function runs on
+                the event loop that is running now.
+
+        Returns:
+            The function.
 
         Raises:
             DefinitionError: It is a coroutine function and no event loop is running.
+
+        Thread safety: any thread, takes the registry lock. Callbacks run one at a time on the notifier thread of the
+        registry, so one that hangs holds up the others, but never a value.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> sizes = []
+        >>> @rate.on_change
+        ... def resize(old, new):
+        ...     sizes.append(new)
+        >>> rate.set(60)
+        >>> flags.flush(), sizes
+        (True, [60])
         """
         self._listen(Listener(function, self.name))
         return function
 
     def changes(self) -> AsyncIterator[tuple[T, T]]:
         """
-        Iterate over the changes from now on as ``(old, new)``, in the running event loop.
+        Iterate over the changes from now on, in the running event loop.
+
+        The subscription begins with the call, not with the first step, and ends with the iterator.
+
+        Returns:
+            An asynchronous iterator of ``(old, new)``; it never ends by itself, and drops no change.
 
         Raises:
             DefinitionError: No event loop is running.
+
+        Thread safety: the thread of the event loop.
+
+        >>> import asyncio, dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> async def follow():
+        ...     changes = rate.changes()
+        ...     rate.set(60)
+        ...     async for old, new in changes:
+        ...         return old, new
+        >>> asyncio.run(follow())
+        (50, 60)
         """
         from dflag._changes import Changes  # brings asyncio, which a program that asks for this has loaded
 
@@ -444,7 +559,7 @@ class Flag(Cell, Generic[T]):
 # "if flag: return".
 class StaticFlag(Flag[T]):
     """
-    A flag that is settled at start-up and stays as it is once the registry is frozen.
+    A flag whose value is fixed once the registry is frozen, as `Updater.start` does.
     """
 
     __slots__ = ()

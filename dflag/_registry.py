@@ -84,11 +84,28 @@ class FlagRegistry(Declarations):
 
     def bind(self, name: builtins.str, flag: F) -> F:
         """
-        Bind a library's unbound flag to a name here; an override set before stays.
+        Bind a library's unbound flag to a name in this registry.
+
+        An override that was set before stays, and so do callbacks and validators.
+
+        Args:
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
+            flag: What ``dflag.dyn_int`` or one of its siblings has made.
+
+        Returns:
+            The flag.
 
         Raises:
             DefinitionError: The flag is bound already, or the name is not valid.
             DuplicateFlagError: The name is taken.
+
+        Thread safety: any thread, takes the registry lock.
+
+        >>> import dflag
+        >>> retries = dflag.dyn_int(3, "Attempts of each call")  # in the library
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.bind("client.retries", retries).name
+        'client.retries'
         """
         check_name(name)
         check_argument("flag", flag, Flag, "a flag of a library", subject=f"flag {name!r}: ")
@@ -98,10 +115,10 @@ class FlagRegistry(Declarations):
 
     def retired(self, name: builtins.str, *, since: datetime.date) -> None:
         """
-        Note that a flag of this name is gone on purpose, so that a key left in a source is reported as that.
+        Mark a name as that of a flag that was removed on purpose.
 
-        Such a key is reported once, with the date, and is not unknown. Call it where the flag was declared, before the
-        sources are read.
+        A key of this name that is left in a source is logged once, with the date, and is not unknown. Call it where
+        the flag was declared, before the sources are read.
 
         Args:
             name: The name that the flag had.
@@ -128,10 +145,24 @@ class FlagRegistry(Declarations):
 
     def lookup(self, name: builtins.str) -> Flag[Any]:
         """
-        Find a flag by name.
+        Return the flag of a name; ``flags["name"]`` does the same.
+
+        Args:
+            name: The name, exactly.
 
         Raises:
-            UnknownFlagError: There is none, with the nearest name as a hint.
+            UnknownFlagError: No flag has this name; the message suggests the nearest one.
+
+        Thread safety: any thread, lock-free.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> flags.lookup("rate_limit") is rate
+        True
+        >>> flags.lookup("rate_limits")
+        Traceback (most recent call last):
+        dflag.errors.UnknownFlagError: no flag named 'rate_limits'; did you mean 'rate_limit'?
         """
         return self._store.find(name)
 
@@ -197,9 +228,29 @@ class FlagRegistry(Declarations):
 
     def validator(self, function: R) -> R:
         """
-        Add a check over several flags: given a `Snapshot` of the candidate, it refuses by raising `ValueError`.
+        Add a check over several flags, which is called before any change is in force. Works as a decorator.
 
-        It must not change flags. Works as a decorator.
+        Args:
+            function: Given a `Snapshot` of the candidate, it raises `ValueError` to refuse the whole change. It must
+                not change flags.
+
+        Returns:
+            The function.
+
+        Raises:
+            DefinitionError: It is a coroutine function, or cannot be called.
+
+        Thread safety: any thread, takes the registry lock. The function runs on the thread that brings the change.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 9)
+        >>> @flags.validator
+        ... def ordered(candidate):
+        ...     if candidate[low] > candidate[high]:
+        ...         raise ValueError("low is above high")
+        >>> flags.apply({"low": "10"}, source="config").error
+        RegistryValidationError('refused by the registry validator ordered: low is above high')
         """
         check_plain_function(function, "a registry validator")
         self._store.add_validator(function)
@@ -207,7 +258,20 @@ class FlagRegistry(Declarations):
 
     def freeze(self) -> None:
         """
-        Settle the static flags for good; `Updater.start` does it too. Never undone.
+        Fix the values of the static flags until the end of the process.
+
+        `Updater.start` does it too. Call it in a program without an updater, once its arguments are read.
+        Only `dflag.testing.isolated` and overrides of tests get past it.
+
+        Thread safety: any thread, takes the registry lock.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> port = flags.int("port", 8080)
+        >>> flags.freeze()
+        >>> port.set(9090)
+        Traceback (most recent call last):
+        dflag.errors.StaticFlagError: flag 'port' is static and cannot be set: the registry is frozen
         """
         self._store.freeze()
 
@@ -215,21 +279,52 @@ class FlagRegistry(Declarations):
         """
         Return the current values of all flags as one consistent view.
 
-        Thread safety: any thread, lock-free; constant time.
+        Use it where several values have to be of one revision. It takes the same time however many flags there are.
+
+        Returns:
+            An immutable mapping of names to values, which also takes flags as keys.
+
+        Thread safety: any thread, lock-free.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> snap = flags.snapshot()
+        >>> rate.set(60)
+        >>> snap[rate], snap["rate_limit"], rate.get()
+        (50, 50, 60)
         """
         return self._store.snapshot()
 
     def pinned(self, values: Mapping[Any, Any] | None = None) -> AbstractContextManager[Snapshot]:
         """
-        Make ``get()`` answer from one snapshot in this context: this thread or task, and what is begun inside.
+        Make ``get()`` answer from one snapshot within a ``with`` block.
 
-        Pins nest: an inner one begins with what the outer one shows.
+        It holds for this thread or task, and for tasks and calls of ``asyncio.to_thread`` begun inside, until the block
+        ends. Use it around a request whose parts read flags by themselves. Pins nest: an inner one begins with what the
+        outer one shows. Do not hold it open across the ``yield`` of a generator.
 
         Args:
-            values: Values by flag or name that go on top, validated.
+            values: Values by flag or name that go on top, validated; None for none.
+
+        Returns:
+            A context manager, which gives the snapshot.
 
         Raises:
             FlagValueError: One of the values is refused.
+            UnknownFlagError: A name or a flag is not of this registry.
+
+        Thread safety: any thread, lock-free. Other threads and tasks see nothing of it.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> with flags.pinned({rate: 5}):
+        ...     rate.set(60)  # as an updater would, meanwhile
+        ...     rate.get()
+        5
+        >>> rate.get()
+        60
         """
         return self._pinned(self._take({} if values is None else values, PINNED))
 
@@ -245,58 +340,134 @@ class FlagRegistry(Declarations):
 
     def override(self, values: Mapping[Any, Any]) -> AbstractContextManager[None]:
         """
-        Override flags for the whole process within a ``with`` block, static and frozen ones too: for tests.
+        Override flags for the whole process within a ``with`` block, static and frozen ones too.
+
+        It is for tests; `dflag.testing.override` takes flags of several registries.
 
         Args:
             values: Values by flag or name.
 
+        Returns:
+            A context manager; at its end each flag has the override back that it had before, if any.
+
         Raises:
             FlagValueError: A value is refused; nothing is overridden.
+            UnknownFlagError: A name or a flag is not of this registry.
+
+        Thread safety: any thread, takes the registry lock; every thread of the process sees the values.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> port = flags.int("port", 8080)
+        >>> flags.freeze()
+        >>> with flags.override({port: 9090}):
+        ...     port.get()
+        9090
         """
         return self._store.override(self._take(values, "override"))
 
     def explain(self, name: builtins.str) -> tuple[Layer, ...]:
         """
-        List the layers that hold a value for a flag, the winner first.
+        Return the layers that hold a value for a flag, the winner first.
+
+        Use it to find out why a flag has its value. The values of secret flags are masked.
+
+        Args:
+            name: The name of the flag.
+
+        Returns:
+            One record a layer. The first one's value is that of the flag.
 
         Raises:
-            UnknownFlagError: There is no such flag.
+            UnknownFlagError: No flag has this name.
+
+        Thread safety: any thread, takes the registry lock.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> rate.set(60, reason="load test")
+        >>> [(layer.origin, layer.value, layer.reason) for layer in flags.explain("rate_limit")]
+        [('override', 60, 'load test'), ('default', 50, None)]
         """
         return self._store.explain(name)
 
     def history(self) -> tuple[Change, ...]:
         """
-        List the last 100 changes, the oldest first.
+        Return the last 100 changes of effective values, the oldest first.
+
+        Texts are cut at 2,000 characters, and those of secret flags are masked.
+
+        Thread safety: any thread, takes the registry lock.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> rate.set(60, reason="load test")
+        >>> [(change.flag, change.old, change.new, change.reason) for change in flags.history()]
+        [('rate_limit', '50', '60', 'load test')]
         """
         return self._store.history()
 
     def callback_errors(self) -> dict[builtins.str, builtins.int]:
         """
-        Count the callbacks that have raised, by flag name; flags whose callbacks never did are left out.
+        Return how often callbacks have raised, by flag name; flags whose callbacks never did are left out.
 
         Thread safety: any thread, lock-free.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50, on_change=lambda old, new: 1 / 0)
+        >>> rate.set(60)
+        >>> flags.flush()
+        True
+        >>> flags.callback_errors()
+        {'rate_limit': 1}
         """
         return dict(self._store.notifier.errors)
 
     def flush(self, timeout: builtins.float | None = None) -> builtins.bool:
         """
-        Wait until all callbacks are delivered.
+        Wait until the callbacks of all changes so far have run.
 
         Args:
-            timeout: At most how many seconds; None for as long as it takes.
+            timeout: How many seconds to wait at most; None for no limit.
 
         Returns:
-            False when that did not suffice, and always when called by a callback.
+            Whether they have; always False in a callback, which cannot wait for itself.
+
+        Raises:
+            DefinitionError: *timeout* is no number of seconds.
+
+        Thread safety: any thread.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flags.flush(timeout=5)
+        True
         """
         check_seconds("timeout", timeout)
         return self._store.notifier.flush(timeout)
 
     def checksum(self, dynamic: builtins.bool | None = None) -> builtins.str:
         """
-        Compute the Go library's checksum over names and values, as 8 hex digits.
+        Return the Go library's checksum over the names and values of all flags.
+
+        Compare it between processes, of Go too, to see whether they run with the same values. Overrides count.
 
         Args:
-            dynamic: Only the dynamic flags, or only the static ones; None for all.
+            dynamic: True for the dynamic flags alone, False for the static ones; None for all.
+
+        Returns:
+            32 bits of FNV-1a, as 8 hex digits.
+
+        Thread safety: any thread, lock-free. It prints every value, so do not call it for each request.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> flag = flags.dyn_int("some_int", 1337)
+        >>> flags.checksum()
+        'c8197459'
         """
         if dynamic is not None:
             check_argument("dynamic", dynamic, bool, "True, False or None")
@@ -310,19 +481,33 @@ class FlagRegistry(Declarations):
         description: builtins.str | None = None,
     ) -> list[builtins.str]:
         """
-        Read the environment and the command line; bad input prints the error and exits with status 2.
+        Read the environment and the command line.
+
+        Call it once, before the updater. Bad input prints the error and exits with status 2, and ``--help`` prints the
+        flags and exits, both as `argparse` does.
 
         Args:
             argv: The arguments; None for ``sys.argv[1:]``.
-            env_prefix: Read ``PREFIX_FLAG_NAME`` for each flag; None for no environment.
-            description: For ``--help``.
+            env_prefix: Read the variable ``PREFIX_FLAG_NAME`` for each flag; None for no environment.
+            description: What the program is for, for ``--help``; None for nothing.
 
         Returns:
             The positional arguments.
 
         Raises:
             StaticFlagError: The registry is frozen.
-            DefinitionError: Two flags would read the same variable of the environment.
+            DefinitionError: Two flags would read the same variable of the environment, or an argument is of another
+                type.
+
+        Thread safety: any thread, takes the registry lock; validators run in this thread.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> port = flags.int("port", 8080)
+        >>> flags.parse_args(["--port=9090", "input.txt"])
+        ['input.txt']
+        >>> port.get(), port.origin
+        (9090, 'command line')
         """
         from dflag._argparse import frozen_error
         from dflag._arguments import parse_args
@@ -338,9 +523,9 @@ class FlagRegistry(Declarations):
 
     def add_to_argparse(self, parser: argparse.ArgumentParser) -> None:
         """
-        Add an option for each flag declared so far to a program's own parser; parsing then sets the flags.
+        Add an option for each flag declared so far to a program's own parser.
 
-        All of them in one step, when the parser that the program began with has found nothing wrong.
+        Parsing then sets the flags: all of them in one step, when the parser has found nothing wrong.
 
         Args:
             parser: The program's parser, or one of a subcommand, or one for ``parents=``.
@@ -348,6 +533,17 @@ class FlagRegistry(Declarations):
         Raises:
             TypeError: It is no `argparse.ArgumentParser`.
             DefinitionError: The parser already has an option with the name of a flag.
+
+        Thread safety: one thread at a time, as for the parser.
+
+        >>> import argparse, dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> port = flags.int("port", 8080)
+        >>> parser = argparse.ArgumentParser()
+        >>> flags.add_to_argparse(parser)
+        >>> _ = parser.parse_args(["--port=9090"])
+        >>> port.get()
+        9090
         """
         from dflag._arguments import add_to_argparse
 

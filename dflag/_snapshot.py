@@ -135,15 +135,23 @@ class Snapshot(Mapping[str, Any]):
     def for_(self, flag: str, key: str) -> Any: ...
     def for_(self, flag: Key[Any] | str, key: str) -> Any:
         """
-        Return the value of a keyed flag for one key.
+        Return the value of a keyed flag for one key, as `Flag.for_` does.
 
         Args:
             flag: The flag, or its name.
-            key: For whom: the name of a tenant, a user.
+            key: The key as a text: the name of a tenant, the id of a user.
 
         Raises:
             UnknownFlagError: The snapshot has no such flag.
             DflagError: The flag was declared without ``by=``.
+
+        Thread safety: any thread, lock-free.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50, by="tenant")
+        >>> flags.snapshot().for_(rate, "acme")
+        50
         """
         return self._table(flag).value_for(key)
 

@@ -77,39 +77,56 @@ be closed, and the reading would then close the file of the program that got its
 
 class Updater:
     """
-    Applies every flag from its sources at start-up, then watches them and updates the dynamic ones.
+    Reads every flag from its sources when the program starts, then follows them and updates the dynamic flags.
+
+    One updater per registry is usual. It goes through `initialize`, `start` and `stop`; `setup` does the first two in
+    one call. As a context manager it initializes and starts where that has not happened, and stops at the end.
 
     Args:
         registry: The flags.
         source: A directory (a ConfigMap or Secret volume, or one plain file a flag), a document that ends in
             ``.yaml``, ``.yml`` or ``.json`` (its top-level keys are flags), a `dflag.sources.Source`,
             or several of these, of which a later one wins.
-        atomic: Apply nothing of a source while any of its values is bad, instead of all others.
-        on_missing: What becomes of the values of a source that is gone or has no key left:
-            ``"keep"`` holds them, ``"reset"`` lets the layers below show.
-        required: Whether a source that is absent at start-up, or cannot be reached, is an error;
-            if not, it is picked up when it appears.
-        resync_seconds: How often to look although no event has come, above 0.
+        atomic: Whether a single bad value keeps everything that its source holds from being applied. By default
+            the others are applied.
+        on_missing: What happens to the values of a source that is gone or has no key left:
+            ``"keep"`` keeps them, ``"reset"`` drops them, so that the layers below show.
+        required: Whether it is an error when a source is absent, or cannot be reached, at the start.
+            If not, it is picked up when it appears.
+        resync_seconds: The interval of the check behind the events, in seconds, above 0 and finite.
         unknown: What to do about names that no flag has: ``"warn"`` once each, ``"ignore"`` them,
-            or ``"error"``, which fails `initialize` and warns later.
-        ignore: Patterns (as in `fnmatch`) of keys that are no flags.
+            or ``"error"``, with which `initialize` fails and later ones are a warning.
+        ignore: Patterns, as of `fnmatch`, of keys that are no flags.
         on_bad_start: What a bad value does at `initialize`: ``"raise"`` applies nothing and raises `UpdateError`;
             ``"skip"`` refuses that value alone, as after `start`, so that the program starts with the layer below.
         below_arguments: Whether environment and command line rank above these sources, as they do above
             the configuration file of a command-line program.
-        facts: What is known of this process, for rules: texts by name, or a function that returns such a mapping,
-            as `dflag.facts.kubernetes` makes one. It is asked at each read; None for nothing.
-        healthy: Says whether the program is well: asked each second, on a thread of its own, while a rule with a
-            ``bake`` has yet to prove itself. Anything false, an exception, or no answer within 5 seconds takes the
-            rule back in this process.
+        facts: The facts of this process, for rules: a mapping of names to texts, or a function that returns one, such
+            as that of `dflag.facts.kubernetes`. The function is called at each read; None for no facts.
+        healthy: A function that returns whether the program is well. It is called each second, on a thread of its own,
+            within the ``bake`` of a rule. A false result, an exception, or no answer within 5 seconds reverts the
+            rule in this process. None: no rule is reverted.
 
     Raises:
-        DefinitionError: Two sources have one name, an option is out of its range,
+        DefinitionError: Two sources have one name, an option is out of its range or of another type,
             or a source has values already at another rank than *below_arguments* says.
 
     Thread safety: any thread may call any method. Sources are read and validators run on the updater's own thread
     once it is started, before that in the calling one; callbacks run on the registry's notifier thread.
     A forked child has its own running updater at once; the parent's is untouched.
+
+    >>> import dflag.testing, tempfile
+    >>> flags = dflag.FlagRegistry()
+    >>> rate = flags.dyn_int("rate_limit", 50, min=1)
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     volume = dflag.testing.ConfigMapVolume(path)
+    ...     _ = volume.write({"rate_limit": "60"})
+    ...     with dflag.Updater(flags, path) as updater:
+    ...         print(rate.get())
+    ...         _ = volume.write({"rate_limit": "70"})
+    ...         print(updater.wait_for(lambda snap: snap[rate] == 70, timeout=10))
+    60
+    True
     """
 
     def __init__(  # noqa: PLR0913 - one keyword for each option of the contract, typed one by one
@@ -177,16 +194,30 @@ class Updater:
         cls, registry: RegistryLike, source: SourceLike | Sequence[SourceLike], **options: Unpack[UpdaterOptions]
     ) -> Self:
         """
-        Make an updater, `initialize` and `start` it.
+        Make an updater, `initialize` it and `start` it.
 
         Args:
             registry: As for the class.
             source: As for the class.
             **options: As for the class.
 
+        Returns:
+            The running updater, which is also a context manager that stops it.
+
         Raises:
             UpdateError: A value is bad; nothing was applied and nothing runs.
             SourceError: A required source cannot be read.
+            DefinitionError: As for the class.
+
+        Thread safety: any thread; sources are read and validators run in this thread.
+
+        >>> import dflag
+        >>> from dflag.sources import MemorySource
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> with dflag.Updater.setup(flags, MemorySource({"rate_limit": "60"})):
+        ...     rate.get()
+        60
         """
         updater = cls(registry, source, **options)
         updater.initialize()
@@ -197,12 +228,23 @@ class Updater:
         """
         Read every source and apply static and dynamic flags in one commit, or nothing at all.
 
-        With ``on_bad_start="skip"`` bad values are refused as they are after `start`, and the others apply.
+        Call it before the program uses its flags. With ``on_bad_start="skip"`` bad values are refused as they are
+        after `start`, and the others are applied.
 
         Raises:
             UpdateError: Some values are bad; it names every one. Not with ``on_bad_start="skip"``.
             SourceError: A required source cannot be read.
             UpdaterStateError: The updater was started before.
+
+        Thread safety: any thread; sources are read and validators run in this thread.
+
+        >>> import dflag
+        >>> from dflag.sources import MemorySource
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> dflag.Updater(flags, MemorySource({"rate_limit": "many"})).initialize()
+        Traceback (most recent call last):
+        dflag.errors.UpdateError: flag 'rate_limit': expected an int, got 'many' (memory)
         """
         settle()
         with self._reading.lock:
@@ -226,14 +268,25 @@ class Updater:
 
     def start(self) -> None:
         """
-        Freeze the static flags, and follow the sources from now on. Raises nothing for what sources hold.
+        Freeze the static flags, and follow the sources.
 
-        It reads once after the watch is armed, so that no change since `initialize` is missed.
-        The updater follows until `stop` or the end of the process, whether or not anybody keeps the object.
-        A `stop` that another thread or a validator calls meanwhile ends it: then nothing runs when this returns.
+        It reads once after the watch is armed, so that no change since `initialize` is missed. It raises nothing for
+        what the sources hold: a bad value is refused, logged and shown by `status`. The updater follows until `stop`
+        or the end of the process, also when the program keeps no reference to it. A `stop` that another thread or a
+        validator calls meanwhile ends it: then nothing runs when this returns.
 
         Raises:
             UpdaterStateError: The updater runs already.
+
+        Thread safety: any thread. It reads once in this thread; after that the updater's own thread does.
+
+        >>> import dflag
+        >>> updater = dflag.Updater(dflag.FlagRegistry(), dflag.sources.MemorySource({}))
+        >>> updater.initialize()
+        >>> updater.start()
+        >>> updater.status().state
+        'running'
+        >>> updater.stop()
         """
         settle()
         with self._lifecycle:
@@ -262,11 +315,25 @@ class Updater:
 
     def stop(self, timeout: float = 5.0) -> None:
         """
-        Stop following; the values stay as they are. Idempotent, also before `start`.
+        Stop following the sources; the values stay as they are.
+
+        It may be called again, and before `start`. A stopped updater can be started again.
 
         Args:
-            timeout: How many seconds to wait for the thread, which may be inside a validator;
-                one that takes longer ends by itself afterwards and changes nothing more.
+            timeout: How many seconds to wait for the thread, which may be inside a validator.
+                A thread that takes longer ends by itself later and changes nothing more.
+
+        Raises:
+            DefinitionError: *timeout* is no number of seconds.
+
+        Thread safety: any thread, also a callback or a validator.
+
+        >>> import dflag
+        >>> updater = dflag.Updater.setup(dflag.FlagRegistry(), dflag.sources.MemorySource({}))
+        >>> updater.stop()
+        >>> updater.stop()  # does nothing
+        >>> updater.status().state
+        'stopped'
         """
         check_seconds("timeout", timeout)
         settle()
@@ -282,13 +349,27 @@ class Updater:
 
     def refresh(self) -> Revision:
         """
-        Read all sources now and apply what they hold, in this thread.
+        Read all sources now and apply what they hold.
+
+        Use it in a program without a running updater, or where a test has changed a source.
 
         Returns:
             What was applied; of several sources the newest revision, and the previous one when nothing changed.
 
         Raises:
             SourceError: No source could ever be read.
+
+        Thread safety: any thread; sources are read and validators run in this thread.
+
+        >>> import dflag
+        >>> from dflag.sources import MemorySource
+        >>> flags = dflag.FlagRegistry()
+        >>> rate, source = flags.dyn_int("rate_limit", 50), MemorySource({})
+        >>> updater = dflag.Updater(flags, source)
+        >>> updater.initialize()
+        >>> source.update({"rate_limit": "60"})
+        >>> updater.refresh().changed, rate.get()
+        (('rate_limit',), 60)
         """
         settle()
         with self._reading.lock:
@@ -305,14 +386,26 @@ class Updater:
 
     def wait_for(self, predicate: Callable[[Snapshot], object], timeout: float | None = None) -> bool:
         """
-        Block until *predicate*, given the current snapshot, is true.
+        Wait until a predicate of the current values is true.
 
         Args:
-            predicate: Asked now and after every commit, in this thread.
-            timeout: At most how many seconds; None for as long as it takes.
+            predicate: A function of the current snapshot, called now and after every commit, in this thread.
+            timeout: How many seconds to wait at most; None for no limit.
 
         Returns:
             Whether it became true in time.
+
+        Raises:
+            DefinitionError: *predicate* cannot be called, or *timeout* is no number of seconds.
+
+        Thread safety: any thread.
+
+        >>> import dflag
+        >>> flags = dflag.FlagRegistry()
+        >>> rate = flags.dyn_int("rate_limit", 50)
+        >>> updater = dflag.Updater(flags, dflag.sources.MemorySource({}))
+        >>> updater.wait_for(lambda snap: snap[rate] > 50, timeout=0)
+        False
         """
         check_plain_function(predicate, "predicate")
         check_seconds("timeout", timeout)
@@ -330,9 +423,21 @@ class Updater:
         """
         Return how the updater and its sources are doing.
 
-        Whoever has seen a new value finds here what came with it.
+        A thread that has read a new value sees the matching status.
 
-        Thread safety: any thread; it answers at once whatever a validator or a callback is doing.
+        Thread safety: any thread; it answers at once, also while a validator or a callback hangs.
+
+        >>> import dflag
+        >>> from dflag.sources import MemorySource
+        >>> flags = dflag.FlagRegistry()
+        >>> rate, source = flags.dyn_int("rate_limit", 50), MemorySource({"rate_limit": "60"})
+        >>> updater = dflag.Updater(flags, source)
+        >>> updater.initialize()
+        >>> source.update({"rate_limit": "0x"})
+        >>> _ = updater.refresh()
+        >>> status = updater.status()
+        >>> status.errors, list(status.rejected), rate.get()
+        (1, ['rate_limit'], 60)
         """
         settle()
         if self._is_to_resume:

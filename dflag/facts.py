@@ -1,5 +1,5 @@
 """
-What a process knows of itself, for the rules of its sources: ``Updater(..., facts=...)``.
+The facts of a process, for the rules of its sources: ``Updater(..., facts=...)``.
 
 Facts are texts by name. A rule names some of them: ``when: {zone: eu-1}``.
 """
@@ -39,11 +39,11 @@ _MAX_BYTES: Final = 1 << 20
 
 def kubernetes(podinfo: str | os.PathLike[str] = "/etc/podinfo") -> Callable[[], Mapping[str, str]]:
     """
-    Return a function that says what a pod knows of itself, for ``Updater(..., facts=...)``.
+    Return a function that reads the facts of a pod, for ``Updater(..., facts=...)``.
 
     The facts are ``pod`` (``POD_NAME``, or the name of the host), ``namespace`` (``POD_NAMESPACE``), ``node``
     (``NODE_NAME``), and of the labels ``version``, ``zone``, ``region`` and ``label.<name>``. What is not there is
-    left out. The manifest has to bring variables and labels into the pod, by the downward API.
+    left out. The manifest has to pass variables and labels to the pod, through the downward API.
 
     Args:
         podinfo: The directory of the downward-API volume, with a file ``labels``; each call reads it anew.

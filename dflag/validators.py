@@ -1,5 +1,5 @@
 """
-Ready-made checks for ``validator=``.
+Checks for ``validator=``.
 
 Each function makes a validator: a callable that raises `ValueError` to refuse a value, and whose repr says what it is.
 
@@ -66,7 +66,9 @@ class _Check(Generic[T]):
 
 def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
     """
-    Accept values between two limits.
+    Accept values between two limits, both inclusive.
+
+    For int, float and duration flags ``min=`` and ``max=`` do the same; this one takes any values that compare.
 
     Args:
         min: The least value allowed, or None for no such limit.
@@ -74,6 +76,13 @@ def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
 
     Raises:
         DefinitionError: Neither limit is given, or they leave no value between them, or cannot be compared.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry()
+    >>> flag = flags.dyn_custom("size", 1, parse=int, validator=in_range(min=1, max=10))
+    >>> flag.set(11)
+    Traceback (most recent call last):
+    dflag.errors.ValidationError: flag 'size': expected a value from 1 to 10, got 11 (override)
     """
     if min is None and max is None:
         raise DefinitionError("in_range needs min, max or both")
@@ -99,6 +108,13 @@ def matches(pattern: str | re.Pattern[str]) -> Validator[str]:
 
     Raises:
         DefinitionError: It is no expression of texts.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry()
+    >>> flag = flags.dyn_string("host", "a.example", validator=matches("[.]example$"))
+    >>> flag.set("b.test")
+    Traceback (most recent call last):
+    dflag.errors.ValidationError: flag 'host': expected a text that matches '[.]example$', got 'b.test' (override)
     """
     check_argument("pattern", pattern, (str, re.Pattern), "a regular expression, as text or compiled")
     try:
@@ -120,6 +136,13 @@ def min_items(n: int) -> Validator[Sized]:
 
     Raises:
         DefinitionError: *n* is no int of at least 0.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry()
+    >>> flag = flags.dyn_string_list("hosts", ["a"], validator=min_items(1))
+    >>> flag.set([])
+    Traceback (most recent call last):
+    dflag.errors.ValidationError: flag 'hosts': expected at least 1 item, got [] (override)
     """
     _check_count(n)
     return _Check(f"at least {_count(n, 'item')}", lambda value: len(value) >= n, minItems=n)
@@ -131,6 +154,13 @@ def max_items(n: int) -> Validator[Sized]:
 
     Raises:
         DefinitionError: *n* is no int of at least 0.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry()
+    >>> flag = flags.dyn_string_list("hosts", [], validator=max_items(1))
+    >>> flag.set(["a", "b"])
+    Traceback (most recent call last):
+    dflag.errors.ValidationError: flag 'hosts': expected at most 1 item, got ['a', 'b'] (override)
     """
     _check_count(n)
     return _Check(f"at most {_count(n, 'item')}", lambda value: len(value) <= n, maxItems=n)
@@ -138,10 +168,17 @@ def max_items(n: int) -> Validator[Sized]:
 
 def min_length(n: int) -> Validator[Sized]:
     """
-    Accept texts of at least *n* characters, or so many bytes.
+    Accept texts of at least *n* characters, and bytes of at least *n* bytes.
 
     Raises:
         DefinitionError: *n* is no int of at least 0.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry()
+    >>> flag = flags.dyn_string("name", "shop", validator=min_length(3))
+    >>> flag.set("x")
+    Traceback (most recent call last):
+    dflag.errors.ValidationError: flag 'name': expected a length of at least 3, got 'x' (override)
     """
     _check_count(n)
     return _Check(f"a length of at least {n}", lambda value: len(value) >= n, minLength=n)
@@ -149,10 +186,17 @@ def min_length(n: int) -> Validator[Sized]:
 
 def max_length(n: int) -> Validator[Sized]:
     """
-    Accept texts of at most *n* characters, or so many bytes.
+    Accept texts of at most *n* characters, and bytes of at most *n* bytes.
 
     Raises:
         DefinitionError: *n* is no int of at least 0.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry()
+    >>> flag = flags.dyn_string("name", "", validator=max_length(3))
+    >>> flag.set("shop")
+    Traceback (most recent call last):
+    dflag.errors.ValidationError: flag 'name': expected a length of at most 3, got 'shop' (override)
     """
     _check_count(n)
     return _Check(f"a length of at most {n}", lambda value: len(value) <= n, maxLength=n)
@@ -160,7 +204,14 @@ def max_length(n: int) -> Validator[Sized]:
 
 def not_empty() -> Validator[Sized]:
     """
-    Accept texts, bytes, lists and sets that hold something.
+    Accept texts, bytes, lists and sets that are not empty.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry()
+    >>> flag = flags.dyn_string("banner", "Sale", validator=not_empty())
+    >>> flag.set("")
+    Traceback (most recent call last):
+    dflag.errors.ValidationError: flag 'banner': expected a value that is not empty, got '' (override)
     """
     return _Check("a value that is not empty", lambda value: len(value) > 0, minLength=1, minItems=1)
 
@@ -169,8 +220,17 @@ def one_of(*choices: T) -> Validator[T]:
     """
     Accept the values given here and no others.
 
+    ``choices=`` does the same, and shows the choices on the page and in the help too.
+
     Raises:
         DefinitionError: No choice is given.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry()
+    >>> flag = flags.dyn_int("workers", 1, validator=one_of(1, 2, 4))
+    >>> flag.set(3)
+    Traceback (most recent call last):
+    dflag.errors.ValidationError: flag 'workers': expected one of 1, 2, 4, got 3 (override)
     """
     if not choices:
         raise DefinitionError("one_of needs a choice")

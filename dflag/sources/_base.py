@@ -63,10 +63,21 @@ class Source(ABC):
     """
     A place that values come from.
 
-    Derive from it to bring values of your own; only `read` must be written.
-    A source knows nothing of flags.
+    Derive from it to bring values of your own; only `name` and `read` must be written. A source knows nothing of flags.
 
     Thread safety: the updater calls every method from one thread at a time.
+
+    >>> import dflag
+    >>> class Defaults(dflag.sources.Source):
+    ...     name = "defaults"
+    ...
+    ...     def read(self):
+    ...         return {"rate_limit": "60"}
+    >>> flags = dflag.FlagRegistry()
+    >>> rate = flags.dyn_int("rate_limit", 50)
+    >>> with dflag.Updater.setup(flags, Defaults()):
+    ...     rate.get(), rate.origin
+    (60, 'defaults')
     """
 
     @property

@@ -48,6 +48,10 @@ class KubernetesSource(Source):
         SourceError: No namespace was given, and there is no configuration that names one.
 
     Thread safety: one thread at a time; the watch has a thread of its own.
+
+    ::
+
+        updater = dflag.Updater.setup(flags, KubernetesSource("shop-flags", "shop"))
     """
 
     def __init__(

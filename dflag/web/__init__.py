@@ -48,12 +48,15 @@ def make_wsgi_app(
     """
     Make a WSGI app that shows the flags of a registry.
 
+    Mount it in a web service, under any prefix. It is read-only unless *authorize* is given; who may read it is for the
+    web service to decide.
+
     Args:
         registry: The flags.
         updater: The updater whose status to show beside them; None for none.
         authorize: Given the headers of a request to set a flag, names in lower case,
             it returns the caller's name, or None to refuse, as any exception does; see `bearer_token`.
-            None: setting is off.
+            None: nobody can set flags.
         title: The page's; None for the registry's name.
         ofrep: Whether to answer OpenFeature's remote protocol below ``/ofrep/v1/``.
         origins: Whose pages may read its answers besides those of the app's own origin, each as ``scheme://host`` or
@@ -64,6 +67,10 @@ def make_wsgi_app(
         DefinitionError: An argument is of another type: *authorize* is not a plain function, an origin is none.
 
     Thread safety: any thread; validators of what is set run in the one that handles the request.
+
+    >>> import dflag
+    >>> flags = dflag.FlagRegistry("shop")
+    >>> app = make_wsgi_app(flags, authorize=bearer_token("a-long-random-text", "ops"))
     """
     handler = Handler(
         registry,
@@ -104,6 +111,9 @@ def make_asgi_app(
         DefinitionError: An argument is of another type: *authorize* is not a plain function, an origin is none.
 
     Thread safety: any event loop; validators of what is set run on a thread.
+
+    >>> import dflag
+    >>> app = make_asgi_app(dflag.FlagRegistry("shop"))
     """
     handler = Handler(
         registry,

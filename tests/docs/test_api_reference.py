@@ -53,6 +53,28 @@ def _without(signature: inspect.Signature, *left_out: str) -> list[tuple[str, ob
     ]
 
 
+MOST_USED = [
+    *(f"dflag.{name}" for name in ("FlagRegistry", "Flags", "Snapshot", "Updater")),
+    *(
+        f"dflag.Flag.{name}"
+        for name in ["get", "for_", "set", "set_text", "reset", "validator", "on_change", "changes"]
+    ),
+    *(
+        f"dflag.FlagRegistry.{name}"
+        for name in ["bind", "lookup", "validator", "freeze", "snapshot", "pinned", "override", "apply"]
+    ),
+    *(
+        f"dflag.FlagRegistry.{name}"
+        for name in ["explain", "history", "flush", "checksum", "parse_args", "add_to_argparse"]
+    ),
+    *(f"dflag.Updater.{name}" for name in ["setup", "initialize", "start", "stop", "refresh", "wait_for", "status"]),
+    *("dflag.Flags.current", "dflag.Flags.from_snapshot", "dflag.sources.DirectorySource", "dflag.sources.FileSource"),
+    *("dflag.sources.MemorySource", "dflag.sources.Source", "dflag.facts.kubernetes", "dflag.web.make_wsgi_app"),
+    *("dflag.testing.override", "dflag.testing.isolated", "dflag.testing.ConfigMapVolume"),
+    *("dflag.testing.SteppedUpdater", "dflag.integrations.pydantic_settings.DflagSettingsSource"),
+]
+
+
 @cache
 def _imported(name: str) -> ModuleType:
     try:
@@ -136,6 +158,19 @@ def test_each_public_method_is_documented(target: str) -> None:
         if not any(f"{each.target}.{name}" in TARGETS or (each.members and not each.excludes(name)) for each in shown)
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("target", MOST_USED)
+def test_the_most_used_names_say_all(target: str) -> None:
+    """What it does in one sentence, an example, each argument, and what it means for threads."""
+    value = _found(target)
+    text = inspect.getdoc(value) or ""
+    assert ">>> " in text
+    assert "Thread safety: " in text
+    assert text.partition("\n\n")[0].endswith(".")
+    arguments = [name for name in inspect.signature(value).parameters if name not in {"self", "cls", "_"}]
+    if not inspect.isabstract(value) and value not in {dflag.Flags, dflag.Snapshot}:  # no user makes these
+        assert [name for name in arguments if not re.search(rf"^    \*{{0,2}}{name}: ", text, re.MULTILINE)] == []
 
 
 def test_each_page_is_in_the_table() -> None:

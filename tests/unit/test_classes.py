@@ -821,7 +821,8 @@ def test_dir_and_help_show_each_flag() -> None:
     assert inspect.getdoc(Settings.number) == "A number"
     assert (inspect.getdoc(dflag.DynamicFlag) or "").startswith("A flag that follows its sources")
     assert str(inspect.signature(Settings.current)) == "() -> 'Settings'"
-    assert (Settings.current.__doc__ or "").strip().startswith("Return the values of this context")
+    assert (Settings.current.__doc__ or "").strip().startswith("Return the values of one revision")
+    assert ">>>" not in (Settings.current.__doc__ or ""), "an example of ours is none of the module of the class"
     assert type(Settings.current()).__doc__ == Settings.__doc__
 
 
