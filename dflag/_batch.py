@@ -16,7 +16,7 @@ from dflag._flags import conceal, keyed_of, layers_of, pipeline_of
 from dflag._layers import RULES_KEYS, Entry
 from dflag._rule_sets import NO_RULES, Judged, RuleSet
 from dflag._snapshot import values_of
-from dflag._transaction import Trial
+from dflag._transaction import plan, trial_of
 from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
 from dflag.typing import Text
 
@@ -704,10 +704,10 @@ def try_readings(
         for layer, batch in zip(layers, batches, strict=True)
         for name, entry in batch.state.entries.items()
     ]
-    transaction = store.plan(edits, trial=Trial(layers[::-1]))
+    transaction = plan(trial_of(store.base(), layers[::-1]), edits)
     error = None
     try:
-        store.check(transaction, secret=any(flag.secret for flag, _, _ in edits))
+        store.check(transaction)
     except RegistryValidationError as refusal:
         error = refusal
     return TrialRun(batches, values_of(transaction.snapshot), error)

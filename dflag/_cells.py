@@ -9,7 +9,7 @@ from collections import deque
 from itertools import starmap
 from operator import attrgetter, call
 from types import CellType, MethodWrapperType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,11 +32,14 @@ value_of: Final[Callable[[Any], Any]] = attrgetter("_value")
 """Return the value of a cell."""
 
 set_value: Final = Cell.__dict__["_value"].__set__
-"""The setter of a cell's slot as a C callable, for `Step.add`."""
+"""The setter of a cell's slot as a C callable, for a `Step`."""
 
 set_contents: Final = CellType.__dict__["cell_contents"].__set__
 """The setter of what a variable of a closure holds; ``delattr(cell, "cell_contents")`` empties it."""
 
+
+Call: TypeAlias = "tuple[Callable[..., object], object, object]"
+"""A function, and the two arguments that a `Step` calls it with."""
 
 call_with_two: Final = cast("Callable[[Callable[..., object], object, object], object]", call)
 
@@ -62,25 +65,17 @@ class Step:
 
     __slots__ = ("_calls",)
 
-    def __init__(self) -> None:
-        self._calls: Final[list[tuple[Any, ...]]] = []
-
-    def add(self, function: Callable[..., object], first: object, second: object) -> None:
+    def __init__(self, calls: Iterable[Call]) -> None:
         """
-        Append one call, ``function(first, second)``; *function* must be written in C and run no Python code.
+        Args:
+            calls: What to call, in order; the functions must be written in C and run no Python code.
         """
-        self._calls.append(
+        self._calls: Final[list[tuple[Any, ...]]] = [
             (setattr, first, function.__self__.__name__, second)  # type: ignore[attr-defined]  # a descriptor's
             if type(function) is MethodWrapperType and type(first).__setattr__ is _PLAIN
             else (function, first, second)
-        )
-
-    def add_all(self, function: Callable[..., object], first: Iterable[Any], second: Iterable[Any]) -> None:
-        """
-        Append one call for each pair.
-        """
-        for one, other in zip(first, second, strict=True):
-            self.add(function, one, other)
+            for function, first, second in calls
+        ]
 
     def run(self) -> None:
         """

@@ -54,15 +54,15 @@ class Checkpoint:
         attempts = store.attempts()
         while True:
             next(attempts)
-            token = store.token()
+            base = store.base()
             edits, keyed = self._edits(), self._keyed_edits()
             cells = self._sources.cells_of(self._kept)
             if not edits and not keyed:  # it is no revision when no flag has another layer
-                if store.set_cells(token, cells):
+                if store.set_cells(base.token, cells):
                     break
                 continue
             transaction = store.plan(edits, keyed=keyed)
-            if transaction.token is token and store.commit(transaction, cells):
+            if transaction.base.token is base.token and store.commit(transaction, cells):
                 store.report(transaction, ())
                 break
         self._sources.catch_up([flag for flag in list(store.flags.values()) if flag not in self._layers])

@@ -26,7 +26,6 @@ from dflag._flags import (
     layers_of,
     make_current,
     pipeline_of,
-    same,
     set_default,
     set_layers,
     set_pipeline,
@@ -35,12 +34,13 @@ from dflag._flags import (
 from dflag._layers import Entry
 from dflag._registry import FlagRegistry, bind_all, check_name, registry_of, store_of_registry
 from dflag._snapshot import Snapshot, flags_of, innermost_pin, instances_of, store_of, table_of, values_of
+from dflag._transaction import same
 from dflag.errors import MASK, DefinitionError, DflagError, DuplicateFlagError, UnknownFlagError, check_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dflag._cells import Step
+    from dflag._cells import Call
     from dflag._registry import RegistryLike
     from dflag._snapshot import Pin
     from dflag._store import Store
@@ -265,14 +265,14 @@ class _View:
         Return the instance in force, and keep it until the next commit.
         """
         while True:
-            token, snapshot = self._store.observe()
+            base = self._store.base()
             try:
                 return self._cell.cell_contents  # another thread was first
             except ValueError:
                 pass
-            instance = self._instance(self._live_class, snapshot)
+            instance = self._instance(self._live_class, base.snapshot)
             changes = ((set_contents, self._cell, instance), (_set_latest, self, instance))
-            if self._store.note(token, changes) or self._store.number != snapshot.revision:
+            if self._store.note(base.token, changes) or self._store.number != base.snapshot.revision:
                 return instance
 
     def pinned(self, pin: Pin) -> object:
@@ -327,10 +327,11 @@ class _View:
         self._set_revision(instance, revision)
         return instance
 
-    def add_to(self, step: Step, number: int) -> None:
-        step.add(delattr, self._cell, "cell_contents")
+    def outdating(self, number: int) -> list[Call]:
+        calls: list[Call] = [(delattr, self._cell, "cell_contents")]
         if _DEVELOPING:
-            step.add(deque.append, self._commits, (number, time.monotonic()))
+            calls.append((deque.append, self._commits, (number, time.monotonic())))
+        return calls
 
     # --- what instances can do
 

@@ -10,10 +10,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar, overload
 
 from dflag._cells import Cell, Step, has_gil
-from dflag._faults import is_interrupt
 from dflag._fork import settle
 from dflag._keyed import Table, checked_key
-from dflag._log import logger
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline
 from dflag._snapshot import NO_PIN, current_pin, open_pins, unkeyed
@@ -735,19 +733,6 @@ def format_value(flag: Flag[Any], value: Any) -> str:
     Print a value as it is; a caller that shows it masks a secret's.
     """
     return flag._pipeline.kind.format(value)
-
-
-def same(flag: Flag[Any], one: Any, other: Any) -> bool:
-    """
-    Compare two values, which for enumerations and models is a user's ``__eq__``.
-    """
-    try:
-        return flag._pipeline.kind.same(one, other)
-    except BaseException as error:
-        if is_interrupt(error):
-            raise
-        logger.exception("flag %r: cannot compare its values; treating them as different", flag.name)
-        return False
 
 
 # --- counting reads: what _read_counts exchanges the code of the reading methods for

@@ -4,6 +4,7 @@ The last changes of a registry, printed once each.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -13,6 +14,8 @@ from dflag._log import logger
 from dflag.errors import MASK
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from dflag._flags import Flag
 
 LENGTH: Final = 100
@@ -64,7 +67,7 @@ class Record:
         """
         values = self._values
         small = values is not None and type(values[0]) in _SMALL and type(values[1]) in _SMALL
-        if values is not None and (not small or self._flag.secret):
+        if values is not None and (not small or pipeline_of(self._flag).secret):
             self._print(values)
 
     def _print(self, values: tuple[Any, Any]) -> None:
@@ -79,7 +82,7 @@ class Record:
         values, flag = self._values, self._flag
         if values is not None:
             self._print(values)
-        old, new = (MASK, MASK) if self._texts is None or flag.secret else self._texts
+        old, new = (MASK, MASK) if self._texts is None or pipeline_of(flag).secret else self._texts
         return PrintedChange(self._seconds, flag.name, old, new, self._origin, self._reason)
 
 
@@ -109,11 +112,29 @@ class History:
         return [self.queue.popleft() for _ in range(len(self.queue) - LENGTH)]
 
 
+def records_of(changes: Iterable[tuple[Flag[Any], Any, Any, str, str | None]]) -> list[Record]:
+    """
+    Make records of changes at this moment: of each the flag, the old value, the new one, its origin and the reason.
+    """
+    seconds = time.time()
+    return [Record(seconds, *change) for change in changes]
+
+
+def settle(records: Iterable[Record]) -> None:
+    """
+    Print what new records hold, and let go of it, as `Record.settle` does.
+
+    Thread safety: any thread; values are printed in this one, so it is called without a lock.
+    """
+    for record in records:
+        record.settle()
+
+
 def shown(flag: Flag[Any], value: Any) -> str:
     """
     Print the beginning of a value, masked for a secret.
     """
-    return MASK if flag.secret else _brief(flag, value)
+    return MASK if pipeline_of(flag).secret else _brief(flag, value)
 
 
 def _brief(flag: Flag[Any], value: Any) -> str:

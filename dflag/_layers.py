@@ -4,7 +4,7 @@ The layers that dflag itself has, and what any layer holds.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 OVERRIDE: Final = "override"
 COMMAND_LINE: Final = "command line"
@@ -22,20 +22,21 @@ RULE_PREFIX: Final = "rule:"
 """What the name of a rule begins with among the names of flags, none of which holds a colon."""
 
 
-class Entry:
+class Entry(NamedTuple):
     """
     What one layer holds for one flag.
+
+    Attributes:
+        value: The value.
+        reason: Why it was set.
+        deadline: When it drops, of `time.monotonic`.
+        rule: The name of the rule that gives it.
     """
 
-    __slots__ = ("deadline", "reason", "rule", "value")
-
-    def __init__(
-        self, value: Any, reason: str | None = None, deadline: float | None = None, rule: str | None = None
-    ) -> None:
-        self.value: Final = value
-        self.rule: Final = rule  # the name of the one that gives the value
-        self.reason: Final = reason
-        self.deadline: Final = deadline  # of time.monotonic()
+    value: Any
+    reason: str | None = None
+    deadline: float | None = None
+    rule: str | None = None
 
     def is_over(self, now: float) -> bool:
         """

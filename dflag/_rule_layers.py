@@ -394,7 +394,7 @@ def try_rules(store: Store, rules: RuleSet, base: RuleSet, source: str, plain: S
 
 def _is_accepted(store: Store, edits: Sequence[Edit]) -> bool:
     try:
-        store.check(store.plan(edits), secret=True)
+        store.check(store.plan(edits))
     except RegistryValidationError:
         return False
     return True
@@ -414,7 +414,7 @@ def _try(store: Store, judged: Judged, source: str, plain: Sequence[Edit]) -> No
         *plain,
         *((flag, source, Entry(value)) for flag, value in values.items() if not store.frozen or flag.dynamic),
     ]
-    store.check(store.plan(edits), secret=any(flag.secret for flag in values))
+    store.check(store.plan(edits))
 
 
 def resolve(rules: RuleSet, context: RuleContext | None, excluded: Mapping[Judged, FlagValueError]) -> RuleSet:

@@ -30,12 +30,13 @@ from dflag._batch import (
     parse,
 )
 from dflag._cells import Cell, set_value, value_of
-from dflag._flags import layers_of, same
+from dflag._flags import layers_of
 from dflag._history import shown
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULE_PREFIX, RULES_KEYS
 from dflag._log import logger
 from dflag._snapshot import as_of, unknown_keys
 from dflag._switching import yield_interpreter
+from dflag._transaction import same, winner
 from dflag.errors import DefinitionError, FlagValueError, RegistryValidationError, drop_frames, one_line
 
 if TYPE_CHECKING:
@@ -396,7 +397,7 @@ class SourceLayers:
             return {}
         edits = [edit for batch in batches for edit in batch.edits]
         transaction = self._store.plan(edits, keyed=[edit for batch in batches for edit in batch.keyed])
-        self._store.check(transaction, secret=any(flag.secret for flag, _, _ in edits))
+        self._store.check(transaction)
         pending_restart = self.pending_restart(batches)
         changed = frozenset(difference.flag for difference in transaction.differences)
         outcomes: dict[str, Outcome] = {}
@@ -543,7 +544,7 @@ class SourceLayers:
         attempts = self._store.attempts()
         while True:
             next(attempts)
-            token = self._store.token()
+            token = self._store.base().token
             if value_of(cell) is not base:
                 return  # another thread has applied something newer, which has a record of its own
             if self._store.set_cells(token, [(cell, (batch.moved or base)._replace(record=record.after(outcome)))]):
@@ -576,7 +577,7 @@ class SourceLayers:
         for origin, state in states.items():
             if flag.name in state.entries:
                 layers[origin] = state.entries[flag.name]
-        return self._store.winner(flag, layers)[0]
+        return winner(flag, layers, self._store.ranking, self._store.maps)[0]
 
     # --- reporting, once, what lasts
 

@@ -28,13 +28,11 @@ from dflag._flags import (
     Flag,
     Owner,
     declared_at,
-    keyed_of,
     layers_of,
     listeners_of,
     pipeline_of,
     renew_marks,
     run_step,
-    same,
     set_keyed,
     set_layers,
     set_name,
@@ -42,26 +40,14 @@ from dflag._flags import (
     set_table,
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle
-from dflag._history import LENGTH as HISTORY_LENGTH
-from dflag._history import History, Record
-from dflag._keyed import Table
-from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, OWN_LAYERS, Entry
+from dflag._history import History, records_of
+from dflag._history import settle as settle_records
+from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
 from dflag._pipeline import AuthorError, expect_no_verdict
 from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, tables_of, unknown_flag, values_of
-from dflag._transaction import (
-    Difference,
-    Edit,
-    KeyedEdit,
-    Tables,
-    Token,
-    Transaction,
-    Trial,
-    deadline_of,
-    highest_layer,
-    merged_value,
-)
+from dflag._transaction import Base, Token, highest_layer, plan
 from dflag.errors import (
     MASK,
     DefinitionError,
@@ -80,9 +66,12 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from dflag._cells import Call
+    from dflag._keyed import Table
     from dflag._kinds.maps import MapKind
     from dflag._records import Change, Layer
     from dflag._snapshot import Key
+    from dflag._transaction import Edit, KeyedEdit, Transaction
 
     RegistryValidator: TypeAlias = Callable[[Snapshot], object]
     Watcher: TypeAlias = Callable[[tuple[str, ...]], object]
@@ -99,9 +88,9 @@ class Dependent(Protocol):
     What is made of a store's values, and is outdated by every commit.
     """
 
-    def add_to(self, step: Step, number: int) -> None:
+    def outdating(self, number: int) -> Iterable[Call]:
         """
-        Add to the step of a commit, the one with that number, what outdates it. It may be called in vain.
+        Return the calls that outdate it in the step of a commit, the one with that number, which may not be made.
         """
         ...
 
@@ -202,9 +191,7 @@ class Store:
                 raise DefinitionError(f"flag {name!r}: is retired already, since {self.retired[name]}")
             self.retired = {**self.retired, name: since}
 
-    def adopt(
-        self, named: Mapping[str, Flag[Any]], changes: Iterable[tuple[Callable[..., object], object, object]] = ()
-    ) -> None:
+    def adopt(self, named: Mapping[str, Flag[Any]], changes: Iterable[Call] = ()) -> None:
         """
         Add flags that no registry has, with the overrides they have: all of them, or none.
 
@@ -225,13 +212,9 @@ class Store:
                     raise DefinitionError(f"flag {flag.name!r} is already bound and cannot be bound as {name!r}")
                 if name in self.flags or name in self.retired:
                     self._check_free(name)
-            step = Step()
-            step.add_all(set_name, list(named.values()), list(named))
-            step.add_all(set_store, list(named.values()), [self] * len(named))
-            for change in changes:
-                step.add(*change)
-            step.add(ior, self.flags, dict(named))
-            step.run()
+            names = [(set_name, flag, name) for name, flag in named.items()]
+            stores = [(set_store, flag, self) for flag in named.values()]
+            Step([*names, *stores, *changes, (ior, self.flags, dict(named))]).run()
             self._welcome(named.values())
             timed: frozenset[Flag[Any]] = frozenset().union(*(value_of(other._timed) for other in others))
             set_value(self._timed, value_of(self._timed) | timed)
@@ -264,20 +247,13 @@ class Store:
         self._tokens[0] = Token(self._tokens[0].values)
         set_value(self._snapshot, None)
 
-    def token(self) -> Token:
+    def base(self) -> Base:
         """
-        Return what stands for the last change.
-        """
-        with self.lock:
-            return self._tokens[0]
-
-    def observe(self) -> tuple[Token, Snapshot]:
-        """
-        Return the values in force, and what stands for the change that they are of.
+        Return what is in force, for a transaction that is worked out from it.
         """
         with self.lock:
             token = self._tokens[0]  # first: a signal handler that commits before the next line outdates it
-            return token, self.snapshot()
+            return Base(token, self.snapshot(), self.ranking, self.maps, value_of(self._timed))
 
     def derive(self, dependent: Dependent) -> None:
         """
@@ -287,7 +263,7 @@ class Store:
             self._dependents = (*self._dependents, dependent)
             self._tokens[0] = Token(self._tokens[0].values)  # a step that is made already lacks it
 
-    def note(self, token: Token, changes: Iterable[tuple[Callable[..., object], object, object]]) -> bool:
+    def note(self, token: Token, changes: Iterable[Call]) -> bool:
         """
         Note what is made of the values, if nothing has changed since *token*; return whether that was so.
 
@@ -295,30 +271,30 @@ class Store:
             token: What was observed.
             changes: The calls for a `Step`.
         """
-        step = Step()
-        step.add(list.remove, self._tokens, token)
-        step.add(list.append, self._tokens, token)
-        for change in changes:
-            step.add(*change)
-        with self.lock, contextlib.suppress(ValueError):
-            step.run()
-            return True
-        return False
+        return self._run([(list.remove, self._tokens, token), (list.append, self._tokens, token), *changes])
 
-    def set_cells(self, token: Token, cells: Iterable[tuple[Cell, Any]]) -> bool:
+    def set_cells(self, token: Token, cells: Sequence[tuple[Cell, Any]]) -> bool:
         """
         Set cells and no flag, if nothing was committed since *token*; return whether that was so.
 
         It is no revision, but the next snapshot is another object.
         """
-        step = Step()
-        step.add(list.remove, self._tokens, token)
-        step.add(list.append, self._tokens, Token(object()))
-        step.add(set_value, self._snapshot, None)
-        cells = tuple(cells)
-        self._replace(step, value_of(self._replaced), {cell: value_of(cell) for cell, _ in cells}, Cell(None))
-        for cell, value in cells:
-            step.add(set_value, cell, value)
+        before = {cell: value_of(cell) for cell, _ in cells}
+        return self._run(
+            [
+                (list.remove, self._tokens, token),
+                (list.append, self._tokens, Token(object())),
+                (set_value, self._snapshot, None),
+                *self._replacing(value_of(self._replaced), before, Cell(None)),
+                *((set_value, cell, value) for cell, value in cells),
+            ]
+        )
+
+    def _run(self, calls: Sequence[Call]) -> bool:
+        """
+        Make calls in one step, of which the first removes a token; return whether the token was there.
+        """
+        step = Step(calls)
         with self.lock, contextlib.suppress(ValueError):
             step.run()
             return True
@@ -366,13 +342,8 @@ class Store:
                 tables: dict[Key[Any], Table] = {flag: table for flag in flags if (table := table_of(flag)) is not None}
                 values: dict[Key[Any], Any] = {flag: value_of(flag) for flag in flags}
                 snapshot = Snapshot(self.flags, values, self.number, tables, value_of(self._replaced))
-                step = Step()
-                step.add(list.remove, self._tokens, token)
-                step.add(list.append, self._tokens, token)
-                step.add(set_value, self._snapshot, snapshot)
-                with contextlib.suppress(ValueError):  # a signal handler has committed in the middle of this
-                    step.run()
-                    return snapshot
+                if self.note(token, [(set_value, self._snapshot, snapshot)]):
+                    return snapshot  # else a signal handler has committed in the middle of this
 
     def find(self, name: object) -> Flag[Any]:
         flag = self.flags.get(name) if isinstance(name, str) else None
@@ -401,151 +372,21 @@ class Store:
             finally:
                 self._waiting -= 1
 
-    # --- planning
-
-    def plan(
-        self,
-        edits: Iterable[Edit],
-        *,
-        keyed: Iterable[KeyedEdit] = (),
-        reason: str | None = None,
-        trial: Trial | None = None,
-    ) -> Transaction:
-        """
-        Work out what some edits lead to.
-
-        Args:
-            edits: What to change.
-            keyed: What to change of the values for keys.
-            reason: For the history; None for that of the layer that wins.
-            trial: What to work on instead of the values in force; the transaction is then not to be committed.
-
-        Thread safety: any thread, takes the registry lock; compares values in this thread, without the lock.
-        """
-        with self.lock:
-            token, base = self._tokens[0], self.snapshot()
-        ranking = self.ranking
-        if trial is not None:
-            defaults = {flag: flag.default for flag in values_of(base)}
-            default_tables = {flag: table.of(flag.default) for flag, table in tables_of(base).items()}
-            base = Snapshot(self.flags, defaults, base.revision, default_tables)
-            ranking = tuple(trial.ranking)
-        layers: dict[Flag[Any], dict[str, Entry]] = {}
-        for flag, layer, entry in edits:
-            edited = layers.get(flag)
-            if edited is None:
-                edited = layers[flag] = dict(layers_of(flag)) if trial is None else {}
-            if entry is None:
-                edited.pop(layer, None)
-            else:
-                edited[layer] = entry
-        differences, adopted, merged = [], [], []
-        for flag, held in layers.items():
-            value, origin = self.winner(flag, held, ranking)
-            old = value_of(flag) if trial is None else flag.default
-            if value is old:
-                continue
-            if same(flag, old, value):
-                # What is printed of it may differ, and everything that shows it, in every process, shows one text.
-                adopted.append((flag, value))
-            else:
-                entry = held.get(origin)
-                why = reason or (entry.reason or entry.rule if entry else None)
-                differences.append(Difference(flag, old, value, origin, why))
-                if flag in self.maps and len(held.keys() - OWN_LAYERS) > 1:
-                    merged.append(differences[-1])
-        tables = self._tables(layers, keyed, ranking, is_trial=trial is not None)
-        all_tables = tables_of(base)
-        if tables:
-            all_tables = {**all_tables, **{flag: each.table for flag, each in tables.items()}}
-        values = dict(values_of(base))
-        values.update(adopted)
-        values.update((each.flag, each.new) for each in differences)
-        return Transaction(
-            token=token,
-            base=base,
-            snapshot=Snapshot(self.flags, values, base.revision + 1, all_tables),
-            layers=layers,
-            differences=differences,
-            adopted=adopted,
-            merged=merged,
-            timed=self._timed_with(layers),
-            records=_records(differences[-HISTORY_LENGTH:]),
-            replaced=[*map(layers_of, layers), *map(keyed_of, tables), *map(table_of, tables)],
-            tables=tables,
-        )
-
-    def _tables(
-        self,
-        layers: Mapping[Flag[Any], Mapping[str, Entry]],
-        edits: Iterable[KeyedEdit],
-        ranking: Sequence[str],
-        *,
-        is_trial: bool,
-    ) -> dict[Flag[Any], Tables]:
-        """
-        Make the tables of the keyed flags that are edited: a layer with a value hides all beneath it.
-        """
-        edited = {flag: {} if is_trial else dict(keyed_of(flag)) for flag in layers if pipeline_of(flag).by is not None}
-        for flag, source, values in edits:
-            held = edited.setdefault(flag, {} if is_trial else dict(keyed_of(flag)))
-            if values:
-                held[source] = values
-            else:
-                held.pop(source, None)
-        tables = {}
-        for flag, keyed in edited.items():
-            unkeyed = layers[flag] if flag in layers else {} if is_trial else layers_of(flag)
-            shown = []
-            for origin in ranking:
-                if origin in keyed:
-                    shown.append(keyed[origin])
-                if origin in unkeyed:
-                    break
-            value, _ = self.winner(flag, unkeyed, ranking)
-            tables[flag] = Tables(keyed, Table(shown, value, table_of(flag)))
-        return tables
-
-    def _timed_with(self, layers: Mapping[Flag[Any], Mapping[str, Entry]]) -> frozenset[Flag[Any]]:
-        before: frozenset[Flag[Any]] = value_of(self._timed)
-        timed = [flag for flag, held in layers.items() if deadline_of(held) is not None]
-        return before.difference(layers).union(timed) if before or timed else before
-
-    def winner(
-        self, flag: Flag[Any], layers: Mapping[str, Entry], ranking: Sequence[str] | None = None
-    ) -> tuple[Any, str]:
-        """
-        Return the effective value that *layers* make, and the layer it comes from.
-
-        Args:
-            flag: The flag.
-            layers: What each layer holds for it.
-            ranking: The layers, the highest first; None for those of the store.
-        """
-        if ranking is None:
-            ranking = self.ranking
-        if len(layers) == 1:  # the usual case, worth 0.3 microseconds a flag
-            for origin, entry in layers.items():
-                return entry.value, origin
-        origin = highest_layer(layers, ranking)
-        if origin == DEFAULT:
-            return flag.default, DEFAULT
-        if flag in self.maps and origin not in OWN_LAYERS:
-            return merged_value(flag, layers, ranking), origin
-        return layers[origin].value, origin
-
     # --- checking
 
-    def check(self, transaction: Transaction, *, secret: bool) -> None:
+    def plan(self, edits: Iterable[Edit], *, keyed: Iterable[KeyedEdit] = (), reason: str | None = None) -> Transaction:
+        """
+        Work out what some edits lead to, as `_transaction.plan` does, from what is in force now.
+        """
+        return plan(self.base(), edits, keyed=keyed, reason=reason)
+
+    def check(self, transaction: Transaction) -> None:
         """
         Run what has a say over several flags or sources: the registry validators, and the limits of merged maps.
 
-        Args:
-            transaction: What is to be committed.
-            secret: Whether a message may not quote what a validator says.
-
         Raises:
-            RegistryValidationError: The transaction is refused.
+            RegistryValidationError: The transaction is refused. The message quotes no validator when a flag that the
+                transaction edits is a secret.
         """
         if not transaction.differences:
             return
@@ -555,7 +396,7 @@ class Store:
             except FlagValueError as error:
                 raise RegistryValidationError(f"refused with what the other sources hold: {error}") from error
         if self.validators:
-            self.validate(transaction.snapshot, secret=secret)
+            self.validate(transaction.snapshot, secret=transaction.is_secret)
 
     def validate(self, candidate: Snapshot, *, secret: bool) -> None:
         """
@@ -588,7 +429,7 @@ class Store:
     def commit(
         self,
         transaction: Transaction,
-        cells: Iterable[tuple[Cell, Any]] = (),
+        cells: Sequence[tuple[Cell, Any]] = (),
         is_current: Callable[[], bool] = lambda: True,
     ) -> bool:
         """
@@ -609,23 +450,22 @@ class Store:
         ]
         if self._watchers:
             deliveries += self._watcher_deliveries(transaction)
-        cells = tuple(cells)
         was_timed = value_of(self._timed)
-        token = transaction.token
+        token = transaction.base.token
         snapshot: Snapshot | None = transaction.snapshot
         while True:
-            if not is_current():
-                return False
             step = self._step(transaction, token, snapshot, cells, deliveries)
             with self.lock:
                 try:
                     run_step(step)
+                    dropped = self.changes.trim()
                     break
                 except ValueError:  # the token is another one
                     token = self._tokens[0]
-            if token.values is not transaction.token.values:
+            if token.values is not transaction.base.token.values or not is_current():
                 return False
             snapshot = None  # it lacks the flags that were declared; it is made when it is asked for
+        del dropped  # without the lock, as it may hold the last reference to a value
         if self._waiting:  # a thread that begins to wait later finds the number
             with self._committed:
                 self._committed.notify_all()
@@ -640,45 +480,43 @@ class Store:
         transaction: Transaction,
         token: Token,
         snapshot: Snapshot | None,
-        cells: Iterable[tuple[Cell, Any]],
+        cells: Sequence[tuple[Cell, Any]],
         deliveries: Sequence[Delivery],
     ) -> Step:
-        differences = transaction.differences
-        step = Step()
-        step.add(list.remove, self._tokens, token)  # raises when it is another one: then nothing is done
-        step.add(list.append, self._tokens, Token(object()))
-        for dependent in self._dependents:  # before any value, also that of a snapshot, shows without the GIL
-            dependent.add_to(step, transaction.snapshot.revision)
+        number = transaction.snapshot.revision
         # In `replaced` the values for keys follow, which a snapshot has itself.
         before: dict[Any, object] = dict(zip(transaction.layers, transaction.replaced, strict=False))
         before.update((cell, value_of(cell)) for cell, _ in cells)
-        self._replace(step, replaced_of(transaction.base), before, replaced_of(transaction.snapshot))
-        for cell, value in cells:
-            step.add(set_value, cell, value)
-        step.add(set_value, self._number, transaction.snapshot.revision)
-        step.add(set_value, self._snapshot, snapshot)
-        step.add_all(set_value, [each.flag for each in differences], [each.new for each in differences])
-        for flag, value in transaction.adopted:
-            step.add(set_value, flag, value)
-        step.add_all(set_layers, list(transaction.layers), list(transaction.layers.values()))
-        for flag, tables in transaction.tables.items():
-            step.add(set_keyed, flag, tables.keyed)
-            step.add(set_table, flag, tables.table)
-        step.add(set_value, self._timed, transaction.timed)
-        step.add(deque.extend, self.changes.queue, iter(transaction.records))
-        step.add(deque.extend, self.notifier.queue, iter(deliveries))
-        return step
+        return Step(
+            [
+                (list.remove, self._tokens, token),  # raises when it is another one: then nothing is done
+                (list.append, self._tokens, transaction.token),
+                # Before any value, also that of a snapshot, shows without the GIL.
+                *(call for dependent in self._dependents for call in dependent.outdating(number)),
+                *self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot)),
+                *((set_value, cell, value) for cell, value in cells),
+                (set_value, self._number, number),
+                (set_value, self._snapshot, snapshot),
+                *((set_value, each.flag, each.new) for each in transaction.differences),
+                *((set_value, flag, value) for flag, value in transaction.adopted),
+                *((set_layers, flag, layers) for flag, layers in transaction.layers.items()),
+                *((set_keyed, flag, tables.keyed) for flag, tables in transaction.tables.items()),
+                *((set_table, flag, tables.table) for flag, tables in transaction.tables.items()),
+                (set_value, self._timed, transaction.timed),
+                (deque.extend, self.changes.queue, iter(transaction.records)),
+                (deque.extend, self.notifier.queue, iter(deliveries)),
+            ]
+        )
 
-    def _replace(self, step: Step, current: Cell, before: Mapping[Any, object], following: Cell) -> None:
+    def _replacing(self, current: Cell, before: Mapping[Any, object], following: Cell) -> tuple[Call, Call]:
         """
-        Add to a step that what it changes was *before*, for those who keep the snapshot in force.
+        Return the calls that keep what a step changes, as it was *before*, for those who keep the snapshot in force.
         """
-        step.add(set_value, current, (before, following))
-        step.add(set_value, self._replaced, following)
+        return (set_value, current, (before, following)), (set_value, self._replaced, following)
 
     def _watcher_deliveries(self, transaction: Transaction) -> list[Delivery]:
         names = {each.flag.name for each in transaction.differences}
-        tables = tables_of(transaction.base)
+        tables = tables_of(transaction.base.snapshot)
         for flag, each in transaction.tables.items():
             if flag not in tables or not each.table.is_like(tables[flag]):
                 names.add(flag.name)
@@ -771,9 +609,8 @@ class Store:
         Raises:
             ValidationError: A registry validator refuses.
         """
-        secret = any(flag.secret for flag, _, _ in edits)
         try:
-            self.check(transaction, secret=secret)
+            self.check(transaction)
         except RegistryValidationError as error:
             _, layer, entry = edits[0]
             raise ValidationError(
@@ -781,7 +618,7 @@ class Store:
                 str(error),
                 raw=entry.value if len(edits) == 1 and entry else ...,
                 origin=layer,
-                secret=secret,
+                secret=transaction.is_secret,
             ) from error
 
     def report(self, transaction: Transaction, edits: Iterable[Edit]) -> None:
@@ -790,17 +627,13 @@ class Store:
 
         Thread safety: any thread; values are printed and logged in this one, without a lock.
         """
-        for record in transaction.records:
-            record.settle()
-        with self.lock:
-            dropped = self.changes.trim()
-        del dropped  # without the lock, as it may hold the last reference to a value
-        for record in _records(transaction.differences) if logger.enables(DEBUG) else ():
+        settle_records(transaction.records)
+        for record in records_of(transaction.differences) if logger.enables(DEBUG) else ():
             change = record.printed()
             old, new, why = one_line(change.old), one_line(change.new), _because(change.reason)
             logger.debug("flag %r: %s -> %s (%s)%s", change.flag, old, new, one_line(change.origin), why)
         for flag, layer, entry in edits:
-            if entry is not None and flag.deprecated is not None:
+            if entry is not None and pipeline_of(flag).deprecated is not None:
                 self._report_deprecated(flag, layer)
         self._report_problems()
 
@@ -831,7 +664,8 @@ class Store:
             )
             raise StaticFlagError(f"flag {flag.name!r} is static and cannot be set: {why}")
         subject = f"flag {flag.name!r}: "
-        check_seconds("ttl_seconds", ttl_seconds, positive=True, subject=subject)
+        if ttl_seconds is not None:
+            check_seconds("ttl_seconds", ttl_seconds, positive=True, subject=subject)
         if reason is not None:
             check_argument("reason", reason, str, "a text", subject=subject)
             reason = str.__str__(reason)  # no subclass, which may do anything when it is printed
@@ -864,8 +698,8 @@ class Store:
             self.audit()
 
     def _next_deadline(self) -> float | None:
-        moments = (deadline_of(layers_of(flag)) for flag in value_of(self._timed))
-        return min((moment for moment in moments if moment is not None), default=None)
+        overrides = [layers_of(flag).get(OVERRIDE) for flag in value_of(self._timed)]
+        return min((entry.deadline for entry in overrides if entry and entry.deadline is not None), default=None)
 
     def _expire(self) -> None:
         """
@@ -1032,11 +866,6 @@ def printed(flag: Flag[Any], value: Any) -> str:
     Print a flag's value; a secret's never.
     """
     return MASK if flag.secret else pipeline_of(flag).kind.format(value)
-
-
-def _records(differences: Sequence[Difference]) -> list[Record]:
-    seconds = time.time()
-    return [Record(seconds, *difference) for difference in differences]
 
 
 def _because(reason: str | None) -> str:

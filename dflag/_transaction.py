@@ -6,15 +6,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from dflag._flags import Flag, pipeline_of
+from dflag._cells import value_of
+from dflag._faults import is_interrupt
+from dflag._flags import Flag, keyed_of, layers_of, pipeline_of
+from dflag._history import LENGTH as HISTORY_LENGTH
+from dflag._history import records_of
+from dflag._keyed import Table
 from dflag._layers import DEFAULT, OVERRIDE, OWN_LAYERS, Entry
+from dflag._log import logger
+from dflag._snapshot import Snapshot, flags_of, table_of, tables_of, values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from dflag._history import Record
-    from dflag._keyed import KeyedValue, Table
-    from dflag._snapshot import Snapshot
+    from dflag._keyed import KeyedValue
 
 Edit: TypeAlias = tuple[Flag[Any], str, Entry | None]
 """A flag, a layer, and what the layer shall hold: None for nothing."""
@@ -48,6 +54,52 @@ class Difference(NamedTuple):
     reason: str | None
 
 
+class Token:
+    """
+    Stands for the state that a transaction is based on; the store has another one after each change.
+
+    Attributes:
+        values: The same object for as long as nothing but the declaration of flags has changed.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: object) -> None:
+        self.values: Final = values
+
+
+class Base(NamedTuple):
+    """
+    What a transaction is worked out from: a registry at one moment.
+
+    Attributes:
+        token: Stands for it.
+        snapshot: The values.
+        ranking: The layers but the default, the highest first.
+        maps: The flags that are made of every key that fits a pattern.
+        timed: The flags that have an override with a time limit.
+        is_trial: Whether the layers in force do not count: see `trial_of`.
+    """
+
+    token: Token
+    snapshot: Snapshot
+    ranking: Sequence[str]
+    maps: Collection[Flag[Any]]
+    timed: frozenset[Flag[Any]]
+    is_trial: bool = False
+
+
+def trial_of(base: Base, ranking: Sequence[str]) -> Base:
+    """
+    Return the base of a transaction that is never committed: the defaults, with layers of its own.
+    """
+    snapshot = base.snapshot
+    defaults = {flag: flag.default for flag in values_of(snapshot)}
+    tables = {flag: table.of(flag.default) for flag, table in tables_of(snapshot).items()}
+    view = Snapshot(flags_of(snapshot), defaults, snapshot.revision, tables)
+    return base._replace(snapshot=view, ranking=ranking, is_trial=True)
+
+
 class Transaction(NamedTuple):
     """
     What some edits lead to, worked out from what was current at the time. Nothing has changed yet.
@@ -55,8 +107,8 @@ class Transaction(NamedTuple):
     It keeps what it replaces alive, so that no ``__del__`` of a user runs in the middle of the commit.
 
     Attributes:
-        token: What this is based on.
-        base: The snapshot that this is based on.
+        base: What this is based on.
+        token: Stands for the state after it.
         snapshot: The values as they would be: what registry validators are given, and what the commit puts in force.
         layers: The new layers of each flag that is edited.
         differences: The flags whose effective value changes.
@@ -68,8 +120,8 @@ class Transaction(NamedTuple):
         tables: The values for keys of each keyed flag that is edited.
     """
 
+    base: Base
     token: Token
-    base: Snapshot
     snapshot: Snapshot
     layers: Mapping[Flag[Any], Mapping[str, Entry]]
     differences: Sequence[Difference]
@@ -87,30 +139,131 @@ class Transaction(NamedTuple):
         """
         return tuple(difference.flag.name for difference in self.differences)
 
+    @property
+    def is_secret(self) -> bool:
+        """
+        Whether any of the flags that are edited is a secret.
+        """
+        return any(pipeline_of(flag).secret for flag in {**self.layers, **self.tables})
 
-class Token:
+
+def plan(
+    base: Base, edits: Iterable[Edit], *, keyed: Iterable[KeyedEdit] = (), reason: str | None = None
+) -> Transaction:
     """
-    Stands for the state that a transaction is based on; the store has another one after each change.
+    Work out what some edits lead to.
 
-    Attributes:
-        values: The same object for as long as nothing but the declaration of flags has changed.
+    Args:
+        base: What is in force.
+        edits: What to change.
+        keyed: What to change of the values for keys.
+        reason: For the history; None for that of the layer that wins.
+
+    Thread safety: any thread; compares values, which may be a user's code, so it is called without a lock.
     """
+    layers: dict[Flag[Any], dict[str, Entry]] = {}
+    for flag, layer, entry in edits:
+        edited = layers.get(flag)
+        if edited is None:
+            edited = layers[flag] = {} if base.is_trial else dict(layers_of(flag))
+        if entry is None:
+            edited.pop(layer, None)
+        else:
+            edited[layer] = entry
+    differences, adopted, merged = [], [], []
+    for flag, held in layers.items():
+        value, origin = winner(flag, held, base.ranking, base.maps)
+        old = flag.default if base.is_trial else value_of(flag)
+        if value is old:
+            continue
+        if same(flag, old, value):
+            # What is printed of it may differ, and everything that shows it, in every process, shows one text.
+            adopted.append((flag, value))
+        else:
+            entry = held.get(origin)
+            why = reason or (entry.reason or entry.rule if entry else None)
+            differences.append(Difference(flag, old, value, origin, why))
+            if flag in base.maps and len(held.keys() - OWN_LAYERS) > 1:
+                merged.append(differences[-1])
+    tables = _tables(base, layers, keyed)
+    all_tables = tables_of(base.snapshot)
+    if tables:
+        all_tables = {**all_tables, **{flag: each.table for flag, each in tables.items()}}
+    values = dict(values_of(base.snapshot))
+    values.update(adopted)
+    values.update((each.flag, each.new) for each in differences)
+    return Transaction(
+        base=base,
+        token=Token(object()),
+        snapshot=Snapshot(flags_of(base.snapshot), values, base.snapshot.revision + 1, all_tables),
+        layers=layers,
+        differences=differences,
+        adopted=adopted,
+        merged=merged,
+        timed=_timed(base, layers),
+        records=records_of(differences[-HISTORY_LENGTH:]),
+        replaced=[*map(layers_of, layers), *map(keyed_of, tables), *map(table_of, tables)],
+        tables=tables,
+    )
 
-    __slots__ = ("values",)
 
-    def __init__(self, values: object) -> None:
-        self.values: Final = values
-
-
-class Trial(NamedTuple):
+def _tables(
+    base: Base, layers: Mapping[Flag[Any], Mapping[str, Entry]], edits: Iterable[KeyedEdit]
+) -> dict[Flag[Any], Tables]:
     """
-    What a transaction that is never committed works on: the defaults, with layers of its own.
-
-    Attributes:
-        ranking: The layers, the highest first.
+    Make the tables of the keyed flags that are edited: a layer with a value hides all beneath it.
     """
+    edited = {flag: _keyed(base, flag) for flag in layers if pipeline_of(flag).by is not None}
+    for flag, source, values in edits:
+        held = edited.setdefault(flag, _keyed(base, flag))
+        if values:
+            held[source] = values
+        else:
+            held.pop(source, None)
+    tables = {}
+    for flag, keyed in edited.items():
+        unkeyed = layers[flag] if flag in layers else {} if base.is_trial else layers_of(flag)
+        shown = []
+        for origin in base.ranking:
+            if origin in keyed:
+                shown.append(keyed[origin])
+            if origin in unkeyed:
+                break
+        value, _ = winner(flag, unkeyed, base.ranking, base.maps)
+        tables[flag] = Tables(keyed, Table(shown, value, table_of(flag)))
+    return tables
 
-    ranking: Sequence[str]
+
+def _keyed(base: Base, flag: Flag[Any]) -> dict[str, Sequence[KeyedValue]]:
+    return {} if base.is_trial else dict(keyed_of(flag))
+
+
+def _timed(base: Base, layers: Mapping[Flag[Any], Mapping[str, Entry]]) -> frozenset[Flag[Any]]:
+    timed = [flag for flag, held in layers.items() if OVERRIDE in held and held[OVERRIDE].deadline is not None]
+    return base.timed.difference(layers).union(timed) if base.timed or timed else base.timed
+
+
+def winner(
+    flag: Flag[Any], layers: Mapping[str, Entry], ranking: Iterable[str], maps: Collection[Flag[Any]]
+) -> tuple[Any, str]:
+    """
+    Return the effective value that *layers* make, and the layer it comes from.
+
+    Args:
+        flag: The flag.
+        layers: What each layer holds for it.
+        ranking: The layers but the default, the highest first.
+        maps: The flags whose value several sources make up together.
+    """
+    if len(layers) == 1:  # the usual case, worth 0.3 microseconds a flag
+        for origin, entry in layers.items():
+            return entry.value, origin
+    origin = highest_layer(layers, ranking)
+    if origin == DEFAULT:
+        return flag.default, DEFAULT
+    if flag in maps and origin not in OWN_LAYERS:
+        return merged_value(flag, layers, ranking), origin
+    return layers[origin].value, origin
 
 
 def highest_layer(layers: Mapping[str, Entry], ranking: Iterable[str]) -> str:
@@ -130,6 +283,14 @@ def merged_value(flag: Flag[Any], layers: Mapping[str, Entry], ranking: Iterable
     return pipeline_of(flag).kind.merge(values[::-1])
 
 
-def deadline_of(layers: Mapping[str, Entry]) -> float | None:
-    entry = layers.get(OVERRIDE)
-    return None if entry is None else entry.deadline
+def same(flag: Flag[Any], one: Any, other: Any) -> bool:
+    """
+    Compare two values, which for enumerations and models is a user's ``__eq__``.
+    """
+    try:
+        return pipeline_of(flag).kind.same(one, other)
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        logger.exception("flag %r: cannot compare its values; treating them as different", flag.name)
+        return False

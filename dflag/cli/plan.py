@@ -10,8 +10,9 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
 
-from dflag._flags import pipeline_of, same
+from dflag._flags import pipeline_of
 from dflag._store import printed
+from dflag._transaction import same
 from dflag.cli._embedded import is_flag, opened
 from dflag.cli._errors import CommandError
 from dflag.cli._findings import Validation, validate

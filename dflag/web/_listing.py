@@ -17,13 +17,14 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag._flags import layers_of, pipeline_of, same
+from dflag._flags import layers_of, pipeline_of
 from dflag._fork import follow_forks, settle
 from dflag._history import UNPRINTABLE
 from dflag._layers import DEFAULT
 from dflag._log import logger
 from dflag._registry import fnv_checksum, sources_of, store_of_registry
 from dflag._snapshot import values_of
+from dflag._transaction import same
 from dflag.errors import MASK
 
 if TYPE_CHECKING:

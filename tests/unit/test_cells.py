@@ -24,11 +24,12 @@ def look(phase, info):  # not *_, which would free a tuple of two at its end
     seen.add((tokens != [old], [value_of(cell) for cell in cells].count(1), len(queue)))
     kept.extend([(number, number) for number in range(2_100)])  # more than Python keeps for new tuples of two
 
-step = Step()
-step.add(list.remove, tokens, old)
-step.add(list.append, tokens, object())
-step.add_all(set_value, cells, [1] * 50)
-step.add(deque.extend, queue, iter([1, 1]))
+step = Step([
+    (list.remove, tokens, old),
+    (list.append, tokens, object()),
+    *((set_value, cell, 1) for cell in cells),
+    (deque.extend, queue, iter([1, 1])),
+])
 before = gc.get_threshold()
 gc.callbacks.append(look)
 gc.set_threshold(1)
@@ -55,10 +56,7 @@ def test_a_step_for_an_outdated_token_does_nothing() -> None:
     It raises, whatever stands behind the token in it.
     """
     tokens, cell, queue = [current := object()], Cell(0), deque[int]()
-    step = Step()
-    step.add(list.remove, tokens, object())
-    step.add(set_value, cell, 1)
-    step.add(deque.append, queue, 1)
+    step = Step([(list.remove, tokens, object()), (set_value, cell, 1), (deque.append, queue, 1)])
     with pytest.raises(ValueError, match="not in"):
         step.run()
     assert (tokens, value_of(cell), list(queue)) == ([current], 0, [])
@@ -76,10 +74,6 @@ def test_a_step_sets_slots_of_classes_that_refuse_it() -> None:
             raise AttributeError(name)
 
     plain, frozen, queue = Cell(0), Frozen.__new__(Frozen), deque[int]()
-    step = Step()
-    step.add_all(set_value, [plain, frozen], [1, 1])
-    step.add(deque.append, queue, 1)
-    step.add(set_value, plain, 2)
-    step.add(deque.append, queue, 2)
-    step.run()
+    numbers = [(deque.append, queue, 1), (set_value, plain, 2), (deque.append, queue, 2)]
+    Step([(set_value, plain, 1), (set_value, frozen, 1), *numbers]).run()
     assert (value_of(plain), value_of(frozen), list(queue)) == (2, 1, [1, 2])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._store import store_behind
-from dflag._transaction import Trial, deadline_of, highest_layer, merged_value
+from dflag._transaction import highest_layer, merged_value, plan, trial_of
 
 if TYPE_CHECKING:
     import dflag
@@ -33,11 +33,12 @@ def test_a_map_merges_its_sources_down_to_the_first_layer_of_the_program(flags: 
     assert merged_value(limits, held, below) == {"b": 2}
 
 
-def test_only_an_override_has_a_time_limit() -> None:
+def test_only_an_override_has_a_time_limit(flags: dflag.FlagRegistry) -> None:
     """A deadline in any other layer would drop nothing."""
-    assert deadline_of({OVERRIDE: Entry(1, None, 5.0)}) == 5.0
-    assert deadline_of({OVERRIDE: Entry(1)}) is None
-    assert deadline_of({"source": Entry(1, None, 5.0)}) is None
+    rate, store = flags.dyn_int("rate", 1), store_behind(flags)
+    assert store.plan([(rate, OVERRIDE, Entry(2, None, 5.0))]).timed == {rate}
+    assert store.plan([(rate, OVERRIDE, Entry(2))]).timed == frozenset()
+    assert store.plan([(rate, "source", Entry(2, None, 5.0))]).timed == frozenset()
 
 
 def test_a_transaction_changes_nothing_before_it_is_committed(flags: dflag.FlagRegistry) -> None:
@@ -56,7 +57,7 @@ def test_a_trial_begins_with_the_defaults(flags: dflag.FlagRegistry) -> None:
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
     rate.set(5)
     store = store_behind(flags)
-    transaction = store.plan([(other, "file", Entry(2))], trial=Trial(("file",)))
+    transaction = plan(trial_of(store.base(), ["file"]), [(other, "file", Entry(2))])
     assert (transaction.snapshot[rate], transaction.snapshot[other]) == (1, 2)
     assert (rate.get(), other.get()) == (5, 1)
 
