@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._flags import conceal, keyed_of, layers_of, pipeline_of
-from dflag._layers import RULES_KEYS, Entry
+from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
 from dflag._rule_sets import NO_RULES, Judged, RuleSet
 from dflag._snapshot import values_of
 from dflag._transaction import plan, trial_of
@@ -31,12 +31,6 @@ if TYPE_CHECKING:
     from dflag._store import Store
     from dflag._transaction import Edit, KeyedEdit
     from dflag.typing import Raw
-
-_MAX_REMEMBERED: Final = 10_000
-"""How many unknown names that are gone again to remember as reported, since ever new ones must not fill the memory."""
-
-_MAX_NAMED: Final = 10
-"""How many flags one line of the log names."""
 
 ReloadResult: TypeAlias = Literal["applied", "partial", "refused", "failed"]
 """
@@ -173,31 +167,27 @@ class Parsed(NamedTuple):
 
 class Batch(NamedTuple):
     """
-    One reading of one source, parsed. Nothing has changed yet.
+    One reading of one source, parsed, with its rules resolved. Nothing has changed yet.
 
     Attributes:
         name: The source.
         base: The state that it was compared with.
         state: The state that applying it leads to, still with the record of *base*; *base* itself when nothing is new.
+        parsed: What it is made of.
         edits: What applying it changes in the layers.
-        maps: The maps of the store when it was parsed.
-        frozen: Whether static flags were frozen then.
         keyed: What applying it changes in the values for keys.
+        is_new: Whether anything is new.
         moved: What is to be kept without a revision, as nothing is new but lines that errors name; else None.
     """
 
     name: str
     base: SourceState
     state: SourceState
-    edits: Sequence[Edit]
-    maps: Mapping[Flag[Any], MapKind]
-    frozen: bool
+    parsed: Parsed
+    edits: Sequence[Edit] = ()
     keyed: Sequence[KeyedEdit] = ()
+    is_new: bool = True
     moved: SourceState | None = None
-
-    @property
-    def is_new(self) -> bool:
-        return self.state is not self.base
 
     def is_bad(self, *, known_only: bool = False) -> bool:
         """
@@ -213,12 +203,13 @@ class Request(NamedTuple):
     Attributes:
         report_unknown: Whether unknown keys are reported.
         wanted: Asked before the commit. When it has become false while values were validated, nothing is applied.
+            None for always.
         background: Whether no caller waits, so that other threads go first once the values are in force.
         rules: Whether rules are followed, which needs facts and a clock.
     """
 
     report_unknown: bool = True
-    wanted: Callable[[], bool] = lambda: True
+    wanted: Callable[[], bool] | None = None
     background: bool = False
     rules: bool = True
 
@@ -239,6 +230,8 @@ class Outcome(NamedTuple):
         in_force: Whether what was read is in force now.
         changed: The flags whose value changed, in order.
         reported: The texts of all bad values, by key.
+        refusal: Why nothing was applied, if nothing was: a registry validator refuses, or a value is bad and it is
+            atomic.
         refused_anew: Whether it was refused whole, and not for the same reason as before.
     """
 
@@ -253,20 +246,8 @@ class Outcome(NamedTuple):
     in_force: bool
     changed: tuple[str, ...]
     reported: Mapping[str, Raw | str]
-    refused_anew: bool = False
-
-    @property
-    def refusal(self) -> str | None:
-        """
-        Why nothing was applied, if nothing was: a registry validator refuses, or a value is bad and it is atomic.
-        """
-        if self.in_force:
-            return None
-        if self.error is not None or not self.rejected:
-            return str(self.error)
-        first, *others = self.rejected.values()
-        more = f" (and {len(others)} more)" if others else ""
-        return f"nothing was applied (atomic=True): {first}{more}"
+    refusal: str | None
+    refused_anew: bool
 
 
 def load_records() -> None:
@@ -285,23 +266,26 @@ class DeferredRevision:
     A `Revision` that is made when it is first asked for, and not while a reader waits for the values.
     """
 
-    __slots__ = ("_arguments", "_made", "changed", "error", "number", "pending_restart")
+    __slots__ = ("_given", "_made", "_seconds", "changed", "error", "number", "pending_restart")
 
     def __init__(
         self,
-        values: Mapping[str, Raw],
-        *,
+        batch: Batch,
         number: int,
-        changed: tuple[str, ...],
         pending_restart: tuple[str, ...],
-        error: RegistryValidationError | None,
-        **arguments: Any,
+        *,
+        changed: tuple[str, ...] = (),
+        error: RegistryValidationError | None = None,
+        is_applied: bool = False,
     ) -> None:
         self.number: Final = number
         self.error: Final = error
         self.changed: Final = changed
         self.pending_restart: Final = pending_restart
-        self._arguments: Final = (time.time(), values, arguments)
+        self._seconds: Final = time.time()
+        # Not the states themselves, which lead to the revision before: of those all would be kept.
+        state, rules = batch.state, (batch.state if is_applied else batch.base).rules
+        self._given: Final = (batch.name, state.reading.values, state.rejected, state.unknown, rules)
         self._made: Final[list[Revision]] = []
 
     def get(self) -> Revision:
@@ -312,44 +296,152 @@ class DeferredRevision:
             # Nothing that importing dflag should wait for.
             import datetime
 
-            from dflag._records import Digest, Revision
+            from dflag._records import Revision
 
-            seconds, values, arguments = self._arguments
-            when = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+            source, values, rejected, unknown, rules = self._given
             self._made.append(
                 Revision(
                     number=self.number,
-                    applied_at=when,
+                    source=source,
+                    applied_at=datetime.datetime.fromtimestamp(self._seconds, datetime.UTC),
                     changed=self.changed,
+                    rejected=MappingProxyType(rejected),
+                    unknown=tuple(sorted(unknown)),
                     pending_restart=self.pending_restart,
                     error=self.error,
-                    _digest=Digest(values),
-                    **arguments,
+                    rules=rules.names,
+                    _values=values,
                 )
             )
         return self._made[0]  # of two threads that made one, both return the first
 
 
-def parse(
+def applied(
+    batch: Batch,
+    number: int,
+    pending_restart: tuple[str, ...],
+    *,
+    changed: tuple[str, ...],
+    unknowns: Sequence[str],
+) -> tuple[Outcome, SourceState]:
+    """
+    Return what comes of a batch that is about to be committed, and the state of its source after that.
+
+    Args:
+        batch: What is committed.
+        number: That of the commit.
+        pending_restart: The static flags that wait for a restart.
+        changed: The flags whose value it changes.
+        unknowns: The unknown keys that were not reported before.
+    """
+    revision = DeferredRevision(batch, number, pending_restart, changed=changed, is_applied=True)
+    outcome = _outcome(batch, revision, unknowns, is_applied=True)
+    return outcome, batch.state._replace(revision=revision, record=batch.base.record.after(outcome))
+
+
+def left(
+    batch: Batch,
+    number: int,
+    pending_restart: tuple[str, ...],
+    *,
+    unknowns: Sequence[str],
+    error: RegistryValidationError | None = None,
+) -> Outcome:
+    """
+    Return what came of a batch that was not committed: nothing in it is new, or it was refused.
+
+    Args:
+        batch: What was left.
+        number: That of the last commit.
+        pending_restart: The static flags that wait for a restart.
+        unknowns: The unknown keys that were not reported before.
+        error: Why a registry validator refuses it.
+    """
+    revision = None if batch.is_new else batch.base.revision
+    if revision is None:
+        revision = DeferredRevision(batch, number, pending_restart, error=error)
+    return _outcome(batch, revision, unknowns, error=error)
+
+
+def _outcome(
+    batch: Batch,
+    revision: DeferredRevision,
+    unknowns: Sequence[str],
+    *,
+    error: RegistryValidationError | None = None,
+    is_applied: bool = False,
+) -> Outcome:
+    state, before = batch.moved or batch.state, batch.base.record
+    texts = {key: _text_of(state, key, fault) for key, fault in state.rejected.items()}
+    in_force = is_applied or not batch.is_new
+    refusal = None if in_force else _refusal(state.rejected, error)
+    return Outcome(
+        revision=revision,
+        number=revision.number,
+        values=(state if is_applied or batch.moved else batch.base).reading.values,
+        rejected=state.rejected,
+        rejections=[state.rejected[key] for key, raw in texts.items() if before.reported.get(key, ...) != raw],
+        unknowns=unknowns,
+        error=error,
+        applied=is_applied,
+        in_force=in_force,
+        changed=revision.changed if is_applied else (),
+        reported=texts,
+        refusal=refusal,
+        refused_anew=refusal is not None and refusal != before.refusal,
+    )
+
+
+def _text_of(state: SourceState, key: str, fault: FlagValueError) -> Raw | str:
+    """
+    Return what stays the same while something stays bad, wherever it stands.
+    """
+    if key.startswith(RULE_PREFIX):
+        return fault.problem
+    return state.reading.values.get(key, str(fault))  # a map that is bad as a whole has no text of its own
+
+
+def _refusal(rejected: Mapping[str, FlagValueError], error: RegistryValidationError | None) -> str:
+    if error is not None or not rejected:
+        return str(error)
+    first, *others = rejected.values()
+    more = f" (and {len(others)} more)" if others else ""
+    return f"nothing was applied (atomic=True): {first}{more}"
+
+
+def parse_all(
+    store: Store,
+    readings: Iterable[tuple[str, SourceState, Reading]],
+    contexts: Mapping[str, RuleContext],
+    *,
+    followed: Collection[str] = (),
+    fresh: Collection[Flag[Any]] = (),
+) -> list[Batch]:
+    """
+    Parse what is new in readings that are to be committed together.
+
+    Args:
+        store: Holds the flags.
+        readings: Of each source its name, what it gave before, and what it gives now.
+        contexts: By what the rules of each source are resolved.
+        followed: The sources whose rules are followed; those of others are left alone.
+        fresh: Flags that were declared just now: their keys are new, and the freeze does not concern them yet.
+    """
+    parsed = [
+        _parse(store, name, base, reading, fresh, with_rules=name in followed) for name, base, reading in readings
+    ]
+    return complete(store, parsed, contexts)
+
+
+def _parse(
     store: Store,
     name: str,
     base: SourceState,
     reading: Reading,
-    fresh: Collection[Flag[Any]] = (),
+    fresh: Collection[Flag[Any]],
     *,
-    with_rules: bool = False,
+    with_rules: bool,
 ) -> Parsed:
-    """
-    Parse what is new in a reading.
-
-    Args:
-        store: Holds the flags.
-        name: Of the source.
-        base: What the source gave before.
-        reading: What it gives now.
-        fresh: Flags that were declared just now: their keys are new, and the freeze does not concern them yet.
-        with_rules: Whether its rules are followed; else they are left alone.
-    """
     known = base.reading.values
     new = [
         key
@@ -558,7 +650,7 @@ def _complete(
     base, state = parsed.base, parsed.state
     if state.rules.raw is None and base.rules.raw is None:
         if state is base:
-            return Batch(parsed.name, base, base, (), parsed.maps, parsed.frozen)
+            return Batch(parsed.name, base, base, parsed, is_new=False)
         edits, deviating = _edits(parsed, parsed.flags, state.entries)
         return _batch(parsed, state._replace(deviating=deviating), edits)
     from dflag._rule_layers import place_on, resolve, try_rules  # an updater has imported it
@@ -566,7 +658,7 @@ def _complete(
     rules = resolve(try_rules(store, state.rules, base.rules, parsed.name, plain), context, excluded)
     rules = place_on(rules, state.plain.entries, base.rules, parsed.name)
     if state is base and rules.is_like(base.rules):
-        return Batch(parsed.name, base, base, (), parsed.maps, parsed.frozen)
+        return Batch(parsed.name, base, base, parsed, is_new=False)
     ruled = {store.flags[name] for name in (*base.rules.entries, *rules.entries)}
     entries = {**state.plain.entries, **rules.entries}
     edits, deviating = _edits(parsed, {*parsed.flags, *ruled}, entries)
@@ -589,8 +681,8 @@ def _batch(parsed: Parsed, state: SourceState, edits: Sequence[Edit], keyed: Seq
     base = parsed.base
     if parsed.is_moved and not edits and not keyed and _differ_by_lines_alone(base, state):
         moved = state._replace(revision=base.revision)
-        return Batch(parsed.name, base, base, (), parsed.maps, parsed.frozen, moved=moved)
-    return Batch(parsed.name, base, state, edits, parsed.maps, parsed.frozen, keyed)
+        return Batch(parsed.name, base, base, parsed, is_new=False, moved=moved)
+    return Batch(parsed.name, base, state, parsed, edits, keyed)
 
 
 def _differ_by_lines_alone(one: SourceState, two: SourceState) -> bool:
@@ -693,11 +785,9 @@ def try_readings(
         with_rules: Whether rules are held against the flags.
         contexts: By what the rules of each source are resolved; those of others are never in force.
     """
-    parsed = [
-        parse(store, name, base, reading, with_rules=with_rules)
-        for (name, reading), base in zip(readings, bases, strict=True)
-    ]
-    batches = complete(store, parsed, contexts)
+    given = [(name, base, reading) for (name, reading), base in zip(readings, bases, strict=True)]
+    followed = [name for name, _ in readings] if with_rules else ()
+    batches = parse_all(store, given, contexts, followed=followed)
     layers = [f"{number}: {batch.name}" for number, batch in enumerate(batches)]
     edits: list[Edit] = [
         (store.find(name), layer, entry)

@@ -130,6 +130,13 @@ def settle(records: Iterable[Record]) -> None:
         record.settle()
 
 
+def printed(records: Iterable[Record]) -> list[PrintedChange]:
+    """
+    Return changes as texts, as `Record.printed` does.
+    """
+    return [record.printed() for record in records]
+
+
 def shown(flag: Flag[Any], value: Any) -> str:
     """
     Print the beginning of a value, masked for a secret.

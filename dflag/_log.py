@@ -82,20 +82,18 @@ class Log:
     A fork waits a moment for messages that other threads are writing: the lock of a buffered stream is copied into the
     child as it is, and where dflag's own thread held it, the child's first line to that stream would never return.
 
+    Attributes:
+        enables: Tells for a level whether its messages are logged, so that a costly one need not be made.
+
     Thread safety: any thread.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger: Final = logger
+        self.enables: Final = logger.isEnabledFor
         self._writing: Final[set[int]] = set()  # the threads that are writing a message
         self._forker: int | None = None
         follow_forks(self, first=True)
-
-    def enables(self, level: int) -> bool:
-        """
-        Return whether a message of this level is logged, so that a costly one need not be made.
-        """
-        return self._logger.isEnabledFor(level)
 
     def debug(self, message: str, *arguments: object) -> None:
         self._log(logging.DEBUG, message, arguments)

@@ -20,7 +20,14 @@ from dflag._pipeline import Pipeline, as_tuple, check_plain_function
 from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, values_of, with_values
 from dflag._source_layers import SourceLayers
 from dflag._store import Store
-from dflag.errors import ArgumentError, DefinitionError, UnknownFlagError, check_argument, check_seconds
+from dflag.errors import (
+    ArgumentError,
+    DefinitionError,
+    UnknownFlagError,
+    check_argument,
+    check_arguments,
+    check_seconds,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -213,9 +220,11 @@ class FlagRegistry(Declarations):
         >>> rate.get(), rate.origin
         (60, 'config')
         """
-        check_argument("values", values, Mapping, "a mapping of names to texts")
-        check_argument("source", source, str, "a text")
-        check_argument("atomic", atomic, bool, "True or False")
+        check_arguments(
+            ("values", values, Mapping, "a mapping of names to texts"),
+            ("source", source, str, "a text"),
+            ("atomic", atomic, bool, "True or False"),
+        )
         given: Mapping[Any, Any] = values
         for name, raw in given.items():
             if not isinstance(name, str) or not isinstance(raw, (str, bytes)):

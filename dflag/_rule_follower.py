@@ -160,7 +160,7 @@ class RuleFollower:
         """
         for name, context in self._contexts.items():
             rules = self._sources.state(name).rules.usable or ()
-            for rule, missing in context.unreported_needs(rules):
+            for rule, missing in context.unreported_needs(rules) if rules else ():
                 facts = ", ".join(map(repr, missing))
                 logger.warning("rule %r of %s needs unknown facts: %s", rule, one_line(name), facts)
             for judged in rules if self._health is None else ():

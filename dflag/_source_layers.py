@@ -8,53 +8,30 @@ Batches are committed together, all of them or none (`SourceLayers.apply_all`), 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import weakref
 from functools import partial
-from logging import DEBUG
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from dflag._batch import (
-    Batch,
-    DeferredRevision,
-    Outcome,
-    Reading,
-    Record,
-    Request,
-    SourceState,
-    complete,
-    empty_state,
-    keys_of,
-    load_records,
-    parse,
-)
+from dflag._batch import Record, Request, applied, complete, empty_state, keys_of, left, load_records, parse_all
 from dflag._cells import Cell, set_value, value_of
 from dflag._flags import layers_of
-from dflag._history import shown
-from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULE_PREFIX, RULES_KEYS
-from dflag._log import logger
-from dflag._snapshot import as_of, unknown_keys
+from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
+from dflag._snapshot import as_of
+from dflag._source_reports import SourceReports
 from dflag._switching import yield_interpreter
-from dflag._transaction import same, winner
-from dflag.errors import DefinitionError, FlagValueError, RegistryValidationError, drop_frames, one_line
+from dflag._transaction import plan, same, winner
+from dflag.errors import DefinitionError, RegistryValidationError, drop_frames
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from dflag._batch import Parsed
+    from dflag._batch import Batch, Outcome, Reading, SourceState
     from dflag._flags import Flag
     from dflag._rule_layers import RuleContext, RuleState
-    from dflag._rule_sets import Judged
     from dflag._snapshot import Snapshot
+    from dflag._source_reports import Unreported
     from dflag._store import Store
     from dflag.typing import Raw
-
-_MAX_REMEMBERED: Final = 10_000
-"""How many unknown names that are gone again to remember as reported, since ever new ones must not fill the memory."""
-
-_MAX_NAMED: Final = 10
-"""How many flags one line of the log names."""
 
 _MAX_TRIED: Final = 1_000_000
 """How many rules to look at in the search for those to leave out, over all attempts: seconds for 10,000 rules."""
@@ -66,6 +43,9 @@ class SourceLayers:
     """
     The sources of one registry: their ranks, what is in force of each, and the applying of what they give.
 
+    Attributes:
+        reports: What was logged about them.
+
     Thread safety: any thread.
     """
 
@@ -75,10 +55,7 @@ class SourceLayers:
         self._below_arguments: Final[set[str]] = set()  # the sources that environment and command line hide
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
         self._contexts: Final[dict[str, RuleContext]] = {}  # of the sources that updaters have followed
-        self._left_alone: Final[set[str]] = set()  # the sources whose rules were reported as left alone
-        self._unreported = _Unreported()
-        self._reported_retired: Final[set[str]] = set()
-        self._waiting: dict[str, Any] = {}  # the values that wait for a restart, of those that were logged
+        self.reports: Final = SourceReports(store)
 
     # --- naming
 
@@ -171,6 +148,9 @@ class SourceLayers:
         Raises:
             DefinitionError: It is the name of a layer of dflag's own.
         """
+        if name in self._states:
+            return
+        load_records()
         with self._store.lock:
             if name in self._states:
                 return
@@ -214,7 +194,7 @@ class SourceLayers:
         return Kept(
             {name: value_of(cell) for name, cell in self._states.items()},
             frozenset(self._below_arguments),
-            self._unreported.copy(),
+            self.reports.unreported.copy(),
         )
 
     def rank_as(self, kept: Kept) -> None:
@@ -230,7 +210,7 @@ class SourceLayers:
         self._states.update(cells)
         self._below_arguments.clear()
         self._below_arguments.update(kept.below_arguments)
-        self._unreported = kept.unreported.copy()
+        self.reports.unreported = kept.unreported.copy()
         self._rank_all()
 
     def cells_of(self, kept: Kept) -> list[tuple[Cell, SourceState]]:
@@ -261,13 +241,10 @@ class SourceLayers:
             request: On whose behalf.
             known_only: Whether a key that no flag has counts as bad.
         """
-        load_records()
-        for name in readings:
-            self.name(name)
         attempts = self._store.attempts()
         while True:
             next(attempts)
-            batches = self._complete(self._parse(readings))
+            batches = self._parse(readings, request)
             new = [batch for batch in batches if batch.is_new]
             outcomes: dict[str, Outcome] | None = {}
             error: RegistryValidationError | None = None
@@ -305,14 +282,10 @@ class SourceLayers:
         Returns:
             What came of each source; nothing when it is not wanted any more.
         """
-        load_records()
-        for name in readings:
-            self.name(name)
         attempts = self._store.attempts()
         while True:
             next(attempts)
-            parsed = self._parse(readings, fresh, with_rules=request.rules)
-            batches = self._complete(parsed)
+            batches = self._parse(readings, request, fresh)
             good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad())]
             errors: dict[str, RegistryValidationError] = {}
             try:
@@ -321,12 +294,12 @@ class SourceLayers:
                 errors = {batch.name: drop_frames(error) for batch in good}
                 outcomes = None if atomic else {}
                 if not atomic:
-                    batches, outcomes = self._commit_without_rules(parsed, batches, error, request)
+                    batches, outcomes = self._commit_without_rules(batches, error, request)
                 if not outcomes:
                     outcomes = self._commit_without_one(good, request)
             if outcomes is not None:
                 break
-            if not request.wanted():
+            if request.wanted is not None and not request.wanted():
                 return {}
         if errors and len(good) > 1 and not outcomes:
             # Those that do not break the rule on their own shall not wait for the others.
@@ -353,38 +326,15 @@ class SourceLayers:
             self.apply_each(readings, fresh=flags)
 
     def _parse(
-        self, readings: Mapping[str, Reading], fresh: Collection[Flag[Any]] = (), *, with_rules: bool = True
-    ) -> list[Parsed]:
-        for name, reading in readings.items():
-            self._report_left_alone(name, reading, with_rules=with_rules)
-        return [
-            parse(
-                self._store,
-                name,
-                self.state(name),
-                reading,
-                fresh,
-                with_rules=with_rules and name in self._contexts,
-            )
-            for name, reading in readings.items()
-        ]
-
-    def _complete(
-        self, parsed: Sequence[Parsed], excluded: Mapping[Judged, FlagValueError] = MappingProxyType({})
+        self, readings: Mapping[str, Reading], request: Request, fresh: Collection[Flag[Any]] = ()
     ) -> list[Batch]:
-        return complete(self._store, parsed, self._contexts, excluded)
-
-    def _report_left_alone(self, name: str, reading: Reading, *, with_rules: bool) -> None:
-        """
-        Log once that a source has rules which nobody resolves.
-        """
-        if (with_rules and name in self._contexts) or name in self._left_alone:
-            return
-        for key in RULES_KEYS:
-            if key in reading.values:
-                self._left_alone.add(name)
-                logger.warning("ignoring the rules under %r of %s: only an Updater follows rules", key, one_line(name))
-                return
+        followed = self._contexts if request.rules else ()
+        for name, reading in readings.items():
+            self.name(name)
+            if name not in followed and any(key in reading.values for key in RULES_KEYS):
+                self.reports.leave_alone(name, reading.values)
+        given = [(name, self.state(name), reading) for name, reading in readings.items()]
+        return parse_all(self._store, given, self._contexts, followed=followed, fresh=fresh)
 
     def _commit(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
         """
@@ -396,21 +346,27 @@ class SourceLayers:
         if not batches:
             return {}
         edits = [edit for batch in batches for edit in batch.edits]
-        transaction = self._store.plan(edits, keyed=[edit for batch in batches for edit in batch.keyed])
+        base = self._store.base()
+        if not self._are_current(batches):
+            return None
+        transaction = plan(base, edits, keyed=[edit for batch in batches for edit in batch.keyed])
         self._store.check(transaction)
         pending_restart = self.pending_restart(batches)
         changed = frozenset(difference.flag for difference in transaction.differences)
         outcomes: dict[str, Outcome] = {}
         cells = []
         for batch in batches:
-            names = tuple(flag.name for flag, _, _ in batch.edits if flag in changed)
-            number, rules = transaction.snapshot.revision, batch.state.rules.names
-            revision = _revision(batch, number, pending_restart, changed=names, rules=rules)
-            outcome = self._outcome(batch, revision, request, changed=names)
-            outcomes[batch.name] = outcome
-            state = batch.state._replace(revision=revision, record=batch.base.record.after(outcome))
+            outcomes[batch.name], state = applied(
+                batch,
+                transaction.snapshot.revision,
+                pending_restart,
+                changed=tuple(flag.name for flag, _, _ in batch.edits if flag in changed),
+                unknowns=self._unknowns(batch, request),
+            )
             cells.append((self._states[batch.name], state))
-        if not request.wanted() or not self._store.commit(transaction, cells, partial(self._are_current, batches)):
+        if request.wanted is not None and not request.wanted():
+            return None
+        if not self._store.commit(transaction, cells, partial(self._are_current, batches)):
             return None
         if request.background:
             yield_interpreter()  # the readers of the new values go first, what follows can wait
@@ -425,18 +381,14 @@ class SourceLayers:
         declared = self._store.flags.keys()
         return all(
             self.state(batch.name) is batch.base
-            and batch.maps is self._store.maps
-            and batch.frozen == self._store.frozen
+            and batch.parsed.maps is self._store.maps
+            and batch.parsed.frozen == self._store.frozen
             and all(declared.isdisjoint(keys) for keys in (batch.state.unknown, *batch.state.members.values()))
             for batch in batches
         )
 
     def _commit_without_rules(
-        self,
-        parsed: Sequence[Parsed],
-        batches: list[Batch],
-        error: RegistryValidationError,
-        request: Request,
+        self, batches: list[Batch], error: RegistryValidationError, request: Request
     ) -> tuple[list[Batch], dict[str, Outcome] | None]:
         """
         Commit the batches without the last rule whose removal mends what a registry validator refuses.
@@ -456,9 +408,10 @@ class SourceLayers:
             for each in reversed(rules.active)
         ]
         singles = active[: max(1, _MAX_TRIED // len(active))]
+        parsed = [batch.parsed for batch in batches]
         some = [dict(active[: 2**number]) for number in range(1, len(active).bit_length())]
         for excluded in (*({judged: why} for judged, why in singles), *some, *([dict(active)] if active else [])):
-            mended = self._complete(parsed, excluded)
+            mended = complete(self._store, parsed, self._contexts, excluded)
             with contextlib.suppress(RegistryValidationError):
                 return mended, self._commit([batch for batch in mended if batch.is_new], request)
         return batches, {}
@@ -490,46 +443,20 @@ class SourceLayers:
             if batch.name not in outcomes:
                 outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), request)
                 self._record(batch, outcome)
-        self._log(outcomes)
+        self.reports.log(outcomes, self.states(), self._after_restart())
         return outcomes
 
     def _left(self, batch: Batch, error: RegistryValidationError | None, request: Request) -> Outcome:
-        """
-        Return what came of a batch that was not committed: nothing in it is new, or it was refused.
-        """
-        revision = None if batch.is_new else batch.base.revision
-        if revision is None:
-            rules = batch.base.rules.names
-            revision = _revision(batch, self._store.number, self.pending_restart(), error=error, rules=rules)
-        return self._outcome(batch, revision, request, error=error)
+        unknowns = self._unknowns(batch, request)
+        return left(batch, self._store.number, self.pending_restart(), unknowns=unknowns, error=error)
 
-    def _outcome(
-        self,
-        batch: Batch,
-        revision: DeferredRevision,
-        request: Request,
-        *,
-        error: RegistryValidationError | None = None,
-        changed: tuple[str, ...] | None = None,
-    ) -> Outcome:
-        state, before = batch.moved or batch.state, batch.base.record
-        texts = {key: _text_of(state, key, fault) for key, fault in state.rejected.items()}
-        news = [state.rejected[key] for key, raw in texts.items() if before.reported.get(key, ...) != raw]
-        applied = changed is not None
-        outcome = Outcome(
-            revision=revision,
-            number=revision.number,
-            values=(state if applied or batch.moved else batch.base).reading.values,
-            rejected=state.rejected,
-            rejections=news,
-            unknowns=self._unreported.of(batch.name, state.unknown) if request.report_unknown else [],
-            error=error,
-            applied=applied,
-            in_force=applied or not batch.is_new,
-            changed=changed or (),
-            reported=texts,
-        )
-        return outcome._replace(refused_anew=outcome.refusal is not None and outcome.refusal != before.refusal)
+    def _unknowns(self, batch: Batch, request: Request) -> list[str]:
+        """
+        Return the keys that no flag has and that were never reported.
+        """
+        if not request.report_unknown or not (batch.state.unknown or batch.base.unknown):
+            return []
+        return self.reports.unreported.of(batch.name, batch.state.unknown)
 
     def _record(self, batch: Batch, outcome: Outcome) -> None:
         """
@@ -579,69 +506,6 @@ class SourceLayers:
                 layers[origin] = state.entries[flag.name]
         return winner(flag, layers, self._store.ranking, self._store.maps)[0]
 
-    # --- reporting, once, what lasts
-
-    def _log_retired(self, source: str, outcome: Outcome) -> None:
-        retired, flags = self._store.retired, self._store.flags
-        for key in sorted((retired.keys() & outcome.values.keys()) - self._reported_retired - flags.keys()):
-            self._reported_retired.add(key)
-            logger.warning("key %r in %s has been retired since %s: remove it", key, source, retired[key])
-
-    def _log(self, outcomes: Mapping[str, Outcome]) -> None:
-        for name, outcome in outcomes.items():
-            source = one_line(name)
-            for rejection in outcome.rejections:
-                logger.warning("%s; %s", rejection, self._consequence(name, outcome, rejection.flag_name))
-            for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
-                logger.warning("%s", unknown)
-            self._log_retired(source, outcome)
-            if outcome.error is not None and outcome.refused_anew:
-                logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
-            if outcome.applied:
-                self._log_changes(source, outcome)
-        self._log_waiting()
-
-    def _consequence(self, name: str, outcome: Outcome, flag_name: str) -> str:
-        if not outcome.in_force:
-            return f"nothing of {one_line(name)} was applied (atomic=True)"
-        if flag_name in RULES_KEYS:
-            return "keeping the last good rules"
-        if flag_name.startswith(RULE_PREFIX):
-            is_kept = flag_name.removeprefix(RULE_PREFIX) in {j.name for j in self.state(name).rules.usable or ()}
-            return "keeping its last good text" if is_kept else "the rule is left out"
-        has_value = flag_name in self.state(name).entries
-        return "keeping the last good value" if has_value else "using the value of the layer below"
-
-    def _log_changes(self, source: str, outcome: Outcome) -> None:
-        changed, number = outcome.changed, outcome.number
-        if changed:
-            more = f" and {len(changed) - _MAX_NAMED} more" if len(changed) > _MAX_NAMED else ""
-            logger.info("revision %d of %s changed %s%s", number, source, ", ".join(changed[:_MAX_NAMED]), more)
-        elif not outcome.rejected and not outcome.revision.pending_restart:
-            logger.debug("revision %d of %s changed no value", number, source)
-
-    def _log_waiting(self) -> None:
-        """
-        Log each change that waits for a restart, once.
-        """
-        waiting = self._after_restart()
-        before, self._waiting = self._waiting, {flag.name: value for flag, value in waiting}
-        for flag, value in waiting:
-            if flag.name not in before or not same(flag, before[flag.name], value):
-                logger.info("flag %r is static: its new value waits for a restart", flag.name)
-                if logger.enables(DEBUG):
-                    now, then = (one_line(shown(flag, each)) for each in (value_of(flag), value))
-                    logger.debug("flag %r: %s until a restart, %s after it", flag.name, now, then)
-
-
-def _text_of(state: SourceState, key: str, fault: FlagValueError) -> Raw | str:
-    """
-    Return what stays the same while something stays bad, wherever it stands.
-    """
-    if key.startswith(RULE_PREFIX):
-        return fault.problem
-    return state.reading.values.get(key, str(fault))  # a map that is bad as a whole has no text of its own
-
 
 class Kept(NamedTuple):
     """
@@ -650,51 +514,4 @@ class Kept(NamedTuple):
 
     states: Mapping[str, SourceState]
     below_arguments: frozenset[str]
-    unreported: _Unreported
-
-
-class _Unreported:
-    """
-    Which of the unknown keys were never reported: each is once, whatever source has it.
-    """
-
-    def __init__(self, seen: Mapping[str, frozenset[str]] = MappingProxyType({}), reported: Iterable[int] = ()) -> None:
-        self._seen: Final = dict(seen)  # the keys of each source's last reading, whether or not it was applied
-        # By hash, the earliest first: a name may be of megabytes.
-        self._reported: Final[dict[int, None]] = dict.fromkeys(reported)
-
-    def copy(self) -> _Unreported:
-        return _Unreported(self._seen, self._reported)
-
-    def of(self, source: str, keys: frozenset[str]) -> list[str]:
-        """
-        Return those that were never asked for, in order.
-        """
-        before, self._seen[source] = self._seen.get(source, frozenset()), keys
-        unreported = [key for key in sorted(keys - before) if hash(key) not in self._reported]
-        self._reported.update((hash(key), None) for key in unreported)
-        for digest in tuple(itertools.islice(self._reported, max(0, len(self._reported) - _MAX_REMEMBERED))):
-            self._reported.pop(digest, None)
-        return unreported
-
-
-def _revision(
-    batch: Batch,
-    number: int,
-    pending_restart: tuple[str, ...],
-    *,
-    rules: tuple[str, ...],
-    changed: tuple[str, ...] = (),
-    error: RegistryValidationError | None = None,
-) -> DeferredRevision:
-    return DeferredRevision(
-        batch.state.reading.values,
-        number=number,
-        source=batch.name,
-        changed=changed,
-        rejected=MappingProxyType(batch.state.rejected),
-        unknown=tuple(sorted(batch.state.unknown)),
-        pending_restart=pending_restart,
-        rules=rules,
-        error=error,
-    )
+    unreported: Unreported

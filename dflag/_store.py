@@ -41,6 +41,7 @@ from dflag._flags import (
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle
 from dflag._history import History, records_of
+from dflag._history import printed as printed_changes
 from dflag._history import settle as settle_records
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
@@ -764,7 +765,7 @@ class Store:
                 origin=change.origin,
                 reason=change.reason,
             )
-            for change in (record.printed() for record in records)
+            for change in printed_changes(records)
         )
 
     # --- forking

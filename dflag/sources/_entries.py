@@ -1,5 +1,5 @@
 """
-Reading one entry of a directory, by the directory's descriptor.
+Reading the entries of a directory, by its descriptor.
 
 An entry is a value (bytes), something that cannot be a value (`Unreadable`), or nothing at all (None):
 a sub-directory, a link to nowhere, a file that has just gone.
@@ -11,9 +11,12 @@ import errno
 import os
 import re
 import stat
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from dflag.typing import Unreadable
+
+if TYPE_CHECKING:
+    from dflag.typing import Raw
 
 MAX_BYTES: Final = 16 * 1024 * 1024
 """The largest value; a ConfigMap holds one MiB in all, so that anything near this is no flag."""
@@ -55,6 +58,31 @@ class Refused(Unreadable):
     """
 
     __slots__ = ()
+
+
+def read_entries(directory: int) -> tuple[dict[str, Raw] | None, bool]:
+    """
+    Read every entry behind the descriptor, None when one has gone; and whether the system refused any.
+    """
+    values: dict[str, Raw] = {}
+    refused = False
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            name = entry.name
+            if not is_key(name):
+                continue
+            # The kind comes with the listing, without a system call for each file.
+            if entry.is_file(follow_symlinks=False):
+                value = read_file(directory, name)
+                if value is None:
+                    return None, False
+            else:
+                value = read_other(directory, name)
+                if value is None:
+                    continue
+            values[name] = value
+            refused = refused or type(value) is Refused
+    return values, refused
 
 
 def read_file(directory: int, name: str) -> bytes | Unreadable | None:

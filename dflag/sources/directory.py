@@ -24,7 +24,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dflag.errors import SourceError
-from dflag.sources._entries import GONE, Refused, is_key, read_file, read_other
+from dflag.sources._entries import GONE, read_entries
 from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
 from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles
 from dflag.sources._way import DATA, follow, read_link
@@ -189,7 +189,7 @@ class DirectorySource(PathSource):
         Read the set behind the descriptor, and close that; None when the set was replaced meanwhile.
         """
         try:
-            values, refused = _read_entries(directory)
+            values, refused = read_entries(directory)
             status = os.fstat(directory)
             if values is None or not self._is_still(status, place, before):
                 return None
@@ -254,28 +254,3 @@ def _try_to_follow(path: str) -> Way | None:
         return follow(path)
     except OSError:
         return None
-
-
-def _read_entries(directory: int) -> tuple[dict[str, Raw] | None, bool]:
-    """
-    Read every entry behind the descriptor, None when one has gone; and whether the system refused any.
-    """
-    values: dict[str, Raw] = {}
-    refused = False
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            name = entry.name
-            if not is_key(name):
-                continue
-            # The kind comes with the listing, without a system call for each file.
-            if entry.is_file(follow_symlinks=False):
-                value = read_file(directory, name)
-                if value is None:
-                    return None, False
-            else:
-                value = read_other(directory, name)
-                if value is None:
-                    continue
-            values[name] = value
-            refused = refused or type(value) is Refused
-    return values, refused

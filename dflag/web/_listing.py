@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._flags import layers_of, pipeline_of
 from dflag._fork import follow_forks, settle
-from dflag._history import UNPRINTABLE
+from dflag._history import UNPRINTABLE, printed
 from dflag._layers import DEFAULT
 from dflag._log import logger
 from dflag._registry import fnv_checksum, sources_of, store_of_registry
@@ -293,7 +293,7 @@ def take_view(registry: FlagRegistry) -> View:
         snapshot = store.snapshot()
         return View(
             snapshot=snapshot,
-            held={flag: (flag.origin, layers_of(flag)) for flag in values_of(snapshot)},
+            held={flag: (store.origin_of(flag), layers_of(flag)) for flag in values_of(snapshot)},
             ranking=store.ranking,
             history=store.changes.records(),
             states=sources_of(registry).states(),
@@ -312,7 +312,7 @@ class _Rows:
         self._pending_restart: Final = frozenset(pending_restart)
         self._rejections: Final = _rejections(view, status)
         self._texts: Final[dict[Flag[Any], str]] = {}
-        self.history: Final = [_change(record.printed()) for record in view.history]
+        self.history: Final = [_change(change) for change in printed(view.history)]
         self._last_changes: Final = {change["flag"]: change for change in self.history}
 
     def checksum(self, flags: Iterable[Flag[Any]]) -> str:

@@ -1,119 +1,100 @@
 """
-What is said of the values that sources give, and how often.
+Readings of sources, parsed against the flags, and what comes of them.
 """
 
 from __future__ import annotations
 
-import logging
-import sys
+import gc
 from typing import TYPE_CHECKING
 
-import pytest
-
-import dflag
-from dflag import _source_layers
-from dflag._registry import sources_of
+from dflag._batch import Batch, Reading, SourceState, applied, empty_state, left, parse_all
+from dflag._store import store_behind
+from dflag.errors import RegistryValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-MANY = 10_001
+    import dflag
 
 
-@pytest.fixture(name="said")
-def _said(caplog: pytest.LogCaptureFixture) -> Callable[..., list[str]]:
-    """Return what was logged since the last call."""
-    caplog.set_level(logging.DEBUG, logger="dflag")
-
-    def take(*levels: int) -> list[str]:
-        found = [record.getMessage() for record in caplog.records if record.levelno in levels or not levels]
-        caplog.clear()
-        return found
-
-    return take
+def _parse(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> Batch:
+    base = empty_state("file") if base is None else base
+    (batch,) = parse_all(store_behind(flags), [("file", base, Reading(values, lambda _: "file"))], {})
+    return batch
 
 
-def _unknown(lines: list[str]) -> list[str]:
-    return [line for line in lines if "unknown key" in line]
+def _commit(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> SourceState:
+    """Return the state that committing *values* would leave, without a commit."""
+    return applied(_parse(flags, values, base), 1, (), changed=(), unknowns=())[1]
 
 
-@pytest.mark.parametrize("atomic", [False, True])
-def test_more_unknown_names_than_are_remembered_are_reported_once(
-    flags: dflag.FlagRegistry, said: Callable[..., list[str]], atomic: bool
-) -> None:
-    """
-    A later revision with one more reports that one, whether or not what the source gives is applied.
-    """
-    flags.dyn_int("rate", 0)
-    values = {f"x{number}": "1" for number in range(MANY)} | ({"rate": "bad"} if atomic else {})
-    flags.apply(values, source="s", atomic=atomic)
-    assert len(_unknown(said())) == MANY
-    for number in range(3):
-        flags.apply(values | {"x0": str(number), "y": "1"}, source="s", atomic=atomic)
-    assert len(_unknown(said())) == 1
-    flags.apply({}, source="s", atomic=atomic)
-    flags.apply(values, source="s", atomic=atomic)
-    assert len(_unknown(said())) <= MANY - 9_000  # names that are gone are remembered, the last ones
+def test_a_text_that_did_not_change_is_not_parsed_again(flags: dflag.FlagRegistry) -> None:
+    """Nor is a reading without anything new a new batch: its state is the one that it was compared with."""
+    parsed: list[str] = []
+
+    def parse(text: str) -> int:
+        parsed.append(text)
+        return int(text)
+
+    flags.dyn_custom("rate", 1, parse=parse)
+    flags.dyn_int("burst", 1)
+    state = _commit(flags, {"rate": "2", "burst": "2"})
+    parsed.clear()
+    batch = _parse(flags, {"rate": "2", "burst": "3"}, state)
+    assert (parsed, batch.is_new, batch.state.entries["burst"].value) == ([], True, 3)
+    again = _parse(flags, {"rate": "2", "burst": "2"}, state)
+    assert (again.is_new, again.state is state) == (False, True)
 
 
-def test_names_that_come_and_go_take_bounded_memory(
-    flags: dflag.FlagRegistry, said: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """
-    However many and however long; the last of them are still known when they come back.
-    """
-    monkeypatch.setattr(_source_layers, "_MAX_REMEMBERED", 100)
-    for number in range(300):
-        flags.apply({f"{number}{'x' * 1000}": "1"}, source="s")
-    flags.apply({}, source="s")
-    unreported, state = sources_of(flags)._unreported, sources_of(flags).state("s")
-    remembered = (unreported._reported, unreported._seen, state.record.reported)
-    assert sum(sys.getsizeof(part) + sum(map(sys.getsizeof, part)) for part in remembered) < 20_000
-    said()
-    flags.apply({f"{number}{'x' * 1000}": "1" for number in range(150, 300)}, source="s")
-    assert len(_unknown(said())) == 50
-
-
-def test_a_static_change_that_waits_is_logged_once_with_its_value(
-    flags: dflag.FlagRegistry, said: Callable[..., list[str]]
-) -> None:
-    """
-    The name at INFO, both texts at DEBUG, again when it is another value, and never a secret's.
-    """
-    flags.int("port", 8080)
-    flags.string("token", "hunter1", secret=True)
+def test_a_bad_value_keeps_the_last_good_one_and_a_key_that_is_gone_does_not(flags: dflag.FlagRegistry) -> None:
+    """The edits say what changes in the layers: nothing for the bad one."""
     flags.dyn_int("rate", 1)
-    flags.freeze()
-    flags.apply({"port": "9090", "token": "hunter2"}, source="s")
-    assert said() == [
-        "flag 'port' is static: its new value waits for a restart",
-        "flag 'port': 8080 until a restart, 9090 after it",
-        "flag 'token' is static: its new value waits for a restart",
-        "flag 'token': ****** until a restart, ****** after it",
-    ]
-    flags.apply({"port": "9090", "token": "hunter2", "rate": "2"}, source="s")
-    assert said() == ["flag 'rate': 1 -> 2 (s)", "revision 2 of s changed rate"]
-    flags.apply({"port": "9091", "token": "hunter2", "rate": "2"}, source="s")
-    assert said(logging.DEBUG) == ["flag 'port': 8080 until a restart, 9091 after it"]
-    flags.apply({}, source="s")
-    said()
-    flags.apply({"port": "9091"}, source="s")
-    assert said(logging.DEBUG) == ["flag 'port': 8080 until a restart, 9091 after it"]
+    burst = flags.dyn_int("burst", 1)
+    state = _commit(flags, {"rate": "2", "burst": "2"})
+    batch = _parse(flags, {"rate": "many"}, state)
+    assert list(batch.state.rejected) == ["rate"]
+    assert batch.state.entries["rate"].value == 2
+    assert "burst" not in batch.state.entries
+    assert batch.is_bad()
+    assert (burst, "file", None) not in batch.edits  # nothing was committed, so no layer holds anything
 
 
-def test_a_refused_revision_does_not_say_that_it_changed_nothing(
-    flags: dflag.FlagRegistry, said: Callable[..., list[str]]
-) -> None:
-    """
-    What is refused, and what waits for a restart, is logged as such; only a revision with neither changed no value.
-    """
-    flags.int("port", 8080)
+def test_unknown_keys_are_bad_only_where_names_have_to_be_known(flags: dflag.FlagRegistry) -> None:
+    """They are listed, without edits."""
+    batch = _parse(flags, {"rat": "2"})
+    assert (batch.state.unknown, batch.edits) == (frozenset({"rat"}), [])
+    assert not batch.is_bad()
+    assert batch.is_bad(known_only=True)
+
+
+def test_the_outcome_of_a_batch_counts_what_is_news(flags: dflag.FlagRegistry) -> None:
+    """A bad value that was reported is no news with the next reading, and the record counts it once."""
     flags.dyn_int("rate", 1)
-    flags.freeze()
-    flags.apply({"rate": "2"}, source="s")
-    for values, count in (({"rate": "x"}, 0), ({"rate": "0x2"}, 1), ({"rate": "2", "port": "1"}, 0)):
-        said()
-        flags.apply(values, source="s")
-        lines = said()
-        assert sum("changed no value" in line for line in lines) == count
-        assert not any("nothing" in line for line in lines)
+    outcome, state = applied(_parse(flags, {"rate": "many"}), 7, (), changed=(), unknowns=("x",))
+    assert (outcome.number, outcome.applied, outcome.refusal, len(outcome.rejections)) == (7, True, None, 1)
+    assert (state.record.errors, state.record.warnings, state.record.reloads["partial"]) == (1, 1, 1)
+    assert state.revision is outcome.revision
+    flags.dyn_int("burst", 1)
+    again, state = applied(_parse(flags, {"rate": "many", "burst": "2"}, state), 8, (), changed=("burst",), unknowns=())
+    assert (again.rejections, again.changed, state.record.errors) == ([], ("burst",), 1)
+
+
+def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.FlagRegistry) -> None:
+    """A refused batch has a revision of its own, with the error; its values are those in force before."""
+    flags.dyn_int("rate", 1)
+    state = _commit(flags, {"rate": "2"})
+    same = left(_parse(flags, {"rate": "2"}, state), 5, (), unknowns=())
+    assert (same.revision, same.in_force, same.refusal) == (state.revision, True, None)
+    error = RegistryValidationError("too much")
+    refused = left(_parse(flags, {"rate": "3"}, state), 5, (), unknowns=(), error=error)
+    assert (refused.in_force, refused.refusal, refused.refused_anew) == (False, "too much", True)
+    assert (refused.values, refused.revision.error) == ({"rate": "2"}, error)
+    assert refused.revision is not state.revision
+
+
+def test_revisions_do_not_keep_the_ones_before(flags: dflag.FlagRegistry) -> None:
+    """However many readings are applied, the record holds two revisions at most."""
+    flags.dyn_int("rate", 1)
+    first = flags.apply({"rate": "1"}, source="file")
+    for number in range(2, 12):
+        flags.apply({"rate": str(number)}, source="file")
+    kept = [each for each in gc.get_objects() if type(each) is type(first)]
+    assert len(kept) <= 3, kept

@@ -1,0 +1,147 @@
+"""
+What is logged about sources: once each, for as long as it lasts.
+"""
+
+from __future__ import annotations
+
+import itertools
+from logging import DEBUG
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from dflag._cells import value_of
+from dflag._history import shown
+from dflag._layers import RULE_PREFIX, RULES_KEYS
+from dflag._log import logger
+from dflag._snapshot import unknown_keys
+from dflag._transaction import same
+from dflag.errors import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from dflag._batch import Outcome, SourceState
+    from dflag._flags import Flag
+    from dflag._store import Store
+    from dflag.typing import Raw
+
+_MAX_REMEMBERED: Final = 10_000
+"""How many unknown names that are gone again to remember as reported, since ever new ones must not fill the memory."""
+
+_MAX_NAMED: Final = 10
+"""How many flags one line of the log names."""
+
+
+class SourceReports:
+    """
+    What was logged about the sources of one registry, so that it is logged once.
+
+    Attributes:
+        unreported: Which of the unknown keys were never reported.
+
+    Thread safety: any thread; two that log the same at once may log it twice.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store: Final = store
+        self.unreported = Unreported()
+        self._left_alone: Final[set[str]] = set()  # the sources
+        self._retired: Final[set[str]] = set()  # the keys
+        self._waiting: dict[str, Any] = {}  # by name the values of static flags that wait for a restart
+
+    def leave_alone(self, name: str, values: Mapping[str, Raw]) -> None:
+        """
+        Log that a source has rules which nobody resolves.
+        """
+        if name not in self._left_alone:
+            self._left_alone.add(name)
+            key = next(key for key in RULES_KEYS if key in values)
+            logger.warning("ignoring the rules under %r of %s: only an Updater follows rules", key, one_line(name))
+
+    def log(
+        self,
+        outcomes: Mapping[str, Outcome],
+        states: Mapping[str, SourceState],
+        waiting: Sequence[tuple[Flag[Any], Any]],
+    ) -> None:
+        """
+        Log what came of applying readings.
+
+        Args:
+            outcomes: By the name of the source.
+            states: What is in force of each source.
+            waiting: The static flags that wait for a restart, with the value that each would have then.
+        """
+        for name, outcome in outcomes.items():
+            source = one_line(name)
+            for rejection in outcome.rejections:
+                consequence = _consequence(source, states[name], outcome, rejection.flag_name)
+                logger.warning("%s; %s", rejection, consequence)
+            for unknown in unknown_keys(outcome.unknowns, self._store.flags, name) if outcome.unknowns else ():
+                logger.warning("%s", unknown)
+            self._log_retired(source, outcome)
+            if outcome.error is not None and outcome.refused_anew:
+                logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
+            if outcome.applied:
+                _log_changes(source, outcome)
+        self._log_waiting(waiting)
+
+    def _log_retired(self, source: str, outcome: Outcome) -> None:
+        retired, flags = self._store.retired, self._store.flags
+        for key in sorted((retired.keys() & outcome.values.keys()) - self._retired - flags.keys()):
+            self._retired.add(key)
+            logger.warning("key %r in %s has been retired since %s: remove it", key, source, retired[key])
+
+    def _log_waiting(self, waiting: Sequence[tuple[Flag[Any], Any]]) -> None:
+        before, self._waiting = self._waiting, {flag.name: value for flag, value in waiting}
+        for flag, value in waiting:
+            if flag.name not in before or not same(flag, before[flag.name], value):
+                logger.info("flag %r is static: its new value waits for a restart", flag.name)
+                if logger.enables(DEBUG):
+                    now, then = (one_line(shown(flag, each)) for each in (value_of(flag), value))
+                    logger.debug("flag %r: %s until a restart, %s after it", flag.name, now, then)
+
+
+class Unreported:
+    """
+    Which of the unknown keys were never reported: each is once, whatever source has it.
+    """
+
+    def __init__(self, seen: Mapping[str, frozenset[str]] = MappingProxyType({}), reported: Iterable[int] = ()) -> None:
+        self._seen: Final = dict(seen)  # the keys of each source's last reading, whether or not it was applied
+        # By hash, the earliest first: a name may be of megabytes.
+        self._reported: Final[dict[int, None]] = dict.fromkeys(reported)
+
+    def copy(self) -> Unreported:
+        return Unreported(self._seen, self._reported)
+
+    def of(self, source: str, keys: frozenset[str]) -> list[str]:
+        """
+        Return those that were never asked for, in order.
+        """
+        before, self._seen[source] = self._seen.get(source, frozenset()), keys
+        unreported = [key for key in sorted(keys - before) if hash(key) not in self._reported]
+        self._reported.update((hash(key), None) for key in unreported)
+        for digest in tuple(itertools.islice(self._reported, max(0, len(self._reported) - _MAX_REMEMBERED))):
+            self._reported.pop(digest, None)
+        return unreported
+
+
+def _consequence(source: str, state: SourceState, outcome: Outcome, flag_name: str) -> str:
+    if not outcome.in_force:
+        return f"nothing of {source} was applied (atomic=True)"
+    if flag_name in RULES_KEYS:
+        return "keeping the last good rules"
+    if flag_name.startswith(RULE_PREFIX):
+        is_kept = flag_name.removeprefix(RULE_PREFIX) in {judged.name for judged in state.rules.usable or ()}
+        return "keeping its last good text" if is_kept else "the rule is left out"
+    return "keeping the last good value" if flag_name in state.entries else "using the value of the layer below"
+
+
+def _log_changes(source: str, outcome: Outcome) -> None:
+    changed, number = outcome.changed, outcome.number
+    if changed:
+        more = f" and {len(changed) - _MAX_NAMED} more" if len(changed) > _MAX_NAMED else ""
+        logger.info("revision %d of %s changed %s%s", number, source, ", ".join(changed[:_MAX_NAMED]), more)
+    elif not outcome.rejected and not outcome.revision.pending_restart:
+        logger.debug("revision %d of %s changed no value", number, source)

@@ -1,0 +1,119 @@
+"""
+What is said of the values that sources give, and how often.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import dflag
+from dflag import _source_reports
+from dflag._registry import sources_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MANY = 10_001
+
+
+@pytest.fixture(name="said")
+def _said(caplog: pytest.LogCaptureFixture) -> Callable[..., list[str]]:
+    """Return what was logged since the last call."""
+    caplog.set_level(logging.DEBUG, logger="dflag")
+
+    def take(*levels: int) -> list[str]:
+        found = [record.getMessage() for record in caplog.records if record.levelno in levels or not levels]
+        caplog.clear()
+        return found
+
+    return take
+
+
+def _unknown(lines: list[str]) -> list[str]:
+    return [line for line in lines if "unknown key" in line]
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_more_unknown_names_than_are_remembered_are_reported_once(
+    flags: dflag.FlagRegistry, said: Callable[..., list[str]], atomic: bool
+) -> None:
+    """
+    A later revision with one more reports that one, whether or not what the source gives is applied.
+    """
+    flags.dyn_int("rate", 0)
+    values = {f"x{number}": "1" for number in range(MANY)} | ({"rate": "bad"} if atomic else {})
+    flags.apply(values, source="s", atomic=atomic)
+    assert len(_unknown(said())) == MANY
+    for number in range(3):
+        flags.apply(values | {"x0": str(number), "y": "1"}, source="s", atomic=atomic)
+    assert len(_unknown(said())) == 1
+    flags.apply({}, source="s", atomic=atomic)
+    flags.apply(values, source="s", atomic=atomic)
+    assert len(_unknown(said())) <= MANY - 9_000  # names that are gone are remembered, the last ones
+
+
+def test_names_that_come_and_go_take_bounded_memory(
+    flags: dflag.FlagRegistry, said: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    However many and however long; the last of them are still known when they come back.
+    """
+    monkeypatch.setattr(_source_reports, "_MAX_REMEMBERED", 100)
+    for number in range(300):
+        flags.apply({f"{number}{'x' * 1000}": "1"}, source="s")
+    flags.apply({}, source="s")
+    unreported, state = sources_of(flags).reports.unreported, sources_of(flags).state("s")
+    remembered = (unreported._reported, unreported._seen, state.record.reported)
+    assert sum(sys.getsizeof(part) + sum(map(sys.getsizeof, part)) for part in remembered) < 20_000
+    said()
+    flags.apply({f"{number}{'x' * 1000}": "1" for number in range(150, 300)}, source="s")
+    assert len(_unknown(said())) == 50
+
+
+def test_a_static_change_that_waits_is_logged_once_with_its_value(
+    flags: dflag.FlagRegistry, said: Callable[..., list[str]]
+) -> None:
+    """
+    The name at INFO, both texts at DEBUG, again when it is another value, and never a secret's.
+    """
+    flags.int("port", 8080)
+    flags.string("token", "hunter1", secret=True)
+    flags.dyn_int("rate", 1)
+    flags.freeze()
+    flags.apply({"port": "9090", "token": "hunter2"}, source="s")
+    assert said() == [
+        "flag 'port' is static: its new value waits for a restart",
+        "flag 'port': 8080 until a restart, 9090 after it",
+        "flag 'token' is static: its new value waits for a restart",
+        "flag 'token': ****** until a restart, ****** after it",
+    ]
+    flags.apply({"port": "9090", "token": "hunter2", "rate": "2"}, source="s")
+    assert said() == ["flag 'rate': 1 -> 2 (s)", "revision 2 of s changed rate"]
+    flags.apply({"port": "9091", "token": "hunter2", "rate": "2"}, source="s")
+    assert said(logging.DEBUG) == ["flag 'port': 8080 until a restart, 9091 after it"]
+    flags.apply({}, source="s")
+    said()
+    flags.apply({"port": "9091"}, source="s")
+    assert said(logging.DEBUG) == ["flag 'port': 8080 until a restart, 9091 after it"]
+
+
+def test_a_refused_revision_does_not_say_that_it_changed_nothing(
+    flags: dflag.FlagRegistry, said: Callable[..., list[str]]
+) -> None:
+    """
+    What is refused, and what waits for a restart, is logged as such; only a revision with neither changed no value.
+    """
+    flags.int("port", 8080)
+    flags.dyn_int("rate", 1)
+    flags.freeze()
+    flags.apply({"rate": "2"}, source="s")
+    for values, count in (({"rate": "x"}, 0), ({"rate": "0x2"}, 1), ({"rate": "2", "port": "1"}, 0)):
+        said()
+        flags.apply(values, source="s")
+        lines = said()
+        assert sum("changed no value" in line for line in lines) == count
+        assert not any("nothing" in line for line in lines)
