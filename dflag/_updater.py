@@ -7,9 +7,7 @@ and then compares, reads, and applies. Events are only hints: what counts is wha
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
 import threading
 import time
 import weakref
@@ -17,18 +15,17 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
 
-from dflag._batch import Reading, Request
+from dflag._batch import Request
 from dflag._faults import is_interrupt, text_of
+from dflag._feed import Feed, Ignored, age, is_recent
 from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
-from dflag._layers import RULES_KEYS
-from dflag._log import logger
 from dflag._pipeline import check_plain_function
 from dflag._registry import registry_of, sources_of, store_of_registry
 from dflag._rule_follower import RuleFollower
 from dflag._snapshot import unknown_keys
 from dflag._status import State, Status
 from dflag._switching import short_waits
-from dflag._updater_thread import Feed, Session, age, is_recent
+from dflag._updater_thread import Session
 from dflag._uwsgi import call_after_forks
 from dflag.errors import (
     ArgumentError,
@@ -38,21 +35,19 @@ from dflag.errors import (
     UpdaterStateError,
     check_argument,
     check_seconds,
-    one_line,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from dflag._batch import Outcome
+    from dflag._batch import Outcome, Reading
     from dflag._options import UpdaterOptions
     from dflag._records import Revision
     from dflag._registry import RegistryLike
     from dflag._snapshot import Snapshot
     from dflag.errors import DflagError, FlagValueError
     from dflag.sources import Source
-    from dflag.typing import Raw
 
 SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
 
@@ -160,23 +155,21 @@ class Updater:
         self._store: Final = store_of_registry(home)
         self._sources: Final = sources_of(home)
         self._atomic: Final = atomic
-        self._on_missing: Final = on_missing
         self._required: Final = required
         self._resync_seconds: Final = resync_seconds
         self._unknown: Final = unknown
         self._skips_bad: Final = on_bad_start == "skip"
         self._below_arguments: Final = below_arguments
-        patterns = _patterns(ignore)
-        self._ignored_names: Final = frozenset(p for p in patterns if not set(p) & set("*?["))
-        globs = [fnmatch.translate(p) for p in patterns if p not in self._ignored_names]
-        self._ignored_globs: Final = re.compile("|".join(globs)) if globs else None
-        self._feeds: Final = tuple(Feed(made, partial(self._sources.record, made.name)) for made in as_sources(source))
+        ignored = Ignored(_patterns(ignore))
+        self._feeds: Final = tuple(
+            Feed(made, partial(self._sources.record, made.name), ignored, resets=on_missing == "reset")
+            for made in as_sources(source)
+        )
         names = [feed.name for feed in self._feeds]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise DefinitionError(f"expected sources with different names, got {twice!r} twice")
         self._rules: Final = RuleFollower(self._sources, names, facts, healthy)
-        self._ignored_rules_reported = False
         self._claim()
         for feed in self._feeds:
             self._sources.start_record(feed.name)
@@ -502,7 +495,7 @@ class Updater:
         absent: list[tuple[Feed, SourceError]] = []
         for feed in self._feeds:
             try:
-                self._read(feed, feed.probe())
+                feed.read()
             except SourceError as error:
                 if self._required or not (error.missing or error.unreachable):
                     raise
@@ -519,8 +512,8 @@ class Updater:
                 raise UpdateError(errors)
         self._rules.report()
         for feed, failure in absent:  # not before: after an error nothing has changed, the counters neither
-            self._note_failure(feed, failure)
-        self._take_in(outcomes)
+            feed.note_failure(failure)
+        self._accept(outcomes)
         self._note_success()
 
     def _errors(self, outcomes: Mapping[str, Outcome]) -> list[DflagError]:
@@ -571,26 +564,20 @@ class Updater:
     def _look(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
             self._rules.check_health(self._wake)
-            is_read = False
-            for feed in self._feeds:
-                token = feed.probe()  # before reading, so that a change meanwhile is seen the next time
-                if feed.dirty or token != feed.token:
-                    is_read = True
-                    self._try_to_read(feed, token)
-                elif feed.problem is None:
-                    feed.contact = time.monotonic()
-            if is_read:
+            looks = [feed.look() for feed in self._feeds]  # at every one, whatever the first of them says
+            if any(looks):
                 self._rules.ask_facts()
         due = [feed.name for feed in self._feeds if self._rules.take_due(feed.name)]
-        readings = self._readings(new_only=True, due=due)
+        held = {feed.name for feed in self._feeds if self._is_held(feed)}
+        readings = {name: reading for name, reading in self._readings().items() if name in due or name not in held}
         if readings:
             request = Request(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
             try:
                 # What is refused whole leaves rules in force that were read before, for which time goes on.
-                held = {name: self._sources.state(name).reading for name in due if not self._is_held(name)}
-                if held:
-                    self._sources.apply_each(held, request)
-                self._take_in(self._sources.apply_each(readings, request, atomic=self._atomic))
+                before = {name: self._sources.state(name).reading for name in due if name not in held}
+                if before:
+                    self._sources.apply_each(before, request)
+                self._accept(self._sources.apply_each(readings, request, atomic=self._atomic))
             except BaseException:
                 self._rules.put_back(due)
                 raise
@@ -599,92 +586,24 @@ class Updater:
         for watcher in self._watchers:
             watcher()
 
-    def _try_to_read(self, feed: Feed, token: object) -> None:
-        try:
-            self._read(feed, token)
-        except SourceError as error:
-            self._note_failure(feed, error)
-            if error.missing and self._on_missing == "reset":
-                feed.values = {}
-
-    def _note_failure(self, feed: Feed, error: SourceError) -> None:
-        problem = str(error) if feed.name in str(error) else f"cannot read {feed.name}: {error}"
-        if feed.problem != problem:
-            feed.failures += 1
-            keeps = feed.values and not (error.missing and self._on_missing == "reset")
-            kept = "keeping the last good values" if keeps else "using the values of the layers below"
-            logger.warning("%s; %s", one_line(problem), kept)
-        feed.problem = problem
-
     def _note_success(self) -> None:
         if all(feed.problem is None and feed.record().refusal is None for feed in self._feeds):
             self._success = time.monotonic()
 
-    def _read(self, feed: Feed, token: object) -> None:
-        """
-        Read a source whose token was *token* before.
-        """
-        feed.dirty = False
-        try:
-            values = feed.source.read()
-            feed.secret = feed.source.secret
-        except SourceError:
-            feed.token = token
-            raise
-        except BaseException as error:
-            if is_interrupt(error):
-                raise
-            logger.exception(
-                "the read() of source %s should raise SourceError, not %s", feed.name, type(error).__name__
-            )
-            raise SourceError(f"cannot read {feed.name}: {type(error).__name__}: {text_of(error)}") from error
-        feed.token = token
-        feed.contact = time.monotonic()
-        if not values and feed.values and self._on_missing == "keep":
-            gone = f"no key is left in {feed.name}"
-            if feed.problem != gone:
-                logger.warning("%s; keeping the last good values (on_missing='reset' drops them)", one_line(gone))
-            feed.problem = gone
-            return
-        feed.problem = None
-        feed.values = self._without_ignored(values)
-
-    def _without_ignored(self, values: Mapping[str, Raw]) -> Mapping[str, Raw]:
-        globs = self._ignored_globs
-        for key in RULES_KEYS:
-            if key in self._ignored_names and key in values and not self._ignored_rules_reported:
-                self._ignored_rules_reported = True
-                logger.warning("rules are switched off: ignore= names their key %r", key)
-        if globs is None and values.keys().isdisjoint(self._ignored_names):
-            return values
-        return {
-            key: raw
-            for key, raw in values.items()
-            if key not in self._ignored_names and not (globs is not None and key not in RULES_KEYS and globs.match(key))
-        }
-
-    def _is_held(self, name: str) -> bool:
+    def _is_held(self, feed: Feed) -> bool:
         """
         Return whether what was last read of a source is in force.
         """
-        feed = next(feed for feed in self._feeds if feed.name == name)
-        return feed.values is None or self._sources.holds(name, feed.values, secret=feed.secret)
+        return feed.values is None or self._sources.holds(feed.name, feed.values, secret=feed.secret)
 
-    def _readings(self, *, new_only: bool = False, due: Collection[str] = ()) -> dict[str, Reading]:
-        return {
-            feed.name: Reading(feed.values, feed.source.locate, feed.secret)
-            for feed in self._feeds
-            if feed.values is not None and not (new_only and feed.name not in due and self._is_held(feed.name))
-        }
+    def _readings(self) -> dict[str, Reading]:
+        readings = {feed.name: feed.reading() for feed in self._feeds}
+        return {name: reading for name, reading in readings.items() if reading is not None}
 
-    def _take_in(self, outcomes: Mapping[str, Outcome]) -> None:
+    def _accept(self, outcomes: Mapping[str, Outcome]) -> None:
         for feed in self._feeds:
-            outcome = outcomes.get(feed.name)
-            if outcome is None:
-                continue
-            if outcome.in_force:
-                # Of a reading with nothing new one copy is enough; and the very same one need not be compared again.
-                feed.values = outcome.values
+            if feed.name in outcomes:
+                feed.accept(outcomes[feed.name])
 
     # --- running
 
@@ -750,10 +669,7 @@ class Updater:
         """
         problem = f"cannot be followed in the forked process {os.getpid()}: {type(error).__name__}: {text_of(error)}"
         for feed in self._feeds:
-            if feed.problem is None or not feed.problem.endswith(problem):
-                logger.error("%s %s; keeping the last good values", feed.name, problem)
-                feed.problem = f"{feed.name}: {problem}"
-                feed.failures += 1
+            feed.note_not_followed(problem)
         for watcher in self._watchers:
             watcher()
 

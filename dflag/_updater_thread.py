@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Final
 from dflag._faults import OwnThread, is_interrupt, repr_of, text_of
 from dflag._log import logger
 from dflag._pace import Pace
-from dflag._status import SourceStatus
 from dflag.sources import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
-    from dflag._batch import DeferredRevision, Record
-    from dflag.sources import Source
-    from dflag.typing import Raw
+    from dflag._batch import DeferredRevision
+    from dflag._feed import Feed
 
 _FALLBACK_SECONDS: Final = 0.25
 """How often to look, on average, when events cannot be had: under 0.05 % of a processor, and 125 ms late on average."""
@@ -28,87 +26,6 @@ _FALLBACK_SECONDS: Final = 0.25
 
 _START_SECONDS: Final = 0.5
 """The longest that starting takes for a thread that is not in its wait yet, as on a machine under load."""
-
-
-class Feed:
-    """
-    One source, and what the updater knows of it.
-    """
-
-    def __init__(self, source: Source, record: Callable[[], Record]) -> None:
-        self.source: Final = source
-        self.record: Final = record  # what came of the readings
-        self.name: Final = source.name
-        self.values: Mapping[str, Raw] | None = None  # what shall be applied: the last complete reading
-        self.secret = False
-        self.token: object = None  # what the source's probe said before the last reading
-        self.watched_token: object = None  # the same when the watch was last seen to
-        self.dirty = True
-        self.watch: Watch | None = None
-        self.failures = 0  # to read
-        self.contact: float | None = None
-        self.problem: str | None = None  # while it cannot be read or is gone
-        self.degraded: str | None = None
-        self.not_live: str | None = None
-
-    def probe(self) -> object:
-        """
-        Ask the source for its token; one that fails to give any is to be read.
-        """
-        try:
-            return self.source.probe()
-        except BaseException as error:
-            if is_interrupt(error):
-                raise
-            return object()
-
-    def status(self, record: Record, longest_seconds: float | None = None) -> SourceStatus:
-        """
-        Put what is known into a record.
-
-        Args:
-            record: What came of the readings.
-            longest_seconds: How old the last look may be; None where no thread looks.
-        """
-        watch, problem = self.watch, self.problem
-        if problem is None and self._is_overdue(longest_seconds):
-            problem = (
-                f"{self.name}: no look at it has ended for more than {longest_seconds:g} s: a file system that hangs, "
-                "another source or a validator keeps the updater's thread busy"
-            )
-        return SourceStatus(
-            name=self.name,
-            healthy=problem is None and self.contact is not None,
-            watched="not watched" if watch is None else watch.mode,
-            degraded=self.degraded if watch is not None else None,
-            not_live=self.not_live,
-            seconds_since_contact=age(self._heard()),
-            reconnects=0 if watch is None else watch.reconnects,
-            checksum="" if record.applied is None else record.applied.get().checksum,
-            applied_at=None if record.applied is None else record.applied.get().applied_at,
-            reloads={**record.reloads, "failed": self.failures},
-            last_error=problem or record.refusal,
-        )
-
-    def _is_overdue(self, longest_seconds: float | None) -> bool:
-        return longest_seconds is not None and self.contact is not None and not is_recent(self.contact, longest_seconds)
-
-    def fingerprint(self, patience_seconds: float, longest_seconds: float | None = None) -> tuple[object, ...]:
-        """
-        Return a cheap value that differs whenever `status` would; of the age only whether it is beyond patience.
-        """
-        watch = self.watch
-        mode = None if watch is None else watch.mode
-        reconnects = 0 if watch is None else watch.reconnects
-        touch = self.contact is None, is_recent(self._heard(), patience_seconds), self._is_overdue(longest_seconds)
-        return self.record(), self.failures, mode, reconnects, touch, self.problem, self.degraded, self.not_live
-
-    def _heard(self) -> float | None:
-        """
-        Return the moment of the last contact: the watch's, if it knows better than the check.
-        """
-        heard = None if self.watch is None else self.watch.last_contact
-        return self.contact if heard is None else heard
 
 
 class Session:
@@ -345,11 +262,3 @@ class Session:
                 raise
         if feed.watch is watch:
             feed.watch = None
-
-
-def age(moment: float | None) -> float | None:
-    return None if moment is None else time.monotonic() - moment
-
-
-def is_recent(moment: float | None, seconds: float) -> bool:
-    return moment is not None and time.monotonic() - moment <= seconds

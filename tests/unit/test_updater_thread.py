@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dflag._batch import Record
-from dflag._updater_thread import Feed, Session
+from dflag._feed import Feed
+from dflag._updater_thread import Session
 from dflag.sources import MemorySource, Watch
 
 from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 - tests is on no path
@@ -166,23 +167,3 @@ def test_a_source_that_cannot_be_watched_is_checked_instead(
     assert eventually(lambda: looks.count >= 3)
     assert feed.degraded == "its watch() raised OSError: no descriptors"
     assert caplog.text.count("instead of watching it") == 1
-
-
-def test_a_probe_that_raises_is_a_reason_to_read(feed: Feed, source: Source) -> None:
-    """Its token differs from any other, its own last one too."""
-    assert feed.probe() == feed.probe() == 5
-    source.token = OSError("broken")
-    assert feed.probe() != feed.probe()
-
-
-def test_the_fingerprint_changes_with_the_status(feed: Feed) -> None:
-    """A page is printed again when it does, and of an age only whether it is long."""
-    before = feed.fingerprint(5.0)
-    assert feed.fingerprint(5.0) == before
-    feed.failures += 1
-    failed = feed.fingerprint(5.0)
-    assert failed != before
-    feed.problem = "cannot be read"
-    assert feed.fingerprint(5.0) != failed
-    assert feed.status(Record()).last_error == "cannot be read"
-    assert not feed.status(Record()).healthy

@@ -1,0 +1,255 @@
+"""
+One source of an updater: what was last read of it, and how that went.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+import time
+from typing import TYPE_CHECKING, Final
+
+from dflag._batch import Reading
+from dflag._faults import is_interrupt, text_of
+from dflag._layers import RULES_KEYS
+from dflag._log import logger
+from dflag._status import SourceStatus
+from dflag.errors import SourceError, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from dflag._batch import Outcome, Record
+    from dflag.sources import Source, Watch
+    from dflag.typing import Raw
+
+
+class Ignored:
+    """
+    The keys that are no flags.
+
+    Args:
+        patterns: As in `fnmatch`. The keys of rules are ignored by their very name alone.
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        patterns = tuple(patterns)
+        self._names: Final = frozenset(each for each in patterns if not set(each) & set("*?["))
+        globs = [fnmatch.translate(each) for each in patterns if each not in self._names]
+        self._globs: Final = re.compile("|".join(globs)) if globs else None
+        self._is_reported = False  # that rules are ignored
+
+    def without(self, values: Mapping[str, Raw]) -> Mapping[str, Raw]:
+        """
+        Return the values whose keys are not ignored.
+        """
+        globs = self._globs
+        for key in RULES_KEYS:
+            if key in self._names and key in values and not self._is_reported:
+                self._is_reported = True
+                logger.warning("rules are switched off: ignore= names their key %r", key)
+        if globs is None and values.keys().isdisjoint(self._names):
+            return values
+        return {
+            key: raw
+            for key, raw in values.items()
+            if key not in self._names and not (globs is not None and key not in RULES_KEYS and globs.match(key))
+        }
+
+
+class Feed:
+    """
+    One source, and what the updater knows of it.
+
+    Args:
+        source: What is read.
+        record: Returns what came of the readings.
+        ignored: The keys to leave out.
+        resets: Whether the values go when the source is gone or empty; else they are kept.
+
+    Thread safety: one thread at a time reads; any thread may ask for the rest.
+    """
+
+    def __init__(
+        self, source: Source, record: Callable[[], Record], ignored: Ignored | None = None, *, resets: bool = False
+    ) -> None:
+        self.source: Final = source
+        self.record: Final = record
+        self.name: Final = source.name
+        self._ignored: Final = Ignored() if ignored is None else ignored
+        self._resets: Final = resets
+        self.values: Mapping[str, Raw] | None = None  # what shall be applied: the last complete reading
+        self.secret = False
+        self.token: object = None  # what the source's probe said before the last reading
+        self.watched_token: object = None  # the same when the watch was last seen to
+        self.dirty = True
+        self.watch: Watch | None = None
+        self.failures = 0  # to read
+        self.contact: float | None = None
+        self.problem: str | None = None  # while it cannot be read or is gone
+        self.degraded: str | None = None
+        self.not_live: str | None = None
+
+    # --- reading
+
+    def look(self) -> bool:
+        """
+        Read the source if it may have changed; return whether it was read. A failure is noted.
+        """
+        token = self._probe()  # before reading, so that a change meanwhile is seen the next time
+        if not self.dirty and token == self.token:
+            if self.problem is None:
+                self.contact = time.monotonic()
+            return False
+        try:
+            self._read(token)
+        except SourceError as error:
+            self.note_failure(error)
+            if error.missing and self._resets:
+                self.values = {}
+        return True
+
+    def read(self) -> None:
+        """
+        Read the source.
+
+        Raises:
+            SourceError: It cannot be read.
+        """
+        self._read(self._probe())
+
+    def _probe(self) -> object:
+        """
+        Ask the source for its token; one that fails to give any is to be read.
+        """
+        try:
+            return self.source.probe()
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            return object()
+
+    def _read(self, token: object) -> None:
+        """
+        Read the source, whose token was *token* before.
+        """
+        self.dirty = False
+        try:
+            values = self.source.read()
+            self.secret = self.source.secret
+        except SourceError:
+            self.token = token
+            raise
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            logger.exception(
+                "the read() of source %s should raise SourceError, not %s", self.name, type(error).__name__
+            )
+            raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {text_of(error)}") from error
+        self.token = token
+        self.contact = time.monotonic()
+        if not values and self.values and not self._resets:
+            gone = f"no key is left in {self.name}"
+            if self.problem != gone:
+                logger.warning("%s; keeping the last good values (on_missing='reset' drops them)", one_line(gone))
+            self.problem = gone
+            return
+        self.problem = None
+        self.values = self._ignored.without(values)
+
+    def reading(self) -> Reading | None:
+        """
+        Return what shall be applied; None while nothing was read.
+        """
+        return None if self.values is None else Reading(self.values, self.source.locate, self.secret)
+
+    def accept(self, outcome: Outcome) -> None:
+        """
+        Keep the values that are in force by now instead of equal ones that were read.
+
+        Of a reading with nothing new one copy is enough, and the very same one need not be compared again.
+        """
+        if outcome.in_force:
+            self.values = outcome.values
+
+    # --- failing
+
+    def note_failure(self, error: SourceError) -> None:
+        """
+        Note that the source cannot be read, and log it once.
+        """
+        problem = str(error) if self.name in str(error) else f"cannot read {self.name}: {error}"
+        if self.problem != problem:
+            self.failures += 1
+            keeps = self.values and not (error.missing and self._resets)
+            kept = "keeping the last good values" if keeps else "using the values of the layers below"
+            logger.warning("%s; %s", one_line(problem), kept)
+        self.problem = problem
+
+    def note_not_followed(self, problem: str) -> None:
+        """
+        Note that nothing reads the source in this process, and log it once.
+        """
+        if self.problem is None or not self.problem.endswith(problem):
+            logger.error("%s %s; keeping the last good values", self.name, problem)
+            self.problem = f"{self.name}: {problem}"
+            self.failures += 1
+
+    # --- reporting
+
+    def status(self, record: Record, longest_seconds: float | None = None) -> SourceStatus:
+        """
+        Put what is known into a record.
+
+        Args:
+            record: What came of the readings.
+            longest_seconds: How old the last look may be; None where no thread looks.
+        """
+        watch, problem = self.watch, self.problem
+        if problem is None and self._is_overdue(longest_seconds):
+            problem = (
+                f"{self.name}: no look at it has ended for more than {longest_seconds:g} s: a file system that hangs, "
+                "another source or a validator keeps the updater's thread busy"
+            )
+        return SourceStatus(
+            name=self.name,
+            healthy=problem is None and self.contact is not None,
+            watched="not watched" if watch is None else watch.mode,
+            degraded=self.degraded if watch is not None else None,
+            not_live=self.not_live,
+            seconds_since_contact=age(self._heard()),
+            reconnects=0 if watch is None else watch.reconnects,
+            checksum="" if record.applied is None else record.applied.get().checksum,
+            applied_at=None if record.applied is None else record.applied.get().applied_at,
+            reloads={**record.reloads, "failed": self.failures},
+            last_error=problem or record.refusal,
+        )
+
+    def _is_overdue(self, longest_seconds: float | None) -> bool:
+        return longest_seconds is not None and self.contact is not None and not is_recent(self.contact, longest_seconds)
+
+    def fingerprint(self, patience_seconds: float, longest_seconds: float | None = None) -> tuple[object, ...]:
+        """
+        Return a cheap value that differs whenever `status` would; of the age only whether it is beyond patience.
+        """
+        watch = self.watch
+        mode = None if watch is None else watch.mode
+        reconnects = 0 if watch is None else watch.reconnects
+        touch = self.contact is None, is_recent(self._heard(), patience_seconds), self._is_overdue(longest_seconds)
+        return self.record(), self.failures, mode, reconnects, touch, self.problem, self.degraded, self.not_live
+
+    def _heard(self) -> float | None:
+        """
+        Return the moment of the last contact: the watch's, if it knows better than the check.
+        """
+        heard = None if self.watch is None else self.watch.last_contact
+        return self.contact if heard is None else heard
+
+
+def age(moment: float | None) -> float | None:
+    return None if moment is None else time.monotonic() - moment
+
+
+def is_recent(moment: float | None, seconds: float) -> bool:
+    return moment is not None and time.monotonic() - moment <= seconds

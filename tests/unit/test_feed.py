@@ -1,0 +1,132 @@
+"""
+One source of an updater: reading it, and what is known of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag._batch import Record
+from dflag._feed import Feed, Ignored
+from dflag.errors import SourceError
+from dflag.sources import MemorySource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dflag.typing import Raw
+
+
+class Source(MemorySource):
+    """A source that fails as it is told to, and counts how often it is read."""
+
+    fault: BaseException | None = None
+    token: object = 5
+    reads = 0
+
+    def probe(self) -> object:
+        if isinstance(self.token, Exception):
+            raise self.token
+        return self.token
+
+    def read(self) -> Mapping[str, Raw]:
+        self.reads += 1
+        if self.fault is not None:
+            raise self.fault
+        return super().read()
+
+
+@pytest.fixture(name="source")
+def _source() -> Source:
+    return Source({"rate": "1"})
+
+
+@pytest.fixture(name="feed")
+def _feed(source: Source) -> Feed:
+    return Feed(source, Record)
+
+
+def test_a_source_is_read_when_its_token_changes(feed: Feed, source: Source) -> None:
+    """Or when somebody says so; a look at a quiet source is a contact without a reading."""
+    assert feed.look()
+    assert not feed.look()
+    assert source.reads == 1
+    source.token = 6
+    assert feed.look()
+    feed.dirty = True
+    assert feed.look()
+    assert source.reads == 3
+
+
+def test_a_probe_that_raises_is_a_reason_to_read(feed: Feed, source: Source) -> None:
+    """Its token differs from any other, its own last one too."""
+    source.token = OSError("broken")
+    assert feed.look()
+    assert feed.look()
+    assert source.reads == 2
+
+
+@pytest.mark.parametrize("fault", [SourceError("away"), OSError("broken"), AssertionError()], ids=repr)
+def test_a_failure_keeps_the_values_and_counts_once(
+    feed: Feed, source: Source, fault: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """For as long as it is the same one; whatever the source raises."""
+    feed.look()
+    source.fault = fault
+    for token in (6, 7):
+        source.token = token
+        assert feed.look()
+    assert (feed.values, feed.failures) == ({"rate": "1"}, 1)
+    assert feed.problem is not None
+    assert caplog.text.count("keeping the last good values") == 1
+    source.fault, source.token = None, 8
+    assert feed.look()
+    assert feed.problem is None
+
+
+@pytest.mark.parametrize(("resets", "values"), [(False, {"rate": "1"}), (True, {})])
+def test_a_source_that_is_gone_or_empty_keeps_its_values_unless_it_resets(
+    source: Source, resets: bool, values: dict[str, str]
+) -> None:
+    """An empty directory is what a volume looks like that is being taken away."""
+    feed = Feed(source, Record, resets=resets)
+    feed.look()
+    source.fault, source.token = SourceError("gone", missing=True), 6
+    feed.look()
+    assert feed.values == values
+    source.fault = None
+    feed.dirty = True
+    feed.look()
+    source.update({})
+    feed.dirty = True
+    feed.look()
+    assert feed.values == values
+    assert (feed.problem is None) is resets
+
+
+def test_ignored_keys_are_no_values(caplog: pytest.LogCaptureFixture) -> None:
+    """By name or by pattern; the key of rules only by its name, which is logged once."""
+    caplog.set_level(logging.WARNING, logger="dflag")
+    values = {"rate": "1", "tmp_a": "2", "_example": "3", "_rules.yaml": "[]"}
+    assert Ignored().without(values) is values
+    assert Ignored(["tmp_*", "_*"]).without(values) == {"rate": "1", "_rules.yaml": "[]"}
+    ignored = Ignored(["_rules.yaml"])
+    for _ in range(2):
+        assert ignored.without(values) == {"rate": "1", "tmp_a": "2", "_example": "3"}
+    assert caplog.text.count("rules are switched off") == 1
+
+
+def test_the_fingerprint_changes_with_the_status(feed: Feed) -> None:
+    """A page is printed again when it does, and of an age only whether it is long."""
+    before = feed.fingerprint(5.0)
+    assert feed.fingerprint(5.0) == before
+    feed.failures += 1
+    failed = feed.fingerprint(5.0)
+    assert failed != before
+    feed.problem = "cannot be read"
+    assert feed.fingerprint(5.0) != failed
+    assert feed.status(Record()).last_error == "cannot be read"
+    assert not feed.status(Record()).healthy
