@@ -30,7 +30,7 @@ class Checkpoint:
             self._layers: Final = {flag: layers_of(flag) for flag in store.flags.values()}
             self._keyed: Final = {flag: keyed_of(flag) for flag in store.flags.values()}
             self._specifications: Final = {flag: specification_of(flag) for flag in store.flags.values()}
-            self._validators: Final = store.validators
+            self._validators: Final = store.checks.validators
             self._frozen: Final = store.frozen
             self._kept: Final = sources.keep()
 
@@ -43,15 +43,15 @@ class Checkpoint:
         """
         store = self._store
         with store.lock:
-            replaced = [store.validators, self._sources.keep(), *map(specification_of, self._specifications)]
-            store.validators = self._validators
+            replaced = [store.checks.validators, self._sources.keep(), *map(specification_of, self._specifications)]
+            store.checks.validators = self._validators
             store.frozen = self._frozen
             for flag, specification in self._specifications.items():
                 restore_flag(flag, specification)
             self._sources.rank_as(self._kept)
             store.outdate()
         del replaced  # without the lock, since it may run code of a user
-        attempts = store.attempts()
+        attempts = store.turns.attempts()
         while True:
             next(attempts)
             base = store.base()

@@ -407,7 +407,7 @@ def _try(store: Store, judged: Judged, source: str, plain: Sequence[Edit]) -> No
     Raises:
         RegistryValidationError: It is refused.
     """
-    if not store.validators and not store.maps:
+    if not store.checks.validators and not store.maps:
         return
     values = {**judged.values, **_merged(judged, {}, {flag.name: entry for flag, _, entry in plain}, source)}
     edits = [

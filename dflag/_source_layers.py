@@ -241,7 +241,7 @@ class SourceLayers:
             request: On whose behalf.
             known_only: Whether a key that no flag has counts as bad.
         """
-        attempts = self._store.attempts()
+        attempts = self._store.turns.attempts()
         while True:
             next(attempts)
             batches = self._parse(readings, request)
@@ -282,7 +282,7 @@ class SourceLayers:
         Returns:
             What came of each source; nothing when it is not wanted any more.
         """
-        attempts = self._store.attempts()
+        attempts = self._store.turns.attempts()
         while True:
             next(attempts)
             batches = self._parse(readings, request, fresh)
@@ -468,7 +468,7 @@ class SourceLayers:
         is_news = batch.moved or outcome.refusal != record.refusal or outcome.rejections or outcome.unknowns
         if same_revision and not is_news:
             return
-        attempts = self._store.attempts()
+        attempts = self._store.turns.attempts()
         while True:
             next(attempts)
             token = self._store.base().token

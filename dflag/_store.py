@@ -10,7 +10,6 @@ runs inside, no thread sees half of it, and a signal handler that changes flags 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 import time
 import warnings
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
 from dflag._cells import Cell, Step, set_value, value_of
 from dflag._expiry import Expiry
-from dflag._faults import is_interrupt, name_of, text_of
+from dflag._faults import is_interrupt, name_of
 from dflag._flags import (
     UNBOUND,
     Flag,
@@ -46,13 +45,13 @@ from dflag._history import settle as settle_records
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
-from dflag._pipeline import AuthorError, expect_no_verdict
+from dflag._registry_validators import RegistryValidators
 from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, tables_of, unknown_flag, values_of
 from dflag._transaction import Base, Token, highest_layer, plan
+from dflag._turns import Turns
 from dflag.errors import (
     MASK,
     DefinitionError,
-    DflagError,
     DuplicateFlagError,
     FlagValueError,
     RegistryValidationError,
@@ -71,17 +70,11 @@ if TYPE_CHECKING:
     from dflag._keyed import Table
     from dflag._kinds.maps import MapKind
     from dflag._records import Change, Layer
+    from dflag._registry_validators import RegistryValidator
     from dflag._snapshot import Key
     from dflag._transaction import Edit, KeyedEdit, Transaction
 
-    RegistryValidator: TypeAlias = Callable[[Snapshot], object]
     Watcher: TypeAlias = Callable[[tuple[str, ...]], object]
-
-_ATTEMPTS_WITHOUT_TURN: Final = 8
-"""How often other writers may outdate what a writer has validated before they wait for it, so that none starves."""
-
-_TURN_SECONDS: Final = 1.0
-"""The least that other writers wait, once: no validator may stop them for good."""
 
 
 class Dependent(Protocol):
@@ -96,19 +89,6 @@ class Dependent(Protocol):
         ...
 
 
-class _Turn(threading.Event):
-    """
-    The right of one thread to commit next. It is no lock: others wait for it a while and then go on.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self._seconds: Final = seconds
-
-    def pause(self) -> None:
-        self.wait(self._seconds)
-
-
 class Store:
     """
     The state of one registry, or of one flag that is not bound yet.
@@ -117,7 +97,8 @@ class Store:
         lock: Held for a moment by each thread that changes something; no code of a user runs under it.
         flags: By name.
         maps: The flags that are made of every key that fits a pattern; replaced whole, never changed.
-        validators: The checks across flags; likewise.
+        checks: The checks across flags.
+        turns: Which of its writers goes next.
 
     Thread safety: any thread; `snapshot` is lock-free.
     """
@@ -128,7 +109,8 @@ class Store:
         self.maps: Mapping[Flag[Any], MapKind] = {}
         self.retired: Mapping[str, datetime.date] = {}
         self.frozen: bool = False
-        self.validators: tuple[RegistryValidator, ...] = ()
+        self.checks: Final = RegistryValidators()
+        self.turns: Final = Turns()
         self.notifier: Final = Notifier(self.own_lock)
         self.ranking: tuple[str, ...] = (OVERRIDE, COMMAND_LINE, ENVIRONMENT)  # all but the default, highest first
         self._tokens: Final = [Token(object())]  # one, that of the last change
@@ -140,10 +122,8 @@ class Store:
         self._dependents: tuple[Dependent, ...] = ()
         self.changes: Final = History()
         self._expiry: Final = Expiry(self._next_deadline, self._expire)
-        self._turn: _Turn | None = None
         self._committed = threading.Condition()
         self._waiting = 0  # threads, for the next commit
-        self._validating: set[int] = set()  # the threads that run registry validators
         self._reported_deprecated: Final[set[str]] = set()
         follow_forks(self)
 
@@ -326,7 +306,7 @@ class Store:
 
     def add_validator(self, validator: RegistryValidator) -> None:
         with self.lock:
-            self.validators = (*self.validators, validator)
+            self.checks.validators = (*self.checks.validators, validator)
             self.outdate()
 
     # --- reading
@@ -396,34 +376,8 @@ class Store:
                 pipeline_of(flag).recheck(flag.name, value, origin)
             except FlagValueError as error:
                 raise RegistryValidationError(f"refused with what the other sources hold: {error}") from error
-        if self.validators:
-            self.validate(transaction.snapshot, secret=transaction.is_secret)
-
-    def validate(self, candidate: Snapshot, *, secret: bool) -> None:
-        """
-        Run the registry validators on values.
-
-        Raises:
-            RegistryValidationError: One of them refuses.
-        """
-        me = threading.get_ident()
-        if me in self._validating:
-            raise DflagError("a registry validator cannot change flags: it only judges the snapshot that it is given")
-        self._validating.add(me)
-        refusal: RegistryValidationError | None = None
-        try:
-            for validator in self.validators:
-                try:
-                    expect_no_verdict(validator(candidate))
-                except BaseException as error:
-                    if is_interrupt(error):
-                        raise
-                    refusal = _refusal(validator, error, secret=secret)
-                    break
-        finally:
-            self._validating.discard(me)
-        if refusal is not None:
-            raise refusal  # outside of the handler, so that a secret does not hang on it as its context
+        if self.checks.validators:
+            self.checks.run(transaction.snapshot, secret=transaction.is_secret)
 
     # --- committing
 
@@ -555,31 +509,6 @@ class Store:
         """
         self._watchers = tuple(each for each in self._watchers if each != watcher)
 
-    def attempts(self) -> Iterator[int]:
-        """
-        Count the attempts to commit something, from 1, until the iterator is dropped.
-
-        What other commits have outdated again and again goes first once they have ended: new ones wait for it, for a
-        bounded time.
-        """
-        turn: _Turn | None = None
-        longest_seconds = 0.0
-        try:
-            for attempt in itertools.count(1):
-                other = self._turn
-                if other is not None and other is not turn:
-                    other.pause()
-                if turn is None and attempt > _ATTEMPTS_WITHOUT_TURN:
-                    turn = self._turn = _Turn(_TURN_SECONDS + 2 * longest_seconds)
-                began = time.monotonic()
-                yield attempt
-                longest_seconds = max(longest_seconds, time.monotonic() - began)
-        finally:
-            if turn is not None:
-                turn.set()
-                if self._turn is turn:
-                    self._turn = None
-
     def change(self, edits: Sequence[Edit], *, checked: bool = True, reason: str | None = None) -> None:
         """
         Work out, check and commit edits, and report what they have changed.
@@ -587,9 +516,8 @@ class Store:
         Raises:
             ValidationError: A registry validator refuses.
         """
-        if threading.get_ident() in self._validating:
-            raise DflagError("a registry validator cannot change flags: it only judges the snapshot that it is given")
-        attempts = self.attempts()
+        self.checks.refuse_changes()
+        attempts = self.turns.attempts()
         while True:
             next(attempts)
             home = store_of(edits[0][0]) if edits else self
@@ -706,7 +634,7 @@ class Store:
         """
         Drop the overrides whose time is over. Runs on the expiry thread.
         """
-        attempts = self.attempts()
+        attempts = self.turns.attempts()
         while True:
             next(attempts)
             now = time.monotonic()
@@ -734,10 +662,10 @@ class Store:
         """
         Log it when the values in force break a registry validator, as dropping an override may.
         """
-        if not self.validators:
+        if not self.checks.validators:
             return
         try:
-            self.validate(self.snapshot(), secret=any(flag.secret for flag in self.flags.values()))
+            self.checks.run(self.snapshot(), secret=any(flag.secret for flag in self.flags.values()))
         except RegistryValidationError as error:
             logger.warning("an override was dropped, and the remaining values do not pass: %s", error)
 
@@ -784,10 +712,10 @@ class Store:
         self.own_lock = threading.RLock()
         self._committed = threading.Condition()
         self._waiting = 0
-        self._turn = None
         self.notifier.renew(self.own_lock)
         self._expiry.renew()
-        self._validating &= {threading.get_ident()}
+        self.checks.after_fork_in_child()
+        self.turns.after_fork_in_child()
         if self.is_active():
             resume_soon(self)
 
@@ -871,26 +799,6 @@ def printed(flag: Flag[Any], value: Any) -> str:
 
 def _because(reason: str | None) -> str:
     return "" if reason is None else f": {one_line(reason)}"
-
-
-def _refusal(validator: RegistryValidator, error: BaseException, *, secret: bool) -> RegistryValidationError:
-    label = name_of(validator)
-    is_verdict = isinstance(error, ValueError)
-    if isinstance(error, AuthorError):
-        logger.error("registry validator %s: %s", label, error)
-    elif not is_verdict:
-        logger.error(
-            "registry validator %s should raise ValueError, not %s",
-            label,
-            type(error).__name__,
-            exc_info=None if secret else error,
-        )
-    if secret:
-        return RegistryValidationError(f"refused by the registry validator {label}")
-    text = one_line(text_of(error) if is_verdict else f"{type(error).__name__}: {text_of(error)}")
-    refusal = RegistryValidationError(f"refused by the registry validator {label}: {text}")
-    refusal.__cause__ = error
-    return refusal
 
 
 def _describe(flag: Flag[Any], origin: str, entry: Entry) -> Layer:

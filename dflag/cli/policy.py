@@ -180,7 +180,7 @@ def _left(registry: FlagRegistry) -> Iterator[str]:
     yield "values in binaryData, and numbers of more than 1000 characters"
     yield f"documents of flags, in keys that end with {', '.join(SUFFIXES)}"
     yield f"rules, in the key {RULES_KEYS[0]}"
-    if store_of_registry(registry).validators:
+    if store_of_registry(registry).checks.validators:
         yield "the checks across flags"
     if any(_keys_pattern(kind.keys) is None for kind in store_of_registry(registry).maps.values()):
         yield "unknown keys, for a map has a set of characters in the pattern of its keys"
