@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dflag._formats import documents
@@ -81,6 +81,7 @@ def test_any_bytes_are_rules_or_faults(data: bytes) -> None:
 def test_json_and_yaml_are_read_alike(rules: object) -> None:
     """A list of anything reads as the same rules, written as JSON or indented as YAML."""
     text = json.dumps(rules, ensure_ascii=False)
+    assume(not set(text) & set("\x85\u2028\u2029"))  # they break lines in YAML alone
     one, other = parse_rules(text), parse_rules("# no JSON\n" + text)
     check(one, 1)
     assert one.is_readable
