@@ -676,6 +676,7 @@ set_keyed: Final = Flag.__dict__["_keyed"].__set__
 set_table: Final = Flag.__dict__["_table"].__set__
 pipeline_of: Final[Callable[[Flag[Any]], Pipeline[Any]]] = attrgetter("_pipeline")
 listeners_of: Final[Callable[[Flag[Any]], tuple[Listener, ...]]] = attrgetter("_listeners")
+set_listeners: Final[Callable[[Flag[Any], tuple[Listener, ...]], None]] = Flag.__dict__["_listeners"].__set__
 declared_at: Final[Callable[[Flag[Any]], tuple[str, int]]] = attrgetter("_declared_at")
 bind_name_of: Final[Callable[[Flag[Any]], str | None]] = attrgetter("_bind_name")
 """
@@ -692,33 +693,20 @@ def conceal(flag: Flag[Any]) -> None:
     flag._exchange_pipeline(Pipeline.concealed)
 
 
-def add_listeners(flag: Flag[Any], listeners: tuple[Listener, ...]) -> None:
-    """
-    Register the callbacks that a flag's declaration names.
-    """
-    flag._listeners = listeners
-
-
 def specification_of(flag: Flag[Any]) -> tuple[tuple[Listener, ...], Pipeline[Any]]:
     """
     Return what `restore_flag` brings back: callbacks and validators.
     """
-    return flag._listeners, flag._pipeline
+    return listeners_of(flag), pipeline_of(flag)
 
 
 def restore_flag(flag: Flag[Any], specification: tuple[tuple[Listener, ...], Pipeline[Any]]) -> None:
     """
     Bring back the callbacks and validators of a flag. What has become a secret since stays one.
     """
-    flag._listeners, pipeline = specification
-    flag._pipeline = pipeline.concealed() if flag.secret else pipeline
-
-
-def drop_listeners(flag: Flag[Any]) -> None:
-    """
-    Take all callbacks from a flag.
-    """
-    flag._listeners = ()
+    listeners, pipeline = specification
+    set_listeners(flag, listeners)
+    set_pipeline(flag, pipeline.concealed() if flag.secret else pipeline)
 
 
 set_store: Final = Flag.__dict__["_store"].__set__
@@ -726,13 +714,6 @@ set_name: Final = Flag.__dict__["name"].__set__
 set_pipeline: Final = Flag.__dict__["_pipeline"].__set__
 set_default: Final = Flag.__dict__["default"].__set__
 """Setters as C callables, for the `Step` that puts flags into another store. The caller holds the locks of both."""
-
-
-def format_value(flag: Flag[Any], value: Any) -> str:
-    """
-    Print a value as it is; a caller that shows it masks a secret's.
-    """
-    return flag._pipeline.kind.format(value)
 
 
 # --- counting reads: what _read_counts exchanges the code of the reading methods for

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
 from dflag._batch import Reading, Request
 from dflag._declarations import Declarations, caller
-from dflag._flags import Flag, FlagValues, Owner, add_listeners, close_pin, open_pin, pipeline_of
+from dflag._flags import Flag, FlagValues, Owner, close_pin, open_pin, pipeline_of, set_listeners
 from dflag._layers import PINNED, RULES_KEYS, Entry
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
@@ -708,5 +708,5 @@ def make_flag(
     if pipeline.by is not None and not cls.dynamic:
         raise DefinitionError(f"flag {name!r} is static: by={pipeline.by!r} is for dynamic flags")
     flag = cls(store, pipeline, name, default, help, declared_at)
-    add_listeners(flag, listeners)
+    set_listeners(flag, listeners)
     return flag

@@ -11,6 +11,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias
 
+from dflag._flags import set_listeners
 from dflag._registry import store_of_registry
 from dflag._snapshot import unknown_flags
 from dflag._store import printed
@@ -38,7 +39,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     registry = load(options.registry)
     for flag in registry:
-        flag._listeners = ()  # the program's callbacks are for the program
+        set_listeners(flag, ())  # the program's callbacks are for the program
     updater = Updater(registry, options.directory)
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     report = _Report(registry, _FORMATS[options.format], out)
