@@ -359,9 +359,16 @@ def test_dashboards_tell_jobs_apart(pods: list[Pod]) -> None:
 
 
 def test_every_metric_is_in_the_manual() -> None:
-    """The table of the manual names each metric with its labels, and only alerts that there are."""
+    """The table of the manual names each metric with labels, type and unit, and only alerts that there are."""
     page = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `(dflag_\w+)` \|([^|]*)\|", page, re.MULTILINE))
     labels = {metric.name + "_total" * (metric.kind == "counter"): metric.labels for metric in METRICS}
     assert {name: tuple(re.findall(r"`(\w+)`", text)) for name, text in rows.items()} == labels
+    kinds = {metric.name + "_total" * (metric.kind == "counter"): metric.kind for metric in METRICS}
+    units = re.findall(r"^\| `(dflag_\w+)` \|[^|]*\| (\w+) \| ([^|]+) \|", page, re.MULTILINE)
+    assert {name: kind for name, kind, _ in units} == kinds
+    assert {name for name, _, unit in units if unit == "s since 1970"} == {
+        name for name in kinds if name.endswith("_timestamp_seconds")
+    }
+    assert {name for name, _, unit in units if unit == "always 1"} == {name for name in kinds if name.endswith("_info")}
     assert set(re.findall(r"\bDflag[A-Z]\w+", page)) == set(ALERTS)

@@ -35,7 +35,7 @@ PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^(?: *)```sh\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL)
 FILES = dict(re.findall(r"^<!-- file: (\S+) -->\n```\w+\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 
-LEVELS = {"warning": "warning", "error": "error", "exception": "error", "info": "info"}
+LEVELS = {"warning": "warning", "error": "error", "exception": "error", "info": "info", "debug": "debug"}
 PASSED_ON = {"%s", "%s; %s", "flag %r: %s"}
 """Formats without words of their own: `test_composed_lines_have_a_row` has them logged."""
 
