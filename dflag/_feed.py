@@ -9,17 +9,17 @@ import re
 import time
 from typing import TYPE_CHECKING, Final
 
-from dflag._batch import Reading
 from dflag._faults import is_interrupt, text_of
 from dflag._layers import RULES_KEYS
 from dflag._log import logger
+from dflag._source_state import Reading
 from dflag._status import SourceStatus
 from dflag.errors import SourceError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dflag._batch import Outcome, Record
+    from dflag._source_state import Outcome, Record
     from dflag.sources import Source, Watch
     from dflag.typing import Raw
 

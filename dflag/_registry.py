@@ -11,7 +11,6 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
-from dflag._batch import Reading, Request
 from dflag._declarations import Declarations, caller
 from dflag._flags import Flag, FlagValues, Owner, close_pin, open_pin, pipeline_of, set_listeners
 from dflag._layers import PINNED, RULES_KEYS, Entry
@@ -19,6 +18,7 @@ from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
 from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, values_of, with_values
 from dflag._source_layers import SourceLayers
+from dflag._source_state import Reading, Request
 from dflag._store import Store
 from dflag.errors import (
     ArgumentError,

@@ -12,12 +12,13 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from dflag._batch import Record, Request, applied, complete, empty_state, keys_of, left, load_records, parse_all
+from dflag._batch import complete, keys_of, parse_all
 from dflag._cells import Cell, set_value, value_of
 from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
 from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
+from dflag._source_state import Record, Request, applied, empty_state, left, load_records
 from dflag._switching import yield_interpreter
 from dflag._transaction import plan, same, winner
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames
@@ -25,11 +26,11 @@ from dflag.errors import DefinitionError, RegistryValidationError, drop_frames
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from dflag._batch import Batch, Outcome, Reading, SourceState
     from dflag._flags import Flag
     from dflag._rule_layers import RuleContext, RuleState
     from dflag._snapshot import Snapshot
     from dflag._source_reports import Unreported
+    from dflag._source_state import Batch, Outcome, Reading, SourceState
     from dflag._store import Store
     from dflag.typing import Raw
 

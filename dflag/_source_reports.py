@@ -20,8 +20,8 @@ from dflag.errors import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dflag._batch import Outcome, SourceState
     from dflag._flags import Flag
+    from dflag._source_state import Outcome, SourceState
     from dflag._store import Store
     from dflag.typing import Raw
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Mapping
 
-    from dflag._batch import ReloadResult
     from dflag._records import RulePhase
+    from dflag._source_state import ReloadResult
     from dflag.errors import FlagValueError
 
 State: TypeAlias = Literal["new", "initialized", "running", "stopped"]

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
 
-from dflag._batch import Request
 from dflag._faults import is_interrupt, text_of
 from dflag._feed import Feed, Ignored, age, is_recent
 from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
@@ -23,6 +22,7 @@ from dflag._pipeline import check_plain_function
 from dflag._registry import registry_of, sources_of, store_of_registry
 from dflag._rule_follower import RuleFollower
 from dflag._snapshot import unknown_keys
+from dflag._source_state import Request
 from dflag._status import State, Status
 from dflag._switching import short_waits
 from dflag._updater_thread import Session
@@ -41,11 +41,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from dflag._batch import Outcome, Reading
     from dflag._options import UpdaterOptions
     from dflag._records import Revision
     from dflag._registry import RegistryLike
     from dflag._snapshot import Snapshot
+    from dflag._source_state import Outcome, Reading
     from dflag.errors import DflagError, FlagValueError
     from dflag.sources import Source
 

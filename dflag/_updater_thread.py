@@ -17,8 +17,8 @@ from dflag.sources import Watch
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dflag._batch import DeferredRevision
     from dflag._feed import Feed
+    from dflag._source_state import DeferredRevision
 
 _FALLBACK_SECONDS: Final = 0.25
 """How often to look, on average, when events cannot be had: under 0.05 % of a processor, and 125 ms late on average."""

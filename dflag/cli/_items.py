@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag._batch import Reading
 from dflag._formats.json import Excerpt
 from dflag._formats.nodes import START, Lines
+from dflag._source_state import Reading
 from dflag.typing import Text
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from dflag._batch import SourceState
     from dflag._flags import Flag
     from dflag._registry import FlagRegistry
+    from dflag._source_state import SourceState
 
 _TIMEOUT_SECONDS: Final = 10.0
 _MAX_BYTES: Final = 64 * 2**20

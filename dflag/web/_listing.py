@@ -30,12 +30,12 @@ from dflag.errors import MASK
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from dflag._batch import SourceState
     from dflag._flags import Flag
     from dflag._history import PrintedChange, Record
     from dflag._layers import Entry
     from dflag._registry import FlagRegistry
     from dflag._snapshot import Snapshot
+    from dflag._source_state import SourceState
     from dflag._status import RuleStatus, SourceStatus, Status
     from dflag._updater import Updater
     from dflag.errors import FlagValueError

@@ -4,12 +4,11 @@ Readings of sources, parsed against the flags, and what comes of them.
 
 from __future__ import annotations
 
-import gc
 from typing import TYPE_CHECKING
 
-from dflag._batch import Batch, Reading, SourceState, applied, empty_state, left, parse_all
+from dflag._batch import parse_all
+from dflag._source_state import Batch, Reading, SourceState, applied, empty_state
 from dflag._store import store_behind
-from dflag.errors import RegistryValidationError
 
 if TYPE_CHECKING:
     import dflag
@@ -63,38 +62,3 @@ def test_unknown_keys_are_bad_only_where_names_have_to_be_known(flags: dflag.Fla
     assert (batch.state.unknown, batch.edits) == (frozenset({"rat"}), [])
     assert not batch.is_bad()
     assert batch.is_bad(known_only=True)
-
-
-def test_the_outcome_of_a_batch_counts_what_is_news(flags: dflag.FlagRegistry) -> None:
-    """A bad value that was reported is no news with the next reading, and the record counts it once."""
-    flags.dyn_int("rate", 1)
-    outcome, state = applied(_parse(flags, {"rate": "many"}), 7, (), changed=(), unknowns=("x",))
-    assert (outcome.number, outcome.applied, outcome.refusal, len(outcome.rejections)) == (7, True, None, 1)
-    assert (state.record.errors, state.record.warnings, state.record.reloads["partial"]) == (1, 1, 1)
-    assert state.revision is outcome.revision
-    flags.dyn_int("burst", 1)
-    again, state = applied(_parse(flags, {"rate": "many", "burst": "2"}, state), 8, (), changed=("burst",), unknowns=())
-    assert (again.rejections, again.changed, state.record.errors) == ([], ("burst",), 1)
-
-
-def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.FlagRegistry) -> None:
-    """A refused batch has a revision of its own, with the error; its values are those in force before."""
-    flags.dyn_int("rate", 1)
-    state = _commit(flags, {"rate": "2"})
-    same = left(_parse(flags, {"rate": "2"}, state), 5, (), unknowns=())
-    assert (same.revision, same.in_force, same.refusal) == (state.revision, True, None)
-    error = RegistryValidationError("too much")
-    refused = left(_parse(flags, {"rate": "3"}, state), 5, (), unknowns=(), error=error)
-    assert (refused.in_force, refused.refusal, refused.refused_anew) == (False, "too much", True)
-    assert (refused.values, refused.revision.error) == ({"rate": "2"}, error)
-    assert refused.revision is not state.revision
-
-
-def test_revisions_do_not_keep_the_ones_before(flags: dflag.FlagRegistry) -> None:
-    """However many readings are applied, the record holds two revisions at most."""
-    flags.dyn_int("rate", 1)
-    revision = flags.apply({"rate": "1"}, source="kept revisions")
-    for number in range(2, 12):
-        revision = flags.apply({"rate": str(number)}, source="kept revisions")
-    alive = [each for each in gc.get_objects() if type(each) is type(revision)]
-    assert len([each for each in alive if each.source == revision.source]) <= 2

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from dflag._batch import Record
 from dflag._feed import Feed, Ignored
+from dflag._source_state import Record
 from dflag.errors import SourceError
 from dflag.sources import MemorySource
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dflag
-from dflag._batch import Reading
 from dflag._registry import sources_of
+from dflag._source_state import Reading
 
 if TYPE_CHECKING:
     from dflag._source_layers import SourceLayers

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from dflag._batch import Reading, SourceState, try_readings
+from dflag._batch import try_readings
 from dflag._registry import store_of_registry
 from dflag._snapshot import unknown_keys
+from dflag._source_state import Reading, SourceState
 from dflag._updater import as_sources
 from dflag.errors import DflagError, SourceError
 from dflag.integrations.django import _process

@@ -1,0 +1,406 @@
+"""
+What is in force of a source, what was read of it, and what came of applying that.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable  # noqa: TC003 - a NamedTuple's annotation, which tools may evaluate
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+from dflag._layers import RULE_PREFIX, Entry
+from dflag._rule_sets import NO_RULES, RuleSet
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from dflag._flags import Flag
+    from dflag._kinds.maps import MapKind
+    from dflag._records import Revision
+    from dflag._transaction import Edit, KeyedEdit
+    from dflag.errors import FlagValueError, RegistryValidationError
+    from dflag.typing import Raw
+
+ReloadResult: TypeAlias = Literal["applied", "partial", "refused", "failed"]
+"""
+What came of a reading with something new in it: all of it applied, or all but the values that are bad, or nothing
+because some of it is bad; or it could not be read.
+"""
+
+
+class Reading(NamedTuple):
+    """
+    The complete raw values of one source, how to name the place of a key, and whether all of it is secret.
+    """
+
+    values: Mapping[str, Raw]
+    locate: Callable[[str], str]
+    secret: bool = False
+
+
+class Record(NamedTuple):
+    """
+    What came of the readings of a source since it was claimed. What lasts counts once.
+
+    Attributes:
+        revision: The last one that no registry validator refused, or else the last; with what it rejected.
+        applied: The last revision in force.
+        refusal: Why nothing of what the source gives now is applied, while that is so.
+        reported: The texts of the bad values that were reported, by key.
+        rejected: What *revision* rejected, with the places of the last reading.
+    """
+
+    revision: DeferredRevision | None = None
+    applied: DeferredRevision | None = None
+    refusal: str | None = None
+    reloads: Mapping[ReloadResult, int] = MappingProxyType({"applied": 0, "partial": 0, "refused": 0})
+    errors: int = 0
+    warnings: int = 0
+    reported: Mapping[str, Raw | str] = MappingProxyType({})
+    rejected: Mapping[str, FlagValueError] = MappingProxyType({})
+
+    @property
+    def updates(self) -> int:
+        return self.reloads["applied"] + self.reloads["partial"]
+
+    def after(self, outcome: Outcome) -> Record:
+        """
+        Return what came of the readings after one more outcome.
+        """
+        broken_anew = outcome.error is not None and outcome.refusal != self.refusal
+        result: ReloadResult | None = None
+        if outcome.applied:
+            result = "partial" if outcome.rejected else "applied"
+        elif broken_anew or outcome.rejections:
+            result = "refused"
+        keep = self.revision if outcome.error and self.revision and not self.revision.error else None
+        return Record(
+            revision=outcome.revision if keep is None else keep,
+            applied=outcome.revision if outcome.in_force else self.applied,
+            refusal=outcome.refusal,
+            reloads=self.reloads if result is None else {**self.reloads, result: self.reloads[result] + 1},
+            errors=self.errors + len(outcome.rejections) + broken_anew,
+            warnings=self.warnings + len(outcome.unknowns),
+            reported=outcome.reported,
+            rejected=outcome.rejected if keep is None else self.rejected,
+        )
+
+
+class Plain(NamedTuple):
+    """
+    What the plain keys of a source hold, beneath its rules.
+
+    Attributes:
+        entries: The last good value of each flag, static ones too.
+        rejected: What is bad, by key.
+        unknown: The keys that no flag has.
+    """
+
+    entries: Mapping[str, Entry] = MappingProxyType({})
+    rejected: Mapping[str, FlagValueError] = MappingProxyType({})
+    unknown: frozenset[str] = frozenset()
+
+
+class SourceState(NamedTuple):
+    """
+    What is in force of a source, and what came of its readings. Replaced whole in the step that sets the values.
+
+    Attributes:
+        entries: The value of each flag, static ones too: a rule's that is in force, or the last good plain one.
+        rejected: What is bad in the reading, by key, and by name of a rule.
+        unknown: The keys that no flag has, and the names in rules.
+        members: For each map the last good values of the keys that belong to it.
+        deviating: The frozen static flags for which this source holds something else than is live.
+        revision: The last one that was applied; None before the first.
+        record: What came of the readings.
+        plain: What its plain keys hold.
+        rules: Its rules.
+    """
+
+    reading: Reading
+    entries: Mapping[str, Entry] = MappingProxyType({})
+    rejected: Mapping[str, FlagValueError] = MappingProxyType({})
+    unknown: frozenset[str] = frozenset()
+    members: Mapping[Flag[Any], Mapping[str, Any]] = MappingProxyType({})
+    deviating: frozenset[str] = frozenset()
+    revision: DeferredRevision | None = None
+    record: Record = Record()
+    plain: Plain = Plain()
+    rules: RuleSet = NO_RULES
+
+
+class Parsed(NamedTuple):
+    """
+    The plain values of one reading of one source, and its rules, held against the flags one by one.
+
+    Attributes:
+        name: The source.
+        base: The state that it was compared with.
+        state: The state that the plain values alone lead to; *base* itself when nothing is new.
+        flags: The flags whose plain value is new.
+        maps: The maps of the store when it was parsed.
+        frozen: Whether static flags were frozen then.
+        fresh: Flags that were declared just now.
+        is_moved: Whether every text is as before, and some stand on other lines of their document.
+    """
+
+    name: str
+    base: SourceState
+    state: SourceState
+    flags: Collection[Flag[Any]]
+    maps: Mapping[Flag[Any], MapKind]
+    frozen: bool
+    fresh: Collection[Flag[Any]] = ()
+    is_moved: bool = False
+
+
+class Batch(NamedTuple):
+    """
+    One reading of one source, parsed, with its rules resolved. Nothing has changed yet.
+
+    Attributes:
+        name: The source.
+        base: The state that it was compared with.
+        state: The state that applying it leads to, still with the record of *base*; *base* itself when nothing is new.
+        parsed: What it is made of.
+        edits: What applying it changes in the layers.
+        keyed: What applying it changes in the values for keys.
+        is_new: Whether anything is new.
+        moved: What is to be kept without a revision, as nothing is new but lines that errors name; else None.
+    """
+
+    name: str
+    base: SourceState
+    state: SourceState
+    parsed: Parsed
+    edits: Sequence[Edit] = ()
+    keyed: Sequence[KeyedEdit] = ()
+    is_new: bool = True
+    moved: SourceState | None = None
+
+    def is_bad(self, *, known_only: bool = False) -> bool:
+        """
+        Return whether any of its values is refused; with *known_only* also whether any of its keys is unknown.
+        """
+        return bool(self.state.rejected or (known_only and self.state.unknown))
+
+
+class Request(NamedTuple):
+    """
+    On whose behalf readings are applied.
+
+    Attributes:
+        report_unknown: Whether unknown keys are reported.
+        wanted: Asked before the commit. When it has become false while values were validated, nothing is applied.
+            None for always.
+        background: Whether no caller waits, so that other threads go first once the values are in force.
+        rules: Whether rules are followed, which needs facts and a clock.
+    """
+
+    report_unknown: bool = True
+    wanted: Callable[[], bool] | None = None
+    background: bool = False
+    rules: bool = True
+
+
+class Outcome(NamedTuple):
+    """
+    What came of applying one reading.
+
+    Attributes:
+        revision: The new one; the last one when nothing is new.
+        number: That of the revision.
+        values: What the source has in force now.
+        rejected: The bad values, by key.
+        rejections: Those of them that were not reported before.
+        unknowns: The unknown keys that were not reported before.
+        error: Why a registry validator refused it whole.
+        applied: Whether something was committed.
+        in_force: Whether what was read is in force now.
+        changed: The flags whose value changed, in order.
+        reported: The texts of all bad values, by key.
+        refusal: Why nothing was applied, if nothing was: a registry validator refuses, or a value is bad and it is
+            atomic.
+        refused_anew: Whether it was refused whole, and not for the same reason as before.
+    """
+
+    revision: DeferredRevision
+    number: int
+    values: Mapping[str, Raw]
+    rejected: Mapping[str, FlagValueError]
+    rejections: Sequence[FlagValueError]
+    unknowns: Sequence[str]
+    error: RegistryValidationError | None
+    applied: bool
+    in_force: bool
+    changed: tuple[str, ...]
+    reported: Mapping[str, Raw | str]
+    refusal: str | None
+    refused_anew: bool
+
+
+def load_records() -> None:
+    """
+    Import what a revision is made of, which importing dflag does not wait for.
+
+    Before anything is applied: a child that is forked amid a late import could never import the module.
+    """
+    import datetime  # noqa: F401
+
+    import dflag._records  # noqa: F401
+
+
+class DeferredRevision:
+    """
+    A `Revision` that is made when it is first asked for, and not while a reader waits for the values.
+    """
+
+    __slots__ = ("_given", "_made", "_seconds", "changed", "error", "number", "pending_restart")
+
+    def __init__(
+        self,
+        batch: Batch,
+        number: int,
+        pending_restart: tuple[str, ...],
+        *,
+        changed: tuple[str, ...] = (),
+        error: RegistryValidationError | None = None,
+        is_applied: bool = False,
+    ) -> None:
+        self.number: Final = number
+        self.error: Final = error
+        self.changed: Final = changed
+        self.pending_restart: Final = pending_restart
+        self._seconds: Final = time.time()
+        # Not the states themselves, which lead to the revision before: of those all would be kept.
+        state, rules = batch.state, (batch.state if is_applied else batch.base).rules
+        self._given: Final = (batch.name, state.reading.values, state.rejected, state.unknown, rules)
+        self._made: Final[list[Revision]] = []
+
+    def get(self) -> Revision:
+        """
+        Return the revision, the same object at each call.
+        """
+        if not self._made:
+            # Nothing that importing dflag should wait for.
+            import datetime
+
+            from dflag._records import Revision
+
+            source, values, rejected, unknown, rules = self._given
+            self._made.append(
+                Revision(
+                    number=self.number,
+                    source=source,
+                    applied_at=datetime.datetime.fromtimestamp(self._seconds, datetime.UTC),
+                    changed=self.changed,
+                    rejected=MappingProxyType(rejected),
+                    unknown=tuple(sorted(unknown)),
+                    pending_restart=self.pending_restart,
+                    error=self.error,
+                    rules=rules.names,
+                    _values=values,
+                )
+            )
+        return self._made[0]  # of two threads that made one, both return the first
+
+
+def applied(
+    batch: Batch,
+    number: int,
+    pending_restart: tuple[str, ...],
+    *,
+    changed: tuple[str, ...],
+    unknowns: Sequence[str],
+) -> tuple[Outcome, SourceState]:
+    """
+    Return what comes of a batch that is about to be committed, and the state of its source after that.
+
+    Args:
+        batch: What is committed.
+        number: That of the commit.
+        pending_restart: The static flags that wait for a restart.
+        changed: The flags whose value it changes.
+        unknowns: The unknown keys that were not reported before.
+    """
+    revision = DeferredRevision(batch, number, pending_restart, changed=changed, is_applied=True)
+    outcome = _outcome(batch, revision, unknowns, is_applied=True)
+    return outcome, batch.state._replace(revision=revision, record=batch.base.record.after(outcome))
+
+
+def left(
+    batch: Batch,
+    number: int,
+    pending_restart: tuple[str, ...],
+    *,
+    unknowns: Sequence[str],
+    error: RegistryValidationError | None = None,
+) -> Outcome:
+    """
+    Return what came of a batch that was not committed: nothing in it is new, or it was refused.
+
+    Args:
+        batch: What was left.
+        number: That of the last commit.
+        pending_restart: The static flags that wait for a restart.
+        unknowns: The unknown keys that were not reported before.
+        error: Why a registry validator refuses it.
+    """
+    revision = None if batch.is_new else batch.base.revision
+    if revision is None:
+        revision = DeferredRevision(batch, number, pending_restart, error=error)
+    return _outcome(batch, revision, unknowns, error=error)
+
+
+def _outcome(
+    batch: Batch,
+    revision: DeferredRevision,
+    unknowns: Sequence[str],
+    *,
+    error: RegistryValidationError | None = None,
+    is_applied: bool = False,
+) -> Outcome:
+    state, before = batch.moved or batch.state, batch.base.record
+    texts = {key: _text_of(state, key, fault) for key, fault in state.rejected.items()}
+    in_force = is_applied or not batch.is_new
+    refusal = None if in_force else _refusal(state.rejected, error)
+    return Outcome(
+        revision=revision,
+        number=revision.number,
+        values=(state if is_applied or batch.moved else batch.base).reading.values,
+        rejected=state.rejected,
+        rejections=[state.rejected[key] for key, raw in texts.items() if before.reported.get(key, ...) != raw],
+        unknowns=unknowns,
+        error=error,
+        applied=is_applied,
+        in_force=in_force,
+        changed=revision.changed if is_applied else (),
+        reported=texts,
+        refusal=refusal,
+        refused_anew=refusal is not None and refusal != before.refusal,
+    )
+
+
+def _text_of(state: SourceState, key: str, fault: FlagValueError) -> Raw | str:
+    """
+    Return what stays the same while something stays bad, wherever it stands.
+    """
+    if key.startswith(RULE_PREFIX):
+        return fault.problem
+    return state.reading.values.get(key, str(fault))  # a map that is bad as a whole has no text of its own
+
+
+def _refusal(rejected: Mapping[str, FlagValueError], error: RegistryValidationError | None) -> str:
+    if error is not None or not rejected:
+        return str(error)
+    first, *others = rejected.values()
+    more = f" (and {len(others)} more)" if others else ""
+    return f"nothing was applied (atomic=True): {first}{more}"
+
+
+def empty_state(name: str) -> SourceState:
+    """
+    Return the state of a source that has given nothing.
+    """
+    return SourceState(Reading({}, lambda _: name))
