@@ -1,7 +1,7 @@
 """
 One method for each kind of flag, static and dynamic.
 
-Inside the class the names ``int``, ``bool``, ``type`` ... are methods, hence ``builtins.int``.
+Inside the class the names ``int``, ``bool``, ``type`` ... are methods, so that types are written ``builtins.int``.
 """
 
 from __future__ import annotations

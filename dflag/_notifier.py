@@ -33,7 +33,7 @@ class Notifier:
     """
     A queue of deliveries and the thread that empties it.
 
-    The lock is its registry's. Deliveries are queued by the step that commits the change, hence in commit order.
+    The lock is its registry's. The step that commits a change queues its deliveries, so they are in commit order.
 
     Attributes:
         queue: What is to be delivered; `resume` has to be called after appending to it.

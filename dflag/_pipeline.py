@@ -306,7 +306,7 @@ class Pipeline(Generic[T]):
         if isinstance(error, Problem):
             problem = f"expected {error.expected}" if self.secret else text_of(error)
         elif isinstance(error, ValueError) or self.secret:
-            # Whoever wrote the validator may have put the value into its message.
+            # The author of the validator may have put the value into its message.
             problem = "the value was refused" if self.secret else text_of(error) or "the value was refused"
         else:
             problem = f"{type(error).__name__}: {text_of(error)}"

@@ -68,7 +68,7 @@ class RuleFollower:
 
     def ask_facts(self) -> None:
         """
-        Ask what is known of this process. What cannot be had keeps the last facts, and is logged once.
+        Ask what is known of this process. When that fails, the last facts stay, and the failure is logged once.
         """
         if self._given is None:
             facts: Any = {}

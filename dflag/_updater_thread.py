@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dflag._source_state import DeferredRevision
 
 _FALLBACK_SECONDS: Final = 0.25
-"""How often to look, on average, when events cannot be had: under 0.05 % of a processor, and 125 ms late on average."""
+"""How often to look, on average, when there are no events: under 0.05 % of a processor, and 125 ms late on average."""
 
 
 _START_SECONDS: Final = 0.5

@@ -23,7 +23,7 @@ class Waiter:
     """
     A selector, and a pair of sockets through which other threads end a wait.
 
-    Where no descriptor can be had it waits for words from threads alone, so that the periodic check goes on, and tries
+    Where the process has no descriptor left, it waits for threads alone, so that the periodic check goes on, and tries
     again after each wait. Where the program has closed its descriptors it makes others.
 
     Attributes:

@@ -1,7 +1,7 @@
 """
 Plain files, one per flag: each is taken once it has been left alone for a while.
 
-Whoever writes a file in place truncates it first, so that a reader may meet it empty or half-written.
+A program that writes a file in place truncates it first, so that a reader may meet it empty or half-written.
 A file is therefore only read after its signature has stayed the same for the settling time; until then
 its last settled value stands. Time is that of the monotonic clock: a step of the wall clock settles nothing.
 """
@@ -58,7 +58,7 @@ class PlainFiles:
         settle_seconds: How long a file must have been left alone.
         only: The one file that counts, whatever its name; None for all whose names can be flags'.
 
-    Thread safety: one thread at a time, but for `stir`, which any thread may call.
+    Thread safety: one thread at a time, but for `request_scan`, which any thread may call.
     """
 
     def __init__(self, settle_seconds: float, *, only: str | None = None) -> None:
@@ -68,7 +68,7 @@ class PlainFiles:
         self._scanned: dict[str, Signature | Unreadable] = {}
         self._generation = 0
         self._next_scan = 0.0
-        self._stirred = True
+        self._is_scan_requested = True
         self._numbers_lie = False  # the inode number of a file differs at every look, as on some FUSE file systems
         self._directory: object = None  # which one was read last
         self._given: dict[str, Raw] = {}  # what the last read gave
@@ -78,25 +78,25 @@ class PlainFiles:
         self.again_at: float | None = None
         """When, by the monotonic clock, something may have settled."""
 
-    def stir(self) -> None:
+    def request_scan(self) -> None:
         """
         Let the next `generation` scan, whenever the last scan was.
         """
-        self._stirred = True
+        self._is_scan_requested = True
 
     def generation(self, path: str) -> int:
         """
         Return a number that changes with the files of the directory at *path*.
 
-        It scans so seldom that this costs a thousandth of a processor, unless stirred.
+        It scans so seldom that this costs a thousandth of a processor, unless one was requested.
 
         Raises:
             OSError: The directory cannot be listed.
         """
         now = time.monotonic()
-        if self._stirred or now >= self._next_scan:
-            # Cleared before the scan: a change during it stirs again.
-            self._stirred = False
+        if self._is_scan_requested or now >= self._next_scan:
+            # Cleared before the scan: a change during it requests another.
+            self._is_scan_requested = False
             # The processor's time: a wall clock would count what other programs made us wait.
             began = time.thread_time()
             self._scan_changes(path)

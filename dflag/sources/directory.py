@@ -140,7 +140,7 @@ class DirectorySource(PathSource):
         """
         from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 
-        return watch_path(self._path, wake, heard=self._plain.stir)
+        return watch_path(self._path, wake, heard=self._plain.request_scan)
 
     def _read_set(self) -> dict[str, Raw]:
         dangling = False

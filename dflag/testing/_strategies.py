@@ -36,7 +36,7 @@ def values(flag: Flag[T]) -> SearchStrategy[T]:
     Return a strategy of the values that the flag accepts, as ``flag.set`` does.
 
     Choices, limits, JSON Schemas and the checks of `dflag.validators` are met by how the values are made. Validators
-    of one's own are asked; where they refuse nearly everything, the default comes up again and again.
+    of a user's own are asked; where they refuse nearly everything, the default comes up again and again.
     A custom flag without choices has its default alone.
     Checks across flags are not asked. Needs Hypothesis.
 

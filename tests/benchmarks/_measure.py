@@ -98,7 +98,7 @@ def interleaved(*sides: Callable[[], object], rounds: int, warm_up: int = 2) -> 
     """
     Run each side once a round, and give the median seconds of each.
 
-    The order turns round by round: whoever comes second finds the caches as the first has left them.
+    The order turns round by round: the one that comes second finds the caches as the first has left them.
     """
     times: list[list[float]] = [[] for _ in sides]
     for number in range(-warm_up, rounds):

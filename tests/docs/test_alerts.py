@@ -160,7 +160,7 @@ def test_source_that_is_not_live_fires(pods: list[Pod]) -> None:
 
 
 def test_every_alert_is_tested() -> None:
-    """Whoever adds a rule shows when it fires."""
+    """Each rule has a test that shows when it fires."""
     assert set(ALERTS) == {*TROUBLE, "DflagSourceStale", "DflagSourceNotLive"}
 
 

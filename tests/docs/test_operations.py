@@ -93,7 +93,7 @@ def test_lines_are_found() -> None:
 
 @pytest.mark.parametrize("line", [line for line in CODE if line.text not in PASSED_ON], ids=lambda line: line.text)
 def test_every_line_of_the_log_is_on_the_page(line: Line) -> None:
-    """Whoever reads a line of the log finds it, under its level."""
+    """A reader finds each line of the log, under its level."""
     assert any(row.level == line.level and _logged_as(line, row.text) for row in ROWS)
 
 

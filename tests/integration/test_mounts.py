@@ -41,7 +41,9 @@ def _has_namespaces() -> bool:
         return False
 
 
-pytestmark = pytest.mark.skipif(not _has_namespaces(), reason="takes mount namespaces, which are not to be had here")
+pytestmark = pytest.mark.skipif(
+    not _has_namespaces(), reason="takes mount namespaces, which this machine does not allow"
+)
 
 
 def _run(*mounts: str, path: Path) -> subprocess.CompletedProcess[str]:

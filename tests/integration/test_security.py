@@ -141,7 +141,7 @@ def test_a_start_that_fails_shows_no_secret(flags: dflag.FlagRegistry, volume: C
 
 def test_a_checksum_confirms_a_guess(flags: dflag.FlagRegistry) -> None:
     """
-    A checksum is one of all raw values, so that whoever knows the others can try every value of a short secret.
+    A checksum is one of all raw values, so that somebody who knows the others can try every value of a short secret.
     """
     flags.dyn_string("pin", "", secret=True)
     seen = flags.apply({"pin": "4711"}, source="s").checksum

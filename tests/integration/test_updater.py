@@ -1132,7 +1132,7 @@ def test_the_status_changes_in_the_same_step_as_the_values(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    Whoever sees a new value finds in the status all that came with it, and the other way round.
+    A thread that sees a new value finds in the status all that came with it, and the other way round.
     """
 
     def values(number: int) -> dict[str, str]:

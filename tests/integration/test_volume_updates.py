@@ -497,7 +497,7 @@ def test_without_events_the_check_is_enough(
     number: int,
 ) -> None:
     """
-    V36: where no watch can be had, the volume is polled, which is logged once and shown.
+    V36: where no watch works, the volume is polled, which is logged once and shown.
     """
     import watchdog.observers.inotify_c
 

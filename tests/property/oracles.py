@@ -1,5 +1,5 @@
 """
-What is true of every parser and every input, whoever makes the inputs: Hypothesis or a fuzzer.
+What is true of every parser and every input, made by Hypothesis or by a fuzzer.
 
 Each oracle takes any bytes and raises `AssertionError`, or whatever a parser should not have raised.
 Where there is another reader of the same grammar, the two must agree.

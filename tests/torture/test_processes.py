@@ -421,7 +421,7 @@ def _is_alive(pid: int) -> bool:
 
 @pytest.fixture(name="new_loop", params=["asyncio", "uvloop"], scope="module")
 def _new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes an event loop of each kind; uvloop is not to be had on Windows."""
+    """Return what makes an event loop of each kind; uvloop does not exist for Windows."""
     new_loop: Callable[[], asyncio.AbstractEventLoop] = pytest.importorskip(request.param).new_event_loop
     # The first loop of uvloop opens descriptors for all those to come.
     new_loop().close()

@@ -165,7 +165,7 @@ class Readers:
         latest = 0
         while True:
             for _ in range(10):
-                # One commit holds both, so whoever has seen the first one's new value has the last one's too.
+                # One commit holds both, so a thread that has seen the first one's new value sees the last one's too.
                 earlier, later = first.get(), last.get()
                 if not latest <= earlier <= later:
                     self.faults.append(("get", latest, earlier, later))

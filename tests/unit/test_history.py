@@ -83,7 +83,7 @@ def test_what_the_history_keeps_is_the_beginning_of_the_text(flags: dflag.FlagRe
 
 def test_values_are_let_go_of_and_printed_once(flags: dflag.FlagRegistry) -> None:
     """
-    By the commit that changes them, whoever asks how often, the page too.
+    By the commit that changes them, however often the page or a program asks.
     """
     printed: list[int] = []
 

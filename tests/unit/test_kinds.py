@@ -44,7 +44,7 @@ class Level(enum.Enum):
 
 
 class PercentKind(Kind[int]):
-    """A share of a hundred: all that this library is told of a kind that it has never seen."""
+    """A share of a hundred: a kind that this library has never seen says all of that itself."""
 
     __slots__ = ()
     name = "percent"

@@ -118,7 +118,7 @@ def test_bad_text_is_refused_and_says_what_is_allowed(flags: dflag.FlagRegistry,
 
 
 def test_refusal_lists_the_levels(flags: dflag.FlagRegistry) -> None:
-    """Whoever mistyped a level finds the right one in the message."""
+    """The message for a mistyped level names the right one."""
     flag = add_loglevel_flag(flags)
     # A server that another test has imported may have added a level of its own.
     with pytest.raises(

@@ -73,7 +73,7 @@ def test_a_volume_is_live(mounts: Mounts, directory: Path, root: str) -> None:
 @pytest.mark.parametrize("end", ["/a", "/a//deleted"])
 def test_a_file_of_a_volume_mounted_alone_is_not_live(mounts: Mounts, directory: Path, end: str) -> None:
     """
-    A key mounted by subPath is told of, also once its set was deleted, for the file and for its directory.
+    A key mounted by subPath is reported, also once its set was deleted, for the file and for its directory.
     """
     mounts.add(directory / "a", SET + end, options="shared:5 master:1 ")
 

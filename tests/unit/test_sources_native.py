@@ -409,7 +409,7 @@ def test_a_forked_child_leaves_the_parents_watch_alone(volume: ConfigMapVolume, 
 
 def test_without_the_bindings_the_observer_wakes(volume: ConfigMapVolume, heard: Listener) -> None:
     """
-    Where inotify is not to be had, watchdog's observer wakes from its own thread, also through a link.
+    Without inotify, watchdog's observer wakes from its own thread, also through a link.
     """
     woken = threading.Event()
     link = volume.path.parent / "link"

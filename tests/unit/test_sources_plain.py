@@ -526,7 +526,7 @@ def test_a_costly_probe_is_seldom(source: DirectorySource, tmp_path: Path, clock
     assert before != after
 
     (tmp_path / "a").write_text("3")
-    source._plain.stir()  # what the watch calls
+    source._plain.request_scan()  # what the watch calls
     assert after != source.probe()
 
 

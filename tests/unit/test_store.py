@@ -276,7 +276,7 @@ def test_override_with_a_time_limit_drops_while_a_callback_hangs(flags: dflag.Fl
 
 def test_a_callback_does_not_wait_for_the_rest_of_the_commit(flags: dflag.FlagRegistry) -> None:
     """
-    It begins while whoever has changed the value still holds the registry's lock.
+    It begins while the thread that has changed the value still holds the registry's lock.
     """
     rate = flags.dyn_int("rate", 1)
     called = threading.Event()
@@ -289,7 +289,7 @@ def test_a_callback_does_not_wait_for_the_rest_of_the_commit(flags: dflag.FlagRe
 
 def test_who_waits_for_a_commit_does_not_wait_for_the_rest_of_it(flags: dflag.FlagRegistry) -> None:
     """
-    It goes on while whoever has changed the value still holds the registry's lock.
+    It goes on while the thread that has changed the value still holds the registry's lock.
     """
     rate = flags.dyn_int("rate", 1)
     seen: list[int] = []

@@ -70,7 +70,7 @@ def test_blocks_overlap_and_nest(usual: float) -> None:
 @pytest.mark.parametrize("seconds", [0.02, 5e-6])
 def test_an_interval_that_the_program_sets_meanwhile_stays(seconds: float) -> None:
     """
-    Whoever sets one knows why.
+    A program that sets one knows why.
     """
     with short_waits:
         sys.setswitchinterval(seconds)

@@ -476,7 +476,7 @@ def test_entity_tags_differ(flags: dflag.FlagRegistry, client: Client) -> None:
 
 @pytest.mark.parametrize("query", ["", "type=dynamic", "format=html"])
 def test_not_modified(flags: dflag.FlagRegistry, client: Client, query: str) -> None:
-    """Whoever has it already is told so without a body; a tag of another form is of no use."""
+    """A client that has it already gets an answer without a body; a tag of another form does not help."""
     flags.dyn_int("rate", 50)
     first = client.get(query)
     again = client.get(query, if_none_match=f'"x", W/{first.headers["ETag"]}')
@@ -972,7 +972,7 @@ def test_authorize_that_raises_refuses(
 
 
 def test_authorize_sees_lower_case_headers(flags: dflag.FlagRegistry) -> None:
-    """An authorize of one's own is given the headers and may go by any of them."""
+    """An authorize function of a program is given the headers and may go by any of them."""
     flags.dyn_int("rate", 50)
     client = Client(flags, authorize=lambda headers: headers.get("x-user"))
     headers = {"x-user": "bob", "content-type": "application/json"}

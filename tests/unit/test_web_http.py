@@ -35,7 +35,7 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
     ],
 )
 def test_negotiation(accept: str, expected: bool) -> None:
-    """HTML is given to whoever names it and wants it no less than JSON; weights and the closest range count."""
+    """A client gets HTML when it names it and wants it no less than JSON; weights and the closest range count."""
     assert prefers_html(accept) is expected
 
 

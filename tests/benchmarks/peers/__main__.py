@@ -75,7 +75,7 @@ def install(directory: Path) -> tuple[str, dict[str, str]]:
     missing = {}
     for line in REQUIREMENTS.read_text(encoding="ascii").splitlines():
         if line and not line.startswith("#"):
-            # One by one, so that a library that is not to be had does not take the others with it.
+            # One by one, so that a library that cannot be installed does not take the others with it.
             command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", line]
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
             if done.returncode:
