@@ -21,8 +21,8 @@ from dflag._fork import follow_forks
 _SHORT_SECONDS: Final = 2e-4
 """
 Well above what a switch costs, so that the other threads lose little. And longer than the way from the last call to the
-values: a thread that began to wait for the interpreter during that call would else take it just before them, for the usual
-length (12 ms instead of 7 with half as much).
+values: a thread that began to wait for the interpreter during that call would else take it just before them, for the
+usual length (12 ms instead of 7 with half as much).
 """
 
 

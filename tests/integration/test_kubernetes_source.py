@@ -420,7 +420,7 @@ def test_a17_server_that_is_behind(
 
 
 def test_a17_says_that_the_server_is_behind(server: ApiServer, flags: FlagRegistry) -> None:
-    """An older list is an error that says so, in the thread that asked for it, and whether the object stands in it or not."""
+    """An older list is an error that says so, in the thread that asked, and whether the object stands in it or not."""
     source = source_of(server)
     source.read()
     server.on_list(
