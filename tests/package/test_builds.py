@@ -11,6 +11,8 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.package._building import build
 
 ROOT = Path(__file__).parents[2]
@@ -60,15 +62,27 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
     assert names == {path.relative_to(ROOT).as_posix() for path in ours}
 
 
-def test_links_of_the_description_lead_out(wheel: Path) -> None:
-    """An index shows the README without the files beside it, so each of its links and pictures has an address."""
+@pytest.fixture(name="metadata")
+def _metadata(wheel: Path) -> str:
     with zipfile.ZipFile(wheel) as zipped:
         (metadata,) = (name for name in zipped.namelist() if name.endswith("/METADATA"))
-        text = zipped.read(metadata).decode()
-    links = re.findall(r"\]\(([^)]*)\)", text)
+        return zipped.read(metadata).decode()
+
+
+def test_metadata_is_of_a_version_that_is_read(metadata: str, sdist: Path) -> None:
+    """Wheel and sdist have metadata of version 2.4, since some uploaders and indexes refuse 2.5."""
+    with tarfile.open(sdist) as packed:
+        (name,) = (name for name in packed.getnames() if name.count("/") == 1 and name.endswith("/PKG-INFO"))
+        assert packed.extractfile(name).read().startswith(b"Metadata-Version: 2.4\n")
+    assert metadata.startswith("Metadata-Version: 2.4\n")
+
+
+def test_links_of_the_description_lead_out(metadata: str) -> None:
+    """An index shows the README without the files beside it, so each of its links and pictures has an address."""
+    links = re.findall(r"\]\(([^)]*)\)", metadata)
     assert len(links) == len(re.findall(r"\]\([^)]*\)", (ROOT / "README.md").read_text(encoding="utf-8"))) > 0
     assert [link for link in links if not link.startswith("https://")] == []
-    source = re.search(r"^Project-URL: Source, (.+)$", text, re.MULTILINE)[1]
+    source = re.search(r"^Project-URL: Source, (.+)$", metadata, re.MULTILINE)[1]
     paths = [each for link in links for each in re.findall(rf"^{re.escape(source)}/(?:blob|raw)/main/([^#]+)", link)]
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
