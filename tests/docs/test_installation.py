@@ -4,6 +4,7 @@ The page on installation says what the package says of itself.
 
 from __future__ import annotations
 
+import configparser
 import re
 import tomllib
 from pathlib import Path
@@ -55,3 +56,14 @@ def test_commands_of_the_readme_need_no_certain_interpreter() -> None:
         "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/python examples/server.py",
         "python3 -m venv .venv && .venv/bin/pip install tox && .venv/bin/tox run-parallel",
     }
+
+
+def test_lower_bounds_that_are_tested() -> None:
+    """The environment `oldest` pins what it tests to the lower bounds of the extras."""
+    tested = configparser.ConfigParser()
+    tested.read(ROOT / "tox.ini", encoding="utf-8")
+    pins = dict(re.findall(r"^([\w-]+)==([\d.]+)$", tested["testenv:oldest"]["deps"], re.MULTILINE))
+    assert pins.keys() == {"pydantic", "pydantic-settings"}
+    for name, version in pins.items():
+        (requirement,) = PROJECT["optional-dependencies"][name]
+        assert re.fullmatch(rf"{re.escape(requirement)}(\.0)*", f"{name}>={version}")
