@@ -27,26 +27,26 @@ def version(root: Path = ROOT) -> str:
     return str(ast.literal_eval(value))
 
 
-def newest(root: Path = ROOT) -> tuple[str, str]:
+def versions(root: Path = ROOT) -> list[tuple[str, str]]:
     """
-    Return the version and the date of the newest section of the changelog.
+    List the versions in the changelog, the newest first, each with its date.
     """
-    found = re.search(r"^## (\S+) - (\S+)$", (root / "docs" / "changelog.md").read_text(encoding="utf-8"), re.MULTILINE)
-    return (found[1], found[2]) if found else ("", "")
+    text = (root / "docs" / "changelog.md").read_text(encoding="utf-8")
+    return re.findall(r"^## (\S+) - (\S+)$", text, re.MULTILINE)
 
 
 def problems(tag: str, root: Path = ROOT) -> list[str]:
     """
     List what keeps a tag from being released.
     """
-    ours, (described, date) = version(root), newest(root)
+    ours, (described, date) = version(root), versions(root)[0]
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     addresses = {**project["urls"], **{each["name"]: each["email"] for each in project["authors"]}}
     found = []
     if tag != f"v{ours}":
         found.append(f"the tag is {tag}, and dflag/_version.py says {ours}")
     if described != ours:
-        found.append(f"the newest section of docs/changelog.md is on {described or 'nothing'}, and not on {ours}")
+        found.append(f"the newest section of docs/changelog.md is on {described}, and not on {ours}")
     if not re.fullmatch(r"\d{4}-\d{2}-\d{2}", date):
         found.append(f"docs/changelog.md has no date for {described}")
     found += [

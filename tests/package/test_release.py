@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ruamel import yaml
 
-from tests.package.release import newest, problems, version
+from tests.package.release import problems, version, versions
 
 ROOT = Path(__file__).parents[2]
 USES = re.compile(r"^ *(?:- )?uses: +(\S+)(.*)$", re.MULTILINE)
@@ -74,14 +74,21 @@ def test_addresses_that_lead_nowhere_are_refused(project: Path) -> None:
     assert all("leads nowhere" in each for each in found)
 
 
-def test_the_version_is_everywhere_the_same() -> None:
-    """The changelog, the citation and what the manual says to install name the version of the source."""
+def test_the_changelog_begins_with_this_version() -> None:
+    """The newest section is that of the version, and has a date unless the version is still being developed."""
+    described, date = versions()[0]
+    assert described == version().removesuffix(".dev0")
+    assert (date == "unreleased") == version().endswith(".dev0")
+
+
+def test_the_released_version_is_everywhere_the_same() -> None:
+    """The citation and what the manual says to install name the newest version that has a date."""
+    released, date = next((each, date) for each, date in versions() if date != "unreleased")
     citation = yaml.YAML(typ="safe").load(ROOT / "CITATION.cff")
-    assert newest() == (version(), str(citation["date-released"]))
-    assert citation["version"] == version()
+    assert (citation["version"], str(citation["date-released"])) == (released, date)
     for page in ("command-line.md", "installation.md"):
         text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-        assert set(re.findall(r"(?:rev: |/dflag@)v([\d.]+\d)", text)) == {version()}
+        assert set(re.findall(r"(?:rev: |/dflag@)v([\d.]+\d)", text)) == {released}
 
 
 def test_each_classifier_was_run() -> None:

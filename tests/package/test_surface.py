@@ -55,7 +55,7 @@ def _breaks(old: griffe.Module, new: griffe.Module) -> dict[str, str]:
     Describe what breaks, by the full name of what it breaks.
     """
     return {
-        each.obj.path: each.explain(griffe.ExplanationStyle.ONE_LINE) for each in griffe.find_breaking_changes(old, new)
+        each.obj.path: each.explain(griffe.ExplanationStyle.MARKDOWN) for each in griffe.find_breaking_changes(old, new)
     }
 
 
