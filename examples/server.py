@@ -97,11 +97,6 @@ def report(name: str, old: object, new: object) -> None:
     print(f"changed {name}: {old} -> {new}", flush=True)
 
 
-for _flag in Settings.registry:
-    if _flag.dynamic:
-        _flag.on_change(functools.partial(report, _flag.name))
-
-
 class RateLimiter:
     """Counts the pages of the running second."""
 
@@ -262,11 +257,13 @@ def main() -> None:
             updater = stack.enter_context(dflag.Updater.setup(Settings, directory))
         except (dflag.SourceError, dflag.UpdateError) as error:
             sys.exit(str(error))
+        for flag in Settings.registry:
+            if flag.dynamic:
+                flag.on_change(functools.partial(report, flag.name))
         if register:
             register(Settings, updater)
         Handler.debug_page = web.make_wsgi_app(Settings, updater)  # read-only, as nobody is said to be allowed to set
         server = stack.enter_context(listen())
-        Settings.registry.flush(1.0)  # print what the volume changed before the address
         print(f"Serving on http://{Settings.address.get()}:{server.server_port}/ and following {directory}", flush=True)
         if not Settings.config_dir.get():
             print(f"To change a flag, type in another terminal:\n  {write_command(directory)}", flush=True)
