@@ -1,7 +1,7 @@
 """
 A service told by a ConfigMap at the API server which cluster to talk to; see README.md beside this file.
 
-    python examples/current_endpoint.py                      follows the ConfigMap current-endpoint
+    python examples/current_endpoint.py                      follows the ConfigMap current-endpoint-flags
     python examples/current_endpoint.py --configmap other    follows that one
     python examples/current_endpoint.py --help               lists the flags
 """
@@ -18,7 +18,7 @@ import dflag
 from dflag.sources import KubernetesSource
 
 flags = dflag.FlagRegistry()
-configmap = flags.string("configmap", "current-endpoint", "ConfigMap to follow")
+configmap = flags.string("configmap", "current-endpoint-flags", "ConfigMap to follow")
 namespace = flags.string("namespace", "", "Its namespace; empty for the pod's or the kubeconfig's")
 address = flags.string("address", "127.0.0.1", "Address to listen on")
 port = flags.int("port", 8080, "Port to listen on; 0 picks a free one", min=0, max=65_535)

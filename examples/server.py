@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
 
 DEBUG_PAGE = "/debug/flags"
-MANIFEST = Path(__file__).parent / "kubernetes" / "configmap.yaml"
+MANIFEST = Path(__file__).parent / "kubernetes" / "server" / "configmap.yaml"
 
 POLICY = {
     "type": "object",
@@ -254,7 +254,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         directory = Settings.config_dir.get() or os.fspath(stack.enter_context(embedded_volume()))
         try:
-            updater = stack.enter_context(dflag.Updater.setup(Settings, directory))
+            updater = stack.enter_context(dflag.Updater.setup(Settings, directory, facts=dflag.facts.kubernetes()))
         except (dflag.SourceError, dflag.UpdateError) as error:
             sys.exit(str(error))
         for flag in Settings.registry:

@@ -20,7 +20,8 @@ from dflag.integrations.prometheus import register
 from dflag.web import start_http_server
 
 app = Celery("celery_shop", broker=os.environ.get("CELERY_BROKER_URL", "redis://localhost"))
-updater = dflag.Updater(Settings, os.environ.get("SHOP_CONFIG", "/etc/shop"))  # to be started by a worker alone
+# Made here, and started by a worker alone.
+updater = dflag.Updater(Settings, os.environ.get("SHOP_CONFIG", "/etc/shop"), facts=dflag.facts.kubernetes())
 pin_tasks(app, Settings)  # before the first task
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+import dflag
 from dflag.web import bearer_token
 
 SECRET_KEY = os.environ.get("SECRET_KEY", "for tests alone")
@@ -25,6 +26,7 @@ token = os.environ.get("FLAGS_TOKEN")
 DFLAG = {
     "REGISTRY": "django_shop.flags:Settings",
     "SOURCE": os.environ.get("SHOP_CONFIG"),
+    "OPTIONS": {"facts": dflag.facts.kubernetes()},
     "AUTHORIZE": bearer_token(token, "operator") if token else None,  # without a token, setting is off
     "REVISION_HEADER": True,
 }

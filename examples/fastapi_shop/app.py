@@ -52,7 +52,8 @@ async def order(amount: int, cfg: Current) -> Price:
 
 def create_app(config: str | os.PathLike[str] | None = None) -> FastAPI:
     """Make the app. Its updater starts and stops with the server, by the middleware."""
-    updater = dflag.Updater(Settings, config or os.environ.get("SHOP_CONFIG", "/etc/shop"))
+    config = config or os.environ.get("SHOP_CONFIG", "/etc/shop")
+    updater = dflag.Updater(Settings, config, facts=dflag.facts.kubernetes())
     register(Settings, updater)
     token = os.environ.get("FLAGS_TOKEN")
     authorize = bearer_token(token, "operator") if token else None  # without a token, setting is off

@@ -54,7 +54,8 @@ def healthz() -> tuple[str, int]:
 
 def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
     """Make the app and start its updater, which goes on by itself in each worker that is forked later."""
-    updater = dflag.Updater.setup(Settings, config or os.environ.get("SHOP_CONFIG", "/etc/shop"))
+    config = config or os.environ.get("SHOP_CONFIG", "/etc/shop")
+    updater = dflag.Updater.setup(Settings, config, facts=dflag.facts.kubernetes())
     collector = register(Settings, updater)
     token = os.environ.get("FLAGS_TOKEN")
     authorize = bearer_token(token, "operator") if token else None  # without a token, setting is off

@@ -52,7 +52,7 @@ def serving() -> Iterator[int]:
         # The interceptor is the first, so that what others wrap is pinned too.
         server = grpc.server(pool, interceptors=[PinInterceptor(Settings, revision_header=True)])
         server.add_generic_rpc_handlers((SHOP, HEALTH))
-        port = server.add_insecure_port(f"127.0.0.1:{Settings.port.get()}")
+        port = server.add_insecure_port(f"{Settings.address.get()}:{Settings.port.get()}")
         server.start()
         try:
             yield port
@@ -66,7 +66,7 @@ def main() -> None:
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    with dflag.Updater.setup(Settings, Settings.config.get()) as updater:
+    with dflag.Updater.setup(Settings, Settings.config.get(), facts=dflag.facts.kubernetes()) as updater:
         register(Settings, updater)
         prometheus_client.start_http_server(Settings.metrics_port.get())
         with start_http_server(Settings.page_port.get(), Settings, updater) as page, serving() as port:

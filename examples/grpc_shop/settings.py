@@ -11,6 +11,7 @@ class Settings(dflag.Flags, registry=dflag.FlagRegistry("grpc_shop")):
     """What a deployment decides, and what operators change while the shop runs."""
 
     config = dflag.string("/etc/shop", "Volume to follow")
+    address = dflag.string("127.0.0.1", "Address of the service; 0.0.0.0 in a pod")
     port = dflag.int(50_051, "Port of the service", min=0, max=65_535)
     page_port = dflag.int(8081, "Port of the page of flags", min=0, max=65_535)
     metrics_port = dflag.int(9090, "Port of the metrics", min=0, max=65_535)

@@ -44,7 +44,7 @@ def write(customer: str, amount: int) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job, and push its metrics, as it may end before anybody scrapes them."""
     Settings.registry.parse_args(arguments, env_prefix="INVOICES", description="Write invoices.")
-    with dflag.Updater.setup(Settings, Settings.config.get()) as updater:
+    with dflag.Updater.setup(Settings, Settings.config.get(), facts=dflag.facts.kubernetes()) as updater:
         register(Settings, updater)
         with (
             start_http_server(Settings.page_port.get(), Settings, updater),

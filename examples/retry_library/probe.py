@@ -49,7 +49,7 @@ def main() -> None:
     Settings.registry.parse_args(description="Tells whether a port answers.")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    with dflag.Updater.setup(Settings, Settings.config.get()) as updater:
+    with dflag.Updater.setup(Settings, Settings.config.get(), facts=dflag.facts.kubernetes()) as updater:
         register(Settings, updater)
         server = http.server.ThreadingHTTPServer(("", Settings.port.get()), Handler)
         with start_http_server(Settings.page_port.get(), Settings, updater) as page, server:

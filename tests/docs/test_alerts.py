@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[2]
-KUBERNETES = ROOT / "examples" / "kubernetes"
-RULES = yaml.safe_load((KUBERNETES / "alerts.yaml").read_text(encoding="utf-8"))["spec"]
+MONITORING = ROOT / "examples" / "kubernetes" / "monitoring"
+RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text(encoding="utf-8"))["spec"]
 ALERTS = {rule["alert"]: rule for rule in RULES["groups"][0]["rules"]}
-DASHBOARD = json.loads((KUBERNETES / "dashboard.json").read_text(encoding="utf-8"))
+DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))
 EXPORTED = {metric.name + "_total" * (metric.kind == "counter") for metric in METRICS}
 MANUAL = "https://dflag.readthedocs.io/en/stable"
 DEADLINE_SECONDS = 10.0

@@ -261,27 +261,16 @@ def test_config_dir_is_followed(tmp_path: Path) -> None:
     assert (tmp_path / "greeting").read_text(encoding="utf-8") == "Ciao"
 
 
-def test_manifests_agree() -> None:
-    """The Deployment mounts the ConfigMap as a directory where its arguments say, never by subPath."""
-    config_map = yaml.safe_load((EXAMPLES / "kubernetes" / "configmap.yaml").read_text(encoding="utf-8"))
-    manifests = yaml.safe_load_all((EXAMPLES / "kubernetes" / "deployment.yaml").read_text(encoding="utf-8"))
-    pod = next(manifests)["spec"]["template"]["spec"]
-    container = pod["containers"][0]
-    (mount,) = container["volumeMounts"]
-    assert f"--config-dir={mount['mountPath']}" in container["args"]
-    assert "subPath" not in mount
-    assert pod["volumes"] == [{"name": mount["name"], "configMap": {"name": config_map["metadata"]["name"]}}]
-    assert all(isinstance(value, str) for value in config_map["data"].values())
-
-
-def _manifest(name: str) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all((EXAMPLES / "kubernetes" / name).read_text(encoding="utf-8")))
+def _data(recipe: str) -> dict[str, str]:
+    manifest = yaml.safe_load((EXAMPLES / "kubernetes" / recipe / "configmap.yaml").read_text(encoding="utf-8"))
+    data: dict[str, str] = manifest["data"]
+    return data
 
 
 def test_greeting_follows_its_file(tmp_path: Path) -> None:
     """The message is that of the manifest's file, then that of the next one; a broken one keeps it."""
     volume = ConfigMapVolume(tmp_path / "app")
-    volume.write(_manifest("greeting-service.yaml")[0]["data"])
+    volume.write(_data("greeting-service"))
     service = Service("--config", str(volume.path / "app.yaml"), name="greeting_service.py")
     try:
         service.start()
@@ -299,7 +288,7 @@ def test_greeting_follows_its_file(tmp_path: Path) -> None:
 def test_settings_in_one_document_are_live(tmp_path: Path) -> None:
     """Every key of the document shows in the next batch, all of one document at once."""
     volume = ConfigMapVolume(tmp_path / "worker")
-    data = _manifest("config-blob.yaml")[0]["data"]
+    data = _data("config-blob")
     settings = json.loads(data["config.json"]) | {"pause": "10ms"}
     volume.write({"config.json": json.dumps(settings)})
     worker = Program("config_blob.py", "--config", str(volume.path / "config.json"))
@@ -313,20 +302,6 @@ def test_settings_in_one_document_are_live(tmp_path: Path) -> None:
         worker.expect("^batch of 7 from other, retries: 1$")
     finally:
         assert worker.stop(signal.SIGINT) == 0
-
-
-@pytest.mark.parametrize("name", ["greeting-service.yaml", "config-blob.yaml"])
-def test_manifest_mounts_what_it_follows(name: str) -> None:
-    """The container is told a key of the ConfigMap in the directory where that is mounted, never by subPath."""
-    config_map, deployment = _manifest(name)[:2]
-    pod = deployment["spec"]["template"]["spec"]
-    container = pod["containers"][0]
-    (mount,) = container["volumeMounts"]
-    (key,) = config_map["data"]
-    assert f"--config={mount['mountPath']}/{key}" in container["args"]
-    assert "subPath" not in mount
-    assert pod["volumes"] == [{"name": mount["name"], "configMap": {"name": config_map["metadata"]["name"]}}]
-    assert (EXAMPLES / Path(container["command"][1]).name).is_file()
 
 
 def _ended(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -356,9 +331,7 @@ def _endpoint(service: Service) -> str:
 
 def test_current_endpoint_follows_the_api_server(api_server: ApiServer) -> None:
     """The endpoint is that of the manifest, of the next target, the default while the object is gone, and back."""
-    manifest, *rest = _manifest("current-endpoint.yaml")
-    data, name = manifest["data"], manifest["metadata"]["name"]
-    assert rest[1]["rules"][0]["resourceNames"] == [name]
+    data, name = _data("current-endpoint"), "current-endpoint-flags"
     service = Service("--namespace=default", name="current_endpoint.py")
     try:
         service.start()
