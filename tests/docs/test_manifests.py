@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -329,6 +330,25 @@ def test_image_has_what_the_commands_need(rendered: dict[str, list[Manifest]]) -
     arguments = dockerfile.replace("\\\n", " ").partition("pip install")[2].split("\n")[0]
     installed = {"python", *re.findall(r"[\w-]+", arguments)}
     assert {_words(objects)[0] for objects in rendered.values()} <= installed
+
+
+def test_image_copies_what_the_build_reads() -> None:
+    """Each file that pyproject.toml has the build read is copied into the stage that builds."""
+    stage = (KUBERNETES / "Dockerfile").read_text(encoding="utf-8").partition("\nRUN ")[0]
+    copied = {name for line in re.findall(r"^COPY (.+) \S+$", stage, re.MULTILINE) for name in line.split()}
+    root = EXAMPLES.parent
+    tables = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    hatch = json.dumps(tables["tool"]["hatch"])
+    read = {"README.md", *tables["project"]["license-files"], *re.findall(r'"path": "([^"]+)"', hatch)}
+    assert len(read) > 3
+    for name in read:
+        assert any(path == root / name or path in (root / name).parents for each in copied for path in root.glob(each))
+
+
+def test_local_image_is_not_pulled(rendered: dict[str, list[Manifest]]) -> None:
+    """A node that was given the image uses it: a tag `latest` would be pulled from a registry that does not have it."""
+    found = re.findall(r'"image": "dflag-example:latest"(?:, "imagePullPolicy": "(\w+)")?', json.dumps(rendered))
+    assert set(found) == {"IfNotPresent"}
 
 
 def _names_of_directories() -> Iterator[str]:
