@@ -59,3 +59,12 @@ def test_a_broken_link_is_found(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert _broken(page) == ["#other", "absent.md#x", "absent.png"]
+
+
+def test_index_leads_to_every_guide() -> None:
+    """Each page that the manual counts among its guides is offered by something that a reader wants to do."""
+    offers, _, orders = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").partition("```{toctree}")
+    guides = re.search(r":caption: Guides\n\n(.*?)\n```", orders, re.DOTALL)
+    assert guides
+    offered = {link.partition("#")[0] for link in _LINK.findall(offers)}
+    assert [name for name in guides[1].split() if f"{name}.md" not in offered] == []
