@@ -41,6 +41,7 @@ class PrintedChange(NamedTuple):
     new: str
     origin: str
     reason: str | None
+    revision: int
 
 
 class Record:
@@ -50,11 +51,14 @@ class Record:
     Thread safety: any thread; the values are printed without a lock, by the first thread that asks.
     """
 
-    __slots__ = ("_flag", "_origin", "_reason", "_seconds", "_texts", "_values")
+    __slots__ = ("_flag", "_origin", "_reason", "_revision", "_seconds", "_texts", "_values")
 
-    def __init__(self, seconds: float, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None) -> None:
+    def __init__(
+        self, seconds: float, revision: int, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None
+    ) -> None:
         # Seconds, not a datetime: only a program that looks at the history pays for that import, 2 ms.
         self._seconds: Final = seconds
+        self._revision: Final = revision
         self._flag: Final = flag
         self._origin: Final = origin
         self._reason: Final = None if reason is None else _cut(reason)
@@ -83,7 +87,7 @@ class Record:
         if values is not None:
             self._print(values)
         old, new = (MASK, MASK) if self._texts is None or pipeline_of(flag).secret else self._texts
-        return PrintedChange(self._seconds, flag.name, old, new, self._origin, self._reason)
+        return PrintedChange(self._seconds, flag.name, old, new, self._origin, self._reason, self._revision)
 
 
 class History:
@@ -112,12 +116,12 @@ class History:
         return [self.queue.popleft() for _ in range(len(self.queue) - LENGTH)]
 
 
-def records_of(changes: Iterable[tuple[Flag[Any], Any, Any, str, str | None]]) -> list[Record]:
+def records_of(changes: Iterable[tuple[Flag[Any], Any, Any, str, str | None]], revision: int) -> list[Record]:
     """
     Make records of changes at this moment: of each the flag, the old value, the new one, its origin and the reason.
     """
     seconds = time.time()
-    return [Record(seconds, *change) for change in changes]
+    return [Record(seconds, revision, *change) for change in changes]
 
 
 def settle(records: Iterable[Record]) -> None:

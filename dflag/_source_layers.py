@@ -444,7 +444,7 @@ class SourceLayers:
             if batch.name not in outcomes:
                 outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), request)
                 self._record(batch, outcome)
-        self.reports.log(outcomes, self.states(), self._after_restart())
+        self.reports.log(outcomes, self.states(), self.after_restart())
         return outcomes
 
     def _left(self, batch: Batch, error: RegistryValidationError | None, request: Request) -> Outcome:
@@ -487,9 +487,9 @@ class SourceLayers:
         Args:
             batches: What to count as applied.
         """
-        return tuple(flag.name for flag, _ in self._after_restart(batches))
+        return tuple(flag.name for flag, _ in self.after_restart(batches))
 
-    def _after_restart(self, batches: Iterable[Batch] = ()) -> list[tuple[Flag[Any], Any]]:
+    def after_restart(self, batches: Iterable[Batch] = ()) -> list[tuple[Flag[Any], Any]]:
         """
         Return the static flags that wait for a restart, each with the value it would have then.
 

@@ -557,7 +557,8 @@ class Store:
         Thread safety: any thread; values are printed and logged in this one, without a lock.
         """
         settle_records(transaction.records)
-        for record in records_of(transaction.differences) if logger.enables(DEBUG) else ():
+        debugged = transaction.differences if logger.enables(DEBUG) else ()
+        for record in records_of(debugged, transaction.snapshot.revision):
             change = record.printed()
             old, new, why = one_line(change.old), one_line(change.new), _because(change.reason)
             logger.debug("flag %r: %s -> %s (%s)%s", change.flag, old, new, one_line(change.origin), why)

@@ -201,7 +201,7 @@ def plan(
         adopted=adopted,
         merged=merged,
         timed=_timed(base, layers),
-        records=records_of(differences[-HISTORY_LENGTH:]),
+        records=records_of(differences[-HISTORY_LENGTH:], base.snapshot.revision + 1),
         replaced=[*map(layers_of, layers), *map(keyed_of, tables), *map(table_of, tables)],
         tables=tables,
     )

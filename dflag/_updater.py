@@ -174,6 +174,7 @@ class Updater:
         for feed in self._feeds:
             self._sources.start_record(feed.name)
         self._state: State = "new"
+        self._made_at: Final = time.time()
         self._success: float | None = None
         self._lifecycle = threading.RLock()
         self._reading = _Reading()  # one reading at a time, so that an older one never follows a newer

@@ -73,6 +73,9 @@ class Kind(Generic[T]):
     step: ClassVar[Any] = None
     """What lies beyond a limit is this far away; None of a kind without ``min`` and ``max``."""
 
+    increment: ClassVar[str] = ""
+    """By what a field for a number goes up and down, ``"any"`` where nothing is the least; empty of what is none."""
+
     one_of: ClassVar[str] = "one of"
     """What an error says before the choices."""
 
@@ -173,6 +176,27 @@ class Kind(Generic[T]):
         List all values there are, if they are few.
         """
         return ""
+
+    def options(self, choices: Sequence[Any] | None) -> Sequence[T] | None:
+        """
+        Return all values there are to choose from; None when they are many, or made of the choices.
+
+        Args:
+            choices: The choices of the declaration.
+        """
+        return choices
+
+    def language(self) -> str:
+        """
+        Return what an editor holds a text to: ``"json"``, or the empty text for nothing.
+        """
+        return "json" if self.is_json else ""
+
+    def draft(self, value: T) -> str:
+        """
+        Return the text of a value that an editor begins with: what `format` prints, in the order that was written.
+        """
+        return self.format(value)
 
     def native(self, value: T) -> Any:
         """

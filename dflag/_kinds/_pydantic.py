@@ -47,6 +47,9 @@ class TypedJSONKind(JSONKind):
     def format(self, value: Any) -> str:
         return json_values.dumps(self._dump(value))
 
+    def draft(self, value: Any) -> str:
+        return super().draft(self._dump(value))
+
     def head(self, value: Any, limit: int) -> str:  # noqa: ARG002 - pydantic dumps a value whole
         return self.format(value)
 

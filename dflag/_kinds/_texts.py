@@ -57,6 +57,9 @@ class TextsKind(Kind[C]):
     def is_among(self, value: C, choices: Sequence[Any]) -> bool:
         return all(item in choices for item in value)
 
+    def options(self, choices: Sequence[Any] | None) -> None:  # noqa: ARG002 - they are those of the items
+        return None
+
     def native(self, value: C) -> list[str]:
         return self._ordered(value)
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from dflag._kinds._base import Kind, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dflag._kinds._declared import Demands, Limits, Schema, SchemaOptions
     from dflag._kinds.cel import CEL
     from dflag._kinds.shapes import Shape
@@ -43,6 +45,9 @@ class BoolKind(Kind[bool]):
 
     def format(self, value: bool) -> str:  # noqa: FBT001 - the value itself, not a switch
         return "true" if value else "false"
+
+    def options(self, choices: Sequence[bool] | None) -> Sequence[bool]:
+        return (True, False) if choices is None else choices
 
     def native(self, value: bool) -> bool:  # noqa: FBT001 - as above
         return value

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from dflag._kinds._base import Kind, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dflag._kinds._declared import Demands, Limits, Schema, SchemaOptions
     from dflag._kinds.cel import CEL
     from dflag._kinds.shapes import Shape
@@ -66,6 +68,9 @@ class EnumKind(Kind[E]):
 
     def members(self) -> str:
         return ", ".join(self._by_name)
+
+    def options(self, choices: Sequence[E] | None) -> Sequence[E]:
+        return [each for name, each in self._by_name.items() if each.name == name] if choices is None else choices
 
     def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a schema may take more than the choices
         from dflag._kinds.json_schema import any_case

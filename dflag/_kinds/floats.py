@@ -37,6 +37,7 @@ class FloatKind(Kind[float]):
     name = "float"
     expected = "a float"
     step = 1.0
+    increment = "any"
 
     def parse(self, text: str) -> float:
         if len(text) > _MAX_CHARACTERS:

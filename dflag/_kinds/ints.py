@@ -35,6 +35,7 @@ class IntKind(Kind[int]):
     name = "int"
     expected = "an int"
     step = 1
+    increment = "1"
 
     def parse(self, text: str) -> int:
         if len(text) > _MAX_CHARACTERS:

@@ -27,7 +27,7 @@ class JSONKind(Kind[Any]):
         schema: The JSON Schema that values are held to, or None.
     """
 
-    __slots__ = ("_check", "_read", "schema")
+    __slots__ = ("_check", "_read", "_yaml", "schema")
     name = "json"
     expected = "a JSON value"
     is_json = True
@@ -37,6 +37,7 @@ class JSONKind(Kind[Any]):
         self.schema: Final = None if schema is None else json_values.freeze(schema)
         self._check: Final = _make_check(self.schema)
         self._read: Final = _make_reader(yaml=yaml)
+        self._yaml: Final = yaml
 
     def parse(self, text: str) -> Any:
         return self._accept(_as_problem(self._read, text))
@@ -64,6 +65,12 @@ class JSONKind(Kind[Any]):
         Return a JSON Schema of the values, or None when any will do.
         """
         return self.schema
+
+    def language(self) -> str:
+        return "" if self._yaml else "json"
+
+    def draft(self, value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, indent=2)
 
     def native(self, value: Any) -> JSONValue:
         native: JSONValue = json.loads(self.format(value))

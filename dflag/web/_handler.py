@@ -49,15 +49,14 @@ if TYPE_CHECKING:
 _CSS: Final = "text/css; charset=utf-8"
 _JS: Final = "text/javascript; charset=utf-8"
 _SVG: Final = "image/svg+xml; charset=utf-8"
+_SCRIPTS: Final = (
+    *("page", "page_base", "page_diff", "page_fields", "page_history", "page_json", "page_process", "page_reads"),
+    *("page_row", "page_setting", "page_status", "page_view"),
+)
 _STATIC_FILES: Final = {
     "/static/page.css": ("page.css", _CSS),
-    "/static/page.js": ("page.js", _JS),
     "/static/page.svg": ("page.svg", _SVG),
-    "/static/page_base.js": ("page_base.js", _JS),
-    "/static/page_reads.js": ("page_reads.js", _JS),
-    "/static/page_process.js": ("page_process.js", _JS),
-    "/static/page_row.js": ("page_row.js", _JS),
-    "/static/page_setting.js": ("page_setting.js", _JS),
+    **{f"/static/{name}.js": (f"{name}.js", _JS) for name in _SCRIPTS},
 }
 """All files there are: a path is looked up here, never joined to a directory."""
 
@@ -271,11 +270,15 @@ class Handler:
             return _refuse(HTTPStatus.NOT_FOUND, f"no flag named {setting.name[:253]!r}")
         if not flag.dynamic:
             return _refuse(HTTPStatus.CONFLICT, f"flag {flag.name!r} is static: it changes only at a restart")
+        candidate = {}
         try:
-            _setting.carry_out(flag, setting, who)
+            if setting.dry_run:
+                candidate["candidate"] = _setting.dry_run(flag, setting)
+            else:
+                _setting.carry_out(flag, setting, who)
         except FlagValueError as error:
             return _refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
-        return _respond(HTTPStatus.OK, JSON_TYPE, _json_body(self._listings.flag(flag.name)))
+        return _respond(HTTPStatus.OK, JSON_TYPE, _json_body({**self._listings.flag(flag.name), **candidate}))
 
     # --- counting reads
 

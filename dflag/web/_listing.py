@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._flags import layers_of, pipeline_of
 from dflag._fork import follow_forks, settle
+from dflag._formats import json_values
+from dflag._formats.json import loads
 from dflag._history import UNPRINTABLE, printed
 from dflag._layers import DEFAULT
 from dflag._log import logger
@@ -50,6 +52,9 @@ soon enough for a person who wonders why nothing changes.
 
 _KEPT_BODIES: Final = 16
 """How many representations of one listing are kept: more than the buttons of a page can ask for."""
+
+MAX_REFUSED_CHARACTERS: Final = 65_536
+"""How long a refused text may be to be shown whole: what is longer than a page of settings is no setting."""
 
 _LAST_MOMENT: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC).timestamp()
 """The last second that datetime, and RFC 3339, can write."""
@@ -178,7 +183,7 @@ class Listings:
         Return one flag as in a listing, with the process and the number of the revision.
         """
         view = take_view(self._registry)
-        rows = _Rows(view, self._status(), self._pending_restart())
+        rows = _Rows(view, self._status(), self._after_restart())
         flag = next(flag for flag in view.held if flag.name == name)
         return {
             "revision": view.snapshot.revision,
@@ -200,13 +205,13 @@ class Listings:
     def _status(self) -> Status | None:
         return None if self._updater is None else self._updater.status()
 
-    def _pending_restart(self) -> tuple[str, ...]:
-        return sources_of(self._registry).pending_restart()
+    def _after_restart(self) -> dict[Flag[Any], Any]:
+        return dict(sources_of(self._registry).after_restart())
 
     def _document(self) -> dict[str, Any]:
         view = take_view(self._registry)
         status = self._status()
-        pending = self._pending_restart()
+        pending = self._after_restart()
         rows = _Rows(view, status, pending)
         flags = sorted(view.held, key=lambda flag: flag.name)
         unknown = set().union(*(state.unknown for state in view.states.values()), status.unknown if status else ())
@@ -223,15 +228,16 @@ class Listings:
             "set_url": "set" if self._settable else "",
             "flags": [rows.row(flag) for flag in flags],
             "flag_count": len(flags),
-            "pending_restart": pending,
+            "pending_restart": [flag.name for flag in pending],
             "unknown": sorted(unknown),
             "history": rows.history,
-            "updater": None if status is None else self._describe(status),
+            "updater": None if status is None or self._updater is None else self._describe(status, self._updater),
         }
 
-    def _describe(self, status: Status) -> dict[str, Any]:
+    def _describe(self, status: Status, updater: Updater) -> dict[str, Any]:
         return {
             "state": status.state,
+            "counting_since": moment(updater._made_at),
             **self._contact("last_success", status.seconds_since_success, well=True),
             "updates": status.updates,
             "errors": status.errors,
@@ -307,9 +313,9 @@ class _Rows:
     The printing of one view.
     """
 
-    def __init__(self, view: View, status: Status | None, pending_restart: Iterable[str]) -> None:
+    def __init__(self, view: View, status: Status | None, after_restart: Mapping[Flag[Any], Any]) -> None:
         self._view: Final = view
-        self._pending_restart: Final = frozenset(pending_restart)
+        self._after_restart: Final = after_restart
         self._rejections: Final = _rejections(view, status)
         self._texts: Final[dict[Flag[Any], str]] = {}
         self.history: Final = [_change(change) for change in printed(view.history)]
@@ -351,6 +357,7 @@ class _Rows:
             "by": pipeline.by,
             "origin": origin,
             "layers": self._layers(flag, value, text),
+            "field": _field(flag, value, shown),
             "range": _guarded(flag, pipeline.range_text),
             "choices": _guarded(flag, pipeline.choices_text),
             "owner": _words(flag, pipeline.owner),
@@ -358,8 +365,10 @@ class _Rows:
             "expires": _words(flag, pipeline.expires),
             "last_change": self._last_changes.get(flag.name),
             "callback_errors": self._view.callback_errors.get(flag.name, 0),
-            "pending_restart": flag.name in self._pending_restart,
+            "pending_restart": flag in self._after_restart,
+            "pending_value": show_value(flag, self._after_restart[flag]) if flag in self._after_restart else None,
             "rejected": [_describe_rejection(flag, *rejection) for rejection in self._rejections.get(flag.name, ())],
+            "rejected_texts": [_refused_text(flag, error) for _, error in self._rejections.get(flag.name, ())],
         }
 
     def _text(self, flag: Flag[Any]) -> str:
@@ -378,6 +387,31 @@ class _Rows:
                 found.append(_layer(flag, origin, printed, entry.reason, entry.deadline, entry.rule))
         default = text if flag.default is value else _print(flag, flag.default)
         return [*found, _layer(flag, DEFAULT, default)]
+
+
+def _field(flag: Flag[Any], value: Any, shown: str) -> dict[str, Any]:
+    """
+    Describe the field of a form that suits a flag.
+
+    Args:
+        flag: The flag.
+        value: Its value.
+        shown: That value as the listing shows it.
+    """
+    pipeline = pipeline_of(flag)
+    kind, limits = pipeline.kind, pipeline.limits
+    field: dict[str, Any] = {"language": kind.language()}
+    if kind.is_json:
+        draft = shown if pipeline.secret else _guarded(flag, lambda: kind.draft(value))
+        return field if draft in (shown, UNPRINTABLE) else {**field, "draft": draft}
+    options = None if pipeline.secret else kind.options(limits.choices)
+    if options is not None:
+        field["options"] = [_print(flag, option) for option in options]
+    if kind.increment:
+        field["increment"] = kind.increment
+        for end, limit in (("minimum", limits.minimum), ("maximum", limits.maximum)):
+            field[end] = None if limit is None else _print(flag, limit)
+    return field
 
 
 def _describe_rule(rule: RuleStatus) -> dict[str, Any]:
@@ -418,6 +452,7 @@ def _change(change: PrintedChange) -> dict[str, Any]:
         "new": change.new,
         "origin": change.origin,
         "reason": change.reason,
+        "revision": change.revision,
     }
 
 
@@ -440,6 +475,39 @@ def _describe_rejection(flag: Flag[Any], key: str, error: FlagValueError) -> dic
     hidden = flag.secret and not error._secret
     message = f"flag {flag.name!r}: the value was refused ({error.origin})" if hidden else str(error)
     return {"key": key, "where": error.origin, "message": message}
+
+
+def _refused_text(flag: Flag[Any], error: FlagValueError) -> str | None:
+    """
+    Return what was refused, JSON as a listing shows it; None for what is secret, no text, or too long for a page.
+    """
+    raw = error.raw
+    if isinstance(raw, bytes) and len(raw) <= MAX_REFUSED_CHARACTERS:
+        try:
+            raw = raw.decode()
+        except UnicodeDecodeError:
+            return None
+    if flag.secret or error._secret or not isinstance(raw, str) or len(raw) > MAX_REFUSED_CHARACTERS:
+        return None
+    text = str.__str__(raw)
+    if not pipeline_of(flag).kind.is_json:
+        return text
+    try:
+        native = loads(text)
+    except json_values.NotJSON:
+        return text
+    # Its keys in the order of those of a value in force, so that what differs is a difference.
+    return json.dumps(native, ensure_ascii=False, indent=2, sort_keys=True)
+
+
+def show_value(flag: Flag[Any], value: Any) -> str:
+    """
+    Print a value as a listing shows it: JSON over several lines, a secret as asterisks.
+    """
+    if flag.secret:
+        return MASK
+    text = _print(flag, value)
+    return _pretty(_native(text), text) if pipeline_of(flag).kind.is_json else text
 
 
 def _print(flag: Flag[Any], value: Any) -> str:

@@ -9,13 +9,15 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dflag._flags import pipeline_of
 from dflag._formats import json_values
 from dflag._formats.json import loads
+from dflag._layers import OVERRIDE, Entry
 from dflag._log import logger
 from dflag._snapshot import store_of
 from dflag.errors import DefinitionError
 from dflag.web._http import printable
-from dflag.web._listing import moment
+from dflag.web._listing import moment, show_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +36,7 @@ MAX_REASON_CHARACTERS: Final = 1_000
 
 _TOKEN: Final = re.compile(r"[!-~]+")
 _CREDENTIALS: Final = re.compile(r"bearer +([!-~]+) *", re.IGNORECASE)
-_KEYS: Final = frozenset({"name", "value", "reason", "ttl_seconds"})
+_KEYS: Final = frozenset({"name", "value", "reason", "ttl_seconds", "dry_run"})
 
 
 class Malformed(ValueError):  # noqa: N818 - an answer to the client, not an error of the program
@@ -52,12 +54,14 @@ class Setting(NamedTuple):
         text: The value; None to drop the override.
         reason: Why; empty when it does not say.
         ttl_seconds: For how long; None for good.
+        dry_run: Whether to check it alone, and change nothing.
     """
 
     name: str
     text: str | None
     reason: str
     ttl_seconds: float | None
+    dry_run: bool = False
 
 
 def bearer_token(token: str, name: str) -> Authorize:
@@ -138,6 +142,7 @@ def read(body: bytes) -> Setting:
         text=None if given["value"] is None else _text(given, "value"),
         reason="" if given.get("reason") is None else _text(given, "reason"),
         ttl_seconds=_ttl(given.get("ttl_seconds")),
+        dry_run=_bool(given, "dry_run"),
     )
     if len(setting.reason) > MAX_REASON_CHARACTERS:
         raise Malformed(f"reason: expected at most {MAX_REASON_CHARACTERS} characters")
@@ -160,6 +165,30 @@ def carry_out(flag: Flag[Any], setting: Setting, who: str) -> None:
         store_of(flag).reset(flag, reason=reason)
     else:
         flag.set_text(setting.text, ttl_seconds=setting.ttl_seconds, reason=reason)
+
+
+def dry_run(flag: Flag[Any], setting: Setting) -> str:
+    """
+    Run all checks of `carry_out`, change nothing, and return what the value would be, as a listing shows it.
+
+    Raises:
+        FlagValueError: The value does not pass.
+    """
+    entry = None
+    if setting.text is not None:
+        entry = Entry(pipeline_of(flag).read(flag.name, setting.text, OVERRIDE, encoded=True))
+    store, edits = store_of(flag), [(flag, OVERRIDE, entry)]
+    transaction = store.plan(edits)
+    if entry is not None:  # dropping is not checked either
+        store.check_edits(transaction, edits)
+    return show_value(flag, transaction.snapshot[flag])
+
+
+def _bool(given: Mapping[str, Any], key: str) -> bool:
+    value = given.get(key, False)
+    if not isinstance(value, bool):
+        raise Malformed(f"{key}: expected true or false")
+    return value
 
 
 def _text(given: Mapping[str, Any], key: str) -> str:

@@ -5,6 +5,7 @@ import enum
 import json
 import logging
 import math
+import os
 import re
 import threading
 import time
@@ -1047,3 +1048,150 @@ def test_counting_reads(client: Client, flags: dflag.FlagRegistry) -> None:
     finally:
         stop_counting()
     assert Client(flags).ask("POST", "/reads", headers=ALLOWED).status == 403
+
+
+# --- what the forms of the page need
+
+
+def checked(client: Client, **wanted: Any) -> dict[str, Any]:
+    answer = client.post({**wanted, "dry_run": True})
+    assert answer.status == 200, answer.body
+    found: dict[str, Any] = json.loads(answer.body)
+    return found
+
+
+def test_a_dry_run_changes_nothing(flags: dflag.FlagRegistry, client: Client) -> None:
+    """A dry run answers with what the value would be, and leaves values, history and revision alone."""
+    rate = flags.dyn_int("rate", 50, max=100, mutator=lambda value: value // 10 * 10)
+    policy = flags.dyn_json("policy", {})
+    answer = checked(client, name="rate", value="77", reason="why", ttl_seconds=60)
+    assert (answer["candidate"], answer["flag"]["current_value"], answer["process"]) == ("70", "50", os.getpid())
+    assert checked(client, name="policy", value='{"b": 1, "a": 2}')["candidate"] == '{\n  "a": 2,\n  "b": 1\n}'
+    assert (rate.get(), policy.get(), flags.history(), flags.snapshot().revision) == (50, {}, (), 0)
+    rate.set(80)
+    assert checked(client, name="rate", value=None)["candidate"] == "50"
+    assert rate.get() == 80
+
+
+def test_a_dry_run_refuses_as_setting_does(flags: dflag.FlagRegistry, client: Client) -> None:
+    """A value that does not pass, a refusal over several flags, a static flag and a stranger are refused alike."""
+    flags.dyn_int("low", 1, max=100)
+    flags.dyn_int("high", 10)
+    flags.int("workers", 4)
+
+    @flags.validator
+    def ordered(snapshot: dflag.Snapshot) -> None:
+        if snapshot["low"] > snapshot["high"]:
+            raise ValueError("low is above high")
+
+    for wanted in ({"name": "low", "value": "101"}, {"name": "low", "value": "11"}, {"name": "workers", "value": "5"}):
+        dry, wet = client.post({**wanted, "dry_run": True}), client.post(wanted)
+        assert (dry.status, dry.body) == (wet.status, wet.body)
+        assert dry.status in (409, 422)
+    assert client.post({"name": "low", "value": "2", "dry_run": True}, {}).status == 401
+    assert said(client.post({"name": "low", "value": "2", "dry_run": 1})) == "dry_run: expected true or false"
+
+
+def test_a_dry_run_of_a_secret_shows_nothing(flags: dflag.FlagRegistry, client: Client) -> None:
+    """What a secret would be is masked."""
+    flags.dyn_string("key", "hush-1", secret=True)
+    assert "hush" not in json.dumps(checked(client, name="key", value="hush-2"))
+
+
+class Pace(enum.Enum):
+    """
+    Members with an alias.
+    """
+
+    SLOW = 1
+    QUICK = 2
+    FAST = 2  # noqa: PIE796 - an alias, on purpose
+
+
+def test_fields_by_kind(flags: dflag.FlagRegistry, client: Client) -> None:
+    """Each flag says which field suits it: what there is to choose from, the limits of a number, or a language."""
+    flags.dyn_bool("switch", default=False)
+    flags.dyn_bool("fixed", default=True, choices=[True])
+    flags.dyn_enum("pace", Pace.SLOW)
+    flags.dyn_enum("some", Pace.SLOW, choices=[Pace.SLOW])
+    flags.dyn_string("mode", "a", choices=["a", "b"])
+    flags.dyn_int("rate", 50, min=1)
+    flags.dyn_float("ratio", 0.5, max=1)
+    flags.dyn_string_list("hosts", ["a"], choices=["a", "b"])
+    flags.dyn_json("policy", {"b": 1, "a": [1]})
+    flags.dyn_json("loose", {}, yaml=True)
+    flags.dyn_string("key", "a", secret=True, choices=["a", "b"])
+    fields = {row["name"]: row["field"] for row in client.listing()["flags"]}
+    plain = {"language": ""}
+    assert fields == {
+        "switch": {**plain, "options": ["true", "false"]},
+        "fixed": {**plain, "options": ["true"]},
+        "pace": {**plain, "options": ["SLOW", "QUICK"]},
+        "some": {**plain, "options": ["SLOW"]},
+        "mode": {**plain, "options": ["a", "b"]},
+        "rate": {**plain, "increment": "1", "minimum": "1", "maximum": None},
+        "ratio": {**plain, "increment": "any", "minimum": None, "maximum": "1"},
+        "hosts": plain,
+        "policy": {"language": "json", "draft": '{\n  "b": 1,\n  "a": [\n    1\n  ]\n}'},
+        "loose": plain,
+        "key": plain,
+    }
+
+
+def test_refused_texts_stand_beside_the_refusals(flags: dflag.FlagRegistry, client: Client) -> None:
+    """What was refused is there in full, but for a secret, for what is no text, and for what is too long."""
+    flags.dyn_int("rate", 50)
+    flags.dyn_int("size", 50)
+    flags.dyn_int("burst", 50)
+    flags.dyn_int("key", 50, secret=True)
+    long = "x" * (_listing.MAX_REFUSED_CHARACTERS + 1)
+    for name in ("policy", "twice"):
+        flags.dyn_json(name, [], schema={"type": "array"})
+    texts = {"policy": '{"b": 1, "a": {}}', "twice": '{"b": 1, "b": 2}'}
+    flags.apply({"rate": b"abc", "size": b"\xff", "key": "hush", "burst": long, **texts}, source="config")
+    shown = {row["name"]: row["rejected_texts"] for row in client.listing()["flags"]}
+    assert shown == {
+        "rate": ["abc"],
+        "size": [None],
+        "burst": [None],
+        "key": [None],
+        "policy": ['{\n  "a": {},\n  "b": 1\n}'],
+        "twice": ['{"b": 1, "b": 2}'],
+    }
+
+
+def test_what_a_restart_would_bring(flags: dflag.FlagRegistry, client: Client) -> None:
+    """A static flag that waits for a restart has the value that it would have then; a secret's is masked."""
+    flags.int("workers", 4)
+    flags.string("key", "hush-1", secret=True)
+    flags.dyn_int("rate", 50)
+    flags.apply({"workers": "4"}, source="config")
+    flags.freeze()
+    flags.apply({"workers": "8", "key": "hush-2", "rate": "60"}, source="config")
+    pending = {row["name"]: row["pending_value"] for row in client.listing()["flags"]}
+    assert pending == {"workers": "8", "key": "******", "rate": None}
+
+
+def test_changes_of_one_revision_have_its_number(flags: dflag.FlagRegistry, client: Client) -> None:
+    """Each change in the history says with which revision it came."""
+    rate, _ = flags.dyn_int("rate", 50), flags.dyn_int("size", 5)
+    flags.apply({"rate": "60", "size": "6"}, source="config")
+    both = flags.snapshot().revision
+    rate.set(70)
+    listing = client.listing()
+    assert [(change["flag"], change["revision"]) for change in listing["history"]] == [
+        ("rate", both),
+        ("size", both),
+        ("rate", flags.snapshot().revision),
+    ]
+    assert listing["revision"] == flags.snapshot().revision > both
+
+
+def test_counters_say_since_when(flags: dflag.FlagRegistry) -> None:
+    """The updater's counters have the moment from which on they count, and it stays the same."""
+    before = int(time.time())
+    updater = dflag.Updater(flags, MemorySource({}))
+    since = Client(flags, updater).listing()["updater"]["counting_since"]
+    assert before <= datetime.datetime.fromisoformat(since).timestamp() <= time.time()
+    updater.initialize()
+    assert Client(flags, updater).listing()["updater"]["counting_since"] == since
