@@ -2,20 +2,21 @@
 // what the server sends goes into the page as text alone; only what differs is drawn again, so that focus, scroll
 // and open details stay; nothing is stored, so a token is gone with the page.
 
-import {
-  at, button, code, cut, fill, make, moment, page, plain, plural, preview, Refused, REQUEST_TIMEOUT_MS, setText, tick,
-} from "./page_base.js";
+import { at, button, cut, page, plural, preview, Refused, REQUEST_TIMEOUT_MS, setText, tick } from "./page_base.js";
+import { addHistory, showHistory } from "./page_history.js";
 import { processes } from "./page_process.js";
 import { addReads, showReads } from "./page_reads.js";
-import { change, chip, Row } from "./page_row.js";
+import { Row } from "./page_row.js";
+import { addRules, drawOnce, notice, showNotices, showSources } from "./page_status.js";
+import { arrange, readAddress, showGroups, view, writeAddress } from "./page_view.js";
 
 const POLL_MS = 1000;
 const POLL_MISSED_MS = 250; // while other processes answer than the one that is shown
 const POLL_HIDDEN_MS = 15000;
 const RETRY_MAX_MS = 30000;
 const NEWS_EVERY_MS = 5000; // a screen reader announces changes no more often
+const OF_LISTING = new Set(["type", "only_changed", "name"]); // of the fields of the address, what the server filters by
 const MANY = 200; // from here on, lines out of sight are not laid out
-const HISTORY_SHOWN = 15;
 
 // --- the listing
 
@@ -23,7 +24,7 @@ function show(listing, isSameProcess) {
   page.listing = listing;
   showHead(listing);
   showSources(listing.updater);
-  showNotices(listing);
+  showNotices(listing, press);
   const touched = showFlags(listing.flags, isSameProcess);
   showReads();
   showHistory(listing.history);
@@ -39,12 +40,8 @@ function showHead(listing) {
 }
 
 function showFlags(flags, isSameProcess) {
-  const list = at("flags");
   const gone = new Set(page.rows.keys());
   const touched = [];
-  const isFirst = page.rows.size === 0;
-  let place = isFirst ? null : list.firstElementChild;
-  const fresh = document.createDocumentFragment();
   for (const flag of flags) {
     gone.delete(flag.name);
     let row = page.rows.get(flag.name);
@@ -53,73 +50,14 @@ function showFlags(flags, isSameProcess) {
       page.rows.set(flag.name, row);
     }
     if (row.show(flag, JSON.stringify(flag), isSameProcess)) touched.push(flag);
-    if (isFirst) fresh.append(row.element);
-    else if (row.element === place) place = place.nextElementSibling;
-    else list.insertBefore(row.element, place);
   }
-  list.append(fresh);
-  list.classList.toggle("many", flags.length > MANY);
   for (const name of gone) {
     page.rows.get(name).element.remove();
     page.rows.delete(name);
   }
+  at("flags").classList.toggle("many", flags.length > MANY);
+  arrange(at("flags"), filter);
   return touched;
-}
-
-const drawn = new Map(); // element: what it was drawn from
-
-function drawOnce(element, data, draw) {
-  const key = JSON.stringify(data);
-  if (drawn.get(element) === key) return;
-  drawn.set(element, key);
-  fill(element, ...draw());
-}
-
-function showSources(updater) {
-  at("sources-section").hidden = updater === null;
-  if (updater === null) return;
-  const failing = updater.sources.some((source) => !source.healthy);
-  drawOnce(at("updater"), { ...updater, sources: failing }, () => [
-    `Updater ${updater.state} · ${plural(updater.updates, "update")} · ${plural(updater.errors, "error")} · ${plural(updater.warnings, "warning")} · `,
-    ...(updater.in_touch ? [failing ? "all sources were read within the last minutes" : "all sources respond"] : updater.last_success ? ["all sources last read ", moment(updater.last_success)] : ["the sources were never all read"]),
-  ]);
-  drawOnce(at("sources"), updater.sources, () => updater.sources.map(card));
-  drawOnce(at("rules"), updater.rules, () => updater.rules.map(ruleCard));
-}
-
-const RULE_TONES = { refused: "bad", reverted: "bad", "in force": "good", done: "good", baking: "warn" };
-
-function ruleCard(rule) {
-  const tone = RULE_TONES[rule.state] ?? "";
-  const next = rule.next_change ? [" · next change ", moment(rule.next_change)] : [];
-  const element = make(
-    "li", `source ${tone}`,
-    make("h3", "", ...plain(rule.name)),
-    make("span", `badge ${tone}`, rule.state),
-    make("p", "meta", "rule of ", ...plain(rule.source), ...next),
-  );
-  if (rule.problem) element.append(make("p", "error", ...plain(rule.problem)));
-  if (rule.needs.length > 0) element.append(make("p", "worry", "needs facts that are not known: ", ...list(rule.needs)));
-  return element;
-}
-
-function card(source) {
-  const worries = [source.not_live, source.healthy && source.degraded].filter(Boolean);
-  const [tone, word] = !source.healthy ? ["bad", "failing"] : worries.length > 0 ? ["warn", "limited"] : ["good", "healthy"];
-  const contact = source.in_touch ? ["responds"] : source.last_contact ? ["last contact ", moment(source.last_contact)] : ["no contact yet"];
-  const element = make(
-    "li", `source ${tone}`,
-    make("h3", "", ...plain(source.name)),
-    make("span", `badge ${tone}`, word),
-    make(
-      "p", "meta",
-      source.watched === "not watched" ? "not watched" : `watched by ${source.watched}`, " · ", ...contact, " · ",
-      ...(source.checksum ? ["revision ", code(source.checksum.slice(0, 12))] : ["no revision yet"]),
-    ),
-  );
-  if (source.last_error) element.append(make("p", "error", ...plain(source.last_error)));
-  for (const worry of worries) element.append(make("p", "worry", ...plain(worry)));
-  return element;
 }
 
 function showProcesses() {
@@ -147,82 +85,6 @@ function choose(process) {
   showProcesses();
 }
 
-function showNotices(listing) {
-  const rejected = listing.flags.filter((flag) => flag.rejected.length > 0).length;
-  const failing = listing.updater?.sources.filter((source) => !source.healthy).map((source) => source.name) ?? [];
-  const { pending_restart: pending, unknown } = listing;
-  const part = listing.flag_count - listing.flags.length;
-  drawOnce(at("notices"), [rejected, failing, pending, unknown, part], () => {
-    const found = [];
-    if (failing.length > 0) found.push(notice("bad", `${plural(failing.length, "source")} cannot be read: `, ...list(failing), ". The flags keep their last good values."));
-    if (rejected > 0) {
-      const see = button("plain", rejected === 1 ? "Show it" : "Show them", () => press("rejected", true));
-      see.dataset.key = "rejected";
-      found.push(notice("bad", rejected === 1 ? "1 flag has a refused value and keeps its last good one. " : `${rejected} flags have refused values and keep their last good ones. `, see));
-    }
-    if (pending.length > 0) found.push(notice("warn", "A restart would change ", ...list(pending, true), "."));
-    if (unknown.length > 0) found.push(notice("warn", "The sources have keys that match no flag: ", ...list(unknown), "."));
-    if (part > 0) {
-      const all = make("a", "", "Show all");
-      all.href = "?";
-      found.push(notice("", `The filter in the address hides ${plural(part, "flag")}. `, all));
-    }
-    return found;
-  });
-}
-
-const notice = (tone, ...content) => make("p", `notice ${tone}`, ...content);
-
-function list(names, areFlags = false) {
-  const shown = names.slice(0, 20).flatMap((name, index) => [index ? ", " : "", areFlags ? link(name) : code(name)]);
-  return names.length > 20 ? [...shown, ` and ${names.length - 20} more`] : shown;
-}
-
-function link(name) {
-  const element = make("a", "", code(name));
-  element.href = `#flag-${encodeURIComponent(name)}`;
-  return element;
-}
-
-const entries = new Map(); // an entry's text: its element
-
-function showHistory(history) {
-  const place = at("history");
-  const seen = new Set();
-  let above = null;
-  for (let index = history.length - 1; index >= 0; index--) { // newest first
-    const key = JSON.stringify(history[index]);
-    if (seen.has(key)) continue; // two that are alike to the millisecond
-    seen.add(key);
-    let element = entries.get(key);
-    if (element === undefined) {
-      element = entry(history[index]);
-      entries.set(key, element);
-      place.insertBefore(element, above === null ? place.firstChild : above.nextSibling);
-    }
-    above = element;
-  }
-  for (const [key, element] of entries) {
-    if (seen.has(key)) continue;
-    element.remove();
-    entries.delete(key);
-  }
-  at("no-history").hidden = history.length > 0;
-  const more = at("more-history");
-  more.hidden = seen.size <= HISTORY_SHOWN;
-  if (more.getAttribute("aria-expanded") === "false") setText(more, `Show all ${seen.size}`);
-}
-
-function entry(record) {
-  return make(
-    "li", "",
-    make("span", "when", moment(record.when)),
-    make("span", "flagname", link(record.flag)),
-    change(record),
-    make("span", "why", chip(record.origin), ...(record.reason ? [" ", ...plain(record.reason)] : [])),
-  );
-}
-
 // --- filters
 
 function press(name, on) {
@@ -243,17 +105,26 @@ function filter() {
     counts.changed += flag.is_changed;
     counts[flag.is_dynamic ? "dynamic" : "static"] += 1;
     counts.rejected += flag.rejected.length > 0;
-    const fits = row.fits(page.filter) || row.element.contains(document.activeElement); // nobody loses a form under the hands
+    const fits = isFitting(row);
+    const isShown = fits && !(row.group && view.closed.has(row.group.name));
     shownCount += fits;
-    if (row.element.hidden === fits) row.element.hidden = !fits;
+    if (row.element.hidden === isShown) row.element.hidden = !isShown;
   }
-  for (const toggle of document.querySelectorAll(".toggle")) {
+  showGroups(isFitting);
+  for (const toggle of document.querySelectorAll("[data-filter]")) {
     const name = toggle.dataset.filter;
     toggle.setAttribute("aria-pressed", String(page.filter.kind === name || page.filter[name] === true));
     setText(toggle.querySelector(".count"), String(counts[name]));
   }
+  at("loading").hidden = page.rows.size > 0;
+  if (page.rows.size === 0) setText(at("loading"), "There are no flags yet.");
   at("nothing").hidden = shownCount > 0 || page.rows.size === 0;
   if (isFiltered() || at("shown").textContent === "") setText(at("shown"), counted());
+}
+
+// A row that is in use fits any filter: nobody loses a form under the hands.
+function isFitting(row) {
+  return row.fits(page.filter) || row.element.contains(document.activeElement);
 }
 
 function isFiltered() {
@@ -278,10 +149,28 @@ function clearFilters() {
   at("search").focus();
 }
 
+// Show the flags in another order, in other groups or more closely, and note that in the address.
+function changeView(changes) {
+  Object.assign(view, changes);
+  writeAddress();
+  showView();
+  arrange(at("flags"), filter);
+  filter();
+}
+
+function showView() {
+  at("sort").value = view.sort;
+  at("group").value = view.group;
+  at("dense").setAttribute("aria-pressed", String(view.dense));
+  document.documentElement.classList.toggle("dense", view.dense);
+}
+
 // Open the flag that the address names, even if a filter hides it.
 function openNamed() {
   const row = [...page.rows.values()].find((candidate) => `#${candidate.element.id}` === location.hash);
   if (row === undefined) return;
+  if (row.group) view.closed.delete(row.group.name);
+  filter();
   if (row.element.hidden) clearFilters();
   row.toggle(true);
   row.element.scrollIntoView({ block: "start" });
@@ -372,8 +261,8 @@ const poll = {
 };
 
 async function ask() {
-  const query = new URLSearchParams(location.search);
-  query.set("format", "json");
+  const query = new URLSearchParams({ format: "json" });
+  for (const [key, value] of new URLSearchParams(location.search)) if (OF_LISTING.has(key)) query.append(key, value);
   const tags = processes.tags();
   const headers = tags === "" ? {} : { "If-None-Match": tags };
   const answer = await fetch(`?${query}`, { headers, cache: "no-store", signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
@@ -405,8 +294,8 @@ function reachable(problem) {
   at("link").dataset.state = isWell ? "live" : "lost";
   setText(at("link-text"), isWell ? "Live" : "Not live");
   const what = isWell ? "" : `${problem}, since ${poll.since.toLocaleTimeString()}. ${page.listing ? "The page shows the last values that it received, and keeps trying." : "The page keeps trying."}`;
-  if (drawn.get(at("outage")) === what) return;
-  drawn.set(at("outage"), what);
+  if (at("outage").dataset.what === what) return;
+  at("outage").dataset.what = what;
   at("outage").replaceChildren(...(isWell ? [] : [notice("bad", what, " ", button("plain", "Try now", () => poll.soon()))]));
 }
 
@@ -414,14 +303,12 @@ function start() {
   page.soon = () => poll.soon();
   at("search").addEventListener("input", search);
   at("clear").addEventListener("click", clearFilters);
-  for (const toggle of document.querySelectorAll(".toggle")) {
+  for (const toggle of document.querySelectorAll("[data-filter]")) {
     toggle.addEventListener("click", () => press(toggle.dataset.filter, toggle.getAttribute("aria-pressed") === "false"));
   }
-  at("more-history").addEventListener("click", (event) => {
-    const open = at("history").classList.toggle("all");
-    event.target.setAttribute("aria-expanded", String(open));
-    setText(event.target, open ? "Show fewer" : `Show all ${entries.size}`);
-  });
+  at("sort").addEventListener("change", (event) => changeView({ sort: event.target.value }));
+  at("group").addEventListener("change", (event) => changeView({ group: event.target.value }));
+  at("dense").addEventListener("click", () => changeView({ dense: !view.dense }));
   document.addEventListener("keydown", keys);
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) poll.soon();
@@ -429,6 +316,10 @@ function start() {
   window.addEventListener("online", () => poll.soon());
   window.addEventListener("hashchange", openNamed);
   addReads();
+  addHistory();
+  addRules();
+  readAddress();
+  showView();
   setInterval(tick, 1000);
   poll.run();
 }

@@ -1,6 +1,7 @@
 // What the other parts of the page stand on: its state, and how elements, texts and times are made.
 
 export const REQUEST_TIMEOUT_MS = 15000;
+const COPIED_MS = 1500; // how long a button says that it has copied
 const PREVIEW_CHARACTERS = 240;
 const FOLD_CHARACTERS = 800;
 const FOLD_LINES = 24;
@@ -42,6 +43,15 @@ export function button(className, label, action) {
   const element = make("button", className, label);
   element.type = "button";
   element.addEventListener("click", action);
+  return element;
+}
+
+export const badge = (label, tone = "") => make("span", `badge ${tone}`, label);
+export const chip = (origin) => make("span", `chip ${origin === "override" ? "strong" : ""}`, ...plain(origin));
+
+export function flagLink(name) {
+  const element = make("a", "", code(name));
+  element.href = `#flag-${encodeURIComponent(name)}`;
   return element;
 }
 
@@ -113,6 +123,42 @@ export function full(text, key) {
   return fold;
 }
 
+// --- copying
+
+// A button that copies a text; what it copies is asked for when it is pressed.
+export function copyButton(label, text) {
+  const element = button("copy", "", () => copy(text()).then((done) => say(element, done)));
+  element.append(make("span", "unseen", label));
+  element.title = label;
+  return element;
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return copyBySelection(text); // without TLS a page has no clipboard
+  }
+}
+
+function copyBySelection(text) {
+  const { activeElement: before } = document;
+  const field = make("textarea", "unseen", text);
+  document.body.append(field);
+  field.select();
+  const done = document.execCommand("copy");
+  field.remove();
+  before?.focus({ preventScroll: true });
+  return done;
+}
+
+function say(element, done) {
+  element.dataset.state = done ? "copied" : "failed";
+  setText(at("news"), done ? "Copied" : "This browser does not let the page copy");
+  setTimeout(() => delete element.dataset.state, COPIED_MS);
+}
+
 // Put new content in place of old, and give the focus back to what had it.
 export function fill(element, ...children) {
   const key = element.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
@@ -143,11 +189,26 @@ function span(ms) {
 function countdown(ms) {
   const seconds = Math.max(0, Math.ceil(ms / 1000));
   if (seconds >= 86400) return `${span(ms)} left`;
-  const pad = (number) => String(number).padStart(2, "0");
   const hours = Math.floor(seconds / 3600);
-  const clock = `${pad(Math.floor((seconds % 3600) / 60))}:${pad(seconds % 60)}`;
+  const clock = `${two(Math.floor((seconds % 3600) / 60))}:${two(seconds % 60)}`;
   return `${hours ? `${hours}:` : ""}${clock} left`;
 }
+
+const two = (number) => String(number).padStart(2, "0");
+
+// A moment by the clock, of the reader's zone; with its day unless that is today.
+export function clock(when) {
+  const date = new Date(when);
+  const element = make("time", "clock");
+  element.dateTime = when;
+  element.title = `${date.toLocaleString()}, ${when}`;
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} `;
+  const isToday = date.toDateString() === new Date(now()).toDateString();
+  element.append(`${isToday ? "" : day}${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`);
+  return element;
+}
+
+export const due = (when) => moment(when, "due");
 
 // A moment that says how long ago, or how long still, and is kept true by `tick`.
 export function moment(when, kind = "ago") {
@@ -161,7 +222,8 @@ export function moment(when, kind = "ago") {
 
 function age(element) {
   const ms = Date.parse(element.dateTime) - now();
-  setText(element, element.dataset.kind === "left" ? countdown(ms) : `${span(-ms)} ago`);
+  const { kind } = element.dataset;
+  setText(element, kind === "left" ? countdown(ms) : kind === "due" && ms > 0 ? `in ${span(ms)}` : kind === "due" ? "now" : `${span(-ms)} ago`);
 }
 
 export function tick() {

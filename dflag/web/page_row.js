@@ -1,7 +1,9 @@
 // One flag of the list.
 
-import { button, code, cut, fill, full, make, moment, now, page, plain, plural, pretty, preview, unseen } from "./page_base.js";
+import { badge, button, chip, clock, code, copyButton, cut, fill, full, make, moment, now, page, plain, plural, pretty, preview, unseen } from "./page_base.js";
+import { difference, textChange } from "./page_diff.js";
 import { overrideOf, SettingForm } from "./page_setting.js";
+import { audience, nextChange, ruleBadge, ruleOf, share } from "./page_status.js";
 
 const MARKED_MS = 4000; // how long a new value stays marked; page.css fades it in that time
 
@@ -19,17 +21,6 @@ function isExpired(flag) {
 }
 
 const reasonOf = (reason) => reason.replace(/ \(until [-0-9T:Z]+\)$/, ""); // the countdown says that
-export const chip = (origin) => make("span", `chip ${origin === "override" ? "strong" : ""}`, ...plain(origin));
-
-export function change(entry, key) {
-  return make(
-    "div", "change",
-    unseen("from "), make("del", "", code(preview(entry.old, true))),
-    make("span", "arrow", "→"), unseen(" to "),
-    make("ins", "", key && entry.new.length > 60 ? full(entry.new, key) : code(preview(entry.new, true))),
-  );
-}
-
 // One flag: a line of the list, and the details that open under it.
 export class Row {
   constructor(name) {
@@ -39,6 +30,7 @@ export class Row {
     this.open = false;
     this.blocks = null;
     this.form = null;
+    this.group = null; // the group of the list that it stands in
     const id = `flag-${encodeURIComponent(name)}`;
     this.button = button("name", name, () => this.toggle());
     this.button.setAttribute("aria-expanded", "false");
@@ -82,16 +74,18 @@ export class Row {
     this.element.classList.toggle("changed", flag.is_changed);
     this.element.classList.toggle("refused", flag.rejected.length > 0);
     const badges = make("p", "badges", make("span", "kind", flag.type), make("span", "kind", flag.is_dynamic ? "dynamic" : "static"));
-    for (const [label, tone, fits] of BADGES) if (fits(flag)) badges.append(make("span", `badge ${tone}`, label));
+    for (const [label, tone, fits] of BADGES) if (fits(flag)) badges.append(badge(label, tone));
+    if (flag.owner !== null) badges.append(make("span", "kind owner", ...plain(flag.owner)));
     this.about.replaceChildren(badges, make("p", "help", ...plain(flag.description)));
-    this.value.replaceChildren(unseen("Value: "), code(preview(flag.current_value, flag.is_json), "now"), this.standing());
+    const isOn = flag.type === "bool" && !flag.is_secret ? ` bool ${flag.current_value}` : "";
+    this.value.replaceChildren(unseen("Value: "), code(preview(flag.current_value, flag.is_json), `now${isOn}`), this.standing());
     this.from.replaceChildren(...this.provenance());
   }
 
   standing() {
     if (this.flag.origin === "default") return "";
     if (!this.flag.is_changed) return make("span", "standing", "same as the default");
-    if (this.flag.is_secret) return make("span", "standing", "differs from the default");
+    if (this.flag.is_secret || this.flag.is_json) return make("span", "standing", "differs from the default");
     return make("span", "standing", "default ", code(cut(preview(this.flag.default_value, true), 80)));
   }
 
@@ -130,12 +124,14 @@ export class Row {
   showBlocks() {
     if (this.blocks === null) {
       const columns = [make("div", "column"), make("div", "column")];
-      this.blocks = [this.drawRejected, this.drawLayers, this.drawFacts, this.drawChanges].map((draw, index) => {
+      const left = [this.drawRejected, this.drawPending, this.drawDifference, this.drawLayers];
+      const right = [this.drawFacts, this.drawRule, this.drawChanges];
+      this.blocks = [...left, ...right].map((draw, index) => {
         const element = make("div", "block");
-        columns[index < 2 ? 0 : 1].append(element);
+        columns[index < left.length ? 0 : 1].append(element);
         return { element, draw, key: null };
       });
-      this.more.append(...columns);
+      this.more.append(this.copies(), ...columns);
     }
     for (const block of this.blocks) {
       const content = block.draw.call(this);
@@ -144,6 +140,16 @@ export class Row {
       block.element.hidden = content.draw === null;
       fill(block.element, ...(content.draw === null ? [] : content.draw()));
     }
+  }
+
+  copies() {
+    const copyable = [["name", () => this.name], ["link", () => new URL(`#${this.element.id}`, location.href).href]];
+    if (!this.flag.is_secret) copyable.splice(1, 0, ["value", () => this.flag.current_value]);
+    return make("p", "copies", ...copyable.map(([what, text]) => {
+      const element = copyButton(`Copy ${what}`, text);
+      element.lastChild.className = "";
+      return element;
+    }));
   }
 
   showForm() {
@@ -161,17 +167,37 @@ export class Row {
   // The blocks of the details: what each depends on, and how it is drawn; null for not at all.
 
   drawRejected() {
-    const rejected = this.flag.rejected;
+    const { rejected, rejected_texts: texts, current_value: current } = this.flag;
     return {
-      key: JSON.stringify(rejected),
+      key: JSON.stringify([rejected, texts, current]),
       draw: rejected.length === 0 ? null : () => [
         make("h4", "bad", "Refused. The last good value stays in effect"),
         make("ul", "", ...rejected.map((found, index) => make(
           "li", "",
           make("p", "", chip(found.where), found.key === this.name ? "" : " key ", found.key === this.name ? "" : code(found.key)),
           full(found.message, `${this.name} rejected ${index}`),
+          texts[index] === null || found.key !== this.name ? "" : difference(current, texts[index]),
         ))),
       ],
+    };
+  }
+
+  drawPending() {
+    const { pending_value: pending, current_value: current, is_secret: secret } = this.flag;
+    return {
+      key: JSON.stringify([pending, current]),
+      draw: pending === null ? null : () => [
+        make("h4", "warn", "After a restart"),
+        secret ? make("p", "note", "The value is another one, which is not shown.") : difference(current, pending),
+      ],
+    };
+  }
+
+  drawDifference() {
+    const { is_changed: changed, default_value: before, current_value: current, is_secret: secret } = this.flag;
+    return {
+      key: JSON.stringify([changed, before, current]),
+      draw: !changed || secret ? null : () => [make("h4", "", "Changed from the default"), difference(before, current)],
     };
   }
 
@@ -179,14 +205,29 @@ export class Row {
     const { layers, origin, is_json: isJson, is_secret: secret } = this.flag;
     return {
       key: JSON.stringify([layers, origin]),
-      draw: () => [make("h4", "", layers.length > 1 ? "Layers, the highest first" : "Value"), make("ol", "", ...layers.map((layer, index) => {
-        const item = make("li", index === 0 ? "winner" : "", make("p", "", chip(layer.origin), index === 0 && layers.length > 1 ? make("span", "note", "in effect") : ""));
-        item.append(full(isJson && !secret ? pretty(layer.text) : layer.text, `${this.name} layer ${layer.origin}`));
+      draw: () => [make("h4", "", layers.length > 1 ? "Layers, the highest first" : "Value"), make("ol", "ladder", ...layers.map((layer, index) => {
+        const item = make("li", index === 0 ? "winner" : "hidden-layer", make("p", "", chip(layer.origin), index === 0 && layers.length > 1 ? make("span", "note", "in effect") : ""));
+        const text = isJson && !secret ? pretty(layer.text) : layer.text;
+        item.append(make("div", "copied", full(text, `${this.name} layer ${layer.origin}`), secret ? "" : copyButton(`Copy the value of ${layer.origin}`, () => text)));
         if (layer.rule) item.append(make("p", "note", "by the rule ", ...plain(layer.rule)));
         if (layer.reason) item.append(make("p", "note", ...plain(reasonOf(layer.reason))));
-        if (layer.expires_at) item.append(make("p", "note", moment(layer.expires_at, "left")));
+        if (layer.expires_at) item.append(make("p", "note", moment(layer.expires_at, "left"), " until ", clock(layer.expires_at)));
         return item;
       }))],
+    };
+  }
+
+  drawRule() {
+    const rule = ruleOf(this.flag);
+    return {
+      key: JSON.stringify(rule),
+      draw: rule?.state === undefined ? null : () => {
+        const facts = [["Rule", plain(rule.name)], ["State", [ruleBadge(rule)]], ["For", plain(audience(rule))]];
+        const shared = share(rule);
+        if (shared !== null) facts.push(["Share so far", [shared]]);
+        if (rule.next_change) facts.push(["Next change", nextChange(rule)]);
+        return [make("h4", "", "The rule that gives its value"), make("dl", "", ...facts.map(([term, parts]) => make("div", "", make("dt", "", term), make("dd", "", ...parts))))];
+      },
     };
   }
 
@@ -197,6 +238,7 @@ export class Row {
       ["Help", flag.description],
       ["Range", flag.range.replace(/^of /, "")],
       ["Choices", flag.choices],
+      ["Keyed by", flag.by],
       ["Owner", flag.owner],
       ["Deprecated", flag.deprecated],
       ["Expires", flag.expires && `${flag.expires}${isExpired(flag) ? ", which has passed" : ""}`],
@@ -219,8 +261,8 @@ export class Row {
         make("h4", "", "Last changes"),
         make("ul", "", ...entries.slice(0, 5).map((entry) => make(
           "li", "",
-          change(entry, `${this.name} change ${entry.when}`),
-          make("p", "note", moment(entry.when), " by ", ...plain(entry.origin), entry.reason ? ": " : "", ...plain(reasonOf(entry.reason ?? ""))),
+          textChange(entry, `${this.name} change ${entry.when}`),
+          make("p", "note", clock(entry.when), ", ", moment(entry.when), " by ", ...plain(entry.origin), entry.reason ? ": " : "", ...plain(reasonOf(entry.reason ?? ""))),
         ))),
       ],
     };

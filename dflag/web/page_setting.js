@@ -1,42 +1,30 @@
-// The form that sets the override of a flag, and drops it.
+// The form that sets the override of a flag, and drops it: first what and why, then the difference to confirm.
 
-import { button, make, page, plain, preview, Refused, REQUEST_TIMEOUT_MS, setText } from "./page_base.js";
+import { button, clock, make, page, plain, pretty, preview, Refused, REQUEST_TIMEOUT_MS, setText } from "./page_base.js";
+import { difference } from "./page_diff.js";
+import { choice, labelled, valueField } from "./page_fields.js";
 import { processes } from "./page_process.js";
 
 const TIME_LIMITS = [["10 minutes", 600], ["1 hour", 3600], ["8 hours", 28800], ["1 day", 86400], ["no limit", ""]];
 const TIME_LIMIT_DEFAULT = "3600";
+const CHECK_AFTER_MS = 350; // how long the typing has to pause before the server is asked
 
 export const overrideOf = (flag) => flag.layers.find((layer) => layer.origin === "override");
 
-let fields = 0;
+// What the field begins with: JSON in the order in which its keys were written.
+const draftOf = (flag) => (flag.is_secret ? "" : flag.field.draft ?? flag.current_value);
 
-function field(label, input, hint = "") {
-  input.id = `field-${++fields}`;
-  const element = make("div", "field", make("label", "", label), input);
-  element.firstChild.htmlFor = input.id;
-  if (hint) {
-    const note = make("p", "note", hint);
-    note.id = `${input.id}-hint`;
-    input.setAttribute("aria-describedby", note.id);
-    element.append(note);
-  }
-  return element;
-}
-
-function choice(options, selected) {
-  const select = make("select", "");
-  for (const [label, value] of options) select.append(new Option(label, value, false, String(value) === selected));
-  return select;
-}
+let headings = 0;
 
 export class SettingForm {
   constructor(row) {
     this.row = row;
     this.source = null; // the flag's text that the field was filled from
     this.prefilled = null; // the same as the browser gives it back, with its own line ends
+    this.asked = null; // what is being confirmed
+    this.checking = null; // the check that the server makes of what is typed
     const { flag } = row;
-    this.value = flag.type === "bool" ? choice([["true", "true"], ["false", "false"]], "") : make("textarea", "");
-    this.value.spellcheck = false;
+    this.field = valueField(flag);
     this.reason = make("input", "");
     this.reason.maxLength = 900;
     this.reason.autocomplete = "off";
@@ -44,54 +32,75 @@ export class SettingForm {
     this.token = make("input", "");
     this.token.type = "password";
     this.token.autocomplete = "off";
-    this.tokenField = field("Token", this.token, "Kept only in the memory of this page, for all flags. Leave it empty if none is needed.");
+    this.tokenField = labelled("Token", this.token, "Kept only in the memory of this page, for all flags. Leave it empty if none is needed.");
     this.forget = button("plain", "Forget the token", () => forgetToken());
+    this.verdict = make("p", "verdict");
+    this.verdict.id = `verdict-${++headings}`;
+    this.verdict.setAttribute("role", "status");
+    this.field.input.setAttribute("aria-describedby", [this.field.input.getAttribute("aria-describedby"), this.verdict.id].filter(Boolean).join(" "));
     this.stale = make("p", "note warn");
     this.stale.hidden = true;
-    this.scope = make("p", "note warn", "Several processes answer at this address. A setting reaches only the one that answers it.");
-    this.submit = make("button", "primary", "Set");
-    this.drop = button("secondary", "Drop override", () => this.send(null));
+    this.scope = make("p", "scope");
+    this.drop = button("secondary", "Drop override", () => this.review(null));
     this.result = make("p", "result");
     this.result.setAttribute("role", "alert");
-    this.result.id = `result-${++fields}`;
-    const hint = { bytes: "base64" }[flag.type] ?? (flag.is_secret ? "The current value is not shown" : [flag.range.replace(/^of /, ""), flag.choices].filter(Boolean).join("; "));
-    const heading = make("h4", "", "Set");
-    heading.id = `heading-${++fields}`;
-    this.element = make(
-      "form", "setting", heading,
-      field("Value", this.value, hint), this.stale,
-      make("div", "pair", field("Reason", this.reason), field("Time limit", this.limit)),
-      this.tokenField, this.scope,
-      make("div", "buttons", this.submit, this.drop, this.forget),
-      this.result,
+    this.result.id = `result-${headings}`;
+    this.editing = make(
+      "div", "editing",
+      this.field.element, this.verdict, this.stale,
+      make("div", "pair", labelled("Reason", this.reason), labelled("Time limit", this.limit)),
+      this.tokenField,
+      make("div", "buttons", make("button", "primary", "Review"), this.drop, this.forget),
     );
+    this.change = make("div", "block");
+    this.where = make("span", "where");
+    this.confirm = make("button", "primary", "Set");
+    this.confirming = make(
+      "div", "confirming", this.change,
+      make("div", "buttons", this.confirm, button("secondary", "Back", () => this.back()), this.where),
+    );
+    this.confirming.hidden = true;
+    const heading = make("h4", "", "Override");
+    heading.id = `heading-${headings}`;
+    this.element = make("form", "setting", make("div", "setting-title", heading, this.scope), this.editing, this.confirming, this.result);
     this.element.setAttribute("aria-labelledby", heading.id);
     this.element.autocomplete = "off";
+    this.element.noValidate = true; // the page says what is wrong, and where the flag's own words come from
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.send(this.value.value);
+      if (this.asked === null) this.review(this.field.read());
+      else this.send();
     });
+    this.element.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && this.asked !== null) this.back();
+    });
+    this.field.input.addEventListener("input", () => this.check());
   }
 
   show(flag) {
-    const text = flag.is_secret ? "" : flag.current_value;
-    if (this.source !== text && (this.prefilled === null || this.value.value === this.prefilled)) this.prefill(text);
+    const text = draftOf(flag);
+    if (this.source !== text && this.asked === null && (this.prefilled === null || this.field.read() === this.prefilled)) this.prefill(text);
     this.stale.hidden = this.source === text;
-    setText(this.stale, this.stale.hidden ? "" : `The value has become ${preview(text, true)} since you opened this form.`);
+    setText(this.stale, this.stale.hidden ? "" : `The value has become ${preview(flag.current_value, true)} since you opened this form.`);
     this.drop.hidden = overrideOf(flag) === undefined && !processes.several; // another process may have one
+    if (this.asked !== null) this.showChange();
     this.showToken();
     this.showScope();
   }
 
   showScope() {
-    this.scope.hidden = !processes.several;
+    setText(this.scope, processes.several
+      ? "Several processes answer at this address. A setting reaches only the one that answers it."
+      : `in process ${page.listing.process} only`);
+    this.scope.classList.toggle("warn", processes.several);
+    setText(this.where, processes.several ? "in the one process that answers, and in no other" : `in process ${page.listing.process} only`);
   }
 
   prefill(text) {
     this.source = text;
-    this.value.value = text;
-    this.prefilled = this.value.value;
-    if (this.value.tagName === "TEXTAREA") this.value.rows = Math.min(16, Math.max(1, text.split("\n").length, Math.ceil(text.length / 70)));
+    this.field.write(text);
+    this.prefilled = this.field.read();
+    this.judge(null);
   }
 
   showToken() {
@@ -99,54 +108,132 @@ export class SettingForm {
     this.forget.hidden = !page.token;
   }
 
-  async send(value) {
-    if (this.busy) return;
+  // --- as it is typed
+
+  // Say what is wrong with the value: at once what the page sees, after a pause what the server says.
+  check() {
+    clearTimeout(this.timer);
+    this.checking?.abort();
+    const fault = this.field.fault();
+    if (fault !== null) return this.judge("bad", fault.message);
     const token = page.token ?? this.token.value;
-    const wanted = { name: this.row.name, value, reason: this.reason.value };
-    if (value !== null && this.limit.value !== "") wanted.ttl_seconds = Number(this.limit.value);
-    this.wait(true);
+    const mayAsk = page.token !== null || token !== ""; // without one each character would be refused
+    if (!mayAsk || this.field.read() === this.prefilled) return this.judge(null);
+    this.judge("", "Checking");
+    this.timer = setTimeout(() => this.ask(this.field.read(), token), CHECK_AFTER_MS);
+  }
+
+  async ask(value, token) {
+    this.checking = new AbortController();
+    const { signal } = this.checking;
     try {
-      const answer = await setFlag(wanted, token);
-      this.accept(token, value, answer);
+      await setFlag({ name: this.row.name, value, dry_run: true }, token, signal);
+      if (!signal.aborted) this.judge("good", "The flag accepts it");
     } catch (error) {
-      this.refuse(error);
-    } finally {
-      this.wait(false);
+      if (signal.aborted) return;
+      if (error.status === 422) this.judge("bad", error.message);
+      else this.judge(null);
     }
   }
 
-  accept(token, value, answer) {
+  judge(tone, text = "") {
+    this.verdict.className = `verdict ${tone ?? ""}`;
+    this.verdict.replaceChildren(...plain(text));
+    this.field.input.setAttribute("aria-invalid", String(tone === "bad"));
+  }
+
+  // --- the confirmation
+
+  // Have the server check the whole setting, and show what it would change.
+  async review(value) {
+    const wanted = { name: this.row.name, value, reason: this.reason.value };
+    if (value !== null && this.limit.value !== "") wanted.ttl_seconds = Number(this.limit.value);
+    await this.busily("Checking", async () => {
+      const token = page.token ?? this.token.value;
+      const answer = await setFlag({ ...wanted, dry_run: true }, token);
+      this.keep(token);
+      this.asked = { wanted, candidate: answer.candidate };
+      this.editing.hidden = true;
+      this.confirming.hidden = false;
+      setText(this.confirm, value === null ? "Drop" : "Set");
+      this.showChange();
+      this.say("", "");
+      this.confirm.focus();
+    });
+  }
+
+  showChange() {
+    const { flag } = this.row;
+    const { wanted, candidate } = this.asked;
+    const isDrop = wanted.value === null;
+    const text = flag.is_json && !flag.is_secret ? pretty(candidate) : candidate;
+    const isSame = text === flag.current_value && !flag.is_secret;
+    const until = wanted.ttl_seconds === undefined ? [] : [" until ", clock(new Date(Date.now() + 1000 * wanted.ttl_seconds).toISOString())];
+    const what = isDrop ? "Drop the override of " : "Set ";
+    const key = JSON.stringify([flag.current_value, this.asked]);
+    if (this.change.dataset.key === key) return;
+    this.change.dataset.key = key;
+    this.change.replaceChildren(
+      make("p", "question", what, make("strong", "", ...plain(flag.name)), ...until, "?"),
+      flag.is_secret ? make("p", "note", "The values of a secret are not shown.") : difference(flag.current_value, text),
+      isSame ? make("p", "note", isDrop ? "The value stays the same." : "The value stays the same, and the override keeps it from following its source.") : "",
+      wanted.reason ? make("p", "note", "Reason: ", ...plain(wanted.reason)) : "",
+    );
+  }
+
+  back(focus = true) {
+    this.asked = null;
+    this.change.dataset.key = "";
+    this.confirming.hidden = true;
+    this.editing.hidden = false;
+    if (focus) this.field.input.focus();
+    this.show(this.row.flag);
+  }
+
+  async send() {
+    const { wanted } = this.asked;
+    await this.busily("Sending", async () => {
+      const answer = await setFlag(wanted, page.token ?? "");
+      this.back(false);
+      this.accept(wanted.value, answer);
+    });
+  }
+
+  accept(value, answer) {
     const { flag } = answer;
     const process = processes.of(answer);
-    const isShown = process === processes.shown;
-    page.token = token;
-    this.token.value = "";
-    this.value.setAttribute("aria-invalid", "false");
     const done = value === null ? "Dropped" : "Set";
     const where = processes.several ? `${done} in ${processes.name(process)} only.` : `${done}.`;
-    if (isShown) {
+    if (process === processes.shown) {
       this.reason.value = "";
-      this.prefill(flag.is_secret ? "" : flag.current_value);
+      this.prefill(draftOf(flag));
       this.say("good", value === null ? `${where} The layer below applies again.` : where);
-      if (document.activeElement === this.drop) this.submit.focus(); // the button is about to go
       this.row.show(flag, JSON.stringify(flag));
     } else {
       this.say("warn", `${where} This page shows ${processes.name(processes.shown)}.`);
     }
-    page.rows.forEach((row) => row.form?.showToken());
+    this.field.input.focus({ preventScroll: true });
     page.soon();
   }
 
+  keep(token) {
+    page.token = token;
+    this.token.value = "";
+    page.rows.forEach((row) => row.form?.showToken());
+  }
+
   refuse(error) {
-    this.value.setAttribute("aria-invalid", String(error.status === 422));
+    const wasSent = this.asked !== null;
+    if (wasSent) this.back(false);
     if (error.status === 401) {
       forgetToken();
       this.token.focus();
     } else if (error.status === 422) {
-      this.value.focus();
+      this.field.input.setAttribute("aria-invalid", "true");
+      this.field.input.focus();
     }
-    const said = error instanceof Refused ? error.message : "The server cannot be reached. Whether the flag was set is not known.";
-    this.say("bad", said);
+    const unreachable = `The server cannot be reached. ${wasSent ? "Whether the flag was set is not known." : "Nothing was set."}`;
+    this.say("bad", error instanceof Refused ? error.message : unreachable);
   }
 
   say(tone, text) {
@@ -154,11 +241,25 @@ export class SettingForm {
     this.result.replaceChildren(...plain(text));
   }
 
+  async busily(word, action) {
+    if (this.busy) return;
+    this.checking?.abort();
+    clearTimeout(this.timer);
+    this.wait(true);
+    this.say("", word);
+    try {
+      await action();
+    } catch (error) {
+      this.refuse(error);
+    } finally {
+      this.wait(false);
+    }
+  }
+
   wait(busy) {
     this.busy = busy;
     this.element.setAttribute("aria-busy", String(busy));
-    this.submit.setAttribute("aria-disabled", String(busy));
-    if (busy) this.say("", "Sending");
+    for (const each of this.element.querySelectorAll("button.primary")) each.setAttribute("aria-disabled", String(busy));
   }
 }
 
@@ -167,7 +268,7 @@ function forgetToken() {
   page.rows.forEach((row) => row.form?.showToken());
 }
 
-async function setFlag(wanted, token) {
+async function setFlag(wanted, token, signal = null) {
   const headers = { "Content-Type": "application/json" };
   if (token !== "") headers.Authorization = `Bearer ${token}`;
   let request;
@@ -176,7 +277,7 @@ async function setFlag(wanted, token) {
   } catch {
     throw new Refused(401, "A token may contain only visible ASCII characters.");
   }
-  const answer = await fetch(request, { signal: AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
+  const answer = await fetch(request, { signal: signal ?? AbortSignal.timeout(REQUEST_TIMEOUT_MS) });
   const said = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(answer.status, said.error ?? `The server answered ${answer.status}.`);
   if (!said.flag) throw new Refused(answer.status, "The answer is not from dflag. A sign-in page or a proxy may have sent it.");

@@ -72,12 +72,17 @@ def unfold(page: Page, name: str) -> Locator:
     return row(page, name)
 
 
-def fill_in(form: Locator, value: str, token: str | None = None, reason: str = "") -> None:
+def fill_in(
+    form: Locator, value: str, token: str | None = None, reason: str = "", *, button: str | None = "Set"
+) -> None:
+    """Fill in the form and have it reviewed, and confirm that unless no button is given."""
     form.get_by_label("Value").fill(value)
     form.get_by_label("Reason").fill(reason)
     if token is not None:
         form.get_by_label("Token").fill(token)
-    form.get_by_role("button", name="Set", exact=True).click()
+    form.get_by_role("button", name="Review").click()
+    if button is not None:
+        form.get_by_role("button", name=button, exact=True).click()
 
 
 # --- following
@@ -409,6 +414,7 @@ def test_override_is_set_shown_and_dropped(flags: dflag.FlagRegistry, settable: 
     wait_for_value(settable, "rate_limit", "90")
     assert origin.locator("time.left").count() == 0
     form.get_by_role("button", name="Drop override").click()
+    form.get_by_role("button", name="Drop", exact=True).click()
     wait_for_value(settable, "rate_limit", "50")
     assert flags["rate_limit"].origin == "default"
     assert form.locator(".result").inner_text().startswith("Dropped.")
@@ -561,12 +567,12 @@ def test_refusals_stand_at_the_form(flags: dflag.FlagRegistry, settable: Page) -
     """A wrong token is asked for again, and a value that does not pass is told with the flag's words."""
     form = unfold(settable, "rate_limit").locator("form")
     result = f"#{form.locator('.result').get_attribute('id')}"
-    fill_in(form, "80", "wrong")
+    fill_in(form, "80", "wrong", button=None)
     wait_for_text(settable, result, "not authorized to set flags")
     assert form.get_by_label("Token").evaluate("input => input === document.activeElement")
-    fill_in(form, "80", "späße \u2603")
+    fill_in(form, "80", "späße \u2603", button=None)
     wait_for_text(settable, result, "A token may contain only visible ASCII characters.")
-    fill_in(form, "20000", TOKEN)
+    fill_in(form, "20000", TOKEN, button=None)
     form.locator(".result", has_text="of at most 10000").wait_for()
     assert form.get_by_label("Value").get_attribute("aria-invalid") == "true"
     assert flags["rate_limit"].get() == 50
@@ -590,7 +596,7 @@ def test_token_that_is_no_longer_good(flags: dflag.FlagRegistry, serve: Serve, o
     wait_for_value(page, "rate_limit", "60")
     assert not other.get_by_label("Token").is_visible()
     tokens.append("second")
-    fill_in(form, "70")
+    fill_in(form, "70", button=None)
     other.get_by_label("Token").wait_for()
     fill_in(form, "70", "second")
     wait_for_value(page, "rate_limit", "70")
@@ -606,8 +612,8 @@ def test_setting_without_a_server(flags: dflag.FlagRegistry, serve: Serve, open_
     page = open_page(server, tolerate=UNREACHABLE)
     form = unfold(page, "rate_limit").locator("form")
     server.close()
-    fill_in(form, "80", TOKEN)
-    form.locator(".result", has_text="cannot be reached").wait_for()
+    fill_in(form, "80", TOKEN, button=None)
+    form.locator(".result", has_text="cannot be reached. Nothing was set.").wait_for()
 
 
 def test_only_what_may_be_set_has_a_form(flags: dflag.FlagRegistry, settable: Page) -> None:
@@ -626,11 +632,12 @@ def test_no_form_where_setting_is_off(flags: dflag.FlagRegistry, serve: Serve, o
 
 
 def test_no_token_where_none_is_needed(flags: dflag.FlagRegistry, serve: Serve, open_page: OpenPage) -> None:
-    """Behind a proxy that says who calls, the token is left empty; a bool has a choice of two."""
+    """Behind a proxy that says who calls, the token is left empty; a bool has a switch."""
     flags.dyn_bool("maintenance", default=False)
     page = open_page(serve(flags, authorize=lambda headers: "bob"))
     form = unfold(page, "maintenance").locator("form")
-    form.get_by_label("Value").select_option("true")
+    form.get_by_label("Value").check()
+    form.get_by_role("button", name="Review").click()
     form.get_by_role("button", name="Set", exact=True).click()
     wait_for_value(page, "maintenance", "true")
     assert flags["maintenance"].get() is True
@@ -707,8 +714,10 @@ def test_keyboard_alone(flags: dflag.FlagRegistry, serve: Serve, open_page: Open
     keys.press("Enter")
     assert page.evaluate("document.activeElement.getAttribute('aria-expanded')") == "true"
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-    keys.press("Tab")
-    assert page.evaluate("document.activeElement.labels[0].textContent") == "Value"
+    for _ in range(20):  # past the buttons that copy
+        keys.press("Tab")
+        if page.evaluate("document.activeElement.labels?.[0]?.textContent") == "Value":
+            break
     keys.press("Control+A")
     keys.type("80")
     keys.press("Tab")
@@ -716,6 +725,12 @@ def test_keyboard_alone(flags: dflag.FlagRegistry, serve: Serve, open_page: Open
     keys.press("Tab")
     keys.press("Tab")
     keys.type(TOKEN)
+    keys.press("Enter")
+    page.wait_for_function("() => document.activeElement.textContent === 'Set'")
+    keys.press("Escape")
+    assert page.evaluate("document.activeElement.labels[0].textContent") == "Value"
+    keys.press("Enter")
+    page.wait_for_function("() => document.activeElement.textContent === 'Set'")
     keys.press("Enter")
     wait_for_value(page, "rate_limit", "80")
     assert flags.history()[-1].reason.startswith("alice: by keyboard")
@@ -767,7 +782,7 @@ def test_looks_and_accessibility(
         (screenshots / f"{look}.png").write_bytes(page.screenshot())
         for name in ("policy", "sample_ratio", "license", "rate_limit"):
             unfold(page, name)
-        fill_in(row(page, "rate_limit").locator("form"), "0", TOKEN)
+        fill_in(row(page, "rate_limit").locator("form"), "0", TOKEN, button=None)
         row(page, "rate_limit").locator(".result", has_text="got '0'").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth") == LOOKS[look]["viewport"]["width"]
         (screenshots / f"{look}-open.png").write_bytes(row(page, "rate_limit").screenshot())
