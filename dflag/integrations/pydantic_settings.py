@@ -12,9 +12,11 @@ import threading
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar, Union, final, get_args, get_origin
 
 from pydantic import AliasChoices, AliasPath, BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from dflag._log import logger
@@ -25,10 +27,8 @@ from dflag.sources import Source
 from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import TypeAlias
-
-    from pydantic.fields import FieldInfo
 
     from dflag._registry import RegistryLike
 
@@ -56,7 +56,8 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
 
     A field takes the value of its alias, else of its name. A field that is a model takes a mapping, and on top of it
     the keys that begin with its name and a dot: ``database.host``. A registry gives effective values, also defaults; a
-    path or a `dflag.sources.Source` gives raw texts, which pydantic converts; those of complex fields are JSON.
+    path or a `dflag.sources.Source` gives raw texts, which pydantic converts; those of complex fields are JSON, also of
+    fields of models. In a union of which one choice is complex, a text that is no JSON stays a text.
 
     Args:
         settings_cls: The settings class, as `settings_customise_sources` is given it.
@@ -116,10 +117,10 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
         """
         Return the value of a field, the key it stands under, and whether it is complex; None for no value.
         """
-        is_complex = self.field_is_complex(field)
+        is_complex = self._is_complex(field)
         names = list(_names_of(field, field_name))
         for name in names:
-            value = self._value_at(name, is_model=_is_model(field.annotation))
+            value = self._value_at(name, _model_of(field))
             if value is not None:
                 return value, name, is_complex
         return None, names[0], is_complex
@@ -129,25 +130,57 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
             raise SourceError(f"field {field_name!r}: cannot be read: {value.reason}")
         if isinstance(value, Text) and not isinstance(value.native, str):
             return value.native
-        if isinstance(value, bytes) and field.annotation is bytes:
+        choices = list(_choices_of(field.annotation))
+        if isinstance(value, bytes) and bytes in choices and str not in choices:
             return value
         if isinstance(value, bytes):
             value = _decoded(field_name, value)
         if not value_is_complex or not isinstance(value, str):
             return value
         try:
-            return self.decode_complex_value(field_name, field, value)
+            decoded = self.decode_complex_value(field_name, field, value)
         except ValueError as error:
+            if len(choices) > 1:
+                return value
             raise SettingsError(f"field {field_name!r}: expected JSON: {error}") from error
+        # A scalar is for one of the simple choices, which pydantic converts from the text itself.
+        return value if len(choices) > 1 and isinstance(decoded, (str, int, float)) else decoded
 
-    def _value_at(self, name: str, *, is_model: bool) -> Any:
+    def _is_complex(self, field: FieldInfo) -> bool:
+        """
+        Return whether the text of a field may be JSON; also where one choice of a union is complex.
+        """
+        choices = list(_choices_of(field.annotation))
+        if len(choices) == 1:
+            return self.field_is_complex(field)
+        return any(self.field_is_complex(FieldInfo.from_annotation(choice)) for choice in choices)
+
+    def _value_at(self, name: str, model: type[BaseModel] | None) -> Any:
         value = self._values.get(name)
-        if not is_model:
+        if model is None:
             return value
         parts = {key[len(name) + 1 :]: part for key, part in self._values.items() if key.startswith(f"{name}.")}
         if not parts:
             return value
-        return _nested(_as_mapping(name, value), parts)
+        return self._nested(_as_mapping(name, value), parts, model)
+
+    def _nested(self, whole: dict[str, Any], parts: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+        """
+        Put the values of dotted keys into nested mappings.
+        """
+        for key, value in sorted(parts.items()):
+            *path, last = key.split(".")
+            place = whole
+            for name in path:
+                below = place.get(name)
+                place[name] = dict(below) if isinstance(below, Mapping) else {}
+                place = place[name]
+            field = _field_at(model, [*path, last])
+            if field is None:
+                place[last] = _plain(key, value)
+            else:
+                place[last] = self.prepare_field_value(key, field, value, self._is_complex(field))
+        return whole
 
     def __repr__(self) -> str:
         return f"DflagSettingsSource({self._origin.label})"
@@ -293,8 +326,38 @@ def _origin_of(source: FlagsOrSource) -> _FromRegistry | _FromSource:
     raise ArgumentError(f"expected source as a FlagRegistry, a Flags class, a path or a Source, got {given!r}")
 
 
-def _is_model(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _choices_of(annotation: Any) -> Iterator[Any]:
+    """
+    List the types that a union stands for; any other type is its own choice.
+    """
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _choices_of(get_args(annotation)[0])
+    elif origin in (Union, UnionType):
+        for choice in get_args(annotation):
+            yield from _choices_of(choice)
+    else:
+        yield annotation
+
+
+def _model_of(field: FieldInfo) -> type[BaseModel] | None:
+    """
+    Return the model that a field is of, alone or as a choice of a union.
+    """
+    choices = _choices_of(field.annotation)
+    return next((each for each in choices if isinstance(each, type) and issubclass(each, BaseModel)), None)
+
+
+def _field_at(model: type[BaseModel] | None, path: Iterable[str]) -> FieldInfo | None:
+    """
+    Return the field that a path of names leads to; None where it leads out of what models say.
+    """
+    field = None
+    for part in path:
+        known = {} if model is None else model.model_fields
+        field = next((each for name, each in known.items() if part in (name, *_names_of(each, name))), None)
+        model = None if field is None else _model_of(field)
+    return field
 
 
 def _names_of(field: FieldInfo, field_name: str) -> Iterator[str]:
@@ -318,21 +381,6 @@ def _as_mapping(name: str, value: object) -> dict[str, Any]:
         except ValueError as error:
             raise SettingsError(f"field {name!r}: expected JSON: {error}") from error
     return dict(value) if isinstance(value, Mapping) else {}
-
-
-def _nested(whole: dict[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Put the values of dotted keys into nested mappings.
-    """
-    for key, value in sorted(parts.items()):
-        *path, last = key.split(".")
-        place = whole
-        for name in path:
-            below = place.get(name)
-            place[name] = dict(below) if isinstance(below, Mapping) else {}
-            place = place[name]
-        place[last] = _plain(key, value)
-    return whole
 
 
 def _plain(name: str, value: object) -> object:

@@ -132,6 +132,61 @@ def test_values_that_are_refused(texts: dict[str, Any], message: str) -> None:
         _settings(MemorySource(texts))()
 
 
+class Pool(BaseModel):
+    """A part that a field may lack."""
+
+    size: int = 5
+    hosts: list[str] = []
+
+
+class Server(BaseModel):
+    """A part of which a part is optional."""
+
+    port: int = Field(80, alias="listen")
+    pool: Pool | None = None
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        ({"pool": '{"size": 3}'}, {"pool": Pool(size=3)}),
+        ({"pool": "null"}, {"pool": None}),
+        ({"pool.size": "3", "pool.hosts": '["a", "b"]'}, {"pool": Pool(size=3, hosts=["a", "b"])}),
+        ({"pool": '{"size": 3}', "pool.hosts": "[]"}, {"pool": Pool(size=3)}),
+        (
+            {"server.listen": "8080", "server.pool.hosts": '["a"]'},
+            {"server": Server(listen=8080, pool=Pool(hosts=["a"]))},
+        ),
+        (
+            {"server.pool": '{"size": 2}', "server.pool.hosts": '["a"]'},
+            {"server": Server(pool=Pool(size=2, hosts=["a"]))},
+        ),
+        ({"either": '["a"]'}, {"either": ["a"]}),
+        ({"either": "5"}, {"either": "5"}),
+        ({"either": "[a"}, {"either": "[a"}),
+        ({"either": b"a"}, {"either": "a"}),
+        ({"blob": b"\xff"}, {"blob": b"\xff"}),
+    ],
+)
+def test_choices_and_parts_of_parts(texts: dict[str, Any], expected: dict[str, Any]) -> None:
+    """
+    A field that may be something else too takes the same texts, and so do the fields of models at any depth.
+    """
+
+    class Settings(BaseSettings):
+        pool: Annotated[Pool | None, Field(description="The pool")] = None
+        server: Server = Server()
+        either: str | list[str] = ""
+        blob: bytes | None = None
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, *_sources: Any, **_others: Any) -> Any:
+            return (DflagSettingsSource(settings_cls, MemorySource(texts)),)
+
+    settings = Settings()
+    assert {name: getattr(settings, name) for name in expected} == expected
+
+
 def test_a_path_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     """
     Settings do not come out of defaults without a word.
