@@ -70,7 +70,7 @@ def main() -> None:
         register(Settings, updater)
         prometheus_client.start_http_server(Settings.metrics_port.get())
         with start_http_server(Settings.page_port.get(), Settings, updater) as page, serving() as port:
-            print(f"Serving on 127.0.0.1:{port}, flags at http://127.0.0.1:{page.port}/", flush=True)
+            print(f"Serving on {Settings.address.get()}:{port}, flags at http://127.0.0.1:{page.port}/", flush=True)
             stopping.wait()
 
 

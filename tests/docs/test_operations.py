@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -255,6 +256,7 @@ def _run(block: str, directory: Path, port: int) -> str:
     return done.stdout
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_commands_of_the_page_do_what_it_says(shop: Path) -> None:
     """From top to bottom: they look, write a good value, take the rules out, and override it in one process."""
     flags = dflag.FlagRegistry("shop")
