@@ -17,6 +17,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
+    "dflag.integrations.sphinx",
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"

@@ -30,6 +30,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     Connect to autodoc, as Sphinx asks of an extension.
     """
     app.connect("autodoc-process-docstring", _describe)
+    app.connect("autodoc-process-signature", _without_constructor)
     return {"version": __version__, "parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -50,3 +51,12 @@ def _describe(_app: Sphinx, _what: str, _name: str, obj: Any, _options: object, 
         for attribute, flag in vars(base).items():
             if isinstance(flag, Flag) and flag.help:
                 analyzer.attr_docs.setdefault((base.__qualname__, attribute), [flag.help, ""])
+
+
+def _without_constructor(
+    _app: Sphinx, _what: str, _name: str, obj: Any, _options: object, arguments: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """
+    Show no arguments for a class of flags, which is not called.
+    """
+    return ("", None) if isinstance(obj, type) and issubclass(obj, FlagValues) else (arguments, returned)

@@ -38,7 +38,7 @@ class Settings(Base, prefix="shop."):
 
 def test_autodoc_shows_what_each_flag_is_for(tmp_path: Path) -> None:
     """
-    An inherited one too; a comment in the source comes first.
+    An inherited one too; a comment in the source comes first. The class has no arguments, as it is not called.
     """
     (tmp_path / "shop.py").write_text(MODULE, encoding="utf-8")
     (tmp_path / "conf.py").write_text(
@@ -54,5 +54,6 @@ def test_autodoc_shows_what_each_flag_is_for(tmp_path: Path) -> None:
     page = " ".join((tmp_path / "out" / "index.txt").read_text(encoding="utf-8").split())
     assert "rate = <DynamicFlag 'shop.rate': dynamic int from default> Requests per second" in page
     assert "level = <DynamicFlag 'level': dynamic string from default> How much to log" in page
+    assert "class shop.Settings Settings of a shop." in page
     assert "As its comment says." in page
     assert "Not this" not in page
