@@ -36,6 +36,7 @@ def wake(_old: int, _new: int) -> None:
 def copy(source: BinaryIO, target: BinaryIO) -> None:
     """Copy all of it; each chunk goes by the limits of its moment."""
     while True:
+        changed.clear()  # before the limits are read, so that no change is missed
         cfg = Settings.current()
         chunk = source.read(cfg.chunk_bytes)
         if not chunk:
@@ -43,7 +44,6 @@ def copy(source: BinaryIO, target: BinaryIO) -> None:
         target.write(chunk)
         COPIED.inc(len(chunk))
         if cfg.rate_bytes:
-            changed.clear()
             changed.wait(len(chunk) / cfg.rate_bytes)
 
 

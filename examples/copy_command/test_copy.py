@@ -43,7 +43,7 @@ def test_new_limit(tmp_path: Path) -> None:
     arguments = [str(tmp_path / "source"), str(tmp_path / "target"), f"--config={tmp_path}/copy.yaml"]
     command = threading.Thread(target=main, args=[arguments])
     command.start()
-    while REGISTRY.get_sample_value("copied_bytes_total") == before:
+    while command.is_alive() and REGISTRY.get_sample_value("copied_bytes_total") == before:
         command.join(0.01)
     (tmp_path / "new.yaml").write_text("rate_bytes: 0", encoding="utf-8")
     os.replace(tmp_path / "new.yaml", tmp_path / "copy.yaml")
