@@ -13,6 +13,7 @@ from dflag._lazy import lazily as _lazily
 from dflag.errors import *
 
 if _typing.TYPE_CHECKING:
+    from dflag import facts as facts
     from dflag import logging as logging
     from dflag import sources as sources
     from dflag import testing as testing

@@ -274,6 +274,7 @@ dflag.web.make_wsgi_app(flags)
 dflag.testing.SteppedUpdater(flags)
 dflag.logging.add_loglevel_flag(flags)
 dflag.validators.not_empty()
+dflag.Updater(flags, "/etc/dflag", facts=dflag.facts.kubernetes())
 
 # The page.
 
