@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import re
 import time
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,10 @@ RULES = yaml.safe_load((MONITORING / "alerts.yaml").read_text(encoding="utf-8"))
 ALERTS = {rule["alert"]: rule for rule in RULES["groups"][0]["rules"]}
 DASHBOARD = json.loads((MONITORING / "dashboard.json").read_text(encoding="utf-8"))
 EXPORTED = {metric.name + "_total" * (metric.kind == "counter") for metric in METRICS}
-MANUAL = "https://dflag.readthedocs.io/en/stable"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PAGE = PROJECT["urls"]["Changelog"].replace("changelog.md", "operations.md")
+"""Where the page on operations is published, beside the changelog."""
+
 DEADLINE_SECONDS = 10.0
 
 
@@ -181,7 +185,7 @@ def test_alert_says_what_to_do(name: str) -> None:
     """It has a summary, a description, and a link to the section of the manual that is about it."""
     texts = ALERTS[name]["annotations"]
     assert texts.keys() == {"summary", "description", "runbook_url"}
-    assert texts["runbook_url"] == f"{MANUAL}/operations.html#{name.lower()}"
+    assert texts["runbook_url"] == f"{PAGE}#{name.lower()}"
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     assert f"\n### {name}\n" in page, "a heading is an anchor in small letters"
 
@@ -345,7 +349,7 @@ def test_dashboard_can_be_imported() -> None:
         cells |= own
     annotation = DASHBOARD["annotations"]["list"][0]["expr"].replace("$namespace", ".*").replace("$job", ".*")
     assert metrics_of(annotation) <= EXPORTED
-    assert [link["url"] for link in DASHBOARD["links"]] == [f"{MANUAL}/operations.html"]
+    assert [link["url"] for link in DASHBOARD["links"]] == [PAGE]
 
 
 def test_dashboards_tell_jobs_apart(pods: list[Pod]) -> None:

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 import yaml
@@ -35,18 +35,30 @@ SCHEMAS = "1.37"
 """The version of Kubernetes whose schemas the manifests are held to."""
 
 CHECK = """
-import importlib, json, sys
+import contextlib, importlib, io, json, sys
 
 from dflag.cli import main
 
 for registry, manifest in json.loads(sys.argv[1]):
-    status = main(["check", "--strict", registry, manifest])
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        status = main(["check", "--strict", registry, manifest])
     module, _, attribute = registry.partition(":")
     declared = getattr(importlib.import_module(module), attribute)
     flags = getattr(declared, "registry", declared)
-    print(json.dumps([status, {flag.name: str(flag.default) for flag in flags}]))
+    print(json.dumps([status, said.getvalue(), {flag.name: str(flag.default) for flag in flags}]))
 """
 """Checks values, and lists the flags that they are for, with their defaults."""
+
+
+class Checked(NamedTuple):
+    """
+    What came of checking a recipe: the command's status and what it printed; the flags, with their defaults as text.
+    """
+
+    status: int
+    said: str
+    flags: dict[str, str]
+
 
 pytestmark = pytest.mark.skipif(KUBECTL is None, reason="there is no kubectl, which has kustomize")
 
@@ -65,10 +77,8 @@ def _rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Manife
 
 
 @pytest.fixture(name="checked", scope="module")
-def _checked(
-    rendered: dict[str, list[Manifest]], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, tuple[int, dict[str, str]]]:
-    """Return the status of `dflag check` for each recipe, as the first line of its ConfigMap has it, and its flags."""
+def _checked(rendered: dict[str, list[Manifest]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Checked]:
+    """Return what `dflag check` finds in each recipe, as the first line of its ConfigMap has it."""
     directory = tmp_path_factory.mktemp("checked")
     pairs = []
     for recipe, objects in rendered.items():
@@ -83,13 +93,14 @@ def _checked(
         timeout=TIMEOUT_SECONDS,
         check=True,
     )
-    return dict(zip(rendered, map(json.loads, done.stdout.splitlines()), strict=True))
+    found = [Checked(*json.loads(line)) for line in done.stdout.splitlines()]
+    return dict(zip(rendered, found, strict=True))
 
 
 @pytest.fixture(name="flags", scope="module")
-def _flags(checked: dict[str, tuple[int, dict[str, str]]]) -> dict[str, dict[str, str]]:
+def _flags(checked: dict[str, Checked]) -> dict[str, dict[str, str]]:
     """Return the flags of each recipe, with their defaults as text."""
-    return {recipe: flags for recipe, (_, flags) in checked.items()}
+    return {recipe: found.flags for recipe, found in checked.items()}
 
 
 @pytest.fixture(name="objects", params=RECIPES)
@@ -147,9 +158,9 @@ def test_monitoring_fits_its_schemas() -> None:
         Draft202012Validator(known[each["kind"]]).validate(each)
 
 
-def test_values_pass(checked: dict[str, tuple[int, dict[str, str]]]) -> None:
+def test_values_pass(checked: dict[str, Checked]) -> None:
     """`dflag check --strict` finds nothing in the values of any recipe."""
-    assert {recipe: status for recipe, (status, _) in checked.items()} == dict.fromkeys(RECIPES, 0)
+    assert {recipe: found[:2] for recipe, found in checked.items()} == dict.fromkeys(RECIPES, (0, ""))
 
 
 def test_pods_are_restricted(objects: list[Manifest]) -> None:
