@@ -4,6 +4,7 @@ The tutorial, followed: its files, its commands in order, and the service beside
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -23,16 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
-FOLDER, PORT = "/home/you/shop", "8080"
-"""What the page has in place of the reader's folder and port."""
+FOLDER, PORTS = "/home/you/shop", ("8080", "8081")
+"""What the page has in place of the reader's folder and ports."""
 
-_FILE = re.compile(r"^<!-- file: (\S+) -->\n<!-- no-run -->\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FILE = re.compile(r"^<!-- file: (\S+) -->\n(?:<!-- no-run -->\n)?```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _STEP = re.compile(
     r"^(?:<!-- (?P<service>service(?: prints)?) -->\n)?```(?:console|text)\n"
     r"(?:\$ (?P<command>.*)\n)?(?P<output>(?s:.*?))^```$",
     re.MULTILINE,
 )
-_CURL = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode(), end='')"
+_CURL = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[-1], timeout=20).read().decode(), end='')"
 
 TIMEOUT_SECONDS = 60
 
@@ -44,8 +45,9 @@ class Reader:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = str(free.getsockname()[1])
+        with contextlib.ExitStack() as stack:  # all at once, or the same one may come twice
+            free = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in PORTS]
+            self.ports = [str(each.getsockname()[1]) for each in free]
         self.printed = folder / "printed.txt"
         self.service: subprocess.Popen[bytes] | None = None
         programs = folder / ".venv" / "bin"
@@ -63,14 +65,22 @@ class Reader:
             "PYTHONDONTWRITEBYTECODE": "1",
         }
 
+    def typed(self, text: str) -> str:
+        """Return what the page has the reader type, with ports that are free here."""
+        for shown, port in zip(PORTS, self.ports, strict=True):
+            text = text.replace(shown, port)
+        return text
+
     def seen(self, text: str) -> str:
-        """Put what the page shows in place of what is different here."""
-        return text.replace(os.fspath(self.folder), FOLDER).replace(self.port, PORT)
+        """Return what is printed here as the page shows it."""
+        for shown, port in zip(PORTS, self.ports, strict=True):
+            text = text.replace(port, shown)
+        return text.replace(os.fspath(self.folder), FOLDER)
 
     def run(self, command: str) -> str:
         """Type a command and return what it prints."""
         found = subprocess.run(
-            ["/bin/sh", "-c", command.replace(PORT, self.port)],
+            ["/bin/sh", "-c", self.typed(command)],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -112,7 +122,7 @@ def test_tutorial_can_be_followed(reader: Reader) -> None:
     """Each command prints what stands below it, and the service prints what the page says it does."""
     text = PAGE.read_text(encoding="utf-8")
     for name, contents in _FILE.findall(text):
-        (reader.folder / name).write_text(contents.replace(PORT, reader.port), encoding="utf-8")
+        (reader.folder / name).write_text(reader.typed(contents), encoding="utf-8")
     steps = list(_STEP.finditer(text))
     assert len(steps) == text.count("```console") + text.count("```text")
     for step in steps:
