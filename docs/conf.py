@@ -24,6 +24,7 @@ html_theme = "furo"
 html_title = f"dflag {release}"
 html_static_path = ["_static"]
 html_css_files = ["manual.css"]
+html_js_files = [("manual.js", {"defer": "defer"})]
 html_theme_options = {"navigation_with_keys": True}
 html_show_sourcelink = False
 html_copy_source = False
