@@ -13,7 +13,7 @@ import sentry_sdk
 
 from dflag._faults import is_interrupt
 from dflag._log import logger
-from dflag._registry import registry_of
+from dflag._registry import checksum_of, registry_of
 
 if TYPE_CHECKING:
     from dflag._registry import FlagRegistry, RegistryLike
@@ -32,9 +32,10 @@ def add_context(registry: RegistryLike) -> None:
     """
     Add a registry's bool flags and checksums to every event of this process.
 
-    Bool flags stand among the event's feature flags, those that are secret left out, as the code in which the event
-    happened reads them: pinned values inside of a pin. The context ``dflag``, with the registry's name behind it if it
-    has one, has ``revision``, ``checksum_static`` and ``checksum_dynamic``. Nothing is done when a flag is read.
+    Bool flags stand among the event's feature flags, those that are secret left out. The context ``dflag``, with the
+    registry's name behind it if it has one, has ``revision``, ``checksum_static`` and ``checksum_dynamic``. All of it
+    is as the code in which the event happened reads it: pinned values inside of a pin. Nothing is done when a flag is
+    read.
 
     Idempotent, before or after ``sentry_sdk.init``. The registry is not kept alive.
 
@@ -74,11 +75,12 @@ def add_context(registry: RegistryLike) -> None:
 
 def _add(event: dict[str, Any], flags: FlagRegistry) -> None:
     contexts = event.setdefault("contexts", {})
-    contexts[f"dflag {flags.name}" if flags.name else "dflag"] = {
-        "revision": flags.snapshot().revision,
-        "checksum_static": flags.checksum(dynamic=False),
-        "checksum_dynamic": flags.checksum(dynamic=True),
-    }
+    with flags.pinned() as snapshot:  # that of the pin around it, where there is one
+        contexts[f"dflag {flags.name}" if flags.name else "dflag"] = {
+            "revision": snapshot.revision,
+            "checksum_static": checksum_of(snapshot, dynamic=False),
+            "checksum_dynamic": checksum_of(snapshot, dynamic=True),
+        }
     read = {flag.name: value for flag in flags if not flag.secret and isinstance(value := flag.get(), bool)}
     others = [each for each in contexts.get("flags", {}).get("values", ()) if each.get("flag") not in read]
     values = [{"flag": name, "result": value} for name, value in read.items()]

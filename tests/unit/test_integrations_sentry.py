@@ -73,7 +73,7 @@ def test_every_event_has_bool_flags_and_checksums(events: list[dict[str, Any]]) 
 
 def test_an_event_in_a_pin_has_what_its_code_read(events: list[dict[str, Any]], flags: dflag.FlagRegistry) -> None:
     """
-    The values of the pinned revision, although newer ones are in force.
+    The values, number and checksums of the pinned revision, although a newer one is in force.
     """
     new_path = flags.dyn_bool("new_path", False)
     sentry.add_context(flags)
@@ -83,6 +83,9 @@ def test_an_event_in_a_pin_has_what_its_code_read(events: list[dict[str, Any]], 
     sentry_sdk.capture_message("later")
 
     assert [event["contexts"]["flags"]["values"][0]["result"] for event in events] == [False, True]
+    pinned, later = (event["contexts"]["dflag"] for event in events)
+    assert later["revision"] == flags.snapshot().revision == pinned["revision"] + 1
+    assert later["checksum_dynamic"] == flags.checksum(dynamic=True) != pinned["checksum_dynamic"]
 
 
 def test_a_fault_costs_no_event(events: list[dict[str, Any]], flags: dflag.FlagRegistry) -> None:
@@ -90,13 +93,13 @@ def test_a_fault_costs_no_event(events: list[dict[str, Any]], flags: dflag.FlagR
     A value that cannot be printed leaves the event as it was.
     """
 
-    def fail(value: object) -> str:
-        raise ValueError(value)
+    def fail(snapshot: object, **_: object) -> str:
+        raise ValueError(snapshot)
 
     flags.dyn_custom("odd", object(), parse=lambda text: text, format=lambda _: "fine")
     sentry.add_context(flags)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dflag.FlagRegistry, "checksum", fail)
+        patch.setattr(sentry, "checksum_of", fail)
         sentry_sdk.capture_message("one")
 
     assert [event["message"] for event in events] == ["one"]
