@@ -51,7 +51,7 @@ def parse_all(
     parsed = [
         _parse(store, name, base, reading, fresh, with_rules=name in followed) for name, base, reading in readings
     ]
-    return complete(store, parsed, contexts)
+    return resolve_all(store, parsed, contexts)
 
 
 def _parse(
@@ -241,7 +241,7 @@ class _Parsing:
         self._new.append(flag)
 
 
-def complete(
+def resolve_all(
     store: Store,
     parsed: Sequence[Parsed],
     contexts: Mapping[str, RuleContext],
@@ -258,10 +258,10 @@ def complete(
     """
     with_rules = any(each.state.rules.usable is None for each in parsed)
     plain = [edit for each in parsed for edit in _plain_edits(store, each)] if with_rules else []
-    return [_complete(store, each, plain, contexts.get(each.name), excluded) for each in parsed]
+    return [_resolve(store, each, plain, contexts.get(each.name), excluded) for each in parsed]
 
 
-def _complete(
+def _resolve(
     store: Store,
     parsed: Parsed,
     plain: Sequence[Edit],
@@ -390,7 +390,7 @@ def try_readings(
     contexts: Mapping[str, RuleContext] = MappingProxyType({}),
 ) -> TrialRun:
     """
-    Parse, merge and check readings over the defaults, as `Sources` does it, without a commit.
+    Parse, merge and check readings over the defaults, as `SourceLayers` does it, without a commit.
 
     Args:
         store: Holds the flags.

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from dflag._flags import keyed_of, layers_of, restore_flag, specification_of
 from dflag._layers import OVERRIDE
+from dflag._transaction import plan
 
 if TYPE_CHECKING:
     from dflag._source_layers import SourceLayers
     from dflag._store import Store
-    from dflag._transaction import Edit, KeyedEdit
+    from dflag._transaction import Edit, KeyedEdit, Transaction
 
 
 class Checkpoint:
@@ -51,21 +52,18 @@ class Checkpoint:
             self._sources.rank_as(self._kept)
             store.outdate()
         del replaced  # without the lock, since it may run code of a user
-        attempts = store.turns.attempts()
-        while True:
-            next(attempts)
-            base = store.base()
-            edits, keyed = self._edits(), self._keyed_edits()
-            cells = self._sources.cells_of(self._kept)
-            if not edits and not keyed:  # it is no revision when no flag has another layer
-                if store.set_cells(base.token, cells):
-                    break
-                continue
-            transaction = store.plan(edits, keyed=keyed)
-            if transaction.base.token is base.token and store.commit(transaction, cells):
-                store.report(transaction, ())
-                break
+        transaction = store.turns.run(self._try_to_restore)
+        store.report(transaction, ())
         self._sources.catch_up([flag for flag in list(store.flags.values()) if flag not in self._layers])
+
+    def _try_to_restore(self) -> Transaction | None:
+        store, base = self._store, self._store.base()
+        edits, keyed = self._edits(), self._keyed_edits()
+        cells = self._sources.cells_of(self._kept)
+        transaction = plan(base, edits, keyed=keyed)
+        if edits or keyed:
+            return transaction if store.commit(transaction, cells) else None
+        return transaction if store.set_cells(base.token, cells) else None  # no revision: no flag has another layer
 
     def _edits(self) -> list[Edit]:
         now = time.monotonic()

@@ -94,7 +94,7 @@ class Feed:
 
     def look(self) -> bool:
         """
-        Read the source if it may have changed; return whether it was read. A failure is noted.
+        Read the source if it may have changed; return whether that was tried. A failure is noted.
         """
         token = self._probe()  # before reading, so that a change meanwhile is seen the next time
         if not self.dirty and token == self.token:
@@ -143,10 +143,12 @@ class Feed:
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            logger.exception(
-                "the read() of source %s should raise SourceError, not %s", self.name, type(error).__name__
-            )
-            raise SourceError(f"cannot read {self.name}: {type(error).__name__}: {text_of(error)}") from error
+            problem = f"cannot read {self.name}: {type(error).__name__}: {text_of(error)}"
+            if self.problem != problem:
+                logger.exception(
+                    "the read() of source %s should raise SourceError, not %s", self.name, type(error).__name__
+                )
+            raise SourceError(problem) from error
         self.token = token
         self.contact = time.monotonic()
         if not values and self.values and not self._resets:
@@ -168,7 +170,7 @@ class Feed:
         """
         Keep the values that are in force by now instead of equal ones that were read.
 
-        Of a reading with nothing new one copy is enough, and the very same one need not be compared again.
+        So equal values are kept once, and the next look can compare by identity.
         """
         if outcome.in_force:
             self.values = outcome.values

@@ -12,7 +12,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from dflag._batch import complete, keys_of, parse_all
+from dflag._batch import keys_of, parse_all, resolve_all
 from dflag._cells import Cell, set_value, value_of
 from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from dflag._flags import Flag
     from dflag._rule_layers import RuleContext, RuleState
     from dflag._snapshot import Snapshot
-    from dflag._source_reports import Unreported
+    from dflag._source_reports import ReportedKeys
     from dflag._source_state import Batch, Outcome, Reading, SourceState
     from dflag._store import Store
     from dflag.typing import Raw
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _MAX_TRIED: Final = 1_000_000
 """How many rules to look at in the search for those to leave out, over all attempts: seconds for 10,000 rules."""
 
-_PLAIN: Final = Request()
+_USUAL: Final = Request()
 
 
 class SourceLayers:
@@ -103,7 +103,7 @@ class SourceLayers:
             holder = self._claims.get(name)
             if holder is not None and holder() is not None and holder() is not owner:
                 raise DefinitionError(f"source {name!r} is already followed by another updater: stop() that one first")
-            self.name(name)
+            self.add(name)
             self._rank(name, below_arguments=below_arguments)
             self._claims[name] = weakref.ref(owner)
 
@@ -142,7 +142,7 @@ class SourceLayers:
             if holder is not None and holder() is owner:
                 del self._claims[name]
 
-    def name(self, name: str) -> None:
+    def add(self, name: str) -> None:
         """
         Add a source, ranked above those named before.
 
@@ -195,7 +195,7 @@ class SourceLayers:
         return Kept(
             {name: value_of(cell) for name, cell in self._states.items()},
             frozenset(self._below_arguments),
-            self.reports.unreported.copy(),
+            self.reports.unknown.copy(),
         )
 
     def rank_as(self, kept: Kept) -> None:
@@ -211,7 +211,7 @@ class SourceLayers:
         self._states.update(cells)
         self._below_arguments.clear()
         self._below_arguments.update(kept.below_arguments)
-        self.reports.unreported = kept.unreported.copy()
+        self.reports.unknown = kept.reported.copy()
         self._rank_all()
 
     def cells_of(self, kept: Kept) -> list[tuple[Cell, SourceState]]:
@@ -232,7 +232,7 @@ class SourceLayers:
     # --- applying
 
     def apply_all(
-        self, readings: Mapping[str, Reading], request: Request = _PLAIN, *, known_only: bool = False
+        self, readings: Mapping[str, Reading], request: Request = _USUAL, *, known_only: bool = False
     ) -> dict[str, Outcome]:
         """
         Replace the layers of all sources in one commit; or change, report and count nothing, and the caller raises.
@@ -242,28 +242,39 @@ class SourceLayers:
             request: On whose behalf.
             known_only: Whether a key that no flag has counts as bad.
         """
-        attempts = self._store.turns.attempts()
-        while True:
-            next(attempts)
-            batches = self._parse(readings, request)
-            new = [batch for batch in batches if batch.is_new]
-            outcomes: dict[str, Outcome] | None = {}
-            error: RegistryValidationError | None = None
-            bad = any(batch.is_bad(known_only=known_only) for batch in new)
-            try:
-                outcomes = {} if bad else self._commit(new, request)
-            except RegistryValidationError as refusal:
-                error = drop_frames(refusal)
-            if outcomes is not None:
-                break
-        if new and not outcomes:
+        attempt = partial(self._try_to_apply_all, readings, request, known_only=known_only)
+        try:
+            batches, outcomes, error = self._store.turns.run(attempt)
+        except _UnwantedError:
+            return {}
+        if outcomes is None:
             return {batch.name: self._left(batch, error, Request(report_unknown=False)) for batch in batches}
-        return self._conclude(batches, outcomes or {}, {}, request)
+        return self._conclude(batches, outcomes, {}, request)
+
+    def _try_to_apply_all(
+        self, readings: Mapping[str, Reading], request: Request, *, known_only: bool
+    ) -> tuple[list[Batch], dict[str, Outcome] | None, RegistryValidationError | None] | None:
+        """
+        Commit all sources, if nothing else is committed meanwhile.
+
+        Returns:
+            The batches, what came of those that were committed (None when they were refused), and what refuses them;
+            None altogether when another commit came first.
+        """
+        batches = self._parse(readings, request)
+        new = [batch for batch in batches if batch.is_new]
+        if any(batch.is_bad(known_only=known_only) for batch in new):
+            return batches, None, None
+        try:
+            outcomes = self._commit(new, request)
+        except RegistryValidationError as refusal:
+            return batches, None, drop_frames(refusal)
+        return None if outcomes is None else (batches, outcomes, None)
 
     def apply_each(
         self,
         readings: Mapping[str, Reading],
-        request: Request = _PLAIN,
+        request: Request = _USUAL,
         *,
         atomic: bool = False,
         fresh: Collection[Flag[Any]] = (),
@@ -283,33 +294,41 @@ class SourceLayers:
         Returns:
             What came of each source; nothing when it is not wanted any more.
         """
-        attempts = self._store.turns.attempts()
-        while True:
-            next(attempts)
-            batches = self._parse(readings, request, fresh)
-            good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad())]
-            errors: dict[str, RegistryValidationError] = {}
-            try:
-                outcomes = self._commit(good, request)
-            except RegistryValidationError as error:
-                errors = {batch.name: drop_frames(error) for batch in good}
-                outcomes = None if atomic else {}
-                if not atomic:
-                    batches, outcomes = self._commit_without_rules(batches, error, request)
-                if not outcomes:
-                    outcomes = self._commit_without_one(good, request)
-            if outcomes is not None:
-                break
-            if request.wanted is not None and not request.wanted():
-                return {}
-        if errors and len(good) > 1 and not outcomes:
+        attempt = partial(self._try_to_apply_each, readings, request, atomic=atomic, fresh=fresh)
+        try:
+            batches, outcomes, errors = self._store.turns.run(attempt)
+        except _UnwantedError:
+            return {}
+        if len(errors) > 1 and not outcomes:
             # Those that do not break the rule on their own shall not wait for the others.
             return {
                 source: outcome
                 for name, reading in readings.items()
                 for source, outcome in self.apply_each({name: reading}, request, atomic=atomic, fresh=fresh).items()
             }
-        return self._conclude(batches, outcomes or {}, errors, request)
+        return self._conclude(batches, outcomes, errors, request)
+
+    def _try_to_apply_each(
+        self, readings: Mapping[str, Reading], request: Request, *, atomic: bool, fresh: Collection[Flag[Any]]
+    ) -> tuple[list[Batch], dict[str, Outcome], dict[str, RegistryValidationError]] | None:
+        """
+        Commit what can be committed of all sources, if nothing else is committed meanwhile.
+
+        Returns:
+            The batches, what came of those that were committed, and what refused all of them together, by source;
+            None when another commit came first.
+        """
+        batches = self._parse(readings, request, fresh)
+        good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad())]
+        errors: dict[str, RegistryValidationError] = {}
+        try:
+            outcomes = self._commit(good, request)
+        except RegistryValidationError as error:
+            errors = {batch.name: drop_frames(error) for batch in good}
+            batches, outcomes = (batches, {}) if atomic else self._commit_without_rules(batches, error, request)
+            if outcomes == {}:  # rules are not to blame
+                outcomes = self._commit_without_one(good, request)
+        return None if outcomes is None else (batches, outcomes, errors)
 
     def catch_up(self, flags: Collection[Flag[Any]]) -> None:
         """
@@ -331,18 +350,19 @@ class SourceLayers:
     ) -> list[Batch]:
         followed = self._contexts if request.rules else ()
         for name, reading in readings.items():
-            self.name(name)
+            self.add(name)
             if name not in followed and any(key in reading.values for key in RULES_KEYS):
-                self.reports.leave_alone(name, reading.values)
+                self.reports.log_rules_left_alone(name, reading.values)
         given = [(name, self.state(name), reading) for name, reading in readings.items()]
         return parse_all(self._store, given, self._contexts, followed=followed, fresh=fresh)
 
     def _commit(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
         """
-        Commit batches in one step; return None when they are outdated or not wanted any more.
+        Commit batches in one step; return None when another commit came first.
 
         Raises:
             RegistryValidationError: A registry validator refuses.
+            _UnwantedError: They are not wanted any more.
         """
         if not batches:
             return {}
@@ -366,7 +386,7 @@ class SourceLayers:
             )
             cells.append((self._states[batch.name], state))
         if request.wanted is not None and not request.wanted():
-            return None
+            raise _UnwantedError
         if not self._store.commit(transaction, cells, partial(self._are_current, batches)):
             return None
         if request.background:
@@ -412,7 +432,7 @@ class SourceLayers:
         parsed = [batch.parsed for batch in batches]
         some = [dict(active[: 2**number]) for number in range(1, len(active).bit_length())]
         for excluded in (*({judged: why} for judged, why in singles), *some, *([dict(active)] if active else [])):
-            mended = complete(self._store, parsed, self._contexts, excluded)
+            mended = resolve_all(self._store, parsed, self._contexts, excluded)
             with contextlib.suppress(RegistryValidationError):
                 return mended, self._commit([batch for batch in mended if batch.is_new], request)
         return batches, {}
@@ -444,6 +464,8 @@ class SourceLayers:
             if batch.name not in outcomes:
                 outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), request)
                 self._record(batch, outcome)
+            if request.report_unknown:  # not before: an attempt that another commit outdates has reported nothing
+                self.reports.unknown.note(batch.name, batch.state.unknown, outcomes[batch.name].unknowns)
         self.reports.log(outcomes, self.states(), self.after_restart())
         return outcomes
 
@@ -457,7 +479,7 @@ class SourceLayers:
         """
         if not request.report_unknown or not (batch.state.unknown or batch.base.unknown):
             return []
-        return self.reports.unreported.of(batch.name, batch.state.unknown)
+        return self.reports.unknown.new(batch.name, batch.state.unknown)
 
     def _record(self, batch: Batch, outcome: Outcome) -> None:
         """
@@ -469,14 +491,14 @@ class SourceLayers:
         is_news = batch.moved or outcome.refusal != record.refusal or outcome.rejections or outcome.unknowns
         if same_revision and not is_news:
             return
-        attempts = self._store.turns.attempts()
-        while True:
-            next(attempts)
+        state = (batch.moved or base)._replace(record=record.after(outcome))
+
+        def attempt() -> bool | None:
             token = self._store.base().token
-            if value_of(cell) is not base:
-                return  # another thread has applied something newer, which has a record of its own
-            if self._store.set_cells(token, [(cell, (batch.moved or base)._replace(record=record.after(outcome)))]):
-                return
+            # Another thread may have applied something newer, which has a record of its own.
+            return value_of(cell) is not base or self._store.set_cells(token, [(cell, state)]) or None
+
+        self._store.turns.run(attempt)
 
     # --- waiting for a restart
 
@@ -508,6 +530,12 @@ class SourceLayers:
         return winner(flag, layers, self._store.ranking, self._store.maps)[0]
 
 
+class _UnwantedError(Exception):
+    """
+    A commit is not wanted any more: the updater was stopped meanwhile.
+    """
+
+
 class Kept(NamedTuple):
     """
     The state of all sources at one moment.
@@ -515,4 +543,4 @@ class Kept(NamedTuple):
 
     states: Mapping[str, SourceState]
     below_arguments: frozenset[str]
-    unreported: Unreported
+    reported: ReportedKeys

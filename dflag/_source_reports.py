@@ -37,19 +37,19 @@ class SourceReports:
     What was logged about the sources of one registry, so that it is logged once.
 
     Attributes:
-        unreported: Which of the unknown keys were never reported.
+        unknown: The unknown keys that were reported.
 
     Thread safety: any thread; two that log the same at once may log it twice.
     """
 
     def __init__(self, store: Store) -> None:
         self._store: Final = store
-        self.unreported = Unreported()
+        self.unknown = ReportedKeys()
         self._left_alone: Final[set[str]] = set()  # the sources
         self._retired: Final[set[str]] = set()  # the keys
         self._waiting: dict[str, Any] = {}  # by name the values of static flags that wait for a restart
 
-    def leave_alone(self, name: str, values: Mapping[str, Raw]) -> None:
+    def log_rules_left_alone(self, name: str, values: Mapping[str, Raw]) -> None:
         """
         Log that a source has rules which nobody resolves.
         """
@@ -77,7 +77,7 @@ class SourceReports:
             for rejection in outcome.rejections:
                 consequence = _consequence(source, states[name], outcome, rejection.flag_name)
                 logger.warning("%s; %s", rejection, consequence)
-            for unknown in unknown_keys(outcome.unknowns, self._store.flags, name) if outcome.unknowns else ():
+            for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
                 logger.warning("%s", unknown)
             self._log_retired(source, outcome)
             if outcome.error is not None and outcome.refused_anew:
@@ -102,9 +102,9 @@ class SourceReports:
                     logger.debug("flag %r: %s until a restart, %s after it", flag.name, now, then)
 
 
-class Unreported:
+class ReportedKeys:
     """
-    Which of the unknown keys were never reported: each is once, whatever source has it.
+    The unknown keys that were reported: a key is reported once, even if several sources hold it.
     """
 
     def __init__(self, seen: Mapping[str, frozenset[str]] = MappingProxyType({}), reported: Iterable[int] = ()) -> None:
@@ -112,28 +112,35 @@ class Unreported:
         # By hash, the earliest first: a name may be of megabytes.
         self._reported: Final[dict[int, None]] = dict.fromkeys(reported)
 
-    def copy(self) -> Unreported:
-        return Unreported(self._seen, self._reported)
+    def copy(self) -> ReportedKeys:
+        return ReportedKeys(self._seen, self._reported)
 
-    def of(self, source: str, keys: frozenset[str]) -> list[str]:
+    def new(self, source: str, keys: frozenset[str]) -> list[str]:
         """
-        Return those that were never asked for, in order.
+        Return those of a source's unknown keys that were never reported, in order.
         """
-        before, self._seen[source] = self._seen.get(source, frozenset()), keys
-        unreported = [key for key in sorted(keys - before) if hash(key) not in self._reported]
-        self._reported.update((hash(key), None) for key in unreported)
+        before = self._seen.get(source, frozenset())
+        return [key for key in sorted(keys - before) if hash(key) not in self._reported]
+
+    def note(self, source: str, keys: frozenset[str], reported: Iterable[str]) -> None:
+        """
+        Remember the unknown keys of a source's last reading, and those of them that are reported now.
+        """
+        if keys or source in self._seen:
+            self._seen[source] = keys
+        self._reported.update((hash(key), None) for key in reported)
         for digest in tuple(itertools.islice(self._reported, max(0, len(self._reported) - _MAX_REMEMBERED))):
             self._reported.pop(digest, None)
-        return unreported
 
 
 def _consequence(source: str, state: SourceState, outcome: Outcome, flag_name: str) -> str:
     if not outcome.in_force:
-        return f"nothing of {source} was applied (atomic=True)"
+        return f"nothing of {source} was applied" + ("" if outcome.error else " (atomic=True)")
     if flag_name in RULES_KEYS:
         return "keeping the last good rules"
     if flag_name.startswith(RULE_PREFIX):
-        is_kept = flag_name.removeprefix(RULE_PREFIX) in {judged.name for judged in state.rules.usable or ()}
+        usable = {RULE_PREFIX + each.name for each in state.rules.usable or ()}
+        is_kept = flag_name in usable and flag_name not in state.rules.clashing
         return "keeping its last good text" if is_kept else "the rule is left out"
     return "keeping the last good value" if flag_name in state.entries else "using the value of the layer below"
 

@@ -39,7 +39,7 @@ from dflag._flags import (
     set_table,
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle
-from dflag._history import History, records_of
+from dflag._history import History, records_of, stamp
 from dflag._history import printed as printed_changes
 from dflag._history import settle as settle_records
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
@@ -84,7 +84,7 @@ class Dependent(Protocol):
 
     def outdating(self, number: int) -> Iterable[Call]:
         """
-        Return the calls that outdate it in the step of a commit, the one with that number, which may not be made.
+        Return the calls that outdate it, for the step of commit *number*. The step may fail; then none is made.
         """
         ...
 
@@ -104,7 +104,7 @@ class Store:
     """
 
     def __init__(self) -> None:
-        self.own_lock = threading.RLock()  # as it is, where `lock` makes all anew in a forked child
+        self.own_lock = threading.RLock()  # without `settle()`, which `lock` calls first
         self.flags: Final[dict[str, Flag[Any]]] = {}
         self.maps: Mapping[Flag[Any], MapKind] = {}
         self.retired: Mapping[str, datetime.date] = {}
@@ -398,6 +398,7 @@ class Store:
         Returns:
             Whether it was committed. If not, nothing has changed, and the transaction has to be worked out again.
         """
+        stamp(transaction.records)
         deliveries = [
             Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret)
             for flag, old, new, _, _ in transaction.differences
@@ -439,9 +440,7 @@ class Store:
         deliveries: Sequence[Delivery],
     ) -> Step:
         number = transaction.snapshot.revision
-        # In `replaced` the values for keys follow, which a snapshot has itself.
-        before: dict[Any, object] = dict(zip(transaction.layers, transaction.replaced, strict=False))
-        before.update((cell, value_of(cell)) for cell, _ in cells)
+        before: dict[Any, object] = {**transaction.replaced, **{cell: value_of(cell) for cell, _ in cells}}
         return Step(
             [
                 (list.remove, self._tokens, token),  # raises when it is another one: then nothing is done
@@ -517,19 +516,29 @@ class Store:
             ValidationError: A registry validator refuses.
         """
         self.checks.refuse_changes()
-        attempts = self.turns.attempts()
-        while True:
-            next(attempts)
-            home = store_of(edits[0][0]) if edits else self
-            if home is not self:  # the flag was bound to a registry meanwhile
-                home.change(edits, checked=checked, reason=reason)
-                return
-            transaction = self.plan(edits, reason=reason)
-            if checked:
-                self.check_edits(transaction, edits)
-            if self.commit(transaction):
-                break
-        self.report(transaction, edits)
+        home, transaction = self.turns.run(partial(self._try_to_change, edits, checked=checked, reason=reason))
+        if transaction is None:
+            home.change(edits, checked=checked, reason=reason)
+        else:
+            self.report(transaction, edits)
+
+    def _try_to_change(
+        self, edits: Sequence[Edit], *, checked: bool, reason: str | None
+    ) -> tuple[Store, Transaction | None] | None:
+        """
+        Commit edits, if nothing else is committed meanwhile.
+
+        Returns:
+            This store and what was committed; the store that the flags belong to by now, and nothing, if that is
+            another one; None when another commit came first.
+        """
+        home = store_of(edits[0][0]) if edits else self
+        if home is not self:  # the flag was bound to a registry meanwhile
+            return home, None
+        transaction = self.plan(edits, reason=reason)
+        if checked:
+            self.check_edits(transaction, edits)
+        return (self, transaction) if self.commit(transaction) else None
 
     def check_edits(self, transaction: Transaction, edits: Sequence[Edit]) -> None:
         """
@@ -580,10 +589,10 @@ class Store:
                 raise
 
     def _report_problems(self) -> None:
-        for thread in (self.notifier, self._expiry):
-            problem, thread.problem = thread.problem, None
+        for part in (self.notifier, self._expiry):
+            problem, part.problem = part.problem, None
             if problem is not None:
-                logger.warning("%s, no thread could be started for them: %s", thread.waiting, problem)
+                logger.warning("%s, no thread could be started for them: %s", part.waiting, problem)
 
     # --- overriding
 
@@ -635,24 +644,22 @@ class Store:
         """
         Drop the overrides whose time is over. Runs on the expiry thread.
         """
-        attempts = self.turns.attempts()
-        while True:
-            next(attempts)
-            now = time.monotonic()
-            timed: frozenset[Flag[Any]] = value_of(self._timed)
-            held = [(flag, layers_of(flag).get(OVERRIDE)) for flag in timed]
-            over = {flag: entry for flag, entry in held if entry is not None and entry.is_over(now)}
-            if not over:
-                return
-            edits: list[Edit] = [(flag, OVERRIDE, None) for flag in over]
-            transaction = self.plan(edits)
-            # Asked once more after that: a newer override may have come before the plan, which the commit cannot tell.
-            is_same = all(layers_of(flag).get(OVERRIDE) is entry for flag, entry in over.items())
-            if is_same and self.commit(transaction):
-                break
+        transaction = self.turns.run(self._try_to_expire)
+        if not transaction.layers:
+            return
         # Not here: a log handler or a validator that hangs must not delay the next expiry.
-        names = ", ".join(sorted(flag.name for flag in over))
+        names = ", ".join(sorted(flag.name for flag in transaction.layers))
         self.deliver(partial(self._report_expiry, transaction, names), "the registry's validators")
+
+    def _try_to_expire(self) -> Transaction | None:
+        now = time.monotonic()
+        timed: frozenset[Flag[Any]] = value_of(self._timed)
+        held = [(flag, layers_of(flag).get(OVERRIDE)) for flag in timed]
+        over = {flag: entry for flag, entry in held if entry is not None and entry.is_over(now)}
+        transaction = self.plan([(flag, OVERRIDE, None) for flag in over])
+        # Asked once more after that: a newer override may have come before the plan, which the commit cannot tell.
+        is_same = all(layers_of(flag).get(OVERRIDE) is entry for flag, entry in over.items())
+        return transaction if not over or (is_same and self.commit(transaction)) else None
 
     def _report_expiry(self, transaction: Transaction, names: str) -> None:
         self.report(transaction, ())

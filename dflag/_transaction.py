@@ -116,7 +116,8 @@ class Transaction(NamedTuple):
         merged: Those of the differences whose value several sources make up together, which nothing has validated yet.
         timed: The flags that would have an override with a time limit.
         records: The last of the differences, for the history.
-        replaced: The layers before, and the values for keys.
+        replaced: The layers before.
+        kept: What else is replaced: the values for keys, and what came of them.
         tables: The values for keys of each keyed flag that is edited.
     """
 
@@ -129,7 +130,8 @@ class Transaction(NamedTuple):
     merged: Sequence[Difference]
     timed: frozenset[Flag[Any]]
     records: Sequence[Record]
-    replaced: Sequence[object]
+    replaced: Mapping[Flag[Any], Mapping[str, Entry]]
+    kept: Sequence[object]
     tables: Mapping[Flag[Any], Tables]
 
     @property
@@ -202,7 +204,8 @@ def plan(
         merged=merged,
         timed=_timed(base, layers),
         records=records_of(differences[-HISTORY_LENGTH:], base.snapshot.revision + 1),
-        replaced=[*map(layers_of, layers), *map(keyed_of, tables), *map(table_of, tables)],
+        replaced={flag: layers_of(flag) for flag in layers},
+        kept=[*map(keyed_of, tables), *map(table_of, tables)],
         tables=tables,
     )
 

@@ -4,13 +4,14 @@ Which of several writers goes next, where each may find that another was first.
 
 from __future__ import annotations
 
-import itertools
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 _ATTEMPTS_WITHOUT_TURN: Final = 8
 """How often other writers may outdate what a writer has validated before they wait for it, so that none starves."""
@@ -27,9 +28,14 @@ class _Turn(threading.Event):
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self._seconds: Final = seconds
+        self._thread: Final = threading.get_ident()
 
     def pause(self) -> None:
-        self.wait(self._seconds)
+        """
+        Wait for the end of the turn, in any thread but the one that has it.
+        """
+        if threading.get_ident() != self._thread:  # else a parser that sets another flag would wait for itself
+            self.wait(self._seconds)
 
 
 class Turns:
@@ -42,25 +48,31 @@ class Turns:
     def __init__(self) -> None:
         self._turn: _Turn | None = None
 
-    def attempts(self) -> Iterator[int]:
+    def run(self, attempt: Callable[[], T | None]) -> T:
         """
-        Count the attempts to commit something, from 1, until the iterator is dropped.
+        Call *attempt* until it returns something, and return that.
 
-        What other commits have outdated again and again goes first once they have ended: new ones wait for it, for a
-        bounded time.
+        An attempt that other commits have outdated again and again goes first: new ones wait for it, for a bounded
+        time.
+
+        Args:
+            attempt: Works out a change and commits it; None says that another one was committed meanwhile.
         """
         turn: _Turn | None = None
-        longest_seconds = 0.0
+        longest_seconds, attempts = 0.0, 0
         try:
-            for attempt in itertools.count(1):
+            while True:
                 other = self._turn
-                if other is not None and other is not turn:
+                if other is not None:
                     other.pause()
-                if turn is None and attempt > _ATTEMPTS_WITHOUT_TURN:
+                if turn is None and attempts >= _ATTEMPTS_WITHOUT_TURN:
                     turn = self._turn = _Turn(_TURN_SECONDS + 2 * longest_seconds)
                 began = time.monotonic()
-                yield attempt
+                result = attempt()
+                if result is not None:
+                    return result
                 longest_seconds = max(longest_seconds, time.monotonic() - began)
+                attempts += 1
         finally:
             if turn is not None:
                 turn.set()

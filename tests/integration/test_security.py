@@ -265,7 +265,7 @@ def test_ever_new_unknown_names_are_not_remembered_for_ever(flags: dflag.FlagReg
     """
     for start in range(0, 30_000, 5000):
         flags.apply({f"k{number}": "" for number in range(start, start + 5000)}, source="s")
-    assert len(sources_of(flags).reports.unreported._reported) <= 10_000
+    assert len(sources_of(flags).reports.unknown._reported) <= 10_000
 
 
 K = 2**18

@@ -82,6 +82,7 @@ def test_a_failure_keeps_the_values_and_counts_once(
     assert (feed.values, feed.failures) == ({"rate": "1"}, 1)
     assert feed.problem is not None
     assert caplog.text.count("keeping the last good values") == 1
+    assert caplog.text.count("should raise SourceError") == (0 if isinstance(fault, SourceError) else 1)
     source.fault, source.token = None, 8
     assert feed.look()
     assert feed.problem is None

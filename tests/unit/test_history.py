@@ -5,6 +5,7 @@ The last changes: bounded, printed once, without secrets.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import gc
 import logging
 import tracemalloc
@@ -257,3 +258,11 @@ def test_a_large_value_is_let_go_of_beside_a_small_one(flags: dflag.FlagRegistry
     policy.set(["x" * 100_000])
     policy.set(2)
     assert all(record._values is None for record in flags._store.changes.records())
+
+
+def test_a_change_has_come_when_it_is_committed(flags: dflag.FlagRegistry) -> None:
+    """And not when it was worked out: validators may take long."""
+    rate, ends = flags.dyn_int("rate", 1), list[datetime.datetime]()
+    flags.validator(lambda _: ends.append(datetime.datetime.now(datetime.UTC)))
+    rate.set(2)
+    assert flags.history()[-1].when >= ends[-1]

@@ -5,13 +5,17 @@ The sources of one registry: names, ranks, and what is in force of each.
 from __future__ import annotations
 
 import gc
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
 import dflag
 from dflag._registry import sources_of
-from dflag._source_state import Reading
+from dflag._source_state import Reading, Request
+from dflag.sources import MemorySource
+
+from ..integration._waiting import DEADLINE_SECONDS  # noqa: TID252 - tests is on no path
 
 if TYPE_CHECKING:
     from dflag._source_layers import SourceLayers
@@ -33,8 +37,8 @@ def _reading(**values: str) -> Reading:
 def test_sources_rank_in_the_order_in_which_they_were_named(flags: dflag.FlagRegistry, sources: SourceLayers) -> None:
     """A source that was named early and has values late stays beneath."""
     rate = flags.dyn_int("rate", 1)
-    sources.name("low")
-    sources.name("high")
+    sources.add("low")
+    sources.add("high")
     sources.apply_each({"high": _reading(rate="3")})
     sources.apply_each({"low": _reading(rate="2")})
     assert (rate.get(), rate.origin) == (3, "high")
@@ -46,7 +50,7 @@ def test_sources_rank_in_the_order_in_which_they_were_named(flags: dflag.FlagReg
 def test_no_source_has_the_name_of_another_layer(sources: SourceLayers, name: str) -> None:
     """Or nobody could tell where a value comes from."""
     with pytest.raises(dflag.DefinitionError, match="expected the name of a source"):
-        sources.name(name)
+        sources.add(name)
 
 
 def test_one_owner_feeds_a_source_until_it_is_gone(sources: SourceLayers) -> None:
@@ -119,9 +123,103 @@ def test_a_flag_that_is_declared_late_takes_what_the_sources_hold(flags: dflag.F
 def test_going_back_forgets_the_sources_that_were_named_since(sources: SourceLayers) -> None:
     """But for one that something feeds, which comes last."""
     owner = Feeder()
-    sources.name("kept")
+    sources.add("kept")
     kept = sources.keep()
-    sources.name("gone")
+    sources.add("gone")
     sources.claim("fed", owner, below_arguments=False)
     sources.rank_as(kept)
     assert list(sources.states()) == ["kept", "fed"]
+
+
+def _commit_elsewhere(flag: dflag.DynamicFlag[int]) -> None:
+    """Commit something in another thread, as may happen at any moment."""
+    thread = threading.Thread(target=flag.set, args=(flag.get() + 1,))
+    thread.start()
+    thread.join(DEADLINE_SECONDS)
+    assert not thread.is_alive()
+
+
+def test_an_unknown_key_is_reported_when_the_first_attempt_is_outdated(
+    flags: dflag.FlagRegistry, sources: SourceLayers, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An attempt that comes to nothing has reported nothing."""
+    flags.dyn_int("rate", 1)
+    other, attempts = flags.dyn_int("other", 1), list[int]()
+
+    @flags.validator
+    def _outdate_the_first(snapshot: dflag.Snapshot) -> None:
+        if snapshot["rate"] == 2 and not attempts:
+            attempts.append(1)
+            _commit_elsewhere(other)
+
+    assert flags.apply({"rate": "2", "rat": "2"}, source="s").unknown == ("rat",)
+    assert attempts == [1]
+    assert sources.record("s").warnings == 1
+    assert caplog.text.count("unknown key 'rat'") == 1
+    flags.apply({"rate": "3", "rat": "3"}, source="s")
+    assert sources.record("s").warnings == 1
+
+
+_TWO_RULES = """
+- {name: first, set: {rate: 5}}
+- {name: second, set: {burst: 5}}
+"""
+
+
+def test_only_the_rule_that_is_to_blame_is_left_out_when_an_attempt_is_outdated(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And not the whole source; a rule that was never in force has no last good text."""
+    rate, burst, other = flags.dyn_int("rate", 1), flags.dyn_int("burst", 1), flags.dyn_int("other", 1)
+    asked: list[tuple[int, int]] = []
+
+    @flags.validator
+    def _refuse_both(snapshot: dflag.Snapshot) -> None:
+        pair = snapshot[rate], snapshot[burst]
+        outdate = pair == (5, 1) and asked.count((5, 5)) == 1
+        asked.append(pair)
+        if outdate:
+            _commit_elsewhere(other)
+        if pair == (5, 5):
+            raise ValueError("not both")
+
+    source = MemorySource({})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    source.update({"_rules.yaml": _TWO_RULES})
+    updater.refresh()
+    assert asked.count((5, 5)) == 2
+    assert (rate.get(), burst.get()) == (5, 1)
+    status = updater.status()
+    assert (status.sources[0].reloads["refused"], status.sources[0].last_error) == (0, None)
+    assert "nothing of memory was applied" not in caplog.text
+    assert caplog.text.count("the rule is left out") == 1
+    assert "keeping its last good text" not in caplog.text
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_the_log_calls_only_an_atomic_updater_atomic(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, atomic: bool
+) -> None:
+    """Of a reading that a registry validator refuses, nothing is applied either."""
+    flags.dyn_int("rate", 1)
+    flags.dyn_int("burst", 1)
+
+    @flags.validator
+    def _refuse(snapshot: dflag.Snapshot) -> None:
+        if snapshot["burst"] == 5:
+            raise ValueError("too much")
+
+    flags.apply({"rate": "many", "burst": "5"}, source="s", atomic=atomic)
+    assert "nothing of s was applied" in caplog.text
+    assert ("atomic=True" in caplog.text) is atomic
+
+
+def test_a_commit_that_is_not_wanted_any_more_changes_nothing(flags: dflag.FlagRegistry, sources: SourceLayers) -> None:
+    """Neither together nor each by itself; the caller gets no outcome."""
+    rate = flags.dyn_int("rate", 1)
+    request = Request(wanted=lambda: False)
+    readings = {"s": Reading({"rate": "2"}, lambda _: "s")}
+    assert sources.apply_each(readings, request) == {}
+    assert sources.apply_all(readings, request) == {}
+    assert (rate.get(), sources.state("s").revision) == (1, None)

@@ -66,7 +66,7 @@ def test_names_that_come_and_go_take_bounded_memory(
     for number in range(300):
         flags.apply({f"{number}{'x' * 1000}": "1"}, source="s")
     flags.apply({}, source="s")
-    unreported, state = sources_of(flags).reports.unreported, sources_of(flags).state("s")
+    unreported, state = sources_of(flags).reports.unknown, sources_of(flags).state("s")
     remembered = (unreported._reported, unreported._seen, state.record.reported)
     assert sum(sys.getsizeof(part) + sum(map(sys.getsizeof, part)) for part in remembered) < 20_000
     said()

@@ -5,6 +5,7 @@ Which of several writers goes next.
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -20,21 +21,35 @@ def _turns_of(monkeypatch: pytest.MonkeyPatch) -> Turns:
     return Turns()
 
 
-def _start_new_writer(turns: Turns) -> tuple[threading.Thread, list[int]]:
-    attempts: list[int] = []
-    thread = threading.Thread(target=lambda: attempts.append(next(turns.attempts())), daemon=True)
-    thread.start()
-    return thread, attempts
+class Writer:
+    """A writer in a thread of its own, whose attempts fail until it is told otherwise."""
+
+    def __init__(self, turns: Turns, failures: float = 0) -> None:
+        self._failures = failures
+        self.attempts = 0
+        self.may_end = threading.Event()
+        self.has_failed = threading.Event()
+        self.thread = threading.Thread(target=turns.run, args=(self._attempt,), daemon=True)
+        self.thread.start()
+
+    def _attempt(self) -> bool | None:
+        self.attempts += 1
+        if self.attempts <= self._failures:
+            return None
+        self.has_failed.set()
+        if self._failures and not self.may_end.wait(DEADLINE_SECONDS):
+            return None
+        return True
+
+    def end(self) -> None:
+        self.may_end.set()
+        self.thread.join(DEADLINE_SECONDS)
+        assert not self.thread.is_alive()
 
 
-def test_attempts_are_counted(turns: Turns) -> None:
-    """From 1, each for itself."""
-    one, other = turns.attempts(), turns.attempts()
-    assert [next(one), next(one), next(other)] == [1, 2, 1]
-
-
-def test_a_writer_that_failed_often_goes_first(turns: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
-    """New ones wait until it has ended; those before that do not."""
+@pytest.fixture(name="waiting")
+def _waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Return what is set when a writer is about to wait for another."""
     waiting, pause = threading.Event(), _turns._Turn.pause
 
     def note_and_pause(turn: _turns._Turn) -> None:
@@ -42,37 +57,73 @@ def test_a_writer_that_failed_often_goes_first(turns: Turns, monkeypatch: pytest
         pause(turn)
 
     monkeypatch.setattr(_turns._Turn, "pause", note_and_pause)
-    unlucky = turns.attempts()
-    for _ in range(_turns._ATTEMPTS_WITHOUT_TURN):
-        next(unlucky)
-    early, attempts = _start_new_writer(turns)
-    early.join(DEADLINE_SECONDS)
-    assert (attempts, waiting.is_set()) == ([1], False)
-    next(unlucky)
-    thread, attempts = _start_new_writer(turns)
+    return waiting
+
+
+def test_an_attempt_is_made_until_it_returns_something(turns: Turns) -> None:
+    """None says that another writer was first."""
+    results = iter([None, None, 3, 4])
+    assert turns.run(lambda: next(results)) == 3
+
+
+def test_an_attempt_that_raises_ends_the_turn(turns: Turns) -> None:
+    """The writers that wait for it go on."""
+    failures = iter([None] * _turns._ATTEMPTS_WITHOUT_TURN)
+
+    def attempt() -> bool | None:
+        if (failure := next(failures, True)) is not None:
+            raise ValueError("refused")
+        return failure
+
+    with pytest.raises(ValueError, match="refused"):
+        turns.run(attempt)
+    Writer(turns).end()
+
+
+def test_a_writer_that_failed_often_goes_first(turns: Turns, waiting: threading.Event) -> None:
+    """New ones wait until it has ended."""
+    unlucky = Writer(turns, failures=_turns._ATTEMPTS_WITHOUT_TURN)
+    assert unlucky.has_failed.wait(DEADLINE_SECONDS)
+    new = Writer(turns)
     assert waiting.wait(DEADLINE_SECONDS)
-    assert attempts == []
-    unlucky.close()
-    thread.join(DEADLINE_SECONDS)
-    assert attempts == [1]
+    assert new.attempts == 0
+    unlucky.end()
+    new.end()
+    assert new.attempts == 1
+
+
+def test_a_writer_that_failed_seldom_makes_nobody_wait(turns: Turns, waiting: threading.Event) -> None:
+    """As long as it has not failed for the eighth time."""
+    unlucky = Writer(turns, failures=_turns._ATTEMPTS_WITHOUT_TURN - 1)
+    assert unlucky.has_failed.wait(DEADLINE_SECONDS)
+    Writer(turns).end()
+    assert not waiting.is_set()
+    unlucky.end()
 
 
 def test_a_writer_that_hangs_stops_no_other_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is no lock: the others go on after a while."""
     monkeypatch.setattr(_turns, "_TURN_SECONDS", 0.01)
     turns = Turns()
-    unlucky = turns.attempts()
-    for _ in range(_turns._ATTEMPTS_WITHOUT_TURN + 1):
-        next(unlucky)
-    thread, attempts = _start_new_writer(turns)
-    thread.join(DEADLINE_SECONDS)
-    assert attempts == [1]
+    unlucky = Writer(turns, failures=_turns._ATTEMPTS_WITHOUT_TURN)
+    assert unlucky.has_failed.wait(DEADLINE_SECONDS)
+    Writer(turns).end()
+    unlucky.end()
 
 
-def test_a_forked_child_waits_for_no_thread_of_its_parent(turns: Turns) -> None:
+def test_a_writer_does_not_wait_for_its_own_turn(turns: Turns) -> None:
+    """As when a parser sets another flag."""
+    results = iter([None] * _turns._ATTEMPTS_WITHOUT_TURN)
+    began = time.monotonic()
+    assert turns.run(lambda: next(results, turns.run(lambda: True)))
+    assert time.monotonic() - began < _turns._TURN_SECONDS / 2
+
+
+def test_a_forked_child_waits_for_no_thread_of_its_parent(turns: Turns, waiting: threading.Event) -> None:
     """The one whose turn it was does not live there."""
-    unlucky = turns.attempts()
-    for _ in range(_turns._ATTEMPTS_WITHOUT_TURN + 1):
-        next(unlucky)
+    unlucky = Writer(turns, failures=_turns._ATTEMPTS_WITHOUT_TURN)
+    assert unlucky.has_failed.wait(DEADLINE_SECONDS)
     turns.after_fork_in_child()
-    assert next(turns.attempts()) == 1
+    assert turns.run(lambda: True)
+    assert not waiting.is_set()
+    unlucky.end()
