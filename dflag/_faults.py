@@ -8,6 +8,8 @@ decides what goes on to the caller, so that nothing else has to name kinds of ex
 from __future__ import annotations
 
 import threading
+from functools import partial
+from typing import Any
 
 
 class OwnThread(threading.Thread):
@@ -65,3 +67,15 @@ def name_of(function: object) -> str:
 
 def _unprintable(thing: object) -> str:
     return f"<{type(thing).__name__} that cannot be printed>"
+
+
+def code_flags(function: Any) -> int:
+    """
+    Return `inspect`'s flags of the code that calling a function runs, which takes 10 ms to import; 0 without any.
+    """
+    while isinstance(function, partial):
+        function = function.func
+    if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
+        function = getattr(type(function), "__call__", function)  # noqa: B004 - the method is wanted, not the question
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    return 0 if code is None else int(code.co_flags)

@@ -713,7 +713,10 @@ set_store: Final = Flag.__dict__["_store"].__set__
 set_name: Final = Flag.__dict__["name"].__set__
 set_pipeline: Final = Flag.__dict__["_pipeline"].__set__
 set_default: Final = Flag.__dict__["default"].__set__
-"""Setters as C callables, for the `Step` that puts flags into another store. The caller holds the locks of both."""
+"""
+Setters as C callables: for the `Step` that puts flags into another store, whose caller holds the locks of both, and
+for what is brought back after a test.
+"""
 
 
 # --- counting reads: what _read_counts exchanges the code of the reading methods for

@@ -7,10 +7,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag._faults import OwnThread, name_of, repr_of
+from dflag._faults import OwnThread, code_flags, name_of, repr_of
 from dflag._fork import settle
 from dflag._log import logger
 from dflag.errors import DefinitionError
@@ -169,9 +168,9 @@ class Listener:
             logger.warning("callback %s dropped: its event loop is gone", self.label)
             return
         # Waiting keeps the order: the next callback must not overtake this one.
-        deadline_checks = threading.Event()
-        future.add_done_callback(lambda _: deadline_checks.set())
-        while not deadline_checks.wait(_LOOP_CHECK_SECONDS):
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        while not done.wait(_LOOP_CHECK_SECONDS):
             if loop.is_closed():
                 coroutine.close()
                 logger.warning("callback %s dropped: its event loop was closed", self.label)
@@ -194,18 +193,6 @@ class Delivery:
         self.label: Final = label
         self.flag_name: Final = flag_name
         self.secret: Final = secret
-
-
-def code_flags(function: Any) -> int:
-    """
-    Return `inspect`'s flags of the code that calling a function runs, which takes 10 ms to import; 0 without any.
-    """
-    while isinstance(function, partial):
-        function = function.func
-    if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
-        function = getattr(type(function), "__call__", function)  # noqa: B004 - the method is wanted, not the question
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return 0 if code is None else int(code.co_flags)
 
 
 def _is_coroutine_function(function: Any) -> bool:

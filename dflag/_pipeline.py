@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from dflag._faults import is_interrupt, repr_of, text_of
+from dflag._faults import code_flags, is_interrupt, repr_of, text_of
 from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem, is_unawaited
 from dflag._log import logger
-from dflag._notifier import code_flags
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, ParseError, ValidationError, nearest
 from dflag.typing import Text, Unreadable
 

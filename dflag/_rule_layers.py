@@ -19,8 +19,7 @@ from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
 from dflag._rule_sets import NO_RULES, Active, Judged, RuleSet, Spot
 from dflag._rules import needs, share_percent, situation
 from dflag._rules_text import RuleList, Setting, first_line_of, parse_rules, places_set
-from dflag._snapshot import unknown_flag
-from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
+from dflag.errors import MAX_HINTS, FlagValueError, RegistryValidationError, drop_frames, unknown_flag
 
 if TYPE_CHECKING:
     import datetime
@@ -36,10 +35,6 @@ if TYPE_CHECKING:
 
 _MAX_REMEMBERED: Final = 20_000
 """How many rules that are gone again to remember, twice as many as a list may hold."""
-
-
-_MAX_HINTS: Final = 20
-"""How many unknown names at once are compared with all others: 35 ms each where there are a thousand flags."""
 
 
 class RuleContext:
@@ -292,7 +287,7 @@ class _Reading:
         if missing:
             self._unknown.update(missing)
             self._hints += 1
-            hints = flags if self._hints <= _MAX_HINTS else ()
+            hints = flags if self._hints <= MAX_HINTS else ()
             return _Misfit(Setting(missing[0], is_key=True), str(unknown_flag(missing[0], hints)))
         for name, raw in rule.values.items():
             flag = flags.get(name)

@@ -10,10 +10,10 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, TypeVar, final, overload
 
 from dflag._cells import Cell, has_gil, value_of
-from dflag.errors import DflagError, UnknownFlagError, nearest, one_line
+from dflag.errors import DflagError, unknown_flag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from dflag._keyed import Match, Table
 
@@ -23,9 +23,6 @@ T_co = TypeVar("T_co", covariant=True)
 
 _NO_TABLES: Final[Mapping[Any, Any]] = {}
 """Shared by all snapshots of registries without keyed flags."""
-
-_MAX_HINTS: Final = 20
-"""How many unknown names at once are compared with all others: 35 ms each where there are a thousand flags."""
 
 
 class Key(Protocol[T_co]):
@@ -376,36 +373,3 @@ def innermost_pin(owner: object = None) -> Pin | None:
     while pin is not None and (pin not in open_pins or (owner is not None and pin.owner is not owner)):
         pin = pin.parent
     return pin
-
-
-def unknown_flag(name: object, names: Iterable[str]) -> UnknownFlagError:
-    """
-    Make the error for a name that no flag has, with the nearest one as a hint.
-    """
-    if not isinstance(name, str):
-        return UnknownFlagError(f"no flag named {name!r:.253}: expected a name or a flag of this registry")
-    near = nearest(name[:253], names)
-    hint = "" if near is None else f"; did you mean {near!r}?"
-    return UnknownFlagError(f"no flag named {name[:253]!r}{hint}", flag_name=name)
-
-
-def unknown_flags(unknown: Iterable[str], names: Iterable[str]) -> list[UnknownFlagError]:
-    """
-    Make the errors for several names at once; the first of them have hints.
-    """
-    return [unknown_flag(name, names if number < _MAX_HINTS else ()) for number, name in enumerate(unknown)]
-
-
-def unknown_keys(unknown: Iterable[str], names: Iterable[str], source: str) -> list[UnknownFlagError]:
-    """
-    Make the errors for the keys of a source that no flag has; the first of them have hints.
-    """
-    return [
-        _unknown_key(key, nearest(key[:253], names) if number < _MAX_HINTS else None, source)
-        for number, key in enumerate(unknown)
-    ]
-
-
-def _unknown_key(key: str, near: str | None, source: str) -> UnknownFlagError:
-    hint = "" if near is None else f" (did you mean {near!r}?)"
-    return UnknownFlagError(f"unknown key {key[:253]!r} in {one_line(source)}{hint}", flag_name=key)

@@ -376,14 +376,16 @@ class SourceLayers:
         changed = frozenset(difference.flag for difference in transaction.differences)
         outcomes: dict[str, Outcome] = {}
         cells = []
+        reported: set[str] = set()  # the unknown keys, each of which counts for one source
         for batch in batches:
             outcomes[batch.name], state = applied(
                 batch,
                 transaction.snapshot.revision,
                 pending_restart,
                 changed=tuple(flag.name for flag, _, _ in batch.edits if flag in changed),
-                unknowns=self._unknowns(batch, request),
+                unknowns=[key for key in self._unknowns(batch, request) if key not in reported],
             )
+            reported.update(outcomes[batch.name].unknowns)
             cells.append((self._states[batch.name], state))
         if request.wanted is not None and not request.wanted():
             raise _UnwantedError
@@ -396,8 +398,8 @@ class SourceLayers:
 
     def _are_current(self, batches: Iterable[Batch]) -> bool:
         """
-        Return whether each batch was parsed against what its source has in force, and no flag that was declared
-        since would take a key of it.
+        Return whether each batch was parsed against what its source has in force, with the maps and the freeze of now,
+        and no flag that was declared since would take a key of it.
         """
         declared = self._store.flags.keys()
         return all(
@@ -460,14 +462,21 @@ class SourceLayers:
         Put what was committed beside what was left out because nothing is new or it was refused, and log both.
         """
         outcomes = dict(committed)
+        # Not before the commit: an attempt that another one outdates has reported nothing.
         for batch in batches:
-            if batch.name not in outcomes:
+            if batch.name in committed:
+                self._note_unknowns(batch, committed[batch.name], request)
+        for batch in batches:
+            if batch.name not in committed:
                 outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), request)
+                self._note_unknowns(batch, outcome, request)
                 self._record(batch, outcome)
-            if request.report_unknown:  # not before: an attempt that another commit outdates has reported nothing
-                self.reports.unknown.note(batch.name, batch.state.unknown, outcomes[batch.name].unknowns)
         self.reports.log(outcomes, self.states(), self.after_restart())
         return outcomes
+
+    def _note_unknowns(self, batch: Batch, outcome: Outcome, request: Request) -> None:
+        if request.report_unknown:
+            self.reports.unknown.note(batch.name, batch.state.unknown, outcome.unknowns)
 
     def _left(self, batch: Batch, error: RegistryValidationError | None, request: Request) -> Outcome:
         unknowns = self._unknowns(batch, request)

@@ -13,9 +13,8 @@ from dflag._cells import value_of
 from dflag._history import shown
 from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._log import logger
-from dflag._snapshot import unknown_keys
 from dflag._transaction import same
-from dflag.errors import one_line
+from dflag.errors import one_line, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

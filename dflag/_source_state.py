@@ -188,7 +188,7 @@ class Batch(NamedTuple):
 
 class Request(NamedTuple):
     """
-    On whose behalf readings are applied.
+    How readings are to be applied, and for whom.
 
     Attributes:
         report_unknown: Whether unknown keys are reported.

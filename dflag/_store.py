@@ -46,7 +46,7 @@ from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
 from dflag._registry_validators import RegistryValidators
-from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, tables_of, unknown_flag, values_of
+from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, tables_of, values_of
 from dflag._transaction import Base, Token, highest_layer, plan
 from dflag._turns import Turns
 from dflag.errors import (
@@ -60,6 +60,7 @@ from dflag.errors import (
     check_argument,
     check_seconds,
     one_line,
+    unknown_flag,
 )
 
 if TYPE_CHECKING:
@@ -622,7 +623,7 @@ class Store:
         self.change([(flag, OVERRIDE, None)], checked=False, reason=reason)
         if reason is not None:
             logger.info("flag %r: override dropped%s", flag.name, _because(reason))
-        self.audit()
+        self.warn_after_drop()
 
     @contextlib.contextmanager
     def override(self, values: Mapping[Flag[Any], Any]) -> Iterator[None]:
@@ -634,7 +635,7 @@ class Store:
             now = time.monotonic()
             kept = {flag: None if entry is not None and entry.is_over(now) else entry for flag, entry in before.items()}
             self.change([(flag, OVERRIDE, entry) for flag, entry in kept.items()], checked=False)
-            self.audit()
+            self.warn_after_drop()
 
     def _next_deadline(self) -> float | None:
         overrides = [layers_of(flag).get(OVERRIDE) for flag in value_of(self._timed)]
@@ -664,11 +665,11 @@ class Store:
     def _report_expiry(self, transaction: Transaction, names: str) -> None:
         self.report(transaction, ())
         logger.info("override expired: %s", names)
-        self.audit()
+        self.warn_after_drop()
 
-    def audit(self) -> None:
+    def warn_after_drop(self) -> None:
         """
-        Log it when the values in force break a registry validator, as dropping an override may.
+        Log it when the values in force do not pass the registry validators, as may be once an override is dropped.
         """
         if not self.checks.validators:
             return

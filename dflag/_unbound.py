@@ -111,7 +111,7 @@ def _dynamic(static: Callable[P, StaticFlag[T]]) -> Callable[P, DynamicFlag[T]]:
 
 def _described(function: C) -> C:
     """
-    Replace the line that editors show by the text of the registry's method for a dynamic flag.
+    Give a function the docstring of the registry's method for a dynamic flag, instead of the line that editors show.
     """
     name = cast("FunctionType", function).__name__
     kind = name.removeprefix("dyn_")

@@ -21,7 +21,6 @@ from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
 from dflag._pipeline import check_plain_function
 from dflag._registry import registry_of, sources_of, store_of_registry
 from dflag._rule_follower import RuleFollower
-from dflag._snapshot import unknown_keys
 from dflag._source_state import Request
 from dflag._status import State, Status
 from dflag._switching import short_waits
@@ -35,6 +34,7 @@ from dflag.errors import (
     UpdaterStateError,
     check_argument,
     check_seconds,
+    unknown_keys,
 )
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Updater:
         self._made_at: Final = time.time()
         self._success: float | None = None
         self._lifecycle = threading.RLock()
-        self._reading = _Reading()  # one reading at a time, so that an older one never follows a newer
+        self._reading = _ReadingRight()  # one reading at a time, so that an older one never follows a newer
         self._session: Session | None = None
         self._is_to_resume = False  # in a forked child, until it runs there too
         self._watchers: tuple[Callable[[], object], ...] = ()
@@ -289,7 +289,7 @@ class Updater:
             self._claim()
             self._store.freeze()
             if self._state == "stopped":
-                self._reading = _Reading()  # the thread that was stopped may hold the old one, in a validator
+                self._reading = _ReadingRight()  # the thread that was stopped may hold the old one, in a validator
             spare_other_programs()
             call_after_forks(settle)
             session = self._session = self._new_session()
@@ -552,17 +552,17 @@ class Updater:
         with reading.lock:
             for feed in self._feeds if force else ():
                 feed.dirty = True
-            reading.wanted = True
-            while reading.wanted and not reading.going_on:
+            reading.again = True
+            while reading.again and not reading.going_on:
                 reading.going_on = True
                 try:
-                    while reading.wanted:
-                        reading.wanted = False
-                        self._look(wanted, background=background)
+                    while reading.again:
+                        reading.again = False
+                        self._look_and_apply(wanted, background=background)
                 finally:
                     reading.going_on = False
 
-    def _look(self, wanted: Callable[[], bool], *, background: bool) -> None:
+    def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
             self._rules.check_health(self._wake)
             looks = [feed.look() for feed in self._feeds]  # at every one, whatever the first of them says
@@ -574,7 +574,7 @@ class Updater:
         if readings:
             request = Request(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
             try:
-                # What is refused whole leaves rules in force that were read before, for which time goes on.
+                # The new reading may be refused whole. So first resolve the rules of the one in force for this moment.
                 before = {name: self._sources.state(name).reading for name in due if name not in held}
                 if before:
                     self._sources.apply_each(before, request)
@@ -636,7 +636,7 @@ class Updater:
         Let go of what is the parent's; return whether this process is to follow the sources too.
         """
         self._lifecycle = threading.RLock()
-        self._reading = _Reading()
+        self._reading = _ReadingRight()
         self._rules.after_fork_in_child()
         inherited, self._session = self._session, None
         if inherited is not None:
@@ -686,7 +686,8 @@ def unhealthy_sources(updater: Updater) -> tuple[str, ...]:
 
 def refused_sources(updater: Updater) -> tuple[str, ...]:
     """
-    Return the names of the sources of which nothing is applied, because a check over several flags refuses it.
+    Return the names of the sources of which nothing new is applied: a registry validator refuses, or a value is bad and
+    the updater is atomic.
     """
     return tuple([feed.name for feed in updater._feeds if feed.record().refusal is not None])
 
@@ -743,19 +744,19 @@ class _Forks:
             updater._resume()
 
 
-class _Reading:
+class _ReadingRight:
     """
     The right to read the sources: one thread at a time, so that an older reading never follows a newer one.
 
     Attributes:
         lock: Held while they are read.
-        wanted: Whether they are to be read, once more if a reading is going on.
+        again: Whether they are to be read, once more if a reading is going on.
         going_on: Whether they are being read, which a signal handler in the same thread may interrupt.
     """
 
     def __init__(self) -> None:
         self.lock: Final = threading.RLock()
-        self.wanted = False
+        self.again = False
         self.going_on = False
 
 

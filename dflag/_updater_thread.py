@@ -37,6 +37,7 @@ class Session:
         look: What reads them.
         resync_seconds: The interval of the check behind the events.
         rest_seconds: How long the thread waits before it reads for the first time.
+        due_seconds: Returns in how many seconds something changes by the clock alone; None for never.
     """
 
     def __init__(
@@ -49,7 +50,7 @@ class Session:
     ) -> None:
         self._look: Final = look
         self._resync_seconds: Final = resync_seconds
-        self._due_seconds: Final = due_seconds  # until something changes by the clock alone
+        self._due_seconds: Final = due_seconds
         self._rest_seconds: Final = rest_seconds
         self._feeds: Final = tuple(feeds)
         from dflag._waiter import Waiter  # brings socket and selectors, which only a running updater needs
@@ -173,8 +174,9 @@ class Session:
         # Again: an event may tell of what came meanwhile, or of a file that shows no other way.
         if self._drain(called=called):
             self._look(self)
+        # Only looks that come more often than the slowest regular check can be too many.
         if called or timeout < min(self._resync_seconds, _FALLBACK_SECONDS / 2):
-            useful = is_timed or any(  # what the clock causes is paced as little
+            useful = is_timed or any(  # a change by the clock is useful, too
                 after is not None and after is not earlier and after.changed
                 for earlier, after in zip(before, self._applied(), strict=True)
             )

@@ -57,6 +57,9 @@ MASK: Final = "******"
 _GIVEN_MAX_CHARACTERS: Final = 80
 """How much of a rejected value a message repeats: enough to recognise it, short enough for one log line."""
 
+MAX_HINTS: Final = 20
+"""How many unknown names at once are compared with all others: 35 ms each where there are a thousand flags."""
+
 _PROBLEM_MAX_CHARACTERS: Final = 1000
 """How long the rest of a message may be, which a validator or a library may have made of the value."""
 
@@ -348,3 +351,36 @@ def drop_frames(error: E) -> E:
             if isinstance(link, BaseExceptionGroup):
                 pending += link.exceptions
     return error
+
+
+def unknown_flag(name: object, names: Iterable[str]) -> UnknownFlagError:
+    """
+    Make the error for a name that no flag has, with the nearest one as a hint.
+    """
+    if not isinstance(name, str):
+        return UnknownFlagError(f"no flag named {name!r:.253}: expected a name or a flag of this registry")
+    near = nearest(name[:253], names)
+    hint = "" if near is None else f"; did you mean {near!r}?"
+    return UnknownFlagError(f"no flag named {name[:253]!r}{hint}", flag_name=name)
+
+
+def unknown_flags(unknown: Iterable[str], names: Iterable[str]) -> list[UnknownFlagError]:
+    """
+    Make the errors for several names at once; the first of them have hints.
+    """
+    return [unknown_flag(name, names if number < MAX_HINTS else ()) for number, name in enumerate(unknown)]
+
+
+def unknown_keys(unknown: Iterable[str], names: Iterable[str], source: str) -> list[UnknownFlagError]:
+    """
+    Make the errors for the keys of a source that no flag has; the first of them have hints.
+    """
+    return [
+        _unknown_key(key, nearest(key[:253], names) if number < MAX_HINTS else None, source)
+        for number, key in enumerate(unknown)
+    ]
+
+
+def _unknown_key(key: str, near: str | None, source: str) -> UnknownFlagError:
+    hint = "" if near is None else f" (did you mean {near!r}?)"
+    return UnknownFlagError(f"unknown key {key[:253]!r} in {one_line(source)}{hint}", flag_name=key)

@@ -16,10 +16,9 @@ from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._registry import store_of_registry
 from dflag._rule_layers import why_not
 from dflag._rules_text import parse_rules, percentage
-from dflag._snapshot import unknown_flag
 from dflag.cli._findings import Finding, hygiene, kind_of, place_of, validate
 from dflag.cli._items import Item
-from dflag.errors import FlagValueError, one_line
+from dflag.errors import FlagValueError, one_line, unknown_flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias
 
 from dflag._flags import set_listeners
 from dflag._registry import store_of_registry
-from dflag._snapshot import unknown_flags
 from dflag._store import printed
 from dflag._updater import Updater
 from dflag.cli._registry import load
-from dflag.errors import one_line
+from dflag.errors import one_line, unknown_flags
 
 if TYPE_CHECKING:
     import argparse

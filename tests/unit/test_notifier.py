@@ -13,7 +13,8 @@ from unittest import mock
 import pytest
 
 import dflag
-from dflag._notifier import Delivery, Listener, Notifier, code_flags
+from dflag._faults import code_flags
+from dflag._notifier import Delivery, Listener, Notifier
 
 from ..integration._waiting import DEADLINE_SECONDS  # noqa: TID252 - tests is on no path
 

@@ -17,9 +17,9 @@ from dflag._snapshot import (
     open_pins,
     reset_pin,
     set_pin,
-    unknown_keys,
     with_values,
 )
+from dflag.errors import unknown_keys
 
 
 def test_a_snapshot_stays_as_it_is(flags: dflag.FlagRegistry) -> None:

@@ -14,10 +14,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from dflag._batch import try_readings
 from dflag._registry import store_of_registry
-from dflag._snapshot import unknown_keys
 from dflag._source_state import Reading, SourceState
 from dflag._updater import as_sources
-from dflag.errors import DflagError, SourceError
+from dflag.errors import DflagError, SourceError, unknown_keys
 from dflag.integrations.django import _process
 from dflag.integrations.django._configuration import configuration
 from dflag.sources import DirectorySource, FileSource, MemorySource
