@@ -21,6 +21,7 @@ extensions = [
 ]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+pygments_dark_style = "github-dark"  # the theme's own underlines what is imported, like a link
 html_title = f"dflag {release}"
 html_static_path = ["_static"]
 html_css_files = ["manual.css"]
