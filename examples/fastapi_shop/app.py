@@ -21,7 +21,7 @@ from fastapi_shop.settings import Settings
 
 
 async def settings() -> Settings:
-    """Return the settings of this request: one revision, whatever is committed meanwhile."""
+    """Return the settings of this request. A coroutine function, for which FastAPI needs no thread."""
     return Settings.current()
 
 

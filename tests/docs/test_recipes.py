@@ -24,10 +24,10 @@ from dflag.testing import ConfigMapVolume
 from tests.integration._waiting import DEADLINE_SECONDS, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-START_SECONDS = 6 * DEADLINE_SECONDS
+START_SECONDS = 5 * DEADLINE_SECONDS
 RECIPES = {
     "celery_shop": ("settings", "celery", {"mail": "off"}),
     "copy_command": ("settings", "prometheus_client", {"rate_bytes": "1_000"}),
@@ -85,6 +85,13 @@ def _own_tests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]
         failures = found.setdefault(case.attrib["classname"].partition(".")[0], [])
         failures += ["".join(fault.itertext()) for fault in case if fault.tag in ("error", "failure")]
     return found
+
+
+def _in_time(condition: Callable[[], object]) -> bool:
+    """
+    Wait for a program that starts, which takes a while on a machine that is busy.
+    """
+    return any(eventually(condition) for _ in range(round(START_SECONDS / DEADLINE_SECONDS)))
 
 
 def _can_run(recipe: str) -> bool:
@@ -202,12 +209,13 @@ class Server:
         found: set[int] = set()
 
         def are_both() -> bool:
-            listing = json.loads(self.get("debug/flags/?name=discount")[1])
-            if listing["flags"][0]["current_value"] == discount:
-                found.add(listing["process"])
+            with contextlib.suppress(OSError):  # a request that has waited for a server to start
+                listing = json.loads(self.get("debug/flags/?name=discount")[1])
+                if listing["flags"][0]["current_value"] == discount:
+                    found.add(listing["process"])
             return len(found) == 2
 
-        assert eventually(are_both), (found, self.log.read_text())
+        assert _in_time(are_both), (found, self.log.read_text())
         return found
 
     def stop(self) -> int:
@@ -285,7 +293,7 @@ def test_program_runs(recipe: str, volume: ConfigMapVolume, tmp_path: Path) -> N
     volume.write({name: value})
     log = tmp_path / "log"
     with _running(recipe, volume, log) as process:
-        assert eventually(lambda: process.poll() is not None or "lags at http" in log.read_text()), log.read_text()
+        assert _in_time(lambda: process.poll() is not None or "lags at http" in log.read_text()), log.read_text()
         place = re.search(r"lags at (http://\S+)", log.read_text())
         assert place, log.read_text()
         with urllib.request.urlopen(place[1], timeout=DEADLINE_SECONDS) as answer:  # noqa: S310 - its own
@@ -305,5 +313,5 @@ def test_bad_value_keeps_a_program_from_starting(recipe: str, volume: ConfigMapV
     volume.write({name: "bad"})
     log = tmp_path / "log"
     with _running(recipe, volume, log) as process:
-        assert process.wait(DEADLINE_SECONDS) != 0
+        assert process.wait(START_SECONDS) != 0
     assert f"flag {name!r}" in log.read_text()
