@@ -23,6 +23,7 @@ from dflag._store import NO_STORE
 from dflag.errors import ArgumentError
 
 from ..integration._children import Child  # noqa: TID252 - tests is on no path
+from ..integration._waiting import eventually  # noqa: TID252 - as above
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,9 +96,7 @@ def test_override_with_a_time_limit_still_drops_after_binding(flags: dflag.FlagR
     rate = dflag.dyn_int(1)
     rate.set(5, ttl_seconds=0.05)
     flags.bind("rate", rate)
-    assert rate.get() == 5
-    assert flags._store.wait_beyond(flags.snapshot().revision, 5.0)
-    assert rate.get() == 1
+    assert eventually(lambda: rate.get() == 1)  # not 5 before: on a busy machine the time may be over already
 
 
 def test_one_flag_binds_once_and_to_a_free_name(flags: dflag.FlagRegistry) -> None:
