@@ -48,6 +48,28 @@ if TYPE_CHECKING:
 DEBUG_PAGE = "/debug/flags"
 MANIFEST = Path(__file__).parent / "kubernetes" / "server" / "configmap.yaml"
 
+STYLE = """
+:root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
+body { margin: 0; background: light-dark(#f6f6f4, #121417); color: light-dark(#1b1d21, #e7e9ec); }
+main { max-width: 60rem; margin: 0 auto; padding: 3rem 1.25rem; }
+h1 { font-size: 2.25rem; line-height: 1.2; letter-spacing: -0.02em; margin: 0; overflow-wrap: anywhere; }
+a { color: light-dark(#4050cf, #a3afff); }
+table { width: 100%; margin-top: 1.5rem; border-collapse: collapse; font-size: 0.9375rem; }
+tr { border-top: 1px solid light-dark(#e2e2de, #2c3036); background: light-dark(#fff, #1a1d21); }
+tr:first-child { background: none; border: 0; color: light-dark(#565c66, #a3aab4); font-size: 0.8125rem; }
+th, td { padding: 0.5rem 1rem; text-align: left; vertical-align: baseline; overflow-wrap: anywhere; }
+th { font-weight: 600; min-width: 13rem; }
+tr.dynamic th { box-shadow: inset 3px 0 light-dark(#4050cf, #a3afff); }
+small, footer { color: light-dark(#565c66, #a3aab4); font-weight: 400; font-size: 0.8125rem; }
+footer { margin-top: 1rem; }
+@media (max-width: 40rem) {
+  th, td { display: block; padding: 0.125rem 1rem; }
+  tr { display: block; padding: 0.5rem 0; }
+  tr:first-child { display: none; }
+}
+"""
+"""How the page looks, by day, by night and on a phone."""
+
 POLICY = {
     "type": "object",
     "properties": {
@@ -183,21 +205,36 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def page(snapshot: dflag.Snapshot) -> str:
-    """Show every flag of the snapshot."""
+    """Show every flag of the snapshot, those that may change first."""
     cfg = Settings.from_snapshot(snapshot)
-    rows = "\n".join(
-        f"<tr><td>{html.escape(name)}</td><td>{'dynamic' if Settings.registry[name].dynamic else 'static'}</td>"
-        f"<td><code>{html.escape(json.dumps(plain(snapshot[name]), ensure_ascii=False))}</code></td>"
-        f"<td>{html.escape(Settings.registry[name].help)}</td></tr>"
-        for name in snapshot
-    )
+    rows = "\n".join(row(name, snapshot[name]) for name in sorted(snapshot, key=is_static))
+    labels = " · ".join(f"{html.escape(str(key))}: {html.escape(str(value))}" for key, value in cfg.labels.items())
     return (
-        "<!doctype html>\n<html lang=en><meta charset=utf-8><title>dflag example</title>\n"
+        '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n<title>dflag example</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>{STYLE}</style>\n<main>\n"
         f"<h1>{html.escape(cfg.greeting)}</h1>\n"
-        f"<p>Revision {snapshot.revision}. Change a flag and load this page again.</p>\n"
-        f"<table>\n<tr><th>flag<th>kind<th>value<th>help</tr>\n{rows}\n</table>\n"
-        f"<footer>{html.escape(json.dumps(cfg.labels, ensure_ascii=False))}</footer>\n</html>\n"
+        f"<p>This page was made of <b>revision {snapshot.revision}</b>. Change a flag and load it again, or watch "
+        f'<a href="{DEBUG_PAGE}">the page of all flags</a> follow by itself.</p>\n'
+        f"<table>\n<tr><th>Flag<th>Value<th>What for</tr>\n{rows}\n</table>\n"
+        f"<footer>{labels}</footer>\n</main>\n</html>\n"
     )
+
+
+def row(name: str, value: Any) -> str:
+    """Show one flag."""
+    flag = Settings.registry[name]
+    kind = "dynamic" if flag.dynamic else "static"
+    text = html.escape(json.dumps(plain(value), ensure_ascii=False))
+    return (
+        f'<tr class="{kind}"><th>{html.escape(name)} <small>{kind}</small></th><td><code>{text}</code></td>'
+        f"<td>{html.escape(flag.help)}</td></tr>"
+    )
+
+
+def is_static(name: str) -> bool:
+    """Say whether a flag is settled at start-up."""
+    return not Settings.registry[name].dynamic
 
 
 def plain(value: Any) -> Any:
