@@ -7,7 +7,7 @@ import { addHistory, showHistory } from "./page_history.js";
 import { processes } from "./page_process.js";
 import { addReads, showReads } from "./page_reads.js";
 import { Row } from "./page_row.js";
-import { addRules, drawOnce, notice, showNotices, showSources } from "./page_status.js";
+import { addRules, drawOnce, foldRules, notice, showNotices, showSources } from "./page_status.js";
 import { arrange, readAddress, showGroups, view, writeAddress } from "./page_view.js";
 
 const POLL_MS = 1000;
@@ -163,6 +163,7 @@ function showView() {
   at("group").value = view.group;
   at("dense").setAttribute("aria-pressed", String(view.dense));
   document.documentElement.classList.toggle("dense", view.dense);
+  foldRules(view.dense);
 }
 
 // Open the flag that the address names, even if a filter hides it.
@@ -186,8 +187,8 @@ function keys(event) {
     event.preventDefault();
   } else if (event.key === "Escape" && event.target === at("search")) {
     clearFilters();
-  } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && (event.target === at("search") || event.target.matches("button.name"))) {
-    const buttons = [...document.querySelectorAll(".flag:not([hidden]) button.name")];
+  } else if ((event.key === "ArrowDown" || event.key === "ArrowUp") && (event.target === at("search") || event.target.matches("button.name, .group-button"))) {
+    const buttons = [...document.querySelectorAll(".flag:not([hidden]) button.name, .group:not([hidden]) .group-button")];
     const next = buttons.indexOf(event.target) + (event.key === "ArrowDown" ? 1 : -1);
     (buttons[next] ?? (next < 0 ? at("search") : null))?.focus();
     event.preventDefault();

@@ -1,6 +1,6 @@
 // The difference between two values: side by side for short ones, line by line for long ones.
 
-import { code, cut, full, make, plain, plural, preview, unseen } from "./page_base.js";
+import { code, cut, make, plain, plural, preview, unseen } from "./page_base.js";
 
 const SHORT_CHARACTERS = 100;
 const LONG_CHARACTERS = 60;
@@ -18,9 +18,8 @@ export function pair(before, after) {
   return make("div", "change", unseen("from "), make("del", "", before), make("span", "arrow", "→"), unseen(" to "), make("ins", "", after));
 }
 
-// What one entry of the history has changed, in one line; with a key the new value is shown in full.
-export function textChange(entry, key) {
-  if (key !== undefined && entry.new.length > LONG_CHARACTERS) return pair(code(preview(entry.old, true)), full(entry.new, key));
+// What one entry of the history has changed, in one line.
+export function textChange(entry) {
   return pair(...fromDifference(preview(entry.old, true), preview(entry.new, true)).map((text) => code(text)));
 }
 

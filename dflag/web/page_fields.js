@@ -39,7 +39,7 @@ export function valueField(flag) {
   return language === "json" ? jsonField(flag) : textField(flag);
 }
 
-const isSwitch = (options) => options?.length === 2 && options.includes("true") && options.includes("false");
+export const isSwitch = (options) => options?.length === 2 && options.includes("true") && options.includes("false");
 
 function switchField() {
   const input = make("input", "");

@@ -2,6 +2,7 @@
 
 import { badge, button, chip, clock, code, copyButton, cut, fill, full, make, moment, now, page, plain, plural, pretty, preview, unseen } from "./page_base.js";
 import { difference, textChange } from "./page_diff.js";
+import { isSwitch } from "./page_fields.js";
 import { overrideOf, SettingForm } from "./page_setting.js";
 import { audience, nextChange, ruleBadge, ruleOf, share } from "./page_status.js";
 
@@ -77,8 +78,8 @@ export class Row {
     for (const [label, tone, fits] of BADGES) if (fits(flag)) badges.append(badge(label, tone));
     if (flag.owner !== null) badges.append(make("span", "kind owner", ...plain(flag.owner)));
     this.about.replaceChildren(badges, make("p", "help", ...plain(flag.description)));
-    const isOn = flag.type === "bool" && !flag.is_secret ? ` bool ${flag.current_value}` : "";
-    this.value.replaceChildren(unseen("Value: "), code(preview(flag.current_value, flag.is_json), `now${isOn}`), this.standing());
+    const look = isSwitch(flag.field.options) ? `now switch ${flag.current_value}` : "now";
+    this.value.replaceChildren(unseen("Value: "), code(preview(flag.current_value, flag.is_json), look), this.standing());
     this.from.replaceChildren(...this.provenance());
   }
 
@@ -255,13 +256,14 @@ export class Row {
 
   drawChanges() {
     const entries = page.listing.history.filter((entry) => entry.flag === this.name).reverse();
+    const changed = ({ old, new: now }) => (this.flag.is_json ? difference(pretty(old), pretty(now)) : textChange({ old, new: now }));
     return {
       key: JSON.stringify(entries),
       draw: entries.length === 0 ? null : () => [
         make("h4", "", "Last changes"),
         make("ul", "", ...entries.slice(0, 5).map((entry) => make(
           "li", "",
-          textChange(entry, `${this.name} change ${entry.when}`),
+          changed(entry),
           make("p", "note", clock(entry.when), ", ", moment(entry.when), " by ", ...plain(entry.origin), entry.reason ? ": " : "", ...plain(reasonOf(entry.reason ?? ""))),
         ))),
       ],

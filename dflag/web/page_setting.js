@@ -52,6 +52,7 @@ export class SettingForm {
       this.tokenField,
       make("div", "buttons", make("button", "primary", "Review"), this.drop, this.forget),
     );
+    this.reviewing = this.editing.querySelector("button.primary");
     this.change = make("div", "block");
     this.where = make("span", "where");
     this.confirm = make("button", "primary", "Set");
@@ -212,7 +213,7 @@ export class SettingForm {
     } else {
       this.say("warn", `${where} This page shows ${processes.name(processes.shown)}.`);
     }
-    this.field.input.focus({ preventScroll: true });
+    this.reviewing.focus({ preventScroll: true });
     page.soon();
   }
 

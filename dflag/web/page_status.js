@@ -78,7 +78,15 @@ function sourceCard(source) {
   return element;
 }
 
+// Leave of the rules what the heading counts, as the dense mode does to have room for flags.
+export function foldRules(isFolded) {
+  at("rules-list").hidden = isFolded;
+  at("fold-rules").setAttribute("aria-expanded", String(!isFolded));
+  setText(at("fold-rules"), isFolded ? "Show" : "Hide");
+}
+
 export function addRules() {
+  at("fold-rules").addEventListener("click", () => foldRules(!at("rules-list").hidden));
   at("more-rules").addEventListener("click", () => {
     showsAllRules = !showsAllRules;
     showRules(page.listing.updater.rules);
@@ -148,7 +156,7 @@ function ruleRow(rule, flags) {
     "li", "rule",
     make("p", "rule-state", ruleBadge(rule)),
     make("div", "rule-name", make("h3", "", ...plain(rule.name)), make("p", "meta", ...plain(rule.source))),
-    cell("For", ...plain(audience(rule))),
+    cell("For", ...plain(audience(rule)).filter(Boolean)),
     cell("Share so far", ...(shared === null ? [] : [shared])),
     cell("Next change", ...nextChange(rule)),
     cell("Gives", ...(flags.length > 0 ? nameList(flags, true) : [])),
