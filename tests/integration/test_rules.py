@@ -23,7 +23,7 @@ from ._children import Child
 from ._waiting import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from dflag.typing import Raw
@@ -46,6 +46,10 @@ def _at(seconds: float) -> str:
 
 def _states(updater: dflag.Updater) -> dict[str, str]:
     return {each.name: each.state for each in updater.status().rules}
+
+
+def _shows(flag: dflag.DynamicFlag[int], value: int) -> Callable[[dflag.Snapshot], bool]:
+    return lambda snap: snap[flag] == value
 
 
 def test_a_volume_brings_rules_and_takes_them_away(
@@ -336,37 +340,47 @@ def test_threads_see_no_torn_rule(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:
     """
-    While a volume is swapped again and again with rules that change, a reader sees the two flags of a rule together.
+    A volume is swapped 1,000 times, with rules that come, change and go: no reader sees values of two sets together.
     """
-    other = flags.dyn_int("other", 50)
+    other = flags.dyn_int("other", 0, by="tenant")
     torn: list[Any] = []
+    seen: list[int] = []
+    rate.on_change(lambda _, new: seen.append(new))
     stop = threading.Event()
 
     def read() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.0002):  # without a rest, it would take the writer's time
             snap = flags.snapshot()
-            if snap[rate] != snap[other] or snap.for_(rate, "acme") not in {50, *range(1000, 2000)}:
-                torn.append(dict(snap))
+            acme = snap.for_(rate, "acme")
+            if snap[rate] != snap[other] or acme != snap.for_(other, "acme") or acme not in {snap[rate], -snap[rate]}:
+                torn.append((dict(snap), acme))
 
-    volume.write({})
+    def published(number: int) -> dict[str, str]:
+        values = f"set: {{rate: {number}, other: {number}}}"
+        keyed = f"- {{by: tenant, is: acme, set: {{rate: {-number}, other: {-number}}}}}"
+        plain = {"rate": str(number), "other": str(number)}
+        return (
+            plain,
+            {KEY: f"- {values}\n{keyed}"},
+            {**plain, KEY: keyed},
+            {KEY: f"- {{name: s, from: {_at(-60)}, over: 1s, {values}}}"},
+            {"rate": "1", "other": "2", KEY: f"{keyed}\n- {{when: {{zone: b}}, set: {{rate: 1}}}}\n- {values}"},
+        )[number % 5]
+
+    volume.write(published(50))
     reader = threading.Thread(target=read)
-    with dflag.Updater.setup(flags, volume.path, required=False) as updater:
+    with dflag.Updater.setup(flags, volume.path, facts={"zone": "a", "pod": "p"}) as updater:
         reader.start()
-        for number in range(100):
-            number_text = f"{{rate: {number}, other: {number}}}"
-            volume.write(
-                {KEY: f"- set: {number_text}\n- {{by: tenant, is: acme, set: {{rate: {1000 + number}}}}}"}
-                if number % 5
-                else {
-                    "rate": str(number),
-                    "other": str(number),
-                    KEY: "- {by: tenant, is: acme, set: {rate: 1000}}",
-                }
-            )
-        assert updater.wait_for(lambda snap: snap[rate] == 99, DEADLINE_SECONDS)
+        for number in range(51, 1050):
+            volume.write(published(number))
+            if not number % 50 or number == 1049:
+                assert updater.wait_for(_shows(rate, number), DEADLINE_SECONDS)
         stop.set()
         reader.join()
+        assert updater.status().errors == 0
+        assert flags.flush(DEADLINE_SECONDS)
     assert torn == []
+    assert seen == sorted(seen)
 
 
 @pytest.fixture
