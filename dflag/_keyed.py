@@ -79,20 +79,19 @@ class Table:
     Thread safety: any thread, lock-free.
     """
 
-    __slots__ = ("_named", "_shares", "layers", "lookup")
+    __slots__ = ("_above", "_named", "_shares", "layers", "lookup")
 
     def __init__(self, layers: Sequence[Sequence[KeyedValue]], fallback: Any, like: Table | None = None) -> None:
         self.layers: Final = tuple(layers)
         if like is not None and self.is_like(like):
-            self._named: Mapping[str, _Named] = like._named
+            self._named: Mapping[str, KeyedValue] = like._named
             self._shares: tuple[KeyedValue, ...] = like._shares
+            self._above: Mapping[str, int] = like._above
             find = like.lookup[0]
         else:
-            self._named, self._shares = _compile(self.layers)
-            find = (
-                {key: named.value.value for key, named in self._named.items()}.get if not self._shares else _NO_KEYS.get
-            )
-        drawing = _drawing(self._named, fallback, self._shares) if self._shares else None
+            self._named, self._shares, self._above = _compile(self.layers)
+            find = {key: named.value for key, named in self._named.items()}.get if not self._shares else _NO_KEYS.get
+        drawing = _drawing(self._named, self._above, fallback, self._shares) if self._shares else None
         self.lookup: Final[Lookup] = (find, fallback, drawing)
 
     def of(self, value: Any) -> Table:
@@ -123,47 +122,46 @@ class Table:
         Return which rule gives the value of a key; None when it has the value of no key.
         """
         named = self._named.get(key)
-        for share in self._shares if named is None else self._shares[: named.above]:
+        for share in self._shares if named is None else self._shares[: self._above.get(key, 0)]:
             if share.is_for(key):
                 return Match(share.rule, is_share=True)
-        return None if named is None else Match(named.value.rule, is_share=False)
+        return None if named is None else Match(named.rule, is_share=False)
 
 
 def _are_same(one: Sequence[object], other: Sequence[object]) -> bool:
     return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
 
-class _Named(NamedTuple):
+def _compile(
+    layers: Sequence[Sequence[KeyedValue]],
+) -> tuple[dict[str, KeyedValue], tuple[KeyedValue, ...], dict[str, int]]:
     """
-    A key that is named: by what, and how many of the shares rank higher, in which it may be drawn.
-    """
+    Return what names each key that is named, the shares, the highest first, and how many of them rank above a name.
 
-    value: KeyedValue
-    above: int
-
-
-def _compile(layers: Sequence[Sequence[KeyedValue]]) -> tuple[dict[str, _Named], tuple[KeyedValue, ...]]:
+    In time that grows with the rules, no faster.
     """
-    Return the keys that are named, and the shares, the highest first. In time that grows with the rules, no faster.
-    """
-    named: dict[str, _Named] = {}
+    named: dict[str, KeyedValue] = {}
     shares: list[KeyedValue] = []
+    above: dict[str, int] = {}
     for layer in layers:
         for each in reversed(layer):
             if each.keys is None:
                 shares.append(each)
                 if each.threshold >= EVERYBODY:
-                    return named, tuple(shares)  # it hides all that is beneath
+                    return named, tuple(shares), above  # it hides all that is beneath
             else:
-                entry = _Named(each, len(shares))
                 is_whole = each.threshold >= EVERYBODY
                 for key in each.keys:
                     if key not in named and (is_whole or each.is_for(key)):
-                        named[key] = entry
-    return named, tuple(shares)
+                        named[key] = each
+                        if shares:
+                            above[key] = len(shares)
+    return named, tuple(shares), above
 
 
-def _drawing(named: Mapping[str, _Named], fallback: Any, shares: Sequence[KeyedValue]) -> Callable[[str], Any]:
+def _drawing(
+    named: Mapping[str, KeyedValue], above: Mapping[str, int], fallback: Any, shares: Sequence[KeyedValue]
+) -> Callable[[str], Any]:
     """
     Return the function that answers for a flag with shares: 15 times the cost of ``get()``, nearly all of it the hash.
     """
@@ -177,10 +175,9 @@ def _drawing(named: Mapping[str, _Named], fallback: Any, shares: Sequence[KeyedV
         if named:
             found = named.get(key)
             if found is not None:
-                otherwise, above = found.value.value, found.above
-                if not above:
-                    return otherwise
-                others = more[: above - 1]
+                if key not in above:
+                    return found.value
+                otherwise, others = found.value, more[: above[key] - 1]
         try:
             text = key.encode()
         except UnicodeEncodeError:

@@ -318,8 +318,10 @@ def why_not(rule: Rule, flag: Flag[Any]) -> str | None:
     if rule.by is not None and flag.by != rule.by:
         declared = "without by=" if flag.by is None else f"with by={flag.by!r}"
         return f"flag {flag.name!r} is declared {declared}, and the rule is by {rule.by!r}"
+    if flag.dynamic:
+        return None
     timed = (rule.start, rule.until, rule.over, rule.steps or None, rule.bake, rule.by)
-    if not flag.dynamic and any(each is not None for each in timed):
+    if any(each is not None for each in timed):
         return f"flag {flag.name!r} is static: no rule can change it at a later time or by key"
     return None
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Ratios: TypeAlias = "Mapping[str, Mapping[str, float]]"
 """By the names of modules and of measures; limits alike."""
 
-MODULES = ("reading", "classes", "starting", "volumes")
+MODULES = ("reading", "classes", "starting", "volumes", "rules")
 """Those that take seconds and compare."""
 LIMITS = Path(__file__).with_name("limits.json")
 GENEROUS = 4 / 3
