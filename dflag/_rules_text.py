@@ -24,7 +24,7 @@ from dflag.errors import nearest
 from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from dflag._formats.outline import Flaw, Items, Members, Outline, Scalar
     from dflag.typing import Raw
@@ -383,10 +383,11 @@ class _RuleReader:
             return None
         found: dict[str, Any] = {}
         written: dict[str, tuple[Scalar, Outline]] = {}
+        meant = set()
         for key, node in item.items():
             read = _READERS.get(key)
             if read is None:
-                self._refuse_key(key)
+                meant.add(self._refuse_key(key))
                 continue
             written[key] = key, node
             try:
@@ -395,32 +396,39 @@ class _RuleReader:
                 self._refuse(refused)
         if "name" in found:
             self.name, self.name_at = found["name"], written["name"][1].at
-        for each in _combined(item, written, found):
+        for each in _combined(item, written, found, meant):
             self._refuse(each)
         return None if self.refused else _made(found, number, place)
 
-    def _refuse_key(self, key: Scalar) -> None:
+    def _refuse_key(self, key: Scalar) -> str | None:
+        """
+        Refuse a key that rules do not have, and return which one may be meant.
+        """
         near = nearest(key[:_MAX_SHOWN_CHARACTERS], RULE_KEYS)
         hint = f" (did you mean {near!r}?)" if near else ""
         self._refuse(_Refused(f"expected a key of rules: {', '.join(RULE_KEYS)}", _shown(key) + hint, key.at))
+        return near
 
 
 def _combined(
-    item: Members, written: Mapping[str, tuple[Scalar, Outline]], found: Mapping[str, Any]
+    item: Members,
+    written: Mapping[str, tuple[Scalar, Outline]],
+    found: Mapping[str, Any],
+    meant: Collection[str | None],
 ) -> Iterator[_Refused]:
     """
-    Yield what is wrong with the keys of a rule together.
+    Yield what is wrong with the keys of a rule together; nothing is missing that a wrong key was *meant* to be.
     """
-    if "set" not in written:
+    if "set" not in written and "set" not in meant:
         yield _Refused("expected the key `set`, a mapping of flags to their values", "", item.at)
     for key, others, reason in _NEEDED:
-        if key in written and not any(other in written for other in others):
+        if key in written and not any(other in written or other in meant for other in others):
             names = " or ".join(f"`{other}`" for other in others)
             yield _Refused(f"expected {names} beside `{key}`{reason}", "", written[key][0].at)
     for key, other, instead in _FORBIDDEN:
         if key in written and other in written:
             yield _Refused(f"expected no `{key}` beside `{other}`: {instead}", "", written[key][0].at)
-    if len(found.get("steps", ())) > 1 and "every" not in written:
+    if len(found.get("steps", ())) > 1 and "every" not in written and "every" not in meant:
         yield _Refused("expected `every` beside `steps`: how long a step takes, such as 1h", "", written["steps"][0].at)
     start, until = found.get("from"), found.get("until")
     if start is not None and until is not None and until <= start:

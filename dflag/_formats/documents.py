@@ -43,7 +43,7 @@ def read(data: bytes, *, yaml: bool, unread: Collection[str] = ()) -> Document:
     Args:
         data: UTF-8; a byte order mark is dropped.
         yaml: Whether it may be YAML too.
-        unread: The keys whose collections are given as an `Excerpt`, to be read elsewhere.
+        unread: The keys whose values are given as an `Excerpt`, to be read elsewhere, unless they are texts.
 
     Raises:
         NotJSON: It is no such document; its `NotJSON.expected` and `NotJSON.place` may be shown to anybody.

@@ -92,7 +92,7 @@ def members(text: str, unread: Collection[str] = ()) -> list[Member]:
 
     Args:
         text: The object.
-        unread: The keys whose arrays and objects are given as an `Excerpt`.
+        unread: The keys whose values are given as an `Excerpt`, unless they are texts.
 
     Raises:
         NotJSON: It is no JSON object, or nests too deeply or repeats a key.
@@ -229,7 +229,7 @@ class _MemberReader(Cursor):
         return Place(self._line, at - self._line_start + 1)
 
     def _is_unread(self, key: str) -> bool:
-        return key in self._unread and self.text.startswith(("[", "{"), self.at)
+        return key in self._unread and not self.text.startswith('"', self.at)
 
     def _excerpt(self) -> Excerpt:
         start, place = self.at, self.place()

@@ -249,7 +249,7 @@ class _ValueReader(EventReader[Any]):
             # A key is a name, whatever it looks like.
             _add_key(keys, each, each.value)
             event = self.next()
-            is_unread = each.value in unread and (not isinstance(event, yaml.ScalarEvent) or _is_literal(event))
+            is_unread = each.value in unread and _keeps_its_meaning(event)
             yield Member(each.value, _place(each.start_mark), self._excerpt(event) if is_unread else self._raw(event))
 
     def _excerpt(self, event: Any) -> Excerpt:
@@ -257,9 +257,11 @@ class _ValueReader(EventReader[Any]):
         Pass a node, and return how it is written; of a literal block that is the text in it, indented.
         """
         start, end = event.start_mark, event.end_mark
-        if isinstance(event, yaml.ScalarEvent):
+        if isinstance(event, yaml.ScalarEvent) and event.style == "|":
             begin = self._text.find("\n", start.index) + 1 or len(self._text)
             return excerpt(self._text, begin, end.index, Place(start.line + 2, 1))
+        if isinstance(event, yaml.ScalarEvent):
+            return excerpt(self._text, start.index, end.index, _place(start))
         depth = 0 if isinstance(event, yaml.AliasEvent) else 1
         while depth:
             depth += _DEPTHS.get(type(self.next()), 0)
@@ -337,11 +339,17 @@ def plain_value(text: str) -> JSONValue:
     return math.nan if _NOT_FINITE.fullmatch(text) else text
 
 
-def _is_literal(event: Any) -> bool:
+def _keeps_its_meaning(event: Any) -> bool:
     """
-    Return whether a literal block means the same when it is indented; a marker of documents would be text.
+    Return whether a node means the same when it is cut out as it is written.
+
+    In an indented literal block, a marker of documents would be text; quotes and folding are gone in a value.
     """
-    return event.style == "|" and event.tag is None and not event.value.startswith(("---", "%"))
+    if not isinstance(event, yaml.ScalarEvent):
+        return True
+    if event.style == "|":
+        return event.tag is None and not event.value.startswith(("---", "%"))
+    return bool(event.implicit[0]) and event.anchor is None
 
 
 def _is_nothing(event: Any) -> bool:

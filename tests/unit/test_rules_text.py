@@ -432,7 +432,14 @@ class TestFaults:
     def test_are_all_told(self) -> None:
         """All that is wrong with a rule is told, in the order of the text."""
         read = parse_rules("- form: 1\n  over: x\n  set:\n    a: ~\n")
-        assert [(fault.line, fault.column) for fault in read.faults] == [(1, 3), (2, 3), (2, 3), (2, 9), (4, 8)]
+        assert [(fault.line, fault.column) for fault in read.faults] == [(1, 3), (2, 3), (2, 9), (4, 8)]
+
+    def test_tell_a_mistyped_key_alone(self) -> None:
+        """What a mistyped key was meant to be is not told to be missing too."""
+        (fault,) = parse_rules("- {sett: {a: 1}}").faults
+        assert fault.message.endswith("got 'sett' (did you mean 'set'?)")
+        (fault,) = parse_rules("- {nam: a, by: b, share: 1%, set: {a: 1}}").faults
+        assert fault.message.endswith("got 'nam' (did you mean 'name'?)")
 
     def test_are_few(self) -> None:
         """Of a rule with thousands of faults a few are told."""
@@ -605,6 +612,15 @@ class TestDocuments:
         """A key with nothing behind it holds no rules."""
         read = parse_rules(self.read(text).values["_rules"])
         assert (read.rules, read.faults, read.is_readable) == ((), (), True)
+
+    @pytest.mark.parametrize(
+        ("text", "place"),
+        [("a: 1\n_rules: hello\n", (2, 9)), ("a: 1\n_rules:\n   5\n", (3, 4)), ('{"a": 1,\n "_rules": 5}', (2, 12))],
+    )
+    def test_that_is_no_list_is_told_with_its_place(self, text: str, place: tuple[int, int]) -> None:
+        """A scalar in the place of rules is refused with its line and column in the document."""
+        (fault,) = parse_rules(self.read(text).values["_rules"]).faults
+        assert (fault.message, fault.line, fault.column) == ("expected a list", *place)
 
     def test_does_not_change_with_what_stands_above(self) -> None:
         """A line above the rules moves their faults, and is no other text."""
