@@ -35,7 +35,16 @@ from dflag._layers import Entry
 from dflag._registry import FlagRegistry, bind_all, check_name, registry_of, store_of_registry
 from dflag._snapshot import Snapshot, flags_of, innermost_pin, instances_of, store_of, table_of, values_of
 from dflag._transaction import same
-from dflag.errors import MASK, DefinitionError, DflagError, DuplicateFlagError, UnknownFlagError, check_argument
+from dflag.errors import (
+    MASK,
+    ArgumentError,
+    DefinitionError,
+    DflagError,
+    DuplicateFlagError,
+    UnknownFlagError,
+    check_argument,
+    nearest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -76,6 +85,7 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
 
     Raises:
         DefinitionError: An attribute or a name cannot work, or the base class has another registry.
+        ArgumentError: An option beside the bases is unknown or of another type.
         DuplicateFlagError: A name is taken in the registry. After any error it has none of the flags.
 
     Thread safety: any thread.
@@ -100,7 +110,13 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
     def __init_subclass__(
         cls, *, prefix: str | None = None, registry: RegistryLike | None = None, **options: Never
     ) -> None:
-        super().__init_subclass__(**options)  # those of a class beside the bases
+        further = super().__init_subclass__  # of a class beside the bases, or object's
+        if options and not hasattr(further, "__func__"):
+            name = next(iter(options))
+            near = nearest(name, ("prefix", "registry"))
+            hint = "" if near is None else f" (did you mean {near!r}?)"
+            raise ArgumentError(f"class {cls.__qualname__}: unknown option {name!r}{hint}")
+        further(**options)
         _set_up(cls, prefix, registry)
 
     def __new__(cls, *_: object, **__: object) -> Self:

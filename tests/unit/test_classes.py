@@ -342,9 +342,9 @@ def test_what_cannot_work_is_a_definition_error(options: Any, body: dict[str, An
 
 def test_unknown_options_are_refused() -> None:
     """
-    As of any class without a hook for them.
+    When the class is made, with the option that was meant.
     """
-    with pytest.raises(TypeError, match="takes no keyword arguments"):
+    with pytest.raises(dflag.DefinitionError, match=r"class Bad: unknown option 'prefx' \(did you mean 'prefix'\?\)"):
         type("Bad", (dflag.Flags,), {}, prefx="shop.")
 
 
