@@ -362,6 +362,19 @@ def test_local_image_is_not_pulled(rendered: dict[str, list[Manifest]]) -> None:
     assert set(found) == {"IfNotPresent"}
 
 
+@pytest.mark.parametrize("page", ["docs/tutorial.md", "examples/README.md"])
+def test_commands_name_objects_that_are_applied(page: str, rendered: dict[str, list[Manifest]]) -> None:
+    """What a reader is shown to patch, to log and to annotate stands in the manifests by these names."""
+    text = (EXAMPLES.parent / page).read_text(encoding="utf-8")
+    objects = [each for recipe in rendered.values() for each in recipe]
+    found = {("ConfigMap", name) for name in re.findall(r"kubectl patch configmap (\S+)", text)}
+    found |= {("Deployment", name) for name in re.findall(r"kubectl .* deployment/(\S+)", text)}
+    assert found
+    assert found <= {(each["kind"], each["metadata"]["name"]) for each in objects}
+    pods = [each["spec"]["template"]["metadata"]["labels"] for each in objects if each["kind"] == "Deployment"]
+    assert set(re.findall(r"kubectl annotate pods -l app=(\S+)", text)) <= {labels["app"] for labels in pods}
+
+
 def _names_of_directories() -> Iterator[str]:
     yield from (path.parent.name for path in KUBERNETES.glob("*/kustomization.yaml"))
 
