@@ -458,7 +458,7 @@ def _set_up(cls: type[Flags], prefix: str | None, registry: RegistryLike | None)
         name = prefix + (bind_name_of(flag) or attribute)
         check_name(name)
         if name in named:
-            raise DuplicateFlagError(f"flag {name!r} stands twice in class {cls.__qualname__}")
+            raise DuplicateFlagError(f"flag {name!r} is declared twice in class {cls.__qualname__}")
         named[name] = flag
     if prefix:
         for name, flag in named.items():
@@ -487,8 +487,8 @@ def _registry_for(cls: type[Flags], bases: Iterable[_View], given: RegistryLike 
         raise DefinitionError(f"class {cls.__qualname__}: expected one registry with its bases, got {named}")
     if "registry" in vars(cls) and not isinstance(vars(cls)["registry"], Flag):
         raise DefinitionError(
-            f"class {cls.__qualname__}: 'registry' stands in the body; "
-            f"write it beside the bases: class {cls.__name__}(dflag.Flags, registry=...)"
+            f"class {cls.__qualname__}: 'registry' is set in the body; "
+            f"pass it with the bases: class {cls.__name__}(dflag.Flags, registry=...)"
         )
     return next(iter(registries.values()), None) or FlagRegistry(cls.__name__)
 
@@ -537,8 +537,8 @@ def _collect(cls: type[Flags], registry: FlagRegistry) -> tuple[dict[str, Flag[A
 def _check_attribute(cls: type[Flags], attribute: str, flag: Flag[Any]) -> None:
     if attribute in _RESERVED or attribute.endswith("__"):
         raise DefinitionError(
-            f"attribute {attribute!r} of class {cls.__qualname__}: expected another name, as this one is not free; "
-            f"the flag itself may have name={attribute!r}"
+            f"attribute {attribute!r} of class {cls.__qualname__}: this name is reserved; choose another one, "
+            f"and give the flag name={attribute!r} if it needs that name"
         )
     if flag.name != UNBOUND:
         raise DefinitionError(

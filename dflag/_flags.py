@@ -546,7 +546,7 @@ class Flag(Cell, Generic[T]):
         # pyright reports a __bool__ that returns no bool. mypy reports a class without the method (truthy-bool); with
         # this one it would report nothing, and not check the code that follows.
         def __bool__(self) -> NoReturn:
-            raise TypeError(f"the truth of flag {self.name!r} itself is not its value: write .get()")
+            raise TypeError(f"flag {self.name!r} has no truth value of its own: write .get()")
 
     def __repr__(self) -> str:
         kind = f"{'dynamic' if self.dynamic else 'static'} {self.type_name}"

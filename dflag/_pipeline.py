@@ -69,7 +69,7 @@ class Pipeline(Generic[T]):
         self.expires: Final[datetime.date | None] = _date(given)
         self.by: Final[str | None] = _typed(given, "by", (str, NoneType), "a text: what the keys are")
         if self.by is not None and not self.by.strip():
-            raise DefinitionError(f"expected by as the name of what the keys are, got {self.by!r}")
+            raise DefinitionError(f"expected by as a name for the keys, such as 'tenant', got {self.by!r}")
         choices = given.pop("choices", None)
         self.choices: Final = None if choices is None else self._convert_choices(choices)
         self.min: Final = self._limit("min", given)

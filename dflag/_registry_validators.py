@@ -36,7 +36,7 @@ class RegistryValidators:
         Raise `DflagError` in a thread that runs a validator now.
         """
         if threading.get_ident() in self._running:
-            raise DflagError("a registry validator cannot change flags: it only judges the snapshot that it is given")
+            raise DflagError("a registry validator cannot change flags: it only checks the snapshot that it is given")
 
     def run(self, candidate: Snapshot, *, secret: bool) -> None:
         """

@@ -182,7 +182,7 @@ def read_rules(
             if fault.rule is not None
         }
     if len(keys) > 1:
-        faults[keys[1]] = FlagValueError(keys[1], f"expected rules under one key, and there are some under {key!r}")
+        faults[keys[1]] = FlagValueError(keys[1], f"expected rules under one key, found some also under {key!r}")
     return _Reading(store, base, locate(key), secret=secret, fresh=fresh).hold(base, raw, listing, faults, spots)
 
 

@@ -248,7 +248,7 @@ def unkeyed(name: str) -> DflagError:
     """
     Make the error for a flag that has no values by key.
     """
-    return DflagError(f"flag {name!r}: expected a flag that is declared with by=, which for_() is for")
+    return DflagError(f"flag {name!r}: for_() needs a flag that is declared with by=")
 
 
 class Pin:

@@ -156,7 +156,7 @@ class SourceLayers:
             if name in self._states:
                 return
             if name in OWN_LAYERS or not name:
-                raise DefinitionError(f"expected the name of a source, which no layer of dflag has, got {name!r}")
+                raise DefinitionError(f"expected a name of a source that differs from dflag's own layers, got {name!r}")
             self._states[name] = Cell(empty_state(name))
             self._rank_all()
 

@@ -170,7 +170,7 @@ class Store:
                     f"flag {name!r}: expected a name to retire, this flag is declared at {file}:{line}"
                 )
             if name in self.retired:
-                raise DefinitionError(f"flag {name!r}: is retired already, since {self.retired[name]}")
+                raise DefinitionError(f"flag {name!r}: it has been retired since {self.retired[name]}")
             self.retired = {**self.retired, name: since}
 
     def adopt(self, named: Mapping[str, Flag[Any]], changes: Iterable[Call] = ()) -> None:
@@ -376,7 +376,9 @@ class Store:
             try:
                 pipeline_of(flag).recheck(flag.name, value, origin)
             except FlagValueError as error:
-                raise RegistryValidationError(f"refused with what the other sources hold: {error}") from error
+                raise RegistryValidationError(
+                    f"refused together with the values of the other sources: {error}"
+                ) from error
         if self.checks.validators:
             self.checks.run(transaction.snapshot, secret=transaction.is_secret)
 

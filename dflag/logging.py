@@ -134,7 +134,7 @@ class _Levels:
         missing = self._missing(levels)
         if missing and len(self._made) + len(missing) > _MAX_MADE:
             raise ValueError(
-                f"expected loggers that the program has, after {_MAX_MADE} others; it has no {min(missing)!r}"
+                f"expected a logger that the program uses, after {_MAX_MADE} others; it has no {min(missing)!r}"
             )
         first = [_name(levels.pop(self._main))] if self._main in levels else []
         return ",".join(first + [f"{logger}={_name(level)}" for logger, level in sorted(levels.items())])
@@ -168,7 +168,7 @@ class _Levels:
                 name = _ROOT
             if not name:
                 raise ValueError(
-                    f"expected a logger's name before '=' in {item.strip()!r}; {_ROOT} is the topmost one's"
+                    f"expected a logger's name before '=' in {item.strip()!r}; {_ROOT} is the name of the root logger"
                 )
             _check_name(name)
             if name in levels:

@@ -212,7 +212,7 @@ def _draft(schema: JSONValue) -> Any:
         return jsonschema.Draft202012Validator
     cls: Any = validator_for({"$schema": str(named)}, default=jsonschema.Draft202012Validator)
     if cls.META_SCHEMA["$schema"].rstrip("#") != str(named).rstrip("#"):
-        raise ValueError(f"bad schema: {named!r} is not a JSON Schema draft that is known")
+        raise ValueError(f"bad schema: {named!r} is not a known JSON Schema draft")
     return cls
 
 

@@ -98,7 +98,7 @@ class TextsKind(Kind[C]):
         try:
             items: Collection[object] = loads(text)  # no JSON but an array begins with a bracket
         except json_values.NotJSON as error:
-            raise Problem(f"{self.expected}; what begins with [ must be a JSON array", str(error)) from None
+            raise Problem(f"{self.expected}; a text that begins with [ must be a JSON array", str(error)) from None
         return items
 
 

@@ -55,5 +55,7 @@ class CustomKind(Kind[T]):
             raise TypeError("a parser should not be a coroutine function, which nobody awaits")
         text: object = self._format(value)
         if not isinstance(text, str):
-            raise Problem("a value that format= makes a text of", f"it made a value of type {type(text).__name__}")
+            raise Problem(
+                "a value that format= turns into a text", f"it returned a value of type {type(text).__name__}"
+            )
         return value

@@ -117,7 +117,7 @@ class MapKind(Kind[Mapping[str, Any]]):
     def _seal(self, items: dict[str, Any]) -> Mapping[str, Any]:
         for key in items:
             if not self.fits(key):
-                raise Problem(self.expected, f"the name {key[:80]!r} is not like that")
+                raise Problem(self.expected, f"the name {key[:80]!r} does not match")
         sealed: Mapping[str, Any] = json_values.seal(items)
         return sealed
 

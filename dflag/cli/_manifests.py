@@ -210,7 +210,7 @@ class _ObjectReader:
         elif is_changed_as_key(key_node):
             self._refuse(key_node, f'{field}: keys are strings; write "{key}" for the key', key)
         if field == "binaryData" and ("data", key) in self._values:
-            self._refuse(key_node, f"the key {key!r} stands in data and in binaryData", key)
+            self._refuse(key_node, f"the key {key!r} is in both data and binaryData", key)
         nodes = key_node, node
         place = Item("", self._name, self._source, self._lines.place, nodes).value_place()
         raw = self._value(node, field, key, place)

@@ -63,7 +63,7 @@ def _rule_findings(
     for key in keys[:1]:
         yield from _Rules(registry, given, given.items[key], key).findings(rejected, replicas)
     for key in keys[1:]:
-        message = f"{key}: expected rules under one key, and there are some under {keys[0]!r}"
+        message = f"{key}: expected rules under one key, found some also under {keys[0]!r}"
         yield Finding(given.items[key].file, given.items[key].key_place(), "invalid-rule", "error", key, message)
 
 

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     name = _name(registry, options)
     validations = [*_required(options.require), *_unknown(registry), *_values(registry)]
     if not validations:
-        raise CommandError("no flag demands anything that an admission policy can check")
+        raise CommandError("no flag has a limit that an admission policy can check")
     policy = object_name("-".join(filter(None, ("dflag", namespace, name))))
     out.write(_TEMPLATE.format(policy=_scalar(policy), name=_scalar(name), validations=_listed(validations)))
     if namespace:

@@ -137,7 +137,7 @@ def _publish(directory: str, values: Mapping[str, bytes], out: TextIO) -> None:
         left = os.path.join(directory, "..data_tmp")
         if not os.path.lexists(left):
             raise
-        raise CommandError(f"{left}: left behind by a writer that died; remove it and try again") from error
+        raise CommandError(f"{left}: left by a writer that died; remove it and try again") from error
     except ValueError as error:
         raise CommandError(str(error)) from error
     count = "1 key" if len(values) == 1 else f"{len(values)} keys"

@@ -268,8 +268,8 @@ class Watchlist:
             earlier = next((each for each in self._watched if each.name == added.name), None)
             if earlier is not None and not added.succeeds(earlier):
                 raise DefinitionError(
-                    f"metrics of a registry named {added.name!r} are exported already: pass name=, "
-                    "or first close what exports them, or stop the updater that they are of"
+                    f"metrics of a registry named {added.name!r} are already exported: pass name=, "
+                    "or first close that export or stop its updater"
                 )
             self._watched = (*(each for each in self._watched if each is not earlier), added)
         return added

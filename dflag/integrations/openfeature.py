@@ -107,7 +107,7 @@ class _Type:
             return float(value)
         if self is _STRING and kind.speaks_text:
             return kind.format(evaluation.value)
-        raise TypeMismatchError(f"flag {flag.name!r}: it is of the kind {flag.type_name}, which is no {self.name}")
+        raise TypeMismatchError(f"flag {flag.name!r}: its kind is {flag.type_name}, not {self.name}")
 
 
 _BOOLEAN: Final = _Type("boolean", bool)

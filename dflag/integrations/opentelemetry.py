@@ -151,7 +151,7 @@ def export_events(
         by_provider = _emitting.setdefault(registry, {})
         if any(listener in listeners_of(flag) for flag, listener in by_provider.get(logger_provider, {}).items()):
             raise DefinitionError(
-                f"events of {registry!r} are exported already: close() what export_events() returned then"
+                f"events of {registry!r} are already exported: first close() what export_events() returned"
             )
         by_provider[logger_provider] = listened
     for flag, listener in listened.items():

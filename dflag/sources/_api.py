@@ -448,7 +448,7 @@ def _as_faults(server: str) -> Generator[None]:
         ) from error
     except (httpcore.LocalProtocolError, httpx.LocalProtocolError):
         # Its text quotes the header, and so the token.
-        raise Fault("the credentials cannot be sent: they are no text of one line") from None
+        raise Fault("the credentials cannot be sent: they are not one line of text") from None
     except (TimeoutError, httpcore.TimeoutException, httpx.TimeoutException) as error:
         raise Fault(f"the API server {server} did not answer in time", unreachable=True) from error
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:

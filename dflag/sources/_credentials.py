@@ -168,7 +168,7 @@ def _present(context: ssl.SSLContext, pem: bytes, place: str) -> None:
     """
 
     def refuse() -> str:
-        raise Fault(f"{place}: the key is encrypted, and dflag asks for no password; give it unencrypted")
+        raise Fault(f"{place}: the key is encrypted, and dflag does not ask for a password; use an unencrypted key")
 
     for as_file in (_in_memory, _on_disk):
         try:
@@ -304,7 +304,7 @@ def _answer(printed: bytes, who: str) -> _Granted:
     try:
         moment = None if expires is None else datetime.datetime.fromisoformat(expires)
     except ValueError:
-        raise Fault(f"{who} printed a status.expirationTimestamp that is no time of RFC 3339") from None
+        raise Fault(f"{who} printed a status.expirationTimestamp that is not a time of RFC 3339") from None
     if moment is not None and moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return _Granted(
@@ -315,7 +315,7 @@ def _answer(printed: bytes, who: str) -> _Granted:
 def _text(fields: dict[str, Any], name: str, who: str) -> str | None:
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
-        raise Fault(f"{who} printed a status.{name} that is no text")
+        raise Fault(f"{who} printed a status.{name} that is not a text")
     return value or None
 
 

@@ -339,7 +339,7 @@ class _Merged:
             for entry in document.mappings(plural):
                 name = entry.required("name")
                 if name in here:
-                    raise Fault(f"{document.place}: {name!r} stands twice among the {plural}; remove one")
+                    raise Fault(f"{document.place}: {name!r} is listed twice in {plural}; remove one")
                 here[name] = _Fields(f"{document.place}: {plural}[{name}]", path, entry.raw(singular))
                 entry.end()
             self._named[plural] = here | self._named[plural]
@@ -518,7 +518,7 @@ def _url(given: str, place: str, schemes: set[str], *, credentials: bool = False
         raise Fault(f"{place}: expected {expected} without a user name or password")
     shown = "a URL with a user name" if "@" in given else repr(given)
     if parts.scheme not in schemes and host is not None:
-        raise Fault(f"{place}: expected {expected}, got {parts.scheme}://, which dflag does not speak there")
+        raise Fault(f"{place}: expected {expected}, got {parts.scheme}://, which dflag does not support there")
     if not host or port == 0 or parts.query or parts.fragment or not re.fullmatch(r"[^\s\x00-\x1f\x7f\\]+", given):
         raise Fault(f"{place}: expected {expected}, got {shown}")
     return given

@@ -197,7 +197,9 @@ class Reflector(Watch):
                 try:
                     self._newest.advance(version_of(item))
                 except StaleError as error:
-                    raise Fault(f"{self._target}: the versions have begun anew: {error}", unreachable=True) from None
+                    raise Fault(
+                        f"{self._target}: the resource versions have started again: {error}", unreachable=True
+                    ) from None
             return
         try:
             new = self._newest.accept_event(state)

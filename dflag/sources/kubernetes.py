@@ -79,7 +79,7 @@ class KubernetesSource(Source):
                 raise SourceError(str(fault)) from fault
         if namespace is None:
             raise SourceError(
-                "kubernetes source: the pod does not say which namespace it is in: "
+                "kubernetes source: cannot find the namespace of the pod: "
                 f"there is no {_api.SERVICE_ACCOUNT}/namespace and POD_NAMESPACE is not set; pass namespace="
             )
         self._target: Final = Target(kind, namespace, name)

@@ -145,7 +145,7 @@ class Block(contextlib.AbstractContextManager[None]):
         import inspect  # slow to import
 
         if isinstance(function, type) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"expected a function to decorate, got {function!r}: enter the block within it")
+            raise TypeError(f"expected a function to decorate, got {function!r}; use a with block inside it")
         if inspect.iscoroutinefunction(function):
 
             async def awaited(*args: Any, **options: Any) -> Any:

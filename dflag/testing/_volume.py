@@ -251,11 +251,11 @@ def _contents(values: Mapping[str, str | bytes]) -> dict[str, bytes]:
     for name, value in values.items():
         path = _clean(name)
         if path in contents:
-            raise ValueError(f"{name!r}: expected one name for a file, and another one means the same")
+            raise ValueError(f"{name!r}: expected each file once, but another name leads to the same file")
         contents[path] = _encoded(name, value)
     for name in contents:
         if any(parent in contents for parent in _with_parents([name]) - {name}):
-            raise ValueError(f"{name!r}: expected no other file where its directory has to be")
+            raise ValueError(f"{name!r}: expected a path whose directories are not files of the same set")
     return contents
 
 
@@ -269,7 +269,7 @@ def _encoded(name: str, value: object) -> bytes:
         return value.encode()
     except UnicodeEncodeError:
         # From None, as the error holds the value.
-        raise ValueError(f"{name}: expected a text that UTF-8 can hold, or bytes") from None
+        raise ValueError(f"{name}: expected bytes, or a text that can be encoded as UTF-8") from None
 
 
 def _clean(name: str) -> str:
@@ -281,7 +281,7 @@ def _clean(name: str) -> str:
     try:
         size = len(name.encode())
     except UnicodeEncodeError as error:
-        raise ValueError(f"{name!r}: expected a name that UTF-8 can hold") from error
+        raise ValueError(f"{name!r}: expected a name that can be encoded as UTF-8") from error
     if size > _MAX_PATH_BYTES or os.path.isabs(name) or "\0" in name:
         raise ValueError(f"{name!r}: expected a relative path of at most {_MAX_PATH_BYTES} bytes")
     parts = [part for part in name.split("/") if part not in ("", ".")]

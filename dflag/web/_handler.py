@@ -95,7 +95,7 @@ class Handler:
         _check_authorize("read_authorize", read_authorize)
         check_argument("ofrep", ofrep, bool, "True or False")
         if not ofrep and (origins != () or read_authorize is not None):
-            raise DefinitionError("origins and read_authorize are for ofrep=True: the page does not ask for them")
+            raise DefinitionError("origins and read_authorize need ofrep=True: the page does not use them")
         if not isinstance(title, str | None):
             raise DefinitionError(f"expected a text as title, got {type(title).__name__}")
         self._registry: Final = home
@@ -205,7 +205,7 @@ class Handler:
         """
         headers = request.headers
         if self._authorize is None:
-            return _refuse(HTTPStatus.FORBIDDEN, "setting flags is off: the program gives no authorize")
+            return _refuse(HTTPStatus.FORBIDDEN, "setting flags is off: the program passes no authorize")
         if is_cross_origin(headers):
             return _refuse(HTTPStatus.FORBIDDEN, "a page of another origin may not set flags")
         try:

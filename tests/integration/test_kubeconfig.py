@@ -405,7 +405,7 @@ def test_what_is_not_chosen_does_not_matter(server: ApiServer) -> None:
         ("top", {"kind": "Pod"}, r"expected kind 'Config', got 'Pod'; is it a kubeconfig\?"),
         ("top", {"users": {"test": {"token": "hush"}}}, r"users: expected a list, got a mapping"),
         ("top", {"users": ["hush"]}, r"users\[0\]: expected a mapping, got text"),
-        ("top", {"users": [{"name": "a"}, {"name": "a"}]}, r"'a' stands twice among the users"),
+        ("top", {"users": [{"name": "a"}, {"name": "a"}]}, r"'a' is listed twice in users"),
     ],
 )
 def test_messages_name_the_field(server: ApiServer, part: str, fields: dict[str, Any], message: str) -> None:
@@ -919,7 +919,7 @@ def test_plugin_is_asked_again_when_its_token_expires(server: ApiServer, flags: 
         ("print('[]')", "printed no ExecCredential in JSON"),
         ('print(\'{"kind": "Status"}\')', "printed no ExecCredential in JSON"),
         (printing({}), "printed neither status.token nor status.clientCertificateData"),
-        (printing({"token": 5}), "printed a status.token that is no text"),
+        (printing({"token": 5}), "printed a status.token that is not a text"),
         (printing({"clientKeyData": "x"}), "printed a certificate without its key, or"),
         (
             printing({"token": "hush", "expirationTimestamp": "soon"}),

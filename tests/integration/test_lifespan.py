@@ -155,16 +155,16 @@ def test_what_still_runs_says_what_to_do(tmp_path: Path) -> None:
         register(flags, updater, prometheus_registry=metrics)
         second = dflag.Updater(flags, MemorySource({}, name="second"))
         for registry, feeds in ((flags, second), (flags, None), (other, None)):
-            with pytest.raises(
-                dflag.DefinitionError, match="pass name=, or first close what exports them, or stop the upd"
-            ):
+            with pytest.raises(dflag.DefinitionError, match="pass name=, or first close that export or stop its upd"):
                 register(registry, feeds, prometheus_registry=metrics)
     register(flags, second, prometheus_registry=metrics)
-    with pytest.raises(dflag.DefinitionError, match="are exported already"):
+    with pytest.raises(dflag.DefinitionError, match="are already exported"):
         register(other, prometheus_registry=metrics)
 
     with export_events(flags, logger_provider=events):
-        with pytest.raises(dflag.DefinitionError, match=r"exported already: close\(\) what export_events\(\) returned"):
+        with pytest.raises(
+            dflag.DefinitionError, match=r"already exported: first close\(\) what export_events\(\) returned"
+        ):
             export_events(flags, logger_provider=events)
         export_events(flags, logger_provider=LoggerProvider()).close()
     export_events(flags, logger_provider=events).close()

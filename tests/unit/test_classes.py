@@ -295,7 +295,7 @@ def test_one_flag_is_one_attribute(flags: dflag.FlagRegistry) -> None:
         class Same(dflag.Flags, registry=flags):
             a = b = dflag.int(1)
 
-    with pytest.raises(dflag.DuplicateFlagError, match="flag 'x' stands twice in class"):
+    with pytest.raises(dflag.DuplicateFlagError, match="flag 'x' is declared twice in class"):
 
         class Twice(dflag.Flags, registry=flags):
             a = dflag.int(1, name="x")
@@ -329,7 +329,7 @@ def test_a_taken_name_leaves_no_flag_behind(flags: dflag.FlagRegistry) -> None:
         ({}, {"größe": dflag.int(1)}, "flag 'größe': expected a name of 1 to 253 characters"),
         ({}, {"a": dflag.int(1, name=".a")}, "flag '.a': expected a name of 1 to 253 characters"),
         ({"prefix": "p" * 250}, {"abcd": dflag.int(1)}, "expected a name of 1 to 253 characters"),
-        ({}, {"registry": dflag.FlagRegistry()}, r"'registry' stands in the body; write it beside the bases"),
+        ({}, {"registry": dflag.FlagRegistry()}, r"'registry' is set in the body; pass it with the bases"),
     ],
 )
 def test_what_cannot_work_is_a_definition_error(options: Any, body: dict[str, Any], message: str) -> None:

@@ -130,7 +130,7 @@ REFUSED = {
     "immutable: {}": ["4:12: immutable: expected a truth value, found a mapping"],
     "data: [a]": ["4:7: expected data as a mapping"],
     "binaryData: {name: x}": ["4:20: binaryData.name: the value is not valid base64; encode it, or move it to data"],
-    "data: {a: x}\nbinaryData: {a: eA==}": ["5:14: the key 'a' stands in data and in binaryData"],
+    "data: {a: x}\nbinaryData: {a: eA==}": ["5:14: the key 'a' is in both data and binaryData"],
     "data: {'a b': x}": [f"4:8: {BAD_KEY}, got 'a b'"],
     "data: {y: x}": ['4:8: data: keys are strings; write "y" for the key'],
     "data: {0x10: x}": ['4:8: data: keys are strings; write "0x10" for the key'],
@@ -378,7 +378,7 @@ def test_merge_keys(check: Callable[..., list[str]], body: str) -> None:
     """What is merged in counts as if it stood where the merge key does, and is found where it is written."""
     lines = check(HEAD + body)
     if MERGED[body] is None:
-        assert "8:3: the key 'rate_limit' stands in data and in binaryData" in lines
+        assert "8:3: the key 'rate_limit' is in both data and binaryData" in lines
     else:
         assert lines == [f"{MERGED[body]}: flag 'rate_limit': expected an int, got 'zz'"]
 

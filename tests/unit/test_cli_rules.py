@@ -211,7 +211,7 @@ class TestCheck:
         text = "_rules: []\n_rules.yaml: []\n"
         assert check(text) == (
             1,
-            ["app.yaml:1:1: _rules: expected rules under one key, and there are some under '_rules.yaml'"],
+            ["app.yaml:1:1: _rules: expected rules under one key, found some also under '_rules.yaml'"],
         )
 
     def test_finds_one_list_beside_another(self, check: Callable[..., tuple[int, list[str]]]) -> None:

@@ -202,7 +202,7 @@ def test_what_a_dead_writer_left_is_named(here: Path, capsys: pytest.CaptureFixt
     main(["write", "config", "a=1"])
     (here / "config" / "..data_tmp").symlink_to("nowhere")
     assert main(["write", "config", "a=2"]) == 2
-    assert "..data_tmp: left behind by a writer that died" in capsys.readouterr().err
+    assert "..data_tmp: left by a writer that died" in capsys.readouterr().err
     (here / "config" / "..data_tmp").unlink()
     assert main(["write", "config", "a=2"]) == 0
 

@@ -161,7 +161,7 @@ def test_several_registries_share_the_instruments(
         first = export_metrics(shop, meter_provider=meters.provider)
         export_metrics(other, meter_provider=meters.provider)
     assert caplog.messages == []
-    with pytest.raises(dflag.DefinitionError, match="exported already"):
+    with pytest.raises(dflag.DefinitionError, match="already exported"):
         export_metrics(shop, meter_provider=meters.provider)
 
     def names() -> set[str]:

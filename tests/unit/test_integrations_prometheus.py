@@ -223,7 +223,7 @@ def test_several_registries_in_one_process(metrics: CollectorRegistry) -> None:
     one, two, third = dflag.FlagRegistry("one"), dflag.FlagRegistry("two"), dflag.FlagRegistry("one")
     collector = register(one, prometheus_registry=metrics)
     assert register(two, prometheus_registry=metrics) is collector
-    with pytest.raises(dflag.DefinitionError, match="'one' are exported already: pass name="):
+    with pytest.raises(dflag.DefinitionError, match="'one' are already exported: pass name="):
         register(third, prometheus_registry=metrics)
     register(third, name="third", prometheus_registry=metrics)
     third.dyn_int("rate", 1).set(2)

@@ -99,10 +99,10 @@ def test_a_value_without_a_text_is_refused(flags: dflag.FlagRegistry, wrong: obj
     """What format= makes no text of is refused from a source and from code, and as a default."""
     flag = flags.dyn_custom("x", 1, parse=int, format=lambda value: str(value) if value == 1 else wrong)  # type: ignore[arg-type, return-value]
     for attempt in (lambda: flag.set_text("2"), lambda: flag.set(2)):
-        with pytest.raises(dflag.FlagValueError, match="expected a value that format= makes a text of"):
+        with pytest.raises(dflag.FlagValueError, match="expected a value that format= turns into a text"):
             attempt()
     assert flag.get() == 1
-    with pytest.raises(dflag.DefinitionError, match="expected a value that format= makes a text of"):
+    with pytest.raises(dflag.DefinitionError, match="expected a value that format= turns into a text"):
         flags.custom("y", 1, parse=int, format=lambda value: wrong)  # type: ignore[arg-type, return-value]
 
 

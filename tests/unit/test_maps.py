@@ -264,7 +264,7 @@ def test_an_override_is_the_whole_mapping(flags: FlagRegistry, limits: DynamicFl
     assert limits.get() == {"c.limit": 3}
     limits.reset()
     assert limits.get() == {"a.limit": 1}
-    with pytest.raises(ValidationError, match="the name 'b' is not like that"):
+    with pytest.raises(ValidationError, match="the name 'b' does not match"):
         limits.set({"b": 2})
     with pytest.raises(ValidationError, match=r"at 'b\.limit': expected an int"):
         limits.set({"b.limit": "2"})  # type: ignore[dict-item]

@@ -111,7 +111,7 @@ def test_the_default_must_pass_a_validator_that_is_added() -> None:
         ({"secret": 1}, "expected secret as True or False, got 1"),
         ({"expires": "soon"}, "expected expires as a datetime.date, got 'soon'"),
         ({"choices": "12"}, "expected choices as several values, got '12'"),
-        ({"by": " "}, "expected by as the name of what the keys are"),
+        ({"by": " "}, "expected by as a name for the keys"),
         ({"validator": mock.AsyncMock()}, "expected a plain function for validator"),
     ],
 )

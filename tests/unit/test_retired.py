@@ -64,7 +64,7 @@ def test_the_name_never_comes_back(flags: dflag.FlagRegistry) -> None:
     ("name", "since", "message"),
     [
         ("rate", SINCE, "this flag is declared at"),
-        ("old", SINCE, "is retired already, since 2026-10-01"),
+        ("old", SINCE, "it has been retired since 2026-10-01"),
         (".bad", SINCE, "name"),
         ("new", "2026-10-01", "expected since as a datetime.date"),
         ("new", datetime.datetime(2026, 10, 1, tzinfo=datetime.UTC), "expected since as a datetime.date"),
