@@ -61,7 +61,7 @@ class Declarations:
         """
         Declare a static flag that holds a text.
 
-        Any text, as it is. White space around it is dropped unless ``strip=False``.
+        Its text is the value. White space around it is dropped unless ``strip=False``.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -102,8 +102,8 @@ class Declarations:
         """
         Declare a static flag that holds a whole number of 64 bits.
 
-        As Go writes integers: ``42``, ``-7``, ``0x1F``, ``0b101``, ``0o17``, ``1_000``. A leading zero, as in ``017``,
-        is an error, and so is a number beyond 64 bits.
+        Its text is an integer as Go writes it: ``42``, ``-7``, ``0x1F``, ``0b101``, ``0o17``, ``1_000``. A leading
+        zero, as in ``017``, is an error, and so is a number outside signed 64 bits.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -146,8 +146,8 @@ class Declarations:
         """
         Declare a static flag that holds a number.
 
-        Decimal, as Go writes it: ``2.5``, ``.5``, ``1e3``, ``1_000``, ``inf``. NaN, hexadecimal and an overflow such as
-        ``1e400`` are errors.
+        Its text is a decimal number as Go writes it: ``2.5``, ``.5``, ``1e3``, ``1_000``, ``inf``. NaN, hexadecimal
+        numbers and an overflow such as ``1e400`` are errors.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -190,8 +190,8 @@ class Declarations:
         """
         Declare a static flag that holds true or false.
 
-        ``true``, ``t``, ``yes``, ``y``, ``on``, ``1``, and ``false``, ``f``, ``no``, ``n``, ``off``, ``0``, in any
-        case.
+        Its text is ``true``, ``t``, ``yes``, ``y``, ``on`` or ``1``, or ``false``, ``f``, ``no``, ``n``, ``off`` or
+        ``0``, in any case.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -236,10 +236,10 @@ class Declarations:
         **options: Unpack[RangeOptions[datetime.timedelta]],
     ) -> StaticFlag[datetime.timedelta]:
         """
-        Declare a static flag that holds a length of time.
+        Declare a static flag that holds a duration.
 
-        Numbers with units from ``ns`` to ``w``, as Go writes them: ``1h30m``, ``250ms``, ``1w2d``, ``-2m``, ``0``. A
-        number without a unit is an error. A value has microseconds, and at most 292 years.
+        Its text is numbers with units from ``ns`` to ``w``, as Go writes them: ``1h30m``, ``250ms``, ``1w2d``, ``-2m``,
+        ``0``. A number without a unit is an error. Values are rounded to microseconds, and at most 292 years long.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -268,7 +268,7 @@ class Declarations:
         **options: Unpack[RangeOptions[datetime.timedelta]],
     ) -> DynamicFlag[datetime.timedelta]:
         """
-        Declare a dynamic flag that holds a length of time.
+        Declare a dynamic flag that holds a duration.
 
         Grammar, options and errors are those of `FlagRegistry.duration`.
 
@@ -286,10 +286,10 @@ class Declarations:
         self, name: str, default: Sequence[str], help: str = "", **options: Unpack[Options[tuple[str, ...]]]
     ) -> StaticFlag[tuple[str, ...]]:
         """
-        Declare a static flag that holds several texts in order.
+        Declare a static flag that holds a list of texts.
 
-        Texts between commas, each stripped, or a JSON array: ``a, b`` or ``["a", "b,c"]``. An empty text is an empty
-        list.
+        Its text is items separated by commas, each stripped, or a JSON array: ``a, b`` or ``["a", "b,c"]``. An empty
+        text is an empty list.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -313,7 +313,7 @@ class Declarations:
         self, name: str, default: Sequence[str], help: str = "", **options: Unpack[Options[tuple[str, ...]]]
     ) -> DynamicFlag[tuple[str, ...]]:
         """
-        Declare a dynamic flag that holds several texts in order.
+        Declare a dynamic flag that holds a list of texts.
 
         Grammar, options and errors are those of `FlagRegistry.string_list`.
 
@@ -330,9 +330,10 @@ class Declarations:
         self, name: str, default: Iterable[str], help: str = "", **options: Unpack[Options[frozenset[str]]]
     ) -> StaticFlag[frozenset[str]]:
         """
-        Declare a static flag that holds several texts without order.
+        Declare a static flag that holds a set of texts.
 
-        Texts between commas, each stripped, or a JSON array; duplicates are dropped. An empty text is an empty set.
+        Its text is items separated by commas, each stripped, or a JSON array. Duplicates are dropped. An empty text is
+        an empty set.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -356,7 +357,7 @@ class Declarations:
         self, name: str, default: Iterable[str], help: str = "", **options: Unpack[Options[frozenset[str]]]
     ) -> DynamicFlag[frozenset[str]]:
         """
-        Declare a dynamic flag that holds several texts without order.
+        Declare a dynamic flag that holds a set of texts.
 
         Grammar, options and errors are those of `FlagRegistry.string_set`.
 
@@ -375,8 +376,8 @@ class Declarations:
         """
         Declare a static flag that holds bytes.
 
-        From a source or a ``--name_path`` file the bytes themselves, never stripped. From the command line, the
-        environment, HTTP and ``set_text``: base64, padded.
+        From a source or a ``--name_path`` file the value is the bytes themselves, never stripped. On the command line,
+        in the environment, over HTTP and with ``set_text`` the text is padded base64.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -417,7 +418,8 @@ class Declarations:
         """
         Declare a static flag that holds a member of the default's enumeration.
 
-        The name of a member, else the text of its value, else either in another case when only one member fits.
+        Its text is the name of a member, else the text of a member's value, else either in another case when only one
+        member fits.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -476,8 +478,8 @@ class Declarations:
         """
         Declare a static flag that holds a JSON value.
 
-        JSON without duplicate keys, NaN, or nesting beyond 100 levels; with *yaml* also YAML without tags.
-        What ``get()`` returns is read-only.
+        Its text is JSON without duplicate keys, NaN, or nesting beyond 100 levels; with *yaml* also YAML without tags.
+        The value that ``get()`` returns is read-only.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -646,10 +648,10 @@ class Declarations:
         **options: Unpack[Options[Any]],
     ) -> StaticFlag[Values]:
         """
-        Declare a static flag that holds a read-only mapping of all keys of the sources that fit a pattern.
+        Declare a static flag that gathers all keys of the sources that match a pattern, as a read-only mapping.
 
-        A key that is the name of a declared flag is left to that flag. Of several sources the mappings are put
-        together, a later source's values on top. Command line and environment give the whole as a JSON object.
+        A key that is the name of a declared flag belongs to that flag. The mappings of several sources are merged, and
+        a later source wins. On the command line and in the environment the text is the whole mapping as a JSON object.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -752,7 +754,7 @@ class Declarations:
         **options: Unpack[Options[Any]],
     ) -> DynamicFlag[Values]:
         """
-        Declare a dynamic flag that holds a read-only mapping of all keys of the sources that fit a pattern.
+        Declare a dynamic flag that gathers all keys of the sources that match a pattern, as a read-only mapping.
 
         Grammar, options and errors are those of `FlagRegistry.map`.
 
@@ -776,11 +778,11 @@ class Declarations:
         **options: Unpack[Options[T]],
     ) -> StaticFlag[T]:
         """
-        Declare a static flag that holds what a parser of your own makes of a text: a date, a decimal, a quantity.
+        Declare a static flag with a parser of your own: for a date, a decimal, a quantity.
 
-        The parser is given the text once white space around it is dropped (not with ``strip=False``). The default and
-        what ``set()`` is given are not parsed. Two values are the same when they have one type and are equal.
-        A value should be immutable, for all readers share it.
+        The parser is given the text without white space around it (with it if ``strip=False``). The default and the
+        argument of ``set()`` are not parsed. Two values are the same when they have one type and are equal. A value
+        should be immutable, because all readers share it.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
@@ -814,7 +816,7 @@ class Declarations:
         **options: Unpack[Options[T]],
     ) -> DynamicFlag[T]:
         """
-        Declare a dynamic flag that holds what a parser of your own makes of a text.
+        Declare a dynamic flag with a parser of your own.
 
         Grammar, options and errors are those of `FlagRegistry.custom`.
 

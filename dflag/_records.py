@@ -43,18 +43,18 @@ def _encode(text: str) -> bytes:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
     """
-    What one `FlagRegistry.apply` did.
+    The result of one `FlagRegistry.apply`, or of one read of an updater.
 
     Attributes:
-        number: Grows with every commit of the registry, whatever caused it: a cache key.
+        number: Increases with every commit of the registry, also of ``set`` and of expiries: a cache key.
         source: The source that was applied.
-        applied_at: When, in UTC.
-        changed: The flags whose effective value is another one now, in name order.
-        rejected: The flags whose value was refused, with the reason; they keep their last good value.
-        unknown: The names that no flag has, in order.
-        pending_restart: The static flags that would have another value after a restart, in order.
-        error: Why the whole revision was refused by a registry validator, else None.
-        rules: The names of the source's rules that are in force in this process, in order.
+        applied_at: When it was applied, in UTC.
+        changed: The flags whose effective value has changed, in name order.
+        rejected: The errors of refused values by flag name, or ``rule:NAME`` for a rule. The last good values stay.
+        unknown: The names that no flag has, in name order.
+        pending_restart: The static flags that would have another value after a restart, in name order.
+        error: The error of the registry validator that refused the whole revision, else None.
+        rules: The names of the source's rules that are in force in this process, in their order.
     """
 
     number: int
@@ -72,10 +72,10 @@ class Revision:
     @property
     def checksum(self) -> str:
         """
-        The first 12 hex digits of SHA-256 over the raw values: the same in every process that read the same ones.
+        The first 12 hex digits of SHA-256 over the raw values: the same in every process that read the same values.
 
-        Over each key in sorted order, both as decimal length in bytes, ``:`` and the bytes in UTF-8: the key, then its
-        value. Left out are keys that the updater ignores, that begin with a dot, or whose value cannot be read.
+        It is computed over each key in sorted order and its value, both as decimal length in bytes, ``:`` and the bytes
+        in UTF-8. Keys that the updater ignores, that begin with a dot, or whose value cannot be read are left out.
         """
         if (
             self._checksum is None
@@ -87,14 +87,14 @@ class Revision:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """
-    What one layer holds for a flag, as `FlagRegistry.explain` lists it.
+    The value of one layer for a flag, as `FlagRegistry.explain` returns it.
 
     Attributes:
         origin: The layer: ``"default"``, ``"environment"``, ``"command line"``, a source's name, ``"override"``.
         value: The value; ``"******"`` for a secret flag.
         text: The value as text; ``"******"`` for a secret flag.
-        reason: Why it was set, for an override that says so.
-        expires_in_seconds: How long an override will still last, else None.
+        reason: The reason that was given with an override, else None.
+        expires_in_seconds: After how many seconds an override is dropped by its time limit, else None.
         rule: The rule of the source that gives the value, else None.
     """
 
@@ -109,10 +109,10 @@ class Layer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """
-    One change of one flag's effective value, as `FlagRegistry.history` lists it.
+    One change of one flag's effective value, as `FlagRegistry.history` returns it.
 
     Attributes:
-        when: In UTC.
+        when: The time of the change, in UTC.
         flag: The flag's name.
         old: The value before, as text; ``"******"`` for a secret flag.
         new: The value after, likewise.

@@ -1,5 +1,5 @@
 """
-How an updater and its sources are doing, as frozen records.
+The state of an updater, its sources and its rules, as frozen records.
 """
 
 from __future__ import annotations
@@ -21,23 +21,22 @@ State: TypeAlias = Literal["new", "initialized", "running", "stopped"]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceStatus:
     """
-    How one source is doing.
+    The state of one source.
 
     Attributes:
         name: The source's name.
-        healthy: Whether it could be read the last time, and was not gone; false also while the updater runs and no look
-            at it has ended for 10 s and twice ``resync_seconds``.
+        healthy: Whether it could be read the last time and was not gone. Also False while the updater runs and no check
+            of the source has ended for 10 seconds plus twice ``resync_seconds``.
         watched: How changes are noticed: ``"inotify"``, ``"polling"``, ...; ``"not watched"`` while not running.
-        degraded: Why changes are only noticed by the periodic check, else None.
+        degraded: Why changes are noticed only by the periodic check, else None.
         not_live: Why changes will never show, as with a ``subPath`` mount, else None.
-        seconds_since_contact: Since it was last seen to be there, changed or not; None for never.
-        reconnects: How often the running watch lost its connection and made it again; 0 where there is none to lose.
-        checksum: That of the last revision applied from it; empty for none.
-        applied_at: When that was, in UTC; None for never.
-        reloads: How many readings with something new in them ended how: ``"applied"``,
-            ``"partial"`` (all but the values that are bad), ``"refused"`` (whole), ``"failed"`` (it could not be read).
-            What lasts counts once.
-        last_error: The last failure, in words, until it is read well again; else None.
+        seconds_since_contact: Seconds since it was last seen, changed or not; None for never.
+        reconnects: How often the running watch lost its connection and opened another one; 0 for a watch without one.
+        checksum: The checksum of the last revision that was applied from it; empty for none.
+        applied_at: When that revision was applied, in UTC; None for never.
+        reloads: The number of reads with something new by their result: ``"applied"``, ``"partial"`` (all but the bad
+            values), ``"refused"`` (the whole revision), ``"failed"`` (it could not be read). What lasts counts once.
+        last_error: The last failure, as a text, until the source is read without one; else None.
     """
 
     name: str
@@ -56,18 +55,18 @@ class SourceStatus:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RuleStatus:
     """
-    What one rule is in this process.
+    The state of one rule in this process.
 
     Attributes:
-        source: The source that holds it.
+        source: The name of its source.
         name: Its name, or ``"rule 3"`` by its place in the list.
         state: The first that fits: ``"refused"`` (it is bad; a named one may go on with its last good text),
             ``"reverted"`` (this process was not healthy with it), ``"ended"``, ``"elsewhere"`` (it is not for this
             process), ``"waiting"`` (for its time), ``"baking"``, ``"done"`` (it is in force everywhere and can be
             folded into the plain keys), ``"in force"``.
         next_change: When the state or what it sets changes by itself, in UTC; None for never.
-        problem: Why it was refused or reverted, else None.
-        needs: The facts that it asks for and that are not known.
+        problem: Why the rule was refused or reverted, else None.
+        needs: The facts that the rule names and that are not known.
         share_percent: The percentage of processes, or of keys, that it is in force for by the clock, in whole percents
             with ``over``; None for a rule without a share, and for one that is refused. Which processes have taken it
             back, no other knows.
@@ -89,19 +88,19 @@ class RuleStatus:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """
-    How an updater is doing, at one moment.
+    The state of an updater at one moment.
 
     Attributes:
         state: ``"new"``, ``"initialized"``, ``"running"`` or ``"stopped"``.
-        sources: One record a source, in the order given.
+        sources: One record per source, in the order given.
         updates: How many revisions were applied.
-        errors: How many values, revisions or reads failed; a failure that lasts counts once.
-        warnings: How many unknown names were seen; each counts once.
-        rejected: The flags whose value in a source is refused now, with the reason.
+        errors: How many values were refused, revisions were refused, and reads failed. What lasts counts once.
+        warnings: How many unknown names were seen. Each counts once.
+        rejected: The errors of values that are refused now, by flag name.
         unknown: The names in the sources that no flag has.
         pending_restart: The static flags that would have another value after a restart.
-        seconds_since_success: Since all sources were last seen to be well; None for never.
-        rules: The rules of the sources, one record a rule.
+        seconds_since_success: Seconds since all sources were last healthy and in force; None for never.
+        rules: The rules of the sources, one record per rule.
     """
 
     state: State

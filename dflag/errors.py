@@ -52,7 +52,7 @@ def __dir__() -> list[str]:
 
 
 MASK: Final = "******"
-"""What stands wherever the value of a secret flag would."""
+"""What is shown in place of the value of a secret flag."""
 
 _GIVEN_MAX_CHARACTERS: Final = 80
 """How much of a rejected value a message repeats: enough to recognise it, short enough for one log line."""
@@ -66,19 +66,19 @@ _PROBLEM_MAX_CHARACTERS: Final = 1000
 
 class DflagError(Exception):
     """
-    Base of everything that dflag raises on purpose.
+    The base class of all exceptions that dflag raises on purpose.
     """
 
 
 class DefinitionError(DflagError, ValueError):
     """
-    A flag, a layer or a callback was declared in a way that can never work.
+    A declaration or a call can never work: a bad name, default, option, argument or callback.
     """
 
 
 class ArgumentError(DefinitionError, TypeError):
     """
-    A function of dflag was called with an argument of another type than it takes.
+    A function of dflag was called with an argument of the wrong type.
     """
 
 
@@ -90,10 +90,10 @@ class DuplicateFlagError(DefinitionError):
 
 class UnknownFlagError(DflagError, LookupError):
     """
-    A name was asked for that no flag of the registry has.
+    No flag of the registry has the name that was looked up.
 
     Attributes:
-        flag_name: The name.
+        flag_name: The name that was looked up.
     """
 
     def __init__(self, message: str, *, flag_name: str = "") -> None:
@@ -107,7 +107,7 @@ class FlagValueError(DflagError, ValueError):
 
     Attributes:
         flag_name: The name of the flag.
-        raw: What was given, as it was given; ``"******"`` for a secret flag, ``...`` when it could not be read at all.
+        raw: The value that was given, unchanged; ``"******"`` for a secret flag, ``...`` when it could not be read.
         origin: Where it came from: a path, a source's name, ``"override"``.
     """
 
@@ -133,16 +133,16 @@ class FlagValueError(DflagError, ValueError):
 
 class ParseError(FlagValueError):
     """
-    A text is not in the grammar of the flag's kind.
+    A text is not in the grammar of the flag's kind, or cannot be read at all.
     """
 
 
 class ValidationError(FlagValueError):
     """
-    A value of the right kind is outside what the flag allows.
+    A value of the right type is refused by limits, choices, a schema or a validator.
 
     Attributes:
-        json_path: Where in a JSON value the fault lies (``"$.limits[2]"``), else None.
+        json_path: The place of the fault in a JSON value (``"$.limits[2]"``), else None.
     """
 
     def __init__(
@@ -164,13 +164,13 @@ class ValidationError(FlagValueError):
 
 class RegistryValidationError(DflagError):
     """
-    A registry validator refused: what `Revision.error` is, and the cause of a refused ``set``.
+    A registry validator refused a change. It is the value of `Revision.error`, and the cause of a refused ``set``.
     """
 
 
 class StaticFlagError(DflagError):
     """
-    A static flag was to be changed after the registry was frozen, or with a time limit.
+    A static flag cannot be changed after the registry was frozen, or with a time limit.
     """
 
 
@@ -179,8 +179,8 @@ class SourceError(DflagError):
     A source could not be read.
 
     Attributes:
-        missing: True when the source is not there at all, as opposed to being there and unreadable.
-        unreachable: True when it cannot be known whether it is there, because nobody answers.
+        missing: True when the source does not exist, and False when it exists but cannot be read.
+        unreachable: True when the server does not answer, so that it is not known whether the source exists.
     """
 
     def __init__(self, message: str, *, missing: bool = False, unreachable: bool = False) -> None:
@@ -191,16 +191,16 @@ class SourceError(DflagError):
 
 class UpdaterStateError(DflagError, RuntimeError):
     """
-    A lifecycle method was called in a state that forbids it, such as ``start()`` on a running updater.
+    A method of an updater was called in the wrong state, such as ``start()`` on a running updater.
     """
 
 
 class UpdateError(DflagError):
     """
-    The values found at start-up cannot be used; nothing was applied.
+    Some values at start-up are bad; nothing was applied.
 
     Attributes:
-        errors: One exception for each bad flag, sorted by flag name.
+        errors: One exception per bad value, sorted by flag name.
     """
 
     def __init__(self, errors: Iterable[DflagError]) -> None:

@@ -1,7 +1,7 @@
 """
 The levels of the standard library's loggers as a flag.
 
-Its use is debugging for a while, in production, without a restart:
+Use it to debug a running process for a while, without a restart:
 
 >>> import dflag, logging
 >>> from dflag.logging import add_loglevel_flag
@@ -60,24 +60,24 @@ def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: st
     """
     Declare a dynamic flag that sets the levels of loggers.
 
-    Its text is a level, for *logger*, or ``LOGGER=LEVEL`` for another one, or several of both with commas between:
+    Its text is a level, for *logger*, or ``LOGGER=LEVEL`` for another one, or several of both separated by commas:
     ``debug``, ``info,app.db=debug``, ``root=warning,app=15``. A level is a name in any case, of `logging` (those of
-    ``addLevelName`` too) or of the Go library, or a number. The flag's value is the text in its plainest form.
+    ``addLevelName`` too) or of the Go library, or a number. The flag's value is the text in a canonical form.
 
-    The default is empty and leaves all levels as the program sets them. A logger that the text no longer names
-    gets back the level it had before, unless the program has given it yet another one meanwhile.
+    The default is empty and changes no level. A logger that the text no longer names gets back the level that it had
+    before, unless the program has set another one meanwhile.
 
-    A text names at most 100 loggers, with names of at most 200 characters and 20 parts. `logging` never frees a logger,
-    so once 1,000 have been named in a process that its program does not use, further ones are refused.
+    A text names at most 100 loggers, with names of at most 200 characters and 20 parts. `logging` never frees a logger.
+    So when 1,000 loggers that the program does not use have been named in a process, further ones are refused.
 
     Args:
         registry: Where to declare it.
         name: The flag's name.
-        logger: Which logger a level alone is for; empty for the root logger.
+        logger: The logger that a level without a name is for; empty for the root logger.
 
     Returns:
-        The flag; the same one again when it was declared like this before, as where a program starts several times in
-        one process.
+        The flag. It is the same one when it was declared like this before, so a program can start several times in one
+        process.
 
     Raises:
         DuplicateFlagError: Another flag has the name, or the same with another *logger*.

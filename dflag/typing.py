@@ -1,7 +1,5 @@
 """
-The shapes that dflag's functions take and give: protocols and aliases.
-
-Import these for annotations; none of them does anything.
+Types for annotations: protocols and aliases of what dflag's functions take and return.
 """
 
 from __future__ import annotations
@@ -23,7 +21,7 @@ JSONValue: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, or a read-only list or dict of these."""
 
 Wake: TypeAlias = Callable[[], None]
-"""What a source calls, from any thread, to say "look again"."""
+"""A function that a watch calls, from any thread, to have its source looked at again."""
 
 
 class Validator(Protocol[T_contra]):
@@ -36,7 +34,7 @@ class Validator(Protocol[T_contra]):
 
 class Callback(Protocol[T_contra]):
     """
-    What runs after a value has changed: a function, or a coroutine function.
+    A function, or a coroutine function, that is called after a value has changed.
     """
 
     def __call__(self, old: T_contra, new: T_contra, /) -> object | Coroutine[Any, Any, object]: ...
@@ -44,7 +42,7 @@ class Callback(Protocol[T_contra]):
 
 class Parser(Protocol[T_co]):
     """
-    What makes a value of a text: raise `ValueError` to refuse it.
+    A function that turns a text into a value: raise `ValueError` to refuse the text.
     """
 
     def __call__(self, text: str, /) -> T_co: ...
@@ -52,7 +50,7 @@ class Parser(Protocol[T_co]):
 
 class Formatter(Protocol[T_contra]):
     """
-    What makes a text of a value.
+    A function that turns a value into a text.
     """
 
     def __call__(self, value: T_contra, /) -> str: ...
@@ -60,10 +58,13 @@ class Formatter(Protocol[T_contra]):
 
 class Text(str):
     """
-    The text of a scalar or a collection in a document, with the document's own value beside it.
+    The text of a value in a document, together with the document's native value.
 
-    Kinds that read text take the text, so that ``no`` stays ``"no"`` for a string flag;
+    Flags that read texts take the text, so that ``no`` stays ``"no"`` for a string flag.
     JSON and list flags take `native`.
+
+    Attributes:
+        native: The value as the document's format defines it.
     """
 
     __slots__ = ("native",)
@@ -78,7 +79,7 @@ class Text(str):
 
 class Unreadable:
     """
-    Stands in a source's values for an entry that is there and cannot be read as a value.
+    A value of a source for an entry that exists but cannot be read as a value.
 
     Attributes:
         reason: Why, in a few words: ``"permission denied"``, ``"a FIFO"``.
@@ -100,4 +101,4 @@ class Unreadable:
 
 
 Raw: TypeAlias = str | bytes | Text | Unreadable
-"""A value as a source gives it, before any parsing."""
+"""A value as a source returns it, before it is parsed."""

@@ -47,10 +47,10 @@ _WITH_HEADERS: Final = frozenset({"http.response.start", "websocket.accept", "we
 
 class PinMiddleware:
     """
-    Have each request of an ASGI app see one revision, from its first line to its last.
+    Pin each request of an ASGI app to one revision, from its beginning to the end of its response.
 
-    HTTP requests, and WebSocket connections for as long as they are open; what they await, begin as tasks or give to
-    threads sees the same revision until they end. ``registry.snapshot()`` is the newest one inside as well.
+    It pins HTTP requests, and WebSocket connections while they are open. What they await, start as tasks or run on
+    threads sees the same revision until they end. ``registry.snapshot()`` returns the live values inside too.
 
     Args:
         app: The app.
@@ -59,7 +59,7 @@ class PinMiddleware:
             the app's end. One that runs already is only stopped. None leaves the lifespan to the app.
         websockets: Whether WebSocket connections see one revision too. False leaves connections that stay open for
             hours with live values.
-        revision_header: Whether responses say the number of their revision, as ``X-Config-Revision``.
+        revision_header: Whether responses have the number of their revision as a header, ``X-Config-Revision``.
 
     Raises:
         ArgumentError: An argument is of another type.

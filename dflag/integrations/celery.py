@@ -42,10 +42,10 @@ def __dir__() -> list[str]:
 
 def pin_tasks(app: Celery, registry: RegistryLike, *, revision_header: bool = False) -> None:
     """
-    Have each task of a Celery app see one revision, from ``before_start`` to ``after_return``.
+    Pin each task of a Celery app to one revision, from ``before_start`` to ``after_return``.
 
-    It holds for tasks that a worker runs, in any pool, and for ``apply()``. A direct call, ``task()``, is one of a
-    function, and belongs to whatever calls it. A retry is a task anew, with the revision of its own time.
+    It holds for tasks that a worker runs, in any pool, and for ``apply()``. A direct call, ``task()``, is a call of a
+    function, and has the pin of its caller, if any. A retry is pinned to the revision of its own start.
 
     Call it before tasks are declared, so that none can run unpinned. Repeated for the same app and registry, it does
     nothing.

@@ -40,15 +40,15 @@ _KEY: Final = REVISION_HEADER.lower()
 
 class PinInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # of type Any, as gRPC has no types
     """
-    Have each call of a server on threads see one revision, from its first request to its last response.
+    Pin each call of a server with threads to one revision, from its first request to its last response.
 
     All four kinds of calls are pinned, unary and streaming. Between two responses of a stream the server's own context
     has no pin. A stream that stays open for hours sees the revision that it began with.
 
     Args:
         registry: The flags, or a `dflag.Flags` class.
-        revision_header: Whether the trailing metadata of a call says the number of its revision, as
-            ``x-config-revision``. Metadata that the method itself sets stays beside it.
+        revision_header: Whether the trailing metadata of a call has the number of its revision, as
+            ``x-config-revision``, beside the metadata that the method sets.
 
     Raises:
         ArgumentError: An argument is of another type.
@@ -68,10 +68,10 @@ class PinInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # of type A
 
 class AioPinInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # as above
     """
-    Have each call of a ``grpc.aio`` server see one revision, from its first request to its last response.
+    Pin each call of a ``grpc.aio`` server to one revision, from its first request to its last response.
 
     As `PinInterceptor`, for methods that are coroutines or asynchronous generators, and for plain functions, which the
-    server runs on threads. Metadata that a method gives to ``abort()`` itself takes the place of the revision's.
+    server runs on threads. Metadata that a method passes to ``abort()`` replaces that of the revision.
 
     Args:
         registry: The flags, or a `dflag.Flags` class.

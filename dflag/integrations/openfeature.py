@@ -1,5 +1,5 @@
 """
-An OpenFeature provider: code that is written against OpenFeature reads the flags of a registry.
+An OpenFeature provider, through which code that uses OpenFeature reads the flags of a registry.
 
 >>> import dflag
 >>> from openfeature import api
@@ -119,21 +119,22 @@ _OBJECT: Final = _Type("object", dict, list)
 
 class DflagProvider(AbstractProvider):
     """
-    Answer OpenFeature's questions from the flags of a registry.
+    A provider that evaluates OpenFeature's flags from a registry.
 
     Flag keys are the names of flags. For a flag declared with ``by=`` the key is the attribute of the evaluation
-    context that ``by`` names, else the targeting key. Pins hold: within ``registry.pinned()`` each answer is of one
-    revision. Values that `dflag` has and OpenFeature lacks read as: an enum its text, a list, set, map or model an
-    object, a duration its seconds as a float or its text as a string. Bytes have no type there.
+    context that ``by`` names, else the targeting key. Within ``registry.pinned()`` each evaluation is of the pinned
+    revision. Types that OpenFeature lacks are converted: an enum to its text; a list, set, map or model to an object; a
+    duration to its seconds as a float, or to its text as a string. Bytes cannot be evaluated.
 
-    Each answer has the reason, the variant (the rule or the layer that the value comes from) and as metadata
+    Each evaluation has the reason, the variant (the rule or the layer that the value comes from) and as metadata
     ``revision``, ``checksum``, ``origin``, and ``owner`` where the flag has one.
 
     Args:
         registry: The flags: a `dflag.FlagRegistry` or a `dflag.Flags` class.
-        updater: Feeds them. A value from a source that it cannot read has the reason ``STALE``, and clients are
-            notified of staleness and recovery. `initialize` starts it if it does not run. None: none of that.
-        secrets: Whether secret flags can be read; if not, there is no such flag.
+        updater: The updater of the registry, or None. With it, a value from a source that cannot be read has the reason
+            ``STALE``, clients are notified of staleness and recovery, and `initialize` starts the updater if it does
+            not run.
+        secrets: Whether secret flags can be read; if not, they are not found.
 
     Raises:
         DefinitionError: An argument is of another type, or the updater feeds another registry.
@@ -161,7 +162,7 @@ class DflagProvider(AbstractProvider):
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:  # noqa: ARG002 - nothing is evaluated yet
         """
-        Start the updater, unless it runs already, and emit events from now on. Idempotent.
+        Start the updater, unless it runs already, and start emitting events. Idempotent.
 
         Raises:
             UpdateError: As `Updater.initialize`.
@@ -196,7 +197,7 @@ class DflagProvider(AbstractProvider):
 
     def shutdown(self) -> None:
         """
-        Emit no more events, and stop the updater if `initialize` has started it. Idempotent.
+        Stop emitting events, and stop the updater if `initialize` has started it. Idempotent.
         """
         self._is_ready = False
         self._store.unwatch(self._on_commit)

@@ -1,7 +1,7 @@
 """
 Metrics and events for OpenTelemetry, through its API alone; the extra ``dflag[opentelemetry]``.
 
-Which exporter they go to, if any, is for the program's SDK to say:
+The program's SDK decides which exporter they go to, if any:
 
 >>> import dflag
 >>> flags = dflag.FlagRegistry("shop")
@@ -9,7 +9,7 @@ Which exporter they go to, if any, is for the program's SDK to say:
 >>> metrics.close()
 
 The metrics are those of `dflag.integrations.prometheus`, with a dot for the first underscore of each name.
-A Prometheus that takes them in shows the same names and labels, so the same alerts serve both.
+Prometheus' receiver turns them into the same names and labels, so the same alerts work for both.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _emitting: Final[weakref.WeakKeyDictionary[FlagRegistry, dict[object, dict[Flag[
 
 class Export:
     """
-    Something that is being exported, until `close`; also in a ``with`` block.
+    A running export, until `close` or the end of its ``with`` block.
     """
 
     def __init__(self, close: Callable[[], None]) -> None:
@@ -75,7 +75,7 @@ class Export:
 
     def close(self) -> None:
         """
-        Export it no more. Idempotent.
+        End the export. Idempotent.
 
         Thread safety: any thread.
         """
@@ -98,13 +98,13 @@ def export_metrics(
     """
     Report on a registry, and on its updater if it has one, whenever the SDK collects.
 
-    Also again, when the updater that was exported before is stopped.
+    Call it again when that updater was stopped and another one runs.
 
     Args:
         registry: The flags.
-        updater: What feeds them; one of several, if there are, each then under a name of its own.
+        updater: The updater of the registry, or None. If a registry has several, export each under a different name.
         name: The attribute ``registry``; None for the registry's own name.
-        meter_provider: Where to; None for the global one, which may also be set later.
+        meter_provider: The provider to use; None for the global one, which may also be set later.
 
     Raises:
         DefinitionError: The name is taken there, or the updater feeds another registry.
@@ -130,17 +130,17 @@ def export_events(
     """
     Emit an event each time that a flag's effective value changes: ``feature_flag.evaluation``, as a log record.
 
-    The semantic conventions ask for one at each evaluation. A read of a dflag flag is no evaluation, it is far too
-    cheap for that; the commit that gives the flag another value is.
+    The semantic conventions define one event for each evaluation. In dflag the evaluation is the commit that changes
+    the value, and not the read, which is far cheaper than an event.
 
     Args:
         registry: Its flags, as declared so far.
-        values: Whether to add the new value, ``feature_flag.result.value``; that of a secret flag never.
-        max_value_length: To how many characters a value is cut that is no number or bool.
-        logger_provider: Where to; None for the global one.
+        values: Whether to add the new value, ``feature_flag.result.value``; never that of a secret flag.
+        max_value_length: The number of characters after which a value is cut, unless it is a number or bool.
+        logger_provider: The provider to use; None for the global one.
 
     Raises:
-        DefinitionError: Events of this registry go there already, and each would be emitted twice.
+        DefinitionError: Events of this registry are exported to this provider already.
 
     Thread safety: any thread; events are emitted on the registry's notifier thread, in order, as callbacks are.
     """

@@ -1,7 +1,7 @@
 """
 Metrics for Prometheus, through prometheus_client; the extra ``dflag[prometheus]``.
 
-Call `register` once in every process, next to where the updater is made:
+Call `register` once in every process, where the updater is made:
 
 >>> import dflag
 >>> from prometheus_client import CollectorRegistry, generate_latest
@@ -12,9 +12,9 @@ Call `register` once in every process, next to where the updater is made:
 True
 
 Where several processes serve one port, as under gunicorn, a scrape reaches one of them at random.
-prometheus_client gathers its own metrics through files in ``PROMETHEUS_MULTIPROC_DIR`` and leaves collectors out.
-So this one does the same by itself: while that variable is set, each process keeps a small file there,
-and whichever answers a scrape puts them together.
+prometheus_client gathers its own metrics through files in ``PROMETHEUS_MULTIPROC_DIR``, but not those of collectors. So
+this collector does the same: while that variable is set, each process keeps a small file there, and the one that
+answers a scrape merges them.
 """
 
 from __future__ import annotations
@@ -66,10 +66,10 @@ SHARE_SECONDS: Final = 5.0
 
 class FlagCollector(Collector):
     """
-    Exports what its registries and updaters have to tell.
+    A collector that exports registries and their updaters.
 
-    `register` makes one for each ``CollectorRegistry`` by itself; the same one may be put into others too,
-    as multi-process mode asks for. Whether that mode is on is looked up when the collector is made.
+    `register` makes one for each ``CollectorRegistry``. It may be registered with others too, as multi-process mode
+    requires. Whether that mode is on is decided when the collector is made.
 
     Thread safety: any thread. A scrape never waits for a validator or a callback.
     """
@@ -85,7 +85,7 @@ class FlagCollector(Collector):
 
         Args:
             registry: The flags.
-            updater: What feeds them; one of several, if there are, each then added under a name of its own.
+            updater: The updater of the registry, or None. If a registry has several, add each under a different name.
             name: The label ``registry``; None for the registry's own name.
 
         Raises:
@@ -97,13 +97,13 @@ class FlagCollector(Collector):
 
     def remove(self, registry: RegistryLike) -> None:
         """
-        Export a registry no more. Idempotent.
+        Stop exporting a registry. Idempotent.
         """
         self._watchlist.remove(registry)
 
     def close(self) -> None:
         """
-        Export nothing more of this process, and leave the ``CollectorRegistry`` that `register` has put it into.
+        Stop exporting, and unregister from the ``CollectorRegistry`` that `register` has used.
 
         Idempotent.
         """
@@ -256,16 +256,17 @@ def register(
     prometheus_registry: CollectorRegistry = REGISTRY,
 ) -> FlagCollector:
     """
-    Export a registry, and its updater if it has one; also again, when the updater registered before is stopped.
+    Export a registry, and its updater if it has one. Call it again when that updater was stopped and another one runs.
 
     Args:
         registry: The flags.
-        updater: What feeds them; one of several, if there are, each then registered under a name of its own.
+        updater: The updater of the registry, or None. If a registry has several, register each under a different name.
         name: The label ``registry``; None for the registry's own name.
-        prometheus_registry: Where to; several registries of flags share one collector there.
+        prometheus_registry: The ``CollectorRegistry`` to register with; several registries of flags share one collector
+            there.
 
     Returns:
-        That collector, to be put into other registries too, or closed.
+        That collector. It may be registered with other ``CollectorRegistry`` objects, and closed.
 
     Raises:
         DefinitionError: The name is taken there, or the updater feeds another registry.

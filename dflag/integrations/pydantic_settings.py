@@ -55,9 +55,10 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
     A source of values for a settings class, whose rank is its place among the class's sources.
 
     A field takes the value of its alias, else of its name. A field that is a model takes a mapping, and on top of it
-    the keys that begin with its name and a dot: ``database.host``. A registry gives effective values, also defaults; a
-    path or a `dflag.sources.Source` gives raw texts, which pydantic converts; those of complex fields are JSON, also of
-    fields of models. In a union of which one choice is complex, a text that is no JSON stays a text.
+    the keys that begin with its name and a dot: ``database.host``. From a registry a field gets the effective value,
+    also a default. From a path or a `dflag.sources.Source` it gets a text, which pydantic converts; the texts of
+    complex fields are JSON, also of fields of models. In a union with one complex choice, a text that is not JSON stays
+    a text.
 
     Args:
         settings_cls: The settings class, as `settings_customise_sources` is given it.
@@ -94,13 +95,13 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
 
     def has_changed(self) -> bool:
         """
-        Return whether the values may be others than those last read.
+        Return whether the values may have changed since they were read.
         """
         return self._origin.token() != self._token
 
     def keep(self) -> None:
         """
-        Take the present values for those last read.
+        Treat the current values as read.
         """
         self._token = self._origin.token()
 
@@ -228,7 +229,7 @@ class _FromSource:
 @final
 class Reloading(Generic[S]):
     """
-    A settings class whose instance is made anew when a value has changed. `reloading` makes it.
+    A settings class with a new instance for each change of its values. `reloading` makes it.
 
     Thread safety: any thread.
     """
@@ -242,16 +243,16 @@ class Reloading(Generic[S]):
     @property
     def problem(self) -> str | None:
         """
-        Why the newest values are not in force; None while they are.
+        Why the current values of the source are not in force; None while they are.
         """
         return self._problem
 
     def current(self) -> S:
         """
-        Return the instance of the newest values: the same object until one changes.
+        Return the instance of the current values: the same object until one changes.
 
-        Values that the class refuses change nothing; the error is logged once, and is `problem` while it lasts.
-        A registry is asked for its revision at each call, a path once a second.
+        When the class refuses the values, the last good instance stays, the error is logged once, and `problem` has it
+        while it lasts. The revision of a registry is compared at each call, a path is checked once a second.
         """
         if self._has_changed():
             with self._lock:
@@ -292,7 +293,7 @@ def reloading(settings_cls: type[S]) -> Reloading[S]:
     """
     Make the instances of a settings class follow its `DflagSettingsSource`.
 
-    Each revision is validated whole and gives a new frozen instance, so that no reader sees half of it.
+    Each revision is validated as a whole and has a new frozen instance, so that no reader sees half of it.
 
     Raises:
         ArgumentError: The class has no `DflagSettingsSource` among its sources.

@@ -1,5 +1,5 @@
 """
-What the flags were when an error happened, on every event that goes to Sentry.
+The flags at the moment of an error, on every event that goes to Sentry.
 
 Needs the extra ``dflag[sentry]``.
 """
@@ -32,12 +32,11 @@ def add_context(registry: RegistryLike) -> None:
     """
     Add a registry's bool flags and checksums to every event of this process.
 
-    Bool flags stand among the event's feature flags, those that are secret left out. The context ``dflag``, with the
-    registry's name behind it if it has one, has ``revision``, ``checksum_static`` and ``checksum_dynamic``. All of it
-    is as the code in which the event happened reads it: pinned values inside of a pin. Nothing is done when a flag is
-    read.
+    Bool flags that are not secret become the event's feature flags. The context ``dflag``, followed by the registry's
+    name if it has one, has ``revision``, ``checksum_static`` and ``checksum_dynamic``. All of them are as the code of
+    the event reads them: inside a pin the pinned ones. Reading a flag costs no more.
 
-    Idempotent, before or after ``sentry_sdk.init``. The registry is not kept alive.
+    It may be called again, and before or after ``sentry_sdk.init``. It keeps no reference to the registry.
 
     Args:
         registry: The flags, or a class of flags.

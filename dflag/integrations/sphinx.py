@@ -1,5 +1,5 @@
 """
-Documentation of flags as a class by Sphinx: autodoc shows each flag with what it is for.
+A Sphinx extension with which autodoc shows each flag of a class with its help text.
 
 Add ``"dflag.integrations.sphinx"`` to ``extensions`` in ``conf.py``, beside ``"sphinx.ext.autodoc"``.
 """
@@ -27,7 +27,7 @@ def __dir__() -> list[str]:
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """
-    Connect to autodoc, as Sphinx asks of an extension.
+    Connect to autodoc; Sphinx calls this function.
     """
     app.connect("autodoc-process-docstring", _describe)
     app.connect("autodoc-process-signature", _without_constructor)

@@ -37,7 +37,7 @@ def __dir__() -> list[str]:
 
 class PinMiddleware:
     """
-    Have each request of a WSGI app see one revision, until the server closes the response.
+    Pin each request of a WSGI app to one revision, until the server closes the response.
 
     The code that makes a streamed body runs while the server iterates over it, and sees the revision of its request
     too. Between two parts of the body the server's own context has no pin. A file that is given to the server's
@@ -46,7 +46,7 @@ class PinMiddleware:
     Args:
         app: The app.
         registry: The flags, or a `dflag.Flags` class.
-        revision_header: Whether responses say the number of their revision, as ``X-Config-Revision``.
+        revision_header: Whether responses have the number of their revision as a header, ``X-Config-Revision``.
 
     Raises:
         ArgumentError: An argument is of another type.

@@ -1,5 +1,5 @@
 """
-Where values come from: sources, and what they give.
+Sources: where values come from.
 """
 
 from __future__ import annotations

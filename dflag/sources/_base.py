@@ -1,5 +1,5 @@
 """
-What a source is: complete sets of raw values, and a word when to look again.
+The base class of sources: complete sets of raw values, and when to look again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Watch:
     """
     A running watch of one source, as its source's `Source.watch` returns it.
 
-    The base class is a watch that has nothing to wait for and nothing to close.
+    The base class waits for nothing and has nothing to close.
 
     Thread safety: one thread at a time, the updater's.
     """
@@ -44,7 +44,7 @@ class Watch:
 
     def drain(self) -> None:
         """
-        Take what made the descriptor readable. The source is looked at before, and again after.
+        Read what made the descriptor readable. The updater looks at the source before and after this call.
         """
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Source(ABC):
     @property
     def secret(self) -> bool:
         """
-        Whether all that it holds is secret, as in a Kubernetes Secret. Asked after each `read`.
+        Whether all of its values are secret, as in a Kubernetes Secret. The updater reads it after each `read`.
 
         A flag with a value from a secret source counts as secret, unless it was declared with ``secret=False``.
         """
@@ -107,25 +107,25 @@ class Source(ABC):
 
     def invalidate(self) -> None:  # noqa: B027 - most sources look for themselves at every read
         """
-        Make the next `read` look for itself, whatever a watch has brought.
+        Make the next `read` query the source, and not use what a watch has received.
 
-        For sources whose watch brings the values too. `Updater.refresh` calls it.
+        For sources whose watch receives values too. `Updater.refresh` calls it.
         """
 
     def probe(self) -> object:
         """
-        Return a cheap token that changes whenever `read` may give something else.
+        Return a cheap token that changes whenever `read` may return something else.
 
-        The updater asks after every wake-up and every ``resync_seconds``, and reads when it changed.
-        The default is a token that always differs.
+        The updater calls it after every wake-up and every ``resync_seconds``, and reads when the token has changed.
+        By default each token differs.
         """
         return object()
 
     def watch(self, wake: Wake) -> Watch:  # noqa: ARG002 - for sources that can say when to look
         """
-        Begin to watch; *wake* may be called at any time, from any thread, until the watch is closed.
+        Start to watch. The watch may call *wake* at any time, from any thread, until it is closed.
 
-        Must not raise for want of events: return a `Watch` with a `Watch.problem` instead.
+        Where events are not available, do not raise: return a `Watch` with a `Watch.problem`.
         """
         return Watch()
 
@@ -133,7 +133,7 @@ class Source(ABC):
         """
         Return in how many seconds to look again even without an event, or None.
 
-        Asked after each `read`; for a value that has yet to settle.
+        The updater calls it after each `read`. It is for values that have not settled yet.
         """
         return None
 
@@ -141,7 +141,7 @@ class Source(ABC):
         """
         Return why some or all changes will never show, or None when they will.
 
-        Asked once, when the watching begins; the answer is logged as a warning and stands in ``status()``.
+        The updater calls it once, when it starts to watch. The result is logged as a warning and is in ``status()``.
         """
         return None
 

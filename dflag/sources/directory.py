@@ -41,15 +41,15 @@ _EXPECTED: Final = "expected a ConfigMap or Secret volume, or a directory with o
 
 class DirectorySource(PathSource):
     """
-    A ConfigMap or Secret volume, or a directory of plain files: the file's name is the flag's.
+    A ConfigMap or Secret volume, or a directory of plain files. The name of a file is the name of its flag.
 
-    Names that begin with a dot, names that no ConfigMap key can have, sub-directories and dangling links are no flags.
-    A link to a regular file counts as the file. An entry that cannot be read as a value comes as `Unreadable`.
+    Names that begin with a dot, names that no ConfigMap key can have, sub-directories and dangling links are not flags.
+    A link to a regular file counts as the file. An entry that cannot be read as a value is read as `Unreadable`.
 
-    Where no ``..data`` is on the way, each file is on its own: it is read once it has been left alone for
-    *settle_seconds*, and its last settled value stands until then, also when it is gone for no longer.
-    The first read waits for young files, two seconds at most.
-    When the path leads to another directory, the old values stand until all of the new ones have settled.
+    Where no ``..data`` is on the path, each file is read separately, once it has not changed for *settle_seconds*.
+    Until then its last settled value stays, also when the file is missing for a shorter time. The first read waits for
+    files that have just changed, two seconds at most. When the path leads to another directory, the old values stay
+    until all of the new ones have settled.
 
         >>> import dflag.testing, tempfile
         >>> with tempfile.TemporaryDirectory() as path:
@@ -60,8 +60,9 @@ class DirectorySource(PathSource):
     Args:
         path: The directory; it need not exist yet. A relative one starts at the current directory of this call.
             Links in it are followed anew at every read.
-        settle_seconds: How long a plain file must have been left alone; a volume needs no such time.
-        secret: Whether all of it is secret; None to ask Linux whether it is the volume of a Secret.
+        settle_seconds: For how many seconds, 0 or more, a plain file must not have changed; a volume needs no such
+            time.
+        secret: Whether all values are secret; None to find out from Linux whether it is the volume of a Secret.
 
     Raises:
         DefinitionError: The path is empty, or the time is negative or not finite.
@@ -110,7 +111,7 @@ class DirectorySource(PathSource):
 
     def probe(self) -> object:
         """
-        Return a token of what is published, or of plain files their states. Never raises.
+        Return a token of the published set, or of the states of plain files. Never raises.
 
         In a volume that is what the link says and the state of the set behind it: two system calls.
         """

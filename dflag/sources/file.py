@@ -37,9 +37,9 @@ class FileSource(PathSource):
     """
     A YAML or JSON document whose top-level keys are flags, alone or inside a ConfigMap or Secret volume.
 
-    A scalar reaches a flag as the text that is written: ``no`` is ``"no"`` to a string flag. A JSON flag takes the
-    value as YAML 1.2 means it, and a list flag takes a sequence. A block scalar (``|``, ``>``) is text to every flag,
-    as if it were a file of its own, so that a JSON flag reads JSON in it. What ends in ``.json`` is read as JSON alone.
+    A flag gets a scalar as the text that is written: ``no`` is ``"no"`` to a string flag. A JSON flag gets the value of
+    YAML 1.2, and a list flag takes a sequence. A block scalar (``|``, ``>``) is text to every flag, as if it were a
+    separate file, so a JSON flag reads JSON in it. A file that ends in ``.json`` must be JSON.
 
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as directory:
@@ -51,8 +51,8 @@ class FileSource(PathSource):
     Args:
         path: The file; it need not exist yet. A relative path starts at the current directory of this call.
             Links in it are followed anew at every read.
-        settle_seconds: How long a file outside of a volume must have been left alone.
-        secret: Whether all of it is secret; None to ask Linux whether it is the volume of a Secret.
+        settle_seconds: For how many seconds, 0 or more, a file outside of a volume must not have changed.
+        secret: Whether all values are secret; None to find out from Linux whether it is the volume of a Secret.
 
     Raises:
         DefinitionError: The path is empty, or the time is negative or not finite.
@@ -84,7 +84,7 @@ class FileSource(PathSource):
 
         Raises:
             SourceError: There is no such file (``missing=True``), or it is there and cannot be read as a document;
-                the message names line and column, and quotes nothing.
+                the message names line and column, and does not quote the document.
         """
         try:
             data = self._read_file()
@@ -115,7 +115,8 @@ class FileSource(PathSource):
 
     def watch(self, wake: Wake) -> Watch:
         """
-        Watch the directory that the file is in, and every link on the way: a file tells nothing of its replacement.
+        Watch the directory of the file and every link on the path, as a watch of the file itself misses its
+        replacement.
         """
         from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 

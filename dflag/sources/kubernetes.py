@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 class KubernetesSource(Source):
     """
-    One ConfigMap or Secret, read and watched at the API server: a change shows within milliseconds.
+    One ConfigMap or Secret, read and watched at the API server, so that a change is in force within milliseconds.
 
-    It takes the permission to list and watch the object, and costs the API server one watch per process;
-    a volume takes neither and shows a change within about a minute. Keys that a volume would not show as flags are
-    left out here as well, so that both give one revision checksum.
+    It needs the permission to list and watch the object, and costs the API server one watch per process. A volume needs
+    neither, and has a change within about a minute. Keys that would not be flags in a volume are left out here too, so
+    that both have the same revision checksum.
 
     The configuration is that of the pod's service account, or a kubeconfig with tokens, certificates or an exec plugin.
-    It is read anew for every connection made after a failure, from the files that were named when the source was made.
+    It is read again for every connection after a failure, from the files that were named when the source was made.
 
     Args:
         name: The object's name.
@@ -39,13 +39,13 @@ class KubernetesSource(Source):
         kubeconfig: A kubeconfig file; None takes those of ``KUBECONFIG``, merged as kubectl does, or else the pod's
             service account, or else ``~/.kube/config``.
         context: A context of the kubeconfig; None is its current one.
-        watch_seconds: How long a watch is asked for, at most; it bounds how long a connection that was dropped in
-            silence can go unnoticed.
+        watch_seconds: How many seconds a watch lasts at most, above 0. A connection that was silently dropped is
+            noticed within this time.
 
     Raises:
-        DefinitionError: A name cannot be one, or an option is out of its range.
+        DefinitionError: A name is not valid, or an option is out of its range.
         ImportError: The extra is not installed: ``pip install 'dflag[kubernetes]'``.
-        SourceError: No namespace was given, and there is no configuration that names one.
+        SourceError: No namespace was given, and no configuration names one.
 
     Thread safety: one thread at a time; the watch has a thread of its own.
 

@@ -28,13 +28,13 @@ class MemorySource(Source):
         {'rate_limit': '70'}
 
     Args:
-        mapping: The first set of values, copied; None is an empty one.
+        mapping: The first set of values, which is copied; None for an empty one.
         name: The name of the layer.
         secret: Whether all that it holds is secret.
 
     Raises:
         DefinitionError: The name is empty or no text, or *secret* is no bool.
-        TypeError: A name or a value in the mapping is not of a type that a source may give.
+        TypeError: A name or a value in the mapping is of a type that a source may not return.
 
     Thread safety: any thread, lock-free.
     """
@@ -77,10 +77,11 @@ class MemorySource(Source):
         """
         Replace the complete set of values by a copy of *values*, and wake the updaters that watch.
 
-        A name that is not among *values* is gone; to change one, give all: ``source.update({**source.read(), ...})``.
+        A name that is not in *values* is removed. To change one value, pass all: ``source.update({**source.read(),
+        ...})``.
 
         Raises:
-            TypeError: A name or a value is not of a type that a source may give; nothing is replaced.
+            TypeError: A name or a value is of a type that a source may not return; nothing is replaced.
         """
         self._values = _checked(values)
         for wake in list(self._wakes.values()):

@@ -1,7 +1,7 @@
 """
-For the tests of programs that use dflag.
+Helpers for the tests of programs that use dflag.
 
-The fixtures and the marker for pytest stand in `dflag.pytest_plugin`, which pytest finds by itself.
+The fixtures and the marker for pytest are in `dflag.pytest_plugin`, which pytest finds by itself.
 """
 
 from dflag.testing._overriding import Overrides, isolated, override

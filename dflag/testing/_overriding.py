@@ -35,7 +35,7 @@ def override(
     Override flags for the whole process within a ``with`` block, or around each call of a decorated function,
     which may be ``async``.
 
-    As `FlagRegistry.override`, which knows one registry, and takes static and frozen flags too.
+    Like `FlagRegistry.override` it takes static and frozen flags too, and it takes flags of several registries.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -62,11 +62,12 @@ def override(
 
 def isolated(registry: RegistryLike) -> Block:
     """
-    Leave a registry as it was before, at the end of a ``with`` block or of each call of a decorated function.
+    Restore a registry at the end of a ``with`` block, or of each call of a decorated function.
 
-    For a registry of a module, which outlives a test: layers, callbacks, validators and the freeze are then as before.
-    The time limits of overrides run on meanwhile. Flags that were declared inside stay, without what was set for them.
-    An updater that was started inside is stopped. One that ran before runs on, and applies what its sources hold then.
+    Use it for a registry of a module, which outlives a test. Layers, callbacks, validators and the freeze are restored.
+    The time limits of overrides run on inside. Flags that are declared inside stay, without the values that were set
+    for them. An updater that was started inside is stopped. One that ran before goes on, and applies what its sources
+    hold by then.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -82,7 +83,7 @@ def isolated(registry: RegistryLike) -> Block:
         registry: The flags.
 
     Raises:
-        TypeError: It is neither a registry nor a `dflag.Flags` class, or it decorates a class or a generator.
+        TypeError: *registry* is neither a registry nor a `dflag.Flags` class, or it decorates a class or a generator.
 
     Thread safety: any thread; every thread of the process sees the values.
     """
@@ -200,7 +201,7 @@ def _flag_of(cls: type[FlagValues], name: str) -> Flag[Any]:
 @final
 class Overrides:
     """
-    What the fixture ``dflag_override`` gives: call it like `override`, and what it sets is undone together.
+    The object of the fixture ``dflag_override``: call it like `override`; everything that it sets is undone together.
 
     Thread safety: one thread at a time; every thread of the process sees the values.
     """
@@ -218,6 +219,6 @@ class Overrides:
 
     def undo(self) -> None:
         """
-        Undo all of it, the last first; the fixture does at the end of the test.
+        Undo everything, the last first; the fixture does so at the end of the test.
         """
         self._stack.close()

@@ -1,5 +1,5 @@
 """
-An updater that moves when told to.
+An updater that a test controls step by step.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class SteppedUpdater:
     """
     An updater over values in memory, which applies them within the call that publishes them.
 
-    No file, no watch, no thread of the updater's, and so nothing to wait for: when a call returns, the values show and
-    the callbacks have run. Begins as `Updater.setup` does: initializes, and freezes the static flags.
-    At the end of its ``with`` block the values are gone again.
+    It has no file, no watch and no thread, so there is nothing to wait for: when a call returns, the values are in
+    force and the callbacks have run. Like `Updater.setup` it initializes and freezes the static flags. At the end of
+    its ``with`` block its values are dropped.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -71,7 +71,7 @@ class SteppedUpdater:
         Publish *values* as the complete set.
 
         Returns:
-            What was applied, after its callbacks have run; the previous revision when nothing is new.
+            What was applied; the previous revision when nothing has changed. Its callbacks have run.
         """
         self._source.update(values)
         revision = self._updater.refresh()
@@ -80,13 +80,13 @@ class SteppedUpdater:
 
     def update(self, values: Mapping[str, Raw] | None = None, /, **more: Raw) -> Revision:
         """
-        Publish the present set with these values in it; returns as `write`.
+        Publish the current set with these values added or replaced; returns as `write`.
         """
         return self.write({**self._source.read(), **({} if values is None else values), **more})
 
     def remove(self, *names: str) -> Revision:
         """
-        Publish the present set without these; returns as `write`.
+        Publish the current set without these names; returns as `write`.
 
         Raises:
             KeyError: There is no such name.
@@ -104,7 +104,7 @@ class SteppedUpdater:
 
     def close(self) -> None:
         """
-        Take the values away again; static flags, which are frozen, keep theirs. Idempotent.
+        Drop the values. Static flags keep theirs, as they are frozen. Idempotent.
         """
         self._updater.stop()
         self._registry.apply({}, source=self._source.name)

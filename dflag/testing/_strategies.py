@@ -35,10 +35,9 @@ def values(flag: Flag[T]) -> SearchStrategy[T]:
     """
     Return a strategy of the values that the flag accepts, as ``flag.set`` does.
 
-    Choices, limits, JSON Schemas and the checks of `dflag.validators` are met by how the values are made. Validators
-    of a user's own are asked; where they refuse nearly everything, the default comes up again and again.
-    A custom flag without choices has its default alone.
-    Checks across flags are not asked. Needs Hypothesis.
+    The values are made to pass choices, limits, JSON Schemas and the checks of `dflag.validators`. Your own validators
+    are called; where they refuse nearly everything, the default is generated again and again. A custom flag without
+    choices has only its default. Checks across flags are not called. Needs Hypothesis.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -57,9 +56,9 @@ def values(flag: Flag[T]) -> SearchStrategy[T]:
 
 def texts(flag: Flag[Any]) -> SearchStrategy[str]:
     """
-    Return a strategy of the texts that ``flag.set_text`` accepts, in all the ways to write the flag's values.
+    Return a strategy of the texts that ``flag.set_text`` accepts, in every notation of the flag's values.
 
-    The same as a source may hold, but for a bytes flag, whose text is base64. Needs Hypothesis.
+    A source may hold the same texts, except for a bytes flag, whose text is base64 here. Needs Hypothesis.
 
     Raises:
         ModuleNotFoundError: Hypothesis is not installed.

@@ -29,7 +29,7 @@ _MAX_NAME_BYTES: Final = 255
 
 class ConfigMapVolume:
     """
-    A directory that is published to as the kubelet publishes a ConfigMap or Secret volume.
+    A directory of values that is published in the way of the kubelet, as a ConfigMap or Secret volume.
 
     A new set of files is written beside the old one, and one rename puts it in place.
 
@@ -43,8 +43,8 @@ class ConfigMapVolume:
         True
         {'loglevel': b'debug', 'rate_limit': b'70'}
 
-    Also what goes wrong is as with the kubelet: a writer that dies between two of the `steps` leaves what it had made,
-    and a left-over ``..data_tmp`` makes every later write fail with `FileExistsError`.
+    Failures are those of the kubelet too: a writer that dies between two of the `steps` leaves what it has made, and a
+    left-over ``..data_tmp`` makes every later write fail with `FileExistsError`.
 
     Args:
         path: The directory of the volume; the first write makes it when it is not there.
@@ -66,13 +66,13 @@ class ConfigMapVolume:
             values: File names to contents; a name may have directories (``"tls/crt"``), as ``items`` allows.
 
         Returns:
-            Whether there was anything to publish: the same contents again write nothing.
+            Whether anything was published; the same contents again write nothing.
 
         Raises:
             ValueError: A name is one that the kubelet refuses, or the directory is not laid out as the kubelet does:
-                it is a link, ``..data`` leads elsewhere than to a directory beside it, or something else than its link
-                stands where a key goes. Nothing was touched.
-            TypeError: A name is no text, or a value neither text nor bytes. Nothing was touched.
+                it is a link, ``..data`` does not lead to a directory beside it, or something else is in the place of a
+                key's link. Nothing was changed.
+            TypeError: A name is not a text, or a value is neither text nor bytes. Nothing was changed.
             FileExistsError: An earlier writer died and left ``..data_tmp``.
         """
         before = self._target()
@@ -82,14 +82,14 @@ class ConfigMapVolume:
 
     def update(self, values: Mapping[str, str | bytes] | None = None, /, **more: str | bytes) -> bool:
         """
-        Publish the present set with these values in it; returns and raises as `write`.
+        Publish the current set with these values added or replaced; returns and raises as `write`.
         """
         given = {} if values is None else _contents(values)
         return self.write({**self.read(), **given, **_contents(more)})
 
     def remove(self, *names: str) -> bool:
         """
-        Publish the present set without these; returns and raises as `write`.
+        Publish the current set without these names; returns and raises as `write`.
 
         Raises:
             KeyError: There is no such name.
@@ -104,16 +104,16 @@ class ConfigMapVolume:
         Return the published set, in name order; empty when nothing was published.
 
         Raises:
-            ValueError: ``..data`` leads elsewhere than to a directory beside it, or there are links in the set.
+            ValueError: ``..data`` does not lead to a directory beside it, or there are links in the set.
         """
         target = self._target()
         return {} if target is None else dict(_read_files(self.path / target))
 
     def steps(self, values: Mapping[str, str | bytes]) -> Iterator[str]:
         """
-        Publish step by step: each item names the step that has just been done.
+        Publish step by step, as an iterator that yields the name of each step once it is done.
 
-        For tests of readers: leave the iterator where the writer is to freeze or to die.
+        For tests of readers: stop iterating where the writer should hang or die.
 
             >>> import tempfile
             >>> with tempfile.TemporaryDirectory() as path:

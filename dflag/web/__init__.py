@@ -1,7 +1,7 @@
 """
-A page and its JSON that show all flags of a registry, and let those who may set them.
+A page that shows all flags of a registry, as HTML and as JSON, and sets them for authorized callers.
 
-One request handler behind a WSGI and an ASGI face, on the standard library alone, mountable under any prefix.
+It is a WSGI app, an ASGI app or a small server, needs only the standard library, and can be mounted under any prefix.
 Nothing of it is imported by ``import dflag``.
 """
 
@@ -48,25 +48,25 @@ def make_wsgi_app(
     """
     Make a WSGI app that shows the flags of a registry.
 
-    Mount it in a web service, under any prefix. It is read-only unless *authorize* is given; who may read it is for the
-    web service to decide.
+    Mount it in a web service, under any prefix. It is read-only unless *authorize* is given; the web service decides
+    who may read it.
 
     Args:
         registry: The flags.
-        updater: The updater whose status to show beside them; None for none.
-        authorize: Given the headers of a request to set a flag, names in lower case,
-            it returns the caller's name, or None to refuse, as any exception does; see `bearer_token`.
-            None: nobody can set flags.
-        title: The page's; None for the registry's name.
-        ofrep: Whether to answer OpenFeature's remote protocol below ``/ofrep/v1/``.
-        origins: Whose pages may read its answers besides those of the app's own origin, each as ``scheme://host`` or
+        updater: The updater whose status is shown; None for no status.
+        authorize: A function that is given the headers of a request to set a flag, with names in lower case. It returns
+            the caller's name, or None to refuse; an exception refuses too. See `bearer_token`. None: nobody can set
+            flags.
+        title: The title of the page; None for the registry's name.
+        ofrep: Whether to serve OpenFeature's remote protocol below ``/ofrep/v1/``.
+        origins: The origins, besides the app's own, whose pages may read its answers, each as ``scheme://host`` or
             ``scheme://host:port``.
-        read_authorize: As *authorize*, for a request of that protocol. None: every caller may read.
+        read_authorize: As *authorize*, for requests of that protocol. None: every caller may read.
 
     Raises:
-        DefinitionError: An argument is of another type: *authorize* is not a plain function, an origin is none.
+        DefinitionError: An argument is of another type, *authorize* is not a plain function, or an origin is not valid.
 
-    Thread safety: any thread; validators of what is set run in the one that handles the request.
+    Thread safety: any thread; validators run in the thread that handles the request.
 
     >>> import dflag
     >>> flags = dflag.FlagRegistry("shop")
@@ -96,7 +96,7 @@ def make_asgi_app(
     read_authorize: Authorize | None = None,
 ) -> ASGIApp:
     """
-    Make an ASGI app that shows the flags of a registry; for servers that run on asyncio.
+    Make an ASGI app that shows the flags of a registry, for servers that run on asyncio.
 
     Args:
         registry: As for `make_wsgi_app`.
@@ -108,9 +108,9 @@ def make_asgi_app(
         read_authorize: As for `make_wsgi_app`: a plain function, which runs on a thread.
 
     Raises:
-        DefinitionError: An argument is of another type: *authorize* is not a plain function, an origin is none.
+        DefinitionError: An argument is of another type, *authorize* is not a plain function, or an origin is not valid.
 
-    Thread safety: any event loop; validators of what is set run on a thread.
+    Thread safety: any event loop; validators run on a separate thread.
 
     >>> import dflag
     >>> app = make_asgi_app(dflag.FlagRegistry("shop"))
@@ -143,10 +143,10 @@ def start_http_server(  # noqa: PLR0913 - one keyword for each option of the con
     allowed_hosts: Collection[str] | None = None,
 ) -> FlagServer:
     """
-    Serve the flags of a registry over HTTP on daemon threads, for programs that are no web service themselves.
+    Serve the flags of a registry over HTTP on daemon threads, for programs that are not web services.
 
     Args:
-        port: The port to listen on; 0 picks a free one, see the `port` of the result.
+        port: The port to listen on; 0 picks a free one, which is `port` of the result.
         registry: As for `make_wsgi_app`.
         updater: As for `make_wsgi_app`.
         addr: The address to listen on. The default is reachable only from this machine, or this pod.
@@ -155,16 +155,16 @@ def start_http_server(  # noqa: PLR0913 - one keyword for each option of the con
         ofrep: As for `make_wsgi_app`, with an event stream for changes.
         origins: As for `make_wsgi_app`.
         read_authorize: As for `make_wsgi_app`.
-        allowed_hosts: Names that a request's ``Host`` may have besides IP addresses and localhost;
-            ``"*"`` for any. None: no other if the address that *addr* leads to is a loopback address, so that no web
-            page can reach the server through a name of its own; any on other addresses.
+        allowed_hosts: Names that are accepted as a request's ``Host``, besides IP addresses and localhost; ``"*"`` for
+            any. None: any name, but none on a loopback address, so that no web page can reach the server through its
+            own name.
 
     Returns:
-        The running server: its `port`, and `close()`.
+        The running server. It has `port` and `close()`.
 
     Raises:
-        OSError: The address cannot be used: it is taken, or not one of this machine.
-        DefinitionError: An argument is of another type: *authorize* is not a plain function, an origin is none.
+        OSError: The address cannot be used, because it is taken or not one of this machine.
+        DefinitionError: An argument is of another type, *authorize* is not a plain function, or an origin is not valid.
 
     Thread safety: any thread. A forked child does not serve: it closes what it inherited.
 

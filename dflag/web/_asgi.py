@@ -26,10 +26,10 @@ _SEND_SECONDS: Final = 10.0
 
 class ASGIApp:
     """
-    What `dflag.web.make_asgi_app` makes.
+    The ASGI app of `dflag.web.make_asgi_app`.
 
-    What takes microseconds is answered on the event loop. Validators, ``authorize`` and the rendering of a new listing
-    run on a thread, so that other requests do not wait for them.
+    Requests that take microseconds are answered on the event loop. Validators, ``authorize`` and the rendering of a new
+    listing run on a separate thread, so that other requests do not wait for them.
     """
 
     def __init__(self, handler: Handler) -> None:

@@ -66,14 +66,14 @@ class Setting(NamedTuple):
 
 def bearer_token(token: str, name: str) -> Authorize:
     """
-    Make an ``authorize`` that accepts requests with ``Authorization: Bearer <token>``, as *name*.
+    Make an ``authorize`` that accepts requests with the header ``Authorization: Bearer <token>``.
 
     Tokens are compared in constant time. Make one of 32 random bytes (``secrets.token_urlsafe()``), keep it in a
-    Secret, and send it over TLS alone.
+    Secret, and send it only over TLS.
 
     Args:
         token: The secret: visible ASCII characters.
-        name: Who that is, for the history and the log.
+        name: The name of the caller, for the history and the log.
 
     Raises:
         DefinitionError: One of them is empty, or the token has other characters.

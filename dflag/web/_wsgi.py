@@ -20,7 +20,7 @@ _CHUNK_BYTES: Final = 2**16
 
 class WSGIApp:
     """
-    What `dflag.web.make_wsgi_app` makes.
+    The WSGI app of `dflag.web.make_wsgi_app`.
     """
 
     def __init__(self, handler: Handler) -> None:
