@@ -260,7 +260,7 @@ class Flag(Cell, Generic[T]):
 
     @property
     def by(self) -> str | None:
-        """What the keys of `for_` are: ``"tenant"``; None for a flag with one value."""
+        """The name of the keys of `for_`, such as ``"tenant"``; None for a flag with one value."""
         return self._pipeline.by
 
     if TYPE_CHECKING:  # two things as an attribute of a `dflag.Flags` class; at run time there is neither method
@@ -287,7 +287,7 @@ class Flag(Cell, Generic[T]):
 
     @property
     def type_name(self) -> str:
-        """The name of the kind, as in the method that declares it: ``"int"``, ``"string_list"``."""
+        """The name of the kind and of the method that declares it, such as ``"int"`` or ``"string_list"``."""
         return self._pipeline.kind.name
 
     @property
@@ -307,7 +307,7 @@ class Flag(Cell, Generic[T]):
 
     @property
     def origin(self) -> str:
-        """Which layer the value comes from: ``"default"``, ``"environment"``, a source's name, ``"override"``."""
+        """The name of the layer that holds the value, such as ``"default"``, a source's name or ``"override"``."""
         return self._store.origin_of(self)
 
     def set(self, value: T, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:

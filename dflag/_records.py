@@ -72,7 +72,7 @@ class Revision:
     @property
     def checksum(self) -> str:
         """
-        The first 12 hex digits of SHA-256 over the raw values: the same in every process that read the same values.
+        The first 12 hex digits of SHA-256 over the raw values, the same in every process that read the same values.
 
         It is computed over each key in sorted order and its value, both as decimal length in bytes, ``:`` and the bytes
         in UTF-8. Keys that the updater ignores, that begin with a dot, or whose value cannot be read are left out.

@@ -5,6 +5,13 @@ How Sphinx builds the manual.
 from __future__ import annotations
 
 import importlib.metadata
+from typing import TYPE_CHECKING, Any, Generic, get_origin
+
+import dflag.errors
+import dflag.sources
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 project = "dflag"
 author = "the dflag authors"
@@ -58,3 +65,36 @@ nitpick_ignore_regex = [
     (r"py:.*", r"dflag\.testing\._overriding\..*"),
     (r"py:.*", r"dflag(\.\w+)*\.(T|T_co|T_contra|E|F|S)"),
 ]
+
+MADE_BY_DFLAG = {
+    *("dflag.Change", "dflag.DynamicFlag", "dflag.Flag", "dflag.Flags", "dflag.Layer", "dflag.Revision"),
+    *("dflag.RuleStatus", "dflag.Snapshot", "dflag.SourceStatus", "dflag.StaticFlag", "dflag.Status"),
+    *("dflag.FlagValueError", "dflag.ParseError", "dflag.UnknownFlagError", "dflag.UpdateError"),
+    "dflag.ValidationError",
+    *("dflag.integrations.opentelemetry.Export", "dflag.integrations.pydantic_settings.Reloading"),
+    *("dflag.web.ASGIApp", "dflag.web.WSGIApp"),
+}
+"""Classes of which dflag makes the objects: how it does is none of their documentation."""
+
+
+def setup(app: Sphinx) -> None:
+    """
+    Show of a class what its users need.
+    """
+    app.connect("autodoc-process-signature", _without_constructor)
+    app.connect("autodoc-process-bases", _without_private_bases)
+
+
+def _without_constructor(_app: Sphinx, _what: str, name: str, *_: object) -> tuple[str, str | None] | None:
+    return ("", None) if name in MADE_BY_DFLAG else None
+
+
+def _without_private_bases(_app: Sphinx, _name: str, _obj: object, _options: object, bases: list[Any]) -> None:
+    public = [*vars(dflag.errors).values(), *vars(dflag.sources).values(), dflag.Flag]
+    bases[:] = [
+        base
+        for base in bases
+        if not (origin := get_origin(base) or base).__module__.startswith("dflag._") or origin in public
+    ]
+    if len(bases) > 1:
+        bases[:] = [base for base in bases if get_origin(base) is not Generic]

@@ -84,7 +84,7 @@ class Source(ABC):
     @abstractmethod
     def name(self) -> str:
         """
-        The name of the layer, as in ``flag.origin``: unique in a registry.
+        The name of the layer, as in ``flag.origin``; it must be unique in a registry.
         """
 
     @abstractmethod

@@ -92,7 +92,7 @@ class KubernetesSource(Source):
 
     @property
     def name(self) -> str:
-        """The object: ``"configmap/default/web"``."""
+        """The kind, namespace and name of the object, such as ``"configmap/default/web"``."""
         return f"{self._target.kind.lower()}/{self._target.namespace}/{self._target.name}"
 
     @property

@@ -369,7 +369,7 @@ def test_every_metric_is_in_the_manual() -> None:
     labels = {metric.name + "_total" * (metric.kind == "counter"): metric.labels for metric in METRICS}
     assert {name: tuple(re.findall(r"`(\w+)`", text)) for name, text in rows.items()} == labels
     kinds = {metric.name + "_total" * (metric.kind == "counter"): metric.kind for metric in METRICS}
-    units = re.findall(r"^\| `(dflag_\w+)` \|[^|]*\| (\w+) \| ([^|]+) \|", page, re.MULTILINE)
+    units = re.findall(r"^\| `(dflag_\w+)` \|[^|]*\| (\w+), ([^|]+) \|", page, re.MULTILINE)
     assert {name: kind for name, kind, _ in units} == kinds
     assert {name for name, _, unit in units if unit == "s since 1970"} == {
         name for name in kinds if name.endswith("_timestamp_seconds")

@@ -322,5 +322,5 @@ def test_names_that_collide_say_what_to_do(flags: dflag.FlagRegistry) -> None:
         other = MemorySource()
         with pytest.raises(dflag.DefinitionError, match=r"source 'memory' .* another updater: stop\(\) that one first"):
             Updater(flags, other)
-    with pytest.raises(dflag.DefinitionError, match=r"expected the name of a source.*got 'override'"):
+    with pytest.raises(dflag.DefinitionError, match=r"expected a name of a source.*got 'override'"):
         Updater(flags, MemorySource(name="override"))

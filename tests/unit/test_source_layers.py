@@ -49,7 +49,7 @@ def test_sources_rank_in_the_order_in_which_they_were_named(flags: dflag.FlagReg
 @pytest.mark.parametrize("name", ["", "override", "environment", "command line", "default"])
 def test_no_source_has_the_name_of_another_layer(sources: SourceLayers, name: str) -> None:
     """Or nobody could tell where a value comes from."""
-    with pytest.raises(dflag.DefinitionError, match="expected the name of a source"):
+    with pytest.raises(dflag.DefinitionError, match="expected a name of a source"):
         sources.add(name)
 
 

@@ -191,7 +191,7 @@ def test_refuses_two_names_for_one_file(tmp_path: Path) -> None:
     volume = ConfigMapVolume(tmp_path)
     volume.write({"a": "1"})
 
-    with pytest.raises(ValueError, match=r"'\./a': expected one name for a file"):
+    with pytest.raises(ValueError, match=r"'\./a': expected each file once"):
         volume.write({"a": "1", "./a": "2"})
     volume.update({"./a": "3"})
     assert volume.read() == {"a": b"3"}
@@ -201,7 +201,7 @@ def test_refuses_a_file_where_a_directory_must_be(tmp_path: Path) -> None:
     """
     One name cannot be a file and a directory.
     """
-    with pytest.raises(ValueError, match=r"'a': expected no other file|'a/b': expected no other file"):
+    with pytest.raises(ValueError, match="'a/b': expected a path whose directories are not files"):
         ConfigMapVolume(tmp_path).write({"a": "1", "a/b": "2"})
 
 
