@@ -57,15 +57,12 @@ class Match(NamedTuple):
     is_share: bool
 
 
-Lookup: TypeAlias = "tuple[Callable[[str, Any], Any], Any, Callable[[str], Any] | None]"
+Lookup: TypeAlias = "tuple[Callable[[str, Any], Any], Any]"
 """
-How to find the value of a key: the ``get`` of a mapping, the value of a key that is not in it, and what else to call.
+How to find the value of a key: what to call with it, such as the ``get`` of a mapping, and the value of no key.
 
-A tuple: unpacking it costs less than three attributes.
+A tuple: unpacking it costs less than two attributes.
 """
-
-
-_NO_KEYS: Final[dict[str, Any]] = {}
 
 
 class Table:
@@ -90,9 +87,12 @@ class Table:
             find = like.lookup[0]
         else:
             self._named, self._shares, self._above = _compile(self.layers)
-            find = {key: named.value for key, named in self._named.items()}.get if not self._shares else _NO_KEYS.get
-        drawing = _drawing(self._named, self._above, fallback, self._shares) if self._shares else None
-        self.lookup: Final[Lookup] = (find, fallback, drawing)
+            find = (
+                _drawing(self._named, self._above, self._shares)
+                if self._shares
+                else {key: named.value for key, named in self._named.items()}.get
+            )
+        self.lookup: Final[Lookup] = (find, fallback)
 
     def of(self, value: Any) -> Table:
         """
@@ -113,9 +113,8 @@ class Table:
         Raises:
             ArgumentError: The key is no text.
         """
-        find, fallback, drawing = self.lookup
-        key = checked_key(key)
-        return find(key, fallback) if drawing is None else drawing(key)
+        find, fallback = self.lookup
+        return find(checked_key(key), fallback)
 
     def match(self, key: str) -> Match | None:
         """
@@ -160,8 +159,8 @@ def _compile(
 
 
 def _drawing(
-    named: Mapping[str, KeyedValue], above: Mapping[str, int], fallback: Any, shares: Sequence[KeyedValue]
-) -> Callable[[str], Any]:
+    named: Mapping[str, KeyedValue], above: Mapping[str, int], shares: Sequence[KeyedValue]
+) -> Callable[[str, Any], Any]:
     """
     Return the function that answers for a flag with shares: 15 times the cost of ``get()``, nearly all of it the hash.
     """
@@ -170,8 +169,8 @@ def _drawing(
     first_salt, first_below, first_value = drawn[0]  # most flags have one: a loop would cost as much as ``get()``
     more = drawn[1:]
 
-    def answer(key: str) -> Any:
-        others, otherwise = more, fallback
+    def answer(key: str, otherwise: Any) -> Any:
+        others = more
         if named:
             found = named.get(key)
             if found is not None:

@@ -196,7 +196,7 @@ def _faults(read: RuleList, key: str, place: str, *, secret: bool) -> dict[str, 
 
 
 def _origin(source: str, place: Place) -> str:
-    return f"{source}:{place.line}:{place.column}"
+    return f"{source}:{place.line}:{place.column}" if source else ""  # the command says itself where an input stands
 
 
 class _Misfit(NamedTuple):

@@ -372,7 +372,7 @@ class TestPlan:
         assert status == 1
         (rejected,) = json.loads(out)["rejected"]
         assert rejected["flag"] == "rule:a"
-        assert "expected an int, got 'x'" in rejected["message"]
+        assert rejected["message"] == "rule 'a': flag 'burst': expected an int, got 'x'"
 
     def test_lists_the_moments(self, plan: Callable[..., tuple[int, str]]) -> None:
         """The timeline has each moment at which a rule goes on, and what the process reads otherwise then."""

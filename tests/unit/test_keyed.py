@@ -5,6 +5,7 @@ Keyed flags: one value for each key that a rule names or draws, and one for all 
 from __future__ import annotations
 
 import asyncio
+import enum
 import threading
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -227,16 +228,26 @@ def test_a_closed_pin_and_a_pin_of_others_answer_live(registry: FlagRegistry, ra
     assert asyncio.run(main()) == [1, 500]
 
 
-def test_a_key_is_a_text(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+@pytest.mark.parametrize("key", [5, None, b"acme", ["acme"]])
+def test_a_key_is_a_text(registry: FlagRegistry, rate: DynamicFlag[int], key: Any) -> None:
     """
-    Where a share is drawn, a key that is no text is a fault of the caller; so it is in a snapshot.
+    A key that is no text is a fault of the caller, where keys are named, where a share is drawn, and without a rule.
     """
-    _key(registry, rate, _share(TENTH, 500))
-    with pytest.raises(dflag.errors.ArgumentError, match="key"):
-        rate.for_(5)  # type: ignore[arg-type]  # what is tested
-    with pytest.raises(dflag.errors.ArgumentError, match="key"):
-        registry.snapshot().for_(rate, 5)  # type: ignore[call-overload]  # what is tested
+    for rules in ((), (_named("acme", value=500),), (_share(TENTH, 500),)):
+        _key(registry, rate, *rules)
+        with pytest.raises(dflag.errors.ArgumentError, match="key"):
+            rate.for_(key)
+        with pytest.raises(dflag.errors.ArgumentError, match="key"):
+            registry.snapshot().for_(rate, key)
+
+
+def test_a_key_may_be_any_text(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    So may one that UTF-8 cannot hold, and one of a class of texts.
+    """
+    _key(registry, rate, _share(TENTH, 500), _named("acme", value=600))
     assert rate.for_("\udc80") in {50, 500}
+    assert rate.for_(enum.StrEnum("Tenant", {"ACME": "acme"}).ACME) == 600
 
 
 def test_callbacks_follow_the_value_of_no_key(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
