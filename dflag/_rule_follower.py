@@ -156,7 +156,7 @@ class RuleFollower:
 
     def report(self) -> None:
         """
-        Log, once each, the rules that cannot do what they say for want of something from the program.
+        Log, once each, the rules that need something that the program does not pass to its updater.
         """
         for name, context in self._contexts.items():
             rules = self._sources.state(name).rules.usable or ()

@@ -398,7 +398,7 @@ class SourceLayers:
 
     def _are_current(self, batches: Iterable[Batch]) -> bool:
         """
-        Return whether each batch was parsed against what its source has in force, with the maps and the freeze of now,
+        Return whether each batch was parsed against what its source has in force, with the current maps and freeze,
         and no flag that was declared since would take a key of it.
         """
         declared = self._store.flags.keys()

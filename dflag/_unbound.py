@@ -111,7 +111,7 @@ def _dynamic(static: Callable[P, StaticFlag[T]]) -> Callable[P, DynamicFlag[T]]:
 
 def _described(function: C) -> C:
     """
-    Give a function the docstring of the registry's method for a dynamic flag, instead of the line that editors show.
+    Set a function's docstring to that of the registry's method for a dynamic flag, instead of the line for editors.
     """
     name = cast("FunctionType", function).__name__
     kind = name.removeprefix("dyn_")

@@ -90,7 +90,7 @@ def read_file(directory: int, name: str) -> bytes | Unreadable | None:
     Read the regular file *name*.
 
     Raises:
-        OSError: For want of descriptors or memory, which is not this entry's fault.
+        OSError: Descriptors or memory are used up, which is not this entry's fault.
     """
     try:
         descriptor = os.open(name, _READ, dir_fd=directory)
@@ -110,7 +110,7 @@ def read_other(directory: int, name: str) -> bytes | Unreadable | None:
     Read an entry that may be anything; what is not a regular file in the end is never opened.
 
     Raises:
-        OSError: For want of descriptors or memory.
+        OSError: Descriptors or memory are used up.
     """
     try:
         mode = os.stat(name, dir_fd=directory).st_mode
@@ -124,7 +124,7 @@ def read_stable(directory: int, name: str, status: os.stat_result) -> tuple[byte
     Read the regular file *name*, whose status was *status*, and give its status after that beside the value.
 
     Raises:
-        OSError: For want of descriptors or memory.
+        OSError: Descriptors or memory are used up.
     """
     try:
         descriptor = os.open(name, _READ, dir_fd=directory)

@@ -1,0 +1,47 @@
+"""
+The manual and the code are written in plain technical English: words that nobody would say aloud do not come back.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = sorted((ROOT / "dflag").rglob("*.py"))
+
+ODD = re.compile(
+    r"\b(whoever|to be had|(?:is|are) told of|of now|let be|so much as|gives? way|haste|errand|ledger|for want of)\b",
+    re.IGNORECASE,
+)
+"""Old or rare turns of speech; each has a plain one."""
+
+FIRST_WORDS = {"Give", "Gives", "Say", "Says", "Tell", "Tells"}
+"""What a docstring does not begin with: a function returns, raises or waits."""
+
+
+@pytest.mark.parametrize("path", [*PAGES, *MODULES], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_turn_of_speech_is_odd(path: Path) -> None:
+    """A page or a module has none of these words, in texts, docstrings, comments and messages."""
+    found = [
+        (number, odd[0])
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
+        for odd in ODD.finditer(line)
+    ]
+    assert found == []
+
+
+def test_docstrings_begin_with_what_a_function_does() -> None:
+    """They say "Return" and "Raise"."""
+    odd = []
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                first = (ast.get_docstring(node) or "").partition(" ")[0]
+                if first in FIRST_WORDS:
+                    odd.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert odd == []
