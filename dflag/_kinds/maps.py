@@ -77,6 +77,9 @@ class MapKind(Kind[Mapping[str, Any]]):
     def format(self, value: Mapping[str, Any]) -> str:
         return json_values.dumps({key: self._text_or_json(item) for key, item in value.items()})
 
+    def draft(self, value: Mapping[str, Any]) -> str:
+        return json.dumps({key: self._text_or_json(item) for key, item in value.items()}, ensure_ascii=False, indent=2)
+
     def portable(self, value: Mapping[str, Any]) -> object:
         return json_values.freeze({key: self.item.portable(item) for key, item in value.items()})
 

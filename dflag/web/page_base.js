@@ -198,14 +198,16 @@ const two = (number) => String(number).padStart(2, "0");
 
 // A moment by the clock, of the reader's zone; with its day unless that is today.
 export function clock(when) {
+  const element = moment(when, "clock");
+  element.title = `${element.title}, ${when}`;
+  return element;
+}
+
+export function clockText(when) {
   const date = new Date(when);
-  const element = make("time", "clock");
-  element.dateTime = when;
-  element.title = `${date.toLocaleString()}, ${when}`;
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} `;
   const isToday = date.toDateString() === new Date(now()).toDateString();
-  element.append(`${isToday ? "" : day}${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`);
-  return element;
+  return `${isToday ? "" : day}${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
 export const due = (when) => moment(when, "due");
@@ -220,10 +222,16 @@ export function moment(when, kind = "ago") {
   return element;
 }
 
+const AGES = {
+  ago: (ms) => `${span(-ms)} ago`,
+  left: countdown,
+  due: (ms) => (ms > 0 ? `in ${span(ms)}` : "now"),
+  clock: (_, when) => clockText(when),
+};
+
 function age(element) {
   const ms = Date.parse(element.dateTime) - now();
-  const { kind } = element.dataset;
-  setText(element, kind === "left" ? countdown(ms) : kind === "due" && ms > 0 ? `in ${span(ms)}` : kind === "due" ? "now" : `${span(-ms)} ago`);
+  setText(element, AGES[element.dataset.kind](ms, element.dateTime));
 }
 
 export function tick() {

@@ -6,6 +6,7 @@ import { jsonFault } from "./page_json.js";
 
 const MAX_ROWS = 16;
 const COLUMN_CHARACTERS = 70;
+const NUMBERED_LINES = 5000; // beyond them numbers would slow down the typing
 const CHECKED_CHARACTERS = 200000; // longer JSON is left to the server
 
 let fields = 0;
@@ -144,10 +145,14 @@ function jsonField(flag) {
   element.insertBefore(editor, element.children[1]);
   element.append(make("div", "field-foot", element.lastChild, format));
   let faulty = 0;
+  let drawn = "";
   const draw = () => {
-    const count = input.value.split("\n").length;
-    input.rows = Math.max(3, Math.min(MAX_ROWS, count + 1));
-    numbers.replaceChildren(...Array.from({ length: count }, (_, index) => make("span", index + 1 === faulty ? "faulty" : "", String(index + 1))));
+    const count = Math.min(NUMBERED_LINES, input.value.split("\n").length);
+    if (drawn !== `${count} ${faulty}`) {
+      drawn = `${count} ${faulty}`;
+      input.rows = Math.max(3, Math.min(MAX_ROWS, count + 1));
+      numbers.replaceChildren(...Array.from({ length: count }, (_, index) => make("span", index + 1 === faulty ? "faulty" : "", String(index + 1))));
+    }
     numbers.scrollTop = input.scrollTop;
   };
   input.addEventListener("input", draw);

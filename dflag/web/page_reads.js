@@ -1,6 +1,6 @@
 // The button that has the reads of flags counted for a minute, and what came of it.
 
-import { at, page, plain, Refused, REQUEST_TIMEOUT_MS } from "./page_base.js";
+import { at, clockText, page, plain, Refused, REQUEST_TIMEOUT_MS } from "./page_base.js";
 
 const url = () => page.listing.set_url.replace(/set$/, "reads");
 
@@ -22,7 +22,8 @@ function summary(counts) {
   const unread = names.filter((name) => counts.reads[name] === 0);
   const read = `${names.length - unread.length} of ${names.length} flags were read`;
   if (counts.seconds_left > 0) return `Counting reads: ${read} so far, ${counts.seconds_left} s left.`;
-  return unread.length === 0 ? `${read}.` : `${read} within a minute. Not read: ${unread.join(", ")}.`;
+  const since = `within a minute from ${clockText(counts.started_at)}`;
+  return unread.length === 0 ? `${read} ${since}.` : `${read} ${since}. Not read: ${unread.join(", ")}.`;
 }
 
 export function addReads() {

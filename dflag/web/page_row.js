@@ -244,7 +244,7 @@ export class Row {
       ["Deprecated", flag.deprecated],
       ["Expires", flag.expires && `${flag.expires}${isExpired(flag) ? ", which has passed" : ""}`],
       ["Restart", flag.pending_restart && "a restart would change its value"],
-      ["Callbacks", flag.callback_errors > 0 && `${plural(flag.callback_errors, "call")} failed; see the log`],
+      ["Callbacks", flag.callback_errors > 0 && `${plural(flag.callback_errors, "call")} failed since the program started; see the log`],
     ].filter(([, text]) => text);
     return {
       key: JSON.stringify(found),

@@ -22,6 +22,7 @@ export class SettingForm {
     this.source = null; // the flag's text that the field was filled from
     this.prefilled = null; // the same as the browser gives it back, with its own line ends
     this.asked = null; // what is being confirmed
+    this.refusedToken = null; // one that the server did not take
     this.checking = null; // the check that the server makes of what is typed
     const { flag } = row;
     this.field = valueField(flag);
@@ -118,7 +119,7 @@ export class SettingForm {
     const fault = this.field.fault();
     if (fault !== null) return this.judge("bad", fault.message);
     const token = page.token ?? this.token.value;
-    const mayAsk = page.token !== null || token !== ""; // without one each character would be refused
+    const mayAsk = page.token !== null || (token !== "" && token !== this.refusedToken); // or each character would be refused
     if (!mayAsk || this.field.read() === this.prefilled) return this.judge(null);
     this.judge("", "Checking");
     this.timer = setTimeout(() => this.ask(this.field.read(), token), CHECK_AFTER_MS);
@@ -132,6 +133,7 @@ export class SettingForm {
       if (!signal.aborted) this.judge("good", "The flag accepts it");
     } catch (error) {
       if (signal.aborted) return;
+      if (error.status === 401) this.refusedToken = token;
       if (error.status === 422) this.judge("bad", error.message);
       else this.judge(null);
     }

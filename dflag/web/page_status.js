@@ -70,6 +70,7 @@ function sourceCard(source) {
     make(
       "p", "meta",
       source.watched === "not watched" ? "not watched" : `watched by ${source.watched}`, " · ", ...contact, " · ",
+      source.reconnects > 0 ? `${plural(source.reconnects, "reconnect")} of this watch · ` : "",
       ...(source.checksum ? ["revision ", code(source.checksum.slice(0, 12))] : ["no revision yet"]),
     ),
   );

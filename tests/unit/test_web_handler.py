@@ -1120,6 +1120,7 @@ def test_fields_by_kind(flags: dflag.FlagRegistry, client: Client) -> None:
     flags.dyn_string_list("hosts", ["a"], choices=["a", "b"])
     flags.dyn_json("policy", {"b": 1, "a": [1]})
     flags.dyn_json("loose", {}, yaml=True)
+    flags.dyn_map("urls", {"b.n": 1, "a.n": 2}, keys="*.n", of="int")
     flags.dyn_string("key", "a", secret=True, choices=["a", "b"])
     fields = {row["name"]: row["field"] for row in client.listing()["flags"]}
     plain = {"language": ""}
@@ -1134,6 +1135,7 @@ def test_fields_by_kind(flags: dflag.FlagRegistry, client: Client) -> None:
         "hosts": plain,
         "policy": {"language": "json", "draft": '{\n  "b": 1,\n  "a": [\n    1\n  ]\n}'},
         "loose": plain,
+        "urls": {"language": "json", "draft": '{\n  "b.n": "1",\n  "a.n": "2"\n}'},
         "key": plain,
     }
 
