@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 _EPILOG: Final = """\
-REGISTRY is package.module:attribute, a registry or a callable that returns one; the current directory is on the path.
+REGISTRY is package.module:attribute, a registry or a function that returns one; the current directory is on the path.
 INPUT is a ConfigMap or Secret manifest, a directory, a document whose top level holds flags, or - for standard input.
 
 example: helm template ./chart | dflag check app:flags -
@@ -119,7 +119,7 @@ def _run_guarded(arguments: list[str]) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
-    parser = _Parser(prog=f"dflag {name}", description=f"{COMMANDS[name].capitalize()}.")
+    parser = _Parser(prog=f"dflag {name}", description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.")
     add_arguments(name, parser)
     options, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:

@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 COMMANDS: Final = {
-    "check": "hold the values of inputs against the flags of a program",
+    "check": "check the values of inputs against the flags of a program",
     "completion": "print a completion script for a shell",
     "docs": "print a reference of all flags in Markdown",
-    "expired": "list the flags that were to be gone by now",
+    "expired": "list the flags that are past their date",
     "manifest": "print a ConfigMap or Secret with all flags at their defaults",
-    "plan": "say what applying an input would change",
+    "plan": "show what an input would change",
     "policy": "print an admission policy that refuses bad values",
     "references": "list where flags are declared and read",
     "schema": "print a JSON Schema of the flags",
-    "unused": "list the flags that nothing needs any more",
+    "unused": "list the flags that can be removed",
     "watch": "follow a volume and print each change",
     "write": "publish values as the kubelet does",
 }
@@ -51,9 +51,11 @@ def _check(parser: argparse.ArgumentParser) -> None:
         "inputs", metavar="INPUT", nargs="+", help="a manifest, a directory, a document, or - for standard input"
     )
     _format(parser)
-    parser.add_argument("--strict", action="store_true", help="make unknown names errors, and inputs without values")
     parser.add_argument(
-        "--replicas", metavar="N", type=_replicas, help="warn of the steps of rules that reach none of N processes"
+        "--strict", action="store_true", help="report unknown names, and inputs without values, as errors"
+    )
+    parser.add_argument(
+        "--replicas", metavar="N", type=_replicas, help="warn about steps of rules that reach none of N processes"
     )
     _key(parser)
 
@@ -78,7 +80,7 @@ def _expired(parser: argparse.ArgumentParser) -> None:
         metavar="DAYS",
         type=_days,
         default=0,
-        help="list those that expire within as many days, as warnings",
+        help="also list flags that expire within this number of days, as warnings",
     )
     _format(parser)
 
@@ -103,11 +105,15 @@ def _references(parser: argparse.ArgumentParser) -> None:
 def _unused(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a file or a directory of Python code")
     parser.add_argument(
-        "--input", metavar="INPUT", action="append", default=[], help="values that are in use somewhere; any number"
+        "--input",
+        metavar="INPUT",
+        action="append",
+        default=[],
+        help="values of an environment; may be given several times",
     )
-    parser.add_argument("--registry", metavar="REGISTRY", help="compare values instead of texts, by its flags")
+    parser.add_argument("--registry", metavar="REGISTRY", help="compare the values of its flags instead of texts")
     _format(parser)
-    parser.add_argument("--strict", action="store_true", help="make what is only likely an error as well")
+    parser.add_argument("--strict", action="store_true", help="report likely findings as errors too")
     _key(parser)
 
 
@@ -128,16 +134,14 @@ def _manifest(parser: argparse.ArgumentParser) -> None:
 
 def _plan(parser: argparse.ArgumentParser) -> None:
     _registry(parser)
+    parser.add_argument("input", metavar="INPUT", help="the values to apply: a manifest, a directory, a document or -")
     parser.add_argument(
-        "input", metavar="INPUT", help="what is to be applied: a manifest, a directory, a document or -"
+        "--against", metavar="INPUT|URL", help="the live values: an input, or the URL of the page of a running process"
     )
     parser.add_argument(
-        "--against", metavar="INPUT|URL", help="what is live: an input, or the debug page of a running process"
+        "--fact", metavar="FACT=TEXT", action="append", default=[], help="a fact of the process, for rules"
     )
-    parser.add_argument(
-        "--fact", metavar="FACT=TEXT", action="append", default=[], help="what a process knows of itself, for rules"
-    )
-    parser.add_argument("--at", metavar="TIME", help="the moment for rules, as RFC 3339 (default: now)")
+    parser.add_argument("--at", metavar="TIME", help="the time for rules, as RFC 3339 (default: now)")
     parser.add_argument("--timeline", action="store_true", help="list the moments at which rules change anything")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
     parser.add_argument(
@@ -145,7 +149,7 @@ def _plan(parser: argparse.ArgumentParser) -> None:
         metavar="KEY|BY=KEY",
         action="append",
         default=[],
-        help="a key that holds a document of flags; or the key for flags that are keyed, such as tenant=acme",
+        help="a key that holds a document of flags; or a key of keyed flags, such as tenant=acme",
     )
 
 
@@ -158,8 +162,10 @@ def _policy(parser: argparse.ArgumentParser) -> None:
 
 def _schema(parser: argparse.ArgumentParser) -> None:
     _registry(parser)
-    parser.add_argument("--manifest", action="store_true", help="of a whole ConfigMap, whose values are texts")
-    parser.add_argument("--rules", action="store_true", help="of the rules alone, as a file _rules.yaml holds them")
+    parser.add_argument(
+        "--manifest", action="store_true", help="print the schema of a whole ConfigMap, whose values are texts"
+    )
+    parser.add_argument("--rules", action="store_true", help="print the schema of a file _rules.yaml")
 
 
 def _watch(parser: argparse.ArgumentParser) -> None:
@@ -171,9 +177,9 @@ def _watch(parser: argparse.ArgumentParser) -> None:
 def _write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", help="the directory of the volume")
     parser.add_argument("pairs", metavar="KEY=VALUE", nargs="*", help="a value to publish")
-    parser.add_argument("--from", dest="input", metavar="INPUT", help="an input to publish; KEY=VALUE goes on top")
+    parser.add_argument("--from", dest="input", metavar="INPUT", help="an input to publish; KEY=VALUE wins over it")
     parser.add_argument("--replace", action="store_true", help="drop the keys that are not given")
-    parser.add_argument("--registry", metavar="REGISTRY", help="publish nothing that its flags refuse")
+    parser.add_argument("--registry", metavar="REGISTRY", help="publish nothing if its flags refuse a value")
     _key(parser)
 
 
@@ -196,7 +202,8 @@ _EPILOGS: Final = {
     "check": """\
 example: kustomize build overlays/prod | dflag check app:flags - --strict
 
-Each INPUT is checked by itself, over the defaults; the objects in one INPUT together, later ones on top.
+Each INPUT is checked by itself, together with the defaults. The objects in one INPUT are checked together; later ones
+win.
 """,
     "completion": """\
 example: dflag completion bash > ~/.local/share/bash-completion/completions/dflag
@@ -207,7 +214,7 @@ example: dflag docs app:flags > FLAGS.md
     "expired": """\
 example: dflag expired app:flags --within 14
 
-Expired is a flag from the day after its date on. Sorted by owner, then by date.
+A flag is expired from the day after its date. The list is sorted by owner, then by date.
 """,
     "manifest": """\
 example: dflag manifest app:flags --name app | kubectl apply -f -
@@ -217,20 +224,20 @@ A ConfigMap holds the flags that are not secret, a Secret those that are, with t
     "plan": """\
 example: dflag plan app:flags new.yaml --against http://localhost:8080/flags
 
-Without --against the changes are those from the defaults. A value that is refused leaves the one before;
-a key that is no longer there falls back to the default.
+Without --against the input is compared with the defaults. A refused value leaves the previous one, and a removed key
+falls back to the default.
 """,
     "policy": """\
 example: dflag policy app:flags --name app-flags --namespace prod | kubectl apply -f -
 
 Prints a ValidatingAdmissionPolicy and its binding, for the ConfigMaps of one name. What Kubernetes cannot check is
-listed on standard error: hold your manifests against `dflag check` too.
+listed on standard error: run `dflag check` too.
 """,
     "references": """\
 example: dflag references rate_limit src
 
-The first word is the name of a flag, unless there is a file or directory of that name. Nothing of the program is
-imported. Status 1 when nothing refers to the name.
+The first word is the name of a flag, unless there is a file or directory of that name. The program is not imported.
+The status is 1 when nothing refers to the name.
 """,
     "schema": """\
 example: dflag schema app:flags > app.schema.json
@@ -241,17 +248,17 @@ An editor then completes a document that begins with: # yaml-language-server: $s
 example: dflag unused src tests --input prod.yaml --input staging.yaml
 
 Lists flags that are never read, read only in tests, read and never declared, the same in every INPUT, or expired, and
-keys of an INPUT that have no declaration. Only what is certain is an error, unless --strict. Nothing of the program is
-imported, but the module of REGISTRY. The comment  # dflag: keep  on a line of a declaration excuses it.
+keys of an INPUT that have no declaration. Only certain findings are errors, unless --strict. The program is not
+imported, except the module of REGISTRY. The comment  # dflag: keep  on a line of a declaration excludes the flag.
 """,
     "watch": """\
 example: dflag watch app:flags /etc/dflag
 
-Prints what changes from now on, until SIGINT or SIGTERM. The program's own callbacks are not run.
+Prints each change until SIGINT or SIGTERM. The program's own callbacks are not run.
 """,
     "write": """\
 example: dflag write /tmp/config rate_limit=60 loglevel=debug --registry app:flags
 
-For programs that run without a cluster: makes DIR, and publishes with one rename. Keys that are there already stay.
+For programs that run without a cluster: makes DIR, and publishes with one rename. Existing keys stay.
 """,
 }

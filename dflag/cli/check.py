@@ -1,5 +1,5 @@
 """
-``dflag check``: hold the values of inputs against the flags of a program.
+``dflag check``: check the values of inputs against the flags of a program.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     out.write(f"# {_prose('Flags of ' + registry.name if registry.name else 'Flags')}\n")
     for title, dynamic in (
         ("Dynamic flags, which change while the program runs", True),
-        ("Static flags, which are settled at its start", False),
+        ("Static flags, which are fixed when it starts", False),
     ):
         flags = [flag for flag in registry if flag.dynamic is dynamic]
         if flags:
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 
 
 def _table(flags: Iterable[Flag[Any]]) -> str:
-    rows = ["| name | takes | default | what for |", "|---|---|---|---|"]
+    rows = ["| name | type | default | description |", "|---|---|---|---|"]
     rows += ["| " + " | ".join(_cells(flag)) + " |" for flag in flags]
     return "\n".join(rows) + "\n"
 

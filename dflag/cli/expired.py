@@ -1,5 +1,5 @@
 """
-``dflag expired``: list the flags that were to be gone by now, by owner.
+``dflag expired``: list the flags that are past their date, by owner.
 """
 
 from __future__ import annotations

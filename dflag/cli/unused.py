@@ -1,5 +1,5 @@
 """
-``dflag unused``: list the flags that nothing needs any more.
+``dflag unused``: list the flags that can be removed.
 """
 
 from __future__ import annotations

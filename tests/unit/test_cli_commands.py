@@ -318,9 +318,9 @@ def test_completion_of_fish(capsys: pytest.CaptureFixture[str]) -> None:
     assert {
         "complete -c dflag -n __fish_use_subcommand -l version",
         "complete -c dflag -n __fish_use_subcommand -f -a schema -d 'print a JSON Schema of the flags'",
-        f"{seen} check' -l strict -d 'make unknown names errors, and inputs without values'",
+        f"{seen} check' -l strict -d 'report unknown names, and inputs without values, as errors'",
         f"{seen} check' -l format -d 'how to print (default: text)' -x -a 'text json github sarif'",
-        f"{seen} write' -l from -d 'an input to publish; KEY=VALUE goes on top' -r",
+        f"{seen} write' -l from -d 'an input to publish; KEY=VALUE wins over it' -r",
         f"{seen} completion' -f -a 'bash fish zsh'",
     } <= set(lines)
     if FISH:
@@ -336,7 +336,7 @@ def test_completion_of_zsh(capsys: pytest.CaptureFixture[str]) -> None:
     assert script.startswith("#compdef dflag\n")
     assert "        'schema:print a JSON Schema of the flags'\n" in script
     (check,) = (line for line in script.splitlines() if line.startswith("        check) "))
-    assert "'--strict[make unknown names errors, and inputs without values]'" in check
+    assert "'--strict[report unknown names, and inputs without values, as errors]'" in check
     assert "'--format[how to print (default: text)]:format:(text json github sarif)'" in check
     (completion,) = (line for line in script.splitlines() if line.startswith("        completion) "))
     assert "'*: :(bash fish zsh)'" in completion
