@@ -374,6 +374,7 @@ class SourceLayers:
         self._store.check(transaction)
         pending_restart = self.pending_restart(batches)
         changed = frozenset(difference.flag for difference in transaction.differences)
+        changed_keyed = transaction.changed_keyed
         outcomes: dict[str, Outcome] = {}
         cells = []
         reported: set[str] = set()  # the unknown keys, each of which counts for one source
@@ -383,6 +384,7 @@ class SourceLayers:
                 transaction.snapshot.revision,
                 pending_restart,
                 changed=tuple(flag.name for flag, _, _ in batch.edits if flag in changed),
+                changed_keyed=tuple(flag.name for flag, _, _ in batch.keyed if flag in changed_keyed),
                 unknowns=[key for key in self._unknowns(batch, request) if key not in reported],
             )
             reported.update(outcomes[batch.name].unknowns)

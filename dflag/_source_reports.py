@@ -81,6 +81,8 @@ class SourceReports:
             self._log_retired(source, outcome)
             if outcome.error is not None and outcome.refused_anew:
                 logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
+            for key in outcome.healed:
+                logger.info("%s in %s: no longer refused", _subject_of(key), source)
             if outcome.applied:
                 _log_changes(source, outcome)
         self._log_waiting(waiting)
@@ -144,10 +146,25 @@ def _consequence(source: str, state: SourceState, outcome: Outcome, flag_name: s
     return "keeping the last good value" if flag_name in state.entries else "using the value of the layer below"
 
 
+def _subject_of(key: str) -> str:
+    """
+    Name what a key of what was rejected stands for, as its error does.
+    """
+    if key in RULES_KEYS:
+        return "rules"
+    return f"rule {key.removeprefix(RULE_PREFIX)!r}" if key.startswith(RULE_PREFIX) else f"flag {key!r}"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + more
+
+
 def _log_changes(source: str, outcome: Outcome) -> None:
-    changed, number = outcome.changed, outcome.number
+    changed, keyed, number = outcome.changed, outcome.changed_keyed, outcome.number
     if changed:
-        more = f" and {len(changed) - _MAX_NAMED} more" if len(changed) > _MAX_NAMED else ""
-        logger.info("revision %d of %s changed %s%s", number, source, ", ".join(changed[:_MAX_NAMED]), more)
-    elif not outcome.rejected and not outcome.revision.pending_restart:
+        logger.info("revision %d of %s changed %s", number, source, _names(changed))
+    if keyed:
+        logger.info("revision %d of %s changed values by key of %s", number, source, _names(keyed))
+    elif not changed and not outcome.rejected and not outcome.revision.pending_restart:
         logger.debug("revision %d of %s changed no value", number, source)

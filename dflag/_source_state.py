@@ -219,6 +219,8 @@ class Outcome(NamedTuple):
         applied: Whether something was committed.
         in_force: Whether what was read is in force now.
         changed: The flags whose value changed, in order.
+        changed_keyed: The flags whose values by key changed, in order.
+        healed: The keys that were reported as bad and are no longer, in the order in which they were.
         reported: The texts of all bad values, by key.
         refusal: Why nothing was applied, if nothing was: a registry validator refuses, or a value is bad and it is
             atomic.
@@ -235,6 +237,8 @@ class Outcome(NamedTuple):
     applied: bool
     in_force: bool
     changed: tuple[str, ...]
+    changed_keyed: tuple[str, ...]
+    healed: tuple[str, ...]
     reported: Mapping[str, Raw | str]
     refusal: str | None
     refused_anew: bool
@@ -312,6 +316,7 @@ def applied(
     pending_restart: tuple[str, ...],
     *,
     changed: tuple[str, ...],
+    changed_keyed: tuple[str, ...] = (),
     unknowns: Sequence[str],
 ) -> tuple[Outcome, SourceState]:
     """
@@ -322,10 +327,11 @@ def applied(
         number: That of the commit.
         pending_restart: The static flags that wait for a restart.
         changed: The flags whose value it changes.
+        changed_keyed: The flags whose values by key it changes.
         unknowns: The unknown keys that were not reported before.
     """
     revision = DeferredRevision(batch, number, pending_restart, changed=changed, is_applied=True)
-    outcome = _outcome(batch, revision, unknowns, is_applied=True)
+    outcome = _outcome(batch, revision, unknowns, changed_keyed=changed_keyed, is_applied=True)
     return outcome, batch.state._replace(revision=revision, record=batch.base.record.after(outcome))
 
 
@@ -358,6 +364,7 @@ def _outcome(
     revision: DeferredRevision,
     unknowns: Sequence[str],
     *,
+    changed_keyed: tuple[str, ...] = (),
     error: RegistryValidationError | None = None,
     is_applied: bool = False,
 ) -> Outcome:
@@ -376,6 +383,8 @@ def _outcome(
         applied=is_applied,
         in_force=in_force,
         changed=revision.changed if is_applied else (),
+        changed_keyed=changed_keyed,
+        healed=tuple(key for key in before.reported if key not in texts) if in_force else (),
         reported=texts,
         refusal=refusal,
         refused_anew=refusal is not None and refusal != before.refusal,

@@ -46,7 +46,7 @@ from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
 from dflag._registry_validators import RegistryValidators
-from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, tables_of, values_of
+from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, values_of
 from dflag._transaction import Base, Token, highest_layer, plan
 from dflag._turns import Turns
 from dflag.errors import (
@@ -472,11 +472,7 @@ class Store:
         return (set_value, current, (before, following)), (set_value, self._replaced, following)
 
     def _watcher_deliveries(self, transaction: Transaction) -> list[Delivery]:
-        names = {each.flag.name for each in transaction.differences}
-        tables = tables_of(transaction.base.snapshot)
-        for flag, each in transaction.tables.items():
-            if flag not in tables or not each.table.is_like(tables[flag]):
-                names.add(flag.name)
+        names = {each.flag.name for each in transaction.differences} | {flag.name for flag in transaction.changed_keyed}
         if not names:
             return []
         changed = tuple(sorted(names))

@@ -142,6 +142,15 @@ class Transaction(NamedTuple):
         return tuple(difference.flag.name for difference in self.differences)
 
     @property
+    def changed_keyed(self) -> frozenset[Flag[Any]]:
+        """
+        The flags whose values by key change.
+        """
+        tables = tables_of(self.base.snapshot)
+        edited = self.tables.items()
+        return frozenset(flag for flag, each in edited if flag not in tables or not each.table.is_like(tables[flag]))
+
+    @property
     def is_secret(self) -> bool:
         """
         Whether any of the flags that are edited is a secret.

@@ -13,6 +13,7 @@ import pytest
 import dflag
 from dflag import _source_reports
 from dflag._registry import sources_of
+from dflag.sources import MemorySource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,3 +118,54 @@ def test_a_refused_revision_does_not_say_that_it_changed_nothing(
         lines = said()
         assert sum("changed no value" in line for line in lines) == count
         assert not any("nothing" in line for line in lines)
+
+
+def test_a_value_that_is_good_again_is_logged_once(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
+    """So that the last word of the log on a flag is not the warning; also when its key is gone."""
+    flags.dyn_int("rate", 1)
+    healed = "flag 'rate' in s: no longer refused"
+    for values in ({"rate": "2"}, {"rate": "3"}, {}):
+        flags.apply({"rate": "2"}, source="s")
+        flags.apply({"rate": "many"}, source="s")
+        said()
+        flags.apply(values, source="s")
+        assert said(logging.INFO).count(healed) == 1
+        flags.apply({**values, "other": "x"}, source="s")
+        assert healed not in said()
+
+
+def test_a_change_for_one_key_is_logged(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
+    """It changes no value that `get()` returns, and is no revision without effect."""
+    rate, source = flags.dyn_int("rate", 1, by="tenant"), MemorySource({})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    for value in (500, 600):
+        source.update({"_rules.yaml": f"[{{name: acme, by: tenant, is: acme, set: {{rate: {value}}}}}]"})
+        said()
+        number = updater.refresh().number
+        assert rate.for_("acme") == value
+        lines = said()
+        assert f"revision {number} of memory changed values by key of rate" in lines
+        assert not any("changed no value" in line for line in lines)
+    said()
+    source.update({"_rules.yaml": "[{name: acme, by: tenant, is: acme, set: {rate: 600}}]  # as before"})
+    updater.refresh()
+    assert not any("by key" in line for line in said())
+
+
+def test_a_rule_that_is_good_again_is_named(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
+    """By its name; of a list that could not be read, the rules."""
+    flags.dyn_int("rate", 1)
+    source = MemorySource({})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    good = "[{name: a, set: {rate: 5}}]"
+    for bad, line in (
+        ("[{name: a, set: {rate: x}}]", "rule 'a' in memory: no longer refused"),
+        ("[{", "rules in memory: no longer refused"),
+    ):
+        for text in (bad, good):
+            source.update({"_rules.yaml": text})
+            said()
+            updater.refresh()
+        assert said(logging.INFO).count(line) == 1
