@@ -6,19 +6,32 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._faults import OwnThread, is_interrupt, text_of
 from dflag._log import logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 INTERVAL_SECONDS: Final = 1.0
 """How often to ask."""
 
 PATIENCE_SECONDS: Final = 5.0
 """How long an answer may take before it counts as a no."""
+
+
+class Verdict(NamedTuple):
+    """
+    An answer that the program is not well.
+
+    Attributes:
+        why: In words.
+        about: What the question was asked for.
+    """
+
+    why: str
+    about: Collection[object]
 
 
 class Health:
@@ -36,11 +49,15 @@ class Health:
         self._question: _Question | None = None
         self._next = 0.0  # of time.monotonic()
 
-    def verdict(self, wake: Callable[[], None]) -> str | None:
+    def verdict(self, about: Collection[object], wake: Callable[[], None]) -> Verdict | None:
         """
         Return why the program is not well; None while nothing is known against it.
 
         Asks when it is time to.
+
+        Args:
+            about: What it is asked for now; an answer counts for what it was asked for alone.
+            wake: Called when the answer is there.
         """
         question, now = self._question, time.monotonic()
         if question is not None:
@@ -49,11 +66,11 @@ class Health:
             self._question = None
             self._next = question.began + INTERVAL_SECONDS
             if not question.is_answered:
-                return f"healthy() has not answered within {PATIENCE_SECONDS:g} s"
+                return Verdict(f"healthy() has not answered within {PATIENCE_SECONDS:g} s", question.about)
             if question.problem is not None:
-                return question.problem
+                return Verdict(question.problem, question.about)
         if now >= self._next:
-            self._question = _Question(self._healthy, wake)
+            self._question = _Question(self._healthy, about, wake)
         return None
 
     def due_seconds(self) -> float:
@@ -76,13 +93,14 @@ class Health:
 
     def forget(self) -> None:
         """
-        Let go of a question that is open, as in a forked child, which has no thread to answer it.
+        Let go of a question that is open: nothing waits for the answer, or no thread gives it, as in a forked child.
         """
         self._question = None
 
 
 class _Question:
-    def __init__(self, healthy: Callable[[], object], wake: Callable[[], None]) -> None:
+    def __init__(self, healthy: Callable[[], object], about: Collection[object], wake: Callable[[], None]) -> None:
+        self.about: Final = about
         self.began: Final = time.monotonic()
         self.deadline: Final = self.began + PATIENCE_SECONDS
         self.answered: Final = threading.Event()

@@ -127,25 +127,29 @@ class RuleFollower:
 
     def check_health(self, wake: Callable[[], None]) -> None:
         """
-        Take back the rules that have yet to prove themselves, if the program is not well.
+        Revert the rules that have yet to prove themselves, if the program is not well.
 
         Args:
             wake: Called when an answer is there.
         """
         if self._health is None:
             return
-        baking = {name: rules for name in self._contexts if (rules := self._baking(name))}
+        baking = [(name, rule) for name in self._contexts for rule in self._baking(name)]
         if not baking:
+            self._health.forget()  # or its answer would count when one of them bakes again
             return
-        why = self._health.verdict(wake)
-        if why is None:
+        verdict = self._health.verdict({(name, rule.content) for name, rule in baking}, wake)
+        if verdict is None:
             return
-        for name, rules in baking.items():
-            self._contexts[name].revert(rules, why)
-            self._dirty.add(name)
-            for rule in rules:
+        for name, rule in baking:
+            if (name, rule.content) in verdict.about:
+                self._contexts[name].revert(rule, verdict.why)
+                self._dirty.add(name)
                 logger.warning(
-                    "rule %r of %s is reverted in this process: %s", rule.name, one_line(name), one_line(why)
+                    "rule %r of %s is reverted in this process: %s",
+                    rule.name,
+                    one_line(name),
+                    one_line(verdict.why),
                 )
 
     def wait_for_health(self) -> bool:

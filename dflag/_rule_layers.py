@@ -110,11 +110,11 @@ class RuleContext:
             if rule.content not in self._reverted and (baked := self.baked_at(rule)) is not None and now < baked
         ]
 
-    def revert(self, rules: Iterable[Rule], why: str) -> None:
+    def revert(self, rule: Rule, why: str) -> None:
         """
-        Take rules back in this process, until their content changes.
+        Take a rule back in this process, until its content changes.
         """
-        self._reverted.update((rule.content, why) for rule in rules)
+        self._reverted[rule.content] = why
 
     def why_reverted(self, rule: Rule) -> str | None:
         return self._reverted.get(rule.content)

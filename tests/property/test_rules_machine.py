@@ -208,12 +208,12 @@ class RulesMachine(RuleBasedStateMachine):
 
     def _expect(self) -> None:
         """
-        Let the model look: at its health first, which takes back what was in force before, and at the time.
+        Let the model look: at the health of what was in force before, and at the time.
         """
-        is_asked = bool(self._baking())
+        asked = self._baking()
         self._expect_time()
-        if is_asked and not self.well:
-            self.reverted.update(self._baking())
+        if not self.well:
+            self.reverted.update(line for line in self._baking() if line in asked)
 
     def _expect_time(self) -> None:
         for _, line in self.good:

@@ -626,6 +626,30 @@ def test_a_rule_is_taken_back_while_it_bakes(
     assert rate.get() == 81
 
 
+def test_health_counts_for_the_rules_that_it_was_asked_for(
+    rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    An answer takes no rule back that began to bake after the question, neither at once nor much later.
+    """
+    monkeypatch.setattr("dflag._health.INTERVAL_SECONDS", 0.0)
+    well = True
+    one = "- {name: one, from: 2026-11-28T09:59:00Z, bake: 1h, set: {rate: 80}}\n"
+    two = "- {name: two, from: 2026-11-28T09:59:00Z, bake: 1h, set: {rate: 90}}\n"
+    steps = make(one, healthy=lambda: well)
+    well = False
+    steps.rules("[]")  # asks for the rule that this takes away
+    well = True
+    steps.rules(one)
+    steps.look()
+    assert steps.states() == {"one": "baking"}
+    well = False
+    steps.rules(one + two)
+    assert (steps.states(), rate.get()) == ({"one": "reverted", "two": "baking"}, 90)
+    steps.look()
+    assert (steps.states(), rate.get()) == ({"one": "reverted", "two": "reverted"}, 60)
+
+
 def test_status_says_how_far_a_rule_has_come_and_whom_it_is_for(make: Callable[..., Steps], clock: FakeClock) -> None:
     """
     The share goes by the clock, and not back with it; a rule that cannot be read has neither.
