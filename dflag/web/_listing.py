@@ -318,6 +318,7 @@ class _Rows:
         self._after_restart: Final = after_restart
         self._rejections: Final = _rejections(view, status)
         self._texts: Final[dict[Flag[Any], str]] = {}
+        self._fields: Final[dict[object, dict[str, Any]]] = {}  # by pipeline, which most flags share
         self.history: Final = [_change(change) for change in printed(view.history)]
         self._last_changes: Final = {change["flag"]: change for change in self.history}
 
@@ -357,7 +358,7 @@ class _Rows:
             "by": pipeline.by,
             "origin": origin,
             "layers": self._layers(flag, value, text),
-            "field": _field(flag, value, shown),
+            "field": self._field(flag, value, shown),
             "range": _guarded(flag, pipeline.range_text),
             "choices": _guarded(flag, pipeline.choices_text),
             "owner": _words(flag, pipeline.owner),
@@ -370,6 +371,16 @@ class _Rows:
             "rejected": [_describe_rejection(flag, *rejection) for rejection in self._rejections.get(flag.name, ())],
             "rejected_texts": [_refused_text(flag, error) for _, error in self._rejections.get(flag.name, ())],
         }
+
+    def _field(self, flag: Flag[Any], value: Any, shown: str) -> dict[str, Any]:
+        pipeline = pipeline_of(flag)
+        field = self._fields.get(pipeline)
+        if field is None:
+            field = self._fields[pipeline] = _field(flag)
+        if not pipeline.kind.is_json or pipeline.secret:
+            return field
+        draft = _guarded(flag, lambda: pipeline.kind.draft(value))
+        return field if draft in (shown, UNPRINTABLE) else {**field, "draft": draft}
 
     def _text(self, flag: Flag[Any]) -> str:
         text = self._texts.get(flag)
@@ -389,22 +400,14 @@ class _Rows:
         return [*found, _layer(flag, DEFAULT, default)]
 
 
-def _field(flag: Flag[Any], value: Any, shown: str) -> dict[str, Any]:
+def _field(flag: Flag[Any]) -> dict[str, Any]:
     """
-    Describe the field of a form that suits a flag.
-
-    Args:
-        flag: The flag.
-        value: Its value.
-        shown: That value as the listing shows it.
+    Describe the field of a form that suits a flag, and all others of its pipeline.
     """
     pipeline = pipeline_of(flag)
     kind, limits = pipeline.kind, pipeline.limits
     field: dict[str, Any] = {"language": kind.language()}
-    if kind.is_json:
-        draft = shown if pipeline.secret else _guarded(flag, lambda: kind.draft(value))
-        return field if draft in (shown, UNPRINTABLE) else {**field, "draft": draft}
-    options = None if pipeline.secret else kind.options(limits.choices)
+    options = None if kind.is_json or pipeline.secret else kind.options(limits.choices)
     if options is not None:
         field["options"] = [_print(flag, option) for option in options]
     if kind.increment:

@@ -5,6 +5,7 @@ import { code, cut, make, plain, plural, preview, unseen } from "./page_base.js"
 const SHORT_CHARACTERS = 100;
 const LONG_CHARACTERS = 60;
 const KEPT_CHARACTERS = 16; // of what both texts of a change begin with
+const LINE_CHARACTERS = 400; // of a line that are shown: the layers have it in full
 const MAX_LINES = 800; // beyond it the lines are not compared one by one: the table of that would be too large
 const MAX_CHARACTERS = 60000;
 const AROUND = 3; // equal lines that are shown around each difference
@@ -62,7 +63,9 @@ function lines(before, after) {
 }
 
 function line(tag, sign, text) {
-  return make(tag, "diff-line", make("span", "sign", sign), make("code", "", ...plain(text)));
+  const shown = make("code", "", ...plain(cut(text, LINE_CHARACTERS)));
+  if (text.length > LINE_CHARACTERS) shown.append("… ", make("span", "size", plural(text.length, "character")));
+  return make(tag, "diff-line", make("span", "sign", sign), shown);
 }
 
 // The longest common run of lines, by the usual table; what both begin and end with is left out of it.

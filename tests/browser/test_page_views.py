@@ -235,6 +235,11 @@ def test_differences_stand_in_the_details(shop: Shop) -> None:
     refused = shop.unfold("mail.limits").locator(".block", has_text="Refused")
     assert refused.locator("ins").all_inner_texts() == ['+\n  "mode": "no"']
     assert len(refused.locator("del").all_inner_texts()) == 5
+    shop.flags["alone"].set("long " * 200)
+    shop.row("alone").locator(".chip", has_text="override").wait_for()
+    cut = shop.unfold("alone").locator(".block", has_text="Changed from the default").locator("ins")
+    assert cut.inner_text().endswith("… 1,000 characters")
+    assert len(cut.inner_text()) < 500
     pending = shop.unfold("mail.workers").locator(".block", has_text="After a restart")
     assert [pending.locator("del").inner_text(), pending.locator("ins").inner_text()] == ["4", "8"]
     publish(shop)
