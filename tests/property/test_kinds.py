@@ -64,6 +64,19 @@ def test_what_is_printed_reads_as_the_same_value(pair: tuple[Kind[Any], Any]) ->
     assert kind.same(value, kind.parse(kind.format(value)))
 
 
+@given(VALUES)
+def test_what_an_editor_begins_with_reads_as_the_same_value(pair: tuple[Kind[Any], Any]) -> None:
+    """
+    Parsing a draft gives the value, with its keys in the order that they had.
+    """
+    kind, given_value = pair
+    value = kind.convert(given_value)
+    read = kind.parse(kind.draft(value))
+    assert kind.same(value, read)
+    if isinstance(value, dict):
+        assert list(read) == list(value)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 @given(text=strategies.texts)
 def test_any_text_is_read_or_refused(kind: Kind[Any], text: str) -> None:
