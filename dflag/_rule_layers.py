@@ -19,6 +19,7 @@ from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
 from dflag._rule_sets import NO_RULES, Active, Judged, RuleSet, Spot
 from dflag._rules import needs, share_percent, situation
 from dflag._rules_text import RuleList, Setting, first_line_of, parse_rules, places_set
+from dflag._transaction import same
 from dflag.errors import MAX_HINTS, FlagValueError, RegistryValidationError, drop_frames, unknown_flag
 
 if TYPE_CHECKING:
@@ -445,7 +446,9 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
         active.append(Active(judged, threshold))
         for flag, value in values.items():
             if rule.by is None:
-                entries[flag.name] = Entry(value, rule=rule.name)
+                before = base.entries.get(flag.name)
+                is_kept = flag in judged.members and before is not None and same(flag, value, before.value)
+                entries[flag.name] = Entry(before.value if is_kept and before else value, rule=rule.name)
             else:
                 keyed.setdefault(flag, []).append(KeyedValue(rule.name, rule.keys, threshold, value))
     return rules._replace(
@@ -517,10 +520,11 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     """
     usable = {judged.name: judged.rule for judged in rules.usable or ()}
     active = set(rules.names)
+    rejected = rules.rejected  # made of two mappings
     now = CLOCK.now()
     found: list[tuple[int, RuleState]] = []
     for rule in rules.listing:
-        error = rules.rejected.get(RULE_PREFIX + rule.name)
+        error = rejected.get(RULE_PREFIX + rule.name)
         in_use = usable.get(rule.name, rule)
         if error is None or error is rules.faults.get(RULE_PREFIX + rule.name):  # that of another rule with the name
             shown = _state(in_use, context, now, is_active=rule.name in active)

@@ -141,13 +141,14 @@ def test_good_rules_that_move_make_no_revision(
     A comment above rules changes nothing; a rule that is refused later names the line on which it stands by then.
     """
     other = flags.dyn_int("other", 1)
+    flags.dyn_map("limits", {}, keys="limit_*", of="int")
 
     @flags.validator
     def check(snap: dflag.Snapshot) -> None:
         if snap[rate] > 70 and snap[other] > 1:
             raise ValueError("too much of both")
 
-    text = "_rules:\n  - set: {rate: 80}\n  - when: {zone: b}\n    set: {other: 2}\n"
+    text = "_rules:\n  - set: {rate: 80, limit_a: 5}\n  - when: {zone: b}\n    set: {other: 2}\n"
     zone = "a"
     volume.write({"app.yaml": text})
     updater = dflag.Updater(flags, f"{volume.path}/app.yaml", facts=lambda: {"zone": zone})
