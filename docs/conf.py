@@ -5,10 +5,7 @@ How Sphinx builds the manual.
 from __future__ import annotations
 
 import importlib.metadata
-from typing import TYPE_CHECKING, Any, Generic, get_origin
-
-import dflag.errors
-import dflag.sources
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -46,7 +43,7 @@ myst_heading_anchors = 3
 
 # Docstrings name things as `this`, which Sphinx tries as a reference of any kind and shows as code when there is none.
 default_role = "code"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -81,20 +78,17 @@ def setup(app: Sphinx) -> None:
     """
     Show of a class what its users need.
     """
-    app.connect("autodoc-process-signature", _without_constructor)
-    app.connect("autodoc-process-bases", _without_private_bases)
+    app.connect("autodoc-process-signature", _shorten)
 
 
-def _without_constructor(_app: Sphinx, _what: str, name: str, *_: object) -> tuple[str, str | None] | None:
-    return ("", None) if name in MADE_BY_DFLAG else None
-
-
-def _without_private_bases(_app: Sphinx, _name: str, _obj: object, _options: object, bases: list[Any]) -> None:
-    public = [*vars(dflag.errors).values(), *vars(dflag.sources).values(), dflag.Flag]
-    bases[:] = [
-        base
-        for base in bases
-        if not (origin := get_origin(base) or base).__module__.startswith("dflag._") or origin in public
-    ]
-    if len(bases) > 1:
-        bases[:] = [base for base in bases if get_origin(base) is not Generic]
+def _shorten(
+    _app: Sphinx, _what: str, name: str, _obj: object, _options: object, signature: str | None, returned: str | None
+) -> tuple[str, str | None] | None:
+    """
+    Leave out the constructors of `MADE_BY_DFLAG`, and the module of builtins, whose names are methods of a registry.
+    """
+    if name in MADE_BY_DFLAG:
+        return "", None
+    if signature is None:
+        return None
+    return signature.replace("builtins.", ""), returned and returned.replace("builtins.", "")
