@@ -71,7 +71,7 @@ function sourceCard(source) {
       "p", "meta",
       source.watched === "not watched" ? "not watched" : `watched by ${source.watched}`, " · ", ...contact, " · ",
       source.reconnects > 0 ? `${plural(source.reconnects, "reconnect")} of this watch · ` : "",
-      ...(source.checksum ? ["revision ", code(source.checksum.slice(0, 12))] : ["no revision yet"]),
+      ...(source.checksum ? ["checksum ", code(source.checksum.slice(0, 12))] : ["nothing applied yet"]),
     ),
   );
   if (source.last_error) element.append(make("p", "error", ...plain(source.last_error)));
