@@ -295,7 +295,7 @@ class _Reading:
             for each in self._maps_for(name) if flag is None else [flag]:
                 if self._secret:
                     conceal(each)
-                problem = why_not(rule, each)
+                problem = why_not(rule, each, secret=self._secret)
                 if problem is not None:
                     return _Misfit(Setting(name, is_key=True), problem)
                 try:  # without a place, which the refusal of the rule has
@@ -312,13 +312,19 @@ class _Reading:
         return [flag for flag, kind in self._store.maps.items() if kind.fits(name)]
 
 
-def why_not(rule: Rule, flag: Flag[Any]) -> str | None:
+def why_not(rule: Rule, flag: Flag[Any], *, secret: bool = False) -> str | None:
     """
     Return why a rule cannot set a flag of this declaration, whatever the value; None when it can.
+
+    Args:
+        rule: The rule.
+        flag: The flag.
+        secret: Whether nothing of the rule may be quoted.
     """
     if rule.by is not None and flag.by != rule.by:
         declared = "without by=" if flag.by is None else f"with by={flag.by!r}"
-        return f"flag {flag.name!r} is declared {declared}, and the rule is by {rule.by!r}"
+        given = "something else" if secret else repr(rule.by)
+        return f"flag {flag.name!r} is declared {declared}, and the rule is by {given}"
     if flag.dynamic:
         return None
     timed = (rule.start, rule.until, rule.over, rule.steps or None, rule.bake, rule.by)

@@ -114,7 +114,7 @@ class _Rules:
             message = f"rule {rule.name!r}: {unknown_flag(name, names)}"
             yield Finding(self._item.file, key_place, "unknown-flag", "error", name, one_line(message))
         for flag in flags:
-            problem = why_not(rule, flag)
+            problem = why_not(rule, flag, secret=self._given.secret)
             if problem is not None:
                 yield Finding(self._item.file, key_place, "invalid-rule", "error", flag.name, one_line(problem))
             if flag.secret and self._given.label.startswith("ConfigMap"):

@@ -752,7 +752,12 @@ def test_values_of_a_secret_source_are_never_shown(
         assert rate.get() == 80
         assert updater.status().rules[0].audience == "******"
         assert registry.explain("rate")[0].text == "******"
-        for text in ("- set: {rate: hunter2}", "- name: a\n  over: hunter2\n  set: {rate: 5}", "hunter2"):
+        for text in (
+            "- set: {rate: hunter2}",
+            "- name: a\n  over: hunter2\n  set: {rate: 5}",
+            "- {by: hunter2, set: {rate: 5}}",
+            "hunter2",
+        ):
             source.update({KEY: text})
             errors = updater.refresh().rejected
             assert errors
