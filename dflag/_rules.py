@@ -105,15 +105,18 @@ def share_percent(rule: Rule, now: datetime.datetime) -> float | None:
     In whole percents where it grows evenly, so that it does not change with each look.
     """
     if rule.over is None and not rule.steps:
-        return None if rule.share is None else _percent(rule.share)
+        return None if rule.share is None else percent(rule.share)
     if rule.start is None or now < rule.start or (rule.until is not None and now >= rule.until):
         return 0.0
     if rule.over is not None:
         return float(min(100, (now - rule.start) * 100 // rule.over))
-    return _percent(rule.steps[_steps_taken(rule, rule.start, now)])
+    return percent(rule.steps[_steps_taken(rule, rule.start, now)])
 
 
-def _percent(threshold: int) -> float:
+def percent(threshold: int) -> float:
+    """
+    Return a threshold as a number of percent, to the millionth.
+    """
     return float(percentage(threshold).removesuffix("%"))
 
 

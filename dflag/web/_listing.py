@@ -17,11 +17,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag._flags import layers_of, pipeline_of
+from dflag._flags import keyed_of, layers_of, pipeline_of
 from dflag._fork import follow_forks, settle
 from dflag._formats import json_values
 from dflag._formats.json import loads
 from dflag._history import UNPRINTABLE, printed
+from dflag._keyed import EVERYBODY
 from dflag._layers import DEFAULT
 from dflag._log import logger
 from dflag._registry import fnv_checksum, sources_of, store_of_registry
@@ -34,8 +35,10 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._history import PrintedChange, Record
+    from dflag._keyed import Keyed, KeyedValue
     from dflag._layers import Entry
     from dflag._registry import FlagRegistry
+    from dflag._rule_sets import Judged
     from dflag._snapshot import Snapshot
     from dflag._source_state import SourceState
     from dflag._status import RuleStatus, SourceStatus, Status
@@ -55,6 +58,9 @@ _KEPT_BODIES: Final = 16
 
 MAX_REFUSED_CHARACTERS: Final = 65_536
 """How long a refused text may be to be shown whole: what is longer than a page of settings is no setting."""
+
+MAX_KEYS: Final = 50
+"""How many of the keys that a rule names are listed: a rule may name a million."""
 
 _LAST_MOMENT: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC).timestamp()
 """The last second that datetime, and RFC 3339, can write."""
@@ -110,6 +116,7 @@ class View(NamedTuple):
 
     snapshot: Snapshot
     held: Mapping[Flag[Any], tuple[str, Mapping[str, Entry]]]  # where a flag's value comes from, and all its layers
+    keyed: Mapping[Flag[Any], Keyed]  # what each source holds for the keys of a keyed flag
     ranking: tuple[str, ...]
     history: Sequence[Record]
     states: Mapping[str, SourceState]
@@ -231,10 +238,15 @@ class Listings:
             "pending_restart": [flag.name for flag in pending],
             "unknown": sorted(unknown),
             "history": rows.history,
-            "updater": None if status is None or self._updater is None else self._describe(status, self._updater),
+            "updater": None if status is None or self._updater is None else self._describe(status, self._updater, view),
         }
 
-    def _describe(self, status: Status, updater: Updater) -> dict[str, Any]:
+    def _describe(self, status: Status, updater: Updater, view: View) -> dict[str, Any]:
+        gives = {
+            (source, judged.name): judged
+            for source, state in view.states.items()
+            for judged in state.rules.usable or ()
+        }
         return {
             "state": status.state,
             "counting_since": moment(updater._made_at),
@@ -243,7 +255,7 @@ class Listings:
             "errors": status.errors,
             "warnings": status.warnings,
             "sources": [self._describe_source(source) for source in status.sources],
-            "rules": [_describe_rule(rule) for rule in status.rules],
+            "rules": [_describe_rule(rule, gives.get((rule.source, rule.name))) for rule in status.rules],
         }
 
     def _describe_source(self, source: SourceStatus) -> dict[str, Any]:
@@ -300,6 +312,7 @@ def take_view(registry: FlagRegistry) -> View:
         return View(
             snapshot=snapshot,
             held={flag: (store.origin_of(flag), layers_of(flag)) for flag in values_of(snapshot)},
+            keyed={flag: keyed_of(flag) for flag in values_of(snapshot) if flag.by is not None},
             ranking=store.ranking,
             history=store.changes.records(),
             states=sources_of(registry).states(),
@@ -356,6 +369,7 @@ class _Rows:
             "value": native,
             "is_secret": pipeline.secret,
             "by": pipeline.by,
+            "keyed": None if pipeline.by is None else self._keyed(flag),
             "origin": origin,
             "layers": self._layers(flag, value, text),
             "field": self._field(flag, value, shown),
@@ -399,6 +413,19 @@ class _Rows:
         default = text if flag.default is value else _print(flag, flag.default)
         return [*found, _layer(flag, DEFAULT, default)]
 
+    def _keyed(self, flag: Flag[Any]) -> list[dict[str, Any]]:
+        """
+        Describe what rules in force give to keys of a flag, what wins first; none of it that a higher layer hides.
+        """
+        _, layers = self._view.held[flag]
+        keyed = self._view.keyed[flag]
+        found = []
+        for origin in self._view.ranking:
+            found += [_keyed_value(flag, origin, each) for each in reversed(keyed.get(origin, ()))]
+            if origin in layers:
+                break
+        return found
+
 
 def _field(flag: Flag[Any]) -> dict[str, Any]:
     """
@@ -417,7 +444,35 @@ def _field(flag: Flag[Any]) -> dict[str, Any]:
     return field
 
 
-def _describe_rule(rule: RuleStatus) -> dict[str, Any]:
+def _keyed_value(flag: Flag[Any], source: str, given: KeyedValue) -> dict[str, Any]:
+    """
+    Describe what one rule gives to keys of a flag; of a secret neither the value nor the keys.
+    """
+    from dflag._rules import percent  # reading the rule has loaded it
+
+    keys = None if flag.secret else given.keys
+    return {
+        "rule": given.rule,
+        "source": source,
+        "keys": None if keys is None else keys[:MAX_KEYS],
+        "key_count": None if keys is None else len(keys),
+        "share_percent": None if given.threshold >= EVERYBODY else percent(given.threshold),
+        "text": MASK if flag.secret else _print(flag, given.value),
+    }
+
+
+def _gives(judged: Judged | None) -> list[dict[str, str]]:
+    """
+    Describe what a rule sets, in force or not: each flag with the text of the value, of a map the keys that it sets.
+    """
+    if judged is None:
+        return []
+    values = dict(judged.values)
+    values.update((flag, {**values.get(flag, {}), **members}) for flag, members in judged.members.items())
+    return [{"flag": flag.name, "text": MASK if flag.secret else _print(flag, value)} for flag, value in values.items()]
+
+
+def _describe_rule(rule: RuleStatus, judged: Judged | None) -> dict[str, Any]:
     return {
         "source": rule.source,
         "name": rule.name,
@@ -427,6 +482,7 @@ def _describe_rule(rule: RuleStatus) -> dict[str, Any]:
         "needs": rule.needs,
         "share_percent": rule.share_percent,
         "audience": rule.audience,
+        "gives": _gives(judged),
     }
 
 

@@ -6,6 +6,7 @@ import { isSwitch } from "./page_fields.js";
 import { overrideOf, SettingForm } from "./page_setting.js";
 import { audience, nextChange, ruleBadge, ruleOf, share } from "./page_status.js";
 
+const KEYED_SHOWN = 200; // a list that is longer nobody reads, and it would be drawn slowly
 const MARKED_MS = 4000; // how long a new value stays marked; page.css fades it in that time
 
 const BADGES = [
@@ -19,6 +20,16 @@ const BADGES = [
 
 function isExpired(flag) {
   return flag.expires !== null && flag.expires < new Date(now()).toISOString().slice(0, 10);
+}
+
+// Which keys a rule gives a value to.
+function keysOf({ keys, key_count: count, share_percent: percent }, by, isSecret) {
+  const drawn = percent === null ? [] : [`${percent} %, drawn by share`];
+  if (isSecret) return ["The keys of a secret are not shown"];
+  if (keys === null) return drawn.length > 0 ? drawn : ["any ", ...plain(by)];
+  const names = keys.flatMap((key, index) => [index ? ", " : "", code(key)]);
+  const rest = count > keys.length ? [` and ${(count - keys.length).toLocaleString("en")} more`] : [];
+  return [...names, ...rest, ...drawn.map((text) => `: ${text}`)];
 }
 
 const reasonOf = (reason) => reason.replace(/ \(until [-0-9T:Z]+\)$/, ""); // the countdown says that
@@ -126,7 +137,7 @@ export class Row {
     if (this.blocks === null) {
       const columns = [make("div", "column"), make("div", "column")];
       const left = [this.drawRejected, this.drawPending, this.drawDifference, this.drawLayers];
-      const right = [this.drawFacts, this.drawRule, this.drawChanges];
+      const right = [this.drawFacts, this.drawKeyed, this.drawRule, this.drawChanges];
       this.blocks = [...left, ...right].map((draw, index) => {
         const element = make("div", "block");
         columns[index < left.length ? 0 : 1].append(element);
@@ -229,6 +240,23 @@ export class Row {
         if (rule.next_change) facts.push(["Next change", nextChange(rule)]);
         return [make("h4", "", "The rule that gives its value"), make("dl", "", ...facts.map(([term, parts]) => make("div", "", make("dt", "", term), make("dd", "", ...parts))))];
       },
+    };
+  }
+
+  drawKeyed() {
+    const { by, keyed, is_json: isJson, is_secret: secret } = this.flag;
+    return {
+      key: JSON.stringify([by, keyed, isJson, secret]),
+      draw: !keyed?.length ? null : () => [
+        make("h4", "", "Values by ", ...plain(by), ", the first that fits"),
+        make("ol", "keyed", ...keyed.slice(0, KEYED_SHOWN).map((given, index) => make(
+          "li", "",
+          make("p", "", ...keysOf(given, by, secret)),
+          full(isJson && !secret ? pretty(given.text) : given.text, `${this.name} keyed ${index}`),
+          make("p", "note", "by the rule ", ...plain(given.rule), " of ", ...plain(given.source)),
+        ))),
+        make("p", "note", keyed.length > KEYED_SHOWN ? `and ${plural(keyed.length - KEYED_SHOWN, "more rule")}` : "All others have the value of the flag."),
+      ],
     };
   }
 

@@ -1,6 +1,6 @@
 // The form that sets the override of a flag, and drops it: first what and why, then the difference to confirm.
 
-import { button, clock, make, page, plain, pretty, preview, Refused, REQUEST_TIMEOUT_MS, setText } from "./page_base.js";
+import { button, clock, make, page, plain, plural, pretty, preview, Refused, REQUEST_TIMEOUT_MS, setText } from "./page_base.js";
 import { difference } from "./page_diff.js";
 import { choice, labelled, valueField } from "./page_fields.js";
 import { processes } from "./page_process.js";
@@ -41,6 +41,7 @@ export class SettingForm {
     this.field.input.setAttribute("aria-describedby", [this.field.input.getAttribute("aria-describedby"), this.verdict.id].filter(Boolean).join(" "));
     this.stale = make("p", "note warn");
     this.stale.hidden = true;
+    this.hides = make("p", "note warn");
     this.scope = make("p", "scope");
     this.drop = button("secondary", "Drop override", () => this.review(null));
     this.result = make("p", "result");
@@ -48,7 +49,7 @@ export class SettingForm {
     this.result.id = `result-${headings}`;
     this.editing = make(
       "div", "editing",
-      this.field.element, this.verdict, this.stale,
+      this.field.element, this.verdict, this.stale, this.hides,
       make("div", "pair", labelled("Reason", this.reason), labelled("Time limit", this.limit)),
       this.tokenField,
       make("div", "buttons", make("button", "primary", "Review"), this.drop, this.forget),
@@ -88,6 +89,15 @@ export class SettingForm {
     if (this.asked !== null) this.showChange();
     this.showToken();
     this.showScope();
+    this.showHidden(flag);
+  }
+
+  // Say whose values an override would hide.
+  showHidden({ by, keyed }) {
+    const rules = new Set((keyed ?? []).map(({ source, rule }) => JSON.stringify([source, rule])));
+    const text = rules.size === 0 ? "" : `An override hides the values of every ${by} (${plural(rules.size, "rule")}).`;
+    this.hides.hidden = text === "";
+    this.hides.replaceChildren(...plain(text));
   }
 
   showScope() {

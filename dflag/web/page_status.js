@@ -1,8 +1,9 @@
 // What stands above the flags: notices, sources and rules.
 
-import { at, badge, button, clock, code, due, fill, flagLink, make, moment, page, plain, plural, setText } from "./page_base.js";
+import { at, badge, button, clock, code, cut, due, fill, flagLink, make, moment, page, plain, plural, preview, setText } from "./page_base.js";
 
 const RULES_SHOWN = 8;
+const GIVEN_SHOWN = 20;
 const MAX_RULES = 500; // a list that is longer nobody reads, and it would be drawn slowly
 
 const drawn = new Map(); // element: what it was drawn from
@@ -107,27 +108,17 @@ export function ruleOf(flag) {
   return winner?.rule ? rules.find((rule) => rule.name === winner.rule && rule.source === winner.origin) ?? { name: winner.rule } : null;
 }
 
-const ruleKey = (source, name) => JSON.stringify([source, name]);
-
-// The names of the flags that each rule gives a value to.
-function flagsByRule() {
-  const found = new Map();
-  for (const flag of page.listing.flags) {
-    for (const layer of flag.layers) {
-      if (!layer.rule) continue;
-      const key = ruleKey(layer.origin, layer.rule);
-      found.set(key, [...(found.get(key) ?? []), flag.name]);
-    }
-  }
-  return found;
+// The flags that a rule sets, each with its value.
+function settings(gives) {
+  const shown = gives.slice(0, GIVEN_SHOWN).flatMap(({ flag, text }, index) => [index ? ", " : "", flagLink(flag), " = ", code(cut(preview(text, true), 80))]);
+  return gives.length > GIVEN_SHOWN ? [...shown, ` and ${gives.length - GIVEN_SHOWN} more`] : shown;
 }
 
 let showsAllRules = false;
 
 function showRules(rules) {
-  const flags = flagsByRule();
-  const shown = rules.slice(0, showsAllRules ? MAX_RULES : RULES_SHOWN).map((rule) => [rule, flags.get(ruleKey(rule.source, rule.name)) ?? []]);
-  drawOnce(at("rules"), shown, () => shown.map(([rule, names]) => ruleRow(rule, names)));
+  const shown = rules.slice(0, showsAllRules ? MAX_RULES : RULES_SHOWN);
+  drawOnce(at("rules"), shown, () => shown.map(ruleRow));
   const more = at("more-rules");
   more.hidden = rules.length <= RULES_SHOWN;
   more.setAttribute("aria-expanded", String(showsAllRules));
@@ -150,7 +141,7 @@ export const audience = (rule) => rule.audience || (rule.state === "refused" ? "
 
 export const nextChange = (rule) => (rule.next_change ? [due(rule.next_change), " at ", clock(rule.next_change)] : []);
 
-function ruleRow(rule, flags) {
+function ruleRow(rule) {
   const cell = (label, ...content) => (content.length === 0 ? make("p", "cell none") : make("p", "cell", make("span", "label", label), ...content));
   const shared = share(rule);
   const element = make(
@@ -160,7 +151,7 @@ function ruleRow(rule, flags) {
     cell("For", ...plain(audience(rule)).filter(Boolean)),
     cell("Share so far", ...(shared === null ? [] : [shared])),
     cell("Next change", ...nextChange(rule)),
-    cell("Gives", ...(flags.length > 0 ? nameList(flags, true) : [])),
+    cell("Gives", ...settings(rule.gives ?? [])), // an older process at the same address has none
   );
   if (rule.problem) element.append(make("p", "error", ...plain(rule.problem)));
   if (rule.needs.length > 0) element.append(make("p", "worry", "needs facts that are not known: ", ...nameList(rule.needs)));

@@ -29,6 +29,9 @@ LAPTOP = {"width": 1440, "height": 900}
 POLICY = {"mode": "allow", "limits": {"per_user": 10, "per_host": 100}}
 SCHEMA = {"type": "object", "properties": {"mode": {"enum": ["allow", "deny"]}}}
 MINUS = "\N{MINUS SIGN}"
+KEYED = 5
+"""Which part of the queue has values by tenant."""
+
 NOISE = re.compile(r"status of 4\d\d")
 
 
@@ -81,7 +84,8 @@ def _declare(flags: dflag.FlagRegistry) -> None:
     flags.int("mail.workers", 4, "Size of the pool")
     flags.dyn_string("alone", "x", "The only one with its prefix")
     for number in range(31):
-        flags.dyn_int(f"queue.part_{number:02}", number, "One of many")
+        by = "tenant" if number == KEYED else None
+        flags.dyn_int(f"queue.part_{number:02}", number, "One of many", by=by)
 
 
 RULES = """
@@ -262,6 +266,28 @@ def test_rules_have_a_panel(shop: Shop) -> None:
     assert "zone is eu-*" in block.inner_text()
     publish(shop)
     page.locator("#rules-section").wait_for(state="hidden")
+
+
+def test_values_by_key_are_shown(shop: Shop) -> None:
+    """What rules give to tenants stands in their panel and in the flag's details, and the form says what it hides."""
+    rules = """
+- {by: tenant, is: [acme, <b>bold</b>], set: {queue.part_05: 500}}
+- {name: some, by: tenant, share: 12.5%, set: {queue.part_05: 80}}
+"""
+    publish(shop, **{"_rules.yaml": rules})
+    page = shop.open()
+    named, drawn = page.locator("#rules > li").all()
+    assert "queue.part_05 = 500" in named.inner_text()
+    assert "queue.part_05 = 80" in drawn.inner_text()
+    row = shop.unfold("queue.part_05")
+    first, second = row.locator(".keyed > li").all()
+    assert "12.5 %, drawn by share" in first.inner_text()
+    assert first.locator("code.full").inner_text() == "80"
+    assert second.locator("p").first.inner_text() == "acme, <b>bold</b>"
+    assert second.locator("code.full").inner_text() == "500"
+    assert "An override hides the values of every tenant (2 rules)." in row.locator("form").inner_text()
+    publish(shop)
+    row.locator(".keyed").wait_for(state="detached")
 
 
 def test_layers_are_drawn(shop: Shop) -> None:

@@ -736,6 +736,7 @@ def test_rules_show(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) 
             "needs": ["zone"],
             "share_percent": 10.0,
             "audience": "zone is a; pod is drawn by share",
+            "gives": [{"flag": "rate", "text": "80"}],
         }
     ]
     tag = client.get().headers["ETag"]
@@ -744,6 +745,84 @@ def test_rules_show(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) 
     passed += datetime.timedelta(seconds=1)
     assert client.get(if_none_match=tag).status == 200
     assert client.listing()["updater"]["rules"][0]["share_percent"] == 11.0
+
+
+KEYED_RULES = """
+- {by: tenant, is: [acme, initech], set: {rate: 500, note: <b>}}
+- {name: some, by: tenant, share: 12.5%, set: {rate: 80}}
+- {by: tenant, is: acme, set: {secret: abc, rate: 600}}
+- {name: later, by: tenant, from: 2990-01-01T00:00:00Z, set: {rate: 7}}
+"""
+
+
+def test_values_by_key_show(flags: dflag.FlagRegistry) -> None:
+    """A keyed flag shows what rules in force give to keys, what wins first; of a secret neither keys nor values."""
+    rate = flags.dyn_int("rate", 50, by="tenant")
+    flags.dyn_string("note", "", by="tenant")
+    flags.dyn_string("secret", "", by="tenant", secret=True)
+    flags.dyn_int("unkeyed", 1)
+    shown = {row["name"]: row["keyed"] for row in Client(flags).listing()["flags"]}
+    assert shown == {"rate": [], "note": [], "secret": [], "unkeyed": None}
+    updater = dflag.Updater(flags, MemorySource({"_rules.yaml": KEYED_RULES}, name="volume"))
+    updater.initialize()
+    client = Client(flags, updater)
+    shown = {row["name"]: row["keyed"] for row in client.listing()["flags"]}
+
+    def given(rule: str, keys: list[str] | None, text: str, share: float | None = None) -> dict[str, Any]:
+        count = None if keys is None else len(keys)
+        return {
+            "rule": rule,
+            "source": "volume",
+            "keys": keys,
+            "key_count": count,
+            "share_percent": share,
+            "text": text,
+        }
+
+    assert shown["rate"] == [
+        given("rule 3", ["acme"], "600"),
+        given("some", None, "80", 12.5),
+        given("rule 1", ["acme", "initech"], "500"),
+    ]
+    assert shown["note"] == [given("rule 1", ["acme", "initech"], "<b>")]
+    assert shown["secret"] == [given("rule 3", None, "******")]
+    assert [rule["gives"] for rule in client.listing()["updater"]["rules"]] == [
+        [{"flag": "rate", "text": "500"}, {"flag": "note", "text": "<b>"}],
+        [{"flag": "rate", "text": "80"}],
+        [{"flag": "secret", "text": "******"}, {"flag": "rate", "text": "600"}],
+        [{"flag": "rate", "text": "7"}],
+    ]
+    rate.set(1)
+    assert client.flag("rate")["keyed"] == []
+
+
+def test_values_by_key_are_cut(flags: dflag.FlagRegistry) -> None:
+    """Of the keys that a rule names the first are listed, with how many there are; the keys of a map are merged."""
+    flags.dyn_int("rate", 50, by="tenant")
+    flags.dyn_map("ports", {}, keys="*.port", of="int")
+    named = ", ".join(f"t{number}" for number in range(60))
+    rules = f"- {{by: tenant, is: [{named}], set: {{rate: 1}}}}\n- {{set: {{ports: {{b.port: 1}}, a.port: 5}}}}"
+    updater = dflag.Updater(flags, MemorySource({"_rules.yaml": rules}))
+    updater.initialize()
+    client = Client(flags, updater)
+    (given,) = client.flag("rate")["keyed"]
+    assert given["keys"] == [f"t{number}" for number in range(_listing.MAX_KEYS)]
+    assert given["key_count"] == 60
+    gives = client.listing()["updater"]["rules"][1]["gives"]
+    assert [(each["flag"], json.loads(each["text"])) for each in gives] == [("ports", {"a.port": "5", "b.port": "1"})]
+
+
+def test_rule_that_waits_shows_its_new_value(flags: dflag.FlagRegistry) -> None:
+    """What a rule will set is shown before its time, and a listing that was kept does not outlive an edit of it."""
+    flags.dyn_int("rate", 50)
+    source = MemorySource({"_rules.yaml": "- {name: later, from: 2990-01-01T00:00:00Z, set: {rate: 7}}"})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    client = Client(flags, updater)
+    assert client.listing()["updater"]["rules"][0]["gives"] == [{"flag": "rate", "text": "7"}]
+    source.update({"_rules.yaml": "- {name: later, from: 2990-01-01T00:00:00Z, set: {rate: 8}}"})
+    updater.refresh()
+    assert client.listing()["updater"]["rules"][0]["gives"] == [{"flag": "rate", "text": "8"}]
 
 
 def test_silent_source_shows(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
