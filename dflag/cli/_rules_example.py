@@ -31,7 +31,8 @@ def commented_rules(key: str, flags: Sequence[Flag[Any]], *, block: bool) -> Ite
     if plain is None:
         return
     lines = [
-        "- when: {zone: [eu-1, eu-2]}  # each named fact must fit; of a list any; globs",
+        "- name: some-zones  # with a name, a bad edit leaves its last good text in force",
+        "  when: {zone: [eu-1, eu-2]}  # each named fact must fit; of a list any; globs",
         f"  set: {{{plain}}}",
     ]
     if dynamic is not None:
@@ -42,10 +43,15 @@ def commented_rules(key: str, flags: Sequence[Flag[Any]], *, block: bool) -> Ite
             "  bake: 15m  # and goes back by itself when it is not healthy within that",
             f"  set: {{{dynamic}}}",
         ]
-    for by in sorted({flag.by for flag in flags if flag.by is not None}):
+    for number, by in enumerate(sorted({flag.by for flag in flags if flag.by is not None}), 1):
         keyed = _setting([flag for flag in flags if flag.by == by])
         if keyed is not None:
-            lines += [f"- by: {double_quoted(by)}  # keyed", "  is: [acme, initech]", f"  set: {{{keyed}}}"]
+            lines += [
+                f"- name: some-keys-{number}",
+                f"  by: {double_quoted(by)}  # keyed",
+                "  is: [acme, initech]",
+                f"  set: {{{keyed}}}",
+            ]
     yield f"# {key}: |" if block else f"# {key}:"
     yield from (f"#   {line}" for line in lines)
 

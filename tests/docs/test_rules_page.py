@@ -3,10 +3,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from dflag._keyed import draw
+from dflag._records import RulePhase
 from dflag._rules import situation
 from dflag._rules_text import parse_rules
 
@@ -41,6 +43,12 @@ def test_there_are_vectors() -> None:
     assert any(not vector["text"].isascii() for vector in VECTORS)
 
 
+def test_states_are_those_of_the_code() -> None:
+    """The table of states has each that a rule may be in, in the order in which the first counts."""
+    section = PAGE.partition("| state |")[2].partition("\n\n")[0]
+    assert tuple(re.findall(r"^\| `([a-z ]+)` \|", section, re.MULTILINE)) == get_args(RulePhase)
+
+
 def test_recipes_are_rules() -> None:
     """Each list of rules on the page can be read, and the ConfigMap's as well."""
     blocks = [block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL) if not block.startswith("spec")]
@@ -50,3 +58,4 @@ def test_recipes_are_rules() -> None:
         read = parse_rules(text)
         assert read.faults == ()
         assert read.rules
+        assert all(rule.is_named for rule in read.rules), "a bad edit of one without a name leaves it out"

@@ -306,6 +306,7 @@ class TestManifest:
         assert "flag 'old' is deprecated" in out
         assert "_rules" in (tmp_path / "full.yaml").read_text()
         assert "tenant" in out or "tenant" in text
+        assert text.count("- name: ") == text.count("set: {"), "a bad edit of a rule without a name leaves it out"
 
     def test_has_none_in_json(self, run: Callable[..., tuple[int, str]], capsys: pytest.CaptureFixture[str]) -> None:
         """JSON has no comments, so that the two options do not go together."""
