@@ -120,6 +120,16 @@ def percent(threshold: int) -> float:
     return float(percentage(threshold).removesuffix("%"))
 
 
+def threshold(percent: float) -> int:
+    """
+    Return the threshold that `percent` shows as a number of percent.
+
+    >>> threshold(12.5) == EVERYBODY // 8
+    True
+    """
+    return -(-round(percent * 1_000_000) * EVERYBODY // 100_000_000)
+
+
 def audience(rule: Rule) -> str:
     """
     Return whom a rule is for, in words: by its facts and by key; empty for everybody.

@@ -45,6 +45,13 @@ def opened(registry: FlagRegistry, objects: Sequence[Object], keys: Collection[s
     return [part for each in objects for part in (_open(registry, each, keys) if each.files else (each,))]
 
 
+def keys_of(objects: Sequence[Object]) -> set[str]:
+    """
+    Return the keys of an input of which each may hold a document.
+    """
+    return {key for given in objects if given.files for key in given.items}
+
+
 def _open(registry: FlagRegistry, given: Object, keys: Collection[str]) -> Iterator[Object]:
     documents = [
         key

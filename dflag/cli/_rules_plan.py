@@ -13,12 +13,14 @@ from dflag._rule_layers import RuleContext
 from dflag._rules import all_moments
 from dflag._rules_text import parse_time, percentage
 from dflag.cli._errors import CommandError
+from dflag.errors import nearest
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from dflag._flags import Flag
+    from dflag._registry import FlagRegistry
     from dflag._rules_text import Rule
     from dflag.cli._findings import Validation
 
@@ -57,6 +59,29 @@ class Process:
         self.documents: Final = [text for text in options.key if "=" not in text]
         self.at: Final = None if options.at is None else _moment(options.at)
 
+    def check_keys(self, registry: FlagRegistry) -> None:
+        """
+        Raise CommandError for a key by which no flag is keyed.
+        """
+        known = {flag.by for flag in registry if flag.by is not None}
+        for by in self.keys:
+            if by not in known:
+                raise CommandError(f"no flag is keyed by {by[:80]!r}{_hint(by, known)}")
+
+    def check_documents(self, keys: Collection[str]) -> None:
+        """
+        Raise CommandError for the key of a document that is in no input.
+        """
+        for key in self.documents:
+            if key not in keys:
+                raise CommandError(f"no input has the key {key[:80]!r}{_hint(key, keys)}")
+
+    def key_of(self, flag: Flag[Any]) -> str | None:
+        """
+        Return the key that a keyed flag is asked for; None for a flag without ``by``, or if none is given.
+        """
+        return None if flag.by is None else self.keys.get(flag.by)
+
     def context(self, moment: datetime.datetime | None = None) -> RuleContext:
         """
         Return what resolves rules at a moment, by default the one that is given, else now.
@@ -74,7 +99,7 @@ class Process:
             if flag.name in state.entries:
                 rule = state.entries[flag.name].rule
                 break
-        value, key = validation.values[flag], None if flag.by is None else self.keys.get(flag.by)
+        value, key = validation.values[flag], self.key_of(flag)
         if key is None:
             return value, rule
         table = Table(layers, value)
@@ -127,7 +152,7 @@ class Happening(NamedTuple):
 
     at: datetime.datetime
     rules: Sequence[tuple[str, str]]
-    changes: Sequence[Mapping[str, str]]
+    changes: Sequence[Mapping[str, str | None]]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -142,6 +167,11 @@ def written(moment: datetime.datetime) -> str:
     Write a moment as rules have it.
     """
     return moment.isoformat().replace("+00:00", "Z")
+
+
+def _hint(name: str, names: Iterable[str]) -> str:
+    near = nearest(name[:253], names)
+    return "" if near is None else f" (did you mean {near!r}?)"
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TextIO
 
 from dflag._formats.nodes import START
-from dflag.cli._embedded import is_flag, opened
+from dflag.cli._embedded import is_flag, keys_of, opened
 from dflag.cli._findings import IGNORED, Finding
 from dflag.cli._inputs import read_all
 from dflag.cli._registry import load
@@ -58,7 +58,7 @@ class _Checked:
         inputs = read_all(path, partial(is_flag, registry))
         holds = False
         for each in inputs:
-            self.keys.update(key for given in each.objects if given.files for key in given.items)
+            self.keys.update(keys_of(each.objects))
             objects = opened(registry, each.objects, options.key)
             holds = holds or any(map(_holds_anything, objects))
             self.findings.extend(check_objects(registry, objects, strict=options.strict, replicas=options.replicas))

@@ -8,41 +8,43 @@ import datetime
 import json
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
-from dflag._flags import pipeline_of
 from dflag._store import printed
 from dflag._transaction import same
-from dflag.cli._embedded import is_flag, opened
-from dflag.cli._errors import CommandError
+from dflag.cli._embedded import is_flag, keys_of, opened
 from dflag.cli._findings import Validation, validate
 from dflag.cli._inputs import read
-from dflag.cli._items import Item, Object
+from dflag.cli._page import LivePage, Unknown, read_page
 from dflag.cli._registry import load
 from dflag.cli._rules_plan import Happening, Process, events, rules_of, written
-from dflag.errors import MASK, FlagValueError, one_line
+from dflag.errors import one_line
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from dflag._flags import Flag
     from dflag._registry import FlagRegistry
     from dflag._source_state import SourceState
-
-_TIMEOUT_SECONDS: Final = 10.0
-_MAX_BYTES: Final = 64 * 2**20
-"""More than any page lists; the server at the URL must not fill the memory."""
+    from dflag.cli._items import Object
 
 
 class _Change(NamedTuple):
+    """
+    What changes of one flag.
+
+    Attributes:
+        old: The text of the value before; None where it is not known.
+        falls_back: Whether the default takes the place of what was there.
+    """
+
     flag: str
-    old: str
+    old: str | None
     new: str
     falls_back: bool
     rule: str | None
 
-    def as_json(self) -> dict[str, str]:
+    def as_json(self) -> dict[str, str | None]:
         rule = {} if self.rule is None else {"rule": self.rule}
         return {"flag": self.flag, "old": self.old, "new": self.new, **rule}
 
@@ -52,9 +54,13 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     Print the plan; status 1 when anything would be rejected.
     """
     registry, process = load(options.registry), Process(options)
-    live = opened(registry, _live(registry, options.against), process.documents)
+    process.check_keys(registry)
+    page, against = _live(registry, options.against)
+    given = read(options.input, partial(is_flag, registry))
+    process.check_documents(keys_of([*against, *given]))
+    live = opened(registry, against, process.documents)
     before = validate(registry, live, context=process.context())
-    objects = opened(registry, read(options.input, partial(is_flag, registry)), process.documents)
+    objects = opened(registry, given, process.documents)
     bases = _bases(before.states, len(objects))
     after = validate(registry, objects, bases=bases, context=process.context())
     rejected = [*after.rejected, *([] if after.refused is None else [(None, str(after.refused))])]
@@ -64,8 +70,13 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
         for _, message in rejected:
             print(f"dflag: rejected: {message}", file=sys.stderr)
         return 1 if rejected else 0
-    changes = [] if after.refused else _changes(registry, process, before, after)
+    changes = [] if after.refused else _changes(registry, process, before, after, page)
     restart = [change.flag for change in changes if not registry[change.flag].dynamic]
+    unknown = [change.flag for change in changes if change.old is None]
+    if unknown and page is not None:
+        print(
+            f"dflag: {one_line(page.url)} does not say what the key has there of {', '.join(unknown)}", file=sys.stderr
+        )
     if options.format == "json":
         out.write(_as_json(changes, restart, rejected, after.unknown))
     else:
@@ -118,14 +129,23 @@ def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
     return [state._replace(revision=None) for state in states[-count:]] if count else []
 
 
-def _changes(registry: FlagRegistry, process: Process, before: Validation, after: Validation) -> list[_Change]:
+def _changes(
+    registry: FlagRegistry, process: Process, before: Validation, after: Validation, page: LivePage | None = None
+) -> list[_Change]:
     given = {name for state in after.states for name in state.entries}
     found = []
     for flag in registry:
         old, (new, rule) = process.reads(before, flag)[0], process.reads(after, flag)
-        if not same(flag, old, new):
-            falls_back = flag.name not in given and rule is None
-            found.append(_Change(flag.name, printed(flag, old), printed(flag, new), falls_back, rule))
+        key = process.key_of(flag)
+        falls_back = flag.name not in given and rule is None
+        try:
+            if page is not None and key is not None:
+                old = page.value_for(flag, key, old)
+        except Unknown:
+            found.append(_Change(flag.name, None, printed(flag, new), falls_back, rule))
+        else:
+            if not same(flag, old, new):
+                found.append(_Change(flag.name, printed(flag, old), printed(flag, new), falls_back, rule))
     return found
 
 
@@ -155,55 +175,17 @@ def _as_text(
         notes = ["the default"] * change.falls_back + ["after a restart"] * (change.flag in restart)
         notes += [] if change.rule is None else [f"rule {one_line(change.rule)!r}"]
         note = f" ({', '.join(notes)})" if notes else ""
-        lines.append(f"{change.flag}: {one_line(change.old)} -> {one_line(change.new)}{note}")
+        old = "unknown" if change.old is None else one_line(change.old)
+        lines.append(f"{change.flag}: {old} -> {one_line(change.new)}{note}")
     lines += [f"rejected: {message}" for _, message in rejected]
     lines += [f"unknown: {one_line(name)}" for name in unknown]
     return "".join(f"{line}\n" for line in lines) or "no changes\n"
 
 
-def _live(registry: FlagRegistry, against: str | None) -> Sequence[Object]:
+def _live(registry: FlagRegistry, against: str | None) -> tuple[LivePage | None, Sequence[Object]]:
     if against is None:
-        return []
+        return None, []
     if against.startswith(("http://", "https://")):
-        return [_page(registry, against)]
-    return read(against, partial(is_flag, registry))
-
-
-def _page(registry: FlagRegistry, url: str) -> Object:
-    """
-    Read the values of a running process; a secret's are masked there, and count as unchanged.
-    """
-    listed = _fetch(url)
-    items = {}
-    for entry in listed:
-        name, text = entry.get("name"), entry.get("current_value")
-        if not isinstance(name, str) or name not in registry or text == MASK:
-            continue
-        items[name] = Item(_raw(registry[name], text if isinstance(text, str) else json.dumps(text)), url)
-    return Object("page", url, items)
-
-
-def _raw(flag: Flag[Any], text: str) -> str | bytes:
-    if not pipeline_of(flag).kind.binary:
-        return text
-    try:
-        value: bytes = pipeline_of(flag).read(flag.name, text, "", encoded=True)
-    except FlagValueError:
-        return text
-    return value
-
-
-def _fetch(url: str) -> list[dict[str, Any]]:
-    from urllib.error import URLError
-    from urllib.request import Request, urlopen
-
-    try:
-        request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - http or https, as was seen
-        with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
-            page = json.loads(answer.read(_MAX_BYTES))
-    except (URLError, OSError, ValueError) as error:
-        raise CommandError(f"{url}: cannot be read: {one_line(str(error))}") from error
-    found = page.get("flags") if isinstance(page, dict) else None
-    if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
-        raise CommandError(f"{url}: expected the JSON of a debug page, with a list of flags")
-    return found
+        page = read_page(registry, against)
+        return page, [page.object]
+    return None, read(against, partial(is_flag, registry))

@@ -14,7 +14,10 @@ import jsonschema
 import pytest
 import yaml
 
+import dflag
 from dflag.cli import main
+from dflag.sources import MemorySource
+from dflag.web import start_http_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -331,6 +334,13 @@ _rules:
 """
 
 
+GIVEN = {"rule": "r", "keys": ["acme"], "key_count": 1, "share_percent": None, "text": "7"}
+"""What a page lists about a rule that gives a tenant 7."""
+
+KEYS = ("acme", "initech", "umbrella", "zürich")
+"""The first two are named by a rule; the third is drawn by a share of 10% with the name `new-path-tenants`."""
+
+
 class TestPlan:
     """
     What a process would read, and when.
@@ -365,6 +375,78 @@ class TestPlan:
             {"flag": "burst", "old": "5", "new": "20", "rule": "weekend"},
             {"flag": "rate_limit", "old": "50", "new": "60"},
         ]
+
+    def test_reads_what_a_key_has_on_a_page(self, plan: Callable[..., tuple[int, str]]) -> None:
+        """Against a running process, a named or drawn key has what the rules in force there give it."""
+        flags = dflag.FlagRegistry("live")
+        flags.dyn_int("rate_limit", 50, by="tenant")
+        rules = """
+        - {name: new-path-tenants, by: tenant, share: 10%, set: {rate_limit: 70}}
+        - {by: tenant, is: [acme, initech], set: {rate_limit: 500}}
+        """
+        updater = dflag.Updater(flags, MemorySource({"rate_limit": "60", "_rules.yaml": rules}))
+        updater.initialize()
+        before = ("--at", "2026-11-28T09:00:00Z", "--against")
+        with start_http_server(0, flags, updater) as server:
+            url = f"http://127.0.0.1:{server.port}/"
+            found = {key: plan(*before, url, "--key", f"tenant={key}") for key in KEYS}
+        assert found == {
+            "acme": (0, "no changes\n"),
+            "initech": (0, "rate_limit: 500 -> 60\n"),
+            "umbrella": (0, "rate_limit: 70 -> 60\n"),  # drawn: its share is 338753414 of 2**32
+            "zürich": (0, "no changes\n"),
+        }
+
+    @pytest.mark.parametrize(
+        ("entry", "expected"),
+        [
+            ({}, None),
+            ({"by": "tenant"}, None),
+            ({"by": "user", "keyed": []}, None),
+            ({"by": None}, "60"),
+            ({"by": "tenant", "keyed": []}, "60"),
+            ({"by": "tenant", "keyed": [GIVEN]}, "7"),
+            ({"by": "tenant", "keyed": [{**GIVEN, "text": "lots"}]}, None),
+            ({"by": "tenant", "keyed": [{**GIVEN, "keys": ["other"]}]}, "60"),
+            ({"by": "tenant", "keyed": [{**GIVEN, "keys": ["other"], "key_count": 2}]}, None),
+            ({"by": "tenant", "keyed": [{**GIVEN, "keys": ["other"], "key_count": 2, "share_percent": 0}]}, "60"),
+            ({"by": "tenant", "keyed": [{**GIVEN, "keys": None}]}, "7"),
+            ({"by": "tenant", "keyed": [{"rule": "from another version"}]}, None),
+        ],
+    )
+    def test_knows_what_a_page_does_not_say(
+        self,
+        plan: Callable[..., tuple[int, str]],
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        entry: dict[str, Any],
+        expected: str | None,
+    ) -> None:
+        """What the page of an older process leaves out about a key is unknown, and never guessed."""
+        listed = [{"name": "rate_limit", "current_value": "60", **entry}]
+        monkeypatch.setattr("dflag.cli._page._fetch", lambda _: listed)
+        options = ("--at", "2026-11-28T09:00:00Z", "--against", "http://app/", "--key", "tenant=acme")
+        _, out = plan(*options, "--format", "json")
+        assert json.loads(out)["changes"] == [{"flag": "rate_limit", "old": expected, "new": "500", "rule": "rule 3"}]
+        capsys.readouterr()
+        assert plan(*options) == (0, f"rate_limit: {expected or 'unknown'} -> 500 (rule 'rule 3')\n")
+        warning = "dflag: http://app/ does not say what the key has there of rate_limit\n"
+        assert capsys.readouterr().err == ("" if expected else warning)
+
+    @pytest.mark.parametrize(
+        ("key", "problem"),
+        [
+            ("tenat=acme", "no flag is keyed by 'tenat' (did you mean 'tenant'?)"),
+            ("x=acme", "no flag is keyed by 'x'"),
+            ("nope", "no input has the key 'nope'"),
+        ],
+    )
+    def test_refuses_an_unknown_key(
+        self, plan: Callable[..., tuple[int, str]], capsys: pytest.CaptureFixture[str], key: str, problem: str
+    ) -> None:
+        """A key by which no flag is keyed, or that no input has, is misuse."""
+        assert plan("--key", key) == (2, "")
+        assert capsys.readouterr().err == f"dflag: {problem}\n"
 
     def test_rejects_bad_rules(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
         """A rule that would be refused is among what is rejected, and the status says so."""
