@@ -179,6 +179,9 @@ def _write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pairs", metavar="KEY=VALUE", nargs="*", help="a value to publish")
     parser.add_argument("--from", dest="input", metavar="INPUT", help="an input to publish; KEY=VALUE wins over it")
     parser.add_argument("--replace", action="store_true", help="drop the keys that are not given")
+    parser.add_argument(
+        "--remove", metavar="KEY", action="append", default=[], help="remove a published key; any number"
+    )
     parser.add_argument("--registry", metavar="REGISTRY", help="publish nothing if its flags refuse a value")
     _key(parser)
 

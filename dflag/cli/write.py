@@ -31,10 +31,14 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     _refuse_foreign(options.directory)
     registry = None if options.registry is None else _load(options.registry)
     given = [] if options.input is None else read(options.input)
-    items = {} if options.replace else _published(options.directory)
+    pairs = dict(map(_pair, options.pairs))
+    items = _kept(options)
     for each in given:
         items.update(each.items)
-    items.update(map(_pair, options.pairs))
+    items.update(pairs)
+    for key in options.remove:
+        if key in items:
+            raise CommandError(f"expected a key to publish or to remove, got both for {key[:80]!r}")
     lines = [line for each in given for line in _faults(each, registry)]
     values: dict[str, bytes] = {}
     for key, item in items.items():
@@ -63,6 +67,23 @@ def _pair(argument: str) -> tuple[str, Item]:
         # What stands behind the equals sign may be a secret.
         raise CommandError(f"expected KEY=VALUE with a key of [-._a-zA-Z0-9] in front, got {key[:80]!r}")
     return key, Item(os.fsencode(value), "<arguments>")
+
+
+def _kept(options: argparse.Namespace) -> dict[str, Item]:
+    """
+    Return what is published already and stays.
+
+    Raises:
+        CommandError: A key to remove is not there, most likely misspelt.
+    """
+    if options.replace and not options.remove:
+        return {}
+    items = _published(options.directory)
+    removed = set(options.remove)
+    for key in sorted(removed):
+        if key not in items:
+            raise CommandError(f"{options.directory}: expected a published key to remove, found no {key[:80]!r}")
+    return {} if options.replace else {key: item for key, item in items.items() if key not in removed}
 
 
 def _published(directory: str) -> dict[str, Item]:

@@ -243,8 +243,9 @@ def _run(block: str, directory: Path, port: int) -> str:
         "TOKEN": "secret",
         "VOLUME": str(directory / "volume"),
     }
+    here = block.replace("localhost:8081", f"localhost:{port}").replace("write /etc/shop", "write host")
     done = subprocess.run(
-        ["/bin/sh", "-ec", block.replace("localhost:8081", f"localhost:{port}")],
+        ["/bin/sh", "-ec", here],
         cwd=directory,
         env=environment,
         capture_output=True,
@@ -269,6 +270,9 @@ def test_commands_of_the_page_do_what_it_says(shop: Path) -> None:
         return found
 
     ConfigMapVolume(shop / "volume").write(data())
+    host = ConfigMapVolume(shop / "host")
+    host.write({"rate_limit": "9", "old": "1"})
+    (shop / "good.yaml").write_text(f"rate_limit: 70\n_rules.yaml: '{data()['_rules.yaml']}'\n", encoding="utf-8")
     updater = dflag.Updater(flags, shop / "volume")
     updater.initialize()
     with start_http_server(0, flags, updater, authorize=bearer_token("secret", "operator")) as server:
@@ -276,6 +280,7 @@ def test_commands_of_the_page_do_what_it_says(shop: Path) -> None:
 
     assert len(said) == len(BLOCKS) > 10
     assert data() == {"rate_limit": "60"}
+    assert host.read() == {"_rules.yaml": b"- {set: {rate_limit: 80}}", "rate_limit": b"70"}
     assert (rate.get(), rate.origin) == (60, "override")
     (compared,) = (text for block, text in said.items() if "--against" in block)
     assert compared == "no changes\n"

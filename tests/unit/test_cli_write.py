@@ -101,6 +101,62 @@ def test_other_keys_stay_unless_replaced(here: Path, capsys: pytest.CaptureFixtu
     assert _read(here) == {"c": b"4"}
 
 
+def test_keys_are_removed_with_what_is_written(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    ``--remove`` takes any number of keys out, in the same set as new values; the last one may go too.
+    """
+    main(["write", "config", "a=1", "b=2", "c=3", "_rules.yaml=[]"])
+    assert main(["write", "config", "--remove", "b", "c=4", "--remove", "_rules.yaml"]) == 0
+    assert _read(here) == {"a": b"1", "c": b"4"}
+    assert capsys.readouterr().out.endswith("config: published 2 keys\n")
+    assert main(["write", "config", "--remove", "a", "--remove", "a", "--remove", "c"]) == 0
+    assert _read(here) == {}
+
+
+@pytest.mark.parametrize("options", [["b=3"], ["--from", "app.yaml"], ["--replace"]])
+def test_a_key_to_remove_that_is_not_there_is_misuse(
+    here: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    """
+    A misspelt key is named, and nothing is published; nor is anything where there is no volume.
+    """
+    assert main(["write", "config", "--remove", "a", *options]) == 2
+    assert not (here / "config").exists()
+    main(["write", "config", "a=1", "b=2"])
+    before = _tree(here)
+    capsys.readouterr()
+    assert main(["write", "config", "--remove", "a", "--remove", "aa", *options]) == 2
+    assert capsys.readouterr().err == "dflag: config: expected a published key to remove, found no 'aa'\n"
+    assert before == _tree(here)
+
+
+@pytest.mark.parametrize("options", [["rate_limit=70"], ["--from", "app.yaml"]])
+def test_a_key_to_remove_is_not_published_as_well(
+    here: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    """
+    A key that is given and removed at once is refused, whichever way it is given.
+    """
+    main(["write", "config", "rate_limit=60"])
+    capsys.readouterr()
+    assert main(["write", "config", "--remove", "rate_limit", *options]) == 2
+    err = capsys.readouterr().err
+    assert err == "dflag: expected a key to publish or to remove, got both for 'rate_limit'\n"
+    assert _read(here) == {"rate_limit": b"60"}
+
+
+def test_what_stays_after_a_removal_is_judged(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    With a registry the whole set without the key is checked, before anything is written.
+    """
+    main(["write", "config", "low=15", "high=20"])
+    assert main(["write", "config", "--remove", "high", "--registry", "written_app:flags"]) == 1
+    assert "refused by the registry validator ordered" in capsys.readouterr().out
+    assert _read(here) == {"low": b"15", "high": b"20"}
+    assert main(["write", "config", "--remove", "low", "--registry", "written_app:flags"]) == 0
+    assert _read(here) == {"high": b"20"}
+
+
 def test_input_is_published_under_the_arguments(here: Path) -> None:
     """
     A manifest's data and binaryData are published byte by byte; what the command line says goes on top.
