@@ -356,6 +356,20 @@ def test_image_copies_what_the_build_reads() -> None:
         assert any(path == root / name or path in (root / name).parents for each in copied for path in root.glob(each))
 
 
+def test_secrets_stand_in_no_manifest(objects: list[Manifest]) -> None:
+    """A token or a key of a program comes from a Secret of its recipe, and is no text in a manifest."""
+    for each in _container(objects)["env"]:
+        if each["name"].endswith(("_TOKEN", "_KEY")):
+            (where,) = each["valueFrom"]
+            assert where == "secretKeyRef", each["name"]
+
+
+def test_token_may_be_absent(rendered: dict[str, list[Manifest]]) -> None:
+    """The shop on FastAPI starts without the Secret of its token; setting is off then."""
+    (token,) = (each for each in _container(rendered["fastapi"])["env"] if each["name"] == "FLAGS_TOKEN")
+    assert token["valueFrom"]["secretKeyRef"] == {"name": "fastapi-secrets", "key": "token", "optional": True}
+
+
 def test_local_image_is_not_pulled(rendered: dict[str, list[Manifest]]) -> None:
     """A node that was given the image uses it: a tag `latest` would be pulled from a registry that does not have it."""
     found = re.findall(r'"image": "dflag-example:latest"(?:, "imagePullPolicy": "(\w+)")?', json.dumps(rendered))

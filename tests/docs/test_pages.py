@@ -5,15 +5,21 @@ The examples in the README and the manual run.
 from __future__ import annotations
 
 import importlib.util
+import os
+import re
+import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
 
+import dflag
+
 from ._pages import Example, examples, run
 
 ROOT = Path(__file__).parents[2]
+TIMEOUT_SECONDS = 60
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -30,6 +36,28 @@ def test_examples_of_page(path: Path, tmp_path: Path, monkeypatch: pytest.Monkey
             continue  # the example of the other library; what it becomes with dflag runs all the same
         run(example, module, str(path))
     module.__dict__.clear()  # of which a library may keep functions, and with them a server and its descriptors
+
+
+def test_tests_of_the_page_on_testing_pass(tmp_path: Path) -> None:
+    """What a reader copies into a file of tests passes under pytest, with the plugin that dflag brings."""
+    page = (ROOT / "docs" / "testing.md").read_text(encoding="utf-8")
+    found = re.findall(
+        r"^<!-- file: (test_\w+\.py) -->\n<!-- no-run -->\n```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL
+    )
+    for name, code in found:
+        (tmp_path / name).write_text(code, encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(Path(dflag.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", *dict(found)],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"\b2 passed\b", done.stdout)
 
 
 def test_examples_are_found() -> None:
