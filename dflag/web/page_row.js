@@ -22,6 +22,8 @@ function isExpired(flag) {
   return flag.expires !== null && flag.expires < new Date(now()).toISOString().slice(0, 10);
 }
 
+const isForAll = ({ keys, share_percent: percent }) => keys === null && percent === null;
+
 // Which keys a rule gives a value to.
 function keysOf({ keys, key_count: count, share_percent: percent }, by, isSecret) {
   const drawn = percent === null ? [] : [`${percent} %, drawn by share`];
@@ -253,9 +255,10 @@ export class Row {
           "li", "",
           make("p", "", ...keysOf(given, by, secret)),
           full(isJson && !secret ? pretty(given.text) : given.text, `${this.name} keyed ${index}`),
-          make("p", "note", "by the rule ", ...plain(given.rule), " of ", ...plain(given.source)),
+          make("p", "note", "set by ", ...plain(given.rule), " of ", ...plain(given.source)),
         ))),
-        make("p", "note", keyed.length > KEYED_SHOWN ? `and ${plural(keyed.length - KEYED_SHOWN, "more rule")}` : "All others have the value of the flag."),
+        keyed.length > KEYED_SHOWN ? make("p", "note", `and ${plural(keyed.length - KEYED_SHOWN, "more rule")}`) : "",
+        secret || keyed.some(isForAll) ? "" : make("p", "note", "All others have the value of the flag."),
       ],
     };
   }

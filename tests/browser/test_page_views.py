@@ -285,7 +285,11 @@ def test_values_by_key_are_shown(shop: Shop) -> None:
     assert first.locator("code.full").inner_text() == "80"
     assert second.locator("p").first.inner_text() == "acme, <b>bold</b>"
     assert second.locator("code.full").inner_text() == "500"
+    assert "All others have the value of the flag." in row.inner_text()
     assert "An override hides the values of every tenant (2 rules)." in row.locator("form").inner_text()
+    publish(shop, **{"_rules.yaml": "- {by: tenant, set: {queue.part_05: 9}}"})
+    row.get_by_text("any tenant").wait_for()
+    assert "All others" not in row.inner_text()
     publish(shop)
     row.locator(".keyed").wait_for(state="detached")
 
