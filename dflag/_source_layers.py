@@ -388,11 +388,16 @@ class SourceLayers:
                 unknowns=[key for key in self._unknowns(batch, request) if key not in reported],
             )
             reported.update(outcomes[batch.name].unknowns)
-            cells.append((self._states[batch.name], state))
+            cell = self._states.get(batch.name)
+            if cell is None:  # it was forgotten meanwhile, with the end of a test's block
+                return None
+            cells.append((cell, state))
         if request.wanted is not None and not request.wanted():
             raise _UnwantedError
         if not self._store.commit(transaction, cells, partial(self._are_current, batches)):
             return None
+        for batch in batches:
+            self._note_unknowns(batch, outcomes[batch.name], request)
         if request.background:
             yield_interpreter()  # the readers of the new values go first, what follows can wait
         self._store.report(transaction, edits)
@@ -464,10 +469,6 @@ class SourceLayers:
         Put what was committed beside what was left out because nothing is new or it was refused, and log both.
         """
         outcomes = dict(committed)
-        # Not before the commit: an attempt that another one outdates has reported nothing.
-        for batch in batches:
-            if batch.name in committed:
-                self._note_unknowns(batch, committed[batch.name], request)
         for batch in batches:
             if batch.name not in committed:
                 outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), request)
@@ -477,6 +478,9 @@ class SourceLayers:
         return outcomes
 
     def _note_unknowns(self, batch: Batch, outcome: Outcome, request: Request) -> None:
+        """
+        Note which unknown keys are reported. After the commit: an attempt that another one outdates reports nothing.
+        """
         if request.report_unknown:
             self.reports.unknown.note(batch.name, batch.state.unknown, outcome.unknowns)
 
@@ -496,11 +500,11 @@ class SourceLayers:
         """
         Record what came of a batch that was not committed, if that is news.
         """
-        cell, base = self._states[batch.name], batch.base
+        cell, base = self._states.get(batch.name), batch.base
         record = base.record
         same_revision = record.applied is outcome.revision or not outcome.in_force
         is_news = batch.moved or outcome.refusal != record.refusal or outcome.rejections or outcome.unknowns
-        if same_revision and not is_news:
+        if cell is None or (same_revision and not is_news):
             return
         state = (batch.moved or base)._replace(record=record.after(outcome))
 

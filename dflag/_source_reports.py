@@ -13,6 +13,7 @@ from dflag._cells import value_of
 from dflag._history import shown
 from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._log import logger
+from dflag._source_state import empty_state
 from dflag._transaction import same
 from dflag.errors import one_line, unknown_keys
 
@@ -74,7 +75,9 @@ class SourceReports:
         for name, outcome in outcomes.items():
             source = one_line(name)
             for rejection in outcome.rejections:
-                consequence = _consequence(source, states[name], outcome, rejection.flag_name)
+                # The source may be gone by now: with the end of a test's block.
+                state = states.get(name) or empty_state(name)
+                consequence = _consequence(source, state, outcome, rejection.flag_name)
                 logger.warning("%s; %s", rejection, consequence)
             for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
                 logger.warning("%s", unknown)

@@ -417,10 +417,11 @@ class Store:
             with self.lock:
                 try:
                     run_step(step)
-                    dropped = self.changes.trim()
-                    break
                 except ValueError:  # the token is another one
                     token = self._tokens[0]
+                else:
+                    dropped = self.changes.trim()
+                    break
             if token.values is not transaction.base.token.values or not is_current():
                 return False
             snapshot = None  # it lacks the flags that were declared; it is made when it is asked for

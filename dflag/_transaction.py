@@ -155,7 +155,7 @@ class Transaction(NamedTuple):
         """
         Whether any of the flags that are edited is a secret.
         """
-        return any(pipeline_of(flag).secret for flag in {**self.layers, **self.tables})
+        return any(pipeline_of(flag).secret for flag in (*self.layers, *self.tables))
 
 
 def plan(

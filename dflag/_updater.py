@@ -38,7 +38,7 @@ from dflag.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from types import TracebackType
 
     from dflag._options import UpdaterOptions
@@ -570,7 +570,7 @@ class Updater:
                 self._rules.ask_facts()
         due = [feed.name for feed in self._feeds if self._rules.take_due(feed.name)]
         held = {feed.name for feed in self._feeds if self._is_held(feed)}
-        readings = {name: reading for name, reading in self._readings().items() if name in due or name not in held}
+        readings = self._readings(without=held.difference(due))
         if readings:
             request = Request(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
             try:
@@ -597,8 +597,8 @@ class Updater:
         """
         return feed.values is None or self._sources.holds(feed.name, feed.values, secret=feed.secret)
 
-    def _readings(self) -> dict[str, Reading]:
-        readings = {feed.name: feed.reading() for feed in self._feeds}
+    def _readings(self, without: Collection[str] = ()) -> dict[str, Reading]:
+        readings = {feed.name: feed.reading() for feed in self._feeds if feed.name not in without}
         return {name: reading for name, reading in readings.items() if reading is not None}
 
     def _accept(self, outcomes: Mapping[str, Outcome]) -> None:

@@ -343,9 +343,11 @@ def drop_frames(error: E) -> E:
     in ever new ways, every reading would stay. They also hold the texts of secrets.
     """
     pending: list[BaseException | None] = [error]
+    seen: set[int] = set()  # a chain may be a ring
     while pending:
         link = pending.pop()
-        if link is not None and link.__traceback__ is not None:
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
             BaseException.with_traceback(link, None)  # an exception that is a frozen dataclass has no attribute set
             pending += (link.__cause__, link.__context__)
             if isinstance(link, BaseExceptionGroup):

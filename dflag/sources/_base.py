@@ -148,5 +148,7 @@ class Source(ABC):
     def locate(self, key: str) -> str:  # noqa: ARG002 - for sources whose keys have places of their own
         """
         Return where *key* comes from, for messages: ``"/etc/dflag/rate_limit"``.
+
+        The same as long as the value stays where it is: a bad value whose place differs is parsed again.
         """
         return self.name

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
+from dflag.errors import FlagValueError, drop_frames
 from dflag.sources import MemorySource, Source
 
 from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 - tests is on no path
@@ -491,3 +492,18 @@ def test_an_expiry_that_fails_is_tried_again(
     assert eventually(lambda: rate.get() == 1)
     assert failures
     assert any("trying again" in line for line in lines())
+
+
+def test_frames_go_from_causes_behind_an_error_that_was_never_raised() -> None:
+    """And from a chain that is a ring; a frame keeps all that its function knew."""
+    try:
+        raise ValueError("inner")
+    except ValueError as error:
+        inner = error
+    outer = FlagValueError("rate", "bad", raw="x", origin="file")
+    outer.__cause__ = inner
+    inner.__context__ = outer
+    assert outer.__traceback__ is None
+    assert inner.__traceback__ is not None
+    assert drop_frames(outer) is outer
+    assert inner.__traceback__ is None

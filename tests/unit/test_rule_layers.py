@@ -791,3 +791,20 @@ def test_updates_that_change_no_rule_do_not_parse_them_again(
     steps.plain["rate"] = "61"
     steps.rules("# comment\n" + rules + "- set: {rate: 5}")
     assert seen == [1, 7]
+
+
+def test_rules_that_are_bad_in_ever_new_ways_keep_no_readings(flags: dflag.FlagRegistry) -> None:
+    """A traceback would hold the frames, and so all that was being read and what stood before it."""
+    flags.dyn_int("rate", 1)
+    source = MemorySource({})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    for number in range(20):
+        source.update({KEY: f"[{{name: a, set: {{rate: bad{number}}}}}]"})
+        updater.refresh()
+    error = updater.status().rejected["rule:a"]
+    assert "bad19" in str(error)
+    link: BaseException | None = error
+    while link is not None:
+        assert link.__traceback__ is None
+        link = link.__cause__

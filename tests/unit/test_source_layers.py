@@ -4,7 +4,9 @@ The sources of one registry: names, ranks, and what is in force of each.
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import logging
 import threading
 from typing import TYPE_CHECKING
 
@@ -14,10 +16,13 @@ import dflag
 from dflag._registry import sources_of
 from dflag._source_state import Reading, Request
 from dflag.sources import MemorySource
+from dflag.testing import isolated
 
 from ..integration._waiting import DEADLINE_SECONDS  # noqa: TID252 - tests is on no path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from dflag._source_layers import SourceLayers
 
 
@@ -223,3 +228,61 @@ def test_a_commit_that_is_not_wanted_any_more_changes_nothing(flags: dflag.FlagR
     assert sources.apply_each(readings, request) == {}
     assert sources.apply_all(readings, request) == {}
     assert (rate.get(), sources.state("s").revision) == (1, None)
+
+
+class Handler(logging.Handler):
+    """Calls a function once, in another thread, when the log says something."""
+
+    def __init__(self, about: str, function: Callable[[], object]) -> None:
+        super().__init__()
+        self._about = about
+        self._functions = [function]
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self._functions and self._about in record.getMessage():
+            thread = threading.Thread(target=self._functions.pop())
+            thread.start()
+            thread.join(DEADLINE_SECONDS)
+
+
+@pytest.fixture(name="when_logged")
+def _when_logged() -> Iterator[Callable[[str, Callable[[], object]], None]]:
+    """Return what has a function called when the log says something."""
+    handlers: list[Handler] = []
+
+    def call(about: str, function: Callable[[], object]) -> None:
+        handlers.append(Handler(about, function))
+        logging.getLogger("dflag").addHandler(handlers[-1])
+
+    yield call
+    for handler in handlers:
+        logging.getLogger("dflag").removeHandler(handler)
+
+
+def test_a_source_may_be_forgotten_before_its_commit_is_logged(
+    flags: dflag.FlagRegistry, when_logged: Callable[[str, Callable[[], object]], None]
+) -> None:
+    """With the end of a test's block, in another thread: the commit was made all the same."""
+    flags.dyn_string("name", "x", deprecated="gone soon")
+    flags.dyn_int("rate", 1)
+    with contextlib.ExitStack() as block:
+        block.enter_context(isolated(flags))
+        when_logged("deprecated", block.pop_all().close)
+        with pytest.warns(DeprecationWarning, match="gone soon"):
+            revision = flags.apply({"name": "y", "rate": "many"}, source="new")
+    assert (revision.changed, list(revision.rejected)) == (("name",), ["rate"])
+
+
+def test_an_unknown_key_counts_for_one_source_whatever_is_logged_between(
+    flags: dflag.FlagRegistry,
+    sources: SourceLayers,
+    when_logged: Callable[[str, Callable[[], object]], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also when another source with that key is applied before the log of the first has come to it."""
+    flags.dyn_string("name", "x", deprecated="gone soon")
+    when_logged("deprecated", lambda: flags.apply({"nope": "1"}, source="second"))
+    with pytest.warns(DeprecationWarning, match="gone soon"):
+        flags.apply({"name": "y", "nope": "1"}, source="first")
+    assert caplog.text.count("unknown key 'nope'") == 1
+    assert sources.record("first").warnings + sources.record("second").warnings == 1

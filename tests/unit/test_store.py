@@ -17,7 +17,9 @@ import pytest
 
 import dflag
 from dflag._flags import layers_of
+from dflag._history import History
 from dflag._snapshot import as_of, store_of
+from dflag._store import store_behind
 from dflag.typing import Text
 
 from ..integration._waiting import eventually  # noqa: TID252 - tests is on no path
@@ -627,3 +629,21 @@ def test_a_kept_snapshot_leads_to_what_belonged_to_it() -> None:
         rate.reset()
         assert list(as_of(pinned, burst, layers_of)) == ["pinned"]
         assert list(as_of(pinned, rate, layers_of)) == ["one", "override"]
+
+
+def test_an_error_of_a_signal_handler_after_a_commit_is_no_outdated_token(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on to the caller, and the commit was made once."""
+    rate, store = flags.dyn_int("rate", 1), store_behind(flags)
+    trim = type(store.changes).trim
+
+    def interrupted(_history: History) -> list[object]:
+        monkeypatch.setattr(History, "trim", trim)
+        raise ValueError("of a signal handler")
+
+    monkeypatch.setattr(History, "trim", interrupted)
+    before = flags.snapshot().revision
+    with pytest.raises(ValueError, match="of a signal handler"):
+        rate.set(2)
+    assert (rate.get(), flags.snapshot().revision) == (2, before + 1)
