@@ -182,6 +182,7 @@ class RulesMachine(RuleBasedStateMachine):
         self.seen: dict[Line, datetime.datetime] = {}
         self.since: dict[Line, datetime.datetime] = {}
         self.reverted: set[Line] = set()
+        self.has_forked = False
         self._start_process()
 
     def _start_process(self) -> None:
@@ -298,11 +299,13 @@ class RulesMachine(RuleBasedStateMachine):
         if not was_back and not was_reverted:
             assert self._values() == before
 
+    @precondition(lambda self: not self.has_forked)  # once a run: late in a long session, each takes 20 ms and more
     @rule(minutes=st.integers(-40, 40), well=st.booleans())
     def fork(self, minutes: int, well: bool) -> None:
         """
         A child goes on by itself from what its parent has seen, and the parent from there too.
         """
+        self.has_forked = True
         kept = self.time, self.well, dict(self.seen), dict(self.since), set(self.reverted)
         self.time, self.well = self.time + minutes * MINUTE, well
         answer = _in_child(lambda: (self.steps.write(self._published()), self._values())[1])
