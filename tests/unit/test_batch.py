@@ -6,40 +6,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dflag._batch import parse_all
-from dflag._source_state import Batch, Reading, SourceState, applied, empty_state
-from dflag._store import store_behind
+from ._readings import parse, state_after
 
 if TYPE_CHECKING:
     import dflag
-
-
-def _parse(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> Batch:
-    base = empty_state("file") if base is None else base
-    (batch,) = parse_all(store_behind(flags), [("file", base, Reading(values, lambda _: "file"))], {})
-    return batch
-
-
-def _commit(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> SourceState:
-    """Return the state that committing *values* would leave, without a commit."""
-    return applied(_parse(flags, values, base), 1, (), changed=(), unknowns=())[1]
 
 
 def test_a_text_that_did_not_change_is_not_parsed_again(flags: dflag.FlagRegistry) -> None:
     """Nor is a reading without anything new a new batch: its state is the one that it was compared with."""
     parsed: list[str] = []
 
-    def parse(text: str) -> int:
+    def parse_number(text: str) -> int:
         parsed.append(text)
         return int(text)
 
-    flags.dyn_custom("rate", 1, parse=parse)
+    flags.dyn_custom("rate", 1, parse=parse_number)
     flags.dyn_int("burst", 1)
-    state = _commit(flags, {"rate": "2", "burst": "2"})
+    state = state_after(flags, {"rate": "2", "burst": "2"})
     parsed.clear()
-    batch = _parse(flags, {"rate": "2", "burst": "3"}, state)
+    batch = parse(flags, {"rate": "2", "burst": "3"}, state)
     assert (parsed, batch.is_new, batch.state.entries["burst"].value) == ([], True, 3)
-    again = _parse(flags, {"rate": "2", "burst": "2"}, state)
+    again = parse(flags, {"rate": "2", "burst": "2"}, state)
     assert (again.is_new, again.state is state) == (False, True)
 
 
@@ -47,8 +34,8 @@ def test_a_bad_value_keeps_the_last_good_one_and_a_key_that_is_gone_does_not(fla
     """The edits say what changes in the layers: nothing for the bad one."""
     flags.dyn_int("rate", 1)
     burst = flags.dyn_int("burst", 1)
-    state = _commit(flags, {"rate": "2", "burst": "2"})
-    batch = _parse(flags, {"rate": "many"}, state)
+    state = state_after(flags, {"rate": "2", "burst": "2"})
+    batch = parse(flags, {"rate": "many"}, state)
     assert list(batch.state.rejected) == ["rate"]
     assert batch.state.entries["rate"].value == 2
     assert "burst" not in batch.state.entries
@@ -58,7 +45,7 @@ def test_a_bad_value_keeps_the_last_good_one_and_a_key_that_is_gone_does_not(fla
 
 def test_unknown_keys_are_bad_only_where_names_have_to_be_known(flags: dflag.FlagRegistry) -> None:
     """They are listed, without edits."""
-    batch = _parse(flags, {"rat": "2"})
+    batch = parse(flags, {"rat": "2"})
     assert (batch.state.unknown, batch.edits) == (frozenset({"rat"}), [])
     assert not batch.is_bad()
     assert batch.is_bad(known_only=True)

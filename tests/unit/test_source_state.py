@@ -7,46 +7,35 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from dflag._batch import parse_all
-from dflag._source_state import Batch, Reading, SourceState, applied, empty_state, left
-from dflag._store import store_behind
+from dflag._source_state import applied, left
 from dflag.errors import RegistryValidationError
+
+from ._readings import parse, state_after
 
 if TYPE_CHECKING:
     import dflag
 
 
-def _parse(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> Batch:
-    base = empty_state("file") if base is None else base
-    (batch,) = parse_all(store_behind(flags), [("file", base, Reading(values, lambda _: "file"))], {})
-    return batch
-
-
-def _commit(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> SourceState:
-    """Return the state that committing *values* would leave, without a commit."""
-    return applied(_parse(flags, values, base), 1, (), changed=(), unknowns=())[1]
-
-
 def test_the_outcome_of_a_batch_counts_what_is_news(flags: dflag.FlagRegistry) -> None:
     """A bad value that was reported is no news with the next reading, and the record counts it once."""
     flags.dyn_int("rate", 1)
-    outcome, state = applied(_parse(flags, {"rate": "many"}), 7, (), changed=(), unknowns=("x",))
+    outcome, state = applied(parse(flags, {"rate": "many"}), 7, (), changed=(), unknowns=("x",))
     assert (outcome.number, outcome.applied, outcome.refusal, len(outcome.rejections)) == (7, True, None, 1)
     assert (state.record.errors, state.record.warnings, state.record.reloads["partial"]) == (1, 1, 1)
     assert state.revision is outcome.revision
     flags.dyn_int("burst", 1)
-    again, state = applied(_parse(flags, {"rate": "many", "burst": "2"}, state), 8, (), changed=("burst",), unknowns=())
+    again, state = applied(parse(flags, {"rate": "many", "burst": "2"}, state), 8, (), changed=("burst",), unknowns=())
     assert (again.rejections, again.changed, state.record.errors) == ([], ("burst",), 1)
 
 
 def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.FlagRegistry) -> None:
     """A refused batch has a revision of its own, with the error; its values are those in force before."""
     flags.dyn_int("rate", 1)
-    state = _commit(flags, {"rate": "2"})
-    same = left(_parse(flags, {"rate": "2"}, state), 5, (), unknowns=())
+    state = state_after(flags, {"rate": "2"})
+    same = left(parse(flags, {"rate": "2"}, state), 5, (), unknowns=())
     assert (same.revision, same.in_force, same.refusal) == (state.revision, True, None)
     error = RegistryValidationError("too much")
-    refused = left(_parse(flags, {"rate": "3"}, state), 5, (), unknowns=(), error=error)
+    refused = left(parse(flags, {"rate": "3"}, state), 5, (), unknowns=(), error=error)
     assert (refused.in_force, refused.refusal, refused.refused_anew) == (False, "too much", True)
     assert (refused.values, refused.revision.error) == ({"rate": "2"}, error)
     assert refused.revision is not state.revision

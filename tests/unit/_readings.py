@@ -1,0 +1,26 @@
+"""
+Readings of one source, parsed without a commit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dflag._batch import parse_all
+from dflag._source_state import Batch, Reading, SourceState, applied, empty_state
+from dflag._store import store_behind
+
+if TYPE_CHECKING:
+    import dflag
+
+
+def parse(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> Batch:
+    """Return what *values* are to the flags, after those of *base*."""
+    base = empty_state("file") if base is None else base
+    (batch,) = parse_all(store_behind(flags), [("file", base, Reading(values, lambda _: "file"))], {})
+    return batch
+
+
+def state_after(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> SourceState:
+    """Return the state that committing *values* would leave, without a commit."""
+    return applied(parse(flags, values, base), 1, (), changed=(), unknowns=())[1]
