@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._flags import conceal, keyed_of, layers_of, pipeline_of
 from dflag._layers import RULES_KEYS, Entry
-from dflag._rule_sets import NO_RULES, Judged, RuleSet
+from dflag._rule_sets import NO_RULES, RuleSet, ValidRule
 from dflag._snapshot import values_of
 from dflag._source_state import Batch, Parsed, Plain, Reading, SourceState
 from dflag._transaction import plan, trial_of
@@ -245,7 +245,7 @@ def resolve_all(
     store: Store,
     parsed: Sequence[Parsed],
     contexts: Mapping[str, RuleContext],
-    excluded: Mapping[Judged, FlagValueError] = MappingProxyType({}),
+    excluded: Mapping[ValidRule, FlagValueError] = MappingProxyType({}),
 ) -> list[Batch]:
     """
     Resolve the rules of several readings that are to be committed together, and collect what all of it changes.
@@ -266,7 +266,7 @@ def _resolve(
     parsed: Parsed,
     plain: Sequence[Edit],
     context: RuleContext | None,
-    excluded: Mapping[Judged, FlagValueError],
+    excluded: Mapping[ValidRule, FlagValueError],
 ) -> Batch:
     base, state = parsed.base, parsed.state
     if state.rules.raw is None and base.rules.raw is None:

@@ -167,13 +167,13 @@ class RuleFollower:
             for rule, missing in context.unreported_needs(rules) if rules else ():
                 facts = ", ".join(map(repr, missing))
                 logger.warning("rule %r of %s needs unknown facts: %s", rule, one_line(name), facts)
-            for judged in rules if self._health is None else ():
-                rule_of = judged.rule
+            for valid in rules if self._health is None else ():
+                rule_of = valid.rule
                 if rule_of.bake is not None and rule_of.content not in self._unproved:
                     self._unproved.add(rule_of.content)
                     logger.warning(
                         "rule %r of %s has a bake, but the updater has no healthy=: the rule is never reverted",
-                        judged.name,
+                        valid.name,
                         one_line(name),
                     )
 
@@ -220,7 +220,7 @@ class RuleFollower:
 
     def _baking(self, name: str) -> list[Rule]:
         active = self._sources.state(name).rules.active
-        return self._contexts[name].baking(each.judged for each in active) if active else []
+        return self._contexts[name].baking(each.valid for each in active) if active else []
 
 
 def _problem_of(facts: object) -> str | None:

@@ -16,7 +16,7 @@ from dflag._flags import conceal, pipeline_of
 from dflag._formats.json_values import Place
 from dflag._keyed import KeyedValue
 from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
-from dflag._rule_sets import NO_RULES, Active, Judged, RuleSet, Spot
+from dflag._rule_sets import NO_RULES, Active, RuleSet, Spot, ValidRule
 from dflag._rules import needs, share_percent, situation
 from dflag._rules_text import RuleList, Setting, first_line_of, parse_rules, places_set
 from dflag._transaction import same
@@ -68,25 +68,25 @@ class RuleContext:
         """
         return share_percent(rule, max(now, self._latest.get(rule.content, now)))
 
-    def resolve(self, rules: Iterable[Judged], excluded: Container[Judged]) -> list[Active]:
+    def resolve(self, rules: Iterable[ValidRule], excluded: Container[ValidRule]) -> list[Active]:
         """
         Return the rules in force, and note when to look again.
         """
         now = self._clock.now()
         active, moments = [], []
-        for judged in rules:
-            rule = judged.rule
+        for valid in rules:
+            rule = valid.rule
             found = self.situation(rule, now)
             self._latest[rule.content] = max(now, self._latest.get(rule.content, now))
             if found.next_change is not None:
                 moments.append(found.next_change)
-            if found.phase != "on" or judged in excluded:
+            if found.phase != "on" or valid in excluded:
                 self._switched.pop(rule.content, None)
                 continue
             self._switched.setdefault(rule.content, now)
             if rule.content in self._reverted:
                 continue
-            active.append(Active(judged, found.threshold))
+            active.append(Active(valid, found.threshold))
             baked = self.baked_at(rule)
             if baked is not None and baked > now:
                 moments.append(baked)
@@ -100,14 +100,14 @@ class RuleContext:
         since = self._switched.get(rule.content)
         return None if since is None or rule.bake is None else since + rule.bake
 
-    def baking(self, rules: Iterable[Judged]) -> list[Rule]:
+    def baking(self, rules: Iterable[ValidRule]) -> list[Rule]:
         """
         Return the rules that are in force and have yet to prove themselves.
         """
         now = self._clock.now()
         return [
             rule
-            for rule in (judged.rule for judged in rules)
+            for rule in (valid.rule for valid in rules)
             if rule.content not in self._reverted and (baked := self.baked_at(rule)) is not None and now < baked
         ]
 
@@ -120,24 +120,24 @@ class RuleContext:
     def why_reverted(self, rule: Rule) -> str | None:
         return self._reverted.get(rule.content)
 
-    def unreported_needs(self, rules: Iterable[Judged]) -> list[tuple[str, tuple[str, ...]]]:
+    def unreported_needs(self, rules: Iterable[ValidRule]) -> list[tuple[str, tuple[str, ...]]]:
         """
         Return the facts that rules need and that are not known, each rule once.
         """
         found = []
-        for judged in rules:
-            missing = needs(judged.rule, self.facts)
-            if missing and judged.rule.content not in self._reported:
-                self._reported[judged.rule.content] = None
-                found.append((judged.name, missing))
+        for valid in rules:
+            missing = needs(valid.rule, self.facts)
+            if missing and valid.rule.content not in self._reported:
+                self._reported[valid.rule.content] = None
+                found.append((valid.name, missing))
         return found
 
-    def forget(self, rules: Iterable[Judged]) -> None:
+    def forget(self, rules: Iterable[ValidRule]) -> None:
         """
         Forget rules that are gone, if there are very many.
         """
         if len(self._latest) > _MAX_REMEMBERED:
-            kept = {judged.rule.content for judged in rules}
+            kept = {valid.rule.content for valid in rules}
             memories: tuple[dict[str, Any], ...] = (self._latest, self._switched, self._reverted, self._reported)
             for memory in memories:
                 for content in [content for content in memory if content not in kept]:
@@ -184,7 +184,7 @@ def read_rules(
         }
     if len(keys) > 1:
         faults[keys[1]] = FlagValueError(keys[1], f"expected rules under one key, found some also under {key!r}")
-    return _Reading(store, base, locate(key), secret=secret, fresh=fresh).hold(base, raw, listing, faults, spots)
+    return _Validation(store, base, locate(key), secret=secret, fresh=fresh).hold(base, raw, listing, faults, spots)
 
 
 def _faults(read: RuleList, key: str, place: str, *, secret: bool) -> dict[str, FlagValueError]:
@@ -215,9 +215,9 @@ class _Misfit(NamedTuple):
     cause: FlagValueError | None = None
 
 
-class _Reading:
+class _Validation:
     """
-    The taking of what the rules of one list set through the pipelines of the flags.
+    The validation of one list of rules: what they set goes through the pipelines of the flags.
     """
 
     def __init__(self, store: Store, base: RuleSet, place: str, *, secret: bool, fresh: Collection[Flag[Any]]) -> None:
@@ -226,9 +226,9 @@ class _Reading:
         self._secret: Final = secret
         # What a map has gathered so far belongs to a flag that is declared under that name.
         self._known: Final = {
-            judged.rule.content: judged
-            for judged in base.good
-            if all(flag in judged.values or flag.name not in judged.rule.values for flag in fresh)
+            valid.rule.content: valid
+            for valid in base.good
+            if all(flag in valid.values or flag.name not in valid.rule.values for flag in fresh)
         }
         self._unknown: Final[set[str]] = set()
         self._hints = 0
@@ -241,16 +241,16 @@ class _Reading:
         faults: Mapping[str, FlagValueError],
         spots: dict[str, Spot],
     ) -> RuleSet:
-        good: list[Judged] = []
+        good: list[ValidRule] = []
         misfits: dict[int, _Misfit] = {}
         spots |= {rule.name: Spot(rule.number, rule.place) for rule in listing}
         for rule in listing:
             known = self._known.get(rule.content)
-            judged = self._judge(rule) if known is None else known.moved(rule)
-            if isinstance(judged, _Misfit):
-                misfits[rule.number] = judged
+            valid = self._validate(rule) if known is None else known.moved(rule)
+            if isinstance(valid, _Misfit):
+                misfits[rule.number] = valid
             else:
-                good.append(judged)
+                good.append(valid)
         refused = {**faults, **dict(self._refusals(raw, listing, misfits))}
         good = with_last_good(good, base.good, refused, spots)
         return RuleSet(
@@ -277,7 +277,7 @@ class _Reading:
                 refusal.__cause__ = misfit.cause
                 yield RULE_PREFIX + rule.name, drop_frames(refusal)
 
-    def _judge(self, rule: Rule) -> Judged | _Misfit:
+    def _validate(self, rule: Rule) -> ValidRule | _Misfit:
         """
         Take all that a rule sets through the pipelines.
         """
@@ -306,7 +306,7 @@ class _Reading:
                         values[flag] = pipeline_of(flag).read(name, raw, "")
                 except FlagValueError as error:
                     return _Misfit(Setting(name, is_key=False), str(error), None if self._secret else error)
-        return Judged(rule, values, members)
+        return ValidRule(rule, values, members)
 
     def _maps_for(self, name: str) -> list[Flag[Any]]:
         return [flag for flag, kind in self._store.maps.items() if kind.fits(name)]
@@ -347,21 +347,21 @@ def refusal_of(rule: Rule, problem: str, source: str, place: Place | None = None
 
 
 def with_last_good(
-    good: Sequence[Judged],
-    before: Sequence[Judged],
+    good: Sequence[ValidRule],
+    before: Sequence[ValidRule],
     refused: Mapping[str, FlagValueError],
     spots: Mapping[str, Spot],
-) -> list[Judged]:
+) -> list[ValidRule]:
     """
     Return the good rules, with the last good text of each named one that was edited into a bad one, at its place.
     """
-    names = {judged.name for judged in good}
+    names = {valid.name for valid in good}
     kept = [
-        judged.at(spots[judged.name]) if judged.name in spots else judged
-        for judged in before
-        if judged.rule.is_named and judged.name not in names and RULE_PREFIX + judged.name in refused
+        valid.at(spots[valid.name]) if valid.name in spots else valid
+        for valid in before
+        if valid.rule.is_named and valid.name not in names and RULE_PREFIX + valid.name in refused
     ]
-    return sorted([*good, *kept], key=lambda judged: judged.rule.number)
+    return sorted([*good, *kept], key=lambda valid: valid.rule.number)
 
 
 def try_rules(store: Store, rules: RuleSet, base: RuleSet, source: str, plain: Sequence[Edit]) -> RuleSet:
@@ -379,20 +379,20 @@ def try_rules(store: Store, rules: RuleSet, base: RuleSet, source: str, plain: S
         return rules
     if not rules.good or not _is_accepted(store, plain):  # what the plain values break is no fault of a rule's
         return rules._replace(usable=rules.good)
-    earlier = {judged.name: judged for judged in base.usable or () if judged.rule.is_named}
+    earlier = {valid.name: valid for valid in base.usable or () if valid.rule.is_named}
     refused, usable = dict(rules.refused), []
-    for judged in rules.good:
+    for valid in rules.good:
         try:
-            _try(store, judged, source, plain)
+            _try(store, valid, source, plain)
         except RegistryValidationError as error:
-            refused[RULE_PREFIX + judged.name] = refusal_of(judged.rule, str(error), rules.place)
-            before = earlier.get(judged.name)
-            if before is not None and before.rule.content != judged.rule.content:
+            refused[RULE_PREFIX + valid.name] = refusal_of(valid.rule, str(error), rules.place)
+            before = earlier.get(valid.name)
+            if before is not None and before.rule.content != valid.rule.content:
                 with contextlib.suppress(RegistryValidationError):
                     _try(store, before, source, plain)
                     usable.append(before)
         else:
-            usable.append(judged)
+            usable.append(valid)
     return rules._replace(usable=tuple(usable), refused=refused)
 
 
@@ -404,7 +404,7 @@ def _is_accepted(store: Store, edits: Sequence[Edit]) -> bool:
     return True
 
 
-def _try(store: Store, judged: Judged, source: str, plain: Sequence[Edit]) -> None:
+def _try(store: Store, valid: ValidRule, source: str, plain: Sequence[Edit]) -> None:
     """
     Hold a rule to the checks that concern several flags or sources.
 
@@ -413,7 +413,7 @@ def _try(store: Store, judged: Judged, source: str, plain: Sequence[Edit]) -> No
     """
     if not store.checks.validators and not store.maps:
         return
-    values = {**judged.values, **_merged(judged, {}, {flag.name: entry for flag, _, entry in plain}, source)}
+    values = {**valid.values, **_merged(valid, {}, {flag.name: entry for flag, _, entry in plain}, source)}
     edits = [
         *plain,
         *((flag, source, Entry(value)) for flag, value in values.items() if not store.frozen or flag.dynamic),
@@ -421,12 +421,12 @@ def _try(store: Store, judged: Judged, source: str, plain: Sequence[Edit]) -> No
     store.check(store.plan(edits))
 
 
-def resolve(rules: RuleSet, context: RuleContext | None, excluded: Mapping[Judged, FlagValueError]) -> RuleSet:
+def resolve(rules: RuleSet, context: RuleContext | None, excluded: Mapping[ValidRule, FlagValueError]) -> RuleSet:
     """
     Return the rules with those in force marked; *excluded* ones are refused with the reason.
     """
     usable = rules.usable or ()
-    clashing = {RULE_PREFIX + judged.name: excluded[judged] for judged in usable if judged in excluded}
+    clashing = {RULE_PREFIX + valid.name: excluded[valid] for valid in usable if valid in excluded}
     active = () if context is None else tuple(context.resolve(usable, excluded))
     return rules._replace(active=active, clashing=clashing)
 
@@ -440,20 +440,20 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
     entries: dict[str, Entry] = {}
     keyed: dict[Flag[Any], list[KeyedValue]] = {}
     active, clashing = [], dict(rules.clashing)
-    for judged, threshold in rules.active:
-        rule = judged.rule
-        values = judged.values
-        if judged.members:
+    for valid, threshold in rules.active:
+        rule = valid.rule
+        values = valid.values
+        if valid.members:
             try:
-                values = {**values, **_merged(judged, entries, plain, source)}
+                values = {**values, **_merged(valid, entries, plain, source)}
             except FlagValueError as error:
-                clashing[RULE_PREFIX + judged.name] = refusal_of(judged.rule, str(error), rules.place)
+                clashing[RULE_PREFIX + valid.name] = refusal_of(valid.rule, str(error), rules.place)
                 continue
-        active.append(Active(judged, threshold))
+        active.append(Active(valid, threshold))
         for flag, value in values.items():
             if rule.by is None:
                 before = base.entries.get(flag.name)
-                is_kept = flag in judged.members and before is not None and same(flag, value, before.value)
+                is_kept = flag in valid.members and before is not None and same(flag, value, before.value)
                 entries[flag.name] = Entry(before.value if is_kept and before else value, rule=rule.name)
             else:
                 keyed.setdefault(flag, []).append(KeyedValue(rule.name, rule.keys, threshold, value))
@@ -466,7 +466,7 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
 
 
 def _merged(
-    judged: Judged, ruled: Mapping[str, Entry], plain: Mapping[str, Entry | None], source: str
+    valid: ValidRule, ruled: Mapping[str, Entry], plain: Mapping[str, Entry | None], source: str
 ) -> dict[Flag[Any], Any]:
     """
     Return the maps to which a rule adds single keys, with what lies beneath.
@@ -475,8 +475,8 @@ def _merged(
         FlagValueError: Such a map is refused.
     """
     merged = {}
-    for flag, members in judged.members.items():
-        below = judged.values.get(flag)
+    for flag, members in valid.members.items():
+        below = valid.values.get(flag)
         if below is None:
             entry = ruled.get(flag.name) or plain.get(flag.name)
             below = {} if entry is None else entry.value
@@ -524,7 +524,7 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     """
     Return what each rule of a source is, in the order of the list.
     """
-    usable = {judged.name: judged.rule for judged in rules.usable or ()}
+    usable = {valid.name: valid.rule for valid in rules.usable or ()}
     active = set(rules.names)
     rejected = rules.rejected  # made of two mappings
     now = CLOCK.now()

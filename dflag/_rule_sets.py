@@ -34,7 +34,7 @@ class Spot(NamedTuple):
     place: Place
 
 
-class Judged:
+class ValidRule:
     """
     A rule whose values the flags accept.
 
@@ -57,14 +57,14 @@ class Judged:
     def name(self) -> str:
         return self.rule.name
 
-    def moved(self, rule: Rule) -> Judged:
+    def moved(self, rule: Rule) -> ValidRule:
         """
         Return the same for a rule with the same content, which may stand at another place.
         """
         same = rule.number == self.rule.number and rule.place == self.rule.place
-        return self if same else Judged(rule, self.values, self.members)
+        return self if same else ValidRule(rule, self.values, self.members)
 
-    def at(self, spot: Spot) -> Judged:
+    def at(self, spot: Spot) -> ValidRule:
         """
         Return the same at another place of the list.
         """
@@ -78,7 +78,7 @@ class Active(NamedTuple):
     A rule that is in force in this process, with the threshold that a key's draw has to be below.
     """
 
-    judged: Judged
+    valid: ValidRule
     threshold: int
 
 
@@ -105,10 +105,10 @@ class RuleSet(NamedTuple):
     raw: Raw | None = None
     listing: tuple[Rule, ...] = ()
     faults: Mapping[str, FlagValueError] = MappingProxyType({})
-    good: tuple[Judged, ...] = ()
+    good: tuple[ValidRule, ...] = ()
     refused: Mapping[str, FlagValueError] = MappingProxyType({})
     unknown: frozenset[str] = frozenset()
-    usable: tuple[Judged, ...] | None = None
+    usable: tuple[ValidRule, ...] | None = None
     clashing: Mapping[str, FlagValueError] = MappingProxyType({})
     active: tuple[Active, ...] = ()
     entries: Mapping[str, Entry] = MappingProxyType({})
@@ -121,7 +121,7 @@ class RuleSet(NamedTuple):
         """
         The names of the rules in force, in order.
         """
-        return tuple(each.judged.name for each in self.active)
+        return tuple(each.valid.name for each in self.active)
 
     @property
     def rejected(self) -> Mapping[str, FlagValueError]:
@@ -134,7 +134,7 @@ class RuleSet(NamedTuple):
         return (
             len(self.active) == len(other.active)
             and all(
-                one.judged is two.judged and one.threshold == two.threshold
+                one.valid is two.valid and one.threshold == two.threshold
                 for one, two in zip(self.active, other.active, strict=True)
             )
             and _texts(self.rejected) == _texts(other.rejected)

@@ -433,14 +433,14 @@ class SourceLayers:
         from dflag._rule_layers import refusal_of
 
         active = [
-            (each.judged, refusal_of(each.judged.rule, f"it does not go together with others: {error}", rules.place))
+            (each.valid, refusal_of(each.valid.rule, f"it does not go together with others: {error}", rules.place))
             for rules in (batch.state.rules for batch in reversed(batches))
             for each in reversed(rules.active)
         ]
         singles = active[: max(1, _MAX_TRIED // len(active))]
         parsed = [batch.parsed for batch in batches]
         some = [dict(active[: 2**number]) for number in range(1, len(active).bit_length())]
-        for excluded in (*({judged: why} for judged, why in singles), *some, *([dict(active)] if active else [])):
+        for excluded in (*({valid: why} for valid, why in singles), *some, *([dict(active)] if active else [])):
             mended = resolve_all(self._store, parsed, self._contexts, excluded)
             with contextlib.suppress(RegistryValidationError):
                 return mended, self._commit([batch for batch in mended if batch.is_new], request)

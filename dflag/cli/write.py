@@ -48,7 +48,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     if registry is not None:
         kept = {key: item for key, item in items.items() if key in values and is_key(key)}
         volume = Object("volume", "", kept, secret=any(each.secret for each in given), files=True)
-        ok = _judge(registry, volume, options.key, lines) and ok
+        ok = _validate(registry, volume, options.key, lines) and ok
     out.writelines(lines)
     if ok:
         _publish(options.directory, values, out)
@@ -136,7 +136,7 @@ def _line(file: str, place: Place, message: str) -> str:
     return f"{one_line(file)}:{place.line}:{place.column}: {one_line(message)}\n"
 
 
-def _judge(registry: FlagRegistry, volume: Object, keys: Sequence[str], lines: list[str]) -> bool:
+def _validate(registry: FlagRegistry, volume: Object, keys: Sequence[str], lines: list[str]) -> bool:
     """
     Hold the whole set to the flags, as a program that starts with it would.
     """

@@ -140,7 +140,7 @@ def read_stable(directory: int, name: str, status: os.stat_result) -> tuple[byte
 
 def refusal(error: OSError) -> Unreadable | None:
     """
-    Judge an error met at one entry: the entry is gone, or unreadable, or not to blame (raises *error* again).
+    Return what an error at one entry says of it: it is gone, or unreadable, or not to blame (raises *error* again).
     """
     if error.errno in _NOT_ITS_FAULT:
         raise error

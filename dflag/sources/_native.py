@@ -96,7 +96,7 @@ class _PathWatch(Watch):
         if not self._closed:
             heard = self._take_events()
             target = self._target()
-            self._judge(target, heard=heard)
+            self._note_missed(target, heard=heard)
             self._keep_armed()
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ class _PathWatch(Watch):
         self._armed = None
         self._release()
 
-    def _judge(self, target: str | None, *, heard: bool) -> None:
+    def _note_missed(self, target: str | None, *, heard: bool) -> None:
         """
         Find out whether events come at all: network and overlay file systems accept a watch and then say nothing.
 

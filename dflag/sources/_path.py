@@ -24,7 +24,7 @@ ATTEMPTS: Final = 20
 """How often a read that lost against the writer is begun anew: three were seen at 7700 writes per second."""
 
 _LOOKS: Final = 3
-"""How many looks judge whether inode numbers can be trusted."""
+"""How many looks tell whether inode numbers can be trusted."""
 
 # Not O_PATH, whose descriptors cannot be listed. The getattr are for Windows, which has none of them.
 _OPEN_DIRECTORY: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -51,7 +51,7 @@ class PathSource(Source):
         self._path = name if os.path.isabs(name) else os.path.join(os.getcwd(), name)
         self._declared_secret: Final = secret
         self._device: int | None = None  # of what was read last, where the reading tells
-        self._judged: tuple[int, bool] | None = None  # the device, and whether it is a Secret's
+        self._known: tuple[int, bool] | None = None  # the device, and whether it is a Secret's
         self._again_at: float | None = None
         self._turn = 0
         self._numbers_lie = False  # inode numbers differ at every look, as on some FUSE file systems
@@ -71,10 +71,10 @@ class PathSource(Source):
             try:
                 device = os.stat(self._path).st_dev
             except OSError:
-                return self._judged is not None and self._judged[1]
-        if self._judged is None or self._judged[0] != device:
-            self._judged = device, is_secret(self._path)
-        return self._judged[1]
+                return self._known is not None and self._known[1]
+        if self._known is None or self._known[0] != device:
+            self._known = device, is_secret(self._path)
+        return self._known[1]
 
     def recheck_seconds(self) -> float | None:
         """

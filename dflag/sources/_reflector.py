@@ -147,11 +147,11 @@ class Reflector(Watch):
             self._follow(cursor)
         except Fault as fault:
             self._server.close()
-            return 0.0 if self._stopping.is_set() else self._judge(fault)
+            return 0.0 if self._stopping.is_set() else self._pause_after(fault)
         except BaseException as error:
             # A defect, of ours or of a library: the following of changes outlives it, whatever it is.
             self._server.close()
-            return 0.0 if self._stopping.is_set() else self._judge(defect(error))
+            return 0.0 if self._stopping.is_set() else self._pause_after(defect(error))
         logger.debug("%s: the API server ended the watch, as agreed", self._target)
         return self._pause()
 
@@ -209,7 +209,7 @@ class Reflector(Watch):
         if new:
             self._wake()
 
-    def _judge(self, fault: Fault) -> float:
+    def _pause_after(self, fault: Fault) -> float:
         """
         Decide what a failure means for the next attempt, and for the status of the source.
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dflag._keyed import Keyed, KeyedValue
     from dflag._layers import Entry
     from dflag._registry import FlagRegistry
-    from dflag._rule_sets import Judged
+    from dflag._rule_sets import ValidRule
     from dflag._snapshot import Snapshot
     from dflag._source_state import SourceState
     from dflag._status import RuleStatus, SourceStatus, Status
@@ -243,9 +243,7 @@ class Listings:
 
     def _describe(self, status: Status, updater: Updater, view: View) -> dict[str, Any]:
         gives = {
-            (source, judged.name): judged
-            for source, state in view.states.items()
-            for judged in state.rules.usable or ()
+            (source, valid.name): valid for source, state in view.states.items() for valid in state.rules.usable or ()
         }
         return {
             "state": status.state,
@@ -461,18 +459,18 @@ def _keyed_value(flag: Flag[Any], source: str, given: KeyedValue) -> dict[str, A
     }
 
 
-def _gives(judged: Judged | None) -> list[dict[str, str]]:
+def _gives(valid: ValidRule | None) -> list[dict[str, str]]:
     """
     Describe what a rule sets, in force or not: each flag with the text of the value, of a map the keys that it sets.
     """
-    if judged is None:
+    if valid is None:
         return []
-    values = dict(judged.values)
-    values.update((flag, {**values.get(flag, {}), **members}) for flag, members in judged.members.items())
+    values = dict(valid.values)
+    values.update((flag, {**values.get(flag, {}), **members}) for flag, members in valid.members.items())
     return [{"flag": flag.name, "text": MASK if flag.secret else _print(flag, value)} for flag, value in values.items()]
 
 
-def _describe_rule(rule: RuleStatus, judged: Judged | None) -> dict[str, Any]:
+def _describe_rule(rule: RuleStatus, valid: ValidRule | None) -> dict[str, Any]:
     return {
         "source": rule.source,
         "name": rule.name,
@@ -482,7 +480,7 @@ def _describe_rule(rule: RuleStatus, judged: Judged | None) -> dict[str, Any]:
         "needs": rule.needs,
         "share_percent": rule.share_percent,
         "audience": rule.audience,
-        "gives": _gives(judged),
+        "gives": _gives(valid),
     }
 
 
