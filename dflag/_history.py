@@ -51,11 +51,13 @@ class Record:
     Thread safety: any thread; the values are printed without a lock, by the first thread that asks.
     """
 
-    __slots__ = ("_flag", "_origin", "_reason", "_revision", "_texts", "_values", "seconds")
+    __slots__ = ("_flag", "_origin", "_reason", "_revision", "_seconds", "_texts", "_values")
 
-    def __init__(self, revision: int, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None) -> None:
-        # Not a datetime: only a program that looks at the history pays for that import, 2 ms.
-        self.seconds = 0.0
+    def __init__(
+        self, seconds: float, revision: int, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None
+    ) -> None:
+        # Seconds, not a datetime: only a program that looks at the history pays for that import, 2 ms.
+        self._seconds: Final = seconds
         self._revision: Final = revision
         self._flag: Final = flag
         self._origin: Final = origin
@@ -85,7 +87,7 @@ class Record:
         if values is not None:
             self._print(values)
         old, new = (MASK, MASK) if self._texts is None or pipeline_of(flag).secret else self._texts
-        return PrintedChange(self.seconds, flag.name, old, new, self._origin, self._reason, self._revision)
+        return PrintedChange(self._seconds, flag.name, old, new, self._origin, self._reason, self._revision)
 
 
 class History:
@@ -116,20 +118,10 @@ class History:
 
 def records_of(changes: Iterable[tuple[Flag[Any], Any, Any, str, str | None]], revision: int) -> list[Record]:
     """
-    Make records of changes: of each the flag, the old value, the new one, its origin and the reason.
-
-    `stamp` gives them the time once they are committed.
-    """
-    return [Record(revision, *change) for change in changes]
-
-
-def stamp(records: Iterable[Record]) -> None:
-    """
-    Let records be of this moment. Validators may take long, and a change has come only after them.
+    Make records of changes at this moment: of each the flag, the old value, the new one, its origin and the reason.
     """
     seconds = time.time()
-    for record in records:
-        record.seconds = seconds
+    return [Record(seconds, revision, *change) for change in changes]
 
 
 def settle(records: Iterable[Record]) -> None:

@@ -374,7 +374,7 @@ class SourceLayers:
         self._store.check(transaction)
         pending_restart = self.pending_restart(batches)
         changed = frozenset(difference.flag for difference in transaction.differences)
-        changed_keyed = transaction.changed_keyed
+        changed_keyed = transaction.changed_keyed if transaction.tables else frozenset()
         outcomes: dict[str, Outcome] = {}
         cells = []
         reported: set[str] = set()  # the unknown keys, each of which counts for one source
@@ -481,7 +481,7 @@ class SourceLayers:
         """
         Note which unknown keys are reported. After the commit: an attempt that another one outdates reports nothing.
         """
-        if request.report_unknown:
+        if request.report_unknown and (batch.state.unknown or batch.base.unknown):
             self.reports.unknown.note(batch.name, batch.state.unknown, outcome.unknowns)
 
     def _left(self, batch: Batch, error: RegistryValidationError | None, request: Request) -> Outcome:

@@ -39,7 +39,8 @@ from dflag._flags import (
     set_table,
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle
-from dflag._history import History, records_of, stamp
+from dflag._history import LENGTH as HISTORY_LENGTH
+from dflag._history import History, records_of
 from dflag._history import printed as printed_changes
 from dflag._history import settle as settle_records
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
@@ -401,7 +402,8 @@ class Store:
         Returns:
             Whether it was committed. If not, nothing has changed, and the transaction has to be worked out again.
         """
-        stamp(transaction.records)
+        # Now, and not in the plan: validators may have taken long, and a change has come only after them.
+        transaction.records[:] = records_of(transaction.differences[-HISTORY_LENGTH:], transaction.snapshot.revision)
         deliveries = [
             Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret)
             for flag, old, new, _, _ in transaction.differences
@@ -566,11 +568,10 @@ class Store:
         Thread safety: any thread; values are printed and logged in this one, without a lock.
         """
         settle_records(transaction.records)
-        debugged = transaction.differences if logger.enables(DEBUG) else ()
-        for record in records_of(debugged, transaction.snapshot.revision):
-            change = record.printed()
-            old, new, why = one_line(change.old), one_line(change.new), _because(change.reason)
-            logger.debug("flag %r: %s -> %s (%s)%s", change.flag, old, new, one_line(change.origin), why)
+        if logger.enables(DEBUG):
+            for change in printed_changes(records_of(transaction.differences, transaction.snapshot.revision)):
+                old, new, why = one_line(change.old), one_line(change.new), _because(change.reason)
+                logger.debug("flag %r: %s -> %s (%s)%s", change.flag, old, new, one_line(change.origin), why)
         for flag, layer, entry in edits:
             if entry is not None and pipeline_of(flag).deprecated is not None:
                 self._report_deprecated(flag, layer)

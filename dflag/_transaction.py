@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from dflag._cells import value_of
 from dflag._faults import is_interrupt
 from dflag._flags import Flag, keyed_of, layers_of, pipeline_of
-from dflag._history import LENGTH as HISTORY_LENGTH
-from dflag._history import records_of
 from dflag._keyed import Table
 from dflag._layers import DEFAULT, OVERRIDE, OWN_LAYERS, Entry
 from dflag._log import logger
@@ -115,7 +113,7 @@ class Transaction(NamedTuple):
         adopted: The flags that get another object for the same value, such as -0.0 for 0.0.
         merged: Those of the differences whose value several sources make up together, which nothing has validated yet.
         timed: The flags that would have an override with a time limit.
-        records: The last of the differences, for the history.
+        records: The last of the differences, for the history; none before the commit.
         replaced: The layers before.
         kept: What else is replaced: the values for keys, and what came of them.
         tables: The values for keys of each keyed flag that is edited.
@@ -129,7 +127,7 @@ class Transaction(NamedTuple):
     adopted: Sequence[tuple[Flag[Any], Any]]
     merged: Sequence[Difference]
     timed: frozenset[Flag[Any]]
-    records: Sequence[Record]
+    records: list[Record]
     replaced: Mapping[Flag[Any], Mapping[str, Entry]]
     kept: Sequence[object]
     tables: Mapping[Flag[Any], Tables]
@@ -212,7 +210,7 @@ def plan(
         adopted=adopted,
         merged=merged,
         timed=_timed(base, layers),
-        records=records_of(differences[-HISTORY_LENGTH:], base.snapshot.revision + 1),
+        records=[],
         replaced={flag: layers_of(flag) for flag in layers},
         kept=[*map(keyed_of, tables), *map(table_of, tables)],
         tables=tables,
