@@ -31,7 +31,7 @@ from dflag._transaction import same
 from dflag.errors import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from dflag._flags import Flag
     from dflag._history import PrintedChange, Record
@@ -189,9 +189,9 @@ class Listings:
         """
         Return one flag as in a listing, with the process and the number of the revision.
         """
-        view = take_view(self._registry)
+        flag = self._registry.lookup(name)
+        view = take_view(self._registry, [flag])
         rows = _Rows(view, self._status(), self._after_restart())
-        flag = next(flag for flag in view.held if flag.name == name)
         return {
             "revision": view.snapshot.revision,
             "process": os.getpid(),
@@ -300,17 +300,22 @@ class Listings:
         self._making = threading.Lock()
 
 
-def take_view(registry: FlagRegistry) -> View:
+def take_view(registry: FlagRegistry, flags: Collection[Flag[Any]] | None = None) -> View:
     """
     Copy what belongs together, under the lock; it is printed outside of it.
+
+    Args:
+        registry: The flags.
+        flags: Those to show; None for all.
     """
     store = store_of_registry(registry)
     with store.lock:
         snapshot = store.snapshot()
+        flags = values_of(snapshot) if flags is None else flags
         return View(
             snapshot=snapshot,
-            held={flag: (store.origin_of(flag), layers_of(flag)) for flag in values_of(snapshot)},
-            keyed={flag: keyed_of(flag) for flag in values_of(snapshot) if flag.by is not None},
+            held={flag: (store.origin_of(flag), layers_of(flag)) for flag in flags},
+            keyed={flag: keyed_of(flag) for flag in flags if pipeline_of(flag).by is not None},
             ranking=store.ranking,
             history=store.changes.records(),
             states=sources_of(registry).states(),
@@ -448,14 +453,14 @@ def _keyed_value(flag: Flag[Any], source: str, given: KeyedValue) -> dict[str, A
     """
     from dflag._rules import percent  # reading the rule has loaded it
 
-    keys = None if flag.secret else given.keys
+    keys = None if pipeline_of(flag).secret else given.keys
     return {
         "rule": given.rule,
         "source": source,
         "keys": None if keys is None else keys[:MAX_KEYS],
         "key_count": None if keys is None else len(keys),
         "share_percent": None if given.threshold >= EVERYBODY else percent(given.threshold),
-        "text": MASK if flag.secret else _print(flag, given.value),
+        "text": MASK if pipeline_of(flag).secret else _print(flag, given.value),
     }
 
 
@@ -467,7 +472,10 @@ def _gives(valid: ValidRule | None) -> list[dict[str, str]]:
         return []
     values = dict(valid.values)
     values.update((flag, {**values.get(flag, {}), **members}) for flag, members in valid.members.items())
-    return [{"flag": flag.name, "text": MASK if flag.secret else _print(flag, value)} for flag, value in values.items()]
+    return [
+        {"flag": flag.name, "text": MASK if pipeline_of(flag).secret else _print(flag, value)}
+        for flag, value in values.items()
+    ]
 
 
 def _describe_rule(rule: RuleStatus, valid: ValidRule | None) -> dict[str, Any]:
@@ -494,7 +502,7 @@ def _layer(
 ) -> dict[str, Any]:
     return {
         "origin": origin,
-        "text": MASK if flag.secret else text,
+        "text": MASK if pipeline_of(flag).secret else text,
         "reason": _words(flag, reason),
         "rule": rule,
         "expires_at": None if deadline is None else moment(time.time() + deadline - time.monotonic()),
