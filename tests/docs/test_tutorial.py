@@ -38,6 +38,11 @@ _CURL = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[-1], 
 TIMEOUT_SECONDS = 60
 
 
+def _mind_ctrl_c() -> None:
+    """Have Ctrl-C end the child, also where the tests run in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Reader:
     """
     Somebody who follows the page in a folder of their own.
@@ -100,6 +105,7 @@ class Reader:
                 env=self.environment,
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                preexec_fn=_mind_ctrl_c,  # noqa: PLW1509 - a handler of signals alone; no thread runs here
             )
 
     def has_printed(self, line: str) -> bool:

@@ -12,6 +12,7 @@ from datetime import UTC, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -339,5 +340,5 @@ class RulesMachine(RuleBasedStateMachine):
             _health.INTERVAL_SECONDS = self._interval  # type: ignore[misc]  # as above
 
 
-TestRules = RulesMachine.TestCase
-TestRules.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+TestRules = pytest.mark.untraced(RulesMachine.TestCase)
+TestRules.settings = settings(max_examples=50, stateful_step_count=25, deadline=None)
