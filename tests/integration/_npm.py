@@ -24,7 +24,8 @@ def install(folder: Path, *packages: str) -> Path:
     if npm is None or shutil.which("node") is None:
         pytest.skip("needs npm and node")
     names = [f"@openfeature/{name}" for name in packages]
-    command = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts", *names]
+    options = ["--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=5000"]
+    command = [npm, "install", "--prefix", str(folder), *options, *names]
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=INSTALL_SECONDS)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
