@@ -4,9 +4,16 @@ Read what the pages of the API reference document.
 
 from __future__ import annotations
 
+import importlib
 import re
+from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 PAGES = sorted((Path(__file__).parents[2] / "docs").glob("api*.md"))
 
@@ -46,3 +53,16 @@ def directives() -> list[Directive]:
             module = named.get("module")
             found.append(Directive(kind, f"{module}.{target}" if module else target, named))
     return found
+
+
+@cache
+def imported(name: str) -> ModuleType:
+    """
+    Import a module; skip the test where a third party is missing.
+    """
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("dflag"):
+            raise
+        pytest.skip(f"{error.name} is not installed")

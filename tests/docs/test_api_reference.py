@@ -4,13 +4,11 @@ Every public name stands in the API reference, once; every way to declare a flag
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import pickle
 import pkgutil
 import re
 from collections import Counter
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +17,7 @@ import dflag.integrations
 from dflag import _unbound
 from dflag._declarations import Declarations
 
-from ._reference import PAGES, directives
+from ._reference import PAGES, directives, imported
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,16 +73,6 @@ MOST_USED = [
 ]
 
 
-@cache
-def _imported(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("dflag"):
-            raise
-        pytest.skip(f"{error.name} is not installed")
-
-
 def _found(target: str) -> Any:
     """
     Return what the target of a directive names.
@@ -92,7 +80,7 @@ def _found(target: str) -> Any:
     module, rest = "dflag", target.removeprefix("dflag").lstrip(".").split(".")
     while rest and f"{module}.{rest[0]}" in {*MODULES, "dflag.integrations"}:
         module = f"{module}.{rest.pop(0)}"
-    value = _imported(module)
+    value = imported(module)
     for name in rest:
         value = getattr(value, name)
     return value
@@ -124,11 +112,11 @@ def _documented(module: ModuleType) -> list[str]:
 @pytest.mark.parametrize("name", [name for name in MODULES if name not in HOOKS])
 def test_each_public_name_is_documented_once(name: str) -> None:
     """A name stands on one page; one that two modules offer stands with one of them."""
-    module = _imported(name)
+    module = imported(name)
     counts = Counter(_documented(module))
     assert [name for name, count in counts.items() if count > 1] == []
     elsewhere = {"dflag.errors": ["dflag"], "dflag.typing": ["dflag.sources"]}.get(name, [])
-    others = {each for place in elsewhere for each in _documented(_imported(place))}
+    others = {each for place in elsewhere for each in _documented(imported(place))}
     assert sorted({*counts, *others} & set(_names(module))) == _names(module)
     assert not set(counts) & others
 

@@ -18,7 +18,7 @@ import pytest
 
 import dflag.integrations
 
-from ._reference import directives
+from ._reference import directives, imported
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -55,30 +55,21 @@ def _lines(module: ModuleType) -> list[str]:
     return [f"{place}: {' '.join(names)}".rstrip() for place, names in _public(module).items()]
 
 
-def _imported(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("dflag"):
-            raise
-        pytest.skip(f"{error.name} is not installed")
-
-
 @pytest.mark.parametrize("name", NAMED)
 def test_public_names_are_those_of_the_list(name: str) -> None:
     """A name that comes or goes is a decision: it stands in the list that is compared here."""
-    assert [line for line in _lines(_imported(name)) if line not in LIST] == []
+    assert [line for line in _lines(imported(name)) if line not in LIST] == []
 
 
 def test_the_list_has_no_other_names() -> None:
     """A module, class or name that is gone is gone from the list."""
-    assert [line for line in LIST if line not in {line for name in NAMED for line in _lines(_imported(name))}] == []
+    assert [line for line in LIST if line not in {line for name in NAMED for line in _lines(imported(name))}] == []
 
 
 @pytest.mark.parametrize("name", NAMED)
 def test_public_names_are_explained(name: str) -> None:
     """A method has a docstring; an attribute has a text below it, or stands in that of its class, or on a page."""
-    module = _imported(name)
+    module = imported(name)
     unexplained = [
         f"{place}.{own}"
         for place, names in _public(module).items()
