@@ -17,15 +17,12 @@ from dflag._layers import PINNED, RULES_KEYS, Entry
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
 from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, values_of, with_values
-from dflag._source_layers import SourceLayers
-from dflag._source_state import Reading, Request
 from dflag._store import Store
 from dflag.errors import (
     ArgumentError,
     DefinitionError,
     UnknownFlagError,
     check_argument,
-    check_arguments,
     check_seconds,
 )
 
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
     from dflag import _kinds
     from dflag._flags import Owner
     from dflag._records import Change, Layer, Revision
+    from dflag._source_layers import SourceLayers
     from dflag.typing import Raw
 
 F = TypeVar("F", bound="Flag[Any]")
@@ -72,7 +70,7 @@ class FlagRegistry(Declarations):
         check_argument("name", name, str, "a text")
         self.name: Final = name
         self._store = Store()
-        self._sources = SourceLayers(self._store)
+        self._sources: SourceLayers | None = None  # see `sources_of`
 
     def _declare(
         self,
@@ -86,7 +84,7 @@ class FlagRegistry(Declarations):
         check_name(name)
         flag = make_flag(self._store, cls, kind, name, default, help, options, caller())
         self._store.add(flag)
-        self._sources.catch_up((flag,))
+        _catch_up(self, (flag,))
         return flag
 
     def bind(self, name: builtins.str, flag: F) -> F:
@@ -116,8 +114,7 @@ class FlagRegistry(Declarations):
         """
         check_name(name)
         check_argument("flag", flag, Flag, "a flag of a library", subject=f"flag {name!r}: ")
-        self._store.adopt({name: flag})
-        self._sources.catch_up((flag,))
+        bind_all(self, {name: flag})
         return flag
 
     def retired(self, name: builtins.str, *, since: datetime.date) -> None:
@@ -220,20 +217,16 @@ class FlagRegistry(Declarations):
         >>> rate.get(), rate.origin
         (60, 'config')
         """
-        check_arguments(
-            ("values", values, Mapping, "a mapping of names to texts"),
-            ("source", source, str, "a text"),
-            ("atomic", atomic, bool, "True or False"),
-        )
+        check_argument("values", values, Mapping, "a mapping of names to texts")
+        check_argument("source", source, str, "a text")
+        check_argument("atomic", atomic, bool, "True or False")
         given: Mapping[Any, Any] = values
         for name, raw in given.items():
             if not isinstance(name, str) or not isinstance(raw, (str, bytes)):
                 raise ArgumentError(
                     f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}"
                 )
-        reading = Reading(dict(values), lambda _: source)
-        request = Request(rules=False)
-        return self._sources.apply_each({source: reading}, request, atomic=atomic)[source].revision.get()
+        return sources_of(self).apply(values, source, atomic=atomic)
 
     def validator(self, function: R) -> R:
         """
@@ -597,10 +590,10 @@ def registry_of(given: RegistryLike, name: builtins.str = "registry") -> FlagReg
 def bind_all(
     registry: FlagRegistry,
     named: Mapping[str, Flag[Any]],
-    changes: Iterable[tuple[Callable[..., object], object, object]],
+    changes: Iterable[tuple[Callable[..., object], object, object]] = (),
 ) -> None:
     """
-    Bind the flags of a class, whose names were checked: all of them, or none.
+    Bind flags under names that were checked: all of them, or none.
 
     Args:
         registry: Where to.
@@ -612,12 +605,35 @@ def bind_all(
         DuplicateFlagError: A name is taken.
     """
     registry._store.adopt(named, changes)
-    registry._sources.catch_up(named.values())
+    _catch_up(registry, tuple(named.values()))
+
+
+def _catch_up(registry: FlagRegistry, flags: tuple[Flag[Any], ...]) -> None:
+    """
+    Apply to flags that were declared just now what sources hold for them, where there are any.
+    """
+    if registry._sources is not None:  # else whoever makes them finds the flags
+        registry._sources.catch_up(flags)
 
 
 store_of_registry: Final[Callable[[FlagRegistry], Store]] = attrgetter("_store")
-sources_of: Final[Callable[[FlagRegistry], SourceLayers]] = attrgetter("_sources")
-"""What the modules above use of a registry, which its users must not touch."""
+"""Return the store of a registry, for the modules above: its users must not touch it."""
+
+
+def sources_of(registry: FlagRegistry) -> SourceLayers:
+    """
+    Return the sources of a registry, for the modules above. They are made at the first call.
+
+    A program that has no source then does not wait for what reads and applies them, a third of the import.
+    """
+    if registry._sources is None:
+        from dflag._source_layers import SourceLayers
+
+        with registry._store.lock:
+            if registry._sources is None:
+                registry._sources = SourceLayers(registry._store)
+    return registry._sources
+
 
 _NO_VALUES: Final[Mapping[Flag[Any], Any]] = {}
 

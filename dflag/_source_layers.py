@@ -18,7 +18,7 @@ from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
 from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
-from dflag._source_state import Record, Request, applied, empty_state, left, load_records
+from dflag._source_state import Reading, Record, Request, applied, empty_state, left, load_records
 from dflag._switching import yield_interpreter
 from dflag._transaction import plan, same, winner
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from dflag._flags import Flag
+    from dflag._records import Revision
     from dflag._rule_layers import RuleContext, RuleState
     from dflag._snapshot import Snapshot
     from dflag._source_reports import ReportedKeys
-    from dflag._source_state import Batch, Outcome, Reading, SourceState
+    from dflag._source_state import Batch, Outcome, SourceState
     from dflag._store import Store
     from dflag.typing import Raw
 
@@ -38,6 +39,7 @@ _MAX_TRIED: Final = 1_000_000
 """How many rules to look at in the search for those to leave out, over all attempts: seconds for 10,000 rules."""
 
 _USUAL: Final = Request()
+_BY_PROGRAM: Final = Request(rules=False)
 
 
 class SourceLayers:
@@ -230,6 +232,13 @@ class SourceLayers:
         return values is held.values and secret == held.secret
 
     # --- applying
+
+    def apply(self, values: Mapping[str, Raw], source: str, *, atomic: bool) -> Revision:
+        """
+        Replace the layer of a source by what the program itself gives, as `FlagRegistry.apply` says.
+        """
+        reading = Reading(dict(values), lambda _: source)
+        return self.apply_each({source: reading}, _BY_PROGRAM, atomic=atomic)[source].revision.get()
 
     def apply_all(
         self, readings: Mapping[str, Reading], request: Request = _USUAL, *, known_only: bool = False

@@ -5,7 +5,6 @@ What is logged about sources: once each, for as long as it lasts.
 from __future__ import annotations
 
 import itertools
-from logging import DEBUG
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -101,7 +100,7 @@ class SourceReports:
         for flag, value in waiting:
             if flag.name not in before or not same(flag, before[flag.name], value):
                 logger.info("flag %r is static: its new value waits for a restart", flag.name)
-                if logger.enables(DEBUG):
+                if logger.is_debugging():
                     now, then = (one_line(shown(flag, each)) for each in (value_of(flag), value))
                     logger.debug("flag %r: %s until a restart, %s after it", flag.name, now, then)
 

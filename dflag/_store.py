@@ -15,7 +15,6 @@ import time
 import warnings
 from collections import deque
 from functools import partial
-from logging import DEBUG
 from operator import ior
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
@@ -568,7 +567,7 @@ class Store:
         Thread safety: any thread; values are printed and logged in this one, without a lock.
         """
         settle_records(transaction.records)
-        if logger.enables(DEBUG):
+        if logger.is_debugging():
             for change in printed_changes(records_of(transaction.differences, transaction.snapshot.revision)):
                 old, new, why = one_line(change.old), one_line(change.new), _because(change.reason)
                 logger.debug("flag %r: %s -> %s (%s)%s", change.flag, old, new, one_line(change.origin), why)

@@ -35,11 +35,13 @@ FORKS = 40
 """How many children the storm makes: two seconds' worth."""
 
 
-def test_a_child_may_import_what_another_thread_was_importing() -> None:
+@pytest.mark.parametrize("module", ["difflib", "logging", "dflag._source_layers"])
+def test_a_child_may_import_what_another_thread_was_importing(module: str) -> None:
     """
     A fork waits for imports that dflag does late: a child would inherit the lock of the module, held for ever.
     """
-    program = """
+    program = f"""
+late = {module!r}
 import os, sys, threading, time, importlib.abc, importlib.machinery, faulthandler
 import dflag
 flags = dflag.FlagRegistry()
@@ -48,7 +50,7 @@ started = threading.Event()
 
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name == "difflib":
+        if name == late:
             spec = importlib.machinery.PathFinder.find_spec(name, path)
             load = spec.loader.exec_module
             def slowly(module):
@@ -58,15 +60,15 @@ class Slow(importlib.abc.MetaPathFinder):
             spec.loader.exec_module = slowly
             return spec
 
-assert "difflib" not in sys.modules
+assert late not in sys.modules
 sys.meta_path.insert(0, Slow())
-importing = threading.Thread(target=lambda: flags.apply({"greting": "1"}, source="s"))
+importing = threading.Thread(target=lambda: flags.apply({{"greting": "1"}}, source="s"))
 importing.start()
 assert started.wait(5)
 pid = os.fork()
 if pid == 0:
     faulthandler.dump_traceback_later(5, exit=True)
-    flags.apply({"greeting": "2", "gretings": "1"}, source="s")
+    flags.apply({{"greeting": "2", "gretings": "1"}}, source="s")
     os._exit(flags["greeting"].get())
 importing.join()
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

@@ -32,7 +32,7 @@ def _stderr(program: str) -> str:
 def test_the_first_warning_is_printed_with_what_to_do(statement: str) -> None:
     """Whatever part of the library is imported first, a program without logging gets one line, and no second."""
     (line,) = _stderr(
-        f"{statement}\nimport logging\nfor n in range(3): logging.getLogger('dflag').warning('said %s', n)"
+        f"{statement}\nfrom dflag._log import logger\nfor n in range(3): logger.warning('said %s', n)"
     ).splitlines()
 
     assert line.startswith("dflag: said 0 [")
@@ -54,6 +54,44 @@ def test_a_value_refused_at_run_time_is_seen() -> None:
     ).splitlines()
 
     assert "flag 'rate': expected an int, got 'a lot 0' (memory)" in line
+
+
+def test_logging_is_imported_with_the_first_warning() -> None:
+    """A program that does not use logging does not wait for its import, as a command that prints its help does not."""
+    assert (
+        _stderr(
+            "import sys, dflag\n"
+            "flags = dflag.FlagRegistry()\n"
+            "rate = flags.dyn_int('rate', 50)\n"
+            "rate.set(60, reason='a change')\n"
+            "assert 'logging' not in sys.modules\n"
+        )
+        == ""
+    )
+    assert "'a lot'" in _stderr(
+        "import sys, dflag\n"
+        "flags = dflag.FlagRegistry()\n"
+        "rate = flags.dyn_int('rate', 50)\n"
+        "assert flags.apply({'rate': 'a lot'}, source='s').rejected and 'logging' in sys.modules\n"
+    )
+
+
+def test_a_program_may_configure_logging_late() -> None:
+    """What is logged after logging was imported and configured is logged as it says, down to debugging."""
+    lines = _stderr(
+        "import dflag\n"
+        "flags = dflag.FlagRegistry()\n"
+        "rate = flags.dyn_int('rate', 50)\n"
+        "rate.set(60, reason='before')\n"
+        "import logging\n"
+        "logging.basicConfig(level='DEBUG', format='%(levelname)s %(name)s %(module)s %(message)s')\n"
+        "rate.set(70, reason='after')\n"
+    ).splitlines()
+
+    assert lines == [
+        "DEBUG dflag _store flag 'rate': 60 -> 70 (override): after",
+        "INFO dflag _store flag 'rate': overridden: after",
+    ]
 
 
 def test_lower_levels_are_no_reason() -> None:
