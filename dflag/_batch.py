@@ -177,7 +177,8 @@ class _Parsing:
         if key not in self._values:
             self._entries.pop(key, None)
         else:
-            self._conceal(flag)
+            if self._reading.secret:
+                conceal(flag)
             try:
                 value = pipeline_of(flag).read(key, self._values[key], self._reading.locate(key))
             except FlagValueError as error:

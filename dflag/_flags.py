@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from operator import attrgetter
+from operator import attrgetter, methodcaller
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar, overload
 
 from dflag._cells import Cell, Step, has_gil
@@ -109,7 +109,7 @@ def _run_without_gil(step: Step) -> None:
             _slow = bool(open_pins) or _steps > 0
 
 
-run_step: Final[Callable[[Step], None]] = Step.run if has_gil() else _run_without_gil
+run_step: Final[Callable[[Step], object]] = methodcaller("run") if has_gil() else _run_without_gil
 """
 Run the step of a commit, so that a thread that has read one new value of it reads no older value of another flag.
 

@@ -83,7 +83,12 @@ _registered_in = 0
 
 _renewed = os.getpid()  # the process whose locks these are
 _renewers: Final[dict[int, int]] = {}  # by process, the thread that makes its locks anew
-_settled = _renewed  # the process in which everything runs that is to run
+
+settled: Final = {_renewed}
+"""
+The process in which everything runs that is to run. What takes a lock often looks here before it calls `settle`.
+"""
+
 _settling = threading.RLock()
 _unresumed: list[Resumable] = []
 _inherited_threads: Final[list[threading.Thread]] = []
@@ -146,7 +151,7 @@ def settle() -> None:
 
     Thread safety: any thread.
     """
-    if os.getpid() != _settled:
+    if os.getpid() not in settled:
         _settle()
 
 
@@ -181,13 +186,13 @@ def spare_other_programs() -> None:
 
 
 def _settle() -> None:
-    global _settled  # noqa: PLW0603 - as the process is
     _renew()
     with _settling:
         # From the newest on: what measures another object begins before that object goes on.
         while _unresumed:
             _unresumed.pop().resume_in_child()
-        _settled = os.getpid()
+        settled.clear()
+        settled.add(os.getpid())
 
 
 def _renew() -> None:

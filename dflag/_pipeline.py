@@ -141,7 +141,18 @@ class Pipeline(Generic[T]):
             ParseError: It is not in the grammar.
         """
         try:
-            return self._parse(raw, kind, encoded=encoded)
+            if isinstance(raw, Unreadable):
+                raise Problem(f"{kind.expected}, but the value cannot be read: {raw.reason}")
+            if kind.binary and not encoded:
+                return kind.convert(raw.encode() if isinstance(raw, str) else raw)
+            text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
+            if self.strip:
+                text = text.strip(WHITE_SPACE)
+            if self.input_mutator is not None:
+                text = self._mutate_input(self.input_mutator, text)
+            elif isinstance(raw, Text):
+                return kind.load(raw.native, text)
+            return kind.parse(text)
         except BaseException as error:
             if is_interrupt(error):
                 raise
@@ -165,22 +176,6 @@ class Pipeline(Generic[T]):
             return self._check(flag_name, converted, value, origin)
         raise refusal
 
-    def _parse(self, raw: Raw, kind: Kind[Any], *, encoded: bool) -> Any:
-        if isinstance(raw, Unreadable):
-            raise Problem(f"{kind.expected}, but the value cannot be read: {raw.reason}")
-        if kind.binary and not encoded:
-            return kind.convert(raw.encode() if isinstance(raw, str) else raw)
-        text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
-        if self.strip:
-            text = text.strip(WHITE_SPACE)
-        if self.input_mutator is not None:
-            text = self.input_mutator(text)
-            if is_unawaited(text) or not isinstance(text, str):
-                raise AuthorError("an input mutator", f"return a text, not {_named(text)}")
-        elif isinstance(raw, Text):
-            return kind.load(raw.native, text)
-        return kind.parse(text)
-
     def _check(self, flag_name: str, value: T, raw: object, origin: str) -> T:
         if (
             self.mutator is None
@@ -202,6 +197,13 @@ class Pipeline(Generic[T]):
             self._validate(self.validators, flag_name, value, raw, origin)
             return value
         raise refusal
+
+    @staticmethod
+    def _mutate_input(mutator: Callable[[str], str], text: str) -> str:
+        mutated = mutator(text)
+        if is_unawaited(mutated) or not isinstance(mutated, str):
+            raise AuthorError("an input mutator", f"return a text, not {_named(mutated)}")
+        return mutated
 
     def _mutate(self, mutator: Callable[[T], T], value: T) -> T:
         mutated = mutator(value)

@@ -23,6 +23,7 @@ from dflag.errors import (
     DefinitionError,
     UnknownFlagError,
     check_argument,
+    check_arguments,
     check_seconds,
 )
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import argparse
     import builtins
     import datetime
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from dflag import _kinds
@@ -70,7 +71,7 @@ class FlagRegistry(Declarations):
         check_argument("name", name, str, "a text")
         self.name: Final = name
         self._store = Store()
-        self._sources: SourceLayers | None = None  # see `sources_of`
+        self._sources = _LateSources(self._store)
 
     def _declare(
         self,
@@ -84,7 +85,7 @@ class FlagRegistry(Declarations):
         check_name(name)
         flag = make_flag(self._store, cls, kind, name, default, help, options, caller())
         self._store.add(flag)
-        _catch_up(self, (flag,))
+        self._sources.catch_up((flag,))
         return flag
 
     def bind(self, name: builtins.str, flag: F) -> F:
@@ -217,16 +218,18 @@ class FlagRegistry(Declarations):
         >>> rate.get(), rate.origin
         (60, 'config')
         """
-        check_argument("values", values, Mapping, "a mapping of names to texts")
-        check_argument("source", source, str, "a text")
-        check_argument("atomic", atomic, bool, "True or False")
+        check_arguments(
+            ("values", values, Mapping, "a mapping of names to texts"),
+            ("source", source, str, "a text"),
+            ("atomic", atomic, bool, "True or False"),
+        )
         given: Mapping[Any, Any] = values
         for name, raw in given.items():
             if not isinstance(name, str) or not isinstance(raw, (str, bytes)):
                 raise ArgumentError(
                     f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}"
                 )
-        return sources_of(self).apply(values, source, atomic=atomic)
+        return self._sources.get().apply(values, source, atomic=atomic)
 
     def validator(self, function: R) -> R:
         """
@@ -605,15 +608,7 @@ def bind_all(
         DuplicateFlagError: A name is taken.
     """
     registry._store.adopt(named, changes)
-    _catch_up(registry, tuple(named.values()))
-
-
-def _catch_up(registry: FlagRegistry, flags: tuple[Flag[Any], ...]) -> None:
-    """
-    Apply to flags that were declared just now what sources hold for them, where there are any.
-    """
-    if registry._sources is not None:  # else whoever makes them finds the flags
-        registry._sources.catch_up(flags)
+    registry._sources.catch_up(named.values())
 
 
 store_of_registry: Final[Callable[[FlagRegistry], Store]] = attrgetter("_store")
@@ -622,17 +617,39 @@ store_of_registry: Final[Callable[[FlagRegistry], Store]] = attrgetter("_store")
 
 def sources_of(registry: FlagRegistry) -> SourceLayers:
     """
-    Return the sources of a registry, for the modules above. They are made at the first call.
-
-    A program that has no source then does not wait for what reads and applies them, a third of the import.
+    Return the sources of a registry, for the modules above.
     """
-    if registry._sources is None:
-        from dflag._source_layers import SourceLayers
+    return registry._sources.get()
 
-        with registry._store.lock:
-            if registry._sources is None:
-                registry._sources = SourceLayers(registry._store)
-    return registry._sources
+
+class _LateSources:
+    """
+    The sources of a registry, made when they are first asked for.
+
+    So a program that has none does not wait for what reads and applies them, a third of the import.
+
+    Thread safety: any thread.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store: Final = store
+        self._made: SourceLayers | None = None
+
+    def get(self) -> SourceLayers:
+        if self._made is None:
+            from dflag._source_layers import SourceLayers
+
+            with self._store.lock:
+                if self._made is None:
+                    self._made = SourceLayers(self._store)
+        return self._made
+
+    def catch_up(self, flags: Collection[Flag[Any]]) -> None:
+        """
+        Apply to flags that were declared just now what the sources hold for them.
+        """
+        if self._made is not None:  # else whoever makes them finds the flags
+            self._made.catch_up(flags)
 
 
 _NO_VALUES: Final[Mapping[Flag[Any], Any]] = {}

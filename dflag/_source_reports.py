@@ -78,8 +78,9 @@ class SourceReports:
                 state = states.get(name) or empty_state(name)
                 consequence = _consequence(source, state, outcome, rejection.flag_name)
                 logger.warning("%s; %s", rejection, consequence)
-            for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
-                logger.warning("%s", unknown)
+            if outcome.unknowns:
+                for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
+                    logger.warning("%s", unknown)
             self._log_retired(source, outcome)
             if outcome.error is not None and outcome.refused_anew:
                 logger.warning("nothing of %s was applied: %s", source, outcome.refusal)

@@ -27,6 +27,10 @@ KeyedEdit: TypeAlias = "tuple[Flag[Any], str, tuple[KeyedValue, ...]]"
 """A keyed flag, a source, and what the source shall hold for keys: empty for nothing."""
 
 
+_COMPARABLE: Final = frozenset({bool, bytes, int, str})
+"""The types whose values any kind takes for the same when they are equal."""
+
+
 class Tables(NamedTuple):
     """
     What a keyed flag would have for its keys.
@@ -185,7 +189,8 @@ def plan(
         old = flag.default if base.is_trial else value_of(flag)
         if value is old:
             continue
-        if same(flag, old, value):
+        # Most values are of these types, for which a call of each flag's kind would be a tenth of initialize().
+        if old == value if type(old) is type(value) and type(value) in _COMPARABLE else same(flag, old, value):
             # What is printed of it may differ, and everything that shows it, in every process, shows one text.
             adopted.append((flag, value))
         else:
@@ -200,7 +205,7 @@ def plan(
         all_tables = {**all_tables, **{flag: each.table for flag, each in tables.items()}}
     values = dict(values_of(base.snapshot))
     values.update(adopted)
-    values.update((each.flag, each.new) for each in differences)
+    values.update({each.flag: each.new for each in differences})
     return Transaction(
         base=base,
         token=Token(object()),

@@ -535,7 +535,7 @@ class Updater:
         self._cycle(wanted=lambda: session is self._session, background=True)
 
     def _cycle(
-        self, *, wanted: Callable[[], bool] = lambda: True, background: bool = False, force: bool = False
+        self, *, wanted: Callable[[], bool] | None = None, background: bool = False, force: bool = False
     ) -> None:
         """
         Look at every source, read those that may have changed, and apply what is new.
@@ -544,7 +544,7 @@ class Updater:
         returns, and does nothing itself.
 
         Args:
-            wanted: Asked when values are there to be applied, whether they are to be.
+            wanted: Asked when values are there to be applied, whether they are to be; None for always.
             background: Whether other threads may go first once the values are there.
             force: Whether to read all sources.
         """
@@ -562,7 +562,7 @@ class Updater:
                 finally:
                     reading.going_on = False
 
-    def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
+    def _look_and_apply(self, wanted: Callable[[], bool] | None, *, background: bool) -> None:
         with short_waits:
             self._rules.check_health(self._wake)
             looks = [feed.look() for feed in self._feeds]  # at every one, whatever the first of them says

@@ -230,6 +230,14 @@ def check_argument(
         raise ArgumentError(f"{subject}expected {name} as {expected}, got {_shorten(given)}")
 
 
+def check_arguments(*checks: tuple[str, object, type | tuple[type, ...], str]) -> None:
+    """
+    Check several arguments, each as `check_argument` does.
+    """
+    for name, given, types, expected in checks:
+        check_argument(name, given, types, expected)
+
+
 def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str = "") -> None:
     """
     Raise `ArgumentError` unless an argument is a number or None, `DefinitionError` unless it is a length of time.

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _MAX_CHARACTERS: Final = 1000
 """Longer texts are no number anybody wrote; reading one could take quadratic time."""
 
+_SAFE_DIGITS: Final = 18
+"""That many are within 64 bits."""
+
 _GRAMMAR: Final = r"[+-]?(?:0|[1-9](?:_?[0-9])*|0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO](?:_?[0-7])+)"
 _INT: Final = re.compile(_GRAMMAR, re.ASCII)
 _LEADING_ZERO: Final = re.compile(r"[+-]?0[0-9_]+", re.ASCII)
@@ -38,6 +41,9 @@ class IntKind(Kind[int]):
     increment = "1"
 
     def parse(self, text: str) -> int:
+        # Most are plain decimals, which int() alone reads in a third of the time.
+        if len(text) <= _SAFE_DIGITS and text.isdecimal() and text.isascii() and text[0] != "0":
+            return int(text)
         if len(text) > _MAX_CHARACTERS:
             raise Problem(_RANGE, f"{len(text)} characters")
         if _INT.fullmatch(text) is None:

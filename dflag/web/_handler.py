@@ -278,7 +278,7 @@ class Handler:
                 _setting.carry_out(flag, setting, who)
         except FlagValueError as error:
             return _refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
-        return _respond(HTTPStatus.OK, JSON_TYPE, _json_body({**self._listings.flag(flag.name), **candidate}))
+        return _respond(HTTPStatus.OK, JSON_TYPE, _json_body({**self._listings.flag(flag), **candidate}))
 
     # --- counting reads
 

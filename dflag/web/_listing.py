@@ -27,7 +27,7 @@ from dflag._layers import DEFAULT
 from dflag._log import logger
 from dflag._registry import fnv_checksum, sources_of, store_of_registry
 from dflag._snapshot import values_of
-from dflag._transaction import same
+from dflag._transaction import highest_layer, same
 from dflag.errors import MASK
 
 if TYPE_CHECKING:
@@ -185,11 +185,10 @@ class Listings:
             generation.representations[query] = found
             return found
 
-    def flag(self, name: str) -> dict[str, Any]:
+    def flag(self, flag: Flag[Any]) -> dict[str, Any]:
         """
         Return one flag as in a listing, with the process and the number of the revision.
         """
-        flag = self._registry.lookup(name)
         view = take_view(self._registry, [flag])
         rows = _Rows(view, self._status(), self._after_restart())
         return {
@@ -314,7 +313,7 @@ def take_view(registry: FlagRegistry, flags: Collection[Flag[Any]] | None = None
         flags = values_of(snapshot) if flags is None else flags
         return View(
             snapshot=snapshot,
-            held={flag: (store.origin_of(flag), layers_of(flag)) for flag in flags},
+            held={flag: (highest_layer(layers := layers_of(flag), store.ranking), layers) for flag in flags},
             keyed={flag: keyed_of(flag) for flag in flags if pipeline_of(flag).by is not None},
             ranking=store.ranking,
             history=store.changes.records(),
@@ -339,9 +338,10 @@ class _Rows:
         self._last_changes: Final = {change["flag"]: change for change in self.history}
 
     def checksum(self, flags: Iterable[Flag[Any]]) -> str:
+        values = [(flag, self._view.snapshot[flag]) for flag in flags]
         return fnv_checksum(
-            (flag.name, _write(flag, self._view.snapshot[flag]) if pipeline_of(flag).kind.hides else self._text(flag))
-            for flag in flags
+            (flag.name, _write(flag, value) if pipeline_of(flag).kind.hides else self._text(flag, value))
+            for flag, value in values
         )
 
     def row(self, flag: Flag[Any]) -> dict[str, Any]:
@@ -351,7 +351,7 @@ class _Rows:
         pipeline = pipeline_of(flag)
         origin, _ = self._view.held[flag]
         value = self._view.snapshot[flag]
-        text = self._text(flag)
+        text = self._text(flag, value)
         default = text if value is flag.default else _print(flag, flag.default)
         is_json = pipeline.kind.is_json
         shown, shown_default = (MASK, MASK) if pipeline.secret else (text, default)
@@ -374,7 +374,7 @@ class _Rows:
             "by": pipeline.by,
             "keyed": None if pipeline.by is None else self._keyed(flag),
             "origin": origin,
-            "layers": self._layers(flag, value, text),
+            "layers": self._layers(flag, value, text, default),
             "field": self._field(flag, value, shown),
             "range": _guarded(flag, pipeline.range_text),
             "choices": _guarded(flag, pipeline.choices_text),
@@ -399,13 +399,13 @@ class _Rows:
         draft = _guarded(flag, lambda: pipeline.kind.draft(value))
         return field if draft in (shown, UNPRINTABLE) else {**field, "draft": draft}
 
-    def _text(self, flag: Flag[Any]) -> str:
+    def _text(self, flag: Flag[Any], value: Any) -> str:
         text = self._texts.get(flag)
         if text is None:
-            text = self._texts[flag] = _print(flag, self._view.snapshot[flag])
+            text = self._texts[flag] = _print(flag, value)
         return text
 
-    def _layers(self, flag: Flag[Any], value: Any, text: str) -> list[dict[str, Any]]:
+    def _layers(self, flag: Flag[Any], value: Any, text: str, default: str) -> list[dict[str, Any]]:
         _, layers = self._view.held[flag]
         found = []
         for origin in self._view.ranking:
@@ -413,7 +413,6 @@ class _Rows:
             if entry is not None:
                 printed = text if entry.value is value else _print(flag, entry.value)
                 found.append(_layer(flag, origin, printed, entry.reason, entry.deadline, entry.rule))
-        default = text if flag.default is value else _print(flag, flag.default)
         return [*found, _layer(flag, DEFAULT, default)]
 
     def _keyed(self, flag: Flag[Any]) -> list[dict[str, Any]]:
