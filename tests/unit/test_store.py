@@ -19,7 +19,6 @@ import dflag
 from dflag._flags import layers_of
 from dflag._history import LENGTH, History
 from dflag._snapshot import as_of, store_of
-from dflag._store import store_behind
 from dflag.typing import Text
 
 from ..integration._waiting import eventually  # noqa: TID252 - tests is on no path
