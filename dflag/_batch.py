@@ -143,15 +143,16 @@ class _Parsing:
         """
         Parse the *keys* that are new, changed or gone.
         """
+        flags, maps = self._flags, self._maps
         for key in keys:
             self._rejected.pop(key, None)
             self._unknown.discard(key)
-            flag = self._flags.get(key)
-            belongs = self._parse_members(key, flag) if self._maps else False
+            flag = flags.get(key)
+            belongs = self._parse_members(key, flag) if maps else False
             if flag is None:
                 if not belongs and key in self._values and key not in self._retired:
                     self._unknown.add(key)
-            elif flag not in self._maps:
+            elif flag not in maps:
                 self._parse(flag)
         for map_flag in self._touched:
             self._merge(map_flag)
@@ -173,14 +174,14 @@ class _Parsing:
         )
 
     def _parse(self, flag: Flag[Any]) -> None:
-        key = flag.name
-        if key not in self._values:
+        key, reading = flag.name, self._reading
+        if key not in reading.values:
             self._entries.pop(key, None)
         else:
-            if self._reading.secret:
+            if reading.secret:
                 conceal(flag)
             try:
-                value = pipeline_of(flag).read(key, self._values[key], self._reading.locate(key))
+                value = pipeline_of(flag).read(key, reading.values[key], reading.locate(key))
             except FlagValueError as error:
                 drop_frames(error)
                 self._rejected[key] = error

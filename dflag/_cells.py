@@ -9,7 +9,6 @@ from collections import deque
 from functools import partial
 from itertools import starmap
 from operator import attrgetter, call
-from types import CellType, MethodWrapperType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 if TYPE_CHECKING:
@@ -32,21 +31,16 @@ class Cell:
 value_of: Final[Callable[[Any], Any]] = attrgetter("_value")
 """Return the value of a cell."""
 
-set_value: Final = Cell.__dict__["_value"].__set__
-"""The setter of a cell's slot as a C callable, for a `Step`."""
+set_value: Final[Callable[[Cell, Any], None]] = Cell.__dict__["_value"].__set__
+"""Set the value of a cell that no step concerns."""
 
-set_contents: Final = CellType.__dict__["cell_contents"].__set__
-"""The setter of what a variable of a closure holds; ``delattr(cell, "cell_contents")`` empties it."""
+VALUE: Final = "_value"
+"""What `setattr` is to set of a cell in a `Step`."""
 
-
-Call: TypeAlias = "tuple[Callable[..., object], object, object]"
-"""A function, and the two arguments that a `Step` calls it with."""
+Call: TypeAlias = "tuple[Callable[..., object], object, object] | tuple[Callable[..., object], object, str, object]"
+"""A function written in C, and the arguments that a `Step` calls it with: ``(setattr, cell, VALUE, 5)``."""
 
 call_with_two: Final = cast("Callable[[Callable[..., object], object, object], object]", call)
-
-
-_PLAIN: Final = object.__setattr__
-"""What sets attributes by no code of a class's own."""
 
 
 class Step:
@@ -58,8 +52,8 @@ class Step:
     So either all of the calls have been made or none, for any Python code that looks.
 
     No call may make an object that the garbage collector knows, as a tuple of arguments or an iterator: CPython 3.11
-    may collect at once then, and ``gc.callbacks`` are Python code, within which signals are handled. So the setter of
-    a slot, which takes a tuple, is replaced by ``setattr``, which takes none.
+    may collect at once then, and ``gc.callbacks`` are Python code, within which signals are handled. So attributes are
+    set by ``setattr``, and not by the setter of a slot, which takes a tuple.
 
     200 flags set so: 0 of 17 million reads torn; 38,000 with a loop in Python.
 
@@ -73,15 +67,10 @@ class Step:
     def __init__(self, calls: Iterable[Call]) -> None:
         """
         Args:
-            calls: What to call, in order; the functions must be written in C and run no Python code.
+            calls: What to call, in order. The functions must be written in C and run no Python code, nor may the
+                classes whose attributes are set.
         """
-        prepared: list[tuple[Any, ...]] = [
-            (setattr, first, function.__self__.__name__, second)  # type: ignore[attr-defined]  # a descriptor's
-            if type(function) is MethodWrapperType and type(first).__setattr__ is _PLAIN
-            else (function, first, second)
-            for function, first, second in calls
-        ]
-        self.run: Final[Callable[[], object]] = partial(deque, starmap(call, prepared), 0)
+        self.run: Final[Callable[[], object]] = partial(deque, starmap(call, list(calls)), 0)
 
 
 def has_gil() -> bool:

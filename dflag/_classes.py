@@ -16,8 +16,12 @@ from itertools import repeat
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, NoReturn, Self, cast
 
-from dflag._cells import call_with_two, set_contents, set_value
+from dflag._cells import VALUE, call_with_two
 from dflag._flags import (
+    DEFAULT,
+    LAYERS,
+    PIPELINE,
+    TABLE,
     UNBOUND,
     Flag,
     FlagValues,
@@ -26,10 +30,6 @@ from dflag._flags import (
     layers_of,
     make_current,
     pipeline_of,
-    set_default,
-    set_layers,
-    set_pipeline,
-    set_table,
 )
 from dflag._layers import Entry
 from dflag._registry import FlagRegistry, bind_all, check_name, registry_of, store_of_registry
@@ -287,7 +287,7 @@ class _View:
             except ValueError:
                 pass
             instance = self._instance(self._live_class, base.snapshot)
-            changes = ((set_contents, self._cell, instance), (_set_latest, self, instance))
+            changes = ((setattr, self._cell, "cell_contents", instance), (setattr, self, "_latest", instance))
             if self._store.note(base.token, changes) or self._store.number != base.snapshot.revision:
                 return instance
 
@@ -400,9 +400,6 @@ class _View:
             )
 
 
-_set_latest: Final = vars(_View)["_latest"].__set__
-
-
 class _WatchedValue:
     """
     A value of an instance that is looked after, in development mode.
@@ -453,7 +450,7 @@ def _set_up(cls: type[Flags], prefix: str | None, registry: RegistryLike | None)
         twice = next(one for one, flag in new.items() if list(new.values()).count(flag) > 1)
         raise DefinitionError(f"attribute {twice!r} of class {cls.__qualname__}: another attribute is the same flag")
     named: dict[str, Flag[Any]] = {}
-    changes: list[tuple[Callable[..., object], object, object]] = []
+    changes: list[Call] = []
     for attribute, flag in new.items():
         name = prefix + (bind_name_of(flag) or attribute)
         check_name(name)
@@ -546,7 +543,7 @@ def _check_attribute(cls: type[Flags], attribute: str, flag: Flag[Any]) -> None:
         )
 
 
-def _prefixed(flag: Flag[Any], name: str, prefix: str) -> list[tuple[Callable[..., object], object, object]]:
+def _prefixed(flag: Flag[Any], name: str, prefix: str) -> list[Call]:
     """
     Return the calls that put a prefix before the keys of a map: its pattern's, its default's and an override's.
     """
@@ -566,11 +563,11 @@ def _prefixed(flag: Flag[Any], name: str, prefix: str) -> list[tuple[Callable[..
     value = next((entry.value for entry in layers.values()), default)  # an unbound flag has no layer but the override
     table = table_of(flag)
     return [
-        (set_pipeline, flag, pipeline),
-        (set_default, flag, default),
-        (set_layers, flag, layers),
-        (set_value, flag, value),
-        (set_table, flag, None if table is None else table.of(value)),
+        (setattr, flag, PIPELINE, pipeline),
+        (setattr, flag, DEFAULT, default),
+        (setattr, flag, LAYERS, layers),
+        (setattr, flag, VALUE, value),
+        (setattr, flag, TABLE, None if table is None else table.of(value)),
     ]
 
 

@@ -668,11 +668,7 @@ _NO_LAYERS: Final[Mapping[str, Any]] = {}
 
 # What the store and the modules above it use of a flag, which its users must not touch.
 layers_of: Final[Callable[[Flag[Any]], Mapping[str, Entry]]] = attrgetter("_layers")
-set_layers: Final = Flag.__dict__["_layers"].__set__
-"""The setter of a flag's layers as a C callable, for a `Step`."""
 keyed_of: Final[Callable[[Flag[Any]], Keyed]] = attrgetter("_keyed")
-set_keyed: Final = Flag.__dict__["_keyed"].__set__
-set_table: Final = Flag.__dict__["_table"].__set__
 pipeline_of: Final[Callable[[Flag[Any]], Pipeline[Any]]] = attrgetter("_pipeline")
 listeners_of: Final[Callable[[Flag[Any]], tuple[Listener, ...]]] = attrgetter("_listeners")
 set_listeners: Final[Callable[[Flag[Any], tuple[Listener, ...]], None]] = Flag.__dict__["_listeners"].__set__
@@ -682,6 +678,8 @@ bind_name_of: Final[Callable[[Flag[Any]], str | None]] = attrgetter("_bind_name"
 Return the name under which a class of flags binds an unbound flag, behind its prefix: what ``name=`` said where the
 flag was made. None for that of the attribute. ``FlagRegistry.bind`` does not ask for it.
 """
+set_pipeline: Final[Callable[[Flag[Any], Pipeline[Any]], None]] = Flag.__dict__["_pipeline"].__set__
+set_store: Final[Callable[[Flag[Any], Owner], None]] = Flag.__dict__["_store"].__set__
 set_bind_name: Final[Callable[[Flag[Any], str | None], None]] = Flag.__dict__["_bind_name"].__set__
 
 
@@ -708,13 +706,16 @@ def restore_flag(flag: Flag[Any], specification: tuple[tuple[Listener, ...], Pip
     set_pipeline(flag, pipeline.concealed() if flag.secret else pipeline)
 
 
-set_store: Final = Flag.__dict__["_store"].__set__
-set_name: Final = Flag.__dict__["name"].__set__
-set_pipeline: Final = Flag.__dict__["_pipeline"].__set__
-set_default: Final = Flag.__dict__["default"].__set__
+STORE: Final = "_store"
+NAME: Final = "name"
+DEFAULT: Final = "default"
+PIPELINE: Final = "_pipeline"
+LAYERS: Final = "_layers"
+KEYED: Final = "_keyed"
+TABLE: Final = "_table"
 """
-Setters as C callables: for the `Step` that puts flags into another store, whose caller holds the locks of both, and
-for what is brought back after a test.
+What `setattr` is to set of a flag in a `Step`: for a commit the last three, and the others where flags are put into
+another store, whose caller holds the locks of both.
 """
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dflag import _kinds
+    from dflag._cells import Call
     from dflag._flags import Owner
     from dflag._records import Change, Layer, Revision
     from dflag._source_layers import SourceLayers
@@ -593,7 +594,7 @@ def registry_of(given: RegistryLike, name: builtins.str = "registry") -> FlagReg
 def bind_all(
     registry: FlagRegistry,
     named: Mapping[str, Flag[Any]],
-    changes: Iterable[tuple[Callable[..., object], object, object]] = (),
+    changes: Iterable[Call] = (),
 ) -> None:
     """
     Bind flags under names that were checked: all of them, or none.

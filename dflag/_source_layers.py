@@ -382,7 +382,7 @@ class SourceLayers:
         transaction = plan(base, edits, keyed=[edit for batch in batches for edit in batch.keyed])
         self._store.check(transaction)
         pending_restart = self.pending_restart(batches)
-        changed = frozenset(difference.flag for difference in transaction.differences)
+        changed = frozenset(flag for flag, _, _, _, _ in transaction.differences)
         changed_keyed = transaction.changed_keyed if transaction.tables else frozenset()
         outcomes: dict[str, Outcome] = {}
         cells = []

@@ -19,10 +19,15 @@ from functools import partial
 from operator import ior
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
-from dflag._cells import Cell, Step, set_value, value_of
+from dflag._cells import VALUE, Cell, Step, set_value, value_of
 from dflag._expiry import Expiry
 from dflag._faults import is_interrupt, name_of
 from dflag._flags import (
+    KEYED,
+    LAYERS,
+    NAME,
+    STORE,
+    TABLE,
     UNBOUND,
     Flag,
     Owner,
@@ -32,11 +37,7 @@ from dflag._flags import (
     pipeline_of,
     renew_marks,
     run_step,
-    set_keyed,
-    set_layers,
-    set_name,
     set_store,
-    set_table,
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle, settled
 from dflag._history import LENGTH as HISTORY_LENGTH
@@ -196,8 +197,8 @@ class Store:
                     raise DefinitionError(f"flag {flag.name!r} is already bound and cannot be bound as {name!r}")
                 if name in self.flags or name in self.retired:
                     self._check_free(name)
-            names = [(set_name, flag, name) for name, flag in named.items()]
-            stores = [(set_store, flag, self) for flag in named.values()]
+            names = [(setattr, flag, NAME, name) for name, flag in named.items()]
+            stores = [(setattr, flag, STORE, self) for flag in named.values()]
             Step([*names, *stores, *changes, (ior, self.flags, dict(named))]).run()
             self._welcome(named.values())
             timed: frozenset[Flag[Any]] = frozenset().union(*(value_of(other._timed) for other in others))
@@ -268,9 +269,9 @@ class Store:
             [
                 (list.remove, self._tokens, token),
                 (list.append, self._tokens, Token(object())),
-                (set_value, self._snapshot, None),
+                (setattr, self._snapshot, VALUE, None),
                 *self._replacing(value_of(self._replaced), before, Cell(None)),
-                *((set_value, cell, value) for cell, value in cells),
+                *((setattr, cell, VALUE, value) for cell, value in cells),
             ]
         )
 
@@ -326,7 +327,7 @@ class Store:
                 tables: dict[Key[Any], Table] = {flag: table for flag in flags if (table := table_of(flag)) is not None}
                 values: dict[Key[Any], Any] = {flag: value_of(flag) for flag in flags}
                 snapshot = Snapshot(self.flags, values, self.number, tables, value_of(self._replaced))
-                if self.note(token, [(set_value, self._snapshot, snapshot)]):
+                if self.note(token, [(setattr, self._snapshot, VALUE, snapshot)]):
                     return snapshot  # else a signal handler has committed in the middle of this
 
     def find(self, name: object) -> Flag[Any]:
@@ -455,15 +456,15 @@ class Store:
                 # Before any value, also that of a snapshot, shows without the GIL.
                 *(call for dependent in self._dependents for call in dependent.outdating(number)),
                 *self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot)),
-                *((set_value, cell, value) for cell, value in cells),
-                (set_value, self._number, number),
-                (set_value, self._snapshot, snapshot),
-                *((set_value, each.flag, each.new) for each in transaction.differences),
-                *((set_value, flag, value) for flag, value in transaction.adopted),
-                *((set_layers, flag, layers) for flag, layers in transaction.layers.items()),
-                *((set_keyed, flag, tables.keyed) for flag, tables in transaction.tables.items()),
-                *((set_table, flag, tables.table) for flag, tables in transaction.tables.items()),
-                (set_value, self._timed, transaction.timed),
+                *((setattr, cell, VALUE, value) for cell, value in cells),
+                (setattr, self._number, VALUE, number),
+                (setattr, self._snapshot, VALUE, snapshot),
+                *((setattr, flag, VALUE, new) for flag, _, new, _, _ in transaction.differences),
+                *((setattr, flag, VALUE, value) for flag, value in transaction.adopted),
+                *((setattr, flag, LAYERS, layers) for flag, layers in transaction.layers.items()),
+                *((setattr, flag, KEYED, tables.keyed) for flag, tables in transaction.tables.items()),
+                *((setattr, flag, TABLE, tables.table) for flag, tables in transaction.tables.items()),
+                (setattr, self._timed, VALUE, transaction.timed),
                 (deque.extend, self.changes.queue, iter(transaction.records)),
                 (deque.extend, self.notifier.queue, iter(deliveries)),
             ]
@@ -473,10 +474,10 @@ class Store:
         """
         Return the calls that keep what a step changes, as it was *before*, for those who keep the snapshot in force.
         """
-        return (set_value, current, (before, following)), (set_value, self._replaced, following)
+        return (setattr, current, VALUE, (before, following)), (setattr, self._replaced, VALUE, following)
 
     def _watcher_deliveries(self, transaction: Transaction) -> list[Delivery]:
-        names = {each.flag.name for each in transaction.differences} | {flag.name for flag in transaction.changed_keyed}
+        names = {*transaction.changed, *(flag.name for flag in transaction.changed_keyed)}
         if not names:
             return []
         changed = tuple(sorted(names))

@@ -31,6 +31,10 @@ _COMPARABLE: Final = frozenset({bool, bytes, int, str})
 """The types whose values any kind takes for the same when they are equal."""
 
 
+Difference: TypeAlias = tuple[Flag[Any], Any, Any, str, str | None]
+"""A flag whose effective value a transaction changes: the old value, the new one, where that is from, and why."""
+
+
 class Tables(NamedTuple):
     """
     What a keyed flag would have for its keys.
@@ -42,18 +46,6 @@ class Tables(NamedTuple):
 
     keyed: Mapping[str, Sequence[KeyedValue]]
     table: Table
-
-
-class Difference(NamedTuple):
-    """
-    A flag whose effective value a transaction changes.
-    """
-
-    flag: Flag[Any]
-    old: Any
-    new: Any
-    origin: str
-    reason: str | None
 
 
 class Token:
@@ -141,7 +133,7 @@ class Transaction(NamedTuple):
         """
         The names of the flags whose value changes, in order.
         """
-        return tuple(difference.flag.name for difference in self.differences)
+        return tuple(flag.name for flag, _, _, _, _ in self.differences)
 
     @property
     def changed_keyed(self) -> frozenset[Flag[Any]]:
@@ -175,15 +167,18 @@ def plan(
     Thread safety: any thread; compares values, which may be a user's code, so it is called without a lock.
     """
     layers: dict[Flag[Any], dict[str, Entry]] = {}
+    replaced: dict[Flag[Any], Mapping[str, Entry]] = {}
     for flag, layer, entry in edits:
         edited = layers.get(flag)
         if edited is None:
-            edited = layers[flag] = {} if base.is_trial else dict(layers_of(flag))
+            before = replaced[flag] = {} if base.is_trial else layers_of(flag)
+            edited = layers[flag] = {**before}
         if entry is None:
             edited.pop(layer, None)
         else:
             edited[layer] = entry
-    differences, adopted, merged = [], [], []
+    differences: list[Difference] = []
+    adopted, merged = [], []
     for flag, held in layers.items():
         value, origin = winner(flag, held, base.ranking, base.maps)
         old = flag.default if base.is_trial else value_of(flag)
@@ -196,7 +191,7 @@ def plan(
         else:
             entry = held.get(origin)
             why = reason or (entry.reason or entry.rule if entry else None)
-            differences.append(Difference(flag, old, value, origin, why))
+            differences.append((flag, old, value, origin, why))
             if flag in base.maps and len(held.keys() - OWN_LAYERS) > 1:
                 merged.append(differences[-1])
     tables = _tables(base, layers, keyed)
@@ -205,7 +200,7 @@ def plan(
         all_tables = {**all_tables, **{flag: each.table for flag, each in tables.items()}}
     values = dict(values_of(base.snapshot))
     values.update(adopted)
-    values.update({each.flag: each.new for each in differences})
+    values.update({flag: new for flag, _, new, _, _ in differences})
     return Transaction(
         base=base,
         token=Token(object()),
@@ -216,7 +211,7 @@ def plan(
         merged=merged,
         timed=_timed(base, layers),
         records=[],
-        replaced={flag: layers_of(flag) for flag in layers},
+        replaced=replaced,
         kept=[*map(keyed_of, tables), *map(table_of, tables)],
         tables=tables,
     )
