@@ -43,15 +43,26 @@ class Log:
     def __init__(self) -> None:
         self._writing: Final[set[int]] = set()  # the threads that are writing a message
         self._forker: int | None = None
+        self._hushed = False
         follow_forks(self, first=True)
         if "logging" in sys.modules:
             import dflag._logger  # noqa: F401 - so that what configures the loggers that exist configures this one too
+
+    def hush(self) -> None:
+        """
+        Print nothing for a program that does not configure logging, not even its first warning.
+        """
+        self._hushed = True
+        if "logging" in sys.modules:
+            from dflag._logger import hush
+
+            hush()
 
     def is_debugging(self) -> bool:
         """
         Return whether what is only for debugging is logged, so that a costly message need not be made.
         """
-        return _is_enabled(_DEBUG)
+        return self._is_enabled(_DEBUG)
 
     def debug(self, message: str, *arguments: object) -> None:
         self._log(_DEBUG, message, arguments)
@@ -69,10 +80,12 @@ class Log:
         self._log(_ERROR, message, arguments, exc_info=True)
 
     def _log(self, level: int, message: str, arguments: tuple[object, ...], exc_info: ExceptionInfo = None) -> None:
-        if not _is_enabled(level):
+        if not self._is_enabled(level):
             return
-        from dflag._logger import write
+        from dflag._logger import hush, write
 
+        if self._hushed:
+            hush()
         me = threading.get_ident()
         nested = me in self._writing  # a handler that calls dflag
         if not nested:
@@ -82,6 +95,16 @@ class Log:
         finally:
             if not nested:
                 self._writing.discard(me)
+
+    def _is_enabled(self, level: int) -> bool:
+        """
+        Return whether messages of a level are logged: as long as logging is not imported, warnings that are printed.
+        """
+        if "logging" not in sys.modules and (level < _WARNING or self._hushed):
+            return False
+        from dflag._logger import is_enabled
+
+        return is_enabled(level)
 
     def _enter(self, me: int) -> None:
         self._writing.add(me)
@@ -111,17 +134,6 @@ class Log:
     def after_fork_in_child(self) -> None:
         self._writing.intersection_update({threading.get_ident()})
         self._forker = None
-
-
-def _is_enabled(level: int) -> bool:
-    """
-    Return whether messages of a level are logged: of those below a warning none, as long as nobody configures logging.
-    """
-    if level < _WARNING and "logging" not in sys.modules:
-        return False
-    from dflag._logger import is_enabled
-
-    return is_enabled(level)
 
 
 logger: Final = Log()

@@ -41,6 +41,9 @@ class _UnseenHandler(logging.NullHandler):
             self._print(record)
         return True
 
+    def hush(self) -> None:
+        self._first.acquire(blocking=False)
+
     def _print(self, record: logging.LogRecord) -> None:
         try:
             if sys.stderr is not None:
@@ -67,7 +70,11 @@ def _is_configured(logger: logging.Logger | None, ours: logging.Handler) -> bool
 
 _logger: Final = logging.getLogger("dflag")
 # Quiet in a program that does not configure logging, which would otherwise print every warning of ours.
-_logger.addHandler(_UnseenHandler())
+_unseen: Final = _UnseenHandler()
+_logger.addHandler(_unseen)
+
+hush: Final = _unseen.hush
+"""Print nothing any more, not even a first warning. Idempotent."""
 
 is_enabled: Final = _logger.isEnabledFor
 """Tell for a level whether its messages are logged."""

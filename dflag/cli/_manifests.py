@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import difflib
 import json
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -103,6 +102,8 @@ def _meant_kind(kind: str) -> str | None:
     """
     if kind in _fields.KINDS:
         return kind
+    import difflib  # for a slip alone
+
     letters = re.sub(r"[-_ ]", "", kind).lower().removesuffix("s")
     lower = {each.lower(): each for each in _fields.KINDS}
     near = difflib.get_close_matches(letters, lower, n=1, cutoff=_SLIP)

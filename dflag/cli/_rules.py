@@ -16,7 +16,7 @@ from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._registry import store_of_registry
 from dflag._rule_layers import why_not
 from dflag._rules_text import parse_rules, percentage
-from dflag.cli._findings import Finding, hygiene, kind_of, place_of, validate
+from dflag.cli._findings import Finding, hygiene, kind_of, place_of
 from dflag.cli._items import Item
 from dflag.errors import FlagValueError, one_line, unknown_flag
 
@@ -33,37 +33,22 @@ _EVERYBODY: Final = 2**32
 """The threshold of a step that reaches everybody."""
 
 
-def check_objects(
-    registry: FlagRegistry, objects: Sequence[Object], *, strict: bool = False, replicas: int | None = None
-) -> list[Finding]:
+def findings_of(
+    registry: FlagRegistry, given: Object, rejected: Mapping[str, FlagValueError], replicas: int | None
+) -> Iterator[Finding]:
     """
-    Return what is wrong with the objects of one input and their rules, and what is worth a look, in its order.
+    Return what is wrong with the rules of an object that has some, and what is worth a look.
 
     Args:
         registry: The flags.
-        objects: What each source gives.
-        strict: Whether unknown names are errors; in a rule they are.
-        replicas: How many processes there are, to warn of shares that none of them may have.
+        given: What a source gives.
+        rejected: What the flags refuse of it.
+        replicas: As in `check_objects`.
     """
-    verdict = validate(registry, objects, strict=strict)
-    found = [
-        finding
-        for given, state in zip(objects, verdict.states, strict=True)
-        for finding in _rule_findings(registry, given, state.rejected, replicas)
-    ]
-    if not found:
-        return list(verdict.findings)
-    return sorted([*verdict.findings, *found], key=lambda finding: (finding.file, finding.place))
-
-
-def _rule_findings(
-    registry: FlagRegistry, given: Object, rejected: Mapping[str, FlagValueError], replicas: int | None
-) -> Iterator[Finding]:
-    keys = [key for key in RULES_KEYS if key in given.items]
-    for key in keys[:1]:
-        yield from _Rules(registry, given, given.items[key], key).findings(rejected, replicas)
-    for key in keys[1:]:
-        message = f"{key}: expected rules under one key, found some also under {keys[0]!r}"
+    first, *others = [key for key in RULES_KEYS if key in given.items]
+    yield from _Rules(registry, given, given.items[first], first).findings(rejected, replicas)
+    for key in others:
+        message = f"{key}: expected rules under one key, found some also under {first!r}"
         yield Finding(given.items[key].file, given.items[key].key_place(), "invalid-rule", "error", key, message)
 
 

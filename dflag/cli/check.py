@@ -9,12 +9,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TextIO
 
 from dflag._formats.nodes import START
+from dflag.cli._checking import check_objects
 from dflag.cli._embedded import is_flag, keys_of, opened
 from dflag.cli._findings import IGNORED, Finding
 from dflag.cli._inputs import read_all
 from dflag.cli._registry import load
 from dflag.cli._reports import FORMATS, is_ok
-from dflag.cli._rules import check_objects
 from dflag.errors import one_line
 
 if TYPE_CHECKING:

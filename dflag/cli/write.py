@@ -140,8 +140,8 @@ def _validate(registry: FlagRegistry, volume: Object, keys: Sequence[str], lines
     """
     Hold the whole set to the flags, as a program that starts with it would.
     """
+    from dflag.cli._checking import check_objects
     from dflag.cli._embedded import opened
-    from dflag.cli._rules import check_objects
 
     findings = check_objects(registry, opened(registry, [volume], keys))
     for finding in findings:

@@ -8,14 +8,14 @@ from collections import deque
 
 import pytest
 
-from dflag._cells import Cell, Step, set_value, value_of
+from dflag._cells import VALUE, Cell, Step, value_of
 
 from ..integration._waiting import run_python  # noqa: TID252 - tests is on no path
 
 PROGRAM = """
 import gc
 from collections import deque
-from dflag._cells import Cell, Step, set_value, value_of
+from dflag._cells import VALUE, Cell, Step, value_of
 
 tokens, cells, queue = [old := object()], [Cell(0) for _ in range(50)], deque()
 seen, kept = set(), []
@@ -27,7 +27,7 @@ def look(phase, info):  # not *_, which would free a tuple of two at its end
 step = Step([
     (list.remove, tokens, old),
     (list.append, tokens, object()),
-    *((set_value, cell, 1) for cell in cells),
+    *((setattr, cell, VALUE, 1) for cell in cells),
     (deque.extend, queue, iter([1, 1])),
 ])
 before = gc.get_threshold()
@@ -56,24 +56,7 @@ def test_a_step_for_an_outdated_token_does_nothing() -> None:
     It raises, whatever stands behind the token in it.
     """
     tokens, cell, queue = [current := object()], Cell(0), deque[int]()
-    step = Step([(list.remove, tokens, object()), (set_value, cell, 1), (deque.append, queue, 1)])
+    step = Step([(list.remove, tokens, object()), (setattr, cell, VALUE, 1), (deque.append, queue, 1)])
     with pytest.raises(ValueError, match="not in"):
         step.run()
     assert (tokens, value_of(cell), list(queue)) == ([current], 0, [])
-
-
-def test_a_step_sets_slots_of_classes_that_refuse_it() -> None:
-    """
-    In the order of the calls, whatever kind each is of.
-    """
-
-    class Frozen(Cell):
-        __slots__ = ()
-
-        def __setattr__(self, name: str, value: object) -> None:
-            raise AttributeError(name)
-
-    plain, frozen, queue = Cell(0), Frozen.__new__(Frozen), deque[int]()
-    numbers = [(deque.append, queue, 1), (set_value, plain, 2), (deque.append, queue, 2)]
-    Step([(set_value, plain, 1), (set_value, frozen, 1), *numbers]).run()
-    assert (value_of(plain), value_of(frozen), list(queue)) == (2, 1, [1, 2])
