@@ -17,7 +17,7 @@ from dflag._fork import follow_forks
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from dflag._logger import ExceptionInfo
+    from dflag._logger import ExceptionInfo, Output
 
 _FORK_SECONDS: Final = 0.5
 """How long a fork and a message wait for each other: longer than a line takes, and short where a handler hangs."""
@@ -44,25 +44,24 @@ class Log:
         self._writing: Final[set[int]] = set()  # the threads that are writing a message
         self._forker: int | None = None
         self._hushed = False
+        self._output: Output | None = None
         follow_forks(self, first=True)
         if "logging" in sys.modules:
-            import dflag._logger  # noqa: F401 - so that what configures the loggers that exist configures this one too
+            self._output_for(_WARNING)  # so that what configures the loggers there are configures this one too
 
     def hush(self) -> None:
         """
         Print nothing for a program that does not configure logging, not even its first warning.
         """
         self._hushed = True
-        if "logging" in sys.modules:
-            from dflag._logger import hush
-
-            hush()
+        if self._output is not None:
+            self._output.hush()
 
     def is_debugging(self) -> bool:
         """
         Return whether what is only for debugging is logged, so that a costly message need not be made.
         """
-        return self._is_enabled(_DEBUG)
+        return self._output_for(_DEBUG) is not None
 
     def debug(self, message: str, *arguments: object) -> None:
         self._log(_DEBUG, message, arguments)
@@ -80,31 +79,35 @@ class Log:
         self._log(_ERROR, message, arguments, exc_info=True)
 
     def _log(self, level: int, message: str, arguments: tuple[object, ...], exc_info: ExceptionInfo = None) -> None:
-        if not self._is_enabled(level):
+        output = self._output_for(level)
+        if output is None:
             return
-        from dflag._logger import hush, write
-
-        if self._hushed:
-            hush()
         me = threading.get_ident()
         nested = me in self._writing  # a handler that calls dflag
         if not nested:
             self._enter(me)
         try:
-            write(level, message, arguments, exc_info)
+            output.write(level, message, arguments, exc_info)
         finally:
             if not nested:
                 self._writing.discard(me)
 
-    def _is_enabled(self, level: int) -> bool:
+    def _output_for(self, level: int) -> Output | None:
         """
-        Return whether messages of a level are logged: as long as logging is not imported, warnings that are printed.
+        Return what writes messages of a level; None where nobody would see them.
         """
-        if "logging" not in sys.modules and (level < _WARNING or self._hushed):
-            return False
-        from dflag._logger import is_enabled
-
-        return is_enabled(level)
+        output = self._output
+        if output is None:
+            if "logging" not in sys.modules and (level < _WARNING or self._hushed):
+                return None
+            try:
+                from dflag._logger import output as found
+            except (AttributeError, ImportError):  # in a signal handler that interrupts the import of logging
+                return None
+            if self._hushed:
+                found.hush()
+            output = self._output = found
+        return output if output.is_enabled(level) else None
 
     def _enter(self, me: int) -> None:
         self._writing.add(me)

@@ -68,27 +68,37 @@ def _is_configured(logger: logging.Logger | None, ours: logging.Handler) -> bool
     return logging.lastResort is None  # how the documentation of logging says to silence it
 
 
-_logger: Final = logging.getLogger("dflag")
-# Quiet in a program that does not configure logging, which would otherwise print every warning of ours.
-_unseen: Final = _UnseenHandler()
-_logger.addHandler(_unseen)
-
-hush: Final = _unseen.hush
-"""Print nothing any more, not even a first warning. Idempotent."""
-
-is_enabled: Final = _logger.isEnabledFor
-"""Tell for a level whether its messages are logged."""
-
-
-def write(level: int, message: str, arguments: tuple[object, ...], exc_info: ExceptionInfo) -> None:
+class Output:
     """
-    Log one message. A handler or filter that raises harms nobody who logs.
+    The logger ``dflag``, with a handler for programs that do not configure logging.
+
+    Attributes:
+        is_enabled: Tells for a level whether its messages are logged.
+        hush: Keeps the handler from printing anything. Idempotent.
+
+    Thread safety: any thread.
     """
-    try:
-        _logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=_CALLER)
-    except BaseException as error:
-        if is_interrupt(error):
-            raise
-        if logging.raiseExceptions and sys.stderr is not None:  # as logging does itself for a handler that fails
-            with contextlib.suppress(Exception):
-                sys.stderr.write(f"dflag: a message could not be logged: {type(error).__name__}\n")
+
+    def __init__(self) -> None:
+        self._logger: Final = logging.getLogger("dflag")
+        unseen = _UnseenHandler()
+        # Quiet in a program that does not configure logging, which would otherwise print every warning of ours.
+        self._logger.addHandler(unseen)
+        self.is_enabled: Final = self._logger.isEnabledFor
+        self.hush: Final = unseen.hush
+
+    def write(self, level: int, message: str, arguments: tuple[object, ...], exc_info: ExceptionInfo) -> None:
+        """
+        Log one message. A handler or filter that raises harms nobody who logs.
+        """
+        try:
+            self._logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=_CALLER)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            if logging.raiseExceptions and sys.stderr is not None:  # as logging does itself for a handler that fails
+                with contextlib.suppress(Exception):
+                    sys.stderr.write(f"dflag: a message could not be logged: {type(error).__name__}\n")
+
+
+output: Final = Output()

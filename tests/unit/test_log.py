@@ -94,6 +94,26 @@ def test_a_program_may_configure_logging_late() -> None:
     ]
 
 
+def test_a_signal_handler_amid_the_import_of_logging_harms_nobody() -> None:
+    """A handler that calls dflag where logging is half imported logs nothing, and later messages are logged."""
+    (line,) = _stderr(
+        "import importlib.abc, sys, dflag\n"
+        "flags = dflag.FlagRegistry()\n"
+        "rate = flags.dyn_int('rate', 50)\n"
+        "class Interrupt(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name in ('traceback', 'dflag._faults', 'string') and 'logging' in sys.modules:\n"
+        "            flags.apply({'rate': 'amid'}, source='one')\n"
+        "            seen.append(name)\n"
+        "seen = []\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        "flags.apply({'rate': 'first'}, source='two')\n"
+        "assert 'traceback' in seen\n"
+    ).splitlines()
+
+    assert "'first' (two)" in line
+
+
 def test_lower_levels_are_no_reason() -> None:
     """What is only informative is not shown, whatever the level of the logger."""
     assert _stderr(WARN + "logger.setLevel(1); logger.info('a change'); logger.debug('two texts')") == ""
