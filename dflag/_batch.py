@@ -181,7 +181,7 @@ class _Parsing:
             if reading.secret:
                 conceal(flag)
             try:
-                value = pipeline_of(flag).read(key, reading.values[key], reading.locate(key))
+                value = pipeline_of(flag).read(key, reading.values[key], reading.locate)
             except FlagValueError as error:
                 drop_frames(error)
                 self._rejected[key] = error

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from dflag._faults import code_flags, is_interrupt, repr_of, text_of
 from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem, is_unawaited
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from dflag.typing import Raw, Validator
 
 T = TypeVar("T")
+
+Origin: TypeAlias = "str | Callable[[str], str]"
+"""Where a value is from, for messages; or what returns that for the name of the flag, which a message alone calls."""
 
 _OPTIONS: Final = (
     *("validator", "on_change", "mutator", "input_mutator", "choices", "strip", "secret", "deprecated", "owner"),
@@ -117,7 +120,7 @@ class Pipeline(Generic[T]):
             setattr(other, slot, getattr(self, slot))
         return other
 
-    def read(self, flag_name: str, raw: Raw, origin: str, *, encoded: bool = False) -> T:
+    def read(self, flag_name: str, raw: Raw, origin: Origin, *, encoded: bool = False) -> T:
         """
         Take a raw value through the whole pipeline.
 
@@ -133,7 +136,7 @@ class Pipeline(Generic[T]):
         """
         return self._check(flag_name, self.parse(flag_name, raw, origin, self.kind, encoded=encoded), raw, origin)
 
-    def parse(self, flag_name: str, raw: Raw, origin: str, kind: Kind[Any], *, encoded: bool = False) -> Any:
+    def parse(self, flag_name: str, raw: Raw, origin: Origin, kind: Kind[Any], *, encoded: bool = False) -> Any:
         """
         Take a raw value through the first half of the pipeline, up to the parser of *kind*.
 
@@ -176,7 +179,7 @@ class Pipeline(Generic[T]):
             return self._check(flag_name, converted, value, origin)
         raise refusal
 
-    def _check(self, flag_name: str, value: T, raw: object, origin: str) -> T:
+    def _check(self, flag_name: str, value: T, raw: object, origin: Origin) -> T:
         if (
             self.mutator is None
             and self.choices is None
@@ -232,7 +235,9 @@ class Pipeline(Generic[T]):
             return self._validate(self.validators, flag_name, value, value, origin)
         raise refusal
 
-    def _validate(self, validators: Iterable[Validator[T]], flag_name: str, value: T, raw: object, origin: str) -> None:
+    def _validate(
+        self, validators: Iterable[Validator[T]], flag_name: str, value: T, raw: object, origin: Origin
+    ) -> None:
         try:
             for validator in validators:
                 expect_no_verdict(validator(value))
@@ -295,7 +300,7 @@ class Pipeline(Generic[T]):
             raise DefinitionError(f"bad {which}: {error}, got {limit!r}") from error
 
     def _refusal(
-        self, cls: type[ParseError | ValidationError], flag_name: str, error: BaseException, raw: object, origin: str
+        self, cls: type[ParseError | ValidationError], flag_name: str, error: BaseException, raw: object, origin: Origin
     ) -> FlagValueError:
         """
         Make the flag's error of whatever a parser, a mutator or a validator raised.
@@ -322,12 +327,13 @@ class Pipeline(Generic[T]):
                 exc_info=None if self.secret else error,
             )
         path = error.json_path if isinstance(error, Problem) else None
+        place = origin if isinstance(origin, str) else origin(flag_name)
         refusal: FlagValueError
         if cls is ParseError and path is None:
-            refusal = ParseError(flag_name, problem, raw=raw, origin=origin, secret=self.secret)
+            refusal = ParseError(flag_name, problem, raw=raw, origin=place, secret=self.secret)
         else:
             path = None if self.secret else path
-            refusal = ValidationError(flag_name, problem, raw=raw, origin=origin, secret=self.secret, json_path=path)
+            refusal = ValidationError(flag_name, problem, raw=raw, origin=place, secret=self.secret, json_path=path)
         refusal.__cause__ = None if self.secret else error
         return refusal
 

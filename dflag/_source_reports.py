@@ -5,6 +5,7 @@ What is logged about sources: once each, for as long as it lasts.
 from __future__ import annotations
 
 import itertools
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,10 @@ _MAX_REMEMBERED: Final = 10_000
 
 _MAX_NAMED: Final = 10
 """How many flags one line of the log names."""
+
+
+_printed_name: Final = lru_cache(maxsize=64)(one_line)
+"""Sources have few names, each of which is logged again and again."""
 
 
 class SourceReports:
@@ -72,7 +77,7 @@ class SourceReports:
             waiting: The static flags that wait for a restart, with the value that each would have then.
         """
         for name, outcome in outcomes.items():
-            source = one_line(name)
+            source = _printed_name(name)
             for rejection in outcome.rejections:
                 # The source may be gone by now: with the end of a test's block.
                 state = states.get(name) or empty_state(name)

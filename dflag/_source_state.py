@@ -279,7 +279,8 @@ class DeferredRevision:
         self._seconds: Final = time.time()
         # Not the states themselves, which lead to the revision before: of those all would be kept.
         state, rules = batch.state, (batch.state if is_applied else batch.base).rules
-        self._given: Final = (batch.name, state.reading.values, state.rejected, state.unknown, rules)
+        names = rules.names if rules.active else ()
+        self._given: Final = (batch.name, state.reading.values, state.rejected, state.unknown, names)
         self._made: Final[list[Revision]] = []
 
     def get(self) -> Revision:
@@ -292,7 +293,7 @@ class DeferredRevision:
 
             from dflag._records import Revision
 
-            source, values, rejected, unknown, rules = self._given
+            source, values, rejected, unknown, names = self._given
             self._made.append(
                 Revision(
                     number=self.number,
@@ -303,7 +304,7 @@ class DeferredRevision:
                     unknown=tuple(sorted(unknown)),
                     pending_restart=self.pending_restart,
                     error=self.error,
-                    rules=rules.names,
+                    rules=names,
                     _values=values,
                 )
             )
