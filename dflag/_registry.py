@@ -649,7 +649,7 @@ class _LateSources:
         """
         Apply to flags that were declared just now what the sources hold for them.
         """
-        if self._made is not None:  # else whoever makes them finds the flags
+        if self._made is not None:  # else the call that makes them finds the flags
             self._made.catch_up(flags)
 
 
