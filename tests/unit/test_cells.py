@@ -37,7 +37,7 @@ step.run()
 gc.set_threshold(*before)
 gc.callbacks.remove(look)
 look("after", None)
-print(sorted(seen))
+print(sorted(seen - {(False, 0, 0)}))  # before the step: whether one is made then depends on the version
 """
 
 
@@ -48,7 +48,7 @@ def test_a_garbage_collection_sees_no_step_half_done() -> None:
     In an interpreter of its own, where nothing else makes tuples and frees them.
     """
     result = run_python(PROGRAM)
-    assert (result.stdout, result.stderr) == ("[(False, 0, 0), (True, 50, 2)]\n", "")
+    assert (result.stdout, result.stderr) == ("[(True, 50, 2)]\n", "")
 
 
 def test_a_step_for_an_outdated_token_does_nothing() -> None:
