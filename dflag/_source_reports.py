@@ -15,7 +15,7 @@ from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._log import logger
 from dflag._source_state import empty_state
 from dflag._transaction import same
-from dflag.errors import one_line, unknown_keys
+from dflag.errors import one_line, subject_of, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -90,7 +90,7 @@ class SourceReports:
             if outcome.error is not None and outcome.refused_anew:
                 logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
             for key in outcome.healed:
-                logger.info("%s in %s: no longer refused", _subject_of(key), source)
+                logger.info("%s in %s: no longer refused", subject_of(key), source)
             if outcome.applied:
                 _log_changes(source, outcome)
         self._log_waiting(waiting)
@@ -152,15 +152,6 @@ def _consequence(source: str, state: SourceState, outcome: Outcome, flag_name: s
         is_kept = flag_name in usable and flag_name not in state.rules.clashing
         return "keeping its last good text" if is_kept else "the rule is left out"
     return "keeping the last good value" if flag_name in state.entries else "using the value of the layer below"
-
-
-def _subject_of(key: str) -> str:
-    """
-    Name what a key of what was rejected stands for, as its error does.
-    """
-    if key in RULES_KEYS:
-        return "rules"
-    return f"rule {key.removeprefix(RULE_PREFIX)!r}" if key.startswith(RULE_PREFIX) else f"flag {key!r}"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -116,7 +116,7 @@ class FlagValueError(DflagError, ValueError):
     ) -> None:
         given = "" if secret or raw is ... else f", got {_shorten(raw)}"
         problem = one_line(problem)
-        super().__init__(f"{_subject(flag_name)}: {problem}{given}" + (f" ({one_line(origin)})" if origin else ""))
+        super().__init__(f"{subject_of(flag_name)}: {problem}{given}" + (f" ({one_line(origin)})" if origin else ""))
         self.flag_name: Final = flag_name
         self.problem: Final = problem
         self.raw: Final[object] = MASK if secret else raw
@@ -274,7 +274,7 @@ def one_line(text: str) -> str:
     return _cut(escaped, _PROBLEM_MAX_CHARACTERS)
 
 
-def _subject(name: str) -> str:
+def subject_of(name: str) -> str:
     """
     Return what a message about a value begins with: of rules, which are named beside flags, the rule or the key.
     """

@@ -154,7 +154,7 @@ def test_a_change_for_one_key_is_logged(flags: dflag.FlagRegistry, said: Callabl
 
 
 def test_a_rule_that_is_good_again_is_named(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
-    """By its name; of a list that could not be read, the rules."""
+    """By its name; of a list that could not be read, by the key."""
     flags.dyn_int("rate", 1)
     source = MemorySource({})
     updater = dflag.Updater(flags, source)
@@ -162,7 +162,7 @@ def test_a_rule_that_is_good_again_is_named(flags: dflag.FlagRegistry, said: Cal
     good = "[{name: a, set: {rate: 5}}]"
     for bad, line in (
         ("[{name: a, set: {rate: x}}]", "rule 'a' in memory: no longer refused"),
-        ("[{", "rules in memory: no longer refused"),
+        ("[{", "key '_rules.yaml' in memory: no longer refused"),
     ):
         for text in (bad, good):
             source.update({"_rules.yaml": text})
