@@ -47,7 +47,7 @@ class Log:
         self._output: Output | None = None
         follow_forks(self, first=True)
         if "logging" in sys.modules:
-            self._output_for(_WARNING)  # so that what configures the loggers there are configures this one too
+            self.load()  # so that what configures the loggers there are configures this one too
 
     def hush(self) -> None:
         """
@@ -97,17 +97,22 @@ class Log:
         Return what writes messages of a level; None where nobody would see them.
         """
         output = self._output
-        if output is None:
-            if "logging" not in sys.modules and (level < _WARNING or self._hushed):
-                return None
-            try:
-                from dflag._logger import output as found
-            except (AttributeError, ImportError):  # in a signal handler that interrupts the import of logging
-                return None
-            if self._hushed:
-                found.hush()
-            output = self._output = found
-        return output if output.is_enabled(level) else None
+        if output is None and ("logging" in sys.modules or (level >= _WARNING and not self._hushed)):
+            output = self.load()
+        return output if output is not None and output.is_enabled(level) else None
+
+    def load(self) -> Output | None:
+        """
+        Import logging, for what would have no descriptor left for that once it has something to log.
+        """
+        try:
+            from dflag._logger import output
+        except (AttributeError, ImportError, OSError):  # AttributeError in a signal handler amid this very import
+            return None
+        if self._hushed:
+            output.hush()
+        self._output = output
+        return output
 
     def _enter(self, me: int) -> None:
         self._writing.add(me)

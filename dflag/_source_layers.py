@@ -18,7 +18,7 @@ from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
 from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
-from dflag._source_state import Reading, Record, Request, applied, empty_state, left, load_records
+from dflag._source_state import Reading, Record, Request, applied, empty_state, left, load_late
 from dflag._switching import yield_interpreter
 from dflag._transaction import plan, same, winner
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames
@@ -153,7 +153,7 @@ class SourceLayers:
         """
         if name in self._states:
             return
-        load_records()
+        load_late()
         with self._store.lock:
             if name in self._states:
                 return

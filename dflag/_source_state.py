@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._layers import RULE_PREFIX, Entry
+from dflag._log import logger
 from dflag._rule_sets import NO_RULES, RuleSet
 
 if TYPE_CHECKING:
@@ -244,15 +245,18 @@ class Outcome(NamedTuple):
     refused_anew: bool
 
 
-def load_records() -> None:
+def load_late() -> None:
     """
-    Import what a revision is made of, which importing dflag does not wait for.
+    Import what revisions are made of and what logs them, which importing dflag does not wait for.
 
-    Before anything is applied: a child that is forked amid a late import could never import the module.
+    Before anything is applied: a child that is forked amid a late import could never import the module, and there may
+    be no descriptor left later on.
     """
     import datetime  # noqa: F401
 
     import dflag._records  # noqa: F401
+
+    logger.load()
 
 
 class DeferredRevision:

@@ -56,24 +56,44 @@ def test_a_value_refused_at_run_time_is_seen() -> None:
     assert "flag 'rate': expected an int, got 'a lot 0' (memory)" in line
 
 
+FAILING = """
+import sys, dflag
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate", 50)
+rate.set(60, reason="a change")
+assert "logging" not in sys.modules
+rate.on_change(lambda old, new: 1 / 0)
+"""
+"""A program without a source, whose callback fails."""
+
+
 def test_logging_is_imported_with_the_first_warning() -> None:
-    """A program that does not use logging does not wait for its import, as a command that prints its help does not."""
+    """A program without sources does not wait for logging until there is something to log."""
+    (line,) = _stderr(FAILING + "rate.set(70); flags.flush(5); rate.set(80); flags.flush(5)").splitlines()
+
+    assert "ZeroDivisionError" in line
+
+
+def test_a_program_with_a_source_has_logging_before_it_needs_it() -> None:
+    """No descriptor may be left to import it when a source cannot be read for that reason."""
     assert (
-        _stderr(
-            "import sys, dflag\n"
-            "flags = dflag.FlagRegistry()\n"
-            "rate = flags.dyn_int('rate', 50)\n"
-            "rate.set(60, reason='a change')\n"
-            "assert 'logging' not in sys.modules\n"
-        )
-        == ""
+        _stderr("import sys, dflag; dflag.FlagRegistry().apply({}, source='s'); assert 'logging' in sys.modules") == ""
     )
-    assert "'a lot'" in _stderr(
-        "import sys, dflag\n"
-        "flags = dflag.FlagRegistry()\n"
-        "rate = flags.dyn_int('rate', 50)\n"
-        "assert flags.apply({'rate': 'a lot'}, source='s').rejected and 'logging' in sys.modules\n"
-    )
+
+
+def test_a_message_that_cannot_be_logged_harms_nobody() -> None:
+    """Without a descriptor logging cannot be imported: the message is lost, and the next one is logged."""
+    (line,) = _stderr(
+        FAILING + "import resource\n"
+        "limits = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))\n"
+        "rate.set(70); assert flags.flush(5)\n"
+        "assert 'dflag._logger' not in sys.modules\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, limits)\n"
+        "rate.set(80); assert flags.flush(5)\n"
+    ).splitlines()
+
+    assert "70 -> 80" in line or "ZeroDivisionError" in line
 
 
 def test_a_program_may_configure_logging_late() -> None:
