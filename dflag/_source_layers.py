@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dflag._source_reports import ReportedKeys
     from dflag._source_state import Batch, Outcome, SourceState
     from dflag._store import Store
+    from dflag._transaction import Transaction
     from dflag.typing import Raw
 
 _MAX_TRIED: Final = 1_000_000
@@ -381,14 +382,35 @@ class SourceLayers:
             return None
         transaction = plan(base, edits, keyed=[edit for batch in batches for edit in batch.keyed])
         self._store.check(transaction)
+        made = self._outcomes(batches, transaction, request)
+        states = [(self._states.get(name), state) for name, (_, state) in made.items()]
+        cells = [(cell, state) for cell, state in states if cell is not None]
+        if len(cells) < len(made):  # one was forgotten meanwhile, with the end of a test's block
+            return None
+        if request.wanted is not None and not request.wanted():
+            raise _UnwantedError
+        if not self._store.commit(transaction, cells, partial(self._are_current, batches)):
+            return None
+        for batch in batches:
+            self._note_unknowns(batch, made[batch.name][0], request)
+        if request.background:
+            yield_interpreter()  # the readers of the new values go first, what follows can wait
+        self._store.report(transaction, edits)
+        return {name: outcome for name, (outcome, _) in made.items()}
+
+    def _outcomes(
+        self, batches: Sequence[Batch], transaction: Transaction, request: Request
+    ) -> dict[str, tuple[Outcome, SourceState]]:
+        """
+        Return what comes of each batch when a transaction is committed, and the state of its source after that.
+        """
         pending_restart = self.pending_restart(batches)
         changed = frozenset(flag for flag, _, _, _, _ in transaction.differences)
         changed_keyed = transaction.changed_keyed if transaction.tables else frozenset()
-        outcomes: dict[str, Outcome] = {}
-        cells = []
+        made: dict[str, tuple[Outcome, SourceState]] = {}
         reported: set[str] = set()  # the unknown keys, each of which counts for one source
         for batch in batches:
-            outcomes[batch.name], state = applied(
+            outcome, _ = made[batch.name] = applied(
                 batch,
                 transaction.snapshot.revision,
                 pending_restart,
@@ -396,21 +418,8 @@ class SourceLayers:
                 changed_keyed=tuple(flag.name for flag, _, _ in batch.keyed if flag in changed_keyed),
                 unknowns=[key for key in self._unknowns(batch, request) if key not in reported],
             )
-            reported.update(outcomes[batch.name].unknowns)
-            cell = self._states.get(batch.name)
-            if cell is None:  # it was forgotten meanwhile, with the end of a test's block
-                return None
-            cells.append((cell, state))
-        if request.wanted is not None and not request.wanted():
-            raise _UnwantedError
-        if not self._store.commit(transaction, cells, partial(self._are_current, batches)):
-            return None
-        for batch in batches:
-            self._note_unknowns(batch, outcomes[batch.name], request)
-        if request.background:
-            yield_interpreter()  # the readers of the new values go first, what follows can wait
-        self._store.report(transaction, edits)
-        return outcomes
+            reported.update(outcome.unknowns)
+        return made
 
     def _are_current(self, batches: Iterable[Batch]) -> bool:
         """

@@ -166,34 +166,8 @@ def plan(
 
     Thread safety: any thread; compares values, which may be a user's code, so it is called without a lock.
     """
-    layers: dict[Flag[Any], dict[str, Entry]] = {}
-    replaced: dict[Flag[Any], Mapping[str, Entry]] = {}
-    for flag, layer, entry in edits:
-        edited = layers.get(flag)
-        if edited is None:
-            before = replaced[flag] = {} if base.is_trial else layers_of(flag)
-            edited = layers[flag] = {**before}
-        if entry is None:
-            edited.pop(layer, None)
-        else:
-            edited[layer] = entry
-    differences: list[Difference] = []
-    adopted, merged = [], []
-    for flag, held in layers.items():
-        value, origin = winner(flag, held, base.ranking, base.maps)
-        old = flag.default if base.is_trial else value_of(flag)
-        if value is old:
-            continue
-        # Most values are of these types, for which a call of each flag's kind would be a tenth of initialize().
-        if old == value if type(old) is type(value) and type(value) in _COMPARABLE else same(flag, old, value):
-            # What is printed of it may differ, and everything that shows it, in every process, shows one text.
-            adopted.append((flag, value))
-        else:
-            entry = held.get(origin)
-            why = reason or (entry.reason or entry.rule if entry else None)
-            differences.append((flag, old, value, origin, why))
-            if flag in base.maps and len(held.keys() - OWN_LAYERS) > 1:
-                merged.append(differences[-1])
+    replaced, layers = _edit(base, edits)
+    differences, adopted = _compare(base, layers, reason)
     tables = _tables(base, layers, keyed)
     all_tables = tables_of(base.snapshot)
     if tables:
@@ -208,13 +182,57 @@ def plan(
         layers=layers,
         differences=differences,
         adopted=adopted,
-        merged=merged,
+        merged=[each for each in differences if each[0] in base.maps and len(layers[each[0]].keys() - OWN_LAYERS) > 1],
         timed=_timed(base, layers),
         records=[],
         replaced=replaced,
         kept=[*map(keyed_of, tables), *map(table_of, tables)],
         tables=tables,
     )
+
+
+def _edit(
+    base: Base, edits: Iterable[Edit]
+) -> tuple[dict[Flag[Any], Mapping[str, Entry]], dict[Flag[Any], dict[str, Entry]]]:
+    """
+    Return the layers of each flag that is edited: before, and after.
+    """
+    replaced: dict[Flag[Any], Mapping[str, Entry]] = {}
+    layers: dict[Flag[Any], dict[str, Entry]] = {}
+    for flag, layer, entry in edits:
+        edited = layers.get(flag)
+        if edited is None:
+            before = replaced[flag] = {} if base.is_trial else layers_of(flag)
+            edited = layers[flag] = {**before}
+        if entry is None:
+            edited.pop(layer, None)
+        else:
+            edited[layer] = entry
+    return replaced, layers
+
+
+def _compare(
+    base: Base, layers: Mapping[Flag[Any], Mapping[str, Entry]], reason: str | None
+) -> tuple[list[Difference], list[tuple[Flag[Any], Any]]]:
+    """
+    Return the flags whose value new layers change, and those that get another object for the same value.
+    """
+    differences: list[Difference] = []
+    adopted = []
+    for flag, held in layers.items():
+        value, origin = winner(flag, held, base.ranking, base.maps)
+        old = flag.default if base.is_trial else value_of(flag)
+        if value is old:
+            continue
+        # Most values are of these types, for which a call of each flag's kind would be a tenth of initialize().
+        if old == value if type(old) is type(value) and type(value) in _COMPARABLE else same(flag, old, value):
+            # What is printed of it may differ, and everything that shows it, in every process, shows one text.
+            adopted.append((flag, value))
+        else:
+            entry = held.get(origin)
+            why = reason or (entry.reason or entry.rule if entry else None)
+            differences.append((flag, old, value, origin, why))
+    return differences, adopted
 
 
 def _tables(

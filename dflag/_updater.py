@@ -61,6 +61,12 @@ How much longer than two intervals of the check a look at the sources may take, 
 A file system that hangs may hang for ever; a validator or a machine under load takes a few seconds.
 """
 
+_CHOICES: Final = {
+    "on_missing": ("keep", "reset"),
+    "unknown": ("warn", "ignore", "error"),
+    "on_bad_start": ("raise", "skip"),
+}
+
 _DAEMON_SECONDS: Final = 0.05
 """
 How long a forked child waits before it first reads its sources.
@@ -140,12 +146,8 @@ class Updater:
         facts: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         healthy: Callable[[], object] | None = None,
     ) -> None:
-        _one_of("on_missing", on_missing, ("keep", "reset"))
-        _one_of("unknown", unknown, ("warn", "ignore", "error"))
-        _one_of("on_bad_start", on_bad_start, ("raise", "skip"))
-        for option, given in (("atomic", atomic), ("required", required), ("below_arguments", below_arguments)):
-            if not isinstance(given, bool):
-                raise DefinitionError(f"expected {option} as True or False, got {given!r}")
+        _check_choices(on_missing=on_missing, unknown=unknown, on_bad_start=on_bad_start)
+        _check_bools(atomic=atomic, required=required, below_arguments=below_arguments)
         check_argument("resync_seconds", resync_seconds, (int, float), "a number of seconds")
         check_seconds("resync_seconds", resync_seconds, positive=True)
         home = registry_of(registry)
@@ -797,6 +799,15 @@ def _source_at(path: str | os.PathLike[str]) -> Source:
     return FileSource(path) if is_document and not os.path.isdir(path) else DirectorySource(path)
 
 
-def _one_of(option: str, given: str, allowed: tuple[str, ...]) -> None:
-    if given not in allowed:
-        raise DefinitionError(f"expected {option} as one of {', '.join(map(repr, allowed))}, got {given!r}")
+def _check_choices(**given: str) -> None:
+    for option, choice in given.items():
+        if choice not in _CHOICES[option]:
+            raise DefinitionError(
+                f"expected {option} as one of {', '.join(map(repr, _CHOICES[option]))}, got {choice!r}"
+            )
+
+
+def _check_bools(**given: bool) -> None:
+    for option, value in given.items():
+        if not isinstance(value, bool):
+            raise DefinitionError(f"expected {option} as True or False, got {value!r}")

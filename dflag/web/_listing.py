@@ -381,12 +381,21 @@ class _Rows:
             "owner": _words(flag, pipeline.owner),
             "deprecated": _words(flag, pipeline.deprecated),
             "expires": _words(flag, pipeline.expires),
+            **self._news(flag),
+        }
+
+    def _news(self, flag: Flag[Any]) -> dict[str, Any]:
+        """
+        Describe what has happened to a flag, and what waits.
+        """
+        rejections = self._rejections.get(flag.name, ())
+        return {
             "last_change": self._last_changes.get(flag.name),
             "callback_errors": self._view.callback_errors.get(flag.name, 0),
             "pending_restart": flag in self._after_restart,
             "pending_value": show_value(flag, self._after_restart[flag]) if flag in self._after_restart else None,
-            "rejected": [_describe_rejection(flag, *rejection) for rejection in self._rejections.get(flag.name, ())],
-            "rejected_texts": [_refused_text(flag, error) for _, error in self._rejections.get(flag.name, ())],
+            "rejected": [_describe_rejection(flag, *rejection) for rejection in rejections],
+            "rejected_texts": [_refused_text(flag, error) for _, error in rejections],
         }
 
     def _field(self, flag: Flag[Any], value: Any, shown: str) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_a_message_that_cannot_be_logged_harms_nobody() -> None:
         "rate.set(80); assert flags.flush(5)\n"
     ).splitlines()
 
-    assert "70 -> 80" in line or "ZeroDivisionError" in line
+    assert "ZeroDivisionError" in line
 
 
 def test_a_program_may_configure_logging_late() -> None:
