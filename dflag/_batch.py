@@ -71,21 +71,32 @@ def _parse(
         if (raw != known.get(key) if type(raw) is bytes else not _unchanged(known.get(key), raw)) and key[:1] != "."
     ]
     gone = [key for key in known if key not in reading.values]
-    if fresh:
-        new = sorted({*new, *keys_of(store, fresh, reading.values)})
+    late = _declared_since(store, base)
+    if fresh or late:
+        new = sorted({*new, *keys_of(store, (*fresh, *late), reading.values)})
     rules = base.rules
     moved = _moved(name, base, reading)
     if not with_rules or not any(key in reading.values for key in RULES_KEYS):
         rules = NO_RULES
-    elif new or gone or fresh or moved or rules is NO_RULES:  # they may have been left alone before
+    elif new or gone or fresh or late or moved or rules is NO_RULES:  # they may have been left alone before
         from dflag._rule_layers import read_rules  # an updater has imported it
 
-        rules = read_rules(store, reading.values, rules, reading.locate, secret=reading.secret, fresh=fresh)
+        rules = read_rules(store, reading.values, rules, reading.locate, secret=reading.secret, fresh=(*fresh, *late))
     if not new and not gone and not moved and base.revision is not None and rules is base.rules:
         return Parsed(name, base, base, (), store.maps, store.frozen, fresh)
     keys = sorted({*gone, *new, *moved}.difference(RULES_KEYS))
     parsed = _Parsing(store, name, base, reading, fresh).parsed(keys, rules)
     return parsed._replace(is_moved=bool(moved) and not new and not gone and base.revision is not None)
+
+
+def _declared_since(store: Store, base: SourceState) -> list[Flag[Any]]:
+    """
+    Return the flags with a key that no flag had when *base* was parsed: other threads are declaring them.
+
+    Left alone, each of two declarations would find the other's flag among the unknown keys, and wait for it for ever.
+    """
+    flags = store.flags
+    return [flags[key] for keys in (base.unknown, *base.members.values()) for key in keys if key in flags]
 
 
 def _moved(name: str, base: SourceState, reading: Reading) -> list[str]:

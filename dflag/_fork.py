@@ -25,7 +25,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
 F = TypeVar("F")
@@ -237,7 +237,6 @@ _IMPORTED_LATE: Final = (
     "dflag._formats.json",
     "dflag._formats.json_values",
     "dflag._formats.yaml",
-    "dflag._logger",
     "dflag._records",
     "dflag._source_layers",
     "dflag._waiter",
@@ -251,6 +250,11 @@ _IMPORTED_LATE: Final = (
 """
 What threads import while a program runs. No module here follows forks: its import never waits for the forking thread.
 """
+
+_MODULE_LOCKS: Final[Mapping[str, Callable[[], object]]] = getattr(
+    sys.modules.get("_frozen_importlib"), "_module_locks", {}
+)
+"""The locks of the modules that are being imported, by weak references. CPython keeps them there, and may move them."""
 
 
 def _before() -> None:
@@ -323,14 +327,22 @@ def _finish_imports() -> None:
     """
     from importlib import import_module  # for programs that fork
 
-    while any(map(_is_being_imported, _IMPORTED_LATE)):  # again, as what was imported may go on to the next one
-        for name in filter(_is_being_imported, _IMPORTED_LATE):
+    while any(map(is_being_imported, _IMPORTED_LATE)):  # again, as what was imported may go on to the next one
+        for name in filter(is_being_imported, _IMPORTED_LATE):
             import_module(name)
 
 
-def _is_being_imported(name: str) -> bool:
+def is_being_imported(name: str) -> bool:
+    """
+    Return whether a module is being imported, from the moment on at which its lock is taken.
+    """
     specification = getattr(sys.modules.get(name), "__spec__", None)
-    return bool(getattr(specification, "_initializing", False))  # as importlib itself asks
+    if getattr(specification, "_initializing", False):  # as importlib itself asks
+        return True
+    # While the module is searched for, it has a lock and is nowhere to be found.
+    find_lock = _MODULE_LOCKS.get(name)
+    lock = None if find_lock is None else find_lock()
+    return getattr(lock, "owner", None) not in (None, threading.get_ident())
 
 
 def _call_all(functions: Iterable[Callable[[], object]]) -> None:

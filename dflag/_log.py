@@ -1,118 +1,133 @@
 """
-What dflag logs, and when.
+The library's one logger.
 
-Logging is imported with the first message that anybody could see: it takes a seventh of the time in which a program
-imports dflag and makes its first flag, and a third of that in which the command prints its help.
+A module of its own, since importing logging takes a third of the time in which the command prints its help.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
 
+from dflag._faults import is_interrupt
 from dflag._fork import follow_forks
+from dflag.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
-    from dflag._logger import ExceptionInfo, Output
+    ExceptionInfo: TypeAlias = BaseException | bool | None
 
 _FORK_SECONDS: Final = 0.5
 """How long a fork and a message wait for each other: longer than a line takes, and short where a handler hangs."""
 
 _POLL_SECONDS: Final = 5e-4
 
-_DEBUG, _INFO, _WARNING, _ERROR = 10, 20, 30, 40  # of logging
+_CALLER: Final = 3
+"""How many calls lie between a line that logs and the standard library: what a record shall name is that line."""
+
+
+class _UnseenHandler(logging.NullHandler):
+    """
+    Prints nothing but one line, at the first warning of a program that does not configure logging.
+
+    A library leaves printing to the program. But a program that never configures logging would not learn that a value
+    was refused: so the first warning is printed, once in a process, with what to do.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._first: Final = threading.Lock()  # taken by the first warning and never released
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        if not _is_configured(logging.getLogger(record.name), self) and self._first.acquire(blocking=False):
+            self._print(record)
+        return True
+
+    def _print(self, record: logging.LogRecord) -> None:
+        try:
+            if sys.stderr is not None:
+                sys.stderr.write(
+                    f"dflag: {one_line(record.getMessage())} "
+                    "[later warnings are not shown: logging is not configured, see logging.basicConfig()]\n"
+                )
+        except Exception:  # noqa: S110 - closed, full or not a stream at all: nobody is left to be told
+            pass
+
+
+def _is_configured(logger: logging.Logger | None, ours: logging.Handler) -> bool:
+    """
+    Return whether the program handles or silences the warnings of *logger* in any way.
+    """
+    while logger is not None:
+        if any(handler is not ours for handler in logger.handlers):
+            return True  # a NullHandler too: somebody has added it on purpose
+        if not logger.propagate:
+            return True
+        logger = logger.parent
+    return logging.lastResort is None  # how the documentation of logging says to silence it
 
 
 class Log:
     """
-    The logger ``dflag``.
+    The logger ``dflag``. A handler or filter that raises harms nobody who logs.
 
-    Its handlers are foreign code: they may take long, or call dflag. So nothing is logged while a lock of dflag's is
-    held.
+    It is foreign code: it may take long, or call dflag. So nothing is logged while a lock of dflag's is held.
 
     A fork waits a moment for messages that other threads are writing: the lock of a buffered stream is copied into the
     child as it is, and where dflag's own thread held it, the child's first line to that stream would never return.
 
+    Attributes:
+        enables: Tells for a level whether its messages are logged, so that a costly one need not be made.
+
     Thread safety: any thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger: Final = logger
+        self.enables: Final = logger.isEnabledFor
         self._writing: Final[set[int]] = set()  # the threads that are writing a message
         self._forker: int | None = None
-        self._hushed = False
-        self._output: Output | None = None
         follow_forks(self, first=True)
-        if "logging" in sys.modules:
-            self.load()  # so that what configures the loggers there are configures this one too
-
-    def hush(self) -> None:
-        """
-        Print nothing for a program that does not configure logging, not even its first warning.
-        """
-        self._hushed = True
-        if self._output is not None:
-            self._output.hush()
-
-    def is_debugging(self) -> bool:
-        """
-        Return whether what is only for debugging is logged, so that a costly message need not be made.
-        """
-        return self._output_for(_DEBUG) is not None
 
     def debug(self, message: str, *arguments: object) -> None:
-        self._log(_DEBUG, message, arguments)
+        self._log(logging.DEBUG, message, arguments)
 
     def info(self, message: str, *arguments: object) -> None:
-        self._log(_INFO, message, arguments)
+        self._log(logging.INFO, message, arguments)
 
     def warning(self, message: str, *arguments: object) -> None:
-        self._log(_WARNING, message, arguments)
+        self._log(logging.WARNING, message, arguments)
 
     def error(self, message: str, *arguments: object, exc_info: ExceptionInfo = None) -> None:
-        self._log(_ERROR, message, arguments, exc_info)
+        self._log(logging.ERROR, message, arguments, exc_info)
 
     def exception(self, message: str, *arguments: object) -> None:
-        self._log(_ERROR, message, arguments, exc_info=True)
+        self._log(logging.ERROR, message, arguments, exc_info=True)
 
     def _log(self, level: int, message: str, arguments: tuple[object, ...], exc_info: ExceptionInfo = None) -> None:
-        output = self._output_for(level)
-        if output is None:
+        if not self._logger.isEnabledFor(level):
             return
         me = threading.get_ident()
         nested = me in self._writing  # a handler that calls dflag
         if not nested:
             self._enter(me)
         try:
-            output.write(level, message, arguments, exc_info)
+            self._logger.log(level, message, *arguments, exc_info=exc_info, stacklevel=_CALLER)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            if logging.raiseExceptions and sys.stderr is not None:  # as logging does itself for a handler that fails
+                with contextlib.suppress(Exception):
+                    sys.stderr.write(f"dflag: a message could not be logged: {type(error).__name__}\n")
         finally:
             if not nested:
                 self._writing.discard(me)
-
-    def _output_for(self, level: int) -> Output | None:
-        """
-        Return what writes messages of a level; None where nobody would see them.
-        """
-        output = self._output
-        if output is None and ("logging" in sys.modules or (level >= _WARNING and not self._hushed)):
-            output = self.load()
-        return output if output is not None and output.is_enabled(level) else None
-
-    def load(self) -> Output | None:
-        """
-        Import logging, for what would have no descriptor left for that once it has something to log.
-        """
-        try:
-            from dflag._logger import output
-        except (AttributeError, ImportError, OSError):  # AttributeError in a signal handler amid this very import
-            return None
-        if self._hushed:
-            output.hush()
-        self._output = output
-        return output
 
     def _enter(self, me: int) -> None:
         self._writing.add(me)
@@ -144,4 +159,7 @@ class Log:
         self._forker = None
 
 
-logger: Final = Log()
+logger: Final = Log(logging.getLogger("dflag"))
+
+# Quiet in a program that does not configure logging, which would otherwise print every warning of ours.
+logging.getLogger("dflag").addHandler(_UnseenHandler())

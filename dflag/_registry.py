@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
 from dflag._declarations import Declarations, caller
 from dflag._flags import Flag, FlagValues, Owner, close_pin, open_pin, pipeline_of, set_listeners
+from dflag._fork import is_being_imported
 from dflag._layers import PINNED, RULES_KEYS, Entry
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
@@ -21,6 +22,7 @@ from dflag._store import Store
 from dflag.errors import (
     ArgumentError,
     DefinitionError,
+    DflagError,
     UnknownFlagError,
     check_argument,
     check_arguments,
@@ -634,23 +636,34 @@ class _LateSources:
 
     def __init__(self, store: Store) -> None:
         self._store: Final = store
-        self._made: SourceLayers | None = None
+        self._made: Final[list[SourceLayers]] = []
 
     def get(self) -> SourceLayers:
-        if self._made is None:
-            from dflag._source_layers import SourceLayers
+        """
+        Return the sources.
 
-            with self._store.lock:
-                if self._made is None:
-                    self._made = SourceLayers(self._store)
-        return self._made
+        Raises:
+            DflagError: A signal handler asks for them that has interrupted their import.
+        """
+        if not self._made:
+            try:
+                from dflag._source_layers import SourceLayers
+            except ImportError as error:
+                if not is_being_imported("dflag._source_layers"):
+                    raise
+                raise DflagError(
+                    "a source cannot be applied by a signal handler that interrupts the first use of a source: "
+                    "make the Updater, or call apply(), before the handler is installed"
+                ) from error
+            self._made.append(SourceLayers(self._store))
+        return self._made[0]  # of two that threads or signal handlers made, all use the first
 
     def catch_up(self, flags: Collection[Flag[Any]]) -> None:
         """
         Apply to flags that were declared just now what the sources hold for them.
         """
-        if self._made is not None:  # else the call that makes them finds the flags
-            self._made.catch_up(flags)
+        if self._made:  # else the call that makes them finds the flags
+            self._made[0].catch_up(flags)
 
 
 _NO_VALUES: Final[Mapping[Flag[Any], Any]] = {}

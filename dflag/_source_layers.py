@@ -18,7 +18,7 @@ from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
 from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
-from dflag._source_state import Reading, Record, Request, applied, empty_state, left, load_late
+from dflag._source_state import Reading, Record, Request, applied, empty_state, left, load_records
 from dflag._switching import yield_interpreter
 from dflag._transaction import plan, same, winner
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames
@@ -154,7 +154,7 @@ class SourceLayers:
         """
         if name in self._states:
             return
-        load_late()
+        load_records()
         with self._store.lock:
             if name in self._states:
                 return
@@ -176,10 +176,12 @@ class SourceLayers:
         self._rank_all()
 
     def _rank_all(self) -> None:
-        names = list(reversed(self._states))
-        above = [name for name in names if name not in self._below_arguments]
-        below = [name for name in names if name in self._below_arguments]
-        self._store.rank((OVERRIDE, *above, COMMAND_LINE, ENVIRONMENT, *below))
+        ranked: tuple[str, ...] | None = None
+        while ranked != tuple(self._states):  # once more where a signal handler has named another source meanwhile
+            ranked = tuple(self._states)
+            above = [name for name in reversed(ranked) if name not in self._below_arguments]
+            below = [name for name in reversed(ranked) if name in self._below_arguments]
+            self._store.rank((OVERRIDE, *above, COMMAND_LINE, ENVIRONMENT, *below))
 
     def owners(self) -> list[object]:
         """
@@ -426,12 +428,14 @@ class SourceLayers:
         Return whether each batch was parsed against what its source has in force, with the current maps and freeze,
         and no flag that was declared since would take a key of it.
         """
-        declared = self._store.flags.keys()
+        declared = self._store.flags
         return all(
             self.state(batch.name) is batch.base
             and batch.parsed.maps is self._store.maps
             and batch.parsed.frozen == self._store.frozen
-            and all(declared.isdisjoint(keys) for keys in (batch.state.unknown, *batch.state.members.values()))
+            and not any(
+                key in declared for keys in (batch.state.unknown, *batch.state.members.values()) for key in keys
+            )
             for batch in batches
         )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 from functools import lru_cache
+from logging import DEBUG
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -97,7 +98,9 @@ class SourceReports:
 
     def _log_retired(self, source: str, outcome: Outcome) -> None:
         retired, flags = self._store.retired, self._store.flags
-        for key in sorted((retired.keys() & outcome.values.keys()) - self._retired - flags.keys()):
+        for key in sorted((retired.keys() & outcome.values.keys()) - self._retired):
+            if key in flags:
+                continue
             self._retired.add(key)
             logger.warning("key %r in %s has been retired since %s: remove it", key, source, retired[key])
 
@@ -106,7 +109,7 @@ class SourceReports:
         for flag, value in waiting:
             if flag.name not in before or not same(flag, before[flag.name], value):
                 logger.info("flag %r is static: its new value waits for a restart", flag.name)
-                if logger.is_debugging():
+                if logger.enables(DEBUG):
                     now, then = (one_line(shown(flag, each)) for each in (value_of(flag), value))
                     logger.debug("flag %r: %s until a restart, %s after it", flag.name, now, then)
 

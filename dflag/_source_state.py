@@ -10,7 +10,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._layers import RULE_PREFIX, Entry
-from dflag._log import logger
 from dflag._rule_sets import NO_RULES, RuleSet
 
 if TYPE_CHECKING:
@@ -245,18 +244,15 @@ class Outcome(NamedTuple):
     refused_anew: bool
 
 
-def load_late() -> None:
+def load_records() -> None:
     """
-    Import what revisions are made of and what logs them, which importing dflag does not wait for.
+    Import what a revision is made of, which importing dflag does not wait for.
 
-    Before anything is applied: a child that is forked amid a late import could never import the module, and there may
-    be no descriptor left later on.
+    Before anything is applied: a child that is forked amid a late import could never import the module.
     """
     import datetime  # noqa: F401
 
     import dflag._records  # noqa: F401
-
-    logger.load()
 
 
 class DeferredRevision:

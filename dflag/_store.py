@@ -16,6 +16,7 @@ import time
 import warnings
 from collections import deque
 from functools import partial
+from logging import DEBUG
 from operator import ior
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
 
@@ -519,7 +520,7 @@ class Store:
         Raises:
             ValidationError: A registry validator refuses.
         """
-        if self.checks.validators:
+        if self.checks.running:
             self.checks.refuse_changes()
         home, transaction = self.turns.run(partial(self._try_to_change, edits, checked=checked, reason=reason))
         if transaction is None:
@@ -571,7 +572,7 @@ class Store:
         Thread safety: any thread; values are printed and logged in this one, without a lock.
         """
         settle_records(transaction.records)
-        if logger.is_debugging():
+        if logger.enables(DEBUG):
             for change in printed_changes(records_of(transaction.differences, transaction.snapshot.revision)):
                 old, new, why = one_line(change.old), one_line(change.new), _because(change.reason)
                 logger.debug("flag %r: %s -> %s (%s)%s", change.flag, old, new, one_line(change.origin), why)

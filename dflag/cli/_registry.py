@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dflag._flags import FlagValues
-from dflag._log import logger
 from dflag._registry import FlagRegistry, registry_of
 from dflag.cli._errors import CommandError, text_of
 from dflag.errors import nearest, one_line
@@ -19,6 +19,9 @@ from dflag.errors import nearest, one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import ModuleType
+
+_SILENT: Final = logging.NullHandler()
+"""Keeps the library quiet beside a command, which reports all of it as findings."""
 
 
 def load(reference: str) -> FlagRegistry:
@@ -37,7 +40,7 @@ def load(reference: str) -> FlagRegistry:
         raise CommandError(
             f"expected REGISTRY as package.module:attribute, got {reference!r}{_hint(module_name, path)}"
         )
-    logger.hush()  # a command reports all of it as findings
+    logging.getLogger("dflag").addHandler(_SILENT)
     found: Any = _import(module_name)
     for name in path.split("."):
         found = _attribute(found, name, reference)

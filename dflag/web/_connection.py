@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import re
 import selectors
 import socket
@@ -219,7 +220,7 @@ class Connection(BaseRequestHandler):
         has_body = self._head is None or self._head.method != "HEAD"
         body = response.body if has_body else b""
         self.request.send_all(self._head_of(status, response.headers) + body, REQUEST_SECONDS)
-        if logger.is_debugging():
+        if logger.enables(logging.DEBUG):
             what = "a request" if self._head is None else f"{self._head.method} {self._head.target}"
             logger.debug("web: %s answered %d", printable(what), status.value)
 

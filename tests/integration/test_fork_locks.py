@@ -35,13 +35,15 @@ FORKS = 40
 """How many children the storm makes: two seconds' worth."""
 
 
-@pytest.mark.parametrize("module", ["difflib", "logging", "dflag._source_layers"])
-def test_a_child_may_import_what_another_thread_was_importing(module: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "phase"), [("difflib", "load"), ("dflag._source_layers", "find"), ("dflag._source_layers", "load")]
+)
+def test_a_child_may_import_what_another_thread_was_importing(module: str, phase: str) -> None:
     """
     A fork waits for imports that dflag does late: a child would inherit the lock of the module, held for ever.
     """
     program = f"""
-late = {module!r}
+late, phase = {module!r}, {phase!r}
 import os, sys, threading, time, importlib.abc, importlib.machinery, faulthandler
 import dflag
 flags = dflag.FlagRegistry()
@@ -51,11 +53,15 @@ started = threading.Event()
 class Slow(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name == late:
+            if phase == "find":
+                started.set()
+                time.sleep(0.5)
             spec = importlib.machinery.PathFinder.find_spec(name, path)
             load = spec.loader.exec_module
             def slowly(module):
-                started.set()
-                time.sleep(0.5)
+                if phase == "load":
+                    started.set()
+                    time.sleep(0.5)
                 load(module)
             spec.loader.exec_module = slowly
             return spec

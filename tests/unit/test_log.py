@@ -32,7 +32,7 @@ def _stderr(program: str) -> str:
 def test_the_first_warning_is_printed_with_what_to_do(statement: str) -> None:
     """Whatever part of the library is imported first, a program without logging gets one line, and no second."""
     (line,) = _stderr(
-        f"{statement}\nfrom dflag._log import logger\nfor n in range(3): logger.warning('said %s', n)"
+        f"{statement}\nimport logging\nfor n in range(3): logging.getLogger('dflag').warning('said %s', n)"
     ).splitlines()
 
     assert line.startswith("dflag: said 0 [")
@@ -54,84 +54,6 @@ def test_a_value_refused_at_run_time_is_seen() -> None:
     ).splitlines()
 
     assert "flag 'rate': expected an int, got 'a lot 0' (memory)" in line
-
-
-FAILING = """
-import sys, dflag
-flags = dflag.FlagRegistry()
-rate = flags.dyn_int("rate", 50)
-rate.set(60, reason="a change")
-assert "logging" not in sys.modules
-rate.on_change(lambda old, new: 1 / 0)
-"""
-"""A program without a source, whose callback fails."""
-
-
-def test_logging_is_imported_with_the_first_warning() -> None:
-    """A program without sources does not wait for logging until there is something to log."""
-    (line,) = _stderr(FAILING + "rate.set(70); flags.flush(5); rate.set(80); flags.flush(5)").splitlines()
-
-    assert "ZeroDivisionError" in line
-
-
-def test_a_program_with_a_source_has_logging_before_it_needs_it() -> None:
-    """No descriptor may be left to import it when a source cannot be read for that reason."""
-    assert (
-        _stderr("import sys, dflag; dflag.FlagRegistry().apply({}, source='s'); assert 'logging' in sys.modules") == ""
-    )
-
-
-def test_a_message_that_cannot_be_logged_harms_nobody() -> None:
-    """Without a descriptor logging cannot be imported: the message is lost, and the next one is logged."""
-    (line,) = _stderr(
-        FAILING + "import resource\n"
-        "limits = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))\n"
-        "rate.set(70); assert flags.flush(5)\n"
-        "assert 'dflag._logger' not in sys.modules\n"
-        "resource.setrlimit(resource.RLIMIT_NOFILE, limits)\n"
-        "rate.set(80); assert flags.flush(5)\n"
-    ).splitlines()
-
-    assert "ZeroDivisionError" in line
-
-
-def test_a_program_may_configure_logging_late() -> None:
-    """What is logged after logging was imported and configured is logged as it says, down to debugging."""
-    lines = _stderr(
-        "import dflag\n"
-        "flags = dflag.FlagRegistry()\n"
-        "rate = flags.dyn_int('rate', 50)\n"
-        "rate.set(60, reason='before')\n"
-        "import logging\n"
-        "logging.basicConfig(level='DEBUG', format='%(levelname)s %(name)s %(module)s %(message)s')\n"
-        "rate.set(70, reason='after')\n"
-    ).splitlines()
-
-    assert lines == [
-        "DEBUG dflag _store flag 'rate': 60 -> 70 (override): after",
-        "INFO dflag _store flag 'rate': overridden: after",
-    ]
-
-
-def test_a_signal_handler_amid_the_import_of_logging_harms_nobody() -> None:
-    """A handler that calls dflag where logging is half imported logs nothing, and later messages are logged."""
-    (line,) = _stderr(
-        "import importlib.abc, sys, dflag\n"
-        "flags = dflag.FlagRegistry()\n"
-        "rate = flags.dyn_int('rate', 50)\n"
-        "class Interrupt(importlib.abc.MetaPathFinder):\n"
-        "    def find_spec(self, name, path, target=None):\n"
-        "        if name in ('traceback', 'dflag._faults', 'string') and 'logging' in sys.modules:\n"
-        "            flags.apply({'rate': 'amid'}, source='one')\n"
-        "            seen.append(name)\n"
-        "seen = []\n"
-        "sys.meta_path.insert(0, Interrupt())\n"
-        "flags.apply({'rate': 'first'}, source='two')\n"
-        "assert 'traceback' in seen\n"
-    ).splitlines()
-
-    assert "'first' (two)" in line
 
 
 def test_lower_levels_are_no_reason() -> None:

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING
 import pytest
 
 import dflag
-from dflag._registry import sources_of
+from dflag import _source_layers
+from dflag._registry import sources_of, store_of_registry
 from dflag._source_state import Reading, Request
 from dflag.sources import MemorySource
 from dflag.testing import isolated
 
-from ..integration._waiting import DEADLINE_SECONDS  # noqa: TID252 - tests is on no path
+from ..integration._waiting import DEADLINE_SECONDS, run_python  # noqa: TID252 - tests is on no path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from dflag._source_layers import SourceLayers
+    from dflag._store import Store
 
 
 class Feeder:
@@ -49,6 +51,108 @@ def test_sources_rank_in_the_order_in_which_they_were_named(flags: dflag.FlagReg
     assert (rate.get(), rate.origin) == (3, "high")
     sources.apply_each({"high": _reading()})
     assert (rate.get(), rate.origin) == (2, "low")
+
+
+def test_a_source_that_a_signal_handler_names_amid_another_is_ranked(
+    flags: dflag.FlagRegistry, sources: SourceLayers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever in the ranking of the other one it comes."""
+    rate, store = flags.dyn_int("rate", 1), store_of_registry(flags)
+    rank = store.rank
+
+    def interrupted(ranking: Iterable[str]) -> None:
+        names = tuple(ranking)
+        monkeypatch.setattr(store, "rank", rank)
+        sources.apply_each({"amid": _reading(rate="3")})
+        rank(names)
+
+    monkeypatch.setattr(store, "rank", interrupted)
+    sources.add("first")
+    assert (rate.get(), rate.origin) == (3, "amid")
+    sources.apply_each({"amid": _reading(rate="4")})
+    assert rate.get() == 4
+
+
+def test_sources_that_a_signal_handler_needs_first_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first `apply` amid another first one: what both give is in force."""
+    flags = dflag.FlagRegistry()
+    rate, burst = flags.dyn_int("rate", 1), flags.dyn_int("burst", 1)
+    make = _source_layers.SourceLayers
+
+    def interrupted(store: Store) -> SourceLayers:
+        monkeypatch.setattr(_source_layers, "SourceLayers", make)
+        flags.apply({"rate": "2"}, source="handler")
+        return make(store)
+
+    monkeypatch.setattr(_source_layers, "SourceLayers", interrupted)
+    flags.apply({"burst": "3"}, source="program")
+    assert (rate.get(), rate.origin, burst.get()) == (2, "handler", 3)
+
+
+def test_a_signal_handler_amid_the_import_of_sources_gets_a_clear_error() -> None:
+    """It cannot have them, and what it has interrupted goes on."""
+    program = """
+import importlib.abc, sys
+import dflag
+
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate", 1)
+
+class Interrupt(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "dflag._batch":
+            try:
+                flags.apply({"rate": "5"}, source="handler")
+            except dflag.DflagError as error:
+                print(error)
+
+sys.meta_path.insert(0, Interrupt())
+flags.apply({"rate": "2"}, source="program")
+print(rate.get())
+"""
+    found = run_python(program)
+    refusal, rate = found.stdout.splitlines()
+    assert refusal.startswith("a source cannot be applied by a signal handler that interrupts the first use"), (
+        found.stderr
+    )
+    assert rate == "2"
+
+
+def test_flags_that_are_declared_at_once_take_what_a_source_holds(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither declaration waits for the other, whose key no flag has had so far."""
+    flags.dyn_map("limits", {}, keys="m-*", of="int")
+    flags.apply({"a": "1", "b": "2", "m-c": "3"}, source="s")
+    store = store_of_registry(flags)
+    add, names = store.add, ["b", "m-c"]
+
+    def switched(flag: dflag.Flag[int]) -> None:
+        add(flag)
+        if names:
+            flags.dyn_int(names.pop(), 0)
+
+    monkeypatch.setattr(store, "add", switched)
+    flags.dyn_int("a", 0)
+    assert [flags[name].get() for name in ("a", "b", "m-c", "limits")] == [1, 2, 3, {}]
+
+
+def test_flags_that_are_declared_at_once_take_what_rules_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same for names that only rules know."""
+    flags = dflag.FlagRegistry()
+    source = MemorySource({"_rules.yaml": "[{name: one, set: {a: 1, b: 2}}]"})
+    dflag.Updater(flags, source, on_bad_start="skip").initialize()
+    store = store_of_registry(flags)
+    add, names = store.add, ["b"]
+
+    def switched(flag: dflag.Flag[int]) -> None:
+        add(flag)
+        if names:
+            flags.dyn_int(names.pop(), 0)
+
+    monkeypatch.setattr(store, "add", switched)
+    flags.dyn_int("a", 0)
+    assert (flags["a"].get(), flags["b"].get()) == (1, 2)
 
 
 @pytest.mark.parametrize("name", ["", "override", "environment", "command line", "default"])
