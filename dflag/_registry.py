@@ -180,7 +180,7 @@ class FlagRegistry(Declarations):
         return name in self._store.flags
 
     def __iter__(self) -> Iterator[Flag[Any]]:
-        return iter([flag for _, flag in sorted(self._store.flags.items())])
+        return iter(sorted(values_of(self._store.snapshot()), key=lambda flag: flag.name))
 
     def __len__(self) -> builtins.int:
         return len(self._store.flags)

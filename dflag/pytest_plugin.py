@@ -160,7 +160,7 @@ _before: Final[weakref.WeakKeyDictionary[pytest.Config, _Overridden]] = weakref.
 
 def _overrides(store: Store) -> dict[Flag[Any], Entry]:
     with store.lock:
-        return {flag: layers_of(flag)[OVERRIDE] for flag in store.flags.values() if OVERRIDE in layers_of(flag)}
+        return {flag: layers_of(flag)[OVERRIDE] for flag in list(store.flags.values()) if OVERRIDE in layers_of(flag)}
 
 
 def _is_held(store: Store) -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
-from dflag._flags import layers_of
+from dflag._flags import Flag, layers_of, pipeline_of
 from dflag._history import LENGTH, History
 from dflag._snapshot import as_of, store_of
 from dflag.typing import Text
@@ -648,3 +648,28 @@ def test_an_error_of_a_signal_handler_after_a_commit_is_no_outdated_token(
     with pytest.raises(ValueError, match="of a signal handler"):
         rate.set(1)
     assert (rate.get(), flags.snapshot().revision) == (1, before + 1)
+
+
+def test_dropping_an_override_is_checked_while_flags_are_declared(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As another thread may do at any moment; what does not pass then is logged."""
+    rate = flags.dyn_int("rate", 1)
+
+    @flags.validator
+    def refuse_default(candidate: dflag.Snapshot) -> None:
+        if candidate[rate] == 1:
+            raise ValueError("too low")
+
+    rate.set(2)
+    names = [f"late{number}" for number in range(3)]
+
+    def declaring(flag: dflag.Flag[Any]) -> bool:
+        if names:
+            flags.dyn_int(names.pop(), 0)
+        return pipeline_of(flag).secret
+
+    monkeypatch.setattr(Flag, "secret", property(declaring))
+    rate.reset()
+    assert rate.get() == 1
+    assert "an override was dropped, and the remaining values do not pass" in caplog.text
