@@ -7,4 +7,7 @@ from __future__ import annotations
 from typing import Final
 
 # The last one leaves a heap of 100,000 flags behind, in which what came after it would be slower.
-MODULES: Final = ("reading", "classes", "readers", "starting", "command", "volumes", "swaps", "memory", "web", "growth")
+MODULES: Final = (
+    *("reading", "classes", "readers", "rules", "openfeature", "starting", "command", "volumes", "swaps", "memory"),
+    *("web", "growth"),
+)
