@@ -71,7 +71,7 @@ def _parse(
         if (raw != known.get(key) if type(raw) is bytes else not _unchanged(known.get(key), raw)) and key[:1] != "."
     ]
     gone = [key for key in known if key not in reading.values]
-    late = _declared_since(store, base)
+    late = declared_since(store, base)
     if fresh or late:
         new = sorted({*new, *keys_of(store, (*fresh, *late), reading.values)})
     rules = base.rules
@@ -89,14 +89,14 @@ def _parse(
     return parsed._replace(is_moved=bool(moved) and not new and not gone and base.revision is not None)
 
 
-def _declared_since(store: Store, base: SourceState) -> list[Flag[Any]]:
+def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
     """
-    Return the flags with a key that no flag had when *base* was parsed: other threads are declaring them.
+    Return the flags with a key that no flag had when *state* was parsed: other threads are declaring them.
 
     Left alone, each of two declarations would find the other's flag among the unknown keys, and wait for it for ever.
     """
     flags = store.flags
-    return [flags[key] for keys in (base.unknown, *base.members.values()) for key in keys if key in flags]
+    return [flags[key] for keys in (state.unknown, *state.members.values()) for key in keys if key in flags]
 
 
 def _moved(name: str, base: SourceState, reading: Reading) -> list[str]:
@@ -189,8 +189,7 @@ class _Parsing:
         if key not in reading.values:
             self._entries.pop(key, None)
         else:
-            if reading.secret:
-                conceal(flag)
+            self._conceal(flag)
             try:
                 value = pipeline_of(flag).read(key, reading.values[key], reading.locate)
             except FlagValueError as error:

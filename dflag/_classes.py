@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Never, NoReturn, Self, c
 
 from dflag._cells import VALUE, call_with_two
 from dflag._flags import (
-    DEFAULT,
     LAYERS,
     PIPELINE,
     TABLE,
@@ -564,7 +563,7 @@ def _prefixed(flag: Flag[Any], name: str, prefix: str) -> list[Call]:
     table = table_of(flag)
     return [
         (setattr, flag, PIPELINE, pipeline),
-        (setattr, flag, DEFAULT, default),
+        (setattr, flag, "default", default),
         (setattr, flag, LAYERS, layers),
         (setattr, flag, VALUE, value),
         (setattr, flag, TABLE, None if table is None else table.of(value)),

@@ -707,15 +707,13 @@ def restore_flag(flag: Flag[Any], specification: tuple[tuple[Listener, ...], Pip
 
 
 STORE: Final = "_store"
-NAME: Final = "name"
-DEFAULT: Final = "default"
 PIPELINE: Final = "_pipeline"
 LAYERS: Final = "_layers"
 KEYED: Final = "_keyed"
 TABLE: Final = "_table"
 """
-What `setattr` is to set of a flag in a `Step`: for a commit the last three, and the others where flags are put into
-another store, whose caller holds the locks of both.
+What `setattr` is to set of a flag in a `Step`, beside its value: for a commit the last three, and the others where
+flags are put into another store, whose caller holds the locks of both.
 """
 
 

@@ -251,8 +251,8 @@ _IMPORTED_LATE: Final = (
 What threads import while a program runs. No module here follows forks: its import never waits for the forking thread.
 """
 
-_MODULE_LOCKS: Final[Mapping[str, Callable[[], object]]] = getattr(
-    sys.modules.get("_frozen_importlib"), "_module_locks", {}
+_MODULE_LOCKS: Final[Mapping[str, Callable[[], Any]] | None] = getattr(
+    sys.modules.get("_frozen_importlib"), "_module_locks", None
 )
 """The locks of the modules that are being imported, by weak references. CPython keeps them there, and may move them."""
 
@@ -327,21 +327,28 @@ def _finish_imports() -> None:
     """
     from importlib import import_module  # for programs that fork
 
-    while any(map(is_being_imported, _IMPORTED_LATE)):  # again, as what was imported may go on to the next one
-        for name in filter(is_being_imported, _IMPORTED_LATE):
+    while any(map(_is_imported_elsewhere, _IMPORTED_LATE)):  # again, as what was imported may go on to the next one
+        for name in filter(_is_imported_elsewhere, _IMPORTED_LATE):
             import_module(name)
 
 
-def is_being_imported(name: str) -> bool:
+def is_half_imported(name: str) -> bool:
     """
-    Return whether a module is being imported, from the moment on at which its lock is taken.
+    Return whether a module is there and its code has not come to its end.
     """
     specification = getattr(sys.modules.get(name), "__spec__", None)
-    if getattr(specification, "_initializing", False):  # as importlib itself asks
-        return True
-    # While the module is searched for, it has a lock and is nowhere to be found.
+    return bool(getattr(specification, "_initializing", False))  # as importlib itself asks
+
+
+def _is_imported_elsewhere(name: str) -> bool:
+    """
+    Return whether another thread is importing a module, or searching for it.
+    """
+    if _MODULE_LOCKS is None:
+        return is_half_imported(name)
     find_lock = _MODULE_LOCKS.get(name)
     lock = None if find_lock is None else find_lock()
+    # Not this thread, which would wait for itself: a signal handler may fork amid an import.
     return getattr(lock, "owner", None) not in (None, threading.get_ident())
 
 

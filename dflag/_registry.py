@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
 from dflag._declarations import Declarations, caller
 from dflag._flags import Flag, FlagValues, Owner, close_pin, open_pin, pipeline_of, set_listeners
-from dflag._fork import is_being_imported
+from dflag._fork import is_half_imported
 from dflag._layers import PINNED, RULES_KEYS, Entry
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
@@ -649,7 +649,7 @@ class _LateSources:
             try:
                 from dflag._source_layers import SourceLayers
             except ImportError as error:
-                if not is_being_imported("dflag._source_layers"):
+                if not is_half_imported("dflag._source_layers"):
                     raise
                 raise DflagError(
                     "a source cannot be applied by a signal handler that interrupts the first use of a source: "

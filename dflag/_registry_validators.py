@@ -23,20 +23,19 @@ class RegistryValidators:
 
     Attributes:
         validators: In the order in which they run; replaced whole, never changed.
-        running: The threads that run them now.
 
     Thread safety: any thread; validators run in the calling one.
     """
 
     def __init__(self) -> None:
         self.validators: tuple[RegistryValidator, ...] = ()
-        self.running: Final[set[int]] = set()
+        self._running: Final[set[int]] = set()  # the threads that run them
 
     def refuse_changes(self) -> None:
         """
         Raise `DflagError` in a thread that runs a validator now.
         """
-        if threading.get_ident() in self.running:
+        if threading.get_ident() in self._running:
             raise DflagError("a registry validator cannot change flags: it only checks the snapshot that it is given")
 
     def run(self, candidate: Snapshot, *, secret: bool) -> None:
@@ -52,7 +51,7 @@ class RegistryValidators:
         """
         self.refuse_changes()
         me = threading.get_ident()
-        self.running.add(me)
+        self._running.add(me)
         refusal: RegistryValidationError | None = None
         try:
             for validator in self.validators:
@@ -64,12 +63,12 @@ class RegistryValidators:
                     refusal = _refusal(validator, error, secret=secret)
                     break
         finally:
-            self.running.discard(me)
+            self._running.discard(me)
         if refusal is not None:
             raise refusal  # outside of the handler, so that a secret does not hang on it as its context
 
     def after_fork_in_child(self) -> None:
-        self.running.intersection_update({threading.get_ident()})
+        self._running.intersection_update({threading.get_ident()})
 
 
 def _refusal(validator: RegistryValidator, error: BaseException, *, secret: bool) -> RegistryValidationError:

@@ -12,7 +12,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from dflag._batch import keys_of, parse_all, resolve_all
+from dflag._batch import declared_since, keys_of, parse_all, resolve_all
 from dflag._cells import Cell, set_value, value_of
 from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
@@ -428,14 +428,11 @@ class SourceLayers:
         Return whether each batch was parsed against what its source has in force, with the current maps and freeze,
         and no flag that was declared since would take a key of it.
         """
-        declared = self._store.flags
         return all(
             self.state(batch.name) is batch.base
             and batch.parsed.maps is self._store.maps
             and batch.parsed.frozen == self._store.frozen
-            and not any(
-                key in declared for keys in (batch.state.unknown, *batch.state.members.values()) for key in keys
-            )
+            and not declared_since(self._store, batch.state)
             for batch in batches
         )
 

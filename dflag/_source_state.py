@@ -279,8 +279,7 @@ class DeferredRevision:
         self._seconds: Final = time.time()
         # Not the states themselves, which lead to the revision before: of those all would be kept.
         state, rules = batch.state, (batch.state if is_applied else batch.base).rules
-        names = rules.names if rules.active else ()
-        self._given: Final = (batch.name, state.reading.values, state.rejected, state.unknown, names)
+        self._given: Final = (batch.name, state.reading.values, state.rejected, state.unknown, rules)
         self._made: Final[list[Revision]] = []
 
     def get(self) -> Revision:
@@ -293,7 +292,7 @@ class DeferredRevision:
 
             from dflag._records import Revision
 
-            source, values, rejected, unknown, names = self._given
+            source, values, rejected, unknown, rules = self._given
             self._made.append(
                 Revision(
                     number=self.number,
@@ -304,7 +303,7 @@ class DeferredRevision:
                     unknown=tuple(sorted(unknown)),
                     pending_restart=self.pending_restart,
                     error=self.error,
-                    rules=names,
+                    rules=rules.names,
                     _values=values,
                 )
             )

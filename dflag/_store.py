@@ -26,7 +26,6 @@ from dflag._faults import is_interrupt, name_of
 from dflag._flags import (
     KEYED,
     LAYERS,
-    NAME,
     STORE,
     TABLE,
     UNBOUND,
@@ -198,7 +197,7 @@ class Store:
                     raise DefinitionError(f"flag {flag.name!r} is already bound and cannot be bound as {name!r}")
                 if name in self.flags or name in self.retired:
                     self._check_free(name)
-            names = [(setattr, flag, NAME, name) for name, flag in named.items()]
+            names = [(setattr, flag, "name", name) for name, flag in named.items()]
             stores = [(setattr, flag, STORE, self) for flag in named.values()]
             Step([*names, *stores, *changes, (ior, self.flags, dict(named))]).run()
             self._welcome(named.values())
@@ -425,7 +424,7 @@ class Store:
                 except ValueError:  # the token is another one
                     token = self._tokens[0]
                 else:
-                    dropped = self.changes.trim() if len(self.changes.queue) > HISTORY_LENGTH else None
+                    dropped = self.changes.trim()
                     break
             if token.values is not transaction.base.token.values or not is_current():
                 return False
@@ -520,8 +519,7 @@ class Store:
         Raises:
             ValidationError: A registry validator refuses.
         """
-        if self.checks.running:
-            self.checks.refuse_changes()
+        self.checks.refuse_changes()
         home, transaction = self.turns.run(partial(self._try_to_change, edits, checked=checked, reason=reason))
         if transaction is None:
             home.change(edits, checked=checked, reason=reason)

@@ -83,6 +83,33 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     assert found.stdout == "2\n", found.stderr
 
 
+def test_a_fork_amid_an_import_of_its_own_thread_waits_for_nothing() -> None:
+    """
+    A signal handler may start a program at any moment: the import that it has interrupted cannot go on before.
+    """
+    program = """
+import faulthandler, importlib.abc, os, sys
+faulthandler.dump_traceback_later(5, exit=True)
+import dflag
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate", 1)
+
+class Interrupt(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "dflag._batch":
+            pid = os.fork()
+            if pid == 0:
+                os._exit(7)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+sys.meta_path.insert(0, Interrupt())
+flags.apply({"rate": "2"}, source="s")
+print(rate.get())
+"""
+    found = run_python(program, warnings="ignore")
+    assert found.stdout == "7\n2\n", found.stderr
+
+
 def test_a_signal_that_interrupts_a_fork_leaves_no_lock_held() -> None:
     """
     A handler that raises while the fork waits for a lock: Python prints it; every thread goes on, in both processes.

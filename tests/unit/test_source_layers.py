@@ -118,14 +118,10 @@ print(rate.get())
     assert rate == "2"
 
 
-def test_flags_that_are_declared_at_once_take_what_a_source_holds(
-    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Neither declaration waits for the other, whose key no flag has had so far."""
-    flags.dyn_map("limits", {}, keys="m-*", of="int")
-    flags.apply({"a": "1", "b": "2", "m-c": "3"}, source="s")
+def _declare_amid(monkeypatch: pytest.MonkeyPatch, flags: dflag.FlagRegistry, names: list[str]) -> None:
+    """Declare flags while others are, before those take what sources hold, as another thread may."""
     store = store_of_registry(flags)
-    add, names = store.add, ["b", "m-c"]
+    add = store.add
 
     def switched(flag: dflag.Flag[int]) -> None:
         add(flag)
@@ -133,6 +129,15 @@ def test_flags_that_are_declared_at_once_take_what_a_source_holds(
             flags.dyn_int(names.pop(), 0)
 
     monkeypatch.setattr(store, "add", switched)
+
+
+def test_flags_that_are_declared_at_once_take_what_a_source_holds(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither declaration waits for the other, whose key no flag has had so far."""
+    flags.dyn_map("limits", {}, keys="m-*", of="int")
+    flags.apply({"a": "1", "b": "2", "m-c": "3"}, source="s")
+    _declare_amid(monkeypatch, flags, ["b", "m-c"])
     flags.dyn_int("a", 0)
     assert [flags[name].get() for name in ("a", "b", "m-c", "limits")] == [1, 2, 3, {}]
 
@@ -142,15 +147,7 @@ def test_flags_that_are_declared_at_once_take_what_rules_set(monkeypatch: pytest
     flags = dflag.FlagRegistry()
     source = MemorySource({"_rules.yaml": "[{name: one, set: {a: 1, b: 2}}]"})
     dflag.Updater(flags, source, on_bad_start="skip").initialize()
-    store = store_of_registry(flags)
-    add, names = store.add, ["b"]
-
-    def switched(flag: dflag.Flag[int]) -> None:
-        add(flag)
-        if names:
-            flags.dyn_int(names.pop(), 0)
-
-    monkeypatch.setattr(store, "add", switched)
+    _declare_amid(monkeypatch, flags, ["b"])
     flags.dyn_int("a", 0)
     assert (flags["a"].get(), flags["b"].get()) == (1, 2)
 
