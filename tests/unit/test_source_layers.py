@@ -118,38 +118,23 @@ print(rate.get())
     assert rate == "2"
 
 
-def _declare_amid(monkeypatch: pytest.MonkeyPatch, flags: dflag.FlagRegistry, names: list[str]) -> None:
-    """Declare flags while others are, before those take what sources hold, as another thread may."""
-    store = store_of_registry(flags)
-    add = store.add
-
-    def switched(flag: dflag.Flag[int]) -> None:
-        add(flag)
-        if names:
-            flags.dyn_int(names.pop(), 0)
-
-    monkeypatch.setattr(store, "add", switched)
-
-
 def test_flags_that_are_declared_at_once_take_what_a_source_holds(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither declaration waits for the other, whose key no flag has had so far."""
     flags.dyn_map("limits", {}, keys="m-*", of="int")
     flags.apply({"a": "1", "b": "2", "m-c": "3"}, source="s")
-    _declare_amid(monkeypatch, flags, ["b", "m-c"])
+    store = store_of_registry(flags)
+    add, names = store.add, ["b", "m-c"]
+
+    def switched(flag: dflag.Flag[int]) -> None:
+        add(flag)  # and another thread goes on, before what the source holds is applied
+        if names:
+            flags.dyn_int(names.pop(), 0)
+
+    monkeypatch.setattr(store, "add", switched)
     flags.dyn_int("a", 0)
     assert [flags[name].get() for name in ("a", "b", "m-c", "limits")] == [1, 2, 3, {}]
-
-
-def test_flags_that_are_declared_at_once_take_what_rules_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same for names that only rules know."""
-    flags = dflag.FlagRegistry()
-    source = MemorySource({"_rules.yaml": "[{name: one, set: {a: 1, b: 2}}]"})
-    dflag.Updater(flags, source, on_bad_start="skip").initialize()
-    _declare_amid(monkeypatch, flags, ["b"])
-    flags.dyn_int("a", 0)
-    assert (flags["a"].get(), flags["b"].get()) == (1, 2)
 
 
 @pytest.mark.parametrize("name", ["", "override", "environment", "command line", "default"])
