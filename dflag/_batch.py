@@ -15,7 +15,7 @@ from dflag._layers import RULES_KEYS, Entry
 from dflag._rule_sets import NO_RULES, RuleSet, ValidRule
 from dflag._snapshot import values_of
 from dflag._source_state import Batch, Parsed, Plain, Reading, SourceState
-from dflag._transaction import plan, trial_of
+from dflag._transaction import Transaction, trial_of
 from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
 from dflag.typing import Text
 
@@ -420,7 +420,7 @@ def try_readings(
         for layer, batch in zip(layers, batches, strict=True)
         for name, entry in batch.state.entries.items()
     ]
-    transaction = plan(trial_of(store.base(), layers[::-1]), edits)
+    transaction = Transaction(trial_of(store.base(), layers[::-1]), edits)
     error = None
     try:
         store.check(transaction)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from dflag._flags import keyed_of, layers_of, restore_flag, specification_of
 from dflag._layers import OVERRIDE
-from dflag._transaction import plan
+from dflag._transaction import Transaction
 
 if TYPE_CHECKING:
     from dflag._source_layers import SourceLayers
     from dflag._store import Store
-    from dflag._transaction import Edit, KeyedEdit, Transaction
+    from dflag._transaction import Edit, KeyedEdit
 
 
 class Checkpoint:
@@ -60,7 +60,7 @@ class Checkpoint:
         store, base = self._store, self._store.base()
         edits, keyed = self._edits(), self._keyed_edits()
         cells = self._sources.cells_of(self._kept)
-        transaction = plan(base, edits, keyed=keyed)
+        transaction = Transaction(base, edits, keyed=keyed)
         if edits or keyed:
             return transaction if store.commit(transaction, cells) else None
         return transaction if store.set_cells(base.token, cells) else None  # no revision: no flag has another layer

@@ -5,8 +5,7 @@ The last changes of a registry, printed once each.
 from __future__ import annotations
 
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from dflag._faults import is_interrupt
 from dflag._flags import pipeline_of
@@ -30,38 +29,31 @@ TEXT_MAX_CHARACTERS: Final = 2_000
 UNPRINTABLE: Final = "(cannot be printed)"
 
 
-class PrintedChange(NamedTuple):
-    """
-    One change as texts.
-    """
-
-    seconds: float
-    flag: str
-    old: str
-    new: str
-    origin: str
-    reason: str | None
-    revision: int
-
-
 class Record:
     """
     One change. Once settled it holds no value but small ones, and prints each once.
 
+    Attributes:
+        seconds: When it was committed, of `time.time`.
+        revision: The number of the commit.
+        flag: What has changed.
+        origin: The layer that holds the new value.
+        reason: Why, cut as the values are.
+
     Thread safety: any thread; the values are printed without a lock, by the first thread that asks.
     """
 
-    __slots__ = ("_flag", "_origin", "_reason", "_revision", "_seconds", "_texts", "_values")
+    __slots__ = ("_texts", "_values", "flag", "origin", "reason", "revision", "seconds")
 
     def __init__(
         self, seconds: float, revision: int, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None
     ) -> None:
         # Seconds, not a datetime: only a program that looks at the history pays for that import, 2 ms.
-        self._seconds: Final = seconds
-        self._revision: Final = revision
-        self._flag: Final = flag
-        self._origin: Final = origin
-        self._reason: Final = None if reason is None else _cut(reason)
+        self.seconds: Final = seconds
+        self.revision: Final = revision
+        self.flag: Final = flag
+        self.origin: Final = origin
+        self.reason: Final = None if reason is None else _cut(reason)
         self._values: tuple[Any, Any] | None = (old, new)
         self._texts: tuple[str, str] | None = None
 
@@ -71,49 +63,22 @@ class Record:
         """
         values = self._values
         small = values is not None and type(values[0]) in _SMALL and type(values[1]) in _SMALL
-        if values is not None and (not small or pipeline_of(self._flag).secret):
+        if values is not None and (not small or pipeline_of(self.flag).secret):
             self._print(values)
 
     def _print(self, values: tuple[Any, Any]) -> None:
         # In this order: a thread that finds no values finds the texts.
-        self._texts = shown(self._flag, values[0]), shown(self._flag, values[1])
+        self._texts = shown(self.flag, values[0]), shown(self.flag, values[1])
         self._values = None
 
-    def printed(self) -> PrintedChange:
+    def texts(self) -> tuple[str, str]:
         """
-        Return the change as texts, cut; a secret's masked.
+        Return the old value and the new one as texts, cut; a secret's masked.
         """
-        values, flag = self._values, self._flag
+        values = self._values
         if values is not None:
             self._print(values)
-        old, new = (MASK, MASK) if self._texts is None or pipeline_of(flag).secret else self._texts
-        return PrintedChange(self._seconds, flag.name, old, new, self._origin, self._reason, self._revision)
-
-
-class History:
-    """
-    The last changes.
-
-    Attributes:
-        queue: Where the step of a commit appends its changes.
-
-    Thread safety: under the registry's lock.
-    """
-
-    def __init__(self) -> None:
-        self.queue: Final[deque[Record]] = deque()
-
-    def records(self) -> list[Record]:
-        """
-        Return the last changes, the oldest first.
-        """
-        return list(self.queue)[-LENGTH:]
-
-    def trim(self) -> list[Record]:
-        """
-        Remove what is too old and return it: a value in it must not end under a lock.
-        """
-        return [self.queue.popleft() for _ in range(len(self.queue) - LENGTH)]
+        return (MASK, MASK) if self._texts is None or pipeline_of(self.flag).secret else self._texts
 
 
 def records_of(changes: Iterable[tuple[Flag[Any], Any, Any, str, str | None]], revision: int) -> list[Record]:
@@ -132,13 +97,6 @@ def settle(records: Iterable[Record]) -> None:
     """
     for record in records:
         record.settle()
-
-
-def printed(records: Iterable[Record]) -> list[PrintedChange]:
-    """
-    Return changes as texts, as `Record.printed` does.
-    """
-    return [record.printed() for record in records]
 
 
 def shown(flag: Flag[Any], value: Any) -> str:

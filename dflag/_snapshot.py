@@ -7,32 +7,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeAlias, TypeVar, cast, final, overload
 
-from dflag._cells import Cell, has_gil, value_of
+from dflag._cells import has_gil, value_of
 from dflag.errors import DflagError, unknown_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
     from dflag._keyed import Match, Table
 
+    T_co = TypeVar("T_co", covariant=True)
+
+    class Key(Protocol[T_co]):
+        """
+        What a snapshot knows of a flag: its name, and by the type of ``get`` that of its value.
+        """
+
+        name: str
+
+        def get(self) -> T_co: ...
+
+
 T = TypeVar("T")
 D = TypeVar("D")
-T_co = TypeVar("T_co", covariant=True)
 
 _NO_TABLES: Final[Mapping[Any, Any]] = {}
 """Shared by all snapshots of registries without keyed flags."""
-
-
-class Key(Protocol[T_co]):
-    """
-    What a snapshot knows of a flag: its name, and by the type of ``get`` that of its value.
-    """
-
-    name: str
-
-    def get(self) -> T_co: ...
 
 
 @final
@@ -66,10 +68,10 @@ class Snapshot(Mapping[str, Any]):
         values: Mapping[Key[Any], Any],
         revision: int,
         tables: Mapping[Key[Any], Table] = _NO_TABLES,
-        replaced: Cell | None = None,
+        replaced: Replaced | None = None,
     ) -> None:
         if replaced is None:
-            replaced = Cell(None)
+            replaced = []
         if TYPE_CHECKING:
             self._flags: Final = flags
             self._replaced: Final = replaced
@@ -193,12 +195,15 @@ instances_of: Final[Callable[[Snapshot], dict[type, Any]]] = attrgetter("_instan
 """Return the instances of `dflag.Flags` classes that were made of a snapshot, so that each is made once."""
 
 
-replaced_of: Final[Callable[[Snapshot], Cell]] = attrgetter("_replaced")
+Replaced: TypeAlias = "list[tuple[Mapping[Any, Any], Replaced]]"
 """
-Return the cell of what the next commit replaces: None while the snapshot is in force, else the former contents of what
-was changed, and the cell of the snapshot that followed. So a snapshot that is kept leads to what belonged to it, and
-one that is dropped takes all of it along.
+What the commit after a snapshot has replaced: nothing while the snapshot is in force, else one item, with the former
+contents of what was changed, and the same of the snapshot that followed. So a snapshot that is kept leads to what
+belonged to it, and one that is dropped takes all of it along.
 """
+
+replaced_of: Final[Callable[[Snapshot], Replaced]] = attrgetter("_replaced")
+"""Return what the commit after a snapshot has replaced."""
 
 
 def as_of(snapshot: Snapshot, thing: T, read: Callable[[T], D]) -> D:
@@ -208,12 +213,11 @@ def as_of(snapshot: Snapshot, thing: T, read: Callable[[T], D]) -> D:
     replaced = replaced_of(snapshot)
     while True:
         current = read(thing)  # first, as a commit since then shows in the cell
-        following: tuple[Mapping[Any, D], Cell] | None = value_of(replaced)
-        if following is None:
+        if not replaced:
             return current
-        before, replaced = following
+        before, replaced = replaced[0]
         if thing in before:
-            return before[thing]
+            return cast("D", before[thing])
 
 
 def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[Any, object]) -> Snapshot:
@@ -229,7 +233,7 @@ def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[A
         **snapshot._tables,
         **{flag: table.of(values[flag]) for flag, table in snapshot._tables.items() if flag in values},
     }
-    replaced = Cell((layers, snapshot._replaced))
+    replaced = [(layers, snapshot._replaced)]
     return Snapshot(snapshot._flags, {**snapshot._values, **values}, snapshot.revision, tables, replaced)
 
 

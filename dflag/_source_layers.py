@@ -20,7 +20,7 @@ from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
 from dflag._source_state import Reading, Record, Request, applied, empty_state, left, load_records
 from dflag._switching import yield_interpreter
-from dflag._transaction import plan, same, winner
+from dflag._transaction import Transaction, same, winner
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from dflag._source_reports import ReportedKeys
     from dflag._source_state import Batch, Outcome, SourceState
     from dflag._store import Store
-    from dflag._transaction import Transaction
     from dflag.typing import Raw
 
 _MAX_TRIED: Final = 1_000_000
@@ -382,7 +381,7 @@ class SourceLayers:
         base = self._store.base()
         if not self._are_current(batches):
             return None
-        transaction = plan(base, edits, keyed=[edit for batch in batches for edit in batch.keyed])
+        transaction = Transaction(base, edits, keyed=[edit for batch in batches for edit in batch.keyed])
         self._store.check(transaction)
         made = self._outcomes(batches, transaction, request)
         states = [(self._states.get(name), state) for name, (_, state) in made.items()]

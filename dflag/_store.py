@@ -18,7 +18,7 @@ from collections import deque
 from functools import partial
 from logging import DEBUG
 from operator import ior
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 from dflag._cells import VALUE, Cell, Step, set_value, value_of
 from dflag._expiry import Expiry
@@ -30,7 +30,6 @@ from dflag._flags import (
     TABLE,
     UNBOUND,
     Flag,
-    Owner,
     declared_at,
     layers_of,
     listeners_of,
@@ -41,15 +40,14 @@ from dflag._flags import (
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle, settled
 from dflag._history import LENGTH as HISTORY_LENGTH
-from dflag._history import History, records_of
-from dflag._history import printed as printed_changes
+from dflag._history import records_of
 from dflag._history import settle as settle_records
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
 from dflag._registry_validators import RegistryValidators
 from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, values_of
-from dflag._transaction import Base, Token, highest_layer, plan
+from dflag._transaction import Base, Token, Transaction, highest_layer
 from dflag._turns import Turns
 from dflag.errors import (
     MASK,
@@ -68,28 +66,30 @@ from dflag.errors import (
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import Protocol
 
     from dflag._cells import Call
+    from dflag._flags import Owner
+    from dflag._history import Record
     from dflag._keyed import Table
     from dflag._kinds.maps import MapKind
     from dflag._records import Change, Layer
     from dflag._registry_validators import RegistryValidator
-    from dflag._snapshot import Key
-    from dflag._transaction import Edit, KeyedEdit, Transaction
+    from dflag._snapshot import Key, Replaced
+    from dflag._transaction import Edit, KeyedEdit
 
     Watcher: TypeAlias = Callable[[tuple[str, ...]], object]
 
-
-class Dependent(Protocol):
-    """
-    What is made of a store's values, and is outdated by every commit.
-    """
-
-    def outdating(self, number: int) -> Iterable[Call]:
+    class Dependent(Protocol):
         """
-        Return the calls that outdate it, for the step of commit *number*. The step may fail; then none is made.
+        What is made of a store's values, and is outdated by every commit.
         """
-        ...
+
+        def outdating(self, number: int) -> Iterable[Call]:
+            """
+            Return the calls that outdate it, for the step of commit *number*. The step may fail; then none is made.
+            """
+            ...
 
 
 class Store:
@@ -119,11 +119,11 @@ class Store:
         self._tokens: Final = [Token(object())]  # one, that of the last change
         self._number: Final = Cell(0)
         self._snapshot: Final = Cell(None)  # None: to be made anew, because a flag was declared
-        self._replaced: Final = Cell(Cell(None))  # of the snapshot in force, see `replaced_of`
+        self._replaced: Final = Cell([])  # of the snapshot in force, see `replaced_of`
         self._watchers: tuple[Watcher, ...] = ()
         self._timed: Final = Cell(frozenset())  # the flags that have an override with a time limit
         self._dependents: tuple[Dependent, ...] = ()
-        self.changes: Final = History()
+        self.changes: Final[deque[Record]] = deque(maxlen=HISTORY_LENGTH)
         self._expiry: Final = Expiry(self._next_deadline, self._expire)
         self._committed = threading.Condition()
         self._waiting = 0  # threads, for the next commit
@@ -270,7 +270,7 @@ class Store:
                 (list.remove, self._tokens, token),
                 (list.append, self._tokens, Token(object())),
                 (setattr, self._snapshot, VALUE, None),
-                *self._replacing(value_of(self._replaced), before, Cell(None)),
+                *self._replacing(value_of(self._replaced), before, []),
                 *((setattr, cell, VALUE, value) for cell, value in cells),
             ]
         )
@@ -361,9 +361,9 @@ class Store:
 
     def plan(self, edits: Iterable[Edit], *, keyed: Iterable[KeyedEdit] = (), reason: str | None = None) -> Transaction:
         """
-        Work out what some edits lead to, as `_transaction.plan` does, from what is in force now.
+        Work out what some edits lead to, as `Transaction` does, from what is in force now.
         """
-        return plan(self.base(), edits, keyed=keyed, reason=reason)
+        return Transaction(self.base(), edits, keyed=keyed, reason=reason)
 
     def check(self, transaction: Transaction) -> None:
         """
@@ -419,17 +419,18 @@ class Store:
         while True:
             step = self._step(transaction, token, snapshot, cells, deliveries)
             with self.lock:
+                before = list(self.changes)  # the step drops the oldest, which may hold the last reference to a value
                 try:
                     run_step(step)
-                except ValueError:  # the token is another one
-                    token = self._tokens[0]
-                else:
-                    dropped = self.changes.trim()
                     break
+                except ValueError:
+                    token = self._tokens[0]
+                    if token is transaction.token:  # it was committed, and this is the error of a signal handler
+                        raise
             if token.values is not transaction.base.token.values or not is_current():
                 return False
             snapshot = None  # it lacks the flags that were declared; it is made when it is asked for
-        del dropped  # without the lock, as it may hold the last reference to a value
+        del before  # without the lock, as a value may run a user's code when it ends
         if self._waiting:  # a thread that begins to wait later finds the number
             with self._committed:
                 self._committed.notify_all()
@@ -465,16 +466,16 @@ class Store:
                 *((setattr, flag, KEYED, tables.keyed) for flag, tables in transaction.tables.items()),
                 *((setattr, flag, TABLE, tables.table) for flag, tables in transaction.tables.items()),
                 (setattr, self._timed, VALUE, transaction.timed),
-                (deque.extend, self.changes.queue, iter(transaction.records)),
+                (deque.extend, self.changes, iter(transaction.records)),
                 (deque.extend, self.notifier.queue, iter(deliveries)),
             ]
         )
 
-    def _replacing(self, current: Cell, before: Mapping[Any, object], following: Cell) -> tuple[Call, Call]:
+    def _replacing(self, current: Replaced, before: Mapping[Any, object], following: Replaced) -> tuple[Call, Call]:
         """
         Return the calls that keep what a step changes, as it was *before*, for those who keep the snapshot in force.
         """
-        return (setattr, current, VALUE, (before, following)), (setattr, self._replaced, VALUE, following)
+        return (list.append, current, (before, following)), (setattr, self._replaced, VALUE, following)
 
     def _watcher_deliveries(self, transaction: Transaction) -> list[Delivery]:
         names = {*transaction.changed, *(flag.name for flag in transaction.changed_keyed)}
@@ -571,9 +572,10 @@ class Store:
         """
         settle_records(transaction.records)
         if logger.enables(DEBUG):
-            for change in printed_changes(records_of(transaction.differences, transaction.snapshot.revision)):
-                old, new, why = one_line(change.old), one_line(change.new), _because(change.reason)
-                logger.debug("flag %r: %s -> %s (%s)%s", change.flag, old, new, one_line(change.origin), why)
+            for record in records_of(transaction.differences, transaction.snapshot.revision):
+                old, new = map(one_line, record.texts())
+                origin, why = one_line(record.origin), _because(record.reason)
+                logger.debug("flag %r: %s -> %s (%s)%s", record.flag.name, old, new, origin, why)
         for flag, layer, entry in edits:
             if entry is not None and pipeline_of(flag).deprecated is not None:
                 self._report_deprecated(flag, layer)
@@ -690,23 +692,9 @@ class Store:
         return tuple(_describe(flag, origin, entry) for origin, entry in (*held, (DEFAULT, Entry(flag.default))))
 
     def history(self) -> tuple[Change, ...]:
-        import datetime
-
-        from dflag._records import Change
-
         with self.lock:
-            records = self.changes.records()
-        return tuple(
-            Change(
-                when=datetime.datetime.fromtimestamp(change.seconds, datetime.UTC),
-                flag=change.flag,
-                old=change.old,
-                new=change.new,
-                origin=change.origin,
-                reason=change.reason,
-            )
-            for change in printed_changes(records)
-        )
+            records = list(self.changes)
+        return tuple(map(_change, records))
 
     # --- forking
 
@@ -811,6 +799,22 @@ def printed(flag: Flag[Any], value: Any) -> str:
 
 def _because(reason: str | None) -> str:
     return "" if reason is None else f": {one_line(reason)}"
+
+
+def _change(record: Record) -> Change:
+    import datetime
+
+    from dflag._records import Change
+
+    old, new = record.texts()
+    return Change(
+        when=datetime.datetime.fromtimestamp(record.seconds, datetime.UTC),
+        flag=record.flag.name,
+        old=old,
+        new=new,
+        origin=record.origin,
+        reason=record.reason,
+    )
 
 
 def _describe(flag: Flag[Any], origin: str, entry: Entry) -> Layer:

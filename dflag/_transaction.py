@@ -4,7 +4,7 @@ What some edits of layers lead to, before anything has changed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dflag._cells import value_of
 from dflag._faults import is_interrupt
@@ -35,7 +35,7 @@ Difference: TypeAlias = tuple[Flag[Any], Any, Any, str, str | None]
 """A flag whose effective value a transaction changes: the old value, the new one, where that is from, and why."""
 
 
-class Tables(NamedTuple):
+class Tables:
     """
     What a keyed flag would have for its keys.
 
@@ -44,8 +44,11 @@ class Tables(NamedTuple):
         table: What comes of it.
     """
 
-    keyed: Mapping[str, Sequence[KeyedValue]]
-    table: Table
+    __slots__ = ("keyed", "table")
+
+    def __init__(self, keyed: Mapping[str, Sequence[KeyedValue]], table: Table) -> None:
+        self.keyed: Final = keyed
+        self.table: Final = table
 
 
 class Token:
@@ -62,7 +65,7 @@ class Token:
         self.values: Final = values
 
 
-class Base(NamedTuple):
+class Base:
     """
     What a transaction is worked out from: a registry at one moment.
 
@@ -75,12 +78,24 @@ class Base(NamedTuple):
         is_trial: Whether the layers in force do not count: see `trial_of`.
     """
 
-    token: Token
-    snapshot: Snapshot
-    ranking: Sequence[str]
-    maps: Collection[Flag[Any]]
-    timed: frozenset[Flag[Any]]
-    is_trial: bool = False
+    __slots__ = ("is_trial", "maps", "ranking", "snapshot", "timed", "token")
+
+    def __init__(
+        self,
+        token: Token,
+        snapshot: Snapshot,
+        ranking: Sequence[str],
+        maps: Collection[Flag[Any]],
+        timed: frozenset[Flag[Any]],
+        *,
+        is_trial: bool = False,
+    ) -> None:
+        self.token: Final = token
+        self.snapshot: Final = snapshot
+        self.ranking: Final = ranking
+        self.maps: Final = maps
+        self.timed: Final = timed
+        self.is_trial: Final = is_trial
 
 
 def trial_of(base: Base, ranking: Sequence[str]) -> Base:
@@ -91,14 +106,20 @@ def trial_of(base: Base, ranking: Sequence[str]) -> Base:
     defaults = {flag: flag.default for flag in values_of(snapshot)}
     tables = {flag: table.of(flag.default) for flag, table in tables_of(snapshot).items()}
     view = Snapshot(flags_of(snapshot), defaults, snapshot.revision, tables)
-    return base._replace(snapshot=view, ranking=ranking, is_trial=True)
+    return Base(base.token, view, ranking, base.maps, base.timed, is_trial=True)
 
 
-class Transaction(NamedTuple):
+class Transaction:
     """
     What some edits lead to, worked out from what was current at the time. Nothing has changed yet.
 
     It keeps what it replaces alive, so that no ``__del__`` of a user runs in the middle of the commit.
+
+    Args:
+        base: What is in force.
+        edits: What to change.
+        keyed: What to change of the values for keys.
+        reason: For the history; None for that of the layer that wins.
 
     Attributes:
         base: What this is based on.
@@ -113,20 +134,49 @@ class Transaction(NamedTuple):
         replaced: The layers before.
         kept: What else is replaced: the values for keys, and what came of them.
         tables: The values for keys of each keyed flag that is edited.
+
+    Thread safety: any thread; compares values, which may be a user's code, so it is made without a lock.
     """
 
-    base: Base
-    token: Token
-    snapshot: Snapshot
-    layers: Mapping[Flag[Any], Mapping[str, Entry]]
-    differences: Sequence[Difference]
-    adopted: Sequence[tuple[Flag[Any], Any]]
-    merged: Sequence[Difference]
-    timed: frozenset[Flag[Any]]
-    records: list[Record]
-    replaced: Mapping[Flag[Any], Mapping[str, Entry]]
-    kept: Sequence[object]
-    tables: Mapping[Flag[Any], Tables]
+    __slots__ = (
+        "adopted",
+        "base",
+        "differences",
+        "kept",
+        "layers",
+        "merged",
+        "records",
+        "replaced",
+        "snapshot",
+        "tables",
+        "timed",
+        "token",
+    )
+
+    def __init__(
+        self, base: Base, edits: Iterable[Edit], *, keyed: Iterable[KeyedEdit] = (), reason: str | None = None
+    ) -> None:
+        self.base: Final = base
+        self.token: Final = Token(object())
+        self.replaced, self.layers = _edit(base, edits)
+        self.differences, self.adopted = _compare(base, self.layers, reason)
+        self.tables: Final = _tables(base, self.layers, keyed)
+        self.snapshot: Final = self._snapshot_after()
+        several = [each for each in self.differences if each[0] in base.maps]
+        self.merged: Final = [each for each in several if len(self.layers[each[0]].keys() - OWN_LAYERS) > 1]
+        self.timed: Final = _timed(base, self.layers)
+        self.records: list[Record] = []
+        self.kept: Final = [*map(keyed_of, self.tables), *map(table_of, self.tables)]
+
+    def _snapshot_after(self) -> Snapshot:
+        before = self.base.snapshot
+        values = {**values_of(before)}
+        values.update(self.adopted)
+        values.update({flag: new for flag, _, new, _, _ in self.differences})
+        tables = tables_of(before)
+        if self.tables:
+            tables = {**tables, **{flag: each.table for flag, each in self.tables.items()}}
+        return Snapshot(flags_of(before), values, before.revision + 1, tables)
 
     @property
     def changed(self) -> tuple[str, ...]:
@@ -150,45 +200,6 @@ class Transaction(NamedTuple):
         Whether any of the flags that are edited is a secret.
         """
         return any(pipeline_of(flag).secret for flag in (*self.layers, *self.tables))
-
-
-def plan(
-    base: Base, edits: Iterable[Edit], *, keyed: Iterable[KeyedEdit] = (), reason: str | None = None
-) -> Transaction:
-    """
-    Work out what some edits lead to.
-
-    Args:
-        base: What is in force.
-        edits: What to change.
-        keyed: What to change of the values for keys.
-        reason: For the history; None for that of the layer that wins.
-
-    Thread safety: any thread; compares values, which may be a user's code, so it is called without a lock.
-    """
-    replaced, layers = _edit(base, edits)
-    differences, adopted = _compare(base, layers, reason)
-    tables = _tables(base, layers, keyed)
-    all_tables = tables_of(base.snapshot)
-    if tables:
-        all_tables = {**all_tables, **{flag: each.table for flag, each in tables.items()}}
-    values = dict(values_of(base.snapshot))
-    values.update(adopted)
-    values.update({flag: new for flag, _, new, _, _ in differences})
-    return Transaction(
-        base=base,
-        token=Token(object()),
-        snapshot=Snapshot(flags_of(base.snapshot), values, base.snapshot.revision + 1, all_tables),
-        layers=layers,
-        differences=differences,
-        adopted=adopted,
-        merged=[each for each in differences if each[0] in base.maps and len(layers[each[0]].keys() - OWN_LAYERS) > 1],
-        timed=_timed(base, layers),
-        records=[],
-        replaced=replaced,
-        kept=[*map(keyed_of, tables), *map(table_of, tables)],
-        tables=tables,
-    )
 
 
 def _edit(

@@ -21,7 +21,7 @@ from dflag._flags import keyed_of, layers_of, pipeline_of
 from dflag._fork import follow_forks, settle
 from dflag._formats import json_values
 from dflag._formats.json import loads
-from dflag._history import UNPRINTABLE, printed
+from dflag._history import UNPRINTABLE
 from dflag._keyed import EVERYBODY
 from dflag._layers import DEFAULT
 from dflag._log import logger
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from dflag._flags import Flag
-    from dflag._history import PrintedChange, Record
+    from dflag._history import Record
     from dflag._keyed import Keyed, KeyedValue
     from dflag._layers import Entry
     from dflag._registry import FlagRegistry
@@ -316,7 +316,7 @@ def take_view(registry: FlagRegistry, flags: Collection[Flag[Any]] | None = None
             held={flag: (highest_layer(layers := layers_of(flag), store.ranking), layers) for flag in flags},
             keyed={flag: keyed_of(flag) for flag in flags if pipeline_of(flag).by is not None},
             ranking=store.ranking,
-            history=store.changes.records(),
+            history=list(store.changes),
             states=sources_of(registry).states(),
             callback_errors=dict(store.notifier.errors),
             frozen=store.frozen,
@@ -334,7 +334,7 @@ class _Rows:
         self._rejections: Final = _rejections(view, status)
         self._texts: Final[dict[Flag[Any], str]] = {}
         self._fields: Final[dict[object, dict[str, Any]]] = {}  # by pipeline, which most flags share
-        self.history: Final = [_change(change) for change in printed(view.history)]
+        self.history: Final = [_change(record) for record in view.history]
         self._last_changes: Final = {change["flag"]: change for change in self.history}
 
     def checksum(self, flags: Iterable[Flag[Any]]) -> str:
@@ -517,15 +517,16 @@ def _layer(
     }
 
 
-def _change(change: PrintedChange) -> dict[str, Any]:
+def _change(record: Record) -> dict[str, Any]:
+    old, new = record.texts()
     return {
-        "when": moment(change.seconds, "milliseconds"),
-        "flag": change.flag,
-        "old": change.old,
-        "new": change.new,
-        "origin": change.origin,
-        "reason": change.reason,
-        "revision": change.revision,
+        "when": moment(record.seconds, "milliseconds"),
+        "flag": record.flag.name,
+        "old": old,
+        "new": new,
+        "origin": record.origin,
+        "reason": record.reason,
+        "revision": record.revision,
     }
 
 

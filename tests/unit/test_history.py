@@ -181,7 +181,7 @@ def test_a_small_secret_is_not_kept(flags: dflag.FlagRegistry) -> None:
     """
     for secret in (False, True):
         flags.dyn_int(f"pin_{secret}", 0, secret=secret).set(1234)
-        kept = [getattr(record, slot) for record in flags._store.changes.records() for slot in record.__slots__]
+        kept = [getattr(record, slot) for record in flags._store.changes for slot in record.__slots__]
         assert ((0, 1234) in kept[-6:]) is not secret
 
 
@@ -257,7 +257,7 @@ def test_a_large_value_is_let_go_of_beside_a_small_one(flags: dflag.FlagRegistry
     policy = flags.dyn_json("policy", 1)
     policy.set(["x" * 100_000])
     policy.set(2)
-    assert all(record._values is None for record in flags._store.changes.records())
+    assert all(record._values is None for record in flags._store.changes)
 
 
 def test_a_change_has_come_when_it_is_committed(flags: dflag.FlagRegistry) -> None:

@@ -17,7 +17,6 @@ import pytest
 
 import dflag
 from dflag._flags import Flag, layers_of, pipeline_of
-from dflag._history import History
 from dflag._snapshot import as_of, store_of
 from dflag.typing import Text
 
@@ -25,6 +24,8 @@ from ..integration._waiting import eventually  # noqa: TID252 - tests is on no p
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from dflag._cells import Step
 
 DEADLINE_SECONDS = 5.0
 
@@ -635,13 +636,13 @@ def test_an_error_of_a_signal_handler_after_a_commit_is_no_outdated_token(
 ) -> None:
     """It goes on to the caller, and the commit was made once."""
     rate = flags.dyn_int("rate", 1)
-    trim = History.trim
 
-    def interrupted(_history: History) -> list[object]:
-        monkeypatch.setattr(History, "trim", trim)
+    def run_interrupted(step: Step) -> None:
+        monkeypatch.undo()
+        step.run()
         raise ValueError("of a signal handler")
 
-    monkeypatch.setattr(History, "trim", interrupted)
+    monkeypatch.setattr("dflag._store.run_step", run_interrupted)
     before = flags.snapshot().revision
     with pytest.raises(ValueError, match="of a signal handler"):
         rate.set(2)

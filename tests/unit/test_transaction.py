@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._store import store_behind
-from dflag._transaction import highest_layer, merged_value, plan, trial_of
+from dflag._transaction import Transaction, highest_layer, merged_value, trial_of
 
 if TYPE_CHECKING:
     import dflag
@@ -57,7 +57,7 @@ def test_a_trial_begins_with_the_defaults(flags: dflag.FlagRegistry) -> None:
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
     rate.set(5)
     store = store_behind(flags)
-    transaction = plan(trial_of(store.base(), ["file"]), [(other, "file", Entry(2))])
+    transaction = Transaction(trial_of(store.base(), ["file"]), [(other, "file", Entry(2))])
     assert (transaction.snapshot[rate], transaction.snapshot[other]) == (1, 2)
     assert (rate.get(), other.get()) == (5, 1)
 
