@@ -22,11 +22,43 @@ import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
+    from typing import Protocol
+
+    class ForkAware(Protocol):
+        """
+        What an object does around a fork: take its locks, which may only ever be held briefly, and give them back.
+
+        In a child that C code has forked, `after_fork_in_child` is called without a `before_fork`.
+        """
+
+        def before_fork(self) -> None: ...
+
+        def after_fork_in_parent(self) -> None: ...
+
+        def is_active(self) -> bool:
+            """
+            Return whether a child has something to do soon: threads to start, or descriptors to close.
+            """
+            ...
+
+        def after_fork_in_child(self) -> None:
+            """
+            Make the locks anew, and let go of what is the parent's.
+            """
+            ...
+
+    class Resumable(Protocol):
+        """
+        What has threads to start again in a child.
+        """
+
+        def resume_in_child(self) -> None: ...
+
 
 F = TypeVar("F")
 
@@ -35,38 +67,6 @@ _MOMENT_SECONDS: Final = 0.05
 
 _RENEWAL_SECONDS: Final = 5.0
 """The longest that a thread waits for another that makes the locks anew, which takes microseconds."""
-
-
-class ForkAware(Protocol):
-    """
-    What an object does around a fork: take its locks, which may only ever be held briefly, and give them back.
-
-    In a child that C code has forked, `after_fork_in_child` is called without a `before_fork`.
-    """
-
-    def before_fork(self) -> None: ...
-
-    def after_fork_in_parent(self) -> None: ...
-
-    def is_active(self) -> bool:
-        """
-        Return whether a child has something to do soon: threads to start, or descriptors to close.
-        """
-        ...
-
-    def after_fork_in_child(self) -> None:
-        """
-        Make the locks anew, and let go of what is the parent's.
-        """
-        ...
-
-
-class Resumable(Protocol):
-    """
-    What has threads to start again in a child.
-    """
-
-    def resume_in_child(self) -> None: ...
 
 
 _followers: weakref.WeakKeyDictionary[ForkAware, None] = weakref.WeakKeyDictionary()  # in the order of their making

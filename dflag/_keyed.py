@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dflag.errors import ArgumentError
 
@@ -21,7 +21,7 @@ EVERYBODY: Final = 1 << 32
 _THRESHOLD_BYTES: Final = 4
 
 
-class KeyedValue(NamedTuple):
+class KeyedValue:
     """
     What one rule gives to some keys of a flag.
 
@@ -32,10 +32,23 @@ class KeyedValue(NamedTuple):
         value: The value.
     """
 
-    rule: str
-    keys: tuple[str, ...] | None
-    threshold: int
-    value: Any
+    __slots__ = ("keys", "rule", "threshold", "value")
+
+    def __init__(self, rule: str, keys: tuple[str, ...] | None, threshold: int, value: Any) -> None:
+        self.rule: Final = rule
+        self.keys: Final = keys
+        self.threshold: Final = threshold
+        self.value: Final = value
+
+    def is_like(self, other: KeyedValue) -> bool:
+        """
+        Return whether another rule gives the same object to the same keys, under the same name.
+        """
+        return self.value is other.value and (self.rule, self.keys, self.threshold) == (
+            other.rule,
+            other.keys,
+            other.threshold,
+        )
 
     def is_for(self, key: str) -> bool:
         """
@@ -44,7 +57,7 @@ class KeyedValue(NamedTuple):
         return self.threshold >= EVERYBODY or draw(self.rule, key) < self.threshold
 
 
-class Match(NamedTuple):
+class Match:
     """
     Where the value for a key comes from.
 
@@ -53,8 +66,11 @@ class Match(NamedTuple):
         is_share: Whether the key was drawn, and not named.
     """
 
-    rule: str
-    is_share: bool
+    __slots__ = ("is_share", "rule")
+
+    def __init__(self, rule: str, *, is_share: bool) -> None:
+        self.rule: Final = rule
+        self.is_share: Final = is_share
 
 
 Lookup: TypeAlias = "tuple[Callable[[str, Any], Any], Any]"

@@ -4,7 +4,7 @@ The registry: declare flags, look them up, and everything that concerns more tha
 
 from __future__ import annotations
 
-import re
+import string
 from collections.abc import Mapping
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
 from dflag._declarations import Declarations, caller
-from dflag._flags import Flag, FlagValues, Owner, close_pin, open_pin, pipeline_of, set_listeners
+from dflag._flags import Flag, FlagValues, close_pin, open_pin, pipeline_of, set_listeners
 from dflag._fork import is_half_imported
 from dflag._layers import PINNED, RULES_KEYS, Entry
 from dflag._notifier import Listener
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound="Flag[Any]")
 R = TypeVar("R", bound="Callable[[Snapshot], object]")
 
-_NAME: Final = re.compile(r"[-_a-zA-Z0-9][-._a-zA-Z0-9]{0,252}")
-"""The keys a ConfigMap may have (apimachinery's ``IsConfigMapKey``) that do not begin with a dot."""
+_MAX_NAME_CHARACTERS: Final = 253
+_NAME_CHARACTERS: Final = frozenset("-._" + string.ascii_letters + string.digits)
+"""Those of the keys a ConfigMap may have (apimachinery's ``IsConfigMapKey``)."""
 
 
 @final
@@ -711,11 +712,15 @@ def fnv_checksum(printed: Iterable[tuple[str, str]]) -> str:
     return f"{digest:08x}"
 
 
+def _is_key(name: str) -> bool:
+    return 0 < len(name) <= _MAX_NAME_CHARACTERS and _NAME_CHARACTERS.issuperset(name)
+
+
 def check_name(name: object) -> None:
     """
     Refuse a name that could not be a ConfigMap key.
     """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _is_key(name) or name[0] == ".":
         raise DefinitionError(
             f"flag {name!r}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] that does not begin with a dot"
         )

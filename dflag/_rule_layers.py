@@ -491,9 +491,7 @@ def _reused(entry: Entry, before: Entry | None) -> Entry:
 
 
 def _reused_keyed(held: tuple[KeyedValue, ...], before: tuple[KeyedValue, ...]) -> tuple[KeyedValue, ...]:
-    same = len(held) == len(before) and all(
-        one.value is two.value and one[:3] == two[:3] for one, two in zip(held, before, strict=True)
-    )
+    same = len(held) == len(before) and all(one.is_like(two) for one, two in zip(held, before, strict=True))
     return before if same else held
 
 

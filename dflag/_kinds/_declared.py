@@ -5,7 +5,7 @@ What a declaration says of a value beside its kind.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Schema: TypeAlias = dict[str, Any]
 """A JSON Schema."""
@@ -19,20 +19,23 @@ WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" +
 """What Go's ``strings.TrimSpace`` trims; Python's own ``strip`` would also take the separators U+001C to U+001F."""
 
 
-class Limits(NamedTuple):
+class Limits:
     """
     What a declaration allows of a kind's values; None for all of them.
     """
 
-    minimum: Any = None
-    maximum: Any = None
-    choices: Sequence[Any] | None = None
+    __slots__ = ("choices", "maximum", "minimum")
+
+    def __init__(self, minimum: Any = None, maximum: Any = None, choices: Sequence[Any] | None = None) -> None:
+        self.minimum: Final = minimum
+        self.maximum: Final = maximum
+        self.choices: Final = choices
 
 
 NO_LIMITS: Final = Limits()
 
 
-class SchemaOptions(NamedTuple):
+class SchemaOptions:
     """
     What a declaration says beside the kind.
 
@@ -42,6 +45,9 @@ class SchemaOptions(NamedTuple):
         limits: The limits of values.
     """
 
-    name: str
-    strip: bool
-    limits: Limits
+    __slots__ = ("limits", "name", "strip")
+
+    def __init__(self, name: str, limits: Limits, *, strip: bool) -> None:
+        self.name: Final = name
+        self.limits: Final = limits
+        self.strip: Final = strip

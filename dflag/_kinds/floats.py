@@ -89,7 +89,7 @@ class FloatKind(Kind[float]):
     def cel(self, limits: Limits) -> CEL:
         from dflag._kinds.cel import CEL, in_re2, matches
 
-        low, high, choices = limits
+        low, high, choices = limits.minimum, limits.maximum, limits.choices
         # Always with both, or a text such as 1e400 might count as infinite.
         bounds = [f"double(t) >= {_double(low, -_LARGEST)}", f"double(t) <= {_double(high, _LARGEST)}"]
         grammar = matches(f"^{in_re2(_GRAMMAR)}$")

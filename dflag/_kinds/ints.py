@@ -4,7 +4,6 @@ Whole numbers.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -22,8 +21,7 @@ _SAFE_DIGITS: Final = 18
 """That many are within 64 bits."""
 
 _GRAMMAR: Final = r"[+-]?(?:0|[1-9](?:_?[0-9])*|0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO](?:_?[0-7])+)"
-_INT: Final = re.compile(_GRAMMAR, re.ASCII)
-_LEADING_ZERO: Final = re.compile(r"[+-]?0[0-9_]+", re.ASCII)
+_LEADING_ZERO: Final = r"[+-]?0[0-9_]+"
 _MIN: Final = -(2**63)
 _MAX: Final = 2**63 - 1
 _RANGE: Final = f"an int of 64 bits, from {_MIN} to {_MAX}"
@@ -46,7 +44,7 @@ class IntKind(Kind[int]):
             return int(text)
         if len(text) > _MAX_CHARACTERS:
             raise Problem(_RANGE, f"{len(text)} characters")
-        if _INT.fullmatch(text) is None:
+        if re.fullmatch(_GRAMMAR, text, re.ASCII) is None:  # compiled at first use: most programs write decimals alone
             raise Problem(self.expected, _why_no_int(text))
         return self._in_range(int(text, 0))
 
@@ -86,6 +84,8 @@ class IntKind(Kind[int]):
         return [f"{value}", f"{value:#x}", f"{value:#b}", f"{value:#o}", f"{value:_}", f"+{value}"]
 
     def _shape(self, demands: Demands) -> Shape:
+        import math
+
         from dflag._kinds.shapes import Integers
 
         low, high = demands.get("minimum", _MIN), demands.get("maximum", _MAX)
@@ -100,7 +100,7 @@ class IntKind(Kind[int]):
 def _why_no_int(text: str) -> str:
     if not text:
         return "the text is empty"
-    if _LEADING_ZERO.fullmatch(text):
+    if re.fullmatch(_LEADING_ZERO, text, re.ASCII):
         return "a leading zero means octal to Go and decimal to others: write 0o17 or 17 rather than 017"
     return ""
 

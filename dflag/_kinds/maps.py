@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dflag._formats import json_values
 from dflag._formats.json import loads
 from dflag._kinds._base import Kind, Problem
-from dflag._kinds._declared import NO_LIMITS
+from dflag._kinds._declared import NO_LIMITS, SchemaOptions
 from dflag._kinds.binary import BYTES
 from dflag._kinds.bools import BOOL
 from dflag._kinds.duration import DURATION
@@ -27,7 +27,7 @@ from dflag._kinds.strings import STRING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from dflag._kinds._declared import Demands, Schema, SchemaOptions
+    from dflag._kinds._declared import Demands, Schema
     from dflag._kinds.shapes import Shape
 
 
@@ -99,7 +99,7 @@ class MapKind(Kind[Mapping[str, Any]]):
         from dflag._kinds.json_schema import of_keys, of_value
 
         # The limits are those of the whole.
-        item = of_value(self.item, options._replace(limits=NO_LIMITS))
+        item = of_value(self.item, SchemaOptions(options.name, NO_LIMITS, strip=options.strip))
         names = {"pattern": f"^{of_keys(self.keys)}$"}
         return [{"type": "object", "propertyNames": names, "additionalProperties": item}]
 

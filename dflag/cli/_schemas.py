@@ -58,5 +58,5 @@ def _schema(flag: Flag[Any], kind: Kind[Any], limits: Limits, *, only_text: bool
     pipeline = pipeline_of(flag)
     if pipeline.input_mutator is not None:
         return {"type": "string"} if only_text else {}
-    options = SchemaOptions(flag.name, pipeline.strip, limits)
+    options = SchemaOptions(flag.name, limits, strip=pipeline.strip)
     return of_text(kind, options) if only_text else of_value(kind, options)
