@@ -99,6 +99,13 @@ def settle(records: Iterable[Record]) -> None:
         record.settle()
 
 
+def printed(records: Iterable[Record]) -> list[tuple[Record, str, str]]:
+    """
+    Return records, each with the old value and the new one as `Record.texts` has them.
+    """
+    return [(record, *record.texts()) for record in records]
+
+
 def shown(flag: Flag[Any], value: Any) -> str:
     """
     Print the beginning of a value, masked for a secret.

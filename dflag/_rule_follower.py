@@ -93,17 +93,24 @@ class RuleFollower:
                 context.facts = facts
                 self._dirty.add(name)
 
-    def take_due(self, name: str) -> bool:
+    def take_due(self, wake: Callable[[], None], *, ask_facts: bool) -> list[str]:
         """
-        Return whether the rules of a source have to be resolved anew; after that they have not.
+        Return the sources whose rules have to be resolved anew; after that they have not.
+
+        Args:
+            wake: Called when the program has said whether it is well, so that this is called again.
+            ask_facts: Whether to ask what is known of this process.
         """
-        context = self._contexts[name]
-        if context.next_look is not None and context.next_look <= CLOCK.now():
-            context.next_look = None  # or the thread would not rest where nothing can be resolved
-            self._dirty.add(name)
-        is_due = name in self._dirty
-        self._dirty.discard(name)
-        return is_due
+        self._check_health(wake)
+        if ask_facts:
+            self.ask_facts()
+        for name, context in self._contexts.items():
+            if context.next_look is not None and context.next_look <= CLOCK.now():
+                context.next_look = None  # or the thread would not rest where nothing can be resolved
+                self._dirty.add(name)
+        due = [name for name in self._contexts if name in self._dirty]
+        self._dirty.clear()
+        return due
 
     def put_back(self, names: Iterable[str]) -> None:
         """
@@ -124,33 +131,6 @@ class RuleFollower:
         if self._health is not None and any(self._baking(name) for name in self._contexts):
             seconds = min(seconds, self._health.due_seconds())
         return seconds
-
-    def check_health(self, wake: Callable[[], None]) -> None:
-        """
-        Revert the rules that have yet to prove themselves, if the program is not well.
-
-        Args:
-            wake: Called when an answer is there.
-        """
-        if self._health is None:
-            return
-        baking = [(name, rule) for name in self._contexts for rule in self._baking(name)]
-        if not baking:
-            self._health.forget()  # or its answer would count when one of them bakes again
-            return
-        verdict = self._health.verdict({(name, rule.content) for name, rule in baking}, wake)
-        if verdict is None:
-            return
-        for name, rule in baking:
-            if (name, rule.content) in verdict.about:
-                self._contexts[name].revert(rule, verdict.why)
-                self._dirty.add(name)
-                logger.warning(
-                    "rule %r of %s is reverted in this process: %s",
-                    rule.name,
-                    one_line(name),
-                    one_line(verdict.why),
-                )
 
     def wait_for_health(self) -> bool:
         """
@@ -217,6 +197,30 @@ class RuleFollower:
     def after_fork_in_child(self) -> None:
         if self._health is not None:
             self._health.forget()
+
+    def _check_health(self, wake: Callable[[], None]) -> None:
+        """
+        Revert the rules that have yet to prove themselves, if the program is not well.
+        """
+        if self._health is None:
+            return
+        baking = [(name, rule) for name in self._contexts for rule in self._baking(name)]
+        if not baking:
+            self._health.forget()  # or its answer would count when one of them bakes again
+            return
+        verdict = self._health.verdict({(name, rule.content) for name, rule in baking}, wake)
+        if verdict is None:
+            return
+        for name, rule in baking:
+            if (name, rule.content) in verdict.about:
+                self._contexts[name].revert(rule, verdict.why)
+                self._dirty.add(name)
+                logger.warning(
+                    "rule %r of %s is reverted in this process: %s",
+                    rule.name,
+                    one_line(name),
+                    one_line(verdict.why),
+                )
 
     def _baking(self, name: str) -> list[Rule]:
         active = self._sources.state(name).rules.active

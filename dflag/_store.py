@@ -40,6 +40,7 @@ from dflag._flags import (
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle, settled
 from dflag._history import LENGTH as HISTORY_LENGTH
+from dflag._history import printed as printed_records
 from dflag._history import records_of
 from dflag._history import settle as settle_records
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
@@ -572,10 +573,9 @@ class Store:
         """
         settle_records(transaction.records)
         if logger.enables(DEBUG):
-            for record in records_of(transaction.differences, transaction.snapshot.revision):
-                old, new = map(one_line, record.texts())
-                origin, why = one_line(record.origin), _because(record.reason)
-                logger.debug("flag %r: %s -> %s (%s)%s", record.flag.name, old, new, origin, why)
+            for record, old, new in printed_records(records_of(transaction.differences, transaction.snapshot.revision)):
+                texts = map(one_line, (old, new, record.origin))
+                logger.debug("flag %r: %s -> %s (%s)%s", record.flag.name, *texts, _because(record.reason))
         for flag, layer, entry in edits:
             if entry is not None and pipeline_of(flag).deprecated is not None:
                 self._report_deprecated(flag, layer)
@@ -694,7 +694,7 @@ class Store:
     def history(self) -> tuple[Change, ...]:
         with self.lock:
             records = list(self.changes)
-        return tuple(map(_change, records))
+        return tuple(_change(*each) for each in printed_records(records))
 
     # --- forking
 
@@ -801,12 +801,11 @@ def _because(reason: str | None) -> str:
     return "" if reason is None else f": {one_line(reason)}"
 
 
-def _change(record: Record) -> Change:
+def _change(record: Record, old: str, new: str) -> Change:
     import datetime
 
     from dflag._records import Change
 
-    old, new = record.texts()
     return Change(
         when=datetime.datetime.fromtimestamp(record.seconds, datetime.UTC),
         flag=record.flag.name,

@@ -566,11 +566,8 @@ class Updater:
 
     def _look_and_apply(self, wanted: Callable[[], bool] | None, *, background: bool) -> None:
         with short_waits:
-            self._rules.check_health(self._wake)
             looks = [feed.look() for feed in self._feeds]  # at every one, whatever the first of them says
-            if any(looks):
-                self._rules.ask_facts()
-        due = [feed.name for feed in self._feeds if self._rules.take_due(feed.name)]
+            due = self._rules.take_due(self._wake, ask_facts=any(looks))
         held = {feed.name for feed in self._feeds if self._is_held(feed)}
         readings = self._readings(without=held.difference(due))
         if readings:

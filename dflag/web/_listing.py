@@ -21,7 +21,7 @@ from dflag._flags import keyed_of, layers_of, pipeline_of
 from dflag._fork import follow_forks, settle
 from dflag._formats import json_values
 from dflag._formats.json import loads
-from dflag._history import UNPRINTABLE
+from dflag._history import UNPRINTABLE, printed
 from dflag._keyed import EVERYBODY
 from dflag._layers import DEFAULT
 from dflag._log import logger
@@ -334,7 +334,7 @@ class _Rows:
         self._rejections: Final = _rejections(view, status)
         self._texts: Final[dict[Flag[Any], str]] = {}
         self._fields: Final[dict[object, dict[str, Any]]] = {}  # by pipeline, which most flags share
-        self.history: Final = [_change(record) for record in view.history]
+        self.history: Final = [_change(*each) for each in printed(view.history)]
         self._last_changes: Final = {change["flag"]: change for change in self.history}
 
     def checksum(self, flags: Iterable[Flag[Any]]) -> str:
@@ -517,8 +517,7 @@ def _layer(
     }
 
 
-def _change(record: Record) -> dict[str, Any]:
-    old, new = record.texts()
+def _change(record: Record, old: str, new: str) -> dict[str, Any]:
     return {
         "when": moment(record.seconds, "milliseconds"),
         "flag": record.flag.name,
