@@ -167,11 +167,7 @@ class Updater:
             Feed(made, partial(self._sources.record, made.name), ignored, resets=on_missing == "reset")
             for made in as_sources(source)
         )
-        names = [feed.name for feed in self._feeds]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise DefinitionError(f"expected sources with different names, got {twice!r} twice")
-        self._rules: Final = RuleFollower(self._sources, names, facts, healthy)
+        self._rules: Final = RuleFollower(self._sources, [feed.name for feed in self._feeds], facts, healthy)
         self._claim()
         for feed in self._feeds:
             self._sources.start_record(feed.name)
@@ -761,7 +757,7 @@ class _ReadingRight:
 
 def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
     """
-    Return the sources that an updater is given, paths among them, as a list.
+    Return the sources that an updater is given, paths among them, as a list; each has another name.
     """
     from dflag.sources import Source
 
@@ -773,7 +769,12 @@ def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
         check_argument("each source", each, (str, os.PathLike, Source), "a path or a Source")
     if not given:
         raise DefinitionError("expected a path, a Source, or a sequence with at least one of them, got none")
-    return [each if isinstance(each, Source) else _source_at(each) for each in given]
+    sources = [each if isinstance(each, Source) else _source_at(each) for each in given]
+    names = [each.name for each in sources]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DefinitionError(f"expected sources with different names, got {twice!r} twice")
+    return sources
 
 
 def _patterns(ignore: Iterable[str]) -> tuple[str, ...]:
