@@ -7,6 +7,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from dflag._faults import is_interrupt, text_of
@@ -15,13 +16,17 @@ from dflag._log import logger
 from dflag._source_state import Reading
 from dflag._status import SourceStatus
 from dflag.errors import SourceError, one_line
+from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from dflag._source_state import Outcome, Record
     from dflag.sources import Source, Watch
     from dflag.typing import Raw
+
+
+_RAW_TYPES: Final = frozenset({str, bytes, Text, Unreadable})
 
 
 class Ignored:
@@ -87,6 +92,7 @@ class Feed:
         self.failures = 0  # to read
         self.contact: float | None = None
         self.problem: str | None = None  # while it cannot be read or is gone
+        self.fault: str | None = None  # while looking at the sources fails otherwise
         self.degraded: str | None = None
         self.not_live: str | None = None
 
@@ -137,6 +143,7 @@ class Feed:
         try:
             values = self.source.read()
             self.secret = self.source.secret
+            _check_values(self.name, values)
         except SourceError:
             self.token = token
             raise
@@ -164,7 +171,19 @@ class Feed:
         """
         Return what shall be applied; None while nothing was read.
         """
-        return None if self.values is None else Reading(self.values, self.source.locate, self.secret)
+        return None if self.values is None else Reading(self.values, self._locate, self.secret)
+
+    def _locate(self, key: str) -> str:
+        """
+        Return where a key comes from: the source itself, when the source does not say it.
+        """
+        try:
+            place: object = self.source.locate(key)
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            return self.name
+        return place if isinstance(place, str) else self.name
 
     def accept(self, outcome: Outcome) -> None:
         """
@@ -189,6 +208,14 @@ class Feed:
             logger.warning("%s; %s", one_line(problem), kept)
         self.problem = problem
 
+    def note_fault(self, fault: str | None) -> None:
+        """
+        Note why looking at the sources fails, other than by one that cannot be read; None when it does not any more.
+        """
+        if fault is not None and fault != self.fault:
+            self.failures += 1
+        self.fault = fault
+
     def note_not_followed(self, problem: str) -> None:
         """
         Note that nothing reads the source in this process, and log it once.
@@ -208,15 +235,10 @@ class Feed:
             record: What came of the readings.
             longest_seconds: How old the last look may be; None where no thread looks.
         """
-        watch, problem = self.watch, self.problem
-        if problem is None and self._is_overdue(longest_seconds):
-            problem = (
-                f"{self.name}: no look at it has ended for more than {longest_seconds:g} s: a file system that hangs, "
-                "another source or a validator keeps the updater's thread busy"
-            )
+        watch, problem = self.watch, self._problem_now(longest_seconds)
         return SourceStatus(
             name=self.name,
-            healthy=problem is None and self.contact is not None,
+            healthy=self.is_healthy(longest_seconds),
             watched="not watched" if watch is None else watch.mode,
             degraded=self.degraded if watch is not None else None,
             not_live=self.not_live,
@@ -227,6 +249,24 @@ class Feed:
             reloads={**record.reloads, "failed": self.failures},
             last_error=problem or record.refusal,
         )
+
+    def is_healthy(self, longest_seconds: float | None) -> bool:
+        """
+        Return whether the source is seen, and what is known of it current.
+
+        Args:
+            longest_seconds: As for `status`.
+        """
+        return self.contact is not None and self._problem_now(longest_seconds) is None
+
+    def _problem_now(self, longest_seconds: float | None) -> str | None:
+        problem = self.problem or self.fault
+        if problem is None and self._is_overdue(longest_seconds):
+            return (
+                f"{self.name}: no look at it has ended for more than {longest_seconds:g} s: a file system that hangs, "
+                "another source or a validator keeps the updater's thread busy"
+            )
+        return problem
 
     def _is_overdue(self, longest_seconds: float | None) -> bool:
         return longest_seconds is not None and self.contact is not None and not is_recent(self.contact, longest_seconds)
@@ -239,7 +279,8 @@ class Feed:
         mode = None if watch is None else watch.mode
         reconnects = 0 if watch is None else watch.reconnects
         touch = self.contact is None, is_recent(self._heard(), patience_seconds), self._is_overdue(longest_seconds)
-        return self.record(), self.failures, mode, reconnects, touch, self.problem, self.degraded, self.not_live
+        problems = self.problem, self.fault, self.degraded, self.not_live
+        return self.record(), self.failures, mode, reconnects, touch, problems
 
     def _heard(self) -> float | None:
         """
@@ -247,6 +288,25 @@ class Feed:
         """
         heard = None if self.watch is None else self.watch.last_contact
         return self.contact if heard is None else heard
+
+
+def _check_values(name: str, values: object) -> None:
+    """
+    Refuse what a source's author has returned instead of values.
+
+    Raises:
+        SourceError: It is no mapping of texts to raw values.
+    """
+    expected = f"cannot read {name}: expected its read() to return a mapping of str to str or bytes"
+    if not isinstance(values, Mapping):
+        raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
+    if _RAW_TYPES.issuperset(map(type, values.values())) and {str}.issuperset(map(type, values)):
+        return  # nearly always, and soon found out
+    for key, raw in values.items():
+        if not isinstance(key, str):
+            raise SourceError(f"{expected}, got a name of type {type(key).__name__}")
+        if not isinstance(raw, (str, bytes, Unreadable)):
+            raise SourceError(f"{expected}, got a value of type {type(raw).__name__} for {key!r}")
 
 
 def age(moment: float | None) -> float | None:

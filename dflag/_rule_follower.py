@@ -195,6 +195,7 @@ class RuleFollower:
         return MASK if shown and self._sources.state(source).reading.secret else shown
 
     def after_fork_in_child(self) -> None:
+        self._dirty.update(self._contexts)  # what a thread of the parent was about to resolve
         if self._health is not None:
             self._health.forget()
 

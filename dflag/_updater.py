@@ -564,23 +564,29 @@ class Updater:
         with short_waits:
             looks = [feed.look() for feed in self._feeds]  # at every one, whatever the first of them says
             due = self._rules.take_due(self._wake, ask_facts=any(looks))
-        held = {feed.name for feed in self._feeds if self._is_held(feed)}
-        readings = self._readings(without=held.difference(due))
-        if readings:
-            request = Request(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
-            try:
-                # The new reading may be refused whole. So first resolve the rules of the one in force for this moment.
-                before = {name: self._sources.state(name).reading for name in due if name not in held}
-                if before:
-                    self._sources.apply_each(before, request)
-                self._accept(self._sources.apply_each(readings, request, atomic=self._atomic))
-            except BaseException:
-                self._rules.put_back(due)
-                raise
-            self._rules.report()
+        try:
+            self._apply_news(due, Request(self._unknown != "ignore", wanted=wanted, background=background))
+        except BaseException:
+            self._rules.put_back(due)
+            raise
         self._note_success()
         for watcher in self._watchers:
             watcher()
+
+    def _apply_news(self, due: Sequence[str], request: Request) -> None:
+        """
+        Apply the readings that are not in force, and those of the sources whose rules are *due*.
+        """
+        held = {feed.name for feed in self._feeds if self._is_held(feed)}
+        readings = self._readings(without=held.difference(due))
+        if not readings:
+            return
+        # The new reading may be refused whole. So first resolve the rules of the one in force for this moment.
+        before = {name: self._sources.state(name).reading for name in due if name not in held}
+        if before:
+            self._sources.apply_each(before, request)
+        self._accept(self._sources.apply_each(readings, request, atomic=self._atomic))
+        self._rules.report()
 
     def _note_success(self) -> None:
         if all(feed.problem is None and feed.record().refusal is None for feed in self._feeds):
@@ -676,7 +682,8 @@ def unhealthy_sources(updater: Updater) -> tuple[str, ...]:
 
     Thread safety: any thread, lock-free; 0.2 microseconds for one source.
     """
-    return tuple([feed.name for feed in updater._feeds if feed.problem is not None or feed.contact is None])
+    longest = updater._longest_seconds()
+    return tuple([feed.name for feed in updater._feeds if not feed.is_healthy(longest)])
 
 
 def refused_sources(updater: Updater) -> tuple[str, ...]:

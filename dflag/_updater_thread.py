@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from dflag._faults import OwnThread, is_interrupt, repr_of, text_of
+from dflag._faults import OwnThread, is_interrupt, text_of
 from dflag._log import logger
 from dflag._pace import Pace
 from dflag.sources import Watch
@@ -151,7 +151,7 @@ class Session:
             while not self._stopping.is_set():
                 try:
                     self._wait_and_look()
-                    self._fault = None
+                    self._note_fault(None)
                 except BaseException as error:
                     # Nothing that a source does may end the following of changes.
                     self._report_fault(error)
@@ -204,11 +204,17 @@ class Session:
     def _report_fault(self, error: BaseException) -> None:
         if self._stopping.is_set():
             return
-        if self._fault != repr_of(error):
-            self._fault = repr_of(error)
-            logger.error("an update failed with %s; trying again", type(error).__name__, exc_info=error)
+        name = type(error).__name__
+        if self._fault != name:
+            logger.error("an update failed with %s; trying again", name, exc_info=error)
+        self._note_fault(name)
         # However seldom the check is: what failed may have been the reading of a new value.
         self._stopping.wait(min(self._resync_seconds, _FALLBACK_SECONDS))
+
+    def _note_fault(self, name: str | None) -> None:
+        self._fault = name
+        for feed in self._feeds:
+            feed.note_fault(None if name is None else f"an update failed with {name}: see the log")
 
     def _note(self, feed: Feed, watch: Watch) -> None:
         """

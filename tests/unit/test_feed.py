@@ -131,3 +131,42 @@ def test_the_fingerprint_changes_with_the_status(feed: Feed) -> None:
     assert feed.fingerprint(5.0) != failed
     assert feed.status(Record()).last_error == "cannot be read"
     assert not feed.status(Record()).healthy
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        (3, "a value of type int"),
+        ({3: "x"}, "a name of type int"),
+        ({"rate": 3}, "a value of type int for 'rate'"),
+    ],
+)
+def test_what_is_no_mapping_of_raw_values_is_a_failure_to_read(
+    feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch, values: object, problem: str
+) -> None:
+    """As an exception of read() is: counted, shown, and the last good values stay."""
+    feed.look()
+    monkeypatch.setattr(source, "read", lambda: values)
+    feed.dirty = True
+    feed.look()
+    expected = f"cannot read memory: expected its read() to return a mapping of str to str or bytes, got {problem}"
+    assert (feed.problem, feed.failures, feed.values) == (expected, 1, {"rate": "1"})
+    assert not feed.is_healthy(None)
+
+
+@pytest.mark.parametrize("place", [None, ZeroDivisionError()])
+def test_a_source_that_cannot_say_where_a_key_is_stands_for_it(
+    feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch, place: Exception | None
+) -> None:
+    """The message about a bad value needs some place, and must not fail for want of one."""
+
+    def locate(_key: str) -> object:
+        if place is not None:
+            raise place
+        return None
+
+    monkeypatch.setattr(source, "locate", locate)
+    feed.look()
+    reading = feed.reading()
+    assert reading is not None
+    assert reading.locate("rate") == "memory"

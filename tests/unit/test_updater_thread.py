@@ -89,8 +89,10 @@ def test_a_wake_is_a_look(session: Session, looks: Looks, feed: Feed, source: So
     assert eventually(lambda: looks.count > before)
 
 
-def test_a_look_that_raises_ends_nothing(session: Session, looks: Looks, caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged once for as long as it is the same, and tried again soon."""
+def test_a_look_that_raises_ends_nothing(
+    session: Session, looks: Looks, feed: Feed, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged and counted once for as long as it lasts, shown meanwhile, and tried again soon."""
 
     def fail() -> None:
         raise OSError("broken")
@@ -100,9 +102,12 @@ def test_a_look_that_raises_ends_nothing(session: Session, looks: Looks, caplog:
     session.start()
     session.wake()
     assert eventually(lambda: looks.count >= 2 or session.wake())
+    assert eventually(lambda: feed.fault == "an update failed with OSError: see the log")
+    assert (feed.is_healthy(None), feed.failures) == (False, 1)
     looks.does = lambda: None
     before = looks.count
     assert eventually(lambda: looks.count > before or session.wake())
+    assert eventually(lambda: feed.fault is None)
     session.stop(DEADLINE_SECONDS)
     assert caplog.text.count("an update failed with OSError; trying again") == 1
 
