@@ -251,7 +251,8 @@ class Pipeline(Generic[T]):
 
     def _limits(self, value: Any) -> None:
         if self.choices is not None and not self.kind.is_among(value, self.choices):
-            raise Problem(f"{self.kind.one_of} {self.choices_text()}")
+            # The default is among them, and mostly the value in force.
+            raise Problem(f"{self.kind.one_of} {'its choices' if self.secret else self.choices_text()}")
         if (self.min is not None and value < self.min) or (self.max is not None and value > self.max):
             raise Problem(f"{self.kind.expected} {self.range_text()}")
 

@@ -4,6 +4,7 @@ What some edits of layers lead to, before anything has changed.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dflag._cells import value_of
@@ -26,6 +27,9 @@ Edit: TypeAlias = tuple[Flag[Any], str, Entry | None]
 KeyedEdit: TypeAlias = "tuple[Flag[Any], str, tuple[KeyedValue, ...]]"
 """A keyed flag, a source, and what the source shall hold for keys: empty for nothing."""
 
+
+_reported: Final[deque[tuple[int, type]]] = deque(maxlen=100)
+"""The flags, by identity, whose comparison was reported to raise an exception of a class."""
 
 _COMPARABLE: Final = frozenset({bool, bytes, int, str})
 """The types whose values any kind takes for the same when they are equal."""
@@ -331,5 +335,20 @@ def same(flag: Flag[Any], one: Any, other: Any) -> bool:
     except BaseException as error:
         if is_interrupt(error):
             raise
-        logger.exception("flag %r: cannot compare its values; treating them as different", flag.name)
+        _report_incomparable(flag, error)
         return False
+
+
+def _report_incomparable(flag: Flag[Any], error: BaseException) -> None:
+    """
+    Log once that a comparison raises: it is made again at each reading, and whenever somebody asks for the status.
+    """
+    fault = id(flag), type(error)
+    if fault not in _reported:
+        _reported.append(fault)
+        logger.error(
+            "flag %r: cannot compare its values, which raises %s; treating them as different",
+            flag.name,
+            type(error).__name__,
+            exc_info=None if pipeline_of(flag).secret else error,
+        )

@@ -197,7 +197,9 @@ class Watched:
             except BaseException as error:  # of a user's class: no reason to do without the other metrics
                 if is_interrupt(error):
                     raise
-                logger.exception("cannot print a flag's value; exporting metrics without the checksums of the values")
+                # Without the traceback, whose message may quote a secret.
+                fault = type(error).__name__
+                logger.error("cannot print a flag's value (%s); exporting no checksums of the values", fault)
                 checksums = ()
             self._checksums = (current, checksums)
         return checksums

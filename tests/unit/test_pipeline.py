@@ -121,3 +121,12 @@ def test_an_option_that_cannot_work_is_refused_at_once(options: dict[str, object
         Pipeline(_kinds.INT, options)
     assert message in str(caught.value)
     assert isinstance(caught.value, ArgumentError) is (set(options) <= {"minimum", "secret", "expires"})
+
+
+def test_the_choices_of_a_secret_are_in_no_message(flags: dflag.FlagRegistry) -> None:
+    """Its default is among them, which mostly is the value in force."""
+    for secret, expected in ((True, "one of its choices"), (False, "one of 'hunter2', 'other', got 'typo'")):
+        flag = flags.dyn_string(f"key_{secret}", "hunter2", secret=secret, choices=["hunter2", "other"])
+        with pytest.raises(dflag.ValidationError) as caught:
+            flag.set_text("typo")
+        assert str(caught.value) == f"flag 'key_{secret}': expected {expected} (override)"

@@ -11,6 +11,8 @@ from dflag._store import store_behind
 from dflag._transaction import Transaction, highest_layer, merged_value, trial_of
 
 if TYPE_CHECKING:
+    import pytest
+
     import dflag
 
 RANKING = (OVERRIDE, "late", "early", COMMAND_LINE, ENVIRONMENT)
@@ -73,3 +75,31 @@ def test_a_transaction_is_refused_after_another_commit(flags: dflag.FlagRegistry
     assert rate.get() == 1
     assert store.commit(store.plan([(rate, "file", Entry(2))]))
     assert rate.get() == 2
+
+
+def test_a_comparison_that_raises_is_reported_once_and_quotes_no_secret(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each value counts as another one; the message of the exception may hold what it compares."""
+
+    class Token:
+        def __init__(self, text: str) -> None:
+            self.text = text
+
+        def __eq__(self, other: object) -> bool:
+            raise ArithmeticError(f"cannot compare {self.text}")
+
+        __hash__ = None  # type: ignore[assignment]  # as it should be beside an __eq__
+
+    for name, secret in (("token", True), ("stamp", False)):
+        flag = flags.dyn_custom(name, Token("first"), parse=Token, secret=secret)
+        for text in ("hunter2", "hunter3", "hunter4"):
+            flag.set_text(text)
+        assert flag.get().text == "hunter4"
+    assert [record.getMessage().split(",")[0] for record in caplog.records if record.levelname == "ERROR"] == [
+        "flag 'token': cannot compare its values",
+        "flag 'stamp': cannot compare its values",
+    ]
+    secret_part, open_part = caplog.text.split("flag 'stamp'")
+    assert "hunter" not in secret_part
+    assert "cannot compare first" in open_part
