@@ -67,8 +67,8 @@ def _parse(
     new = [
         key
         for key, raw in reading.values.items()
-        # Bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
-        if (raw != known.get(key) if type(raw) is bytes else not _unchanged(known.get(key), raw)) and key[:1] != "."
+        # Equal bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
+        if (type(raw) is not bytes or raw != known.get(key)) and not _unchanged(known.get(key), raw) and key[:1] != "."
     ]
     gone = [key for key in known if key not in reading.values]
     late = declared_since(store, base)
@@ -367,8 +367,11 @@ def _edits(
 
 def _unchanged(old: Raw | None, new: Raw) -> bool:
     """
-    Compare two raw values; of two documents' values with the same text, the native ones too.
+    Compare two raw values, as text or in UTF-8; of two documents' values with the same text, the native ones too.
     """
+    if isinstance(old, bytes) is not isinstance(new, bytes):
+        encoded = _encoded(new)
+        return encoded is not None and encoded == _encoded(old)
     if old is None or old != new:
         return False
     if not isinstance(new, Text) and not isinstance(old, Text):
@@ -376,6 +379,15 @@ def _unchanged(old: Raw | None, new: Raw) -> bool:
     from dflag._formats.json_values import same as same_json  # documents bring it with them
 
     return isinstance(new, Text) and isinstance(old, Text) and same_json(old.native, new.native)
+
+
+def _encoded(raw: Raw | None) -> bytes | None:
+    """
+    Return what a text is in UTF-8; None for what has a native value beside its text, and for no value.
+    """
+    if isinstance(raw, str) and not isinstance(raw, Text):
+        return raw.encode("utf-8", "surrogatepass")
+    return raw if isinstance(raw, bytes) else None
 
 
 class TrialRun(NamedTuple):

@@ -60,9 +60,10 @@ class Step:
     Attributes:
         run: Make the calls, once. When one raises, those behind it are not made. It is C too, and takes no time of its
             own under a lock.
+        made: Something once all calls are made: an error behind that is one of a signal handler's.
     """
 
-    __slots__ = ("run",)
+    __slots__ = ("made", "run")
 
     def __init__(self, calls: Iterable[Call]) -> None:
         """
@@ -70,7 +71,8 @@ class Step:
             calls: What to call, in order. The functions must be written in C and run no Python code, nor may the
                 classes whose attributes are set.
         """
-        self.run: Final[Callable[[], object]] = partial(deque, starmap(call, list(calls)), 0)
+        self.made: Final[list[None]] = []
+        self.run: Final[Callable[[], object]] = partial(deque, starmap(call, [*calls, (self.made.append, None)]), 0)
 
 
 def has_gil() -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, Unpac
 from dflag import _kinds
 from dflag._flags import DynamicFlag, StaticFlag
 from dflag._pipeline import check_plain_function
-from dflag.errors import DefinitionError, check_argument
+from dflag.errors import DefinitionError, ValidationError, check_argument
 
 if TYPE_CHECKING:
     import builtins
@@ -439,7 +439,7 @@ class Declarations:
         >>> flags.enum("mode", Mode.SAFE).get()
         <Mode.SAFE: 'safe'>
         """
-        return self._declare(StaticFlag, enum_kind(name, default), name, default, help, options)
+        return self._declare(StaticFlag, enum_kind(name, default, options), name, default, help, options)
 
     @overload
     def json(
@@ -520,7 +520,7 @@ class Declarations:
         >>> flag.get()
         <Mode.FAST: 'fast'>
         """
-        return self._declare(DynamicFlag, enum_kind(name, default), name, default, help, options)
+        return self._declare(DynamicFlag, enum_kind(name, default, options), name, default, help, options)
 
     @overload
     def dyn_json(
@@ -830,12 +830,14 @@ class Declarations:
         return self._declare(DynamicFlag, custom_kind(name, parse, format), name, default, help, options)
 
 
-def enum_kind(name: str, default: object) -> _kinds.Kind[Any]:
+def enum_kind(name: str, default: object, options: Mapping[str, Any]) -> _kinds.Kind[Any]:
     """
     Make the kind of a flag whose values are the members of the default's enumeration.
     """
     if not isinstance(default, Enum):
-        raise DefinitionError(f"flag {name!r}: expected the default as a member of an enum.Enum class, got {default!r}")
+        problem, secret = "expected the default as a member of an enum.Enum class", bool(options.get("secret"))
+        refusal = ValidationError(name, problem, raw=default, origin="default", secret=secret)
+        raise DefinitionError(str(refusal)) from refusal
     return _kinds.enum_kind(type(default))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from operator import attrgetter, methodcaller
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar, overload
 
 from dflag._cells import Cell, Step, has_gil
 from dflag._fork import settle
@@ -21,40 +21,11 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from types import CellType
-    from typing import Protocol
 
     from dflag._keyed import Keyed
     from dflag._layers import Entry
     from dflag._snapshot import Pin
     from dflag.typing import Callback, Validator
-
-    class Owner(Protocol):
-        """
-        What a flag asks of the store that it belongs to.
-        """
-
-        frozen: bool
-
-        @property
-        def lock(self) -> threading.RLock: ...
-
-        def set(
-            self, flag: Flag[Any], value: Any, *, ttl_seconds: float | None = None, reason: str | None = None
-        ) -> None: ...
-
-        def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None: ...
-
-        def origin_of(self, flag: Flag[Any]) -> str: ...
-
-        def value_in_force(self, flag: Flag[Any]) -> Any: ...
-
-        def outdate(self) -> None: ...
-
-        def store_for(self, flag: Flag[Any]) -> Self:
-            """
-            Return the store that the flag belongs to, made now if it has none.
-            """
-            ...
 
     class Instances(Protocol):
         """
@@ -86,8 +57,8 @@ being set. One test keeps both free for the usual read.
 Here, as a bool, it costs a read of 30 ns about 4; a set to be tested for emptiness 7, the context variable alone 12.
 """
 
-_steps = 0
-"""How many steps are being run without the GIL."""
+_steps: set[Step] = set()
+"""The steps that are being run without the GIL."""
 
 _marking = threading.RLock()
 """
@@ -102,9 +73,9 @@ def renew_marks() -> None:
     """
     Count anew in a forked child, where another thread may have held the lock. Every store calls it.
     """
-    global _marking, _slow, _steps  # noqa: PLW0603 - as the process is
+    global _marking, _slow  # noqa: PLW0603 - as the process is
     _marking = threading.RLock()
-    _steps = 0  # a fork waits for the steps of all stores
+    _steps.clear()  # a fork waits for the steps of all stores
     _slow = bool(open_pins)
 
 
@@ -127,7 +98,7 @@ def close_pin(pin: Pin) -> None:
     settle()
     with _marking:
         pin.close()
-        _slow = bool(open_pins) or _steps > 0
+        _slow = bool(open_pins or _steps)
 
 
 def _run_without_gil(step: Step) -> None:
@@ -136,16 +107,16 @@ def _run_without_gil(step: Step) -> None:
 
     A thread that has read a new value then finds `_slow` set at its next read, or every value set.
     """
-    global _slow, _steps  # noqa: PLW0603 - as above
-    with _marking:
-        _steps += 1
-        _slow = True
+    global _slow  # noqa: PLW0603 - as above
     try:
+        with _marking:
+            _steps.add(step)
+            _slow = True
         step.run()
     finally:
         with _marking:
-            _steps -= 1
-            _slow = bool(open_pins) or _steps > 0
+            _steps.discard(step)
+            _slow = bool(open_pins or _steps)
 
 
 run_step: Final[Callable[[Step], object]] = methodcaller("run") if has_gil() else _run_without_gil
@@ -154,6 +125,37 @@ Run the step of a commit, so that a thread that has read one new value of it rea
 
 With the GIL the step is enough: no other thread runs within it.
 """
+
+
+class Owner(Protocol):
+    """
+    What a flag asks of the store that it belongs to.
+    """
+
+    frozen: bool
+
+    @property
+    def lock(self) -> threading.RLock: ...
+
+    def set(
+        self, flag: Flag[Any], value: Any, *, ttl_seconds: float | None = None, reason: str | None = None
+    ) -> None: ...
+
+    def check_settable(self, flag: Flag[Any], ttl_seconds: float | None) -> None: ...
+
+    def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None: ...
+
+    def origin_of(self, flag: Flag[Any]) -> str: ...
+
+    def value_in_force(self, flag: Flag[Any]) -> Any: ...
+
+    def outdate(self) -> None: ...
+
+    def store_for(self, flag: Flag[Any]) -> Self:
+        """
+        Return the store that the flag belongs to, made now if it has none.
+        """
+        ...
 
 
 class FlagValues:
@@ -350,6 +352,8 @@ class Flag(Cell, Generic[T]):
         dflag.errors.ValidationError: flag 'rate_limit': expected an int of at least 1, got 0 (override)
         >>> rate.reset()
         """
+        if not self.dynamic:  # before the value is looked at
+            self._store.check_settable(self, ttl_seconds)
         self._store.set(self, self._pipeline.take(self.name, value, "override"), ttl_seconds=ttl_seconds, reason=reason)
 
     def set_text(self, text: str, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:
@@ -378,6 +382,8 @@ class Flag(Cell, Generic[T]):
         """
         if not isinstance(text, str):  # without its repr, for it may be a secret
             raise ArgumentError(f"flag {self.name!r}: expected a text, got a value of type {type(text).__name__}")
+        if not self.dynamic:  # as in `set`
+            self._store.check_settable(self, ttl_seconds)
         value = self._pipeline.read(self.name, text, "override", encoded=True)
         self._store.set(self, value, ttl_seconds=ttl_seconds, reason=reason)
 

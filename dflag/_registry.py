@@ -713,6 +713,7 @@ def fnv_checksum(printed: Iterable[tuple[str, str]]) -> str:
 
 
 def _is_key(name: str) -> bool:
+    name = str.__str__(name)  # a subclass may say anything of what it is made of
     return 0 < len(name) <= _MAX_NAME_CHARACTERS and _NAME_CHARACTERS.issuperset(name)
 
 

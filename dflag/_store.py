@@ -257,7 +257,8 @@ class Store:
             token: What was observed.
             changes: The calls for a `Step`.
         """
-        return self._run([(list.remove, self._tokens, token), (list.append, self._tokens, token), *changes])
+        step = Step([(list.remove, self._tokens, token), (list.append, self._tokens, token), *changes])
+        return self._make(step, token, step.run)
 
     def set_cells(self, token: Token, cells: Sequence[tuple[Cell, Any]]) -> bool:
         """
@@ -266,7 +267,7 @@ class Store:
         It is no revision, but the next snapshot is another object.
         """
         before = {cell: value_of(cell) for cell, _ in cells}
-        return self._run(
+        step = Step(
             [
                 (list.remove, self._tokens, token),
                 (list.append, self._tokens, Token(object())),
@@ -275,16 +276,7 @@ class Store:
                 *((setattr, cell, VALUE, value) for cell, value in cells),
             ]
         )
-
-    def _run(self, calls: Sequence[Call]) -> bool:
-        """
-        Make calls in one step, of which the first removes a token; return whether the token was there.
-        """
-        step = Step(calls)
-        with self.lock, contextlib.suppress(ValueError):
-            step.run()
-            return True
-        return False
+        return self._make(step, token, step.run)
 
     def outdate(self) -> None:
         """
@@ -414,32 +406,48 @@ class Store:
         ]
         if self._watchers:
             deliveries += self._watcher_deliveries(transaction)
-        was_timed = value_of(self._timed)
+        is_timed = bool(transaction.timed or value_of(self._timed))
         token = transaction.base.token
-        snapshot: Snapshot | None = transaction.snapshot
-        while True:
-            step = self._step(transaction, token, snapshot, cells, deliveries)
-            with self.lock:
-                before = list(self.changes)  # the step drops the oldest, which may hold the last reference to a value
-                try:
-                    run_step(step)
-                    break
-                except ValueError:
-                    token = self._tokens[0]
-                    if token is transaction.token:  # it was committed, and this is the error of a signal handler
-                        raise
-            if token.values is not transaction.base.token.values or not is_current():
-                return False
-            snapshot = None  # it lacks the flags that were declared; it is made when it is asked for
+        step = self._step(transaction, token, transaction.snapshot, cells, deliveries)
+        try:
+            while not self._make(step, token, partial(run_step, step)):
+                token = self._tokens[0]
+                if token.values is not transaction.base.token.values or not is_current():
+                    return False
+                # The snapshot lacks the flags that were declared, so it is made when it is asked for.
+                step = self._step(transaction, token, None, cells, deliveries)
+        finally:
+            if step.made:  # also when a signal handler has raised
+                self._announce(deliveries, is_timed=is_timed)
+        return True
+
+    def _make(self, step: Step, token: Token, run: Callable[[], object]) -> bool:
+        """
+        Run a step that begins with the removal of a token; return whether the token was there.
+
+        What a signal handler raises goes on to the caller, of whatever class it is.
+        """
+        with self.lock:
+            before = list(self.changes)  # the step drops the oldest, which may hold the last reference to a value
+            try:
+                run()
+            except ValueError:
+                if step.made or self._tokens[0] is token:
+                    raise
         del before  # without the lock, as a value may run a user's code when it ends
+        return bool(step.made)
+
+    def _announce(self, deliveries: Sequence[Delivery], *, is_timed: bool) -> None:
+        """
+        Wake the threads that a commit concerns.
+        """
         if self._waiting:  # a thread that begins to wait later finds the number
             with self._committed:
                 self._committed.notify_all()
         if deliveries:
             self.notifier.resume()
-        if transaction.timed or was_timed:
+        if is_timed:
             self._expiry.resume()  # the next moment may be another one
-        return True
 
     def _step(
         self,
@@ -459,12 +467,13 @@ class Store:
                 *(call for dependent in self._dependents for call in dependent.outdating(number)),
                 *self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot)),
                 *((setattr, cell, VALUE, value) for cell, value in cells),
+                # Before the snapshot that they belong to, for whoever looks for them by it.
+                *((setattr, flag, LAYERS, layers) for flag, layers in transaction.layers.items()),
+                *((setattr, flag, KEYED, tables.keyed) for flag, tables in transaction.tables.items()),
                 (setattr, self._number, VALUE, number),
                 (setattr, self._snapshot, VALUE, snapshot),
                 *((setattr, flag, VALUE, new) for flag, _, new, _, _ in transaction.differences),
                 *((setattr, flag, VALUE, value) for flag, value in transaction.adopted),
-                *((setattr, flag, LAYERS, layers) for flag, layers in transaction.layers.items()),
-                *((setattr, flag, KEYED, tables.keyed) for flag, tables in transaction.tables.items()),
                 *((setattr, flag, TABLE, tables.table) for flag, tables in transaction.tables.items()),
                 (setattr, self._timed, VALUE, transaction.timed),
                 (deque.extend, self.changes, iter(transaction.records)),
@@ -602,11 +611,7 @@ class Store:
     # --- overriding
 
     def set(self, flag: Flag[Any], value: Any, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:
-        if not flag.dynamic and (self.frozen or ttl_seconds is not None):
-            why = (
-                "the registry is frozen" if self.frozen else "a time limit would change it later, leave ttl_seconds out"
-            )
-            raise StaticFlagError(f"flag {flag.name!r} is static and cannot be set: {why}")
+        self.check_settable(flag, ttl_seconds)
         subject = f"flag {flag.name!r}: "
         if ttl_seconds is not None:
             check_seconds("ttl_seconds", ttl_seconds, positive=True, subject=subject)
@@ -618,6 +623,19 @@ class Store:
         if reason is not None or ttl_seconds is not None:
             limit = "" if ttl_seconds is None else f" for {ttl_seconds:g} s"
             logger.info("flag %r: overridden%s%s", flag.name, limit, _because(reason))
+
+    def check_settable(self, flag: Flag[Any], ttl_seconds: float | None) -> None:
+        """
+        Refuse to override a static flag that is frozen, or for a time.
+
+        Raises:
+            StaticFlagError: It is such a flag.
+        """
+        if not flag.dynamic and (self.frozen or ttl_seconds is not None):
+            why = (
+                "the registry is frozen" if self.frozen else "a time limit would change it later, leave ttl_seconds out"
+            )
+            raise StaticFlagError(f"flag {flag.name!r} is static and cannot be set: {why}")
 
     def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None:
         if OVERRIDE not in layers_of(flag):
@@ -692,9 +710,23 @@ class Store:
         return tuple(_describe(flag, origin, entry) for origin, entry in (*held, (DEFAULT, Entry(flag.default))))
 
     def history(self) -> tuple[Change, ...]:
+        import datetime  # also while there is no change yet, so that a signal handler may ask later
+
+        from dflag._records import Change
+
         with self.lock:
             records = list(self.changes)
-        return tuple(_change(*each) for each in printed_records(records))
+        return tuple(
+            Change(
+                when=datetime.datetime.fromtimestamp(record.seconds, datetime.UTC),
+                flag=record.flag.name,
+                old=old,
+                new=new,
+                origin=record.origin,
+                reason=record.reason,
+            )
+            for record, old, new in printed_records(records)
+        )
 
     # --- forking
 
@@ -755,6 +787,9 @@ class _NoStore:
     def set(self, flag: Flag[Any], value: Any, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:
         self.store_for(flag).set(flag, value, ttl_seconds=ttl_seconds, reason=reason)
 
+    def check_settable(self, flag: Flag[Any], ttl_seconds: float | None) -> None:
+        self.store_for(flag).check_settable(flag, ttl_seconds)
+
     def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None:
         """
         Do nothing: there is no override.
@@ -799,21 +834,6 @@ def printed(flag: Flag[Any], value: Any) -> str:
 
 def _because(reason: str | None) -> str:
     return "" if reason is None else f": {one_line(reason)}"
-
-
-def _change(record: Record, old: str, new: str) -> Change:
-    import datetime
-
-    from dflag._records import Change
-
-    return Change(
-        when=datetime.datetime.fromtimestamp(record.seconds, datetime.UTC),
-        flag=record.flag.name,
-        old=old,
-        new=new,
-        origin=record.origin,
-        reason=record.reason,
-    )
 
 
 def _describe(flag: Flag[Any], origin: str, entry: Entry) -> Layer:

@@ -270,9 +270,12 @@ def test_a_match_names_the_rule(registry: FlagRegistry, rate: DynamicFlag[int]) 
     """
     _key(registry, rate, _named("acme", "late", value=500), _share(EVERYBODY, 600, "all"), _named("late", value=1))
     snap = registry.snapshot()
-    assert match_of(snap, rate, "acme") == ("all", True)
-    assert match_of(snap, rate, "late") == ("named", False)
-    assert match_of(snap, "rate", "other") == ("all", True)
+    found = {key: match_of(snap, "rate", key) for key in ("acme", "late", "other")}
+    assert {key: match and (match.rule, match.is_share) for key, match in found.items()} == {
+        "acme": ("all", True),
+        "late": ("named", False),
+        "other": ("all", True),
+    }
     rate.set(7)
     assert match_of(registry.snapshot(), rate, "acme") is None
 

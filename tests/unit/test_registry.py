@@ -9,10 +9,14 @@ import datetime
 import subprocess
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
 import dflag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DEADLINE_SECONDS = 5.0
 
@@ -358,3 +362,61 @@ def test_names_are_listed_before_they_are_imported() -> None:
         "    assert set(package.__all__) - set(vars(package)), 'nothing is left to the first use'\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("ttl_seconds", [None, 5.0])
+def test_a_static_flag_that_cannot_be_set_looks_at_no_value(
+    flags: dflag.FlagRegistry, ttl_seconds: float | None
+) -> None:
+    """What is wrong is the setting, whatever the value."""
+    workers, looked = flags.int("workers", 1), list[int]()
+    workers.validator(looked.append)
+    looked.clear()
+    if ttl_seconds is None:
+        flags.freeze()
+    with pytest.raises(dflag.StaticFlagError):
+        workers.set(2, ttl_seconds=ttl_seconds)
+    with pytest.raises(dflag.StaticFlagError):
+        workers.set_text("x", ttl_seconds=ttl_seconds)
+    assert looked == []
+    library = dflag.int(1)
+    with pytest.raises(dflag.StaticFlagError):
+        library.set("x", ttl_seconds=5)  # type: ignore[arg-type]  # as above
+
+
+def test_a_default_that_is_no_member_is_refused_as_any_bad_default(flags: dflag.FlagRegistry) -> None:
+    """From the error of the value, which does not quote that of a secret."""
+    for secret, given in ((False, ", got 'hunter2'"), (True, "")):
+        with pytest.raises(dflag.DefinitionError) as caught:
+            flags.dyn_enum("mode", "hunter2", secret=secret)  # type: ignore[type-var]  # that is what is wrong
+        expected = f"flag 'mode': expected the default as a member of an enum.Enum class{given} (default)"
+        assert str(caught.value) == expected
+        assert isinstance(caught.value.__cause__, dflag.ValidationError)
+
+
+def test_a_name_is_what_its_text_is(flags: dflag.FlagRegistry) -> None:
+    """And not what a subclass of str says it is made of."""
+
+    class Name(str):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[str]:
+            return iter("ok")
+
+        def __len__(self) -> int:
+            return 2
+
+    with pytest.raises(dflag.DefinitionError, match="expected a name of 1 to 253 characters"):
+        flags.dyn_int(Name("bad name/"), 1)
+
+
+def test_the_same_text_as_bytes_is_no_news(flags: dflag.FlagRegistry) -> None:
+    """Neither parsed nor given a number: a source may turn to bytes, or back."""
+    name = flags.dyn_string("name", "")
+    first, looked = flags.apply({"name": "é"}, source="config"), list[str]()
+    name.validator(looked.append)
+    looked.clear()
+    assert flags.apply({"name": "é".encode()}, source="config") is first
+    assert flags.apply({"name": "é"}, source="config") is first
+    assert looked == []
+    assert flags.apply({"name": b"e"}, source="config") is not first

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
+from dflag._cells import Step
 from dflag._flags import Flag, layers_of, pipeline_of
 from dflag._snapshot import as_of, store_of
 from dflag.typing import Text
@@ -23,9 +24,9 @@ from dflag.typing import Text
 from ..integration._waiting import eventually  # noqa: TID252 - tests is on no path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from dflag._cells import Step
+    from dflag._cells import Call
 
 DEADLINE_SECONDS = 5.0
 
@@ -672,3 +673,76 @@ def test_dropping_an_override_is_checked_while_flags_are_declared(
     rate.reset()
     assert rate.get() == 1
     assert "an override was dropped, and the remaining values do not pass" in caplog.text
+
+
+def test_callbacks_and_waiters_hear_of_a_commit_whose_signal_handler_raises(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error goes on to the caller, also when the handler has committed something itself."""
+    rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
+    called, woken = threading.Event(), threading.Event()
+    rate.on_change(lambda _old, _new: called.set())
+    updater = dflag.Updater(flags, dflag.sources.MemorySource({}))
+    waiting = threading.Thread(target=lambda: updater.wait_for(lambda snap: snap[rate] == 2) and woken.set())
+    waiting.start()
+    assert eventually(lambda: flags._store._waiting == 1)
+
+    def run_interrupted(step: Step) -> None:
+        monkeypatch.undo()
+        step.run()
+        other.set(2)
+        raise ValueError("of a signal handler")
+
+    monkeypatch.setattr("dflag._store.run_step", run_interrupted)
+    before = flags.snapshot().revision
+    with pytest.raises(ValueError, match="of a signal handler"):
+        rate.set(2)
+    assert (rate.get(), flags.snapshot().revision) == (2, before + 2)
+    assert called.wait(DEADLINE_SECONDS)
+    assert woken.wait(DEADLINE_SECONDS)
+    waiting.join(DEADLINE_SECONDS)
+
+
+def test_an_error_of_a_signal_handler_before_a_step_goes_on_to_the_caller(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ValueError, too, which is what a step raises whose token is gone: nothing has changed then."""
+    rate = flags.dyn_int("rate", 1)
+
+    def interrupted(_step: Step) -> None:
+        raise ValueError("of a signal handler")
+
+    monkeypatch.setattr("dflag._store.run_step", interrupted)
+    with pytest.raises(ValueError, match="of a signal handler"):
+        rate.set(2)
+    assert rate.get() == 1
+
+
+def test_at_no_call_of_a_step_does_a_snapshot_lead_to_other_layers(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the GIL another thread may look between any two of them."""
+    many = [flags.dyn_int(f"flag{number}", 0) for number in range(5)]
+    looked = list[bool]()
+    flags.snapshot()
+
+    class SlowStep(Step):
+        def __init__(self, calls: Iterable[Call]) -> None:
+            self.calls = list(calls)
+            super().__init__([])
+
+    def run_slowly(step: SlowStep) -> None:
+        for function, *arguments in step.calls:
+            function(*arguments)
+            snap = flags.snapshot()
+            for flag in many:
+                entry = as_of(snap, flag, layers_of).get("override")
+                looked.append(snap[flag] == (0 if entry is None else entry.value))
+        step.run()
+
+    monkeypatch.setattr("dflag._store.Step", SlowStep)
+    monkeypatch.setattr("dflag._store.run_step", run_slowly)
+    with flags.override(dict.fromkeys(many, 1)):
+        assert [flag.get() for flag in many] == [1] * 5
+    assert looked
+    assert all(looked)
