@@ -4,17 +4,32 @@ The checks over several flags of a registry.
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable
-from typing import Final, TypeAlias
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dflag._faults import is_interrupt, name_of, text_of
+from dflag._cells import value_of
+from dflag._faults import is_interrupt, name_of, repr_of, text_of
+from dflag._flags import pipeline_of
 from dflag._log import logger
 from dflag._pipeline import AuthorError, expect_no_verdict
-from dflag._snapshot import Snapshot
+from dflag._snapshot import Snapshot, tables_of, values_of
 from dflag.errors import DflagError, RegistryValidationError, one_line
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dflag._flags import Flag
+
 RegistryValidator: TypeAlias = Callable[[Snapshot], object]
+
+_LEAST_CHARACTERS: Final = 4
+"""A shorter text is no secret that a longer word could tell: the message holds it as a word of its own, or does not."""
+
+_MAX_BEHIND: Final = 100
+"""How many exceptions are looked at for one."""
 
 
 class RegistryValidators:
@@ -30,6 +45,7 @@ class RegistryValidators:
     def __init__(self) -> None:
         self.validators: tuple[RegistryValidator, ...] = ()
         self._running: Final[set[int]] = set()  # the threads that run them
+        self._reported: Final[list[tuple[RegistryValidator, type[BaseException]]]] = []  # the faults of their authors
 
     def refuse_changes(self) -> None:
         """
@@ -44,7 +60,7 @@ class RegistryValidators:
 
         Args:
             candidate: The values.
-            secret: Whether a message may not quote what a validator says.
+            secret: Whether a message may not quote what a validator says. It never does when that holds a secret.
 
         Raises:
             RegistryValidationError: One of them refuses.
@@ -60,32 +76,95 @@ class RegistryValidators:
                 except BaseException as error:
                     if is_interrupt(error):
                         raise
-                    refusal = _refusal(validator, error, secret=secret)
+                    refusal = self._refusal(validator, error, secret=secret or _quotes_secret(error, candidate))
                     break
         finally:
             self._running.discard(me)
         if refusal is not None:
             raise refusal  # outside of the handler, so that a secret does not hang on it as its context
 
+    def _refusal(self, validator: RegistryValidator, error: BaseException, *, secret: bool) -> RegistryValidationError:
+        label = name_of(validator)
+        is_verdict = isinstance(error, ValueError)
+        if not is_verdict:
+            self._report_fault(validator, label, error, secret=secret)
+        refused = f"refused by the registry validator {label}"
+        if secret:
+            return RegistryValidationError(f"{refused} (what it says may quote a secret)")
+        text = one_line(text_of(error) if is_verdict else f"{type(error).__name__}: {text_of(error)}")
+        refusal = RegistryValidationError(f"{refused}: {text}")
+        refusal.__cause__ = error
+        return refusal
+
+    def _report_fault(self, validator: RegistryValidator, label: str, error: BaseException, *, secret: bool) -> None:
+        """
+        Log once what a validator raises that is no verdict: what it refuses is checked again and again.
+        """
+        if any(each is validator and fault is type(error) for each, fault in self._reported):
+            return
+        self._reported.append((validator, type(error)))
+        if isinstance(error, AuthorError):
+            logger.error("registry validator %s: %s", label, error)
+        else:
+            logger.error(
+                "registry validator %s should raise ValueError, not %s",
+                label,
+                type(error).__name__,
+                exc_info=None if secret else error,
+            )
+
     def after_fork_in_child(self) -> None:
         self._running.intersection_update({threading.get_ident()})
 
 
-def _refusal(validator: RegistryValidator, error: BaseException, *, secret: bool) -> RegistryValidationError:
-    label = name_of(validator)
-    is_verdict = isinstance(error, ValueError)
-    if isinstance(error, AuthorError):
-        logger.error("registry validator %s: %s", label, error)
-    elif not is_verdict:
-        logger.error(
-            "registry validator %s should raise ValueError, not %s",
-            label,
-            type(error).__name__,
-            exc_info=None if secret else error,
-        )
-    if secret:
-        return RegistryValidationError(f"refused by the registry validator {label}")
-    text = one_line(text_of(error) if is_verdict else f"{type(error).__name__}: {text_of(error)}")
-    refusal = RegistryValidationError(f"refused by the registry validator {label}: {text}")
-    refusal.__cause__ = error
-    return refusal
+def _quotes_secret(error: BaseException, candidate: Snapshot) -> bool:
+    """
+    Return whether an exception, or one behind it, says the value of a secret flag.
+    """
+    said = _words_of(error)
+    words = set(re.findall(r"\w+", said))
+    tables = tables_of(candidate)
+    for flag, value in values_of(candidate).items():
+        if pipeline_of(flag).secret:
+            keyed = [each.value for layer in tables[flag].layers for each in layer] if flag in tables else []
+            for text in _texts(flag, [value, value_of(flag), *keyed]):
+                if text in said if len(text) >= _LEAST_CHARACTERS else text in words:
+                    return True
+    return False
+
+
+def _words_of(error: BaseException) -> str:
+    """
+    Return what an exception says, and those that stand behind it: a traceback shows them too.
+    """
+    said, behind = list[str](), [error]
+    while behind and len(said) < _MAX_BEHIND:
+        each = behind.pop()
+        said.append(text_of(each))
+        behind += [other for other in (each.__cause__, each.__context__) if other is not None]
+    return "\n".join(said)
+
+
+def _texts(flag: Flag[Any], values: list[Any]) -> Iterator[str]:
+    """
+    Iterate over the ways in which a message may quote values of a flag, and what they are made of.
+    """
+    formats = [partial(pipeline_of(flag).kind.format, value) for value in values]
+    while values:
+        value = values.pop()
+        if isinstance(value, Mapping):
+            values += value.values()
+        elif isinstance(value, (list, tuple, frozenset)):
+            values += value
+        else:
+            yield text_of(value)
+            if isinstance(value, (str, bytes)):
+                yield repr_of(value).removeprefix("b")[1:-1]
+    for format in formats:
+        text = ""
+        try:
+            text = format()
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+        yield text

@@ -13,7 +13,14 @@ from dflag._registry_validators import RegistryValidators
 from dflag.errors import DflagError, RegistryValidationError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import dflag
+
+
+class _Stamp:
+    def __init__(self, text: str) -> None:
+        self.text = text
 
 
 def _refuse(_: object) -> None:
@@ -77,3 +84,68 @@ def test_an_interrupt_is_no_verdict(flags: dflag.FlagRegistry) -> None:
     with pytest.raises(KeyboardInterrupt):
         checks.run(flags.snapshot(), secret=False)
     checks.refuse_changes()
+
+
+@pytest.mark.parametrize(
+    ("quote", "secret"),
+    [
+        (lambda snap: f"too many for {snap['rate']}", False),
+        (lambda snap: f"the pin has {len(snap['pin'])} digits of 12345", False),
+        (lambda snap: f"{snap['token']} is too short", True),
+        (lambda snap: f"{snap['token']!r}_", True),
+        (lambda snap: snap.for_("token", "acme"), True),
+        (lambda snap: f"pin {snap['pin']}", True),
+        (lambda snap: snap["login"]["users"][0], True),
+        (dict, True),
+        (lambda snap: snap["stamp"].text, True),
+    ],
+)
+def test_no_message_quotes_a_secret(
+    flags: dflag.FlagRegistry, quote: Callable[[dflag.Snapshot], object], secret: bool
+) -> None:
+    """Whatever the change is about: neither in its text, nor in what hangs on it, nor in one behind that."""
+    flags.dyn_int("rate", 1)
+    flags.dyn_string("token", "hunt\ner2", secret=True, by="tenant")
+    flags.dyn_string("pin", "123", secret=True)
+    flags.dyn_json("login", {"users": ["root-user"]}, secret=True)
+    flags.dyn_custom("stamp", _Stamp("stamped"), parse=_Stamp, format=lambda stamp: stamp.text, secret=True)
+
+    def refuse(snap: dflag.Snapshot) -> None:
+        raise ValueError(f"because of {quote(snap)}")
+
+    def refuse_behind(snap: dflag.Snapshot) -> None:
+        try:
+            refuse(snap)
+        except ValueError as error:
+            raise ValueError("because") from error
+
+    for validator in (refuse, refuse_behind):
+        checks = RegistryValidators()
+        checks.validators = (validator,)
+        with pytest.raises(RegistryValidationError) as refused:
+            checks.run(flags.snapshot(), secret=False)
+        assert ("because" in str(refused.value)) is not secret
+        assert (refused.value.__cause__ is None) is secret
+
+
+def test_the_fault_of_a_validator_is_logged_once(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """It is asked again at each reading; another one, and another validator's, is logged too."""
+    checks, errors = RegistryValidators(), list[Exception]()
+
+    def fail(_: object) -> None:
+        raise errors[-1]
+
+    def fail_too(_: object) -> bool:
+        return False
+
+    for validator, error in ((fail, KeyError(1)), (fail, KeyError(2)), (fail, OSError()), (fail_too, KeyError())):
+        errors.append(error)
+        checks.validators = (validator,)
+        for _ in range(2):
+            with pytest.raises(RegistryValidationError):
+                checks.run(flags.snapshot(), secret=False)
+    assert [message.split(".")[-1] for message in caplog.messages] == [
+        "fail should raise ValueError, not KeyError",
+        "fail should raise ValueError, not OSError",
+        "fail_too: a validator should raise ValueError to refuse a value, not return False",
+    ]
