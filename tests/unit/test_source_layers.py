@@ -372,3 +372,65 @@ def test_an_unknown_key_counts_for_one_source_whatever_is_logged_between(
         flags.apply({"name": "y", "nope": "1"}, source="first")
     assert caplog.text.count("unknown key 'nope'") == 1
     assert sources.record("first").warnings + sources.record("second").warnings == 1
+
+
+def test_a_reading_that_is_refused_whole_is_parsed_once(flags: dflag.FlagRegistry) -> None:
+    """Each check offers it again, since a registry validator may pass it by now; a fault is logged once with that."""
+    parsed, limit = list[str](), 5
+
+    def parse(text: str) -> int:
+        parsed.append(text)
+        return int(text)
+
+    rate, burst = flags.dyn_custom("rate", 1, parse=parse), flags.dyn_int("burst", 1)
+
+    @flags.validator
+    def check(snap: dflag.Snapshot) -> None:
+        if snap[rate] > limit:
+            raise ValueError("too much")
+
+    source = MemorySource({"rate": "2"})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    source.update({"rate": "9"})
+    for _ in range(3):
+        updater._cycle()
+    assert (parsed, rate.get()) == (["2", "9"], 2)
+    limit = 10
+    updater._cycle()
+    assert (parsed, rate.get()) == (["2", "9"], 9)
+    source.update({"rate": "11", "burst": "2"})
+    updater._cycle()
+    updater._cycle()
+    source.update({"rate": "11", "burst": "3"})
+    updater._cycle()
+    assert (parsed, rate.get(), burst.get()) == (["2", "9", "11", "11"], 9, 1)
+
+
+@pytest.mark.parametrize("news", ["validator", "declaration", "freeze"])
+def test_a_refused_reading_is_parsed_again_when_something_about_it_is_new(flags: dflag.FlagRegistry, news: str) -> None:
+    """What was found of its values may be otherwise then."""
+    rate, size = flags.dyn_int("rate", 1), flags.int("size", 1)
+    source = MemorySource({})
+    updater = dflag.Updater(flags, source, atomic=True)
+    updater.initialize()
+    source.update({"rate": "9", "burst": "9", "bad": "x"})
+    bad = flags.dyn_int("bad", 0)
+    updater.refresh()
+    assert list(updater.status().rejected) == ["bad"]
+    match news:
+        case "validator":
+
+            @rate.validator
+            def refuse(value: int) -> None:
+                if value == 9:
+                    raise ValueError("not nine")
+
+        case "declaration":
+            flags.dyn_int("burst", 0, max=5)
+        case _:
+            flags.freeze()
+    updater._cycle()
+    expected = {"validator": ["bad", "rate"], "declaration": ["bad", "burst"], "freeze": ["bad"]}
+    assert list(updater.status().rejected) == expected[news]
+    assert (rate.get(), size.get(), bad.get()) == (1, 1, 0)
