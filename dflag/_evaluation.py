@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
-from dflag._flags import keyed_of, layers_of, pipeline_of
+from dflag._flags import layers_of, pipeline_of
 from dflag._layers import DEFAULT, OWN_LAYERS, PINNED
 from dflag._registry import checksum_of, registry_of, sources_of, store_of_registry
 from dflag._snapshot import as_of, innermost_pin, match_of, open_pins, values_of
@@ -112,22 +112,19 @@ class Generation:
         """
         Evaluate a flag for a key, or for none.
         """
-        layers = as_of(self.snapshot, flag, layers_of)
-        store = store_of_registry(self._registry)
-        origin = PINNED if PINNED in layers else highest_layer(layers, store.ranking)
         match = None if key is None or flag.by is None else match_of(self.snapshot, flag, key)
-        if match is None or key is None:
+        if match is None:
+            layers = as_of(self.snapshot, flag, layers_of)
+            origin = PINNED if PINNED in layers else highest_layer(layers, store_of_registry(self._registry).ranking)
             origins: Collection[str] = (origin,)
             if pipeline_of(flag).kind.is_map and origin not in OWN_LAYERS:
                 origins = layers  # several sources make up the value of a map
             reason: Reason = "DEFAULT" if origin == DEFAULT else "STATIC"
             value, variant = self.snapshot[flag], layers[origin].rule if origin in layers else None
         else:
-            origins = [name for name, held in keyed_of(flag).items() if any(each.rule == match.rule for each in held)]
-            origin = next((name for name in store.ranking if name in origins), origin)
+            origin, value, variant = match.source, match.value, match.rule
             origins = (origin,)
             reason = "SPLIT" if match.is_share else "TARGETING_MATCH"
-            value, variant = self.snapshot.for_(flag, key), match.rule
         if not set(self.unhealthy).isdisjoint(origins):
             reason = "STALE"
         return Evaluation(flag, value, reason, variant or origin, self._metadata(flag, origin))

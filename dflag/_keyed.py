@@ -30,19 +30,28 @@ class KeyedValue:
         keys: The keys that it names; None for every key.
         threshold: Of these, it is for those whose draw is below.
         value: The value.
+        source: The source whose rule it is; another one may have a rule of this name too.
     """
 
-    __slots__ = ("keys", "rule", "threshold", "value")
+    __slots__ = ("keys", "rule", "source", "threshold", "value")
 
-    def __init__(self, rule: str, keys: tuple[str, ...] | None, threshold: int, value: Any) -> None:
+    def __init__(self, rule: str, keys: tuple[str, ...] | None, threshold: int, value: Any, source: str) -> None:
         self.rule: Final = rule
         self.keys: Final = keys
         self.threshold: Final = threshold
         self.value: Final = value
+        self.source: Final = source
+
+    @property
+    def is_share(self) -> bool:
+        """
+        Whether a key that has this value was drawn, and not named.
+        """
+        return self.keys is None
 
     def is_like(self, other: KeyedValue) -> bool:
         """
-        Return whether another rule gives the same object to the same keys, under the same name.
+        Return whether another rule of the source gives the same object to the same keys, under the same name.
         """
         return self.value is other.value and (self.rule, self.keys, self.threshold) == (
             other.rule,
@@ -55,22 +64,6 @@ class KeyedValue:
         Return whether a key is drawn; the names are compared elsewhere.
         """
         return self.threshold >= EVERYBODY or draw(self.rule, key) < self.threshold
-
-
-class Match:
-    """
-    Where the value for a key comes from.
-
-    Attributes:
-        rule: The rule that gives it.
-        is_share: Whether the key was drawn, and not named.
-    """
-
-    __slots__ = ("is_share", "rule")
-
-    def __init__(self, rule: str, *, is_share: bool) -> None:
-        self.rule: Final = rule
-        self.is_share: Final = is_share
 
 
 Lookup: TypeAlias = "tuple[Callable[[str, Any], Any], Any]"
@@ -132,15 +125,15 @@ class Table:
         find, fallback = self.lookup
         return find(checked_key(key), fallback)
 
-    def match(self, key: str) -> Match | None:
+    def match(self, key: str) -> KeyedValue | None:
         """
-        Return which rule gives the value of a key; None when it has the value of no key.
+        Return what gives the value of a key; None when it has the value of no key.
         """
         named = self._named.get(key)
         for share in self._shares if named is None else self._shares[: self._above.get(key, 0)]:
             if share.is_for(key):
-                return Match(share.rule, is_share=True)
-        return None if named is None else Match(named.rule, is_share=False)
+                return share
+        return named
 
 
 def _are_same(one: Sequence[object], other: Sequence[object]) -> bool:

@@ -456,7 +456,7 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
                 is_kept = flag in valid.members and before is not None and same(flag, value, before.value)
                 entries[flag.name] = Entry(before.value if is_kept and before else value, rule=rule.name)
             else:
-                keyed.setdefault(flag, []).append(KeyedValue(rule.name, rule.keys, threshold, value))
+                keyed.setdefault(flag, []).append(KeyedValue(rule.name, rule.keys, threshold, value, source))
     return rules._replace(
         active=tuple(active),
         clashing=clashing,

@@ -15,7 +15,7 @@ from dflag.errors import DflagError, unknown_flag
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dflag._keyed import Match, Table
+    from dflag._keyed import KeyedValue, Table
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -235,9 +235,9 @@ def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[A
     return Snapshot(snapshot._flags, {**snapshot._values, **values}, snapshot.revision, tables, replaced)
 
 
-def match_of(snapshot: Snapshot, flag: Key[Any] | str, key: str) -> Match | None:
+def match_of(snapshot: Snapshot, flag: Key[Any] | str, key: str) -> KeyedValue | None:
     """
-    Return which rule gives the value of a keyed flag for a key; None when it has the value of no key.
+    Return what gives the value of a keyed flag for a key; None when it has the value of no key.
 
     Raises:
         UnknownFlagError: The snapshot has no such flag.

@@ -109,8 +109,8 @@ def _flags() -> dflag.FlagRegistry:
     flags.apply({}, source="rules")  # which takes its rank
     store = flags._store
     values = (
-        KeyedValue("half", None, EVERYBODY - 1, 200),
-        KeyedValue("large-tenants", ("acme",), EVERYBODY, 500),
+        KeyedValue("half", None, EVERYBODY - 1, 200, "rules"),
+        KeyedValue("large-tenants", ("acme",), EVERYBODY, 500, "rules"),
     )
     assert store.commit(store.plan([], keyed=[(rate, "rules", values)]))
     return flags

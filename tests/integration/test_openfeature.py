@@ -282,8 +282,8 @@ def _rate(flags: dflag.FlagRegistry) -> dflag.DynamicFlag[int]:
     key_values(
         flags,
         rate,
-        KeyedValue("half", None, EVERYBODY - 1, 200),
-        KeyedValue("large-tenants", ("acme",), EVERYBODY, 500),
+        KeyedValue("half", None, EVERYBODY - 1, 200, "rules"),
+        KeyedValue("large-tenants", ("acme",), EVERYBODY, 500, "rules"),
     )
     return rate
 
@@ -316,7 +316,7 @@ def test_a_pin_holds_for_keys(
 ) -> None:
     """Within a pin a key keeps its value."""
     with flags.pinned():
-        key_values(flags, rate, KeyedValue("all", ("acme",), EVERYBODY, 900))
+        key_values(flags, rate, KeyedValue("all", ("acme",), EVERYBODY, 900, "rules"))
         assert client.get_integer_value("rate", 0, EvaluationContext("acme")) == 500
     assert client.get_integer_value("rate", 0, EvaluationContext("acme")) == 900
 
@@ -407,7 +407,7 @@ def test_a_change_for_a_key_is_an_event(
     events.listen(client)
     events.expect(ProviderEvent.PROVIDER_READY)
     flags.apply({"other": "2"}, source="later")
-    key_values(flags, rate, KeyedValue("all", ("acme",), EVERYBODY, 900))
+    key_values(flags, rate, KeyedValue("all", ("acme",), EVERYBODY, 900, "rules"))
     assert events.expect(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED).flags_changed == ["rate"]
 
 
@@ -514,6 +514,34 @@ def test_staleness_and_recovery(flags: dflag.FlagRegistry) -> None:
     events.expect(ProviderEvent.PROVIDER_READY)
     assert client.get_integer_details("rate", 0).reason is Reason.STATIC
     updater.stop()
+
+
+def test_rules_of_one_name_in_two_sources_are_told_apart(flags: dflag.FlagRegistry) -> None:
+    """A value for a key has the origin, checksum and staleness of the source whose rule gives it, pinned or not."""
+    flags.dyn_int("rate", 50, by="tenant")
+    low = Unreliable({"_rules": "[{by: tenant, is: [acme], set: {rate: 1}}]"}, name="low")
+    high = Unreliable({"_rules": "[{by: tenant, is: [initech], set: {rate: 2}}]"}, name="high")
+    updater = dflag.Updater(flags, (low, high))
+    updater.initialize()
+    provider = DflagProvider(flags, updater)
+
+    def answer(tenant: str) -> tuple[Any, ...]:
+        found = provider.resolve_integer_details("rate", 0, EvaluationContext(tenant))
+        return found.value, found.reason, found.variant, found.flag_metadata["origin"], found.flag_metadata["checksum"]
+
+    first, second = (source.checksum for source in updater.status().sources)
+    of_low = 1, Reason.TARGETING_MATCH, "rule 1", "low", first
+    of_high = 2, Reason.TARGETING_MATCH, "rule 1", "high", second
+    assert (answer("acme"), answer("initech")) == (of_low, of_high)
+    with flags.pinned():
+        low.update({"_rules": "[]"})
+        updater.refresh()
+        assert answer("acme") == of_low
+    low.update({"_rules": "[{by: tenant, is: [acme], set: {rate: 1}}]"})
+    updater.refresh()
+    low.fails = True
+    updater.refresh()
+    assert [answer(tenant)[1] for tenant in ("acme", "initech")] == [Reason.STALE, Reason.TARGETING_MATCH]
 
 
 def test_a_source_that_is_refused_whole_is_an_error(flags: dflag.FlagRegistry) -> None:

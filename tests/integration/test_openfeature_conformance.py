@@ -192,7 +192,7 @@ def canonical() -> dflag.FlagRegistry:
         elif "zero" in variants:
             flag = declare(name, value, by="email")
             flags.apply(layers.get("zero", {}), source="zero")
-            held = KeyedValue("zero", ("ballmer@macrosoft.com",), EVERYBODY, value)
+            held = KeyedValue("zero", ("ballmer@macrosoft.com",), EVERYBODY, value, "zero")
             assert flags._store.commit(flags._store.plan([], keyed=[(flag, "zero", (held,))]))
     for source, values in layers.items():
         flags.apply(values, source=source)

@@ -39,11 +39,11 @@ def _key(registry: FlagRegistry, flag: DynamicFlag[Any], *values: KeyedValue, so
 
 
 def _named(*keys: str, value: Any, rule: str = "named") -> KeyedValue:
-    return KeyedValue(rule, keys, EVERYBODY, value)
+    return KeyedValue(rule, keys, EVERYBODY, value, "config")
 
 
 def _share(threshold: int, value: Any, rule: str = "share") -> KeyedValue:
-    return KeyedValue(rule, None, threshold, value)
+    return KeyedValue(rule, None, threshold, value, "config")
 
 
 def test_without_rules_every_key_has_the_plain_value(rate: DynamicFlag[int]) -> None:
@@ -122,7 +122,7 @@ def test_named_keys_may_be_drawn(registry: FlagRegistry, rate: DynamicFlag[int])
     Of named keys with a threshold only those below it have the value.
     """
     keys = tuple(f"tenant-{number}" for number in range(100))
-    _key(registry, rate, KeyedValue("some", keys, EVERYBODY // 2, 500))
+    _key(registry, rate, KeyedValue("some", keys, EVERYBODY // 2, 500, "config"))
     assert [rate.for_(key) == 500 for key in keys] == [draw("some", key) < EVERYBODY // 2 for key in keys]
 
 
@@ -264,18 +264,16 @@ def test_callbacks_follow_the_value_of_no_key(registry: FlagRegistry, rate: Dyna
     assert calls == [(50, 51)]
 
 
-def test_a_match_names_the_rule(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+def test_a_match_is_what_gives_the_value(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
-    For each key there is the rule that gives its value, and whether it was drawn.
+    For each key there is what the rule gives that wins, also beside rules of the same name.
     """
-    _key(registry, rate, _named("acme", "late", value=500), _share(EVERYBODY, 600, "all"), _named("late", value=1))
+    hidden, everybody, late = _named("acme", "late", value=500), _share(EVERYBODY, 600, "all"), _named("late", value=1)
+    _key(registry, rate, hidden, everybody, late)
     snap = registry.snapshot()
-    found = {key: match_of(snap, "rate", key) for key in ("acme", "late", "other")}
-    assert {key: match and (match.rule, match.is_share) for key, match in found.items()} == {
-        "acme": ("all", True),
-        "late": ("named", False),
-        "other": ("all", True),
-    }
+    assert match_of(snap, rate, "acme") is everybody
+    assert match_of(snap, rate, "late") is late
+    assert match_of(snap, "rate", "other") is everybody
     rate.set(7)
     assert match_of(registry.snapshot(), rate, "acme") is None
 
