@@ -45,9 +45,9 @@ class KeyedValue:
     @property
     def is_share(self) -> bool:
         """
-        Whether a key that has this value was drawn, and not named.
+        Whether a key that has this value was drawn, and not named; nothing is drawn for a value of all keys.
         """
-        return self.keys is None
+        return self.keys is None and self.threshold < EVERYBODY
 
     def is_like(self, other: KeyedValue) -> bool:
         """

@@ -332,9 +332,12 @@ RULES = """
 - name: web-pods
   when: {pod: "web-*"}
   set: {new_path: true}
-- name: everybody-else
+- name: everybody
   by: tenant
-  share: 100%
+  set: {rate: 100}
+- name: half-of-them
+  by: tenant
+  share: 50%
   set: {rate: 200}
 - name: large-tenants
   by: tenant
@@ -344,7 +347,7 @@ RULES = """
 
 
 def test_rules_of_a_volume(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
-    """A rule is the variant of what it gives: STATIC for the process, TARGETING_MATCH or SPLIT for a key."""
+    """A rule is the variant: STATIC for the process; for a key SPLIT if it is drawn, else TARGETING_MATCH."""
     flags.dyn_bool("new_path", False)
     flags.dyn_int("rate", 50, by="tenant")
     volume.write({"rate": "60", "_rules.yaml": RULES})
@@ -354,14 +357,16 @@ def test_rules_of_a_volume(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -
     answers = [
         client.get_boolean_details("new_path", False),
         client.get_integer_details("rate", 0, EvaluationContext("acme")),
-        client.get_integer_details("rate", 0, EvaluationContext("initech")),
+        client.get_integer_details("rate", 0, EvaluationContext("initech")),  # which is drawn
+        client.get_integer_details("rate", 0, EvaluationContext("umbrella")),
         client.get_integer_details("rate", 0),
     ]
     source = updater.status().sources[0]
     assert [(each.value, each.reason, each.variant) for each in answers] == [
         (True, Reason.STATIC, "web-pods"),
         (500, Reason.TARGETING_MATCH, "large-tenants"),
-        (200, Reason.SPLIT, "everybody-else"),
+        (200, Reason.SPLIT, "half-of-them"),
+        (100, Reason.TARGETING_MATCH, "everybody"),
         (60, Reason.STATIC, source.name),
     ]
     assert {(each.flag_metadata["origin"], each.flag_metadata["checksum"]) for each in answers} == {
