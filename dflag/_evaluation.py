@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 from dflag._flags import layers_of, pipeline_of
 from dflag._layers import DEFAULT, OWN_LAYERS, PINNED
 from dflag._registry import checksum_of, registry_of, sources_of, store_of_registry
-from dflag._snapshot import as_of, innermost_pin, match_of, open_pins, values_of
+from dflag._snapshot import as_of, innermost_pin, matcher_of, open_pins, values_of
 from dflag._store import store_behind
 from dflag._transaction import highest_layer
 from dflag._updater import unhealthy_sources
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from dflag._flags import Flag
+    from dflag._keyed import KeyedValue
     from dflag._registry import FlagRegistry, RegistryLike
     from dflag._snapshot import Snapshot
     from dflag._updater import Updater
@@ -108,11 +109,22 @@ class Generation:
         """
         return flag in values_of(self.snapshot)
 
-    def evaluate(self, flag: Flag[Any], key: str | None) -> Evaluation:
+    def matcher(self, flag: Flag[Any]) -> Callable[[str], KeyedValue | None]:
         """
-        Evaluate a flag for a key, or for none.
+        Return the function that finds what gives a keyed flag's value for a key; None for the value of no key.
         """
-        match = None if key is None or flag.by is None else match_of(self.snapshot, flag, key)
+        return matcher_of(self.snapshot, flag)
+
+    def match(self, flag: Flag[Any], key: str | None) -> KeyedValue | None:
+        """
+        Return what gives a flag's value for a key; None for the value of no key.
+        """
+        return None if key is None or flag.by is None else self.matcher(flag)(key)
+
+    def evaluate(self, flag: Flag[Any], match: KeyedValue | None) -> Evaluation:
+        """
+        Evaluate a flag for any of the keys that have the same `match`.
+        """
         if match is None:
             layers = as_of(self.snapshot, flag, layers_of)
             origin = PINNED if PINNED in layers else highest_layer(layers, store_of_registry(self._registry).ranking)

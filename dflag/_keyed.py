@@ -80,27 +80,24 @@ class Table:
 
     Attributes:
         lookup: How to find the value of a key.
+        match: Finds what gives the value of a key; None for a key that has the value of no key.
         layers: What it is made of, the highest layer first; within a layer a later one wins.
 
     Thread safety: any thread, lock-free.
     """
 
-    __slots__ = ("_above", "_named", "_shares", "layers", "lookup")
+    __slots__ = ("layers", "lookup", "match")
 
     def __init__(self, layers: Sequence[Sequence[KeyedValue]], fallback: Any, like: Table | None = None) -> None:
         self.layers: Final = tuple(layers)
         if like is not None and self.is_like(like):
-            self._named: Mapping[str, KeyedValue] = like._named
-            self._shares: tuple[KeyedValue, ...] = like._shares
-            self._above: Mapping[str, int] = like._above
+            self.match: Callable[[str], KeyedValue | None] = like.match
             find = like.lookup[0]
         else:
-            self._named, self._shares, self._above = _compile(self.layers)
-            find = (
-                _drawing(self._named, self._above, self._shares)
-                if self._shares
-                else {key: named.value for key, named in self._named.items()}.get
-            )
+            named, shares, above = _compile(self.layers)
+            self.match = _finder(named, above, [(share, share) for share in shares])
+            values = {key: each.value for key, each in named.items()}
+            find = _finder(values, above, [(share, share.value) for share in shares])
         self.lookup: Final[Lookup] = (find, fallback)
 
     def of(self, value: Any) -> Table:
@@ -124,16 +121,6 @@ class Table:
         """
         find, fallback = self.lookup
         return find(checked_key(key), fallback)
-
-    def match(self, key: str) -> KeyedValue | None:
-        """
-        Return what gives the value of a key; None when it has the value of no key.
-        """
-        named = self._named.get(key)
-        for share in self._shares if named is None else self._shares[: self._above.get(key, 0)]:
-            if share.is_for(key):
-                return share
-        return named
 
 
 def _are_same(one: Sequence[object], other: Sequence[object]) -> bool:
@@ -167,38 +154,45 @@ def _compile(
     return named, tuple(shares), above
 
 
-def _drawing(
-    named: Mapping[str, KeyedValue], above: Mapping[str, int], shares: Sequence[KeyedValue]
-) -> Callable[[str, Any], Any]:
+def _finder(
+    named: Mapping[str, Any], above: Mapping[str, int], shares: Sequence[tuple[KeyedValue, Any]]
+) -> Callable[..., Any]:
     """
-    Return the function that answers for a flag with shares: 15 times the cost of ``get()``, nearly all of it the hash.
+    Return the function that finds what stands for a key, and returns its second argument where nothing does.
+
+    For a flag with shares: 15 times the cost of ``get()``, nearly all of it the hash.
+
+    Args:
+        named: What stands for each key that is named.
+        above: How many of the shares rank above a name.
+        shares: What draws keys, the highest first, each with what stands for those.
     """
+    if not shares:
+        return named.get
     hash_of = sha256()
-    drawn = [(_salt(share.rule), _below(share.threshold), share.value) for share in shares]
-    first_salt, first_below, first_value = drawn[0]  # most flags have one: a loop would cost as much as ``get()``
+    drawn = [(_salt(share.rule), _below(share.threshold), given) for share, given in shares]
+    first_salt, first_below, first_given = drawn[0]  # most flags have one: a loop would cost as much as ``get()``
     more = drawn[1:]
 
-    def answer(key: str, otherwise: Any) -> Any:
+    def find(key: str, otherwise: Any = None) -> Any:
         others = more
-        if named:
-            found = named.get(key)
-            if found is not None:
-                if key not in above:
-                    return found.value
-                otherwise, others = found.value, more[: above[key] - 1]
+        if key in named:
+            if key not in above:
+                return named[key]
+            otherwise, others = named[key], more[: above[key] - 1]
         try:
             text = key.encode()
         except UnicodeEncodeError:
             text = _encode(key)
         if hash_of(first_salt + text).digest() < first_below:
-            return first_value
+            return first_given
         if others:
-            for salt, below, value in others:
+            for salt, below, given in others:
                 if hash_of(salt + text).digest() < below:
-                    return value
+                    return given
         return otherwise
 
-    return answer
+    return find
 
 
 def _below(threshold: int) -> bytes:

@@ -235,15 +235,15 @@ def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[A
     return Snapshot(snapshot._flags, {**snapshot._values, **values}, snapshot.revision, tables, replaced)
 
 
-def match_of(snapshot: Snapshot, flag: Key[Any] | str, key: str) -> KeyedValue | None:
+def matcher_of(snapshot: Snapshot, flag: Key[Any] | str) -> Callable[[str], KeyedValue | None]:
     """
-    Return what gives the value of a keyed flag for a key; None when it has the value of no key.
+    Return the function that finds what gives a keyed flag's value for a key; it finds None for the value of no key.
 
     Raises:
         UnknownFlagError: The snapshot has no such flag.
         DflagError: The flag was declared without ``by=``.
     """
-    return snapshot._table(flag).match(key)
+    return snapshot._table(flag).match
 
 
 def unkeyed(name: str) -> DflagError:

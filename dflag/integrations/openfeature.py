@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from dflag import Updater
     from dflag._evaluation import Evaluation, Generation
+    from dflag._keyed import KeyedValue
     from dflag._registry import RegistryLike
 
     Emit = Callable[[FeatureProvider, ProviderEvent, ProviderEventDetails], None]
@@ -115,6 +116,25 @@ _STRING: Final = _Type("string", str)
 _INTEGER: Final = _Type("integer", int)
 _FLOAT: Final = _Type("float", float)
 _OBJECT: Final = _Type("object", dict, list)
+
+
+class _Keyed:
+    """
+    What is kept of a keyed flag.
+
+    Attributes:
+        by: What it is keyed by.
+        match: Finds what gives the value of a key.
+        answers: The details for each value that a rule gives to keys, and by None for all other keys: as many as there
+            are rules, however many keys are asked for.
+    """
+
+    __slots__ = ("answers", "by", "match")
+
+    def __init__(self, by: str, match: Callable[[str], KeyedValue | None]) -> None:
+        self.by: Final = by
+        self.match: Final = match
+        self.answers: Final[dict[KeyedValue | None, FlagResolutionDetails[Any]]] = {}
 
 
 class DflagProvider(AbstractProvider):
@@ -259,8 +279,10 @@ class DflagProvider(AbstractProvider):
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[bool]:
         generation = self._evaluations.current()
-        found: FlagResolutionDetails[Any] | None = generation.kept.get((_BOOLEAN, flag_key))
-        return found or self._evaluate(generation, _BOOLEAN, flag_key, evaluation_context)
+        kept = generation.kept.get((_BOOLEAN, flag_key))
+        if type(kept) is FlagResolutionDetails:
+            return kept
+        return self._evaluate(generation, _BOOLEAN, flag_key, evaluation_context, kept)
 
     def resolve_string_details(
         self,
@@ -269,8 +291,10 @@ class DflagProvider(AbstractProvider):
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[str]:
         generation = self._evaluations.current()
-        found: FlagResolutionDetails[Any] | None = generation.kept.get((_STRING, flag_key))
-        return found or self._evaluate(generation, _STRING, flag_key, evaluation_context)
+        kept = generation.kept.get((_STRING, flag_key))
+        if type(kept) is FlagResolutionDetails:
+            return kept
+        return self._evaluate(generation, _STRING, flag_key, evaluation_context, kept)
 
     def resolve_integer_details(
         self,
@@ -279,8 +303,10 @@ class DflagProvider(AbstractProvider):
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[int]:
         generation = self._evaluations.current()
-        found: FlagResolutionDetails[Any] | None = generation.kept.get((_INTEGER, flag_key))
-        return found or self._evaluate(generation, _INTEGER, flag_key, evaluation_context)
+        kept = generation.kept.get((_INTEGER, flag_key))
+        if type(kept) is FlagResolutionDetails:
+            return kept
+        return self._evaluate(generation, _INTEGER, flag_key, evaluation_context, kept)
 
     def resolve_float_details(
         self,
@@ -289,8 +315,10 @@ class DflagProvider(AbstractProvider):
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[float]:
         generation = self._evaluations.current()
-        found: FlagResolutionDetails[Any] | None = generation.kept.get((_FLOAT, flag_key))
-        return found or self._evaluate(generation, _FLOAT, flag_key, evaluation_context)
+        kept = generation.kept.get((_FLOAT, flag_key))
+        if type(kept) is FlagResolutionDetails:
+            return kept
+        return self._evaluate(generation, _FLOAT, flag_key, evaluation_context, kept)
 
     def resolve_object_details(
         self,
@@ -299,12 +327,35 @@ class DflagProvider(AbstractProvider):
         evaluation_context: EvaluationContext | None = None,
     ) -> FlagResolutionDetails[Sequence[FlagValueType] | Mapping[str, FlagValueType]]:
         generation = self._evaluations.current()
-        found: FlagResolutionDetails[Any] | None = generation.kept.get((_OBJECT, flag_key))
-        return found or self._evaluate(generation, _OBJECT, flag_key, evaluation_context)
+        kept = generation.kept.get((_OBJECT, flag_key))
+        if type(kept) is FlagResolutionDetails:
+            return kept
+        return self._evaluate(generation, _OBJECT, flag_key, evaluation_context, kept)
 
     def _evaluate(
+        self,
+        generation: Generation,
+        wanted: _Type,
+        flag_key: str,
+        context: EvaluationContext | None,
+        kept: _Keyed | None,
+    ) -> FlagResolutionDetails[Any]:
+        if kept is not None and context is not None:
+            key = context.attributes.get(kept.by)  # as `key_for` has it, whose call would be a third of what this costs
+            if key is None:
+                key = context.targeting_key
+            if key is None or type(key) is str:
+                found = kept.answers.get(kept.match(key) if key else None)
+                if found is not None:
+                    return found
+        return self._make(generation, wanted, flag_key, context)
+
+    def _make(
         self, generation: Generation, wanted: _Type, flag_key: str, context: EvaluationContext | None
     ) -> FlagResolutionDetails[Any]:
+        """
+        Evaluate a flag, and keep that: of a keyed flag for all keys of one rule, or of none, which have one value.
+        """
         flag = self._evaluations.find(flag_key)
         if flag is None:
             raise FlagNotFoundError(f"no flag named {flag_key!r:.253}")
@@ -314,18 +365,19 @@ class DflagProvider(AbstractProvider):
             key = None if context is None else key_for(flag, context.targeting_key, context.attributes)
         except TypeError as error:
             raise InvalidContextError(str(error)) from None
-        evaluation = generation.evaluate(flag, key)
-        place: tuple[object, ...] = (wanted, flag_key)
-        if flag.by is not None:  # a rule has one value for all of its keys; the generation keeps that alive
-            place = (wanted, flag, evaluation.reason, evaluation.variant, id(evaluation.value))
-        found: FlagResolutionDetails[Any] | None = generation.kept.get(place)
-        if found is None:
-            found = generation.kept[place] = FlagResolutionDetails(
-                value=wanted.take(evaluation),
-                reason=Reason(evaluation.reason),
-                variant=evaluation.variant,
-                flag_metadata=evaluation.metadata,
-            )
+        match = generation.match(flag, key)
+        evaluation = generation.evaluate(flag, match)
+        found: FlagResolutionDetails[Any] = FlagResolutionDetails(
+            value=wanted.take(evaluation),
+            reason=Reason(evaluation.reason),
+            variant=evaluation.variant,
+            flag_metadata=evaluation.metadata,
+        )
+        if flag.by is None:
+            generation.kept[wanted, flag_key] = found
+        else:
+            keyed = _Keyed(flag.by, generation.matcher(flag))
+            generation.kept.setdefault((wanted, flag_key), keyed).answers[match] = found
         return found
 
 

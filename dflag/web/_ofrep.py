@@ -312,7 +312,7 @@ def _evaluated(generation: Generation, flag: Flag[Any], context: Mapping[str, An
         key = key_for(flag, context.get("targetingKey"), context)
     except TypeError as error:
         raise _RefusedError("INVALID_CONTEXT", str(error)) from None
-    evaluation = generation.evaluate(flag, key)
+    evaluation = generation.evaluate(flag, generation.match(flag, key))
     metadata = dict(evaluation.metadata)
     return {
         "key": flag.name,

@@ -26,6 +26,7 @@ from openfeature.provider import ProviderStatus
 from openfeature.provider._registry import ProviderRegistry
 
 import dflag
+from dflag._evaluation import Generation
 from dflag._keyed import EVERYBODY, KeyedValue
 from dflag.integrations.openfeature import DflagProvider
 from dflag.sources import MemorySource
@@ -321,11 +322,29 @@ def test_a_pin_holds_for_keys(
     assert client.get_integer_value("rate", 0, EvaluationContext("acme")) == 900
 
 
+def test_a_rule_is_evaluated_once_for_all_of_its_keys(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept of a keyed flag grows with the rules, and not with the keys that are asked for."""
+    key_values(flags, rate, KeyedValue("half", None, EVERYBODY // 2, 200, "rules"))
+    evaluated: list[object] = []
+    evaluate = Generation.evaluate
+    monkeypatch.setattr(
+        Generation, "evaluate", lambda self, flag, of: (evaluated.append(of), evaluate(self, flag, of))[1]
+    )
+    provider = DflagProvider(flags)
+    contexts = [EvaluationContext(f"tenant-{number}") for number in range(100)]
+    answers = {id(provider.resolve_integer_details("rate", 0, context)) for context in (*contexts, EvaluationContext())}
+    assert (len(answers), len(evaluated)) == (2, 2)
+
+
 def test_a_key_that_is_no_text_is_an_invalid_context(rate: dflag.DynamicFlag[int], client: OpenFeatureClient) -> None:
     """A key of another type is refused, rather than taken for the value of no key."""
-    details = client.get_integer_details("rate", 0, EvaluationContext(attributes={"tenant": 5}))
-    assert details.error_code is ErrorCode.INVALID_CONTEXT
-    assert "flag 'rate': expected tenant as a text" in (details.error_message or "")
+    for _ in range(2):  # the second time with what was kept for other keys
+        details = client.get_integer_details("rate", 0, EvaluationContext(attributes={"tenant": 0}))
+        assert details.error_code is ErrorCode.INVALID_CONTEXT
+        assert "flag 'rate': expected tenant as a text" in (details.error_message or "")
+        assert client.get_integer_value("rate", 0, EvaluationContext("")) == 50
 
 
 RULES = """

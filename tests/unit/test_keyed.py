@@ -15,7 +15,7 @@ import pytest
 import dflag
 import dflag.testing
 from dflag._keyed import EVERYBODY, KeyedValue, Table, draw
-from dflag._snapshot import match_of
+from dflag._snapshot import matcher_of
 from dflag._store import store_behind
 
 if TYPE_CHECKING:
@@ -271,11 +271,11 @@ def test_a_match_is_what_gives_the_value(registry: FlagRegistry, rate: DynamicFl
     hidden, everybody, late = _named("acme", "late", value=500), _share(EVERYBODY, 600, "all"), _named("late", value=1)
     _key(registry, rate, hidden, everybody, late)
     snap = registry.snapshot()
-    assert match_of(snap, rate, "acme") is everybody
-    assert match_of(snap, rate, "late") is late
-    assert match_of(snap, "rate", "other") is everybody
+    assert matcher_of(snap, rate)("acme") is everybody
+    assert matcher_of(snap, rate)("late") is late
+    assert matcher_of(snap, "rate")("other") is everybody
     rate.set(7)
-    assert match_of(registry.snapshot(), rate, "acme") is None
+    assert matcher_of(registry.snapshot(), rate)("acme") is None
 
 
 def test_isolation_brings_keyed_values_back(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
