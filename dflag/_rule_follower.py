@@ -57,7 +57,7 @@ class RuleFollower:
         self._sources: Final = sources
         self._contexts: Final = {name: sources.context(name) for name in names}
         self._given: Final = facts
-        self._fault: str | None = None
+        self._is_reported = False  # that the facts cannot be read
         self._dirty: Final[set[str]] = set()  # the sources whose rules may be other ones, whatever the time
         self._unproved: Final[set[str]] = set()  # the rules with a bake that nobody can ask for, by content
         self._health: Health | None = None
@@ -68,7 +68,9 @@ class RuleFollower:
 
     def ask_facts(self) -> None:
         """
-        Ask what is known of this process. When that fails, the last facts stay, and the failure is logged once.
+        Ask what is known of this process.
+
+        When that fails, the last facts stay, and it is logged once until it succeeds: a message may differ each time.
         """
         if self._given is None:
             facts: Any = {}
@@ -83,11 +85,11 @@ class RuleFollower:
                     raise
                 problem = f"{type(error).__name__}: {one_line(text_of(error))}"
             if problem is not None:
-                if self._fault != problem:
+                if not self._is_reported:
                     logger.warning("cannot read the facts: %s; keeping the last ones", problem)
-                self._fault = problem
+                self._is_reported = True
                 return
-            self._fault = None
+            self._is_reported = False
         for name, context in self._contexts.items():
             if context.facts != facts:
                 context.facts = facts
