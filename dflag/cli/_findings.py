@@ -148,8 +148,22 @@ def _findings(registry: FlagRegistry, given: Object, batch: Batch, *, strict: bo
         if key in registry:
             yield from hygiene(registry[key], item)
         elif key in retired:
-            message = f"flag {key!r} has been retired since {retired[key]}: remove the key"
-            yield Finding(item.file, item.key_place(), "retired-flag", "warning", key, message)
+            yield retired_key(key, item, retired[key])
+
+
+def retired_key(key: str, item: Item, since: datetime.date | None) -> Finding:
+    """
+    Make the finding that a key is left of a flag that is gone on purpose, since a day that may not be known.
+    """
+    message = f"flag {key!r} {retired_words(since)}: remove the key"
+    return Finding(item.file, item.key_place(), "retired-flag", "warning", key, message)
+
+
+def retired_words(since: datetime.date | None) -> str:
+    """
+    Return words for a flag that is gone on purpose, and since when.
+    """
+    return "is retired" if since is None else f"has been retired since {since}"
 
 
 def message_of(registry: FlagRegistry, fault: Fault) -> str:

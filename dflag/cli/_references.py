@@ -85,12 +85,14 @@ class Program:
         of_any: Reads by a name of which nothing is known, each of which may mean any flag.
         undeclared: Names that are read and that no declaration has, each with whether that is certain.
         problems: The modules that cannot be read.
+        retired: The names of flags that are gone on purpose, each with the day since when, if it is known.
     """
 
     flags: list[Flag] = field(default_factory=list)
     of_any: list[Reference] = field(default_factory=list)
     undeclared: list[tuple[Module, Text, bool]] = field(default_factory=list)
     problems: list[Source] = field(default_factory=list)
+    retired: dict[str, datetime.date | None] = field(default_factory=dict)
 
     def has_key(self, key: str) -> bool | None:
         """
@@ -149,6 +151,7 @@ class _Index:
         self._by_variable: Final[dict[str, list[Flag]]] = defaultdict(list)
         self.program: Final = Program()
         for module in modules:
+            self.program.retired.update(module.retired)
             for declared in module.declared:
                 self._add(module, declared)
         self._resolved.clear()  # what was asked for before all were known

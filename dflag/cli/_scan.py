@@ -130,6 +130,7 @@ class Module:
         exported: The names in ``__all__``.
         assigned: What names stand for by assignment, annotation or ``with``.
         classes: The bases of each class, and its prefix.
+        retired: The names that are marked as retired, each with its date where that is written out.
     """
 
     source: Source
@@ -144,6 +145,7 @@ class Module:
     exported: set[str] = field(default_factory=set)
     assigned: dict[Name, Name] = field(default_factory=dict)
     classes: dict[str, tuple[list[Name], str | None]] = field(default_factory=dict)
+    retired: dict[str, datetime.date | None] = field(default_factory=dict)
 
 
 def scan(source: Source) -> Module:
@@ -298,7 +300,7 @@ class _Scan(ast.NodeVisitor):
         elif method == "bind" and len(node.args) == 2:
             self._bind(node, *node.args)
         elif method == "retired" and node.args:
-            self._kept_apart.add(node.args[0])
+            self._retire(node, node.args[0])
         elif method in _BY_NAME and node.args:
             self._note_text(receiver, node.args[0], "read")
         elif method in _WRITERS:
@@ -307,6 +309,13 @@ class _Scan(ast.NodeVisitor):
         elif called == ("getattr",) and len(node.args) >= 2:
             self._note_text(name_of(node.args[0]), node.args[1], "attribute")
         self.generic_visit(node)
+
+    def _retire(self, node: ast.Call, named: ast.expr) -> None:
+        self._kept_apart.add(named)
+        name = _text_of(named)
+        since = [keyword.value for keyword in node.keywords if keyword.arg == "since"]
+        if name is not None and since:
+            self._found.retired[name] = _date_of(since[0])
 
     def _bind(self, node: ast.Call, named: ast.expr, flag: ast.expr) -> None:
         self._kept_apart.add(named)

@@ -10,10 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from dflag._flags import pipeline_of
+from dflag._registry import store_of_registry
 from dflag.cli._code_findings import finding_of, problems_of
 from dflag.cli._embedded import is_flag, opened
 from dflag.cli._errors import CommandError
-from dflag.cli._findings import IGNORED, Finding
+from dflag.cli._findings import IGNORED, Finding, retired_key, retired_words
 from dflag.cli._inputs import read_all
 from dflag.cli._modules import read_sources
 from dflag.cli._references import read_program
@@ -96,10 +97,13 @@ def _undeclared(program: Program, *, strict: bool) -> Iterator[Finding]:
     for module, text, is_certain in program.undeclared:
         if module.source.is_test or text.spot.line in module.source.kept:
             continue
-        near = nearest(text.text or "", known)
-        hint = "" if near is None else f" (did you mean {near!r}?)"
         level, confidence = _graded(certain=is_certain, strict=strict)
-        message = f"flag {text.text!r} is read and never declared{hint}"
+        if text.text in program.retired:
+            message = f"flag {text.text!r} is read and {retired_words(program.retired[text.text])}"
+        else:
+            near = nearest(text.text or "", known)
+            hint = "" if near is None else f" (did you mean {near!r}?)"
+            message = f"flag {text.text!r} is read and never declared{hint}"
         yield finding_of(module, text.spot, "undeclared-flag", level, text.text, message, confidence)
 
 
@@ -173,8 +177,9 @@ def _unknown_keys(
     strict: bool,
 ) -> Iterator[Finding]:
     """
-    List the keys of inputs that no declaration has.
+    List the keys of inputs that no declaration has, and those of retired flags.
     """
+    retired = program.retired if registry is None else {**program.retired, **store_of_registry(registry).retired}
     told: dict[str, set[str]] = defaultdict(set)
     known = [flag.name for flag in program.flags if flag.name is not None]
     for items in inputs:
@@ -183,6 +188,9 @@ def _unknown_keys(
             if has is True or (registry is not None and is_flag(registry, key)) or key in told[given.file]:
                 continue
             told[given.file].add(key)
+            if key in retired:
+                yield retired_key(key, item, retired[key])._replace(confidence="certain")
+                continue
             near = nearest(key, known)
             level, confidence = _graded(certain=has is False, strict=strict)
             message = f"key {key!r} has no declaration{'' if near is None else f' (did you mean {near!r}?)'}"

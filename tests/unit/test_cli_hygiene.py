@@ -533,6 +533,32 @@ def test_every_format(form: str, command: str, write: Callable[..., None], run: 
     assert "\x1b" not in out
 
 
+def test_keys_and_reads_of_retired_flags(
+    tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    A key of a retired flag is a warning in the words of ``check``, and a read says so too; neither has a hint.
+    """
+    write(
+        gone_flags=HEAD
+        + 'import datetime\nDAY = datetime.date(2026, 10, 1)\nrate = flags.dyn_int("rate", 1)\nrate.get()\n'
+        + 'flags.retired("old_rate", since=datetime.date(2026, 10, 1))\nflags.retired("rates", since=DAY)\n'
+        + 'def read(): return flags["old_rate"]'
+    )
+    (tmp_path / "in.yaml").write_text('old_rate: "5"\nrates: "6"\nrat: "7"\n', "utf-8")
+
+    expected = [
+        ("error", "flag 'old_rate' is read and has been retired since 2026-10-01"),
+        ("warning", "flag 'old_rate' has been retired since 2026-10-01: remove the key"),
+        ("warning", "flag 'rates' is retired: remove the key"),
+        ("error", "key 'rat' has no declaration (did you mean 'rate'?)"),
+    ]
+    assert [(each["level"], each["message"]) for each in findings(".", "--input", "in.yaml")] == expected
+    expected[2] = ("warning", "flag 'rates' has been retired since 2026-10-01: remove the key")
+    strict = findings(".", "--input", "in.yaml", "--registry", "gone_flags:flags", "--strict")
+    assert [(each["level"], each["message"]) for each in strict] == expected
+
+
 def test_check_warns_of_keys_that_are_retired(
     tmp_path: Path, write: Callable[..., None], run: Callable[..., tuple[int, str]]
 ) -> None:
