@@ -173,8 +173,7 @@ class _Index:
         if not self._is_declaration(module, declared):
             return
         name = declared.name
-        lines = range(declared.spot.line, declared.end_line + 1)
-        flag = Flag(module, declared, name, "", any(line in module.source.kept for line in lines))
+        flag = Flag(module, declared, name, "", not module.source.kept.isdisjoint(declared.lines))
         for target in declared.targets:
             self._take_target(module, flag, target)
         if declared.escapes:

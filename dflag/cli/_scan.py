@@ -64,6 +64,7 @@ class Declared:
     Attributes:
         receiver: What the method is called on; None for a function of dflag, which makes an unbound flag.
         method: Which kind.
+        lines: Those of the statement, of the call where the statement declares several flags.
         name: The flag's name where it is a text; for an unbound flag that of *name=*.
         pattern: A regular expression of the names that it may have, where that is built.
         targets: What the flag is assigned to.
@@ -76,7 +77,7 @@ class Declared:
     receiver: Name | None
     method: str
     spot: Spot
-    end_line: int
+    lines: range
     name: str | None
     pattern: str | None
     targets: list[Name]
@@ -254,12 +255,25 @@ class _Scan(ast.NodeVisitor):
 
     def visit_Assign(self, node: ast.Assign) -> None:
         self._assign(node.targets, node.value)
-        self.generic_visit(node)
+        self._visit_statement(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self._assign([node.target], node.value)
+        self._visit_statement(node)
+
+    def visit_Return(self, node: ast.Return) -> None:
+        self._visit_statement(node)
+
+    def _visit_statement(self, node: ast.stmt) -> None:
+        """
+        Visit what a statement holds; all of its lines are those of the flag that it declares, if there is one.
+        """
+        before = len(self._found.declared)
         self.generic_visit(node)
+        declared = self._found.declared[before:]
+        if len(declared) == 1:
+            declared[0].lines = _lines(node)
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
         self._assign([node.target], node.value)
@@ -289,7 +303,7 @@ class _Scan(ast.NodeVisitor):
         if isinstance(node.value, ast.Constant):
             return  # a docstring, or a remark
         self._kept_apart.add(node.value)
-        self.generic_visit(node)
+        self._visit_statement(node)
 
     def visit_Call(self, node: ast.Call) -> None:
         called = name_of(node.func)
@@ -359,7 +373,7 @@ class _Scan(ast.NodeVisitor):
                 receiver=None if is_function else called[:-1],
                 method=original if len(called) == 1 else called[-1],
                 spot=_spot(node),
-                end_line=node.end_lineno or node.lineno,
+                lines=_lines(node),
                 name=_text_of(named),
                 pattern=None if named is None else _pattern_of(named),
                 targets=targets,
@@ -438,6 +452,10 @@ class _Scan(ast.NodeVisitor):
 
 def _spot(node: ast.expr) -> Spot:
     return Spot(node.lineno, node.col_offset + 1)
+
+
+def _lines(node: ast.expr | ast.stmt) -> range:
+    return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
 def _spot_of_attribute(node: ast.Attribute) -> Spot:

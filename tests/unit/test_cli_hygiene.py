@@ -267,6 +267,26 @@ def test_a_comment_keeps_a_flag(write: Callable[..., None], findings: Callable[.
     assert _brief(findings()) == [("three", "certain")]
 
 
+def test_a_comment_counts_on_all_lines_of_a_statement(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Also before the call and behind a closing bracket; where a statement declares several flags each has its own lines.
+    """
+    write(
+        app=HEAD
+        + 'a = (\n    flags.dyn_int("a", 1)\n)  # dflag: keep\n'
+        + 'b: object = (  # dflag: keep\n    flags.dyn_int("b", 1)\n)\n'
+        + '(\n    flags.dyn_int("c", 1)\n)  # dflag: keep\n'
+        + 'd = flags.bind(\n    "d", dflag.dyn_int(1)\n)  # dflag: keep\n'
+        + "import datetime\n"
+        + 'both = [\n    flags.int("e", 1, expires=datetime.date(2020, 1, 31)),  # dflag: keep\n'
+        + '    flags.int("f", 1, expires=datetime.date(2020, 1, 31)),\n]\n'
+    )
+
+    assert _brief(findings()) == [("f", "certain")]
+
+
 def test_expired_flags(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
     """
     A flag whose date has passed is a finding although it is read; its last day is none.
