@@ -79,7 +79,7 @@ def _expired(parser: argparse.ArgumentParser) -> None:
         "--within",
         metavar="DAYS",
         type=_days,
-        default=0,
+        default=-1,  # those whose last day was yesterday, or before
         help="also list flags that expire within this number of days, as warnings",
     )
     _format(parser)

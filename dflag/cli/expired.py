@@ -27,7 +27,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     today = datetime.date.today()  # noqa: DTZ011 - a day has no zone here
     last = today + datetime.timedelta(days=min(options.within, (datetime.date.max - today).days))
-    flags = [flag for flag in load(options.registry) if flag.expires is not None and flag.expires < last]
+    flags = [flag for flag in load(options.registry) if flag.expires is not None and flag.expires <= last]
     flags.sort(key=lambda flag: (flag.owner is None, flag.owner or "", flag.expires, flag.name))
     findings = [_finding(flag, today) for flag in flags]
     out.write(FORMATS[options.format](findings))

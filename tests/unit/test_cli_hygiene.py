@@ -422,6 +422,22 @@ def test_expired_by_owner(write: Callable[..., None], run: Callable[..., tuple[i
     assert run("expired", "late_flags:flags", "--within", "-1")[0] == 2
 
 
+def test_within_a_number_of_days_includes_the_last_of_them(
+    write: Callable[..., None], run: Callable[..., tuple[int, str]]
+) -> None:
+    """
+    A flag that expires in 1 day is listed with --within 1, one that expires today with 0, and neither without it.
+    """
+    days = [TODAY + datetime.timedelta(days=number) for number in (0, 1, 2)]
+    flags = [f"flags.int('day{n}', 1, expires=datetime.date({d.year}, {d.month}, {d.day}))" for n, d in enumerate(days)]
+    write(soon_flags="\n".join([HEAD, "import datetime", *flags]))
+    listed = {}
+    for options in ((), ("--within", "0"), ("--within", "1")):
+        out = run("expired", "soon_flags:flags", *options, "--format", "json")[1]
+        listed[options] = [each["flag"] for each in json.loads(out)["findings"]]
+    assert list(listed.values()) == [[], ["day0"], ["day0", "day1"]]
+
+
 def test_nothing_of_the_program_is_imported(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
     """
     A module that would do harm is read as text.
