@@ -346,6 +346,14 @@ def test_options_are_checked(options: dict[str, Any], flags: dflag.FlagRegistry)
         make_wsgi_app(flags, **options)
 
 
+@pytest.mark.parametrize("origins", [[], (), set()])
+def test_no_origins_need_no_protocol(origins: Any, flags: dflag.FlagRegistry) -> None:
+    """A program that reads its origins from a setting may have none of them, with the protocol switched off."""
+    make_wsgi_app(flags, origins=origins)
+    make_asgi_app(flags, origins=origins)
+    start_http_server(0, flags, origins=origins).close()
+
+
 def test_pages_of_named_origins_may_read(flags: dflag.FlagRegistry) -> None:
     """A named origin is allowed by name, in answers, refusals and preflights; any other gets no such header."""
     app = make_wsgi_app(flags, ofrep=True, origins=["https://shop.example", "http://127.0.0.1:8000"])
