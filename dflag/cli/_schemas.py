@@ -3,7 +3,7 @@ JSON Schemas of flags, in a document and in a ConfigMap.
 
 A schema never refuses what the flag accepts, save what pydantic turns into a ``type=`` though it is written otherwise.
 What no schema can say, it leaves to the check: validators and mutators, limits of numbers that are written as text,
-what JSON in a text holds.
+what JSON in a text holds. So it does with the choices and members of a secret, one of which is the value.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dflag._flags import pipeline_of
-from dflag._kinds import NO_LIMITS, SchemaOptions
+from dflag._kinds import NO_LIMITS, Limits, SchemaOptions
 from dflag._kinds.json_schema import escaped, of_keys, of_text, of_value
 from dflag.cli._texts import default_text
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from dflag._flags import Flag
-    from dflag._kinds import Kind, Limits
+    from dflag._kinds import Kind
     from dflag._kinds.maps import MapKind
 
 
@@ -36,6 +36,8 @@ def of_flag(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
         schema["default"] = printed if only_text else pipeline.kind.native(flag.default)
         schema["examples"] = [printed]
     limits = pipeline.limits if pipeline.mutator is None else NO_LIMITS
+    if flag.secret:
+        limits = Limits(limits.minimum, limits.maximum)
     return schema | _schema(flag, pipeline.kind, limits, only_text=only_text)
 
 
@@ -56,7 +58,7 @@ def map_pattern(kind: MapKind, names: Iterable[str]) -> str:
 
 def _schema(flag: Flag[Any], kind: Kind[Any], limits: Limits, *, only_text: bool) -> dict[str, Any]:
     pipeline = pipeline_of(flag)
-    if pipeline.input_mutator is not None:
+    if pipeline.input_mutator is not None or (flag.secret and kind.members()):
         return {"type": "string"} if only_text else {}
     options = SchemaOptions(flag.name, limits, strip=pipeline.strip)
     return of_text(kind, options) if only_text else of_value(kind, options)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 def describe(flag: Flag[Any]) -> str:
     """
-    Return what a flag takes, in a few words: ``dynamic int from 1 to 10000``.
+    Return what a flag takes, in a few words: ``dynamic int from 1 to 10000``; of a secret none of what it may be.
     """
     pipeline, kind = pipeline_of(flag), pipeline_of(flag).kind
-    words = ["dynamic" if flag.dynamic else "static", kind.words()]
+    words = ["dynamic" if flag.dynamic else "static", kind.name if flag.secret and kind.members() else kind.words()]
     if pipeline.range_text():
         words.append(pipeline.range_text())
-    if pipeline.choices_text():
+    if pipeline.choices_text() and not flag.secret:
         words.append(f"{kind.out_of} {pipeline.choices_text()}")
     return " ".join(words)
 

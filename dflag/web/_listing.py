@@ -377,7 +377,7 @@ class _Rows:
             "layers": self._layers(flag, value, text, default),
             "field": self._field(flag, value, shown),
             "range": _guarded(flag, pipeline.range_text),
-            "choices": _guarded(flag, pipeline.choices_text),
+            "choices": "" if pipeline.secret else _guarded(flag, pipeline.choices_text),  # one of them is the value
             "owner": _words(flag, pipeline.owner),
             "deprecated": _words(flag, pipeline.deprecated),
             "expires": _words(flag, pipeline.expires),

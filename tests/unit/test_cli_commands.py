@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import re
 import shutil
@@ -100,6 +101,22 @@ def test_manifest_keeps_secrets_apart(program: dflag.FlagRegistry, capsys: pytes
     assert "hunter2" not in printed
     assert main(["manifest", "app:flags", "--name", "shop", "--kind", "Secret"]) == 0
     assert "rate_limit" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "command", ["docs", "schema", "schema --manifest", "schema --rules", "policy", "manifest --name shop"]
+)
+def test_choices_of_secrets_are_not_printed(
+    program: dflag.FlagRegistry, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a secret may be, of which one is its value, stands in nothing that is shared; its limits do."""
+    program.string("plan", "hush-one", "Plan", secret=True, choices=["hush-one", "hush-two"])
+    program.string_list("plans", ["hush-one"], "Plans", secret=True, choices=["hush-one", "hush-two"])
+    program.int("pin", 4711, "Pin", secret=True, choices=[4711, 4712], min=1000)
+    program.enum("pace", enum.Enum("Pace", ["HUSH_SLOW", "HUSH_FAST"]).HUSH_SLOW, "Pace", secret=True)
+    assert main([*command.split(), "app:flags"]) == 0
+    printed = capsys.readouterr()
+    assert [word for word in ("hush", "HUSH", "4711", "4712") if word in printed.out + printed.err] == []
 
 
 def test_manifest_says_what_flags_take(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,7 +173,7 @@ def test_json_value_is_native(flags: dflag.FlagRegistry, client: Client) -> None
 
 
 def test_secret_shows_nowhere(flags: dflag.FlagRegistry) -> None:
-    """A secret's value is nowhere in a listing: not as value, default, layer, history, refusal or answer."""
+    """A secret's value is nowhere in a listing: not as value, default, choice, layer, history, refusal or answer."""
     key = flags.dyn_string("key", "hush-default", secret=True, choices=["hush-default", "hush-1", "hush-2"])
     policy = flags.dyn_json("token", {"t": "hush-json"}, secret=True)
     flags.apply({"key": "hush-1", "token": '["hush-3"]'}, source="config")
@@ -183,8 +183,7 @@ def test_secret_shows_nowhere(flags: dflag.FlagRegistry) -> None:
     client = Client(flags, authorize=bearer_token("t0ken", "alice"))
     shown = client.get().body + client.post({"name": "token", "value": '"hush-5"'}).body
     shown += client.post({"name": "token", "value": "hush-6"}).body
-    text = shown.decode().replace("'hush-default', 'hush-1', 'hush-2'", "")  # the choices are of the declaration
-    assert "hush" not in text
+    assert b"hush" not in shown
     assert client.flag("key")["current_value"] == client.flag("key")["layers"][0]["text"] == "******"
     assert client.flag("token")["value"] is None
 
