@@ -48,6 +48,7 @@ class Health:
         self._healthy: Final = healthy
         self._question: _Question | None = None
         self._next = 0.0  # of time.monotonic()
+        self._is_reported = False  # that no thread could be started
 
     def verdict(self, about: Collection[object], wake: Callable[[], None]) -> Verdict | None:
         """
@@ -70,7 +71,10 @@ class Health:
             if question.problem is not None:
                 return Verdict(question.problem, question.about)
         if now >= self._next:
-            self._question = _Question(self._healthy, about, wake)
+            question = self._question = _Question(self._healthy, about, wake)
+            if question.unasked is not None and not self._is_reported:
+                logger.warning("cannot call healthy(), no thread could be started for it: %s", question.unasked)
+            self._is_reported = question.unasked is not None
         return None
 
     def due_seconds(self) -> float:
@@ -105,12 +109,13 @@ class _Question:
         self.deadline: Final = self.began + PATIENCE_SECONDS
         self.answered: Final = threading.Event()
         self.problem: str | None = None
+        self.unasked: str | None = None
         self._healthy: Final = healthy
         self._wake: Final = wake
         try:
             OwnThread(target=self._ask, name="dflag-healthy", daemon=True).start()
         except RuntimeError as error:  # no thread is free: nothing is known against the program, and it is asked again
-            logger.warning("cannot call healthy(), no thread could be started for it: %s", error)
+            self.unasked = text_of(error)
             self.answered.set()
 
     @property

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
+from dflag import _health
 from dflag._clock import CLOCK
 from dflag._keyed import EVERYBODY, draw
 from dflag.sources import MemorySource
@@ -606,6 +607,26 @@ def test_rules_that_need_facts_say_so_once(
     assert steps.status("z").needs == ("node", "zone")
     assert steps.states() == {"z": "elsewhere"}
     assert sum("'node', 'zone'" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_thread_that_cannot_be_started_is_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Where no thread can be started for ``healthy()``, it counts for nothing, and is logged until one can be.
+    """
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_health, "INTERVAL_SECONDS", 0.0)
+    health = _health.Health(lambda: True)
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "dflag"):
+        patched.setattr(_health.OwnThread, "start", fail)
+        assert [health.verdict({"rule"}, lambda: None) for _ in range(3)] == [None] * 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "cannot call healthy(), no thread could be started for it: can't start new thread"
+    ]
 
 
 def test_a_rule_is_taken_back_while_it_bakes(
