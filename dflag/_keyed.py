@@ -31,33 +31,34 @@ class KeyedValue:
         threshold: Of these, it is for those whose draw is below.
         value: The value.
         source: The source whose rule it is; another one may have a rule of this name too.
+        is_share: Whether its rule draws keys, and names none; a share may have grown to all of them.
     """
 
-    __slots__ = ("keys", "rule", "source", "threshold", "value")
+    __slots__ = ("is_share", "keys", "rule", "source", "threshold", "value")
 
-    def __init__(self, rule: str, keys: tuple[str, ...] | None, threshold: int, value: Any, source: str) -> None:
+    def __init__(
+        self,
+        rule: str,
+        keys: tuple[str, ...] | None,
+        threshold: int,
+        value: Any,
+        source: str,
+        *,
+        is_share: bool = True,
+    ) -> None:
         self.rule: Final = rule
         self.keys: Final = keys
         self.threshold: Final = threshold
         self.value: Final = value
         self.source: Final = source
-
-    @property
-    def is_share(self) -> bool:
-        """
-        Whether a key that has this value was drawn, and not named; nothing is drawn for a value of all keys.
-        """
-        return self.keys is None and self.threshold < EVERYBODY
+        self.is_share: Final = keys is None and is_share
 
     def is_like(self, other: KeyedValue) -> bool:
         """
         Return whether another rule of the source gives the same object to the same keys, under the same name.
         """
-        return self.value is other.value and (self.rule, self.keys, self.threshold) == (
-            other.rule,
-            other.keys,
-            other.threshold,
-        )
+        mine = self.rule, self.keys, self.threshold, self.is_share
+        return self.value is other.value and mine == (other.rule, other.keys, other.threshold, other.is_share)
 
     def is_for(self, key: str) -> bool:
         """

@@ -456,13 +456,18 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
                 is_kept = flag in valid.members and before is not None and same(flag, value, before.value)
                 entries[flag.name] = Entry(before.value if is_kept and before else value, rule=rule.name)
             else:
-                keyed.setdefault(flag, []).append(KeyedValue(rule.name, rule.keys, threshold, value, source))
+                given = KeyedValue(rule.name, rule.keys, threshold, value, source, is_share=_is_share(rule))
+                keyed.setdefault(flag, []).append(given)
     return rules._replace(
         active=tuple(active),
         clashing=clashing,
         entries={name: _reused(entry, base.entries.get(name)) for name, entry in entries.items()},
         keyed={flag: _reused_keyed(tuple(held), base.keyed.get(flag, ())) for flag, held in keyed.items()},
     )
+
+
+def _is_share(rule: Rule) -> bool:
+    return rule.share is not None or rule.over is not None or bool(rule.steps)
 
 
 def _merged(

@@ -696,3 +696,18 @@ def test_a_fault_of_the_sdk_handlers_after_a_fork() -> None:
         [sys.executable, "-Wignore", "-c", FORKING], check=False, capture_output=True, text=True, timeout=30
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("share", "reason"),
+    [("share: 100%", Reason.SPLIT), ("", Reason.TARGETING_MATCH), ("is: [acme]", Reason.TARGETING_MATCH)],
+)
+def test_a_share_of_all_is_a_share(flags: dflag.FlagRegistry, share: str, reason: Reason) -> None:
+    """A rollout at its last step is one as before; where a rule knows of no share nothing is drawn."""
+    flags.dyn_int("rate", 50, by="tenant")
+    rules = "\n".join(
+        filter(None, ["- name: some", "  by: tenant", f"  {share}" if share else "", "  set: {rate: 100}"])
+    )
+    with dflag.Updater.setup(flags, MemorySource({"_rules.yaml": rules})) as updater:
+        answer = DflagProvider(flags, updater).resolve_integer_details("rate", 0, EvaluationContext("acme"))
+        assert (answer.value, answer.reason) == (100, reason)
