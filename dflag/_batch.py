@@ -109,8 +109,9 @@ def _parse(
     new = [
         key
         for key, raw in reading.values.items()
-        # Equal bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
-        if (type(raw) is not bytes or raw != known.get(key)) and not _unchanged(known.get(key), raw) and key[:1] != "."
+        # Bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
+        if key[:1] != "."
+        and ((old := known.get(key)) is None or (raw != old if type(raw) is type(old) is bytes else _differ(old, raw)))
     ]
     gone = [key for key in known if key not in reading.values]
     late = declared_since(store, base)
@@ -407,25 +408,25 @@ def _edits(
     return edits, frozenset(deviating)
 
 
-def _unchanged(old: Raw | None, new: Raw) -> bool:
+def _differ(old: Raw, new: Raw) -> bool:
     """
     Compare two raw values, as text or in UTF-8; of two documents' values with the same text, the native ones too.
     """
     if isinstance(old, bytes) is not isinstance(new, bytes):
         encoded = _encoded(new)
-        return encoded is not None and encoded == _encoded(old)
-    if old is None or old != new:
-        return False
-    if not isinstance(new, Text) and not isinstance(old, Text):
+        return encoded is None or encoded != _encoded(old)
+    if old != new:
         return True
+    if not isinstance(new, Text) and not isinstance(old, Text):
+        return False
     from dflag._formats.json_values import same as same_json  # documents bring it with them
 
-    return isinstance(new, Text) and isinstance(old, Text) and same_json(old.native, new.native)
+    return not (isinstance(new, Text) and isinstance(old, Text) and same_json(old.native, new.native))
 
 
-def _encoded(raw: Raw | None) -> bytes | None:
+def _encoded(raw: Raw) -> bytes | None:
     """
-    Return what a text is in UTF-8; None for what has a native value beside its text, and for no value.
+    Return what a text is in UTF-8; None for what has a native value beside its text, and for no text.
     """
     if isinstance(raw, str) and not isinstance(raw, Text):
         return raw.encode("utf-8", "surrogatepass")

@@ -257,7 +257,13 @@ class Feed:
         Args:
             longest_seconds: As for `status`.
         """
-        return self.contact is not None and self._problem_now(longest_seconds) is None
+        contact = self.contact  # in one expression, as each evaluation by the OpenFeature provider asks
+        return (
+            contact is not None
+            and self.problem is None
+            and self.fault is None
+            and (longest_seconds is None or time.monotonic() - contact <= longest_seconds)
+        )
 
     def _problem_now(self, longest_seconds: float | None) -> str | None:
         problem = self.problem or self.fault

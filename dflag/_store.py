@@ -467,7 +467,7 @@ class Store:
                 *(call for dependent in self._dependents for call in dependent.outdating(number)),
                 *self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot)),
                 *((setattr, cell, VALUE, value) for cell, value in cells),
-                # Before the snapshot that they belong to, for whoever looks for them by it.
+                # Before the snapshot that they belong to, as somebody may look for them by it.
                 *((setattr, flag, LAYERS, layers) for flag, layers in transaction.layers.items()),
                 *((setattr, flag, KEYED, tables.keyed) for flag, tables in transaction.tables.items()),
                 (setattr, self._number, VALUE, number),
