@@ -331,7 +331,7 @@ def _resolve(
         return _batch(parsed, state._replace(deviating=deviating), edits)
     from dflag._rule_layers import place_on, resolve, try_rules  # an updater has imported it
 
-    rules = resolve(try_rules(store, state.rules, base.rules, parsed.name, plain), context, excluded)
+    rules = resolve(try_rules(store, state.rules, base.rules, parsed.name, plain), base.rules, context, excluded)
     rules = place_on(rules, state.plain.entries, base.rules, parsed.name)
     if state is base and rules.is_like(base.rules):
         return Batch(parsed.name, base, base, parsed, is_new=False)

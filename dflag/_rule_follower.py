@@ -227,7 +227,7 @@ class RuleFollower:
 
     def _baking(self, name: str) -> list[Rule]:
         active = self._sources.state(name).rules.active
-        return self._contexts[name].baking(each.valid for each in active) if active else []
+        return self._contexts[name].baking(active) if active else []
 
 
 def _problem_of(facts: object) -> str | None:

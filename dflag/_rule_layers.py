@@ -52,7 +52,6 @@ class RuleContext:
         self._clock: Final = clock
         self.next_look: datetime.datetime | None = None  # when anything changes
         self._latest: Final[dict[str, datetime.datetime]] = {}  # the last moment that was seen, by content of the rule
-        self._switched: Final[dict[str, datetime.datetime]] = {}  # since when it is in force here
         self._reverted: Final[dict[str, str]] = {}  # why
         self._reported: Final[dict[str, None]] = {}  # the rules whose needs were logged
 
@@ -68,48 +67,46 @@ class RuleContext:
         """
         return share_percent(rule, max(now, self._latest.get(rule.content, now)))
 
-    def resolve(self, rules: Iterable[ValidRule], excluded: Container[ValidRule]) -> list[Active]:
+    def resolve(
+        self, rules: Iterable[ValidRule], excluded: Container[ValidRule], before: Iterable[Active]
+    ) -> list[Active]:
         """
-        Return the rules in force, and note when to look again.
+        Return the rules that are to be in force, and note when to look again.
+
+        Nothing is noted of them: whether they come into force is known only once they are committed.
+
+        Args:
+            rules: Those that may be in force.
+            excluded: Those of them that must not.
+            before: Those that are in force now.
         """
         now = self._clock.now()
-        active, moments = [], []
+        since = {each.valid.rule.content: each.since for each in before}
+        active = []
+        # A look that is planned stays: what is in force may stay so, if these are refused.
+        moments = [] if self.next_look is None else [self.next_look]
         for valid in rules:
             rule = valid.rule
             found = self.situation(rule, now)
             self._latest[rule.content] = max(now, self._latest.get(rule.content, now))
             if found.next_change is not None:
                 moments.append(found.next_change)
-            if found.phase != "on" or valid in excluded:
-                self._switched.pop(rule.content, None)
-                continue
-            self._switched.setdefault(rule.content, now)
-            if rule.content in self._reverted:
-                continue
-            active.append(Active(valid, found.threshold))
-            baked = self.baked_at(rule)
-            if baked is not None and baked > now:
-                moments.append(baked)
+            if found.phase == "on" and valid not in excluded and rule.content not in self._reverted:
+                each = Active(valid, found.threshold, since.get(rule.content, now))
+                active.append(each)
+                baked = each.baked_at()
+                if baked is not None and baked > now:
+                    moments.append(baked)
         self.next_look = min(moments, default=None)
         return active
 
-    def baked_at(self, rule: Rule) -> datetime.datetime | None:
+    def baking(self, active: Iterable[Active]) -> list[Rule]:
         """
-        Return when a rule that is in force here has proved itself; None for one that needs no proof.
-        """
-        since = self._switched.get(rule.content)
-        return None if since is None or rule.bake is None else since + rule.bake
-
-    def baking(self, rules: Iterable[ValidRule]) -> list[Rule]:
-        """
-        Return the rules that are in force and have yet to prove themselves.
+        Return those of the rules in force that have yet to prove themselves.
         """
         now = self._clock.now()
-        return [
-            rule
-            for rule in (valid.rule for valid in rules)
-            if rule.content not in self._reverted and (baked := self.baked_at(rule)) is not None and now < baked
-        ]
+        baking = [each.valid.rule for each in active if (baked := each.baked_at()) is not None and now < baked]
+        return [rule for rule in baking if rule.content not in self._reverted]
 
     def revert(self, rule: Rule, why: str) -> None:
         """
@@ -138,7 +135,7 @@ class RuleContext:
         """
         if len(self._latest) > _MAX_REMEMBERED:
             kept = {valid.rule.content for valid in rules}
-            memories: tuple[dict[str, Any], ...] = (self._latest, self._switched, self._reverted, self._reported)
+            memories: tuple[dict[str, Any], ...] = (self._latest, self._reverted, self._reported)
             for memory in memories:
                 for content in [content for content in memory if content not in kept]:
                     memory.pop(content, None)
@@ -421,13 +418,15 @@ def _try(store: Store, valid: ValidRule, source: str, plain: Sequence[Edit]) -> 
     store.check(store.plan(edits))
 
 
-def resolve(rules: RuleSet, context: RuleContext | None, excluded: Mapping[ValidRule, FlagValueError]) -> RuleSet:
+def resolve(
+    rules: RuleSet, base: RuleSet, context: RuleContext | None, excluded: Mapping[ValidRule, FlagValueError]
+) -> RuleSet:
     """
-    Return the rules with those in force marked; *excluded* ones are refused with the reason.
+    Return the rules with those marked that are to be in force; *excluded* ones are refused with the reason.
     """
     usable = rules.usable or ()
     clashing = {RULE_PREFIX + valid.name: excluded[valid] for valid in usable if valid in excluded}
-    active = () if context is None else tuple(context.resolve(usable, excluded))
+    active = () if context is None else tuple(context.resolve(usable, excluded, base.active))
     return rules._replace(active=active, clashing=clashing)
 
 
@@ -440,8 +439,8 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
     entries: dict[str, Entry] = {}
     keyed: dict[Flag[Any], list[KeyedValue]] = {}
     active, clashing = [], dict(rules.clashing)
-    for valid, threshold in rules.active:
-        rule = valid.rule
+    for each in rules.active:
+        valid, rule = each.valid, each.valid.rule
         values = valid.values
         if valid.members:
             try:
@@ -449,14 +448,14 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
             except FlagValueError as error:
                 clashing[RULE_PREFIX + valid.name] = refusal_of(valid.rule, str(error), rules.place)
                 continue
-        active.append(Active(valid, threshold))
+        active.append(each)
         for flag, value in values.items():
             if rule.by is None:
                 before = base.entries.get(flag.name)
                 is_kept = flag in valid.members and before is not None and same(flag, value, before.value)
                 entries[flag.name] = Entry(before.value if is_kept and before else value, rule=rule.name)
             else:
-                given = KeyedValue(rule.name, rule.keys, threshold, value, source, is_share=_is_share(rule))
+                given = KeyedValue(rule.name, rule.keys, each.threshold, value, source, is_share=_is_share(rule))
                 keyed.setdefault(flag, []).append(given)
     return rules._replace(
         active=tuple(active),
@@ -528,7 +527,7 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     Return what each rule of a source is, in the order of the list.
     """
     usable = {valid.name: valid.rule for valid in rules.usable or ()}
-    active = set(rules.names)
+    active = {each.valid.name: each for each in rules.active}
     rejected = rules.rejected  # made of two mappings
     now = CLOCK.now()
     found: list[tuple[int, RuleState]] = []
@@ -536,7 +535,7 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
         error = rejected.get(RULE_PREFIX + rule.name)
         in_use = usable.get(rule.name, rule)
         if error is None or error is rules.faults.get(RULE_PREFIX + rule.name):  # that of another rule with the name
-            shown = _state(in_use, context, now, is_active=rule.name in active)
+            shown = _state(in_use, context, now, active.get(rule.name))
             shown = shown._replace(share_percent=context.share_percent(in_use, now))
         else:
             shown = RuleState(rule.name, "refused", problem=str(error))
@@ -549,7 +548,7 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     return [state for _, state in sorted(found, key=lambda each: each[0])]
 
 
-def _state(rule: Rule, context: RuleContext, now: datetime.datetime, *, is_active: bool) -> RuleState:
+def _state(rule: Rule, context: RuleContext, now: datetime.datetime, active: Active | None) -> RuleState:
     missing = needs(rule, context.facts)
     problem = context.why_reverted(rule)
     if problem is not None:
@@ -557,9 +556,9 @@ def _state(rule: Rule, context: RuleContext, now: datetime.datetime, *, is_activ
     found = context.situation(rule, now)
     if found.phase != "on":
         return RuleState(rule.name, found.phase, found.next_change, None, missing)
-    if not is_active:  # its moment has come, and the values are under way
+    if active is None:  # its moment has come, and the values are under way
         return RuleState(rule.name, "waiting", None, None, missing)
-    baked = context.baked_at(rule)
+    baked = active.baked_at()
     if baked is not None and now < baked:
         return RuleState(rule.name, "baking", min(baked, found.next_change or baked), None, missing)
     return RuleState(rule.name, "done" if found.is_done else "in force", found.next_change, None, missing)

@@ -15,6 +15,8 @@ from dflag._layers import Entry  # noqa: TC001 - as above
 from dflag.errors import FlagValueError  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
+    import datetime
+
     from dflag._flags import Flag
     from dflag._keyed import KeyedValue
     from dflag._rules_text import Rule
@@ -75,11 +77,24 @@ class ValidRule:
 
 class Active(NamedTuple):
     """
-    A rule that is in force in this process, with the threshold that a key's draw has to be below.
+    A rule that is in force in this process.
+
+    Attributes:
+        valid: The rule.
+        threshold: What the draw of a key has to be below.
+        since: When it came into force.
     """
 
     valid: ValidRule
     threshold: int
+    since: datetime.datetime
+
+    def baked_at(self) -> datetime.datetime | None:
+        """
+        Return when it has proved itself; None for a rule that needs no proof.
+        """
+        bake = self.valid.rule.bake
+        return None if bake is None else self.since + bake
 
 
 class RuleSet(NamedTuple):

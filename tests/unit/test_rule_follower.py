@@ -4,10 +4,15 @@ What an updater does for the rules of its sources.
 
 from __future__ import annotations
 
+import datetime
+
 import pytest
 
 import dflag
+from dflag._clock import CLOCK
 from dflag.sources import MemorySource
+
+from ..integration._waiting import eventually  # noqa: TID252 - tests is on no path
 
 RULES = "- {name: europe, when: {zone: eu}, set: {rate: 80}}"
 
@@ -67,3 +72,52 @@ def test_a_forked_child_resolves_all_rules(program: Program) -> None:
     rules.after_fork_in_child()
     assert rules.due_seconds() == 0.0
     assert rules.take_due(lambda: None, ask_facts=False) == ["memory"]
+
+
+NOON = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC)
+
+
+@pytest.fixture(name="ordered")
+def _ordered(flags: dflag.FlagRegistry) -> dflag.FlagRegistry:
+    """Flags of which a registry validator refuses low=20."""
+    flags.dyn_int("rate", 5)
+    low = flags.dyn_int("low", 1)
+
+    @flags.validator
+    def ordered(snap: dflag.Snapshot) -> None:
+        if snap[low] > 10:
+            raise ValueError("low is above 10")
+
+    return flags
+
+
+def test_a_rule_goes_on_to_prove_itself_beside_a_reading_that_is_refused(ordered: dflag.FlagRegistry) -> None:
+    """The search for rules to leave out only tries what would be."""
+    well = True
+    source = MemorySource({"_rules.yaml": "- {name: new, from: 2020-01-01T00:00:00Z, bake: 1h, set: {rate: 9}}"})
+    updater = dflag.Updater(ordered, source, healthy=lambda: well)
+    updater.initialize()
+    source.update({**source.read(), "low": "20"})
+    updater.refresh()
+    assert [rule.state for rule in updater.status().rules] == ["baking"]
+    well = False
+    assert eventually(lambda: updater.refresh() and ordered.lookup("rate").get() == 5)
+    assert [rule.state for rule in updater.status().rules] == ["reverted"]
+
+
+def test_a_rule_ends_in_time_beside_a_reading_that_is_refused(
+    ordered: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When to look again is known of the rules in force, whatever those that are refused say."""
+    now = NOON
+    monkeypatch.setattr(CLOCK, "now", lambda: now)
+    source = MemorySource({"_rules.yaml": "- {until: 2026-11-28T13:00:00Z, set: {rate: 9}}"})
+    updater = dflag.Updater(ordered, source)
+    updater.initialize()
+    source.update({"_rules.yaml": "- {set: {rate: 7}}", "low": "20"})
+    updater.refresh()
+    assert ordered.lookup("rate").get() == 9
+    now += datetime.timedelta(hours=2)
+    assert updater._rules.due_seconds() == 0.0
+    updater._cycle()
+    assert ordered.lookup("rate").get() == 5
