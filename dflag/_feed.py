@@ -86,10 +86,10 @@ class Feed:
         self.values: Mapping[str, Raw] | None = None  # what shall be applied: the last complete reading
         self.secret = False
         self.token: object = None  # what the source's probe said before the last reading
-        self.watched_token: object = None  # the same when the watch was last seen to
+        self.watched_token: object = None  # the same when the watch last took its events
         self.dirty = True
         self.watch: Watch | None = None
-        self.failures = 0  # to read
+        self.failures = 0  # to read it, to look at it, or to follow it in a forked child
         self.contact: float | None = None
         self.problem: str | None = None  # while it cannot be read or is gone
         self.fault: str | None = None  # while looking at the sources fails otherwise
@@ -257,8 +257,8 @@ class Feed:
         Args:
             longest_seconds: As for `status`.
         """
-        contact = self.contact  # in one expression, as each evaluation by the OpenFeature provider asks
-        return (
+        contact = self.contact
+        return (  # fast, as each evaluation by the OpenFeature provider asks
             contact is not None
             and self.problem is None
             and self.fault is None

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RegistryValidator: TypeAlias = Callable[[Snapshot], object]
 
 _LEAST_CHARACTERS: Final = 4
-"""A shorter text is no secret that a longer word could tell: the message holds it as a word of its own, or does not."""
+"""A shorter value counts only as a word of its own: most messages hold some longer word with it."""
 
 _MAX_BEHIND: Final = 100
 """How many exceptions are looked at for one."""
@@ -60,7 +60,7 @@ class RegistryValidators:
 
         Args:
             candidate: The values.
-            secret: Whether a message may not quote what a validator says. It never does when that holds a secret.
+            secret: Whether to quote no validator at all; else one is quoted unless what it says holds a secret.
 
         Raises:
             RegistryValidationError: One of them refuses.

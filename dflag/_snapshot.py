@@ -356,7 +356,7 @@ open_pins: Final[set[Pin]] = set()
 
 NO_PIN: Final = Pin(None, Snapshot({}, _LiveValues(), 0), None)
 """
-What is asked where no pin is, as a pin would be: a pinned read costs 1.8 plain methods, and 2.0 with a test for None.
+Stands for no pin, so that a read need not test for None: a pinned one costs 1.8 plain methods, and 2.0 with the test.
 
 A read beside the pins of other contexts pays for it: 2.7 instead of 1.6.
 """

@@ -292,10 +292,10 @@ class SourceLayers:
         fresh: Collection[Flag[Any]] = (),
     ) -> dict[str, Outcome]:
         """
-        Replace the layers of each source, in one commit of all that can be applied.
+        Replace the layers of each source, in one commit, as far as each can be applied.
 
-        A bad value keeps the last good one of its source. Where the sources together break a registry validator, they
-        are applied without the one that breaks it, or else each by itself.
+        A bad value keeps the last good one of its source. Where a registry validator refuses the sources together,
+        they are applied without the one to blame, or else each by itself, in a commit of its own.
 
         Args:
             readings: The complete values of each source.
@@ -312,7 +312,7 @@ class SourceLayers:
         except _UnwantedError:
             return {}
         if len(errors) > 1 and not outcomes:
-            # Those that do not break the rule on their own shall not wait for the others.
+            # Those that a registry validator passes alone shall not wait for the others.
             return {
                 source: outcome
                 for name, reading in readings.items()
@@ -467,7 +467,7 @@ class SourceLayers:
 
     def _commit_without_one(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
         """
-        Commit the batches without the one that breaks a rule; nothing when it is not one alone.
+        Commit the batches without the one that a registry validator refuses; nothing when it is not one alone.
 
         The others go together, for one may need what another sets. Of several that may be the one, it is the last.
         """

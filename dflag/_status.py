@@ -35,8 +35,9 @@ class SourceStatus:
         checksum: The checksum of the last revision that was applied from it; empty for none.
         applied_at: When that revision was applied, in UTC; None for never.
         reloads: The number of reads with something new by their result: ``"applied"``, ``"partial"`` (all but the bad
-            values), ``"refused"`` (the whole revision), ``"failed"`` (it could not be read). What lasts counts once.
-        last_error: The last failure, as a text, until the source is read without one; else None.
+            values), ``"refused"`` (the whole revision), ``"failed"`` (it could not be read or looked at). What lasts
+            counts once.
+        last_error: Why the source is unhealthy, or nothing new of it is applied, while that is so; else None.
     """
 
     name: str
@@ -96,7 +97,7 @@ class Status:
         updates: How many revisions were applied.
         errors: How many values were refused, revisions were refused, and reads failed. What lasts counts once.
         warnings: How many unknown names were seen. Each counts once.
-        rejected: The errors of values that are refused now, by flag name.
+        rejected: The errors of values that are refused now, by flag name, or ``rule:NAME`` for a rule.
         unknown: The names in the sources that no flag has.
         pending_restart: The static flags that would have another value after a restart.
         seconds_since_success: Seconds since all sources were last healthy and in force; None for never.

@@ -362,6 +362,8 @@ class Store:
         """
         Run what has a say over several flags or sources: the registry validators, and the limits of merged maps.
 
+        Nothing is run where no flag gets another value: values by key alone are checked when their rule is tried.
+
         Raises:
             RegistryValidationError: The transaction is refused. The message quotes no validator when a flag that the
                 transaction edits is a secret.

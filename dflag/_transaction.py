@@ -241,7 +241,7 @@ def _compare(
             continue
         # Most values are of these types, for which a call of each flag's kind would be a tenth of initialize().
         if old == value if type(old) is type(value) and type(value) in _COMPARABLE else same(flag, old, value):
-            # What is printed of it may differ, and everything that shows it, in every process, shows one text.
+            # It may print differently, as -0.0 does from 0.0, and every process shall show the same.
             adopted.append((flag, value))
         else:
             entry = held.get(origin)

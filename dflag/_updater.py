@@ -538,8 +538,7 @@ class Updater:
         """
         Look at every source, read those that may have changed, and apply what is new.
 
-        Called by a signal handler that interrupts it in the same thread, it is repeated before the interrupted call
-        returns, and does nothing itself.
+        A call by a signal handler in the middle of another one of the same thread only asks that one for another round.
 
         Args:
             wanted: Asked when values are there to be applied, whether they are to be; None for always.
