@@ -37,7 +37,6 @@ def parse_all(
     *,
     followed: Collection[str] = (),
     fresh: Collection[Flag[Any]] = (),
-    refused: Mapping[str, Refused] = MappingProxyType({}),
 ) -> list[Batch]:
     """
     Parse what is new in readings that are to be committed together.
@@ -48,52 +47,11 @@ def parse_all(
         contexts: By what the rules of each source are resolved.
         followed: The sources whose rules are followed; those of others are left alone.
         fresh: Flags that were declared just now: their keys are new, and the freeze does not concern them yet.
-        refused: The readings that were refused whole, by source: one that is the same is not parsed again.
     """
-    parsed = []
-    for name, base, reading in readings:
-        known = refused[name].parsed(store, base, reading) if name in refused and not fresh else None
-        parsed.append(known or _parse(store, name, base, reading, fresh, with_rules=name in followed))
+    parsed = [
+        _parse(store, name, base, reading, fresh, with_rules=name in followed) for name, base, reading in readings
+    ]
     return resolve_all(store, parsed, contexts)
-
-
-class Refused:
-    """
-    A reading that was parsed and then refused whole, as it stays until something changes.
-
-    Thread safety: any thread; it never changes.
-    """
-
-    __slots__ = ("_parsed", "_pipelines")
-
-    def __init__(self, parsed: Parsed) -> None:
-        self._parsed: Final = parsed
-        self._pipelines: Final = {flag: pipeline_of(flag) for flag in parsed.flags}
-
-    def parsed(self, store: Store, base: SourceState, reading: Reading) -> Parsed | None:
-        """
-        Return what parsing a reading would lead to; None when it is to be parsed, as something about it is new.
-
-        Args:
-            store: Holds the flags.
-            base: What is in force of the source.
-            reading: What the source gives now.
-        """
-        parsed, before = self._parsed, self._parsed.state.reading
-        is_same = (
-            reading.values is before.values
-            and reading.secret == before.secret
-            and base.plain is parsed.base.plain
-            and base.rules is parsed.base.rules
-            and parsed.maps is store.maps
-            and parsed.frozen == store.frozen
-            and all(pipeline_of(flag) is pipeline for flag, pipeline in self._pipelines.items())
-            and not declared_since(store, parsed.state)
-        )
-        if not is_same:
-            return None
-        state = parsed.state._replace(deviating=base.deviating, record=base.record)
-        return parsed._replace(base=base, state=state)
 
 
 def _parse(

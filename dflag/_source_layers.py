@@ -12,7 +12,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from dflag._batch import Refused, declared_since, keys_of, parse_all, resolve_all
+from dflag._batch import declared_since, keys_of, parse_all, resolve_all
 from dflag._cells import Cell, set_value, value_of
 from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
@@ -58,7 +58,6 @@ class SourceLayers:
         self._below_arguments: Final[set[str]] = set()  # the sources that environment and command line hide
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
         self._contexts: Final[dict[str, RuleContext]] = {}  # of the sources that updaters have followed
-        self._refused: Final[dict[str, Refused]] = {}  # the last reading of each source that was refused whole
         self.reports: Final = SourceReports(store)
 
     # --- naming
@@ -366,7 +365,7 @@ class SourceLayers:
             if name not in followed and any(key in reading.values for key in RULES_KEYS):
                 self.reports.log_rules_left_alone(name, reading.values)
         given = [(name, self.state(name), reading) for name, reading in readings.items()]
-        return parse_all(self._store, given, self._contexts, followed=followed, fresh=fresh, refused=self._refused)
+        return parse_all(self._store, given, self._contexts, followed=followed, fresh=fresh)
 
     def _commit(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
         """
@@ -489,10 +488,6 @@ class SourceLayers:
         """
         outcomes = dict(committed)
         for batch in batches:
-            if batch.is_new and batch.name not in committed:
-                self._refused[batch.name] = Refused(batch.parsed)
-            else:
-                self._refused.pop(batch.name, None)
             if batch.name not in committed:
                 outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), request)
                 self._note_unknowns(batch, outcome, request)
