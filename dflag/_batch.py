@@ -386,9 +386,12 @@ def _encoded(raw: Raw) -> bytes | None:
     """
     Return what a text is in UTF-8; None for what has a native value beside its text, and for no text.
     """
-    if isinstance(raw, str) and not isinstance(raw, Text):
-        return raw.encode("utf-8", "surrogatepass")
-    return raw if isinstance(raw, bytes) else None
+    if isinstance(raw, bytes):
+        return raw
+    try:
+        return raw.encode() if isinstance(raw, str) and not isinstance(raw, Text) else None
+    except UnicodeEncodeError:  # of half a character, which bytes never hold
+        return None
 
 
 class TrialRun(NamedTuple):

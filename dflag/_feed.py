@@ -141,9 +141,8 @@ class Feed:
         """
         self.dirty = False
         try:
-            values = self.source.read()
-            self.secret = self.source.secret
-            _check_values(self.name, values)
+            values = _checked(self.name, self.source.read())
+            self.secret = bool(self.source.secret)
         except SourceError:
             self.token = token
             raise
@@ -296,9 +295,9 @@ class Feed:
         return self.contact if heard is None else heard
 
 
-def _check_values(name: str, values: object) -> None:
+def _checked(name: str, values: object) -> Mapping[str, Raw]:
     """
-    Refuse what a source's author has returned instead of values.
+    Return what a source has read as a mapping of our own: another class may do anything when it is looked at.
 
     Raises:
         SourceError: It is no mapping of texts to raw values.
@@ -306,13 +305,15 @@ def _check_values(name: str, values: object) -> None:
     expected = f"cannot read {name}: expected its read() to return a mapping of str to str or bytes"
     if not isinstance(values, Mapping):
         raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
+    values = values if type(values) is dict else dict(values)
     if _RAW_TYPES.issuperset(map(type, values.values())) and {str}.issuperset(map(type, values)):
-        return  # nearly always, and soon found out
+        return values  # nearly always, and soon found out
     for key, raw in values.items():
         if not isinstance(key, str):
             raise SourceError(f"{expected}, got a name of type {type(key).__name__}")
         if not isinstance(raw, (str, bytes, Unreadable)):
             raise SourceError(f"{expected}, got a value of type {type(raw).__name__} for {key!r}")
+    return values
 
 
 def age(moment: float | None) -> float | None:

@@ -5,6 +5,7 @@ One source of an updater: reading it, and what is known of it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,7 @@ from dflag.errors import SourceError
 from dflag.sources import MemorySource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
     from dflag.typing import Raw
 
@@ -170,3 +171,30 @@ def test_a_source_that_cannot_say_where_a_key_is_stands_for_it(
     reading = feed.reading()
     assert reading is not None
     assert reading.locate("rate") == "memory"
+
+
+def test_a_mapping_that_cannot_be_looked_at_is_a_failure_to_read(
+    feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that is of another class is read once."""
+
+    class Odd(Mapping[str, str]):
+        def __init__(self, fault: Exception | None) -> None:
+            self.fault = fault
+
+        def __getitem__(self, key: str) -> str:
+            return "2"
+
+        def __iter__(self) -> Iterator[str]:
+            yield "rate"
+            if self.fault is not None:
+                raise self.fault
+
+        def __len__(self) -> int:
+            return 1
+
+    for fault, problem in ((None, None), (OSError("gone"), "cannot read memory: OSError: gone")):
+        monkeypatch.setattr(source, "read", lambda fault=fault: Odd(fault))
+        feed.dirty = True
+        feed.look()
+        assert (feed.values, type(feed.values), feed.problem) == ({"rate": "2"}, dict, problem)

@@ -419,4 +419,6 @@ def test_the_same_text_as_bytes_is_no_news(flags: dflag.FlagRegistry) -> None:
     assert flags.apply({"name": "é".encode()}, source="config") is first
     assert flags.apply({"name": "é"}, source="config") is first
     assert looked == []
+    half = flags.apply({"name": "\udcff"}, source="config")
+    assert flags.apply({"name": b"\xed\xb3\xbf"}, source="config") is not half
     assert flags.apply({"name": b"e"}, source="config") is not first
