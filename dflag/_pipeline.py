@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from dflag._faults import code_flags, is_interrupt, repr_of, text_of
 from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem, is_unawaited
-from dflag._log import logger
+from dflag._log import Reported, logger
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, ParseError, ValidationError, nearest
 from dflag.typing import Text, Unreadable
 
@@ -306,7 +306,7 @@ class Pipeline(Generic[T]):
         """
         Make the flag's error of whatever a parser, a mutator or a validator raised.
 
-        A `ValueError` is a verdict; anything else is a fault in that function, and logged as such.
+        A `ValueError` is a verdict; anything else is a fault in that function, and logged as such, once.
         The result is to be raised outside of the handler, so that nothing but the cause set here hangs on it:
         for a secret none, whose text may stand in it.
         """
@@ -319,14 +319,8 @@ class Pipeline(Generic[T]):
             problem = f"{type(error).__name__}: {text_of(error)}"
         if isinstance(error, AuthorError):
             problem = "the value was refused" if self.secret else str(error)
-            logger.error("flag %r: %s", flag_name, error)
-        elif not isinstance(error, ValueError):
-            logger.error(
-                "flag %r: a parser, mutator or validator should raise ValueError, not %s",
-                flag_name,
-                type(error).__name__,
-                exc_info=None if self.secret else error,
-            )
+        if not isinstance(error, ValueError):
+            self._report_fault(flag_name, error)
         path = error.json_path if isinstance(error, Problem) else None
         place = origin if isinstance(origin, str) else origin(flag_name)
         refusal: FlagValueError
@@ -337,6 +331,23 @@ class Pipeline(Generic[T]):
             refusal = ValidationError(flag_name, problem, raw=raw, origin=place, secret=self.secret, json_path=path)
         refusal.__cause__ = None if self.secret else error
         return refusal
+
+    def _report_fault(self, flag_name: str, error: BaseException) -> None:
+        if not _reported.is_new(self, error):
+            return
+        if isinstance(error, AuthorError):
+            logger.error("flag %r: %s", flag_name, error)
+        else:
+            logger.error(
+                "flag %r: a parser, mutator or validator should raise ValueError, not %s",
+                flag_name,
+                type(error).__name__,
+                exc_info=None if self.secret else error,
+            )
+
+
+_reported: Final = Reported()
+"""The parsers, mutators and validators that fail."""
 
 
 class AuthorError(TypeError):

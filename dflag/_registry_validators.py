@@ -7,13 +7,13 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
+from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dflag._cells import value_of
 from dflag._faults import is_interrupt, name_of, repr_of, text_of
 from dflag._flags import pipeline_of
-from dflag._log import logger
+from dflag._log import Reported, logger
 from dflag._pipeline import AuthorError, expect_no_verdict
 from dflag._snapshot import Snapshot, tables_of, values_of
 from dflag.errors import DflagError, RegistryValidationError, one_line
@@ -28,8 +28,11 @@ RegistryValidator: TypeAlias = Callable[[Snapshot], object]
 _LEAST_CHARACTERS: Final = 4
 """A shorter value counts only as a word of its own: most messages hold some longer word with it."""
 
-_MAX_BEHIND: Final = 100
-"""How many exceptions are looked at for one."""
+_MAX_CHARACTERS: Final = 10_000
+"""The longest text that is searched for secrets."""
+
+_MAX_LOOKED_AT: Final = 10_000
+"""How many parts of values, and how many exceptions behind one, are looked at."""
 
 
 class RegistryValidators:
@@ -45,7 +48,7 @@ class RegistryValidators:
     def __init__(self) -> None:
         self.validators: tuple[RegistryValidator, ...] = ()
         self._running: Final[set[int]] = set()  # the threads that run them
-        self._reported: Final[list[tuple[RegistryValidator, type[BaseException]]]] = []  # the faults of their authors
+        self._reported: Final = Reported()
 
     def refuse_changes(self) -> None:
         """
@@ -76,7 +79,7 @@ class RegistryValidators:
                 except BaseException as error:
                     if is_interrupt(error):
                         raise
-                    refusal = self._refusal(validator, error, secret=secret or _quotes_secret(error, candidate))
+                    refusal = self._refusal(validator, error, secret=secret or _may_quote_secret(error, candidate))
                     break
         finally:
             self._running.discard(me)
@@ -100,9 +103,8 @@ class RegistryValidators:
         """
         Log once what a validator raises that is no verdict: what it refuses is checked again and again.
         """
-        if any(each is validator and fault is type(error) for each, fault in self._reported):
+        if not self._reported.is_new(validator, error):
             return
-        self._reported.append((validator, type(error)))
         if isinstance(error, AuthorError):
             logger.error("registry validator %s: %s", label, error)
         else:
@@ -117,20 +119,30 @@ class RegistryValidators:
         self._running.intersection_update({threading.get_ident()})
 
 
-def _quotes_secret(error: BaseException, candidate: Snapshot) -> bool:
+def _may_quote_secret(error: BaseException, candidate: Snapshot) -> bool:
     """
-    Return whether an exception, or one behind it, says the value of a secret flag.
+    Return whether an exception, or one behind it, says the value of a secret flag, or that cannot be told.
     """
-    said = _words_of(error)
-    words = set(re.findall(r"\w+", said))
-    tables = tables_of(candidate)
-    for flag, value in values_of(candidate).items():
-        if pipeline_of(flag).secret:
-            keyed = [each.value for layer in tables[flag].layers for each in layer] if flag in tables else []
-            for text in _texts(flag, [value, value_of(flag), *keyed]):
-                if text in said if len(text) >= _LEAST_CHARACTERS else text in words:
-                    return True
-    return False
+    secrets = {flag: value for flag, value in values_of(candidate).items() if pipeline_of(flag).secret}
+    if not secrets:
+        return False
+    try:
+        said = _words_of(error)
+        return len(said) > _MAX_CHARACTERS or any(
+            _is_quoted(text, said)
+            for flag, value in secrets.items()
+            for text in _texts(flag, [value, value_of(flag), *_keyed_values(candidate, flag)])
+        )
+    except BaseException as fault:  # of the classes of the exceptions and values
+        if is_interrupt(fault):
+            raise
+        return True
+
+
+def _is_quoted(text: str, said: str) -> bool:
+    if not text or text not in said:
+        return False
+    return len(text) >= _LEAST_CHARACTERS or re.search(rf"(?<!\w){re.escape(text)}(?!\w)", said) is not None
 
 
 def _words_of(error: BaseException) -> str:
@@ -138,33 +150,38 @@ def _words_of(error: BaseException) -> str:
     Return what an exception says, and those that stand behind it: a traceback shows them too.
     """
     said, behind = list[str](), [error]
-    while behind and len(said) < _MAX_BEHIND:
+    while behind and len(said) < _MAX_LOOKED_AT:
         each = behind.pop()
-        said.append(text_of(each))
+        said += [text_of(each), *map(text_of, getattr(each, "__notes__", ()))]
         behind += [other for other in (each.__cause__, each.__context__) if other is not None]
+        behind += getattr(each, "exceptions", ())  # of a group
     return "\n".join(said)
+
+
+def _keyed_values(candidate: Snapshot, flag: Flag[Any]) -> list[Any]:
+    table = tables_of(candidate).get(flag)
+    return [] if table is None else [each.value for layer in table.layers for each in layer]
 
 
 def _texts(flag: Flag[Any], values: list[Any]) -> Iterator[str]:
     """
     Iterate over the ways in which a message may quote values of a flag, and what they are made of.
+
+    Raises:
+        ValueError: There are too many, or they hold themselves.
     """
-    formats = [partial(pipeline_of(flag).kind.format, value) for value in values]
-    while values:
-        value = values.pop()
+    for value in values:
+        yield pipeline_of(flag).kind.format(value)
+    for number, value in enumerate(values):  # which grows meanwhile
+        if number > _MAX_LOOKED_AT:
+            raise ValueError
         if isinstance(value, Mapping):
-            values += value.values()
+            values += [*value.keys(), *value.values()]
         elif isinstance(value, (list, tuple, frozenset)):
             values += value
         else:
             yield text_of(value)
             if isinstance(value, (str, bytes)):
                 yield repr_of(value).removeprefix("b")[1:-1]
-    for format in formats:
-        text = ""
-        try:
-            text = format()
-        except BaseException as error:
-            if is_interrupt(error):
-                raise
-        yield text
+            elif isinstance(value, Enum):
+                values.append(value.value)

@@ -4,7 +4,6 @@ What some edits of layers lead to, before anything has changed.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dflag._cells import value_of
@@ -12,7 +11,7 @@ from dflag._faults import is_interrupt
 from dflag._flags import Flag, keyed_of, layers_of, pipeline_of
 from dflag._keyed import Table
 from dflag._layers import DEFAULT, OVERRIDE, OWN_LAYERS, Entry
-from dflag._log import logger
+from dflag._log import Reported, logger
 from dflag._snapshot import Snapshot, flags_of, table_of, tables_of, values_of
 
 if TYPE_CHECKING:
@@ -28,8 +27,8 @@ KeyedEdit: TypeAlias = "tuple[Flag[Any], str, tuple[KeyedValue, ...]]"
 """A keyed flag, a source, and what the source shall hold for keys: empty for nothing."""
 
 
-_reported: Final[deque[tuple[int, type]]] = deque(maxlen=100)
-"""The flags, by identity, whose comparison was reported to raise an exception of a class."""
+_reported: Final = Reported()
+"""The comparisons of flags that raise."""
 
 _COMPARABLE: Final = frozenset({bool, bytes, int, str})
 """The types whose values any kind takes for the same when they are equal."""
@@ -343,9 +342,7 @@ def _report_incomparable(flag: Flag[Any], error: BaseException) -> None:
     """
     Log once that a comparison raises: it is made again at each reading, and whenever somebody asks for the status.
     """
-    fault = id(flag), type(error)
-    if fault not in _reported:
-        _reported.append(fault)
+    if _reported.is_new(pipeline_of(flag), error):
         logger.error(
             "flag %r: cannot compare its values, which raises %s; treating them as different",
             flag.name,

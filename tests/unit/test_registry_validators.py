@@ -4,7 +4,9 @@ The checks over several flags of a registry.
 
 from __future__ import annotations
 
+import enum
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +15,7 @@ from dflag._registry_validators import RegistryValidators
 from dflag.errors import DflagError, RegistryValidationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import dflag
 
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 class _Stamp:
     def __init__(self, text: str) -> None:
         self.text = text
+
+
+class _Mode(enum.Enum):
+    QUICK = "as-fast-as-it-goes"
 
 
 def _refuse(_: object) -> None:
@@ -96,6 +102,9 @@ def test_an_interrupt_is_no_verdict(flags: dflag.FlagRegistry) -> None:
         (lambda snap: snap.for_("token", "acme"), True),
         (lambda snap: f"pin {snap['pin']}", True),
         (lambda snap: snap["login"]["users"][0], True),
+        (lambda snap: next(iter(snap["login"])), True),
+        (lambda snap: f"count={snap['count']}", True),
+        (lambda snap: snap["mode"].value, True),
         (dict, True),
         (lambda snap: snap["stamp"].text, True),
     ],
@@ -108,6 +117,8 @@ def test_no_message_quotes_a_secret(
     flags.dyn_string("token", "hunt\ner2", secret=True, by="tenant")
     flags.dyn_string("pin", "123", secret=True)
     flags.dyn_json("login", {"users": ["root-user"]}, secret=True)
+    flags.dyn_int("count", -5, secret=True)
+    flags.dyn_enum("mode", _Mode.QUICK, secret=True)
     flags.dyn_custom("stamp", _Stamp("stamped"), parse=_Stamp, format=lambda stamp: stamp.text, secret=True)
 
     def refuse(snap: dflag.Snapshot) -> None:
@@ -149,3 +160,50 @@ def test_the_fault_of_a_validator_is_logged_once(flags: dflag.FlagRegistry, capl
         "fail should raise ValueError, not OSError",
         "fail_too: a validator should raise ValueError to refuse a value, not return False",
     ]
+
+
+def _cyclic() -> list[object]:
+    found: list[object] = [1]
+    found.append(found)
+    return found
+
+
+class _Broken(Mapping[str, int]):
+    def __getitem__(self, key: str) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        raise ArithmeticError
+
+    def __len__(self) -> int:
+        return 1
+
+
+class _UnlikeError(ValueError):
+    @property
+    def __cause__(self) -> BaseException:  # type: ignore[override]  # as somebody may
+        raise ArithmeticError
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (_cyclic(), ValueError("because")),
+        (_Broken(), ValueError("because")),
+        ("token", _UnlikeError("because")),
+        ("token", ValueError("because " * 10_000)),
+    ],
+)
+def test_what_cannot_be_searched_for_secrets_is_left_out(
+    flags: dflag.FlagRegistry, value: object, error: ValueError
+) -> None:
+    """The refusal is one as any other."""
+    flags.dyn_custom("token", value, parse=lambda _: value, format=lambda _: "token", secret=True)
+
+    def refuse(_: object) -> None:
+        raise error
+
+    checks = RegistryValidators()
+    checks.validators = (refuse,)
+    with pytest.raises(RegistryValidationError, match=r"refuse \(what it says may quote a secret\)$"):
+        checks.run(flags.snapshot(), secret=False)

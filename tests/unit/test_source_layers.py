@@ -372,3 +372,32 @@ def test_an_unknown_key_counts_for_one_source_whatever_is_logged_between(
         flags.apply({"name": "y", "nope": "1"}, source="first")
     assert caplog.text.count("unknown key 'nope'") == 1
     assert sources.record("first").warnings + sources.record("second").warnings == 1
+
+
+def test_the_fault_of_a_validator_is_logged_once_while_its_reading_is_refused(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each check parses it again: what it depends on may be otherwise by now."""
+
+    def fault(text: str) -> int:
+        raise LookupError(text)
+
+    flags.dyn_custom("mode", 0, parse=fault)
+    token = flags.dyn_string("token", "", secret=True)
+    token.validator(lambda value: False if value else None)
+    rate = flags.dyn_int("rate", 1)
+    source = MemorySource({})
+    updater = dflag.Updater(flags, source, atomic=True)
+    updater.initialize()
+    source.update({"mode": "fast", "token": "hunter2", "rate": "2"})
+    for _ in range(3):
+        updater.refresh()
+    errors = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert errors == [
+        "flag 'mode': a parser, mutator or validator should raise ValueError, not LookupError",
+        "flag 'token': a validator should raise ValueError to refuse a value, not return False",
+    ]
+    assert "hunter2" not in caplog.text
+    source.update({"rate": "2"})
+    updater.refresh()
+    assert rate.get() == 2
