@@ -11,7 +11,6 @@ import logging
 import sys
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from dflag._faults import is_interrupt
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     ExceptionInfo: TypeAlias = BaseException | bool | None
-
-_MAX_REPORTED: Final = 100
-"""How many faults to remember as logged."""
 
 _FORK_SECONDS: Final = 0.5
 """How long a fork and a message wait for each other: longer than a line takes, and short where a handler hangs."""
@@ -161,27 +157,6 @@ class Log:
     def after_fork_in_child(self) -> None:
         self._writing.intersection_update({threading.get_ident()})
         self._forker = None
-
-
-class Reported:
-    """
-    Which faults of a program's functions were logged: what fails once fails at each reading, and is logged once.
-
-    Thread safety: any thread; two that report the same at once may both be told that it is new.
-    """
-
-    def __init__(self) -> None:
-        self._seen: Final[deque[tuple[object, type[BaseException]]]] = deque(maxlen=_MAX_REPORTED)
-
-    def is_new(self, owner: object, error: BaseException) -> bool:
-        """
-        Return whether an exception of this class is the first of *owner*; the next one is not.
-        """
-        seen = list(self._seen)
-        if any(each is owner and fault is type(error) for each, fault in seen):
-            return False
-        self._seen.append((owner, type(error)))
-        return True
 
 
 logger: Final = Log(logging.getLogger("dflag"))

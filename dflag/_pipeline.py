@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
 from dflag._faults import code_flags, is_interrupt, repr_of, text_of
 from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem, is_unawaited
-from dflag._log import Reported, logger
+from dflag._log import logger
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, ParseError, ValidationError, nearest
 from dflag.typing import Text, Unreadable
 
@@ -36,13 +36,14 @@ _OPTIONS: Final = (
 
 class Pipeline(Generic[T]):
     """
-    The immutable description of what a flag accepts; flags without options share one for each kind.
+    The description of what a flag accepts, which never changes; flags without options share one for each kind.
 
     Thread safety: any thread; parsers, mutators and validators run in the thread that gives the value.
     """
 
     __slots__ = (
         "_declared_secret",
+        "_faults",
         "by",
         "choices",
         "deprecated",
@@ -60,6 +61,7 @@ class Pipeline(Generic[T]):
 
     def __init__(self, kind: Kind[T], options: Mapping[str, Any] | None = None) -> None:
         given = dict(options or {})
+        self._faults: frozenset[object] = frozenset()  # those that were reported
         self.kind: Final = kind
         self.validators: tuple[Validator[T], ...] = as_checks(given.pop("validator", ()))
         self.mutator: Final[Callable[[T], T] | None] = _function(given, "mutator")
@@ -319,8 +321,8 @@ class Pipeline(Generic[T]):
             problem = f"{type(error).__name__}: {text_of(error)}"
         if isinstance(error, AuthorError):
             problem = "the value was refused" if self.secret else str(error)
-        if not isinstance(error, ValueError):
-            self._report_fault(flag_name, error)
+        if not isinstance(error, ValueError) and self.is_news(type(error)):
+            log_fault(f"flag {flag_name!r}", ": a parser, mutator or validator", error, secret=self.secret)
         path = error.json_path if isinstance(error, Problem) else None
         place = origin if isinstance(origin, str) else origin(flag_name)
         refusal: FlagValueError
@@ -332,22 +334,14 @@ class Pipeline(Generic[T]):
         refusal.__cause__ = None if self.secret else error
         return refusal
 
-    def _report_fault(self, flag_name: str, error: BaseException) -> None:
-        if not _reported.is_new(self, error):
-            return
-        if isinstance(error, AuthorError):
-            logger.error("flag %r: %s", flag_name, error)
-        else:
-            logger.error(
-                "flag %r: a parser, mutator or validator should raise ValueError, not %s",
-                flag_name,
-                type(error).__name__,
-                exc_info=None if self.secret else error,
-            )
-
-
-_reported: Final = Reported()
-"""The parsers, mutators and validators that fail."""
+    def is_news(self, fault: object) -> bool:
+        """
+        Return whether a fault of the program's functions is asked about for the first time: it is logged once, as what
+        fails once fails at each reading.
+        """
+        is_news = fault not in self._faults
+        self._faults |= {fault}
+        return is_news
 
 
 class AuthorError(TypeError):
@@ -357,6 +351,25 @@ class AuthorError(TypeError):
 
     def __init__(self, who: str, should: str) -> None:
         super().__init__(f"{who} should {should}")
+
+
+def log_fault(subject: str, function: str, error: BaseException, *, secret: bool) -> None:
+    """
+    Log what a function of the program raises that is no verdict.
+
+    Args:
+        subject: What it was called for.
+        function: What to call it, behind the subject.
+        error: What it has raised.
+        secret: Whether its message may quote a secret.
+    """
+    if isinstance(error, AuthorError):
+        logger.error("%s: %s", subject, error)
+    else:
+        name = type(error).__name__
+        logger.error(
+            "%s%s should raise ValueError, not %s", subject, function, name, exc_info=None if secret else error
+        )
 
 
 def expect_no_verdict(result: object) -> None:

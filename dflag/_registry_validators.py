@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from dflag._cells import value_of
 from dflag._faults import is_interrupt, name_of, repr_of, text_of
 from dflag._flags import pipeline_of
-from dflag._log import Reported, logger
-from dflag._pipeline import AuthorError, expect_no_verdict
+from dflag._pipeline import expect_no_verdict, log_fault
 from dflag._snapshot import Snapshot, tables_of, values_of
 from dflag.errors import DflagError, RegistryValidationError, one_line
 
@@ -48,7 +47,7 @@ class RegistryValidators:
     def __init__(self) -> None:
         self.validators: tuple[RegistryValidator, ...] = ()
         self._running: Final[set[int]] = set()  # the threads that run them
-        self._reported: Final = Reported()
+        self._faults: Final[list[tuple[RegistryValidator, type[BaseException]]]] = []  # those that were reported
 
     def refuse_changes(self) -> None:
         """
@@ -89,8 +88,8 @@ class RegistryValidators:
     def _refusal(self, validator: RegistryValidator, error: BaseException, *, secret: bool) -> RegistryValidationError:
         label = name_of(validator)
         is_verdict = isinstance(error, ValueError)
-        if not is_verdict:
-            self._report_fault(validator, label, error, secret=secret)
+        if not is_verdict and self._is_news(validator, error):
+            log_fault(f"registry validator {label}", "", error, secret=secret)
         refused = f"refused by the registry validator {label}"
         if secret:
             return RegistryValidationError(f"{refused} (what it says may quote a secret)")
@@ -99,21 +98,14 @@ class RegistryValidators:
         refusal.__cause__ = error
         return refusal
 
-    def _report_fault(self, validator: RegistryValidator, label: str, error: BaseException, *, secret: bool) -> None:
+    def _is_news(self, validator: RegistryValidator, error: BaseException) -> bool:
         """
-        Log once what a validator raises that is no verdict: what it refuses is checked again and again.
+        Return whether a fault of a validator is asked about for the first time: what it refuses is checked again.
         """
-        if not self._reported.is_new(validator, error):
-            return
-        if isinstance(error, AuthorError):
-            logger.error("registry validator %s: %s", label, error)
-        else:
-            logger.error(
-                "registry validator %s should raise ValueError, not %s",
-                label,
-                type(error).__name__,
-                exc_info=None if secret else error,
-            )
+        is_news = not any(each is validator and fault is type(error) for each, fault in self._faults)
+        if is_news:
+            self._faults.append((validator, type(error)))
+        return is_news
 
     def after_fork_in_child(self) -> None:
         self._running.intersection_update({threading.get_ident()})

@@ -11,7 +11,7 @@ from dflag._faults import is_interrupt
 from dflag._flags import Flag, keyed_of, layers_of, pipeline_of
 from dflag._keyed import Table
 from dflag._layers import DEFAULT, OVERRIDE, OWN_LAYERS, Entry
-from dflag._log import Reported, logger
+from dflag._log import logger
 from dflag._snapshot import Snapshot, flags_of, table_of, tables_of, values_of
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ Edit: TypeAlias = tuple[Flag[Any], str, Entry | None]
 KeyedEdit: TypeAlias = "tuple[Flag[Any], str, tuple[KeyedValue, ...]]"
 """A keyed flag, a source, and what the source shall hold for keys: empty for nothing."""
 
-
-_reported: Final = Reported()
-"""The comparisons of flags that raise."""
 
 _COMPARABLE: Final = frozenset({bool, bytes, int, str})
 """The types whose values any kind takes for the same when they are equal."""
@@ -342,7 +339,7 @@ def _report_incomparable(flag: Flag[Any], error: BaseException) -> None:
     """
     Log once that a comparison raises: it is made again at each reading, and whenever somebody asks for the status.
     """
-    if _reported.is_new(pipeline_of(flag), error):
+    if pipeline_of(flag).is_news(("comparison", type(error))):
         logger.error(
             "flag %r: cannot compare its values, which raises %s; treating them as different",
             flag.name,
