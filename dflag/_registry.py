@@ -712,7 +712,10 @@ def fnv_checksum(printed: Iterable[tuple[str, str]]) -> str:
     return f"{digest:08x}"
 
 
-def _is_key(name: str) -> bool:
+def is_key(name: str) -> bool:
+    """
+    Return whether a ConfigMap may have a key of this name.
+    """
     name = str.__str__(name)  # a subclass may say anything of what it is made of
     return 0 < len(name) <= _MAX_NAME_CHARACTERS and _NAME_CHARACTERS.issuperset(name)
 
@@ -721,7 +724,7 @@ def check_name(name: object) -> None:
     """
     Refuse a name that could not be a ConfigMap key.
     """
-    if not isinstance(name, str) or not _is_key(name) or name[0] == ".":
+    if not isinstance(name, str) or not is_key(name) or name[0] == ".":
         raise DefinitionError(
             f"flag {name!r}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] that does not begin with a dot"
         )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, Unpac
 
 from dflag._declarations import Bools, Declarations, Durations, Floats, Ints, Schema, Texts, Values, caller
 from dflag._flags import UNBOUND, DynamicFlag, StaticFlag, set_bind_name
-from dflag._registry import make_flag
+from dflag._registry import is_key, make_flag
 from dflag._store import NO_STORE
 from dflag.errors import DefinitionError, check_argument
 
@@ -37,10 +37,6 @@ P = ParamSpec("P")
 C = TypeVar("C", bound="Callable[..., Any]")
 
 
-_BIND_NAME: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
-"""What a class of flags may put behind its prefix."""
-
-
 class _Library(Declarations):
     """
     What declares flags that no registry has yet.
@@ -54,7 +50,7 @@ class _Library(Declarations):
     def __init__(self, bind_name: str | None) -> None:
         if bind_name is not None:
             check_argument("name", bind_name, str, "a text", subject=f"flag {UNBOUND!r}: ")
-            if not _BIND_NAME.fullmatch(bind_name):
+            if not is_key(bind_name):  # as a part of one, behind the prefix of a class
                 raise DefinitionError(
                     f"flag {UNBOUND!r}: expected name as 1 to 253 characters of [-._a-zA-Z0-9], got {bind_name!r}"
                 )

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import threading
-from collections.abc import Collection
 from dataclasses import replace
 from http import HTTPStatus
 from importlib import resources
@@ -95,8 +94,7 @@ class Handler:
         _check_authorize("authorize", authorize)
         _check_authorize("read_authorize", read_authorize)
         check_argument("ofrep", ofrep, bool, "True or False")
-        has_origins = isinstance(origins, (str, bytes)) or not isinstance(origins, Collection) or len(origins) > 0
-        if not ofrep and (has_origins or read_authorize is not None):
+        if not ofrep and (origins or read_authorize is not None):
             raise DefinitionError("origins and read_authorize need ofrep=True: the page does not use them")
         if not isinstance(title, str | None):
             raise DefinitionError(f"expected a text as title, got {type(title).__name__}")
