@@ -207,13 +207,17 @@ class Feed:
             logger.warning("%s; %s", one_line(problem), kept)
         self.problem = problem
 
-    def note_fault(self, fault: str | None) -> None:
+    def note_fault(self, fault: str | None) -> bool:
         """
         Note why looking at the sources fails, other than by one that cannot be read; None when it does not any more.
+
+        Returns:
+            Whether it is a new fault.
         """
-        if fault is not None and fault != self.fault:
-            self.failures += 1
+        is_news = fault is not None and fault != self.fault
+        self.failures += is_news
         self.fault = fault
+        return is_news
 
     def note_not_followed(self, problem: str) -> None:
         """
@@ -237,7 +241,7 @@ class Feed:
         watch, problem = self.watch, self._problem_now(longest_seconds)
         return SourceStatus(
             name=self.name,
-            healthy=self.is_healthy(longest_seconds),
+            healthy=problem is None and self.contact is not None,
             watched="not watched" if watch is None else watch.mode,
             degraded=self.degraded if watch is not None else None,
             not_live=self.not_live,

@@ -97,7 +97,7 @@ class RuleFollower:
 
     def take_due(self, wake: Callable[[], None], *, ask_facts: bool) -> list[str]:
         """
-        Return the sources whose rules have to be resolved anew; after that they have not.
+        Return the sources whose rules have to be resolved anew, and count them as resolved.
 
         Args:
             wake: Called when the program has said whether it is well, so that this is called again.

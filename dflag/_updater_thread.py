@@ -60,7 +60,6 @@ class Session:
         self._stopping = threading.Event()
         self._is_waiting: Final = threading.Event()  # for the first time, or over
         self._abandoned = False
-        self._fault: str | None = None
         self._pace: Final = Pace()
         self._thread = OwnThread(target=self._run, name="dflag-updater", daemon=True)
         self._watches: list[Watch] = []  # one for each feed, in the same order, once all are there
@@ -151,7 +150,8 @@ class Session:
             while not self._stopping.is_set():
                 try:
                     self._wait_and_look()
-                    self._note_fault(None)
+                    for feed in self._feeds:
+                        feed.note_fault(None)
                 except BaseException as error:
                     # Nothing that a source does may end the following of changes.
                     self._report_fault(error)
@@ -205,16 +205,11 @@ class Session:
         if self._stopping.is_set():
             return
         name = type(error).__name__
-        if self._fault != name:
+        news = [feed.note_fault(f"an update failed with {name}: see the log") for feed in self._feeds]
+        if any(news):
             logger.error("an update failed with %s; trying again", name, exc_info=error)
-        self._note_fault(name)
         # However seldom the check is: what failed may have been the reading of a new value.
         self._stopping.wait(min(self._resync_seconds, _FALLBACK_SECONDS))
-
-    def _note_fault(self, name: str | None) -> None:
-        self._fault = name
-        for feed in self._feeds:
-            feed.note_fault(None if name is None else f"an update failed with {name}: see the log")
 
     def _note(self, feed: Feed, watch: Watch) -> None:
         """

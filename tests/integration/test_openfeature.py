@@ -13,6 +13,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -711,3 +712,19 @@ def test_a_share_of_all_is_a_share(flags: dflag.FlagRegistry, share: str, reason
     with dflag.Updater.setup(flags, MemorySource({"_rules.yaml": rules})) as updater:
         answer = DflagProvider(flags, updater).resolve_integer_details("rate", 0, EvaluationContext("acme"))
         assert (answer.value, answer.reason) == (100, reason)
+
+
+def test_a_value_is_stale_once_no_look_has_ended_for_too_long(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As soon as status() calls the source unhealthy, whatever for; and no longer than that."""
+    flags.dyn_int("rate", 50)
+    with dflag.Updater.setup(flags, MemorySource({"rate": "60"}), resync_seconds=60) as updater:
+        provider = DflagProvider(flags, updater)
+        assert provider.resolve_integer_details("rate", 0).reason == Reason.STATIC
+        now = time.monotonic()
+        with monkeypatch.context() as patched:
+            patched.setattr(time, "monotonic", lambda: now + 1000)
+            assert not updater.status().sources[0].healthy
+            assert provider.resolve_integer_details("rate", 0).reason == Reason.STALE
+        assert provider.resolve_integer_details("rate", 0).reason == Reason.STATIC

@@ -5,6 +5,7 @@ One source of an updater: reading it, and what is known of it.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -198,3 +199,24 @@ def test_a_mapping_that_cannot_be_looked_at_is_a_failure_to_read(
         feed.dirty = True
         feed.look()
         assert (feed.values, type(feed.values), feed.problem) == ({"rate": "2"}, dict, problem)
+
+
+def test_a_source_is_healthy_while_it_is_seen_and_nothing_fails(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its status says: not before it is read, not once a look takes too long, and not while looking fails."""
+
+    def is_healthy() -> bool:
+        found = feed.is_healthy(10.0)
+        assert feed.status(Record(), 10.0).healthy is found
+        return found
+
+    assert not is_healthy()
+    feed.look()
+    assert is_healthy()
+    assert [feed.note_fault(fault) for fault in ("failed", "failed", "failed otherwise")] == [True, False, True]
+    assert (is_healthy(), feed.status(Record()).last_error, feed.failures) == (False, "failed otherwise", 2)
+    feed.note_fault(None)
+    assert is_healthy()
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 11)
+    assert not is_healthy()
+    assert feed.is_healthy(None)
