@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, Unpack, overload
 
 from dflag import _kinds
-from dflag._flags import DynamicFlag, StaticFlag
+from dflag._flags import DynamicFlag, Flag, StaticFlag
 from dflag._pipeline import check_plain_function
 from dflag.errors import DefinitionError, ValidationError, check_argument
 
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dflag._flags import Flag
     from dflag._options import Options, RangeOptions
     from dflag.typing import Formatter, JSONValue, Parser
 
 T = TypeVar("T")
-F = TypeVar("F", bound="Flag[Any]")
+F = TypeVar("F", bound=Flag[Any])
 E = TypeVar("E", bound=Enum)
 Schema: TypeAlias = "Mapping[str, Any] | builtins.bool"
 Texts: TypeAlias = "Mapping[str, str]"

@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 from operator import attrgetter, methodcaller
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Self, TypeVar, overload
 
 from dflag._cells import Cell, Step, has_gil
 from dflag._fork import settle
@@ -16,16 +16,17 @@ from dflag._notifier import Listener
 from dflag._pipeline import Pipeline
 from dflag._snapshot import NO_PIN, current_pin, open_pins, unkeyed
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, check_argument
+from dflag.typing import Callback, Validator
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from types import CellType
+    from typing import Protocol
 
     from dflag._keyed import Keyed
     from dflag._layers import Entry
     from dflag._snapshot import Pin
-    from dflag.typing import Callback, Validator
 
     class Instances(Protocol):
         """
@@ -36,11 +37,41 @@ if TYPE_CHECKING:
 
         def pinned(self, pin: Pin) -> Any: ...
 
+    class Owner(Protocol):
+        """
+        What a flag asks of the store that it belongs to.
+        """
+
+        frozen: bool
+
+        @property
+        def lock(self) -> threading.RLock: ...
+
+        def set(
+            self, flag: Flag[Any], value: Any, *, ttl_seconds: float | None = None, reason: str | None = None
+        ) -> None: ...
+
+        def check_settable(self, flag: Flag[Any], ttl_seconds: float | None) -> None: ...
+
+        def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None: ...
+
+        def origin_of(self, flag: Flag[Any]) -> str: ...
+
+        def value_in_force(self, flag: Flag[Any]) -> Any: ...
+
+        def outdate(self) -> None: ...
+
+        def store_for(self, flag: Flag[Any]) -> Self:
+            """
+            Return the store that the flag belongs to, made now if it has none.
+            """
+            ...
+
 
 T = TypeVar("T")
 R = TypeVar("R")
-V = TypeVar("V", bound="Validator[object]")
-C = TypeVar("C", bound="Callback[object]")
+V = TypeVar("V", bound=Validator[object])
+C = TypeVar("C", bound=Callback[object])
 
 MYPY = False
 """For mypy alone this is true, by its name."""
@@ -125,37 +156,6 @@ Run the step of a commit, so that a thread that has read one new value of it rea
 
 With the GIL the step is enough: no other thread runs within it.
 """
-
-
-class Owner(Protocol):
-    """
-    What a flag asks of the store that it belongs to.
-    """
-
-    frozen: bool
-
-    @property
-    def lock(self) -> threading.RLock: ...
-
-    def set(
-        self, flag: Flag[Any], value: Any, *, ttl_seconds: float | None = None, reason: str | None = None
-    ) -> None: ...
-
-    def check_settable(self, flag: Flag[Any], ttl_seconds: float | None) -> None: ...
-
-    def reset(self, flag: Flag[Any], *, reason: str | None = None) -> None: ...
-
-    def origin_of(self, flag: Flag[Any]) -> str: ...
-
-    def value_in_force(self, flag: Flag[Any]) -> Any: ...
-
-    def outdate(self) -> None: ...
-
-    def store_for(self, flag: Flag[Any]) -> Self:
-        """
-        Return the store that the flag belongs to, made now if it has none.
-        """
-        ...
 
 
 class FlagValues:

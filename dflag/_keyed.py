@@ -6,7 +6,6 @@ A table is made when values are committed, so that ``for_()`` costs one look-up,
 
 from __future__ import annotations
 
-import importlib
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -232,7 +231,7 @@ def sha256() -> Callable[[bytes], Any]:
     """
     for module in ("_sha2", "_sha256"):  # of CPython 3.12 and newer, of 3.11
         try:
-            return importlib.import_module(module).sha256  # type: ignore[no-any-return]  # a module of C
+            return __import__(module).sha256  # type: ignore[no-any-return]  # a module of C
         except ImportError:
             continue
     import hashlib  # every Python has it; some builds leave the others out

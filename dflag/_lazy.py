@@ -27,9 +27,9 @@ def lazily(
     def get(name: str) -> object:
         if name not in homes and name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        from importlib import import_module
-
-        module = import_module(f"{package}.{homes.get(name, name)}")
+        home = f"{package}.{homes.get(name, name)}"
+        __import__(home)  # importlib would be one module more at each start
+        module = sys.modules[home]
         value: object = module if name in modules else getattr(module, name)
         setattr(sys.modules[package], name, value)  # so that it is asked for once
         return value

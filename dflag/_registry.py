@@ -5,7 +5,7 @@ The registry: declare flags, look them up, and everything that concerns more tha
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from operator import attrgetter
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import argparse
     import builtins
     import datetime
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from dflag import _kinds
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
     from dflag._source_layers import SourceLayers
     from dflag.typing import Raw
 
-F = TypeVar("F", bound="Flag[Any]")
-R = TypeVar("R", bound="Callable[[Snapshot], object]")
+F = TypeVar("F", bound=Flag[Any])
+R = TypeVar("R", bound=Callable[[Snapshot], object])
 
 _MAX_NAME_CHARACTERS: Final = 253
 _NAME_CHARACTERS: Final = frozenset("-._" + string.ascii_letters + string.digits)

@@ -7,32 +7,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, Self, TypeAlias, TypeVar, cast, final, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeAlias, TypeVar, cast, final, overload
 
 from dflag._cells import has_gil, value_of
 from dflag.errors import DflagError, unknown_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Protocol
 
     from dflag._keyed import KeyedValue, Table
 
+    T_co = TypeVar("T_co", covariant=True)
+
+    class Key(Protocol[T_co]):
+        """
+        What a snapshot knows of a flag: its name, and by the type of ``get`` that of its value.
+        """
+
+        name: str
+
+        def get(self) -> T_co: ...
+
+
 T = TypeVar("T")
 D = TypeVar("D")
-T_co = TypeVar("T_co", covariant=True)
 
 _NO_TABLES: Final[Mapping[Any, Any]] = {}
 """Shared by all snapshots of registries without keyed flags."""
-
-
-class Key(Protocol[T_co]):
-    """
-    What a snapshot knows of a flag: its name, and by the type of ``get`` that of its value.
-    """
-
-    name: str
-
-    def get(self) -> T_co: ...
 
 
 @final

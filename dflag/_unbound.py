@@ -10,12 +10,13 @@ end instead of the parameter in front; a `ParamSpec` takes a parameter away, but
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import Enum
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from dflag._declarations import Bools, Declarations, Durations, Floats, Ints, Schema, Texts, Values, caller
-from dflag._flags import UNBOUND, DynamicFlag, StaticFlag, set_bind_name
+from dflag._flags import UNBOUND, DynamicFlag, Flag, StaticFlag, set_bind_name
 from dflag._registry import is_key, make_flag
 from dflag._store import NO_STORE
 from dflag.errors import DefinitionError, check_argument
@@ -23,18 +24,17 @@ from dflag.errors import DefinitionError, check_argument
 if TYPE_CHECKING:
     import builtins
     import datetime
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from dflag import _kinds
-    from dflag._flags import Flag
     from dflag._options import Options, RangeOptions
     from dflag.typing import Formatter, JSONValue, Parser
 
 T = TypeVar("T")
-F = TypeVar("F", bound="Flag[Any]")
+F = TypeVar("F", bound=Flag[Any])
 E = TypeVar("E", bound=Enum)
 P = ParamSpec("P")
-C = TypeVar("C", bound="Callable[..., Any]")
+C = TypeVar("C", bound=Callable[..., Any])
 
 
 class _Library(Declarations):
