@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import typing as _typing
 
-from dflag import typing as typing
 from dflag._lazy import lazily as _lazily
 from dflag.errors import *
 
@@ -17,6 +16,7 @@ if _typing.TYPE_CHECKING:
     from dflag import logging as logging
     from dflag import sources as sources
     from dflag import testing as testing
+    from dflag import typing as typing
     from dflag import validators as validators
     from dflag import web as web
     from dflag._classes import Flags

@@ -33,9 +33,9 @@ from dflag._argparse import (
 )
 from dflag._flags import layers_of, pipeline_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, Entry
+from dflag._raw import Unreadable
 from dflag._snapshot import store_of
 from dflag.errors import MASK, DefinitionError, FlagValueError, ValidationError, nearest
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._flags import conceal, keyed_of, layers_of, pipeline_of
 from dflag._layers import RULES_KEYS, Entry
+from dflag._raw import Text
 from dflag._rule_sets import NO_RULES, RuleSet, ValidRule
 from dflag._snapshot import values_of
 from dflag._source_state import Batch, Parsed, Plain, Reading, SourceState
 from dflag._transaction import Transaction, trial_of
 from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
-from dflag.typing import Text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Final
 from dflag._faults import is_interrupt, text_of
 from dflag._layers import RULES_KEYS
 from dflag._log import logger
+from dflag._raw import Text, Unreadable
 from dflag._source_state import Reading
 from dflag._status import SourceStatus
 from dflag.errors import SourceError, one_line
-from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -16,7 +16,6 @@ from dflag._notifier import Listener
 from dflag._pipeline import Pipeline
 from dflag._snapshot import NO_PIN, current_pin, open_pins, unkeyed
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, check_argument
-from dflag.typing import Callback, Validator
 
 if TYPE_CHECKING:
     import datetime
@@ -27,6 +26,10 @@ if TYPE_CHECKING:
     from dflag._keyed import Keyed
     from dflag._layers import Entry
     from dflag._snapshot import Pin
+    from dflag.typing import Callback, Validator
+
+    V = TypeVar("V", bound=Validator[object])
+    C = TypeVar("C", bound=Callback[object])
 
     class Instances(Protocol):
         """
@@ -70,8 +73,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
-V = TypeVar("V", bound=Validator[object])
-C = TypeVar("C", bound=Callback[object])
 
 MYPY = False
 """For mypy alone this is true, by its name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
-from dflag.typing import Unreadable
+from dflag._raw import Unreadable
 
 if TYPE_CHECKING:
     import datetime

@@ -20,8 +20,8 @@ from dflag._formats.json_values import NotJSON, Place, dumps
 from dflag._formats.nodes import START, Lines
 from dflag._kinds._base import Problem
 from dflag._kinds.duration import DURATION
+from dflag._raw import Text, Unreadable
 from dflag.errors import nearest
-from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dflag._formats import json
 from dflag._formats.json_values import NotJSON, Place, dumps, freeze
-from dflag.typing import Text, Unreadable
+from dflag._raw import Text, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from dflag._formats.json_values import JSON, MAX_DEPTH, MAX_INT_DIGITS, NotJSON, Place, freeze
-from dflag.typing import Text
+from dflag._raw import Text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -14,7 +14,7 @@ import yaml
 
 from dflag._formats.json import Excerpt, Member, excerpt, read_int, refuse_lone_surrogates
 from dflag._formats.json_values import MAX_DEPTH, NotJSON, Place, freeze
-from dflag.typing import Text
+from dflag._raw import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

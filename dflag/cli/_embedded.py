@@ -10,10 +10,10 @@ from dflag._formats.documents import decode
 from dflag._formats.json_values import NotJSON
 from dflag._formats.nodes import Lines
 from dflag._layers import RULES_KEYS
+from dflag._raw import Unreadable
 from dflag._registry import store_of_registry
 from dflag.cli._inputs import document_items
 from dflag.cli._items import Fault, Object
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence

@@ -15,10 +15,10 @@ from dflag._formats import json_nodes, nodes
 from dflag._formats.json_values import NotJSON
 from dflag._kinds import WHITE_SPACE
 from dflag._layers import RULE_PREFIX, RULES_KEYS
+from dflag._raw import Unreadable
 from dflag._registry import store_of_registry
 from dflag._source_state import Batch, Reading, SourceState
 from dflag.errors import FlagValueError, ParseError, RegistryValidationError, ValidationError, one_line, unknown_flags
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._formats.json import Excerpt
 from dflag._formats.nodes import START, Lines
+from dflag._raw import Text
 from dflag._source_state import Reading
-from dflag.typing import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,11 +10,11 @@ import json
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from dflag._raw import Unreadable
 from dflag.cli import _fields
 from dflag.cli._items import Fault, Item, Object
 from dflag.cli._json_types import LIST, MAPPING, NULL, STRING, TAGGED, is_changed_as_key, type_of
 from dflag.sources._entries import is_key
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,6 +13,7 @@ from dflag._flags import pipeline_of
 from dflag._formats.documents import read
 from dflag._formats.json_values import NotJSON
 from dflag._layers import RULES_KEYS
+from dflag._raw import Unreadable
 from dflag.cli._errors import CommandError
 from dflag.cli._names import namespace_name, object_name
 from dflag.cli._registry import load
@@ -20,7 +21,6 @@ from dflag.cli._rules_example import commented_rules
 from dflag.cli._texts import default_raw, describe, double_quoted, reads_back, remarks, written_default
 from dflag.errors import one_line
 from dflag.sources._entries import is_key
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     import argparse

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from dflag._flags import pipeline_of
+from dflag._raw import Unreadable
 from dflag._registry import store_of_registry
 from dflag.cli._code_findings import finding_of, problems_of
 from dflag.cli._embedded import is_flag, opened
@@ -21,7 +22,6 @@ from dflag.cli._references import read_program
 from dflag.cli._registry import load
 from dflag.cli._reports import FORMATS, is_ok
 from dflag.errors import FlagValueError, nearest
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     import argparse

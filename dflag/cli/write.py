@@ -8,13 +8,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from dflag._raw import Unreadable
 from dflag.cli._errors import CommandError
 from dflag.cli._inputs import read
 from dflag.cli._items import Item, Object
 from dflag.errors import one_line
 from dflag.sources._entries import is_key
 from dflag.testing import ConfigMapVolume
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     import argparse

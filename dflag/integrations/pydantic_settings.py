@@ -20,11 +20,11 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from dflag._log import logger
+from dflag._raw import Text, Unreadable
 from dflag._registry import FlagRegistry, registry_of
 from dflag._updater import as_sources
 from dflag.errors import ArgumentError, SourceError, one_line
 from dflag.sources import Source
-from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

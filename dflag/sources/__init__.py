@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dflag._lazy import lazily
+from dflag._raw import Text, Unreadable
 from dflag.sources._base import Source, Watch
-from dflag.typing import Text, Unreadable
 
 if TYPE_CHECKING:
     from dflag.sources.directory import DirectorySource

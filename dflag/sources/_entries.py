@@ -13,7 +13,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, Final
 
-from dflag.typing import Unreadable
+from dflag._raw import Unreadable
 
 if TYPE_CHECKING:
     from dflag.typing import Raw

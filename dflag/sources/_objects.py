@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from dflag._fork import follow_forks, settle
 from dflag._log import logger
+from dflag._raw import Unreadable
 from dflag.sources._entries import is_key
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

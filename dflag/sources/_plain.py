@@ -13,8 +13,8 @@ import stat
 import time
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from dflag._raw import Unreadable
 from dflag.sources._entries import Refused, is_key, read_stable, refusal, unfit
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 from dflag._formats.json_values import NotJSON
 from dflag._layers import RULES_KEYS
+from dflag._raw import Unreadable
 from dflag.errors import SourceError
 from dflag.sources._entries import GONE, Refused, read_other, reason_of
 from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
 from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles
 from dflag.sources._way import DATA, follow, read_link
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from dflag._raw import Unreadable
 from dflag.errors import DefinitionError
 from dflag.sources._base import Source, Watch
-from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
     from dflag.typing import Raw, Wake

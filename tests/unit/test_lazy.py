@@ -28,7 +28,7 @@ def test_public_module_is_an_attribute_of_the_package(name: str) -> None:
 def test_import_of_the_package_loads_no_part_of_it() -> None:
     """Only the exceptions, the protocols and what imports the rest are loaded with the package."""
     code = "import sys, dflag; print(sorted(name for name in sys.modules if name.startswith('dflag.')))"
-    assert _run(code) == "['dflag._lazy', 'dflag.errors', 'dflag.typing']\n"
+    assert _run(code) == "['dflag._lazy', 'dflag.errors']\n"
 
 
 def test_name_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
