@@ -68,8 +68,8 @@ def _parse(
         key
         for key, raw in reading.values.items()
         # Bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
-        if key[:1] != "."
-        and ((old := known.get(key)) is None or (raw != old if type(raw) is type(old) is bytes else _differ(old, raw)))
+        if ((old := known.get(key)) is None or (raw != old if type(raw) is type(old) is bytes else _differ(old, raw)))
+        and key[:1] != "."
     ]
     gone = [key for key in known if key not in reading.values]
     late = declared_since(store, base)
