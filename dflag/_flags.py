@@ -62,9 +62,11 @@ if TYPE_CHECKING:
 
         def value_in_force(self, flag: Flag[Any]) -> Any: ...
 
+        def table_in_force(self, flag: Flag[Any]) -> Table | None: ...
+
         def outdate(self) -> None: ...
 
-        def store_for(self, flag: Flag[Any]) -> Self:
+        def store_for(self, flag: Flag[Any]) -> Owner:
             """
             Return the store that the flag belongs to, made now if it has none.
             """

@@ -336,7 +336,7 @@ _live: Final[Callable[[Key[Any]], Any]] = value_of if has_gil() else _in_force
 
 
 def _table_in_force(flag: Key[Any]) -> Table | None:
-    return tables_of(store_of(flag).snapshot()).get(flag)
+    return store_of(flag).table_in_force(flag)  # type: ignore[no-any-return]  # what a flag asks of its `Owner`
 
 
 table_of: Final[Callable[[Key[Any]], Table | None]] = attrgetter("_table")

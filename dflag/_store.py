@@ -47,7 +47,7 @@ from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
 from dflag._registry_validators import RegistryValidators
-from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, values_of
+from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, tables_of, values_of
 from dflag._transaction import Base, Token, Transaction, highest_layer
 from dflag._turns import Turns
 from dflag.errors import (
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
 
     class Dependent(Protocol):
         """
-        What is made of a store's values, and is outdated by every commit.
+        Something derived from a store's values, which every commit invalidates.
         """
 
         def outdating(self, number: int) -> Iterable[Call]:
@@ -258,7 +258,7 @@ class Store:
             changes: The calls for a `Step`.
         """
         step = Step([(list.remove, self._tokens, token), (list.append, self._tokens, token), *changes])
-        return self._make(step, token, step.run)
+        return self._run(step, token)
 
     def set_cells(self, token: Token, cells: Sequence[tuple[Cell, Any]]) -> bool:
         """
@@ -276,7 +276,7 @@ class Store:
                 *((setattr, cell, VALUE, value) for cell, value in cells),
             ]
         )
-        return self._make(step, token, step.run)
+        return self._run(step, token)
 
     def outdate(self) -> None:
         """
@@ -338,6 +338,12 @@ class Store:
         """
         return values_of(self.snapshot()).get(flag, flag.default)
 
+    def table_in_force(self, flag: Flag[Any]) -> Table | None:
+        """
+        Return the table of a keyed flag by the snapshot in force.
+        """
+        return tables_of(self.snapshot()).get(flag)
+
     def wait_beyond(self, number: int, timeout: float | None) -> bool:
         """
         Wait until a commit after *number* is visible; return False when *timeout* seconds pass first.
@@ -360,7 +366,7 @@ class Store:
 
     def check(self, transaction: Transaction) -> None:
         """
-        Run what has a say over several flags or sources: the registry validators, and the limits of merged maps.
+        Run the checks that concern several flags: registry validators, and the limits of merged maps.
 
         Nothing is run where no flag gets another value: values by key alone are checked when their rule is tried.
 
@@ -394,7 +400,7 @@ class Store:
         Args:
             transaction: What to commit.
             cells: Cells to set in the same step, before any flag has its new value.
-            is_current: Asked whether the flags that were declared meanwhile leave it as it is.
+            is_current: Called when flags were declared meanwhile; returns whether the transaction still holds.
 
         Returns:
             Whether it was committed. If not, nothing has changed, and the transaction has to be worked out again.
@@ -410,20 +416,19 @@ class Store:
             deliveries += self._watcher_deliveries(transaction)
         is_timed = bool(transaction.timed or value_of(self._timed))
         token = transaction.base.token
-        step = self._step(transaction, token, transaction.snapshot, cells, deliveries)
+        step = self._step(transaction, token, cells, deliveries)
         try:
-            while not self._make(step, token, partial(run_step, step)):
+            while not self._run(step, token):
                 token = self._tokens[0]
                 if token.values is not transaction.base.token.values or not is_current():
                     return False
-                # The snapshot lacks the flags that were declared, so it is made when it is asked for.
-                step = self._step(transaction, token, None, cells, deliveries)
+                step = self._step(transaction, token, cells, deliveries)
         finally:
             if step.made:  # also when a signal handler has raised
                 self._announce(deliveries, is_timed=is_timed)
         return True
 
-    def _make(self, step: Step, token: Token, run: Callable[[], object]) -> bool:
+    def _run(self, step: Step, token: Token) -> bool:
         """
         Run a step that begins with the removal of a token; return whether the token was there.
 
@@ -432,7 +437,7 @@ class Store:
         with self.lock:
             before = list(self.changes)  # the step drops the oldest, which may hold the last reference to a value
             try:
-                run()
+                run_step(step)
             except ValueError:
                 if step.made or self._tokens[0] is token:
                     raise
@@ -455,16 +460,17 @@ class Store:
         self,
         transaction: Transaction,
         token: Token,
-        snapshot: Snapshot | None,
         cells: Sequence[tuple[Cell, Any]],
         deliveries: Sequence[Delivery],
     ) -> Step:
+        # It lacks the flags that were declared since; then one is made when it is asked for.
+        snapshot = transaction.snapshot if token is transaction.base.token else None
         number = transaction.snapshot.revision
         before: dict[Any, object] = {**transaction.replaced, **{cell: value_of(cell) for cell, _ in cells}}
         return Step(
             [
                 (list.remove, self._tokens, token),  # raises when it is another one: then nothing is done
-                (list.append, self._tokens, transaction.token),
+                (list.append, self._tokens, Token(object())),
                 # Before any value, also that of a snapshot, shows without the GIL.
                 *(call for dependent in self._dependents for call in dependent.outdating(number)),
                 *self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot)),
@@ -549,10 +555,11 @@ class Store:
             This store and what was committed; the store that the flags belong to by now, and nothing, if that is
             another one; None when another commit came first.
         """
+        base = self.base()  # first: whatever comes after it outdates its token
         home = store_of(edits[0][0]) if edits else self
         if home is not self:  # the flag was bound to a registry meanwhile
             return home, None
-        transaction = self.plan(edits, reason=reason)
+        transaction = Transaction(base, edits, reason=reason)
         if checked:
             self.check_edits(transaction, edits)
         return (self, transaction) if self.commit(transaction) else None
@@ -677,14 +684,11 @@ class Store:
         self.deliver(partial(self._report_expiry, transaction, names), "the registry's validators")
 
     def _try_to_expire(self) -> Transaction | None:
-        now = time.monotonic()
-        timed: frozenset[Flag[Any]] = value_of(self._timed)
-        held = [(flag, layers_of(flag).get(OVERRIDE)) for flag in timed]
-        over = {flag: entry for flag, entry in held if entry is not None and entry.is_over(now)}
-        transaction = self.plan([(flag, OVERRIDE, None) for flag in over])
-        # Asked once more after that: a newer override may have come before the plan, which the commit cannot tell.
-        is_same = all(layers_of(flag).get(OVERRIDE) is entry for flag, entry in over.items())
-        return transaction if not over or (is_same and self.commit(transaction)) else None
+        base, now = self.base(), time.monotonic()  # the base first: whatever comes after it outdates its token
+        held = [(flag, layers_of(flag).get(OVERRIDE)) for flag in base.timed]
+        edits: list[Edit] = [(flag, OVERRIDE, None) for flag, entry in held if entry is not None and entry.is_over(now)]
+        transaction = Transaction(base, edits)
+        return transaction if not edits or self.commit(transaction) else None
 
     def _report_expiry(self, transaction: Transaction, names: str) -> None:
         self.report(transaction, ())
@@ -801,6 +805,9 @@ class _NoStore:
 
     def value_in_force(self, flag: Flag[Any]) -> Any:
         return flag.default
+
+    def table_in_force(self, flag: Flag[Any]) -> Table | None:
+        return table_of(flag)
 
     def outdate(self) -> None:
         """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dflag._cells import value_of
 from dflag._faults import is_interrupt
 from dflag._flags import Flag, keyed_of, layers_of, pipeline_of
 from dflag._keyed import Table
@@ -15,10 +14,10 @@ from dflag._log import logger
 from dflag._snapshot import Snapshot, flags_of, table_of, tables_of, values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from dflag._history import Record
-    from dflag._keyed import KeyedValue
+    from dflag._keyed import Keyed, KeyedValue
 
 Edit: TypeAlias = tuple[Flag[Any], str, Entry | None]
 """A flag, a layer, and what the layer shall hold: None for nothing."""
@@ -75,10 +74,11 @@ class Base:
         ranking: The layers but the default, the highest first.
         maps: The flags that are made of every key that fits a pattern.
         timed: The flags that have an override with a time limit.
-        is_trial: Whether the layers in force do not count: see `trial_of`.
+        layers_of: Returns the layers of a flag.
+        keyed_of: Returns what each source holds for the keys of a flag.
     """
 
-    __slots__ = ("is_trial", "maps", "ranking", "snapshot", "timed", "token")
+    __slots__ = ("keyed_of", "layers_of", "maps", "ranking", "snapshot", "timed", "token")
 
     def __init__(
         self,
@@ -87,15 +87,16 @@ class Base:
         ranking: Sequence[str],
         maps: Collection[Flag[Any]],
         timed: frozenset[Flag[Any]],
-        *,
-        is_trial: bool = False,
+        layers_of: Callable[[Flag[Any]], Mapping[str, Entry]] = layers_of,
+        keyed_of: Callable[[Flag[Any]], Keyed] = keyed_of,
     ) -> None:
         self.token: Final = token
         self.snapshot: Final = snapshot
         self.ranking: Final = ranking
         self.maps: Final = maps
         self.timed: Final = timed
-        self.is_trial: Final = is_trial
+        self.layers_of: Final = layers_of
+        self.keyed_of: Final = keyed_of
 
 
 def trial_of(base: Base, ranking: Sequence[str]) -> Base:
@@ -106,7 +107,7 @@ def trial_of(base: Base, ranking: Sequence[str]) -> Base:
     defaults = {flag: flag.default for flag in values_of(snapshot)}
     tables = {flag: table.of(flag.default) for flag, table in tables_of(snapshot).items()}
     view = Snapshot(flags_of(snapshot), defaults, snapshot.revision, tables)
-    return Base(base.token, view, ranking, base.maps, base.timed, is_trial=True)
+    return Base(base.token, view, ranking, base.maps, base.timed, lambda _: {}, lambda _: {})
 
 
 class Transaction:
@@ -123,7 +124,6 @@ class Transaction:
 
     Attributes:
         base: What this is based on.
-        token: Stands for the state after it.
         snapshot: The values as they would be: what registry validators are given, and what the commit puts in force.
         layers: The new layers of each flag that is edited.
         differences: The flags whose effective value changes.
@@ -150,14 +150,12 @@ class Transaction:
         "snapshot",
         "tables",
         "timed",
-        "token",
     )
 
     def __init__(
         self, base: Base, edits: Iterable[Edit], *, keyed: Iterable[KeyedEdit] = (), reason: str | None = None
     ) -> None:
         self.base: Final = base
-        self.token: Final = Token(object())
         self.replaced, self.layers = _edit(base, edits)
         self.differences, self.adopted = _compare(base, self.layers, reason)
         self.tables: Final = _tables(base, self.layers, keyed)
@@ -213,7 +211,7 @@ def _edit(
     for flag, layer, entry in edits:
         edited = layers.get(flag)
         if edited is None:
-            before = replaced[flag] = {} if base.is_trial else layers_of(flag)
+            before = replaced[flag] = base.layers_of(flag)
             edited = layers[flag] = {**before}
         if entry is None:
             edited.pop(layer, None)
@@ -230,9 +228,10 @@ def _compare(
     """
     differences: list[Difference] = []
     adopted = []
+    before = values_of(base.snapshot)
     for flag, held in layers.items():
         value, origin = winner(flag, held, base.ranking, base.maps)
-        old = flag.default if base.is_trial else value_of(flag)
+        old = before.get(flag, flag.default)
         if value is old:
             continue
         # Most values are of these types, for which a call of each flag's kind would be a tenth of initialize().
@@ -252,16 +251,16 @@ def _tables(
     """
     Make the tables of the keyed flags that are edited: a layer with a value hides all beneath it.
     """
-    edited = {flag: _keyed(base, flag) for flag in layers if pipeline_of(flag).by is not None}
+    edited = {flag: dict(base.keyed_of(flag)) for flag in layers if pipeline_of(flag).by is not None}
     for flag, source, values in edits:
-        held = edited.setdefault(flag, _keyed(base, flag))
+        held = edited.setdefault(flag, dict(base.keyed_of(flag)))
         if values:
             held[source] = values
         else:
             held.pop(source, None)
     tables = {}
     for flag, keyed in edited.items():
-        unkeyed = layers[flag] if flag in layers else {} if base.is_trial else layers_of(flag)
+        unkeyed = layers[flag] if flag in layers else base.layers_of(flag)
         shown = []
         for origin in base.ranking:
             if origin in keyed:
@@ -271,10 +270,6 @@ def _tables(
         value, _ = winner(flag, unkeyed, base.ranking, base.maps)
         tables[flag] = Tables(keyed, Table(shown, value, table_of(flag)))
     return tables
-
-
-def _keyed(base: Base, flag: Flag[Any]) -> dict[str, Sequence[KeyedValue]]:
-    return {} if base.is_trial else dict(keyed_of(flag))
 
 
 def _timed(base: Base, layers: Mapping[Flag[Any], Mapping[str, Entry]]) -> frozenset[Flag[Any]]:

@@ -81,7 +81,7 @@ def test_an_override_set_anew_while_it_expires_is_not_lost(
     """
     rate = flags.dyn_int("rate", 1)
     store = flags._store
-    plan, raced = store.plan, threading.Event()
+    base, raced = store.base, threading.Event()
 
     def race() -> None:
         if threading.current_thread().name == "dflag-expiry" and not raced.is_set():
@@ -90,15 +90,15 @@ def test_an_override_set_anew_while_it_expires_is_not_lost(
             setting.join(DEADLINE_SECONDS)
             raced.set()
 
-    def plan_late(edits: Any, **options: Any) -> Any:
+    def base_late() -> Any:
         if when == "before":
             race()
-        made = plan(edits, **options)
+        made = base()
         if when == "after":
             race()
         return made
 
-    monkeypatch.setattr(store, "plan", plan_late)
+    monkeypatch.setattr(store, "base", base_late)
     rate.set(2, ttl_seconds=0.01)
     assert raced.wait(DEADLINE_SECONDS)
     assert eventually(lambda: not _threads())

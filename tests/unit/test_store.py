@@ -397,28 +397,31 @@ def test_a_flag_that_is_declared_while_values_are_judged_gets_its_own(
     assert flags["inner"].get() == {}
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(
-    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     """
-    The registry's snapshot shows what the flag shows.
+    The registry's snapshot shows what the flag shows, whether it is bound before or after its own store is looked at.
     """
     rate = dflag.dyn_int(1)
     store = store_of(rate).store_for(rate)
-    plan = store.plan
+    base = store.base
 
-    def bind_after(edits: Any, **options: Any) -> Any:
-        made = plan(edits, **options)
+    def base_late() -> Any:
+        made = base() if when == "after" else None
         binding = threading.Thread(target=bind)
         binding.start()
         binding.join(DEADLINE_SECONDS)
-        return made
+        return made or base()
 
     def bind() -> None:
+        if "rate" in flags:
+            return  # bound the first time
         flags.bind("rate", rate)
         assert flags.snapshot()["rate"] == 1
 
-    monkeypatch.setattr(store, "plan", bind_after)
+    monkeypatch.setattr(store, "base", base_late)
     rate.set(2)
 
     assert flags.snapshot()["rate"] == rate.get() == 2
@@ -707,3 +710,17 @@ def test_at_no_call_of_a_step_does_a_snapshot_lead_to_other_layers(
         assert [flag.get() for flag in many] == [1] * 5
     assert looked
     assert all(looked)
+
+
+def test_a_keyed_flag_without_a_registry_answers_beside_a_pin(flags: dflag.FlagRegistry) -> None:
+    """
+    Its table is that of its store, which it may not have yet; without the GIL a read beside a pin asks for it.
+    """
+    rate = dflag.dyn_int(1, by="tenant")
+    for expected in (1, 2):
+        with flags.pinned():
+            assert rate.for_("acme") == expected
+        table = store_of(rate).table_in_force(rate)
+        assert table is not None
+        assert table.value_for("acme") == expected
+        rate.set(2)
