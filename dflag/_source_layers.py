@@ -21,18 +21,20 @@ from dflag._source_reports import SourceReports
 from dflag._source_state import Reading, Record, Request, applied, empty_state, left, load_records
 from dflag._switching import yield_interpreter
 from dflag._transaction import Transaction, same, winner
-from dflag.errors import DefinitionError, RegistryValidationError, drop_frames
+from dflag.errors import DefinitionError, RegistryValidationError, drop_frames, unknown_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from dflag._flags import Flag
     from dflag._records import Revision
     from dflag._rule_layers import RuleContext, RuleState
+    from dflag._rule_sets import ValidRule
     from dflag._snapshot import Snapshot
     from dflag._source_reports import ReportedKeys
     from dflag._source_state import Batch, Outcome, SourceState
     from dflag._store import Store
+    from dflag.errors import DflagError, FlagValueError
     from dflag.typing import Raw
 
 _MAX_TRIED: Final = 1_000_000
@@ -244,43 +246,44 @@ class SourceLayers:
 
     def apply_all(
         self, readings: Mapping[str, Reading], request: Request = _USUAL, *, known_only: bool = False
-    ) -> dict[str, Outcome]:
+    ) -> tuple[dict[str, Outcome], list[DflagError]]:
         """
-        Replace the layers of all sources in one commit; or change, report and count nothing, and the caller raises.
+        Replace the layers of all sources in one commit; or change, report and count nothing.
 
         Args:
             readings: The complete values of each source.
             request: On whose behalf.
             known_only: Whether a key that no flag has counts as bad.
+
+        Returns:
+            What came of each source, and the errors: with any, nothing was committed.
         """
         attempt = partial(self._try_to_apply_all, readings, request, known_only=known_only)
         try:
-            batches, outcomes, error = self._store.turns.run(attempt)
+            batches, outcomes, errors = self._store.turns.run(attempt)
         except _UnwantedError:
-            return {}
-        if outcomes is None:
-            return {batch.name: self._left(batch, error, Request(report_unknown=False)) for batch in batches}
-        return self._conclude(batches, outcomes, {}, request)
+            return {}, []
+        return ({}, errors) if errors else (self._conclude(batches, outcomes, {}, request), [])
 
     def _try_to_apply_all(
         self, readings: Mapping[str, Reading], request: Request, *, known_only: bool
-    ) -> tuple[list[Batch], dict[str, Outcome] | None, RegistryValidationError | None] | None:
+    ) -> tuple[list[Batch], dict[str, Outcome], list[DflagError]] | None:
         """
-        Commit all sources, if nothing else is committed meanwhile.
-
-        Returns:
-            The batches, what came of those that were committed (None when they were refused), and what refuses them;
-            None altogether when another commit came first.
+        Commit all sources; return the batches, what came of them, and the errors; None when another commit came first.
         """
         batches = self._parse(readings, request)
-        new = [batch for batch in batches if batch.is_new]
-        if any(batch.is_bad(known_only=known_only) for batch in new):
-            return batches, None, None
+        errors: list[DflagError] = []
+        for batch in batches:  # also of one that brings nothing new: what is bad in it may have been passed over before
+            errors += batch.state.rejected.values()
+            if known_only:
+                errors += unknown_keys(sorted(batch.state.unknown), self._store.flags, batch.name)
+        if errors:
+            return batches, {}, errors
         try:
-            outcomes = self._commit(new, request)
+            outcomes = self._commit([batch for batch in batches if batch.is_new], request)
         except RegistryValidationError as refusal:
-            return batches, None, drop_frames(refusal)
-        return None if outcomes is None else (batches, outcomes, None)
+            return batches, {}, [drop_frames(refusal)]
+        return None if outcomes is None else (batches, outcomes, [])
 
     def apply_each(
         self,
@@ -330,15 +333,18 @@ class SourceLayers:
             None when another commit came first.
         """
         batches = self._parse(readings, request, fresh)
-        good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad())]
+        good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad)]
         errors: dict[str, RegistryValidationError] = {}
+        outcomes: dict[str, Outcome] | None = {}
         try:
             outcomes = self._commit(good, request)
         except RegistryValidationError as error:
             errors = {batch.name: drop_frames(error) for batch in good}
-            batches, outcomes = (batches, {}) if atomic else self._commit_without_rules(batches, error, request)
-            if outcomes == {}:  # rules are not to blame
-                outcomes = self._commit_without_one(good, request)
+            for mended, some in self._alternatives(batches, good, error, with_rules=not atomic):
+                with contextlib.suppress(RegistryValidationError):
+                    outcomes = self._commit(some, request)
+                    batches = mended
+                    break
         return None if outcomes is None else (batches, outcomes, errors)
 
     def catch_up(self, flags: Collection[Flag[Any]]) -> None:
@@ -435,46 +441,32 @@ class SourceLayers:
             for batch in batches
         )
 
-    def _commit_without_rules(
-        self, batches: list[Batch], error: RegistryValidationError, request: Request
-    ) -> tuple[list[Batch], dict[str, Outcome] | None]:
+    def _alternatives(
+        self, batches: list[Batch], good: Sequence[Batch], error: RegistryValidationError, *, with_rules: bool
+    ) -> Iterator[tuple[list[Batch], Sequence[Batch]]]:
         """
-        Commit the batches without the last rule whose removal mends what a registry validator refuses.
+        Yield what to try where a registry validator refuses *good*: all batches as they would be, and those to commit.
 
-        Where no single one does, the last ones are left out, ever more of them.
-
-        Returns:
-            The batches that it is about, and what `_commit` returns; nothing when rules are not to blame.
+        First without one rule, the last one first. Then without ever more of the last rules. Then without one source,
+        the last one first: the others go together, for one may need what another sets.
         """
-        if not any(batch.state.rules.active for batch in batches):
-            return batches, {}
-        from dflag._rule_layers import refusal_of
+        active: list[tuple[ValidRule, FlagValueError]] = []
+        if with_rules and any(batch.state.rules.active for batch in batches):
+            from dflag._rule_layers import refusal_of
 
-        active = [
-            (each.valid, refusal_of(each.valid.rule, f"it does not go together with others: {error}", rules.place))
-            for rules in (batch.state.rules for batch in reversed(batches))
-            for each in reversed(rules.active)
-        ]
-        singles = active[: max(1, _MAX_TRIED // len(active))]
+            active = [
+                (each.valid, refusal_of(each.valid.rule, f"it does not go together with others: {error}", rules.place))
+                for rules in (batch.state.rules for batch in reversed(batches))
+                for each in reversed(rules.active)
+            ]
         parsed = [batch.parsed for batch in batches]
-        some = [dict(active[: 2**number]) for number in range(1, len(active).bit_length())]
-        for excluded in (*({valid: why} for valid, why in singles), *some, *([dict(active)] if active else [])):
-            mended = resolve_all(self._store, parsed, self._contexts, excluded)
-            with contextlib.suppress(RegistryValidationError):
-                return mended, self._commit([batch for batch in mended if batch.is_new], request)
-        return batches, {}
-
-    def _commit_without_one(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
-        """
-        Commit the batches without the one that a registry validator refuses; nothing when it is not one alone.
-
-        The others go together, for one may need what another sets. Of several that may be the one, it is the last.
-        """
-        for left_out in reversed(batches) if len(batches) > 1 else ():
-            others = [batch for batch in batches if batch is not left_out]
-            with contextlib.suppress(RegistryValidationError):
-                return self._commit(others, request)
-        return {}
+        singles = [[each] for each in active[: max(1, _MAX_TRIED // max(1, len(active)))]]
+        several = [active[: 2**number] for number in range(1, len(active).bit_length())]
+        for excluded in (*singles, *several, *([active] if active else [])):
+            mended = resolve_all(self._store, parsed, self._contexts, dict(excluded))
+            yield mended, [batch for batch in mended if batch.is_new]
+        for left_out in reversed(good) if len(good) > 1 else ():
+            yield batches, [batch for batch in good if batch is not left_out]
 
     def _conclude(
         self,

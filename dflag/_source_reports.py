@@ -88,7 +88,7 @@ class SourceReports:
                 for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
                     logger.warning("%s", unknown)
             self._log_retired(source, outcome)
-            if outcome.error is not None and outcome.refused_anew:
+            if outcome.refused_anew:
                 logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
             for key in outcome.healed:
                 logger.info("%s in %s: no longer refused", subject_of(key), source)

@@ -68,11 +68,10 @@ class Record(NamedTuple):
         """
         Return what came of the readings after one more outcome.
         """
-        broken_anew = outcome.error is not None and outcome.refusal != self.refusal
         result: ReloadResult | None = None
         if outcome.applied:
             result = "partial" if outcome.rejected else "applied"
-        elif broken_anew or outcome.rejections:
+        elif outcome.refused_anew or outcome.rejections:
             result = "refused"
         keep = self.revision if outcome.error and self.revision and not self.revision.error else None
         return Record(
@@ -80,7 +79,7 @@ class Record(NamedTuple):
             applied=outcome.revision if outcome.in_force else self.applied,
             refusal=outcome.refusal,
             reloads=self.reloads if result is None else {**self.reloads, result: self.reloads[result] + 1},
-            errors=self.errors + len(outcome.rejections) + broken_anew,
+            errors=self.errors + len(outcome.rejections) + outcome.refused_anew,
             warnings=self.warnings + len(outcome.unknowns),
             reported=outcome.reported,
             rejected=outcome.rejected if keep is None else self.rejected,
@@ -179,11 +178,12 @@ class Batch(NamedTuple):
     is_new: bool = True
     moved: SourceState | None = None
 
-    def is_bad(self, *, known_only: bool = False) -> bool:
+    @property
+    def is_bad(self) -> bool:
         """
-        Return whether any of its values is refused; with *known_only* also whether any of its keys is unknown.
+        Whether any of its values is refused.
         """
-        return bool(self.state.rejected or (known_only and self.state.unknown))
+        return bool(self.state.rejected)
 
 
 class Request(NamedTuple):
@@ -224,7 +224,7 @@ class Outcome(NamedTuple):
         reported: The texts of all bad values, by key.
         refusal: Why nothing was applied, if nothing was: a registry validator refuses, or a value is bad and it is
             atomic.
-        refused_anew: Whether it was refused whole, and not for the same reason as before.
+        refused_anew: Whether a registry validator refused it, and not for the same reason as before.
     """
 
     revision: DeferredRevision
@@ -387,7 +387,7 @@ def _outcome(
         healed=tuple(key for key in before.reported if key not in texts) if in_force else (),
         reported=texts,
         refusal=refusal,
-        refused_anew=refusal is not None and refusal != before.refusal,
+        refused_anew=error is not None and refusal is not None and refusal != before.refusal,
     )
 
 

@@ -34,7 +34,6 @@ from dflag.errors import (
     UpdaterStateError,
     check_argument,
     check_seconds,
-    unknown_keys,
 )
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from dflag._registry import RegistryLike
     from dflag._snapshot import Snapshot
     from dflag._source_state import Outcome, Reading
-    from dflag.errors import DflagError, FlagValueError
+    from dflag.errors import FlagValueError
     from dflag.sources import Source
 
 SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
@@ -504,27 +503,14 @@ class Updater:
         if self._skips_bad:
             outcomes = self._sources.apply_each(self._readings(), request, atomic=self._atomic)
         else:
-            outcomes = self._sources.apply_all(self._readings(), request, known_only=self._unknown == "error")
-            errors = self._errors(outcomes)
+            outcomes, errors = self._sources.apply_all(self._readings(), request, known_only=self._unknown == "error")
             if errors:
-                outcomes = {}  # a traceback may show the locals of this function, and raw values stand in these
                 raise UpdateError(errors)
         self._rules.report()
         for feed, failure in absent:  # not before: after an error nothing has changed, the counters neither
             feed.note_failure(failure)
         self._accept(outcomes)
         self._note_success()
-
-    def _errors(self, outcomes: Mapping[str, Outcome]) -> list[DflagError]:
-        errors: list[DflagError] = []
-        for outcome in outcomes.values():
-            revision = outcome.revision.get()
-            errors += revision.rejected.values()
-            if self._unknown == "error":
-                errors += unknown_keys(revision.unknown, self._store.flags, revision.source)
-            if revision.error is not None and revision.error not in errors:
-                errors.append(revision.error)
-        return errors
 
     def _follow(self, session: Session) -> None:
         """

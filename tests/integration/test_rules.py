@@ -432,3 +432,30 @@ def test_rules_by_labels_of_the_pod(
     source = MemorySource({KEY: "- when: {label.tier: canary}\n  set: {rate: 80}"})
     with dflag.Updater.setup(flags, source, facts=dflag.facts.kubernetes(podinfo=podinfo.path)):
         assert rate.get() == 80
+
+
+def test_a_rule_that_clashes_again_counts_once(flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]) -> None:
+    """
+    Back from a reading that is refused whole to the one in force, of whose two rules one had to be left out.
+    """
+    burst = flags.dyn_int("burst", 1)
+
+    @flags.validator
+    def _below_rate(snapshot: dflag.Snapshot) -> None:
+        if snapshot[burst] > snapshot[rate]:
+            raise ValueError("burst is above rate")
+
+    clash = {KEY: "[{name: low, set: {rate: 5}}, {name: high, set: {burst: 10}}]"}
+    source = MemorySource({"rate": "50"})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+
+    def errors_after(values: Mapping[str, str]) -> int:
+        source.update(values)
+        updater.refresh()
+        return updater.status().errors
+
+    assert errors_after({"rate": "50", **clash}) == 1
+    assert errors_after({"rate": "0"}) == 2
+    assert errors_after({"rate": "50", **clash}) == 3
+    assert (rate.get(), burst.get()) == (5, 1)

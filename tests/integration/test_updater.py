@@ -1536,3 +1536,19 @@ def test_a_file_system_that_hangs_is_not_healthy(
         assert eventually(lambda: updater.status().sources[0].healthy)
         assert updater.status().sources[0].last_error is None
     assert updater.status().sources[0].healthy
+
+
+def test_a_start_refuses_what_an_earlier_updater_passed_over(flags: dflag.FlagRegistry) -> None:
+    """
+    A bad value that brings no news is an error like any other, and nothing of the other sources is applied.
+    """
+    flags.dyn_int("rate", 1)
+    burst = flags.dyn_int("burst", 1)
+    one, two = MemorySource({"rate": "many"}, name="one"), MemorySource({"burst": "2"}, name="two")
+    earlier = dflag.Updater(flags, one, on_bad_start="skip")
+    earlier.initialize()
+    earlier.stop()
+    with pytest.raises(dflag.UpdateError) as refused:
+        dflag.Updater(flags, [one, two]).initialize()
+    assert [error.flag_name for error in refused.value.errors] == ["rate"]
+    assert (burst.get(), burst.origin) == (1, "default")

@@ -39,13 +39,12 @@ def test_a_bad_value_keeps_the_last_good_one_and_a_key_that_is_gone_does_not(fla
     assert list(batch.state.rejected) == ["rate"]
     assert batch.state.entries["rate"].value == 2
     assert "burst" not in batch.state.entries
-    assert batch.is_bad()
+    assert batch.is_bad
     assert (burst, "file", None) not in batch.edits  # nothing was committed, so no layer holds anything
 
 
-def test_unknown_keys_are_bad_only_where_names_have_to_be_known(flags: dflag.FlagRegistry) -> None:
-    """They are listed, without edits."""
+def test_unknown_keys_are_listed_and_not_bad(flags: dflag.FlagRegistry) -> None:
+    """They have no edits."""
     batch = parse(flags, {"rat": "2"})
     assert (batch.state.unknown, batch.edits) == (frozenset({"rat"}), [])
-    assert not batch.is_bad()
-    assert batch.is_bad(known_only=True)
+    assert not batch.is_bad

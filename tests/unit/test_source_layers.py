@@ -183,9 +183,9 @@ def test_all_or_nothing_over_several_sources(flags: dflag.FlagRegistry, sources:
     """One bad value keeps all sources out, and nothing is counted or kept; each by itself applies what is good."""
     rate, limit = flags.dyn_int("rate", 1), flags.dyn_int("limit", 1)
     readings = {"one": _reading(rate="2"), "two": _reading(limit="many")}
-    outcomes = sources.apply_all(readings)
+    outcomes, errors = sources.apply_all(readings)
     assert (rate.get(), limit.get(), sources.state("one").reading.values) == (1, 1, {})
-    assert list(outcomes["two"].revision.get().rejected) == ["limit"]
+    assert (outcomes, [error.flag_name for error in errors]) == ({}, ["limit"])
 
     outcomes = sources.apply_each(readings)
     assert (rate.get(), limit.get()) == (2, 1)
@@ -312,7 +312,7 @@ def test_a_commit_that_is_not_wanted_any_more_changes_nothing(flags: dflag.FlagR
     request = Request(wanted=lambda: False)
     readings = {"s": Reading({"rate": "2"}, lambda _: "s")}
     assert sources.apply_each(readings, request) == {}
-    assert sources.apply_all(readings, request) == {}
+    assert sources.apply_all(readings, request) == ({}, [])
     assert (rate.get(), sources.state("s").revision) == (1, None)
 
 
