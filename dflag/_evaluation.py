@@ -13,10 +13,8 @@ from dflag._flags import layers_of, pipeline_of
 from dflag._layers import DEFAULT, OWN_LAYERS, PINNED
 from dflag._registry import checksum_of, registry_of, sources_of, store_of_registry
 from dflag._snapshot import as_of, innermost_pin, matcher_of, open_pins, values_of
-from dflag._store import store_behind
 from dflag._transaction import highest_layer
-from dflag._updater import unhealthy_sources
-from dflag.errors import DefinitionError
+from dflag._updater import check_feeds, unhealthy_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -181,8 +179,8 @@ class Evaluations:
     def __init__(self, given: RegistryLike, updater: Updater | None, *, secrets: bool) -> None:
         registry = registry_of(given)
         self._store: Final = store_of_registry(registry)
-        if updater is not None and store_behind(updater, "updater", "an Updater or None") is not self._store:
-            raise DefinitionError(f"{updater!r} feeds another registry than {registry!r}")
+        if updater is not None:
+            check_feeds(updater, registry)
         self.registry: Final = registry
         self._updater: Final = updater
         self._secrets: Final = secrets

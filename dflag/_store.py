@@ -818,21 +818,6 @@ class _NoStore:
 NO_STORE: Final[Owner] = _NoStore()
 
 
-def store_behind(holder: object, name: str = "registry", expected: str = "a FlagRegistry") -> Store:
-    """
-    Return the store of a registry, or of an updater; raise `ArgumentError` for anything else.
-
-    Args:
-        holder: What was given.
-        name: Of the argument.
-        expected: What to call it in the message.
-    """
-    store = getattr(holder, "_store", None)
-    if not isinstance(store, Store):
-        check_argument(name, holder, (), expected)
-    return cast("Store", store)
-
-
 def printed(flag: Flag[Any], value: Any) -> str:
     """
     Print a flag's value; a secret's never.

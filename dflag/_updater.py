@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from dflag._options import UpdaterOptions
     from dflag._records import Revision
-    from dflag._registry import RegistryLike
+    from dflag._registry import FlagRegistry, RegistryLike
     from dflag._snapshot import Snapshot
     from dflag._source_state import Outcome, Reading
     from dflag.errors import FlagValueError
@@ -659,6 +659,19 @@ class Updater:
             feed.note_not_followed(problem)
         for watcher in self._watchers:
             watcher()
+
+
+def check_feeds(updater: Updater, registry: FlagRegistry) -> None:
+    """
+    Raise unless *updater* is an updater of *registry*.
+
+    Raises:
+        ArgumentError: It is no updater.
+        DefinitionError: It feeds another registry.
+    """
+    check_argument("updater", updater, Updater, "an Updater or None")
+    if updater._store is not store_of_registry(registry):
+        raise DefinitionError(f"{updater!r} feeds another registry than {registry!r}")
 
 
 def unhealthy_sources(updater: Updater) -> tuple[str, ...]:

@@ -15,7 +15,6 @@ from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
 from dflag._registry import registry_of
-from dflag._store import store_behind
 from dflag.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -122,9 +121,9 @@ class Watched:
     def __init__(self, registry: RegistryLike, updater: Updater | None, name: str | None) -> None:
         registry = registry_of(registry)
         if updater is not None:
-            store_behind(updater, "updater", "an Updater or None")
-        if updater is not None and store_behind(updater) is not store_behind(registry):
-            raise DefinitionError(f"{updater!r} feeds another registry than {registry!r}")
+            from dflag._updater import check_feeds  # the program has imported it
+
+            check_feeds(updater, registry)
         self.registry: Final = registry
         self.updater: Final = updater
         self.name: Final = registry.name if name is None else name

@@ -19,7 +19,6 @@ from urllib.parse import parse_qsl, quote
 from dflag._log import logger
 from dflag._read_counts import count_reads, read_counts
 from dflag._registry import registry_of
-from dflag._store import store_behind
 from dflag.errors import DefinitionError, FlagValueError, check_argument
 from dflag.web import _setting
 from dflag.web._http import (
@@ -90,7 +89,9 @@ class Handler:
     ) -> None:
         home = registry_of(registry)
         if updater is not None:
-            store_behind(updater, "updater", "an Updater or None")
+            from dflag._updater import check_feeds  # the program has imported it
+
+            check_feeds(updater, home)
         _check_authorize("authorize", authorize)
         _check_authorize("read_authorize", read_authorize)
         check_argument("ofrep", ofrep, bool, "True or False")

@@ -7,8 +7,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dflag._batch import parse_all
+from dflag._registry import store_of_registry
 from dflag._source_state import Batch, Reading, SourceState, applied, empty_state
-from dflag._store import store_behind
 
 if TYPE_CHECKING:
     import dflag
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def parse(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> Batch:
     """Return what *values* are to the flags, after those of *base*."""
     base = empty_state("file") if base is None else base
-    (batch,) = parse_all(store_behind(flags), [("file", base, Reading(values, lambda _: "file"))], {})
+    (batch,) = parse_all(store_of_registry(flags), [("file", base, Reading(values, lambda _: "file"))], {})
     return batch
 
 

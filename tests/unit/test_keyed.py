@@ -15,8 +15,8 @@ import pytest
 import dflag
 import dflag.testing
 from dflag._keyed import EVERYBODY, KeyedValue, Table, draw
+from dflag._registry import store_of_registry
 from dflag._snapshot import matcher_of
-from dflag._store import store_behind
 
 if TYPE_CHECKING:
     from dflag import DynamicFlag, FlagRegistry
@@ -34,7 +34,7 @@ def _key(registry: FlagRegistry, flag: DynamicFlag[Any], *values: KeyedValue, so
     Put values for keys in force, as a source's rules do.
     """
     registry.apply({}, source=source)
-    store = store_behind(registry)
+    store = store_of_registry(registry)
     assert store.commit(store.plan([], keyed=[(flag, source, values)]))
 
 
@@ -329,7 +329,7 @@ def test_no_reader_sees_the_value_of_another_revision(registry: FlagRegistry, ra
     _key(registry, rate, _named("acme", value=1))
     thread = threading.Thread(target=read)
     thread.start()
-    store = store_behind(registry)
+    store = store_of_registry(registry)
     for number in range(300):
         registry.apply({"rate": "60" if number % 2 else "50"}, source="config")
         keyed = (_named("acme", value=number % 2 + 1),)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
-from dflag._store import store_behind
+from dflag._registry import store_of_registry
 from dflag._transaction import Transaction, highest_layer, merged_value, trial_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_a_map_merges_its_sources_down_to_the_first_layer_of_the_program(flags: 
 
 def test_only_an_override_has_a_time_limit(flags: dflag.FlagRegistry) -> None:
     """A deadline in any other layer would drop nothing."""
-    rate, store = flags.dyn_int("rate", 1), store_behind(flags)
+    rate, store = flags.dyn_int("rate", 1), store_of_registry(flags)
     assert store.plan([(rate, OVERRIDE, Entry(2, None, 5.0))]).timed == {rate}
     assert store.plan([(rate, OVERRIDE, Entry(2))]).timed == frozenset()
     assert store.plan([(rate, "source", Entry(2, None, 5.0))]).timed == frozenset()
@@ -47,7 +47,7 @@ def test_a_transaction_changes_nothing_before_it_is_committed(flags: dflag.FlagR
     """It tells the old value, the new one and where that comes from; an edit beneath another layer is no difference."""
     rate, hidden = flags.dyn_int("rate", 1), flags.dyn_int("hidden", 1)
     hidden.set(5)
-    store = store_behind(flags)
+    store = store_of_registry(flags)
     transaction = store.plan([(rate, "file", Entry(2)), (hidden, ENVIRONMENT, Entry(3))], reason="try")
     assert transaction.changed == ("rate",)
     assert transaction.differences[0] == (rate, 1, 2, "file", "try")
@@ -58,7 +58,7 @@ def test_a_trial_begins_with_the_defaults(flags: dflag.FlagRegistry) -> None:
     """What is in force does not count: the command asks what a program would start with."""
     rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
     rate.set(5)
-    store = store_behind(flags)
+    store = store_of_registry(flags)
     transaction = Transaction(trial_of(store.base(), ["file"]), [(other, "file", Entry(2))])
     assert (transaction.snapshot[rate], transaction.snapshot[other]) == (1, 2)
     assert (rate.get(), other.get()) == (5, 1)
@@ -67,7 +67,7 @@ def test_a_trial_begins_with_the_defaults(flags: dflag.FlagRegistry) -> None:
 def test_a_transaction_is_refused_after_another_commit(flags: dflag.FlagRegistry) -> None:
     """Nothing of it shows; worked out again it goes through."""
     rate = flags.dyn_int("rate", 1)
-    store = store_behind(flags)
+    store = store_of_registry(flags)
     outdated = store.plan([(rate, "file", Entry(2))])
     rate.set(5)
     rate.reset()

@@ -1275,3 +1275,15 @@ def test_counters_say_since_when(flags: dflag.FlagRegistry) -> None:
     assert before <= datetime.datetime.fromisoformat(since).timestamp() <= time.time()
     updater.initialize()
     assert Client(flags, updater).listing()["updater"]["counting_since"] == since
+
+
+@pytest.mark.parametrize("wrong", ["a registry", "an updater of another registry"])
+def test_a_page_shows_the_updater_of_its_own_registry(flags: dflag.FlagRegistry, wrong: str) -> None:
+    """
+    Anything else is refused where the page is made, not when somebody looks at it.
+    """
+    other = dflag.FlagRegistry()
+    given: Any = flags if wrong == "a registry" else dflag.Updater(other, MemorySource({}))
+    expected = "expected updater as an Updater or None" if wrong == "a registry" else "feeds another registry"
+    with pytest.raises(DefinitionError, match=expected):
+        Client(flags, given)
