@@ -411,10 +411,7 @@ class TrialRun(NamedTuple):
 
 def try_readings(
     store: Store,
-    readings: Sequence[tuple[str, Reading]],
-    bases: Sequence[SourceState],
-    *,
-    with_rules: bool = False,
+    readings: Sequence[tuple[str, SourceState, Reading]],
     contexts: Mapping[str, RuleContext] = MappingProxyType({}),
 ) -> TrialRun:
     """
@@ -422,14 +419,11 @@ def try_readings(
 
     Args:
         store: Holds the flags.
-        readings: What each source gives, by its name; a later one ranks higher.
-        bases: What each gave before: a value that is refused leaves the last good one of its own.
-        with_rules: Whether rules are held against the flags.
+        readings: Of each source its name, what it gave before, and what it gives now; a later one ranks higher. A value
+            that is refused leaves the last good one of its own.
         contexts: By what the rules of each source are resolved; those of others are never in force.
     """
-    given = [(name, base, reading) for (name, reading), base in zip(readings, bases, strict=True)]
-    followed = [name for name, _ in readings] if with_rules else ()
-    batches = parse_all(store, given, contexts, followed=followed)
+    batches = parse_all(store, readings, contexts, followed=[name for name, _, _ in readings])
     layers = [f"{number}: {batch.name}" for number, batch in enumerate(batches)]
     edits: list[Edit] = [
         (store.find(name), layer, entry)

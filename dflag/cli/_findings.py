@@ -99,10 +99,10 @@ def validate(
         context: By what rules are resolved; without it they are validated, and never in force.
     """
     objects = [_without_ignored(each) for each in objects]
-    bases = [*bases, *[NOTHING] * len(objects)][: len(objects)]
-    readings = [(each.file, each.reading()) for each in objects]
+    before = [*bases, *[NOTHING] * len(objects)]
+    readings = [(each.file, base, each.reading()) for each, base in zip(objects, before, strict=False)]
     contexts = {} if context is None else {each.file: context for each in objects}
-    trial = try_readings(store_of_registry(registry), readings, bases, with_rules=True, contexts=contexts)
+    trial = try_readings(store_of_registry(registry), readings, contexts)
     pairs = list(zip(objects, trial.batches, strict=True))
     rejected = [each for given, batch in pairs for each in _rejected(registry, given, batch)]
     findings = [finding for given, batch in pairs for finding in _findings(registry, given, batch, strict=strict)]

@@ -97,11 +97,11 @@ def _held(configured: Configuration) -> Iterator[Any]:
     for source in sources:
         if isinstance(source, _LOCAL):
             try:
-                readings.append((source.name, _reading(source, configured)))
+                readings.append((source.name, _BEFORE, _reading(source, configured)))
             except SourceError as error:
                 if not error.missing:  # a machine that builds the program has no volume
                     yield checks.Warning(str(error), id="dflag.W004")
-    trial = try_readings(store_of_registry(configured.registry), readings, [_BEFORE] * len(readings), with_rules=True)
+    trial = try_readings(store_of_registry(configured.registry), readings)
     yield from _unknown(configured.registry, {batch.name: sorted(batch.state.unknown) for batch in trial.batches})
     for batch in trial.batches:
         yield from (_refused(error) for error in batch.state.rejected.values())
