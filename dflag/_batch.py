@@ -71,7 +71,7 @@ def _parse(
         if ((old := known.get(key)) is None or (raw != old if type(raw) is type(old) is bytes else _differ(old, raw)))
         and key[:1] != "."
     ]
-    gone = [key for key in known if key not in reading.values]
+    gone = [key for key in known if key not in reading.values and key[:1] != "."]
     late = declared_since(store, base)
     if fresh or late:
         new = sorted({*new, *keys_of(store, (*fresh, *late), reading.values)})

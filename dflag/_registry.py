@@ -679,6 +679,7 @@ def make_pin(store: Store, values: Mapping[Flag[Any], Any] = _NO_VALUES) -> Pin:
     base = store.snapshot() if outer is None else outer.snapshot
     if values:
         base = with_values(base, values, {flag: {PINNED: Entry(value)} for flag, value in values.items()})
+        store.register_snapshot(base)
     pin = Pin(store, base, parent)
     open_pin(pin)
     return pin

@@ -13,7 +13,7 @@ from dflag._cells import has_gil, value_of
 from dflag.errors import DflagError, unknown_flag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Protocol
 
     from dflag._keyed import KeyedValue, Table
@@ -60,7 +60,7 @@ class Snapshot(Mapping[str, Any]):
     ({'rate': 50}, 10)
     """
 
-    __slots__ = ("_flags", "_instances", "_replaced", "_tables", "_values", "revision")
+    __slots__ = ("__weakref__", "_flags", "_instances", "_replaced", "_tables", "_values", "revision")
 
     def __init__(
         self,
@@ -197,8 +197,8 @@ instances_of: Final[Callable[[Snapshot], dict[type, Any]]] = attrgetter("_instan
 
 Replaced: TypeAlias = "list[tuple[Mapping[Any, Any], Replaced]]"
 """
-What the commit after a snapshot has replaced: nothing while the snapshot is in force, else one item, with the former
-contents of what was changed, and the same of the snapshot that followed. So a snapshot that is kept leads to what
+What commits after a snapshot have replaced: nothing while the snapshot is in force, else one item, with the former
+contents of what was changed, and the same of a snapshot that followed. So a snapshot that is kept leads to what
 belonged to it, and one that is dropped takes all of it along.
 """
 
@@ -218,6 +218,22 @@ def as_of(snapshot: Snapshot, thing: T, read: Callable[[T], D]) -> D:
         before, replaced = replaced[0]
         if thing in before:
             return cast("D", before[thing])
+
+
+def forget_between(snapshots: Iterable[Snapshot]) -> None:
+    """
+    Let each of some snapshots lead straight to the next one of them, past those that nobody keeps.
+
+    Else one that is kept for long would keep what each commit since has replaced, and not only what belonged to it.
+
+    Thread safety: any thread; of two that do it at once each leaves a way on which nothing is missing.
+    """
+    kept = [replaced_of(snapshot) for snapshot in snapshots]
+    stops = set(map(id, kept))
+    for replaced in kept:
+        while replaced and (following := replaced[0][1]) and id(following) not in stops:
+            later, beyond = following[0]
+            replaced[0] = ({**later, **replaced[0][0]}, beyond)
 
 
 def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[Any, object]) -> Snapshot:

@@ -14,6 +14,7 @@ import os
 import threading
 import time
 import warnings
+import weakref
 from collections import deque
 from functools import partial
 from logging import DEBUG
@@ -47,7 +48,7 @@ from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
 from dflag._registry_validators import RegistryValidators
-from dflag._snapshot import Snapshot, replaced_of, store_of, table_of, tables_of, values_of
+from dflag._snapshot import Snapshot, forget_between, replaced_of, store_of, table_of, tables_of, values_of
 from dflag._transaction import Base, Token, Transaction, highest_layer
 from dflag._turns import Turns
 from dflag.errors import (
@@ -121,6 +122,7 @@ class Store:
         self._number: Final = Cell(0)
         self._snapshot: Final = Cell(None)  # None: to be made anew, because a flag was declared
         self._replaced: Final = Cell([])  # of the snapshot in force, see `replaced_of`
+        self._snapshots: Final[set[weakref.ref[Snapshot]]] = set()  # the snapshots that somebody may still keep
         self._watchers: tuple[Watcher, ...] = ()
         self._timed: Final = Cell(frozenset())  # the flags that have an override with a time limit
         self._dependents: tuple[Dependent, ...] = ()
@@ -321,7 +323,14 @@ class Store:
                 values: dict[Key[Any], Any] = {flag: value_of(flag) for flag in flags}
                 snapshot = Snapshot(self.flags, values, self.number, tables, value_of(self._replaced))
                 if self.note(token, [(setattr, self._snapshot, VALUE, snapshot)]):
+                    self.register_snapshot(snapshot)
                     return snapshot  # else a signal handler has committed in the middle of this
+
+    def register_snapshot(self, snapshot: Snapshot) -> None:
+        """
+        Keep what belongs to a snapshot reachable from it, and no more, for as long as somebody keeps it.
+        """
+        self._snapshots.add(weakref.ref(snapshot, self._snapshots.discard))
 
     def find(self, name: object) -> Flag[Any]:
         flag = self.flags.get(name) if isinstance(name, str) else None
@@ -426,6 +435,7 @@ class Store:
         finally:
             if step.made:  # also when a signal handler has raised
                 self._announce(deliveries, is_timed=is_timed)
+        self.register_snapshot(transaction.snapshot)
         return True
 
     def _run(self, step: Step, token: Token) -> bool:
@@ -442,6 +452,7 @@ class Store:
                 if step.made or self._tokens[0] is token:
                     raise
         del before  # without the lock, as a value may run a user's code when it ends
+        forget_between([snapshot for each in list(self._snapshots) if (snapshot := each()) is not None])
         return bool(step.made)
 
     def _announce(self, deliveries: Sequence[Delivery], *, is_timed: bool) -> None:

@@ -48,3 +48,11 @@ def test_unknown_keys_are_listed_and_not_bad(flags: dflag.FlagRegistry) -> None:
     batch = parse(flags, {"rat": "2"})
     assert (batch.state.unknown, batch.edits) == (frozenset({"rat"}), [])
     assert not batch.is_bad
+
+
+def test_a_key_of_the_systems_own_that_goes_is_no_news(flags: dflag.FlagRegistry) -> None:
+    """As one that comes or changes is none: its name begins with a dot, which no flag's does."""
+    flags.dyn_int("rate", 1)
+    first = flags.apply({"rate": "2", ".timestamp": "1"}, source="file")
+    assert flags.apply({"rate": "2", ".timestamp": "2"}, source="file") is first
+    assert flags.apply({"rate": "2"}, source="file") is first

@@ -11,14 +11,16 @@ import signal
 import sys
 import threading
 import time
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import dflag
 from dflag._cells import Step
-from dflag._flags import layers_of
-from dflag._snapshot import as_of, store_of
+from dflag._flags import close_pin, layers_of
+from dflag._registry import make_pin, store_of_registry
+from dflag._snapshot import as_of, replaced_of, store_of
 from dflag.typing import Text
 
 from ..integration._waiting import eventually  # noqa: TID252 - tests is on no path
@@ -724,3 +726,39 @@ def test_a_keyed_flag_without_a_registry_answers_beside_a_pin(flags: dflag.FlagR
         assert table is not None
         assert table.value_for("acme") == expected
         rate.set(2)
+
+
+def test_snapshots_that_are_kept_for_long_keep_only_what_belongs_to_them(flags: dflag.FlagRegistry) -> None:
+    """
+    Kept ones, pins with values among them, still find their layers; what others in between led to is gone.
+    """
+    random = Random(1)
+    many = [flags.dyn_int(f"flag{number}", 0) for number in range(4)]
+    kept: list[tuple[dflag.Snapshot, list[int]]] = []
+    pin = make_pin(store_of_registry(flags), {many[0]: -1})
+    for number in range(1, 200):
+        random.choice(many).set(number)
+        if random.random() < 0.1:
+            snapshot = flags.snapshot()
+            kept.append((snapshot, [snapshot[flag] for flag in many]))
+        if random.random() < 0.08:
+            kept[:1] = []
+    assert len(kept) > 2
+    for snapshot, expected in kept:
+        layers = [as_of(snapshot, flag, layers_of).get("override") for flag in many]
+        assert [0 if entry is None else entry.value for entry in layers] == expected
+    assert list(as_of(pin.snapshot, many[0], layers_of)) == ["pinned"]
+    assert not as_of(pin.snapshot, many[1], layers_of)
+    many[0].set(0)
+    assert _length(pin.snapshot) <= len(kept) + 3  # the pinned one, and those of the last commits
+    close_pin(pin)
+
+
+def _length(snapshot: dflag.Snapshot) -> int:
+    """
+    Count the commits that a snapshot leads to.
+    """
+    replaced, count = replaced_of(snapshot), 0
+    while replaced:
+        replaced, count = replaced[0][1], count + 1
+    return count
