@@ -21,7 +21,7 @@ from dflag.errors import SourceError, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dflag._source_state import Outcome, Record
+    from dflag._source_state import DeferredRevision, Outcome, Record
     from dflag.sources import Source, Watch
     from dflag.typing import Raw
 
@@ -84,6 +84,7 @@ class Feed:
         self._ignored: Final = Ignored() if ignored is None else ignored
         self._resets: Final = resets
         self.values: Mapping[str, Raw] | None = None  # what shall be applied: the last complete reading
+        self.latest: DeferredRevision | None = None  # what came of the last reading, also when it was refused
         self.secret = False
         self.token: object = None  # what the source's probe said before the last reading
         self.watched_token: object = None  # the same when the watch last took its events
@@ -186,10 +187,11 @@ class Feed:
 
     def accept(self, outcome: Outcome) -> None:
         """
-        Keep the values that are in force by now instead of equal ones that were read.
+        Note what came of the reading, and keep the values in force instead of equal ones that were read.
 
         So equal values are kept once, and the next look can compare by identity.
         """
+        self.latest = outcome.revision
         if outcome.in_force:
             self.values = outcome.values
 

@@ -229,9 +229,11 @@ def sha256() -> Callable[[bytes], Any]:
     """
     Return the interpreter's own SHA-256, which takes 60 ns less than OpenSSL's on a text of one block.
     """
+    import importlib  # where a share is drawn, and not at each start
+
     for module in ("_sha2", "_sha256"):  # of CPython 3.12 and newer, of 3.11
         try:
-            return __import__(module).sha256  # type: ignore[no-any-return]  # a module of C
+            return importlib.import_module(module).sha256  # type: ignore[no-any-return]  # a module of C
         except ImportError:
             continue
     import hashlib  # every Python has it; some builds leave the others out

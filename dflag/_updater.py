@@ -345,7 +345,8 @@ class Updater:
         Use it in a program without a running updater, or where a test has changed a source.
 
         Returns:
-            What was applied; of several sources the newest revision, and the previous one when nothing changed.
+            What came of it, also where a registry validator has refused it (`Revision.error`); the previous one when
+            nothing has changed. Of several sources the newest one; of those of one number one that tells of a fault.
 
         Raises:
             SourceError: No source could ever be read.
@@ -369,11 +370,10 @@ class Updater:
             self._cycle(force=True)
             if self._session is None and self._rules.wait_for_health():
                 self._cycle()  # no thread of the updater's looks at the answer
-        known = (feed.record().revision for feed in self._feeds)
-        revisions = [revision for revision in known if revision is not None]
+        revisions = [feed.latest.get() for feed in self._feeds if feed.latest is not None]
         if not revisions:
             raise SourceError("; ".join(feed.problem or f"{feed.name} has no value" for feed in self._feeds))
-        return max(revisions, key=lambda revision: revision.number).get()
+        return max(revisions, key=lambda each: (each.number, each.error is not None, bool(each.rejected)))
 
     def wait_for(self, predicate: Callable[[Snapshot], object], timeout: float | None = None) -> bool:
         """

@@ -71,7 +71,8 @@ class SteppedUpdater:
         Publish *values* as the complete set.
 
         Returns:
-            What was applied; the previous revision when nothing has changed. Its callbacks have run.
+            What came of it, as of `Updater.refresh`: `Revision.error` says why a registry validator has refused it. Its
+            callbacks have run.
         """
         self._source.update(values)
         revision = self._updater.refresh()

@@ -1552,3 +1552,41 @@ def test_a_start_refuses_what_an_earlier_updater_passed_over(flags: dflag.FlagRe
         dflag.Updater(flags, [one, two]).initialize()
     assert [error.flag_name for error in refused.value.errors] == ["rate"]
     assert (burst.get(), burst.origin) == (1, "default")
+
+
+def test_refresh_returns_what_a_registry_validator_has_refused(flags: dflag.FlagRegistry) -> None:
+    """
+    As `apply()` does, so that a script or a handler of a signal can see it; going back ends it.
+    """
+    rate, limit = flags.dyn_int("rate", 1), flags.dyn_int("limit", 5)
+
+    @flags.validator
+    def _below_limit(snapshot: dflag.Snapshot) -> None:
+        if snapshot[rate] > snapshot[limit]:
+            raise ValueError("rate is above limit")
+
+    source = MemorySource({"rate": "2"})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    first = updater.refresh()
+    source.update({"rate": "9"})
+    for _ in range(2):
+        refused = updater.refresh()
+        assert "rate is above limit" in str(refused.error)
+        assert (refused.changed, refused.number, rate.get()) == ((), first.number, 2)
+    source.update({"rate": "2"})
+    assert updater.refresh() is first
+
+
+def test_of_two_revisions_of_one_number_refresh_returns_the_one_with_a_fault(flags: dflag.FlagRegistry) -> None:
+    """
+    Two sources are committed together: what is wrong with the second one is not hidden behind the first.
+    """
+    flags.dyn_int("rate", 1)
+    flags.dyn_int("limit", 5)
+    one, two = MemorySource({}, name="one"), MemorySource({}, name="two")
+    updater = dflag.Updater(flags, [one, two])
+    updater.initialize()
+    one.update({"rate": "2"})
+    two.update({"limit": "many"})
+    assert list(updater.refresh().rejected) == ["limit"]
