@@ -142,15 +142,21 @@ class Cursor:
             return
         more = True
         while more:
-            start = self.at
-            if not self.text.startswith('"', start):
-                raise self.error("Expecting property name enclosed in double quotes")
-            key, end = DECODER.raw_decode(self.text, start)
-            self.skip(end)
-            self._expect(":", "':'")
-            yield start, end, key
+            yield self._key()
             more = self.passes(",")
         self._expect("}", "',' or '}'")
+
+    def _key(self) -> tuple[int, int, str]:
+        """
+        Pass a key and the colon behind it.
+        """
+        start = self.at
+        if not self.text.startswith('"', start):
+            raise self.error("Expecting property name enclosed in double quotes")
+        key, end = DECODER.raw_decode(self.text, start)
+        self.skip(end)
+        self._expect(":", "':'")
+        return start, end, key
 
     def items(self) -> Iterator[int]:
         """
@@ -281,8 +287,11 @@ def _check_size(text: str) -> None:
     brackets = text.count("[") + text.count("{")
     if brackets + text.count(",") > MAX_VALUES:
         raise NotJSON(f"JSON with at most {MAX_VALUES} commas and opening brackets")
-    if brackets <= MAX_DEPTH:
-        return
+    if brackets > MAX_DEPTH:
+        _check_depth(text)
+
+
+def _check_depth(text: str) -> None:
     depth = 0
     for found in _STRING_OR_BRACKET.finditer(text):
         character = text[found.start()]
