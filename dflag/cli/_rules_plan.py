@@ -123,11 +123,10 @@ def events(rule: Rule) -> Iterator[tuple[datetime.datetime, str]]:
         if rule.start is not None and rule.steps:
             for number, threshold in enumerate(rule.steps):
                 yield rule.start + (rule.every or datetime.timedelta()) * number, f"reaches {percentage(threshold)}"
-        elif rule.start is not None and rule.over is not None:
-            yield rule.start, "begins"
-            yield rule.start + rule.over, "reaches 100%"
         elif rule.start is not None:
             yield rule.start, "begins"
+            if rule.over is not None:
+                yield rule.start + rule.over, "reaches 100%"
     except OverflowError:  # beyond the year 9999
         pass
     if rule.until is not None:

@@ -22,9 +22,10 @@ from dflag.errors import one_line
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from dflag._registry import FlagRegistry
+    from dflag._rules_text import Rule
     from dflag._source_state import SourceState
     from dflag.cli._items import Object
 
@@ -91,11 +92,7 @@ def _timeline(
     Return what happens at each moment, from before the first one on.
     """
     rules = rules_of(after)
-    happens: dict[datetime.datetime, list[tuple[str, str]]] = {}
-    for rule in rules:
-        for moment, event in events(rule):
-            happens.setdefault(moment, []).append((rule.name, event))
-    moments = process.moments(rules)
+    happens, moments = _events_by_moment(rules), process.moments(rules)
     found = []
     start = process.at or (moments[0] - datetime.timedelta(microseconds=1) if moments else None)
     before = validate(registry, objects, context=process.context(start))
@@ -105,6 +102,14 @@ def _timeline(
         found.append(Happening(moment, happens.get(moment, ()), changes))
         before = now
     return found
+
+
+def _events_by_moment(rules: Iterable[Rule]) -> dict[datetime.datetime, list[tuple[str, str]]]:
+    happens: dict[datetime.datetime, list[tuple[str, str]]] = {}
+    for rule in rules:
+        for moment, event in events(rule):
+            happens.setdefault(moment, []).append((rule.name, event))
+    return happens
 
 
 def _timeline_as_json(happenings: Sequence[Happening]) -> str:
