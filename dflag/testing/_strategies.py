@@ -90,9 +90,8 @@ def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
         raise ValueError(f"flag {flag.name!r} accepts every text")
     shape = pipeline.kind.shape({})
     beyond = st.nothing() if shape is None else _of_shape(shape).map(pipeline.kind.exact)
-    damaged = st.tuples(texts(flag), st.sampled_from(("", "x", ",", "}", "0"))).map(
-        lambda parts: parts[0][:-1] + parts[1]
-    )
+    endings = st.sampled_from(("", "x", ",", "}", "0"))
+    damaged = st.builds(lambda text, ending: text[:-1] + ending, texts(flag), endings)
     candidates = st.sampled_from((*_NEAR_MISSES, *_just_beyond(flag))) | beyond | damaged | st.text()
     return _accepted(candidates, lambda text: not _reads(flag, text))
 
