@@ -142,21 +142,15 @@ class Cursor:
             return
         more = True
         while more:
-            yield self._key()
+            start = self.at
+            if not self.text.startswith('"', start):
+                raise self.error("Expecting property name enclosed in double quotes")
+            key, end = DECODER.raw_decode(self.text, start)
+            self.skip(end)
+            self._expect(":", "':'")
+            yield start, end, key
             more = self.passes(",")
         self._expect("}", "',' or '}'")
-
-    def _key(self) -> tuple[int, int, str]:
-        """
-        Pass a key and the colon behind it.
-        """
-        start = self.at
-        if not self.text.startswith('"', start):
-            raise self.error("Expecting property name enclosed in double quotes")
-        key, end = DECODER.raw_decode(self.text, start)
-        self.skip(end)
-        self._expect(":", "':'")
-        return start, end, key
 
     def items(self) -> Iterator[int]:
         """

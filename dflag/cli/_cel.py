@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _NOT_ALIKE: Final = re.compile(r"\\[a-zA-Z0-9]|\(\?(?!:)|[*+?}]\+|\{,|\{\d*,?\d{4}|\[:|\[\[|&&|--|~~|\|\||[^ -~]")
 """What Python's expressions and RE2's, which CEL has, read differently, or one of them not at all."""
 
-
 _LENGTHS: Final = {"minLength": ">=", "maxLength": "<="}
+"""How JSON Schema names the limits of a text's length, and CEL compares with them."""
 
 
 def demands_of(flag: Flag[Any]) -> CEL:

@@ -168,7 +168,9 @@ class _Checker:
             inner = wanted.each if wanted.fields is None else wanted.fields.get(name)
             below = f"{path}.{name}" if path else name
             if inner is None:
-                yield Fault(self._place(key), "", self._unknown(name, value, wanted, path))
+                owner = f"{path}: there is" if path else f"a {self._kind} has"
+                message = f"{owner} no field {name[:_MAX_SHOWN_CHARACTERS]!r}{self._hint(name, value, wanted, path)}"
+                yield Fault(self._place(key), "", message)
                 continue
             if wanted.each is not None and is_changed_as_key(key):
                 yield Fault(self._place(key), "", f'{path}: keys are strings; write "{key.text}" for the key')
@@ -176,10 +178,6 @@ class _Checker:
         for name in wanted.required:
             if name not in members or members[name][1].text == "" or type_of(members[name][1]) == NULL:
                 yield Fault(self._place(node), "", f"{path}: the field {name!r} is missing; add it")
-
-    def _unknown(self, name: str, value: Node, wanted: Type, path: str) -> str:
-        owner = f"{path}: there is" if path else f"a {self._kind} has"
-        return f"{owner} no field {name[:_MAX_SHOWN_CHARACTERS]!r}{self._hint(name, value, wanted, path)}"
 
     def _hint(self, name: str, value: Node, wanted: Type, path: str) -> str:
         """

@@ -27,7 +27,7 @@ How: TypeAlias = Literal["read", "perhaps", "other"]
 _DYNAMIC: Final = "dyn_"
 
 _MADE: Final = {"FlagRegistry": "registry", "Snapshot": "snapshot"}
-"""What the types of dflag make that are followed."""
+"""The types of dflag whose instances are followed, and what those are."""
 
 _MAX_PARTS: Final = 20
 """The longest dotted name to follow: one that stands for a longer one of itself would grow for ever."""

@@ -92,8 +92,7 @@ class Process:
         """
         Return what the process reads of a flag, and the rule that gives it.
         """
-        layers = []
-        rule = None
+        layers, rule = [], None
         for state in reversed(validation.states):
             layers.append(state.rules.keyed.get(flag, ()))
             if flag.name in state.entries:

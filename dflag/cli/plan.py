@@ -22,7 +22,7 @@ from dflag.errors import one_line
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dflag._registry import FlagRegistry
     from dflag._rules_text import Rule
@@ -71,7 +71,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
         for _, message in rejected:
             print(f"dflag: rejected: {message}", file=sys.stderr)
         return 1 if rejected else 0
-    changes = [] if after.refused else _changes(registry, process, before, after, page)
+    changes = [] if after.refused else list(_changes(registry, process, before, after, page))
     restart = [change.flag for change in changes if not registry[change.flag].dynamic]
     unknown = [change.flag for change in changes if change.old is None]
     if unknown and page is not None:
@@ -136,22 +136,19 @@ def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
 
 def _changes(
     registry: FlagRegistry, process: Process, before: Validation, after: Validation, page: LivePage | None = None
-) -> list[_Change]:
+) -> Iterator[_Change]:
     given = {name for state in after.states for name in state.entries}
-    found = []
     for flag in registry:
         old, (new, rule) = process.reads(before, flag)[0], process.reads(after, flag)
-        key = process.key_of(flag)
         falls_back = flag.name not in given and rule is None
         try:
-            if page is not None and key is not None:
+            if page is not None and (key := process.key_of(flag)) is not None:
                 old = page.value_for(flag, key, old)
         except Unknown:
-            found.append(_Change(flag.name, None, printed(flag, new), falls_back, rule))
+            yield _Change(flag.name, None, printed(flag, new), falls_back, rule)
         else:
             if not same(flag, old, new):
-                found.append(_Change(flag.name, printed(flag, old), printed(flag, new), falls_back, rule))
-    return found
+                yield _Change(flag.name, printed(flag, old), printed(flag, new), falls_back, rule)
 
 
 def _as_json(

@@ -148,13 +148,7 @@ class ApiServer:
         with _as_faults(server):
             self._link.limit(in_all)
             with client.stream("GET", server + path, params=parameters, timeout=timeout) as response:
-                if response.status_code != 200:
-                    raise _refusal(response, target)
-                content = response.headers.get("content-type", "application/json")
-                if not content.startswith("application/json"):
-                    raise Fault(
-                        f"expected JSON from the API server {server}, got {content.partition(';')[0]!r}; is it a proxy?"
-                    )
+                _check_response(response, target, server)
                 yield response
 
     def _connected(self) -> httpx.Client:
@@ -165,6 +159,17 @@ class ApiServer:
             self._credentials = Credentials(config, self._link)
             self._client = _client(config, self._credentials, self._link)
         return self._client
+
+
+def _check_response(response: httpx.Response, target: Target, server: str) -> None:
+    """
+    Raise `Fault` for a response that is a refusal, or no JSON.
+    """
+    if response.status_code != 200:
+        raise _refusal(response, target)
+    content = response.headers.get("content-type", "application/json").partition(";")[0]
+    if not content.startswith("application/json"):
+        raise Fault(f"expected JSON from the API server {server}, got {content!r}; is it a proxy?")
 
 
 def load(kubeconfig: str | None, context: str | None) -> Config:
@@ -341,7 +346,7 @@ def _object(text: bytes, what: str) -> dict[str, Any]:
 
 def _ended(status: Mapping[str, Any]) -> Fault:
     """
-    Return why the API server ended a watch.
+    Return the fault for a watch that the API server ended by an error.
     """
     code, details = status.get("code"), status.get("details")
     return Fault(

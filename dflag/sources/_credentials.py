@@ -154,14 +154,14 @@ class Credentials:
         return context
 
 
-# --- client certificates
-
-
 def _token_in(file: str, place: str) -> str:
     token = read_file(place, file).decode(errors="replace").strip()
     if not token:
         raise Fault(f"{place}: expected a token in {file}, which is empty")
     return token
+
+
+# --- client certificates
 
 
 def _present(context: ssl.SSLContext, pem: bytes, place: str) -> None:

@@ -6,6 +6,7 @@ Each makes values that are likely, from what the flag is known to demand, and pu
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dflag._flags import pipeline_of
@@ -122,12 +123,10 @@ def _accepted(candidates: SearchStrategy[T], accepts: Callable[[T], bool], *fall
     # Not `filter`, which would fail a test for a validator that few random values pass.
     @st.composite
     def draw_accepted(draw: DrawFn) -> T:
-        for _ in range(_ATTEMPTS):
-            candidate = draw(candidates)
+        for candidate in chain((draw(candidates) for _ in range(_ATTEMPTS)), fallback):
             if accepts(candidate):
                 return candidate
-        usable = [candidate for candidate in fallback if accepts(candidate)]
-        return usable[0] if usable else reject()
+        return reject()
 
     return draw_accepted()
 
