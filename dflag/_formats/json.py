@@ -281,8 +281,11 @@ def _check_size(text: str) -> None:
     brackets = text.count("[") + text.count("{")
     if brackets + text.count(",") > MAX_VALUES:
         raise NotJSON(f"JSON with at most {MAX_VALUES} commas and opening brackets")
-    if brackets <= MAX_DEPTH:
-        return
+    if brackets > MAX_DEPTH:
+        _check_depth(text)
+
+
+def _check_depth(text: str) -> None:
     depth = 0
     for found in _STRING_OR_BRACKET.finditer(text):
         character = text[found.start()]

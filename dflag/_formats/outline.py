@@ -6,6 +6,7 @@ No aliases, tags, merge keys or doubled keys. One of them spoils the item of the
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import yaml
@@ -136,10 +137,8 @@ def _read_json(text: str, take: Take, at_most: int) -> None:
     if len(items) > at_most:
         raise _too_many(at_most, items[at_most].start)
     for item in items:
-        outline, flaws = _outlined(item), list[Flaw]()
-        if may_be_broken:
-            _refuse_lone_surrogates(outline, flaws)
-        take(outline, flaws)
+        outline = _outlined(item)
+        take(outline, _lone_surrogates(outline) if may_be_broken else [])
 
 
 def _read_yaml(text: str, take: Take, at_most: int) -> None:
@@ -246,10 +245,9 @@ def _outlined(node: Node) -> Outline:
     return items
 
 
-def _refuse_lone_surrogates(outline: Outline, flaws: list[Flaw]) -> None:
-    for scalar in _scalars(outline):
-        if not _is_encodable(scalar) and len(flaws) < _MAX_FLAWS:
-            flaws.append(Flaw("whole Unicode characters", "an unpaired surrogate", scalar.at))
+def _lone_surrogates(outline: Outline) -> list[Flaw]:
+    broken = (scalar for scalar in _scalars(outline) if not _is_encodable(scalar))
+    return [Flaw("whole Unicode characters", "an unpaired surrogate", each.at) for each in islice(broken, _MAX_FLAWS)]
 
 
 def _scalars(outline: Outline) -> Iterator[Scalar]:

@@ -103,12 +103,10 @@ def _read_character(written: _Written, source: str, at: int) -> int:
 
 
 def _read_escape(written: _Written, source: str, at: int) -> int:
-    pair = _HIGH.match(source, at)
-    if pair is not None:  # as JSON writes what lies beyond the first 65,536 characters
+    if pair := _HIGH.match(source, at):  # as JSON writes what lies beyond the first 65,536 characters
         written.add(pair[0].encode().decode("unicode_escape").encode("utf-16", "surrogatepass").decode("utf-16"), at)
         return pair.end()
-    line_end = _BREAK.match(source, at + 1)
-    if line_end is not None:
+    if line_end := _BREAK.match(source, at + 1):
         return _after_escaped_break(written, source, line_end.end())
     found = _ESCAPE.match(source, at)
     if found is None:
@@ -136,8 +134,7 @@ def _folded(source: str, start: int, end: int, read: Callable[[_Written, int], i
     """
     Read what folds its lines: one break is a space, each further one a line break.
     """
-    written = _Written()
-    at = start
+    written, at = _Written(), start
     while at < end:
         gap = _GAP.match(source, at, end)
         if gap is None or gap.end() == at:

@@ -111,9 +111,18 @@ class SchemaCheck:
         """
         Raise `Problem` when the schema does not allow *value*.
         """
+        error = self._error_in(value)
+        if error is not None:
+            path = json_values.path_of(error.absolute_path)
+            raise Problem(_demand(error), f"at {path}: {_shorten(error.message)}", json_path=path)
+
+    def _error_in(self, value: JSONValue) -> Any:
+        """
+        Return the error of the library that says most, or None.
+        """
         _budget.steps = _MAX_STEPS
         try:
-            error = best_match(islice(self._validator.iter_errors(value), _MAX_ERRORS))
+            return best_match(islice(self._validator.iter_errors(value), _MAX_ERRORS))
         except _TooMuch as fault:
             raise Problem("a JSON value that the schema can check", str(fault)) from None
         except BaseException as fault:
@@ -122,9 +131,6 @@ class SchemaCheck:
             if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
                 raise
             raise Problem("a JSON value that the schema can check", f"{type(fault).__name__}: {fault}") from None
-        if error is not None:
-            path = json_values.path_of(error.absolute_path)
-            raise Problem(_demand(error), f"at {path}: {_shorten(error.message)}", json_path=path)
 
 
 class _TooMuch(Exception):  # noqa: N818 - what it was
@@ -268,8 +274,7 @@ def _demand(error: Any) -> str:
         types = [wanted] if isinstance(wanted, str) else wanted
         return " or ".join(_TYPES.get(name, name) for name in types)
     if keyword == "required" and isinstance(error.instance, dict):
-        missing = [name for name in wanted if name not in error.instance]
-        return "the property " + ", ".join(map(repr, missing))
+        return "the property " + ", ".join(repr(name) for name in wanted if name not in error.instance)
     if keyword == "additionalProperties" and wanted is False:
         return "no property but those of the schema"
     shown = _shorten(json.dumps(wanted, ensure_ascii=False, default=repr))

@@ -65,15 +65,13 @@ class DurationKind(Kind[timedelta]):
             return self._bare(text)
         from fractions import Fraction  # brings decimal, 3 ms for a program without durations in its sources
 
-        sign, terms = found[1], found[2]
-        nanoseconds = sum(Fraction(number) * _UNITS[unit] for number, unit in _TERM.findall(terms))
-        size = Fraction(nanoseconds, 1_000)
-        if 0 < size < 1:
+        nanoseconds = sum(Fraction(number) * _UNITS[unit] for number, unit in _TERM.findall(found[2]))
+        if 0 < nanoseconds < 1_000:
             raise Problem("a duration of at least a microsecond, or 0")
-        microseconds = round(size)
+        microseconds = round(Fraction(nanoseconds, 1_000))
         if microseconds > _LIMIT:
             raise Problem("a duration within 292 years")
-        return timedelta(microseconds=-microseconds if sign == "-" else microseconds)
+        return timedelta(microseconds=-microseconds if found[1] == "-" else microseconds)
 
     def convert(self, value: object) -> timedelta:
         if not isinstance(value, timedelta):

@@ -92,10 +92,8 @@ class EnumKind(Kind[E]):
         alternatives = "|".join(dict.fromkeys(words))
         # Many characters beyond ASCII fold to one in it, and some to two.
         beyond_ascii = matches(r"[^\x00-\x7f]")
-        return CEL(
-            [f"{beyond_ascii} || {matches(f'^({alternatives})$')}"],
-            ["names with other characters than those of ASCII"],
-        )
+        condition = f"{beyond_ascii} || {matches(f'^({alternatives})$')}"
+        return CEL([condition], ["names with other characters than those of ASCII"])
 
     def spellings(self, value: E) -> list[str]:
         return [value.name, str(value.value), value.name.swapcase(), value.name.lower()]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 from dflag._kinds._base import Kind, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from dflag._kinds._declared import Demands, Limits, Schema, SchemaOptions
     from dflag._kinds.cel import CEL
     from dflag._kinds.shapes import Shape
@@ -89,19 +91,13 @@ class FloatKind(Kind[float]):
     def cel(self, limits: Limits) -> CEL:
         from dflag._kinds.cel import CEL, in_re2, matches
 
-        low, high, choices = limits.minimum, limits.maximum, limits.choices
         # Always with both, or a text such as 1e400 might count as infinite.
-        bounds = [f"double(t) >= {_double(low, -_LARGEST)}", f"double(t) <= {_double(high, _LARGEST)}"]
-        grammar = matches(f"^{in_re2(_GRAMMAR)}$")
-        allowed = [f"{grammar} && {' && '.join(bounds)}"]
-        if choices is not None:
-            finite = ", ".join(_double(each) for each in choices if math.isfinite(each))
-            allowed = [f"{allowed[0]} && double(t) in [{finite}]"]
-        for sign, value in (("[+]?", math.inf), ("-", -math.inf)):
-            within = (low is None or low <= value) and (high is None or value <= high)
-            if within and (choices is None or value in choices):
-                allowed.append(matches(f"^{sign}([iI][nN][fF]|[iI][nN][fF][iI][nN][iI][tT][yY])$"))
-        return CEL([" || ".join(allowed)], [])
+        low, high = _double(limits.minimum, -_LARGEST), _double(limits.maximum, _LARGEST)
+        finite = f"{matches(f'^{in_re2(_GRAMMAR)}$')} && double(t) >= {low} && double(t) <= {high}"
+        if limits.choices is not None:
+            choices = ", ".join(_double(each) for each in limits.choices if math.isfinite(each))
+            finite += f" && double(t) in [{choices}]"
+        return CEL([" || ".join([finite, *_infinite_conditions(limits)])], [])
 
     def spellings(self, value: float) -> list[str]:
         return [self.format(value), repr(value), f"{value:e}", f"+{value!r}"]
@@ -117,6 +113,19 @@ class FloatKind(Kind[float]):
         if text in _NANS:
             raise Problem("a float other than NaN")
         raise Problem(self.expected, "write it in decimal" if "0x" in text else "")
+
+
+def _infinite_conditions(limits: Limits) -> Iterator[str]:
+    """
+    Write the conditions of CEL for those infinities that the limits allow.
+    """
+    from dflag._kinds.cel import matches
+
+    low, high, choices = limits.minimum, limits.maximum, limits.choices
+    for sign, value in (("[+]?", math.inf), ("-", -math.inf)):
+        within = (low is None or low <= value) and (high is None or value <= high)
+        if within and (choices is None or value in choices):
+            yield matches(f"^{sign}([iI][nN][fF]|[iI][nN][fF][iI][nN][iI][tT][yY])$")
 
 
 def _with_exponent(text: str) -> str:

@@ -113,8 +113,7 @@ def of_keys(pattern: str) -> str:
             inner = pattern[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[").replace("]", "\\]")
             negated = inner.startswith("!")
             found += f"[{'^' * negated}{inner[negated:].replace('^', chr(92) + '^')}]"
-            at = end
         else:
             found += {"*": "[\\s\\S]*", "?": "[\\s\\S]"}.get(character, escaped(character))
-        at += 1
+        at = max(at, end) + 1
     return found

@@ -76,11 +76,10 @@ def _same_length(low: list[int], high: list[int], base: _Base) -> Iterator[str]:
     """
     Write the numbers between two of as many digits: by their first digit, and what may then follow.
     """
+    top, rest = base.number - 1, len(low) - 1
     if not low:
         yield ""
-        return
-    top, rest = base.number - 1, len(low) - 1
-    if low[1:] == [0] * rest and high[1:] == [top] * rest:
+    elif low[1:] == [0] * rest and high[1:] == [top] * rest:
         yield _class(low[0], high[0]) + _repeat(base, rest, rest)
     elif low[0] == high[0]:
         yield from _after(low[0], _same_length(low[1:], high[1:], base))

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _NOT_ALIKE: Final = re.compile(r"\\[a-zA-Z0-9]|\(\?(?!:)|[*+?}]\+|\{,|\{\d*,?\d{4}|\[:|\[\[|&&|--|~~|\|\||[^ -~]")
 """What Python's expressions and RE2's, which CEL has, read differently, or one of them not at all."""
 
+_LENGTHS: Final = {"minLength": ">=", "maxLength": "<="}
+"""How JSON Schema names the limits of a text's length, and CEL compares with them."""
+
 
 def demands_of(flag: Flag[Any]) -> CEL:
     """
@@ -55,12 +58,9 @@ def _add_validator(found: CEL, flag: Flag[Any], validator: Any) -> None:
     pattern = keywords.get("pattern")
     if pattern is not None and _is_alike(pattern, strip=pipeline_of(flag).strip):
         found.conditions.append(matches(pattern.pattern))
-    elif keywords.keys() & {"minLength", "maxLength"}:
-        found.conditions.extend(
-            f"size(t) {sign} {keywords[name]}"
-            for name, sign in (("minLength", ">="), ("maxLength", "<="))
-            if name in keywords
-        )
+    elif keywords.keys() & _LENGTHS.keys():
+        lengths = [(sign, keywords[name]) for name, sign in _LENGTHS.items() if name in keywords]
+        found.conditions.extend(f"size(t) {sign} {length}" for sign, length in lengths)
     elif "enum" in keywords and all(isinstance(each, str) for each in keywords["enum"]):
         found.conditions.append(f"t in [{', '.join(map(quote, keywords['enum']))}]")
     else:

@@ -64,11 +64,9 @@ def _open(registry: FlagRegistry, given: Object, keys: Collection[str]) -> Itera
 
 
 def _read(given: Object, key: str, item: Item) -> Object:
-    label = f"{key} in {given.label}"
-    found = Object(label, item.file, {}, secret=given.secret)
+    found = Object(f"{key} in {given.label}", item.file, {}, secret=given.secret)
     if isinstance(item.raw, Unreadable):
-        # What a manifest cannot hold is among its own faults already.
-        known = any(fault.key == key for fault in given.faults)
+        known = any(fault.key == key for fault in given.faults)  # what a manifest cannot hold is among them already
         fault = Fault(item.value_place(), key, f"{key}: {item.raw.reason}", rule="invalid-value")
         return found if known else found._replace(faults=(fault,))
     data = item.raw.encode(errors="surrogatepass") if isinstance(item.raw, str) else item.raw

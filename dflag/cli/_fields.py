@@ -205,11 +205,7 @@ class _Checker:
                     if problem:
                         yield Fault(self._place(node), "", f"metadata.{field}: {problem}")
         yield from self._of_size(metadata.get("annotations"))
-        finalizers = metadata.get("finalizers")
-        for item in (finalizers and finalizers.items) or ():
-            if type_of(item) == STRING and not _is_finalizer(item.text or ""):
-                expected = "expected a name with a domain before it, such as example.com/name"
-                yield Fault(self._place(item), "", f"metadata.finalizers: {expected}, got {_shown(item.text or '')}")
+        yield from self._of_finalizers(metadata.get("finalizers"))
 
     def _of_names(self, metadata: Node) -> Iterator[Fault]:
         """
@@ -225,7 +221,9 @@ class _Checker:
         if generated is not None and prefix and not is_object_name(f"{prefix[:-1]}x" if prefix[-1] == "-" else prefix):
             expected = f"expected the beginning of {OBJECT_NAME}"
             yield Fault(self._place(generated), "", f"metadata.generateName: {expected}, got {_shown(prefix)}")
-        namespace = metadata.get("namespace")
+        yield from self._of_namespace(metadata.get("namespace"))
+
+    def _of_namespace(self, namespace: Node | None) -> Iterator[Fault]:
         text = "" if namespace is None or type_of(namespace) != STRING else namespace.text or ""
         if namespace is not None and text and not is_namespace_name(text):
             expected = f"metadata.namespace: expected {NAMESPACE_NAME}"
@@ -237,6 +235,12 @@ class _Checker:
         if annotations is not None and size > _ANNOTATIONS_MAX_BYTES:
             expected = f"expected at most {_ANNOTATIONS_MAX_BYTES} bytes in all"
             yield Fault(self._place(annotations), "", f"metadata.annotations: {expected}, got {size}")
+
+    def _of_finalizers(self, finalizers: Node | None) -> Iterator[Fault]:
+        for item in (finalizers and finalizers.items) or ():
+            if type_of(item) == STRING and not _is_finalizer(item.text or ""):
+                expected = "expected a name with a domain before it, such as example.com/name"
+                yield Fault(self._place(item), "", f"metadata.finalizers: {expected}, got {_shown(item.text or '')}")
 
 
 def _fix(node: Node, found: str, wanted: str) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from _typeshed import SupportsWrite
 
+_USAGE: Final = "dflag COMMAND [option ...] [argument ...]"
 _EPILOG: Final = """\
 REGISTRY is package.module:attribute, a registry or a function that returns one; the current directory is on the path.
 INPUT is a ConfigMap or Secret manifest, a directory, a document whose top level holds flags, or - for standard input.
@@ -208,12 +209,8 @@ def _with_values() -> set[str]:
 
 def _parse_without_command(arguments: list[str]) -> NoReturn:
     commands = "\n".join(f"  {name:<12}{does}" for name, does in COMMANDS.items())
-    parser = _Parser(
-        prog="dflag",
-        usage="dflag COMMAND [option ...] [argument ...]",
-        description=f"Work with the flags of a program.\n\ncommands:\n{commands}",
-        epilog=_EPILOG,
-    )
+    description = f"Work with the flags of a program.\n\ncommands:\n{commands}"
+    parser = _Parser(prog="dflag", usage=_USAGE, description=description, epilog=_EPILOG)
     _, rest = parser.parse_known_args(arguments)
     if not rest:
         parser.error(f"expected a command: {', '.join(COMMANDS)}")

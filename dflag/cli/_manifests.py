@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._raw import Unreadable
@@ -212,12 +213,11 @@ class _ObjectReader:
             self._refuse(key_node, f'{field}: keys are strings; write "{key}" for the key', key)
         if field == "binaryData" and ("data", key) in self._values:
             self._refuse(key_node, f"the key {key!r} is in both data and binaryData", key)
-        nodes = key_node, node
-        place = Item("", self._name, self._source, self._lines.place, nodes).value_place()
-        raw = self._value(node, field, key, place)
+        item = partial(Item, file=self._name, source=self._source, place=self._lines.place, nodes=(key_node, node))
+        raw = self._value(node, field, key, item("").value_place())
         self._values[field, key] = b"" if isinstance(raw, Unreadable) else raw
         if is_key(key):
-            self._items[key] = Item(raw, self._name, self._source, self._lines.place, nodes)
+            self._items[key] = item(raw)
 
     def _value(self, node: Node, field: str, key: str, place: Place) -> str | bytes | Unreadable:
         """
@@ -267,7 +267,7 @@ class _ObjectReader:
         """
         Check what the server demands of the well-known types of Secrets.
         """
-        name, stored = _text(node, "type"), self._stored()
+        name, stored, metadata = _text(node, "type"), self._stored(), node.get("metadata")
         place = node.get("type") or node
         for key in _REQUIRED_KEYS.get(name, ()):
             if key not in stored or (not stored[key] and key == "ssh-privatekey"):
@@ -276,10 +276,9 @@ class _ObjectReader:
                 self._refuse(place, f"a Secret of type {name} needs a JSON object as the value of {key!r}")
         if name == "kubernetes.io/basic-auth" and not stored.keys() & {"username", "password"}:
             self._refuse(place, f"a Secret of type {name} needs the key 'username' or 'password'; add one")
-        if name == "kubernetes.io/service-account-token":
-            metadata = node.get("metadata")
-            if not _text(None if metadata is None else metadata.get("annotations"), _ACCOUNT):
-                self._refuse(place, f"a Secret of type {name} needs the annotation {_ACCOUNT}; add it")
+        annotations = None if metadata is None else metadata.get("annotations")
+        if name == "kubernetes.io/service-account-token" and not _text(annotations, _ACCOUNT):
+            self._refuse(place, f"a Secret of type {name} needs the annotation {_ACCOUNT}; add it")
 
 
 def _is_json_object(value: bytes) -> bool:

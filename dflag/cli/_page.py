@@ -64,8 +64,7 @@ class LivePage(NamedTuple):
         given = entry.get("keyed")
         if not isinstance(given, list) or entry.get("by") != flag.by:
             raise Unknown
-        text = _text_for(given, key)
-        if text is None:
+        if (text := _text_for(given, key)) is None:
             return otherwise
         try:
             return pipeline_of(flag).read(flag.name, _raw(flag, text), "")
@@ -122,14 +121,13 @@ def _raw(flag: Flag[Any], text: str) -> str | bytes:
 
 
 def _fetch(url: str) -> list[dict[str, Any]]:
-    from urllib.error import URLError
     from urllib.request import Request, urlopen
 
     try:
         request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - http or https, as was seen
         with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
             page = json.loads(answer.read(_MAX_BYTES))
-    except (URLError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise CommandError(f"{url}: cannot be read: {one_line(str(error))}") from error
     found = page.get("flags") if isinstance(page, dict) else None
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):

@@ -26,6 +26,9 @@ How: TypeAlias = Literal["read", "perhaps", "other"]
 
 _DYNAMIC: Final = "dyn_"
 
+_MADE: Final = {"FlagRegistry": "registry", "Snapshot": "snapshot"}
+"""The types of dflag whose instances are followed, and what those are."""
+
 _MAX_PARTS: Final = 20
 """The longest dotted name to follow: one that stands for a longer one of itself would grow for ever."""
 
@@ -201,8 +204,7 @@ class _Index:
             return True
         if declared.name is None and declared.pattern is None:
             return False
-        entity = self._resolve(module, declared.receiver)
-        if entity is not None:
+        if (entity := self._resolve(module, declared.receiver)) is not None:
             return entity.sort == "registry"
         if declared.method.startswith(_DYNAMIC):
             return True
@@ -230,12 +232,10 @@ class _Index:
                 if entity is None:
                     continue
                 is_of_flags = is_of_flags or (entity.sort == "type" and entity.name == ("Flags",))
-                if (
-                    entity.sort == "class"
-                    and entity.module is not None
-                    and (entity.module, entity.name[0]) not in lineage
-                ):
-                    lineage.append((entity.module, entity.name[0]))
+                if entity.sort == "class" and entity.module is not None:
+                    found = entity.module, entity.name[0]
+                    if found not in lineage:
+                        lineage.append(found)
         return lineage, is_of_flags
 
     def _bind_all(self) -> None:
@@ -289,14 +289,11 @@ class _Index:
         if name in module.classes:
             return _Entity("class", (name,), module)
         if name in module.imported:
-            origin, original = module.imported[name]
-            return self._member_of(module, origin, original)
-        if name in module.modules:
-            path = module.modules[name]
+            return self._member_of(module, *module.imported[name])
+        if (path := module.modules.get(name)) is not None:
             return _Entity("dflag") if path == ("dflag",) else _Entity("module", path, module)
         for origin in module.stars:
-            found = self._member_of(module, origin, name)
-            if found is not None and found.sort != "module":
+            if (found := self._member_of(module, origin, name)) is not None and found.sort != "module":
                 return found
         return None
 
@@ -345,11 +342,9 @@ class _Index:
             return _Entity("type", (part,))
         if sort == "registry" and part in ("snapshot", "pinned"):
             return entity._replace(sort="method", name=("snapshot",))
-        if not is_instance:
-            return None
-        if sort == "method":
+        if sort == "method" and is_instance:
             return entity._replace(sort=entity.name[0], name=entity.name[1:])
-        made = {"FlagRegistry": "registry", "Snapshot": "snapshot"}.get(entity.name[0]) if sort == "type" else None
+        made = _MADE.get(entity.name[0]) if sort == "type" and is_instance else None
         return None if made is None else _Entity(made, is_own=part == CALLED)
 
     def _member(self, entity: _Entity, part: str) -> _Entity | None:

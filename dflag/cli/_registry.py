@@ -108,16 +108,11 @@ def _describe(error: BaseException) -> str:
     """
     import traceback  # for a program that fails
 
-    ours = os.path.dirname(os.path.dirname(__file__))
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(("<frozen", ours, importlib.__file__))
-    ]
+    skipped = ("<frozen", os.path.dirname(os.path.dirname(__file__)), importlib.__file__)
+    frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(skipped)]
     where = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     if isinstance(error, SyntaxError):
-        where = f" ({error.filename}:{error.lineno})"
-        return one_line(f"{type(error).__name__}: {error.msg}") + where
+        return one_line(f"{type(error).__name__}: {error.msg}") + f" ({error.filename}:{error.lineno})"
     if isinstance(error, ModuleNotFoundError) and not frames:
         where = f" (looked in {os.getcwd()} and among the installed packages)"
     return text_of(error) + where

@@ -31,19 +31,22 @@ def _as_text(findings: Sequence[Finding]) -> str:
 
 
 def _as_json(findings: Sequence[Finding]) -> str:
-    listed = [
-        {
-            "file": finding.file,
-            "line": finding.place.line,
-            "column": finding.place.column,
-            "flag": finding.flag,
-            "level": finding.level,
-            "message": finding.message,
-            **({} if finding.confidence is None else {"confidence": finding.confidence}),
-        }
-        for finding in findings
-    ]
-    return json.dumps({"ok": is_ok(findings), "findings": listed}, indent=2) + "\n"
+    return json.dumps({"ok": is_ok(findings), "findings": list(map(_entry, findings))}, indent=2) + "\n"
+
+
+def _entry(finding: Finding) -> dict[str, str | int | None]:
+    """
+    Return a finding as the JSON report lists it.
+    """
+    return {
+        "file": finding.file,
+        "line": finding.place.line,
+        "column": finding.place.column,
+        "flag": finding.flag,
+        "level": finding.level,
+        "message": finding.message,
+        **({} if finding.confidence is None else {"confidence": finding.confidence}),
+    }
 
 
 def _as_github(findings: Sequence[Finding]) -> str:

@@ -70,10 +70,8 @@ class _Rules:
         self._nodes: list[Node] | None = None
 
     def findings(self, rejected: Mapping[str, FlagValueError], replicas: int | None) -> Iterator[Finding]:
-        reported = set()
-        for fault in self._read.faults:
-            reported.add(fault.number)
-            yield self._of_fault(fault)
+        yield from map(self._of_fault, self._read.faults)
+        reported = {fault.number for fault in self._read.faults}
         for rule in self._read.rules:
             wrong = [finding for name in rule.values for finding in self._of_value(rule, name)]
             yield from wrong

@@ -92,8 +92,7 @@ class Process:
         """
         Return what the process reads of a flag, and the rule that gives it.
         """
-        layers = []
-        rule = None
+        layers, rule = [], None
         for state in reversed(validation.states):
             layers.append(state.rules.keyed.get(flag, ()))
             if flag.name in state.entries:
@@ -123,11 +122,10 @@ def events(rule: Rule) -> Iterator[tuple[datetime.datetime, str]]:
         if rule.start is not None and rule.steps:
             for number, threshold in enumerate(rule.steps):
                 yield rule.start + (rule.every or datetime.timedelta()) * number, f"reaches {percentage(threshold)}"
-        elif rule.start is not None and rule.over is not None:
-            yield rule.start, "begins"
-            yield rule.start + rule.over, "reaches 100%"
         elif rule.start is not None:
             yield rule.start, "begins"
+            if rule.over is not None:
+                yield rule.start + rule.over, "reaches 100%"
     except OverflowError:  # beyond the year 9999
         pass
     if rule.until is not None:

@@ -70,8 +70,17 @@ def of_rules(registry: FlagRegistry) -> dict[str, Any]:
     """
     Return the schema of a list of rules.
     """
+    return {
+        "description": "Who gets which value, and when",
+        "type": ["array", "null"],
+        "maxItems": MAX_RULES,
+        "items": _of_rule(registry),
+    }
+
+
+def _of_rule(registry: FlagRegistry) -> dict[str, Any]:
     properties = {key: {"description": text, **schema} for key, (text, schema) in _KEYS.items()}
-    rule = {
+    return {
         "type": "object",
         "properties": {**properties, "set": _values(registry)},
         "required": ["set"],
@@ -79,25 +88,26 @@ def of_rules(registry: FlagRegistry) -> dict[str, Any]:
         "dependentRequired": _NEEDED,
         "allOf": [{"not": {"required": list(pair)}} for pair in _EXCLUSIVE],
     }
-    return {
-        "description": "Who gets which value, and when",
-        "type": ["array", "null"],
-        "maxItems": MAX_RULES,
-        "items": rule,
-    }
 
 
 def _values(registry: FlagRegistry) -> dict[str, Any]:
-    names = [flag.name for flag in registry]
-    patterns: dict[str, Any] = {}
-    for flag, kind in sorted(store_of_registry(registry).maps.items(), key=lambda pair: pair[0].name):
-        pattern = map_pattern(kind, names)
-        patterns[pattern] = {"allOf": [patterns.get(pattern, True), of_member(flag, kind)]}
     return {
         "description": "What it sets",
         "type": "object",
         "minProperties": 1,
         "properties": {flag.name: of_flag(flag) for flag in registry},
-        "patternProperties": patterns,
+        "patternProperties": _map_values(registry),
         "additionalProperties": False,
     }
+
+
+def _map_values(registry: FlagRegistry) -> dict[str, Any]:
+    """
+    Return the schemas of the values in maps, by the pattern of their keys.
+    """
+    names = [flag.name for flag in registry]
+    patterns: dict[str, Any] = {}
+    for flag, kind in sorted(store_of_registry(registry).maps.items(), key=lambda pair: pair[0].name):
+        pattern = map_pattern(kind, names)
+        patterns[pattern] = {"allOf": [patterns.get(pattern, True), of_member(flag, kind)]}
+    return patterns

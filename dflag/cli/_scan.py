@@ -227,11 +227,7 @@ class _Scan(ast.NodeVisitor):
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
-            annotation = argument.annotation
-            if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
-                said: Name | None = tuple(annotation.value.strip().split("."))
-            else:
-                said = name_of(annotation)
+            said = _annotated_name(argument.annotation)
             if said is not None:
                 self._found.assigned.setdefault((argument.arg,), (*said, GIVEN))
         validates = any(isinstance(each, ast.Attribute) and each.attr == "validator" for each in node.decorator_list)
@@ -335,8 +331,7 @@ class _Scan(ast.NodeVisitor):
         self._kept_apart.add(named)
         targets = self._targets.get(node, [])
         if isinstance(flag, ast.Call):
-            self._names[flag] = named
-            self._targets[flag] = targets
+            self._names[flag], self._targets[flag] = named, targets
             if node in self._kept_apart:
                 self._kept_apart.add(flag)
         elif (target := name_of(flag)) is not None:
@@ -434,20 +429,29 @@ class _Scan(ast.NodeVisitor):
             node = node.value
 
     def _load(self, node: ast.Name | ast.Attribute) -> None:
-        name = name_of(node)
-        if name is None or not isinstance(node.ctx, ast.Load):
+        if name_of(node) is None or not isinstance(node.ctx, ast.Load):
             return
         # ``limits.rate.get()`` reads each of ``limits``, ``limits.rate`` and ``limits.rate.get``, where one is a flag.
         part: ast.expr = node
-        while isinstance(part, (ast.Attribute, ast.Name)):
-            if (name := name_of(part)) is not None:
-                spot = _spot_of_attribute(part) if isinstance(part, ast.Attribute) else _spot(part)
-                self._found.loads.append(Load(name, spot, part in self._neutral, self._function))
-            if not isinstance(part, ast.Attribute):
-                return
+        while isinstance(part, ast.Attribute):
+            self._note_load(part, _spot_of_attribute(part))
             if part.attr in _NEUTRAL:
                 self._neutral.add(part.value)
             part = part.value
+        if isinstance(part, ast.Name):
+            self._note_load(part, _spot(part))
+
+    def _note_load(self, node: ast.expr, spot: Spot) -> None:
+        if (name := name_of(node)) is not None:
+            self._found.loads.append(Load(name, spot, node in self._neutral, self._function))
+
+
+def _annotated_name(annotation: ast.expr | None) -> Name | None:
+    """
+    Return the dotted name that an annotation is, also one in quotes.
+    """
+    text = _text_of(annotation)
+    return name_of(annotation) if text is None else tuple(text.strip().split("."))
 
 
 def _spot(node: ast.expr) -> Spot:

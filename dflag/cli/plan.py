@@ -22,9 +22,10 @@ from dflag.errors import one_line
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dflag._registry import FlagRegistry
+    from dflag._rules_text import Rule
     from dflag._source_state import SourceState
     from dflag.cli._items import Object
 
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
         for _, message in rejected:
             print(f"dflag: rejected: {message}", file=sys.stderr)
         return 1 if rejected else 0
-    changes = [] if after.refused else _changes(registry, process, before, after, page)
+    changes = [] if after.refused else list(_changes(registry, process, before, after, page))
     restart = [change.flag for change in changes if not registry[change.flag].dynamic]
     unknown = [change.flag for change in changes if change.old is None]
     if unknown and page is not None:
@@ -91,11 +92,7 @@ def _timeline(
     Return what happens at each moment, from before the first one on.
     """
     rules = rules_of(after)
-    happens: dict[datetime.datetime, list[tuple[str, str]]] = {}
-    for rule in rules:
-        for moment, event in events(rule):
-            happens.setdefault(moment, []).append((rule.name, event))
-    moments = process.moments(rules)
+    happens, moments = _events_by_moment(rules), process.moments(rules)
     found = []
     start = process.at or (moments[0] - datetime.timedelta(microseconds=1) if moments else None)
     before = validate(registry, objects, context=process.context(start))
@@ -105,6 +102,14 @@ def _timeline(
         found.append(Happening(moment, happens.get(moment, ()), changes))
         before = now
     return found
+
+
+def _events_by_moment(rules: Iterable[Rule]) -> dict[datetime.datetime, list[tuple[str, str]]]:
+    happens: dict[datetime.datetime, list[tuple[str, str]]] = {}
+    for rule in rules:
+        for moment, event in events(rule):
+            happens.setdefault(moment, []).append((rule.name, event))
+    return happens
 
 
 def _timeline_as_json(happenings: Sequence[Happening]) -> str:
@@ -131,22 +136,19 @@ def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
 
 def _changes(
     registry: FlagRegistry, process: Process, before: Validation, after: Validation, page: LivePage | None = None
-) -> list[_Change]:
+) -> Iterator[_Change]:
     given = {name for state in after.states for name in state.entries}
-    found = []
     for flag in registry:
         old, (new, rule) = process.reads(before, flag)[0], process.reads(after, flag)
-        key = process.key_of(flag)
         falls_back = flag.name not in given and rule is None
         try:
-            if page is not None and key is not None:
+            if page is not None and (key := process.key_of(flag)) is not None:
                 old = page.value_for(flag, key, old)
         except Unknown:
-            found.append(_Change(flag.name, None, printed(flag, new), falls_back, rule))
+            yield _Change(flag.name, None, printed(flag, new), falls_back, rule)
         else:
             if not same(flag, old, new):
-                found.append(_Change(flag.name, printed(flag, old), printed(flag, new), falls_back, rule))
-    return found
+                yield _Change(flag.name, printed(flag, old), printed(flag, new), falls_back, rule)
 
 
 def _as_json(

@@ -131,17 +131,11 @@ def _unknown(registry: FlagRegistry) -> Iterator[_Validation]:
     if None in maps:
         return
     names = ", ".join(quote(name) for name in (*(flag.name for flag in registry), *sorted(IGNORED), *RULES_KEYS))
-    documents = [f"k.endsWith({quote(suffix)})" for suffix in SUFFIXES]
-    known = [
-        f"k in [{names}]",
-        "k.startsWith('.')",
-        *documents,
-        *(f"k.{matches(each)[2:]}" for each in maps if each),
-    ]
+    known = [f"k in [{names}]", "k.startsWith('.')", *(f"k.endsWith({quote(suffix)})" for suffix in SUFFIXES)]
+    known += [f"k.{matches(each)[2:]}" for each in maps if each]
     for field in ("data", "binaryData"):
-        yield _Validation(
-            f"variables.{field}.all(k, {' || '.join(known)})", f"expected the names of flags as keys of {field}"
-        )
+        condition = f"variables.{field}.all(k, {' || '.join(known)})"
+        yield _Validation(condition, f"expected the names of flags as keys of {field}")
 
 
 def _keys_pattern(keys: str) -> str | None:

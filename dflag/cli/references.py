@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dflag.cli._findings import Finding
-    from dflag.cli._references import Flag
+    from dflag.cli._references import Flag, Program
 
 _WORDS = {"read": "read", "perhaps": "perhaps read", "other": "used"}
 
@@ -33,19 +33,24 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     program = read_program(read_sources(paths))
     flags = [flag for flag in program.flags if name is None or name in _names(flag)]
     findings = [finding for flag in flags for finding in _references(flag)]
-    for module, text, _ in program.undeclared:
-        if name is None or text.text == name:
-            findings.append(
-                finding_of(module, text.spot, "reference", "note", text.text, f"{text.text}: read, undeclared")
-            )
+    findings += _undeclared(program, name)
     out.write(FORMATS[options.format]([*problems_of(program, "warning"), *findings]))
     if name is None or findings:
         return 0
     near = nearest(name, [known for flag in program.flags for known in _names(flag)])
-    print(
-        f"dflag: no reference to a flag {name!r}{'' if near is None else f'; did you mean {near!r}?'}", file=sys.stderr
-    )
+    hint = "" if near is None else f"; did you mean {near!r}?"
+    print(f"dflag: no reference to a flag {name!r}{hint}", file=sys.stderr)
     return 1
+
+
+def _undeclared(program: Program, name: str | None) -> Iterator[Finding]:
+    """
+    List the reads of the name, or of any, that lead to no declaration.
+    """
+    for module, text, _ in program.undeclared:
+        if name is None or text.text == name:
+            message = f"{text.text}: read, undeclared"
+            yield finding_of(module, text.spot, "reference", "note", text.text, message)
 
 
 def _split(words: list[str]) -> tuple[str | None, list[str]]:

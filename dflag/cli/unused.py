@@ -41,18 +41,21 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     program = read_program(read_sources(options.paths))
     registry = None if options.registry is None else load(options.registry)
-    findings = [*problems_of(program, "error")]
-    for flag in program.flags:
-        if not flag.is_kept and not flag.module.source.is_test:
-            findings += _unused(program, flag, strict=options.strict)
-            findings += _expired(flag, _expiry(flag, registry))
-    findings += _undeclared(program, strict=options.strict)
-    inputs = [_items(path, registry, options.key) for path in options.input]
-    findings += _constant(program, registry, inputs)
-    findings += _unknown_keys(program, registry, inputs, strict=options.strict)
-    findings.sort(key=lambda finding: (finding.file, finding.place))
+    findings = sorted(_findings(program, registry, options), key=lambda finding: (finding.file, finding.place))
     out.write(FORMATS[options.format](findings))
     return 0 if is_ok(findings) else 1
+
+
+def _findings(program: Program, registry: FlagRegistry | None, options: argparse.Namespace) -> Iterator[Finding]:
+    yield from problems_of(program, "error")
+    for flag in program.flags:
+        if not flag.is_kept and not flag.module.source.is_test:
+            yield from _unused(program, flag, strict=options.strict)
+            yield from _expired(flag, _expiry(flag, registry))
+    yield from _undeclared(program, strict=options.strict)
+    inputs = [_items(path, registry, options.key) for path in options.input]
+    yield from _constant(program, registry, inputs)
+    yield from _unknown_keys(program, registry, inputs, strict=options.strict)
 
 
 def _graded(*, certain: bool, strict: bool) -> tuple[Literal["error", "warning"], Literal["certain", "likely"]]:

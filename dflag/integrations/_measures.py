@@ -191,17 +191,20 @@ class Watched:
         number, checksums = self._checksums
         current = self.registry.snapshot().revision
         if number != current:
-            try:
-                checksums = (self.registry.checksum(dynamic=False), self.registry.checksum(dynamic=True))
-            except BaseException as error:  # of a user's class: no reason to do without the other metrics
-                if is_interrupt(error):
-                    raise
-                # Without the traceback, whose message may quote a secret.
-                fault = type(error).__name__
-                logger.error("cannot print a flag's value (%s); exporting no checksums of the values", fault)
-                checksums = ()
+            checksums = self._compute_checksums()
             self._checksums = (current, checksums)
         return checksums
+
+    def _compute_checksums(self) -> Labels:
+        try:
+            return self.registry.checksum(dynamic=False), self.registry.checksum(dynamic=True)
+        except BaseException as error:  # of a user's class: no reason to do without the other metrics
+            if is_interrupt(error):
+                raise
+            # Without the traceback, whose message may quote a secret.
+            fault = type(error).__name__
+            logger.error("cannot print a flag's value (%s); exporting no checksums of the values", fault)
+            return ()
 
     # --- forking
 

@@ -17,6 +17,7 @@ One revision for a whole request, under ASGI 3: Starlette, FastAPI, Litestar, Dj
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dflag._log import logger
@@ -91,11 +92,8 @@ class PinMiddleware:
             pin = RequestPin(self._store)
             if self._revision_header:
                 send = _naming(send, pin.revision)
-            try:
-                with pin:
-                    await self._app(scope, receive, send)
-            finally:
-                pin.close()
+            with closing(pin), pin:
+                await self._app(scope, receive, send)
         elif scope["type"] == "lifespan" and self._updater is not None:
             await _live(self._app, self._updater, scope, receive, send)
         else:

@@ -18,6 +18,7 @@ An OpenFeature provider, through which code that uses OpenFeature reads the flag
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -98,10 +99,9 @@ class _Type:
         """
         flag = evaluation.flag
         kind = pipeline_of(flag).kind
-        try:
+        value = None
+        with suppress(Problem):
             value = kind.portable(evaluation.value)
-        except Problem:
-            value = None
         if isinstance(value, self._classes) and (self is _BOOLEAN or not isinstance(value, bool)):
             return value
         if self is _FLOAT and type(value) is int:
@@ -194,10 +194,8 @@ class DflagProvider(AbstractProvider):
                 self._start()
             except BaseException as error:
                 if not sdk_emits:
-                    self.emit(
-                        ProviderEvent.PROVIDER_ERROR,
-                        ProviderEventDetails(message=str(error), error_code=ErrorCode.GENERAL),
-                    )
+                    details = ProviderEventDetails(message=str(error), error_code=ErrorCode.GENERAL)
+                    self.emit(ProviderEvent.PROVIDER_ERROR, details)
                 raise
         if not sdk_emits:
             self.emit(ProviderEvent.PROVIDER_READY, ProviderEventDetails())

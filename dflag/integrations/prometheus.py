@@ -188,8 +188,7 @@ class _SharedFiles:
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            problem = text_of(error)
-            if self._problem != problem:
+            if (problem := text_of(error)) != self._problem:
                 logger.warning("cannot share metrics with other processes: %s", problem)
             self._problem = problem
         return values

@@ -101,12 +101,7 @@ class ApiServer:
             Fault: It cannot be opened, or it broke; one that the server ends in good order just ends.
         """
         whole = max(1, round(seconds))
-        asked = {
-            "watch": "1",
-            "resourceVersion": version,
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(whole),
-        }
+        asked = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": str(whole)}
         longest = whole + SILENCE_SECONDS
         # A server opens a watch at once. One that does not shows no change either, and is not left alone for longer.
         with self._ask(asked, longest, min(REQUEST_SECONDS, longest)) as response:
@@ -153,13 +148,7 @@ class ApiServer:
         with _as_faults(server):
             self._link.limit(in_all)
             with client.stream("GET", server + path, params=parameters, timeout=timeout) as response:
-                if response.status_code != 200:
-                    raise _refusal(response, target)
-                content = response.headers.get("content-type", "application/json")
-                if not content.startswith("application/json"):
-                    raise Fault(
-                        f"expected JSON from the API server {server}, got {content.partition(';')[0]!r}; is it a proxy?"
-                    )
+                _check_response(response, target, server)
                 yield response
 
     def _connected(self) -> httpx.Client:
@@ -170,6 +159,17 @@ class ApiServer:
             self._credentials = Credentials(config, self._link)
             self._client = _client(config, self._credentials, self._link)
         return self._client
+
+
+def _check_response(response: httpx.Response, target: Target, server: str) -> None:
+    """
+    Raise `Fault` for a response that is a refusal, or no JSON.
+    """
+    if response.status_code != 200:
+        raise _refusal(response, target)
+    content = response.headers.get("content-type", "application/json").partition(";")[0]
+    if not content.startswith("application/json"):
+        raise Fault(f"expected JSON from the API server {server}, got {content!r}; is it a proxy?")
 
 
 def load(kubeconfig: str | None, context: str | None) -> Config:
@@ -230,15 +230,14 @@ class _Transport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
-        response = self._pool.handle_request(
-            httpcore.Request(
-                method=request.method,
-                url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions={**request.extensions, **self._extensions},
-            )
+        passed = httpcore.Request(
+            method=request.method,
+            url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            headers=request.headers.raw,
+            content=request.stream,
+            extensions={**request.extensions, **self._extensions},
         )
+        response = self._pool.handle_request(passed)
         return httpx.Response(
             response.status, headers=response.headers, stream=_Body(response), extensions=response.extensions
         )
@@ -264,8 +263,7 @@ def _proxy(cluster: _kubeconfig.Cluster) -> httpcore.Proxy | None:
     """
     found = cluster.proxy
     if found is None:
-        named = _proxies.find(cluster.server)
-        if named is None:
+        if (named := _proxies.find(cluster.server)) is None:
             return None
         found = _kubeconfig.check_proxy(*named)
     try:
@@ -298,11 +296,9 @@ def _listed(body: Mapping[str, Any], target: Target) -> tuple[State, str]:
     if not isinstance(metadata, dict) or not isinstance(kind, str) or not isinstance(items or [], list):
         raise Fault(f"expected a list from the API server, got kind {kind!r}")
     cursor = version_of(body)
+    member_kind = kind.removesuffix("List")  # the items of a list may leave out what they are
     for item in items or []:
-        # The items of a list may leave out what they are.
-        if not isinstance(item, dict) or item.get("kind", kind.removesuffix("List")) != target.kind:
-            continue
-        if target.is_named_by(item):
+        if isinstance(item, dict) and item.get("kind", member_kind) == target.kind and target.is_named_by(item):
             return _decoded(item, target), cursor
     # Only the right kind of list, whole, can say that the object is not there.
     if kind != f"{target.kind}List" or metadata.get("continue"):
@@ -348,6 +344,19 @@ def _object(text: bytes, what: str) -> dict[str, Any]:
     return found
 
 
+def _ended(status: Mapping[str, Any]) -> Fault:
+    """
+    Return the fault for a watch that the API server ended by an error.
+    """
+    code, details = status.get("code"), status.get("details")
+    return Fault(
+        f"the API server ended the watch: {status.get('message') or status.get('reason') or 'no reason given'}",
+        code=code if isinstance(code, int) else 500,
+        retry_after=_seconds(details.get("retryAfterSeconds")) if isinstance(details, dict) else None,
+        unreachable=True,
+    )
+
+
 def _decoded(item: Mapping[str, Any], target: Target) -> State:
     try:
         return decode(item, target.kind)
@@ -363,13 +372,7 @@ def understand(kind: str, item: Mapping[str, Any], target: Target) -> State | No
         Fault: It is an error, or not understood.
     """
     if kind == "ERROR":
-        code, details = item.get("code"), item.get("details")
-        raise Fault(
-            f"the API server ended the watch: {item.get('message') or item.get('reason') or 'no reason given'}",
-            code=code if isinstance(code, int) else 500,
-            retry_after=_seconds(details.get("retryAfterSeconds")) if isinstance(details, dict) else None,
-            unreachable=True,
-        )
+        raise _ended(item)
     if kind not in {"ADDED", "MODIFIED", "DELETED"} or item.get("kind", target.kind) != target.kind:
         return None
     if not target.is_named_by(item):

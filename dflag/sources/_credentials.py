@@ -115,16 +115,11 @@ class Credentials:
     def _token(self) -> str | None:
         user = self._user
         if user.token_file is not None:
-            place = f"{user.place}.tokenFile"
             try:
-                token = read_file(place, user.token_file).decode(errors="replace").strip()
-                if not token:
-                    raise Fault(f"{place}: expected a token in {user.token_file}, which is empty")
+                return _token_in(user.token_file, f"{user.place}.tokenFile")
             except Fault:
                 if user.token is None:
                     raise
-            else:
-                return token
         if user.token is not None:
             return user.token.strip()
         return None if self._granted is None else self._granted.token
@@ -157,6 +152,13 @@ class Credentials:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return context
+
+
+def _token_in(file: str, place: str) -> str:
+    token = read_file(place, file).decode(errors="replace").strip()
+    if not token:
+        raise Fault(f"{place}: expected a token in {file}, which is empty")
+    return token
 
 
 # --- client certificates
@@ -264,18 +266,21 @@ def _question(plugin: Plugin, cluster: Cluster) -> str:
     """
     spec: dict[str, Any] = {"interactive": False}
     if plugin.wants_cluster:
-        authority = b"" if cluster.authority is None else cluster.authority.read()
-        described: dict[str, Any] = {
-            "server": cluster.server,
-            "tls-server-name": cluster.tls_name,
-            "insecure-skip-tls-verify": cluster.insecure,
-            "certificate-authority-data": base64.b64encode(authority).decode(),
-            "proxy-url": cluster.proxy,
-            "disable-compression": not cluster.compressed,
-            "config": cluster.plugin_settings,
-        }
-        spec["cluster"] = {name: value for name, value in described.items() if value}
+        spec["cluster"] = {name: value for name, value in _described(cluster).items() if value}
     return json.dumps({"kind": "ExecCredential", "apiVersion": plugin.version, "spec": spec})
+
+
+def _described(cluster: Cluster) -> dict[str, Any]:
+    authority = b"" if cluster.authority is None else cluster.authority.read()
+    return {
+        "server": cluster.server,
+        "tls-server-name": cluster.tls_name,
+        "insecure-skip-tls-verify": cluster.insecure,
+        "certificate-authority-data": base64.b64encode(authority).decode(),
+        "proxy-url": cluster.proxy,
+        "disable-compression": not cluster.compressed,
+        "config": cluster.plugin_settings,
+    }
 
 
 def _answer(printed: bytes, who: str) -> _Granted:

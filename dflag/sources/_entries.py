@@ -173,9 +173,8 @@ def _read_on(descriptor: int, head: bytes) -> bytes | Unreadable | None:
         return unfit(status.st_mode)
     parts, size = [head], len(head)
     # Its size is asked first, so that a huge file is not read for nothing; it may still grow meanwhile.
-    expected = status.st_size
-    while size <= MAX_BYTES and expected <= MAX_BYTES:
-        part = os.read(descriptor, max(expected - size, _HEAD_BYTES))
+    while max(size, status.st_size) <= MAX_BYTES:
+        part = os.read(descriptor, max(status.st_size - size, _HEAD_BYTES))
         if not part:
             return b"".join(parts)
         parts.append(part)

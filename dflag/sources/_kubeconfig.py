@@ -352,14 +352,11 @@ class _Merged:
         chosen = self._find("contexts", name, "context=" if context else "current-context")
         place = f"contexts[{name}]"
         cluster = _cluster(self._find("clusters", chosen.required("cluster"), f"{place}.cluster"))
-        user, namespace = chosen.text("user"), chosen.text("namespace")
+        named, namespace = chosen.text("user"), chosen.text("namespace")
         _check_namespace(chosen.place, namespace)
         chosen.end()
-        return Config(
-            cluster,
-            User(chosen.place) if user is None else _user(self._find("users", user, f"{place}.user")),
-            namespace or "default",
-        )
+        user = User(chosen.place) if named is None else _user(self._find("users", named, f"{place}.user"))
+        return Config(cluster, user, namespace or "default")
 
     def _find(self, plural: str, name: str, by: str) -> _Fields:
         if name not in self._named[plural]:

@@ -143,8 +143,7 @@ class Reflector(Watch):
         """
         self._opened_at = None
         try:
-            cursor = self._newest.cursor or self._list()
-            self._follow(cursor)
+            self._follow(self._newest.cursor or self._list())
         except Fault as fault:
             self._server.close()
             return 0.0 if self._stopping.is_set() else self._pause_after(fault)
@@ -164,9 +163,8 @@ class Reflector(Watch):
             new = self._newest.accept_list(state, cursor, asked, is_newest=is_newest)
         except StaleError as error:
             raise Fault(f"{self._target}: the API server is behind: {error}", unreachable=True) from None
-        if not self._is_watch_refused and self._newest.recover():
-            new = True
-        if new:
+        recovered = not self._is_watch_refused and self._newest.recover()
+        if new or recovered:
             self._wake()
         return cursor
 

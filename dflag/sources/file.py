@@ -89,13 +89,9 @@ class FileSource(PathSource):
         try:
             data = self._read_file()
         except OSError as error:
-            missing = error.errno in GONE
-            if not missing:
+            if error.errno not in GONE:
                 self._again_at = time.monotonic() + FAILED_RECHECK_SECONDS
-            reason = "no such file" if missing else reason_of(error)
-            if missing or error.errno in (errno.EISDIR, errno.ELOOP):
-                reason += f", {_EXPECTED}"
-            raise SourceError(f"cannot read {self._path}: {reason}", missing=missing) from error
+            raise self._explain(error) from error
         if isinstance(data, Unreadable):
             raise SourceError(f"cannot read {self._path}: {data.reason}, {_EXPECTED}")
         document = self._parse(data)
@@ -121,6 +117,13 @@ class FileSource(PathSource):
         from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 
         return watch_path(self._path, wake, heard=lambda: None, is_file=True)
+
+    def _explain(self, error: OSError) -> SourceError:
+        missing = error.errno in GONE
+        reason = "no such file" if missing else reason_of(error)
+        if missing or error.errno in (errno.EISDIR, errno.ELOOP):
+            reason += f", {_EXPECTED}"
+        return SourceError(f"cannot read {self._path}: {reason}", missing=missing)
 
     def _read_file(self) -> bytes | Unreadable:
         self._again_at = None

@@ -4,6 +4,7 @@ A ConfigMap or Secret at the API server as a source.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from typing import TYPE_CHECKING, Final
@@ -167,10 +168,10 @@ class KubernetesSource(Source):
         return ApiServer(self._target, self._where, self._context)
 
     def _ask(self) -> None:
-        server = self._server()
         asked = self._newest.look().state
         try:
-            state, cursor, is_newest = server.list(self._newest.floor)
+            with contextlib.closing(self._server()) as server:
+                state, cursor, is_newest = server.list(self._newest.floor)
             self._newest.accept_list(state, cursor, asked, is_newest=is_newest)
             self._newest.recover()
         except Fault as fault:
@@ -178,8 +179,6 @@ class KubernetesSource(Source):
         except StaleError as error:
             behind = f"{self._target}: the API server is behind: {error}"
             self._newest.fail(Trouble(behind, unreachable=True, absent=False))
-        finally:
-            server.close()
 
 
 def _check_target(kind: object, name: object, namespace: object) -> None:

@@ -174,20 +174,21 @@ def _take(target: object, named: Mapping[str, Any]) -> dict[Store, dict[Flag[Any
     """
     Validate all values before any is set, and sort them by the store of their flag.
     """
-    if isinstance(target, FlagRegistry):
-        given: Mapping[Any, Any] = {target.lookup(name): value for name, value in named.items()}
-    elif isinstance(target, type) and issubclass(target, FlagValues):
-        given = {_flag_of(target, name): value for name, value in named.items()}
-    elif isinstance(target, Mapping) and not named and all(isinstance(flag, Flag) for flag in target):
-        given = target
-    else:
-        raise TypeError(f"expected {{flag: value}}, or a registry and values by name, got {target!r}")
     taken: dict[Store, dict[Flag[Any], Any]] = {}
-    for flag, value in given.items():
-        taken.setdefault(store_of(flag).store_for(flag), {})[flag] = pipeline_of(flag).take(
-            flag.name, value, "override"
-        )
+    for flag, given in _by_flag(target, named).items():
+        value = pipeline_of(flag).take(flag.name, given, "override")
+        taken.setdefault(store_of(flag).store_for(flag), {})[flag] = value
     return taken
+
+
+def _by_flag(target: object, named: Mapping[str, Any]) -> Mapping[Flag[Any], Any]:
+    if isinstance(target, FlagRegistry):
+        return {target.lookup(name): value for name, value in named.items()}
+    if isinstance(target, type) and issubclass(target, FlagValues):
+        return {_flag_of(target, name): value for name, value in named.items()}
+    if isinstance(target, Mapping) and not named and all(isinstance(flag, Flag) for flag in target):
+        return target
+    raise TypeError(f"expected {{flag: value}}, or a registry and values by name, got {target!r}")
 
 
 def _flag_of(cls: type[FlagValues], name: str) -> Flag[Any]:

@@ -6,6 +6,7 @@ Each makes values that are likely, from what the flag is known to demand, and pu
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dflag._flags import pipeline_of
@@ -90,9 +91,8 @@ def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
         raise ValueError(f"flag {flag.name!r} accepts every text")
     shape = pipeline.kind.shape({})
     beyond = st.nothing() if shape is None else _of_shape(shape).map(pipeline.kind.exact)
-    damaged = st.tuples(texts(flag), st.sampled_from(("", "x", ",", "}", "0"))).map(
-        lambda parts: parts[0][:-1] + parts[1]
-    )
+    endings = st.sampled_from(("", "x", ",", "}", "0"))
+    damaged = st.builds(lambda text, ending: text[:-1] + ending, texts(flag), endings)
     candidates = st.sampled_from((*_NEAR_MISSES, *_just_beyond(flag))) | beyond | damaged | st.text()
     return _accepted(candidates, lambda text: not _reads(flag, text))
 
@@ -123,12 +123,10 @@ def _accepted(candidates: SearchStrategy[T], accepts: Callable[[T], bool], *fall
     # Not `filter`, which would fail a test for a validator that few random values pass.
     @st.composite
     def draw_accepted(draw: DrawFn) -> T:
-        for _ in range(_ATTEMPTS):
-            candidate = draw(candidates)
+        for candidate in chain((draw(candidates) for _ in range(_ATTEMPTS)), fallback):
             if accepts(candidate):
                 return candidate
-        usable = [candidate for candidate in fallback if accepts(candidate)]
-        return usable[0] if usable else reject()
+        return reject()
 
     return draw_accepted()
 

@@ -43,13 +43,16 @@ class ASGIApp:
             await receive()
             await send({"type": "websocket.close", "code": 1000})
         elif scope["type"] == "http":
-            response = await self._respond(_request(scope), receive)
-            if isinstance(response, Stream):
-                await _stream(response, receive, send)
-            elif response is not None:
-                await _send(response, send)
+            await self._serve(scope, receive, send)
         else:
             raise ValueError(f"expected a scope of HTTP, got {scope['type']!r}")
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = await self._respond(_request(scope), receive)
+        if isinstance(response, Stream):
+            await _stream(response, receive, send)
+        elif response is not None:
+            await _send(response, send)
 
     async def _respond(self, request: Request, receive: Receive) -> Response | Stream | None:
         """

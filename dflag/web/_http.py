@@ -184,11 +184,9 @@ def is_cross_origin(headers: Mapping[str, str]) -> bool:
     left out, as a proxy may end TLS. ``X-Forwarded-Host`` is not looked at: where some middleware allows other
     origins to send headers, a page could send it. A client without either header is no browser.
     """
-    site = headers.get("sec-fetch-site")
-    if site is not None:
+    if (site := headers.get("sec-fetch-site")) is not None:
         return site.strip().lower() not in ("same-origin", "none")
-    origin = headers.get("origin")
-    if origin is None:
+    if (origin := headers.get("origin")) is None:
         return False
     try:
         parts = urlsplit(origin.strip().lower())

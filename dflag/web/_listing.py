@@ -175,15 +175,22 @@ class Listings:
             found = self.ready(query)
             if found is not None:
                 return found
-            version = self._version()  # before the view: what changes in between outdates what is made now
-            generation = self._generation
-            if generation is None or generation.version != version:
-                generation = self._generation = _Generation(version, self._document(), {})
+            generation = self._current()
             found = self._represent(generation.document, query)
             while len(generation.representations) >= _KEPT_BODIES:
                 del generation.representations[next(iter(generation.representations))]
             generation.representations[query] = found
             return found
+
+    def _current(self) -> _Generation:
+        """
+        Return the generation that is still true, or a new one; under the lock.
+        """
+        version = self._version()  # before the view: what changes in between outdates what is made now
+        generation = self._generation
+        if generation is None or generation.version != version:
+            generation = self._generation = _Generation(version, self._document(), {})
+        return generation
 
     def flag(self, flag: Flag[Any]) -> dict[str, Any]:
         """

@@ -57,6 +57,8 @@ _PREFLIGHT_SECONDS: Final = 600
 _HEADERS: Final = "authorization, content-type, if-none-match, x-api-key"
 """What OFREP's clients send, which a browser asks for first; what else it asks for is allowed too."""
 
+_CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="dflag"'}
+
 _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
 _HEADER_NAMES: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z, ]{1,1000}")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
@@ -142,9 +144,8 @@ class Ofrep:
         return self._for_origin(answer, origin)
 
     def _route(self, request: Request, origin: str | None) -> Response | NeedsBody | Stream:
-        path = request.path
-        is_stream = self._has_streams and path == _EVENTS
-        if not is_stream and path != _BULK and not path.startswith(_BULK + "/"):
+        is_stream = self._has_streams and request.path == _EVENTS
+        if not is_stream and request.path != _BULK and not request.path.startswith(_BULK + "/"):
             return _answer(HTTPStatus.NOT_FOUND, {"errorDetails": "no such endpoint"})
         method = "GET" if is_stream else "POST"
         if request.method == "OPTIONS":
@@ -153,17 +154,15 @@ class Ofrep:
             headers = {"Allow": f"{method}, OPTIONS"}
             return _answer(HTTPStatus.METHOD_NOT_ALLOWED, {"errorDetails": f"expected {method}"}, headers)
         if not self._is_reader(request, is_stream=is_stream):
-            challenge = {"WWW-Authenticate": 'Bearer realm="dflag"'}
-            return _answer(HTTPStatus.UNAUTHORIZED, {"errorDetails": "not authorized to read flags"}, challenge)
+            return _answer(HTTPStatus.UNAUTHORIZED, {"errorDetails": "not authorized to read flags"}, _CHALLENGE)
         return self._open_stream(request) if is_stream else _ask_for_body(request, self._finish)
 
     def _is_reader(self, request: Request, *, is_stream: bool) -> bool:
         if self._authorize is None:
             return True
-        if is_stream:
-            sent = request.query.removeprefix("ticket=")
-            if secrets.compare_digest(sent.encode("utf-8", "replace"), self._ticket.encode()):
-                return True
+        sent = request.query.removeprefix("ticket=").encode("utf-8", "replace")
+        if is_stream and secrets.compare_digest(sent, self._ticket.encode()):
+            return True
         try:
             return _setting.identify(self._authorize, request.headers) is not None
         except BaseException as error:  # whatever it raises refuses
@@ -210,18 +209,25 @@ class Ofrep:
     def _bulk(self, request: Request, context: Mapping[str, Any]) -> Response:
         settle()
         generation = self._evaluations.current()
-        place = (self._key(generation, context), request.mount)
+        form = self._form(generation, context, request.mount)
+        caching = {"ETag": form.entity_tag}
+        if matches(request.headers.get("if-none-match", ""), form.entity_tag):
+            return Response(status=HTTPStatus.NOT_MODIFIED, headers={**SECURITY_HEADERS, **caching}, body=b"")
+        return _respond(HTTPStatus.OK, form.body, caching)
+
+    def _form(self, generation: Generation, context: Mapping[str, Any], mount: str) -> Representation:
+        """
+        Return a bulk answer, and make it if there is none.
+        """
+        place = (self._key(generation, context), mount)
         form = self._ready(generation, place)
         if form is None:
             with self._making:  # a change makes all clients ask at once
                 form = self._ready(generation, place)
                 if form is None:
-                    form = self._make(generation, context, request.mount)
+                    form = self._make(generation, context, mount)
                     self._keep(generation, place, form)
-        caching = {"ETag": form.entity_tag}
-        if matches(request.headers.get("if-none-match", ""), form.entity_tag):
-            return Response(status=HTTPStatus.NOT_MODIFIED, headers={**SECURITY_HEADERS, **caching}, body=b"")
-        return _respond(HTTPStatus.OK, form.body, caching)
+        return form
 
     def _key(self, generation: Generation, context: Mapping[str, Any]) -> _Key | None:
         """
@@ -313,31 +319,37 @@ def _evaluated(generation: Generation, flag: Flag[Any], context: Mapping[str, An
     except TypeError as error:
         raise _RefusedError("INVALID_CONTEXT", str(error)) from None
     evaluation = generation.evaluate(flag, generation.match(flag, key))
-    metadata = dict(evaluation.metadata)
     return {
         "key": flag.name,
         "value": _native(evaluation),
         "reason": _REASONS.get(evaluation.reason, evaluation.reason),
         "variant": evaluation.variant,
-        "metadata": {**metadata, "version": metadata["checksum"]},
+        "metadata": {**evaluation.metadata, "version": evaluation.metadata["checksum"]},
     }
 
 
 def _native(evaluation: Evaluation) -> object:
+    flag, value = evaluation.flag, _portable(evaluation)
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        raise _RefusedError("GENERAL", f"flag {flag.name!r}: its value, of the kind {flag.type_name}, has no type here")
+    return value
+
+
+def _portable(evaluation: Evaluation) -> object:
+    """
+    Return a value as JSON has it; None for one that it has not.
+    """
     flag = evaluation.flag
     try:
-        value = pipeline_of(flag).kind.portable(evaluation.value)
+        return pipeline_of(flag).kind.portable(evaluation.value)
     except Problem:
-        value = None
+        return None
     except BaseException as error:  # of the program's code, so of any type
         if is_interrupt(error):
             raise
         # Without the message, which may quote a secret.
         logger.error("flag %r: cannot write its value as JSON: %s", flag.name, type(error).__name__)
-        value = None
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        raise _RefusedError("GENERAL", f"flag {flag.name!r}: its value, of the kind {flag.type_name}, has no type here")
-    return value
+        return None
 
 
 def _context(body: bytes) -> Mapping[str, Any]:
