@@ -64,18 +64,23 @@ def _parse(
     with_rules: bool,
 ) -> Parsed:
     known = base.reading.values
+    anew = reading.secret and not base.reading.secret  # so that every flag that it feeds is secret from now on
     new = [
         key
         for key, raw in reading.values.items()
         # Bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
-        if ((old := known.get(key)) is None or (raw != old if type(raw) is type(old) is bytes else _differ(old, raw)))
+        if (
+            anew
+            or (old := known.get(key)) is None
+            or (raw != old if type(raw) is type(old) is bytes else _differ(old, raw))
+        )
         and key[:1] != "."
     ]
     gone = [key for key in known if key not in reading.values and key[:1] != "."]
     late = declared_since(store, base)
     if fresh or late:
         new = sorted({*new, *keys_of(store, (*fresh, *late), reading.values)})
-    rules = base.rules
+    rules = NO_RULES if anew else base.rules
     moved = _moved(name, base, reading)
     if not with_rules or not any(key in reading.values for key in RULES_KEYS):
         rules = NO_RULES

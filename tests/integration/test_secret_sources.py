@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dflag import UpdateError, Updater
-from dflag.sources import MemorySource
+from dflag.sources import MemorySource, Source
 
 from ._waiting import eventually
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dflag import FlagRegistry
+    from dflag.typing import Raw
 
 
 def _refuse_long(value: str) -> None:
@@ -107,3 +108,32 @@ def test_a_flag_declared_late_is_a_secret_too(flags: FlagRegistry) -> None:
         password = flags.dyn_string("password", "")
 
     assert (password.get(), password.secret) == ("hunter2", True)
+
+
+def test_a_source_that_becomes_secret_hides_what_it_holds_already(flags: FlagRegistry) -> None:
+    """
+    Plain values, members of maps and what rules set, though no text has changed; the next look is quiet.
+    """
+    named = [flags.dyn_string("plain", ""), flags.dyn_map("map", {}, keys="*.key", of="string")]
+    ruled = flags.dyn_string("ruled", "")
+
+    class Turning(Source):
+        name = "turning"
+        is_secret = False
+
+        @property
+        def secret(self) -> bool:
+            return self.is_secret
+
+        def read(self) -> Mapping[str, Raw]:
+            return {"plain": "open", "a.key": "open", "_rules.yaml": "- {name: one, set: {ruled: open}}"}
+
+    source = Turning()
+    updater = Updater(flags, source)
+    updater.initialize()
+    assert not any(flag.secret for flag in (*named, ruled))
+    source.is_secret = True
+    revision = updater.refresh()
+    assert all(flag.secret for flag in (*named, ruled))
+    assert {layer.text for flag in (*named, ruled) for layer in flags.explain(flag.name)[:1]} == {"******"}
+    assert updater.refresh() is revision
