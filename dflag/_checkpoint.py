@@ -28,9 +28,10 @@ class Checkpoint:
         self._store: Final = store
         self._sources: Final = sources
         with store.lock:
-            self._layers: Final = {flag: layers_of(flag) for flag in store.flags.values()}
-            self._keyed: Final = {flag: keyed_of(flag) for flag in store.flags.values()}
-            self._specifications: Final = {flag: specification_of(flag) for flag in store.flags.values()}
+            flags = list(store.flags.values())  # at once: a signal handler may declare others
+            self._layers: Final = {flag: layers_of(flag) for flag in flags}
+            self._keyed: Final = {flag: keyed_of(flag) for flag in flags}
+            self._specifications: Final = {flag: specification_of(flag) for flag in flags}
             self._validators: Final = store.checks.validators
             self._frozen: Final = store.frozen
             self._kept: Final = sources.keep()

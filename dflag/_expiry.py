@@ -4,6 +4,7 @@ Time limits: a function that is called when the earliest of some moments comes.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 import weakref
@@ -53,10 +54,11 @@ class Expiry:
         if timer is not None and timer.wake():
             return
         self.renew()
-        timer = _Timer(self._next_moment, self._expire)
-        if not timer.is_needed():
+        next_moment = self._next_moment()
+        if next_moment is None or next_moment() is None or sys.is_finalizing():
             return
         try:
+            timer = _Timer(self._next_moment, self._expire)
             timer.start()
         except RuntimeError as error:
             self.problem = str(error)
@@ -91,9 +93,6 @@ class _Timer(OwnThread):
         self._expire: Final = expire
         self._not_before = 0.0
         self._over = False
-
-    def is_needed(self) -> bool:
-        return self._moment() is not None
 
     def wake(self) -> bool:
         """

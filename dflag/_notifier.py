@@ -5,6 +5,7 @@ Callbacks, in order, on one thread that lives only while there is something to d
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
@@ -82,12 +83,13 @@ class Notifier:
         Go on with what is queued, on a new thread if there is none.
         """
         with self._lock:
-            if not self.queue or (self._thread is not None and self._thread.is_alive()):
-                return
-            thread = self._thread = OwnThread(target=self._run, name="dflag-notifier", daemon=True)
+            if not self.queue or (self._thread is not None and self._thread.is_alive()) or sys.is_finalizing():
+                return  # when it is finalizing, CPython 3.11 waits for a new thread for ever
+            thread = None
             try:
+                thread = self._thread = OwnThread(target=self._run, name="dflag-notifier", daemon=True)
                 thread.start()
-            except RuntimeError as error:  # none can be started now, or at interpreter exit: the next commit retries
+            except RuntimeError as error:  # none can be started now, or in this interpreter: the next commit retries
                 if self._thread is thread:  # and not one that a signal handler has started meanwhile
                     self._thread = None
                 self.problem = str(error)

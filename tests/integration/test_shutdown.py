@@ -76,6 +76,30 @@ def test_a_program_ends_at_once_and_without_a_word(published: Path, ending: str)
     assert elapsed < 2.0
 
 
+def test_a_change_while_the_interpreter_ends_waits_for_no_thread() -> None:
+    """
+    CPython 3.11 would wait for ever for the thread that a callback is to run on.
+    """
+    program = """
+import time
+import dflag
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate", 0, on_change=lambda old, new: None)
+def block():
+    with flags.override({rate: 5}):
+        yield
+left_open = block()
+next(left_open)
+flags.flush(1)
+print(time.monotonic())
+"""
+    result = run_python(program)
+    elapsed = time.monotonic() - float(result.stdout or "nan")
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert elapsed < 2.0
+
+
 def test_an_uncaught_error_is_all_that_is_printed(published: Path) -> None:
     """
     The traceback is the program's own, and the status 1.
