@@ -8,7 +8,7 @@ import fnmatch
 import re
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from dflag._faults import is_interrupt, text_of
 from dflag._layers import RULES_KEYS
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dflag.sources import Source, Watch
     from dflag.typing import Raw
 
+T = TypeVar("T")
 
 _RAW_TYPES: Final = frozenset({str, bytes, Text, Unreadable})
 
@@ -89,12 +90,12 @@ class Feed:
         self.token: object = None  # what the source's probe said before the last reading
         self.watched_token: object = None  # the same when the watch last took its events
         self.dirty = True
-        self.watch: Watch | None = None
         self.failures = 0  # to read it, to look at it, or to follow it in a forked child
         self.contact: float | None = None
         self.problem: str | None = None  # while it cannot be read or is gone
         self.fault: str | None = None  # while looking at the sources fails otherwise
         self.degraded: str | None = None
+        self.unanswered: Final[dict[str, str]] = {}  # the calls of the source and its watch that raise, and how
         self.not_live: str | None = None
 
     # --- reading
@@ -104,7 +105,7 @@ class Feed:
         Read the source if it may have changed; return whether that was tried. A failure is noted.
         """
         token = self._probe()  # before reading, so that a change meanwhile is seen the next time
-        if not self.dirty and token == self.token:
+        if not self.dirty and token is self.token:
             if self.problem is None:
                 self.contact = time.monotonic()
             return False
@@ -130,11 +131,13 @@ class Feed:
         Ask the source for its token; one that fails to give any is to be read.
         """
         try:
-            return self.source.probe()
+            token = self.source.probe()
+            is_same = bool(token == self.token)
         except BaseException as error:
             if is_interrupt(error):
                 raise
             return object()
+        return self.token if is_same else token
 
     def _read(self, token: object) -> None:
         """
@@ -185,17 +188,48 @@ class Feed:
             return self.name
         return place if isinstance(place, str) else self.name
 
-    def accept(self, outcome: Outcome) -> None:
+    def accept(self, outcome: Outcome, values: Mapping[str, Raw]) -> None:
         """
         Note what came of the reading, and keep the values in force instead of equal ones that were read.
 
         So equal values are kept once, and the next look can compare by identity.
+
+        Args:
+            outcome: What came of it.
+            values: What was read. Another thread may have read something newer since.
         """
+        if self.values is not values:
+            return
         self.latest = outcome.revision
         if outcome.in_force:
             self.values = outcome.values
 
     # --- failing
+
+    def ask(self, name: str, function: Callable[[], T], otherwise: T) -> T:
+        """
+        Return what a function of the source or of its watch returns; where it raises, log that once and return
+        *otherwise*.
+        """
+        try:
+            answer = function()
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            problem = f"its {name}() raised {type(error).__name__}: {text_of(error)}"
+            if self.unanswered.get(name) != problem:
+                logger.exception("the %s() of source %s raised %s", name, self.name, type(error).__name__)
+            self.unanswered[name] = problem
+            return otherwise
+        self.unanswered.pop(name, None)
+        return answer
+
+    def recheck_seconds(self) -> float | None:
+        """
+        Return in how many seconds to look again without an event; None where the source does not ask for it.
+        """
+        seconds = self.source.recheck_seconds()
+        return None if seconds is None else float(seconds)
 
     def note_failure(self, error: SourceError) -> None:
         """
@@ -232,22 +266,23 @@ class Feed:
 
     # --- reporting
 
-    def status(self, record: Record, longest_seconds: float | None = None) -> SourceStatus:
+    def status(self, record: Record, longest_seconds: float | None = None, watch: Watch | None = None) -> SourceStatus:
         """
         Put what is known into a record.
 
         Args:
             record: What came of the readings.
             longest_seconds: How old the last look may be; None where no thread looks.
+            watch: What watches it, if anything does.
         """
-        watch, problem = self.watch, self._problem_now(longest_seconds)
+        problem = self._problem_now(longest_seconds)
         return SourceStatus(
             name=self.name,
             healthy=problem is None and self.contact is not None,
             watched="not watched" if watch is None else watch.mode,
             degraded=self.degraded if watch is not None else None,
             not_live=self.not_live,
-            seconds_since_contact=age(self._heard()),
+            seconds_since_contact=age(self._heard(watch)),
             reconnects=0 if watch is None else watch.reconnects,
             checksum="" if record.applied is None else record.applied.get().checksum,
             applied_at=None if record.applied is None else record.applied.get().applied_at,
@@ -282,22 +317,23 @@ class Feed:
     def _is_overdue(self, longest_seconds: float | None) -> bool:
         return longest_seconds is not None and self.contact is not None and not is_recent(self.contact, longest_seconds)
 
-    def fingerprint(self, patience_seconds: float, longest_seconds: float | None = None) -> tuple[object, ...]:
+    def fingerprint(
+        self, patience_seconds: float, longest_seconds: float | None = None, watch: Watch | None = None
+    ) -> tuple[object, ...]:
         """
         Return a cheap value that differs whenever `status` would; of the age only whether it is beyond patience.
         """
-        watch = self.watch
         mode = None if watch is None else watch.mode
         reconnects = 0 if watch is None else watch.reconnects
-        touch = self.contact is None, is_recent(self._heard(), patience_seconds), self._is_overdue(longest_seconds)
+        touch = self.contact is None, is_recent(self._heard(watch), patience_seconds), self._is_overdue(longest_seconds)
         problems = self.problem, self.fault, self.degraded, self.not_live
         return self.record(), self.failures, mode, reconnects, touch, problems
 
-    def _heard(self) -> float | None:
+    def _heard(self, watch: Watch | None) -> float | None:
         """
         Return the moment of the last contact: the watch's, if it knows better than the check.
         """
-        heard = None if self.watch is None else self.watch.last_contact
+        heard = None if watch is None else watch.last_contact
         return self.contact if heard is None else heard
 
 

@@ -455,8 +455,7 @@ class FlagRegistry(Declarations):
         >>> flags.flush(timeout=5)
         True
         """
-        check_seconds("timeout", timeout)
-        return self._store.notifier.flush(timeout)
+        return self._store.notifier.flush(check_seconds("timeout", timeout))
 
     def checksum(self, dynamic: builtins.bool | None = None) -> builtins.str:
         """

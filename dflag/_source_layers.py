@@ -144,7 +144,7 @@ class SourceLayers:
         with self._store.lock:
             holder = self._claims.get(name)
             if holder is not None and holder() is owner:
-                del self._claims[name]
+                self._claims.pop(name, None)  # a signal handler may have done it in the middle of this
 
     def add(self, name: str) -> None:
         """
@@ -167,7 +167,7 @@ class SourceLayers:
     def _rank(self, name: str, *, below_arguments: bool) -> None:
         if below_arguments is (name in self._below_arguments):
             return
-        if any(name in layers_of(flag) for flag in self._store.flags.values()):
+        if any(name in layers_of(flag) for flag in list(self._store.flags.values())):
             # Another rank would change values, of frozen flags too, and no revision would say so.
             raise DefinitionError(
                 f"source {name!r} already has values {'above' if below_arguments else 'below'} the command line; "

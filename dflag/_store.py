@@ -318,7 +318,7 @@ class Store:
         with self.lock:
             while True:
                 token = self._tokens[0]
-                flags = self.flags.values()
+                flags = list(self.flags.values())  # at once: a signal handler may declare others
                 tables: dict[Key[Any], Table] = {flag: table for flag in flags if (table := table_of(flag)) is not None}
                 values: dict[Key[Any], Any] = {flag: value_of(flag) for flag in flags}
                 snapshot = Snapshot(self.flags, values, self.number, tables, value_of(self._replaced))
@@ -335,7 +335,7 @@ class Store:
     def find(self, name: object) -> Flag[Any]:
         flag = self.flags.get(name) if isinstance(name, str) else None
         if flag is None:
-            raise unknown_flag(name, self.flags)
+            raise unknown_flag(name, list(self.flags))
         return flag
 
     def origin_of(self, flag: Flag[Any]) -> str:

@@ -46,12 +46,18 @@ if TYPE_CHECKING:
     from dflag._snapshot import Snapshot
     from dflag._source_state import Outcome, Reading
     from dflag.errors import FlagValueError
-    from dflag.sources import Source
+    from dflag.sources import Source, Watch
 
 SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
 
 _running: Final[set[Updater]] = set()
 """The updaters that run: each follows until it is stopped, also when nobody keeps it."""
+
+_SLICE_SECONDS: Final = 0.1
+"""How often a thread that waits to read the sources asks whether it still is to."""
+
+_PATIENCE_SECONDS: Final = 5.0
+"""How long the main thread waits to read the sources: in a signal handler it may wait for what it has itself."""
 
 _OVERDUE_SECONDS: Final = 10.0
 """
@@ -238,7 +244,8 @@ class Updater:
         dflag.errors.UpdateError: flag 'rate_limit': expected an int, got 'many' (memory)
         """
         settle()
-        with self._reading.lock:
+        reading = self._reading
+        with reading.lock:
             with self._lifecycle:
                 if self._state in ("running", "stopped"):
                     instead = "refresh() reads now" if self._state == "running" else "start() reads again"
@@ -246,6 +253,7 @@ class Updater:
                         f"initialize() comes before start(), but the updater is {self._state}: {instead}"
                     )
                 self._claim()
+            looks = reading.looks
             try:
                 self._initialize()
             except BaseException:
@@ -256,6 +264,8 @@ class Updater:
             with self._lifecycle:
                 if self._state == "new":
                     self._state = "initialized"
+            if reading.looks != looks or reading.again:  # a signal handler has read something newer, or wants to
+                self._cycle(force=True)
 
     def start(self) -> None:
         """
@@ -326,17 +336,20 @@ class Updater:
         >>> updater.status().state
         'stopped'
         """
-        check_seconds("timeout", timeout)
+        limit = check_seconds("timeout", timeout)
         settle()
-        with self._lifecycle:
-            session, self._session = self._session, None
-            if session is not None or self._is_to_resume:
-                self._state = "stopped"
-            self._is_to_resume = False
-            _running.discard(self)
-            self._release()
-        if session is not None:
-            session.stop(timeout)
+        session: Session | None = None
+        try:
+            with self._lifecycle:
+                session, self._session = self._session, None
+                if session is not None or self._is_to_resume:
+                    self._state = "stopped"
+                self._is_to_resume = False
+                _running.discard(self)
+                self._release()
+        finally:
+            if session is not None:  # also when a signal handler has raised
+                session.stop(limit)
 
     def refresh(self) -> Revision:
         """
@@ -364,12 +377,11 @@ class Updater:
         (('rate_limit',), 60)
         """
         settle()
-        with self._reading.lock:
-            for feed in self._feeds:
-                feed.source.invalidate()
-            self._cycle(force=True)
-            if self._session is None and self._rules.wait_for_health():
-                self._cycle()  # no thread of the updater's looks at the answer
+        for feed in self._feeds:
+            feed.ask("invalidate", feed.source.invalidate, None)
+        self._cycle(force=True)
+        if self._session is None and self._rules.wait_for_health():
+            self._cycle()  # no thread of the updater's looks at the answer
         revisions = [feed.latest.get() for feed in self._feeds if feed.latest is not None]
         if not revisions:
             raise SourceError("; ".join(feed.problem or f"{feed.name} has no value" for feed in self._feeds))
@@ -399,7 +411,7 @@ class Updater:
         False
         """
         check_plain_function(predicate, "predicate")
-        check_seconds("timeout", timeout)
+        timeout = check_seconds("timeout", timeout)
         settle()
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -447,7 +459,10 @@ class Updater:
                 unknown.update(record.revision.get().unknown)
         return Status(
             state=self._state,
-            sources=tuple(feed.status(record, longest) for feed, record in zip(self._feeds, records, strict=True)),
+            sources=tuple(
+                feed.status(record, longest, watch)
+                for feed, record, watch in zip(self._feeds, records, self._watches(), strict=True)
+            ),
             updates=sum(record.updates for record in records),
             errors=sum(record.errors for record in records) + sum(feed.failures for feed in self._feeds),
             warnings=sum(record.warnings for record in records),
@@ -457,6 +472,10 @@ class Updater:
             seconds_since_success=age(self._success),
             rules=self._rules.status(),
         )
+
+    def _watches(self) -> list[Watch | None]:
+        session = self._session
+        return [None] * len(self._feeds) if session is None else session.watches()
 
     def _longest_seconds(self) -> float | None:
         """
@@ -469,7 +488,8 @@ class Updater:
         Return a cheap value that differs whenever `status` would; of ages only whether they are beyond patience.
         """
         longest = self._longest_seconds()
-        feeds = [feed.fingerprint(patience_seconds, longest) for feed in self._feeds]
+        pairs = zip(self._feeds, self._watches(), strict=True)
+        feeds = [feed.fingerprint(patience_seconds, longest, watch) for feed, watch in pairs]
         return (self._state, is_recent(self._success, patience_seconds), *feeds, *self._rules.states())
 
     def __enter__(self) -> Self:
@@ -500,16 +520,17 @@ class Updater:
                 absent.append((feed, error))
         self._rules.ask_facts()
         request = Request(report_unknown=self._unknown != "ignore")
+        readings = self._readings()
         if self._skips_bad:
-            outcomes = self._sources.apply_each(self._readings(), request, atomic=self._atomic)
+            outcomes = self._sources.apply_each(readings, request, atomic=self._atomic)
         else:
-            outcomes, errors = self._sources.apply_all(self._readings(), request, known_only=self._unknown == "error")
+            outcomes, errors = self._sources.apply_all(readings, request, known_only=self._unknown == "error")
             if errors:
                 raise UpdateError(errors)
         self._rules.report()
         for feed, failure in absent:  # not before: after an error nothing has changed, the counters neither
             feed.note_failure(failure)
-        self._accept(outcomes)
+        self._accept(outcomes, readings)
         self._note_success()
 
     def _follow(self, session: Session) -> None:
@@ -524,28 +545,62 @@ class Updater:
         """
         Look at every source, read those that may have changed, and apply what is new.
 
-        A call by a signal handler in the middle of another one of the same thread only asks that one for another round.
+        A call by a signal handler in the middle of another one of the same thread only asks that one for another round;
+        so does one that must not wait for another thread.
 
         Args:
             wanted: Asked when values are there to be applied, whether they are to be; None for always.
             background: Whether other threads may go first once the values are there.
             force: Whether to read all sources.
         """
-        reading = self._reading
-        with reading.lock:
-            for feed in self._feeds if force else ():
-                feed.dirty = True
+        for feed in self._feeds if force else ():
+            feed.dirty = True
+        while True:
+            reading = self._reading
             reading.again = True
-            while reading.again and not reading.going_on:
-                reading.going_on = True
-                try:
-                    while reading.again:
-                        reading.again = False
-                        self._look_and_apply(wanted, background=background)
-                finally:
-                    reading.going_on = False
+            if not self._take(reading, wanted):
+                self._wake()  # the thread that reads does it once more, or else the updater's does
+                return
+            try:
+                self._look_again(reading, wanted, background=background)
+            finally:
+                reading.lock.release()
+            if reading is self._reading or wanted is not None:
+                return  # else start() has given the right to others meanwhile, and nothing was applied
 
-    def _look_and_apply(self, wanted: Callable[[], bool] | None, *, background: bool) -> None:
+    def _take(self, reading: _ReadingRight, wanted: Callable[[], bool] | None) -> bool:
+        """
+        Wait for the right to read; return False where it is not wanted any more, or waiting might never end.
+        """
+        if wanted is not None:
+            while not reading.lock.acquire(timeout=_SLICE_SECONDS):
+                if not wanted():
+                    return False
+            return True
+        # A signal handler may have interrupted this thread while it held a lock that the thread that reads waits for.
+        # Of the store's it is known. Of others, as those of log handlers, it is not: so the wait has a limit.
+        if _holds(self._store.own_lock):
+            return reading.lock.acquire(blocking=False)
+        is_main = threading.current_thread() is threading.main_thread()
+        return reading.lock.acquire(timeout=_PATIENCE_SECONDS if is_main else -1)
+
+    def _look_again(self, reading: _ReadingRight, wanted: Callable[[], bool] | None, *, background: bool) -> None:
+        """
+        Look at every source, once more for as long as somebody asks for it meanwhile. The caller has the right.
+        """
+        while reading.again and not reading.going_on:  # again: a handler may ask between the last look and the end
+            reading.going_on = True
+            try:
+                while reading.again:
+                    reading.again = False
+                    reading.looks += 1
+                    self._look_and_apply(
+                        lambda: reading is self._reading and (wanted is None or wanted()), background=background
+                    )
+            finally:
+                reading.going_on = False
+
+    def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
             looks = [feed.look() for feed in self._feeds]  # at every one, whatever the first of them says
             due = self._rules.take_due(self._wake, ask_facts=any(looks))
@@ -570,7 +625,7 @@ class Updater:
         before = {name: self._sources.state(name).reading for name in due if name not in held}
         if before:
             self._sources.apply_each(before, request)
-        self._accept(self._sources.apply_each(readings, request, atomic=self._atomic))
+        self._accept(self._sources.apply_each(readings, request, atomic=self._atomic), readings)
         self._rules.report()
 
     def _note_success(self) -> None:
@@ -587,10 +642,10 @@ class Updater:
         readings = {feed.name: feed.reading() for feed in self._feeds if feed.name not in without}
         return {name: reading for name, reading in readings.items() if reading is not None}
 
-    def _accept(self, outcomes: Mapping[str, Outcome]) -> None:
+    def _accept(self, outcomes: Mapping[str, Outcome], readings: Mapping[str, Reading]) -> None:
         for feed in self._feeds:
             if feed.name in outcomes:
-                feed.accept(outcomes[feed.name])
+                feed.accept(outcomes[feed.name], readings[feed.name].values)
 
     # --- running
 
@@ -605,8 +660,12 @@ class Updater:
     # --- claiming sources
 
     def _claim(self) -> None:
-        for feed in self._feeds:
-            self._sources.claim(feed.name, self, below_arguments=self._below_arguments)
+        try:
+            for feed in self._feeds:
+                self._sources.claim(feed.name, self, below_arguments=self._below_arguments)
+        except DefinitionError:
+            self._release()
+            raise
 
     def _release(self) -> None:
         for feed in self._feeds:
@@ -747,6 +806,17 @@ class _Forks:
             updater._resume()
 
 
+def _holds(lock: threading.RLock) -> bool:
+    """
+    Return whether this thread holds a lock.
+    """
+    try:
+        threading.Condition(lock).notify(0)
+    except RuntimeError:  # which is what it raises for a lock that this thread does not hold
+        return False
+    return True
+
+
 class _ReadingRight:
     """
     The right to read the sources: one thread at a time, so that an older reading never follows a newer one.
@@ -755,12 +825,14 @@ class _ReadingRight:
         lock: Held while they are read.
         again: Whether they are to be read, once more if a reading is going on.
         going_on: Whether they are being read, which a signal handler in the same thread may interrupt.
+        looks: How often they were read.
     """
 
     def __init__(self) -> None:
         self.lock: Final = threading.RLock()
         self.again = False
         self.going_on = False
+        self.looks = 0
 
 
 def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:

@@ -5,6 +5,7 @@ One run of an updater: its thread, and what the thread waits for.
 from __future__ import annotations
 
 import random
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Final
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _FALLBACK_SECONDS: Final = 0.25
 """How often to look, on average, when there are no events: under 0.05 % of a processor, and 125 ms late on average."""
 
+
+_CALLS: Final = ("recheck_seconds", "fileno", "drain")
+"""The calls by which the thread knows when to look; each is made again while it raises."""
 
 _START_SECONDS: Final = 0.5
 """The longest that starting takes for a thread that is not in its wait yet, as on a machine under load."""
@@ -73,8 +77,17 @@ class Session:
             with self._lock:
                 self._watches.append(watch)
             if self._stopping.is_set():  # asked after that, as a signal handler may stop it at any line
-                self._end(feed, watch)
+                _end(watch)
                 return
+            self._note(feed, watch)
+            self._note_not_live(feed, feed.ask("why_not_live", feed.source.why_not_live, None))
+
+    def watches(self) -> list[Watch | None]:
+        """
+        Return the watch of each source; None for one that is not watched yet.
+        """
+        watches = list(self._watches)
+        return [*watches, *[None] * (len(self._feeds) - len(watches))]
 
     def start(self) -> None:
         """
@@ -88,14 +101,14 @@ class Session:
         # forks right after it has started the updater: by then the thread is in its wait and does not ask for the lock.
         self._is_waiting.wait(_START_SECONDS)
 
-    def stop(self, timeout: float) -> None:
+    def stop(self, timeout: float | None) -> None:
         with self._lock:
             self._stopping.set()
             started = self._thread.ident is not None
         self._waiter.wake()
         if not started:
             self._close()
-        elif self._thread is not threading.current_thread():
+        elif self._thread is not threading.current_thread() and not sys.is_finalizing():  # no thread runs then
             self._thread.join(timeout)
             if self._thread.is_alive():
                 logger.warning(
@@ -116,13 +129,12 @@ class Session:
         self._abandoned = True
         self._stopping = threading.Event()  # a thread of the parent may have held the lock of the one before
         self._stopping.set()
-        for feed, watch in zip(self._feeds, self._watches, strict=False):  # fewer when forked amid its start
+        for watch in self._watches:
             try:
                 watch.abandon()
             except BaseException as error:
                 if is_interrupt(error):
                     raise
-            feed.watch = None
         self._waiter.abandon()
 
     def _watch(self, feed: Feed) -> Watch:
@@ -131,16 +143,14 @@ class Session:
             self._waiter.wake()
 
         try:
-            feed.watch = feed.source.watch(wake)
-            self._note_not_live(feed, feed.source.why_not_live())
+            return _checked(feed.source.watch(wake))
         except BaseException as error:
             if is_interrupt(error):
                 raise
             logger.exception("the watch() of source %s raised %s", feed.name, type(error).__name__)
-            feed.watch = Watch()
-            feed.watch.problem = f"its watch() raised {type(error).__name__}: {text_of(error)}"
-        self._note(feed, feed.watch)
-        return feed.watch
+            watch = Watch()
+            watch.problem = f"its watch() raised {type(error).__name__}: {text_of(error)}"
+            return watch
 
     def _run(self) -> None:
         try:
@@ -161,7 +171,7 @@ class Session:
                 self._close()
 
     def _wait_and_look(self) -> None:
-        descriptors = [watch.fileno() for watch in self._watches]
+        descriptors = [_descriptor(feed, watch) for feed, watch in zip(self._feeds, self._watches, strict=True)]
         due, timeout = self._due_seconds(), self._timeout(descriptors)
         is_timed = due is not None and due < timeout
         timeout = due if is_timed and due is not None else timeout
@@ -194,10 +204,10 @@ class Session:
         drained = False
         for feed, watch in zip(self._feeds, self._watches, strict=True):
             # A quiet check costs the source's probe alone, two system calls for a volume.
-            if called or feed.degraded is not None or feed.token != feed.watched_token:
+            if called or feed.degraded is not None or feed.token is not feed.watched_token:
                 drained = True
                 feed.watched_token = feed.token
-                watch.drain()
+                feed.ask("drain", watch.drain, None)
                 self._note(feed, watch)
         return drained
 
@@ -215,17 +225,18 @@ class Session:
         """
         Log once when no events can be received, and once when they are back.
         """
-        problem = self._problem(watch, watch.fileno())
+        problem = self._problem(feed, watch, _descriptor(feed, watch))
         if problem is not None and feed.degraded is None:
             logger.warning("checking %s every %s s instead of watching it: %s", feed.name, _FALLBACK_SECONDS, problem)
         elif problem is None and feed.degraded is not None:
             logger.info("watching %s again", feed.name)
         feed.degraded = problem
 
-    def _problem(self, watch: Watch, descriptor: int | None) -> str | None:
-        if watch.problem is None and descriptor is not None:
-            return self._waiter.problem
-        return watch.problem
+    def _problem(self, feed: Feed, watch: Watch, descriptor: int | None) -> str | None:
+        call = next((each for each in _CALLS if each in feed.unanswered), None)
+        if call is not None:
+            return feed.unanswered[call]
+        return self._waiter.problem if watch.problem is None and descriptor is not None else watch.problem
 
     def _note_not_live(self, feed: Feed, reason: str | None) -> None:
         """
@@ -240,28 +251,37 @@ class Session:
             return 0.0  # a forked child has yet to look
         seconds = self._resync_seconds
         for feed, watch, descriptor in zip(self._feeds, self._watches, descriptors, strict=True):
-            problem = self._problem(watch, descriptor)
-            if problem is not None and feed.degraded is None:
+            recheck = feed.ask("recheck_seconds", feed.recheck_seconds, None)
+            problem = self._problem(feed, watch, descriptor)
+            if (problem is None) is not (feed.degraded is None):
                 self._note(feed, watch)
-                return 0.0  # it has come up since the watch was last seen to, which may mend it
+                return 0.0  # it has come up since the watch was last seen to, which may mend it; or it is over
             if problem is not None:
                 # With jitter, or the processes that a node starts together would look together for ever.
                 seconds = min(seconds, _FALLBACK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - no secret
-            recheck = feed.source.recheck_seconds()
             if recheck is not None:
                 seconds = min(seconds, recheck)
         return seconds
 
     def _close(self) -> None:
-        for feed, watch in zip(self._feeds, self._watches, strict=False):  # fewer when stopped amid its start
-            self._end(feed, watch)
+        for watch in self._watches:
+            _end(watch)
         self._waiter.close()
 
-    def _end(self, feed: Feed, watch: Watch) -> None:
-        try:
-            watch.close()
-        except BaseException as error:
-            if is_interrupt(error):
-                raise
-        if feed.watch is watch:
-            feed.watch = None
+
+def _checked(watch: object) -> Watch:
+    if not isinstance(watch, Watch):
+        raise TypeError(f"expected a Watch, got a value of type {type(watch).__name__}")
+    return watch
+
+
+def _descriptor(feed: Feed, watch: Watch) -> int | None:
+    return feed.ask("fileno", watch.fileno, None)
+
+
+def _end(watch: Watch) -> None:
+    try:
+        watch.close()
+    except BaseException as error:
+        if is_interrupt(error):
+            raise

@@ -15,6 +15,9 @@ from dflag._descriptors import Descriptor, Identity, identity, new_selector
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_LONGEST_SECONDS: Final = 86_400.0
+"""The longest wait in one go: epoll counts milliseconds in 32 bits, 24 days."""
+
 _CLOSING_SECONDS: Final = 0.05
 """How long a program may take to close every descriptor and to open those that it needs instead."""
 
@@ -71,7 +74,7 @@ class Waiter:
         if wanted != self._others:
             self._register(wanted)
         begins.set()
-        ready = self._selector.select(timeout)
+        ready = self._selector.select(min(timeout, _LONGEST_SECONDS))
         for key, _ in ready:
             if key.fd == self._ends[0][1].number:
                 self._take_words()

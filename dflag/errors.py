@@ -61,6 +61,8 @@ MAX_HINTS: Final = 20
 """How many unknown names at once are compared with all others: 35 ms each where there are a thousand flags."""
 
 _PROBLEM_MAX_CHARACTERS: Final = 1000
+_LONGEST_WAIT_SECONDS: Final = 1e9
+"""Thirty years: locks refuse to wait for much longer."""
 """How long the rest of a message may be, which a validator or a library may have made of the value."""
 
 
@@ -238,9 +240,11 @@ def check_arguments(*checks: tuple[str, object, type | tuple[type, ...], str]) -
         check_argument(name, given, types, expected)
 
 
-def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str = "") -> None:
+def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str = "") -> float | None:
     """
-    Raise `ArgumentError` unless an argument is a number or None, `DefinitionError` unless it is a length of time.
+    Return a length of time, cut to what locks can wait; None for None.
+
+    Raises `ArgumentError` unless an argument is a number or None, `DefinitionError` unless it is a length of time.
 
     Args:
         name: Of the argument.
@@ -249,7 +253,7 @@ def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str
         subject: What to begin the message with.
     """
     if given is None:
-        return
+        return None
     expected = f"{subject}expected {name} {'above 0 and finite' if positive else 'as a number of seconds'}"
     if isinstance(given, bool) or not isinstance(given, (int, float)):
         raise ArgumentError(f"{expected}, got {_shorten(given)}")
@@ -259,6 +263,7 @@ def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str
         seconds = float("inf")
     if not (0 < seconds < float("inf") if positive else seconds <= float("inf")):
         raise DefinitionError(f"{expected}, got {_shorten(given)}")
+    return min(seconds, _LONGEST_WAIT_SECONDS)
 
 
 def one_line(text: str) -> str:

@@ -7,19 +7,25 @@ and strikes at each line of dflag that an operation goes through, one run after 
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import random
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import dflag
+from dflag._registry import store_of_registry
 from dflag._switching import short_waits
 from dflag.sources import MemorySource
+
+from ._waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -291,3 +297,76 @@ def test_sighup_to_refresh_as_operators_do(flags: dflag.FlagRegistry, tmp_path: 
             assert updater.wait_for(lambda snap: snap[rate] == 2, DEADLINE_SECONDS)
         finally:
             signal.signal(signal.SIGHUP, before)
+
+
+def test_refresh_amid_initialize_leaves_the_newer_values(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """
+    What a handler has read is newer than what it interrupts, which looks once more.
+    """
+    rate = flags.dyn_int("rate", 0)
+    values = itertools.count(1)
+    volume.write({"rate": "0"})
+    made: list[dflag.Updater] = []
+
+    def operation() -> None:
+        made.append(dflag.Updater(flags, volume.path))
+        made[-1].initialize()
+
+    def handler() -> None:
+        volume.write({"rate": str(next(values))})
+        if made:
+            with contextlib.suppress(dflag.SourceError):  # nothing was ever read, at the very first lines
+                made[-1].refresh()
+
+    for _ in every_line(operation, handler, step=23):
+        assert rate.get() == int(volume.read()["rate"])
+        made.pop().stop()
+
+
+def test_stop_amid_stop_leaves_no_thread(flags: dflag.FlagRegistry) -> None:
+    """
+    Nothing is raised, and the updater can start again.
+    """
+    flags.dyn_int("rate", 0)
+    updater = dflag.Updater.setup(flags, MemorySource({"rate": "1"}))
+    for _ in every_line(updater.stop, updater.stop):
+        assert not any(thread.name == "dflag-updater" for thread in threading.enumerate())
+        updater.start()
+    updater.stop()
+
+
+def test_declaring_amid_snapshot() -> None:
+    """
+    The next snapshot has all flags, though one came while they were counted.
+    """
+    registries: list[dflag.FlagRegistry] = []
+
+    def operation() -> None:
+        registries.append(dflag.FlagRegistry())
+        registries[-1].dyn_int("outer", 0)
+        registries[-1].snapshot()
+
+    def handler() -> None:
+        if registries:
+            registries[-1].dyn_int("inner", 0)
+
+    for _ in every_line(operation, handler):
+        flags = registries.pop()
+        assert len(flags.snapshot()) == len(flags)
+
+
+def test_refresh_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flags: dflag.FlagRegistry) -> None:
+    """
+    A handler may interrupt set() while it holds the lock that the updater's thread needs: the thread reads once more.
+    """
+    rate = flags.dyn_int("rate", 0)
+    source = MemorySource({"rate": "1"})
+    with dflag.Updater.setup(flags, source) as updater:
+        with store_of_registry(flags).lock:  # as where a handler interrupts a commit
+            source.update({"rate": "2"})
+            assert eventually(lambda: updater._reading.going_on)
+            source.update({"rate": "3"})
+            began = time.monotonic()
+            updater.refresh()
+            assert time.monotonic() - began < DEADLINE_SECONDS / 4
+        assert updater.wait_for(lambda snap: snap[rate] == 3, DEADLINE_SECONDS)

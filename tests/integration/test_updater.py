@@ -1590,3 +1590,119 @@ def test_of_two_revisions_of_one_number_refresh_returns_the_one_with_a_fault(fla
     one.update({"rate": "2"})
     two.update({"limit": "many"})
     assert list(updater.refresh().rejected) == ["limit"]
+
+
+def test_what_a_refresh_has_read_before_a_restart_never_follows_what_was_read_since(
+    flags: dflag.FlagRegistry, volume: ConfigMapVolume
+) -> None:
+    """
+    A thread is in refresh(), in a slow validator, while another one starts the updater and a newer value comes.
+    """
+    inside, gate = threading.Event(), threading.Event()
+
+    def hang(value: int) -> None:
+        if value == 2 and threading.current_thread().name == "refreshing":
+            inside.set()
+            gate.wait(DEADLINE_SECONDS)
+
+    rate = flags.dyn_int("rate", 0, validator=hang)
+    volume.write({"rate": "1"})
+    with dflag.Updater.setup(flags, volume.path) as updater:
+        updater.stop()
+        volume.write({"rate": "2"})
+        refreshing = threading.Thread(target=updater.refresh, name="refreshing")
+        refreshing.start()
+        assert inside.wait(DEADLINE_SECONDS)
+        updater.start()
+        volume.write({"rate": "3"})
+        assert updater.wait_for(lambda snap: snap[rate] == 3, DEADLINE_SECONDS)
+        gate.set()
+        refreshing.join(DEADLINE_SECONDS)
+        assert rate.get() == 3
+
+
+def test_a_start_that_is_overtaken_leaves_the_watch_of_the_other_alone(
+    flags: dflag.FlagRegistry, volume: ConfigMapVolume
+) -> None:
+    """
+    One thread is in start() while another one stops the updater and starts it again.
+    """
+    inside, gate = threading.Event(), threading.Event()
+
+    class Slow(DirectorySource):
+        def why_not_live(self) -> str | None:
+            if threading.current_thread().name == "overtaken":
+                inside.set()
+                gate.wait(DEADLINE_SECONDS)
+            return super().why_not_live()
+
+    rate = flags.dyn_int("rate", 0)
+    volume.write({"rate": "1"})
+    updater = dflag.Updater(flags, Slow(volume.path), resync_seconds=60)
+    updater.initialize()
+    overtaken = threading.Thread(target=updater.start, name="overtaken")
+    overtaken.start()
+    assert inside.wait(DEADLINE_SECONDS)
+    updater.stop()
+    updater.start()
+    gate.set()
+    overtaken.join(DEADLINE_SECONDS)
+    with updater:
+        assert updater.status().sources[0].watched != "not watched"
+        volume.write({"rate": "2"})
+        assert updater.wait_for(lambda snap: snap[rate] == 2, DEADLINE_SECONDS)
+
+
+def test_stop_within_refresh_waits_for_nothing(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:
+    """
+    The updater's thread waits to read, which the thread that stops it does: it ends instead.
+    """
+    stopped: list[float] = []
+
+    def stop(value: int) -> None:
+        if value == 2 and not stopped and threading.current_thread() is threading.main_thread():
+            began = time.monotonic()
+            updater.stop()
+            stopped.append(time.monotonic() - began)
+
+    flags.dyn_int("rate", 0, validator=stop)
+    volume.write({"rate": "1"})
+    updater = dflag.Updater.setup(flags, volume.path, resync_seconds=0.01)
+    with updater._reading.lock:
+        volume.write({"rate": "2"})
+        updater.refresh()
+    assert stopped[0] < 4
+    assert not any(thread.name == "dflag-updater" for thread in threading.enumerate())
+
+
+def test_an_updater_that_cannot_have_all_its_sources_has_none(flags: dflag.FlagRegistry) -> None:
+    """
+    The others are free for the next one.
+    """
+    one, two = MemorySource({}, name="one"), MemorySource({}, name="two")
+    with dflag.Updater.setup(flags, two):
+        with pytest.raises(dflag.DefinitionError) as refused:
+            dflag.Updater(flags, [one, two])
+        dflag.Updater(flags, one).initialize()
+        assert "already followed" in str(refused.value)
+
+
+@pytest.mark.parametrize("seconds", [1e10, 10**400, float("inf")])
+def test_the_longest_waits_end_when_there_is_nothing_to_wait_for_any_more(
+    flags: dflag.FlagRegistry, seconds: float
+) -> None:
+    """
+    A length of time that no lock can wait is as good as none.
+    """
+    rate, called = flags.dyn_int("rate", 0), threading.Event()
+    rate.on_change(lambda _old, _new: called.wait(DEADLINE_SECONDS) and None)
+    source = MemorySource({"rate": "1"})
+    updater = dflag.Updater.setup(flags, source, resync_seconds=min(seconds, 1e10))
+    waiting = threading.Thread(target=lambda: [updater.wait_for(lambda snap: snap[rate] == 2, seconds), called.set()])
+    waiting.start()
+    source.update({"rate": "2"})
+    assert flags.flush(seconds)
+    waiting.join(DEADLINE_SECONDS)
+    assert called.is_set()
+    assert updater.status().sources[0].last_error is None
+    updater.stop(seconds)

@@ -5,7 +5,7 @@ One run of an updater's thread.
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -124,11 +124,11 @@ def test_stopping_closes_the_watch_once(session: Session, feed: Feed, source: So
 
     source.made = watch = Counting()
     session.watch()
-    assert feed.watch is watch
+    assert session.watches() == [watch]
     if started:
         session.start()
     session.stop(DEADLINE_SECONDS)
-    assert (watch.closed, feed.watch) == (1, None)
+    assert watch.closed == 1
     if started:
         session.stop(DEADLINE_SECONDS)
         assert watch.closed == 1
@@ -172,3 +172,47 @@ def test_a_source_that_cannot_be_watched_is_checked_instead(
     assert eventually(lambda: looks.count >= 3)
     assert feed.degraded == "its watch() raised OSError: no descriptors"
     assert caplog.text.count("instead of watching it") == 1
+
+
+@pytest.mark.parametrize("name", ["recheck_seconds", "fileno", "drain"])
+def test_a_call_that_raises_stops_neither_the_look_nor_the_others(
+    session: Session, looks: Looks, feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It counts as degraded for as long as it lasts, and the source is looked at all the while."""
+    watch = source.made = Watch()
+    broken = [True]
+
+    def fail() -> None:
+        if broken:
+            raise OSError("broken")
+
+    monkeypatch.setattr(source if name == "recheck_seconds" else watch, name, fail)
+    session.watch()
+    session.start()
+    session.wake()
+    assert eventually(lambda: looks.count > 1 and "broken" in str(feed.degraded))
+    broken.clear()
+    before = looks.count
+    assert eventually(lambda: looks.count > before and feed.degraded is None)
+    assert feed.fault is None
+
+
+def test_a_watch_that_is_none_is_a_fault_of_the_source(session: Session, feed: Feed, source: Source) -> None:
+    """It is checked instead, and its watch is not asked."""
+    source.made = cast("Watch", object())
+    session.watch()
+    assert "expected a Watch, got a value of type object" in str(feed.degraded)
+
+
+def test_a_source_that_cannot_say_whether_it_is_live_is_watched_all_the_same(
+    session: Session, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the watch ends with the session."""
+    closed: list[bool] = []
+    watch = source.made = Watch()
+    monkeypatch.setattr(source, "why_not_live", lambda: 1 / 0)
+    monkeypatch.setattr(watch, "close", lambda: closed.append(True))
+    session.watch()
+    assert session.watches() == [watch]
+    session.stop(DEADLINE_SECONDS)
+    assert closed == [True]

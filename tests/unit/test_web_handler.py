@@ -27,6 +27,7 @@ from dflag.web._http import NeedsBody, Request, Response
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dflag.typing import Wake
     from dflag.web import Authorize
 
 ALLOWED = {"authorization": "Bearer t0ken", "content-type": "application/json"}
@@ -843,21 +844,25 @@ def test_silent_source_shows(flags: dflag.FlagRegistry, monkeypatch: pytest.Monk
 
 def test_silent_watch_shows(flags: dflag.FlagRegistry) -> None:
     """So does one whose watch hears nothing, however often the updater looks at what the watch has brought."""
-    updater = dflag.Updater(flags, MemorySource({}))
-    updater.initialize()
-    feed = updater._feeds[0]
-    feed.watch = Watch()
-    feed.watch.last_contact = time.monotonic()
+    watch = Watch()
+    watch.last_contact = time.monotonic()
+
+    class Watched(MemorySource):
+        def watch(self, wake: Wake) -> Watch:
+            return watch
+
+    updater = dflag.Updater.setup(flags, Watched({}))
     client = Client(flags, updater)
     tag = client.get().headers["ETag"]
-    feed.watch.last_contact -= _listing.PATIENCE_SECONDS + 1
+    watch.last_contact -= _listing.PATIENCE_SECONDS + 1
     assert client.get(if_none_match=tag).status == 200
     (source,) = client.listing()["updater"]["sources"]
     assert (source["healthy"], source["in_touch"]) == (True, False)
 
     tag = client.get().headers["ETag"]
-    feed.watch.reconnects += 1
+    watch.reconnects += 1
     assert client.get(if_none_match=tag).status == 200
+    updater.stop()
 
 
 # --- setting
