@@ -378,3 +378,20 @@ def test_a_librarys_map_has_keys_once_it_is_bound(flags: FlagRegistry) -> None:
     flags.bind("clusters", endpoints)
 
     assert endpoints.get() == {A: "1"}
+
+
+def test_a_map_of_other_values_than_json_is_no_json(flags: FlagRegistry) -> None:
+    """
+    A JSON flag refuses the value of a map whose values are not JSON, as it refuses a copy of it.
+    """
+    waits = flags.dyn_map("waits", {"a.wait": datetime.timedelta(1)}, keys="*.wait", of="duration")
+    free = flags.dyn_json("free", {})
+    for given in (waits.get(), {"nested": waits.get()}, dict(waits.get())):
+        with pytest.raises(ValidationError, match="it holds a timedelta"):
+            free.set(given)
+    limits = flags.dyn_map("limits", {"a.limit": 1}, keys="*.limit", of="int")
+    free.set(limits.get())
+
+    assert free.get() == {"a.limit": 1}
+    assert flags.explain("free")[0].text == '{"a.limit":1}'
+    assert pickle.loads(pickle.dumps(waits.get())) == waits.get()  # noqa: S301 - made here
