@@ -1,7 +1,7 @@
 """
 What one flag accepts: its kind, its limits, and the pipeline every value takes.
 
-input mutator, parse, mutator, choices and limits, validators: in that order, whatever the value comes from.
+input mutator, parse, mutator, choices, limits and schema, validators: in that order, whatever the value comes from.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Pipeline(Generic[T]):
         "choices",
         "deprecated",
         "expires",
+        "input_kind",
         "input_mutator",
         "kind",
         "max",
@@ -65,6 +66,8 @@ class Pipeline(Generic[T]):
         self.kind: Final = kind
         self.validators: tuple[Validator[T], ...] = as_checks(given.pop("validator", ()))
         self.mutator: Final[Callable[[T], T] | None] = _function(given, "mutator")
+        # A schema is one of the limits, so that it holds for what the mutator returns.
+        self.input_kind: Final = kind if self.mutator is None else kind.without_schema()
         self.input_mutator: Final[Callable[[str], str] | None] = _function(given, "input_mutator")
         self.strip: Final[bool] = _typed(given, "strip", bool, "True or False", default=True)
         self._declared_secret: Final = "secret" in given
@@ -113,7 +116,9 @@ class Pipeline(Generic[T]):
         Return the same for a map, with *prefix* before its keys.
         """
         other = self._copy()
-        object.__setattr__(other, "kind", self.kind.prefixed(prefix))
+        kind = self.kind.prefixed(prefix)
+        for slot in ("kind", "input_kind"):
+            object.__setattr__(other, slot, kind)
         return other
 
     def _copy(self) -> Pipeline[T]:
@@ -136,7 +141,7 @@ class Pipeline(Generic[T]):
             ParseError: It is not in the grammar.
             ValidationError: It is outside of what the flag allows.
         """
-        return self._check(flag_name, self.parse(flag_name, raw, origin, self.kind, encoded=encoded), raw, origin)
+        return self._check(flag_name, self.parse(flag_name, raw, origin, self.input_kind, encoded=encoded), raw, origin)
 
     def parse(self, flag_name: str, raw: Raw, origin: Origin, kind: Kind[Any], *, encoded: bool = False) -> Any:
         """
@@ -172,7 +177,7 @@ class Pipeline(Generic[T]):
             ValidationError: It is of the wrong type, or outside of what the flag allows.
         """
         try:
-            converted = self.kind.convert(value)
+            converted = self.input_kind.convert(value)
         except BaseException as error:
             if is_interrupt(error):
                 raise

@@ -4,7 +4,9 @@ The way of one value through the pipeline of a flag.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 import dflag
 from dflag import _kinds
 from dflag._pipeline import Pipeline
+from dflag.cli._schemas import of_flag
 from dflag.errors import ArgumentError
 from dflag.typing import Unreadable
 
@@ -130,3 +133,42 @@ def test_the_choices_of_a_secret_are_in_no_message(flags: dflag.FlagRegistry) ->
         with pytest.raises(dflag.ValidationError) as caught:
             flag.set_text("typo")
         assert str(caught.value) == f"flag 'key_{secret}': expected {expected} (override)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A type of a user."""
+
+    size: int = 1
+
+
+@pytest.mark.parametrize("type_", [None, Batch])
+def test_a_schema_holds_for_what_the_mutator_returns(flags: dflag.FlagRegistry, type_: Any) -> None:
+    """What is given may be outside of the schema, from every layer; what the mutator makes of it may not."""
+
+    def limited(value: Any) -> Any:
+        return Batch(min(value.size, 10)) if isinstance(value, Batch) else {"size": 1, **value}
+
+    schema = {"required": ["size"], "properties": {"size": {"maximum": 10, "minimum": 0}}}
+    flag = flags.dyn_json("batch", {}, type=type_, schema=schema, mutator=limited)
+    given = {"size": 99} if type_ else {}
+    expected = Batch(10) if type_ else {"size": 1}
+    assert flag.default == (Batch(1) if type_ else {"size": 1})
+    flag.set(given)
+    assert flag.get() == expected
+    flag.set({"size": 5})
+    flag.set_text(json.dumps(given))
+    assert flag.get() == expected
+    flag.reset()
+    flags.apply({"batch": json.dumps(given)}, source="config")
+    assert flag.get() == expected
+
+    with pytest.raises(dflag.ValidationError, match=r"at least 0 \(at \$\.size"):
+        flag.set_text('{"size": -1}')
+
+
+def test_a_published_schema_refuses_nothing_that_a_mutator_mends(flags: dflag.FlagRegistry) -> None:
+    """The schema of a document leaves out the one that holds for what the mutator returns."""
+    flag = flags.json("batch", {}, schema={"required": ["size"]}, mutator=lambda value: {"size": 1, **value})
+
+    assert "required" not in json.dumps(of_flag(flag))
