@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from dflag._faults import code_flags, is_interrupt, repr_of, text_of
 from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem, is_unawaited
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Mapping
 
+    from dflag._kinds.maps import MapKind
     from dflag.typing import Raw, Validator
 
 T = TypeVar("T")
@@ -151,23 +152,30 @@ class Pipeline(Generic[T]):
             ParseError: It is not in the grammar.
         """
         try:
-            if isinstance(raw, Unreadable):
-                raise Problem(f"{kind.expected}, but the value cannot be read: {raw.reason}")
-            if kind.binary and not encoded:
-                return kind.convert(raw.encode() if isinstance(raw, str) else raw)
-            text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
-            if self.strip:
-                text = text.strip(WHITE_SPACE)
-            if self.input_mutator is not None:
-                text = self._mutate_input(self.input_mutator, text)
-            elif isinstance(raw, Text):
-                return kind.load(raw.native, text)
-            return kind.parse(text)
+            return self._translate(raw, kind, encoded=encoded)
         except BaseException as error:
             if is_interrupt(error):
                 raise
             refusal = self._refusal(ParseError, flag_name, error, ... if isinstance(raw, Unreadable) else raw, origin)
         raise refusal
+
+    def _translate(self, raw: Raw, kind: Kind[Any], *, encoded: bool) -> Any:
+        if isinstance(raw, Unreadable):
+            raise Problem(f"{kind.expected}, but the value cannot be read: {raw.reason}")
+        if kind.binary and not encoded:
+            return kind.convert(raw.encode() if isinstance(raw, str) else raw)
+        text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
+        if self.strip:
+            text = text.strip(WHITE_SPACE)
+        if kind.is_map:  # its parts go the way of single keys
+            item = cast("MapKind", kind).item
+            whole = raw if isinstance(raw, Text) else text
+            return cast("MapKind", kind).read(whole, lambda part: self._translate(part, item, encoded=True))
+        if self.input_mutator is not None:
+            text = self._mutate_input(self.input_mutator, text)
+        elif isinstance(raw, Text):
+            return kind.load(raw.native, text)
+        return kind.parse(text)
 
     def take(self, flag_name: str, value: object, origin: str) -> T:
         """
