@@ -114,12 +114,13 @@ class Pipeline(Generic[T]):
 
     def prefixed(self, prefix: str) -> Pipeline[T]:
         """
-        Return the same for a map, with *prefix* before its keys.
+        Return the same for a map, with *prefix* before its keys, also in its choices.
         """
         other = self._copy()
         kind = self.kind.prefixed(prefix)
-        for slot in ("kind", "input_kind"):
-            object.__setattr__(other, slot, kind)
+        choices = self.choices and tuple(kind.convert(prefix_keys(prefix, choice)) for choice in self.choices)
+        for slot, value in (("kind", kind), ("input_kind", kind), ("choices", choices)):
+            object.__setattr__(other, slot, value)
         return other
 
     def _copy(self) -> Pipeline[T]:
@@ -355,6 +356,13 @@ class Pipeline(Generic[T]):
         is_news = fault not in self._faults
         self._faults |= {fault}
         return is_news
+
+
+def prefix_keys(prefix: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the value of a map with *prefix* before its keys.
+    """
+    return {f"{prefix}{key}": item for key, item in value.items()}
 
 
 class AuthorError(TypeError):
