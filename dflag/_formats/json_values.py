@@ -6,6 +6,7 @@ A frozen value may be shared by every reader of a flag, since nobody can change 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -138,6 +139,9 @@ class SealedList(FrozenList):
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         return seal, (list(self),)
 
+    def __deepcopy__(self, memo: Any) -> list[Any]:
+        return copy.deepcopy(list(self), memo)
+
 
 class SealedDict(FrozenDict):
     """
@@ -152,6 +156,9 @@ class SealedDict(FrozenDict):
 
     def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
         return seal, (dict(self),)
+
+    def __deepcopy__(self, memo: Any) -> dict[str, Any]:
+        return copy.deepcopy(dict(self), memo)
 
 
 def freeze(value: object) -> JSON:
@@ -179,7 +186,7 @@ def seal(value: Any) -> Any:
 
 def thaw(value: JSON) -> JSON:
     """
-    Return a plain, writable copy.
+    Return a plain, writable copy of JSON.
     """
     if isinstance(value, dict):
         return {key: thaw(item) for key, item in value.items()}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import collections
 import collections.abc
+import copy
 import dataclasses
 import datetime
 import decimal
@@ -304,3 +305,27 @@ def test_a_flag_takes_its_own_value(type_: Any, default: Any) -> None:
     assert flag.get() == flag.default == default
     with pytest.raises(TypeError, match="read-only"):
         flag.get().clear()
+
+
+class Tagged(TypedDict):
+    """A type with parts that can be changed."""
+
+    tags: set[str]
+    counted: Counted
+
+
+def test_a_deep_copy_shares_nothing_with_the_flag() -> None:
+    """Models and sets within a list or a TypedDict are copied, each once."""
+    flags = dflag.FlagRegistry()
+    tagged = flags.dyn_json("tagged", {"tags": ["a"], "counted": {}}, type=Tagged)
+    copied = copy.deepcopy(tagged.get())
+    copied["tags"].add("b")
+    copied["counted"].given["x"] = 1
+    copied.pop("counted")
+    assert tagged.get() == tagged.default == {"tags": {"a"}, "counted": Counted()}
+
+    one = Counted()
+    listed = flags.dyn_json("listed", [one, one], type=list[Counted])
+    first, second = copy.deepcopy(listed.get())
+    assert first is second
+    assert first is not listed.get()[0]
