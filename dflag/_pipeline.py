@@ -268,7 +268,8 @@ class Pipeline(Generic[T]):
     def _limits(self, value: Any) -> None:
         if self.choices is not None and not self.kind.is_among(value, self.choices):
             # The default is among them, and mostly the value in force.
-            raise Problem(f"{self.kind.one_of} {'its choices' if self.secret else self.choices_text()}")
+            shown = "its choices" if self.secret else self.choices_text() or "its choices, of which there are none"
+            raise Problem(f"{self.kind.one_of} {shown}")
         if (self.min is not None and value < self.min) or (self.max is not None and value > self.max):
             raise Problem(f"{self.kind.expected} {self.range_text()}")
 
@@ -296,11 +297,19 @@ class Pipeline(Generic[T]):
 
     def _convert_choices(self, choices: Iterable[Any]) -> tuple[Any, ...]:
         if isinstance(choices, (str, bytes)):
-            raise DefinitionError(f"expected choices as several values, got {choices!r}")
+            raise DefinitionError("expected choices as several values" + self._got(choices))
         try:
             return self.kind.convert_choices(choices)
         except (Problem, TypeError) as error:
-            raise DefinitionError(f"bad choices: {error}") from error
+            raise self._bad("choices", error) from (None if self.secret else error)
+
+    def _bad(self, option: str, error: Problem | TypeError, got: str = "") -> DefinitionError:
+        if self.secret and isinstance(error, Problem):
+            return DefinitionError(f"bad {option}: expected {error.expected}")
+        return DefinitionError(f"bad {option}: {error}{got}")
+
+    def _got(self, given: object) -> str:
+        return "" if self.secret else f", got {given!r}"
 
     def _format_choice(self, choice: Any) -> str:
         return repr(choice) if isinstance(choice, str) else self.kind.format(choice)
@@ -314,7 +323,7 @@ class Pipeline(Generic[T]):
         try:
             return self.kind.convert(limit)
         except Problem as error:
-            raise DefinitionError(f"bad {which}: {error}, got {limit!r}") from error
+            raise self._bad(which, error, self._got(limit)) from (None if self.secret else error)
 
     def _refusal(
         self, cls: type[ParseError | ValidationError], flag_name: str, error: BaseException, raw: object, origin: Origin

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import traceback
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -133,6 +134,32 @@ def test_the_choices_of_a_secret_are_in_no_message(flags: dflag.FlagRegistry) ->
         with pytest.raises(dflag.ValidationError) as caught:
             flag.set_text("typo")
         assert str(caught.value) == f"flag 'key_{secret}': expected {expected} (override)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("string", {"choices": "hunter2"}, "expected choices as several values"),
+        ("string", {"choices": [b"hunter2"]}, "bad choices: expected a string"),
+        ("json", {"choices": [{"hunter2"}]}, "bad choices: expected a JSON value"),
+        ("json", {"choices": ["hunter2"], "schema": {"maxLength": 3}}, "bad choices: expected at most 3 characters"),
+        ("map", {"choices": [{"hunter2": ""}], "keys": "*.x"}, "bad choices: expected a mapping of names like '*.x'"),
+        ("int", {"min": "hunter2"}, "bad min: expected an int"),
+        ("int", {"max": "hunter2"}, "bad max: expected an int"),
+        ("string", {"choices": ["other"]}, "expected one of its choices"),
+    ],
+)
+def test_no_declaration_quotes_a_secret(
+    flags: dflag.FlagRegistry, kind: str, options: dict[str, Any], message: str
+) -> None:
+    """Neither the message nor a cause holds the default, the choices or the limits of a secret flag."""
+    default: object = {"json": "x", "int": 1, "map": {}}.get(kind, "hunter2")
+    with pytest.raises(dflag.DefinitionError) as caught:
+        getattr(flags, kind)("key", default, secret=True, **options)
+
+    assert message in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value)).replace("_quotes_a_secret", "")
+    assert "hunter2" not in "".join(line for line in shown.splitlines() if not line.startswith("    "))
 
 
 @dataclasses.dataclass(frozen=True)
