@@ -45,6 +45,7 @@ class Pipeline(Generic[T]):
     __slots__ = (
         "_declared_secret",
         "_faults",
+        "_space",
         "by",
         "choices",
         "deprecated",
@@ -71,6 +72,7 @@ class Pipeline(Generic[T]):
         self.input_kind: Final = kind if self.mutator is None else kind.without_schema()
         self.input_mutator: Final[Callable[[str], str] | None] = _function(given, "input_mutator")
         self.strip: Final[bool] = _typed(given, "strip", bool, "True or False", default=True)
+        self._space: Final = WHITE_SPACE if self.strip and not kind.binary else ""  # what errors leave out of a text
         self._declared_secret: Final = "secret" in given
         self.secret: bool = _typed(given, "secret", bool, "True or False", default=False)
         self.deprecated: Final[str | None] = _typed(given, "deprecated", (str, NoneType), "a text: what to use instead")
@@ -96,7 +98,10 @@ class Pipeline(Generic[T]):
             ValidationError: It does not.
         """
         other = self._copy()
-        added = as_checks(validator)
+        try:
+            added = as_checks(validator)
+        except DefinitionError as error:
+            raise DefinitionError(f"flag {flag_name!r}: {error}") from None
         other.validators = (*self.validators, *added)
         # The default went through the mutator when it was declared.
         self._validate(added, flag_name, default, default, "default")
@@ -143,7 +148,8 @@ class Pipeline(Generic[T]):
             ParseError: It is not in the grammar.
             ValidationError: It is outside of what the flag allows.
         """
-        return self._check(flag_name, self.parse(flag_name, raw, origin, self.input_kind, encoded=encoded), raw, origin)
+        parsed = self.parse(flag_name, raw, origin, self.input_kind, encoded=encoded)
+        return self._check(flag_name, parsed, raw, origin, self._space)
 
     def parse(self, flag_name: str, raw: Raw, origin: Origin, kind: Kind[Any], *, encoded: bool = False) -> Any:
         """
@@ -157,14 +163,15 @@ class Pipeline(Generic[T]):
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            refusal = self._refusal(ParseError, flag_name, error, ... if isinstance(raw, Unreadable) else raw, origin)
+            given = ... if isinstance(raw, Unreadable) else raw
+            refusal = self._refusal(ParseError, flag_name, error, given, origin, self._space)
         raise refusal
 
     def _translate(self, raw: Raw, kind: Kind[Any], *, encoded: bool) -> Any:
         if isinstance(raw, Unreadable):
             raise Problem(f"{kind.expected}, but the value cannot be read: {raw.reason}")
         if kind.binary and not encoded:
-            return kind.convert(raw.encode() if isinstance(raw, str) else raw)
+            return kind.convert(_encode(raw, kind) if isinstance(raw, str) else raw)
         text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
         if self.strip:
             text = text.strip(WHITE_SPACE)
@@ -195,7 +202,7 @@ class Pipeline(Generic[T]):
             return self._check(flag_name, converted, value, origin)
         raise refusal
 
-    def _check(self, flag_name: str, value: T, raw: object, origin: Origin) -> T:
+    def _check(self, flag_name: str, value: T, raw: object, origin: Origin, space: str = "") -> T:
         if (
             self.mutator is None
             and self.choices is None
@@ -211,9 +218,9 @@ class Pipeline(Generic[T]):
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            refusal = self._refusal(ValidationError, flag_name, error, raw, origin)
+            refusal = self._refusal(ValidationError, flag_name, error, raw, origin, space)
         else:
-            self._validate(self.validators, flag_name, value, raw, origin)
+            self._validate(self.validators, flag_name, value, raw, origin, space)
             return value
         raise refusal
 
@@ -252,7 +259,13 @@ class Pipeline(Generic[T]):
         raise refusal
 
     def _validate(
-        self, validators: Iterable[Validator[T]], flag_name: str, value: T, raw: object, origin: Origin
+        self,
+        validators: Iterable[Validator[T]],
+        flag_name: str,
+        value: T,
+        raw: object,
+        origin: Origin,
+        space: str = "",
     ) -> None:
         try:
             for validator in validators:
@@ -260,7 +273,7 @@ class Pipeline(Generic[T]):
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            refusal = self._refusal(ValidationError, flag_name, error, raw, origin)
+            refusal = self._refusal(ValidationError, flag_name, error, raw, origin, space)
         else:
             return
         raise refusal
@@ -326,7 +339,13 @@ class Pipeline(Generic[T]):
             raise self._bad(which, error, self._got(limit)) from (None if self.secret else error)
 
     def _refusal(
-        self, cls: type[ParseError | ValidationError], flag_name: str, error: BaseException, raw: object, origin: Origin
+        self,
+        cls: type[ParseError | ValidationError],
+        flag_name: str,
+        error: BaseException,
+        raw: object,
+        origin: Origin,
+        space: str = "",
     ) -> FlagValueError:
         """
         Make the flag's error of whatever a parser, a mutator or a validator raised.
@@ -350,10 +369,12 @@ class Pipeline(Generic[T]):
         place = origin if isinstance(origin, str) else origin(flag_name)
         refusal: FlagValueError
         if cls is ParseError and path is None:
-            refusal = ParseError(flag_name, problem, raw=raw, origin=place, secret=self.secret)
+            refusal = ParseError(flag_name, problem, raw=raw, origin=place, secret=self.secret, space=space)
         else:
             path = None if self.secret else path
-            refusal = ValidationError(flag_name, problem, raw=raw, origin=place, secret=self.secret, json_path=path)
+            refusal = ValidationError(
+                flag_name, problem, raw=raw, origin=place, secret=self.secret, space=space, json_path=path
+            )
         refusal.__cause__ = None if self.secret else error
         return refusal
 
@@ -490,6 +511,13 @@ def as_tuple(given: Any, option: str) -> tuple[Any, ...]:
         if not callable(function):
             raise DefinitionError(f"expected a callable for {option}, got {repr_of(function)}")
     return functions
+
+
+def _encode(raw: str, kind: Kind[Any]) -> bytes:
+    try:
+        return raw.encode()
+    except UnicodeEncodeError as error:
+        raise Problem(f"{kind.expected} as text in UTF-8", f"character {error.start} is half of a pair") from None
 
 
 def _decode(raw: bytes, kind: Kind[Any]) -> str:

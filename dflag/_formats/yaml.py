@@ -300,7 +300,7 @@ class _ValueReader(EventReader[Any]):
         for each in self.until(yaml.MappingEndEvent):
             key = self.node(each, depth)
             if not isinstance(key, str):
-                raise NotJSON("YAML whose keys are texts", f"put {str(key)[:80]!r} in quotes")
+                raise NotJSON("YAML whose keys are texts", _advice(self._written(each)))
             _add_key(keys, each, key)
             begin = self.next()
             items[key] = value = self.node(begin, depth)
@@ -330,6 +330,15 @@ def _add_key(keys: set[str], event: Any, key: str) -> None:
     if key in keys:
         raise NotJSON("YAML without duplicate keys", f"{key[:80]!r} stands twice in one mapping")
     keys.add(key)
+
+
+def _advice(key: Any) -> str:
+    """
+    Return what to do about a key, from its event, that is no text.
+    """
+    if isinstance(key, yaml.ScalarEvent):
+        return f"put {key.value[:80]!r} in quotes"
+    return "found a list" if isinstance(key, yaml.SequenceStartEvent) else "found a mapping"
 
 
 def plain_value(text: str) -> JSONValue:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import traceback
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -199,3 +200,51 @@ def test_a_published_schema_refuses_nothing_that_a_mutator_mends(flags: dflag.Fl
     flag = flags.json("batch", {}, schema={"required": ["size"]}, mutator=lambda value: {"size": 1, **value})
 
     assert "required" not in json.dumps(of_flag(flag))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "given", "shown"),
+    [
+        (_kinds.INT, {}, "a\n", "'a'"),
+        (_kinds.INT, {"strip": False}, "5\n", r"'5\n'"),
+        (_kinds.INT, {}, "5\x1f", r"'5\x1f'"),  # white space to Python, and not to dflag
+        (_kinds.STRING, {"choices": ["a"]}, " b\n", "'b'"),
+        (_kinds.BYTES, {"choices": [b"a"]}, b"a\n", r"'a\n'"),
+    ],
+)
+def test_an_error_shows_what_the_parser_saw(kind: Any, options: dict[str, Any], given: Any, shown: str) -> None:
+    """White space around a text is left out of the message where the parser does not see it, and nowhere else."""
+    with pytest.raises(dflag.FlagValueError) as caught:
+        Pipeline(kind, options).read("flag", given, "file")
+
+    assert f", got {shown} (file)" in str(caught.value)
+    assert caught.value.raw == given
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - made here
+
+
+def test_an_error_shows_the_space_around_a_value_that_is_set(flags: dflag.FlagRegistry) -> None:
+    """A value set in code is not stripped, so that its white space is why it is none of the choices."""
+    flag = flags.dyn_string("colour", "red", choices=["red"])
+    with pytest.raises(dflag.ValidationError, match="got ' red '"):
+        flag.set(" red ")
+
+
+def test_half_a_character_is_no_text_of_bytes(flags: dflag.FlagRegistry) -> None:
+    """The message says what was expected, as any other does."""
+    flags.bytes("key", b"")
+    rejected = flags.apply({"key": "a\ud800"}, source="config").rejected
+
+    assert "expected bytes as text in UTF-8 (character 1 is half of a pair)" in str(rejected["key"])
+
+
+def test_choices_of_nothing_are_named(flags: dflag.FlagRegistry) -> None:
+    """No value is among no choices, and the message says that there are none."""
+    with pytest.raises(dflag.DefinitionError, match="expected one of its choices, of which there are none, got 1"):
+        flags.int("size", 1, choices=())
+
+
+@pytest.mark.parametrize("function", [None, mock.AsyncMock(), [mock.AsyncMock()]])
+def test_an_added_validator_that_nothing_runs_is_an_error_of_its_flag(flags: dflag.FlagRegistry, function: Any) -> None:
+    """The message begins with the flag, as at the declaration."""
+    with pytest.raises(dflag.DefinitionError, match="^flag 'size': expected a "):
+        flags.int("size", 1).validator(function)
