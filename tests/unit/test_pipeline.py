@@ -246,5 +246,5 @@ def test_choices_of_nothing_are_named(flags: dflag.FlagRegistry) -> None:
 @pytest.mark.parametrize("function", [None, mock.AsyncMock(), [mock.AsyncMock()]])
 def test_an_added_validator_that_nothing_runs_is_an_error_of_its_flag(flags: dflag.FlagRegistry, function: Any) -> None:
     """The message begins with the flag, as at the declaration."""
-    with pytest.raises(dflag.DefinitionError, match="^flag 'size': expected a "):
+    with pytest.raises(dflag.DefinitionError, match=r"^flag 'size': expected a "):
         flags.int("size", 1).validator(function)
