@@ -384,7 +384,9 @@ def _differ(old: Raw, new: Raw) -> bool:
         return False
     from dflag._formats.json_values import same as same_json  # documents bring it with them
 
-    return not (isinstance(new, Text) and isinstance(old, Text) and same_json(old.native, new.native))
+    if not isinstance(new, Text) or not isinstance(old, Text):
+        return True
+    return not same_json(old.native, new.native) or old.written != new.written
 
 
 def _encoded(raw: Raw) -> bytes | None:

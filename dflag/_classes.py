@@ -31,6 +31,7 @@ from dflag._flags import (
     pipeline_of,
 )
 from dflag._layers import Entry
+from dflag._pipeline import prefix_keys
 from dflag._registry import FlagRegistry, bind_all, check_name, registry_of, store_of_registry
 from dflag._snapshot import Snapshot, flags_of, innermost_pin, instances_of, store_of, table_of, values_of
 from dflag._transaction import same
@@ -548,7 +549,9 @@ def _prefixed(flag: Flag[Any], name: str, prefix: str) -> list[Call]:
     """
 
     def rename(value: Mapping[str, Any], origin: str) -> Any:
-        return pipeline.take(name, {f"{prefix}{key}": item for key, item in value.items()}, origin)
+        renamed = pipeline.kind.convert(prefix_keys(prefix, value))
+        pipeline.recheck(name, renamed, origin)  # without the mutator, which has had its turn
+        return renamed
 
     pipeline = pipeline_of(flag).prefixed(prefix)
     try:

@@ -1,14 +1,14 @@
 """
 What one flag accepts: its kind, its limits, and the pipeline every value takes.
 
-input mutator, parse, mutator, choices and limits, validators: in that order, whatever the value comes from.
+input mutator, parse, mutator, choices, limits and schema, validators: in that order, whatever the value comes from.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from types import NoneType
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from dflag._faults import code_flags, is_interrupt, repr_of, text_of
 from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem, is_unawaited
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Mapping
 
+    from dflag._kinds.maps import MapKind
     from dflag.typing import Raw, Validator
 
 T = TypeVar("T")
@@ -44,10 +45,12 @@ class Pipeline(Generic[T]):
     __slots__ = (
         "_declared_secret",
         "_faults",
+        "_space",
         "by",
         "choices",
         "deprecated",
         "expires",
+        "input_kind",
         "input_mutator",
         "kind",
         "max",
@@ -65,8 +68,11 @@ class Pipeline(Generic[T]):
         self.kind: Final = kind
         self.validators: tuple[Validator[T], ...] = as_checks(given.pop("validator", ()))
         self.mutator: Final[Callable[[T], T] | None] = _function(given, "mutator")
+        # A schema is one of the limits, so that it holds for what the mutator returns.
+        self.input_kind: Final = kind if self.mutator is None else kind.without_schema()
         self.input_mutator: Final[Callable[[str], str] | None] = _function(given, "input_mutator")
         self.strip: Final[bool] = _typed(given, "strip", bool, "True or False", default=True)
+        self._space: Final = WHITE_SPACE if self.strip and not kind.binary else ""  # what errors leave out of a text
         self._declared_secret: Final = "secret" in given
         self.secret: bool = _typed(given, "secret", bool, "True or False", default=False)
         self.deprecated: Final[str | None] = _typed(given, "deprecated", (str, NoneType), "a text: what to use instead")
@@ -92,7 +98,10 @@ class Pipeline(Generic[T]):
             ValidationError: It does not.
         """
         other = self._copy()
-        added = as_checks(validator)
+        try:
+            added = as_checks(validator)
+        except DefinitionError as error:
+            raise DefinitionError(f"flag {flag_name!r}: {error}") from None
         other.validators = (*self.validators, *added)
         # The default went through the mutator when it was declared.
         self._validate(added, flag_name, default, default, "default")
@@ -110,10 +119,13 @@ class Pipeline(Generic[T]):
 
     def prefixed(self, prefix: str) -> Pipeline[T]:
         """
-        Return the same for a map, with *prefix* before its keys.
+        Return the same for a map, with *prefix* before its keys, also in its choices.
         """
         other = self._copy()
-        object.__setattr__(other, "kind", self.kind.prefixed(prefix))
+        kind = self.kind.prefixed(prefix)
+        choices = self.choices and tuple(kind.convert(prefix_keys(prefix, choice)) for choice in self.choices)
+        for slot, value in (("kind", kind), ("input_kind", kind), ("choices", choices)):
+            object.__setattr__(other, slot, value)
         return other
 
     def _copy(self) -> Pipeline[T]:
@@ -136,7 +148,8 @@ class Pipeline(Generic[T]):
             ParseError: It is not in the grammar.
             ValidationError: It is outside of what the flag allows.
         """
-        return self._check(flag_name, self.parse(flag_name, raw, origin, self.kind, encoded=encoded), raw, origin)
+        parsed = self.parse(flag_name, raw, origin, self.input_kind, encoded=encoded)
+        return self._check(flag_name, parsed, raw, origin, self._space)
 
     def parse(self, flag_name: str, raw: Raw, origin: Origin, kind: Kind[Any], *, encoded: bool = False) -> Any:
         """
@@ -146,23 +159,31 @@ class Pipeline(Generic[T]):
             ParseError: It is not in the grammar.
         """
         try:
-            if isinstance(raw, Unreadable):
-                raise Problem(f"{kind.expected}, but the value cannot be read: {raw.reason}")
-            if kind.binary and not encoded:
-                return kind.convert(raw.encode() if isinstance(raw, str) else raw)
-            text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
-            if self.strip:
-                text = text.strip(WHITE_SPACE)
-            if self.input_mutator is not None:
-                text = self._mutate_input(self.input_mutator, text)
-            elif isinstance(raw, Text):
-                return kind.load(raw.native, text)
-            return kind.parse(text)
+            return self._translate(raw, kind, encoded=encoded)
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            refusal = self._refusal(ParseError, flag_name, error, ... if isinstance(raw, Unreadable) else raw, origin)
+            given = ... if isinstance(raw, Unreadable) else raw
+            refusal = self._refusal(ParseError, flag_name, error, given, origin, self._space)
         raise refusal
+
+    def _translate(self, raw: Raw, kind: Kind[Any], *, encoded: bool) -> Any:
+        if isinstance(raw, Unreadable):
+            raise Problem(f"{kind.expected}, but the value cannot be read: {raw.reason}")
+        if kind.binary and not encoded:
+            return kind.convert(_encode(raw, kind) if isinstance(raw, str) else raw)
+        text = _decode(raw, kind) if isinstance(raw, bytes) else raw.removeprefix("\ufeff")
+        if self.strip:
+            text = text.strip(WHITE_SPACE)
+        if kind.is_map:  # its parts go the way of single keys
+            item = cast("MapKind", kind).item
+            whole = raw if isinstance(raw, Text) else text
+            return cast("MapKind", kind).read(whole, lambda part: self._translate(part, item, encoded=True))
+        if self.input_mutator is not None:
+            text = self._mutate_input(self.input_mutator, text)
+        elif isinstance(raw, Text):
+            return kind.load(raw.native, text)
+        return kind.parse(text)
 
     def take(self, flag_name: str, value: object, origin: str) -> T:
         """
@@ -172,7 +193,7 @@ class Pipeline(Generic[T]):
             ValidationError: It is of the wrong type, or outside of what the flag allows.
         """
         try:
-            converted = self.kind.convert(value)
+            converted = self.input_kind.convert(value)
         except BaseException as error:
             if is_interrupt(error):
                 raise
@@ -181,7 +202,7 @@ class Pipeline(Generic[T]):
             return self._check(flag_name, converted, value, origin)
         raise refusal
 
-    def _check(self, flag_name: str, value: T, raw: object, origin: Origin) -> T:
+    def _check(self, flag_name: str, value: T, raw: object, origin: Origin, space: str = "") -> T:
         if (
             self.mutator is None
             and self.choices is None
@@ -197,9 +218,9 @@ class Pipeline(Generic[T]):
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            refusal = self._refusal(ValidationError, flag_name, error, raw, origin)
+            refusal = self._refusal(ValidationError, flag_name, error, raw, origin, space)
         else:
-            self._validate(self.validators, flag_name, value, raw, origin)
+            self._validate(self.validators, flag_name, value, raw, origin, space)
             return value
         raise refusal
 
@@ -238,7 +259,13 @@ class Pipeline(Generic[T]):
         raise refusal
 
     def _validate(
-        self, validators: Iterable[Validator[T]], flag_name: str, value: T, raw: object, origin: Origin
+        self,
+        validators: Iterable[Validator[T]],
+        flag_name: str,
+        value: T,
+        raw: object,
+        origin: Origin,
+        space: str = "",
     ) -> None:
         try:
             for validator in validators:
@@ -246,7 +273,7 @@ class Pipeline(Generic[T]):
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            refusal = self._refusal(ValidationError, flag_name, error, raw, origin)
+            refusal = self._refusal(ValidationError, flag_name, error, raw, origin, space)
         else:
             return
         raise refusal
@@ -254,7 +281,8 @@ class Pipeline(Generic[T]):
     def _limits(self, value: Any) -> None:
         if self.choices is not None and not self.kind.is_among(value, self.choices):
             # The default is among them, and mostly the value in force.
-            raise Problem(f"{self.kind.one_of} {'its choices' if self.secret else self.choices_text()}")
+            shown = "its choices" if self.secret else self.choices_text() or "its choices, of which there are none"
+            raise Problem(f"{self.kind.one_of} {shown}")
         if (self.min is not None and value < self.min) or (self.max is not None and value > self.max):
             raise Problem(f"{self.kind.expected} {self.range_text()}")
 
@@ -282,11 +310,19 @@ class Pipeline(Generic[T]):
 
     def _convert_choices(self, choices: Iterable[Any]) -> tuple[Any, ...]:
         if isinstance(choices, (str, bytes)):
-            raise DefinitionError(f"expected choices as several values, got {choices!r}")
+            raise DefinitionError("expected choices as several values" + self._got(choices))
         try:
             return self.kind.convert_choices(choices)
         except (Problem, TypeError) as error:
-            raise DefinitionError(f"bad choices: {error}") from error
+            raise self._bad("choices", error) from (None if self.secret else error)
+
+    def _bad(self, option: str, error: Problem | TypeError, got: str = "") -> DefinitionError:
+        if self.secret and isinstance(error, Problem):
+            return DefinitionError(f"bad {option}: expected {error.expected}")
+        return DefinitionError(f"bad {option}: {error}{got}")
+
+    def _got(self, given: object) -> str:
+        return "" if self.secret else f", got {given!r}"
 
     def _format_choice(self, choice: Any) -> str:
         return repr(choice) if isinstance(choice, str) else self.kind.format(choice)
@@ -300,10 +336,16 @@ class Pipeline(Generic[T]):
         try:
             return self.kind.convert(limit)
         except Problem as error:
-            raise DefinitionError(f"bad {which}: {error}, got {limit!r}") from error
+            raise self._bad(which, error, self._got(limit)) from (None if self.secret else error)
 
     def _refusal(
-        self, cls: type[ParseError | ValidationError], flag_name: str, error: BaseException, raw: object, origin: Origin
+        self,
+        cls: type[ParseError | ValidationError],
+        flag_name: str,
+        error: BaseException,
+        raw: object,
+        origin: Origin,
+        space: str = "",
     ) -> FlagValueError:
         """
         Make the flag's error of whatever a parser, a mutator or a validator raised.
@@ -327,10 +369,12 @@ class Pipeline(Generic[T]):
         place = origin if isinstance(origin, str) else origin(flag_name)
         refusal: FlagValueError
         if cls is ParseError and path is None:
-            refusal = ParseError(flag_name, problem, raw=raw, origin=place, secret=self.secret)
+            refusal = ParseError(flag_name, problem, raw=raw, origin=place, secret=self.secret, space=space)
         else:
             path = None if self.secret else path
-            refusal = ValidationError(flag_name, problem, raw=raw, origin=place, secret=self.secret, json_path=path)
+            refusal = ValidationError(
+                flag_name, problem, raw=raw, origin=place, secret=self.secret, space=space, json_path=path
+            )
         refusal.__cause__ = None if self.secret else error
         return refusal
 
@@ -342,6 +386,13 @@ class Pipeline(Generic[T]):
         is_news = fault not in self._faults
         self._faults |= {fault}
         return is_news
+
+
+def prefix_keys(prefix: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Return the value of a map with *prefix* before its keys.
+    """
+    return {f"{prefix}{key}": item for key, item in value.items()}
 
 
 class AuthorError(TypeError):
@@ -460,6 +511,13 @@ def as_tuple(given: Any, option: str) -> tuple[Any, ...]:
         if not callable(function):
             raise DefinitionError(f"expected a callable for {option}, got {repr_of(function)}")
     return functions
+
+
+def _encode(raw: str, kind: Kind[Any]) -> bytes:
+    try:
+        return raw.encode()
+    except UnicodeEncodeError as error:
+        raise Problem(f"{kind.expected} as text in UTF-8", f"character {error.start} is half of a pair") from None
 
 
 def _decode(raw: bytes, kind: Kind[Any]) -> str:

@@ -4,7 +4,13 @@ What a source gives for a key, before it is parsed.
 
 from __future__ import annotations
 
-from typing import Any, Final, Self, TypeAlias
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Text(str):
@@ -16,15 +22,19 @@ class Text(str):
 
     Attributes:
         native: The value as the document's format defines it.
+        written: Of a mapping the texts of those scalars, by key, that JSON prints otherwise. A map flag takes them,
+            so that ``012`` stays ``"012"``.
     """
 
-    __slots__ = ("native",)
+    __slots__ = ("native", "written")
 
     native: Any
+    written: Mapping[str, str]
 
-    def __new__(cls, text: str, native: Any) -> Self:
+    def __new__(cls, text: str, native: Any, written: Mapping[str, str] = _NONE) -> Self:
         self = super().__new__(cls, text)
         self.native = native
+        self.written = written
         return self
 
 

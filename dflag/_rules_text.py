@@ -492,8 +492,9 @@ def _content(found: Mapping[str, Any]) -> str:
     """
     Print what was found, keys in order: a native value in brackets, that of a text alone.
     """
-    values = {flag: [raw] if isinstance(raw, Text) else raw for flag, raw in found["set"].items()}
-    parts = {"of": "pod", **found, "set": values}
+    values = found["set"].items()
+    printed = {flag: [raw, *sorted(raw.written.items())] if isinstance(raw, Text) else raw for flag, raw in values}
+    parts = {"of": "pod", **found, "set": printed}
     return json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
 
 
@@ -605,13 +606,13 @@ def _read_value(node: Scalar | Items | Members) -> Raw:
         if node.is_null:
             raise _not_this('a value; leave the flag out, or write "" for an empty text', node)
         return str(node)
-    from dflag._formats.outline import as_json
+    from dflag._formats.outline import as_json, number_texts
 
     try:
         native = as_json(node)
     except NotJSON as error:
         raise _Refused(f"expected {error.expected}", error.detail, node.at) from None
-    return Text(dumps(native), native)
+    return Text(dumps(native), native, number_texts(node))
 
 
 _Read: TypeAlias = "Callable[[Any], Any]"

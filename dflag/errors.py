@@ -114,9 +114,16 @@ class FlagValueError(DflagError, ValueError):
     """
 
     def __init__(
-        self, flag_name: str, problem: str, *, raw: object = ..., origin: str = "", secret: bool = False
+        self,
+        flag_name: str,
+        problem: str,
+        *,
+        raw: object = ...,
+        origin: str = "",
+        secret: bool = False,
+        space: str = "",
     ) -> None:
-        given = "" if secret or raw is ... else f", got {_shorten(raw)}"
+        given = "" if secret or raw is ... else f", got {_shorten(raw, space)}"
         problem = one_line(problem)
         super().__init__(f"{subject_of(flag_name)}: {problem}{given}" + (f" ({one_line(origin)})" if origin else ""))
         self.flag_name: Final = flag_name
@@ -124,13 +131,14 @@ class FlagValueError(DflagError, ValueError):
         self.raw: Final[object] = MASK if secret else raw
         self.origin: Final = origin
         self._secret: Final = secret
+        self._space: Final = space  # what the message leaves out around a text, as the parser did
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default would call the class with the finished message alone.
         return _rebuild, (type(self), self.flag_name, self.problem, self.raw, self.origin, self._secret, self._extra())
 
     def _extra(self) -> dict[str, Any]:
-        return {}
+        return {"space": self._space}
 
 
 class ParseError(FlagValueError):
@@ -155,13 +163,14 @@ class ValidationError(FlagValueError):
         raw: object = ...,
         origin: str = "",
         secret: bool = False,
+        space: str = "",
         json_path: str | None = None,
     ) -> None:
-        super().__init__(flag_name, problem, raw=raw, origin=origin, secret=secret)
+        super().__init__(flag_name, problem, raw=raw, origin=origin, secret=secret, space=space)
         self.json_path: Final = json_path
 
     def _extra(self) -> dict[str, Any]:
-        return {"json_path": self.json_path}
+        return {**super()._extra(), "json_path": self.json_path}
 
 
 class RegistryValidationError(DflagError):
@@ -292,9 +301,9 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _shorten(given: object) -> str:
+def _shorten(given: object, space: str = "") -> str:
     """
-    Return the repr of what was given, decoded and stripped where it is text, within the limit.
+    Return the repr of what was given, where it is text decoded and without the *space* around it, within the limit.
     """
     text = given
     if isinstance(given, (bytes, bytearray, memoryview)):
@@ -306,7 +315,7 @@ def _shorten(given: object) -> str:
             # A head that is cut inside a character still reads as text.
             text = head[: error.start].decode() if len(head) < len(given) and error.end == len(head) else head
     if isinstance(text, str):
-        text = str(text[: 4 * _GIVEN_MAX_CHARACTERS]).strip()
+        text = str(text[: 4 * _GIVEN_MAX_CHARACTERS]).strip(space)
     try:
         shown = repr(text)
     except BaseException as error:  # a broken __repr__ of a user's class hides no fault that is being reported

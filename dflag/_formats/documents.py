@@ -159,4 +159,4 @@ def _as_raw(found: Any) -> Raw:
         native = freeze(found)
     except NotJSON as error:
         return Unreadable(f"expected {error.expected}")
-    return Text(dumps(native), native)
+    return Text(dumps(native), native, found.texts if isinstance(found, json.Written) else {})

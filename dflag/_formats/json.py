@@ -7,13 +7,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
 from dflag._formats.json_values import JSON, MAX_DEPTH, MAX_INT_DIGITS, NotJSON, Place, freeze
 from dflag._raw import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
 MAX_VALUES: Final = 2**20
 """
@@ -28,6 +28,33 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _ESCAPED_SURROGATE: Final = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
 
 
+class Written(dict[str, Any]):
+    """
+    A mapping, and as `texts` those of its scalars that are written otherwise than JSON prints them.
+    """
+
+    __slots__ = ("texts",)
+
+    def __init__(self, items: Mapping[str, Any], texts: dict[str, str]) -> None:
+        super().__init__(items)
+        self.texts: Final = texts
+
+
+class _Float(float):
+    """
+    A number with its text, as there are several ways to write a float.
+    """
+
+    __slots__ = ("text",)
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        self = super().__new__(cls, text)
+        self.text = text
+        return self
+
+
 class Member(NamedTuple):
     """
     One member of an object in a text.
@@ -35,7 +62,7 @@ class Member(NamedTuple):
     Attributes:
         key: Its name.
         place: Where its name stands.
-        raw: A scalar as `Text`, with its text as it is written; of an array or an object the value alone.
+        raw: A scalar as `Text`, with its text as it is written; an object as `Written`; of an array the value alone.
     """
 
     key: str
@@ -50,15 +77,35 @@ def loads(text: str) -> JSON:
     Raises:
         NotJSON: It is not JSON, or nests too deeply, repeats a key, or holds a number out of range.
     """
+    return freeze(_decode(text, DECODER))
+
+
+def loads_written(text: str) -> tuple[JSON, dict[str, str]]:
+    """
+    Do as `loads`, and return too the texts of an object's members that are written otherwise than JSON prints them.
+
+    Raises:
+        NotJSON: As `loads`.
+    """
+    value = _decode(text, _EXACT)
+    return freeze(value), _texts_of(value) if isinstance(value, dict) else {}
+
+
+def _decode(text: str, decoder: json.JSONDecoder) -> Any:
     _check_size(text)
     try:
-        value = DECODER.decode(text)
+        value = decoder.decode(text)
     except json.JSONDecodeError as error:
         raise NotJSON("JSON", f"{error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:  # the caller is near the end of its own stack
         raise NotJSON("JSON that is less deeply nested") from None
     refuse_lone_surrogates(text, value)
-    return freeze(value)
+    return value
+
+
+def _texts_of(value: dict[str, Any]) -> dict[str, str]:
+    items = value.items()
+    return {key: item.text for key, item in items if type(item) is _Float and item.text != float.__repr__(item)}
 
 
 class Excerpt(str):
@@ -238,10 +285,13 @@ class _MemberReader(Cursor):
         return excerpt(self.text, start, end, place)
 
     def _raw(self) -> Any:
-        value, end = DECODER.raw_decode(self.text, self.at)
+        decoder = _EXACT if self.text.startswith("{", self.at) else DECODER
+        value, end = decoder.raw_decode(self.text, self.at)
         written = value if isinstance(value, str) else self.text[self.at : end]
         self.skip(end)
-        return value if isinstance(value, (dict, list)) else Text(written, value)
+        if isinstance(value, dict):
+            return Written(value, _texts_of(value))
+        return value if isinstance(value, list) else Text(written, value)
 
 
 def refuse_lone_surrogates(text: str, value: JSON) -> None:
@@ -313,6 +363,11 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=read_int)
+
+_EXACT: Final = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=read_int, parse_float=_Float
+)
+"""The same, with the text of each float."""
 
 _PASSING: Final = json.JSONDecoder(parse_int=str)
 """Passes a value that is read elsewhere, whatever is wrong with it."""

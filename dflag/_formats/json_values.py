@@ -6,10 +6,14 @@ A frozen value may be shared by every reader of a flag, since nobody can change 
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
-from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 JSON: TypeAlias = Any
 
@@ -121,6 +125,42 @@ class FrozenDict(dict[str, Any], metaclass=_Sealed):
         return {key: thaw(item) for key, item in self.items()}
 
 
+class SealedList(FrozenList):
+    """
+    A list that cannot be changed, of items that need not be JSON.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, items: Any = ()) -> SealedList:  # noqa: PYI034 - nobody derives from it
+        sealed: SealedList = _seal_list(map(seal, items), cls)
+        return sealed
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        return seal, (list(self),)
+
+    def __deepcopy__(self, memo: Any) -> list[Any]:
+        return copy.deepcopy(list(self), memo)
+
+
+class SealedDict(FrozenDict):
+    """
+    A dict that cannot be changed, of keys and values that need not be JSON.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> SealedDict:  # noqa: PYI034 - nobody derives from it
+        sealed: SealedDict = _seal_dict({key: seal(item) for key, item in dict(*args, **kwargs).items()}, cls)
+        return sealed
+
+    def __reduce_ex__(self, _protocol: Any) -> tuple[Any, ...]:
+        return seal, (dict(self),)
+
+    def __deepcopy__(self, memo: Any) -> dict[str, Any]:
+        return copy.deepcopy(dict(self), memo)
+
+
 def freeze(value: object) -> JSON:
     """
     Check that a Python value is JSON, and give it read-only; a frozen value is given back as it is.
@@ -137,16 +177,16 @@ def seal(value: Any) -> Any:
     """
     Make the dicts and lists of a converted value read-only, whatever else they hold.
     """
-    if type(value) is dict:
-        return _seal_dict({key: seal(item) for key, item in value.items()})
-    if type(value) is list:
-        return _seal_list([seal(item) for item in value])
+    if type(value) is dict or type(value) is FrozenDict:
+        return SealedDict(value)
+    if type(value) is list or type(value) is FrozenList:
+        return SealedList(value)
     return value
 
 
 def thaw(value: JSON) -> JSON:
     """
-    Return a plain, writable copy.
+    Return a plain, writable copy of JSON.
     """
     if isinstance(value, dict):
         return {key: thaw(item) for key, item in value.items()}
@@ -238,25 +278,27 @@ def _plain_scalar(value: object) -> JSON:
 
 
 def _freeze_list(items: list[Any] | tuple[Any, ...], depth: int) -> FrozenList:
-    return _seal_list([_freeze(item, depth) for item in items])
+    frozen: FrozenList = _seal_list([_freeze(item, depth) for item in items])
+    return frozen
 
 
 def _freeze_dict(items: dict[Any, Any], depth: int) -> FrozenDict:
-    frozen = {}
+    found = {}
     for key, item in items.items():
         if not isinstance(key, str):
             raise NotJSON("a JSON value, whose keys are texts", f"it holds a key of type {type(key).__name__}")
-        frozen[str.__str__(key)] = _freeze(item, depth)
-    return _seal_dict(frozen)
+        found[str.__str__(key)] = _freeze(item, depth)
+    frozen: FrozenDict = _seal_dict(found)
+    return frozen
 
 
-def _seal_list(items: list[Any]) -> FrozenList:
-    sealed: FrozenList = list.__new__(FrozenList)
+def _seal_list(items: Iterable[Any], cls: Any = FrozenList) -> Any:
+    sealed = list.__new__(cls)
     list.extend(sealed, items)
     return sealed
 
 
-def _seal_dict(items: dict[str, Any]) -> FrozenDict:
-    sealed: FrozenDict = dict.__new__(FrozenDict)
+def _seal_dict(items: Mapping[Any, Any], cls: Any = FrozenDict) -> Any:
+    sealed = dict.__new__(cls)
     dict.update(sealed, items)
     return sealed

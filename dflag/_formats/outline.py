@@ -119,6 +119,18 @@ def as_json(outline: Outline) -> JSONValue:
     return freeze(_meant(outline))
 
 
+def number_texts(outline: Outline) -> dict[str, str]:
+    """
+    Return the texts of a mapping's scalars that stand for something else than text.
+    """
+    members = outline.items() if isinstance(outline, Members) else ()
+    return {str(key): str(value) for key, value in members if isinstance(value, Scalar) and not _is_text(value)}
+
+
+def _is_text(scalar: Scalar) -> bool:
+    return isinstance(_meant(scalar), str)
+
+
 def _meant(outline: Outline) -> Any:
     if isinstance(outline, Scalar):
         return plain_value(outline) if outline.is_plain else str(outline)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import yaml
 
-from dflag._formats.json import Excerpt, Member, excerpt, read_int, refuse_lone_surrogates
+from dflag._formats.json import Excerpt, Member, Written, excerpt, read_int, refuse_lone_surrogates
 from dflag._formats.json_values import MAX_DEPTH, NotJSON, Place, freeze
 from dflag._raw import Text
 
@@ -272,10 +272,16 @@ class _ValueReader(EventReader[Any]):
         Return a scalar's text with its value, and of a collection the value.
         """
         value = self.node(event, 1)
-        written = self.anchors[event.anchor].event if isinstance(event, yaml.AliasEvent) else event
+        written = self._written(event)
         if not isinstance(written, yaml.ScalarEvent):
             return value
         return written.value if written.style in ("|", ">") else Text(written.value, value)
+
+    def _written(self, event: Any) -> Any:
+        """
+        Return the event of what is written, which an alias stands for.
+        """
+        return self.anchors[event.anchor].event if isinstance(event, yaml.AliasEvent) else event
 
     def tagged(self, event: Any) -> None:
         # A tag may hold any character, written %0A and the like, and be as long as the text.
@@ -289,14 +295,17 @@ class _ValueReader(EventReader[Any]):
         return [self.node(each, depth) for each in self.until(yaml.SequenceEndEvent)]
 
     def mapping(self, event: Any, depth: int) -> JSONValue:  # noqa: ARG002 - as above
-        items: dict[str, Any] = {}
+        items = Written({}, {})
         keys: set[str] = set()
         for each in self.until(yaml.MappingEndEvent):
             key = self.node(each, depth)
             if not isinstance(key, str):
-                raise NotJSON("YAML whose keys are texts", f"put {str(key)[:80]!r} in quotes")
+                raise NotJSON("YAML whose keys are texts", _advice(self._written(each)))
             _add_key(keys, each, key)
-            items[key] = self.node(self.next(), depth)
+            begin = self.next()
+            items[key] = value = self.node(begin, depth)
+            if not isinstance(value, (str, dict, list)) and (text := self._written(begin).value) != repr(value):
+                items.texts[key] = text
         return items
 
 
@@ -321,6 +330,15 @@ def _add_key(keys: set[str], event: Any, key: str) -> None:
     if key in keys:
         raise NotJSON("YAML without duplicate keys", f"{key[:80]!r} stands twice in one mapping")
     keys.add(key)
+
+
+def _advice(key: Any) -> str:
+    """
+    Return what to do about a key, from its event, that is no text.
+    """
+    if isinstance(key, yaml.ScalarEvent):
+        return f"put {key.value[:80]!r} in quotes"
+    return "found a list" if isinstance(key, yaml.SequenceStartEvent) else "found a mapping"
 
 
 def plain_value(text: str) -> JSONValue:

@@ -145,6 +145,12 @@ class Kind(Generic[T]):
         """
         raise NotImplementedError
 
+    def without_schema(self) -> Kind[T]:
+        """
+        Return the same kind, which takes values that its JSON Schema refuses: a mutator is still to change them.
+        """
+        return self
+
     def same(self, one: T, other: T) -> bool:
         """
         Return whether two values are the same, types included.

@@ -30,9 +30,11 @@ class EnumKind(Kind[E]):
 
     def __init__(self, cls: type[E]) -> None:
         self._cls: Final = cls
-        self.expected = "one of " + ", ".join(member.name for member in cls)
         self._by_name: Final = dict(cls.__members__)
-        self._by_value: Final = _unambiguous([(str(member.value), member) for member in cls])
+        # Iterating an enum.Flag leaves out the members that are made of others, and that of 0.
+        members = [member for name, member in self._by_name.items() if member.name == name]
+        self.expected = "one of " + ", ".join(member.name for member in members)
+        self._by_value: Final = _unambiguous([(str(member.value), member) for member in members])
         self._by_fold: Final = _unambiguous(
             [(text.casefold(), member) for text, member in (*self._by_name.items(), *self._by_value.items())]
         )

@@ -4,6 +4,7 @@ JSON values: free, held to a JSON Schema, or converted to a type.
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,8 +35,8 @@ class JSONKind(Kind[Any]):
     is_block = True
 
     def __init__(self, schema: JSONValue | None, *, yaml: bool) -> None:
-        self.schema: Final = None if schema is None else json_values.freeze(schema)
-        self._check: Final = _make_check(self.schema)
+        self.schema = None if schema is None else json_values.freeze(schema)
+        self._check = _make_check(self.schema)
         self._read: Final = _make_reader(yaml=yaml)
         self._yaml: Final = yaml
 
@@ -56,6 +57,11 @@ class JSONKind(Kind[Any]):
 
     def portable(self, value: Any) -> object:
         return value
+
+    def without_schema(self) -> JSONKind:
+        other = copy.copy(self)
+        other.schema = other._check = None
+        return other
 
     def same(self, one: Any, other: Any) -> bool:
         return json_values.same(one, other)

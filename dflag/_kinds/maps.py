@@ -11,7 +11,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Any, Final
 
 from dflag._formats import json_values
-from dflag._formats.json import loads
+from dflag._formats.json import loads_written
 from dflag._kinds._base import Kind, Problem
 from dflag._kinds._declared import NO_LIMITS, SchemaOptions
 from dflag._kinds.binary import BYTES
@@ -23,6 +23,7 @@ from dflag._kinds.json_kinds import json_kind
 from dflag._kinds.string_lists import STRING_LIST
 from dflag._kinds.string_sets import STRING_SET
 from dflag._kinds.strings import STRING
+from dflag._raw import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -58,16 +59,19 @@ class MapKind(Kind[Mapping[str, Any]]):
         return self._pattern.match(key) is not None
 
     def parse(self, text: str) -> Mapping[str, Any]:
-        try:
-            native = loads(text)
-        except json_values.NotJSON as error:
-            raise Problem(f"{self.expected}, as a JSON object", str(error)) from None
-        return self.load(native, text)
+        return self.read(text, self._load_item)
 
-    def load(self, native: object, text: str) -> Mapping[str, Any]:  # noqa: ARG002 - the native value says it all
-        if not isinstance(native, dict):
-            raise Problem(f"{self.expected}, as a JSON object")
-        return self._seal({key: self._in_key(key, self._load_item, value) for key, value in native.items()})
+    def load(self, native: object, text: str) -> Mapping[str, Any]:
+        return self.read(Text(text, native), self._load_item)
+
+    def read(self, whole: str, item: Callable[[Text], Any]) -> Mapping[str, Any]:
+        """
+        Read a document's mapping, or a text as a JSON object; *item* makes a value of each part as of a single key.
+        """
+        if not isinstance(whole, Text) or not isinstance(whole.native, dict):
+            whole = self._read_json(whole)
+        texts = {key: _text_of(native) for key, native in whole.native.items()} | dict(whole.written)
+        return self._seal({k: self._in_key(k, item, Text(texts[k], native)) for k, native in whole.native.items()})
 
     def convert(self, value: object) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
@@ -124,8 +128,18 @@ class MapKind(Kind[Mapping[str, Any]]):
         sealed: Mapping[str, Any] = json_values.seal(items)
         return sealed
 
-    def _load_item(self, native: object) -> Any:
-        return self.item.load(native, native if isinstance(native, str) else json_values.dumps(native))
+    def _read_json(self, text: str) -> Text:
+        expected = f"{self.expected}, as a JSON object"
+        try:
+            native, written = loads_written(text)
+        except json_values.NotJSON as error:
+            raise Problem(expected, str(error)) from None
+        if not isinstance(native, dict):
+            raise Problem(expected)
+        return Text(text, native, written)
+
+    def _load_item(self, text: Text) -> Any:
+        return self.item.load(text.native, str(text))
 
     def _in_key(self, key: str, read: Callable[[Any], Any], item: object) -> Any:
         try:
@@ -136,6 +150,10 @@ class MapKind(Kind[Mapping[str, Any]]):
     def _text_or_json(self, item: Any) -> Any:
         # JSON stands in JSON as it is, any other value as its text.
         return item if self.item.is_json else self.item.format(item)
+
+
+def _text_of(native: object) -> str:
+    return native if isinstance(native, str) else json_values.dumps(native)
 
 
 def map_kind(keys: str, of: str) -> MapKind:

@@ -38,7 +38,7 @@ def of_flag(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
     limits = pipeline.limits if pipeline.mutator is None else NO_LIMITS
     if flag.secret:
         limits = Limits(limits.minimum, limits.maximum)
-    return schema | _schema(flag, pipeline.kind, limits, only_text=only_text)
+    return schema | _schema(flag, pipeline.input_kind, limits, only_text=only_text)
 
 
 def of_member(flag: Flag[Any], kind: MapKind, *, only_text: bool = False) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from ..integration._waiting import eventually  # noqa: TID252 - tests is on no p
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 DEADLINE_SECONDS = 10.0
 T = TypeVar("T")
@@ -202,6 +202,28 @@ def test_a_keyed_map_is_prefixed_too() -> None:
         limits = dflag.dyn_map({"a.limit": 1}, keys="*.limit", of="int", by="tenant")
 
     assert Limited.limits.for_("acme") == {"shop.a.limit": 1}
+
+
+def test_a_prefix_changes_the_keys_of_a_map_alone() -> None:
+    """
+    The mutator has made the default and an override, and makes no more of them; choices have the prefix too.
+    """
+
+    def doubled(value: Mapping[str, int]) -> Mapping[str, int]:
+        return {key: 2 * item for key, item in value.items()}
+
+    choices = [{"a.limit": item} for item in (2, 10, 14)]
+    limits = dflag.dyn_map({"a.limit": 1}, keys="*.limit", of="int", mutator=doubled, choices=choices)
+    limits.set({"a.limit": 5})
+
+    class Limited(dflag.Flags, prefix="shop."):
+        by_tenant = limits
+
+    assert (limits.default, limits.get()) == ({"shop.a.limit": 2}, {"shop.a.limit": 10})
+    limits.set({"shop.a.limit": 7})
+    assert Limited.current().by_tenant == {"shop.a.limit": 14}
+    with pytest.raises(dflag.ValidationError, match="expected one of"):
+        limits.set({"shop.a.limit": 8})
 
 
 def test_keyed_flags_are_read_through_the_class() -> None:

@@ -193,6 +193,26 @@ def test_yaml_beyond_json_is_refused(text: str) -> None:
         json_kind(yaml=True).parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("null: 1", "put 'null' in quotes"),
+        ("0x1F: 1", "put '0x1F' in quotes"),
+        ("012: 1", "put '012' in quotes"),
+        ("a: {&key 1.50: 1, b: {*key : 2}}", "put '1.50' in quotes"),
+        ("? [a]\n: 1", "found a list"),
+        ("? {a: 1}\n: 1", "found a mapping"),
+    ],
+)
+def test_a_key_that_is_no_text_is_named_as_it_is_written(text: str, advice: str) -> None:
+    """
+    What is to be put in quotes can be found in the text.
+    """
+    with pytest.raises(Problem, match="YAML whose keys are texts") as caught:
+        json_kind(yaml=True).parse(text)
+    assert caught.value.detail == advice
+
+
 def test_half_a_surrogate_pair_is_refused_whatever_the_parser(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     The parser in Python lets it through where the one in C does not.

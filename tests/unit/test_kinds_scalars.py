@@ -172,6 +172,31 @@ def test_enum_prefers_names_then_values_then_folded_texts(text: str, member: Lev
     assert enum_kind(Level).parse(text) is member
 
 
+class Access(enum.Flag):
+    """
+    A type of which iterating leaves out members.
+    """
+
+    NONE = 0
+    READ = 1
+    WRITE = 2
+    BOTH = 3
+    ALL = 3
+
+
+@pytest.mark.parametrize(
+    ("text", "member"),
+    [("3", Access.BOTH), ("all", Access.BOTH), ("both", Access.BOTH), ("0", Access.NONE), ("2", Access.WRITE)],
+)
+def test_every_member_of_a_flag_enum_is_found(text: str, member: Access) -> None:
+    """
+    Also those that are made of others, by name and by value; the message lists each once.
+    """
+    kind = enum_kind(Access)
+    assert kind.parse(text) is member
+    assert kind.expected == "one of NONE, READ, WRITE, BOTH"
+
+
 def test_enum_refuses_an_ambiguous_fold() -> None:
     """
     A folded text that fits two members is refused, naming the members.

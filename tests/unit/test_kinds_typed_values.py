@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import collections
+import collections.abc
+import copy
 import dataclasses
 import datetime
 import decimal
@@ -270,3 +272,60 @@ def test_all_of_a_value_is_written_whatever_it_holds() -> None:
     }
     _, more = _flag(Open.model_validate({"more": None}), Open)
     assert more._pipeline.kind.exact(more.get()) == '{"more":null}'
+
+
+class Window(TypedDict):
+    """A type whose values no JSON can hold."""
+
+    until: datetime.datetime
+    tags: frozenset[str]
+
+
+NEW_YEAR = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize(
+    ("type_", "default"),
+    [
+        (Window, {"until": NEW_YEAR, "tags": frozenset({"a"})}),
+        (list[datetime.datetime], [NEW_YEAR]),
+        (collections.abc.Sequence[datetime.datetime], [NEW_YEAR]),
+        (dict[int, int], {1: 2}),
+    ],
+)
+def test_a_flag_takes_its_own_value(type_: Any, default: Any) -> None:
+    """A value that a flag hands out can be set, pinned and overridden again, and mutators may return it."""
+    flags = dflag.FlagRegistry()
+    flag = flags.dyn_json("flag", default, type=type_, mutator=lambda value: value)
+    flag.set(flag.get())
+    with flags.pinned({flag: flag.get()}), flags.override({flag: flag.get()}):
+        assert flag.get() == default
+    flag.set_text(pipeline_of(flag).kind.exact(default))
+
+    assert flag.get() == flag.default == default
+    with pytest.raises(TypeError, match="read-only"):
+        flag.get().clear()
+
+
+class Tagged(TypedDict):
+    """A type with parts that can be changed."""
+
+    tags: set[str]
+    counted: Counted
+
+
+def test_a_deep_copy_shares_nothing_with_the_flag() -> None:
+    """Models and sets within a list or a TypedDict are copied, each once."""
+    flags = dflag.FlagRegistry()
+    tagged = flags.dyn_json("tagged", {"tags": ["a"], "counted": {}}, type=Tagged)
+    copied = copy.deepcopy(tagged.get())
+    copied["tags"].add("b")
+    copied["counted"].given["x"] = 1
+    copied.pop("counted")
+    assert tagged.get() == tagged.default == {"tags": {"a"}, "counted": Counted()}
+
+    one = Counted()
+    listed = flags.dyn_json("listed", [one, one], type=list[Counted])
+    first, second = copy.deepcopy(listed.get())
+    assert first is second
+    assert first is not listed.get()[0]

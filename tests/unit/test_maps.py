@@ -14,6 +14,7 @@ import dflag
 from dflag import DefinitionError, DynamicFlag, FlagValueError, ValidationError
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Mapping
 
     from dflag import FlagRegistry
@@ -378,3 +379,96 @@ def test_a_librarys_map_has_keys_once_it_is_bound(flags: FlagRegistry) -> None:
     flags.bind("clusters", endpoints)
 
     assert endpoints.get() == {A: "1"}
+
+
+def test_a_map_of_other_values_than_json_is_no_json(flags: FlagRegistry) -> None:
+    """
+    A JSON flag refuses the value of a map whose values are not JSON, as it refuses a copy of it.
+    """
+    waits = flags.dyn_map("waits", {"a.wait": datetime.timedelta(1)}, keys="*.wait", of="duration")
+    free = flags.dyn_json("free", {})
+    for given in (waits.get(), {"nested": waits.get()}, dict(waits.get())):
+        with pytest.raises(ValidationError, match="it holds a timedelta"):
+            free.set(given)
+    limits = flags.dyn_map("limits", {"a.limit": 1}, keys="*.limit", of="int")
+    free.set(limits.get())
+
+    assert free.get() == {"a.limit": 1}
+    assert flags.explain("free")[0].text == '{"a.limit":1}'
+    assert pickle.loads(pickle.dumps(waits.get())) == waits.get()  # noqa: S301 - made here
+
+
+_WHOLE = """\
+zones: {x.zone: no, y.zone: 012, z.zone: &short 1.50, alias.zone: *short, null.zone: ~, quoted.zone: " 7 "}
+sizes: {a.size: 0x10, b.size: " 7 "}
+lists: {a.list: [a, b], b.list: "a, b"}
+texts: '{"a.text": 1.50}'
+"""
+
+
+@pytest.mark.parametrize("text", [_WHOLE, _WHOLE.replace("{x.zone", "&all {x.zone") + "copy: *all\n"])
+def test_a_mapping_in_a_document_holds_texts_as_single_keys_do(
+    flags: FlagRegistry, tmp_path: pathlib.Path, text: str
+) -> None:
+    """The scalars of a mapping reach the parser as they are written, stripped, as those of single keys do."""
+    path = tmp_path / "app.yaml"
+    path.write_text(text)
+    zones = flags.map("zones", {}, keys="*.zone", of="string")
+    copy = flags.map("copy", {}, keys="*.zone", of="string")
+    sizes = flags.map("sizes", {}, keys="*.size", of="int")
+    lists = flags.map("lists", {}, keys="*.list", of="string_list")
+    texts = flags.map("texts", {}, keys="*.text", of="string")
+    dflag.Updater(flags, path).initialize()
+
+    expected = {"x": "no", "y": "012", "z": "1.50", "alias": "1.50", "null": "~", "quoted": "7"}
+    assert {key.removesuffix(".zone"): value for key, value in zones.get().items()} == expected
+    assert copy.get() == (zones.get() if "copy" in text else {})
+    assert sizes.get() == {"a.size": 16, "b.size": 7}
+    assert lists.get() == {"a.list": ("a", "b"), "b.list": ("a", "b")}
+    assert texts.get() == {"a.text": "1.50"}
+
+
+def test_another_way_to_write_a_number_in_a_mapping_is_a_change(flags: FlagRegistry, tmp_path: pathlib.Path) -> None:
+    """A document in which only the text of a scalar changes is read again; what JSON flags have of it does not."""
+    path = tmp_path / "app.yaml"
+    zones = flags.dyn_map("zones", {}, keys="*.zone", of="string")
+    updater = dflag.Updater(flags, path, required=False)
+    updater.initialize()
+    seen = []
+    for scalar in ("12", "012", "1.5", "1.50"):
+        path.write_text(f"zones: {{a.zone: {scalar}}}")
+        flags.apply(dflag.sources.FileSource(path, settle_seconds=0).read(), source="document")
+        seen.append(zones.get()["a.zone"])
+
+    assert seen == ["12", "012", "1.5", "1.50"]
+
+
+def test_a_mapping_in_a_rule_holds_texts_too(flags: FlagRegistry) -> None:
+    """A rule that sets a map has its scalars as they are written; written otherwise, it is another rule."""
+    zones = flags.dyn_map("zones", {}, keys="*.zone", of="string")
+    source = dflag.sources.MemorySource({})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    for scalar in ("12", "012", "1.50"):
+        source.update({"_rules.yaml": f"- set: {{zones: {{a.zone: {scalar}, b.zone: x}}}}"})
+        updater.refresh()
+        assert zones.get() == {"a.zone": scalar, "b.zone": "x"}
+
+
+def test_an_input_mutator_gets_the_text_of_each_value(flags: FlagRegistry) -> None:
+    """Single keys and the object under the flag's own name go the same way, value by value."""
+    seen: list[str] = []
+
+    def note(text: str) -> str:
+        seen.append(text)
+        return text.removesuffix("k")
+
+    limits = flags.dyn_map("limits", {}, keys="*.limit", of="int", input_mutator=note)
+    flags.apply({"a.limit": "1k", "limits": '{"b.limit": " 2k ", "c.limit": 3}'}, source="config")
+    assert limits.get() == {"a.limit": 1, "b.limit": 2, "c.limit": 3}
+    limits.set_text('{"d.limit": "4k"}')
+    assert limits.get() == {"d.limit": 4}
+
+    assert sorted(seen) == ["1k", "2k", "3", "4k"]
+    with pytest.raises(FlagValueError, match=r"\(at 'd\.limit': expected an int\)"):
+        limits.set_text('{"d.limit": "4m"}')

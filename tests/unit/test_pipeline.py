@@ -4,7 +4,11 @@ The way of one value through the pipeline of a flag.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import json
+import pickle
+import traceback
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -12,6 +16,7 @@ import pytest
 import dflag
 from dflag import _kinds
 from dflag._pipeline import Pipeline
+from dflag.cli._schemas import of_flag
 from dflag.errors import ArgumentError
 from dflag.typing import Unreadable
 
@@ -130,3 +135,116 @@ def test_the_choices_of_a_secret_are_in_no_message(flags: dflag.FlagRegistry) ->
         with pytest.raises(dflag.ValidationError) as caught:
             flag.set_text("typo")
         assert str(caught.value) == f"flag 'key_{secret}': expected {expected} (override)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("string", {"choices": "hunter2"}, "expected choices as several values"),
+        ("string", {"choices": [b"hunter2"]}, "bad choices: expected a string"),
+        ("json", {"choices": [{"hunter2"}]}, "bad choices: expected a JSON value"),
+        ("json", {"choices": ["hunter2"], "schema": {"maxLength": 3}}, "bad choices: expected at most 3 characters"),
+        ("map", {"choices": [{"hunter2": ""}], "keys": "*.x"}, "bad choices: expected a mapping of names like '*.x'"),
+        ("int", {"min": "hunter2"}, "bad min: expected an int"),
+        ("int", {"max": "hunter2"}, "bad max: expected an int"),
+        ("string", {"choices": ["other"]}, "expected one of its choices"),
+    ],
+)
+def test_no_declaration_quotes_a_secret(
+    flags: dflag.FlagRegistry, kind: str, options: dict[str, Any], message: str
+) -> None:
+    """Neither the message nor a cause holds the default, the choices or the limits of a secret flag."""
+    default: object = {"json": "x", "int": 1, "map": {}}.get(kind, "hunter2")
+    with pytest.raises(dflag.DefinitionError) as caught:
+        getattr(flags, kind)("key", default, secret=True, **options)
+
+    assert message in str(caught.value)
+    shown = "".join(traceback.format_exception(caught.value)).replace("_quotes_a_secret", "")
+    assert "hunter2" not in "".join(line for line in shown.splitlines() if not line.startswith("    "))
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A type of a user."""
+
+    size: int = 1
+
+
+@pytest.mark.parametrize("type_", [None, Batch])
+def test_a_schema_holds_for_what_the_mutator_returns(flags: dflag.FlagRegistry, type_: Any) -> None:
+    """What is given may be outside of the schema, from every layer; what the mutator makes of it may not."""
+
+    def limited(value: Any) -> Any:
+        return Batch(min(value.size, 10)) if isinstance(value, Batch) else {"size": 1, **value}
+
+    schema = {"required": ["size"], "properties": {"size": {"maximum": 10, "minimum": 0}}}
+    flag = flags.dyn_json("batch", {}, type=type_, schema=schema, mutator=limited)
+    given = {"size": 99} if type_ else {}
+    expected = Batch(10) if type_ else {"size": 1}
+    assert flag.default == (Batch(1) if type_ else {"size": 1})
+    flag.set(given)
+    assert flag.get() == expected
+    flag.set({"size": 5})
+    flag.set_text(json.dumps(given))
+    assert flag.get() == expected
+    flag.reset()
+    flags.apply({"batch": json.dumps(given)}, source="config")
+    assert flag.get() == expected
+
+    with pytest.raises(dflag.ValidationError, match=r"at least 0 \(at \$\.size"):
+        flag.set_text('{"size": -1}')
+
+
+def test_a_published_schema_refuses_nothing_that_a_mutator_mends(flags: dflag.FlagRegistry) -> None:
+    """The schema of a document leaves out the one that holds for what the mutator returns."""
+    flag = flags.json("batch", {}, schema={"required": ["size"]}, mutator=lambda value: {"size": 1, **value})
+
+    assert "required" not in json.dumps(of_flag(flag))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "given", "shown"),
+    [
+        (_kinds.INT, {}, "a\n", "'a'"),
+        (_kinds.INT, {"strip": False}, "5\n", r"'5\n'"),
+        (_kinds.INT, {}, "5\x1f", r"'5\x1f'"),  # white space to Python, and not to dflag
+        (_kinds.STRING, {"choices": ["a"]}, " b\n", "'b'"),
+        (_kinds.BYTES, {"choices": [b"a"]}, b"a\n", r"'a\n'"),
+    ],
+)
+def test_an_error_shows_what_the_parser_saw(kind: Any, options: dict[str, Any], given: Any, shown: str) -> None:
+    """White space around a text is left out of the message where the parser does not see it, and nowhere else."""
+    with pytest.raises(dflag.FlagValueError) as caught:
+        Pipeline(kind, options).read("flag", given, "file")
+
+    assert f", got {shown} (file)" in str(caught.value)
+    assert caught.value.raw == given
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - made here
+
+
+def test_an_error_shows_the_space_around_a_value_that_is_set(flags: dflag.FlagRegistry) -> None:
+    """A value set in code is not stripped, so that its white space is why it is none of the choices."""
+    flag = flags.dyn_string("colour", "red", choices=["red"])
+    with pytest.raises(dflag.ValidationError, match="got ' red '"):
+        flag.set(" red ")
+
+
+def test_half_a_character_is_no_text_of_bytes(flags: dflag.FlagRegistry) -> None:
+    """The message says what was expected, as any other does."""
+    flags.bytes("key", b"")
+    rejected = flags.apply({"key": "a\ud800"}, source="config").rejected
+
+    assert "expected bytes as text in UTF-8 (character 1 is half of a pair)" in str(rejected["key"])
+
+
+def test_choices_of_nothing_are_named(flags: dflag.FlagRegistry) -> None:
+    """No value is among no choices, and the message says that there are none."""
+    with pytest.raises(dflag.DefinitionError, match="expected one of its choices, of which there are none, got 1"):
+        flags.int("size", 1, choices=())
+
+
+@pytest.mark.parametrize("function", [None, mock.AsyncMock(), [mock.AsyncMock()]])
+def test_an_added_validator_that_nothing_runs_is_an_error_of_its_flag(flags: dflag.FlagRegistry, function: Any) -> None:
+    """The message begins with the flag, as at the declaration."""
+    with pytest.raises(dflag.DefinitionError, match=r"^flag 'size': expected a "):
+        flags.int("size", 1).validator(function)
