@@ -134,7 +134,10 @@ def _changes(
 ) -> list[_Change]:
     given = {name for state in after.states for name in state.entries}
     found = []
+    masked = () if page is None else page.masked
     for flag in registry:
+        if flag.name in masked:
+            continue  # the page does not say whether it changes
         old, (new, rule) = process.reads(before, flag)[0], process.reads(after, flag)
         key = process.key_of(flag)
         falls_back = flag.name not in given and rule is None
