@@ -257,6 +257,34 @@ def test_request_lines(server: FlagServer, line: bytes, expected: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "host", "expected"),
+    [
+        ("http://localhost/", "localhost", 200),
+        ("HTTP://127.0.0.1:80", "localhost", 200),
+        ("http://localhost/?format=json", "evil.example", 200),
+        ("https://localhost?format=json", "localhost", 200),
+        ("http://localhost/nowhere", "localhost", 404),
+        ("http://evil.example/", "localhost", 421),
+        ("http://localhost@evil.example/", "localhost", 421),
+        ("http://", "localhost", 404),
+        ("ftp://localhost/", "localhost", 404),
+    ],
+)
+def test_a_target_may_name_the_host(server: FlagServer, target: str, host: str, expected: int) -> None:
+    """Every server accepts the absolute form, and its host counts instead of Host (RFC 9112, section 3.2.2)."""
+    sent = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    answer = exchange(server, sent)
+    assert status(answer) == expected
+    assert (b'"flag_count"' in answer) == (expected == 200)
+
+
+@pytest.mark.parametrize("head", ["", "Host: localhost\r\nHost: localhost\r\n"])
+def test_a_target_does_not_make_up_for_host(server: FlagServer, head: str) -> None:
+    """HTTP/1.1 asks for one Host beside it."""
+    assert status(exchange(server, f"GET http://localhost/ HTTP/1.1\r\n{head}\r\n".encode())) == 400
+
+
+@pytest.mark.parametrize(
     "content_type",
     ["multipart/form-data", "multipart/mixed; boundary=x", "message/rfc822", "text/plain", "application/json/x", ""],
 )
