@@ -154,7 +154,7 @@ class _Loggers:
 
     def set(self, flag: _Levels, levels: Mapping[str, int]) -> None:
         """
-        Give loggers the levels that a flag wants, and those that it no longer names theirs back.
+        Set the levels that a flag wants, and restore those of the loggers that it no longer names.
         """
         settle()
         with self._lock:
