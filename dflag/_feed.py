@@ -147,17 +147,19 @@ class Feed:
         try:
             values = _checked(self.name, self.source.read())
             self.secret = bool(self.source.secret)
-        except SourceError:
+        except SourceError as error:
             self.token = token
-            raise
+            if self.name in text_of(error):
+                raise
+            problem = f"cannot read {self.name}: {text_of(error)}"
+            raise SourceError(problem, missing=error.missing, unreachable=error.unreachable) from error
         except BaseException as error:
             if is_interrupt(error):
                 raise
             problem = f"cannot read {self.name}: {type(error).__name__}: {text_of(error)}"
             if self.problem != problem:
-                logger.exception(
-                    "the read() of source %s should raise SourceError, not %s", self.name, type(error).__name__
-                )
+                name, kind = one_line(self.name), type(error).__name__
+                logger.exception("the read() of source %s should raise SourceError, not %s", name, kind)
             raise SourceError(problem) from error
         self.token = token
         self.contact = time.monotonic()
@@ -218,7 +220,7 @@ class Feed:
                 raise
             problem = f"its {name}() raised {type(error).__name__}: {text_of(error)}"
             if self.unanswered.get(name) != problem:
-                logger.exception("the %s() of source %s raised %s", name, self.name, type(error).__name__)
+                logger.exception("the %s() of source %s raised %s", name, one_line(self.name), type(error).__name__)
             self.unanswered[name] = problem
             return otherwise
         self.unanswered.pop(name, None)
@@ -235,7 +237,7 @@ class Feed:
         """
         Note that the source cannot be read, and log it once.
         """
-        problem = str(error) if self.name in str(error) else f"cannot read {self.name}: {error}"
+        problem = text_of(error)
         if self.problem != problem:
             self.failures += 1
             keeps = self.values and not (error.missing and self._resets)
@@ -260,7 +262,7 @@ class Feed:
         Note that nothing reads the source in this process, and log it once.
         """
         if self.problem is None or not self.problem.endswith(problem):
-            logger.error("%s %s; keeping the last good values", self.name, problem)
+            logger.error("%s %s; keeping the last good values", one_line(self.name), problem)
             self.problem = f"{self.name}: {problem}"
             self.failures += 1
 

@@ -851,6 +851,8 @@ def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
         raise DefinitionError("expected a path, a Source, or a sequence with at least one of them, got none")
     sources = [each if isinstance(each, Source) else _source_at(each) for each in given]
     names = [each.name for each in sources]
+    for name in names:
+        check_argument("the name of each source", name, str, "a text")
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DefinitionError(f"expected sources with different names, got {twice!r} twice")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from dflag._faults import OwnThread, is_interrupt, text_of
 from dflag._log import logger
 from dflag._pace import Pace
+from dflag.errors import one_line
 from dflag.sources import Watch
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Session:
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            logger.exception("the watch() of source %s raised %s", feed.name, type(error).__name__)
+            logger.exception("the watch() of source %s raised %s", one_line(feed.name), type(error).__name__)
             watch = Watch()
             watch.problem = f"its watch() raised {type(error).__name__}: {text_of(error)}"
             return watch
@@ -225,11 +226,12 @@ class Session:
         """
         Log once when no events can be received, and once when they are back.
         """
-        problem = self._problem(feed, watch, _descriptor(feed, watch))
+        problem, name = self._problem(feed, watch, _descriptor(feed, watch)), one_line(feed.name)
         if problem is not None and feed.degraded is None:
-            logger.warning("checking %s every %s s instead of watching it: %s", feed.name, _FALLBACK_SECONDS, problem)
+            reason = one_line(problem)
+            logger.warning("checking %s every %s s instead of watching it: %s", name, _FALLBACK_SECONDS, reason)
         elif problem is None and feed.degraded is not None:
-            logger.info("watching %s again", feed.name)
+            logger.info("watching %s again", name)
         feed.degraded = problem
 
     def _problem(self, feed: Feed, watch: Watch, descriptor: int | None) -> str | None:
@@ -243,7 +245,7 @@ class Session:
         Log once when a source will never show a change.
         """
         if reason is not None and reason != feed.not_live:
-            logger.warning("cannot follow changes of %s: %s", feed.name, reason)
+            logger.warning("cannot follow changes of %s: %s", one_line(feed.name), one_line(reason))
         feed.not_live = reason
 
     def _timeout(self, descriptors: Iterable[int | None]) -> float:

@@ -18,14 +18,16 @@ True
 from __future__ import annotations
 
 import logging
+import threading
 import weakref
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from dflag._fork import follow_forks, settle
 from dflag._registry import registry_of
-from dflag.errors import check_argument
+from dflag.errors import DefinitionError, check_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from dflag._flags import DynamicFlag
     from dflag._registry import FlagRegistry, RegistryLike
@@ -41,6 +43,7 @@ VERBOSE: Final = 15
 """The Go library's level between debug and info, which Python has not."""
 
 _ROOT: Final = "root"
+_SEPARATORS: Final = frozenset(",=")
 
 _MAX_LEVEL: Final = 1_000
 """The highest level as a number: twenty times that of ``critical``."""
@@ -65,7 +68,8 @@ def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: st
     ``addLevelName`` too) or of the Go library, or a number. The flag's value is the text in a canonical form.
 
     The default is empty and changes no level. A logger that the text no longer names gets back the level that it had
-    before, unless the program has set another one meanwhile.
+    before, unless the program has set another one meanwhile. Where several flags name one logger, the one that was set
+    last decides, until its text no longer names that logger.
 
     A text names at most 100 loggers, with names of at most 200 characters and 20 parts. `logging` never frees a logger.
     So when 1,000 loggers that the program does not use have been named in a process, further ones are refused.
@@ -80,18 +84,19 @@ def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: st
         process.
 
     Raises:
+        DefinitionError: *logger* cannot be the name of a logger in a text.
         DuplicateFlagError: Another flag has the name, or the same with another *logger*.
 
     Thread safety: any thread. Levels are set on the registry's notifier thread, after the value is visible;
     ``registry.flush()`` waits for it.
     """
     registry = registry_of(registry)
-    check_argument("logger", logger, str, "the name of a logger")
-    key = (name, logger or _ROOT)
+    main = _main(logger)
+    key = (name, main)
     added = _added.setdefault(registry, {})
     if key in added:
         return added[key]
-    levels = _Levels(logger or _ROOT)
+    levels = _Levels(main)
     added[key] = registry.dyn_string(
         name,
         "",
@@ -108,20 +113,97 @@ _added: Final[weakref.WeakKeyDictionary[FlagRegistry, dict[tuple[str, str], Dyna
 """The flags that were declared here, by their name and their logger's."""
 
 
-class _Changed(NamedTuple):
-    before: int
-    since: int
+class _Logger:
+    """
+    A logger whose level is that of flags.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._target: Final = logging.getLogger(None if name == _ROOT else name)
+        self._before = self._since = self._target.level
+        # Of a registry that is gone nothing is wanted any more.
+        self._wanted: Final[weakref.WeakKeyDictionary[_Levels, int]] = weakref.WeakKeyDictionary()
+
+    def is_wanted(self, flag: _Levels) -> bool:
+        return flag in self._wanted
+
+    def want(self, flag: _Levels, level: int | None) -> None:
+        """
+        Set the level that a flag wants; with None the one that another flag wants, or the one before all of them.
+        """
+        if self._target.level != self._since:  # the program has set it after all of them
+            self._before = self._target.level
+            self._wanted.clear()
+        self._wanted.pop(flag, None)
+        if level is not None:
+            self._wanted[flag] = level
+        self._since = [self._before, *self._wanted.values()][-1]
+        self._target.setLevel(self._since)
+
+
+class _Loggers:
+    """
+    The loggers whose levels are those of flags: one table for a process, as several flags may name one logger.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._changed: Final[dict[str, _Logger]] = {}
+        self._made: Final[set[str]] = set()  # those that did not exist before their names came
+        follow_forks(self)
+
+    def set(self, flag: _Levels, levels: Mapping[str, int]) -> None:
+        """
+        Set the levels that a flag wants, and restore those of the loggers that it no longer names.
+        """
+        settle()
+        with self._lock:
+            self._made.update(self._missing(levels))
+            dropped = [name for name, logger in self._changed.items() if logger.is_wanted(flag) and name not in levels]
+            for name in dropped:
+                self._changed[name].want(flag, None)
+            for name, level in levels.items():
+                self._changed.setdefault(name, _Logger(name)).want(flag, level)
+
+    def check_new(self, names: Iterable[str]) -> None:
+        """
+        Raise `ValueError` when too many loggers would be made.
+        """
+        missing = self._missing(names)
+        if missing and len(self._made) + len(missing) > _MAX_MADE:
+            raise ValueError(
+                f"expected a logger that the program uses, after {_MAX_MADE} others; it has no {min(missing)!r}"
+            )
+
+    def _missing(self, names: Iterable[str]) -> frozenset[str]:
+        known = logging.root.manager.loggerDict
+        return frozenset(name for name in names if name != _ROOT and name not in self._made and name not in known)
+
+    # --- forking
+
+    def before_fork(self) -> None:
+        pass  # setting a level takes the lock of logging, which a fork may hold already; the child makes this one anew
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def is_active(self) -> bool:
+        return False
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()
+
+
+_loggers: Final = _Loggers()
 
 
 class _Levels:
     """
-    The loggers whose level is the flag's, with the levels they had before. Used by one thread, but for `canonical`.
+    What the text of one flag says.
     """
 
     def __init__(self, main: str) -> None:
         self._main: Final = main
-        self._changed: Final[dict[str, _Changed]] = {}
-        self._made: Final[set[str]] = set()  # the loggers that did not exist before their names came
 
     def canonical(self, text: str) -> str:
         """
@@ -131,37 +213,20 @@ class _Levels:
             ValueError: It is not in the grammar, or names too many loggers.
         """
         levels = self._parse(text)
-        missing = self._missing(levels)
-        if missing and len(self._made) + len(missing) > _MAX_MADE:
-            raise ValueError(
-                f"expected a logger that the program uses, after {_MAX_MADE} others; it has no {min(missing)!r}"
-            )
+        _loggers.check_new(levels)
         first = [_name(levels.pop(self._main))] if self._main in levels else []
         return ",".join(first + [f"{logger}={_name(level)}" for logger, level in sorted(levels.items())])
 
     def set(self, text: str) -> None:
-        wanted = self._parse(text)
-        self._made.update(self._missing(wanted))
-        for name in self._changed.keys() - wanted.keys():
-            changed, target = self._changed.pop(name), _logger(name)
-            if target.level == changed.since:
-                target.setLevel(changed.before)
-        for name, level in wanted.items():
-            target = _logger(name)
-            changed = self._changed.get(name, _Changed(target.level, target.level))
-            before = changed.before if target.level == changed.since else target.level
-            target.setLevel(level)
-            self._changed[name] = _Changed(before, level)
-
-    def _missing(self, names: Iterable[str]) -> frozenset[str]:
-        known = logging.root.manager.loggerDict
-        return frozenset(name for name in names if name != _ROOT and name not in self._made and name not in known)
+        _loggers.set(self, self._parse(text))
 
     def _parse(self, text: str) -> dict[str, int]:
         levels: dict[str, int] = {}
         if text.count(",") >= _MAX_LOGGERS:
             raise ValueError(f"expected at most {_MAX_LOGGERS} loggers, found {text.count(',') + 1}")
         for item in text.split(",") if text.strip() else ():
+            if not item.strip():
+                raise ValueError("expected a level or LOGGER=LEVEL between commas, found nothing")
             left, equals, right = item.rpartition("=")
             name = left.strip() if equals else self._main
             if name.lower() == _ROOT:
@@ -175,6 +240,20 @@ class _Levels:
                 raise ValueError(f"expected one level for the logger {name!r}, found two")
             levels[name] = _level(right.strip())
         return levels
+
+
+def _main(logger: str) -> str:
+    """
+    Return the name of the logger that a level without a name is for.
+    """
+    check_argument("logger", logger, str, "the name of a logger")
+    if not logger or logger.lower() == _ROOT:
+        return _ROOT
+    try:
+        _check_name(logger)
+    except ValueError as error:
+        raise DefinitionError(str(error)) from error
+    return logger
 
 
 def _check_name(name: str) -> None:
@@ -208,15 +287,12 @@ def _name(level: int) -> str:
 
 def _known() -> dict[str, int]:
     """
-    Map the names of levels to levels: of the Go library, and of `logging` as it is now.
+    Map the names of levels to levels: of the Go library, and of `logging` as it is now, but for those no text can have.
     """
-    return {"verbose": VERBOSE} | {name.lower(): level for name, level in logging.getLevelNamesMapping().items()}
+    names = {name.lower(): level for name, level in logging.getLevelNamesMapping().items()}
+    return {"verbose": VERBOSE} | {name: level for name, level in names.items() if not _SEPARATORS.intersection(name)}
 
 
 def _allowed() -> str:
     names = sorted({_name(level) for level in _known().values()}, key=lambda name: _known()[name])
     return f"one of {', '.join(names)}, a number up to {_MAX_LEVEL}, or LOGGER=LEVEL"
-
-
-def _logger(name: str) -> logging.Logger:
-    return logging.getLogger(None if name == _ROOT else name)

@@ -39,6 +39,9 @@ _INTERRUPTED: Final = 130
 
 _MISUSE: Final = 2
 
+_INPUTS: Final = ("input", "inputs", "against")
+"""What commands call the arguments that name an INPUT."""
+
 
 class _Parser(argparse.ArgumentParser):
     """
@@ -125,6 +128,7 @@ def _run(name: str, arguments: list[str]) -> int:
     options, unknown = parser.parse_known_intermixed_args(arguments)
     if unknown:
         parser.refuse(unknown)
+    _refuse_two_pipes(parser, options)
     try:
         command: Any = importlib.import_module(f"dflag.cli.{name}")
         out = sys.stdout
@@ -142,6 +146,15 @@ def _run(name: str, arguments: list[str]) -> int:
             raise
         return _fail(_words(error))
     return status
+
+
+def _refuse_two_pipes(parser: _Parser, options: argparse.Namespace) -> None:
+    """
+    End where standard input is asked for twice: the second reading would find it empty.
+    """
+    given = [getattr(options, name, None) for name in _INPUTS]
+    if sum(each.count("-") if isinstance(each, list) else each == "-" for each in given) > 1:
+        parser.error("expected - for standard input once, as it can be read only once")
 
 
 def _flush(status: int) -> int:

@@ -15,7 +15,7 @@ from dflag.cli._items import Item, Object
 from dflag.errors import MASK, FlagValueError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from dflag._flags import Flag
     from dflag._registry import FlagRegistry
@@ -37,13 +37,15 @@ class LivePage(NamedTuple):
 
     Attributes:
         url: Where it is.
-        object: The values for no key, as a source would give them; without those of secrets, which are masked there.
+        object: The values for no key, as a source would give them; without those that are masked there.
         listed: What it says about each of these flags, by name.
+        masked: The flags whose values it does not say.
     """
 
     url: str
     object: Object
     listed: Mapping[str, Mapping[str, Any]]
+    masked: Collection[str]
 
     def value_for(self, flag: Flag[Any], key: str, otherwise: Any) -> Any:
         """
@@ -74,19 +76,22 @@ class LivePage(NamedTuple):
 
 def read_page(registry: FlagRegistry, url: str) -> LivePage:
     """
-    Read the values of a running process; a secret's are masked there, and count as unchanged.
+    Read the values of a running process.
 
     Raises:
-        CommandError: It cannot be read, or is no page.
+        CommandError: It cannot be read, is no page, or lists some flags only.
     """
-    items, listed = {}, {}
+    items, listed, masked = {}, {}, set()
     for entry in _fetch(url):
         name, text = entry.get("name"), entry.get("current_value")
-        if not isinstance(name, str) or name not in registry or text == MASK:
+        if not isinstance(name, str) or name not in registry:
+            continue
+        if text == MASK:
+            masked.add(name)
             continue
         items[name] = Item(_raw(registry[name], text if isinstance(text, str) else json.dumps(text)), url)
         listed[name] = entry
-    return LivePage(url, Object("page", url, items), listed)
+    return LivePage(url, Object("page", url, items), listed, masked)
 
 
 def _text_for(given: Sequence[Any], key: str) -> str | None:
@@ -132,4 +137,7 @@ def _fetch(url: str) -> list[dict[str, Any]]:
     found = page.get("flags") if isinstance(page, dict) else None
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise CommandError(f"{url}: expected the JSON of a debug page, with a list of flags")
+    count = page.get("flag_count", len(found))  # which Go's page does not say
+    if count != len(found):
+        raise CommandError(f"{url}: expected a listing of all {count} flags, got {len(found)}: leave filters out")
     return found

@@ -138,7 +138,10 @@ def _changes(
     registry: FlagRegistry, process: Process, before: Validation, after: Validation, page: LivePage | None = None
 ) -> Iterator[_Change]:
     given = {name for state in after.states for name in state.entries}
+    masked = () if page is None else page.masked
     for flag in registry:
+        if flag.name in masked:
+            continue  # the page does not say whether it changes
         old, (new, rule) = process.reads(before, flag)[0], process.reads(after, flag)
         falls_back = flag.name not in given and rule is None
         try:

@@ -98,6 +98,8 @@ def _refuse_foreign(directory: str) -> None:
     """
     Raise for a directory that is neither a volume nor empty: what stands in it is somebody else's.
     """
+    if not directory:  # as of a variable that is not set; Path would make it the current directory
+        raise CommandError("expected the path of a directory, got ''")
     path = Path(directory)
     if path.is_symlink():
         raise CommandError(f"{path}: expected a directory, found a link; name the directory that it leads to")

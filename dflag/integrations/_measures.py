@@ -15,7 +15,7 @@ from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
 from dflag._registry import registry_of
-from dflag.errors import DefinitionError
+from dflag.errors import DefinitionError, check_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -120,6 +120,8 @@ class Watched:
 
     def __init__(self, registry: RegistryLike, updater: Updater | None, name: str | None) -> None:
         registry = registry_of(registry)
+        if name is not None:
+            check_argument("name", name, str, "a text")
         if updater is not None:
             from dflag._updater import check_feeds  # the program has imported it
 
@@ -165,7 +167,7 @@ class Watched:
             put("dflag_values_info", 1, *checksums)
         if status is not None:
             _measure_status(status, put)
-        return values
+        return {metric: _encodable(by_labels) for metric, by_labels in values.items()}
 
     def _counts(self, status: Status | None) -> Values:
         """
@@ -221,6 +223,17 @@ class Watched:
         self._inherited = self._counts(None if self.updater is None else self.updater._status())
 
 
+def encodable(text: str) -> str:
+    """
+    Escape what UTF-8 cannot encode: a path that is not UTF-8 has surrogates, which exporters refuse with all else.
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
+def _encodable(by_labels: dict[Labels, float]) -> dict[Labels, float]:
+    return {tuple(map(encodable, labels)): value for labels, value in by_labels.items()}
+
+
 def _measure_status(status: Status, put: Callable[..., None]) -> None:
     now = time.time()
     put("dflag_running", status.state == "running")
@@ -265,6 +278,7 @@ class Watchlist:
         Report on a registry from now on; also again, when what fed it before is stopped.
 
         Raises:
+            ArgumentError: *name* is no text.
             DefinitionError: The name is taken, or the updater feeds another registry.
         """
         added = Watched(registry, updater, name)

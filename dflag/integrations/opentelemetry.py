@@ -28,7 +28,7 @@ from dflag._layers import DEFAULT
 from dflag._notifier import Listener
 from dflag._registry import registry_of
 from dflag.errors import DefinitionError
-from dflag.integrations._measures import METRICS, Metric, Watchlist
+from dflag.integrations._measures import METRICS, Metric, Watchlist, encodable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -107,6 +107,7 @@ def export_metrics(
         meter_provider: The provider to use; None for the global one, which may also be set later.
 
     Raises:
+        ArgumentError: *name* is no text.
         DefinitionError: The name is taken there, or the updater feeds another registry.
 
     Thread safety: any thread. Collecting never waits for a validator or a callback.
@@ -192,14 +193,13 @@ def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_
             "feature_flag.provider.name": _SCOPE,
             "feature_flag.result.reason": "default" if flag.origin == DEFAULT else "static",
             "feature_flag.version": str(registry.snapshot().revision),
-            "dflag.origin": flag.origin,
+            "dflag.origin": encodable(flag.origin),
         }
         if registry.name:
-            attributes["feature_flag.set.id"] = registry.name
+            attributes["feature_flag.set.id"] = encodable(registry.name)
         if max_value_length is not None and not flag.secret:
-            value = (
-                new if isinstance(new, (bool, int, float)) else pipeline_of(flag).kind.format(new)[:max_value_length]
-            )
+            kind = pipeline_of(flag).kind
+            value = new if isinstance(new, (bool, int, float)) else encodable(kind.format(new))[:max_value_length]
             attributes["feature_flag.result.value"] = value
         record = LogRecord(event_name=_EVENT, severity_number=SeverityNumber.INFO, attributes=attributes)
         logger.emit(record)

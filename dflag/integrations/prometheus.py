@@ -89,6 +89,7 @@ class FlagCollector(Collector):
             name: The label ``registry``; None for the registry's own name.
 
         Raises:
+            ArgumentError: *name* is no text.
             DefinitionError: The name is taken, or the updater feeds another registry.
         """
         self._watchlist.add(registry, updater, name)
@@ -268,6 +269,7 @@ def register(
         That collector. It may be registered with other ``CollectorRegistry`` objects, and closed.
 
     Raises:
+        ArgumentError: *name* is no text.
         DefinitionError: The name is taken there, or the updater feeds another registry.
 
     Thread safety: any thread.

@@ -164,7 +164,7 @@ def load(where: Places, context: str | None, account: str) -> Config:
         merged = _Merged((where.home,))
         merged.add(where.home)
         return merged.select(context)
-    searched = f"KUBECONFIG names none that is there ({', '.join(where.files)})" if where.named else where.home
+    searched = f"KUBECONFIG={os.pathsep.join(where.files)}" if where.named else where.home
     without = "" if lacking is None else f", nor a service account: {lacking}"
     raise Fault(f"cannot use the kubeconfig: found none in {searched}{without}; pass kubeconfig=, or set KUBECONFIG")
 

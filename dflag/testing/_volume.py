@@ -51,10 +51,15 @@ class ConfigMapVolume:
         legacy: Make the links of new keys before the rename, as older kubelets and some drivers do:
             they dangle for an instant.
 
+    Raises:
+        ValueError: *path* is empty.
+
     Thread safety: one writer at a time; any number of readers.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, legacy: bool = False) -> None:
+        if not os.fspath(path):  # which Path would make the current directory
+            raise ValueError("expected the path of a directory, got ''")
         self.path: Final = Path(path)
         self._legacy = legacy
 

@@ -155,16 +155,17 @@ def start_http_server(  # noqa: PLR0913 - one keyword for each option of the con
         ofrep: As for `make_wsgi_app`, with an event stream for changes.
         origins: As for `make_wsgi_app`.
         read_authorize: As for `make_wsgi_app`.
-        allowed_hosts: Names that are accepted as a request's ``Host``, besides IP addresses and localhost; ``"*"`` for
-            any. None: any name, but none on a loopback address, so that no web page can reach the server through its
-            own name.
+        allowed_hosts: The name or names that are accepted as a request's ``Host``, besides IP addresses and localhost;
+            ``"*"`` for any. None: any name, but none on a loopback address, so that no web page can reach the server
+            through its own name.
 
     Returns:
         The running server. It has `port` and `close()`.
 
     Raises:
         OSError: The address cannot be used, because it is taken or not one of this machine.
-        DefinitionError: An argument is of another type, *authorize* is not a plain function, or an origin is not valid.
+        DefinitionError: An argument is of another type, *port* is out of range, *authorize* is not a plain function, or
+            an origin is not valid.
 
     Thread safety: any thread. A forked child does not serve: it closes what it inherited.
 

@@ -146,7 +146,7 @@ class Connection(BaseRequestHandler):
     def _answer(self, head: Head) -> Response | Stream:
         length = head.body_length()
         self._unread = length != 0
-        self._check_host(head)
+        head = self._for_this_host(head)
         path, _, query = head.target.partition("?")
         request = Request(method=head.method, path=unquote(path), query=query, headers=head.headers)
         answer: Response | NeedsBody | Stream = self._work(self.server.handler.handle, request)
@@ -170,14 +170,22 @@ class Connection(BaseRequestHandler):
         self.server.note_waiting(self.request)
         return result
 
-    def _check_host(self, head: Head) -> None:
+    def _for_this_host(self, head: Head) -> Head:
+        """
+        Return the request as one for a path of this host.
+
+        Raises:
+            Refused: It is not plain which host it is for, or it is another one.
+        """
         hosts = head.fields.get("host", [])
         if len(hosts) > 1 or (not hosts and not head.is_old):
             raise Refused(HTTPStatus.BAD_REQUEST, "expected one Host")
-        if hosts and not self.server.is_host(hosts[0]):
+        head = head.in_origin_form()
+        if not all(map(self.server.is_host, head.fields.get("host", []))):
             raise Refused(
                 HTTPStatus.MISDIRECTED_REQUEST, "this server does not answer for that Host; see allowed_hosts"
             )
+        return head
 
     def _read_body(self, length: int | None, limit_bytes: int) -> bytes | None:
         if length is None:

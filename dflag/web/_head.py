@@ -24,6 +24,7 @@ _MAX_HEADERS: Final = 100
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - RFC 9110's word, no secret
 _REQUEST_LINE: Final = re.compile(rf"({_TOKEN}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
+_ABSOLUTE: Final = re.compile(r"(?i:https?)://([^/?]+)(/[^?]*)?(\?.*)?")
 _HEADER: Final = re.compile(rf"({_TOKEN}):[ \t]*((?:[^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?)[ \t]*")
 _CODINGS: Final = re.compile(rf"{_TOKEN}(?:[ \t]*,[ \t]*{_TOKEN})*")
 
@@ -69,6 +70,16 @@ class Head(NamedTuple):
     @property
     def expects_continue(self) -> bool:
         return not self.is_old and [value.lower() for value in self.fields.get("expect", ())] == ["100-continue"]
+
+    def in_origin_form(self) -> Head:
+        """
+        Return the request with a path as its target; a host in the target replaces ``Host`` (RFC 9112, section 3.2.2).
+        """
+        found = _ABSOLUTE.fullmatch(self.target)
+        if found is None:
+            return self
+        host, path, query = found.groups()
+        return self._replace(target=(path or "/") + (query or ""), fields={**self.fields, "host": [host]})
 
     def body_length(self) -> int | None:
         """

@@ -14,6 +14,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -22,6 +23,7 @@ from dflag._faults import OwnThread
 from dflag._fork import follow_forks, settle
 from dflag._log import logger
 from dflag._sockets import OwnSocket
+from dflag.errors import ArgumentError, DefinitionError, check_argument
 from dflag.web._connection import Connection
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ _POLL_SECONDS: Final = 0.1
 _CLOSE_SECONDS: Final = 5.0
 """How long it waits for requests that are being answered."""
 
+_MAX_PORT: Final = 65_535
+
 _HOST: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]@/ ]*))(?::[0-9]*)?")
 
 
@@ -56,7 +60,8 @@ class FlagServer:
     """
 
     def __init__(self, handler: Handler, addr: str, port: int, allowed_hosts: Collection[str] | None) -> None:
-        self._server: Final = _Server(handler, addr, port, allowed_hosts)
+        _check_address(addr, port)
+        self._server: Final = _Server(handler, addr, port, _hosts(allowed_hosts))
         self.port: Final[int] = self._server.server_address[1]
         follow_forks(self._server)  # which lives on when nobody keeps this object
         OwnThread(target=self._server.run, name="dflag-web", daemon=True).start()
@@ -230,6 +235,30 @@ class _Server(TCPServer):
             inherited.abandon()
 
 
+def _check_address(addr: str, port: int) -> None:
+    """
+    Raise `DefinitionError` unless there can be such an address.
+    """
+    check_argument("addr", addr, str, "a text")
+    check_argument("port", port, int, "a number")
+    if not 0 <= port <= _MAX_PORT:
+        raise DefinitionError(f"expected port from 0 to {_MAX_PORT}, got {port}")
+
+
+def _hosts(allowed_hosts: Collection[str] | None) -> tuple[str, ...] | None:
+    """
+    Return the names that are accepted, of which one may come alone.
+    """
+    if allowed_hosts is None:
+        return None
+    if not isinstance(allowed_hosts, Iterable):
+        raise ArgumentError(f"expected allowed_hosts as several texts, got {allowed_hosts!r}")
+    hosts = (allowed_hosts,) if isinstance(allowed_hosts, str) else tuple(allowed_hosts)
+    for host in hosts:
+        check_argument("each host of allowed_hosts", host, str, "a text")
+    return hosts
+
+
 def _family(addr: str) -> socket.AddressFamily:
     """
     Return the family to listen with: IPv4 where a name has both, as its clients try that too.
@@ -237,7 +266,10 @@ def _family(addr: str) -> socket.AddressFamily:
     Raises:
         OSError: There is no such address.
     """
-    found = socket.getaddrinfo(addr or "0.0.0.0", None, type=socket.SOCK_STREAM)  # noqa: S104 - what the empty text means to bind()
+    try:
+        found = socket.getaddrinfo(addr or "0.0.0.0", None, type=socket.SOCK_STREAM)  # noqa: S104 - what the empty text means to bind()
+    except ValueError as error:  # a name that no host can have
+        raise OSError(errno.EADDRNOTAVAIL, f"no such address: {addr!r}") from error
     families = {family for family, *_ in found}
     return socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
 

@@ -183,7 +183,9 @@ def test_no_configuration_says_where_it_was_looked_for(monkeypatch: pytest.Monke
     write_kubeconfig(tmp_path / "home" / ".kube" / "config", "http://127.0.0.1:1")
     assert KubernetesSource("web").name == "configmap/default/web"
     monkeypatch.setenv("KUBECONFIG", "/nowhere/one:/nowhere/two")
-    with pytest.raises(SourceError, match=r"KUBECONFIG names none that is there \(/nowhere/one, /nowhere/two\)"):
+    with pytest.raises(
+        SourceError, match="found none in KUBECONFIG=/nowhere/one:/nowhere/two, nor a service account: "
+    ):
         KubernetesSource("web")
 
 

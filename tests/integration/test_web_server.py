@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import dflag
 from dflag.web import _connection, _server, bearer_token, start_http_server
 from dflag.web._handler import Handler
 from dflag.web._http import Request, Response
@@ -20,7 +21,6 @@ from dflag.web._http import Request, Response
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    import dflag
     from dflag.web._server import FlagServer
 
 DEADLINE_SECONDS = 20.0
@@ -254,6 +254,34 @@ def test_requests_in_the_grammar(server: FlagServer, flags: dflag.FlagRegistry, 
 def test_request_lines(server: FlagServer, line: bytes, expected: int) -> None:
     """A request line is a method, a target and HTTP/1, with one space between them."""
     assert status(exchange(server, line + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")) == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "expected"),
+    [
+        ("http://localhost/", "localhost", 200),
+        ("HTTP://127.0.0.1:80", "localhost", 200),
+        ("http://localhost/?format=json", "evil.example", 200),
+        ("https://localhost?format=json", "localhost", 200),
+        ("http://localhost/nowhere", "localhost", 404),
+        ("http://evil.example/", "localhost", 421),
+        ("http://localhost@evil.example/", "localhost", 421),
+        ("http://", "localhost", 404),
+        ("ftp://localhost/", "localhost", 404),
+    ],
+)
+def test_a_target_may_name_the_host(server: FlagServer, target: str, host: str, expected: int) -> None:
+    """Every server accepts the absolute form, and its host counts instead of Host (RFC 9112, section 3.2.2)."""
+    sent = f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+    answer = exchange(server, sent)
+    assert status(answer) == expected
+    assert (b'"flag_count"' in answer) == (expected == 200)
+
+
+@pytest.mark.parametrize("head", ["", "Host: localhost\r\nHost: localhost\r\n"])
+def test_a_target_does_not_make_up_for_host(server: FlagServer, head: str) -> None:
+    """HTTP/1.1 asks for one Host beside it."""
+    assert status(exchange(server, f"GET http://localhost/ HTTP/1.1\r\n{head}\r\n".encode())) == 400
 
 
 @pytest.mark.parametrize(
@@ -513,6 +541,8 @@ def test_names_on_loopback(server: FlagServer, host: str, expected: int) -> None
     ("options", "expected"),
     [
         ({"allowed_hosts": ["Flags.Example."]}, 200),
+        ({"allowed_hosts": "flags.example"}, 200),
+        ({"allowed_hosts": "*flags.example"}, 421),
         ({"allowed_hosts": ["*"]}, 200),
         ({"allowed_hosts": ["other.example"]}, 421),
         ({"allowed_hosts": [], "addr": ""}, 421),
@@ -529,6 +559,33 @@ def test_allowed_hosts(flags: dflag.FlagRegistry, options: dict[str, Any], expec
     with start_http_server(0, flags, **options) as server:
         sent = b"GET / HTTP/1.1\r\nHost: flags.example:80\r\nConnection: close\r\n\r\n"
         assert status(exchange(server, sent)) == expected
+
+
+@pytest.mark.parametrize(
+    ("port", "options", "message"),
+    [
+        ("0", {}, "expected port as a number, got '0'"),
+        (None, {}, "expected port as a number, got None"),
+        (True, {}, "expected port as a number, got True"),
+        (-1, {}, "expected port from 0 to 65535, got -1"),
+        (65_536, {}, "expected port from 0 to 65535, got 65536"),
+        (0, {"addr": None}, "expected addr as a text, got None"),
+        (0, {"allowed_hosts": 5}, "expected allowed_hosts as several texts, got 5"),
+        (0, {"allowed_hosts": [1]}, "expected each host of allowed_hosts as a text, got 1"),
+    ],
+)
+def test_arguments_that_can_never_work_are_refused(
+    flags: dflag.FlagRegistry, port: Any, options: dict[str, Any], message: str
+) -> None:
+    """They are faults of the program, so they are no OSError, which a program may wait out."""
+    with pytest.raises(dflag.DefinitionError, match=message):
+        start_http_server(port, flags, **options)
+
+
+def test_a_name_that_no_host_can_have_is_an_oserror(flags: dflag.FlagRegistry) -> None:
+    """It is an address that cannot be used, like any other name that leads nowhere."""
+    with pytest.raises(OSError, match="no such address"):
+        start_http_server(0, flags, addr="shop..example")
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")

@@ -48,6 +48,10 @@ class _Awaited:
         pass
 
 
+class _Numbered(MemorySource):
+    name = 5  # type: ignore[assignment]
+
+
 NOT_RUN = [
     *(_coroutine, _generator, _asynchronous_generator, functools.partial(_coroutine), _Awaited(), _Awaited().method),
 ]
@@ -187,6 +191,7 @@ CALLS: list[tuple[str, Callable[[Any], object]]] = [
     ("updater source bytes", lambda flags: dflag.Updater(flags, b"/x")),
     ("updater source mapping", lambda flags: dflag.Updater(flags, {"rate": "5"})),
     ("updater source item", lambda flags: dflag.Updater(flags, ["/x", None])),
+    ("updater source name", lambda flags: dflag.Updater(flags, _Numbered({}))),
     ("updater resync", lambda flags: dflag.Updater(flags, "/x", resync_seconds="1")),
     ("updater resync None", lambda flags: dflag.Updater(flags, "/x", resync_seconds=None)),
     ("updater ignore", lambda flags: dflag.Updater(flags, "/x", ignore=5)),

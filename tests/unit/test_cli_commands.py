@@ -26,6 +26,7 @@ import dflag
 from dflag._flags import pipeline_of
 from dflag.cli import main
 from dflag.testing import ConfigMapVolume
+from dflag.web import start_http_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -284,10 +285,24 @@ def test_plan_against_a_running_process(
         {"name": "password", "current_value": "******"},
         {"name": "of another version", "current_value": "1"},
     ]
-    (tmp_path / "new.yaml").write_text("rate_limit: 70\n", encoding="utf-8")
+    (tmp_path / "new.yaml").write_text("rate_limit: 70\npassword: swordfish\n", encoding="utf-8")
     with _page(json.dumps({"flags": flags}).encode()) as url:
         found = _plan(capsys, "new.yaml", "--against", url)
     assert found["changes"] == [{"flag": "rate_limit", "old": "60", "new": "70"}]
+
+
+def test_plan_against_some_flags_of_a_process(
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A flag that a filter leaves out is not at its default, so a filtered listing is refused."""
+    (tmp_path / "new.yaml").write_text("rate_limit: 70\n", encoding="utf-8")
+    with start_http_server(0, program) as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        assert _plan(capsys, "new.yaml", "--against", url)["changes"] != []
+        assert main(["plan", "app:flags", "new.yaml", "--against", f"{url}?type=static"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"dflag: {url}?type=static: expected a listing of all {len(program)} flags, got 1: leave" in captured.err
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"flags": [1]}'])

@@ -424,6 +424,20 @@ def test_input_without_end(run: Callable[..., tuple[list[str], list[str]]]) -> N
     assert lines == ["dflag: /dev/zero: expected at most 67108864 bytes"]
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("check", "input_app:flags", "-", "in.yaml", "-"),
+        ("plan", "input_app:flags", "-", "--against", "-"),
+        ("unused", ".", "--input", "-", "--input", "-"),
+    ],
+)
+def test_standard_input_is_read_once(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]) -> None:
+    """Two inputs from one pipe are misuse: the second would be empty, and nothing in it wrong."""
+    assert main(arguments) == 2
+    assert "expected - for standard input once" in capsys.readouterr().err
+
+
 def test_standard_input_that_cannot_be_read(
     run: Callable[..., tuple[list[str], list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

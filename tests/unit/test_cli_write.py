@@ -61,6 +61,17 @@ def _read(here: Path) -> dict[str, bytes]:
     return ConfigMapVolume(here / "config").read()
 
 
+def test_an_empty_path_is_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable of a script that is not set does not make the current directory a volume."""
+    (here / "volume").mkdir()
+    os.chdir(here / "volume")
+    assert main(["write", "", "rate_limit=60"]) == 2
+    assert capsys.readouterr().err == "dflag: expected the path of a directory, got ''\n"
+    with pytest.raises(ValueError, match="expected the path of a directory, got ''"):
+        ConfigMapVolume("")
+    assert os.listdir(here / "volume") == []
+
+
 def test_values_are_published_as_a_volume(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """
     The directory is made, with the links of a volume; the value is all behind the first equals sign.

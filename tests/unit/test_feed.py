@@ -90,6 +90,30 @@ def test_a_failure_keeps_the_values_and_counts_once(
     assert feed.problem is None
 
 
+@pytest.mark.parametrize("message", ["no answer", "no answer from memory"])
+def test_a_failure_names_the_source(feed: Feed, source: Source, message: str) -> None:
+    """Whoever gets the error of a source of the program's own, initialize() too; what else it says stays."""
+    source.fault = SourceError(message, missing=True)
+    with pytest.raises(SourceError, match="memory") as caught:
+        feed.read()
+    assert caught.value.missing
+    assert message in str(caught.value)
+    assert str(caught.value).count("memory") == 1
+    feed.dirty = True
+    feed.look()
+    assert feed.problem == str(caught.value)
+
+
+def test_a_line_of_the_log_stays_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """A name may be a path with a line end in it."""
+    source = Source({}, name="a\nb")
+    source.fault = KeyError("x")
+    feed = Feed(source, Record)
+    feed.look()
+    feed.note_not_followed("is not followed")
+    assert [record.getMessage().splitlines()[1:] for record in caplog.records] == [[], [], []]
+
+
 @pytest.mark.parametrize(("resets", "values"), [(False, {"rate": "1"}), (True, {})])
 def test_a_source_that_is_gone_or_empty_keeps_its_values_unless_it_resets(
     source: Source, resets: bool, values: dict[str, str]

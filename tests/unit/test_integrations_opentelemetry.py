@@ -198,6 +198,25 @@ def test_a_change_is_an_event(shop: dflag.FlagRegistry, events: Events) -> None:
     assert events.take(shop) == []
 
 
+def test_what_utf8_cannot_encode_is_escaped(meters: Meters, events: Events) -> None:
+    """OTLP would refuse the whole batch."""
+    flags = dflag.FlagRegistry("shop\udcff")
+    motto = flags.dyn_string("motto", "")
+    with export_metrics(flags, meter_provider=meters.provider):
+        points = meters.collect()["dflag.revision"].data.data_points
+    assert [dict(point.attributes) for point in points] == [{"registry": "shop\\udcff"}]
+    with export_events(flags, values=True, logger_provider=events.provider):
+        with dflag.Updater.setup(flags, MemorySource({"motto": "\udcff"}, name="/etc/\udcff")):
+            assert motto.get() == "\udcff"
+        ((_, attributes),) = events.take(flags)
+    expected = {
+        "feature_flag.set.id": "shop\\udcff",
+        "feature_flag.result.value": "\\udcff",
+        "dflag.origin": "/etc/\\udcff",
+    }
+    assert expected == {name: attributes[name] for name in expected}
+
+
 def test_a_registry_without_a_name_is_no_set(flags: dflag.FlagRegistry, events: Events) -> None:
     """An empty identifier says less than none."""
     rate = flags.dyn_int("rate", 1)

@@ -93,6 +93,21 @@ def test_every_result_of_a_reading_is_counted(shop: dflag.FlagRegistry, metrics:
     assert value(metrics, "running") == 0
 
 
+def test_labels_that_utf8_cannot_encode_are_escaped(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """A path that is not UTF-8 does not cost the program its scrape."""
+    shop.dyn_int("rate", 1)
+    with dflag.Updater.setup(shop, MemorySource({"rate": "5"}, name="/etc/\udcff")) as updater:
+        register(shop, updater, prometheus_registry=metrics)
+        assert rb'dflag_source_healthy{registry="shop",source="/etc/\\udcff"} 1.0' in generate_latest(metrics)
+
+
+def test_a_name_that_is_no_text_is_refused(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
+    """It fails where it is given, not in every scrape."""
+    with pytest.raises(dflag.errors.ArgumentError, match="expected name as a text, got 5"):
+        register(shop, name=5, prometheus_registry=metrics)  # type: ignore[arg-type]
+    assert metrics.get_sample_value("dflag_revision", {"registry": "5"}) is None
+
+
 def test_times_are_unix_times(shop: dflag.FlagRegistry, metrics: CollectorRegistry) -> None:
     """As Prometheus wants them: when something was, not how long ago; and nothing for what never was."""
     updater = dflag.Updater(shop, MemorySource({}))

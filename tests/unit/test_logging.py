@@ -108,6 +108,21 @@ def test_levels_of_the_program_count(flags: dflag.FlagRegistry, monkeypatch: pyt
     assert "trace" in flag.help
 
 
+@pytest.mark.parametrize("name", ["a=b", "a,b"])
+def test_a_level_whose_name_no_text_can_have_is_a_number(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The canonical form can be read again."""
+    for table in ("_levelToName", "_nameToLevel"):
+        monkeypatch.setattr(logging, table, dict(getattr(logging, table)))
+    logging.addLevelName(25, name)
+    flag = add_loglevel_flag(flags)
+    flag.set_text("25")
+    assert _levels_now(flags) == (25, 0, 0)
+    assert flag.get() == "25"
+    assert name not in flag.help
+
+
 @pytest.mark.parametrize("text", ["loud", "-5", "1.5", "db=", "=info", "info,debug", "info,", "db=info,db=debug", "٣"])
 def test_bad_text_is_refused_and_says_what_is_allowed(flags: dflag.FlagRegistry, text: str) -> None:
     """The flag's own validation refuses it; no level changes."""
@@ -154,6 +169,23 @@ def test_a_level_the_program_sets_meanwhile_stays(flags: dflag.FlagRegistry) -> 
     assert _levels_now(flags)[0] == 20
     flag.reset()
     assert _levels_now(flags)[0] == logging.CRITICAL
+
+
+def test_flags_that_name_one_logger_give_it_back_in_any_order(flags: dflag.FlagRegistry) -> None:
+    """The one that was set last decides; when it no longer does, the other one, and in the end the program."""
+    registries = (flags, dflag.FlagRegistry())
+    one, other = (add_loglevel_flag(registry) for registry in registries)
+    for order in ((one, other), (other, one)):
+        one.set_text("debug")
+        assert _levels_now(flags)[0] == logging.DEBUG
+        other.set_text("error")
+        assert _levels_now(registries[1])[0] == logging.ERROR
+        order[0].reset()
+        assert all(registry.flush(DEADLINE_SECONDS) for registry in registries)
+        assert ROOT.level == (logging.ERROR if order[0] is one else logging.DEBUG)
+        order[1].reset()
+        assert all(registry.flush(DEADLINE_SECONDS) for registry in registries)
+        assert ROOT.level == logging.WARNING
 
 
 def test_a_value_that_was_there_first_applies_at_the_declaration(flags: dflag.FlagRegistry) -> None:
@@ -231,11 +263,29 @@ def test_the_largest_text_is_accepted(flags: dflag.FlagRegistry) -> None:
     assert _levels_now(flags)[0] == logging.WARNING
 
 
+@pytest.mark.parametrize("text", [",", "debug,,", "info, ,dflag_test_app=debug"])
+def test_an_empty_item_is_named(flags: dflag.FlagRegistry, text: str) -> None:
+    """It is no second level for the main logger."""
+    flag = add_loglevel_flag(flags)
+    with pytest.raises(dflag.ValidationError, match="expected a level or LOGGER=LEVEL between commas, found nothing"):
+        flag.set_text(text)
+
+
+@pytest.mark.parametrize("logger", ["a..b", ".", "a." * 20 + "a", "a" * 201])
+def test_a_logger_that_no_value_could_name_is_refused(flags: dflag.FlagRegistry, logger: str) -> None:
+    """The declaration fails, instead of every value."""
+    with pytest.raises(dflag.DefinitionError, match="expected a logger's name"):
+        add_loglevel_flag(flags, logger=logger)
+    assert "loglevel" not in flags
+    assert add_loglevel_flag(flags, logger="Root") is add_loglevel_flag(flags)
+
+
 def test_ever_new_names_make_a_bounded_number_of_loggers(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond it new names are refused, and those that the program has are accepted as before."""
     monkeypatch.setattr(dflag_logging, "_MAX_MADE", 10)
+    monkeypatch.setattr(dflag_logging, "_loggers", dflag_logging._Loggers())
     flag = add_loglevel_flag(flags)
     before = set(logging.root.manager.loggerDict)
     refused = 0

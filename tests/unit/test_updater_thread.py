@@ -76,6 +76,24 @@ def _session(feed: Feed, looks: Looks) -> Iterator[Session]:
     session.stop(DEADLINE_SECONDS)
 
 
+def test_a_line_of_the_log_stays_one_line(looks: Looks, caplog: pytest.LogCaptureFixture) -> None:
+    """A name may be a path with a line end in it, and so may what a source says of itself."""
+    caplog.set_level("INFO", "dflag")
+    source = Source({}, name="a\nb")
+    source.problem = OSError("no\ndescriptors")
+    feed = Feed(source, Record)
+    session = Session([feed], looks, 60.0)
+    try:
+        session.watch()
+        session._note_not_live(feed, "it is in\na subPath")
+        session._note(feed, Watch())
+    finally:
+        session.stop(DEADLINE_SECONDS)
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.split()[0] for message in messages] == ["the", "checking", "cannot", "watching"]
+    assert not any("\n" in message for message in messages)
+
+
 def test_a_wake_is_a_look(session: Session, looks: Looks, feed: Feed, source: Source) -> None:
     """A first one at once, and one for each call, whether of the source or of another thread."""
     session.watch()

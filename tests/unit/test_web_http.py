@@ -24,6 +24,8 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
         ("text/html, application/json;q=0.9", True),
         ("text/html;q=0.4, application/json;q=0.3", True),
         ("application/json, text/html", True),
+        ("application/json, text/html;q=0.9", False),
+        ("text/html;q=0.5,*/*;q=0.8", False),
         ("text/*;q=0.9, application/json;q=0.8", True),
         ("text/html;q=0.2, text/*;q=0.9, application/json;q=0.5", False),
         ("text/html;level=1;q=0.5, application/json;q=0.4", True),
