@@ -58,6 +58,7 @@ class RuleFollower:
         self._contexts: Final = {name: sources.context(name) for name in names}
         self._given: Final = facts
         self._is_reported = False  # that the facts cannot be read
+        self._tried_at = 0  # the number of the last commit before refused rules were last tried
         self._dirty: Final[set[str]] = set()  # the sources whose rules may be other ones, whatever the time
         self._unproved: Final[set[str]] = set()  # the rules with a bake that nobody can ask for, by content
         self._health: Health | None = None
@@ -110,6 +111,9 @@ class RuleFollower:
             if context.next_look is not None and context.next_look <= CLOCK.now():
                 context.next_look = None  # or the thread would not rest where nothing can be resolved
                 self._dirty.add(name)
+        if self._tried_at != self._sources.number:  # what refused a rule may be another value now
+            self._tried_at = self._sources.number
+            self._dirty.update(name for name in self._contexts if self._is_refused(name))
         due = [name for name in self._contexts if name in self._dirty]
         self._dirty.clear()
         return due
@@ -224,6 +228,10 @@ class RuleFollower:
                     one_line(name),
                     one_line(verdict.why),
                 )
+
+    def _is_refused(self, name: str) -> bool:
+        state = self._sources.state(name)
+        return state.rules.is_opposed or (state.rules.raw is not None and state.record.refusal is not None)
 
     def _baking(self, name: str) -> list[Rule]:
         active = self._sources.state(name).rules.active

@@ -7,7 +7,6 @@ not; which of them are in force is a matter of facts and time, which `RuleContex
 
 from __future__ import annotations
 
-import contextlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,7 +16,7 @@ from dflag._formats.json_values import Place
 from dflag._keyed import KeyedValue
 from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
 from dflag._rule_sets import NO_RULES, Active, RuleSet, Spot, ValidRule
-from dflag._rules import needs, share_percent, situation
+from dflag._rules import key_audience, needs, share_percent, situation
 from dflag._rules_text import RuleList, Setting, first_line_of, parse_rules, places_set
 from dflag._transaction import same
 from dflag.errors import MAX_HINTS, FlagValueError, RegistryValidationError, drop_frames, unknown_flag
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from dflag._rules_text import Rule
     from dflag._store import Store
     from dflag._transaction import Edit
+    from dflag.errors import DflagError
     from dflag.typing import Raw
 
 _MAX_REMEMBERED: Final = 20_000
@@ -361,61 +361,81 @@ def with_last_good(
     return sorted([*good, *kept], key=lambda valid: valid.rule.number)
 
 
-def try_rules(store: Store, rules: RuleSet, base: RuleSet, source: str, plain: Sequence[Edit]) -> RuleSet:
+def try_rules(
+    store: Store, rules: RuleSet, base: RuleSet, source: str, held: Mapping[str, Entry], plain: Sequence[Edit]
+) -> RuleSet:
     """
     Try each rule against the registry validators, alone on top of the plain values.
 
+    Those that were tried before are tried again if they were refused: other layers may have changed since. The reason
+    stays the first one, as the message of a validator may be another one each time.
+
     Args:
         store: Holds the flags.
-        rules: The rules, just read.
+        rules: The rules.
         base: Those before: a rule that is edited into one that the validators refuse keeps its last good text.
         source: Its name.
+        held: Its plain values.
         plain: What the plain values of all readings change, that are to be committed together.
     """
-    if rules.usable is not None:
+    if not rules.is_to_be_tried:
         return rules
-    if not rules.good or not _is_accepted(store, plain):  # what the plain values break is no fault of a rule's
+    # What the plain values break is no fault of a rule's.
+    if rules.usable is None and (not rules.good or _refusal(store, plain) is not None):
         return rules._replace(usable=rules.good)
-    earlier = {valid.name: valid for valid in base.usable or () if valid.rule.is_named}
-    refused, usable = dict(rules.refused), []
+    earlier = {**base.last_usable, **{valid.name: valid for valid in base.usable or () if valid.rule.is_named}}
+    accepted = frozenset(rules.usable or ())
+    usable: list[ValidRule] = []
+    unusable: dict[ValidRule, FlagValueError] = {}
     for valid in rules.good:
-        try:
-            _try(store, valid, source, plain)
-        except RegistryValidationError as error:
-            refused[RULE_PREFIX + valid.name] = refusal_of(valid.rule, str(error), rules.place)
-            before = earlier.get(valid.name)
-            if before is not None and before.rule.content != valid.rule.content:
-                with contextlib.suppress(RegistryValidationError):
-                    _try(store, before, source, plain)
-                    usable.append(before)
-        else:
+        error = None if valid in accepted else _try(store, valid, source, held, plain)
+        if error is None:
             usable.append(valid)
-    return rules._replace(usable=tuple(usable), refused=refused)
+            continue
+        unusable[valid] = rules.unusable.get(valid) or _refused(valid, error, rules.place)
+        before = earlier.get(valid.name)
+        if before is None or before.rule.content == valid.rule.content:
+            continue
+        if before in accepted or _try(store, before, source, held, plain) is None:
+            usable.append(before)
+    last_usable = {valid.name: earlier[valid.name] for valid in unusable if valid.name in earlier}
+    return rules._replace(usable=tuple(usable), unusable=unusable, last_usable=last_usable)
 
 
-def _is_accepted(store: Store, edits: Sequence[Edit]) -> bool:
+def _refused(valid: ValidRule, error: DflagError, place: str) -> FlagValueError:
+    """
+    Make the error for a rule whose values are refused, which says for which keys unless a secret may stand in them.
+    """
+    is_secret = any(flag.secret for flag in (*valid.values, *valid.members))
+    keys = "" if is_secret or valid.rule.by is None else f"where {key_audience(valid.rule)}: "
+    return refusal_of(valid.rule, keys + str(error), place)
+
+
+def _refusal(store: Store, edits: Sequence[Edit]) -> RegistryValidationError | None:
     try:
         store.check(store.plan(edits))
-    except RegistryValidationError:
-        return False
-    return True
+    except RegistryValidationError as error:
+        return error
+    return None
 
 
-def _try(store: Store, valid: ValidRule, source: str, plain: Sequence[Edit]) -> None:
+def _try(
+    store: Store, valid: ValidRule, source: str, held: Mapping[str, Entry], plain: Sequence[Edit]
+) -> DflagError | None:
     """
-    Hold a rule to the checks that concern several flags or sources.
-
-    Raises:
-        RegistryValidationError: It is refused.
+    Return why the checks that concern several flags or sources refuse a rule; None if they do not.
     """
     if not store.checks.validators and not store.maps:
-        return
-    values = {**valid.values, **_merged(valid, {}, {flag.name: entry for flag, _, entry in plain}, source)}
+        return None
+    try:
+        values = {**valid.values, **_merged(valid, {}, held)}
+    except FlagValueError as error:
+        return error
     edits = [
         *plain,
         *((flag, source, Entry(value)) for flag, value in values.items() if not store.frozen or flag.dynamic),
     ]
-    store.check(store.plan(edits))
+    return _refusal(store, edits)
 
 
 def resolve(
@@ -425,9 +445,18 @@ def resolve(
     Return the rules with those marked that are to be in force; *excluded* ones are refused with the reason.
     """
     usable = rules.usable or ()
-    clashing = {RULE_PREFIX + valid.name: excluded[valid] for valid in usable if valid in excluded}
+    left_out = {valid: excluded[valid] for valid in usable if valid in excluded}
     active = () if context is None else tuple(context.resolve(usable, excluded, base.active))
-    return rules._replace(active=active, clashing=clashing)
+    return rules._replace(active=active, clashing=_clashing(left_out, base))
+
+
+def _clashing(errors: Mapping[ValidRule, FlagValueError], base: RuleSet) -> dict[str, FlagValueError]:
+    """
+    Return why rules are left out, by key; of one that was left out before the first reason, as `try_rules` keeps it.
+    """
+    known = frozenset(base.left_out) if errors and base.clashing else frozenset()
+    keyed = ((RULE_PREFIX + valid.name, valid, error) for valid, error in errors.items())
+    return {key: base.clashing[key] if valid in known else error for key, valid, error in keyed}
 
 
 def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, source: str) -> RuleSet:
@@ -438,15 +467,16 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
     """
     entries: dict[str, Entry] = {}
     keyed: dict[Flag[Any], list[KeyedValue]] = {}
-    active, clashing = [], dict(rules.clashing)
+    active: list[Active] = []
+    refused: dict[ValidRule, FlagValueError] = {}
     for each in rules.active:
         valid, rule = each.valid, each.valid.rule
         values = valid.values
         if valid.members:
             try:
-                values = {**values, **_merged(valid, entries, plain, source)}
+                values = {**values, **_merged(valid, entries, plain)}
             except FlagValueError as error:
-                clashing[RULE_PREFIX + valid.name] = refusal_of(valid.rule, str(error), rules.place)
+                refused[valid] = _refused(valid, error, rules.place)
                 continue
         active.append(each)
         for flag, value in values.items():
@@ -459,7 +489,7 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
                 keyed.setdefault(flag, []).append(given)
     return rules._replace(
         active=tuple(active),
-        clashing=clashing,
+        clashing={**rules.clashing, **_clashing(refused, base)},
         entries={name: _reused(entry, base.entries.get(name)) for name, entry in entries.items()},
         keyed={flag: _reused_keyed(tuple(held), base.keyed.get(flag, ())) for flag, held in keyed.items()},
     )
@@ -469,9 +499,7 @@ def _is_share(rule: Rule) -> bool:
     return rule.share is not None or rule.over is not None or bool(rule.steps)
 
 
-def _merged(
-    valid: ValidRule, ruled: Mapping[str, Entry], plain: Mapping[str, Entry | None], source: str
-) -> dict[Flag[Any], Any]:
+def _merged(valid: ValidRule, ruled: Mapping[str, Entry], plain: Mapping[str, Entry | None]) -> dict[Flag[Any], Any]:
     """
     Return the maps to which a rule adds single keys, with what lies beneath.
 
@@ -484,7 +512,7 @@ def _merged(
         if below is None:
             entry = ruled.get(flag.name) or plain.get(flag.name)
             below = {} if entry is None else entry.value
-        merged[flag] = pipeline_of(flag).take(flag.name, {**below, **members}, source)
+        merged[flag] = pipeline_of(flag).take(flag.name, {**below, **members}, "")  # the refusal has the place
     return merged
 
 

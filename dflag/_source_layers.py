@@ -64,6 +64,13 @@ class SourceLayers:
 
     # --- naming
 
+    @property
+    def number(self) -> int:
+        """
+        The number of the last commit.
+        """
+        return self._store.number
+
     def state(self, name: str) -> SourceState:
         """
         Return what is in force of a source; nothing of one that is not named.
@@ -447,8 +454,9 @@ class SourceLayers:
         """
         Yield what to try where a registry validator refuses *good*: all batches as they would be, and those to commit.
 
-        First without one rule, the last one first. Then without ever more of the last rules. Then without one source,
-        the last one first: the others go together, for one may need what another sets.
+        First without one rule, the last one first. Then without those that were left out before: all but one of them,
+        all, and all and one more. Then without ever more of the last rules. Then without one source, the last one
+        first: the others go together, for one may need what another sets.
         """
         active: list[tuple[ValidRule, FlagValueError]] = []
         if with_rules and any(batch.state.rules.active for batch in batches):
@@ -460,9 +468,15 @@ class SourceLayers:
                 for each in reversed(rules.active)
             ]
         parsed = [batch.parsed for batch in batches]
-        singles = [[each] for each in active[: max(1, _MAX_TRIED // max(1, len(active)))]]
+        most = max(1, _MAX_TRIED // max(1, len(active)))
+        singles = [[each] for each in active[:most]]
+        known = {valid for batch in batches for valid in batch.base.rules.left_out}
+        same = [each for each in active if each[0] in known]
+        before = [[each for each in same if each is not one] for one in reversed(same[-most:])]
+        if same:
+            before += [same, *([*same, each] for each in active[:most] if each[0] not in known)]
         several = [active[: 2**number] for number in range(1, len(active).bit_length())]
-        for excluded in (*singles, *several, *([active] if active else [])):
+        for excluded in (*singles, *before, *several, *([active] if active else [])):
             mended = resolve_all(self._store, parsed, self._contexts, dict(excluded))
             yield mended, [batch for batch in mended if batch.is_new]
         for left_out in reversed(good) if len(good) > 1 else ():

@@ -20,7 +20,7 @@ from dflag.sources import MemorySource
 from dflag.testing import SteppedUpdater
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from dflag import DynamicFlag, FlagRegistry, RuleStatus
 
@@ -770,6 +770,28 @@ def test_keys_of_a_map_may_stand_in_rules(
     assert dict(limits.get()) == {"limit.a": 1, "limit.b": 20, "limit.c": 30}
     assert list(steps.rules("- set: {limit.b: x}").rejected) == ["rule:rule 1"]
     steps.rules("[]")
+    assert dict(limits.get()) == {"limit.a": 1, "limit.b": 2}
+
+
+def test_a_map_that_a_rule_makes_too_large_refuses_the_rule_alone(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    It is tried beside all plain keys of the map, also those whose text is as before.
+    """
+
+    def few(value: Mapping[str, int]) -> None:
+        if len(value) > 2:
+            raise ValueError("expected two at most")
+
+    limits = registry.dyn_map("limits", {}, keys="limit.*", of="int", validator=few)
+    steps = make()
+    steps.plain |= {"limit.a": "1", "limit.b": "2"}
+    steps.rules("- {from: 2026-11-28T11:00:00Z, set: {limit.c: 3}}")  # not yet in force
+    assert steps.states() == {"rule 1": "refused"}
+    errors = steps.rules("- {from: 2026-11-28T12:00:00Z, set: {limit.c: 3}}").rejected
+    assert "two at most" in str(errors["rule:rule 1"])
+    assert "(test)" not in str(errors["rule:rule 1"])
     assert dict(limits.get()) == {"limit.a": 1, "limit.b": 2}
 
 
