@@ -59,13 +59,19 @@ class RuleContext:
         """
         Return what a rule is here now, or has been at a later moment.
         """
-        return situation(rule, self.facts, max(now, self._latest.get(rule.content, now)))
+        return situation(rule, self.facts, self.moment(rule, now))
 
     def share_percent(self, rule: Rule, now: datetime.datetime) -> float | None:
         """
         Return the percentage that a rule is in force for now, or was at a later moment; None if it draws none.
         """
-        return share_percent(rule, max(now, self._latest.get(rule.content, now)))
+        return share_percent(rule, self.moment(rule, now))
+
+    def moment(self, rule: Rule, now: datetime.datetime) -> datetime.datetime:
+        """
+        Return by which time a rule goes: the latest that was seen of it, as the clock may have been set back.
+        """
+        return max(now, self._latest.get(rule.content, now))
 
     def resolve(
         self, rules: Iterable[ValidRule], excluded: Container[ValidRule], before: Iterable[Active]
@@ -87,15 +93,15 @@ class RuleContext:
         moments = [] if self.next_look is None else [self.next_look]
         for valid in rules:
             rule = valid.rule
-            found = self.situation(rule, now)
-            self._latest[rule.content] = max(now, self._latest.get(rule.content, now))
+            moment = self._latest[rule.content] = self.moment(rule, now)
+            found = situation(rule, self.facts, moment)
             if found.next_change is not None:
                 moments.append(found.next_change)
             if found.phase == "on" and valid not in excluded and rule.content not in self._reverted:
-                each = Active(valid, found.threshold, since.get(rule.content, now))
+                each = Active(valid, found.threshold, since.get(rule.content, moment))
                 active.append(each)
                 baked = each.baked_at()
-                if baked is not None and baked > now:
+                if baked is not None and baked > moment:
                     moments.append(baked)
         self.next_look = min(moments, default=None)
         return active
@@ -105,8 +111,12 @@ class RuleContext:
         Return those of the rules in force that have yet to prove themselves.
         """
         now = self._clock.now()
-        baking = [each.valid.rule for each in active if (baked := each.baked_at()) is not None and now < baked]
+        baking = [each.valid.rule for each in active if self.is_baking(each, now)]
         return [rule for rule in baking if rule.content not in self._reverted]
+
+    def is_baking(self, active: Active, now: datetime.datetime) -> bool:
+        baked = active.baked_at()
+        return baked is not None and self.moment(active.valid.rule, now) < baked
 
     def revert(self, rule: Rule, why: str) -> None:
         """
@@ -587,6 +597,6 @@ def _state(rule: Rule, context: RuleContext, now: datetime.datetime, active: Act
     if active is None:  # its moment has come, and the values are under way
         return RuleState(rule.name, "waiting", None, None, missing)
     baked = active.baked_at()
-    if baked is not None and now < baked:
+    if baked is not None and context.is_baking(active, now):
         return RuleState(rule.name, "baking", min(baked, found.next_change or baked), None, missing)
     return RuleState(rule.name, "done" if found.is_done else "in force", found.next_change, None, missing)

@@ -725,6 +725,26 @@ def test_after_the_bake_nobody_asks(rate: DynamicFlag[int], make: Callable[..., 
     assert steps.states() == {"go": "in force"}
 
 
+def test_a_bake_that_is_over_stays_over_when_the_clock_is_set_back(
+    rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
+) -> None:
+    """
+    The program is not asked again, and the state says so.
+    """
+    answers = [True]
+    rule = "- {name: go, from: 2026-11-28T10:00:00Z, bake: 15m, set: {rate: 80}}"
+    steps = make(rule, healthy=lambda: answers[0])
+    assert steps.states() == {"go": "baking"}
+    clock.time += 20 * MINUTE
+    steps.look()
+    answers[0] = False
+    clock.time -= 15 * MINUTE
+    assert steps.states() == {"go": "in force"}
+    steps.look()
+    steps.look()
+    assert (rate.get(), steps.states()) == (80, {"go": "in force"})
+
+
 def test_static_flags_may_stand_in_rules(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
