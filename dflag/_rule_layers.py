@@ -38,6 +38,23 @@ _MAX_REMEMBERED: Final = 20_000
 """How many rules that are gone again to remember, twice as many as a list may hold."""
 
 
+class RuleMemory(NamedTuple):
+    """
+    What a process has seen of the rules of one source.
+
+    Attributes:
+        latest: The last moment that was seen, by content of the rule.
+        reverted: Why a rule was reverted, by its content.
+        reported: The rules whose needs were logged, by content.
+        next_look: When anything changes.
+    """
+
+    latest: dict[str, datetime.datetime]
+    reverted: dict[str, str]
+    reported: dict[str, None]
+    next_look: datetime.datetime | None
+
+
 class RuleContext:
     """
     What decides, in this process, which rules of one source are in force: facts, time, and what was before.
@@ -51,9 +68,23 @@ class RuleContext:
         self.facts: Facts = facts
         self._clock: Final = clock
         self.next_look: datetime.datetime | None = None  # when anything changes
-        self._latest: Final[dict[str, datetime.datetime]] = {}  # the last moment that was seen, by content of the rule
-        self._reverted: Final[dict[str, str]] = {}  # why
-        self._reported: Final[dict[str, None]] = {}  # the rules whose needs were logged
+        self._latest: dict[str, datetime.datetime] = {}  # as in `RuleMemory`, the next two as well
+        self._reverted: dict[str, str] = {}
+        self._reported: dict[str, None] = {}
+
+    def keep(self) -> RuleMemory:
+        """
+        Return what was seen so far, to be brought back after a test.
+        """
+        return RuleMemory(dict(self._latest), dict(self._reverted), dict(self._reported), self.next_look)
+
+    def bring_back(self, memory: RuleMemory | None) -> None:
+        """
+        Forget what was seen since; all of it with None.
+        """
+        latest, reverted, reported, look = memory or RuleMemory({}, {}, {}, None)
+        self._latest, self._reverted, self._reported = dict(latest), dict(reverted), dict(reported)
+        self.next_look = min((each for each in (look, self.next_look) if each is not None), default=None)
 
     def situation(self, rule: Rule, now: datetime.datetime) -> Situation:
         """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._records import Revision
-    from dflag._rule_layers import RuleContext, RuleState
+    from dflag._rule_layers import RuleContext, RuleMemory, RuleState
     from dflag._rule_sets import ValidRule
     from dflag._snapshot import Snapshot
     from dflag._source_reports import ReportedKeys
@@ -209,6 +209,7 @@ class SourceLayers:
             {name: value_of(cell) for name, cell in self._states.items()},
             frozenset(self._below_arguments),
             self.reports.unknown.copy(),
+            {name: context.keep() for name, context in self._contexts.items()},
         )
 
     def rank_as(self, kept: Kept) -> None:
@@ -225,6 +226,8 @@ class SourceLayers:
         self._below_arguments.clear()
         self._below_arguments.update(kept.below_arguments)
         self.reports.unknown = kept.reported.copy()
+        for name, context in self._contexts.items():  # all of them: an updater may have one of those made since
+            context.bring_back(kept.memories.get(name))
         self._rank_all()
 
     def cells_of(self, kept: Kept) -> list[tuple[Cell, SourceState]]:
@@ -583,3 +586,4 @@ class Kept(NamedTuple):
     states: Mapping[str, SourceState]
     below_arguments: frozenset[str]
     reported: ReportedKeys
+    memories: Mapping[str, RuleMemory]
