@@ -12,7 +12,7 @@ from dflag._faults import is_interrupt, text_of
 from dflag._log import logger
 from dflag._pipeline import check_plain_function
 from dflag._status import RuleStatus
-from dflag.errors import MASK, DefinitionError, one_line
+from dflag.errors import MASK, DefinitionError, named_rule, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -152,14 +152,14 @@ class RuleFollower:
             rules = self._sources.state(name).rules.usable or ()
             for rule, missing in context.unreported_needs(rules) if rules else ():
                 facts = ", ".join(map(repr, missing))
-                logger.warning("rule %r of %s needs unknown facts: %s", rule, one_line(name), facts)
+                logger.warning("%s of %s needs unknown facts: %s", named_rule(rule), one_line(name), facts)
             for valid in rules if self._health is None else ():
                 rule_of = valid.rule
                 if rule_of.bake is not None and rule_of.content not in self._unproved:
                     self._unproved.add(rule_of.content)
                     logger.warning(
-                        "rule %r of %s has a bake, but the updater has no healthy=: the rule is never reverted",
-                        valid.name,
+                        "%s of %s has a bake, but the updater has no healthy=: the rule is never reverted",
+                        named_rule(valid.name),
                         one_line(name),
                     )
 
@@ -223,8 +223,8 @@ class RuleFollower:
                 self._contexts[name].revert(rule, verdict.why)
                 self._dirty.add(name)
                 logger.warning(
-                    "rule %r of %s is reverted in this process: %s",
-                    rule.name,
+                    "%s of %s is reverted in this process: %s",
+                    named_rule(rule.name),
                     one_line(name),
                     one_line(verdict.why),
                 )

@@ -322,7 +322,11 @@ class _Validation:
         values: dict[Flag[Any], Any] = {}
         members: dict[Flag[Any], dict[str, Any]] = {}
         flags = self._store.flags
-        missing = [name for name in rule.values if name not in flags and not self._maps_for(name)]
+        missing = [
+            name
+            for name in rule.values
+            if name not in flags and name not in self._store.retired and not self._maps_for(name)
+        ]
         if missing:
             self._unknown.update(missing)
             self._hints += 1

@@ -293,7 +293,7 @@ def test_rules_of_an_earlier_text_meet_flags_that_are_declared_since(
     registry.dyn_int("late", 1)
     assert rate.get() == 60
     assert str(steps.steps.status().rejected["rule:rule 1"]) == (
-        "rule 'rule 1': flag 'late': expected an int, got 'x' (test:2:3)"
+        "rule 1: flag 'late': expected an int, got 'x' (test:2:3)"
     )
 
 
@@ -743,6 +743,43 @@ def test_a_bake_that_is_over_stays_over_when_the_clock_is_set_back(
     steps.look()
     steps.look()
     assert (rate.get(), steps.states()) == (80, {"go": "in force"})
+
+
+def test_a_second_rule_of_a_name_is_left_out(
+    rate: DynamicFlag[int], make: Callable[..., Steps], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    The log says so, and not that a last good text is kept: the first one is in force.
+    """
+    steps = make()
+    steps.rules("- {name: a, set: {rate: 70}}\n- {name: a, set: {rate: 80}}")
+    assert rate.get() == 70
+    (message,) = caplog.messages
+    assert message.endswith("(test:2:10); the rule is left out")
+    steps.rules("- {name: a, set: {rate: x}}")
+    assert rate.get() == 70
+    assert caplog.messages[-1].endswith("; keeping its last good text")
+
+
+def test_a_refused_rule_says_for_which_keys(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    It is refused as if its values were those of every key; nothing is said of a secret's keys.
+    """
+    token = registry.dyn_string("token", "", by="tenant", secret=True)
+
+    @registry.validator
+    def few(values: dflag.Snapshot) -> None:
+        if values[rate] > 100 or values[token]:
+            raise ValueError("too many")
+
+    steps = make(on_bad_start="skip")
+    rules = ("is: [acme, initech], set: {rate: 500}", "is: acme, set: {token: x}")
+    errors = steps.rules("\n".join(f"- {{by: tenant, {rule}}}" for rule in rules)).rejected
+    shown = "rule 1: where tenant is acme or initech: refused by the registry validator"
+    assert str(errors["rule:rule 1"]).startswith(shown)
+    assert "acme" not in str(errors["rule:rule 2"])
 
 
 def test_static_flags_may_stand_in_rules(
