@@ -530,14 +530,25 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
                 is_kept = flag in valid.members and before is not None and same(flag, value, before.value)
                 entries[flag.name] = Entry(before.value if is_kept and before else value, rule=rule.name)
             else:
-                given = KeyedValue(rule.name, rule.keys, each.threshold, value, source, is_share=_is_share(rule))
-                keyed.setdefault(flag, []).append(given)
+                keyed.setdefault(flag, []).append(_keyed_value(each, flag, value, source))
     return rules._replace(
         active=tuple(active),
         clashing={**rules.clashing, **_clashing(refused, base)},
         entries={name: _reused(entry, base.entries.get(name)) for name, entry in entries.items()},
-        keyed={flag: _reused_keyed(tuple(held), base.keyed.get(flag, ())) for flag, held in keyed.items()},
+        keyed={flag: _reused_keyed(flag, tuple(held), base.keyed.get(flag, ())) for flag, held in keyed.items()},
     )
+
+
+def _keyed_value(active: Active, flag: Flag[Any], value: Any, source: str) -> KeyedValue:
+    """
+    Return what a rule gives to keys of a flag: of a map that it adds to, what it adds.
+    """
+    rule = active.valid.rule
+    is_part = flag in active.valid.members and flag not in active.valid.values
+    if is_part:
+        added = {name: value[name] for name in active.valid.members[flag] if name in value}
+        value = pipeline_of(flag).kind.merge([added])
+    return KeyedValue(rule.name, rule.keys, active.threshold, value, source, is_share=_is_share(rule), is_part=is_part)
 
 
 def _is_share(rule: Rule) -> bool:
@@ -567,9 +578,14 @@ def _reused(entry: Entry, before: Entry | None) -> Entry:
     return entry
 
 
-def _reused_keyed(held: tuple[KeyedValue, ...], before: tuple[KeyedValue, ...]) -> tuple[KeyedValue, ...]:
-    same = len(held) == len(before) and all(one.is_like(two) for one, two in zip(held, before, strict=True))
-    return before if same else held
+def _reused_keyed(
+    flag: Flag[Any], held: tuple[KeyedValue, ...], before: tuple[KeyedValue, ...]
+) -> tuple[KeyedValue, ...]:
+    is_same = len(held) == len(before) and all(
+        one.is_alike(two) and (one.value is two.value or (one.is_part and same(flag, one.value, two.value)))
+        for one, two in zip(held, before, strict=True)
+    )
+    return before if is_same else held
 
 
 class RuleState(NamedTuple):

@@ -375,6 +375,22 @@ class TestPlan:
         )
         assert plan(*early, "--fact", "zone=eu-1", "--key", "tenant=other")[1] == "rate_limit: 50 -> 80 (rule 1)\n"
 
+    def test_shows_the_whole_map_of_a_key(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+        """What rules for a key add, with what it has without them."""
+        (tmp_path / "maps.py").write_text(
+            "import dflag\nflags = dflag.FlagRegistry('app')\n"
+            "limits = flags.dyn_map('limits', {}, keys='*.limit', of='int', by='tenant')\n"
+        )
+        rules = (
+            "  - {by: tenant, is: acme, set: {b.limit: 2}}\n  - {name: c, by: tenant, is: acme, set: {c.limit: 3}}\n"
+        )
+        (tmp_path / "one.yaml").write_text(f"a.limit: 1\n_rules:\n{rules}")
+        status, out = run("plan", "maps:flags", "one.yaml", "--key", "tenant=acme")
+        assert (status, out) == (
+            0,
+            'limits: {} -> {"a.limit":"1","b.limit":"2","c.limit":"3"} (rule \'c\')\n',
+        )
+
     def test_prints_json(self, plan: Callable[..., tuple[int, str]]) -> None:
         """In JSON a change names its rule, if one gives the value."""
         _, out = plan("--at", "2026-11-29T00:00:00+01:00", "--format", "json")
@@ -414,6 +430,8 @@ class TestPlan:
             ({"by": "tenant", "keyed": []}, "60"),
             ({"by": "tenant", "keyed": [GIVEN]}, "7"),
             ({"by": "tenant", "keyed": [{**GIVEN, "text": "lots"}]}, None),
+            ({"by": "tenant", "keyed": [{**GIVEN, "adds": False}]}, "7"),
+            ({"by": "tenant", "keyed": [{**GIVEN, "adds": True}]}, None),
             ({"by": "tenant", "keyed": [{**GIVEN, "keys": ["other"]}]}, "60"),
             ({"by": "tenant", "keyed": [{**GIVEN, "keys": ["other"], "key_count": 2}]}, None),
             ({"by": "tenant", "keyed": [{**GIVEN, "keys": ["other"], "key_count": 2, "share_percent": 0}]}, "60"),
