@@ -145,7 +145,7 @@ class RuleSet(NamedTuple):
     @property
     def rejected(self) -> Mapping[str, FlagValueError]:
         unusable = {RULE_PREFIX + valid.name: error for valid, error in self.unusable.items()}
-        return {**self.refused, **unusable, **self.clashing}
+        return {**unusable, **self.refused, **self.clashing}  # the second are about the text that stands there now
 
     @property
     def left_out(self) -> list[ValidRule]:

@@ -107,10 +107,14 @@ def test_a_rule_that_is_refused_at_its_switch_comes_into_force_later(
         assert bounds.waits_for(updater, 5)
 
 
-def test_a_refused_rule_is_tried_once_for_each_other_commit(bounds: Bounds, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("rules", [RULE, f"- {{name: high, set: {{lo: 6}}}}\n{RULE}"])
+def test_a_refused_rule_is_tried_once_for_each_other_commit(
+    bounds: Bounds, caplog: pytest.LogCaptureFixture, rules: str
+) -> None:
     """The same result makes no revision, is neither logged nor counted again, and ends the tries, whatever is said."""
-    bounds.lo.set(7)
-    steps = SteppedUpdater(bounds.flags, {"_rules.yaml": RULE}, on_bad_start="skip")
+    if rules == RULE:
+        bounds.lo.set(7)
+    steps = SteppedUpdater(bounds.flags, {"_rules.yaml": rules}, on_bad_start="skip")
     look: Callable[[], object] = steps._updater._cycle  # as the thread does
     look()
     before = steps.status()
@@ -129,6 +133,29 @@ def test_a_refused_rule_is_tried_once_for_each_other_commit(bounds: Bounds, capl
     assert bounds.flags.snapshot().revision == number + 2
     assert (str(steps.status().rejected["rule:low"]), steps.status().errors) == (first, errors)
     assert [record for record in caplog.records if "low" in record.message] == []
+
+
+def test_a_rule_that_is_edited_again_says_what_is_wrong_now(bounds: Bounds) -> None:
+    """Its last good text stays in force: that before a validator refused it."""
+    steps = SteppedUpdater(bounds.flags, {"_rules.yaml": "- {name: low, set: {hi: 9}}"})
+    bounds.lo.set(7)
+    steps.update({"_rules.yaml": RULE})
+    rejected = steps.update({"_rules.yaml": "- {name: low, set: {hi: x}}"}).rejected
+    assert "expected an int, got 'x'" in str(rejected["rule:low"])
+    assert (bounds.hi.get(), state(steps)) == (9, "refused")
+
+
+def test_a_last_good_text_comes_back(bounds: Bounds) -> None:
+    """Where a validator has refused it for a while, beside the new text."""
+    facts = {"zone": "a"}
+    rule = "- {{name: low, when: {{zone: b}}, set: {{hi: {}}}}}"
+    steps = SteppedUpdater(bounds.flags, {"_rules.yaml": rule.format(6)}, facts=lambda: facts)
+    bounds.lo.set(7)
+    steps.update({"_rules.yaml": rule.format(5)})
+    bounds.lo.set(6)
+    facts["zone"] = "b"
+    steps._updater.refresh()
+    assert (bounds.hi.get(), state(steps)) == (6, "refused")
 
 
 def test_no_rule_is_tried_again_while_none_is_refused(bounds: Bounds) -> None:
