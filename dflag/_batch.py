@@ -274,7 +274,7 @@ def resolve_all(
         contexts: By what the rules of each source are resolved; those of a source that has none are left alone.
         excluded: Rules to leave out, with the reason.
     """
-    with_rules = any(each.state.rules.usable is None for each in parsed)
+    with_rules = any(each.state.rules.is_to_be_tried for each in parsed)
     plain = [edit for each in parsed for edit in _plain_edits(store, each)] if with_rules else []
     return [_resolve(store, each, plain, contexts.get(each.name), excluded) for each in parsed]
 
@@ -294,7 +294,8 @@ def _resolve(
         return _batch(parsed, state._replace(deviating=deviating), edits)
     from dflag._rule_layers import place_on, resolve, try_rules  # an updater has imported it
 
-    rules = resolve(try_rules(store, state.rules, base.rules, parsed.name, plain), base.rules, context, excluded)
+    rules = try_rules(store, state.rules, base.rules, parsed.name, state.plain.entries, plain)
+    rules = resolve(rules, base.rules, context, excluded)
     rules = place_on(rules, state.plain.entries, base.rules, parsed.name)
     if state is base and rules.is_like(base.rules):
         return Batch(parsed.name, base, base, parsed, is_new=False)

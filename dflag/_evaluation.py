@@ -134,6 +134,8 @@ class Generation:
         else:
             origin, value, variant = match.source, match.value, match.rule
             origins = (origin,)
+            if pipeline_of(flag).kind.is_map:
+                origins = {origin, *as_of(self.snapshot, flag, layers_of)}
             reason = "SPLIT" if match.is_share else "TARGETING_MATCH"
         if not set(self.unhealthy).isdisjoint(origins):
             reason = "STALE"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from dflag.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 EVERYBODY: Final = 1 << 32
 """The threshold that each text lies below."""
@@ -31,9 +31,10 @@ class KeyedValue:
         value: The value.
         source: The source whose rule it is; another one may have a rule of this name too.
         is_share: Whether its rule draws keys, and names none; a share may have grown to all of them.
+        is_part: Whether the value holds some keys of a map, which go on top of what lies beneath.
     """
 
-    __slots__ = ("is_share", "keys", "rule", "source", "threshold", "value")
+    __slots__ = ("is_part", "is_share", "keys", "rule", "source", "threshold", "value")
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class KeyedValue:
         source: str,
         *,
         is_share: bool = True,
+        is_part: bool = False,
     ) -> None:
         self.rule: Final = rule
         self.keys: Final = keys
@@ -51,13 +53,14 @@ class KeyedValue:
         self.value: Final = value
         self.source: Final = source
         self.is_share: Final = keys is None and is_share
+        self.is_part: Final = is_part
 
-    def is_like(self, other: KeyedValue) -> bool:
+    def is_alike(self, other: KeyedValue) -> bool:
         """
-        Return whether another rule of the source gives the same object to the same keys, under the same name.
+        Return whether another rule of the source gives a value to the same keys, under the same name.
         """
-        mine = self.rule, self.keys, self.threshold, self.is_share
-        return self.value is other.value and mine == (other.rule, other.keys, other.threshold, other.is_share)
+        mine = self.rule, self.keys, self.threshold, self.is_share, self.is_part
+        return mine == (other.rule, other.keys, other.threshold, other.is_share, other.is_part)
 
     def is_for(self, key: str) -> bool:
         """
@@ -73,10 +76,21 @@ How to find the value of a key: what to call with it, such as the ``get`` of a m
 A tuple: unpacking it costs less than two attributes.
 """
 
+Finders: TypeAlias = "tuple[Callable[[str], KeyedValue | None], Callable[..., Any]]"
+"""
+What finds what stands for a key, and what finds its value, else returns its second argument.
+"""
+
 
 class Table:
     """
     The values of one keyed flag, by key. Never changes.
+
+    Args:
+        layers: What it is made of, the highest layer first; within a layer a later one wins.
+        fallback: The value of no key.
+        like: Another table, to take over from if it is made of the same.
+        finders: How to find a key, where the first that fits does not give its whole value.
 
     Attributes:
         lookup: How to find the value of a key.
@@ -88,11 +102,20 @@ class Table:
 
     __slots__ = ("layers", "lookup", "match")
 
-    def __init__(self, layers: Sequence[Sequence[KeyedValue]], fallback: Any, like: Table | None = None) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Sequence[KeyedValue]],
+        fallback: Any,
+        like: Table | None = None,
+        finders: Finders | None = None,
+    ) -> None:
         self.layers: Final = tuple(layers)
-        if like is not None and self.is_like(like):
-            self.match: Callable[[str], KeyedValue | None] = like.match
-            find = like.lookup[0]
+        self.match: Callable[[str], KeyedValue | None]
+        find: Callable[..., Any]
+        if finders is not None:
+            self.match, find = finders
+        elif like is not None and self.is_like(like):
+            self.match, find = like.match, like.lookup[0]
         else:
             named, shares, above = _compile(self.layers)
             self.match = _finder(named, above, [(share, share) for share in shares])
@@ -193,6 +216,93 @@ def _finder(
         return otherwise
 
     return find
+
+
+class _Parts:
+    """
+    What several rules make of a map for the keys that they are for, each mapping once.
+
+    Args:
+        held: What each layer holds for no key, the lowest first; None for nothing.
+        given: What each layer holds for keys, in the same order.
+        fallback: The value of no key.
+        merge: Makes one mapping of several, of which a later one wins.
+    """
+
+    def __init__(
+        self,
+        held: Sequence[Mapping[str, Any] | None],
+        given: Sequence[Sequence[KeyedValue]],
+        fallback: Mapping[str, Any],
+        merge: Callable[[Sequence[Mapping[str, Any]]], Any],
+    ) -> None:
+        self._held: Final = held
+        self._fallback: Final = fallback
+        self._merge: Final = merge
+        self.all: Final = [(layer, each) for layer, values in enumerate(given) for each in values]
+        self._made: Final[dict[tuple[int, ...], KeyedValue]] = {}
+
+    def together(self, places: Iterable[int]) -> KeyedValue | None:
+        """
+        Return what stands for a key that some of all are for; None for none of them.
+        """
+        chosen = tuple(sorted(set(places)))
+        if not chosen:
+            return None
+        return self._made.get(chosen) or self._made.setdefault(chosen, self._make([self.all[at] for at in chosen]))
+
+    def _make(self, parts: Sequence[tuple[int, KeyedValue]]) -> KeyedValue:
+        layers = list(self._held)
+        for layer, each in parts:
+            layers[layer] = {**(layers[layer] or {}), **each.value} if each.is_part else each.value
+        # No source holds the map: they add to what the default or the command line holds.
+        adds = all(held is None for held in self._held) and all(each.is_part for _, each in parts)
+        mappings = [self._fallback] * adds + [layer for layer in layers if layer is not None]
+        _, top = parts[-1]
+        value = self._merge(mappings)
+        return KeyedValue(top.rule, top.keys, top.threshold, value, top.source, is_share=top.is_share)
+
+
+def finders_of_map(
+    layers: Sequence[tuple[Mapping[str, Any] | None, Sequence[KeyedValue]]],
+    fallback: Mapping[str, Any],
+    merge: Callable[[Sequence[Mapping[str, Any]]], Any],
+) -> Finders:
+    """
+    Return how to find a key of a map: all rules that are for the key give its value together.
+
+    Args:
+        layers: What each layer holds for no key, None for nothing, and for keys; the highest first.
+        fallback: The value of no key.
+        merge: Makes one mapping of several, of which a later one wins.
+    """
+    lowest_first = layers[::-1]
+    parts = _Parts([held for held, _ in lowest_first], [given for _, given in lowest_first], fallback, merge)
+    always: list[int] = []
+    shares: list[tuple[int, KeyedValue]] = []
+    named: dict[str, list[int]] = {}
+    for at, (_, each) in enumerate(parts.all):
+        if each.keys is None and each.threshold >= EVERYBODY:
+            always.append(at)
+        elif each.keys is None:
+            shares.append((at, each))
+        else:
+            for key in filter(each.is_for, each.keys):
+                named.setdefault(key, []).append(at)
+    if not shares and not always:
+        found = {key: parts.together(places) for key, places in named.items()}
+        values = {key: each.value for key, each in found.items() if each is not None}
+        return found.get, values.get
+
+    def match(key: str) -> KeyedValue | None:
+        drawn = [at for at, each in shares if each.is_for(key)]
+        return parts.together([*always, *named.get(key, ()), *drawn])
+
+    def find(key: str, otherwise: Any = None) -> Any:
+        each = match(key)
+        return otherwise if each is None else each.value
+
+    return match, find
 
 
 def _below(threshold: int) -> bytes:

@@ -12,7 +12,7 @@ from dflag._faults import is_interrupt, text_of
 from dflag._log import logger
 from dflag._pipeline import check_plain_function
 from dflag._status import RuleStatus
-from dflag.errors import MASK, DefinitionError, one_line
+from dflag.errors import MASK, DefinitionError, named_rule, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -58,6 +58,7 @@ class RuleFollower:
         self._contexts: Final = {name: sources.context(name) for name in names}
         self._given: Final = facts
         self._is_reported = False  # that the facts cannot be read
+        self._tried_at = 0  # the number of the last commit before refused rules were last tried
         self._dirty: Final[set[str]] = set()  # the sources whose rules may be other ones, whatever the time
         self._unproved: Final[set[str]] = set()  # the rules with a bake that nobody can ask for, by content
         self._health: Health | None = None
@@ -110,6 +111,9 @@ class RuleFollower:
             if context.next_look is not None and context.next_look <= CLOCK.now():
                 context.next_look = None  # or the thread would not rest where nothing can be resolved
                 self._dirty.add(name)
+        if self._tried_at != self._sources.number:  # what refused a rule may be another value now
+            self._tried_at = self._sources.number
+            self._dirty.update(name for name in self._contexts if self._is_refused(name))
         due = [name for name in self._contexts if name in self._dirty]
         self._dirty.clear()
         return due
@@ -148,14 +152,14 @@ class RuleFollower:
             rules = self._sources.state(name).rules.usable or ()
             for rule, missing in context.unreported_needs(rules) if rules else ():
                 facts = ", ".join(map(repr, missing))
-                logger.warning("rule %r of %s needs unknown facts: %s", rule, one_line(name), facts)
+                logger.warning("%s of %s needs unknown facts: %s", named_rule(rule), one_line(name), facts)
             for valid in rules if self._health is None else ():
                 rule_of = valid.rule
                 if rule_of.bake is not None and rule_of.content not in self._unproved:
                     self._unproved.add(rule_of.content)
                     logger.warning(
-                        "rule %r of %s has a bake, but the updater has no healthy=: the rule is never reverted",
-                        valid.name,
+                        "%s of %s has a bake, but the updater has no healthy=: the rule is never reverted",
+                        named_rule(valid.name),
                         one_line(name),
                     )
 
@@ -219,11 +223,15 @@ class RuleFollower:
                 self._contexts[name].revert(rule, verdict.why)
                 self._dirty.add(name)
                 logger.warning(
-                    "rule %r of %s is reverted in this process: %s",
-                    rule.name,
+                    "%s of %s is reverted in this process: %s",
+                    named_rule(rule.name),
                     one_line(name),
                     one_line(verdict.why),
                 )
+
+    def _is_refused(self, name: str) -> bool:
+        state = self._sources.state(name)
+        return state.rules.is_opposed or (state.rules.raw is not None and state.record.refusal is not None)
 
     def _baking(self, name: str) -> list[Rule]:
         active = self._sources.state(name).rules.active

@@ -7,7 +7,6 @@ not; which of them are in force is a matter of facts and time, which `RuleContex
 
 from __future__ import annotations
 
-import contextlib
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -17,7 +16,7 @@ from dflag._formats.json_values import Place
 from dflag._keyed import KeyedValue
 from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
 from dflag._rule_sets import NO_RULES, Active, RuleSet, Spot, ValidRule
-from dflag._rules import needs, share_percent, situation
+from dflag._rules import key_audience, needs, share_percent, situation
 from dflag._rules_text import RuleList, Setting, first_line_of, parse_rules, places_set
 from dflag._transaction import same
 from dflag.errors import MAX_HINTS, FlagValueError, RegistryValidationError, drop_frames, unknown_flag
@@ -32,10 +31,28 @@ if TYPE_CHECKING:
     from dflag._rules_text import Rule
     from dflag._store import Store
     from dflag._transaction import Edit
+    from dflag.errors import DflagError
     from dflag.typing import Raw
 
 _MAX_REMEMBERED: Final = 20_000
 """How many rules that are gone again to remember, twice as many as a list may hold."""
+
+
+class RuleMemory(NamedTuple):
+    """
+    What a process has seen of the rules of one source.
+
+    Attributes:
+        latest: The last moment that was seen, by content of the rule.
+        reverted: Why a rule was reverted, by its content.
+        reported: The rules whose needs were logged, by content.
+        next_look: When anything changes.
+    """
+
+    latest: dict[str, datetime.datetime]
+    reverted: dict[str, str]
+    reported: dict[str, None]
+    next_look: datetime.datetime | None
 
 
 class RuleContext:
@@ -51,21 +68,41 @@ class RuleContext:
         self.facts: Facts = facts
         self._clock: Final = clock
         self.next_look: datetime.datetime | None = None  # when anything changes
-        self._latest: Final[dict[str, datetime.datetime]] = {}  # the last moment that was seen, by content of the rule
-        self._reverted: Final[dict[str, str]] = {}  # why
-        self._reported: Final[dict[str, None]] = {}  # the rules whose needs were logged
+        self._latest: dict[str, datetime.datetime] = {}  # as in `RuleMemory`, the next two as well
+        self._reverted: dict[str, str] = {}
+        self._reported: dict[str, None] = {}
+
+    def keep(self) -> RuleMemory:
+        """
+        Return what was seen so far, to be brought back after a test.
+        """
+        return RuleMemory(dict(self._latest), dict(self._reverted), dict(self._reported), self.next_look)
+
+    def bring_back(self, memory: RuleMemory | None) -> None:
+        """
+        Forget what was seen since; all of it with None.
+        """
+        latest, reverted, reported, look = memory or RuleMemory({}, {}, {}, None)
+        self._latest, self._reverted, self._reported = dict(latest), dict(reverted), dict(reported)
+        self.next_look = min((each for each in (look, self.next_look) if each is not None), default=None)
 
     def situation(self, rule: Rule, now: datetime.datetime) -> Situation:
         """
         Return what a rule is here now, or has been at a later moment.
         """
-        return situation(rule, self.facts, max(now, self._latest.get(rule.content, now)))
+        return situation(rule, self.facts, self.moment(rule, now))
 
     def share_percent(self, rule: Rule, now: datetime.datetime) -> float | None:
         """
         Return the percentage that a rule is in force for now, or was at a later moment; None if it draws none.
         """
-        return share_percent(rule, max(now, self._latest.get(rule.content, now)))
+        return share_percent(rule, self.moment(rule, now))
+
+    def moment(self, rule: Rule, now: datetime.datetime) -> datetime.datetime:
+        """
+        Return by which time a rule goes: the latest that was seen of it, as the clock may have been set back.
+        """
+        return max(now, self._latest.get(rule.content, now))
 
     def resolve(
         self, rules: Iterable[ValidRule], excluded: Container[ValidRule], before: Iterable[Active]
@@ -87,15 +124,15 @@ class RuleContext:
         moments = [] if self.next_look is None else [self.next_look]
         for valid in rules:
             rule = valid.rule
-            found = self.situation(rule, now)
-            self._latest[rule.content] = max(now, self._latest.get(rule.content, now))
+            moment = self._latest[rule.content] = self.moment(rule, now)
+            found = situation(rule, self.facts, moment)
             if found.next_change is not None:
                 moments.append(found.next_change)
             if found.phase == "on" and valid not in excluded and rule.content not in self._reverted:
-                each = Active(valid, found.threshold, since.get(rule.content, now))
+                each = Active(valid, found.threshold, since.get(rule.content, moment))
                 active.append(each)
                 baked = each.baked_at()
-                if baked is not None and baked > now:
+                if baked is not None and baked > moment:
                     moments.append(baked)
         self.next_look = min(moments, default=None)
         return active
@@ -105,8 +142,12 @@ class RuleContext:
         Return those of the rules in force that have yet to prove themselves.
         """
         now = self._clock.now()
-        baking = [each.valid.rule for each in active if (baked := each.baked_at()) is not None and now < baked]
+        baking = [each.valid.rule for each in active if self.is_baking(each, now)]
         return [rule for rule in baking if rule.content not in self._reverted]
+
+    def is_baking(self, active: Active, now: datetime.datetime) -> bool:
+        baked = active.baked_at()
+        return baked is not None and self.moment(active.valid.rule, now) < baked
 
     def revert(self, rule: Rule, why: str) -> None:
         """
@@ -281,7 +322,11 @@ class _Validation:
         values: dict[Flag[Any], Any] = {}
         members: dict[Flag[Any], dict[str, Any]] = {}
         flags = self._store.flags
-        missing = [name for name in rule.values if name not in flags and not self._maps_for(name)]
+        missing = [
+            name
+            for name in rule.values
+            if name not in flags and name not in self._store.retired and not self._maps_for(name)
+        ]
         if missing:
             self._unknown.update(missing)
             self._hints += 1
@@ -361,61 +406,81 @@ def with_last_good(
     return sorted([*good, *kept], key=lambda valid: valid.rule.number)
 
 
-def try_rules(store: Store, rules: RuleSet, base: RuleSet, source: str, plain: Sequence[Edit]) -> RuleSet:
+def try_rules(
+    store: Store, rules: RuleSet, base: RuleSet, source: str, held: Mapping[str, Entry], plain: Sequence[Edit]
+) -> RuleSet:
     """
     Try each rule against the registry validators, alone on top of the plain values.
 
+    Those that were tried before are tried again if they were refused: other layers may have changed since. The reason
+    stays the first one, as the message of a validator may be another one each time.
+
     Args:
         store: Holds the flags.
-        rules: The rules, just read.
+        rules: The rules.
         base: Those before: a rule that is edited into one that the validators refuse keeps its last good text.
         source: Its name.
+        held: Its plain values.
         plain: What the plain values of all readings change, that are to be committed together.
     """
-    if rules.usable is not None:
+    if not rules.is_to_be_tried:
         return rules
-    if not rules.good or not _is_accepted(store, plain):  # what the plain values break is no fault of a rule's
+    # What the plain values break is no fault of a rule's.
+    if rules.usable is None and (not rules.good or _refusal(store, plain) is not None):
         return rules._replace(usable=rules.good)
-    earlier = {valid.name: valid for valid in base.usable or () if valid.rule.is_named}
-    refused, usable = dict(rules.refused), []
+    earlier = {**base.last_usable, **{valid.name: valid for valid in base.usable or () if valid.rule.is_named}}
+    accepted = frozenset(rules.usable or ())
+    usable: list[ValidRule] = []
+    unusable: dict[ValidRule, FlagValueError] = {}
     for valid in rules.good:
-        try:
-            _try(store, valid, source, plain)
-        except RegistryValidationError as error:
-            refused[RULE_PREFIX + valid.name] = refusal_of(valid.rule, str(error), rules.place)
-            before = earlier.get(valid.name)
-            if before is not None and before.rule.content != valid.rule.content:
-                with contextlib.suppress(RegistryValidationError):
-                    _try(store, before, source, plain)
-                    usable.append(before)
-        else:
+        error = None if valid in accepted else _try(store, valid, source, held, plain)
+        if error is None:
             usable.append(valid)
-    return rules._replace(usable=tuple(usable), refused=refused)
+            continue
+        unusable[valid] = rules.unusable.get(valid) or _refused(valid, error, rules.place)
+        before = earlier.get(valid.name)
+        if before is None or before.rule.content == valid.rule.content:
+            continue
+        if before in accepted or _try(store, before, source, held, plain) is None:
+            usable.append(before)
+    last_usable = {valid.name: earlier[valid.name] for valid in unusable if valid.name in earlier}
+    return rules._replace(usable=tuple(usable), unusable=unusable, last_usable=last_usable)
 
 
-def _is_accepted(store: Store, edits: Sequence[Edit]) -> bool:
+def _refused(valid: ValidRule, error: DflagError, place: str) -> FlagValueError:
+    """
+    Make the error for a rule whose values are refused, which says for which keys unless a secret may stand in them.
+    """
+    is_secret = any(flag.secret for flag in (*valid.values, *valid.members))
+    keys = "" if is_secret or valid.rule.by is None else f"where {key_audience(valid.rule)}: "
+    return refusal_of(valid.rule, keys + str(error), place)
+
+
+def _refusal(store: Store, edits: Sequence[Edit]) -> RegistryValidationError | None:
     try:
         store.check(store.plan(edits))
-    except RegistryValidationError:
-        return False
-    return True
+    except RegistryValidationError as error:
+        return error
+    return None
 
 
-def _try(store: Store, valid: ValidRule, source: str, plain: Sequence[Edit]) -> None:
+def _try(
+    store: Store, valid: ValidRule, source: str, held: Mapping[str, Entry], plain: Sequence[Edit]
+) -> DflagError | None:
     """
-    Hold a rule to the checks that concern several flags or sources.
-
-    Raises:
-        RegistryValidationError: It is refused.
+    Return why the checks that concern several flags or sources refuse a rule; None if they do not.
     """
     if not store.checks.validators and not store.maps:
-        return
-    values = {**valid.values, **_merged(valid, {}, {flag.name: entry for flag, _, entry in plain}, source)}
+        return None
+    try:
+        values = {**valid.values, **_merged(valid, {}, held)}
+    except FlagValueError as error:
+        return error
     edits = [
         *plain,
         *((flag, source, Entry(value)) for flag, value in values.items() if not store.frozen or flag.dynamic),
     ]
-    store.check(store.plan(edits))
+    return _refusal(store, edits)
 
 
 def resolve(
@@ -425,9 +490,18 @@ def resolve(
     Return the rules with those marked that are to be in force; *excluded* ones are refused with the reason.
     """
     usable = rules.usable or ()
-    clashing = {RULE_PREFIX + valid.name: excluded[valid] for valid in usable if valid in excluded}
+    left_out = {valid: excluded[valid] for valid in usable if valid in excluded}
     active = () if context is None else tuple(context.resolve(usable, excluded, base.active))
-    return rules._replace(active=active, clashing=clashing)
+    return rules._replace(active=active, clashing=_clashing(left_out, base))
+
+
+def _clashing(errors: Mapping[ValidRule, FlagValueError], base: RuleSet) -> dict[str, FlagValueError]:
+    """
+    Return why rules are left out, by key; of one that was left out before the first reason, as `try_rules` keeps it.
+    """
+    known = frozenset(base.left_out) if errors and base.clashing else frozenset()
+    keyed = ((RULE_PREFIX + valid.name, valid, error) for valid, error in errors.items())
+    return {key: base.clashing[key] if valid in known else error for key, valid, error in keyed}
 
 
 def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, source: str) -> RuleSet:
@@ -438,15 +512,16 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
     """
     entries: dict[str, Entry] = {}
     keyed: dict[Flag[Any], list[KeyedValue]] = {}
-    active, clashing = [], dict(rules.clashing)
+    active: list[Active] = []
+    refused: dict[ValidRule, FlagValueError] = {}
     for each in rules.active:
         valid, rule = each.valid, each.valid.rule
         values = valid.values
         if valid.members:
             try:
-                values = {**values, **_merged(valid, entries, plain, source)}
+                values = {**values, **_merged(valid, entries, plain)}
             except FlagValueError as error:
-                clashing[RULE_PREFIX + valid.name] = refusal_of(valid.rule, str(error), rules.place)
+                refused[valid] = _refused(valid, error, rules.place)
                 continue
         active.append(each)
         for flag, value in values.items():
@@ -455,23 +530,32 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
                 is_kept = flag in valid.members and before is not None and same(flag, value, before.value)
                 entries[flag.name] = Entry(before.value if is_kept and before else value, rule=rule.name)
             else:
-                given = KeyedValue(rule.name, rule.keys, each.threshold, value, source, is_share=_is_share(rule))
-                keyed.setdefault(flag, []).append(given)
+                keyed.setdefault(flag, []).append(_keyed_value(each, flag, value, source))
     return rules._replace(
         active=tuple(active),
-        clashing=clashing,
+        clashing={**rules.clashing, **_clashing(refused, base)},
         entries={name: _reused(entry, base.entries.get(name)) for name, entry in entries.items()},
-        keyed={flag: _reused_keyed(tuple(held), base.keyed.get(flag, ())) for flag, held in keyed.items()},
+        keyed={flag: _reused_keyed(flag, tuple(held), base.keyed.get(flag, ())) for flag, held in keyed.items()},
     )
+
+
+def _keyed_value(active: Active, flag: Flag[Any], value: Any, source: str) -> KeyedValue:
+    """
+    Return what a rule gives to keys of a flag: of a map that it adds to, what it adds.
+    """
+    rule = active.valid.rule
+    is_part = flag in active.valid.members and flag not in active.valid.values
+    if is_part:
+        added = {name: value[name] for name in active.valid.members[flag] if name in value}
+        value = pipeline_of(flag).kind.merge([added])
+    return KeyedValue(rule.name, rule.keys, active.threshold, value, source, is_share=_is_share(rule), is_part=is_part)
 
 
 def _is_share(rule: Rule) -> bool:
     return rule.share is not None or rule.over is not None or bool(rule.steps)
 
 
-def _merged(
-    valid: ValidRule, ruled: Mapping[str, Entry], plain: Mapping[str, Entry | None], source: str
-) -> dict[Flag[Any], Any]:
+def _merged(valid: ValidRule, ruled: Mapping[str, Entry], plain: Mapping[str, Entry | None]) -> dict[Flag[Any], Any]:
     """
     Return the maps to which a rule adds single keys, with what lies beneath.
 
@@ -484,7 +568,7 @@ def _merged(
         if below is None:
             entry = ruled.get(flag.name) or plain.get(flag.name)
             below = {} if entry is None else entry.value
-        merged[flag] = pipeline_of(flag).take(flag.name, {**below, **members}, source)
+        merged[flag] = pipeline_of(flag).take(flag.name, {**below, **members}, "")  # the refusal has the place
     return merged
 
 
@@ -494,9 +578,14 @@ def _reused(entry: Entry, before: Entry | None) -> Entry:
     return entry
 
 
-def _reused_keyed(held: tuple[KeyedValue, ...], before: tuple[KeyedValue, ...]) -> tuple[KeyedValue, ...]:
-    same = len(held) == len(before) and all(one.is_like(two) for one, two in zip(held, before, strict=True))
-    return before if same else held
+def _reused_keyed(
+    flag: Flag[Any], held: tuple[KeyedValue, ...], before: tuple[KeyedValue, ...]
+) -> tuple[KeyedValue, ...]:
+    is_same = len(held) == len(before) and all(
+        one.is_alike(two) and (one.value is two.value or (one.is_part and same(flag, one.value, two.value)))
+        for one, two in zip(held, before, strict=True)
+    )
+    return before if is_same else held
 
 
 class RuleState(NamedTuple):
@@ -559,6 +648,6 @@ def _state(rule: Rule, context: RuleContext, now: datetime.datetime, active: Act
     if active is None:  # its moment has come, and the values are under way
         return RuleState(rule.name, "waiting", None, None, missing)
     baked = active.baked_at()
-    if baked is not None and now < baked:
+    if baked is not None and context.is_baking(active, now):
         return RuleState(rule.name, "baking", min(baked, found.next_change or baked), None, missing)
     return RuleState(rule.name, "done" if found.is_done else "in force", found.next_change, None, missing)

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._formats.json_values import Place  # noqa: TC001 - as above
-from dflag._layers import Entry  # noqa: TC001 - as above
+from dflag._layers import RULE_PREFIX, Entry
 from dflag.errors import FlagValueError  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
@@ -109,6 +109,8 @@ class RuleSet(NamedTuple):
         refused: The bad ones, by name, and the key if the list is bad.
         unknown: The names that rules set and no flag has.
         usable: The good ones that the registry validators accept too; None while that was not tried.
+        unusable: The good ones that the registry validators refuse, with the reason.
+        last_usable: Of these, by name, the last texts that were usable, if there are any.
         clashing: The rules that are left out because they do not go together with others.
         active: The usable ones that are in force.
         entries: What they set, by the name of the flag.
@@ -124,6 +126,8 @@ class RuleSet(NamedTuple):
     refused: Mapping[str, FlagValueError] = MappingProxyType({})
     unknown: frozenset[str] = frozenset()
     usable: tuple[ValidRule, ...] | None = None
+    unusable: Mapping[ValidRule, FlagValueError] = MappingProxyType({})
+    last_usable: Mapping[str, ValidRule] = MappingProxyType({})
     clashing: Mapping[str, FlagValueError] = MappingProxyType({})
     active: tuple[Active, ...] = ()
     entries: Mapping[str, Entry] = MappingProxyType({})
@@ -140,7 +144,29 @@ class RuleSet(NamedTuple):
 
     @property
     def rejected(self) -> Mapping[str, FlagValueError]:
-        return {**self.refused, **self.clashing}
+        unusable = {RULE_PREFIX + valid.name: error for valid, error in self.unusable.items()}
+        return {**unusable, **self.refused, **self.clashing}  # the second are about the text that stands there now
+
+    @property
+    def left_out(self) -> list[ValidRule]:
+        """
+        The rules that are left out because they do not go together with others.
+        """
+        return [valid for valid in self.usable or () if RULE_PREFIX + valid.name in self.clashing]
+
+    @property
+    def is_to_be_tried(self) -> bool:
+        """
+        Whether to try rules against the registry validators: all of them, or again those that were refused.
+        """
+        return self.usable is None or bool(self.unusable)
+
+    @property
+    def is_opposed(self) -> bool:
+        """
+        Whether good rules are refused because of the values of other flags, which may change.
+        """
+        return bool(self.unusable or self.clashing)
 
     def is_like(self, other: RuleSet) -> bool:
         """

@@ -144,12 +144,21 @@ def audience(rule: Rule) -> str:
     if rule.unless:
         parts.append(f"unless {_conditions(rule.unless)}")
     if rule.by is not None:
-        drawn = rule.share is not None or rule.steps
-        keys = "drawn by share" if drawn else "any" if rule.keys is None else _several(rule.keys)
-        parts.append(f"{_cut(rule.by)} is {keys}")
+        parts.append(key_audience(rule))
     elif rule.over is not None or rule.steps:
         parts.append(f"{_cut(rule.of)} is drawn by share")
     return "; ".join(parts)
+
+
+def key_audience(rule: Rule) -> str:
+    """
+    Return for which keys a rule is, in words; empty for a rule without keys.
+    """
+    if rule.by is None:
+        return ""
+    drawn = rule.share is not None or rule.steps
+    keys = "drawn by share" if drawn else "any" if rule.keys is None else _several(rule.keys)
+    return f"{_cut(rule.by)} is {keys}"
 
 
 def _conditions(globs_by_fact: Mapping[str, Sequence[str]]) -> str:

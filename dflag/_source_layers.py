@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._records import Revision
-    from dflag._rule_layers import RuleContext, RuleState
+    from dflag._rule_layers import RuleContext, RuleMemory, RuleState
     from dflag._rule_sets import ValidRule
     from dflag._snapshot import Snapshot
     from dflag._source_reports import ReportedKeys
@@ -63,6 +63,13 @@ class SourceLayers:
         self.reports: Final = SourceReports(store)
 
     # --- naming
+
+    @property
+    def number(self) -> int:
+        """
+        The number of the last commit.
+        """
+        return self._store.number
 
     def state(self, name: str) -> SourceState:
         """
@@ -202,6 +209,7 @@ class SourceLayers:
             {name: value_of(cell) for name, cell in self._states.items()},
             frozenset(self._below_arguments),
             self.reports.unknown.copy(),
+            {name: context.keep() for name, context in self._contexts.items()},
         )
 
     def rank_as(self, kept: Kept) -> None:
@@ -218,6 +226,8 @@ class SourceLayers:
         self._below_arguments.clear()
         self._below_arguments.update(kept.below_arguments)
         self.reports.unknown = kept.reported.copy()
+        for name, context in self._contexts.items():  # all of them: an updater may have one of those made since
+            context.bring_back(kept.memories.get(name))
         self._rank_all()
 
     def cells_of(self, kept: Kept) -> list[tuple[Cell, SourceState]]:
@@ -447,8 +457,9 @@ class SourceLayers:
         """
         Yield what to try where a registry validator refuses *good*: all batches as they would be, and those to commit.
 
-        First without one rule, the last one first. Then without ever more of the last rules. Then without one source,
-        the last one first: the others go together, for one may need what another sets.
+        First without one rule, the last one first. Then without those that were left out before: all but one of them,
+        all, and all and one more. Then without ever more of the last rules. Then without one source, the last one
+        first: the others go together, for one may need what another sets.
         """
         active: list[tuple[ValidRule, FlagValueError]] = []
         if with_rules and any(batch.state.rules.active for batch in batches):
@@ -460,9 +471,15 @@ class SourceLayers:
                 for each in reversed(rules.active)
             ]
         parsed = [batch.parsed for batch in batches]
-        singles = [[each] for each in active[: max(1, _MAX_TRIED // max(1, len(active)))]]
+        most = max(1, _MAX_TRIED // max(1, len(active)))
+        singles = [[each] for each in active[:most]]
+        known = {valid for batch in batches for valid in batch.base.rules.left_out}
+        same = [each for each in active if each[0] in known]
+        before = [[each for each in same if each is not one] for one in reversed(same[-most:])]
+        if same:
+            before += [same, *([*same, each] for each in active[:most] if each[0] not in known)]
         several = [active[: 2**number] for number in range(1, len(active).bit_length())]
-        for excluded in (*singles, *several, *([active] if active else [])):
+        for excluded in (*singles, *before, *several, *([active] if active else [])):
             mended = resolve_all(self._store, parsed, self._contexts, dict(excluded))
             yield mended, [batch for batch in mended if batch.is_new]
         for left_out in reversed(good) if len(good) > 1 else ():
@@ -569,3 +586,4 @@ class Kept(NamedTuple):
     states: Mapping[str, SourceState]
     below_arguments: frozenset[str]
     reported: ReportedKeys
+    memories: Mapping[str, RuleMemory]

@@ -16,12 +16,14 @@ from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._log import logger
 from dflag._source_state import empty_state
 from dflag._transaction import same
-from dflag.errors import one_line, subject_of, unknown_keys
+from dflag.errors import named_rule, one_line, subject_of, unknown_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from dflag._flags import Flag
+    from dflag._rule_sets import ValidRule
+    from dflag._rules_text import Rule
     from dflag._source_state import Outcome, SourceState
     from dflag._store import Store
     from dflag.typing import Raw
@@ -87,7 +89,7 @@ class SourceReports:
             if outcome.unknowns:
                 for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
                     logger.warning("%s", unknown)
-            self._log_retired(source, outcome)
+            self._log_retired(source, outcome, states.get(name))
             if outcome.refused_anew:
                 logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
             for key in outcome.healed:
@@ -96,13 +98,21 @@ class SourceReports:
                 _log_changes(source, outcome)
         self._log_waiting(waiting)
 
-    def _log_retired(self, source: str, outcome: Outcome) -> None:
-        retired, flags = self._store.retired, self._store.flags
-        for key in sorted((retired.keys() & outcome.values.keys()) - self._retired):
-            if key in flags:
-                continue
-            self._retired.add(key)
-            logger.warning("key %r in %s has been retired since %s: remove it", key, source, retired[key])
+    def _log_retired(self, source: str, outcome: Outcome, state: SourceState | None) -> None:
+        retired = self._store.retired
+        if not retired:
+            return
+        rules = () if state is None else state.rules.listing
+        found = [(key, f"key {key!r} in {source}") for key in sorted(retired.keys() & outcome.values.keys())]
+        found += [
+            (key, f"{named_rule(rule.name)} in {source} sets {key!r}, which")
+            for rule in rules
+            for key in sorted(retired.keys() & rule.values.keys())
+        ]
+        for key, what in found:
+            if key not in self._retired and key not in self._store.flags:
+                self._retired.add(key)
+                logger.warning("%s has been retired since %s: remove it", what, retired[key])
 
     def _log_waiting(self, waiting: Sequence[tuple[Flag[Any], Any]]) -> None:
         before, self._waiting = self._waiting, {flag.name: value for flag, value in waiting}
@@ -151,10 +161,16 @@ def _consequence(source: str, state: SourceState, outcome: Outcome, flag_name: s
     if flag_name in RULES_KEYS:
         return "keeping the last good rules"
     if flag_name.startswith(RULE_PREFIX):
-        usable = {RULE_PREFIX + each.name for each in state.rules.usable or ()}
-        is_kept = flag_name in usable and flag_name not in state.rules.clashing
+        rules, name = state.rules, flag_name.removeprefix(RULE_PREFIX)
+        # The fault may be that of another rule with the name.
+        is_read = rules.refused.get(flag_name) is rules.faults.get(flag_name, ...) and name in _names_of(rules.listing)
+        is_kept = name in _names_of(rules.usable or ()) and flag_name not in rules.clashing and not is_read
         return "keeping its last good text" if is_kept else "the rule is left out"
     return "keeping the last good value" if flag_name in state.entries else "using the value of the layer below"
+
+
+def _names_of(rules: Iterable[Rule | ValidRule]) -> set[str]:
+    return {rule.name for rule in rules}
 
 
 def _names(names: Sequence[str]) -> str:

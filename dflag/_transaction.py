@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dflag._faults import is_interrupt
 from dflag._flags import Flag, keyed_of, layers_of, pipeline_of
-from dflag._keyed import Table
+from dflag._keyed import Table, finders_of_map
 from dflag._layers import DEFAULT, OVERRIDE, OWN_LAYERS, Entry
 from dflag._log import logger
 from dflag._snapshot import Snapshot, flags_of, table_of, tables_of, values_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from dflag._history import Record
     from dflag._keyed import Keyed, KeyedValue
@@ -261,15 +261,48 @@ def _tables(
     tables = {}
     for flag, keyed in edited.items():
         unkeyed = layers[flag] if flag in layers else base.layers_of(flag)
-        shown = []
-        for origin in base.ranking:
-            if origin in keyed:
-                shown.append(keyed[origin])
-            if origin in unkeyed:
-                break
         value, _ = winner(flag, unkeyed, base.ranking, base.maps)
-        tables[flag] = Tables(keyed, Table(shown, value, table_of(flag)))
+        tables[flag] = Tables(keyed, table_from(flag, unkeyed, keyed, base.ranking, value, table_of(flag)))
     return tables
+
+
+def table_from(
+    flag: Flag[Any],
+    unkeyed: Mapping[str, Entry],
+    keyed: Keyed,
+    ranking: Iterable[str],
+    value: Any,
+    like: Table | None = None,
+) -> Table:
+    """
+    Make the table of a keyed flag.
+
+    Args:
+        flag: The flag.
+        unkeyed: What each layer holds for no key.
+        keyed: What each source holds for keys.
+        ranking: The layers, the highest first.
+        value: The value of no key.
+        like: The table before.
+    """
+    kind = pipeline_of(flag).kind
+    sources = [origin for origin in visible_layers(flag, unkeyed, ranking) if origin not in OWN_LAYERS]
+    layers = [keyed[origin] for origin in sources if keyed.get(origin)]
+    if not kind.is_map or not layers:
+        return Table(layers, value, like)
+    held = [(unkeyed[origin].value if origin in unkeyed else None, keyed.get(origin, ())) for origin in sources]
+    return Table(layers, value, finders=finders_of_map(held, value, kind.merge))
+
+
+def visible_layers(flag: Flag[Any], unkeyed: Mapping[str, Entry], ranking: Iterable[str]) -> Iterator[str]:
+    """
+    Yield the layers whose values for keys show: a layer with a value hides all beneath, of a map one of dflag's own.
+    """
+    is_map = pipeline_of(flag).kind.is_map
+    for origin in ranking:
+        yield origin
+        if origin in unkeyed and (not is_map or origin in OWN_LAYERS):
+            return
 
 
 def _timed(base: Base, layers: Mapping[Flag[Any], Mapping[str, Entry]]) -> frozenset[Flag[Any]]:

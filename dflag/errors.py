@@ -293,8 +293,19 @@ def subject_of(name: str) -> str:
     Return what a message about a value begins with: of rules, which are named beside flags, the rule or the key.
     """
     if name[:5] == "rule:":
-        return f"rule {name[5:]!r}"
+        return named_rule(name[5:])
     return f"{'key' if name in ('_rules.yaml', '_rules') else 'flag'} {name!r}"  # no flag has such a name
+
+
+def named_rule(name: str) -> str:
+    """
+    Return a rule's name as it stands in a sentence; one without a name is called by its place already.
+
+    >>> named_rule("canary"), named_rule("rule 3")
+    ("rule 'canary'", 'rule 3')
+    """
+    is_place = name[:5] == "rule " and name[5:].isascii() and name[5:].isdecimal()
+    return name if is_place else f"rule {name!r}"
 
 
 def _cut(text: str, limit: int) -> str:

@@ -57,8 +57,8 @@ class LivePage(NamedTuple):
             otherwise: The value for no key.
 
         Raises:
-            Unknown: The process has an older dflag, a rule names more keys than are listed, or the flag here refuses
-                the value.
+            Unknown: The process has an older dflag, a rule names more keys than are listed, or adds keys to a map, or
+                the flag here refuses the value.
         """
         entry = self.listed.get(flag.name)
         if entry is None or ("by" in entry and entry["by"] is None):
@@ -99,7 +99,7 @@ def _text_for(given: Sequence[Any], key: str) -> str | None:
     Return the text that the first rule which fits gives to a key; None when none does.
 
     Raises:
-        Unknown: It is not among the keys that are listed, and there are more.
+        Unknown: It is not among the keys that are listed, and there are more; or the rule gives a part of the value.
     """
     try:
         for each in given:
@@ -107,6 +107,8 @@ def _text_for(given: Sequence[Any], key: str) -> str | None:
             if percent is not None and draw(each["rule"], key) >= threshold(percent):
                 continue
             if keys is None or key in keys:
+                if each.get("adds"):
+                    raise Unknown
                 return str(each["text"])
             if len(keys) < each["key_count"]:
                 raise Unknown

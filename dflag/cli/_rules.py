@@ -16,9 +16,9 @@ from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._registry import store_of_registry
 from dflag._rule_layers import why_not
 from dflag._rules_text import parse_rules, percentage
-from dflag.cli._findings import Finding, hygiene, kind_of, place_of
+from dflag.cli._findings import Finding, hygiene, kind_of, place_of, retired_words
 from dflag.cli._items import Item
-from dflag.errors import FlagValueError, one_line, unknown_flag
+from dflag.errors import FlagValueError, named_rule, one_line, unknown_flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -87,14 +87,18 @@ class _Rules:
         place = self._place(Place(fault.line, fault.column))
         if fault.rule is None:
             return Finding(self._item.file, place, "invalid-rule", "error", self._key, f"{self._key}: {message}")
-        return self._finding(place, "invalid-rule", "error", fault.rule, f"rule {fault.rule!r}: {message}")
+        return self._finding(place, "invalid-rule", "error", fault.rule, f"{named_rule(fault.rule)}: {message}")
 
     def _of_value(self, rule: Rule, name: str) -> Iterator[Finding]:
         key_place = self._at(rule, ["set"], key=name)
         flags = self._flags(name)
-        if not flags:
+        since = store_of_registry(self._registry).retired.get(name)
+        if not flags and since is not None:
+            message = f"{named_rule(rule.name)}: flag {name!r} {retired_words(since)}: remove it"
+            yield Finding(self._item.file, key_place, "retired-flag", "warning", name, one_line(message))
+        elif not flags:
             names = [flag.name for flag in self._registry]
-            message = f"rule {rule.name!r}: {unknown_flag(name, names)}"
+            message = f"{named_rule(rule.name)}: {unknown_flag(name, names)}"
             yield Finding(self._item.file, key_place, "unknown-flag", "error", name, one_line(message))
         for flag in flags:
             problem = why_not(rule, flag, secret=self._given.secret)
@@ -128,8 +132,8 @@ class _Rules:
             if 0 < share * replicas < 1:
                 chance = round(100 * (1 - share) ** replicas)
                 message = (
-                    f"rule {rule.name!r}: {percentage(threshold)} of {replicas} processes is nobody in {chance} of 100 "
-                    "cases"
+                    f"{named_rule(rule.name)}: {percentage(threshold)} of {replicas} processes is nobody in {chance} "
+                    "of 100 cases"
                 )
                 place = self._at(rule, ["steps", number])
                 yield self._finding(place, "empty-share", "warning", rule.name, message)

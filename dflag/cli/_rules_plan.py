@@ -8,10 +8,10 @@ import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._clock import Clock
-from dflag._keyed import Table
 from dflag._rule_layers import RuleContext
 from dflag._rules import all_moments
 from dflag._rules_text import parse_time, percentage
+from dflag._transaction import table_from
 from dflag.cli._errors import CommandError
 from dflag.errors import nearest
 
@@ -92,16 +92,15 @@ class Process:
         """
         Return what the process reads of a flag, and the rule that gives it.
         """
-        layers, rule = [], None
-        for state in reversed(validation.states):
-            layers.append(state.rules.keyed.get(flag, ()))
-            if flag.name in state.entries:
-                rule = state.entries[flag.name].rule
-                break
+        states = {str(number): state for number, state in enumerate(validation.states)}
+        ranking = [*reversed(states)]
+        unkeyed = {layer: state.entries[flag.name] for layer, state in states.items() if flag.name in state.entries}
+        rule = next((unkeyed[layer].rule for layer in ranking if layer in unkeyed), None)
         value, key = validation.values[flag], self.key_of(flag)
         if key is None:
             return value, rule
-        table = Table(layers, value)
+        keyed = {layer: state.rules.keyed.get(flag, ()) for layer, state in states.items()}
+        table = table_from(flag, unkeyed, keyed, ranking, value)
         match = table.match(key)
         return table.value_for(key), rule if match is None else match.rule
 

@@ -18,7 +18,7 @@ from dflag.cli._inputs import read
 from dflag.cli._page import LivePage, Unknown, read_page
 from dflag.cli._registry import load
 from dflag.cli._rules_plan import Happening, Process, events, rules_of, written
-from dflag.errors import one_line
+from dflag.errors import named_rule, one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -120,9 +120,9 @@ def _timeline_as_text(happenings: Sequence[Happening]) -> str:
     lines = []
     for each in happenings:
         at = written(each.at)
-        lines += [f"{at}: rule {one_line(name)!r} {event}" for name, event in each.rules]
+        lines += [f"{at}: {named_rule(one_line(name))} {event}" for name, event in each.rules]
         for change in each.changes:
-            note = f" (rule {change['rule']!r})" if "rule" in change else ""
+            note = f" ({named_rule(str(change['rule']))})" if "rule" in change else ""
             lines.append(one_line(f"{at}: {change['flag']}: {change['old']} -> {change['new']}{note}"))
     return "".join(f"{line}\n" for line in lines) or "no changes\n"
 
@@ -178,7 +178,7 @@ def _as_text(
     lines = []
     for change in changes:
         notes = ["the default"] * change.falls_back + ["after a restart"] * (change.flag in restart)
-        notes += [] if change.rule is None else [f"rule {one_line(change.rule)!r}"]
+        notes += [] if change.rule is None else [named_rule(one_line(change.rule))]
         note = f" ({', '.join(notes)})" if notes else ""
         old = "unknown" if change.old is None else one_line(change.old)
         lines.append(f"{change.flag}: {old} -> {one_line(change.new)}{note}")

@@ -27,7 +27,7 @@ from dflag._layers import DEFAULT
 from dflag._log import logger
 from dflag._registry import fnv_checksum, sources_of, store_of_registry
 from dflag._snapshot import values_of
-from dflag._transaction import highest_layer, same
+from dflag._transaction import highest_layer, same, visible_layers
 from dflag.errors import MASK
 
 if TYPE_CHECKING:
@@ -438,10 +438,8 @@ class _Rows:
         _, layers = self._view.held[flag]
         keyed = self._view.keyed[flag]
         found = []
-        for origin in self._view.ranking:
+        for origin in visible_layers(flag, layers, self._view.ranking):
             found += [_keyed_value(flag, origin, each) for each in reversed(keyed.get(origin, ()))]
-            if origin in layers:
-                break
         return found
 
 
@@ -475,6 +473,7 @@ def _keyed_value(flag: Flag[Any], source: str, given: KeyedValue) -> dict[str, A
         "keys": None if keys is None else keys[:MAX_KEYS],
         "key_count": None if keys is None else len(keys),
         "share_percent": None if given.threshold >= EVERYBODY else percent(given.threshold),
+        "adds": given.is_part,
         "text": MASK if pipeline_of(flag).secret else _print(flag, given.value),
     }
 

@@ -250,7 +250,7 @@ export class Row {
     return {
       key: JSON.stringify([by, keyed, isJson, secret]),
       draw: !keyed?.length ? null : () => [
-        make("h4", "", "Values by ", ...plain(by), ", the first that fits"),
+        make("h4", "", "Values by ", ...plain(by), keyed.some((given) => given.adds) ? ", all that fit together" : ", the first that fits"),
         make("ol", "keyed", ...keyed.slice(0, KEYED_SHOWN).map((given, index) => make(
           "li", "",
           make("p", "", ...keysOf(given, by, secret)),

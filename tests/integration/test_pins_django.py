@@ -458,7 +458,7 @@ def test_checks_of_rules(pair: Pair, running: bool) -> None:
         integration.stop()
     assert (unknown, refused) == ("dflag.W001", "dflag.E002")
     assert "unknown key 'three'" in unknown_message
-    assert "rule 'rule 2': no flag named 'three'" in refused_message
+    assert "rule 2: no flag named 'three'" in refused_message
 
 
 def test_checks_without_the_volume(pair: Pair, tmp_path: Path) -> None:

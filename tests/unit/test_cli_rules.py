@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAM = """
+import datetime
+
 import dflag
 
 flags = dflag.FlagRegistry("app")
@@ -35,6 +37,7 @@ policy = flags.dyn_json(
 ports = flags.dyn_map("ports", {}, "Ports", keys="*.port", of="int")
 port = flags.int("port", 8080, "Port")
 old = flags.dyn_int("old", 1, deprecated="use rate_limit")
+flags.retired("older", since=datetime.date(2026, 10, 1))
 
 
 def refuse(value):
@@ -122,14 +125,14 @@ class TestCheck:
             ("- set: {policy: {mode: refuse}}", "refuse", "flag 'policy': expected one of"),
             ('- set:\n    policy: |\n      {\n        "mode": "no"\n      }', '"no"', "flag 'policy': expected one of"),
             ("- set: {a.port: x}", "x", "flag 'ports': expected an int, got 'x'"),
-            ("- set: {rate_limt: 1}", "rate_limt", "rule 'rule 1': no flag named 'rate_limt'; did you mean"),
+            ("- set: {rate_limt: 1}", "rate_limt", "rule 1: no flag named 'rate_limt'; did you mean"),
             ("- {by: tenant, set: {burst: 1}}", "burst", "flag 'burst' is declared without by=, and"),
             ("- {by: user, set: {rate_limit: 1}}", "rate_limit", "flag 'rate_limit' is declared with by='tenant'"),
             ("- {from: 2026-11-28T10:00:00Z, set: {port: 1}}", "port", "flag 'port' is static: no rule can"),
-            ("- {form: x, set: {burst: 1}}", "form", "rule 'rule 1': expected a key of rules"),
+            ("- {form: x, set: {burst: 1}}", "form", "rule 1: expected a key of rules"),
             ("- {name: a, share: 10%, set: {burst: 1}}", "share", "rule 'a': expected `by` beside `share`"),
-            ("- {set: {burst: 1, burst: 2}}", "burst: 2", "rule 'rule 1': expected each key once, got 'burst'"),
-            ("- {set: {burst: !!int 2}}", "!!int", "rule 'rule 1': expected a value without a tag"),
+            ("- {set: {burst: 1, burst: 2}}", "burst: 2", "rule 1: expected each key once, got 'burst'"),
+            ("- {set: {burst: !!int 2}}", "!!int", "rule 1: expected a value without a tag"),
             ("just: this", "just", "_rules.yaml: expected a list"),
         ],
     )
@@ -146,6 +149,12 @@ class TestCheck:
             assert finding.split(": ", 1)[1].startswith(
                 message.replace("_rules.yaml", "_rules" if text is document else "_rules.yaml")
             )
+
+    def test_warns_of_names_that_are_retired(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """A program leaves such a name alone, and applies the rest of the rule."""
+        status, (finding,) = check(config_map("- set: {older: 1, burst: 2}"))
+        assert status == 0
+        assert "rule 1: flag 'older' has been retired since 2026-10-01: remove it" in finding
 
     def test_reads_files_of_a_directory(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
         """In a directory the rules are a file of their own."""
@@ -355,17 +364,31 @@ class TestPlan:
         """Facts, the moment and a key decide which rules count; without facts none is known."""
         early, late = ("--at", "2026-11-28T09:00:00Z"), ("--at", "2026-11-28T10:20:00Z")
         assert plan(*early) == (0, "rate_limit: 50 -> 60\n")
-        assert plan(*early, "--fact", "zone=eu-1") == (0, "rate_limit: 50 -> 80 (rule 'rule 1')\n")
+        assert plan(*early, "--fact", "zone=eu-1") == (0, "rate_limit: 50 -> 80 (rule 1)\n")
         # This pod's share is 0.564 of half an hour: it switches at 10:16:54.
         pod = ("--fact", "pod=web-7d9f-abcde")
         assert plan(*late, *pod) == (0, "burst: 5 -> 12 (rule 'limits-november')\nrate_limit: 50 -> 60\n")
         assert plan("--at", "2026-11-28T10:16:54Z", *pod) == (0, "rate_limit: 50 -> 60\n")
         assert plan(*early, "--fact", "zone=eu-1", "--key", "tenant=acme") == (
             0,
-            "rate_limit: 50 -> 500 (rule 'rule 3')\n",
+            "rate_limit: 50 -> 500 (rule 3)\n",
         )
-        assert (
-            plan(*early, "--fact", "zone=eu-1", "--key", "tenant=other")[1] == "rate_limit: 50 -> 80 (rule 'rule 1')\n"
+        assert plan(*early, "--fact", "zone=eu-1", "--key", "tenant=other")[1] == "rate_limit: 50 -> 80 (rule 1)\n"
+
+    def test_shows_the_whole_map_of_a_key(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+        """What rules for a key add, with what it has without them."""
+        (tmp_path / "maps.py").write_text(
+            "import dflag\nflags = dflag.FlagRegistry('app')\n"
+            "limits = flags.dyn_map('limits', {}, keys='*.limit', of='int', by='tenant')\n"
+        )
+        rules = (
+            "  - {by: tenant, is: acme, set: {b.limit: 2}}\n  - {name: c, by: tenant, is: acme, set: {c.limit: 3}}\n"
+        )
+        (tmp_path / "one.yaml").write_text(f"a.limit: 1\n_rules:\n{rules}")
+        status, out = run("plan", "maps:flags", "one.yaml", "--key", "tenant=acme")
+        assert (status, out) == (
+            0,
+            'limits: {} -> {"a.limit":"1","b.limit":"2","c.limit":"3"} (rule \'c\')\n',
         )
 
     def test_prints_json(self, plan: Callable[..., tuple[int, str]]) -> None:
@@ -407,6 +430,8 @@ class TestPlan:
             ({"by": "tenant", "keyed": []}, "60"),
             ({"by": "tenant", "keyed": [GIVEN]}, "7"),
             ({"by": "tenant", "keyed": [{**GIVEN, "text": "lots"}]}, None),
+            ({"by": "tenant", "keyed": [{**GIVEN, "adds": False}]}, "7"),
+            ({"by": "tenant", "keyed": [{**GIVEN, "adds": True}]}, None),
             ({"by": "tenant", "keyed": [{**GIVEN, "keys": ["other"]}]}, "60"),
             ({"by": "tenant", "keyed": [{**GIVEN, "keys": ["other"], "key_count": 2}]}, None),
             ({"by": "tenant", "keyed": [{**GIVEN, "keys": ["other"], "key_count": 2, "share_percent": 0}]}, "60"),
@@ -429,7 +454,7 @@ class TestPlan:
         _, out = plan(*options, "--format", "json")
         assert json.loads(out)["changes"] == [{"flag": "rate_limit", "old": expected, "new": "500", "rule": "rule 3"}]
         capsys.readouterr()
-        assert plan(*options) == (0, f"rate_limit: {expected or 'unknown'} -> 500 (rule 'rule 3')\n")
+        assert plan(*options) == (0, f"rate_limit: {expected or 'unknown'} -> 500 (rule 3)\n")
         warning = "dflag: http://app/ does not say what the key has there of rate_limit\n"
         assert capsys.readouterr().err == ("" if expected else warning)
 

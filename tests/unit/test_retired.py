@@ -47,6 +47,21 @@ def test_it_is_no_error_where_unknown_names_are(flags: dflag.FlagRegistry) -> No
     assert updater.status().unknown == ()
 
 
+def test_a_rule_that_sets_it_applies_the_rest(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    As the other keys of the source are applied; it is reported once, as retired.
+    """
+    rate = flags.dyn_int("rate", 1)
+    flags.retired("old", since=SINCE)
+    source = MemorySource({"_rules.yaml": "- {name: more, set: {old: 5, rate: 3}}\n- {set: {old: 6}}"})
+    updater = dflag.Updater(flags, source, unknown="error")
+    updater.initialize()
+    updater.refresh()
+
+    assert (rate.get(), updater.status().unknown, updater.status().rejected) == (3, (), {})
+    assert caplog.messages == ["rule 'more' in memory sets 'old', which has been retired since 2026-10-01: remove it"]
+
+
 def test_the_name_never_comes_back(flags: dflag.FlagRegistry) -> None:
     """
     Neither by a declaration nor by binding; nothing of the attempt is left.

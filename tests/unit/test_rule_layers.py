@@ -20,7 +20,7 @@ from dflag.sources import MemorySource
 from dflag.testing import SteppedUpdater
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from dflag import DynamicFlag, FlagRegistry, RuleStatus
 
@@ -293,7 +293,7 @@ def test_rules_of_an_earlier_text_meet_flags_that_are_declared_since(
     registry.dyn_int("late", 1)
     assert rate.get() == 60
     assert str(steps.steps.status().rejected["rule:rule 1"]) == (
-        "rule 'rule 1': flag 'late': expected an int, got 'x' (test:2:3)"
+        "rule 1: flag 'late': expected an int, got 'x' (test:2:3)"
     )
 
 
@@ -725,6 +725,63 @@ def test_after_the_bake_nobody_asks(rate: DynamicFlag[int], make: Callable[..., 
     assert steps.states() == {"go": "in force"}
 
 
+def test_a_bake_that_is_over_stays_over_when_the_clock_is_set_back(
+    rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock
+) -> None:
+    """
+    The program is not asked again, and the state says so.
+    """
+    answers = [True]
+    rule = "- {name: go, from: 2026-11-28T10:00:00Z, bake: 15m, set: {rate: 80}}"
+    steps = make(rule, healthy=lambda: answers[0])
+    assert steps.states() == {"go": "baking"}
+    clock.time += 20 * MINUTE
+    steps.look()
+    answers[0] = False
+    clock.time -= 15 * MINUTE
+    assert steps.states() == {"go": "in force"}
+    steps.look()
+    steps.look()
+    assert (rate.get(), steps.states()) == (80, {"go": "in force"})
+
+
+def test_a_second_rule_of_a_name_is_left_out(
+    rate: DynamicFlag[int], make: Callable[..., Steps], caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    The log says so, and not that a last good text is kept: the first one is in force.
+    """
+    steps = make()
+    steps.rules("- {name: a, set: {rate: 70}}\n- {name: a, set: {rate: 80}}")
+    assert rate.get() == 70
+    (message,) = caplog.messages
+    assert message.endswith("(test:2:10); the rule is left out")
+    steps.rules("- {name: a, set: {rate: x}}")
+    assert rate.get() == 70
+    assert caplog.messages[-1].endswith("; keeping its last good text")
+
+
+def test_a_refused_rule_says_for_which_keys(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    It is refused as if its values were those of every key; nothing is said of a secret's keys.
+    """
+    token = registry.dyn_string("token", "", by="tenant", secret=True)
+
+    @registry.validator
+    def few(values: dflag.Snapshot) -> None:
+        if values[rate] > 100 or values[token]:
+            raise ValueError("too many")
+
+    steps = make(on_bad_start="skip")
+    rules = ("is: [acme, initech], set: {rate: 500}", "is: acme, set: {token: x}")
+    errors = steps.rules("\n".join(f"- {{by: tenant, {rule}}}" for rule in rules)).rejected
+    shown = "rule 1: where tenant is acme or initech: refused by the registry validator"
+    assert str(errors["rule:rule 1"]).startswith(shown)
+    assert "acme" not in str(errors["rule:rule 2"])
+
+
 def test_static_flags_may_stand_in_rules(
     registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
 ) -> None:
@@ -770,6 +827,28 @@ def test_keys_of_a_map_may_stand_in_rules(
     assert dict(limits.get()) == {"limit.a": 1, "limit.b": 20, "limit.c": 30}
     assert list(steps.rules("- set: {limit.b: x}").rejected) == ["rule:rule 1"]
     steps.rules("[]")
+    assert dict(limits.get()) == {"limit.a": 1, "limit.b": 2}
+
+
+def test_a_map_that_a_rule_makes_too_large_refuses_the_rule_alone(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    It is tried beside all plain keys of the map, also those whose text is as before.
+    """
+
+    def few(value: Mapping[str, int]) -> None:
+        if len(value) > 2:
+            raise ValueError("expected two at most")
+
+    limits = registry.dyn_map("limits", {}, keys="limit.*", of="int", validator=few)
+    steps = make()
+    steps.plain |= {"limit.a": "1", "limit.b": "2"}
+    steps.rules("- {from: 2026-11-28T11:00:00Z, set: {limit.c: 3}}")  # not yet in force
+    assert steps.states() == {"rule 1": "refused"}
+    errors = steps.rules("- {from: 2026-11-28T12:00:00Z, set: {limit.c: 3}}").rejected
+    assert "two at most" in str(errors["rule:rule 1"])
+    assert "(test)" not in str(errors["rule:rule 1"])
     assert dict(limits.get()) == {"limit.a": 1, "limit.b": 2}
 
 

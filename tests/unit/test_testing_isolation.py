@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import dflag
 from dflag import DynamicFlag, FlagRegistry, StaticFlag
+from dflag._clock import CLOCK
 from dflag.sources import MemorySource
 from dflag.testing import ConfigMapVolume, SteppedUpdater, isolated
 
@@ -266,6 +268,50 @@ def test_an_updater_from_before_runs_on(registry: FlagRegistry, rate: DynamicFla
         source.update({"rate": "90", "port": "82"})
         assert updater.wait_for(lambda snap: snap[rate] == 90, timeout=10)
         assert updater.status().pending_restart == ("port",)
+
+
+def test_what_a_process_has_seen_of_rules_is_forgotten(
+    registry: FlagRegistry, rate: DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Neither a rule that was taken back inside nor a later moment concerns the next test.
+    """
+    hour = 11
+    monkeypatch.setattr(CLOCK, "now", lambda: datetime(2026, 11, 28, hour, tzinfo=UTC))
+    rule = "- {name: go, from: 2026-11-28T10:00:00Z, bake: 15m, set: {rate: 80}}"
+
+    def state(*, healthy: bool) -> str:
+        with isolated(registry), SteppedUpdater(registry, {"_rules.yaml": rule}, healthy=lambda: healthy) as steps:
+            steps._updater.refresh()
+            return steps.status().rules[0].state
+
+    assert [state(healthy=False), state(healthy=True)] == ["reverted", "baking"]
+    hour = 9
+    assert state(healthy=True) == "waiting"
+
+
+def test_rules_that_an_updater_from_before_follows_are_as_before(
+    registry: FlagRegistry, rate: DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    One that was taken back stays so, and the moments that were to come are not missed.
+    """
+    now = [datetime(2026, 11, 28, 9, tzinfo=UTC)]
+    monkeypatch.setattr(CLOCK, "now", lambda: now[0])
+    rules = (
+        "- {name: back, from: 2026-11-28T09:00:00Z, bake: 15m, set: {rate: 70}}\n"
+        "- {name: go, from: 2026-11-28T10:00:00Z, set: {rate: 80}}"
+    )
+    steps = SteppedUpdater(registry, {"_rules.yaml": rules}, healthy=lambda: False)
+    steps._updater.refresh()
+    assert [rule.state for rule in steps.status().rules] == ["reverted", "waiting"]
+    with isolated(registry):
+        now[0] += timedelta(hours=1)
+        steps._updater._cycle()
+        assert rate.get() == 80
+    steps._updater._cycle()
+    assert rate.get() == 80
+    assert [rule.state for rule in steps.status().rules] == ["reverted", "in force"]
 
 
 @pytest.mark.parametrize("how", ["running", "initialized", "stepped", "made before"])

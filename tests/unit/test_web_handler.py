@@ -777,6 +777,7 @@ def test_values_by_key_show(flags: dflag.FlagRegistry) -> None:
             "key_count": count,
             "share_percent": share,
             "text": text,
+            "adds": False,
         }
 
     assert shown["rate"] == [
@@ -794,6 +795,20 @@ def test_values_by_key_show(flags: dflag.FlagRegistry) -> None:
     ]
     rate.set(1)
     assert client.flag("rate")["keyed"] == []
+
+
+def test_keys_that_a_rule_adds_to_a_map_show(flags: dflag.FlagRegistry) -> None:
+    """Those alone, marked so, also where a later source holds the map too; an override hides them."""
+    limits = flags.dyn_map("limits", {}, keys="*.limit", of="int", by="tenant")
+    first = {"a.limit": "1", "_rules.yaml": "- {by: tenant, is: acme, set: {b.limit: 2}}"}
+    sources = [MemorySource(first, name="first"), MemorySource({"c.limit": "3"}, name="second")]
+    updater = dflag.Updater(flags, sources)
+    updater.initialize()
+    client = Client(flags, updater)
+    (given,) = client.flag("limits")["keyed"]
+    assert (given["source"], json.loads(given["text"]), given["adds"]) == ("first", {"b.limit": "2"}, True)
+    limits.set({})
+    assert client.flag("limits")["keyed"] == []
 
 
 def test_values_by_key_are_cut(flags: dflag.FlagRegistry) -> None:
