@@ -10,6 +10,7 @@ from operator import attrgetter, methodcaller
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Self, TypeVar, overload
 
 from dflag._cells import Cell, Step, has_gil
+from dflag._copies import NeverCopied
 from dflag._fork import settle
 from dflag._keyed import Table, checked_key
 from dflag._notifier import Listener
@@ -169,7 +170,7 @@ class FlagValues:
     __slots__ = ()
 
 
-class Flag(Cell, Generic[T]):
+class Flag(Cell, NeverCopied, Generic[T]):
     """
     A named, typed value: the base of `StaticFlag` and `DynamicFlag`.
 
@@ -200,6 +201,8 @@ class Flag(Cell, Generic[T]):
 
     dynamic: ClassVar[bool]
     """Whether the flag may change after the registry was frozen."""
+
+    _to_pickle = "pickle its name, or the value that get() returns"
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
+from dflag._copies import NeverCopied
 from dflag._declarations import Declarations, caller
 from dflag._flags import Flag, FlagValues, close_pin, open_pin, pipeline_of, set_listeners
 from dflag._fork import is_half_imported
@@ -52,7 +53,7 @@ _NAME_CHARACTERS: Final = frozenset("-._" + string.ascii_letters + string.digits
 
 
 @final
-class FlagRegistry(Declarations):
+class FlagRegistry(Declarations, NeverCopied):
     """
     A set of flags that belong together, usually all flags of a program.
 
@@ -70,6 +71,8 @@ class FlagRegistry(Declarations):
     """
 
     __slots__ = ("__weakref__", "_sources", "_store", "name")
+
+    _to_pickle = "pickle dict(flags.snapshot()) for its values, or import the module that makes it"
 
     def __init__(self, name: builtins.str = "") -> None:
         check_argument("name", name, str, "a text")

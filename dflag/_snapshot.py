@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeAlias, TypeVar, cast, final, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, cast, final, overload
 
 from dflag._cells import has_gil, value_of
+from dflag._copies import NeverCopied
 from dflag.errors import DflagError, unknown_flag
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _NO_TABLES: Final[Mapping[Any, Any]] = {}
 
 
 @final
-class Snapshot(Mapping[str, Any]):
+class Snapshot(NeverCopied, Mapping[str, Any]):
     """
     The values of all flags of a registry at one revision; never changes.
 
@@ -61,6 +62,8 @@ class Snapshot(Mapping[str, Any]):
     """
 
     __slots__ = ("_flags", "_instances", "_replaced", "_tables", "_values", "revision")
+
+    _to_pickle = "pickle dict(snapshot)"
 
     def __init__(
         self,
@@ -171,12 +174,6 @@ class Snapshot(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, _memo: object) -> Self:
-        return self
 
     def __repr__(self) -> str:
         return f"<Snapshot of {len(self)} flags at revision {self.revision}>"

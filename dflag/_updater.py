@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
 
+from dflag._copies import NeverCopied
 from dflag._faults import is_interrupt, text_of
 from dflag._feed import Feed, Ignored, age, is_recent
 from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
@@ -75,7 +76,7 @@ be closed, and the reading would then close the file of the program that got its
 """
 
 
-class Updater:
+class Updater(NeverCopied):
     """
     Reads every flag from its sources when the program starts, then follows them and updates the dynamic flags.
 
@@ -128,6 +129,8 @@ class Updater:
     60
     True
     """
+
+    _to_pickle = "make one in each process"
 
     def __init__(  # noqa: PLR0913 - one keyword for each option of the contract, typed one by one
         self,
