@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
 
-from dflag._faults import code_flags, is_interrupt, repr_of, text_of
-from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem, is_unawaited
+from dflag._faults import code_flags, is_interrupt, is_unawaited, repr_of, text_of
+from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem
 from dflag._log import logger
 from dflag._raw import Text, Unreadable
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, ParseError, ValidationError, nearest

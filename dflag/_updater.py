@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
 
 from dflag._copies import NeverCopied
-from dflag._faults import is_interrupt, text_of
+from dflag._faults import is_interrupt, is_unawaited, text_of
 from dflag._feed import Feed, Ignored, age, is_recent
 from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
 from dflag._pipeline import check_plain_function
@@ -407,7 +407,10 @@ class Updater(NeverCopied):
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             snapshot = self._store.snapshot()
-            if predicate(snapshot):
+            answer = predicate(snapshot)
+            if is_unawaited(answer):  # true, whatever its result would be
+                raise DefinitionError(f"expected a plain function for predicate, got one that returned {answer!r:.80}")
+            if answer:
                 return True
             remaining = None if deadline is None else deadline - time.monotonic()
             if not self._store.wait_beyond(snapshot.revision, remaining):
