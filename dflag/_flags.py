@@ -16,7 +16,7 @@ from dflag._keyed import Table, checked_key
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline
 from dflag._snapshot import NO_PIN, current_pin, open_pins, unkeyed
-from dflag.errors import ArgumentError, DefinitionError, FlagValueError, check_argument
+from dflag.errors import ArgumentError, DefinitionError, FlagValueError, checked_text
 
 if TYPE_CHECKING:
     import datetime
@@ -213,9 +213,8 @@ class Flag(Cell, NeverCopied, Generic[T]):
         help: str,
         declared_at: tuple[str, int],
     ) -> None:
-        check_argument("help", help, str, "a text", subject=f"flag {name!r}: ")
         self.name: str = name
-        self.help: Final = help
+        self.help: Final = checked_text("help", help, subject=f"flag {name!r}: ")
         self._pipeline = pipeline
         self._store = store
         self._declared_at: Final = declared_at

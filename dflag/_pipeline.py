@@ -423,7 +423,7 @@ def _typed(
     value = given.pop(option, default)
     if not isinstance(value, types):
         raise ArgumentError(f"expected {option} as {expected}, got {value!r}")
-    return value
+    return str.__str__(value) if isinstance(value, str) else value  # as `checked_text` does
 
 
 def _date(given: dict[str, Any]) -> datetime.date | None:

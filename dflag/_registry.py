@@ -28,6 +28,7 @@ from dflag.errors import (
     check_argument,
     check_arguments,
     check_seconds,
+    checked_text,
 )
 
 if TYPE_CHECKING:
@@ -75,8 +76,7 @@ class FlagRegistry(Declarations, NeverCopied):
     _to_pickle = "pickle dict(flags.snapshot()) for its values, or import the module that makes it"
 
     def __init__(self, name: builtins.str = "") -> None:
-        check_argument("name", name, str, "a text")
-        self.name: Final = name
+        self.name: Final = checked_text("name", name)
         self._store = Store()
         self._sources = _LateSources(self._store)
 
@@ -89,8 +89,7 @@ class FlagRegistry(Declarations, NeverCopied):
         help: builtins.str,
         options: Any,
     ) -> F:
-        check_name(name)
-        flag = make_flag(self._store, cls, kind, name, default, help, options, caller())
+        flag = make_flag(self._store, cls, kind, checked_name(name), default, help, options, caller())
         self._store.add(flag)
         self._sources.catch_up((flag,))
         return flag
@@ -120,7 +119,7 @@ class FlagRegistry(Declarations, NeverCopied):
         >>> flags.bind("client.retries", retries).name
         'client.retries'
         """
-        check_name(name)
+        name = checked_name(name)
         check_argument("flag", flag, Flag, "a flag of a library", subject=f"flag {name!r}: ")
         bind_all(self, {name: flag})
         return flag
@@ -149,7 +148,7 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         import datetime  # loaded already, by the caller's date
 
-        check_name(name)
+        name = checked_name(name)
         given: Any = since
         if not isinstance(given, datetime.date) or isinstance(given, datetime.datetime):
             raise ArgumentError(f"flag {name!r}: expected since as a datetime.date, got {since!r}")
@@ -231,12 +230,14 @@ class FlagRegistry(Declarations, NeverCopied):
             ("atomic", atomic, bool, "True or False"),
         )
         given: Mapping[Any, Any] = values
+        texts: dict[builtins.str, Raw] = {}
         for name, raw in given.items():
             if not isinstance(name, str) or not isinstance(raw, (str, bytes)):
                 raise ArgumentError(
                     f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}"
                 )
-        return self._sources.get().apply(values, source, atomic=atomic)
+            texts[str.__str__(name)] = raw
+        return self._sources.get().apply(texts, checked_text("source", source), atomic=atomic)
 
     def validator(self, function: R) -> R:
         """
@@ -526,9 +527,8 @@ class FlagRegistry(Declarations, NeverCopied):
 
         if isinstance(argv, (str, bytes)):
             raise ArgumentError(f"expected argv as several texts, got {argv!r}")
-        for option, text in (("env_prefix", env_prefix), ("description", description)):
-            if text is not None:
-                check_argument(option, text, str, "a text")
+        env_prefix = None if env_prefix is None else checked_text("env_prefix", env_prefix)
+        description = None if description is None else checked_text("description", description)
         if self._store.frozen:
             raise frozen_error()
         return parse_args(tuple(self), argv, env_prefix=env_prefix, description=description)
@@ -719,20 +719,24 @@ def is_key(name: str) -> bool:
     """
     Return whether a ConfigMap may have a key of this name.
     """
-    name = str.__str__(name)  # a subclass may say anything of what it is made of
     return 0 < len(name) <= _MAX_NAME_CHARACTERS and _NAME_CHARACTERS.issuperset(name)
 
 
-def check_name(name: object) -> None:
+def checked_name(name: object) -> builtins.str:
     """
-    Refuse a name that could not be a ConfigMap key.
+    Return a name as a plain text.
+
+    Raises:
+        DefinitionError: It could not be a ConfigMap key.
     """
+    name = str.__str__(name) if isinstance(name, str) else name  # a subclass may say anything of what it is made of
     if not isinstance(name, str) or not is_key(name) or name[0] == ".":
         raise DefinitionError(
             f"flag {name!r}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] that does not begin with a dot"
         )
     if name in RULES_KEYS:
         raise DefinitionError(f"flag {name!r}: the name is reserved, as a source keeps its rules under it")
+    return name
 
 
 _plain_pipeline: Final[Callable[[_kinds.Kind[Any]], Pipeline[Any]]] = lru_cache(maxsize=32)(Pipeline)

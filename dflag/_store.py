@@ -58,8 +58,8 @@ from dflag.errors import (
     RegistryValidationError,
     StaticFlagError,
     ValidationError,
-    check_argument,
     check_seconds,
+    checked_text,
     one_line,
     unknown_flag,
 )
@@ -625,8 +625,7 @@ class Store:
         if ttl_seconds is not None:
             check_seconds("ttl_seconds", ttl_seconds, positive=True, subject=subject)
         if reason is not None:
-            check_argument("reason", reason, str, "a text", subject=subject)
-            reason = str.__str__(reason)  # no subclass, which may do anything when it is printed
+            reason = checked_text("reason", reason, subject=subject)
         deadline = None if ttl_seconds is None else time.monotonic() + ttl_seconds
         self.change([(flag, OVERRIDE, Entry(value, reason, deadline))])
         if reason is not None or ttl_seconds is not None:

@@ -19,7 +19,7 @@ from dflag._declarations import Bools, Declarations, Durations, Floats, Ints, Sc
 from dflag._flags import UNBOUND, DynamicFlag, Flag, StaticFlag, set_bind_name
 from dflag._registry import is_key, make_flag
 from dflag._store import NO_STORE
-from dflag.errors import DefinitionError, check_argument
+from dflag.errors import DefinitionError, checked_text
 
 if TYPE_CHECKING:
     import builtins
@@ -49,7 +49,7 @@ class _Library(Declarations):
 
     def __init__(self, bind_name: str | None) -> None:
         if bind_name is not None:
-            check_argument("name", bind_name, str, "a text", subject=f"flag {UNBOUND!r}: ")
+            bind_name = checked_text("name", bind_name, subject=f"flag {UNBOUND!r}: ")
             if not is_key(bind_name):  # as a part of one, behind the prefix of a class
                 raise DefinitionError(
                     f"flag {UNBOUND!r}: expected name as 1 to 253 characters of [-._a-zA-Z0-9], got {bind_name!r}"

@@ -230,6 +230,23 @@ def check_argument(
         raise ArgumentError(f"{subject}expected {name} as {expected}, got {_shorten(given)}")
 
 
+def checked_text(name: str, given: object, expected: str = "a text", *, subject: str = "") -> str:
+    """
+    Return an argument that is a text as a plain `str`, or raise `ArgumentError`.
+
+    A subclass, such as a member of a `str` enumeration, may print as anything.
+
+    Args:
+        name: Of the argument.
+        given: What was given.
+        expected: What to call it in the message.
+        subject: What to begin the message with.
+    """
+    if not isinstance(given, str):
+        check_argument(name, given, str, expected, subject=subject)
+    return str.__str__(given)
+
+
 def check_arguments(*checks: tuple[str, object, type | tuple[type, ...], str]) -> None:
     """
     Check several arguments, each as `check_argument` does.
@@ -274,10 +291,13 @@ def one_line(text: str) -> str:
     return _cut(escaped, _PROBLEM_MAX_CHARACTERS)
 
 
-def subject_of(name: str) -> str:
+def subject_of(name: object) -> str:
     """
     Return what a message about a value begins with: of rules, which are named beside flags, the rule or the key.
     """
+    if not isinstance(name, str):  # of a declaration that is refused for it
+        return f"flag {name!r}"
+    name = str.__str__(name)  # as in `checked_text`
     if name[:5] == "rule:":
         return f"rule {name[5:]!r}"
     return f"{'key' if name in ('_rules.yaml', '_rules') else 'flag'} {name!r}"  # no flag has such a name

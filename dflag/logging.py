@@ -22,7 +22,7 @@ import weakref
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._registry import registry_of
-from dflag.errors import check_argument
+from dflag.errors import checked_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,7 +86,7 @@ def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: st
     ``registry.flush()`` waits for it.
     """
     registry = registry_of(registry)
-    check_argument("logger", logger, str, "the name of a logger")
+    logger = checked_text("logger", logger, "the name of a logger")
     key = (name, logger or _ROOT)
     added = _added.setdefault(registry, {})
     if key in added:
