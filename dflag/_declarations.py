@@ -6,9 +6,8 @@ Inside the class the names ``int``, ``bool``, ``type`` ... are methods, so that 
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, overload
 
 from dflag import _kinds
 from dflag._flags import DynamicFlag, Flag, StaticFlag
@@ -875,17 +874,3 @@ def json_kind(name: str, *, type: type[Any] | None, schema: Schema | None, yaml:
         return _kinds.json_kind(schema=schema, type=type, yaml=yaml)
     except ValueError as error:
         raise DefinitionError(f"{subject_of(name)}: {error}") from error
-
-
-_OURS: Final = ("dflag", "dflag.")
-"""How the names of this package and its modules begin, in as many characters."""
-
-
-def caller() -> tuple[str, builtins.int]:
-    """
-    Find the file and line outside of dflag that is declaring a flag.
-    """
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "")[:6] in _OURS:
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno

@@ -43,7 +43,7 @@ class Pipeline(Generic[T]):
 
     __slots__ = (
         "_declared_secret",
-        "_faults",
+        "_reported",
         "by",
         "choices",
         "deprecated",
@@ -61,7 +61,7 @@ class Pipeline(Generic[T]):
 
     def __init__(self, kind: Kind[T], options: Mapping[str, Any] | None = None) -> None:
         given = dict(options or {})
-        self._faults: frozenset[object] = frozenset()  # those that were reported
+        self._reported: frozenset[object] = frozenset()
         self.kind: Final = kind
         self.validators: tuple[Validator[T], ...] = as_checks(given.pop("validator", ()))
         self.mutator: Final[Callable[[T], T] | None] = _function(given, "mutator")
@@ -334,13 +334,13 @@ class Pipeline(Generic[T]):
         refusal.__cause__ = None if self.secret else error
         return refusal
 
-    def is_news(self, fault: object) -> bool:
+    def is_news(self, subject: object) -> bool:
         """
-        Return whether a fault of the program's functions is asked about for the first time: it is logged once, as what
-        fails once fails at each reading.
+        Return whether something about the flag is asked for the first time, and so is to be reported. A fault of the
+        program's functions, for one, comes back at each reading.
         """
-        is_news = fault not in self._faults
-        self._faults |= {fault}
+        is_news = subject not in self._reported
+        self._reported |= {subject}
         return is_news
 
 

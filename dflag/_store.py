@@ -13,13 +13,13 @@ import contextlib
 import os
 import threading
 import time
-import warnings
 from collections import deque
 from functools import partial
 from logging import DEBUG
 from operator import ior
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
+from dflag._caller import warn_caller
 from dflag._cells import VALUE, Cell, Step, set_value, value_of
 from dflag._expiry import Expiry
 from dflag._faults import is_interrupt, name_of
@@ -128,7 +128,6 @@ class Store:
         self._expiry: Final = Expiry(self._next_deadline, self._expire)
         self._committed = threading.Condition()
         self._waiting = 0  # threads, for the next commit
-        self._reported_deprecated: Final[set[str]] = set()
         follow_forks(self)
 
     @property
@@ -600,13 +599,12 @@ class Store:
         self._report_problems()
 
     def _report_deprecated(self, flag: Flag[Any], layer: str) -> None:
-        if flag.name in self._reported_deprecated:
+        if not pipeline_of(flag).is_news("deprecated"):
             return
-        self._reported_deprecated.add(flag.name)
         message = f"flag {flag.name!r} is deprecated: {flag.deprecated} (set by {layer})"
         logger.warning("%s", message)  # for operators
         try:
-            warnings.warn(message, DeprecationWarning, stacklevel=2)  # for developers
+            warn_caller(message, DeprecationWarning)  # for developers
         except BaseException as error:  # as an error, or of a hook: nothing more than a report that failed
             if is_interrupt(error):
                 raise
