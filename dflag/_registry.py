@@ -25,11 +25,12 @@ from dflag.errors import (
     ArgumentError,
     DefinitionError,
     DflagError,
-    UnknownFlagError,
     check_argument,
     check_arguments,
     check_seconds,
     checked_text,
+    checked_texts,
+    foreign_flag,
 )
 
 if TYPE_CHECKING:
@@ -180,8 +181,8 @@ class FlagRegistry(Declarations, NeverCopied):
 
     __getitem__ = lookup
 
-    def __contains__(self, name: object) -> builtins.bool:
-        return name in self._store.flags
+    def __contains__(self, key: object) -> builtins.bool:
+        return store_of(key) is self._store if isinstance(key, Flag) else key in self._store.flags
 
     def __iter__(self) -> Iterator[Flag[Any]]:
         return iter(sorted(values_of(self._store.snapshot()), key=lambda flag: flag.name))
@@ -526,8 +527,7 @@ class FlagRegistry(Declarations, NeverCopied):
         from dflag._argparse import frozen_error
         from dflag._arguments import parse_args
 
-        if isinstance(argv, (str, bytes)):
-            raise ArgumentError(f"expected argv as several texts, got {argv!r}")
+        argv = None if argv is None else checked_texts("argv", argv)
         env_prefix = None if env_prefix is None else checked_text("env_prefix", env_prefix)
         description = None if description is None else checked_text("description", description)
         if self._store.frozen:
@@ -544,7 +544,7 @@ class FlagRegistry(Declarations, NeverCopied):
             parser: The program's parser, or one of a subcommand, or one for ``parents=``.
 
         Raises:
-            TypeError: It is no `argparse.ArgumentParser`.
+            ArgumentError: It is no `argparse.ArgumentParser`.
             DefinitionError: The parser already has an option with the name of a flag.
 
         Thread safety: one thread at a time, as for the parser.
@@ -572,7 +572,7 @@ class FlagRegistry(Declarations, NeverCopied):
             check_argument("each key", key, (str, Flag), "a flag or a name")
             flag = self.lookup(key) if isinstance(key, str) else key
             if store_of(flag) is not self._store:
-                raise UnknownFlagError(f"flag {flag.name!r} belongs to another registry", flag_name=flag.name)
+                raise foreign_flag(flag.name)
             taken[flag] = pipeline_of(flag).take(flag.name, value, origin)
         return taken
 

@@ -9,9 +9,9 @@ from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, cast, final, overload
 
-from dflag._cells import has_gil, value_of
+from dflag._cells import Cell, has_gil, value_of
 from dflag._copies import NeverCopied
-from dflag.errors import DflagError, unknown_flag
+from dflag.errors import DflagError, UnknownFlagError, foreign_flag, unknown_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,8 +112,16 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
         try:
             return self._values[flag]  # type: ignore[index]  # a name that is not known gives None, which is no key
         except KeyError:
-            name = key if isinstance(key, str) else getattr(key, "name", key)
-            raise unknown_flag(name, (known.name for known in self._values)) from None
+            raise self._missing(key) from None
+
+    def _missing(self, key: Any) -> UnknownFlagError:
+        is_flag = isinstance(key, Cell)
+        name = key.name if is_flag else key
+        if name in self._flags and key in (name, self._flags[name]):
+            return UnknownFlagError(f"flag {name!r} was declared after {self!r} was taken", flag_name=name)
+        if is_flag:
+            return foreign_flag(name)
+        return unknown_flag(key, (known.name for known in self._values))
 
     @overload
     def get(self, key: str, default: Any = None) -> Any: ...

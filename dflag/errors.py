@@ -23,7 +23,7 @@ This module imports nothing else of dflag.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -227,7 +227,7 @@ def check_argument(
         subject: What to begin the message with.
     """
     if not isinstance(given, types) or (isinstance(given, bool) and types is not bool):
-        raise ArgumentError(f"{subject}expected {name} as {expected}, got {_shorten(given)}")
+        raise ArgumentError(f"{subject}expected {name} as {expected}, got {_argument(given)}")
 
 
 def checked_text(name: str, given: object, expected: str = "a text", *, subject: str = "") -> str:
@@ -245,6 +245,19 @@ def checked_text(name: str, given: object, expected: str = "a text", *, subject:
     if not isinstance(given, str):
         check_argument(name, given, str, expected, subject=subject)
     return str.__str__(given)
+
+
+def checked_texts(name: str, given: Any) -> tuple[str, ...]:
+    """
+    Return an argument that is several texts as plain ones, or raise `ArgumentError`.
+    """
+    try:
+        if isinstance(given, (str, bytes)):
+            raise TypeError
+        texts = tuple(given)
+    except TypeError:
+        raise ArgumentError(f"expected {name} as several texts, got {_argument(given)}") from None
+    return tuple(checked_text(f"each of {name}", text) for text in texts)
 
 
 def check_arguments(*checks: tuple[str, object, type | tuple[type, ...], str]) -> None:
@@ -269,7 +282,7 @@ def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str
         return
     expected = f"{subject}expected {name} {'above 0 and finite' if positive else 'as a number of seconds'}"
     if isinstance(given, bool) or not isinstance(given, (int, float)):
-        raise ArgumentError(f"{expected}, got {_shorten(given)}")
+        raise ArgumentError(f"{expected}, got {_argument(given)}")
     try:
         seconds = float(given)
     except OverflowError:  # an int of more than 308 digits
@@ -307,12 +320,23 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def _argument(given: object) -> str:
+    """
+    Return the repr of an argument of the wrong type, of which bytes are not decoded.
+    """
+    return _cut(repr(given[:_GIVEN_MAX_CHARACTERS]), _GIVEN_MAX_CHARACTERS) if _is_bytes(given) else _shorten(given)
+
+
+def _is_bytes(given: object) -> TypeGuard[bytes | bytearray | memoryview]:
+    return isinstance(given, (bytes, bytearray, memoryview))
+
+
 def _shorten(given: object) -> str:
     """
     Return the repr of what was given, decoded and stripped where it is text, within the limit.
     """
     text = given
-    if isinstance(given, (bytes, bytearray, memoryview)):
+    if _is_bytes(given):
         # Four bytes a character at most: what lies beyond cannot show, however large the value.
         head = bytes(given[: 4 * _GIVEN_MAX_CHARACTERS + 4])
         try:
@@ -380,10 +404,17 @@ def unknown_flag(name: object, names: Iterable[str]) -> UnknownFlagError:
     Make the error for a name that no flag has, with the nearest one as a hint.
     """
     if not isinstance(name, str):
-        return UnknownFlagError(f"no flag named {name!r:.253}: expected a name or a flag of this registry")
+        return UnknownFlagError(f"expected the name of a flag, got {name!r:.253}")
     near = nearest(name[:253], names)
     hint = "" if near is None else f"; did you mean {near!r}?"
     return UnknownFlagError(f"no flag named {name[:253]!r}{hint}", flag_name=name)
+
+
+def foreign_flag(name: str) -> UnknownFlagError:
+    """
+    Make the error for a flag that a registry does not have.
+    """
+    return UnknownFlagError(f"flag {name!r} belongs to another registry", flag_name=name)
 
 
 def unknown_flags(unknown: Iterable[str], names: Iterable[str]) -> list[UnknownFlagError]:

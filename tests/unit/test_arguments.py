@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dflag import DefinitionError, FlagRegistry, FlagValueError, Snapshot, StaticFlagError, _arguments
+from dflag.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -962,7 +963,7 @@ def test_refuses_what_is_no_parser(registry: FlagRegistry, parser: argparse.Argu
     """
     registry.int("rate", 1)
 
-    with pytest.raises(TypeError, match=r"expected an argparse\.ArgumentParser"):
+    with pytest.raises(ArgumentError, match=r"expected parser as an argparse\.ArgumentParser, got "):
         registry.add_to_argparse(parser.add_argument_group("group"))  # type: ignore[arg-type]
 
     assert "--rate" not in parser.format_help()
@@ -1284,3 +1285,26 @@ def test_a_subcommand_without_flags_drops_what_another_gave(registry: FlagRegist
 
     parser.parse_args(["stop"])
     assert (rate.get(), rate.origin) == (50, "default")
+
+
+@pytest.mark.parametrize("argv", ["--rate=5", b"--rate=5", 5, ["--rate", 5], [5], [b"--rate=5"]])
+def test_an_argument_that_is_no_text_is_refused(registry: FlagRegistry, argv: Any) -> None:
+    """
+    What a program gives instead of texts is a fault of the program, and no exit.
+    """
+    registry.int("rate", 1)
+    with pytest.raises(ArgumentError, match=r"expected (each of )?argv as "):
+        registry.parse_args(argv)
+
+
+def test_bytes_on_the_command_line_are_shown_as_they_were_given(
+    registry: FlagRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Python carries a byte as half of a surrogate pair; any other half, which stands for no byte, is refused too.
+    """
+    registry.string("name", "x")
+    for given, shown in (("a\udcff", r"b'a\xff'"), ("\ud800", r"b'\xed\xa0\x80'")):
+        with pytest.raises(SystemExit):
+            registry.parse_args([f"--name={given}"])
+        assert f"got {shown} (command line)" in capsys.readouterr().err

@@ -37,6 +37,9 @@ def test_registry_is_a_collection_of_flags_by_name(flags: dflag.FlagRegistry) ->
         flags.lookup("rate_limt")
     with pytest.raises(LookupError):
         flags["nothing_like_it"]
+    assert all(flag in flags for flag in flags)
+    assert dflag.FlagRegistry().int("a", 1) not in flags
+    assert dflag.int(1) not in flags
     assert repr(flags) == "<FlagRegistry '' of 3 flags>"
     assert repr(a) == "<DynamicFlag 'a': dynamic int from default>"
 
