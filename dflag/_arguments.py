@@ -24,11 +24,11 @@ from dflag._argparse import (
     OwnParser,
     Parse,
     Role,
+    Spellings,
     Take,
     dashes,
     fail,
     parsing,
-    spellings,
     wrap_class,
 )
 from dflag._flags import layers_of, pipeline_of
@@ -76,7 +76,7 @@ def parse_args(
         allow_abbrev=False,
     )
     _add_options(flags, parser)
-    options = spellings(flags, dashes(parser))
+    options = Spellings(flags, dashes(parser))
     names = [name for name in ("-h", "--help") if name not in options]
     parser.add_argument(*names, action="help", help="show this help message and exit")
     arguments, positionals = _split(sys.argv[1:] if argv is None else argv, options)
