@@ -86,7 +86,7 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
     Raises:
         DefinitionError: An attribute or a name cannot work, or the base class has another registry.
         ArgumentError: An option beside the bases is unknown or of another type.
-        DuplicateFlagError: A name is taken in the registry. After any error it has none of the flags.
+        DuplicateFlagError: A name is taken in the registry. After each of these errors it has none of the flags.
 
     Thread safety: any thread.
 
