@@ -124,6 +124,7 @@ class Store:
         self._watchers: tuple[Watcher, ...] = ()
         self._timed: Final = Cell(frozenset())  # the flags that have an override with a time limit
         self._dependents: tuple[Dependent, ...] = ()
+        self._blocks: Final[list[dict[Flag[Any], Entry | None]]] = []  # of `override`: what each is to bring back
         self.changes: Final[deque[Record]] = deque(maxlen=HISTORY_LENGTH)
         self._expiry: Final = Expiry(self._next_deadline, self._expire)
         self._committed = threading.Condition()
@@ -657,13 +658,26 @@ class Store:
     def override(self, values: Mapping[Flag[Any], Any]) -> Iterator[None]:
         before = {flag: layers_of(flag).get(OVERRIDE) for flag in values}
         self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
+        self._blocks.append(before)
         try:
             yield
         finally:
+            self._end_block(before)
             now = time.monotonic()
             kept = {flag: None if entry is not None and entry.is_over(now) else entry for flag, entry in before.items()}
             self.change([(flag, OVERRIDE, entry) for flag, entry in kept.items()], checked=False)
             self.warn_after_drop()
+
+    def _end_block(self, before: dict[Flag[Any], Entry | None]) -> None:
+        """
+        Leave what a block is to bring back to a block that was entered later and is still open, where there is one.
+        """
+        with self.lock:
+            place = next(place for place, block in enumerate(self._blocks) if block is before)
+            for later in self._blocks[place + 1 :]:
+                for flag in later.keys() & before.keys():
+                    later[flag] = before.pop(flag)
+            del self._blocks[place]
 
     def _next_deadline(self) -> float | None:
         overrides = [layers_of(flag).get(OVERRIDE) for flag in value_of(self._timed)]
