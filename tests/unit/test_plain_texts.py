@@ -93,6 +93,16 @@ def test_sources_and_keys_are_plain(flags: dflag.FlagRegistry) -> None:
     assert _is_plain(source.name, *source.read())
 
 
+def test_keys_of_a_map_are_plain(flags: dflag.FlagRegistry) -> None:
+    """They are names of keys in a source, behind the prefix of a class."""
+
+    class Settings(dflag.Flags, prefix="shop.", registry=flags):
+        ports = dflag.dyn_map({Name.PORT: 1}, keys="*", of="int")
+
+    assert Settings.ports.get() == {"shop.port": 1}
+    assert _is_plain(*flags.dyn_map("urls", {Name.PORT: "x"}, keys="*").get())
+
+
 def test_a_source_asks_for_the_object_that_is_meant() -> None:
     """A request is made of the texts of the members."""
     source = KubernetesSource(Name.PORT, Name.PORT)
