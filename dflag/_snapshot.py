@@ -115,11 +115,10 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
             raise self._missing(key) from None
 
     def _missing(self, key: Any) -> UnknownFlagError:
-        is_flag = isinstance(key, Cell)
-        name = key.name if is_flag else key
+        name = key if isinstance(key, str) else getattr(key, "name", key)
         if name in self._flags and key in (name, self._flags[name]):
             return UnknownFlagError(f"flag {name!r} was declared after {self!r} was taken", flag_name=name)
-        if is_flag:
+        if isinstance(key, Cell):
             return foreign_flag(name)
         return unknown_flag(key, (known.name for known in self._values))
 

@@ -242,9 +242,9 @@ def checked_text(name: str, given: object, expected: str = "a text", *, subject:
         expected: What to call it in the message.
         subject: What to begin the message with.
     """
-    if not isinstance(given, str):
-        check_argument(name, given, str, expected, subject=subject)
-    return str.__str__(given)
+    if isinstance(given, str):
+        return str.__str__(given)
+    raise ArgumentError(f"{subject}expected {name} as {expected}, got {_argument(given)}")
 
 
 def checked_texts(name: str, given: Any) -> tuple[str, ...]:
