@@ -16,6 +16,7 @@ import functools
 import re
 import weakref
 from collections import defaultdict
+from collections.abc import Mapping
 from contextvars import ContextVar
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
@@ -25,7 +26,7 @@ from dflag._snapshot import store_of
 from dflag.errors import StaticFlagError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from dflag._flags import Flag
 
@@ -195,7 +196,7 @@ class _Running:
                 raise frozen_error()
         self.parser: Final = parser
         self._own: Final = parser._option_string_actions  # nothing public tells; the same since Python 2.7
-        self._spellings: Final = spellings(flags, dashes(parser)) if flags else {}
+        self._spellings: Final[Mapping[str, Option]] = Spellings(flags, dashes(parser)) if flags else {}
         self._looks_negative: Final = _negative(parser.prefix_chars)
         self._awaits_value = False
 
@@ -264,27 +265,56 @@ def dashes(parser: argparse.ArgumentParser) -> str:
     return 2 * ("-" if "-" in parser.prefix_chars else parser.prefix_chars[0])
 
 
-def spellings(flags: Iterable[Flag[Any]], prefix: str) -> dict[str, Option]:
+class Spellings(Mapping[str, Option]):
     """
-    Map each option to what it does: names as declared first, then what is derived from them.
+    What each option does: names first, then what turns a flag off, then what names a file.
 
-    A derived spelling never takes the name of another flag, and one that two flags could mean is left out.
+    In each of them any dash may be an underscore, and the other way round. A spelling never takes what comes before it
+    in this order, and one that two flags could mean is left out, unless one of them is named so exactly.
     """
-    flags = list(flags)
-    values = [(Option(flag, Role.VALUE), flag.name) for flag in flags]
-    switches = [flag for flag in flags if pipeline_of(flag).kind.is_switch]
-    offs = [(Option(flag, Role.OFF), sign + flag.name) for flag in switches for sign in ("no-", "no_")]
-    files = [(Option(flag, Role.FILE), flag.name + suffix) for flag in flags for suffix in ("_path", "-path")]
-    options = {prefix + name: option for option, name in values}
-    for derived in (values, offs, files):
+
+    def __init__(self, flags: Collection[Flag[Any]], prefix: str) -> None:
+        self._prefix: Final = prefix
+        switches = [flag for flag in flags if pipeline_of(flag).kind.is_switch]
+        self._kinds: Final = [
+            _Kind({flag.name: Option(flag, Role.VALUE) for flag in flags}),
+            _Kind({sign + flag.name: Option(flag, Role.OFF) for flag in switches for sign in ("no-", "no_")}),
+            _Kind({flag.name + end: Option(flag, Role.FILE) for flag in flags for end in ("_path", "-path")}),
+        ]
+
+    def __getitem__(self, spelling: str) -> Option:
+        if spelling.startswith(self._prefix):
+            for kind in self._kinds:
+                option = kind.find(spelling.removeprefix(self._prefix))
+                if option is not None:
+                    return option
+        raise KeyError(spelling)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(self._prefix + name for kind in self._kinds for name in kind.exact))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class _Kind:
+    """
+    The options of one kind.
+    """
+
+    def __init__(self, exact: Mapping[str, Option]) -> None:
+        self.exact: Final = exact
         claims: defaultdict[str, set[Option]] = defaultdict(set)
-        for option, name in derived:
-            for spelling in (name, name.replace("_", "-"), name.replace("-", "_")):
-                claims[prefix + spelling].add(option)
-        for name, claimants in claims.items():
-            if len(claimants) == 1:
-                options.setdefault(name, *claimants)
-    return options
+        for name, option in exact.items():
+            claims[_dashed(name)].add(option)
+        self._alike: Final = {name: option for name, (option, *others) in claims.items() if not others}
+
+    def find(self, name: str) -> Option | None:
+        return self.exact.get(name) or self._alike.get(_dashed(name))
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 # --- wrapping

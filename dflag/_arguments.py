@@ -24,18 +24,18 @@ from dflag._argparse import (
     OwnParser,
     Parse,
     Role,
+    Spellings,
     Take,
     dashes,
     fail,
     parsing,
-    spellings,
     wrap_class,
 )
 from dflag._flags import layers_of, pipeline_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, Entry
 from dflag._raw import Unreadable
 from dflag._snapshot import store_of
-from dflag.errors import MASK, DefinitionError, FlagValueError, ValidationError, nearest
+from dflag.errors import MASK, DefinitionError, FlagValueError, ValidationError, check_argument, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -76,7 +76,7 @@ def parse_args(
         allow_abbrev=False,
     )
     _add_options(flags, parser)
-    options = spellings(flags, dashes(parser))
+    options = Spellings(flags, dashes(parser))
     names = [name for name in ("-h", "--help") if name not in options]
     parser.add_argument(*names, action="help", help="show this help message and exit")
     arguments, positionals = _split(sys.argv[1:] if argv is None else argv, options)
@@ -104,8 +104,7 @@ def add_to_argparse(flags: Collection[Flag[Any]], parser: argparse.ArgumentParse
     """
     Add the flags to a program's own parser, as `FlagRegistry.add_to_argparse` says.
     """
-    if not isinstance(parser, argparse.ArgumentParser):
-        raise TypeError(f"expected an argparse.ArgumentParser, got {parser!r}")
+    check_argument("parser", parser, argparse.ArgumentParser, "an argparse.ArgumentParser")
     _add_options(flags, parser)
     wrap_class(type(parser), _conclude)
 
@@ -240,7 +239,10 @@ def _commit(
 
 def _read_text(flag: Flag[Any], text: str, origin: str) -> Any:
     # Python carries bytes that are no UTF-8 as surrogates. As bytes they are refused as a source's would be.
-    raw = text.encode("utf-8", "surrogatepass")
+    try:
+        raw = text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # other surrogates, in an argv that the program has made
+        raw = text.encode("utf-8", "surrogatepass")
     return pipeline_of(flag).read(flag.name, raw, origin, encoded=True)
 
 

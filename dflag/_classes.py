@@ -32,7 +32,7 @@ from dflag._flags import (
 )
 from dflag._layers import Entry
 from dflag._pipeline import prefix_keys
-from dflag._registry import FlagRegistry, bind_all, check_name, registry_of, store_of_registry
+from dflag._registry import FlagRegistry, bind_all, checked_name, registry_of, store_of_registry
 from dflag._snapshot import Snapshot, flags_of, innermost_pin, instances_of, store_of, table_of, values_of
 from dflag._transaction import same
 from dflag.errors import (
@@ -43,6 +43,7 @@ from dflag.errors import (
     DuplicateFlagError,
     UnknownFlagError,
     check_argument,
+    checked_text,
     nearest,
 )
 
@@ -86,7 +87,7 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
     Raises:
         DefinitionError: An attribute or a name cannot work, or the base class has another registry.
         ArgumentError: An option beside the bases is unknown or of another type.
-        DuplicateFlagError: A name is taken in the registry. After any error it has none of the flags.
+        DuplicateFlagError: A name is taken in the registry. After each of these errors it has none of the flags.
 
     Thread safety: any thread.
 
@@ -444,7 +445,7 @@ def _set_up(cls: type[Flags], prefix: str | None, registry: RegistryLike | None)
     home = _registry_for(cls, [_view_of(base) for base in bases], registry)
     if prefix is None:
         prefix = _view_of(bases[0]).prefix if bases else ""
-    _check_prefix(prefix, cls)
+    prefix = _checked_prefix(prefix, cls)
     attributes, new = _collect(cls, home)
     if len(set(new.values())) < len(new):
         twice = next(one for one, flag in new.items() if list(new.values()).count(flag) > 1)
@@ -452,8 +453,7 @@ def _set_up(cls: type[Flags], prefix: str | None, registry: RegistryLike | None)
     named: dict[str, Flag[Any]] = {}
     changes: list[Call] = []
     for attribute, flag in new.items():
-        name = prefix + (bind_name_of(flag) or attribute)
-        check_name(name)
+        name = checked_name(prefix + (bind_name_of(flag) or attribute))
         if name in named:
             raise DuplicateFlagError(f"flag {name!r} is declared twice in class {cls.__qualname__}")
         named[name] = flag
@@ -490,17 +490,18 @@ def _registry_for(cls: type[Flags], bases: Iterable[_View], given: RegistryLike 
     return next(iter(registries.values()), None) or FlagRegistry(cls.__name__)
 
 
-def _check_prefix(prefix: str, cls: type) -> None:
+def _checked_prefix(prefix: str, cls: type) -> str:
     subject = f"class {cls.__qualname__}: "
-    check_argument("prefix", prefix, str, "a text", subject=subject)
+    prefix = checked_text("prefix", prefix, subject=subject)
     if prefix:
         try:
-            check_name(prefix)
+            checked_name(prefix)
         except DefinitionError:
             raise DefinitionError(
                 f"{subject}expected prefix as the beginning of names of [-._a-zA-Z0-9], "
                 f"which is no dot, got {prefix[:80]!r}"
             ) from None
+    return prefix
 
 
 def _collect(cls: type[Flags], registry: FlagRegistry) -> tuple[dict[str, Flag[Any]], dict[str, Flag[Any]]]:

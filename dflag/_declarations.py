@@ -6,14 +6,13 @@ Inside the class the names ``int``, ``bool``, ``type`` ... are methods, so that 
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, Unpack, overload
 
 from dflag import _kinds
 from dflag._flags import DynamicFlag, Flag, StaticFlag
 from dflag._pipeline import check_plain_function
-from dflag.errors import DefinitionError, ValidationError, check_argument
+from dflag.errors import DefinitionError, ValidationError, check_argument, checked_text, subject_of
 
 if TYPE_CHECKING:
     import builtins
@@ -848,7 +847,7 @@ def custom_kind(name: str, parse: Any, format: Any) -> _kinds.Kind[Any]:
         try:
             check_plain_function(function, option)
         except DefinitionError as error:
-            raise DefinitionError(f"flag {name!r}: {error}") from None
+            raise DefinitionError(f"{subject_of(name)}: {error}") from None
     return _kinds.CustomKind(parse, format)
 
 
@@ -858,34 +857,20 @@ def map_kind(name: str, keys: str, of: str) -> _kinds.Kind[Any]:
     """
     from dflag._kinds import maps  # not every program has such flags
 
-    for option, text in (("keys", keys), ("of", of)):
-        check_argument(option, text, str, "a text", subject=f"flag {name!r}: ")
+    subject = f"{subject_of(name)}: "
+    keys, of = checked_text("keys", keys, subject=subject), checked_text("of", of, subject=subject)
     try:
         return maps.map_kind(keys, of)
     except ValueError as error:
-        raise DefinitionError(f"flag {name!r}: {error}") from error
+        raise DefinitionError(f"{subject}{error}") from error
 
 
 def json_kind(name: str, *, type: type[Any] | None, schema: Schema | None, yaml: builtins.bool) -> _kinds.Kind[Any]:
     """
     Make the kind of a JSON flag; what is wrong with its schema or type is a fault in the declaration.
     """
-    check_argument("yaml", yaml, bool, "True or False", subject=f"flag {name!r}: ")
+    check_argument("yaml", yaml, bool, "True or False", subject=f"{subject_of(name)}: ")
     try:
         return _kinds.json_kind(schema=schema, type=type, yaml=yaml)
     except ValueError as error:
-        raise DefinitionError(f"flag {name!r}: {error}") from error
-
-
-_OURS: Final = ("dflag", "dflag.")
-"""How the names of this package and its modules begin, in as many characters."""
-
-
-def caller() -> tuple[str, builtins.int]:
-    """
-    Find the file and line outside of dflag that is declaring a flag.
-    """
-    frame = sys._getframe(2)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "")[:6] in _OURS:
-        frame = frame.f_back
-    return frame.f_code.co_filename, frame.f_lineno
+        raise DefinitionError(f"{subject_of(name)}: {error}") from error

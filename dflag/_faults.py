@@ -79,3 +79,15 @@ def code_flags(function: Any) -> int:
         function = getattr(type(function), "__call__", function)  # noqa: B004 - the method is wanted, not the question
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     return 0 if code is None else int(code.co_flags)
+
+
+def is_unawaited(result: object) -> bool:
+    """
+    Return whether a function has returned something to be awaited, which nobody does; it is closed.
+    """
+    if not hasattr(result, "__await__"):
+        return False
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()  # or Python warns of it when it is collected
+    return True

@@ -10,12 +10,13 @@ from operator import attrgetter, methodcaller
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Self, TypeVar, overload
 
 from dflag._cells import Cell, Step, has_gil
+from dflag._copies import NeverCopied
 from dflag._fork import settle
 from dflag._keyed import Table, checked_key
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline
 from dflag._snapshot import NO_PIN, current_pin, open_pins, unkeyed
-from dflag.errors import ArgumentError, DefinitionError, FlagValueError, check_argument
+from dflag.errors import ArgumentError, DefinitionError, FlagValueError, checked_text
 
 if TYPE_CHECKING:
     import datetime
@@ -169,7 +170,7 @@ class FlagValues:
     __slots__ = ()
 
 
-class Flag(Cell, Generic[T]):
+class Flag(Cell, NeverCopied, Generic[T]):
     """
     A named, typed value: the base of `StaticFlag` and `DynamicFlag`.
 
@@ -201,6 +202,8 @@ class Flag(Cell, Generic[T]):
     dynamic: ClassVar[bool]
     """Whether the flag may change after the registry was frozen."""
 
+    _to_pickle = "pickle its name, or the value that get() returns"
+
     def __init__(
         self,
         store: Owner,
@@ -210,9 +213,8 @@ class Flag(Cell, Generic[T]):
         help: str,
         declared_at: tuple[str, int],
     ) -> None:
-        check_argument("help", help, str, "a text", subject=f"flag {name!r}: ")
         self.name: str = name
-        self.help: Final = help
+        self.help: Final = checked_text("help", help, subject=f"flag {name!r}: ")
         self._pipeline = pipeline
         self._store = store
         self._declared_at: Final = declared_at

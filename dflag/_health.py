@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag._faults import OwnThread, is_interrupt, text_of
+from dflag._faults import OwnThread, is_interrupt, is_unawaited, text_of
 from dflag._log import logger
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class _Question:
     def _ask(self) -> None:
         try:
             answer = self._healthy()
-            if not answer:
+            if not answer or is_unawaited(answer):  # a coroutine is true, whatever its result would be
                 self.problem = f"healthy() returned {answer!r:.80}"
         except BaseException as error:
             self.problem = f"healthy() raised {type(error).__name__}: {text_of(error)}"

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag._faults import OwnThread, code_flags, name_of, repr_of
+from dflag._faults import OwnThread, code_flags, is_unawaited, name_of, repr_of
 from dflag._fork import settle
 from dflag._log import logger
 from dflag.errors import DefinitionError
@@ -151,10 +151,12 @@ class Listener:
         self._pid = os.getpid()
 
     def __call__(self, old: object, new: object) -> None:
-        if self._loop is None:
-            self._function(old, new)
-        else:
+        if self._loop is not None:
             self._run_on(self._loop, old, new)
+            return
+        result = self._function(old, new)
+        if hasattr(result, "close") and is_unawaited(result):  # a task or future has no such method, and runs
+            raise TypeError("it returned a coroutine, which nobody awaits: register the coroutine function itself")
 
     def _run_on(self, loop: asyncio.AbstractEventLoop, old: object, new: object) -> None:
         import asyncio

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
-from dflag._faults import code_flags, is_interrupt, repr_of, text_of
-from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem, is_unawaited
+from dflag._faults import code_flags, is_interrupt, is_unawaited, repr_of, text_of
+from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem
 from dflag._log import logger
 from dflag._raw import Text, Unreadable
 from dflag.errors import ArgumentError, DefinitionError, FlagValueError, ParseError, ValidationError, nearest
@@ -44,7 +44,7 @@ class Pipeline(Generic[T]):
 
     __slots__ = (
         "_declared_secret",
-        "_faults",
+        "_reported",
         "_space",
         "by",
         "choices",
@@ -64,7 +64,7 @@ class Pipeline(Generic[T]):
 
     def __init__(self, kind: Kind[T], options: Mapping[str, Any] | None = None) -> None:
         given = dict(options or {})
-        self._faults: frozenset[object] = frozenset()  # those that were reported
+        self._reported: frozenset[object] = frozenset()
         self.kind: Final = kind
         self.validators: tuple[Validator[T], ...] = as_checks(given.pop("validator", ()))
         self.mutator: Final[Callable[[T], T] | None] = _function(given, "mutator")
@@ -378,13 +378,13 @@ class Pipeline(Generic[T]):
         refusal.__cause__ = None if self.secret else error
         return refusal
 
-    def is_news(self, fault: object) -> bool:
+    def is_news(self, subject: object) -> bool:
         """
-        Return whether a fault of the program's functions is asked about for the first time: it is logged once, as what
-        fails once fails at each reading.
+        Return whether something about the flag is asked for the first time, and so is to be reported. A fault of the
+        program's functions, for one, comes back at each reading.
         """
-        is_news = fault not in self._faults
-        self._faults |= {fault}
+        is_news = subject not in self._reported
+        self._reported |= {subject}
         return is_news
 
 
@@ -474,7 +474,7 @@ def _typed(
     value = given.pop(option, default)
     if not isinstance(value, types):
         raise ArgumentError(f"expected {option} as {expected}, got {value!r}")
-    return value
+    return str.__str__(value) if isinstance(value, str) else value  # as `checked_text` does
 
 
 def _date(given: dict[str, Any]) -> datetime.date | None:

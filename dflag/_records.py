@@ -7,7 +7,7 @@ Imported when the first one is made: dataclasses would double the time that impo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 from dflag._raw import Unreadable
 
@@ -20,6 +20,34 @@ if TYPE_CHECKING:
 
 RulePhase: TypeAlias = Literal["refused", "reverted", "ended", "elsewhere", "waiting", "baking", "done", "in force"]
 """What a rule is in this process: the first that fits."""
+
+
+class Contents:
+    """
+    The raw values of a revision, of which a pickle takes along the checksum alone: some are secret.
+    """
+
+    __slots__ = ("_checksum", "_values")
+
+    def __init__(self, values: Mapping[str, Raw], checksum: str | None = None) -> None:
+        self._values = values
+        self._checksum = checksum
+
+    @property
+    def checksum(self) -> str:
+        if self._checksum is None:
+            # When it is first asked for: at 0.5 microseconds a key it costs a third of a reading.
+            self._checksum = _checksum_of(self._values)
+        return self._checksum
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[type[Contents], tuple[Mapping[str, Raw], str]]:
+        return Contents, ({}, self.checksum)
 
 
 def _checksum_of(values: Mapping[str, Raw]) -> str:
@@ -61,13 +89,12 @@ class Revision:
     source: str
     applied_at: datetime.datetime
     changed: tuple[str, ...] = ()
-    rejected: Mapping[str, FlagValueError] = field(default_factory=dict)
+    rejected: Mapping[str, FlagValueError] = field(default_factory=dict, hash=False)
     unknown: tuple[str, ...] = ()
     pending_restart: tuple[str, ...] = ()
     error: DflagError | None = None
     rules: tuple[str, ...] = ()
-    _values: Mapping[str, Raw] = field(repr=False, compare=False)
-    _checksum: str | None = field(init=False, default=None, repr=False, compare=False)
+    _contents: Contents = field(repr=False, compare=False)
 
     @property
     def checksum(self) -> str:
@@ -77,11 +104,7 @@ class Revision:
         It is computed over each key in sorted order and its value, both as decimal length in bytes, ``:`` and the bytes
         in UTF-8. Keys that the updater ignores, that begin with a dot, or whose value cannot be read are left out.
         """
-        if (
-            self._checksum is None
-        ):  # when it is first asked for: at 0.5 microseconds a key it costs a third of a reading
-            object.__setattr__(self, "_checksum", _checksum_of(self._values))
-        return cast("str", self._checksum)
+        return self._contents.checksum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +122,7 @@ class Layer:
     """
 
     origin: str
-    value: Any
+    value: Any = field(hash=False)
     text: str
     reason: str | None = None
     expires_in_seconds: float | None = None

@@ -11,7 +11,9 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
-from dflag._declarations import Declarations, caller
+from dflag._caller import caller
+from dflag._copies import NeverCopied
+from dflag._declarations import Declarations
 from dflag._flags import Flag, FlagValues, close_pin, open_pin, pipeline_of, set_listeners
 from dflag._fork import is_half_imported
 from dflag._layers import PINNED, RULES_KEYS, Entry
@@ -23,10 +25,12 @@ from dflag.errors import (
     ArgumentError,
     DefinitionError,
     DflagError,
-    UnknownFlagError,
     check_argument,
     check_arguments,
     check_seconds,
+    checked_text,
+    checked_texts,
+    foreign_flag,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +56,7 @@ _NAME_CHARACTERS: Final = frozenset("-._" + string.ascii_letters + string.digits
 
 
 @final
-class FlagRegistry(Declarations):
+class FlagRegistry(Declarations, NeverCopied):
     """
     A set of flags that belong together, usually all flags of a program.
 
@@ -71,9 +75,10 @@ class FlagRegistry(Declarations):
 
     __slots__ = ("__weakref__", "_sources", "_store", "name")
 
+    _to_pickle = "pickle dict(flags.snapshot()) for its values, or import the module that makes it"
+
     def __init__(self, name: builtins.str = "") -> None:
-        check_argument("name", name, str, "a text")
-        self.name: Final = name
+        self.name: Final = checked_text("name", name)
         self._store = Store()
         self._sources = _LateSources(self._store)
 
@@ -86,8 +91,7 @@ class FlagRegistry(Declarations):
         help: builtins.str,
         options: Any,
     ) -> F:
-        check_name(name)
-        flag = make_flag(self._store, cls, kind, name, default, help, options, caller())
+        flag = make_flag(self._store, cls, kind, checked_name(name), default, help, options, caller())
         self._store.add(flag)
         self._sources.catch_up((flag,))
         return flag
@@ -117,7 +121,7 @@ class FlagRegistry(Declarations):
         >>> flags.bind("client.retries", retries).name
         'client.retries'
         """
-        check_name(name)
+        name = checked_name(name)
         check_argument("flag", flag, Flag, "a flag of a library", subject=f"flag {name!r}: ")
         bind_all(self, {name: flag})
         return flag
@@ -146,7 +150,7 @@ class FlagRegistry(Declarations):
         """
         import datetime  # loaded already, by the caller's date
 
-        check_name(name)
+        name = checked_name(name)
         given: Any = since
         if not isinstance(given, datetime.date) or isinstance(given, datetime.datetime):
             raise ArgumentError(f"flag {name!r}: expected since as a datetime.date, got {since!r}")
@@ -177,8 +181,8 @@ class FlagRegistry(Declarations):
 
     __getitem__ = lookup
 
-    def __contains__(self, name: object) -> builtins.bool:
-        return name in self._store.flags
+    def __contains__(self, key: object) -> builtins.bool:
+        return store_of(key) is self._store if isinstance(key, Flag) else key in self._store.flags
 
     def __iter__(self) -> Iterator[Flag[Any]]:
         return iter(sorted(values_of(self._store.snapshot()), key=lambda flag: flag.name))
@@ -228,12 +232,14 @@ class FlagRegistry(Declarations):
             ("atomic", atomic, bool, "True or False"),
         )
         given: Mapping[Any, Any] = values
+        texts: dict[builtins.str, Raw] = {}
         for name, raw in given.items():
             if not isinstance(name, str) or not isinstance(raw, (str, bytes)):
                 raise ArgumentError(
                     f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}"
                 )
-        return self._sources.get().apply(values, source, atomic=atomic)
+            texts[str.__str__(name)] = raw
+        return self._sources.get().apply(texts, checked_text("source", source), atomic=atomic)
 
     def validator(self, function: R) -> R:
         """
@@ -520,11 +526,9 @@ class FlagRegistry(Declarations):
         from dflag._argparse import frozen_error
         from dflag._arguments import parse_args
 
-        if isinstance(argv, (str, bytes)):
-            raise ArgumentError(f"expected argv as several texts, got {argv!r}")
-        for option, text in (("env_prefix", env_prefix), ("description", description)):
-            if text is not None:
-                check_argument(option, text, str, "a text")
+        argv = None if argv is None else checked_texts("argv", argv)
+        env_prefix = None if env_prefix is None else checked_text("env_prefix", env_prefix)
+        description = None if description is None else checked_text("description", description)
         if self._store.frozen:
             raise frozen_error()
         return parse_args(tuple(self), argv, env_prefix=env_prefix, description=description)
@@ -539,7 +543,7 @@ class FlagRegistry(Declarations):
             parser: The program's parser, or one of a subcommand, or one for ``parents=``.
 
         Raises:
-            TypeError: It is no `argparse.ArgumentParser`.
+            ArgumentError: It is no `argparse.ArgumentParser`.
             DefinitionError: The parser already has an option with the name of a flag.
 
         Thread safety: one thread at a time, as for the parser.
@@ -567,7 +571,7 @@ class FlagRegistry(Declarations):
             check_argument("each key", key, (str, Flag), "a flag or a name")
             flag = self.lookup(key) if isinstance(key, str) else key
             if store_of(flag) is not self._store:
-                raise UnknownFlagError(f"flag {flag.name!r} belongs to another registry", flag_name=flag.name)
+                raise foreign_flag(flag.name)
             taken[flag] = pipeline_of(flag).take(flag.name, value, origin)
         return taken
 
@@ -716,20 +720,24 @@ def is_key(name: str) -> bool:
     """
     Return whether a ConfigMap may have a key of this name.
     """
-    name = str.__str__(name)  # a subclass may say anything of what it is made of
     return 0 < len(name) <= _MAX_NAME_CHARACTERS and _NAME_CHARACTERS.issuperset(name)
 
 
-def check_name(name: object) -> None:
+def checked_name(name: object) -> builtins.str:
     """
-    Refuse a name that could not be a ConfigMap key.
+    Return a name as a plain text.
+
+    Raises:
+        DefinitionError: It could not be a ConfigMap key.
     """
+    name = str.__str__(name) if isinstance(name, str) else name  # a subclass may say anything of what it is made of
     if not isinstance(name, str) or not is_key(name) or name[0] == ".":
         raise DefinitionError(
             f"flag {name!r}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] that does not begin with a dot"
         )
     if name in RULES_KEYS:
         raise DefinitionError(f"flag {name!r}: the name is reserved, as a source keeps its rules under it")
+    return name
 
 
 _plain_pipeline: Final[Callable[[_kinds.Kind[Any]], Pipeline[Any]]] = lru_cache(maxsize=32)(Pipeline)

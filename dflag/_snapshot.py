@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self, TypeAlias, TypeVar, cast, final, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, cast, final, overload
 
-from dflag._cells import has_gil, value_of
-from dflag.errors import DflagError, unknown_flag
+from dflag._cells import Cell, has_gil, value_of
+from dflag._copies import NeverCopied
+from dflag.errors import DflagError, UnknownFlagError, foreign_flag, unknown_flag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -38,7 +39,7 @@ _NO_TABLES: Final[Mapping[Any, Any]] = {}
 
 
 @final
-class Snapshot(Mapping[str, Any]):
+class Snapshot(NeverCopied, Mapping[str, Any]):
     """
     The values of all flags of a registry at one revision; never changes.
 
@@ -61,6 +62,8 @@ class Snapshot(Mapping[str, Any]):
     """
 
     __slots__ = ("__weakref__", "_flags", "_instances", "_replaced", "_tables", "_values", "revision")
+
+    _to_pickle = "pickle dict(snapshot)"
 
     def __init__(
         self,
@@ -109,8 +112,15 @@ class Snapshot(Mapping[str, Any]):
         try:
             return self._values[flag]  # type: ignore[index]  # a name that is not known gives None, which is no key
         except KeyError:
-            name = key if isinstance(key, str) else getattr(key, "name", key)
-            raise unknown_flag(name, (known.name for known in self._values)) from None
+            raise self._missing(key) from None
+
+    def _missing(self, key: Any) -> UnknownFlagError:
+        name = key if isinstance(key, str) else getattr(key, "name", key)
+        if name in self._flags and key in (name, self._flags[name]):
+            return UnknownFlagError(f"flag {name!r} was declared after {self!r} was taken", flag_name=name)
+        if isinstance(key, Cell):
+            return foreign_flag(name)
+        return unknown_flag(key, (known.name for known in self._values))
 
     @overload
     def get(self, key: str, default: Any = None) -> Any: ...
@@ -171,12 +181,6 @@ class Snapshot(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._values)
-
-    def __copy__(self) -> Self:
-        return self
-
-    def __deepcopy__(self, _memo: object) -> Self:
-        return self
 
     def __repr__(self) -> str:
         return f"<Snapshot of {len(self)} flags at revision {self.revision}>"

@@ -290,7 +290,7 @@ class DeferredRevision:
             # Nothing that importing dflag should wait for.
             import datetime
 
-            from dflag._records import Revision
+            from dflag._records import Contents, Revision
 
             source, values, rejected, unknown, rules = self._given
             self._made.append(
@@ -299,12 +299,12 @@ class DeferredRevision:
                     source=source,
                     applied_at=datetime.datetime.fromtimestamp(self._seconds, datetime.UTC),
                     changed=self.changed,
-                    rejected=MappingProxyType(rejected),
+                    rejected=dict(rejected),
                     unknown=tuple(sorted(unknown)),
                     pending_restart=self.pending_restart,
                     error=self.error,
                     rules=rules.names,
-                    _values=values,
+                    _contents=Contents(values),
                 )
             )
         return self._made[0]  # of two threads that made one, both return the first

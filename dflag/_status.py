@@ -49,7 +49,7 @@ class SourceStatus:
     reconnects: int
     checksum: str
     applied_at: datetime.datetime | None
-    reloads: Mapping[ReloadResult, int]
+    reloads: Mapping[ReloadResult, int] = field(hash=False)
     last_error: str | None
 
 
@@ -109,7 +109,7 @@ class Status:
     updates: int
     errors: int
     warnings: int
-    rejected: Mapping[str, FlagValueError]
+    rejected: Mapping[str, FlagValueError] = field(hash=False)
     unknown: tuple[str, ...]
     pending_restart: tuple[str, ...]
     seconds_since_success: float | None

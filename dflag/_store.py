@@ -13,7 +13,6 @@ import contextlib
 import os
 import threading
 import time
-import warnings
 import weakref
 from collections import deque
 from functools import partial
@@ -21,6 +20,7 @@ from logging import DEBUG
 from operator import ior
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
+from dflag._caller import warn_caller
 from dflag._cells import VALUE, Cell, Step, set_value, value_of
 from dflag._expiry import Expiry
 from dflag._faults import is_interrupt, name_of
@@ -59,8 +59,8 @@ from dflag.errors import (
     RegistryValidationError,
     StaticFlagError,
     ValidationError,
-    check_argument,
     check_seconds,
+    checked_text,
     one_line,
     unknown_flag,
 )
@@ -126,11 +126,11 @@ class Store:
         self._watchers: tuple[Watcher, ...] = ()
         self._timed: Final = Cell(frozenset())  # the flags that have an override with a time limit
         self._dependents: tuple[Dependent, ...] = ()
+        self._blocks: Final[list[dict[Flag[Any], Entry | None]]] = []  # of `override`: what each is to bring back
         self.changes: Final[deque[Record]] = deque(maxlen=HISTORY_LENGTH)
         self._expiry: Final = Expiry(self._next_deadline, self._expire)
         self._committed = threading.Condition()
         self._waiting = 0  # threads, for the next commit
-        self._reported_deprecated: Final[set[str]] = set()
         follow_forks(self)
 
     @property
@@ -611,13 +611,12 @@ class Store:
         self._report_problems()
 
     def _report_deprecated(self, flag: Flag[Any], layer: str) -> None:
-        if flag.name in self._reported_deprecated:
+        if not pipeline_of(flag).is_news("deprecated"):
             return
-        self._reported_deprecated.add(flag.name)
         message = f"flag {flag.name!r} is deprecated: {flag.deprecated} (set by {layer})"
         logger.warning("%s", message)  # for operators
         try:
-            warnings.warn(message, DeprecationWarning, stacklevel=2)  # for developers
+            warn_caller(message, DeprecationWarning)  # for developers
         except BaseException as error:  # as an error, or of a hook: nothing more than a report that failed
             if is_interrupt(error):
                 raise
@@ -636,8 +635,7 @@ class Store:
         if ttl_seconds is not None:
             check_seconds("ttl_seconds", ttl_seconds, positive=True, subject=subject)
         if reason is not None:
-            check_argument("reason", reason, str, "a text", subject=subject)
-            reason = str.__str__(reason)  # no subclass, which may do anything when it is printed
+            reason = checked_text("reason", reason, subject=subject)
         deadline = None if ttl_seconds is None else time.monotonic() + ttl_seconds
         self.change([(flag, OVERRIDE, Entry(value, reason, deadline))])
         if reason is not None or ttl_seconds is not None:
@@ -671,13 +669,26 @@ class Store:
     def override(self, values: Mapping[Flag[Any], Any]) -> Iterator[None]:
         before = {flag: layers_of(flag).get(OVERRIDE) for flag in values}
         self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
+        self._blocks.append(before)
         try:
             yield
         finally:
+            self._end_block(before)
             now = time.monotonic()
             kept = {flag: None if entry is not None and entry.is_over(now) else entry for flag, entry in before.items()}
             self.change([(flag, OVERRIDE, entry) for flag, entry in kept.items()], checked=False)
             self.warn_after_drop()
+
+    def _end_block(self, before: dict[Flag[Any], Entry | None]) -> None:
+        """
+        Leave what a block is to bring back to a block that was entered later and is still open, where there is one.
+        """
+        with self.lock:
+            place = next(place for place, block in enumerate(self._blocks) if block is before)
+            for later in self._blocks[place + 1 :]:
+                for flag in later.keys() & before.keys():
+                    later[flag] = before.pop(flag)
+            del self._blocks[place]
 
     def _next_deadline(self) -> float | None:
         overrides = [layers_of(flag).get(OVERRIDE) for flag in value_of(self._timed)]

@@ -9,17 +9,19 @@ end instead of the parameter in front; a `ParamSpec` takes a parameter away, but
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from enum import Enum
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
-from dflag._declarations import Bools, Declarations, Durations, Floats, Ints, Schema, Texts, Values, caller
+from dflag._caller import caller
+from dflag._declarations import Bools, Declarations, Durations, Floats, Ints, Schema, Texts, Values
 from dflag._flags import UNBOUND, DynamicFlag, Flag, StaticFlag, set_bind_name
 from dflag._registry import is_key, make_flag
 from dflag._store import NO_STORE
-from dflag.errors import DefinitionError, check_argument
+from dflag.errors import ArgumentError, DefinitionError, checked_text
 
 if TYPE_CHECKING:
     import builtins
@@ -49,7 +51,7 @@ class _Library(Declarations):
 
     def __init__(self, bind_name: str | None) -> None:
         if bind_name is not None:
-            check_argument("name", bind_name, str, "a text", subject=f"flag {UNBOUND!r}: ")
+            bind_name = checked_text("name", bind_name, subject=f"flag {UNBOUND!r}: ")
             if not is_key(bind_name):  # as a part of one, behind the prefix of a class
                 raise DefinitionError(
                     f"flag {UNBOUND!r}: expected name as 1 to 253 characters of [-._a-zA-Z0-9], got {bind_name!r}"
@@ -85,12 +87,12 @@ def _dynamic(static: Callable[P, StaticFlag[T]]) -> Callable[P, DynamicFlag[T]]:
     Not for generic functions: mypy 2.4 infers them as well, but then words errors in other modules differently,
     depending on what it has in its cache.
     """
-    model = cast("FunctionType", static)
+    model: FunctionType = static.__wrapped__  # type: ignore[attr-defined]  # by `_described`
     kind = model.__name__
     method = getattr(Declarations, f"dyn_{kind}")
 
-    def declare(*args: Any, name: str | None = None, **options: Any) -> Any:
-        return method(_UNNAMED if name is None else _Library(name), UNBOUND, *args, **options)
+    def declare(default: Any, help: str = "", *, name: str | None = None, **options: Any) -> Any:
+        return method(_library(name), UNBOUND, default, help, **options)
 
     # For `inspect.signature`, which imports what no program needs: the parameters of *static*, and another result.
     signature = FunctionType(model.__code__, model.__globals__, declare.__name__, model.__defaults__)
@@ -118,7 +120,22 @@ def _described(function: C) -> C:
         text = re.sub(rf'\bflags\.dyn_{kind}\("[^"]*", ', f"dflag.{name}(", text)
         function.__doc__ = text.replace("\n\n        >>> ", _ABOUT_NAME, 1)
     function.__module__ = "dflag"  # where users find it; in this one Sphinx would find the line for editors
-    return function
+    return _in_order(function)
+
+
+def _in_order(function: C) -> C:
+    """
+    Refuse arguments in the order of the registry's method, where the name comes first, in words of their own.
+    """
+    name = cast("FunctionType", function).__name__
+
+    @functools.wraps(function)
+    def declare(*args: Any, **options: Any) -> Any:
+        if len(args) > 2 or not all(isinstance(help, str) for help in args[1:]):
+            raise ArgumentError(f"dflag.{name}(): expected the default, then the help; the name goes into name=")
+        return function(*args, **options)
+
+    return cast("C", declare)
 
 
 _ABOUT_NAME: Final = """ With *name* a class of flags

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
 
-from dflag._faults import is_interrupt, text_of
+from dflag._copies import NeverCopied
+from dflag._faults import is_interrupt, is_unawaited, text_of
 from dflag._feed import Feed, Ignored, age, is_recent
 from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
 from dflag._pipeline import check_plain_function
@@ -81,7 +82,7 @@ be closed, and the reading would then close the file of the program that got its
 """
 
 
-class Updater:
+class Updater(NeverCopied):
     """
     Reads every flag from its sources when the program starts, then follows them and updates the dynamic flags.
 
@@ -134,6 +135,8 @@ class Updater:
     60
     True
     """
+
+    _to_pickle = "make one in each process"
 
     def __init__(  # noqa: PLR0913 - one keyword for each option of the contract, typed one by one
         self,
@@ -416,7 +419,10 @@ class Updater:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             snapshot = self._store.snapshot()
-            if predicate(snapshot):
+            answer = predicate(snapshot)
+            if is_unawaited(answer):  # true, whatever its result would be
+                raise DefinitionError(f"expected a plain function for predicate, got one that returned {answer!r:.80}")
+            if answer:
                 return True
             remaining = None if deadline is None else deadline - time.monotonic()
             if not self._store.wait_beyond(snapshot.revision, remaining):

@@ -23,7 +23,7 @@ This module imports nothing else of dflag.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeGuard, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -238,7 +238,37 @@ def check_argument(
         subject: What to begin the message with.
     """
     if not isinstance(given, types) or (isinstance(given, bool) and types is not bool):
-        raise ArgumentError(f"{subject}expected {name} as {expected}, got {_shorten(given)}")
+        raise ArgumentError(f"{subject}expected {name} as {expected}, got {_argument(given)}")
+
+
+def checked_text(name: str, given: object, expected: str = "a text", *, subject: str = "") -> str:
+    """
+    Return an argument that is a text as a plain `str`, or raise `ArgumentError`.
+
+    A subclass, such as a member of a `str` enumeration, may print as anything.
+
+    Args:
+        name: Of the argument.
+        given: What was given.
+        expected: What to call it in the message.
+        subject: What to begin the message with.
+    """
+    if isinstance(given, str):
+        return str.__str__(given)
+    raise ArgumentError(f"{subject}expected {name} as {expected}, got {_argument(given)}")
+
+
+def checked_texts(name: str, given: Any) -> tuple[str, ...]:
+    """
+    Return an argument that is several texts as plain ones, or raise `ArgumentError`.
+    """
+    try:
+        if isinstance(given, (str, bytes)):
+            raise TypeError
+        texts = tuple(given)
+    except TypeError:
+        raise ArgumentError(f"expected {name} as several texts, got {_argument(given)}") from None
+    return tuple(checked_text(f"each of {name}", text) for text in texts)
 
 
 def check_arguments(*checks: tuple[str, object, type | tuple[type, ...], str]) -> None:
@@ -265,7 +295,7 @@ def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str
         return None
     expected = f"{subject}expected {name} {'above 0 and finite' if positive else 'as a number of seconds'}"
     if isinstance(given, bool) or not isinstance(given, (int, float)):
-        raise ArgumentError(f"{expected}, got {_shorten(given)}")
+        raise ArgumentError(f"{expected}, got {_argument(given)}")
     try:
         seconds = float(given)
     except OverflowError:  # an int of more than 308 digits
@@ -288,10 +318,13 @@ def one_line(text: str) -> str:
     return _cut(escaped, _PROBLEM_MAX_CHARACTERS)
 
 
-def subject_of(name: str) -> str:
+def subject_of(name: object) -> str:
     """
     Return what a message about a value begins with: of rules, which are named beside flags, the rule or the key.
     """
+    if not isinstance(name, str):  # of a declaration that is refused for it
+        return f"flag {name!r}"
+    name = str.__str__(name)  # as in `checked_text`
     if name[:5] == "rule:":
         return named_rule(name[5:])
     return f"{'key' if name in ('_rules.yaml', '_rules') else 'flag'} {name!r}"  # no flag has such a name
@@ -312,12 +345,23 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def _argument(given: object) -> str:
+    """
+    Return the repr of an argument of the wrong type, of which bytes are not decoded.
+    """
+    return _cut(repr(given[:_GIVEN_MAX_CHARACTERS]), _GIVEN_MAX_CHARACTERS) if _is_bytes(given) else _shorten(given)
+
+
+def _is_bytes(given: object) -> TypeGuard[bytes | bytearray | memoryview]:
+    return isinstance(given, (bytes, bytearray, memoryview))
+
+
 def _shorten(given: object, space: str = "") -> str:
     """
     Return the repr of what was given, where it is text decoded and without the *space* around it, within the limit.
     """
     text = given
-    if isinstance(given, (bytes, bytearray, memoryview)):
+    if _is_bytes(given):
         # Four bytes a character at most: what lies beyond cannot show, however large the value.
         head = bytes(given[: 4 * _GIVEN_MAX_CHARACTERS + 4])
         try:
@@ -385,10 +429,17 @@ def unknown_flag(name: object, names: Iterable[str]) -> UnknownFlagError:
     Make the error for a name that no flag has, with the nearest one as a hint.
     """
     if not isinstance(name, str):
-        return UnknownFlagError(f"no flag named {name!r:.253}: expected a name or a flag of this registry")
+        return UnknownFlagError(f"expected the name of a flag, got {name!r:.253}")
     near = nearest(name[:253], names)
     hint = "" if near is None else f"; did you mean {near!r}?"
     return UnknownFlagError(f"no flag named {name[:253]!r}{hint}", flag_name=name)
+
+
+def foreign_flag(name: str) -> UnknownFlagError:
+    """
+    Make the error for a flag that a registry does not have.
+    """
+    return UnknownFlagError(f"flag {name!r} belongs to another registry", flag_name=name)
 
 
 def unknown_flags(unknown: Iterable[str], names: Iterable[str]) -> list[UnknownFlagError]:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from dflag._fork import follow_forks, settle
 from dflag._registry import registry_of
-from dflag.errors import DefinitionError, check_argument
+from dflag.errors import DefinitionError, checked_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,7 +91,7 @@ def add_loglevel_flag(registry: RegistryLike, name: str = "loglevel", logger: st
     ``registry.flush()`` waits for it.
     """
     registry = registry_of(registry)
-    main = _main(logger)
+    main = _main(checked_text("logger", logger, "the name of a logger"))
     key = (name, main)
     added = _added.setdefault(registry, {})
     if key in added:
@@ -246,7 +246,6 @@ def _main(logger: str) -> str:
     """
     Return the name of the logger that a level without a name is for.
     """
-    check_argument("logger", logger, str, "the name of a logger")
     if not logger or logger.lower() == _ROOT:
         return _ROOT
     try:

@@ -6,7 +6,7 @@ Each is imported with the first flag of it: all together take longer than the re
 
 from typing import TYPE_CHECKING
 
-from dflag._kinds._base import Kind, Problem, is_unawaited
+from dflag._kinds._base import Kind, Problem
 from dflag._kinds._declared import NO_LIMITS, WHITE_SPACE, Limits, SchemaOptions
 from dflag._lazy import lazily
 
@@ -40,7 +40,6 @@ __all__ = [
     "Problem",
     "SchemaOptions",
     "enum_kind",
-    "is_unawaited",
     "json_kind",
 ]
 

@@ -256,15 +256,3 @@ class Kind(Generic[T]):
 
     def _shape(self, demands: Demands) -> Shape | None:  # noqa: ARG002 - as above
         return None
-
-
-def is_unawaited(result: object) -> bool:
-    """
-    Return whether a function has returned something to be awaited, which nobody does; it is closed.
-    """
-    if not hasattr(result, "__await__"):
-        return False
-    close = getattr(result, "close", None)
-    if close is not None:
-        close()  # or Python warns of it when it is collected
-    return True

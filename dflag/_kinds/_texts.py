@@ -88,7 +88,8 @@ class TextsKind(Kind[C]):
     def _ordered(self, value: C) -> list[str]:
         raise NotImplementedError
 
-    def _texts(self, items: Collection[object]) -> list[str]:
+    def _texts(self, items: Iterable[object]) -> list[str]:
+        items = list(items)
         texts = [str.__str__(item) for item in items if isinstance(item, str)]
         if len(texts) != len(items):
             raise Problem(f"{self.expected}, all items strings")

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from dflag._faults import is_interrupt
-from dflag._kinds._base import Kind, Problem, is_unawaited
+from dflag._faults import is_interrupt, is_unawaited
+from dflag._kinds._base import Kind, Problem
 
 if TYPE_CHECKING:
     from dflag.typing import Formatter, Parser

@@ -76,7 +76,8 @@ class MapKind(Kind[Mapping[str, Any]]):
     def convert(self, value: object) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             raise Problem(self.expected)
-        return self._seal({key: self._in_key(key, self.item.convert, item) for key, item in value.items()})
+        texts = {str.__str__(key): item for key, item in value.items()}  # a subclass may print as anything
+        return self._seal({key: self._in_key(key, self.item.convert, item) for key, item in texts.items()})
 
     def format(self, value: Mapping[str, Any]) -> str:
         return json_values.dumps({key: self._text_or_json(item) for key, item in value.items()})

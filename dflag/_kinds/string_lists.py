@@ -4,6 +4,7 @@ Lists of texts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from dflag._kinds._base import Problem
@@ -23,7 +24,7 @@ class StringListKind(TextsKind[tuple[str, ...]]):
     expected = "a list of strings"
 
     def convert(self, value: object) -> tuple[str, ...]:
-        if not isinstance(value, (list, tuple)):
+        if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
             raise Problem(self.expected)
         return self._collect(self._texts(value))
 

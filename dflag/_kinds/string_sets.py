@@ -4,13 +4,11 @@ Sets of texts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable
+from typing import Final
 
 from dflag._kinds._base import Problem
 from dflag._kinds._texts import TextsKind
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class StringSetKind(TextsKind[frozenset[str]]):
@@ -25,7 +23,7 @@ class StringSetKind(TextsKind[frozenset[str]]):
     _is_set = True
 
     def convert(self, value: object) -> frozenset[str]:
-        if not isinstance(value, (set, frozenset, list, tuple)):
+        if not isinstance(value, Iterable) or isinstance(value, (str, bytes)):
             raise Problem(self.expected)
         return self._collect(self._texts(value))
 

@@ -9,7 +9,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from dflag.errors import DefinitionError, check_argument
+from dflag.errors import DefinitionError, check_argument, checked_text
 from dflag.sources._base import Source
 from dflag.sources._mounts import is_secret, why_not_live
 from dflag.sources._way import follow
@@ -37,8 +37,7 @@ class PathSource(Source):
 
     def __init__(self, path: str | os.PathLike[str], settle_seconds: float, what: str, *, secret: bool | None) -> None:
         check_argument("path", path, (str, os.PathLike), "a path", subject=f"{what} source: ")
-        name = os.fspath(path)
-        check_argument("path", name, str, "a path of text", subject=f"{what} source: ")
+        name = checked_text("path", os.fspath(path), "a path of text", subject=f"{what} source: ")
         if not name or "\0" in name:
             raise DefinitionError(f"{what} source: expected a path, got {name!r}")
         check_argument("settle_seconds", settle_seconds, (int, float), "a number of seconds", subject=f"{name}: ")

@@ -83,7 +83,8 @@ class KubernetesSource(Source):
                 "kubernetes source: cannot find the namespace of the pod: "
                 f"there is no {_api.SERVICE_ACCOUNT}/namespace and POD_NAMESPACE is not set; pass namespace="
             )
-        self._target: Final = Target(kind, namespace, name)
+        # Plain texts: a subclass may print as anything, also where a request is made of it.
+        self._target: Final = Target(kind, str.__str__(namespace), str.__str__(name))
         self._watch_seconds: Final = watch_seconds
         self._newest: Final = Newest(self._target)
         self._watch: Watch | None = None

@@ -44,7 +44,7 @@ class MemorySource(Source):
             raise DefinitionError(f"memory source: expected a name, got {name!r}")
         if not isinstance(secret, bool):
             raise DefinitionError(f"memory source {name!r}: expected secret as True or False, got {secret!r}")
-        self._name = name
+        self._name = str.__str__(name)  # a subclass may print as anything
         self._secret = secret
         # One object holds the values and is their token, so that one store replaces both. There is no lock,
         # which also means that none can be held by another thread at the moment of a fork.
@@ -129,11 +129,12 @@ class _MemoryWatch(Watch):
 def _checked(values: Mapping[str, Raw]) -> Mapping[str, Raw]:
     if not isinstance(values, Mapping):
         raise TypeError(f"expected a mapping of names to str or bytes, got {type(values).__name__}")
-    copied = dict(values)
-    for key, value in copied.items():
+    copied: dict[str, Raw] = {}
+    for key, value in dict(values).items():
         if not isinstance(key, str):
             raise TypeError(f"expected names to be str, got {key!r}")
         if not isinstance(value, (str, bytes, Unreadable)):
             # The value itself stays out of the message: it may be a secret.
             raise TypeError(f"{key}: expected str or bytes, got {type(value).__name__}; write a number as its text")
+        copied[str.__str__(key)] = value
     return MappingProxyType(copied)

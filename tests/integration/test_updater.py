@@ -705,6 +705,16 @@ def test_wait_for_tells_whether_it_became_true(
         setter.join()
 
 
+def test_wait_for_refuses_a_predicate_that_returns_a_coroutine(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """A coroutine is true whatever its result would be."""
+
+    async def never(_: dflag.Snapshot) -> bool:
+        raise AssertionError  # pragma: no cover - never begun
+
+    with pytest.raises(dflag.DefinitionError, match="expected a plain function for predicate, got one that returned"):
+        dflag.Updater(flags, source).wait_for(lambda snapshot: never(snapshot), 0)  # noqa: PLW0108 - what is tried
+
+
 def test_wait_for_passes_on_what_the_predicate_raises(flags: dflag.FlagRegistry, source: MemorySource) -> None:
     """
     A predicate that fails is its caller's business.

@@ -9,7 +9,9 @@ import base64
 import contextlib
 import datetime
 import enum
+import itertools
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dflag import DefinitionError, FlagRegistry, FlagValueError, Snapshot, StaticFlagError, _arguments
+from dflag.errors import ArgumentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -215,6 +218,50 @@ def test_flags_own_names_win_over_derived_spellings(registry: FlagRegistry, tmp_
     assert (cache.get(), no_cache.get()) == (True, "x")
     assert (one.get(), other.get()) == (1, 2)
     assert (policy.get(), policy_path.get()) == ("", "/p")
+
+
+@pytest.mark.parametrize("name", ["dark-mode", "dark_mode", "dark-mo_de"])
+def test_dashes_and_underscores_mean_the_same(registry: FlagRegistry, tmp_path: Path, name: str) -> None:
+    """
+    Each of them, in the name of a flag and in what is derived from it; of a program's own parser too.
+    """
+    flag = registry.bool(name, default=False)
+    (tmp_path / "file").write_bytes(b"yes")
+    parser = argparse.ArgumentParser()
+    registry.add_to_argparse(parser)
+    first, *parts = re.split("[-_]", name)
+    for *between, derived in itertools.product("-_", repeat=len(parts) + 1):
+        spelling = first + "".join(sign + part for sign, part in zip(between, parts, strict=True))
+        for parse in (registry.parse_args, parser.parse_args):
+            parse([f"--{spelling}"])
+            assert flag.get()
+            parse([f"--no{derived}{spelling}"])
+            assert not flag.get()
+            parse([f"--{spelling}{derived}path", str(tmp_path / "file")])
+            assert flag.get()
+
+
+def test_names_of_two_flags_that_differ_in_dashes_stay_apart(registry: FlagRegistry) -> None:
+    """
+    What is derived from each name as it was declared is that flag's; only the other spellings could mean both.
+    """
+    one, other = registry.bool("a-b", default=True), registry.bool("a_b", default=True)
+    registry.parse_args(["--no-a-b"])
+    assert (one.get(), other.get()) == (False, True)
+    registry.parse_args(["--no-a_b"])
+    assert (one.get(), other.get()) == (True, False)
+
+
+def test_a_positional_argument_is_no_spelling(registry: FlagRegistry) -> None:
+    """
+    Underscores do not stand for the dashes that an option begins with.
+    """
+    rate, parser = registry.int("rate", 1), argparse.ArgumentParser()
+    registry.add_to_argparse(parser)
+    parser.add_argument("words", nargs="*")
+    assert parser.parse_args(["__rate=5", "_-rate"]).words == ["__rate=5", "_-rate"]
+    assert registry.parse_args(["__rate=5"]) == ["__rate=5"]
+    assert rate.get() == 1
 
 
 def test_a_spelling_of_two_flags_is_none(registry: FlagRegistry, refused: Callable[..., str]) -> None:
@@ -962,7 +1009,7 @@ def test_refuses_what_is_no_parser(registry: FlagRegistry, parser: argparse.Argu
     """
     registry.int("rate", 1)
 
-    with pytest.raises(TypeError, match=r"expected an argparse\.ArgumentParser"):
+    with pytest.raises(ArgumentError, match=r"expected parser as an argparse\.ArgumentParser, got "):
         registry.add_to_argparse(parser.add_argument_group("group"))  # type: ignore[arg-type]
 
     assert "--rate" not in parser.format_help()
@@ -1284,3 +1331,26 @@ def test_a_subcommand_without_flags_drops_what_another_gave(registry: FlagRegist
 
     parser.parse_args(["stop"])
     assert (rate.get(), rate.origin) == (50, "default")
+
+
+@pytest.mark.parametrize("argv", ["--rate=5", b"--rate=5", 5, ["--rate", 5], [5], [b"--rate=5"]])
+def test_an_argument_that_is_no_text_is_refused(registry: FlagRegistry, argv: Any) -> None:
+    """
+    What a program gives instead of texts is a fault of the program, and no exit.
+    """
+    registry.int("rate", 1)
+    with pytest.raises(ArgumentError, match=r"expected (each of )?argv as "):
+        registry.parse_args(argv)
+
+
+def test_bytes_on_the_command_line_are_shown_as_they_were_given(
+    registry: FlagRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Python carries a byte as half of a surrogate pair; any other half, which stands for no byte, is refused too.
+    """
+    registry.string("name", "x")
+    for given, shown in (("a\udcff", r"b'a\xff'"), ("\ud800", r"b'\xed\xa0\x80'")):
+        with pytest.raises(SystemExit):
+            registry.parse_args([f"--name={given}"])
+        assert f"got {shown} (command line)" in capsys.readouterr().err

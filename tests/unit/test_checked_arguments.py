@@ -4,6 +4,7 @@ import copy
 import datetime
 import enum
 import functools
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock, Mock
@@ -268,10 +269,31 @@ def test_a_look_up_by_anything_but_a_name_fails_clearly(flags: dflag.FlagRegistr
     """No flag has it, and the error says what to give."""
     flags.dyn_int("rate", 50)
     for look_up in (flags.lookup, flags.__getitem__, flags.explain, flags.snapshot().__getitem__):
-        with pytest.raises(dflag.UnknownFlagError, match="expected a name or a flag of this registry"):
+        with pytest.raises(dflag.UnknownFlagError, match="expected the name of a flag, got"):
             look_up(name)
     assert name not in flags
     assert name not in flags.snapshot()
+
+
+def test_a_look_up_by_a_flag_asks_for_its_name(flags: dflag.FlagRegistry) -> None:
+    """It does not say that no flag has the name."""
+    rate: Any = flags.dyn_int("rate", 50)
+    for look_up in (flags.lookup, flags.explain):
+        with pytest.raises(dflag.UnknownFlagError, match="expected the name of a flag, got <DynamicFlag 'rate'"):
+            look_up(rate)
+
+
+@pytest.mark.parametrize("wrong", [b"a", bytearray(b"a")])
+def test_bytes_in_the_place_of_a_text_are_shown_as_such(flags: dflag.FlagRegistry, wrong: Any) -> None:
+    """Decoded they would look like the text that is wanted."""
+    for call in (
+        lambda: flags.apply({}, source=wrong),
+        lambda: flags.int("rate", 1, wrong),
+        lambda: type("Settings", (dflag.Flags,), {}, prefix=wrong),
+        lambda: flags.flush(wrong),
+    ):
+        with pytest.raises(ArgumentError, match=re.escape(f"got {wrong!r}")):
+            call()
 
 
 def test_a_reason_is_kept_as_a_plain_text(flags: dflag.FlagRegistry) -> None:

@@ -457,6 +457,32 @@ def test_a_subclass_has_the_flags_registry_and_prefix_of_its_base() -> None:
     assert Bare.current() != Base.current()
 
 
+def test_a_class_behind_the_flags_that_raises_binds_none(flags: dflag.FlagRegistry) -> None:
+    """
+    Its hook runs before the flags are bound, so that the class can be made again.
+    """
+
+    class Checked:
+        refuses = True
+
+        def __init_subclass__(cls) -> None:
+            if Checked.refuses:
+                raise ValueError("not yet")
+
+    def declare() -> type[dflag.Flags]:
+        class Settings(dflag.Flags, Checked, registry=flags):
+            rate = dflag.dyn_int(1)
+
+        return Settings
+
+    with pytest.raises(ValueError, match="not yet"):
+        declare()
+    assert len(flags) == 0
+    Checked.refuses = False
+    assert declare().registry is flags
+    assert [flag.name for flag in flags] == ["rate"]
+
+
 def test_another_registry_than_the_base_has_is_refused(flags: dflag.FlagRegistry) -> None:
     """
     The base's own may be named; two bases have one.

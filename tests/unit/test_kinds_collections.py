@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import collections
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
+import dflag
 from dflag._kinds import STRING_LIST, STRING_SET, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
 
 
 @pytest.mark.parametrize(
@@ -57,3 +64,33 @@ def test_sets_drop_duplicates_and_print_sorted() -> None:
     A set prints the same whatever the order of its text.
     """
     assert STRING_SET.format(STRING_SET.parse("b,a,b")) == "a,b"
+
+
+@pytest.mark.parametrize("given", [collections.deque(["a", "b"]), collections.UserList(["a", "b"]), ["a", "b"]])
+def test_a_list_takes_every_sequence_of_texts(given: Sequence[str]) -> None:
+    """As its type says: as a default, a choice and a new value."""
+    hosts = dflag.dyn_string_list(given, choices=given)
+    hosts.set(given)  # type: ignore[arg-type]  # typed as what get() returns
+    assert hosts.default == hosts.get() == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [{"a": 1, "b": 2}.keys, lambda: (item for item in "ab"), lambda: collections.deque("ab"), lambda: {"a", "b"}],
+)
+def test_a_set_takes_whatever_gives_texts(make: Callable[[], Iterable[str]]) -> None:
+    """As its type says, also what can be iterated once."""
+    zones = dflag.dyn_string_set(make(), choices=make())
+    zones.set(make())  # type: ignore[arg-type]  # as above
+    assert zones.default == zones.get() == {"a", "b"}
+
+
+@pytest.mark.parametrize("given", ["ab", b"ab", 5, None, [5], range(2), {1: "a"}])
+def test_anything_but_texts_is_refused(given: Any) -> None:
+    """A text too, which would be one item for each character."""
+    with pytest.raises(dflag.DefinitionError, match="expected a set of strings"):
+        dflag.string_set(given)
+    with pytest.raises(dflag.DefinitionError, match="expected a list of strings"):
+        dflag.string_list(given)
+    with pytest.raises(dflag.DefinitionError, match="expected a list of strings"):
+        dflag.string_list({"a": 1}.keys())  # type: ignore[arg-type]  # it has no order

@@ -134,6 +134,35 @@ def test_a_coroutine_function_runs_on_the_loop_of_its_registration(caplog: pytes
     assert "dropped: its event loop is gone" in caplog.text
 
 
+def test_a_callback_that_returns_a_coroutine_is_a_fault(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody awaits it: it is closed, logged and counted, and the next callback runs."""
+    seen: list[tuple[int, int]] = []
+
+    async def changed(old: int, new: int) -> None:
+        seen.append((old, new))  # pragma: no cover - never begun
+
+    rate = flags.dyn_int("rate", 1)
+    rate.on_change(lambda old, new: changed(old, new))  # noqa: PLW0108 - what is tried
+    rate.on_change(lambda old, new: seen.append((old, new)))
+    rate.set(2)
+    assert flags.flush(DEADLINE_SECONDS)
+    assert seen == [(1, 2)]
+    assert flags.callback_errors() == {"rate": 1}
+    assert "it returned a coroutine, which nobody awaits: register the coroutine function itself" in caplog.text
+
+
+def test_a_callback_may_return_a_task() -> None:
+    """A task or a future runs by itself, and its result is not looked at."""
+
+    async def main() -> None:
+        future = asyncio.get_running_loop().create_future()
+        Listener(lambda _old, _new: future, "rate")(1, 2)
+
+    asyncio.run(main())
+
+
 def test_the_code_behind_a_callable_is_found() -> None:
     """Through partials, methods and objects with ``__call__``, without importing inspect."""
 

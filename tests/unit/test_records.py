@@ -4,8 +4,11 @@ The records that a registry hands out.
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import hashlib
-from typing import TYPE_CHECKING
+import pickle
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -101,3 +104,45 @@ def test_a_document_has_the_checksum_of_its_texts(flags: dflag.FlagRegistry, tmp
     updater.initialize()
 
     assert updater.refresh().checksum == flags.apply({"name": "no", "rate": Text("5", 5)}, source="s").checksum
+
+
+@pytest.fixture(name="records")
+def _records(flags: dflag.FlagRegistry) -> list[Any]:
+    """One record of each class, of values among which one is secret."""
+    flags.dyn_string("token", "", secret=True)
+    hosts = flags.dyn_string_list("hosts", ["a"])
+    source = MemorySource({"token": "hush", "hosts": "b", "_rules.yaml": "- {name: new, set: {hosts: c}}"})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    revision, status = updater.refresh(), updater.status()
+    hosts.set(("d",))
+    return [revision, status, status.sources[0], status.rules[0], flags.explain("hosts")[0], flags.history()[-1]]
+
+
+def test_every_record_can_be_copied_pickled_and_hashed(records: list[Any]) -> None:
+    """A record is plain data: what is made of it is equal to it."""
+    for record in records:
+        for other in (copy.copy(record), copy.deepcopy(record), pickle.loads(pickle.dumps(record))):  # noqa: S301 - ours
+            assert other == record
+            assert hash(other) == hash(record)
+        assert dataclasses.replace(record) == record
+        assert dataclasses.asdict(record).keys() == {field.name for field in dataclasses.fields(record)}
+
+
+def test_a_copied_revision_has_its_checksum_and_no_values(records: list[Any]) -> None:
+    """The raw values, some of which are secret, do not go along."""
+    revision = records[0]
+    pickled = pickle.dumps(revision)
+    assert b"hush" not in pickled
+    assert "hush" not in repr(dataclasses.asdict(revision))
+    for other in (pickle.loads(pickled), copy.deepcopy(revision), dataclasses.replace(revision, number=9)):  # noqa: S301 - ours
+        assert other.checksum == revision.checksum
+
+
+def test_a_refusal_is_pickled_with_its_revision(flags: dflag.FlagRegistry) -> None:
+    """What was refused can be read where the pickle is."""
+    flags.dyn_int("rate", 1)
+    revision = flags.apply({"rate": "many"}, source="s")
+    other = pickle.loads(pickle.dumps(revision))  # noqa: S301 - made here
+    assert str(other.rejected["rate"]) == str(revision.rejected["rate"])
+    assert hash(other) == hash(revision)

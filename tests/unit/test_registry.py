@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import re
 import subprocess
 import sys
 import threading
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +18,8 @@ import pytest
 import dflag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 DEADLINE_SECONDS = 5.0
 
@@ -34,6 +37,9 @@ def test_registry_is_a_collection_of_flags_by_name(flags: dflag.FlagRegistry) ->
         flags.lookup("rate_limt")
     with pytest.raises(LookupError):
         flags["nothing_like_it"]
+    assert all(flag in flags for flag in flags)
+    assert dflag.FlagRegistry().int("a", 1) not in flags
+    assert dflag.int(1) not in flags
     assert repr(flags) == "<FlagRegistry '' of 3 flags>"
     assert repr(a) == "<DynamicFlag 'a': dynamic int from default>"
 
@@ -148,6 +154,48 @@ def test_deprecated_flag_warns_once(flags: dflag.FlagRegistry, caplog: pytest.Lo
     old.set(2)
     flags.apply({"old": "3"}, source="s")
     assert [record.message for record in caplog.records] == ["flag 'old' is deprecated: use new (set by override)"]
+
+
+def test_a_deprecated_flag_of_a_library_warns_once(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Setting it before and after it is bound is setting one flag.
+    """
+    old = dflag.dyn_int(1, deprecated="use new")
+    old.set(2)
+    flags.bind("old", old).set(3)
+    assert [record.message for record in caplog.records] == [
+        "flag '(unbound)' is deprecated: use new (set by override)"
+    ]
+
+
+@pytest.mark.parametrize(
+    "set_flag",
+    [
+        lambda flags: flags["old"].set(2),
+        lambda flags: flags["old"].set_text("2"),
+        lambda flags: flags.parse_args(["--old=2"]),
+        lambda flags: flags.apply({"old": "2"}, source="s"),
+        lambda flags: _enter(flags.override({"old": 2})),
+        lambda flags: _enter(dflag.testing.override({flags["old"]: 2})),
+    ],
+)
+def test_the_warning_of_a_deprecated_flag_names_the_line_that_sets_it(
+    flags: dflag.FlagRegistry, set_flag: Callable[[dflag.FlagRegistry], object]
+) -> None:
+    """
+    Python shows it for the main module alone, by default.
+    """
+    flags.dyn_int("old", 1, deprecated="use new")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("always", "flag 'old' is deprecated", DeprecationWarning, re.escape(__name__))
+        set_flag(flags)
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def _enter(block: AbstractContextManager[object]) -> None:
+    with block:
+        pass
 
 
 def test_truth_of_a_flag_is_an_error(flags: dflag.FlagRegistry) -> None:

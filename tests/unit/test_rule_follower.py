@@ -105,6 +105,20 @@ def test_a_rule_goes_on_to_prove_itself_beside_a_reading_that_is_refused(ordered
     assert [rule.state for rule in updater.status().rules] == ["reverted"]
 
 
+def test_a_coroutine_is_no_answer_of_health(flags: dflag.FlagRegistry) -> None:
+    """Nobody awaits it, so that the rule is taken back as after any other fault of the function."""
+
+    async def well() -> bool:
+        raise AssertionError  # pragma: no cover - never begun
+
+    flags.dyn_int("rate", 5)
+    source = MemorySource({"_rules.yaml": "- {name: new, from: 2020-01-01T00:00:00Z, bake: 1h, set: {rate: 9}}"})
+    updater = dflag.Updater(flags, source, healthy=lambda: well())  # noqa: PLW0108 - what is tried
+    updater.initialize()
+    assert eventually(lambda: updater.refresh() and flags.lookup("rate").get() == 5)
+    assert "healthy() returned <coroutine" in (updater.status().rules[0].problem or "")
+
+
 def test_a_rule_ends_in_time_beside_a_reading_that_is_refused(
     ordered: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,8 +43,23 @@ def test_a_snapshot_is_a_mapping_in_name_order(flags: dflag.FlagRegistry) -> Non
     assert (snapshot[late], snapshot.get(early), snapshot.get("c", 7), late in snapshot) == (2, 1, 7, True)
     with pytest.raises(dflag.UnknownFlagError, match="'b_rat'; did you mean 'b_rate'"):
         snapshot["b_rat"]
-    with pytest.raises(dflag.UnknownFlagError, match="'other'"):
-        snapshot[dflag.FlagRegistry().dyn_int("other", 1)]
+
+
+def test_a_snapshot_says_why_it_lacks_a_flag(flags: dflag.FlagRegistry) -> None:
+    """One of another registry, also of the same name; one that was declared later, by flag or name; no flag at all."""
+    flags.dyn_int("rate", 1, by="tenant")
+    snapshot = flags.snapshot()
+    stranger, late = dflag.FlagRegistry().dyn_int("rate", 1, by="tenant"), flags.dyn_int("late", 1)
+    for look_up in (snapshot.__getitem__, lambda flag: snapshot.for_(flag, "acme")):
+        with pytest.raises(dflag.UnknownFlagError, match=r"^flag 'rate' belongs to another registry$"):
+            look_up(stranger)
+        for key in (late, "late"):
+            with pytest.raises(dflag.UnknownFlagError, match=r"^flag 'late' was declared after <Snapshot of 1 flags"):
+                look_up(key)
+        with pytest.raises(dflag.UnknownFlagError, match=r"^no flag named 'rat'; did you mean 'rate'"):
+            look_up("rat")
+        with pytest.raises(dflag.UnknownFlagError, match=r"^expected the name of a flag, got 5$"):
+            look_up(5)
 
 
 def test_snapshots_compare_by_identity(flags: dflag.FlagRegistry) -> None:

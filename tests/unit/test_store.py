@@ -429,6 +429,40 @@ def test_a_flag_that_is_bound_while_it_is_set_is_set_where_it_is_bound(
     assert flags.snapshot()["rate"] == rate.get() == 2
 
 
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_override_blocks_may_end_in_any_order(flags: dflag.FlagRegistry, order: tuple[int, ...]) -> None:
+    """
+    The value is that of the block that was entered last and is open; after all of them it is the one from before.
+    """
+    rate, size = flags.dyn_int("rate", 1), flags.dyn_int("size", 1)
+    rate.set(2)
+    blocks = [flags.override({rate: 10}), flags.override({rate: 11, size: 11}), flags.override({size: 12})]
+    for block in blocks:
+        block.__enter__()
+    open_blocks = {0, 1, 2}
+    for number in order:
+        blocks[number].__exit__(None, None, None)
+        open_blocks.discard(number)
+        assert rate.get() == max([2, *(10 + each for each in open_blocks & {0, 1})])
+        assert size.get() == max([1, *(10 + each for each in open_blocks & {1, 2})])
+    assert (rate.origin, size.origin) == ("override", "default")
+
+
+def test_an_override_block_drops_what_was_set_inside_also_before_a_later_block(flags: dflag.FlagRegistry) -> None:
+    """
+    What is set in a block lasts as long as the block.
+    """
+    rate = flags.dyn_int("rate", 1)
+    outer, inner = flags.override({rate: 10}), flags.override({rate: 11})
+    outer.__enter__()
+    rate.set(5)
+    inner.__enter__()
+    outer.__exit__(None, None, None)
+    assert rate.get() == 11
+    inner.__exit__(None, None, None)
+    assert (rate.get(), rate.origin) == (1, "default")
+
+
 def test_override_block_restores_what_was_before(flags: dflag.FlagRegistry) -> None:
     """
     Also when it is left by an exception, and by an outer override.

@@ -145,7 +145,7 @@ def test_name_must_be_one_that_a_key_may_have(declare: Callable[..., object]) ->
     for name in ("", "a b", "a/b", "x" * 254):
         with pytest.raises(dflag.DefinitionError, match="expected name as 1 to 253 characters"):
             declare(default, name=name, **options)
-    with pytest.raises(TypeError, match="positional"):
+    with pytest.raises(TypeError, match="expected the default, then the help"):
         declare(default, "help", "rate", **options)
 
 
@@ -318,3 +318,17 @@ def test_unbound_flag_can_be_set_in_a_forked_child() -> None:
         stop.set()
         thread.join(DEADLINE_SECONDS)
     assert rate.get() == 1
+
+
+@pytest.mark.parametrize("kind", [name for row in MADE for name in (row[0].type_name, f"dyn_{row[0].type_name}")])
+@pytest.mark.parametrize("arguments", [("rate", 5), ("rate", 5, "Help"), (5, "Help", "rate")])
+def test_the_name_in_the_place_of_the_default_is_refused(kind: str, arguments: tuple[object, ...]) -> None:
+    """
+    The methods of a registry take the name first; the error says what goes where.
+    """
+    function = getattr(dflag, kind)
+    options = {"keys": "*"} if "map" in kind else {"parse": str} if "custom" in kind else {}
+    with pytest.raises(ArgumentError, match=rf"dflag\.{kind}\(\): expected the default, then the help; .*name="):
+        function(*arguments, **options)
+    with pytest.raises(TypeError, match=rf"^{kind}\(\) missing .*'default'"):
+        function()

@@ -1,0 +1,58 @@
+"""
+Copies and pickles of what a process has one of.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+
+import pytest
+
+import dflag
+from dflag.sources import MemorySource
+
+
+def test_a_copy_of_a_flag_is_the_flag(flags: dflag.FlagRegistry) -> None:
+    """A second flag of the same name would follow nothing, and be no key of a snapshot."""
+    rate, unbound = flags.dyn_int("rate", 1), dflag.dyn_int(1)
+    assert copy.copy(rate) is copy.deepcopy(rate) is rate
+    assert copy.copy(unbound) is copy.deepcopy([unbound])[0] is unbound
+
+
+def test_a_copy_of_a_dataclass_shares_its_flags(flags: dflag.FlagRegistry) -> None:
+    """A dataclass with a flag can be copied, made a dict and replaced."""
+
+    @dataclasses.dataclass
+    class Pool:
+        size: object
+        names: list[str]
+
+    pool = Pool(flags.dyn_int("size", 1), ["a"])
+    assert dataclasses.asdict(pool) == {"size": flags["size"], "names": ["a"]}
+    other = copy.deepcopy(pool)
+    assert other.size is flags["size"]
+    assert other.names is not pool.names
+
+
+def test_registries_and_updaters_are_not_copied(flags: dflag.FlagRegistry) -> None:
+    """What holds one of them can be copied, and shares it."""
+    updater = dflag.Updater(flags, MemorySource({}))
+    assert copy.copy(flags) is copy.deepcopy(flags) is flags
+    assert copy.copy(updater) is copy.deepcopy(updater) is updater
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_is_refused_with_what_to_do(flags: dflag.FlagRegistry, protocol: int) -> None:
+    """The error says what cannot be pickled, and what can be instead."""
+    rate = flags.dyn_int("rate", 1)
+    for thing, message in (
+        (rate, r"cannot pickle <DynamicFlag 'rate': .*>, .*: pickle its name, or the value that get\(\) returns"),
+        (dflag.int(1), r"cannot pickle <StaticFlag '\(unbound\)'.*pickle its name"),
+        (flags, r"cannot pickle <FlagRegistry .*pickle dict\(flags.snapshot\(\)\)"),
+        (flags.snapshot(), r"cannot pickle <Snapshot .*pickle dict\(snapshot\)"),
+        (dflag.Updater(flags, MemorySource({})), r"cannot pickle <Updater .*make one in each process"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            pickle.dumps({"thing": thing}, protocol)
