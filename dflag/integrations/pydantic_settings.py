@@ -206,6 +206,14 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
         keys = [key for key in self._values if key == name or key.startswith(f"{name}.")]
         return any(map(self._origin.is_secret, keys))
 
+    def _secrets(self) -> list[str]:
+        """
+        List the texts of secret values, as a validator of another field may quote them.
+        """
+        values = [value for key, value in self._values.items() if self._origin.is_secret(key)]
+        texts = [value.decode(errors="replace") if isinstance(value, bytes) else text_of(value) for value in values]
+        return [text.strip() for text in texts if text.strip()]
+
     def __repr__(self) -> str:
         return f"DflagSettingsSource({self._origin.label})"
 
@@ -483,11 +491,13 @@ def _without_secrets(
         (secret if is_secret else shown).update(names)
     if not secret:
         return error
-    # An error that is of no field may be about any of them.
-    faults = [
-        fault if shown.intersection(fault["loc"][:1]) - secret else _masked(fault)
-        for fault in error.errors(include_url=False)
-    ]
+    texts = [text for source in sources for text in source._secrets()]
+
+    def is_shown(fault: ErrorDetails) -> bool:
+        is_of_shown = shown.intersection(fault["loc"][:1]) - secret  # one that is of no field may be about any of them
+        return bool(is_of_shown) and not any(text in fault["msg"] for text in texts)
+
+    faults = [fault if is_shown(fault) else _masked(fault) for fault in error.errors(include_url=False)]
     return ValidationError.from_exception_data(error.title, [_fault_of(fault) for fault in faults])
 
 

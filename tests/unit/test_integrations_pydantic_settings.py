@@ -323,6 +323,13 @@ def _guarded(source: Any) -> type[BaseSettings]:
                 raise ValueError(f"bad password {value!r}")
             return value
 
+        @pydantic.field_validator("rate")
+        @classmethod
+        def _check_rate(cls, value: int, info: pydantic.ValidationInfo) -> int:
+            if value == 99:
+                raise ValueError(f"bad rate beside {info.data['pw']}")
+            return value
+
         @pydantic.model_validator(mode="after")
         def _check_all(self) -> Guarded:
             if self.pw == 4711:
@@ -398,6 +405,18 @@ def test_an_error_says_all_of_what_is_no_secret(flags: dflag.FlagRegistry) -> No
     ]
     assert "hunter2" not in str(refused.value)
     assert "unable to parse string as an integer" in str(refused.value)
+
+
+def test_a_validator_that_quotes_the_secret_of_another_field(flags: dflag.FlagRegistry) -> None:
+    """
+    What it says is left out too.
+    """
+    flags.dyn_string("pw", "123456", secret=True)
+    flags.dyn_int("rate", 99)
+    with pytest.raises(pydantic.ValidationError) as refused:
+        reloading(_guarded(flags))
+    assert [each["msg"] for each in refused.value.errors()] == ["the value was refused (value_error)"]
+
 
 
 def test_a_scalar_of_a_document_is_its_text(tmp_path: Path) -> None:
