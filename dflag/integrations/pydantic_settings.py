@@ -320,22 +320,23 @@ class Reloading(Generic[S]):
 
     def _make(self) -> tuple[tuple[DflagSettingsSource, ...], S]:
         made: list[DflagSettingsSource] = []
-        refusal = None
+        instance = self._instantiate(made)
+        if not made:
+            name = self._frozen.__name__
+            raise ArgumentError(f"expected a DflagSettingsSource in {name}.settings_customise_sources, got none")
+        return tuple(made), instance
+
+    def _instantiate(self, made: list[DflagSettingsSource]) -> S:
         token = _made.set(made)
         try:
-            instance = self._frozen()
+            return self._frozen()
         except ValidationError as error:
             refusal = _without_secrets(error, self._frozen, made)
             if refusal is error:
                 raise
         finally:
             _made.reset(token)
-        if refusal is not None:  # outside of the handler: the error there has the values
-            raise refusal
-        if not made:
-            name = self._frozen.__name__
-            raise ArgumentError(f"expected a DflagSettingsSource in {name}.settings_customise_sources, got none")
-        return tuple(made), instance
+        raise refusal  # outside of the handler: the error there has the values
 
 
 def reloading(settings_cls: type[S]) -> Reloading[S]:

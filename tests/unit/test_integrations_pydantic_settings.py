@@ -418,7 +418,6 @@ def test_a_validator_that_quotes_the_secret_of_another_field(flags: dflag.FlagRe
     assert [each["msg"] for each in refused.value.errors()] == ["the value was refused (value_error)"]
 
 
-
 def test_a_scalar_of_a_document_is_its_text(tmp_path: Path) -> None:
     """
     A field takes the text as it stands there, as a flag does, and mappings and lists as they are.
