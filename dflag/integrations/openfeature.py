@@ -21,6 +21,7 @@ import sys
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 from openfeature.event import ProviderEvent, ProviderEventDetails
 from openfeature.exception import ErrorCode, FlagNotFoundError, InvalidContextError, TypeMismatchError
@@ -32,7 +33,7 @@ from dflag._flags import pipeline_of
 from dflag._kinds._base import Problem
 from dflag._registry import store_of_registry
 from dflag._updater import refused_sources, unhealthy_sources, unwatch_health, watch_health
-from dflag.errors import check_argument
+from dflag.errors import UpdaterStateError, check_argument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -137,6 +138,49 @@ class _Keyed:
         self.answers: Final[dict[KeyedValue | None, FlagResolutionDetails[Any]]] = {}
 
 
+class _Users:
+    """
+    The providers that use one updater. The last of them stops it, if one of them has started it.
+
+    The SDK shuts a provider down only after it has initialized the one that replaces it.
+    """
+
+    __slots__ = ("_has_started", "_providers")
+
+    def __init__(self) -> None:
+        self._providers: Final[WeakSet[DflagProvider]] = WeakSet()
+        self._has_started = False
+
+    def enter(self, provider: DflagProvider, updater: Updater) -> None:
+        self._providers.add(provider)  # before the look at the updater, which the last one may be about to stop
+        try:
+            self._run(updater)
+        except BaseException:
+            self._providers.discard(provider)
+            raise
+
+    def leave(self, provider: DflagProvider, updater: Updater) -> None:
+        self._providers.discard(provider)
+        if self._has_started and not self._providers:
+            self._has_started = False
+            updater.stop()
+            if self._providers:  # one that came meanwhile has found the updater running
+                self._run(updater)
+
+    def _run(self, updater: Updater) -> None:
+        state = updater.status().state
+        if state == "running":
+            return
+        with suppress(UpdaterStateError):  # another thread has started it meanwhile
+            if state == "new":
+                updater.initialize()
+            updater.start()
+            self._has_started = True
+
+
+_users: Final[WeakKeyDictionary[Updater, _Users]] = WeakKeyDictionary()
+
+
 class DflagProvider(AbstractProvider):
     """
     A provider that evaluates OpenFeature's flags from a registry.
@@ -169,7 +213,6 @@ class DflagProvider(AbstractProvider):
         self._updater: Final = updater
         self._emit: Emit | None = None
         self._is_ready = False
-        self._has_started = False
         self._health = ProviderEvent.PROVIDER_READY
 
     # --- life cycle
@@ -202,11 +245,8 @@ class DflagProvider(AbstractProvider):
 
     def _start(self) -> None:
         updater = self._updater
-        if updater is not None and (state := updater.status().state) != "running":
-            if state == "new":
-                updater.initialize()
-            updater.start()
-            self._has_started = True
+        if updater is not None:
+            _users.setdefault(updater, _Users()).enter(self, updater)
         self._is_ready = True
         self._health = ProviderEvent.PROVIDER_READY
         self._store.watch(self._on_commit)
@@ -215,15 +255,13 @@ class DflagProvider(AbstractProvider):
 
     def shutdown(self) -> None:
         """
-        Stop emitting events, and stop the updater if `initialize` has started it. Idempotent.
+        Stop emitting events. Stop the updater if a provider has started it and no other one uses it. Idempotent.
         """
         self._is_ready = False
         self._store.unwatch(self._on_commit)
         if self._updater is not None:
             unwatch_health(self._updater, self._on_look)
-            if self._has_started:
-                self._has_started = False
-                self._updater.stop()
+            _users.setdefault(self._updater, _Users()).leave(self, self._updater)
 
     def get_metadata(self) -> Metadata:
         return _METADATA

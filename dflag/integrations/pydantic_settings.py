@@ -12,23 +12,29 @@ import threading
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from types import UnionType
+from functools import partial
+from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, TypeVar, Union, final, get_args, get_origin
 
 from pydantic import AliasChoices, AliasPath, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from dflag._faults import text_of
+from dflag._layers import RULES_KEYS
 from dflag._log import logger
 from dflag._raw import Text, Unreadable
 from dflag._registry import FlagRegistry, registry_of
 from dflag._updater import as_sources
-from dflag.errors import ArgumentError, SourceError, one_line
+from dflag.errors import MASK, ArgumentError, SourceError, one_line
 from dflag.sources import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import TypeAlias
+
+    from pydantic_core import ErrorDetails, InitErrorDetails
 
     from dflag._registry import RegistryLike
 
@@ -46,6 +52,12 @@ S = TypeVar("S", bound=BaseSettings)
 _LOOK_SECONDS: Final = 1.0
 """How seldom a path is looked at for changes: two system calls each time."""
 
+_MISSING: Final = object()
+"""What stands for no value, as None is a value of a JSON flag."""
+
+_with_rules: Final[set[str]] = set()
+"""The sources whose rules have been logged as ignored."""
+
 _made: Final[ContextVar[list[DflagSettingsSource] | None]] = ContextVar("dflag_settings_sources", default=None)
 """Where the sources of the settings that are being made are collected."""
 
@@ -58,7 +70,8 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
     the keys that begin with its name and a dot: ``database.host``. From a registry a field gets the effective value,
     also a default. From a path or a `dflag.sources.Source` it gets a text, which pydantic converts; the texts of
     complex fields are JSON, also of fields of models. In a union with one complex choice, a text that is not JSON stays
-    a text.
+    a text. Of a document it gets mappings and lists as they are, and any other value as its text, as a flag does:
+    ``1.10`` stays ``"1.10"``; null is None where the field takes that. Rules are left alone, which is logged once.
 
     Args:
         settings_cls: The settings class, as `settings_customise_sources` is given it.
@@ -109,29 +122,24 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
         self._token, self._values = self._origin.read()
         found: dict[str, Any] = {}
         for name, field in self.settings_cls.model_fields.items():
-            value, key, is_complex = self.get_field_value(field, name)
-            if value is not None:
-                found[key] = self.prepare_field_value(name, field, value, is_complex)
+            value, key = self._find(field, name)
+            if value is not _MISSING:
+                found[key] = self.prepare_field_value(name, field, value, self._is_complex(field))
         return found
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """
         Return the value of a field, the key it stands under, and whether it is complex; None for no value.
         """
-        is_complex = self._is_complex(field)
-        names = list(_names_of(field, field_name))
-        for name in names:
-            value = self._value_at(name, _model_of(field))
-            if value is not None:
-                return value, name, is_complex
-        return None, names[0], is_complex
+        value, key = self._find(field, field_name)
+        return None if value is _MISSING else value, key, self._is_complex(field)
 
     def prepare_field_value(self, field_name: str, field: FieldInfo, value: Any, value_is_complex: bool) -> Any:  # noqa: FBT001 - the signature is the library's
         if isinstance(value, Unreadable):
             raise SourceError(f"field {field_name!r}: cannot be read: {value.reason}")
-        if isinstance(value, Text) and not isinstance(value.native, str):
-            return value.native
         choices = list(_choices_of(field.annotation))
+        if isinstance(value, Text):
+            value = _native(value, with_null=NoneType in choices)
         if isinstance(value, bytes) and bytes in choices and str not in choices:
             return value
         if isinstance(value, bytes):
@@ -139,11 +147,11 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
         if not value_is_complex or not isinstance(value, str):
             return value
         try:
-            decoded = self.decode_complex_value(field_name, field, value)
-        except ValueError as error:
+            decoded = _loads(field_name, value, partial(self.decode_complex_value, field_name, field))
+        except SettingsError:
             if len(choices) > 1:
                 return value
-            raise SettingsError(f"field {field_name!r}: expected JSON: {error}") from error
+            raise
         # A scalar is for one of the simple choices, which pydantic converts from the text itself.
         return value if len(choices) > 1 and isinstance(decoded, (str, int, float)) else decoded
 
@@ -156,14 +164,22 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
             return self.field_is_complex(field)
         return any(self.field_is_complex(FieldInfo.from_annotation(choice)) for choice in choices)
 
+    def _find(self, field: FieldInfo, field_name: str) -> tuple[Any, str]:
+        names = list(_names_of(field, field_name))
+        for name in names:
+            value = self._value_at(name, _model_of(field))
+            if value is not _MISSING:
+                return value, name
+        return _MISSING, names[0]
+
     def _value_at(self, name: str, model: type[BaseModel] | None) -> Any:
-        value = self._values.get(name)
+        value = self._values.get(name, _MISSING)
         if model is None:
             return value
         parts = {key[len(name) + 1 :]: part for key, part in self._values.items() if key.startswith(f"{name}.")}
         if not parts:
             return value
-        return self._nested(_as_mapping(name, value), parts, model)
+        return self._nested({} if value is _MISSING else _as_mapping(name, value), parts, model)
 
     def _nested(self, whole: dict[str, Any], parts: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
         """
@@ -182,6 +198,21 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
             else:
                 place[last] = self.prepare_field_value(key, field, value, self._is_complex(field))
         return whole
+
+    def _is_secret(self, name: str) -> bool:
+        """
+        Return whether the value of a key is secret, or of one that begins with its name and a dot.
+        """
+        keys = [key for key in self._values if key == name or key.startswith(f"{name}.")]
+        return any(map(self._origin.is_secret, keys))
+
+    def _secrets(self) -> list[str]:
+        """
+        List the texts of secret values, as a validator of another field may quote them.
+        """
+        values = [value for key, value in self._values.items() if self._origin.is_secret(key)]
+        texts = [value.decode(errors="replace") if isinstance(value, bytes) else text_of(value) for value in values]
+        return [text.strip() for text in texts if text.strip()]
 
     def __repr__(self) -> str:
         return f"DflagSettingsSource({self._origin.label})"
@@ -203,6 +234,9 @@ class _FromRegistry:
         snapshot = self._registry.snapshot()
         return snapshot.revision, dict(snapshot)
 
+    def is_secret(self, key: str) -> bool:
+        return self._registry[key].secret
+
 
 class _FromSource:
     """
@@ -223,7 +257,14 @@ class _FromSource:
 
     def read(self) -> tuple[object, Mapping[str, Any]]:
         token = self._token = self._source.probe()  # before: what changes meanwhile is read again
-        return token, {key: value for key, value in self._source.read().items() if not key.startswith(".")}
+        values = {key: value for key, value in self._source.read().items() if not key.startswith(".")}
+        for key in RULES_KEYS:
+            if values.pop(key, None) is not None:
+                _log_rules(key, self._source.name)
+        return token, values
+
+    def is_secret(self, key: str) -> bool:  # noqa: ARG002 - all of a source is, or nothing
+        return self._source.secret
 
 
 @final
@@ -252,7 +293,8 @@ class Reloading(Generic[S]):
         Return the instance of the current values: the same object until one changes.
 
         When the class refuses the values, the last good instance stays, the error is logged once, and `problem` has it
-        while it lasts. The revision of a registry is compared at each call, a path is checked once a second.
+        while it lasts; of the fields of secret flags and sources it has the names and types of errors alone. The
+        revision of a registry is compared at each call, a path is checked once a second.
         """
         if self._has_changed():
             with self._lock:
@@ -278,15 +320,23 @@ class Reloading(Generic[S]):
 
     def _make(self) -> tuple[tuple[DflagSettingsSource, ...], S]:
         made: list[DflagSettingsSource] = []
-        token = _made.set(made)
-        try:
-            instance = self._frozen()
-        finally:
-            _made.reset(token)
+        instance = self._instantiate(made)
         if not made:
             name = self._frozen.__name__
             raise ArgumentError(f"expected a DflagSettingsSource in {name}.settings_customise_sources, got none")
         return tuple(made), instance
+
+    def _instantiate(self, made: list[DflagSettingsSource]) -> S:
+        token = _made.set(made)
+        try:
+            return self._frozen()
+        except ValidationError as error:
+            refusal = _without_secrets(error, self._frozen, made)
+            if refusal is error:
+                raise
+        finally:
+            _made.reset(token)
+        raise refusal  # outside of the handler: the error there has the values
 
 
 def reloading(settings_cls: type[S]) -> Reloading[S]:
@@ -377,10 +427,7 @@ def _as_mapping(name: str, value: object) -> dict[str, Any]:
     """
     value = _plain(name, value)
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError as error:
-            raise SettingsError(f"field {name!r}: expected JSON: {error}") from error
+        value = _loads(name, value, json.loads)
     return dict(value) if isinstance(value, Mapping) else {}
 
 
@@ -389,14 +436,39 @@ def _plain(name: str, value: object) -> object:
         raise SourceError(f"key {name!r}: cannot be read: {value.reason}")
     if isinstance(value, bytes):
         return _decoded(name, value)
-    return value.native if isinstance(value, Text) else value
+    return _native(value, with_null=True) if isinstance(value, Text) else value
+
+
+def _native(value: Text, *, with_null: bool) -> object:
+    """
+    Return a mapping or list of a document as it is, and any other value as its text: what flags get.
+    """
+    if isinstance(value.native, (Mapping, list)) or (value.native is None and with_null):
+        return value.native
+    return str(value)
 
 
 def _decoded(name: str, value: bytes) -> str:
     try:
         return value.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise SettingsError(f"field {name!r}: expected UTF-8, byte {error.start} is not") from None
+        place = error.start
+    # Outside of the handler, here and below: the error there has the value, which may be a secret.
+    raise SettingsError(f"field {name!r}: expected UTF-8, byte {place} is not")
+
+
+def _loads(name: str, text: str, loads: Callable[[str], Any]) -> Any:
+    try:
+        return loads(text)
+    except ValueError as error:
+        problem = text_of(error)
+    raise SettingsError(f"field {name!r}: expected JSON: {problem}")
+
+
+def _log_rules(key: str, source: str) -> None:
+    if source not in _with_rules:
+        _with_rules.add(source)
+        logger.warning("ignoring the rules under %r of %s: only an Updater follows rules", key, one_line(source))
 
 
 def _frozen(settings_cls: type[S]) -> type[S]:
@@ -406,6 +478,40 @@ def _frozen(settings_cls: type[S]) -> type[S]:
     return made
 
 
+def _without_secrets(
+    error: ValidationError, settings_cls: type[BaseSettings], sources: Sequence[DflagSettingsSource]
+) -> ValidationError:
+    """
+    Return an error with nothing of what may hold a secret: values, what is in them, and what validators say of them.
+    """
+    shown: set[int | str] = set()
+    secret: set[int | str] = set()
+    for name, field in settings_cls.model_fields.items():
+        names = {name, *_names_of(field, name)}
+        is_secret = any(source._is_secret(each) for source in sources for each in names)
+        (secret if is_secret else shown).update(names)
+    if not secret:
+        return error
+    texts = [text for source in sources for text in source._secrets()]
+
+    def is_shown(fault: ErrorDetails) -> bool:
+        is_of_shown = shown.intersection(fault["loc"][:1]) - secret  # one that is of no field may be about any of them
+        return bool(is_of_shown) and not any(text in fault["msg"] for text in texts)
+
+    faults = [fault if is_shown(fault) else _masked(fault) for fault in error.errors(include_url=False)]
+    return ValidationError.from_exception_data(error.title, [_fault_of(fault) for fault in faults])
+
+
+def _masked(fault: ErrorDetails) -> ErrorDetails:
+    message = f"the value was refused ({fault['type']})"
+    return {"type": fault["type"], "loc": fault["loc"][:1], "msg": message, "input": MASK}
+
+
+def _fault_of(fault: ErrorDetails) -> InitErrorDetails:
+    kind: Any = PydanticCustomError  # whose arguments are literals for type checkers
+    return {"type": kind(fault["type"], fault["msg"]), "loc": fault["loc"], "input": fault["input"]}
+
+
 def _summary(error: Exception) -> str:
     """
     Return what is wrong without the values, one of which may be a secret.
@@ -413,4 +519,5 @@ def _summary(error: Exception) -> str:
     if not isinstance(error, ValidationError):
         return str(error)
     faults = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults)
+    named = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in faults]
+    return "; ".join(f"{name}: {message}" if name else message for name, message in named)

@@ -7,6 +7,7 @@ set the static flags of these names.
 
 from __future__ import annotations
 
+import logging
 import os
 
 import prometheus_client
@@ -37,6 +38,7 @@ def send_mail(recipients: list[str]) -> list[str]:
 @worker_init.connect
 def follow(**_: object) -> None:
     """Start before the pool forks: each process has the values at once, and goes on following by itself."""
+    logging.basicConfig()  # until Celery configures it, which it does after this
     Settings.registry.parse_args([], env_prefix="SHOP")
     try:
         updater.initialize()

@@ -22,6 +22,14 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
 ]
 
+# Django's own configuration is for its own loggers alone.
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"console": {"class": "logging.StreamHandler"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+}
+
 token = os.environ.get("FLAGS_TOKEN")
 DFLAG = {
     "REGISTRY": "django_shop.flags:Settings",

@@ -6,6 +6,7 @@ A shop on FastAPI: ``uvicorn --factory fastapi_shop.app:create_app``.
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import Annotated
 
@@ -52,6 +53,7 @@ async def order(amount: int, cfg: Current) -> Price:
 
 def create_app(config: str | os.PathLike[str] | None = None) -> FastAPI:
     """Make the app. Its updater starts and stops with the server, by the middleware."""
+    logging.basicConfig(level=logging.INFO)  # uvicorn configures its own loggers alone
     config = config or os.environ.get("SHOP_CONFIG", "/etc/shop")
     updater = dflag.Updater(Settings, config, facts=dflag.facts.kubernetes())
     register(Settings, updater)

@@ -6,6 +6,7 @@ A shop on Flask: ``gunicorn --config flask_shop/gunicorn.conf.py`` or ``uwsgi --
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ def healthz() -> tuple[str, int]:
 
 def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
     """Make the app and start its updater, which goes on by itself in each worker that is forked later."""
+    logging.basicConfig(level=logging.INFO)  # gunicorn configures its own loggers alone
     config = config or os.environ.get("SHOP_CONFIG", "/etc/shop")
     updater = dflag.Updater.setup(Settings, config, facts=dflag.facts.kubernetes())
     collector = register(Settings, updater)

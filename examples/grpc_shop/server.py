@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -62,6 +63,7 @@ def serving() -> Iterator[int]:
 
 def main() -> None:
     """Serve until a signal comes."""
+    logging.basicConfig(level=logging.INFO)
     Settings.registry.parse_args(env_prefix="SHOP", description="A shop on gRPC.")
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

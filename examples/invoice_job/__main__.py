@@ -5,6 +5,7 @@ Write an invoice for each line of a CSV file of customers and amounts: ``python 
 from __future__ import annotations
 
 import csv
+import logging
 import sys
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ def write(customer: str, amount: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job, and push its metrics, as it may end before anybody scrapes them."""
+    logging.basicConfig(level=logging.INFO)
     Settings.registry.parse_args(arguments, env_prefix="INVOICES", description="Write invoices.")
     with dflag.Updater.setup(Settings, Settings.config.get(), facts=dflag.facts.kubernetes()) as updater:
         register(Settings, updater)

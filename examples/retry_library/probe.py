@@ -5,6 +5,7 @@ A program with the library: it tells whether a port answers. ``python -m retry_l
 from __future__ import annotations
 
 import http.server
+import logging
 import signal
 import socket
 import threading
@@ -46,6 +47,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def main() -> None:
     """Probe until a signal comes."""
+    logging.basicConfig(level=logging.INFO)
     Settings.registry.parse_args(description="Tells whether a port answers.")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())

@@ -25,6 +25,7 @@ from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagResolutionDetails, Reason
 from openfeature.provider import ProviderStatus
 from openfeature.provider._registry import ProviderRegistry
+from openfeature.provider.no_op_provider import NoOpProvider
 
 import dflag
 from dflag._evaluation import Generation
@@ -489,6 +490,74 @@ def test_an_updater_of_the_program_goes_on(flags: dflag.FlagRegistry, volume: Co
         api.set_provider_and_wait(DflagProvider(flags, updater))
         api.shutdown()
         assert updater.status().state == "running"
+
+
+@pytest.mark.parametrize("domains", [("shop", "shop"), ("shop", "other")])
+def test_an_updater_of_several_providers_goes_on(
+    flags: dflag.FlagRegistry, volume: ConfigMapVolume, domains: tuple[str, str]
+) -> None:
+    """The shutdown of a provider that started the updater leaves it to a later one, whose shutdown stops it."""
+    flags.dyn_int("rate", 50)
+    volume.write({"rate": "60"})
+    updater = dflag.Updater(flags, volume.path)
+    first, second = _Observed(flags, updater), _Observed(flags, updater)
+    for provider, domain in zip((first, second), domains, strict=True):
+        api.set_provider_and_wait(provider, domain)
+    api.set_provider_and_wait(NoOpProvider(), "shop" if domains[1] == "other" else "unused")
+    assert first.is_over.wait(DEADLINE_SECONDS)
+    assert updater.status().state == "running"
+    volume.write({"rate": "70"})
+    assert updater.wait_for(lambda snap: snap["rate"] == 70, timeout=DEADLINE_SECONDS)
+    assert api.get_client(domains[1]).get_integer_value("rate", 0) == 70
+    second.shutdown()
+    assert updater.status().state == "stopped"
+
+
+class _Observed(DflagProvider):
+    """A provider whose shutdown, on a thread of the SDK, can be waited for."""
+
+    def __init__(self, flags: dflag.FlagRegistry, updater: dflag.Updater) -> None:
+        super().__init__(flags, updater)
+        self.is_over = threading.Event()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self.is_over.set()
+
+
+def test_a_provider_that_comes_while_the_last_one_stops_the_updater(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The updater runs for the one that came, which has found it running."""
+    updater = dflag.Updater(flags, MemorySource({}))
+    first, second = DflagProvider(flags, updater), DflagProvider(flags, updater)
+    first.initialize(EvaluationContext())
+    stop = updater.stop
+
+    def stop_late() -> None:
+        monkeypatch.undo()
+        second.initialize(EvaluationContext())
+        stop()
+
+    monkeypatch.setattr(updater, "stop", stop_late)
+    first.shutdown()
+    assert updater.status().state == "running"
+    second.shutdown()
+    assert updater.status().state == "stopped"
+
+
+def test_a_provider_that_cannot_start_uses_no_updater(flags: dflag.FlagRegistry) -> None:
+    """The shutdown of the one that has started the updater stops it, whatever became of another one."""
+    flags.dyn_int("rate", 50)
+    source = MemorySource({"rate": "many"})
+    updater = dflag.Updater(flags, source)
+    broken, good = DflagProvider(flags, updater), DflagProvider(flags, updater)
+    with pytest.raises(dflag.UpdateError):
+        broken.initialize(EvaluationContext())
+    source.update({"rate": "60"})
+    good.initialize(EvaluationContext())
+    good.shutdown()
+    assert updater.status().state == "stopped"
 
 
 def test_a_bad_start_is_an_error(flags: dflag.FlagRegistry, volume: ConfigMapVolume) -> None:

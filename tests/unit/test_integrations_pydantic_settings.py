@@ -4,7 +4,9 @@ Settings classes of pydantic-settings that are filled from flags, volumes and do
 
 from __future__ import annotations
 
+import decimal
 import logging
+import traceback
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
@@ -296,3 +298,203 @@ def test_repr_shows_the_place(volume: ConfigMapVolume) -> None:
     Where the values come from.
     """
     assert str(volume.path) in repr(DflagSettingsSource(_settings(volume.path), volume.path))
+
+
+class Credentials(BaseModel):
+    """A part with a secret, whose name the secret itself may contain."""
+
+    tokens: dict[str, int] = {}
+
+
+def _guarded(source: Any) -> type[BaseSettings]:
+    """
+    Return a settings class whose validators quote what they refuse.
+    """
+
+    class Guarded(BaseSettings):
+        pw: Annotated[int, Field(validation_alias=AliasChoices("password", "pw"))] = 0
+        credentials: Credentials = Credentials()
+        rate: int = 0
+
+        @pydantic.field_validator("pw", mode="before")
+        @classmethod
+        def _check(cls, value: Any) -> Any:
+            if value == "hunter2":
+                raise ValueError(f"bad password {value!r}")
+            return value
+
+        @pydantic.field_validator("rate")
+        @classmethod
+        def _check_rate(cls, value: int, info: pydantic.ValidationInfo) -> int:
+            if value == 99:
+                raise ValueError(f"bad rate beside {info.data['pw']}")
+            return value
+
+        @pydantic.model_validator(mode="after")
+        def _check_all(self) -> Guarded:
+            if self.pw == 4711:
+                raise ValueError(f"bad settings {self!r}")
+            return self
+
+        @classmethod
+        def settings_customise_sources(  # type: ignore[override]  # of the others none is used
+            cls, settings_cls: type[BaseSettings], **_: Any
+        ) -> tuple[Any, ...]:
+            return (DflagSettingsSource(settings_cls, source),)
+
+    return Guarded
+
+
+def _all_texts(error: BaseException) -> str:
+    """
+    Return all that an exception and what hangs on it may show.
+    """
+    texts = "".join(traceback.format_exception(error))
+    if isinstance(error, pydantic.ValidationError):
+        texts += repr(error.errors())
+    below = [each for each in (error.__cause__, error.__context__) if each is not None]
+    return texts + repr(vars(error)) + "".join(map(_all_texts, below))
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "problem"),
+    [
+        ("pw", "hunter2", "pw: the value was refused (value_error)"),
+        ("password", "hunter2", "password: the value was refused (value_error)"),
+        ("pw", "4711", "the value was refused (value_error)"),
+        ("credentials", '{"tokens": {"hunter2": "a"}}', "credentials: the value was refused (int_parsing)"),
+        ("credentials.tokens", '{"hunter2": "a"}', "credentials: the value was refused (int_parsing)"),
+        ("credentials", "[hunter2", "field 'credentials': expected JSON: Expecting value: line 1 column 2 (char 1)"),
+        ("pw", b"hunter2\xff", "field 'pw': expected UTF-8, byte 7 is not"),
+    ],
+)
+def test_no_secret_is_in_an_error(
+    key: str, text: str | bytes, problem: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Of the value of a secret source the log, `problem` and the error at a start have the field and the type alone.
+    """
+    now = [0.0]
+    monkeypatch.setattr(pydantic_settings.time, "monotonic", lambda: now[0])
+    source = MemorySource({"rate": "1"}, secret=True)
+    settings = reloading(_guarded(source))
+    with caplog.at_level(logging.WARNING, "dflag"):
+        source.update({key: text, "rate": "2"})
+        settings._sources[0].has_changed()
+        now[0] += 1.0
+        assert settings.current().rate == 1  # type: ignore[attr-defined]
+    assert settings.problem == problem
+    assert [each.getMessage() for each in caplog.records] == [f"Guarded: {problem}; keeping the last good values"]
+
+    with pytest.raises(ValueError, match=r"refused|expected") as refused:
+        reloading(_guarded(source))
+    assert not any(secret in _all_texts(refused.value) for secret in ("hunter2", "4711"))
+
+
+def test_an_error_says_all_of_what_is_no_secret(flags: dflag.FlagRegistry) -> None:
+    """
+    A secret flag hides the message of its own field, and that of the whole class.
+    """
+    flags.dyn_string("pw", "hunter2", secret=True)
+    flags.dyn_string("rate", "{many}")
+    with pytest.raises(pydantic.ValidationError) as refused:
+        reloading(_guarded(flags))
+    assert [(each["loc"], each["input"]) for each in refused.value.errors()] == [
+        (("pw",), "******"),
+        (("rate",), "{many}"),
+    ]
+    assert "hunter2" not in str(refused.value)
+    assert "unable to parse string as an integer" in str(refused.value)
+
+
+def test_a_validator_that_quotes_the_secret_of_another_field(flags: dflag.FlagRegistry) -> None:
+    """
+    What it says is left out too.
+    """
+    flags.dyn_string("pw", "123456", secret=True)
+    flags.dyn_int("rate", 99)
+    with pytest.raises(pydantic.ValidationError) as refused:
+        reloading(_guarded(flags))
+    assert [each["msg"] for each in refused.value.errors()] == ["the value was refused (value_error)"]
+
+
+def test_a_scalar_of_a_document_is_its_text(tmp_path: Path) -> None:
+    """
+    A field takes the text as it stands there, as a flag does, and mappings and lists as they are.
+    """
+
+    class Settings(BaseSettings):
+        version: str
+        zip: str
+        on: str
+        flag: bool
+        either: str | int
+        price: decimal.Decimal
+        none: str
+        null: int | None = 5
+        hosts: list[str]
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, *_sources: Any, **_others: Any) -> Any:
+            return (DflagSettingsSource(settings_cls, path),)
+
+    path = tmp_path / "settings.yaml"
+    path.write_text(
+        "version: 1.10\nzip: 012\non: true\nflag: true\neither: 012\nprice: 1.10\nnone: ~\nnull: ~\nhosts: [a]\n",
+        "utf-8",
+    )
+    made: Any = Settings
+    assert made().model_dump() == {
+        "version": "1.10",
+        "zip": "012",
+        "on": "true",
+        "flag": True,
+        "either": "012",
+        "price": decimal.Decimal("1.10"),
+        "none": "~",
+        "null": None,
+        "hosts": ["a"],
+    }
+    assert str(made().price) == "1.10"
+
+
+def test_parts_of_a_document_are_texts_too(tmp_path: Path) -> None:
+    """
+    Also those that no model knows the type of, and on top of a null.
+    """
+    path = tmp_path / "settings.yaml"
+    path.write_text("database: ~\ndatabase.options.zip: 012\ndatabase.port: 99\n", "utf-8")
+    found: Any = _settings(path)()
+    assert found.database == Database(port=99, options={"zip": "012"})
+
+
+def test_null_is_a_value(flags: dflag.FlagRegistry) -> None:
+    """
+    A JSON flag that is null gives None, not the default of the field or what another name has.
+    """
+
+    class Settings(BaseSettings):
+        limit: Annotated[int | None, Field(validation_alias=AliasChoices("limit", "max"))] = 5
+        pool: Pool | None = Pool()
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, *_sources: Any, **_others: Any) -> Any:
+            return (DflagSettingsSource(settings_cls, flags),)
+
+    flags.dyn_json("limit", None)
+    flags.dyn_json("pool", None)
+    flags.dyn_int("max", 7)
+    assert Settings().model_dump() == {"limit": None, "pool": None}
+
+
+@pytest.mark.parametrize("key", ["_rules.yaml", "_rules"])
+def test_rules_of_a_source_are_ignored_aloud(key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Settings have neither facts nor clock, which is logged once for a source, as by `FlagRegistry.apply`.
+    """
+    settings = _settings(MemorySource({"rate": "7", key: "- {set: {rate: 9}}"}, name=f"with {key}"))
+    with caplog.at_level(logging.WARNING, "dflag"):
+        assert [settings().rate, settings().rate] == [7, 7]  # type: ignore[attr-defined]
+    assert [each.getMessage() for each in caplog.records] == [
+        f"ignoring the rules under '{key}' of with {key}: only an Updater follows rules"
+    ]
