@@ -185,7 +185,7 @@ class _Parsing:
             unknown=plain.unknown,
             members={**self._base.members, **self._touched},
             deviating=self._base.deviating,
-            record=self._base.record,
+            results=self._base.results,
             plain=plain,
             rules=rules,
         )

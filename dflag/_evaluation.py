@@ -154,7 +154,7 @@ class Generation:
         found = self._checksums.get(origin)
         if found is None:
             state = sources_of(self._registry).state_at(origin, self.snapshot)
-            revision = state.record.applied or state.revision
+            revision = state.results.applied or state.revision
             found = checksum_of(self.snapshot) if revision is None else revision.get().checksum
             self._checksums[origin] = found
         return found

@@ -21,7 +21,7 @@ from dflag.errors import SourceError, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dflag._source_state import DeferredRevision, Outcome, Record
+    from dflag._source_state import DeferredRevision, Outcome, Results
     from dflag.sources import Source, Watch
     from dflag.typing import Raw
 
@@ -69,7 +69,7 @@ class Feed:
 
     Args:
         source: What is read.
-        record: Returns what came of the readings.
+        results: Returns what came of the readings.
         ignored: The keys to leave out.
         resets: Whether the values go when the source is gone or empty; else they are kept.
 
@@ -77,10 +77,10 @@ class Feed:
     """
 
     def __init__(
-        self, source: Source, record: Callable[[], Record], ignored: Ignored | None = None, *, resets: bool = False
+        self, source: Source, results: Callable[[], Results], ignored: Ignored | None = None, *, resets: bool = False
     ) -> None:
         self.source: Final = source
-        self.record: Final = record
+        self.results: Final = results
         self.name: Final = source.name
         self._ignored: Final = Ignored() if ignored is None else ignored
         self._resets: Final = resets
@@ -268,12 +268,14 @@ class Feed:
 
     # --- reporting
 
-    def status(self, record: Record, longest_seconds: float | None = None, watch: Watch | None = None) -> SourceStatus:
+    def status(
+        self, results: Results, longest_seconds: float | None = None, watch: Watch | None = None
+    ) -> SourceStatus:
         """
-        Put what is known into a record.
+        Put what is known into a public record.
 
         Args:
-            record: What came of the readings.
+            results: What came of the readings.
             longest_seconds: How old the last look may be; None where no thread looks.
             watch: What watches it, if anything does.
         """
@@ -286,10 +288,10 @@ class Feed:
             not_live=self.not_live,
             seconds_since_contact=age(self._heard(watch)),
             reconnects=0 if watch is None else watch.reconnects,
-            checksum="" if record.applied is None else record.applied.get().checksum,
-            applied_at=None if record.applied is None else record.applied.get().applied_at,
-            reloads={**record.reloads, "failed": self.failures},
-            last_error=problem or record.refusal,
+            checksum="" if results.applied is None else results.applied.get().checksum,
+            applied_at=None if results.applied is None else results.applied.get().applied_at,
+            reloads={**results.reloads, "failed": self.failures},
+            last_error=problem or results.refusal,
         )
 
     def is_healthy(self, longest_seconds: float | None) -> bool:
@@ -329,7 +331,7 @@ class Feed:
         reconnects = 0 if watch is None else watch.reconnects
         touch = self.contact is None, is_recent(self._heard(watch), patience_seconds), self._is_overdue(longest_seconds)
         problems = self.problem, self.fault, self.degraded, self.not_live
-        return self.record(), self.failures, mode, reconnects, touch, problems
+        return self.results(), self.failures, mode, reconnects, touch, problems
 
     def _heard(self, watch: Watch | None) -> float | None:
         """

@@ -231,7 +231,7 @@ class RuleFollower:
 
     def _is_refused(self, name: str) -> bool:
         state = self._sources.state(name)
-        return state.rules.is_opposed or (state.rules.raw is not None and state.record.refusal is not None)
+        return state.rules.is_opposed or (state.rules.raw is not None and state.results.refusal is not None)
 
     def _baking(self, name: str) -> list[Rule]:
         active = self._sources.state(name).rules.active

@@ -18,7 +18,7 @@ from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
 from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
-from dflag._source_state import Reading, Record, Request, applied, empty_state, left, load_records
+from dflag._source_state import Reading, Request, Results, applied, empty_state, left, load_late_modules
 from dflag._switching import yield_interpreter
 from dflag._transaction import Transaction, same, winner
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames, unknown_keys
@@ -92,11 +92,11 @@ class SourceLayers:
         with self._store.own_lock:  # asked while a forked child makes its locks anew, too
             return {name: value_of(cell) for name, cell in self._states.items()}
 
-    def record(self, name: str) -> Record:
+    def results(self, name: str) -> Results:
         """
         Return what came of the readings of a source.
         """
-        return self.state(name).record
+        return self.state(name).results
 
     def claim(self, name: str, owner: object, *, below_arguments: bool) -> None:
         """
@@ -137,14 +137,14 @@ class SourceLayers:
 
         return states(self.state(name).rules, self.context(name))
 
-    def start_record(self, name: str) -> None:
+    def start_results(self, name: str) -> None:
         """
         Forget what came of the readings of a source so far, as a new updater feeds it.
         """
         cell = self._states[name]
         with self._store.lock:
-            if value_of(cell).record != Record():
-                set_value(cell, value_of(cell)._replace(record=Record()))
+            if value_of(cell).results != Results():
+                set_value(cell, value_of(cell)._replace(results=Results()))
                 self._store.outdate()
 
     def release(self, name: str, owner: object) -> None:
@@ -162,7 +162,7 @@ class SourceLayers:
         """
         if name in self._states:
             return
-        load_records()
+        load_late_modules()
         with self._store.lock:
             if name in self._states:
                 return
@@ -500,7 +500,7 @@ class SourceLayers:
             if batch.name not in committed:
                 outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), request)
                 self._note_unknowns(batch, outcome, request)
-                self._record(batch, outcome)
+                self._keep_results(batch, outcome)
         self.reports.log(outcomes, self.states(), self.after_restart())
         return outcomes
 
@@ -523,21 +523,21 @@ class SourceLayers:
             return []
         return self.reports.unknown.new(batch.name, batch.state.unknown)
 
-    def _record(self, batch: Batch, outcome: Outcome) -> None:
+    def _keep_results(self, batch: Batch, outcome: Outcome) -> None:
         """
         Record what came of a batch that was not committed, if that is news.
         """
         cell, base = self._states.get(batch.name), batch.base
-        record = base.record
-        same_revision = record.applied is outcome.revision or not outcome.in_force
-        is_news = batch.moved or outcome.refusal != record.refusal or outcome.rejections or outcome.unknowns
+        results = base.results
+        same_revision = results.applied is outcome.revision or not outcome.in_force
+        is_news = batch.moved or outcome.refusal != results.refusal or outcome.rejections or outcome.unknowns
         if cell is None or (same_revision and not is_news):
             return
-        state = (batch.moved or base)._replace(record=record.after(outcome))
+        state = (batch.moved or base)._replace(results=results.after(outcome))
 
         def attempt() -> bool | None:
             token = self._store.base().token
-            # Another thread may have applied something newer, which has a record of its own.
+            # Another thread may have applied something newer, which has results of its own.
             return value_of(cell) is not base or self._store.set_cells(token, [(cell, state)]) or None
 
         self._store.turns.run(attempt)

@@ -39,7 +39,7 @@ class Reading(NamedTuple):
     secret: bool = False
 
 
-class Record(NamedTuple):
+class Results(NamedTuple):
     """
     What came of the readings of a source since it was claimed. What lasts counts once.
 
@@ -64,7 +64,7 @@ class Record(NamedTuple):
     def updates(self) -> int:
         return self.reloads["applied"] + self.reloads["partial"]
 
-    def after(self, outcome: Outcome) -> Record:
+    def after(self, outcome: Outcome) -> Results:
         """
         Return what came of the readings after one more outcome.
         """
@@ -74,7 +74,7 @@ class Record(NamedTuple):
         elif outcome.refused_anew or outcome.rejections:
             result = "refused"
         keep = self.revision if outcome.error and self.revision and not self.revision.error else None
-        return Record(
+        return Results(
             revision=outcome.revision if keep is None else keep,
             applied=outcome.revision if outcome.in_force else self.applied,
             refusal=outcome.refusal,
@@ -112,7 +112,7 @@ class SourceState(NamedTuple):
         members: For each map the last good values of the keys that belong to it.
         deviating: The frozen static flags for which this source holds something else than is live.
         revision: The last one that was applied; None before the first.
-        record: What came of the readings.
+        results: What came of the readings.
         plain: What its plain keys hold.
         rules: Its rules.
     """
@@ -124,7 +124,7 @@ class SourceState(NamedTuple):
     members: Mapping[Flag[Any], Mapping[str, Any]] = MappingProxyType({})
     deviating: frozenset[str] = frozenset()
     revision: DeferredRevision | None = None
-    record: Record = Record()
+    results: Results = Results()
     plain: Plain = Plain()
     rules: RuleSet = NO_RULES
 
@@ -161,7 +161,7 @@ class Batch(NamedTuple):
     Attributes:
         name: The source.
         base: The state that it was compared with.
-        state: The state that applying it leads to, still with the record of *base*; *base* itself when nothing is new.
+        state: The state that applying it leads to, still with the results of *base*; *base* itself when nothing is new.
         parsed: What it is made of.
         edits: What applying it changes in the layers.
         keyed: What applying it changes in the values for keys.
@@ -244,7 +244,7 @@ class Outcome(NamedTuple):
     refused_anew: bool
 
 
-def load_records() -> None:
+def load_late_modules() -> None:
     """
     Import what a revision is made of, which importing dflag does not wait for.
 
@@ -332,7 +332,7 @@ def applied(
     """
     revision = DeferredRevision(batch, number, pending_restart, changed=changed, is_applied=True)
     outcome = _outcome(batch, revision, unknowns, changed_keyed=changed_keyed, is_applied=True)
-    return outcome, batch.state._replace(revision=revision, record=batch.base.record.after(outcome))
+    return outcome, batch.state._replace(revision=revision, results=batch.base.results.after(outcome))
 
 
 def left(
@@ -368,7 +368,7 @@ def _outcome(
     error: RegistryValidationError | None = None,
     is_applied: bool = False,
 ) -> Outcome:
-    state, before = batch.moved or batch.state, batch.base.record
+    state, before = batch.moved or batch.state, batch.base.results
     texts = {key: _text_of(state, key, fault) for key, fault in state.rejected.items()}
     in_force = is_applied or not batch.is_new
     refusal = None if in_force else _refusal(state.rejected, error)

@@ -172,13 +172,13 @@ class Updater(NeverCopied):
         self._below_arguments: Final = below_arguments
         ignored = Ignored(_patterns(ignore))
         self._feeds: Final = tuple(
-            Feed(made, partial(self._sources.record, made.name), ignored, resets=on_missing == "reset")
+            Feed(made, partial(self._sources.results, made.name), ignored, resets=on_missing == "reset")
             for made in as_sources(source)
         )
         self._rules: Final = RuleFollower(self._sources, [feed.name for feed in self._feeds], facts, healthy)
         self._claim()
         for feed in self._feeds:
-            self._sources.start_record(feed.name)
+            self._sources.start_results(feed.name)
         self._state: State = "new"
         self._made_at: Final = time.time()
         self._success: float | None = None
@@ -455,23 +455,23 @@ class Updater(NeverCopied):
 
     def _status(self) -> Status:
         with self._store.own_lock:  # under which a commit sets the records of several sources
-            records = [feed.record() for feed in self._feeds]
+            found = [feed.results() for feed in self._feeds]
         longest = self._longest_seconds()
         rejected: dict[str, FlagValueError] = {}
         unknown: set[str] = set()
-        for record in records:
-            if record.revision is not None:
-                rejected.update(record.rejected)
-                unknown.update(record.revision.get().unknown)
+        for results in found:
+            if results.revision is not None:
+                rejected.update(results.rejected)
+                unknown.update(results.revision.get().unknown)
         return Status(
             state=self._state,
             sources=tuple(
-                feed.status(record, longest, watch)
-                for feed, record, watch in zip(self._feeds, records, self._watches(), strict=True)
+                feed.status(results, longest, watch)
+                for feed, results, watch in zip(self._feeds, found, self._watches(), strict=True)
             ),
-            updates=sum(record.updates for record in records),
-            errors=sum(record.errors for record in records) + sum(feed.failures for feed in self._feeds),
-            warnings=sum(record.warnings for record in records),
+            updates=sum(results.updates for results in found),
+            errors=sum(results.errors for results in found) + sum(feed.failures for feed in self._feeds),
+            warnings=sum(results.warnings for results in found),
             rejected=dict(sorted(rejected.items())),
             unknown=tuple(sorted(unknown)),
             pending_restart=self._sources.pending_restart(),
@@ -635,7 +635,7 @@ class Updater(NeverCopied):
         self._rules.report()
 
     def _note_success(self) -> None:
-        if all(feed.problem is None and feed.record().refusal is None for feed in self._feeds):
+        if all(feed.problem is None and feed.results().refusal is None for feed in self._feeds):
             self._success = time.monotonic()
 
     def _is_held(self, feed: Feed) -> bool:
@@ -757,7 +757,7 @@ def refused_sources(updater: Updater) -> tuple[str, ...]:
     Return the names of the sources of which nothing new is applied: a registry validator refuses, or a value is bad and
     the updater is atomic.
     """
-    return tuple([feed.name for feed in updater._feeds if feed.record().refusal is not None])
+    return tuple([feed.name for feed in updater._feeds if feed.results().refusal is not None])
 
 
 def watch_health(updater: Updater, watcher: Callable[[], object]) -> None:

@@ -196,7 +196,7 @@ class Session:
                 self._stopping.wait(rest)
 
     def _applied(self) -> list[DeferredRevision | None]:
-        return [feed.record().applied for feed in self._feeds]
+        return [feed.results().applied for feed in self._feeds]
 
     def _drain(self, *, called: bool) -> bool:
         """

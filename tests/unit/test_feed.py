@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dflag._feed import Feed, Ignored
-from dflag._source_state import Record
+from dflag._source_state import Results
 from dflag.errors import SourceError
 from dflag.sources import MemorySource
 
@@ -48,7 +48,7 @@ def _source() -> Source:
 
 @pytest.fixture(name="feed")
 def _feed(source: Source) -> Feed:
-    return Feed(source, Record)
+    return Feed(source, Results)
 
 
 def test_a_source_is_read_when_its_token_changes(feed: Feed, source: Source) -> None:
@@ -108,7 +108,7 @@ def test_a_line_of_the_log_stays_one_line(caplog: pytest.LogCaptureFixture) -> N
     """A name may be a path with a line end in it."""
     source = Source({}, name="a\nb")
     source.fault = KeyError("x")
-    feed = Feed(source, Record)
+    feed = Feed(source, Results)
     feed.look()
     feed.note_not_followed("is not followed")
     assert [record.getMessage().splitlines()[1:] for record in caplog.records] == [[], [], []]
@@ -119,7 +119,7 @@ def test_a_source_that_is_gone_or_empty_keeps_its_values_unless_it_resets(
     source: Source, resets: bool, values: dict[str, str]
 ) -> None:
     """An empty directory is what a volume looks like that is being taken away."""
-    feed = Feed(source, Record, resets=resets)
+    feed = Feed(source, Results, resets=resets)
     feed.look()
     source.fault, source.token = SourceError("gone", missing=True), 6
     feed.look()
@@ -155,8 +155,8 @@ def test_the_fingerprint_changes_with_the_status(feed: Feed) -> None:
     assert failed != before
     feed.problem = "cannot be read"
     assert feed.fingerprint(5.0) != failed
-    assert feed.status(Record()).last_error == "cannot be read"
-    assert not feed.status(Record()).healthy
+    assert feed.status(Results()).last_error == "cannot be read"
+    assert not feed.status(Results()).healthy
 
 
 @pytest.mark.parametrize(
@@ -230,14 +230,14 @@ def test_a_source_is_healthy_while_it_is_seen_and_nothing_fails(feed: Feed, monk
 
     def is_healthy() -> bool:
         found = feed.is_healthy(10.0)
-        assert feed.status(Record(), 10.0).healthy is found
+        assert feed.status(Results(), 10.0).healthy is found
         return found
 
     assert not is_healthy()
     feed.look()
     assert is_healthy()
     assert [feed.note_fault(fault) for fault in ("failed", "failed", "failed otherwise")] == [True, False, True]
-    assert (is_healthy(), feed.status(Record()).last_error, feed.failures) == (False, "failed otherwise", 2)
+    assert (is_healthy(), feed.status(Results()).last_error, feed.failures) == (False, "failed otherwise", 2)
     feed.note_fault(None)
     assert is_healthy()
     now = time.monotonic()

@@ -245,10 +245,10 @@ def test_an_unknown_key_is_reported_when_the_first_attempt_is_outdated(
 
     assert flags.apply({"rate": "2", "rat": "2"}, source="s").unknown == ("rat",)
     assert attempts == [1]
-    assert sources.record("s").warnings == 1
+    assert sources.results("s").warnings == 1
     assert caplog.text.count("unknown key 'rat'") == 1
     flags.apply({"rate": "3", "rat": "3"}, source="s")
-    assert sources.record("s").warnings == 1
+    assert sources.results("s").warnings == 1
 
 
 _TWO_RULES = """
@@ -371,7 +371,7 @@ def test_an_unknown_key_counts_for_one_source_whatever_is_logged_between(
     with pytest.warns(DeprecationWarning, match="gone soon"):
         flags.apply({"name": "y", "nope": "1"}, source="first")
     assert caplog.text.count("unknown key 'nope'") == 1
-    assert sources.record("first").warnings + sources.record("second").warnings == 1
+    assert sources.results("first").warnings + sources.results("second").warnings == 1
 
 
 def test_the_fault_of_a_validator_is_logged_once_while_its_reading_is_refused(

@@ -21,11 +21,11 @@ def test_the_outcome_of_a_batch_counts_what_is_news(flags: dflag.FlagRegistry) -
     flags.dyn_int("rate", 1)
     outcome, state = applied(parse(flags, {"rate": "many"}), 7, (), changed=(), unknowns=("x",))
     assert (outcome.number, outcome.applied, outcome.refusal, len(outcome.rejections)) == (7, True, None, 1)
-    assert (state.record.errors, state.record.warnings, state.record.reloads["partial"]) == (1, 1, 1)
+    assert (state.results.errors, state.results.warnings, state.results.reloads["partial"]) == (1, 1, 1)
     assert state.revision is outcome.revision
     flags.dyn_int("burst", 1)
     again, state = applied(parse(flags, {"rate": "many", "burst": "2"}, state), 8, (), changed=("burst",), unknowns=())
-    assert (again.rejections, again.changed, state.record.errors) == ([], ("burst",), 1)
+    assert (again.rejections, again.changed, state.results.errors) == ([], ("burst",), 1)
 
 
 def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.FlagRegistry) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from dflag._feed import Feed
-from dflag._source_state import Record
+from dflag._source_state import Results
 from dflag._updater_thread import Session
 from dflag.sources import MemorySource, Watch
 
@@ -66,7 +66,7 @@ def _looks() -> Looks:
 
 @pytest.fixture(name="feed")
 def _feed(source: Source) -> Feed:
-    return Feed(source, Record)
+    return Feed(source, Results)
 
 
 @pytest.fixture(name="session")
@@ -81,7 +81,7 @@ def test_a_line_of_the_log_stays_one_line(looks: Looks, caplog: pytest.LogCaptur
     caplog.set_level("INFO", "dflag")
     source = Source({}, name="a\nb")
     source.problem = OSError("no\ndescriptors")
-    feed = Feed(source, Record)
+    feed = Feed(source, Results)
     session = Session([feed], looks, 60.0)
     try:
         session.watch()
