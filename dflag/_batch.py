@@ -99,7 +99,7 @@ def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
     """
     Return the flags with a key that no flag had when *state* was parsed: other threads are declaring them.
 
-    Left alone, each of two declarations would find the other's flag among the unknown keys, and wait for it for ever.
+    Else the key would stay unknown, the commit would be refused as the flag exists, and the attempt would be repeated.
     """
     flags = store.flags
     return [flags[key] for keys in (state.unknown, *state.members.values()) for key in keys if key in flags]

@@ -60,7 +60,7 @@ class Step:
     Attributes:
         run: Make the calls, once. When one raises, those behind it are not made. It is C too, and takes no time of its
             own under a lock.
-        made: Something once all calls are made: an error behind that is one of a signal handler's.
+        made: Not empty once every call was made; what is raised after that comes from a signal handler.
     """
 
     __slots__ = ("made", "run")

@@ -289,7 +289,7 @@ class _View:
                 pass
             instance = self._instance(self._live_class, base.snapshot)
             changes = ((setattr, self._cell, "cell_contents", instance), (setattr, self, "_latest", instance))
-            if self._store.note(base.token, changes) or self._store.number != base.snapshot.revision:
+            if self._store.run_if_current(base.token, changes) or self._store.number != base.snapshot.revision:
                 return instance
 
     def pinned(self, pin: Pin) -> object:
@@ -344,7 +344,7 @@ class _View:
         self._set_revision(instance, revision)
         return instance
 
-    def outdating(self, number: int) -> list[Call]:
+    def invalidations(self, number: int) -> list[Call]:
         calls: list[Call] = [(delattr, self._cell, "cell_contents")]
         if _DEVELOPING:
             calls.append((deque.append, self._commits, (number, time.monotonic())))
@@ -468,7 +468,7 @@ def _set_up(cls: type[Flags], prefix: str | None, registry: RegistryLike | None)
         own["current"] = view.current  # a plain function: a static or a class method takes half as long again
     for attribute, value in own.items():
         type.__setattr__(cls, attribute, value)
-    store_of_registry(home).derive(view)
+    store_of_registry(home).add_dependent(view)
 
 
 def _registry_for(cls: type[Flags], bases: Iterable[_View], given: RegistryLike | None) -> FlagRegistry:

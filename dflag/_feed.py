@@ -128,7 +128,7 @@ class Feed:
 
     def _probe(self) -> object:
         """
-        Ask the source for its token; one that fails to give any is to be read.
+        Return the source's token; where `probe` raises, a new object, so that the source is read.
         """
         try:
             token = self.source.probe()

@@ -55,7 +55,7 @@ class RuleFollower:
         if healthy is not None:
             check_plain_function(healthy, "healthy")
         self._sources: Final = sources
-        self._contexts: Final = {name: sources.context(name) for name in names}
+        self._contexts: Final = {name: sources.follow_rules(name) for name in names}
         self._given: Final = facts
         self._is_reported = False  # that the facts cannot be read
         self._tried_at = 0  # the number of the last commit before refused rules were last tried

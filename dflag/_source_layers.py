@@ -18,7 +18,7 @@ from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
 from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
-from dflag._source_state import Reading, Request, Results, applied, empty_state, left, load_late_modules
+from dflag._source_state import Reading, Request, Results, applied, empty_state, load_late_modules, not_applied
 from dflag._switching import yield_interpreter
 from dflag._transaction import Transaction, same, winner
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames, unknown_keys
@@ -118,9 +118,9 @@ class SourceLayers:
             self._rank(name, below_arguments=below_arguments)
             self._claims[name] = weakref.ref(owner)
 
-    def context(self, name: str) -> RuleContext:
+    def follow_rules(self, name: str) -> RuleContext:
         """
-        Return by what the rules of a source are resolved, which begins with the first call.
+        Follow the rules of a source from now on; return by what they are resolved.
         """
         context = self._contexts.get(name)
         if context is None:
@@ -135,7 +135,7 @@ class SourceLayers:
         """
         from dflag._rule_layers import states
 
-        return states(self.state(name).rules, self.context(name))
+        return states(self.state(name).rules, self._contexts[name])
 
     def start_results(self, name: str) -> None:
         """
@@ -513,7 +513,7 @@ class SourceLayers:
 
     def _left(self, batch: Batch, error: RegistryValidationError | None, request: Request) -> Outcome:
         unknowns = self._unknowns(batch, request)
-        return left(batch, self._store.number, self.pending_restart(), unknowns=unknowns, error=error)
+        return not_applied(batch, self._store.number, self.pending_restart(), unknowns=unknowns, error=error)
 
     def _unknowns(self, batch: Batch, request: Request) -> list[str]:
         """

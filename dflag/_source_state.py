@@ -41,12 +41,15 @@ class Reading(NamedTuple):
 
 class Results(NamedTuple):
     """
-    What came of the readings of a source since it was claimed. What lasts counts once.
+    What came of the readings of a source since it was claimed. A problem that lasts is counted once.
 
     Attributes:
         revision: The last one that no registry validator refused, or else the last; with what it rejected.
         applied: The last revision in force.
         refusal: Why nothing of what the source gives now is applied, while that is so.
+        reloads: How many readings were applied, applied in part, and refused.
+        errors: How many bad values and refusals were reported.
+        warnings: How many unknown keys were reported.
         reported: The texts of the bad values that were reported, by key.
         rejected: What *revision* rejected, with the places of the last reading.
     """
@@ -335,7 +338,7 @@ def applied(
     return outcome, batch.state._replace(revision=revision, results=batch.base.results.after(outcome))
 
 
-def left(
+def not_applied(
     batch: Batch,
     number: int,
     pending_restart: tuple[str, ...],
@@ -393,7 +396,7 @@ def _outcome(
 
 def _text_of(state: SourceState, key: str, fault: FlagValueError) -> Raw | str:
     """
-    Return what stays the same while something stays bad, wherever it stands.
+    Return what identifies a bad value between readings: its raw text, or the problem of a rule, without the place.
     """
     if key.startswith(RULE_PREFIX):
         return fault.problem

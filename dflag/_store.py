@@ -87,7 +87,7 @@ if TYPE_CHECKING:
         Something derived from a store's values, which every commit invalidates.
         """
 
-        def outdating(self, number: int) -> Iterable[Call]:
+        def invalidations(self, number: int) -> Iterable[Call]:
             """
             Return the calls that outdate it, for the step of commit *number*. The step may fail; then none is made.
             """
@@ -160,7 +160,7 @@ class Store:
         with self.lock:
             self._check_free(flag.name)
             self.flags[flag.name] = flag
-            self._welcome((flag,))
+            self._note_declared((flag,))
 
     def retire(self, name: str, since: datetime.date) -> None:
         """
@@ -203,7 +203,7 @@ class Store:
             names = [(setattr, flag, "name", name) for name, flag in named.items()]
             stores = [(setattr, flag, STORE, self) for flag in named.values()]
             Step([*names, *stores, *changes, (ior, self.flags, dict(named))]).run()
-            self._welcome(named.values())
+            self._note_declared(named.values())
             timed: frozenset[Flag[Any]] = frozenset().union(*(value_of(other._timed) for other in others))
             set_value(self._timed, value_of(self._timed) | timed)
             for other in others:
@@ -224,7 +224,7 @@ class Store:
             file, line = declared_at(first)
             raise DuplicateFlagError(f"flag {name!r} is already declared at {file}:{line}")
 
-    def _welcome(self, flags: Iterable[Flag[Any]]) -> None:
+    def _note_declared(self, flags: Iterable[Flag[Any]]) -> None:
         """
         Make what depends on the set of flags anew. The caller holds the lock.
         """
@@ -232,7 +232,7 @@ class Store:
         if maps:
             self.maps = {**self.maps, **maps}
         # What is being validated stays valid: the new flags have their defaults.
-        self._tokens[0] = Token(self._tokens[0].values)
+        self._tokens[0] = Token(self._tokens[0].epoch)
         set_value(self._snapshot, None)
 
     def base(self) -> Base:
@@ -243,15 +243,15 @@ class Store:
             token = self._tokens[0]  # first: a signal handler that commits before the next line outdates it
             return Base(token, self.snapshot(), self.ranking, self.maps, value_of(self._timed))
 
-    def derive(self, dependent: Dependent) -> None:
+    def add_dependent(self, dependent: Dependent) -> None:
         """
         Let what is made of the values take part in every commit from now on.
         """
         with self.lock:
             self._dependents = (*self._dependents, dependent)
-            self._tokens[0] = Token(self._tokens[0].values)  # a step that is made already lacks it
+            self._tokens[0] = Token(self._tokens[0].epoch)  # a step that is made already lacks it
 
-    def note(self, token: Token, changes: Iterable[Call]) -> bool:
+    def run_if_current(self, token: Token, changes: Iterable[Call]) -> bool:
         """
         Note what is made of the values, if nothing has changed since *token*; return whether that was so.
 
@@ -322,7 +322,7 @@ class Store:
                 tables: dict[Key[Any], Table] = {flag: table for flag in flags if (table := table_of(flag)) is not None}
                 values: dict[Key[Any], Any] = {flag: value_of(flag) for flag in flags}
                 snapshot = Snapshot(self.flags, values, self.number, tables, value_of(self._replaced))
-                if self.note(token, [(setattr, self._snapshot, VALUE, snapshot)]):
+                if self.run_if_current(token, [(setattr, self._snapshot, VALUE, snapshot)]):
                     self.register_snapshot(snapshot)
                     return snapshot  # else a signal handler has committed in the middle of this
 
@@ -429,7 +429,7 @@ class Store:
         try:
             while not self._run(step, token):
                 token = self._tokens[0]
-                if token.values is not transaction.base.token.values or not is_current():
+                if token.epoch is not transaction.base.token.epoch or not is_current():
                     return False
                 step = self._step(transaction, token, cells, deliveries)
         finally:
@@ -483,7 +483,7 @@ class Store:
                 (list.remove, self._tokens, token),  # raises when it is another one: then nothing is done
                 (list.append, self._tokens, Token(object())),
                 # Before any value, also that of a snapshot, shows without the GIL.
-                *(call for dependent in self._dependents for call in dependent.outdating(number)),
+                *(call for dependent in self._dependents for call in dependent.invalidations(number)),
                 *self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot)),
                 *((setattr, cell, VALUE, value) for cell, value in cells),
                 # Before the snapshot that they belong to, as somebody may look for them by it.

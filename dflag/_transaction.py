@@ -55,13 +55,13 @@ class Token:
     Stands for the state that a transaction is based on; the store has another one after each change.
 
     Attributes:
-        values: The same object for as long as nothing but the declaration of flags has changed.
+        epoch: The same object for as long as nothing but the declaration of flags has changed.
     """
 
-    __slots__ = ("values",)
+    __slots__ = ("epoch",)
 
-    def __init__(self, values: object) -> None:
-        self.values: Final = values
+    def __init__(self, epoch: object) -> None:
+        self.epoch: Final = epoch
 
 
 class Base:
@@ -132,7 +132,7 @@ class Transaction:
         timed: The flags that would have an override with a time limit.
         records: The last of the differences, for the history; none before the commit.
         replaced: The layers before.
-        kept: What else is replaced: the values for keys, and what came of them.
+        replaced_keyed: The values for keys before, and what came of them.
         tables: The values for keys of each keyed flag that is edited.
 
     Thread safety: any thread; compares values, which may be a user's code, so it is made without a lock.
@@ -142,11 +142,11 @@ class Transaction:
         "adopted",
         "base",
         "differences",
-        "kept",
         "layers",
         "merged",
         "records",
         "replaced",
+        "replaced_keyed",
         "snapshot",
         "tables",
         "timed",
@@ -164,7 +164,7 @@ class Transaction:
         self.merged: Final = [each for each in several if len(self.layers[each[0]].keys() - OWN_LAYERS) > 1]
         self.timed: Final = _timed(base, self.layers)
         self.records: list[Record] = []
-        self.kept: Final = [*map(keyed_of, self.tables), *map(table_of, self.tables)]
+        self.replaced_keyed: Final = [*map(keyed_of, self.tables), *map(table_of, self.tables)]
 
     def _snapshot_after(self) -> Snapshot:
         before = self.base.snapshot

@@ -7,7 +7,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from dflag._source_state import applied, left
+from dflag._source_state import applied, not_applied
 from dflag.errors import RegistryValidationError
 
 from ._readings import parse, state_after
@@ -32,10 +32,10 @@ def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.
     """A refused batch has a revision of its own, with the error; its values are those in force before."""
     flags.dyn_int("rate", 1)
     state = state_after(flags, {"rate": "2"})
-    same = left(parse(flags, {"rate": "2"}, state), 5, (), unknowns=())
+    same = not_applied(parse(flags, {"rate": "2"}, state), 5, (), unknowns=())
     assert (same.revision, same.in_force, same.refusal) == (state.revision, True, None)
     error = RegistryValidationError("too much")
-    refused = left(parse(flags, {"rate": "3"}, state), 5, (), unknowns=(), error=error)
+    refused = not_applied(parse(flags, {"rate": "3"}, state), 5, (), unknowns=(), error=error)
     assert (refused.in_force, refused.refusal, refused.refused_anew) == (False, "too much", True)
     assert (refused.values, refused.revision.error) == ({"rate": "2"}, error)
     assert refused.revision is not state.revision
