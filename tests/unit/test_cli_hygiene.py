@@ -608,3 +608,40 @@ def test_check_warns_of_keys_that_are_retired(
         0,
         "in.yaml:1:1: warning: flag 'old' has been retired since 2026-10-01: remove the key\n",
     )
+
+
+def _rules(*settings: str) -> str:
+    return "".join(f"  - {{when: {{zone: a}}, set: {{{setting}}}}}\n" for setting in settings)
+
+
+def test_what_rules_set_is_no_constant(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """
+    A flag that a rule of any input sets, or a key of a map beside its own, has other values somewhere.
+    """
+    write(
+        service=HEAD + 'rate = flags.dyn_int("rate", 1)\nsame = flags.dyn_int("same", 1)\n'
+        'limits = flags.dyn_map("limits", {}, keys="*.limit", of="int")\nprint(rate.get(), same.get(), limits.get())'
+    )
+    plain = 'rate: 5\nsame: 5\nlimits: "{}"\n'
+    (tmp_path / "one.yaml").write_text(f"{plain}_rules:\n{_rules('rate: 7', 'rate: 8', 'a.limit: 4')}")
+    (tmp_path / "two.yaml").write_text(plain)
+
+    assert _brief(findings("service.py", "--input", "one.yaml", "--input", "two.yaml")) == [("same", "certain")]
+
+
+def test_rules_are_no_key_and_set_keys(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """
+    The key of rules needs no declaration; what they set does, and is shown where it stands first.
+    """
+    write(service=HEAD + 'rate = flags.dyn_int("rate", 1)\nprint(rate.get())')
+    (tmp_path / "in.yaml").write_text("_rules:\n" + _rules("rate: 5", "other: 6", "other: 7"))
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume" / "_rules.yaml").write_text("- set: {rate: 4}")
+
+    (found,) = findings("service.py", "--input", "in.yaml", "--input", "volume")
+
+    assert (found["flag"], found["file"], found["line"], found["column"]) == ("other", "in.yaml", 3, 29)
