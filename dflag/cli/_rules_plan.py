@@ -147,17 +147,22 @@ class Happening(NamedTuple):
 
     Attributes:
         rules: What happens to rules, by name.
+        refused: The rules that a process refuses then because they do not go together with others, and why.
         changes: What this process reads otherwise: flag, old and new text, rule.
     """
 
     at: datetime.datetime
     rules: Sequence[tuple[str, str]]
+    refused: Sequence[tuple[str, str]]
     changes: Sequence[Mapping[str, str | None]]
 
     def as_json(self) -> dict[str, Any]:
         return {
             "at": written(self.at),
-            "rules": [{"name": name, "event": event} for name, event in self.rules],
+            "rules": [
+                *({"name": name, "event": event} for name, event in self.rules),
+                *({"name": name, "event": "is refused", "problem": problem} for name, problem in self.refused),
+            ],
             "changes": [dict(change) for change in self.changes],
         }
 

@@ -10,6 +10,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from dflag._layers import RULE_PREFIX
 from dflag._store import printed
 from dflag._transaction import same
 from dflag.cli._embedded import is_flag, keys_of, opened
@@ -22,7 +23,7 @@ from dflag.errors import one_line
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from dflag._registry import FlagRegistry
     from dflag._source_state import SourceState
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
         out.write(_timeline_as_json(happenings) if options.format == "json" else _timeline_as_text(happenings))
         for _, message in rejected:
             print(f"dflag: rejected: {message}", file=sys.stderr)
-        return 1 if rejected else 0
+        return 1 if rejected or any(each.refused for each in happenings) else 0
     changes = [] if after.refused else _changes(registry, process, before, after, page)
     restart = [change.flag for change in changes if not registry[change.flag].dynamic]
     unknown = [change.flag for change in changes if change.old is None]
@@ -101,10 +102,21 @@ def _timeline(
     before = validate(registry, objects, context=process.context(start))
     for moment in moments:
         now = validate(registry, objects, bases=_bases(before.states, len(objects)), context=process.context(moment))
-        changes = [change.as_json() for change in _changes(registry, process, before, now)]
-        found.append(Happening(moment, happens.get(moment, ()), changes))
+        changes = [] if now.refused else [change.as_json() for change in _changes(registry, process, before, now)]
+        found.append(Happening(moment, happens.get(moment, ()), list(_refusals(before, now)), changes))
         before = now
     return found
+
+
+def _refusals(before: Validation, now: Validation) -> Iterator[tuple[str, str]]:
+    """
+    Yield each rule that is refused now and was not before, with the reason.
+    """
+    known = {key for state in before.states for key in state.rejected}
+    for state in now.states:
+        for key, error in state.rejected.items():
+            if key.startswith(RULE_PREFIX) and key not in known:
+                yield key.removeprefix(RULE_PREFIX), error.problem
 
 
 def _timeline_as_json(happenings: Sequence[Happening]) -> str:
@@ -116,6 +128,7 @@ def _timeline_as_text(happenings: Sequence[Happening]) -> str:
     for each in happenings:
         at = written(each.at)
         lines += [f"{at}: rule {one_line(name)!r} {event}" for name, event in each.rules]
+        lines += [one_line(f"{at}: rule {name!r} is refused: {problem}") for name, problem in each.refused]
         for change in each.changes:
             note = f" (rule {change['rule']!r})" if "rule" in change else ""
             lines.append(one_line(f"{at}: {change['flag']}: {change['old']} -> {change['new']}{note}"))
