@@ -65,7 +65,7 @@ def _open(registry: FlagRegistry, given: Object, keys: Collection[str]) -> Itera
 
 def _read(given: Object, key: str, item: Item) -> Object:
     label = f"{key} in {given.label}"
-    found = Object(label, item.file, {}, secret=given.secret)
+    found = Object(label, item.file, {}, secret=given.secret, in_config_map=given.in_config_map)
     if isinstance(item.raw, Unreadable):
         # What a manifest cannot hold is among its own faults already.
         known = any(fault.key == key for fault in given.faults)

@@ -13,10 +13,9 @@ from dflag._formats.json import Excerpt
 from dflag._formats.json_values import NotJSON, Place
 from dflag._formats.nodes import Lines
 from dflag._layers import RULE_PREFIX, RULES_KEYS
-from dflag._registry import store_of_registry
 from dflag._rule_layers import why_not
 from dflag._rules_text import parse_rules, percentage
-from dflag.cli._findings import Finding, hygiene, kind_of, place_of
+from dflag.cli._findings import Finding, flags_of, hygiene, kind_of, place_of
 from dflag.cli._items import Item
 from dflag.errors import FlagValueError, one_line, unknown_flag
 
@@ -154,7 +153,7 @@ class _Rules(_Listed):
 
     def _of_value(self, rule: Rule, name: str) -> Iterator[Finding]:
         key_place = self._at(rule, ["set"], key=name)
-        flags = self._flags(name)
+        flags = flags_of(self._registry, name)
         if not flags:
             names = [flag.name for flag in self._registry]
             message = f"rule {rule.name!r}: {unknown_flag(name, names)}"
@@ -163,7 +162,7 @@ class _Rules(_Listed):
             problem = why_not(rule, flag, secret=self._given.secret)
             if problem is not None:
                 yield Finding(self._item.file, key_place, "invalid-rule", "error", flag.name, one_line(problem))
-            if flag.secret and self._given.label.startswith("ConfigMap"):
+            if self._given.in_config_map and pipeline_of(flag).is_secret_by_declaration:
                 message = f"flag {flag.name!r} is secret, and a ConfigMap is not: put the rule into a Secret"
                 yield Finding(self._item.file, key_place, "secret-in-rule", "warning", flag.name, message)
             yield from self._refused(rule, name, flag)
@@ -199,11 +198,6 @@ class _Rules(_Listed):
 
     def _finding(self, place: Place, sort: str, level: Any, rule: str, message: str) -> Finding:
         return Finding(self._item.file, place, sort, level, RULE_PREFIX + rule, one_line(message))
-
-    def _flags(self, name: str) -> list[Flag[Any]]:
-        if name in self._registry:
-            return [self._registry[name]]
-        return [flag for flag, kind in store_of_registry(self._registry).maps.items() if kind.fits(name)]
 
 
 def _text_of(item: Item) -> str:

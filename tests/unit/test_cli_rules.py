@@ -179,6 +179,8 @@ class TestCheck:
             ["app.yaml:8:13: warning: flag 'password' is secret, and a ConfigMap is not: put the rule into a Secret"],
         )
         assert check(text.replace("ConfigMap", "Secret").replace("\ndata:", "\nstringData:")) == (0, [])
+        _, (found,) = check(config_map("").replace("_rules.yaml: |", "app.yaml: '_rules: [{set: {password: \"\"}}]'"))
+        assert found.endswith("put the rule into a Secret")
 
     def test_shows_no_secret(self, check: Callable[..., tuple[int, list[str]]]) -> None:
         """Neither a secret flag's value is shown, nor anything that a Secret holds."""
