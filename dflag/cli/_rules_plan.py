@@ -40,6 +40,16 @@ class _FixedClock(Clock):
         return self._moment
 
 
+def facts_of(options: argparse.Namespace) -> dict[str, str]:
+    """
+    Return the facts of the process that are given.
+
+    Raises:
+        CommandError: One is written otherwise.
+    """
+    return dict(_pair("--fact", text) for text in options.fact)
+
+
 class Process:
     """
     The process that a plan is for.
@@ -54,7 +64,7 @@ class Process:
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._facts: Final = dict(_pair("--fact", text) for text in options.fact)
+        self._facts: Final = facts_of(options)
         self.keys: Final = dict(_pair("--key", text) for text in options.key if "=" in text)
         self.documents: Final = [text for text in options.key if "=" not in text]
         self.at: Final = None if options.at is None else _moment(options.at)
