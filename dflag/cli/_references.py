@@ -323,11 +323,11 @@ class _Index:
             flags = self._variables.get((id(module), name[:length]))
             if flags is not None:
                 return self._follow(_Entity("flag", flags=tuple(flags)), name[length:])
-            said = module.assigned.get(name[:length])
-            if said is not None and len(said) + len(name) - length <= _MAX_PARTS:
-                found = self._resolve(module, (*said, *name[length:]))
-                if found is not None:
-                    return found
+            for said in module.assigned.get(name[:length], ()):
+                if len(said) + len(name) - length <= _MAX_PARTS:
+                    found = self._resolve(module, (*said, *name[length:]))
+                    if found is not None:
+                        return found
         return self._follow(self._head(module, name[0]), name[1:])
 
     def _head(self, module: Module, name: str) -> _Entity | None:
@@ -439,8 +439,9 @@ class _Index:
             flags = self._members.get((id(where), key, name))
             if flags is not None:
                 return _Entity("flag", flags=tuple(flags))
-            if (said := where.assigned.get((key, name))) is not None and (found := self._resolve(where, said)):
-                return found
+            found = (self._resolve(where, said) for said in where.assigned.get((key, name), ()))
+            if (known := next((each for each in found if each is not None), None)) is not None:
+                return known
             if (inner := f"{key}.{name}") in where.classes:
                 return self._class(where, inner)
             if (key, name) in where.functions:

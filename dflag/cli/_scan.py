@@ -138,7 +138,7 @@ class Module:
         shared: What is imported under a local name that something else has as well.
         stars: The modules of which all names are imported.
         exported: The names in ``__all__``.
-        assigned: What names stand for by assignment, annotation or ``with``; that of a call, what the function returns.
+        assigned: What names may stand for by assignment, annotation or ``with``, and calls by what functions return.
         bindings: How often each name is bound.
         stored: The attributes of classes that are bound.
         classes: The bases of each class, and its prefix: a text and a pattern, as those of a `Text`.
@@ -157,7 +157,7 @@ class Module:
     shared: list[tuple[tuple[Name, str], Spot]] = field(default_factory=list)
     stars: list[Name] = field(default_factory=list)
     exported: set[str] = field(default_factory=set)
-    assigned: dict[Name, Name] = field(default_factory=dict)
+    assigned: dict[Name, list[Name]] = field(default_factory=dict)
     bindings: Mapping[str, int] = field(default_factory=dict)
     stored: set[Name] = field(default_factory=set)
     classes: dict[str, tuple[list[Name], str | None, str | None]] = field(default_factory=dict)
@@ -259,23 +259,32 @@ class _Scan(ast.NodeVisitor):
         defaults = [each for each in (*arguments.defaults, *arguments.kw_defaults) if each is not None]
         annotations = [each.annotation for each in parameters(node) if each.annotation is not None]
         self._visit_all([*node.decorator_list, *defaults, *annotations, *([node.returns] if node.returns else [])])
-        said = [self._made_by(each.annotation) for each in parameters(node)]
-        defaulted = self._defaults(arguments)
-        returned, is_property = self._made_by(node.returns), any(map(_is_property, node.decorator_list))
+        said, returned = self._given(node), self._made_by(node.returns)
         with self._scopes.in_function(node) as names:
             function = self._scopes.function or ()
             self._found.functions[function] = names
-            self._stand_for((*function, *([] if is_property else [CALLED])), returned)
-            for name, argument, annotated in zip(names, parameters(node), said, strict=True):
-                self._stand_for((name,), annotated or defaulted.get(argument.arg))
-            validates = any(
-                isinstance(each, ast.Attribute) and each.attr == "validator" for each in node.decorator_list
-            )
-            if validates and arguments.args:
-                self._stand_for(self._scopes.own((arguments.args[-1].arg,)), ("?dflag", "Snapshot", GIVEN))
-            if is_property:
+            if any(map(_is_property, node.decorator_list)):
                 self._properties.add(function)
+            self._stand_for(self._returned_by(function), returned)
+            for name, argument in zip(names, parameters(node), strict=True):
+                for each in said.get(argument.arg, ()):
+                    self._stand_for((name,), each)
             self._visit_all(node.body)
+
+    def _returned_by(self, function: Name) -> Name:
+        return function if function in self._properties else (*function, CALLED)
+
+    def _given(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, list[Name | None]]:
+        """
+        Return what the parameters of a function stand for: by annotation, as those of a validator, or by default.
+        """
+        said = {each.arg: [self._made_by(each.annotation)] for each in parameters(node)}
+        validates = any(isinstance(each, ast.Attribute) and each.attr == "validator" for each in node.decorator_list)
+        if validates and node.args.args:
+            said[node.args.args[-1].arg].append(("?dflag", "Snapshot", GIVEN))
+        for name, default in self._defaults(node.args).items():
+            said[name].append(default)
+        return said
 
     def _defaults(self, arguments: ast.arguments) -> dict[str, Name]:
         positional = [*arguments.posonlyargs, *arguments.args]
@@ -308,7 +317,7 @@ class _Scan(ast.NodeVisitor):
 
     def _stand_for(self, name: Name, said: Name | None) -> None:
         if said is not None and said != name:
-            self._found.assigned.setdefault(name, said)
+            self._found.assigned.setdefault(name, []).append(said)
 
     def _visit_all(self, nodes: Iterable[ast.AST]) -> None:
         for node in nodes:
@@ -359,8 +368,7 @@ class _Scan(ast.NodeVisitor):
     def visit_Return(self, node: ast.Return) -> None:
         function = self._scopes.function
         if function is not None:
-            called = function if function in self._properties else (*function, CALLED)
-            self._stand_for(called, self._name(node.value))
+            self._stand_for(self._returned_by(function), self._name(node.value))
         self._visit_statement(node)
 
     def _visit_statement(self, node: ast.stmt) -> None:
@@ -446,7 +454,7 @@ class _Scan(ast.NodeVisitor):
         elif (target := self._name(flag)) is not None:
             self._neutral.add(flag)
             self._found.bound.append((_text_of(named), _pattern_of(named), target, _spot(node)))
-            self._found.assigned.update(dict.fromkeys(targets, target))
+            self._found.assigned.update({each: [target] for each in targets})
             if not targets and node not in self._kept_apart:
                 self._found.loads.append(Load(target, _spot(node), is_neutral=False))
 

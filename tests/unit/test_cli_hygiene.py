@@ -223,6 +223,9 @@ def test_what_is_exported_is_only_likely(
 OF_A_CLASS = {
     "an instance that is kept": "class App:\n    def __init__(self): self.cfg = Settings.current()\n    def run(self): "
     "return self.cfg.rate",
+    "an annotated attribute": "class App:\n    def __init__(self, cfg): self.cfg: Settings = cfg\n    def run(self): "
+    "return self.cfg.rate",
+    "a second value": "cfg = None\nif 1:\n    cfg = load()\nelse:\n    cfg = Settings.current()\nprint(cfg.rate)",
     "an attribute of the class": "class App:\n    cfg: Settings\ndef f(app: App): return app.cfg.rate",
     "a property": "class App:\n    @property\n    def cfg(self): return Settings.current()\nprint(App().cfg.rate)",
     "a function": "def current(): return Settings.current()\nprint(current().rate)",
