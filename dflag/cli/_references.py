@@ -572,8 +572,12 @@ class _Index:
         if pattern.replace(ANYTHING, ""):
             for flag in self._fitting(pattern, text.how):
                 flag.references.append(reference)
-        elif is_followed:  # else any item of any mapping
+        elif is_followed and not self._is_flag(module, text.name):  # else any item of any mapping
             self.program.of_any.append(reference)
+
+    def _is_flag(self, module: Module, name: Name | None) -> bool:
+        entity = None if name is None else self._resolve(module, name)
+        return entity is not None and bool(entity.flags)
 
     def _fitting(self, pattern: str, how: str) -> list[Flag]:
         if (pattern, how) not in self._by_pattern:

@@ -117,6 +117,7 @@ class Text(NamedTuple):
         text: The text; None where it is built.
         pattern: What it may be then.
         how: ``"read"``, ``"write"``, ``"attribute"`` for ``getattr``, or ``"perhaps"`` where a text may mean anything.
+        name: The name that stands in its place, which may be that of a flag.
     """
 
     receiver: Name | None
@@ -124,6 +125,7 @@ class Text(NamedTuple):
     pattern: str | None
     spot: Spot
     how: str
+    name: Name | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -550,7 +552,7 @@ class _Scan(ast.NodeVisitor):
         if text is None and (pattern is None or isinstance(node, ast.Constant)):
             return
         self._kept_apart.add(node)
-        self._found.texts.append(Text(receiver, text, pattern, _spot(node), how))
+        self._found.texts.append(Text(receiver, text, pattern, _spot(node), how, self._name(node)))
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str) and node not in self._kept_apart and len(node.value) <= 253:

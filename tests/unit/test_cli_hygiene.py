@@ -295,6 +295,7 @@ SHADOWS = {
     "a lambda": "print(lambda rate: rate)",
     "of a function around": "def f(rate):\n    def g(): return rate\n"
     "    def h():\n        nonlocal rate\n        rate = 1\n        return rate",
+    "the flag of a snapshot": "other = flags.dyn_int('other', 1)\nprint(flags.snapshot()[other])",
     "an attribute of a class": "class P:\n    def __init__(self): self.rate = 0\n    def f(self): return self.rate",
 }
 
