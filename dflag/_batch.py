@@ -20,7 +20,7 @@ from dflag._transaction import Transaction, trial_of
 from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from dflag._flags import Flag
     from dflag._kinds import Kind
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from dflag._store import Store
     from dflag._transaction import Edit, KeyedEdit
     from dflag.typing import Raw
+
+_MAX_TRIED: Final = 1_000_000
+"""How many rules to look at in the search for those to leave out, over all attempts: seconds for 10,000 rules."""
 
 
 def parse_all(
@@ -279,6 +282,36 @@ def resolve_all(
     return [_resolve(store, each, plain, contexts.get(each.name), excluded) for each in parsed]
 
 
+def without_some_rules(
+    store: Store, batches: Sequence[Batch], contexts: Mapping[str, RuleContext], error: RegistryValidationError
+) -> Iterator[list[Batch]]:
+    """
+    Yield what to try where a registry validator refuses readings together: all batches, without some of the rules.
+
+    First without one rule, the last one first. Then without those that were left out before: all but one of them, all,
+    and all and one more. Then without ever more of the last rules.
+    """
+    if not any(batch.state.rules.active for batch in batches):
+        return
+    from dflag._rule_layers import refusal_of  # an updater has imported it
+
+    active = [
+        (each.valid, refusal_of(each.valid.rule, f"it does not go together with others: {error}", rules.place))
+        for rules in (batch.state.rules for batch in reversed(batches))
+        for each in reversed(rules.active)
+    ]
+    parsed = [batch.parsed for batch in batches]
+    most = max(1, _MAX_TRIED // len(active))
+    known = {valid for batch in batches for valid in batch.base.rules.left_out}
+    same = [each for each in active if each[0] in known]
+    before = [[each for each in same if each is not one] for one in reversed(same[-most:])]
+    if same:
+        before += [same, *([*same, each] for each in active[:most] if each[0] not in known)]
+    several = [active[: 2**number] for number in range(1, len(active).bit_length())]
+    for excluded in (*([each] for each in active[:most]), *before, *several, active):
+        yield resolve_all(store, parsed, contexts, dict(excluded))
+
+
 def _resolve(
     store: Store,
     parsed: Parsed,
@@ -409,7 +442,7 @@ class TrialRun(NamedTuple):
     Attributes:
         batches: Each reading, parsed.
         values: The effective values, by flag.
-        error: Why a registry validator refuses them.
+        error: Why a registry validator refuses them, whichever rules are left out.
     """
 
     batches: Sequence[Batch]
@@ -432,6 +465,16 @@ def try_readings(
         contexts: By what the rules of each source are resolved; those of others are never in force.
     """
     batches = parse_all(store, readings, contexts, followed=[name for name, _, _ in readings])
+    trial = _try_batches(store, batches)
+    if trial.error is not None:
+        for mended in without_some_rules(store, batches, contexts, trial.error):
+            without = _try_batches(store, mended)
+            if without.error is None:
+                return without
+    return trial
+
+
+def _try_batches(store: Store, batches: Sequence[Batch]) -> TrialRun:
     layers = [f"{number}: {batch.name}" for number, batch in enumerate(batches)]
     edits: list[Edit] = [
         (store.find(name), layer, entry)

@@ -107,6 +107,13 @@ class Pipeline(Generic[T]):
         self._validate(added, flag_name, default, default, "default")
         return other
 
+    @property
+    def is_secret_by_declaration(self) -> bool:
+        """
+        Whether the declaration makes it a secret, and not a source.
+        """
+        return self.secret and self._declared_secret
+
     def concealed(self) -> Pipeline[T]:
         """
         Return the same as a secret's, unless the declaration says whether it is one.

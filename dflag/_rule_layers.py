@@ -182,6 +182,21 @@ class RuleContext:
                     memory.pop(content, None)
 
 
+class Unconditional(RuleContext):
+    """
+    What puts in force, for a trial, the rules that hold in every process from the start and for all keys.
+    """
+
+    def resolve(
+        self, rules: Iterable[ValidRule], excluded: Container[ValidRule], before: Iterable[Active]
+    ) -> list[Active]:
+        return super().resolve([valid for valid in rules if _is_unconditional(valid.rule)], excluded, before)
+
+
+def _is_unconditional(rule: Rule) -> bool:
+    return not (rule.when or rule.unless) and rule.start is None and rule.until is None and rule.by is None
+
+
 def read_rules(
     store: Store,
     values: Mapping[str, Raw],

@@ -12,7 +12,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from dflag._batch import declared_since, keys_of, parse_all, resolve_all
+from dflag._batch import declared_since, keys_of, parse_all, without_some_rules
 from dflag._cells import Cell, set_value, value_of
 from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
@@ -29,16 +29,12 @@ if TYPE_CHECKING:
     from dflag._flags import Flag
     from dflag._records import Revision
     from dflag._rule_layers import RuleContext, RuleMemory, RuleState
-    from dflag._rule_sets import ValidRule
     from dflag._snapshot import Snapshot
     from dflag._source_reports import ReportedKeys
     from dflag._source_state import Batch, Outcome, SourceState
     from dflag._store import Store
-    from dflag.errors import DflagError, FlagValueError
+    from dflag.errors import DflagError
     from dflag.typing import Raw
-
-_MAX_TRIED: Final = 1_000_000
-"""How many rules to look at in the search for those to leave out, over all attempts: seconds for 10,000 rules."""
 
 _USUAL: Final = Request()
 _BY_PROGRAM: Final = Request(rules=False)
@@ -457,30 +453,10 @@ class SourceLayers:
         """
         Yield what to try where a registry validator refuses *good*: all batches as they would be, and those to commit.
 
-        First without one rule, the last one first. Then without those that were left out before: all but one of them,
-        all, and all and one more. Then without ever more of the last rules. Then without one source, the last one
-        first: the others go together, for one may need what another sets.
+        First without some of the rules. Then without one source, the last one first: the others go together, for one
+        may need what another sets.
         """
-        active: list[tuple[ValidRule, FlagValueError]] = []
-        if with_rules and any(batch.state.rules.active for batch in batches):
-            from dflag._rule_layers import refusal_of
-
-            active = [
-                (each.valid, refusal_of(each.valid.rule, f"it does not go together with others: {error}", rules.place))
-                for rules in (batch.state.rules for batch in reversed(batches))
-                for each in reversed(rules.active)
-            ]
-        parsed = [batch.parsed for batch in batches]
-        most = max(1, _MAX_TRIED // max(1, len(active)))
-        singles = [[each] for each in active[:most]]
-        known = {valid for batch in batches for valid in batch.base.rules.left_out}
-        same = [each for each in active if each[0] in known]
-        before = [[each for each in same if each is not one] for one in reversed(same[-most:])]
-        if same:
-            before += [same, *([*same, each] for each in active[:most] if each[0] not in known)]
-        several = [active[: 2**number] for number in range(1, len(active).bit_length())]
-        for excluded in (*singles, *before, *several, *([active] if active else [])):
-            mended = resolve_all(self._store, parsed, self._contexts, dict(excluded))
+        for mended in without_some_rules(self._store, batches, self._contexts, error) if with_rules else ():
             yield mended, [batch for batch in mended if batch.is_new]
         for left_out in reversed(good) if len(good) > 1 else ():
             yield batches, [batch for batch in good if batch is not left_out]

@@ -60,6 +60,9 @@ _GIVEN_MAX_CHARACTERS: Final = 80
 MAX_HINTS: Final = 20
 """How many unknown names at once are compared with all others: 35 ms each where there are a thousand flags."""
 
+_LEAST_BEGINNING: Final = 3
+"""How many characters of a name another one has to begin with, to be meant by it."""
+
 _PROBLEM_MAX_CHARACTERS: Final = 1000
 _LONGEST_WAIT_SECONDS: Final = 1e9
 """Thirty years: locks refuse to wait for much longer."""
@@ -396,11 +399,13 @@ def _rebuild(
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """
-    Find what somebody who wrote *name* may have meant.
+    Find what somebody who wrote *name* may have meant: the shortest that begins with it, else one that is like it.
     """
     import difflib  # slow to import, and needed on a mistake alone
 
-    near = difflib.get_close_matches(name, list(names), n=1)
+    known = list(names)
+    begun = [each for each in known if each.startswith(name)] if len(name) >= _LEAST_BEGINNING else []
+    near = [min(begun, key=len)] if begun else difflib.get_close_matches(name, known, n=1)
     return near[0] if near else None
 
 

@@ -64,7 +64,8 @@ def _open(registry: FlagRegistry, given: Object, keys: Collection[str]) -> Itera
 
 
 def _read(given: Object, key: str, item: Item) -> Object:
-    found = Object(f"{key} in {given.label}", item.file, {}, secret=given.secret)
+    label = f"{key} in {given.label}"
+    found = Object(label, item.file, {}, secret=given.secret, in_config_map=given.in_config_map)
     if isinstance(item.raw, Unreadable):
         known = any(fault.key == key for fault in given.faults)  # what a manifest cannot hold is among them already
         fault = Fault(item.value_place(), key, f"{key}: {item.raw.reason}", rule="invalid-value")

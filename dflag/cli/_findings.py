@@ -145,10 +145,22 @@ def _findings(registry: FlagRegistry, given: Object, batch: Batch, *, strict: bo
         yield Finding(item.file, item.key_place(), "unknown-flag", level, unknown.flag_name, str(unknown))
     retired = store_of_registry(registry).retired
     for key, item in given.items.items():
+        if given.in_config_map:
+            yield from _exposed(registry, key, item)
         if key in registry:
             yield from hygiene(registry[key], item)
         elif key in retired:
             yield retired_key(key, item, retired[key])
+
+
+def _exposed(registry: FlagRegistry, key: str, item: Item) -> Iterator[Finding]:
+    """
+    Warn of secret flags that a key of a ConfigMap sets.
+    """
+    for flag in flags_of(registry, key):
+        if pipeline_of(flag).is_secret_by_declaration:
+            message = f"flag {flag.name!r} is secret, and a ConfigMap is not: put the key into a Secret"
+            yield Finding(item.file, item.key_place(), "secret-in-configmap", "warning", flag.name, message)
 
 
 def retired_key(key: str, item: Item, since: datetime.date | None) -> Finding:
@@ -170,10 +182,17 @@ def message_of(registry: FlagRegistry, fault: Fault) -> str:
     """
     Return what to say of a fault, without the value where a secret flag has the key.
     """
-    maps = [flag for flag, kind in store_of_registry(registry).maps.items() if kind.fits(fault.key)]
-    owners = [registry[fault.key]] if fault.key in registry else maps
-    masked = fault.masked and any(flag.secret for flag in owners)
+    masked = fault.masked and any(flag.secret for flag in flags_of(registry, fault.key))
     return one_line(fault.masked if masked else fault.message)
+
+
+def flags_of(registry: FlagRegistry, key: str) -> list[Flag[Any]]:
+    """
+    Return the flag of that name, else the maps that the key belongs to.
+    """
+    if key in registry:
+        return [registry[key]]
+    return [flag for flag, kind in store_of_registry(registry).maps.items() if kind.fits(key)]
 
 
 def _own_errors(given: Object, batch: Batch) -> Iterator[tuple[str, FlagValueError]]:

@@ -151,6 +151,7 @@ class Object(NamedTuple):
         faults: What is wrong with it whatever the flags are.
         secret: Whether all of it is secret.
         files: Whether a volume of it has a file for each key, which may be a document of flags.
+        in_config_map: Whether it stands in a ConfigMap.
     """
 
     label: str
@@ -159,6 +160,7 @@ class Object(NamedTuple):
     faults: tuple[Fault, ...] = ()
     secret: bool = False
     files: bool = False
+    in_config_map: bool = False
 
     @property
     def values(self) -> dict[str, Raw]:

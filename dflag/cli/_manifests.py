@@ -197,7 +197,15 @@ class _ObjectReader:
         if self._kind == "Secret":
             self._check_type(node)
         secret = self._kind == "Secret"
-        return Object(label, self._name, self._items, tuple(self._faults), secret=secret, files=True)
+        return Object(
+            label,
+            self._name,
+            self._items,
+            tuple(self._faults),
+            secret=secret,
+            files=True,
+            in_config_map=self._kind == "ConfigMap",
+        )
 
     def _place(self, node: Node) -> Place:
         return self._lines.place(node.start)

@@ -7,13 +7,15 @@ built, counts as a possible read: no flag is called unused for certain because o
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-from dflag.cli._scan import ANYTHING, CALLED, GIVEN, Declared, Module, Name, Spot, Text, scan
+from dflag.cli._scan import ANYTHING, CALLED, GIVEN, Declared, Module, Spot, Text, scan
+from dflag.cli._scopes import Name, is_local
 
 if TYPE_CHECKING:
     import datetime
@@ -25,9 +27,6 @@ How: TypeAlias = Literal["read", "perhaps", "other"]
 """A read, what may be one, or another use of the flag: binding, setting, a validator."""
 
 _DYNAMIC: Final = "dyn_"
-
-_MADE: Final = {"FlagRegistry": "registry", "Snapshot": "snapshot"}
-"""The types of dflag whose instances are followed, and what those are."""
 
 _MAX_PARTS: Final = 20
 """The longest dotted name to follow: one that stands for a longer one of itself would grow for ever."""
@@ -88,6 +87,8 @@ class Program:
         of_any: Reads by a name of which nothing is known, each of which may mean any flag.
         undeclared: Names that are read and that no declaration has, each with whether that is certain.
         problems: The modules that cannot be read.
+        bound: The names, or their patterns, under which flags of libraries are bound that are not here.
+        is_open: Whether code that is not here gets a registry, and may declare any flag.
         retired: The names of flags that are gone on purpose, each with the day since when, if it is known.
     """
 
@@ -95,6 +96,8 @@ class Program:
     of_any: list[Reference] = field(default_factory=list)
     undeclared: list[tuple[Module, Text, bool]] = field(default_factory=list)
     problems: list[Source] = field(default_factory=list)
+    bound: list[tuple[str | None, str | None]] = field(default_factory=list)
+    is_open: bool = False
     retired: dict[str, datetime.date | None] = field(default_factory=dict)
 
     def has_key(self, key: str) -> bool | None:
@@ -103,9 +106,10 @@ class Program:
         """
         if any(
             key == flag.name or (flag.declared.keys and fnmatchcase(key, flag.declared.keys)) for flag in self.flags
-        ):
+        ) or any(key == name for name, _ in self.bound):
             return True
-        patterns = (flag.declared.pattern for flag in self.flags if flag.name is None)
+        patterns = [flag.declared.pattern for flag in self.flags if flag.name is None]
+        patterns += [pattern for name, pattern in self.bound if name is None]
         return None if any(pattern is None or re.fullmatch(pattern, key) for pattern in patterns) else False
 
 
@@ -115,14 +119,15 @@ class _Entity(NamedTuple):
 
     Attributes:
         sort: ``"module"``, ``"dflag"``, ``"type"``, ``"registry"``, ``"snapshot"``, ``"class"``, ``"instance"``,
-            ``"method"``, ``"flag"``.
-        is_own: Whether the program has made it itself.
+            ``"method"``, ``"function"``, ``"flag"``, or ``"other"`` for what is known to be none of them.
+        flags: The flag; several where each branch of a condition declares one.
+        is_own: Whether the program has made it itself, and the name stands for nothing else.
     """
 
     sort: str
     name: Name = ()
     module: Module | None = None
-    flag: Flag | None = None
+    flags: tuple[Flag, ...] = ()
     is_own: bool = True
 
 
@@ -136,6 +141,23 @@ def read_program(sources: Iterable[Source]) -> Program:
     return program
 
 
+class _Lineage(NamedTuple):
+    """
+    What a class derives from.
+
+    Attributes:
+        classes: The class, and those of the program that it derives from.
+        is_of_flags: Whether `dflag.Flags` is among its bases.
+        is_registry: Whether `dflag.FlagRegistry` is among them.
+        is_known: Whether all of them are here.
+    """
+
+    classes: list[tuple[Module, str]]
+    is_of_flags: bool
+    is_registry: bool
+    is_known: bool
+
+
 class _Index:
     """
     All modules of a program, with what their names stand for.
@@ -147,8 +169,8 @@ class _Index:
         for module in modules:
             if module.source.names:
                 self._by_last[module.source.names[-1]].append(module)
-        self._variables: Final[dict[tuple[int, Name], Flag]] = {}
-        self._members: Final[dict[tuple[int, str, str], Flag]] = {}
+        self._variables: Final[dict[tuple[int, Name], list[Flag]]] = defaultdict(list)
+        self._members: Final[dict[tuple[int, str, str], list[Flag]]] = defaultdict(list)
         self._resolved: Final[dict[tuple[int, Name], _Entity | None]] = {}
         self._by_attribute: Final[dict[str, list[Flag]]] = defaultdict(list)
         self._by_variable: Final[dict[str, list[Flag]]] = defaultdict(list)
@@ -166,6 +188,7 @@ class _Index:
         for flag in self.program.flags:
             if flag.name is not None:
                 self._by_name[flag.name].append(flag)
+        self.program.is_open = any(self._hands_out(module) for module in modules if not module.source.is_test)
         for module in modules:
             self._read_names(module)
             self._read_texts(module)
@@ -181,30 +204,39 @@ class _Index:
             self._take_target(module, flag, target)
         if declared.escapes:
             flag.references.append(Reference(module, declared.spot, "read"))
-        last = declared.targets[0][-1] if declared.targets else f"{declared.method} in line {declared.spot.line}"
+        last = declared.labels[0] if declared.targets else f"{declared.method} in line {declared.spot.line}"
         flag.label = flag.name or last
         self.program.flags.append(flag)
 
     def _take_target(self, module: Module, flag: Flag, target: Name) -> None:
-        declared = flag.declared
-        if len(target) == 1 and declared.class_name is not None and declared.function == 0:
-            self._members[id(module), declared.class_name, target[0]] = flag
-            self._by_attribute[target[0]].append(flag)
-            prefix = self._prefix(module, declared.class_name)
-            if prefix is not None and declared.receiver is None:
-                flag.name = prefix + (declared.name or target[0])
-        elif len(target) == 1:
-            self._variables[id(module), target] = flag
-            self._by_variable[target[0]].append(flag)
+        if len(target) == 1:
+            self._variables[id(module), target].append(flag)
+            if not is_local(target[0]):
+                self._by_variable[target[0]].append(flag)
+            return
+        self._by_attribute[target[-1]].append(flag)
+        if len(target) == 2 and target[0] in module.classes:
+            self._members[id(module), target[0], target[1]].append(flag)
+            if flag.declared.class_name == target[0] and flag.declared.receiver is None:
+                self._name_by_class(module, flag, *target)
+
+    def _name_by_class(self, module: Module, flag: Flag, class_name: str, attribute: str) -> None:
+        prefix = self._prefix(module, class_name)
+        if prefix is None:
+            return
+        text, pattern = prefix
+        if text is None:
+            flag.declared.pattern = f"{pattern or ANYTHING}{re.escape(flag.declared.name or attribute)}"
         else:
-            self._by_attribute[target[-1]].append(flag)
+            flag.name = text + (flag.declared.name or attribute)
 
     def _is_declaration(self, module: Module, declared: Declared) -> bool:
         if declared.receiver is None:
             return True
         if declared.name is None and declared.pattern is None:
             return False
-        if (entity := self._resolve(module, declared.receiver)) is not None:
+        entity = self._resolve(module, declared.receiver)
+        if entity is not None and self._is_known(entity):
             return entity.sort == "registry"
         if declared.method.startswith(_DYNAMIC):
             return True
@@ -213,41 +245,52 @@ class _Index:
         hinted = re.search("flag|regist", declared.receiver[-1], re.IGNORECASE) is not None
         return hinted or any(each.method.startswith(_DYNAMIC) for each in beside)
 
-    def _prefix(self, module: Module, class_name: str) -> str | None:
+    def _prefix(self, module: Module, class_name: str) -> tuple[str | None, str | None] | None:
         """
-        Return the prefix of a class of flags; None for any other class.
+        Return the prefix of a class of flags, or its pattern; None for any other class.
         """
-        lineage, is_of_flags = self._lineage(module, class_name)
-        prefixes = (where.classes.get(name, ([], None))[1] for where, name in lineage)
-        return next((prefix for prefix in prefixes if prefix is not None), "") if is_of_flags else None
+        lineage = self._lineage(module, class_name)
+        prefixes = (where.classes[name][1:] for where, name in lineage.classes if name in where.classes)
+        return next((each for each in prefixes if each != (None, None)), ("", None)) if lineage.is_of_flags else None
 
-    def _lineage(self, module: Module, class_name: str) -> tuple[list[tuple[Module, str]], bool]:
+    def _lineage(self, module: Module, class_name: str) -> _Lineage:
         """
-        Return a class and those it derives from, each once, and whether `dflag.Flags` is among them.
+        Return a class and those it derives from, each once.
         """
-        lineage, is_of_flags = [(module, class_name)], False
-        for where, name in lineage:  # grows meanwhile
-            for base in where.classes.get(name, ([], None))[0]:
+        classes, types, is_known = [(module, class_name)], set(), True
+        for where, name in classes:  # grows meanwhile
+            for base in where.classes.get(name, ([], None, None))[0]:
                 entity = self._resolve(where, base)
-                if entity is None:
-                    continue
-                is_of_flags = is_of_flags or (entity.sort == "type" and entity.name == ("Flags",))
-                if entity.sort == "class" and entity.module is not None:
-                    found = entity.module, entity.name[0]
-                    if found not in lineage:
-                        lineage.append(found)
-        return lineage, is_of_flags
+                if entity is not None and entity.sort == "registry":
+                    types.add("FlagRegistry")
+                elif entity is not None and entity.sort == "type":
+                    types.add(entity.name[0])
+                elif entity is not None and entity.sort == "class" and entity.module is not None:
+                    if (entity.module, entity.name[0]) not in classes:
+                        classes.append((entity.module, entity.name[0]))
+                else:
+                    is_known = is_known and base == ("object",)
+        return _Lineage(classes, "Flags" in types, "FlagRegistry" in types, is_known)
+
+    def _is_known(self, entity: _Entity) -> bool:
+        """
+        Return whether all that a class or an instance derives from is here.
+        """
+        if entity.sort not in ("class", "instance") or entity.module is None:
+            return True
+        return self._lineage(entity.module, entity.name[0]).is_known
 
     def _bind_all(self) -> None:
         for module in self._modules:
             for name, pattern, target, spot in module.bound:
                 entity = self._resolve(module, target)
-                if entity is None or entity.flag is None:
-                    continue
-                flag = entity.flag
-                flag.references.append(Reference(module, spot, "other"))
-                flag.name, flag.declared.pattern = name, pattern
-                flag.label = name or flag.label
+                flags = () if entity is None else entity.flags
+                if not flags:
+                    self.program.bound.append((name, pattern))
+                for flag in flags:
+                    flag.references.append(Reference(module, spot, "other"))
+                    flag.name, flag.declared.pattern = name, pattern
+                    flag.label = name or flag.label
 
     def _export_all(self) -> None:
         for module in self._modules:
@@ -255,12 +298,13 @@ class _Index:
                 self._export(module, name)
             if module.source.is_package:
                 for local in module.imported:
-                    self._export(module, local)
+                    if not is_local(local):
+                        self._export(module, local)
 
     def _export(self, module: Module, name: str) -> None:
         entity = self._resolve(module, (name,))
-        if entity is not None and entity.flag is not None:
-            entity.flag.is_exported = True
+        for flag in () if entity is None else entity.flags:
+            flag.is_exported = True
 
     # --- what names stand for
 
@@ -268,34 +312,43 @@ class _Index:
         key = (id(module), name)
         if key not in self._resolved:
             self._resolved[key] = None  # until it is known: names may stand for each other in a circle
-            self._resolved[key] = self._look_up(module, name)
+            found = self._look_up(module, name)
+            if found is not None and module.bindings.get(name[0], 0) > 1:
+                found = found._replace(is_own=False)
+            self._resolved[key] = found
         return self._resolved[key]
 
     def _look_up(self, module: Module, name: Name) -> _Entity | None:
         for length in range(len(name), 0, -1):
-            flag = self._variables.get((id(module), name[:length]))
-            if flag is not None:
-                return self._follow(_Entity("flag", flag=flag), name[length:])
-            said = module.assigned.get(name[:length])
-            if said is not None and len(said) + len(name) - length <= _MAX_PARTS:
-                found = self._resolve(module, (*said, *name[length:]))
-                if found is not None:
-                    return found
+            flags = self._variables.get((id(module), name[:length]))
+            if flags is not None:
+                return self._follow(_Entity("flag", flags=tuple(flags)), name[length:])
+            for said in module.assigned.get(name[:length], ()):
+                if len(said) + len(name) - length <= _MAX_PARTS:
+                    found = self._resolve(module, (*said, *name[length:]))
+                    if found is not None:
+                        return found
         return self._follow(self._head(module, name[0]), name[1:])
 
     def _head(self, module: Module, name: str) -> _Entity | None:
         if name == "?dflag":
             return _Entity("dflag")
         if name in module.classes:
-            return _Entity("class", (name,), module)
+            return self._class(module, name)
+        if (name,) in module.functions:
+            return _Entity("function", (name,), module)
         if name in module.imported:
-            return self._member_of(module, *module.imported[name])
-        if (path := module.modules.get(name)) is not None:
+            origin, original = module.imported[name]
+            return self._member_of(module, origin, original)
+        if name in module.modules:
+            path = module.modules[name]
             return _Entity("dflag") if path == ("dflag",) else _Entity("module", path, module)
-        for origin in module.stars:
-            if (found := self._member_of(module, origin, name)) is not None and found.sort != "module":
-                return found
-        return None
+        found = (self._member_of(module, origin, name) for origin in module.stars)
+        return next((each for each in found if each is not None and each.sort != "module"), None)
+
+    def _class(self, module: Module, name: str) -> _Entity:
+        is_registry = self._lineage(module, name).is_registry
+        return _Entity("registry" if is_registry else "class", (name,), module)
 
     def _member_of(self, module: Module, origin: Name, name: str) -> _Entity | None:
         if origin == ("dflag",):
@@ -335,17 +388,35 @@ class _Index:
         return None if other is None else self._resolve(other, rest)
 
     def _step(self, entity: _Entity, part: str) -> _Entity | None:
-        sort, is_instance = entity.sort, part in (CALLED, GIVEN)
+        sort = entity.sort
         if sort in ("class", "instance"):
             return self._member(entity, part)
+        if sort == "registry":
+            return self._part_of_registry(entity, part)
+        if sort == "function" and entity.module is not None:
+            return self._resolve(entity.module, (*entity.name, part))
         if sort == "dflag":
             return _Entity("type", (part,))
-        if sort == "registry" and part in ("snapshot", "pinned"):
-            return entity._replace(sort="method", name=("snapshot",))
-        if sort == "method" and is_instance:
+        return self._made(entity, part) if part in (CALLED, GIVEN) else None
+
+    def _made(self, entity: _Entity, part: str) -> _Entity | None:
+        """
+        Return what a call returns, or an instance is.
+        """
+        sort = entity.sort
+        if sort == "method":
             return entity._replace(sort=entity.name[0], name=entity.name[1:])
-        made = _MADE.get(entity.name[0]) if sort == "type" and is_instance else None
+        made = {"FlagRegistry": "registry", "Snapshot": "snapshot"}.get(entity.name[0]) if sort == "type" else None
         return None if made is None else _Entity(made, is_own=part == CALLED)
+
+    def _part_of_registry(self, entity: _Entity, part: str) -> _Entity | None:
+        if part in ("snapshot", "pinned"):
+            return entity._replace(sort="method", name=("snapshot",))
+        if entity.module is None:  # it is no class of the program's
+            return None
+        if part in (CALLED, GIVEN):
+            return entity._replace(is_own=entity.is_own and part == CALLED)
+        return self._attribute(entity.module, entity.name[0], part)
 
     def _member(self, entity: _Entity, part: str) -> _Entity | None:
         if part in (CALLED, GIVEN):
@@ -354,37 +425,115 @@ class _Index:
             return entity._replace(sort="method", name=("instance", entity.name[0]))
         if entity.module is None:
             return None
-        lineage, is_of_flags = self._lineage(entity.module, entity.name[0])
-        for module, name in lineage:
-            flag = self._members.get((id(module), name, part))
-            if flag is not None:
-                return _Entity("flag", flag=flag)
-        return _Entity("registry") if part == "registry" and is_of_flags else None
+        found = self._attribute(entity.module, entity.name[0], part)
+        if found is None and part == "registry" and self._lineage(entity.module, entity.name[0]).is_of_flags:
+            return _Entity("registry")
+        return found
+
+    def _attribute(self, module: Module, class_name: str, name: str) -> _Entity | None:
+        """
+        Return what an attribute of a class or its instances stands for.
+        """
+        lineage = self._lineage(module, class_name)
+        for where, key in lineage.classes:
+            flags = self._members.get((id(where), key, name))
+            if flags is not None:
+                return _Entity("flag", flags=tuple(flags))
+            found = (self._resolve(where, said) for said in where.assigned.get((key, name), ()))
+            if (known := next((each for each in found if each is not None), None)) is not None:
+                return known
+            if (inner := f"{key}.{name}") in where.classes:
+                return self._class(where, inner)
+            if (key, name) in where.functions:
+                return _Entity("function", (key, name), where)
+            if (key, name) in where.stored and lineage.is_known:
+                return _Entity("other")
+        return None
+
+    # --- registries in other hands
+
+    def _hands_out(self, module: Module) -> bool:
+        """
+        Return whether a module hands a registry to code that may declare flags in it, and that is not here.
+        """
+        for name, called in module.passed:
+            entity = self._resolve(module, name)
+            if entity is not None and entity.sort == "registry" and not self._keeps(module, called):
+                return True
+        return any(
+            text.how == "attribute"
+            and text.text is None
+            and text.receiver is not None
+            and self._is_registry(module, text.receiver)
+            for text in module.texts
+        )
+
+    def _is_registry(self, module: Module, name: Name) -> bool:
+        entity = self._resolve(module, name)
+        return entity is not None and entity.sort == "registry"
+
+    def _keeps(self, module: Module, called: Name | None) -> bool:
+        """
+        Return whether all that is done with the arguments of a call is known: a function of the program keeps them.
+        """
+        if called is None:
+            return False
+        if self._is_harmless(module, called):
+            return True
+        entity = self._resolve(module, called)
+        if entity is None or entity.module is None:
+            return False
+        function = entity.name if entity.sort == "function" else (*entity.name[:1], "__init__")
+        if entity.sort not in ("function", "class") or function not in entity.module.functions:
+            return False
+        own = entity.module.functions[function]
+        return not any(
+            name[0] in own and not self._is_harmless(entity.module, handed_to)
+            for name, handed_to in entity.module.passed
+        )
+
+    def _is_harmless(self, module: Module, called: Name | None) -> bool:
+        """
+        Return whether a call is one of dflag's own, of a method of a registry, or of a builtin function.
+        """
+        if called is None:
+            return False
+        first = called[0]
+        origin = module.modules.get(first) or module.imported.get(first, ((), ""))[0]
+        if len(called) == 1 and hasattr(builtins, first) and not module.bindings.get(first):
+            return True
+        return origin[:1] == ("dflag",) or (len(called) > 1 and self._is_registry(module, called[:-1]))
 
     # --- reads
 
     def _read_names(self, module: Module) -> None:
         for (origin, name), spot in module.shared:
             entity = self._member_of(module, origin, name)
-            if entity is not None and entity.flag is not None:
-                entity.flag.references.append(Reference(module, spot, "read"))
+            for flag in () if entity is None else entity.flags:
+                flag.references.append(Reference(module, spot, "read"))
         for load in module.loads:
-            last = load.name[-1]
-            is_known = last in self._by_attribute or last in self._by_variable
-            if not is_known and last not in module.imported and load.name not in module.assigned:
+            if not self._may_be_flag(module, load.name):
                 continue
             how: How = "other" if load.is_neutral else "read"
             entity = self._resolve(module, load.name)
             if entity is not None:
-                if entity.flag is not None:
-                    entity.flag.references.append(Reference(module, load.spot, how))
-                continue
-            if len(load.name) == 1:
-                continue
-            for flag in self._by_attribute.get(last, ()):
-                flag.references.append(Reference(module, load.spot, how))
-            for flag in self._by_variable.get(last, ()):
-                flag.references.append(Reference(module, load.spot, "perhaps"))
+                for flag in entity.flags:
+                    flag.references.append(Reference(module, load.spot, how))
+            elif len(load.name) > 1:
+                last = load.name[-1]
+                how = "other" if load.is_neutral else "perhaps"
+                for flag in (*self._by_attribute.get(last, ()), *self._by_variable.get(last, ())):
+                    flag.references.append(Reference(module, load.spot, how))
+
+    def _may_be_flag(self, module: Module, name: Name) -> bool:
+        last = name[-1]
+        return (
+            last in self._by_attribute
+            or last in self._by_variable
+            or last in module.imported
+            or name in module.assigned
+            or (id(module), name) in self._variables
+        )
 
     def _read_texts(self, module: Module) -> None:
         for text in module.texts:
@@ -423,8 +572,12 @@ class _Index:
         if pattern.replace(ANYTHING, ""):
             for flag in self._fitting(pattern, text.how):
                 flag.references.append(reference)
-        elif is_followed:  # else any item of any mapping
+        elif is_followed and not self._is_flag(module, text.name):  # else any item of any mapping
             self.program.of_any.append(reference)
+
+    def _is_flag(self, module: Module, name: Name | None) -> bool:
+        entity = None if name is None else self._resolve(module, name)
+        return entity is not None and bool(entity.flags)
 
     def _fitting(self, pattern: str, how: str) -> list[Flag]:
         if (pattern, how) not in self._by_pattern:
@@ -434,13 +587,14 @@ class _Index:
     def _note_undeclared(self, module: Module, text: Text, entity: _Entity) -> None:
         known = self.program.has_key(text.text or "")
         if known is not True:
-            self.program.undeclared.append((module, text, entity.is_own and known is False))
+            is_certain = entity.is_own and known is False and not self.program.is_open
+            self.program.undeclared.append((module, text, is_certain))
 
 
 def _fits(flag: Flag, pattern: str, how: str) -> bool:
     names = set() if flag.name is None else {flag.name}
     if how == "attribute":
-        names |= {target[-1] for target in flag.declared.targets}
+        names.update(flag.declared.labels)
     return flag.name is None or any(re.fullmatch(pattern, name) for name in names)
 
 

@@ -16,7 +16,7 @@ from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._registry import store_of_registry
 from dflag._rule_layers import why_not
 from dflag._rules_text import parse_rules, percentage
-from dflag.cli._findings import Finding, hygiene, kind_of, place_of, retired_words
+from dflag.cli._findings import Finding, flags_of, hygiene, kind_of, place_of, retired_words
 from dflag.cli._items import Item
 from dflag.errors import FlagValueError, named_rule, one_line, unknown_flag
 
@@ -52,13 +52,24 @@ def findings_of(
         yield Finding(given.items[key].file, given.items[key].key_place(), "invalid-rule", "error", key, message)
 
 
-class _Rules:
+def items_set(given: Object) -> dict[str, Item]:
     """
-    The rules under one key.
+    Return what the rules of an object set: each name as a key with its value in the first rule that sets it.
+    """
+    found: dict[str, Item] = {}
+    for key in RULES_KEYS:
+        if key in given.items:
+            for name, item in _Listed(given, given.items[key], key).items_set():
+                found.setdefault(name, item)
+    return found
+
+
+class _Listed:
+    """
+    The rules under one key, and where each of them stands.
     """
 
-    def __init__(self, registry: FlagRegistry, given: Object, item: Item, key: str) -> None:
-        self._registry: Final = registry
+    def __init__(self, given: Object, item: Item, key: str) -> None:
         self._given: Final = given
         self._item: Final = item
         self._key: Final = key
@@ -68,6 +79,56 @@ class _Rules:
         self._place: Final = item.locator()
         self._first_line: Final = item.raw.line if isinstance(item.raw, Excerpt) else 1
         self._nodes: list[Node] | None = None
+
+    def items_set(self) -> Iterator[tuple[str, Item]]:
+        """
+        Yield each name that a rule sets, as a key with its value.
+        """
+        for rule in self._read.rules:
+            for name in rule.values:
+                yield name, self._value(rule, name) or self._item
+
+    def _at(self, rule: Rule, path: list[Step], key: str | None = None) -> Place:
+        """
+        Return where a part of a rule stands, or a key in it; the value of all rules where nobody can tell.
+        """
+        node = self._node(rule)
+        if node is None:
+            return self._item.value_place()
+        node = node.walk(path)
+        if key is not None and node.members is not None and key in node.members:
+            node = node.members[key][0]
+        return self._place_of_offset(node.start)
+
+    def _value(self, rule: Rule, name: str) -> Item | None:
+        """
+        Return what a rule sets as a key with its value.
+        """
+        node = self._node(rule)
+        values = None if node is None else node.get("set")
+        members = None if values is None else values.members
+        if members is None or name not in members:
+            return None
+        return Item(rule.values[name], self._item.file, self._text, self._place_of_offset, members[name])
+
+    def _node(self, rule: Rule) -> Node | None:
+        if self._nodes is None:
+            self._nodes = _nodes(self._text)
+        return self._nodes[rule.number - 1] if rule.number <= len(self._nodes) else None
+
+    def _place_of_offset(self, offset: int) -> Place:
+        place = self._lines.place(offset)
+        return self._place(Place(place.line + self._first_line - 1, place.column))
+
+
+class _Rules(_Listed):
+    """
+    The rules under one key, held against the flags.
+    """
+
+    def __init__(self, registry: FlagRegistry, given: Object, item: Item, key: str) -> None:
+        super().__init__(given, item, key)
+        self._registry: Final = registry
 
     def findings(self, rejected: Mapping[str, FlagValueError], replicas: int | None) -> Iterator[Finding]:
         yield from map(self._of_fault, self._read.faults)
@@ -91,7 +152,7 @@ class _Rules:
 
     def _of_value(self, rule: Rule, name: str) -> Iterator[Finding]:
         key_place = self._at(rule, ["set"], key=name)
-        flags = self._flags(name)
+        flags = flags_of(self._registry, name)
         since = store_of_registry(self._registry).retired.get(name)
         if not flags and since is not None:
             message = f"{named_rule(rule.name)}: flag {name!r} {retired_words(since)}: remove it"
@@ -104,7 +165,7 @@ class _Rules:
             problem = why_not(rule, flag, secret=self._given.secret)
             if problem is not None:
                 yield Finding(self._item.file, key_place, "invalid-rule", "error", flag.name, one_line(problem))
-            if flag.secret and self._given.label.startswith("ConfigMap"):
+            if self._given.in_config_map and pipeline_of(flag).is_secret_by_declaration:
                 message = f"flag {flag.name!r} is secret, and a ConfigMap is not: put the rule into a Secret"
                 yield Finding(self._item.file, key_place, "secret-in-rule", "warning", flag.name, message)
             yield from self._refused(rule, name, flag)
@@ -140,43 +201,6 @@ class _Rules:
 
     def _finding(self, place: Place, sort: str, level: Any, rule: str, message: str) -> Finding:
         return Finding(self._item.file, place, sort, level, RULE_PREFIX + rule, one_line(message))
-
-    def _flags(self, name: str) -> list[Flag[Any]]:
-        if name in self._registry:
-            return [self._registry[name]]
-        return [flag for flag, kind in store_of_registry(self._registry).maps.items() if kind.fits(name)]
-
-    def _at(self, rule: Rule, path: list[Step], key: str | None = None) -> Place:
-        """
-        Return where a part of a rule stands, or a key in it; the value of all rules where nobody can tell.
-        """
-        node = self._node(rule)
-        if node is None:
-            return self._item.value_place()
-        node = node.walk(path)
-        if key is not None and node.members is not None and key in node.members:
-            node = node.members[key][0]
-        return self._place_of_offset(node.start)
-
-    def _value(self, rule: Rule, name: str) -> Item | None:
-        """
-        Return what a rule sets as a key with its value.
-        """
-        node = self._node(rule)
-        values = None if node is None else node.get("set")
-        members = None if values is None else values.members
-        if members is None or name not in members:
-            return None
-        return Item(rule.values[name], self._item.file, self._text, self._place_of_offset, members[name])
-
-    def _node(self, rule: Rule) -> Node | None:
-        if self._nodes is None:
-            self._nodes = _nodes(self._text)
-        return self._nodes[rule.number - 1] if rule.number <= len(self._nodes) else None
-
-    def _place_of_offset(self, offset: int) -> Place:
-        place = self._lines.place(offset)
-        return self._place(Place(place.line + self._first_line - 1, place.column))
 
 
 def _text_of(item: Item) -> str:

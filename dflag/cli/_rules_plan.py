@@ -40,6 +40,16 @@ class _FixedClock(Clock):
         return self._moment
 
 
+def facts_of(options: argparse.Namespace) -> dict[str, str]:
+    """
+    Return the facts of the process that are given.
+
+    Raises:
+        CommandError: One is written otherwise.
+    """
+    return dict(_pair("--fact", text) for text in options.fact)
+
+
 class Process:
     """
     The process that a plan is for.
@@ -54,7 +64,7 @@ class Process:
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._facts: Final = dict(_pair("--fact", text) for text in options.fact)
+        self._facts: Final = facts_of(options)
         self.keys: Final = dict(_pair("--key", text) for text in options.key if "=" in text)
         self.documents: Final = [text for text in options.key if "=" not in text]
         self.at: Final = None if options.at is None else _moment(options.at)
@@ -144,17 +154,22 @@ class Happening(NamedTuple):
 
     Attributes:
         rules: What happens to rules, by name.
+        refused: The rules that a process refuses then because they do not go together with others, and why.
         changes: What this process reads otherwise: flag, old and new text, rule.
     """
 
     at: datetime.datetime
     rules: Sequence[tuple[str, str]]
+    refused: Sequence[tuple[str, str]]
     changes: Sequence[Mapping[str, str | None]]
 
     def as_json(self) -> dict[str, Any]:
         return {
             "at": written(self.at),
-            "rules": [{"name": name, "event": event} for name, event in self.rules],
+            "rules": [
+                *({"name": name, "event": event} for name, event in self.rules),
+                *({"name": name, "event": "is refused", "problem": problem} for name, problem in self.refused),
+            ],
             "changes": [dict(change) for change in self.changes],
         }
 

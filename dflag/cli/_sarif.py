@@ -24,6 +24,7 @@ _RULES: Final = {
     "limits": "The API server refuses the ConfigMap or Secret.",
     "invalid-rule": "A rule is refused.",
     "empty-share": "The step of a rule may reach no process.",
+    "secret-in-configmap": "A ConfigMap sets a secret.",
     "secret-in-rule": "The rule of a ConfigMap sets a secret.",
     "unknown-flag": "No flag has the name of a key.",
     "deprecated-flag": "A deprecated flag is set.",

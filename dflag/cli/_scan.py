@@ -2,7 +2,7 @@
 What one module says of flags: declarations, reads, and the names that either may go by.
 
 A name is a dotted one, as a tuple of its parts: ``("settings", "rate")`` for ``settings.rate``. What it stands for is
-found out later, when all modules are known.
+found out later, when all modules are known; in which scope it is bound, `Scopes` knows at once.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ import ast
 import datetime
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._declarations import Declarations
+from dflag.cli._scopes import Comprehension, Name, Scopes, parameters, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dflag.cli._modules import Source
-
-Name: TypeAlias = tuple[str, ...]
 
 DECLARATORS: Final = frozenset(name for name in vars(Declarations) if not name.startswith("_"))
 """The methods of a registry, and the functions of dflag, that make a flag."""
@@ -34,6 +33,9 @@ _BY_NAME: Final = frozenset({"for_", "lookup"})
 _WRITERS: Final = frozenset({"override", "pinned"})
 """Methods that take a mapping of flags, or of their names, to values."""
 
+_PYDANTIC: Final = ("dflag", "integrations", "pydantic_settings")
+"""What reads the flags that are named as the fields of a class."""
+
 ANYTHING: Final = ".*"
 
 CALLED: Final = "()"
@@ -42,6 +44,9 @@ CALLED: Final = "()"
 GIVEN: Final = "(given)"
 """The part that stands for an instance which comes from elsewhere, as the annotation of a parameter says."""
 
+
+_SHOWN_ATTRIBUTE: Final = re.compile(r"\{\w*\.(\w+)")
+"""An attribute in a text for ``format``."""
 
 _FIELD: Final = re.compile(r"%[-#0 +]*\d*(?:\.\d+)?[a-zA-Z%]|\{[^{}]*\}")
 """What is replaced in a text by ``%`` or ``format``."""
@@ -69,7 +74,6 @@ class Declared:
         pattern: A regular expression of the names that it may have, where that is built.
         targets: What the flag is assigned to.
         class_name: The class in whose body it stands.
-        function: The function in whose body it stands, by a number; 0 outside of functions.
         escapes: Whether the flag is handed on at once, so that no name tells what becomes of it.
         keys: The pattern of the keys of a map.
     """
@@ -82,10 +86,16 @@ class Declared:
     pattern: str | None
     targets: list[Name]
     class_name: str | None
-    function: int
     escapes: bool
     expires: datetime.date | None
     keys: str | None
+
+    @property
+    def labels(self) -> list[str]:
+        """
+        The names of the variables and attributes that hold the flag.
+        """
+        return [plain(target[-1]) for target in self.targets]
 
 
 class Load(NamedTuple):
@@ -96,7 +106,6 @@ class Load(NamedTuple):
     name: Name
     spot: Spot
     is_neutral: bool
-    function: int
 
 
 class Text(NamedTuple):
@@ -108,6 +117,7 @@ class Text(NamedTuple):
         text: The text; None where it is built.
         pattern: What it may be then.
         how: ``"read"``, ``"write"``, ``"attribute"`` for ``getattr``, or ``"perhaps"`` where a text may mean anything.
+        name: The name that stands in its place, which may be that of a flag.
     """
 
     receiver: Name | None
@@ -115,6 +125,7 @@ class Text(NamedTuple):
     pattern: str | None
     spot: Spot
     how: str
+    name: Name | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -129,8 +140,12 @@ class Module:
         shared: What is imported under a local name that something else has as well.
         stars: The modules of which all names are imported.
         exported: The names in ``__all__``.
-        assigned: What names stand for by assignment, annotation or ``with``.
-        classes: The bases of each class, and its prefix.
+        assigned: What names may stand for by assignment, annotation or ``with``, and calls by what functions return.
+        bindings: How often each name is bound.
+        stored: The attributes of classes that are bound.
+        classes: The bases of each class, and its prefix: a text and a pattern, as those of a `Text`.
+        functions: The parameters of each function.
+        passed: The names that are arguments of calls, each with what is called, if that is a name.
         retired: The names that are marked as retired, each with its date where that is written out.
     """
 
@@ -144,18 +159,26 @@ class Module:
     shared: list[tuple[tuple[Name, str], Spot]] = field(default_factory=list)
     stars: list[Name] = field(default_factory=list)
     exported: set[str] = field(default_factory=set)
-    assigned: dict[Name, Name] = field(default_factory=dict)
-    classes: dict[str, tuple[list[Name], str | None]] = field(default_factory=dict)
+    assigned: dict[Name, list[Name]] = field(default_factory=dict)
+    bindings: Mapping[str, int] = field(default_factory=dict)
+    stored: set[Name] = field(default_factory=set)
+    classes: dict[str, tuple[list[Name], str | None, str | None]] = field(default_factory=dict)
+    functions: dict[Name, list[str]] = field(default_factory=dict)
+    passed: list[tuple[Name, Name | None]] = field(default_factory=list)
     retired: dict[str, datetime.date | None] = field(default_factory=dict)
 
 
 def scan(source: Source) -> Module:
     """
-    Read what a module says. A tree that is nested too deeply for the interpreter yields what stands before.
+    Read what a module says. One that is nested too deeply for the interpreter counts as one that cannot be read.
     """
-    found = Module(source._replace(tree=None))  # which would take most of the memory
+    bare = source._replace(tree=None)  # which would take most of the memory
+    found = Module(bare)
     if source.tree is not None:
-        _Scan(found).visit(source.tree)
+        try:
+            _Scan(found, Scopes(source.tree)).visit(source.tree)
+        except RecursionError:
+            return Module(bare._replace(problem=("cannot be read: nested too deeply", 1, 1)))
     return found
 
 
@@ -164,8 +187,8 @@ def name_of(node: ast.expr | None) -> Name | None:
     Return the dotted name that an expression is; None for any other.
     """
     parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
+    while isinstance(node, (ast.Attribute, ast.Await)):
+        parts += [node.attr] if isinstance(node, ast.Attribute) else []
         node = node.value
     if isinstance(node, ast.Name):
         return (node.id, *reversed(parts))
@@ -179,15 +202,22 @@ class _Scan(ast.NodeVisitor):
     One walk through a tree.
     """
 
-    def __init__(self, found: Module) -> None:
+    def __init__(self, found: Module, scopes: Scopes) -> None:
         self._found: Final = found
-        self._class: str | None = None
-        self._function = 0
-        self._functions = 0
+        self._scopes: Final = scopes
+        found.bindings = scopes.bindings
         self._targets: dict[ast.Call, list[Name]] = {}
         self._kept_apart: set[ast.expr] = set()  # texts that are no reads, and calls whose flag nobody takes
         self._neutral: set[ast.expr] = set()
+        self._properties: set[Name] = set()
         self._names: dict[ast.Call, ast.expr] = {}  # what unbound flags are bound to at once
+
+    def _name(self, node: ast.expr | None) -> Name | None:
+        """
+        Return what to call the dotted name that an expression is.
+        """
+        name = name_of(node)
+        return None if name is None else self._scopes.own(name)
 
     # --- what names stand for
 
@@ -195,9 +225,9 @@ class _Scan(ast.NodeVisitor):
         for alias in node.names:
             parts = tuple(alias.name.split("."))
             if alias.asname is None:
-                self._found.modules[parts[0]] = parts[:1]
+                self._found.modules[self._scopes.local(parts[0])] = parts[:1]
             else:
-                self._found.modules[alias.asname] = parts
+                self._found.modules[self._scopes.local(alias.asname)] = parts
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         module = tuple(filter(None, (node.module or "").split(".")))
@@ -212,39 +242,112 @@ class _Scan(ast.NodeVisitor):
                 self._import(alias.asname or alias.name, (module, alias.name), Spot(node.lineno, node.col_offset + 1))
 
     def _import(self, local: str, origin: tuple[Name, str], spot: Spot) -> None:
-        before = self._found.imported.setdefault(local, origin)
+        before = self._found.imported.setdefault(self._scopes.local(local), origin)
         if before != origin:
             # Which of the two is meant further down is not followed.
             self._found.shared += [(before, spot), (origin, spot)]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        bases = [name for base in node.bases if (name := name_of(base)) is not None]
+        bases = [name for base in node.bases if (name := self._name(base)) is not None]
         prefix = next((keyword.value for keyword in node.keywords if keyword.arg == "prefix"), None)
-        self._found.classes[node.name] = bases, _text_of(prefix)
-        outer, self._class = self._class, node.name
-        self.generic_visit(node)
-        self._class = outer
+        self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
+        with self._scopes.in_class(node) as key:
+            pattern = None if prefix is None else _pattern_of(prefix)
+            self._found.classes[key] = bases, _text_of(prefix), pattern
+            self._visit_all(node.body)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        for argument in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
-            said = _annotated_name(argument.annotation)
-            if said is not None:
-                self._found.assigned.setdefault((argument.arg,), (*said, GIVEN))
+        arguments = node.args
+        defaults = [each for each in (*arguments.defaults, *arguments.kw_defaults) if each is not None]
+        annotations = [each.annotation for each in parameters(node) if each.annotation is not None]
+        self._visit_all([*node.decorator_list, *defaults, *annotations, *([node.returns] if node.returns else [])])
+        said, returned = self._given(node), self._made_by(node.returns)
+        with self._scopes.in_function(node) as names:
+            function = self._scopes.function or ()
+            self._found.functions[function] = names
+            if any(map(_is_property, node.decorator_list)):
+                self._properties.add(function)
+            self._stand_for(self._returned_by(function), returned)
+            for name, argument in zip(names, parameters(node), strict=True):
+                for each in said.get(argument.arg, ()):
+                    self._stand_for((name,), each)
+            self._visit_all(node.body)
+
+    def _returned_by(self, function: Name) -> Name:
+        return function if function in self._properties else (*function, CALLED)
+
+    def _given(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, list[Name | None]]:
+        """
+        Return what the parameters of a function stand for: by annotation, as those of a validator, or by default.
+        """
+        said = {each.arg: [self._made_by(each.annotation)] for each in parameters(node)}
         validates = any(isinstance(each, ast.Attribute) and each.attr == "validator" for each in node.decorator_list)
         if validates and node.args.args:
-            self._found.assigned.setdefault((node.args.args[-1].arg,), ("?dflag", "Snapshot", GIVEN))
-        self._functions += 1
-        outer, self._function = self._function, self._functions
-        self.generic_visit(node)
-        self._function = outer
+            said[node.args.args[-1].arg].append(("?dflag", "Snapshot", GIVEN))
+        for name, default in self._defaults(node.args).items():
+            said[name].append(default)
+        return said
+
+    def _defaults(self, arguments: ast.arguments) -> dict[str, Name]:
+        positional = [*arguments.posonlyargs, *arguments.args]
+        pairs = [
+            *zip(reversed(positional), reversed(arguments.defaults), strict=False),
+            *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+        ]
+        return {each.arg: name for each, default in pairs if (name := self._name(default)) is not None}
+
+    def _made_by(self, annotation: ast.expr | None) -> Name | None:
+        """
+        Return the instance that an annotation says.
+        """
+        name = self._class_of(annotation)
+        return None if name is None else (*name, GIVEN)
+
+    def _class_of(self, annotation: ast.expr | None) -> Name | None:
+        """
+        Return the class that an annotation says, also where it may be None.
+        """
+        match annotation:
+            case ast.Constant(value=str(text)):
+                return self._scopes.own(tuple(text.strip().split(".")))
+            case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+                return self._class_of(left) or self._class_of(right)
+            case ast.Subscript(value=holder, slice=ast.Tuple(elts=[inner, *_]) | inner):
+                is_around = (name_of(holder) or ("",))[-1] in ("Annotated", "Optional")
+                return self._class_of(inner) if is_around else None
+        return self._name(annotation)
+
+    def _stand_for(self, name: Name, said: Name | None) -> None:
+        if said is not None and said != name:
+            self._found.assigned.setdefault(name, []).append(said)
+
+    def _visit_all(self, nodes: Iterable[ast.AST]) -> None:
+        for node in nodes:
+            self.visit(node)
+
+    def visit_Lambda(self, node: ast.Lambda) -> None:
+        self._visit_all(each for each in (*node.args.defaults, *node.args.kw_defaults) if each is not None)
+        with self._scopes.in_function(node):
+            self.visit(node.body)
+
+    def visit_ListComp(self, node: Comprehension) -> None:
+        first, *others = node.generators
+        self.visit(first.iter)  # outside of the scope
+        with self._scopes.in_comprehension(node):
+            self._visit_all([first.target, *first.ifs, *others])
+            self._visit_all([node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt])
+
+    visit_SetComp = visit_ListComp  # noqa: N815 - the library's name
+    visit_DictComp = visit_ListComp  # noqa: N815 - the library's name
+    visit_GeneratorExp = visit_ListComp  # noqa: N815 - the library's name
 
     visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 - the library's name
 
     def visit_With(self, node: ast.With | ast.AsyncWith) -> None:
         for item in node.items:
-            value, target = name_of(item.context_expr), name_of(item.optional_vars)
-            if value is not None and target is not None:
-                self._found.assigned.setdefault(target, value)
+            target = self._name(item.optional_vars)
+            if target is not None:
+                self._stand_for(target, self._name(item.context_expr))
         self.generic_visit(node)
 
     visit_AsyncWith = visit_With  # noqa: N815 - the library's name
@@ -256,9 +359,18 @@ class _Scan(ast.NodeVisitor):
     def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self._assign([node.target], node.value)
+        target, key = self._name(node.target), self._scopes.class_key
+        if target is not None:
+            is_field = node.value is None and key is not None and isinstance(node.target, ast.Name)
+            self._stand_for((key, *target) if is_field and key else target, self._made_by(node.annotation))
+            if key is not None and any(origin == _PYDANTIC for origin, _ in self._found.imported.values()):
+                self._found.texts.append(Text(None, target[-1], None, _spot(node.target), "perhaps"))
         self._visit_statement(node)
 
     def visit_Return(self, node: ast.Return) -> None:
+        function = self._scopes.function
+        if function is not None:
+            self._stand_for(self._returned_by(function), self._name(node.value))
         self._visit_statement(node)
 
     def _visit_statement(self, node: ast.stmt) -> None:
@@ -278,15 +390,17 @@ class _Scan(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _assign(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
-        names = [name for target in targets if (name := name_of(target)) is not None]
+        names = [name for target in targets if (name := self._name(target)) is not None]
+        self._found.stored.update(name for name in names if len(name) == 2)
         if isinstance(value, ast.Call) and len(names) == len(targets):
             self._targets[value] = names
-        said = name_of(value)
+        said = self._class_of(value) if isinstance(value, (ast.Subscript, ast.BinOp)) else self._name(value)
         for name in names:
             if name == ("__all__",) and isinstance(value, (ast.List, ast.Tuple)):
                 self._found.exported.update(filter(None, map(_text_of, value.elts)))
-            if said is not None and said != name:
-                self._found.assigned.setdefault(name, said)
+            self._stand_for(name, said)
+            if isinstance(value, ast.Lambda):
+                self._stand_for((*name, CALLED), self._name(value.body))
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if name_of(node.target) == ("__all__",) and isinstance(node.value, (ast.List, ast.Tuple)):
@@ -302,9 +416,9 @@ class _Scan(ast.NodeVisitor):
         self._visit_statement(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        called = name_of(node.func)
+        called = self._name(node.func)
         method = node.func.attr if isinstance(node.func, ast.Attribute) else None
-        receiver = name_of(node.func.value) if isinstance(node.func, ast.Attribute) else None
+        receiver = self._name(node.func.value) if isinstance(node.func, ast.Attribute) else None
         if called is not None and self._declares(called):
             self._declare(node, called)
         elif method == "bind" and len(node.args) == 2:
@@ -317,7 +431,11 @@ class _Scan(ast.NodeVisitor):
             for argument in node.args:
                 self._note_written(receiver, argument)
         elif called == ("getattr",) and len(node.args) >= 2:
-            self._note_text(name_of(node.args[0]), node.args[1], "attribute")
+            self._note_text(self._name(node.args[0]), node.args[1], "attribute")
+        elif called is not None and self._origin(called)[-1:] == ("add_loglevel_flag",):
+            self._declare_loglevel(node)
+        arguments = (*node.args, *(keyword.value for keyword in node.keywords))
+        self._found.passed += [(name, called) for each in arguments if (name := self._name(each)) is not None]
         self.generic_visit(node)
 
     def _retire(self, node: ast.Call, named: ast.expr) -> None:
@@ -331,15 +449,26 @@ class _Scan(ast.NodeVisitor):
         self._kept_apart.add(named)
         targets = self._targets.get(node, [])
         if isinstance(flag, ast.Call):
-            self._names[flag], self._targets[flag] = named, targets
+            self._names[flag] = named
+            self._targets[flag] = targets
             if node in self._kept_apart:
                 self._kept_apart.add(flag)
-        elif (target := name_of(flag)) is not None:
+        elif (target := self._name(flag)) is not None:
             self._neutral.add(flag)
             self._found.bound.append((_text_of(named), _pattern_of(named), target, _spot(node)))
-            self._found.assigned.update(dict.fromkeys(targets, target))
+            self._found.assigned.update({each: [target] for each in targets})
             if not targets and node not in self._kept_apart:
-                self._found.loads.append(Load(target, _spot(node), is_neutral=False, function=self._function))
+                self._found.loads.append(Load(target, _spot(node), is_neutral=False))
+
+    def _origin(self, called: Name) -> Name:
+        """
+        Return where a name comes from by its import.
+        """
+        first, *rest = called
+        if first not in self._found.imported:
+            return (*self._found.modules.get(first, (first,)), *rest)
+        module, original = self._found.imported[first]
+        return (*module, original, *rest)
 
     def _declares(self, called: Name) -> bool:
         first, *rest = called
@@ -358,7 +487,8 @@ class _Scan(ast.NodeVisitor):
             named = self._names.get(node, given.get("name"))
         else:
             named = node.args[0] if node.args else given.get("name")
-        if not is_function and named is None:
+        is_unpacked = any(keyword.arg is None for keyword in node.keywords)
+        if not is_function and named is None and not is_unpacked:
             return
         if named is not None:
             self._kept_apart.add(named)
@@ -370,19 +500,42 @@ class _Scan(ast.NodeVisitor):
                 spot=_spot(node),
                 lines=_lines(node),
                 name=_text_of(named),
-                pattern=None if named is None else _pattern_of(named),
+                pattern=_pattern_of(named) if named is not None else ANYTHING if is_unpacked else None,
                 targets=targets,
-                class_name=self._class,
-                function=self._function,
-                escapes=not targets and node not in self._kept_apart,
+                class_name=self._scopes.class_key,
+                escapes=(not targets and node not in self._kept_apart) or _is_given(given.get("on_change")),
                 expires=_date_of(given.get("expires")),
                 keys=_text_of(given.get("keys")),
             )
         )
 
+    def _declare_loglevel(self, node: ast.Call) -> None:
+        """
+        Note the flag of `dflag.logging`, which reads it itself.
+        """
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        named = node.args[1] if len(node.args) > 1 else given.get("name")
+        if named is not None:
+            self._kept_apart.add(named)
+        self._found.declared.append(
+            Declared(
+                receiver=self._name(node.args[0] if node.args else given.get("registry")) or ("?",),
+                method="dyn_string",
+                spot=_spot(node),
+                lines=_lines(node),
+                name="loglevel" if named is None else _text_of(named),
+                pattern=None if named is None else _pattern_of(named),
+                targets=self._targets.get(node, []),
+                class_name=None,
+                escapes=True,
+                expires=None,
+                keys=None,
+            )
+        )
+
     def visit_Subscript(self, node: ast.Subscript) -> None:
         if isinstance(node.ctx, ast.Load):
-            self._note_text(name_of(node.value), node.slice, "read")
+            self._note_text(self._name(node.value), node.slice, "read")
         self.generic_visit(node)
 
     def _note_written(self, receiver: Name | None, argument: ast.expr) -> None:
@@ -399,11 +552,19 @@ class _Scan(ast.NodeVisitor):
         if text is None and (pattern is None or isinstance(node, ast.Constant)):
             return
         self._kept_apart.add(node)
-        self._found.texts.append(Text(receiver, text, pattern, _spot(node), how))
+        self._found.texts.append(Text(receiver, text, pattern, _spot(node), how, self._name(node)))
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str) and node not in self._kept_apart and len(node.value) <= 253:
             self._found.texts.append(Text(None, node.value, None, _spot(node), "perhaps"))
+            for attribute in _SHOWN_ATTRIBUTE.findall(node.value):
+                self._found.loads.append(Load(("?", attribute), _spot(node), is_neutral=False))
+
+    def visit_MatchClass(self, node: ast.MatchClass) -> None:
+        matched = self._name(node.cls) or ("?",)
+        for attribute in node.kwd_attrs:
+            self._found.loads.append(Load((*matched, attribute), _spot(node.cls), is_neutral=False))
+        self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> None:
         self._load(node)
@@ -412,7 +573,7 @@ class _Scan(ast.NodeVisitor):
         if node.attr in _NEUTRAL:
             self._neutral.add(node.value)
         if name_of(node) is None:
-            self._found.loads.append(Load(("?", node.attr), _spot_of_attribute(node), node in self._neutral, 0))
+            self._found.loads.append(Load(("?", node.attr), _spot_of_attribute(node), node in self._neutral))
             self.generic_visit(node)
         else:
             self._load(node)
@@ -429,29 +590,28 @@ class _Scan(ast.NodeVisitor):
             node = node.value
 
     def _load(self, node: ast.Name | ast.Attribute) -> None:
-        if name_of(node) is None or not isinstance(node.ctx, ast.Load):
+        name = name_of(node)
+        if name is None or not isinstance(node.ctx, ast.Load):
             return
         # ``limits.rate.get()`` reads each of ``limits``, ``limits.rate`` and ``limits.rate.get``, where one is a flag.
         part: ast.expr = node
-        while isinstance(part, ast.Attribute):
-            self._note_load(part, _spot_of_attribute(part))
+        while isinstance(part, (ast.Attribute, ast.Name)):
+            if (name := self._name(part)) is not None:
+                spot = _spot_of_attribute(part) if isinstance(part, ast.Attribute) else _spot(part)
+                self._found.loads.append(Load(name, spot, part in self._neutral))
+            if not isinstance(part, ast.Attribute):
+                return
             if part.attr in _NEUTRAL:
                 self._neutral.add(part.value)
             part = part.value
-        if isinstance(part, ast.Name):
-            self._note_load(part, _spot(part))
-
-    def _note_load(self, node: ast.expr, spot: Spot) -> None:
-        if (name := name_of(node)) is not None:
-            self._found.loads.append(Load(name, spot, node in self._neutral, self._function))
 
 
-def _annotated_name(annotation: ast.expr | None) -> Name | None:
-    """
-    Return the dotted name that an annotation is, also one in quotes.
-    """
-    text = _text_of(annotation)
-    return name_of(annotation) if text is None else tuple(text.strip().split("."))
+def _is_property(decorator: ast.expr) -> bool:
+    return (name_of(decorator) or ("",))[-1].endswith("property")
+
+
+def _is_given(option: ast.expr | None) -> bool:
+    return option is not None and not (isinstance(option, ast.Constant) and option.value is None)
 
 
 def _spot(node: ast.expr) -> Spot:

@@ -138,9 +138,7 @@ def _plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--against", metavar="INPUT|URL", help="the live values: an input, or the URL of the page of a running process"
     )
-    parser.add_argument(
-        "--fact", metavar="FACT=TEXT", action="append", default=[], help="a fact of the process, for rules"
-    )
+    _fact(parser)
     parser.add_argument("--at", metavar="TIME", help="the time for rules, as RFC 3339 (default: now)")
     parser.add_argument("--timeline", action="store_true", help="list the moments at which rules change anything")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
@@ -150,6 +148,12 @@ def _plan(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="a key that holds a document of flags; or a key of keyed flags, such as tenant=acme",
+    )
+
+
+def _fact(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fact", metavar="FACT=TEXT", action="append", default=[], help="a fact of the process, for rules"
     )
 
 
@@ -171,6 +175,7 @@ def _schema(parser: argparse.ArgumentParser) -> None:
 def _watch(parser: argparse.ArgumentParser) -> None:
     _registry(parser)
     parser.add_argument("directory", metavar="DIR", help="the directory of the volume")
+    _fact(parser)
     parser.add_argument("--format", choices=("text", "json"), default="text", help="how to print (default: text)")
 
 
@@ -257,7 +262,8 @@ imported, except the module of REGISTRY. The comment  # dflag: keep  on a line o
     "watch": """\
 example: dflag watch app:flags /etc/dflag
 
-Prints each change until SIGINT or SIGTERM. The program's own callbacks are not run.
+Prints each change until SIGINT or SIGTERM. The program's own callbacks are not run. Rules are followed as in a process
+with the given facts; those that need others are named on standard error.
 """,
     "write": """\
 example: dflag write /tmp/config rate_limit=60 loglevel=debug --registry app:flags

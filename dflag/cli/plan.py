@@ -10,6 +10,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from dflag._layers import RULE_PREFIX
 from dflag._store import printed
 from dflag._transaction import same
 from dflag.cli._embedded import is_flag, keys_of, opened
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
         out.write(_timeline_as_json(happenings) if options.format == "json" else _timeline_as_text(happenings))
         for _, message in rejected:
             print(f"dflag: rejected: {message}", file=sys.stderr)
-        return 1 if rejected else 0
+        return 1 if rejected or any(each.refused for each in happenings) else 0
     changes = [] if after.refused else list(_changes(registry, process, before, after, page))
     restart = [change.flag for change in changes if not registry[change.flag].dynamic]
     unknown = [change.flag for change in changes if change.old is None]
@@ -98,8 +99,8 @@ def _timeline(
     before = validate(registry, objects, context=process.context(start))
     for moment in moments:
         now = validate(registry, objects, bases=_bases(before.states, len(objects)), context=process.context(moment))
-        changes = [change.as_json() for change in _changes(registry, process, before, now)]
-        found.append(Happening(moment, happens.get(moment, ()), changes))
+        changes = [] if now.refused else [change.as_json() for change in _changes(registry, process, before, now)]
+        found.append(Happening(moment, happens.get(moment, ()), list(_refusals(before, now)), changes))
         before = now
     return found
 
@@ -112,6 +113,17 @@ def _events_by_moment(rules: Iterable[Rule]) -> dict[datetime.datetime, list[tup
     return happens
 
 
+def _refusals(before: Validation, now: Validation) -> Iterator[tuple[str, str]]:
+    """
+    Yield each rule that is refused now and was not before, with the reason.
+    """
+    known = {key for state in before.states for key in state.rejected}
+    for state in now.states:
+        for key, error in state.rejected.items():
+            if key.startswith(RULE_PREFIX) and key not in known:
+                yield key.removeprefix(RULE_PREFIX), error.problem
+
+
 def _timeline_as_json(happenings: Sequence[Happening]) -> str:
     return json.dumps({"timeline": [each.as_json() for each in happenings]}, indent=2) + "\n"
 
@@ -121,6 +133,7 @@ def _timeline_as_text(happenings: Sequence[Happening]) -> str:
     for each in happenings:
         at = written(each.at)
         lines += [f"{at}: {named_rule(one_line(name))} {event}" for name, event in each.rules]
+        lines += [one_line(f"{at}: {named_rule(name)} is refused: {problem}") for name, problem in each.refused]
         for change in each.changes:
             note = f" ({named_rule(str(change['rule']))})" if "rule" in change else ""
             lines.append(one_line(f"{at}: {change['flag']}: {change['old']} -> {change['new']}{note}"))

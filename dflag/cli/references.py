@@ -68,7 +68,7 @@ def _names(flag: Flag) -> list[str]:
     """
     Return what a flag may be asked for by: its name, or that of a variable or attribute that holds it.
     """
-    return [flag.label, *(target[-1] for target in flag.declared.targets)]
+    return [flag.label, *flag.declared.labels]
 
 
 def _references(flag: Flag) -> Iterator[Finding]:

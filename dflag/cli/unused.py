@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import datetime
 from collections import defaultdict
+from fnmatch import fnmatchcase
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 from dflag._flags import pipeline_of
+from dflag._layers import RULES_KEYS
 from dflag._raw import Unreadable
 from dflag._registry import store_of_registry
 from dflag.cli._code_findings import finding_of, problems_of
@@ -25,7 +27,7 @@ from dflag.errors import FlagValueError, nearest
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dflag._registry import FlagRegistry
     from dflag.cli._items import Item, Object
@@ -41,21 +43,18 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     program = read_program(read_sources(options.paths))
     registry = None if options.registry is None else load(options.registry)
-    findings = sorted(_findings(program, registry, options), key=lambda finding: (finding.file, finding.place))
-    out.write(FORMATS[options.format](findings))
-    return 0 if is_ok(findings) else 1
-
-
-def _findings(program: Program, registry: FlagRegistry | None, options: argparse.Namespace) -> Iterator[Finding]:
-    yield from problems_of(program, "error")
+    findings = [*problems_of(program, "error")]
     for flag in program.flags:
         if not flag.is_kept and not flag.module.source.is_test:
-            yield from _unused(program, flag, strict=options.strict)
-            yield from _expired(flag, _expiry(flag, registry))
-    yield from _undeclared(program, strict=options.strict)
-    inputs = [_items(path, registry, options.key) for path in options.input]
-    yield from _constant(program, registry, inputs)
-    yield from _unknown_keys(program, registry, inputs, strict=options.strict)
+            findings += _unused(program, flag, strict=options.strict)
+            findings += _expired(flag, _expiry(flag, registry))
+    findings += _undeclared(program, strict=options.strict)
+    inputs = [_values(path, registry, options.key) for path in options.input]
+    findings += _constant(program, registry, inputs)
+    findings += _unknown_keys(program, registry, inputs, strict=options.strict)
+    findings.sort(key=lambda finding: (finding.file, finding.place))
+    out.write(FORMATS[options.format](findings))
+    return 0 if is_ok(findings) else 1
 
 
 def _graded(*, certain: bool, strict: bool) -> tuple[Literal["error", "warning"], Literal["certain", "likely"]]:
@@ -110,23 +109,54 @@ def _undeclared(program: Program, *, strict: bool) -> Iterator[Finding]:
         yield finding_of(module, text.spot, "undeclared-flag", level, text.text, message, confidence)
 
 
-def _items(path: str, registry: FlagRegistry | None, keys: Sequence[str]) -> dict[str, tuple[Object, Item]]:
+class _Values(NamedTuple):
     """
-    Return the values of an INPUT by name, those of later objects on top.
+    The values of an INPUT.
+
+    Attributes:
+        items: Those of keys, by name, with the object that gives each; a later object wins.
+        ruled: What rules set beside them: each name with the first such object and value.
     """
-    found: dict[str, tuple[Object, Item]] = {}
-    for given in read_all(path, None if registry is None else partial(is_flag, registry)):
-        objects = given.objects if registry is None else opened(registry, given.objects, keys)
-        for each in objects:
-            found.update({key: (each, item) for key, item in each.items.items() if key not in IGNORED})
-    if not found:
+
+    items: Mapping[str, tuple[Object, Item]]
+    ruled: Mapping[str, tuple[Object, Item]]
+
+    def has_other_values(self, flag: Flag) -> bool:
+        """
+        Return whether a flag may have another value than that of its key: by a rule, or by the keys of a map.
+        """
+        keys = flag.declared.keys
+        return flag.name in self.ruled or (
+            keys is not None
+            and any(fnmatchcase(name, keys) for name in (*self.items, *self.ruled) if name != flag.name)
+        )
+
+
+def _values(path: str, registry: FlagRegistry | None, keys: Sequence[str]) -> _Values:
+    """
+    Read an INPUT.
+    """
+    inputs = read_all(path, None if registry is None else partial(is_flag, registry))
+    objects = [each for given in inputs for each in given.objects]
+    objects = objects if registry is None else opened(registry, objects, keys)
+    if all(each.items.keys() <= IGNORED for each in objects):
         raise CommandError(f"no values in {path}")
-    return found
+    items = {
+        key: (each, item)
+        for each in objects
+        for key, item in each.items.items()
+        if key not in IGNORED.union(RULES_KEYS)
+    }
+    ruled: dict[str, tuple[Object, Item]] = {}
+    for each in objects:
+        if not each.items.keys().isdisjoint(RULES_KEYS):
+            from dflag.cli._rules import items_set  # most inputs have no rules
+
+            ruled = {name: (each, item) for name, item in items_set(each).items()} | ruled
+    return _Values(items, ruled)
 
 
-def _constant(
-    program: Program, registry: FlagRegistry | None, inputs: Sequence[dict[str, tuple[Object, Item]]]
-) -> Iterator[Finding]:
+def _constant(program: Program, registry: FlagRegistry | None, inputs: Sequence[_Values]) -> Iterator[Finding]:
     """
     List the flags that have one value wherever the program runs.
     """
@@ -137,10 +167,11 @@ def _constant(
             flag.name is None
             or flag.is_kept
             or flag.module.source.is_test
-            or not all(flag.name in each for each in inputs)
+            or not all(flag.name in each.items for each in inputs)
+            or any(each.has_other_values(flag) for each in inputs)
         ):
             continue
-        items = [each[flag.name] for each in inputs]
+        items = [each.items[flag.name] for each in inputs]
         if not _are_same(flag.name, registry, [item.raw for _, item in items]):
             continue
         is_hidden = any(given.secret for given, _ in items) or _is_secret(flag.name, registry)
@@ -175,18 +206,18 @@ def _shown(raw: object) -> str:
 def _unknown_keys(
     program: Program,
     registry: FlagRegistry | None,
-    inputs: Sequence[dict[str, tuple[Object, Item]]],
+    inputs: Sequence[_Values],
     *,
     strict: bool,
 ) -> Iterator[Finding]:
     """
-    List the keys of inputs that no declaration has, and those of retired flags.
+    List the keys of inputs, and the names in their rules, that no declaration has, and those of retired flags.
     """
     retired = program.retired if registry is None else {**program.retired, **store_of_registry(registry).retired}
     told: dict[str, set[str]] = defaultdict(set)
     known = [flag.name for flag in program.flags if flag.name is not None]
-    for items in inputs:
-        for key, (given, item) in items.items():
+    for each in inputs:
+        for key, (given, item) in (*each.items.items(), *each.ruled.items()):
             has = program.has_key(key)
             if has is True or (registry is not None and is_flag(registry, key)) or key in told[given.file]:
                 continue

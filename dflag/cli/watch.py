@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import queue
 import signal
 import sys
@@ -16,6 +17,7 @@ from dflag._registry import store_of_registry
 from dflag._store import printed
 from dflag._updater import Updater
 from dflag.cli._registry import load
+from dflag.cli._rules_plan import facts_of
 from dflag.errors import one_line, unknown_flags
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 _STATUS_SECONDS: Final = 0.5
 """How often to ask what was rejected: that changes no value, so no callback tells."""
 
+_REPORTED: Final = ("_feed", "_source_reports")
+"""The modules that log what the command prints anyway: what was rejected, and what cannot be read."""
+
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
@@ -39,10 +44,11 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     registry = load(options.registry)
     for flag in registry:
         set_listeners(flag, ())  # the program's callbacks are for the program
-    updater = Updater(registry, options.directory)
+    # Whether the program is well is not known here, so no rule is taken back.
+    updater = Updater(registry, options.directory, facts=facts_of(options), healthy=lambda: True)
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     report = _Report(registry, _FORMATS[options.format], out)
-    with _ended_by_signals(events):
+    with _ended_by_signals(events), _logging_to_standard_error():
         updater.refresh()  # what is there now is no change; that there is nothing is an error
         _listen(registry, events)
         updater.start()
@@ -65,6 +71,24 @@ def _ended_by_signals(events: queue.SimpleQueue[Event | None]) -> Iterator[None]
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _logging_to_standard_error() -> Iterator[None]:
+    """
+    Print the library's warnings, and nowhere else: the program's own logging is for the program.
+    """
+    logger, handler = logging.getLogger("dflag"), logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("dflag: %(message)s"))
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(lambda record: record.module not in _REPORTED)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
 
 
 def _listen(registry: FlagRegistry, events: queue.SimpleQueue[Event | None]) -> None:
@@ -112,7 +136,14 @@ class _Report:
         for event in now:
             if event not in self._shown:
                 self.tell(event)
+        for source in status.sources:
+            if any(map(_is_bad, self._shown)) and not any(map(_is_bad, now)):
+                self.tell({"source": source.name, "good_again": True})
         self._shown = now
+
+
+def _is_bad(event: Event) -> bool:
+    return "rejected" in event or "error" in event
 
 
 def _troubles(status: Status, registry: FlagRegistry) -> Iterator[Event]:
@@ -132,6 +163,8 @@ def _as_text(event: Event) -> str:
         line = f"{event['flag']}: {event['old']} -> {event['new']}"
     elif "pending_restart" in event:
         line = f"{event['flag']}: changes with the next start"
+    elif "good_again" in event:
+        line = f"good again: {event['source']}"
     else:
         kind = next(kind for kind in ("rejected", "unknown", "error") if kind in event)
         line = f"{kind}: {event[kind]}"

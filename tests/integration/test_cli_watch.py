@@ -132,7 +132,7 @@ def test_rejected_values_are_reported_once(config: ConfigMapVolume) -> None:
         config.update(rate_limit="101")
         assert watcher.line() == f"rejected: flag 'rate_limit': expected an int of at most 100, got '101' ({path})"
         config.update(rate_limit="99")
-        assert watcher.line() == "rate_limit: 50 -> 99"
+        assert {watcher.line(), watcher.line()} == {"rate_limit: 50 -> 99", "good again: config"}
         watcher.process.send_signal(signal.SIGTERM)
         assert watcher.rest() == []
 
@@ -157,6 +157,8 @@ def test_static_flags_unknown_names_and_a_lost_directory(config: ConfigMapVolume
         assert watcher.line().startswith("unknown: ")
         os.rename(config.path, config.path.with_name("gone"))
         assert watcher.line().startswith("error: ")
+        os.rename(config.path.with_name("gone"), config.path)
+        assert watcher.line() == "good again: config"
 
 
 def test_json_lines(config: ConfigMapVolume) -> None:
@@ -170,6 +172,22 @@ def test_json_lines(config: ConfigMapVolume) -> None:
         event = json.loads(watcher.line())
         assert event.keys() == {"flag", "rejected"}
         assert event["flag"] == "rate_limit"
+        config.update(rate_limit="70")
+        assert json.loads(watcher.line()) == {"source": "config", "good_again": True}
+
+
+def test_rules_are_followed_by_the_facts(config: ConfigMapVolume) -> None:
+    """
+    Those that need another fact are named on standard error, in one line, however the program configures logging.
+    """
+    path = config.path.with_name("watched_app.py")
+    path.write_text(f"import logging\nlogging.basicConfig(format='theirs: %(message)s')\n{path.read_text()}")
+    with _watching(config.path.parent, "--fact", "zone=a") as watcher:
+        config.update({"_rules.yaml": "- {when: {zone: a}, set: {rate_limit: 7}}\n- {when: {pod: b}, set: {text: x}}"})
+        assert watcher.line() == "rate_limit: 60 -> 7"
+        assert watcher.line("err") == "dflag: rule 'rule 2' of config needs unknown facts: 'pod'"
+        watcher.process.send_signal(signal.SIGTERM)
+        assert watcher.rest() == []
 
 
 def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -479,10 +479,15 @@ def test_checks_across_flags(pair: Pair) -> None:
         if snapshot[pair.one] > snapshot[pair.two]:
             raise ValueError("one is above two")
 
-    with configured(SOURCE=MemorySource({"one": "3", "two": "2"})):
-        ((identifier, message),) = found()
-    assert identifier == "dflag.E002"
-    assert "one is above two" in message
+    rules = "[{name: a, set: {one: 2}}, {name: b, set: {two: 1}}]"
+    for values, problem in (
+        ({"one": "3", "two": "2"}, "one is above two"),
+        ({"two": "2", "_rules.yaml": rules}, "rule 'b': it does not go together with others"),
+    ):
+        with configured(SOURCE=MemorySource(values)):
+            ((identifier, message),) = found()
+        assert identifier == "dflag.E002"
+        assert problem in message
 
 
 # --- the command

@@ -16,6 +16,7 @@ import pytest
 
 from dflag._version import __version__
 from dflag.cli import main
+from dflag.errors import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,6 +184,17 @@ def test_unknown_names(check: Callable[..., list[str]]) -> None:
     assert check(text, "--strict") == ["in.yaml:6:3: no flag named 'rate_limt'; did you mean 'rate_limit'?"]
 
 
+def test_the_hint_is_a_name_that_begins_so(check: Callable[..., list[str]]) -> None:
+    """A name that begins with what was written is more likely than one that looks more like it."""
+    assert check('policy.rate: "1"\npol: "1"\n', status=0) == [
+        "in.yaml:1:1: warning: no flag named 'policy.rate'; did you mean 'policy'?",
+        "in.yaml:2:1: warning: no flag named 'pol'; did you mean 'policy'?",
+    ]
+    assert nearest("bill.rate", ["bill.port", "bill.rate_limits", "bill.rate_limit"]) == "bill.rate_limit"
+    assert nearest("bi", ["bill.rate_limit"]) is None  # two letters are no beginning
+    assert nearest("", ["bill"]) is None
+
+
 def test_deprecated_and_expired_flags(check: Callable[..., list[str]]) -> None:
     """Flags that ought not to be set any more are warnings, also in strict mode."""
     assert check(CONFIG_MAP + '  old: "1"\n  late: "1"\n', "--strict", status=0) == [
@@ -266,6 +278,20 @@ def test_secrets_are_never_shown(check: Callable[..., list[str]], capsys: pytest
             assert "the value was refused" in printed
             assert "hunter2" not in printed
             assert encoded not in printed
+
+
+def test_warns_of_secrets_in_a_config_map(check: Callable[..., list[str]]) -> None:
+    """A ConfigMap that sets a flag which is declared as a secret is a warning at the key, in a document too."""
+    warning = "warning: flag 'password' is secret, and a ConfigMap is not: put the key into a Secret"
+    assert check(CONFIG_MAP + "  password: ''\n", status=0) == [f"in.yaml:6:3: {warning}"]
+    assert check(CONFIG_MAP + "  app.yaml: |\n    password: ''\n", status=0) == [f"in.yaml:7:5: {warning}"]
+    fed = "apiVersion: v1\nkind: Secret\nstringData:\n  password: ''\n  token: ''\n"
+    assert check(fed, status=0) == []
+    assert check("password: ''\n", status=0) == []
+    Path("secret.yaml").write_text(fed)
+    assert check(CONFIG_MAP + "  token: ''\n", "secret.yaml", status=0) == []  # a Secret is no declaration
+    printed = "\n".join(check(CONFIG_MAP + "  password: ''\n", "--format", "sarif", status=0))
+    assert [each["ruleId"] for each in json.loads(printed)["runs"][0]["results"]] == ["secret-in-configmap"]
 
 
 def test_secret_holds_base64(check: Callable[..., list[str]]) -> None:

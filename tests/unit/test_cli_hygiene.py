@@ -127,6 +127,9 @@ READ = {
     "handed on": "from app import rate\nprint(rate)",
     "through a package": "from pkg import rate\nrate.get()",
     "through a name": "import app\nlimit = app.rate\nprint(limit)",
+    "of a function": "import app\ndef limit(): return app.rate\nprint(limit().get())",
+    "in a function": "def work():\n    from app import rate\n    return rate.get()",
+    "a name of a class": "import app\nclass Work:\n    limit = app.rate\n    def run(self): return self.limit.get()",
 }
 
 
@@ -215,6 +218,184 @@ def test_what_is_exported_is_only_likely(
     )
 
     assert _brief(findings()) == [("one", "likely"), ("two", "likely"), ("three", "certain")]
+
+
+OF_A_CLASS = {
+    "an instance that is kept": "class App:\n    def __init__(self): self.cfg = Settings.current()\n    def run(self): "
+    "return self.cfg.rate",
+    "an annotated attribute": "class App:\n    def __init__(self, cfg): self.cfg: Settings = cfg\n    def run(self): "
+    "return self.cfg.rate",
+    "a second value": "cfg = None\nif 1:\n    cfg = load()\nelse:\n    cfg = Settings.current()\nprint(cfg.rate)",
+    "an attribute of the class": "class App:\n    cfg: Settings\ndef f(app: App): return app.cfg.rate",
+    "a property": "class App:\n    @property\n    def cfg(self): return Settings.current()\nprint(App().cfg.rate)",
+    "a function": "def current(): return Settings.current()\nprint(current().rate)",
+    "a lambda": "current = lambda: Settings.current()\nprint(current().rate)",
+    "an annotated function": "def current() -> Settings: ...\nasync def f(): return (await current()).rate",
+    "a default": "def f(cfg=Settings.current()): return cfg.rate",
+    "an optional parameter": "def f(cfg: Settings | None = None): return cfg.rate",
+    "an annotated parameter": "from typing import Annotated\nCurrent = Annotated[Settings, 1]\n"
+    "def f(cfg: Current, other: Annotated[Settings, 2]): return cfg.rate",
+    "a pattern": "def f(cfg):\n    match cfg:\n        case Settings(rate=found): return found",
+    "a class in a class": "class Outer:\n    class Inner(Settings): pass\nprint(Outer.Inner.current().rate)",
+    "a class in a function": "def f():\n    class Inner(Settings): pass\n    return Inner.current().rate",
+    "an own method": "class Other(Settings):\n    def double(me): return me.rate * 2",
+}
+
+
+@pytest.mark.parametrize("code", OF_A_CLASS.values(), ids=OF_A_CLASS)
+def test_an_attribute_of_a_class_is_read_for_certain(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Where what stands before it leads to the class.
+    """
+    write(
+        app="import dflag\nclass Settings(dflag.Flags):\n    rate = dflag.dyn_int(1)\n",
+        other=f"from app import *\n{code}",
+    )
+
+    assert findings() == []
+
+
+SAME_NAME = {
+    "a result": "from urllib.parse import urlparse\nprint(urlparse('').rate)",
+    "a parameter": "def f(cfg): return cfg.rate",
+    "a loop": "for cfg in ():\n    print(cfg.rate)",
+    "a pattern": "match []:\n    case object(rate=found): pass",
+    "a text for format": "print('{0.rate}'.format(3))",
+    "a class that derives from elsewhere": "from lib import Base\nclass A(Base):\n    def f(self): return self.rate",
+}
+
+
+@pytest.mark.parametrize("code", SAME_NAME.values(), ids=SAME_NAME)
+def test_an_attribute_of_something_may_be_that_of_a_class(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    So the flag is only likely to be unused.
+    """
+    write(app="import dflag\nclass Settings(dflag.Flags):\n    rate = dflag.dyn_int(1)\n", other=code)
+
+    assert _brief(findings()) == [("rate", "likely")]
+
+
+SHADOWS = {
+    "a parameter": "def f(rate): return rate + 1",
+    "a local": "def f():\n    rate = 5\n    return rate",
+    "an unpacked local": "def f():\n    rate, other = 5, 6\n    return rate",
+    "a loop": "def f():\n    for rate in (): print(rate)",
+    "a with": "def f():\n    with open('') as rate: print(rate)",
+    "an exception": "def f():\n    try: pass\n    except OSError as rate: print(rate)",
+    "a pattern": "def f(x):\n    match x:\n        case {'a': 1, **rate}: print(rate)\n"
+    "        case [*rate]: print(rate)\n        case int() as rate: print(rate)",
+    "an import": "def f():\n    import os as rate\n    print(rate.name)",
+    "a function": "def f():\n    def rate(): pass\n    rate()",
+    "a comprehension": "print([rate for rate in ()], {rate: 1 for rate in ()}, {rate for rate in ()})",
+    "an assignment in a comprehension": "def f():\n    [rate := x for x in ()]\n    return rate",
+    "a lambda": "print(lambda rate: rate)",
+    "of a function around": "def f(rate):\n    def g(): return rate\n"
+    "    def h():\n        nonlocal rate\n        rate = 1\n        return rate",
+    "the flag of a snapshot": "other = flags.dyn_int('other', 1)\nprint(flags.snapshot()[other])",
+    "an attribute of a class": "class P:\n    def __init__(self): self.rate = 0\n    def f(self): return self.rate",
+}
+
+
+@pytest.mark.parametrize("code", SHADOWS.values(), ids=SHADOWS)
+def test_a_name_of_a_function_is_no_flag(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Nor is one of a comprehension, or an attribute of a known class.
+    """
+    write(app=HEAD + f'rate = flags.dyn_int("rate", 1)\n{code}')
+
+    assert _brief(findings()) == [("rate", "certain")]
+
+
+USED = {
+    "a callback": 'flags.dyn_int("rate", 1, on_change=print)',
+    "a callback of a class": "class S(dflag.Flags):\n    rate = dflag.dyn_int(1, on_change=print)",
+    "two branches": 'if flags:\n    rate = flags.dyn_int("rate", 1)\n'
+    'else:\n    rate = flags.dyn_int("rate", 2)\nprint(rate)',
+    "a fallback": 'try:\n    import uvloop\n    rate = flags.dyn_int("rate", 1)\n'
+    'except ImportError:\n    rate = flags.dyn_int("rate", 2)\nprint(rate.get())',
+    "two branches in a class": "class S(dflag.Flags):\n    if flags:\n        rate = dflag.dyn_int(1)\n"
+    "    else:\n        rate = dflag.dyn_int(2)\nprint(S.current().rate)",
+    "a global": 'rate = None\ndef setup():\n    global rate\n    rate = flags.dyn_int("rate", 1)\n'
+    "def f(): return rate.get()",
+    "a name of an outer function": 'def f():\n    rate = flags.dyn_int("rate", 1)\n'
+    "    def g(): return rate.get()\n    return g",
+    "a registry's own": "class R(dflag.FlagRegistry):\n    def __init__(self):\n        self.dyn_int('rate', 1)\n"
+    "mine = R()\nprint(mine['rate'])",
+    "an attribute of a registry": "class R(dflag.FlagRegistry):\n    def __init__(self):\n"
+    "        self.rate = self.dyn_int('rate', 1)\ndef f(mine: R): return mine.rate.get()",
+    "the flag of the log level": "from dflag.logging import add_loglevel_flag as add\nadd(flags)\nflags['loglevel']",
+    "another flag of a log level": "import dflag.logging\ndflag.logging.add_loglevel_flag(flags, 'lvl')\nflags['lvl']",
+    "bound from elsewhere": "import lib\nflags.bind('lib.q', lib.q)\nprint(flags['lib.q'])",
+    "a parameter": "def f(flags: dict): return flags['zzz']",
+    "a parameter without a type": "def f(flags): return flags['zzz']",
+    "a local": "def f():\n    flags = {'zzz': 1}\n    return flags['zzz']",
+    "a comprehension": "print([flags['zzz'] for flags in [{'zzz': 1}]])",
+    "a lambda": "print(lambda flags: flags['zzz'])",
+    "an updater": "dflag.Updater(flags, '/etc/x')\nprint(flags)\ndef main(reg): print(reg)\nmain(flags)",
+}
+
+
+@pytest.mark.parametrize("code", USED.values(), ids=USED)
+def test_no_finding_where_names_lead_elsewhere(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Each declaration of a name counts, and each scope has names of its own.
+    """
+    write(app=HEAD + code)
+
+    assert findings() == []
+
+
+UNSURE = {
+    "a registry in other hands": "import plug\nplug.declare(flags)\nflags['zzz']",
+    "handed on by a function": "import plug\ndef setup(reg): plug.declare(reg)\nsetup(flags)\nflags['zzz']",
+    "handed to a method": "class App:\n    def __init__(self, reg): reg.attach(plug())\nimport plug\nApp(flags)\n"
+    "plug.declare(registry=flags)\nflags['zzz']",
+    "a loop": "for flags in ():\n    print(flags['zzz'])",
+    "a with": "with open('f') as flags: print(flags['zzz'])",
+    "a fallback": "try:\n    from lib import flags\nexcept ImportError: pass\nflags['zzz']",
+    "a prefix from elsewhere": "from lib import PREFIX\n"
+    "class S(dflag.Flags, prefix=PREFIX):\n    zzz = dflag.dyn_int(1)\nprint(S.current().zzz, S.registry['shop.zzz'])",
+    "options in a mapping": "flags.dyn_int(**{'name': 'zzz', 'default': 1})\nflags['zzz']",
+    "a built method": "import sys\ngetattr(flags, 'dyn_' + sys.argv[1])('zzz', 1)\nflags['zzz']",
+    "fields of pydantic": "from dflag.integrations.pydantic_settings import reloading\nimport pydantic\n"
+    "class P(pydantic.BaseModel):\n    zzz: int\nflags.bind('zzz', dflag.dyn_int(1))",
+}
+
+
+@pytest.mark.parametrize("code", UNSURE.values(), ids=UNSURE)
+def test_what_cannot_be_followed_is_only_likely(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Code that is not here may declare or read the flag.
+    """
+    write(app=HEAD + code)
+
+    (found,) = findings()
+    assert found["flag"].endswith("zzz")
+    assert found["confidence"] == "likely"
+
+
+def test_a_module_that_is_nested_too_deeply_cannot_be_read(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    It is a finding, and the others are looked at.
+    """
+    write(app=HEAD + 'dead = flags.int("dead", 1)', deep=f"x = {'+'.join('a' * 900)}")
+
+    assert [each["message"] for each in findings()] == [
+        "flag 'dead' is never read",
+        "cannot be read: nested too deeply",
+    ]
 
 
 def test_a_flag_that_only_tests_read(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
@@ -608,3 +789,40 @@ def test_check_warns_of_keys_that_are_retired(
         0,
         "in.yaml:1:1: warning: flag 'old' has been retired since 2026-10-01: remove the key\n",
     )
+
+
+def _rules(*settings: str) -> str:
+    return "".join(f"  - {{when: {{zone: a}}, set: {{{setting}}}}}\n" for setting in settings)
+
+
+def test_what_rules_set_is_no_constant(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """
+    A flag that a rule of any input sets, or a key of a map beside its own, has other values somewhere.
+    """
+    write(
+        service=HEAD + 'rate = flags.dyn_int("rate", 1)\nsame = flags.dyn_int("same", 1)\n'
+        'limits = flags.dyn_map("limits", {}, keys="*.limit", of="int")\nprint(rate.get(), same.get(), limits.get())'
+    )
+    plain = 'rate: 5\nsame: 5\nlimits: "{}"\n'
+    (tmp_path / "one.yaml").write_text(f"{plain}_rules:\n{_rules('rate: 7', 'rate: 8', 'a.limit: 4')}")
+    (tmp_path / "two.yaml").write_text(plain)
+
+    assert _brief(findings("service.py", "--input", "one.yaml", "--input", "two.yaml")) == [("same", "certain")]
+
+
+def test_rules_are_no_key_and_set_keys(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], tmp_path: Path
+) -> None:
+    """
+    The key of rules needs no declaration; what they set does, and is shown where it stands first.
+    """
+    write(service=HEAD + 'rate = flags.dyn_int("rate", 1)\nprint(rate.get())')
+    (tmp_path / "in.yaml").write_text("_rules:\n" + _rules("rate: 5", "other: 6", "other: 7"))
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume" / "_rules.yaml").write_text("- set: {rate: 4}")
+
+    (found,) = findings("service.py", "--input", "in.yaml", "--input", "volume")
+
+    assert (found["flag"], found["file"], found["line"], found["column"]) == ("other", "in.yaml", 3, 29)

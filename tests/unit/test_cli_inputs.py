@@ -184,10 +184,10 @@ def test_document_that_is_encoded(run: Callable[..., tuple[list[str], list[str]]
     encoded = base64.b64encode(document).decode()
     _write("in.yaml", f"{HEAD}binaryData:\n  app.yaml: {encoded}\n")
     out, _ = run("check", "in.yaml", status=1)
-    assert [line.partition(" ")[0] for line in out] == ["in.yaml:5:13:"] * 2
+    assert [line.partition(" ")[0] for line in out] == ["in.yaml:5:13:"] * 3  # one warns of the secret
     _write("in.yaml", f"{HEAD}binaryData:\n  app.yaml: |\n    {encoded[:8]}\n    {encoded[8:]}\n")
     out, _ = run("check", "in.yaml", status=1)
-    assert [line.partition(" ")[0] for line in out] == ["in.yaml:6:5:"] * 2
+    assert [line.partition(" ")[0] for line in out] == ["in.yaml:6:5:"] * 3
     _write("in.yaml", f"{HEAD.replace('ConfigMap', 'Secret')}data:\n  app.yaml: {encoded}\n")
     out, _ = run("check", "in.yaml", status=1)
     assert len(out) == 2

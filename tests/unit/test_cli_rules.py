@@ -188,6 +188,8 @@ class TestCheck:
             ["app.yaml:8:13: warning: flag 'password' is secret, and a ConfigMap is not: put the rule into a Secret"],
         )
         assert check(text.replace("ConfigMap", "Secret").replace("\ndata:", "\nstringData:")) == (0, [])
+        _, (found,) = check(config_map("").replace("_rules.yaml: |", "app.yaml: '_rules: [{set: {password: \"\"}}]'"))
+        assert found.endswith("put the rule into a Secret")
 
     def test_shows_no_secret(self, check: Callable[..., tuple[int, list[str]]]) -> None:
         """Neither a secret flag's value is shown, nor anything that a Secret holds."""
@@ -217,6 +219,29 @@ class TestCheck:
         assert len(found) == 1
         assert found[0].startswith("app.yaml:9:7: ")
         assert "burst is above rate_limit" in found[0]
+
+    def test_tries_the_rules_without_conditions_together(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """Rules that hold in every process from the start, and that a validator refuses together, stop a start."""
+        low, high = "{name: low, set: {rate_limit: 8}}", "{name: high, set: {burst: 9}}"
+        found = (
+            "7: rule 'high': it does not go together with others: refused by the registry validator "
+            "burst_below_rate: burst is above rate_limit"
+        )
+        assert check(config_map(f"- {low}\n- {high}")) == (1, [f"app.yaml:9:{found}"])
+        other = config_map(f"- {high}").replace("name: app", "name: other").replace("  rate_limit: '60'\n", "")
+        assert check(f"{config_map(f'- {low}')}---\n{other}") == (1, [f"app.yaml:16:{found}"])
+
+    @pytest.mark.parametrize("condition", ["when: {zone: a}", "unless: {zone: a}", f"from: {FROM}", f"until: {FROM}"])
+    def test_tries_no_rules_together_that_may_never_meet(
+        self, check: Callable[..., tuple[int, list[str]]], condition: str
+    ) -> None:
+        """What holds somewhere or at some time only is tried alone."""
+        assert check(config_map(f"- set: {{rate_limit: 8}}\n- {{{condition}, set: {{burst: 9}}}}")) == (0, [])
+        assert check(config_map("- {by: tenant, set: {rate_limit: 8}}\n- set: {burst: 9}")) == (0, [])
+
+    def test_counts_what_rules_without_conditions_mend(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """Plain values that go together only with such a rule are good, as they are at a start."""
+        assert check("burst: 60\n_rules: [{set: {rate_limit: 80}}]\n") == (0, [])
 
     def test_wants_one_key(self, check: Callable[..., tuple[int, list[str]]]) -> None:
         """Two lists in one object are an error at the second key."""
@@ -503,6 +528,43 @@ class TestPlan:
                 }
             ]
         }
+
+    def test_leaves_out_what_a_process_refuses(
+        self, run: Callable[..., tuple[int, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """A rule that does not go together with those before it is refused, at its moment, and comes when they end."""
+        (tmp_path / "app.yaml").write_text(
+            "_rules:\n"
+            "  - {name: low, from: 2026-11-28T10:00:00Z, until: 2026-11-28T12:00:00Z, set: {rate_limit: 8}}\n"
+            "  - {name: high, from: 2026-11-28T11:00:00Z, set: {burst: 9}}\n"
+        )
+        reason = (
+            "it does not go together with others: refused by the registry validator burst_below_rate: "
+            "burst is above rate_limit"
+        )
+        plan = ("plan", "program:flags", "app.yaml")
+        timeline = (*plan, "--timeline", "--at", "2026-11-28T09:00:00Z")
+        status, out = run(*timeline)
+        assert (status, out.splitlines()) == (
+            1,
+            [
+                "2026-11-28T10:00:00Z: rule 'low' begins",
+                "2026-11-28T10:00:00Z: rate_limit: 50 -> 8 (rule 'low')",
+                "2026-11-28T11:00:00Z: rule 'high' begins",
+                f"2026-11-28T11:00:00Z: rule 'high' is refused: {reason}",
+                "2026-11-28T12:00:00Z: rule 'low' ends",
+                "2026-11-28T12:00:00Z: burst: 5 -> 9 (rule 'high')",
+                "2026-11-28T12:00:00Z: rate_limit: 8 -> 50",
+            ],
+        )
+        _, out = run(*timeline, "--format", "json")
+        assert json.loads(out)["timeline"][1]["rules"] == [
+            {"name": "high", "event": "begins"},
+            {"name": "high", "event": "is refused", "problem": reason},
+        ]
+        status, out = run(*plan, "--at", "2026-11-28T11:30:00Z")
+        rejected = f"rejected: rule 'high': {reason}"
+        assert (status, out.splitlines()) == (1, ["rate_limit: 50 -> 8 (rule 'low')", rejected])
 
     @pytest.mark.parametrize("options", [("--fact", "zone"), ("--fact", "=x"), ("--at", "noon"), ("--key", "=x")])
     def test_refuses_what_is_no_fact(

@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from dflag._batch import try_readings
 from dflag._registry import store_of_registry
+from dflag._rule_layers import Unconditional
 from dflag._source_state import Reading, SourceState
 from dflag._updater import as_sources
 from dflag.errors import DflagError, SourceError, unknown_keys
@@ -101,7 +102,8 @@ def _held(configured: Configuration) -> Iterator[Any]:
             except SourceError as error:
                 if not error.missing:  # a machine that builds the program has no volume
                     yield checks.Warning(str(error), id="dflag.W004")
-    trial = try_readings(store_of_registry(configured.registry), readings)
+    contexts = {name: Unconditional() for name, _, _ in readings}
+    trial = try_readings(store_of_registry(configured.registry), readings, contexts)
     yield from _unknown(configured.registry, {batch.name: sorted(batch.state.unknown) for batch in trial.batches})
     for batch in trial.batches:
         yield from (_refused(error) for error in batch.state.rejected.values())
