@@ -185,7 +185,7 @@ def test_rules_are_followed_by_the_facts(config: ConfigMapVolume) -> None:
     with _watching(config.path.parent, "--fact", "zone=a") as watcher:
         config.update({"_rules.yaml": "- {when: {zone: a}, set: {rate_limit: 7}}\n- {when: {pod: b}, set: {text: x}}"})
         assert watcher.line() == "rate_limit: 60 -> 7"
-        assert watcher.line("err") == "dflag: rule 'rule 2' of config needs unknown facts: 'pod'"
+        assert watcher.line("err") == "dflag: rule 2 of config needs unknown facts: 'pod'"
         watcher.process.send_signal(signal.SIGTERM)
         assert watcher.rest() == []
 

@@ -8,8 +8,10 @@ import datetime
 import itertools
 import json
 import random
+import sys
 import textwrap
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -385,11 +387,13 @@ def test_what_cannot_be_followed_is_only_likely(
 
 
 def test_a_module_that_is_nested_too_deeply_cannot_be_read(
-    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], request: pytest.FixtureRequest
 ) -> None:
     """
     It is a finding, and the others are looked at.
     """
+    request.addfinalizer(partial(sys.setrecursionlimit, sys.getrecursionlimit()))
+    sys.setrecursionlimit(1000)  # as an interpreter begins; Hypothesis raises it
     write(app=HEAD + 'dead = flags.int("dead", 1)', deep=f"x = {'+'.join('a' * 900)}")
 
     assert [each["message"] for each in findings()] == [
