@@ -20,6 +20,7 @@ from dflag._faults import is_interrupt, is_unawaited, text_of
 from dflag._feed import Feed, Ignored, age, is_recent
 from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
 from dflag._pipeline import check_plain_function
+from dflag._reading_right import ReadingRight
 from dflag._registry import registry_of, sources_of, store_of_registry
 from dflag._rule_follower import RuleFollower
 from dflag._source_state import Request
@@ -53,12 +54,6 @@ SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
 
 _running: Final[set[Updater]] = set()
 """The updaters that run: each follows until it is stopped, also when nobody keeps it."""
-
-_SLICE_SECONDS: Final = 0.1
-"""How often a thread that waits to read the sources asks whether it still is to."""
-
-_PATIENCE_SECONDS: Final = 5.0
-"""How long the main thread waits to read the sources: in a signal handler it may wait for what it has itself."""
 
 _OVERDUE_SECONDS: Final = 10.0
 """
@@ -183,7 +178,7 @@ class Updater(NeverCopied):
         self._made_at: Final = time.time()
         self._success: float | None = None
         self._lifecycle = threading.RLock()
-        self._reading = _ReadingRight()  # one reading at a time, so that an older one never follows a newer
+        self._reading = ReadingRight()  # one reading at a time, so that an older one never follows a newer
         self._session: Session | None = None
         self._is_to_resume = False  # in a forked child, until it runs there too
         self._watchers: tuple[Callable[[], object], ...] = ()
@@ -299,7 +294,7 @@ class Updater(NeverCopied):
             self._claim()
             self._store.freeze()
             if self._state == "stopped":
-                self._reading = _ReadingRight()  # the thread that was stopped may hold the old one, in a validator
+                self._reading = ReadingRight()  # the thread that was stopped may hold the old one, in a validator
             spare_other_programs()
             call_after_forks(settle)
             session = self._session = self._new_session()
@@ -551,9 +546,6 @@ class Updater(NeverCopied):
         """
         Look at every source, read those that may have changed, and apply what is new.
 
-        A call by a signal handler in the middle of another one of the same thread only asks that one for another round;
-        so does one that must not wait for another thread.
-
         Args:
             wanted: Asked when values are there to be applied, whether they are to be; None for always.
             background: Whether other threads may go first once the values are there.
@@ -563,48 +555,15 @@ class Updater(NeverCopied):
             feed.dirty = True
         while True:
             reading = self._reading
-            reading.again = True
-            if not self._take(reading, wanted):
+            look = partial(self._look_and_apply, partial(self._is_wanted, reading, wanted), background=background)
+            if not reading.run(look, wanted, self._store.own_lock):
                 self._wake()  # the thread that reads does it once more, or else the updater's does
                 return
-            try:
-                self._look_again(reading, wanted, background=background)
-            finally:
-                reading.lock.release()
             if reading is self._reading or wanted is not None:
                 return  # else start() has given the right to others meanwhile, and nothing was applied
 
-    def _take(self, reading: _ReadingRight, wanted: Callable[[], bool] | None) -> bool:
-        """
-        Wait for the right to read; return False where it is not wanted any more, or waiting might never end.
-        """
-        if wanted is not None:
-            while not reading.lock.acquire(timeout=_SLICE_SECONDS):
-                if not wanted():
-                    return False
-            return True
-        # A signal handler may have interrupted this thread while it held a lock that the thread that reads waits for.
-        # Of the store's it is known. Of others, as those of log handlers, it is not: so the wait has a limit.
-        if _holds(self._store.own_lock):
-            return reading.lock.acquire(blocking=False)
-        is_main = threading.current_thread() is threading.main_thread()
-        return reading.lock.acquire(timeout=_PATIENCE_SECONDS if is_main else -1)
-
-    def _look_again(self, reading: _ReadingRight, wanted: Callable[[], bool] | None, *, background: bool) -> None:
-        """
-        Look at every source, once more for as long as somebody asks for it meanwhile. The caller has the right.
-        """
-        while reading.again and not reading.going_on:  # again: a handler may ask between the last look and the end
-            reading.going_on = True
-            try:
-                while reading.again:
-                    reading.again = False
-                    reading.looks += 1
-                    self._look_and_apply(
-                        lambda: reading is self._reading and (wanted is None or wanted()), background=background
-                    )
-            finally:
-                reading.going_on = False
+    def _is_wanted(self, reading: ReadingRight, wanted: Callable[[], bool] | None) -> bool:
+        return reading is self._reading and (wanted is None or wanted())
 
     def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
@@ -687,7 +646,7 @@ class Updater(NeverCopied):
         Let go of what is the parent's; return whether this process is to follow the sources too.
         """
         self._lifecycle = threading.RLock()
-        self._reading = _ReadingRight()
+        self._reading = ReadingRight()
         self._rules.after_fork_in_child()
         inherited, self._session = self._session, None
         if inherited is not None:
@@ -810,35 +769,6 @@ class _Forks:
         updater, self._kept = self._kept, None
         if updater is not None:
             updater._resume()
-
-
-def _holds(lock: threading.RLock) -> bool:
-    """
-    Return whether this thread holds a lock.
-    """
-    try:
-        threading.Condition(lock).notify(0)
-    except RuntimeError:  # which is what it raises for a lock that this thread does not hold
-        return False
-    return True
-
-
-class _ReadingRight:
-    """
-    The right to read the sources: one thread at a time, so that an older reading never follows a newer one.
-
-    Attributes:
-        lock: Held while they are read.
-        again: Whether they are to be read, once more if a reading is going on.
-        going_on: Whether they are being read, which a signal handler in the same thread may interrupt.
-        looks: How often they were read.
-    """
-
-    def __init__(self) -> None:
-        self.lock: Final = threading.RLock()
-        self.again = False
-        self.going_on = False
-        self.looks = 0
 
 
 def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:

@@ -26,10 +26,12 @@ from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-SERIALISING = {"going_on", "_lifecycle", "_reading"}
+SERIALISING = {"dflag._updater": "_lifecycle", "dflag._reading_right": "going_on"}
 """
-Locks that order whole operations of an updater, so that the reading of a source lies within: `refresh` waits for the
-reading that is going on, and `stop` for `start`. No flag, snapshot, status or expiry takes them.
+The modules of the locks that order whole operations of an updater, each with what is set beside its lock.
+
+The reading of a source lies within: `refresh` waits for the reading that is going on, and `stop` for `start`. No flag,
+snapshot, status or expiry takes them.
 """
 
 
@@ -103,7 +105,7 @@ def _is_ours() -> bool:
         frame = frame.f_back or frame
     if not frame.f_globals["__name__"].startswith("dflag"):
         return False
-    return not (frame.f_globals["__name__"] == "dflag._updater" and SERIALISING & set(frame.f_code.co_names))
+    return SERIALISING.get(frame.f_globals["__name__"]) not in frame.f_code.co_names
 
 
 @pytest.fixture(name="guard")
