@@ -1,5 +1,6 @@
 """
-Cells whose values are swapped together, in one step that no other code of the process sees half done.
+Cells whose values are swapped together, in one step that no other code of the process sees half done; and what a
+process has one of.
 """
 
 from __future__ import annotations
@@ -9,10 +10,32 @@ from collections import deque
 from functools import partial
 from itertools import starmap
 from operator import attrgetter, call
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self, TypeAlias, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+
+class NeverCopied:
+    """
+    Base of what stays one object: nothing would follow or update a second one.
+
+    A copy is the object itself, so that what holds it, such as a dataclass, can be copied.
+    """
+
+    __slots__ = ()
+
+    _to_pickle: ClassVar[str]
+    """What to do instead of pickling it."""
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"cannot pickle {self!r}, which belongs to its process: {self._to_pickle}")
 
 
 class Cell:

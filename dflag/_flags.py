@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from operator import attrgetter, methodcaller
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NoReturn, Self, TypeVar, overload
 
-from dflag._cells import Cell, Step, has_gil
-from dflag._copies import NeverCopied
+from dflag._cells import Cell, NeverCopied, Step, has_gil
 from dflag._fork import settle
 from dflag._keyed import Table, checked_key
 from dflag._notifier import Listener

@@ -11,9 +11,9 @@ from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast, final
 
-from dflag._caller import caller
-from dflag._copies import NeverCopied
+from dflag._cells import NeverCopied
 from dflag._declarations import Declarations
+from dflag._faults import caller
 from dflag._flags import Flag, FlagValues, close_pin, open_pin, pipeline_of, set_listeners
 from dflag._fork import is_half_imported
 from dflag._layers import PINNED, RULES_KEYS, Entry

@@ -9,8 +9,7 @@ from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, TypeVar, cast, final, overload
 
-from dflag._cells import Cell, has_gil, value_of
-from dflag._copies import NeverCopied
+from dflag._cells import Cell, NeverCopied, has_gil, value_of
 from dflag.errors import DflagError, UnknownFlagError, foreign_flag, unknown_flag
 
 if TYPE_CHECKING:

@@ -20,10 +20,9 @@ from logging import DEBUG
 from operator import ior
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
-from dflag._caller import warn_caller
 from dflag._cells import VALUE, Cell, Step, set_value, value_of
 from dflag._expiry import Expiry
-from dflag._faults import is_interrupt, name_of
+from dflag._faults import is_interrupt, name_of, warn_caller
 from dflag._flags import (
     KEYED,
     LAYERS,

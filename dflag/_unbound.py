@@ -16,8 +16,8 @@ from enum import Enum
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
-from dflag._caller import caller
 from dflag._declarations import Bools, Declarations, Durations, Floats, Ints, Schema, Texts, Values
+from dflag._faults import caller
 from dflag._flags import UNBOUND, DynamicFlag, Flag, StaticFlag, set_bind_name
 from dflag._registry import is_key, make_flag
 from dflag._store import NO_STORE
