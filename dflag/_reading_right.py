@@ -17,6 +17,10 @@ _PATIENCE_SECONDS: Final = 5.0
 """How long the main thread waits for the right: in a signal handler it may wait for what it has itself."""
 
 
+_MOST_ROUNDS: Final = 100
+"""How often to read for one call: what is asked while reading, as ``facts=``, may ask for another round each time."""
+
+
 class ReadingRight:
     """
     The right to read the sources: one thread at a time, so that an older reading never follows a newer one.
@@ -38,7 +42,7 @@ class ReadingRight:
 
     def run(self, look: Callable[[], None], wanted: Callable[[], bool] | None, needed: threading.RLock) -> bool:
         """
-        Read the sources, once more for as long as somebody asks for it meanwhile.
+        Read the sources, once more when somebody asks for it meanwhile.
 
         A call by a signal handler in the middle of another one of the same thread only asks that one for another round;
         so does one that must not wait for another thread.
@@ -54,11 +58,13 @@ class ReadingRight:
         self.again = True
         if not self._take(wanted, needed):
             return False
+        last = self.looks + _MOST_ROUNDS
         try:
-            while self.again and not self.going_on:  # again: a handler may ask between the last look and the end
+            # Asked once more at the end: a handler may have called between the last look and that.
+            while self.again and not self.going_on and self.looks < last:
                 self.going_on = True
                 try:
-                    while self.again:
+                    while self.again and self.looks < last:
                         self.again = False
                         self.looks += 1
                         look()

@@ -31,6 +31,18 @@ def test_who_asks_meanwhile_is_served_by_the_one_that_reads(right: ReadingRight)
     assert (looks, right.looks) == ([0, 1, 2], 3)
 
 
+def test_a_look_that_always_asks_for_another_one_ends(right: ReadingRight) -> None:
+    """As where ``facts=`` calls refresh(); the next call reads again."""
+
+    def look() -> None:
+        right.run(look, None, threading.RLock())
+
+    for _ in range(2):
+        before = right.looks
+        assert right.run(look, None, threading.RLock())
+        assert right.looks == before + 100
+
+
 def test_a_look_that_raises_leaves_the_right_to_others(right: ReadingRight) -> None:
     """The exception reaches the caller."""
     with pytest.raises(OSError, match="broken"):
