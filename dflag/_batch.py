@@ -277,7 +277,7 @@ def resolve_all(
         contexts: By what the rules of each source are resolved; those of a source that has none are left alone.
         excluded: Rules to leave out, with the reason.
     """
-    with_rules = any(each.state.rules.is_to_be_tried for each in parsed)
+    with_rules = any(each.state.rules.raw is not None and each.state.rules.is_to_be_tried for each in parsed)
     plain = [edit for each in parsed for edit in _plain_edits(store, each)] if with_rules else []
     return [_resolve(store, each, plain, contexts.get(each.name), excluded) for each in parsed]
 

@@ -111,9 +111,10 @@ class RuleFollower:
             if context.next_look is not None and context.next_look <= CLOCK.now():
                 context.next_look = None  # or the thread would not rest where nothing can be resolved
                 self._dirty.add(name)
-        if self._tried_at != self._sources.number:  # what refused a rule may be another value now
+        refused = [name for name in self._contexts if self._is_refused(name)]
+        if refused and self._tried_at != self._sources.number:  # what refused a rule may be another value now
             self._tried_at = self._sources.number
-            self._dirty.update(name for name in self._contexts if self._is_refused(name))
+            self._dirty.update(refused)
         due = [name for name in self._contexts if name in self._dirty]
         self._dirty.clear()
         return due

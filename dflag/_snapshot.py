@@ -99,8 +99,7 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
     def __eq__(self, other: object) -> bool:
         return self is other  # a mapping would be compared by its values, and have no hash
 
-    def __hash__(self) -> int:
-        return object.__hash__(self)
+    __hash__ = object.__hash__
 
     @overload
     def __getitem__(self, key: Key[T]) -> T: ...
@@ -249,11 +248,11 @@ def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[A
         layers: What `as_of` is to find for these flags.
     """
     tables = {
-        **snapshot._tables,
-        **{flag: table.of(values[flag]) for flag, table in snapshot._tables.items() if flag in values},
+        **tables_of(snapshot),
+        **{flag: table.of(values[flag]) for flag, table in tables_of(snapshot).items() if flag in values},
     }
-    replaced = [(layers, snapshot._replaced)]
-    return Snapshot(snapshot._flags, {**snapshot._values, **values}, snapshot.revision, tables, replaced)
+    replaced = [(layers, replaced_of(snapshot))]
+    return Snapshot(flags_of(snapshot), {**values_of(snapshot), **values}, snapshot.revision, tables, replaced)
 
 
 def matcher_of(snapshot: Snapshot, flag: Key[Any] | str) -> Callable[[str], KeyedValue | None]:

@@ -451,7 +451,8 @@ class Store:
                 if step.made or self._tokens[0] is token:
                     raise
         del before  # without the lock, as a value may run a user's code when it ends
-        forget_between([snapshot for each in list(self._snapshots) if (snapshot := each()) is not None])
+        if len(self._snapshots) > 1:  # else nobody keeps another one than that which was in force
+            forget_between([snapshot for each in list(self._snapshots) if (snapshot := each()) is not None])
         return bool(step.made)
 
     def _announce(self, deliveries: Sequence[Delivery], *, is_timed: bool) -> None:
@@ -480,7 +481,7 @@ class Store:
         return Step(
             [
                 (list.remove, self._tokens, token),  # raises when it is another one: then nothing is done
-                (list.append, self._tokens, Token(object())),
+                (list.append, self._tokens, transaction.token),
                 # Before any value, also that of a snapshot, shows without the GIL.
                 *(call for dependent in self._dependents for call in dependent.invalidations(number)),
                 *self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot)),

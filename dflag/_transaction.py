@@ -124,6 +124,7 @@ class Transaction:
 
     Attributes:
         base: What this is based on.
+        token: Stands for the state after it.
         snapshot: The values as they would be: what registry validators are given, and what the commit puts in force.
         layers: The new layers of each flag that is edited.
         differences: The flags whose effective value changes.
@@ -150,12 +151,14 @@ class Transaction:
         "snapshot",
         "tables",
         "timed",
+        "token",
     )
 
     def __init__(
         self, base: Base, edits: Iterable[Edit], *, keyed: Iterable[KeyedEdit] = (), reason: str | None = None
     ) -> None:
         self.base: Final = base
+        self.token: Final = Token(object())
         self.replaced, self.layers = _edit(base, edits)
         self.differences, self.adopted = _compare(base, self.layers, reason)
         self.tables: Final = _tables(base, self.layers, keyed)
@@ -258,12 +261,13 @@ def _tables(
             held[source] = values
         else:
             held.pop(source, None)
-    tables = {}
-    for flag, keyed in edited.items():
-        unkeyed = layers[flag] if flag in layers else base.layers_of(flag)
-        value, _ = winner(flag, unkeyed, base.ranking, base.maps)
-        tables[flag] = Tables(keyed, table_from(flag, unkeyed, keyed, base.ranking, value, table_of(flag)))
-    return tables
+    return {flag: _table(base, flag, layers.get(flag), keyed) for flag, keyed in edited.items()}
+
+
+def _table(base: Base, flag: Flag[Any], layers: Mapping[str, Entry] | None, keyed: Keyed) -> Tables:
+    unkeyed = base.layers_of(flag) if layers is None else layers
+    value, _ = winner(flag, unkeyed, base.ranking, base.maps)
+    return Tables(keyed, table_from(flag, unkeyed, keyed, base.ranking, value, table_of(flag)))
 
 
 def table_from(

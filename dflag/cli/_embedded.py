@@ -71,12 +71,11 @@ def _read(given: Object, key: str, item: Item) -> Object:
         fault = Fault(item.value_place(), key, f"{key}: {item.raw.reason}", rule="invalid-value")
         return found if known else found._replace(faults=(fault,))
     data = item.raw.encode(errors="surrogatepass") if isinstance(item.raw, str) else item.raw
-    place = _places(item, data)
     try:
-        return found._replace(items=document_items(data, key, item.file, place))
+        return found._replace(items=document_items(data, key, item.file, _places(item, data)))
     except NotJSON as error:
         where, message = _offset_of(data, error), f"{key}: expected {error.expected}"
-    return found._replace(faults=(Fault(place(where), key, message, rule="invalid-value"),))
+    return found._replace(faults=(Fault(_places(item, data)(where), key, message, rule="invalid-value"),))
 
 
 def _places(item: Item, data: bytes) -> Callable[[int], Place]:

@@ -235,8 +235,7 @@ class _Index:
             return True
         if declared.name is None and declared.pattern is None:
             return False
-        entity = self._resolve(module, declared.receiver)
-        if entity is not None and self._is_known(entity):
+        if (entity := self._resolve(module, declared.receiver)) is not None and self._is_known(entity):
             return entity.sort == "registry"
         if declared.method.startswith(_DYNAMIC):
             return True
