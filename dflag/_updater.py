@@ -527,6 +527,7 @@ class Updater(NeverCopied):
         else:
             outcomes, errors = self._sources.apply_all(readings, request, known_only=self._unknown == "error")
             if errors:
+                readings = {}  # a traceback may show the locals of this function, and raw values stand in these
                 raise UpdateError(errors)
         self._rules.report()
         for feed, failure in absent:  # not before: after an error nothing has changed, the counters neither
