@@ -99,7 +99,12 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
     def __eq__(self, other: object) -> bool:
         return self is other  # a mapping would be compared by its values, and have no hash
 
-    __hash__ = object.__hash__
+    if TYPE_CHECKING:
+
+        def __hash__(self) -> int: ...
+
+    else:
+        __hash__ = object.__hash__
 
     @overload
     def __getitem__(self, key: Key[T]) -> T: ...

@@ -74,11 +74,11 @@ class Base:
         ranking: The layers but the default, the highest first.
         maps: The flags that are made of every key that fits a pattern.
         timed: The flags that have an override with a time limit.
-        layers_of: Returns the layers of a flag.
-        keyed_of: Returns what each source holds for the keys of a flag.
+        read_layers: Returns the layers of a flag.
+        read_keyed: Returns what each source holds for the keys of a flag.
     """
 
-    __slots__ = ("keyed_of", "layers_of", "maps", "ranking", "snapshot", "timed", "token")
+    __slots__ = ("maps", "ranking", "read_keyed", "read_layers", "snapshot", "timed", "token")
 
     def __init__(
         self,
@@ -87,16 +87,16 @@ class Base:
         ranking: Sequence[str],
         maps: Collection[Flag[Any]],
         timed: frozenset[Flag[Any]],
-        layers_of: Callable[[Flag[Any]], Mapping[str, Entry]] = layers_of,
-        keyed_of: Callable[[Flag[Any]], Keyed] = keyed_of,
+        layers: Callable[[Flag[Any]], Mapping[str, Entry]] = layers_of,
+        keyed: Callable[[Flag[Any]], Keyed] = keyed_of,
     ) -> None:
         self.token: Final = token
         self.snapshot: Final = snapshot
         self.ranking: Final = ranking
         self.maps: Final = maps
         self.timed: Final = timed
-        self.layers_of: Final = layers_of
-        self.keyed_of: Final = keyed_of
+        self.read_layers: Final = layers
+        self.read_keyed: Final = keyed
 
 
 def trial_of(base: Base, ranking: Sequence[str]) -> Base:
@@ -214,7 +214,7 @@ def _edit(
     for flag, layer, entry in edits:
         edited = layers.get(flag)
         if edited is None:
-            before = replaced[flag] = base.layers_of(flag)
+            before = replaced[flag] = base.read_layers(flag)
             edited = layers[flag] = {**before}
         if entry is None:
             edited.pop(layer, None)
@@ -254,9 +254,9 @@ def _tables(
     """
     Make the tables of the keyed flags that are edited: a layer with a value hides all beneath it.
     """
-    edited = {flag: dict(base.keyed_of(flag)) for flag in layers if pipeline_of(flag).by is not None}
+    edited = {flag: dict(base.read_keyed(flag)) for flag in layers if pipeline_of(flag).by is not None}
     for flag, source, values in edits:
-        held = edited.setdefault(flag, dict(base.keyed_of(flag)))
+        held = edited.setdefault(flag, dict(base.read_keyed(flag)))
         if values:
             held[source] = values
         else:
@@ -265,7 +265,7 @@ def _tables(
 
 
 def _table(base: Base, flag: Flag[Any], layers: Mapping[str, Entry] | None, keyed: Keyed) -> Tables:
-    unkeyed = base.layers_of(flag) if layers is None else layers
+    unkeyed = base.read_layers(flag) if layers is None else layers
     value, _ = winner(flag, unkeyed, base.ranking, base.maps)
     return Tables(keyed, table_from(flag, unkeyed, keyed, base.ranking, value, table_of(flag)))
 
