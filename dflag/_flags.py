@@ -556,12 +556,6 @@ class Flag(Cell, NeverCopied, Generic[T]):
         except FlagValueError as error:
             raise DefinitionError(str(error)) from error
 
-    def _text(self, value: T) -> str:
-        """
-        Print a value as it is; the caller masks a secret's.
-        """
-        return self._pipeline.kind.format(value)
-
     if not MYPY:
         # pyright reports a __bool__ that returns no bool. mypy reports a class without the method (truthy-bool); with
         # this one it would report nothing, and not check the code that follows.

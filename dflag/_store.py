@@ -252,11 +252,11 @@ class Store:
 
     def run_if_current(self, token: Token, changes: Iterable[Call]) -> bool:
         """
-        Note what is made of the values, if nothing has changed since *token*; return whether that was so.
+        Run calls in one step, if nothing has changed since *token*; return whether that was so.
 
         Args:
             token: What was observed.
-            changes: The calls for a `Step`.
+            changes: The calls for a `Step`, which sets what is made of the values.
         """
         step = Step([(list.remove, self._tokens, token), (list.append, self._tokens, token), *changes])
         return self._run(step, token)

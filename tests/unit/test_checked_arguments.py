@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import dflag
+from dflag._flags import pipeline_of
 from dflag.errors import ArgumentError, DefinitionError
 from dflag.integrations.prometheus import register
 from dflag.logging import add_loglevel_flag
@@ -512,7 +513,7 @@ def test_what_is_read_and_what_is_explained_is_one_value(
 
     winner = flags.explain("x")[0]
     assert winner.value is flag.get() is flags.snapshot()["x"]
-    assert winner.text == printed == flag._text(flag.get())
+    assert winner.text == printed == pipeline_of(flag).kind.format(flag.get())
     assert flags.flush(5)
     other = dflag.FlagRegistry()
     declare(other)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pydantic
 import pytest
 
-from dflag._flags import conceal
+from dflag._flags import conceal, pipeline_of
 from dflag._layers import Entry
 from dflag.web import make_wsgi_app
 
@@ -78,7 +78,7 @@ def test_what_the_history_keeps_is_the_beginning_of_the_text(flags: dflag.FlagRe
     policy = flags.dyn_json("policy", "")
     for value in ("x" * 1998, "x" * 1999, ["x" * 1997, 1], {"b": ["\ud800é\n"] * 400, "a": 1}, ["y" * 5000], 5, None):
         policy.set(value)
-        full = policy._text(policy.get())
+        full = pipeline_of(policy).kind.format(policy.get())
         assert flags.history()[-1].new == (full if len(full) <= 2000 else full[:1999] + "…")
 
 

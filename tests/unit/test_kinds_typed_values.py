@@ -175,7 +175,7 @@ def test_the_same_value_written_in_another_way_is_no_change(type_: Any, one: str
     assert flags.apply({"db": other}, source="s").changed == ()
     assert flags.flush(5)
     assert flags.explain("db")[0].value is flag.get() is flags.snapshot()["db"]
-    assert flags.explain("db")[0].text == flag._text(flag.get())
+    assert flags.explain("db")[0].text == pipeline_of(flag).kind.format(flag.get())
 
 
 def test_sets_print_alike_in_every_process() -> None:
