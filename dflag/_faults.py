@@ -129,10 +129,9 @@ def warn_caller(message: str, category: type[Warning]) -> None:
 
 def _frame() -> FrameType:
     frame = sys._getframe(2)
-    while frame.f_back is not None and _is_between(frame.f_globals.get("__name__", "")):
+    while frame.f_back is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module[:6] not in _OURS and module != "contextlib":  # which enters the blocks of ours
+            break
         frame = frame.f_back
     return frame
-
-
-def _is_between(module: str) -> bool:
-    return module[:6] in _OURS or module == "contextlib"  # which enters the blocks of ours
