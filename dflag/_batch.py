@@ -7,6 +7,7 @@ what they would do, for the command.
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from dflag._transaction import Edit, KeyedEdit
     from dflag.typing import Raw
 
-_MAX_TRIED: Final = 1_000_000
-"""How many rules to look at in the search for those to leave out, over all attempts: seconds for 10,000 rules."""
+_MAX_TRIED: Final = 500_000
+"""How many rules to look at in each of two searches for those to leave out: seconds for 10,000 rules."""
 
 
 def parse_all(
@@ -304,11 +305,13 @@ def without_some_rules(
     most = max(1, _MAX_TRIED // len(active))
     known = {valid for batch in batches for valid in batch.base.rules.left_out}
     same = [each for each in active if each[0] in known]
-    before = [[each for each in same if each is not one] for one in reversed(same[-most:])]
-    if same:
-        before += [same, *([*same, each] for each in active[:most] if each[0] not in known)]
-    several = [active[: 2**number] for number in range(1, len(active).bit_length())]
-    for excluded in (*([each] for each in active[:most]), *before, *several, active):
+    before = chain(
+        ([each for each in same if each is not one] for one in reversed(same)),
+        [same] if same else [],
+        ([*same, each] for each in active if same and each[0] not in known),
+    )
+    several = (active[: 2**number] for number in range(1, len(active).bit_length()))
+    for excluded in chain(([each] for each in active[:most]), islice(before, most), several, [active]):
         yield resolve_all(store, parsed, contexts, dict(excluded))
 
 

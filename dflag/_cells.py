@@ -1,6 +1,6 @@
 """
-Cells whose values are swapped together, in one step that no other code of the process sees half done; and what a
-process has one of.
+Cells whose values are swapped together, in one step that no other code of the process sees half done; and the base of
+objects that are never copied.
 """
 
 from __future__ import annotations

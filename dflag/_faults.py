@@ -131,7 +131,7 @@ def _frame() -> FrameType:
     frame = sys._getframe(2)
     while frame.f_back is not None:
         module = frame.f_globals.get("__name__", "")
-        if module[:6] not in _OURS and module != "contextlib":  # which enters the blocks of ours
+        if module[:6] not in _OURS and module != "contextlib":  # which calls our context managers
             break
         frame = frame.f_back
     return frame

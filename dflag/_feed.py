@@ -81,7 +81,7 @@ class Feed:
     ) -> None:
         self.source: Final = source
         self.results: Final = results
-        self.name: Final = source.name
+        self.name: Final = str.__str__(source.name)  # no subclass, which may do anything when it is printed
         self._ignored: Final = Ignored() if ignored is None else ignored
         self._resets: Final = resets
         self.values: Mapping[str, Raw] | None = None  # what shall be applied: the last complete reading
@@ -130,14 +130,11 @@ class Feed:
         """
         Return the source's token; where `probe` raises, a new object, so that the source is read.
         """
-        try:
-            token = self.source.probe()
-            is_same = bool(token == self.token)
-        except BaseException as error:
-            if is_interrupt(error):
-                raise
-            return object()
-        return self.token if is_same else token
+        return self.ask("probe", self._token, object())
+
+    def _token(self) -> object:
+        token = self.source.probe()
+        return self.token if token == self.token else token
 
     def _read(self, token: object) -> None:
         """

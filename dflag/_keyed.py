@@ -218,9 +218,13 @@ def _finder(
     return find
 
 
+_MOST_MADE: Final = 1000
+"""How many mappings to keep: of 24 shares there are 16 million combinations."""
+
+
 class _Parts:
     """
-    What several rules make of a map for the keys that they are for, each mapping once.
+    What several rules make of a map for the keys that they are for. The last mappings are kept.
 
     Args:
         held: What each layer holds for no key, the lowest first; None for nothing.
@@ -249,6 +253,8 @@ class _Parts:
         chosen = tuple(sorted(set(places)))
         if not chosen:
             return None
+        if len(self._made) >= _MOST_MADE:
+            self._made.clear()
         return self._made.get(chosen) or self._made.setdefault(chosen, self._make([self.all[at] for at in chosen]))
 
     def _make(self, parts: Sequence[tuple[int, KeyedValue]]) -> KeyedValue:
@@ -257,7 +263,7 @@ class _Parts:
             layers[layer] = {**(layers[layer] or {}), **each.value} if each.is_part else each.value
         # No source holds the map: they add to what the default or the command line holds.
         adds = all(held is None for held in self._held) and all(each.is_part for _, each in parts)
-        mappings = [self._fallback] * adds + [layer for layer in layers if layer is not None]
+        mappings = ([self._fallback] if adds else []) + [layer for layer in layers if layer is not None]
         _, top = parts[-1]
         value = self._merge(mappings)
         return KeyedValue(top.rule, top.keys, top.threshold, value, top.source, is_share=top.is_share)

@@ -524,7 +524,9 @@ def _encode(raw: str, kind: Kind[Any]) -> bytes:
     try:
         return raw.encode()
     except UnicodeEncodeError as error:
-        raise Problem(f"{kind.expected} as text in UTF-8", f"character {error.start} is half of a pair") from None
+        raise Problem(
+            f"{kind.expected} as text in UTF-8", f"character {error.start} is an unpaired surrogate"
+        ) from None
 
 
 def _decode(raw: bytes, kind: Kind[Any]) -> str:

@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 _SLICE_SECONDS: Final = 0.1
 """How often a thread that waits for the right asks whether it still is to."""
 
-_PATIENCE_SECONDS: Final = 5.0
-"""How long the main thread waits for the right: in a signal handler it may wait for what it has itself."""
+_PATIENCE_SECONDS: Final = 30.0
+"""
+How long the main thread waits for the right: a signal handler may have interrupted code that holds what the thread that
+reads needs.
+"""
 
 
 _MOST_ROUNDS: Final = 100
-"""How often to read for one call: what is asked while reading, as ``facts=``, may ask for another round each time."""
+"""How often to read for one call: ``facts=`` may itself call `refresh`, which asks for another round."""
 
 
 class ReadingRight:

@@ -58,7 +58,7 @@ class RuleFollower:
         self._contexts: Final = {name: sources.follow_rules(name) for name in names}
         self._given: Final = facts
         self._is_reported = False  # that the facts cannot be read
-        self._tried_at = 0  # the number of the last commit before refused rules were last tried
+        self._tried_at = 0  # the last commit at the time when refused rules were last tried
         self._dirty: Final[set[str]] = set()  # the sources whose rules may be other ones, whatever the time
         self._unproved: Final[set[str]] = set()  # the rules with a bake that nobody can ask for, by content
         self._health: Health | None = None

@@ -293,6 +293,7 @@ class DeferredRevision:
             # Nothing that importing dflag should wait for.
             import datetime
 
+            from dflag._formats.json_values import seal
             from dflag._records import Contents, Revision
 
             source, values, rejected, unknown, rules = self._given
@@ -302,7 +303,7 @@ class DeferredRevision:
                     source=source,
                     applied_at=datetime.datetime.fromtimestamp(self._seconds, datetime.UTC),
                     changed=self.changed,
-                    rejected=dict(rejected),
+                    rejected=seal(dict(rejected)),
                     unknown=tuple(sorted(unknown)),
                     pending_restart=self.pending_restart,
                     error=self.error,

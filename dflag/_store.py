@@ -88,7 +88,7 @@ if TYPE_CHECKING:
 
         def invalidations(self, number: int) -> Iterable[Call]:
             """
-            Return the calls that outdate it, for the step of commit *number*. The step may fail; then none is made.
+            Return the calls that invalidate it, for the step of commit *number*. The step may fail; then none is made.
             """
             ...
 
@@ -244,7 +244,7 @@ class Store:
 
     def add_dependent(self, dependent: Dependent) -> None:
         """
-        Let what is made of the values take part in every commit from now on.
+        Let a dependent take part in every commit from now on.
         """
         with self.lock:
             self._dependents = (*self._dependents, dependent)
@@ -676,8 +676,9 @@ class Store:
             self._end_block(before)
             now = time.monotonic()
             kept = {flag: None if entry is not None and entry.is_over(now) else entry for flag, entry in before.items()}
-            self.change([(flag, OVERRIDE, entry) for flag, entry in kept.items()], checked=False)
-            self.warn_after_drop()
+            if kept:
+                self.change([(flag, OVERRIDE, entry) for flag, entry in kept.items()], checked=False)
+                self.warn_after_drop()
 
     def _end_block(self, before: dict[Flag[Any], Entry | None]) -> None:
         """

@@ -36,6 +36,7 @@ from dflag.errors import (
     UpdaterStateError,
     check_argument,
     check_seconds,
+    checked_text,
 )
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ class Updater(NeverCopied):
             with self._lifecycle:
                 if self._state == "new":
                     self._state = "initialized"
-            if reading.looks != looks or reading.again:  # a signal handler has read something newer, or wants to
+            if reading.looks != looks or reading.again:  # a signal handler has read meanwhile, or asked for it
                 self._cycle(force=True)
 
     def start(self) -> None:
@@ -353,11 +354,14 @@ class Updater(NeverCopied):
         """
         Read all sources now and apply what they hold.
 
-        Use it in a program without a running updater, or where a test has changed a source.
+        Use it in a program without a running updater, or where a test has changed a source. In the main thread, where
+        signal handlers run, it waits at most 30 seconds for another thread that reads; then it leaves the reading to
+        that thread and returns the previous revision.
 
         Returns:
             What came of it, also where a registry validator has refused it (`Revision.error`); the previous one when
-            nothing has changed. Of several sources the newest one; of those of one number one that tells of a fault.
+            nothing has changed. Of several sources, that with the highest number; among equal numbers, one with an
+            error or a rejected value.
 
         Raises:
             SourceError: No source could ever be read.
@@ -449,7 +453,7 @@ class Updater(NeverCopied):
         return self._status()
 
     def _status(self) -> Status:
-        with self._store.own_lock:  # under which a commit sets the records of several sources
+        with self._store.own_lock:  # under which a commit sets the results of several sources
             found = [feed.results() for feed in self._feeds]
         longest = self._longest_seconds()
         rejected: dict[str, FlagValueError] = {}
@@ -787,9 +791,7 @@ def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
     if not given:
         raise DefinitionError("expected a path, a Source, or a sequence with at least one of them, got none")
     sources = [each if isinstance(each, Source) else _source_at(each) for each in given]
-    names = [each.name for each in sources]
-    for name in names:
-        check_argument("the name of each source", name, str, "a text")
+    names = [checked_text("the name of each source", each.name) for each in sources]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise DefinitionError(f"expected sources with different names, got {twice!r} twice")

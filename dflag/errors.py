@@ -63,9 +63,10 @@ MAX_HINTS: Final = 20
 _LEAST_BEGINNING: Final = 3
 """How many characters of a name another one has to begin with, to be meant by it."""
 
-_PROBLEM_MAX_CHARACTERS: Final = 1000
 _LONGEST_WAIT_SECONDS: Final = 1e9
 """Thirty years: locks refuse to wait for much longer."""
+
+_PROBLEM_MAX_CHARACTERS: Final = 1000
 """How long the rest of a message may be, which a validator or a library may have made of the value."""
 
 
@@ -284,15 +285,17 @@ def check_arguments(*checks: tuple[str, object, type | tuple[type, ...], str]) -
 
 def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str = "") -> float | None:
     """
-    Return a length of time, cut to what locks can wait; None for None.
-
-    Raises `ArgumentError` unless an argument is a number or None, `DefinitionError` unless it is a length of time.
+    Return a length of time, at most 1e9 seconds; None for None.
 
     Args:
         name: Of the argument.
         given: What was given.
         positive: Whether it has to be above 0 and finite, instead of only no NaN.
         subject: What to begin the message with.
+
+    Raises:
+        ArgumentError: It is no number, and not None.
+        DefinitionError: It is no length of time.
     """
     if given is None:
         return None

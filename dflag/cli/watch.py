@@ -34,7 +34,11 @@ _STATUS_SECONDS: Final = 0.5
 """How often to ask what was rejected: that changes no value, so no callback tells."""
 
 _REPORTED: Final = ("_feed", "_source_reports")
-"""The modules that log what the command prints anyway: what was rejected, and what cannot be read."""
+_PRINTED: Final = ("%s", "%s; ", "nothing of %s was applied")
+"""
+The modules that log what the command prints anyway, and how these messages begin or read: what was rejected, unknown or
+cannot be read.
+"""
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
@@ -81,7 +85,7 @@ def _logging_to_standard_error() -> Iterator[None]:
     logger, handler = logging.getLogger("dflag"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("dflag: %(message)s"))
     handler.setLevel(logging.WARNING)
-    handler.addFilter(lambda record: record.module not in _REPORTED)
+    handler.addFilter(lambda record: record.module not in _REPORTED or not _is_printed(str(record.msg)))
     propagates, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
@@ -89,6 +93,11 @@ def _logging_to_standard_error() -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagates
+
+
+def _is_printed(message: str) -> bool:
+    whole, *beginnings = _PRINTED
+    return message == whole or message.startswith(tuple(beginnings))
 
 
 def _listen(registry: FlagRegistry, events: queue.SimpleQueue[Event | None]) -> None:

@@ -15,7 +15,7 @@ from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
 from dflag._registry import registry_of
-from dflag.errors import DefinitionError, check_argument
+from dflag.errors import DefinitionError, checked_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -120,15 +120,13 @@ class Watched:
 
     def __init__(self, registry: RegistryLike, updater: Updater | None, name: str | None) -> None:
         registry = registry_of(registry)
-        if name is not None:
-            check_argument("name", name, str, "a text")
         if updater is not None:
             from dflag._updater import check_feeds  # the program has imported it
 
             check_feeds(updater, registry)
         self.registry: Final = registry
         self.updater: Final = updater
-        self.name: Final = registry.name if name is None else name
+        self.name: Final = registry.name if name is None else checked_text("name", name)
         self._inherited: Values = {}
         self._checksums: tuple[int, Labels] = (-1, ())
         follow_forks(self)

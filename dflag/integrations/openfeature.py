@@ -119,6 +119,10 @@ _FLOAT: Final = _Type("float", float)
 _OBJECT: Final = _Type("object", dict, list)
 
 
+_MOST_ANSWERS: Final = 1000
+"""How many answers to keep for one keyed flag: rules that add to a map make a value for each combination of them."""
+
+
 class _Keyed:
     """
     What is kept of a keyed flag.
@@ -126,8 +130,7 @@ class _Keyed:
     Attributes:
         by: What it is keyed by.
         match: Finds what gives the value of a key.
-        answers: The details for each value that a rule gives to keys, and by None for all other keys: as many as there
-            are rules, however many keys are asked for.
+        answers: The details for each value that rules give to keys, and by None for all other keys; the last of them.
     """
 
     __slots__ = ("answers", "by", "match")
@@ -136,6 +139,11 @@ class _Keyed:
         self.by: Final = by
         self.match: Final = match
         self.answers: Final[dict[KeyedValue | None, FlagResolutionDetails[Any]]] = {}
+
+    def keep(self, match: KeyedValue | None, details: FlagResolutionDetails[Any]) -> None:
+        if len(self.answers) >= _MOST_ANSWERS:
+            self.answers.clear()
+        self.answers[match] = details
 
 
 class _Users:
@@ -412,8 +420,8 @@ class DflagProvider(AbstractProvider):
         if flag.by is None:
             generation.kept[wanted, flag_key] = found
         else:
-            keyed = _Keyed(flag.by, generation.matcher(flag))
-            generation.kept.setdefault((wanted, flag_key), keyed).answers[match] = found
+            keyed = generation.kept.setdefault((wanted, flag_key), _Keyed(flag.by, generation.matcher(flag)))
+            keyed.keep(match, found)
         return found
 
 

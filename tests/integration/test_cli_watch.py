@@ -201,3 +201,14 @@ def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         assert watcher.process.wait(DEADLINE_SECONDS) == 2
     finally:
         watcher.close()
+
+
+def test_a_retired_key_is_warned_of(config: ConfigMapVolume) -> None:
+    """
+    Warnings that are no lines of the command's own are those of the library, on standard error.
+    """
+    app = config.path.parent / "watched_app.py"
+    app.write_text(f'import datetime\n{app.read_text()}\nflags.retired("old_limit", since=datetime.date(2026, 1, 1))\n')
+    with _watching(config.path.parent) as watcher:
+        config.update(old_limit="1")
+        assert "key 'old_limit' in config has been retired since 2026-01-01" in watcher.line("err")

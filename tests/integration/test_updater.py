@@ -5,6 +5,7 @@ The life of an updater, and each sentence of its contract.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import gc
 import logging
 import os
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -1716,3 +1717,35 @@ def test_the_longest_waits_end_when_there_is_nothing_to_wait_for_any_more(
     assert called.is_set()
     assert updater.status().sources[0].last_error is None
     updater.stop(seconds)
+
+
+def test_what_a_revision_rejects_cannot_be_changed(flags: dflag.FlagRegistry) -> None:
+    """
+    Each call that changes nothing returns the same revision.
+    """
+    flags.dyn_int("rate", 0)
+    source = MemorySource({})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    source.update({"rate": "many"})
+    rejected: Any = updater.refresh().rejected
+    with pytest.raises(TypeError):
+        rejected.clear()
+    assert list(updater.refresh().rejected) == ["rate"]
+
+
+def test_the_name_of_a_source_is_a_plain_text(flags: dflag.FlagRegistry) -> None:
+    """
+    A member of a ``str`` enumeration prints as something else.
+    """
+
+    class Name(str, enum.Enum):  # noqa: UP042 - a StrEnum prints as the text that it is
+        CONFIG = "config"
+
+    class Named(MemorySource):
+        name = Name.CONFIG
+
+    rate = flags.dyn_int("rate", 0)
+    with dflag.Updater.setup(flags, Named({"rate": "1"})) as updater:
+        assert (type(rate.origin), rate.origin) == (str, "config")
+        assert type(updater.status().sources[0].name) is str

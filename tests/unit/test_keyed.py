@@ -14,7 +14,7 @@ import pytest
 
 import dflag
 import dflag.testing
-from dflag._keyed import EVERYBODY, KeyedValue, Table, draw
+from dflag._keyed import EVERYBODY, KeyedValue, Table, draw, finders_of_map
 from dflag._registry import store_of_registry
 from dflag._snapshot import matcher_of
 
@@ -337,3 +337,16 @@ def test_no_reader_sees_the_value_of_another_revision(registry: FlagRegistry, ra
     stop.set()
     thread.join()
     assert not wrong
+
+
+def test_shares_of_a_map_keep_no_mapping_for_each_key_that_was_ever_asked() -> None:
+    """
+    Of twelve shares each key draws others.
+    """
+    parts = [
+        KeyedValue(f"rule{n}", None, EVERYBODY // 2, {str(n): n}, "s", is_share=True, is_part=True) for n in range(12)
+    ]
+    match, _ = finders_of_map([({}, parts)], {}, lambda layers: {k: v for layer in layers for k, v in layer.items()})
+    kept = [each for number in range(6000) if (each := match(f"tenant{number}")) is not None]
+    values = {str(each.value) for each in kept}
+    assert len({id(each) for each in kept}) > len(values) > 1000  # some were made again

@@ -234,7 +234,7 @@ def test_half_a_character_is_no_text_of_bytes(flags: dflag.FlagRegistry) -> None
     flags.bytes("key", b"")
     rejected = flags.apply({"key": "a\ud800"}, source="config").rejected
 
-    assert "expected bytes as text in UTF-8 (character 1 is half of a pair)" in str(rejected["key"])
+    assert "expected bytes as text in UTF-8 (character 1 is an unpaired surrogate)" in str(rejected["key"])
 
 
 def test_choices_of_nothing_are_named(flags: dflag.FlagRegistry) -> None:

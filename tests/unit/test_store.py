@@ -4,6 +4,7 @@ Layers, commits and everything that guards them.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import pickle
@@ -796,3 +797,18 @@ def _length(snapshot: dflag.Snapshot) -> int:
     while replaced:
         replaced, count = replaced[0][1], count + 1
     return count
+
+
+def test_a_block_whose_values_another_one_brings_back_makes_no_revision(flags: dflag.FlagRegistry) -> None:
+    """
+    It was entered first, and is left first.
+    """
+    rate = flags.dyn_int("rate", 0)
+    outer, inner = flags.override({rate: 1}), flags.override({rate: 2})
+    with contextlib.ExitStack() as stack:
+        outer.__enter__()
+        stack.enter_context(inner)
+        before = flags.snapshot().revision
+        outer.__exit__(None, None, None)
+        assert (rate.get(), flags.snapshot().revision) == (2, before)
+    assert rate.get() == 0
