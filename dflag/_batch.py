@@ -84,7 +84,7 @@ def _parse(
     late = declared_since(store, base)
     if fresh or late:
         new = sorted({*new, *keys_of(store, (*fresh, *late), reading.values)})
-    rules = NO_RULES if anew else base.rules
+    rules = base.rules._replace(raw=None) if anew else base.rules
     moved = _moved(name, base, reading)
     if not with_rules or not any(key in reading.values for key in RULES_KEYS):
         rules = NO_RULES
@@ -92,11 +92,14 @@ def _parse(
         from dflag._rule_layers import read_rules  # an updater has imported it
 
         rules = read_rules(store, reading.values, rules, reading.locate, secret=reading.secret, fresh=(*fresh, *late))
-    if not new and not gone and not moved and base.revision is not None and rules is base.rules:
+        for flag in [flag for valid in rules.good for flag in (*valid.values, *valid.members)] if anew else ():
+            conceal(flag)
+    is_moved = bool(moved) or reading.secret != base.reading.secret
+    if not new and not gone and not is_moved and base.revision is not None and rules is base.rules:
         return Parsed(name, base, base, (), store.maps, store.frozen, fresh)
     keys = sorted({*gone, *new, *moved}.difference(RULES_KEYS))
     parsed = _Parsing(store, name, base, reading, fresh).parsed(keys, rules)
-    return parsed._replace(is_moved=bool(moved) and not new and not gone and base.revision is not None)
+    return parsed._replace(is_moved=is_moved and not new and not gone and base.revision is not None)
 
 
 def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:

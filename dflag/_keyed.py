@@ -91,16 +91,18 @@ class Table:
         fallback: The value of no key.
         like: Another table, to take over from if it is made of the same.
         finders: How to find a key, where the first that fits does not give its whole value.
+        beneath: What that adds to.
 
     Attributes:
         lookup: How to find the value of a key.
         match: Finds what gives the value of a key; None for a key that has the value of no key.
         layers: What it is made of, the highest layer first; within a layer a later one wins.
+        beneath: Of a map what the values for keys add to.
 
     Thread safety: any thread, lock-free.
     """
 
-    __slots__ = ("layers", "lookup", "match")
+    __slots__ = ("beneath", "layers", "lookup", "match")
 
     def __init__(
         self,
@@ -108,8 +110,10 @@ class Table:
         fallback: Any,
         like: Table | None = None,
         finders: Finders | None = None,
+        beneath: Sequence[object] = (),
     ) -> None:
         self.layers: Final = tuple(layers)
+        self.beneath: Final = tuple(beneath)
         self.match: Callable[[str], KeyedValue | None]
         find: Callable[..., Any]
         if finders is not None:
@@ -133,7 +137,7 @@ class Table:
         """
         Return whether another table is made of the same values for keys.
         """
-        return _are_same(self.layers, other.layers)
+        return _are_same(self.layers, other.layers) and _are_same(self.beneath, other.beneath)
 
     def value_for(self, key: str) -> Any:
         """

@@ -667,18 +667,54 @@ class Store:
 
     @contextlib.contextmanager
     def override(self, values: Mapping[Flag[Any], Any]) -> Iterator[None]:
-        before = {flag: layers_of(flag).get(OVERRIDE) for flag in values}
-        self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
-        self._blocks.append(before)
+        with (
+            self.lock
+        ):  # at once, so that blocks stand in the order in which each has found what the one before has set
+            before = {flag: layers_of(flag).get(OVERRIDE) for flag in values}
+            self._blocks.append(before)
+        try:
+            self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
+        except BaseException:
+            self._end_block(before)
+            raise
         try:
             yield
         finally:
-            self._end_block(before)
-            now = time.monotonic()
-            kept = {flag: None if entry is not None and entry.is_over(now) else entry for flag, entry in before.items()}
-            if kept:
-                self.change([(flag, OVERRIDE, entry) for flag, entry in kept.items()], checked=False)
-                self.warn_after_drop()
+            self._bring_back(before)
+
+    def _bring_back(self, before: dict[Flag[Any], Entry | None]) -> None:
+        """
+        Bring back what was before a block, but for flags that blocks which were entered later have.
+        """
+        try:
+            self.checks.refuse_changes()
+            edits, transaction = self.turns.run(partial(self._try_to_bring_back, before))
+            if transaction is not None:
+                self.report(transaction, edits)
+            elif edits:  # the flags were bound to a registry meanwhile
+                self.change(edits, checked=False)
+        finally:
+            self._end_block(before)  # after that: a block that was entered meanwhile may have found what this one set
+        if edits:
+            self.warn_after_drop()
+
+    def _try_to_bring_back(
+        self, before: Mapping[Flag[Any], Entry | None]
+    ) -> tuple[list[Edit], Transaction | None] | None:
+        base, now = self.base(), time.monotonic()
+        with self.lock:
+            place = next(place for place, block in enumerate(self._blocks) if block is before)
+            kept = {
+                flag: entry for flag, entry in before.items() if not any(flag in b for b in self._blocks[place + 1 :])
+            }
+        edits: list[Edit] = [
+            (flag, OVERRIDE, None if entry is not None and entry.is_over(now) else entry)
+            for flag, entry in kept.items()
+        ]
+        if not edits or store_of(edits[0][0]) is not self:
+            return edits, None
+        transaction = Transaction(base, edits)
+        return (edits, transaction) if self.commit(transaction) else None
 
     def _end_block(self, before: dict[Flag[Any], Entry | None]) -> None:
         """
@@ -690,6 +726,7 @@ class Store:
                 for flag in later.keys() & before.keys():
                     later[flag] = before.pop(flag)
             del self._blocks[place]
+            self._tokens[0] = Token(object())  # another block may be about to bring back what it had before this
 
     def _next_deadline(self) -> float | None:
         overrides = [layers_of(flag).get(OVERRIDE) for flag in value_of(self._timed)]

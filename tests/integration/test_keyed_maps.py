@@ -13,6 +13,7 @@ import pytest
 import dflag
 from dflag._evaluation import Evaluations
 from dflag._keyed import draw
+from dflag._registry import store_of_registry
 from dflag.sources import MemorySource
 
 if TYPE_CHECKING:
@@ -173,3 +174,22 @@ def test_what_the_limits_of_a_map_refuse_is_left_out(flags: dflag.FlagRegistry) 
     updater.initialize()
     assert limits.for_("acme") == {"a.rate": 1, "d.rate": 7}
     assert "where tenant is acme: flag 'limits': expected two at most" in str(updater.status().rejected["rule:rule 1"])
+
+
+def test_watchers_hear_of_what_lies_beneath_the_values_for_keys(flags: dflag.FlagRegistry) -> None:
+    """
+    A part that a rule adds to is another one, though neither the rule nor the value of no key has changed.
+    """
+    limits = flags.dyn_map("limits", {}, keys="*.limit", of="int", by="tenant")
+    low, high = MemorySource({"x.limit": "1"}, name="low"), MemorySource({}, name="high")
+    high.update({"x.limit": "2", "_rules.yaml": "- {by: tenant, is: acme, set: {limits: {y.limit: 1}}}"})
+    updater = dflag.Updater(flags, [low, high])
+    updater.initialize()
+    heard: list[tuple[str, ...]] = []
+    store_of_registry(flags).watch(heard.append)
+    before = limits.for_("acme")
+    low.update({"x.limit": "3"})
+    updater.refresh()
+    assert flags.flush(5)
+    assert limits.for_("acme") != before
+    assert heard == [("limits",)]

@@ -137,3 +137,49 @@ def test_a_source_that_becomes_secret_hides_what_it_holds_already(flags: FlagReg
     assert all(flag.secret for flag in (*named, ruled))
     assert {layer.text for flag in (*named, ruled) for layer in flags.explain(flag.name)[:1]} == {"******"}
     assert updater.refresh() is revision
+
+
+class Changeable(Source):
+    """A source of which everything may change."""
+
+    name = "changeable"
+
+    def __init__(self, values: Mapping[str, Raw]) -> None:
+        self.values = values
+        self.is_secret = False
+
+    @property
+    def secret(self) -> bool:
+        return self.is_secret
+
+    def read(self) -> Mapping[str, Raw]:
+        return dict(self.values)
+
+
+def test_rules_that_cannot_be_read_stay_when_their_source_becomes_secret(flags: FlagRegistry) -> None:
+    """
+    The last good ones, which are secret from then on.
+    """
+    rate = flags.dyn_int("rate", 0)
+    source = Changeable({"_rules.yaml": "- {name: one, set: {rate: 70}}"})
+    updater = Updater(flags, source)
+    updater.initialize()
+    source.values = {"_rules.yaml": "- {name: ["}
+    updater.refresh()
+    source.is_secret = True
+    updater.refresh()
+    assert (rate.get(), rate.secret) == (70, True)
+
+
+def test_a_source_that_is_secret_no_longer_is_at_rest(flags: FlagRegistry) -> None:
+    """
+    What it gives is in force, so that the periodic check parses nothing.
+    """
+    flags.dyn_int("rate", 0)
+    source = Changeable({"rate": "1"})
+    updater = Updater(flags, source)
+    updater.initialize()
+    for source.is_secret in (True, False):
+        revision = updater.refresh()
+        assert all(updater._is_held(feed) for feed in updater._feeds)
+        assert updater.refresh() is revision

@@ -812,3 +812,27 @@ def test_a_block_whose_values_another_one_brings_back_makes_no_revision(flags: d
         outer.__exit__(None, None, None)
         assert (rate.get(), flags.snapshot().revision) == (2, before)
     assert rate.get() == 0
+
+
+def test_blocks_of_two_threads_leave_nothing_behind(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    One is entered while the other one, which has set its values, says so, and is left before that one.
+    """
+    rate = flags.dyn_int("rate", 50)
+    store = store_of_registry(flags)
+    report, others = store.report, list[contextlib.AbstractContextManager[None]]()
+
+    def report_late(transaction: Any, edits: Any) -> None:
+        if not others:
+            others.append(flags.override({rate: 2}))
+            other = threading.Thread(target=others[0].__enter__)
+            other.start()
+            other.join(DEADLINE_SECONDS)
+        report(transaction, edits)
+
+    monkeypatch.setattr(store, "report", report_late)
+    with flags.override({rate: 1}):
+        assert rate.get() == 2
+        others[0].__exit__(None, None, None)
+        assert rate.get() == 1
+    assert (rate.get(), rate.origin) == (50, "default")
