@@ -90,6 +90,7 @@ class Feed:
         self.token: object = None  # what the source's probe said before the last reading
         self.watched_token: object = None  # the same when the watch last took its events
         self.dirty = True
+        self.is_to_invalidate = False  # before the next look: by the thread that reads, as everything of a source
         self.failures = 0  # to read it, to look at it, or to follow it in a forked child
         self.contact: float | None = None
         self.problem: str | None = None  # while it cannot be read or is gone
@@ -104,6 +105,9 @@ class Feed:
         """
         Read the source if it may have changed; return whether that was tried. A failure is noted.
         """
+        if self.is_to_invalidate:
+            self.is_to_invalidate = False
+            self.ask("invalidate", self.source.invalidate, None)
         token = self._probe()  # before reading, so that a change meanwhile is seen the next time
         if not self.dirty and token is self.token:
             if self.problem is None:

@@ -37,6 +37,7 @@ from dflag.errors import (
     check_argument,
     check_seconds,
     checked_text,
+    one_or_more_texts,
 )
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ class Updater(NeverCopied):
         self._unknown: Final = unknown
         self._skips_bad: Final = on_bad_start == "skip"
         self._below_arguments: Final = below_arguments
-        ignored = Ignored(_patterns(ignore))
+        ignored = Ignored(one_or_more_texts("ignore", ignore, "each pattern"))
         self._feeds: Final = tuple(
             Feed(made, partial(self._sources.results, made.name), ignored, resets=on_missing == "reset")
             for made in as_sources(source)
@@ -380,7 +381,7 @@ class Updater(NeverCopied):
         """
         settle()
         for feed in self._feeds:
-            feed.ask("invalidate", feed.source.invalidate, None)
+            feed.is_to_invalidate = True
         self._cycle(force=True)
         if self._session is None and self._rules.wait_for_health():
             self._cycle()  # no thread of the updater's looks at the answer
@@ -796,18 +797,6 @@ def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
         twice = next(name for name in names if names.count(name) > 1)
         raise DefinitionError(f"expected sources with different names, got {twice!r} twice")
     return sources
-
-
-def _patterns(ignore: Iterable[str]) -> tuple[str, ...]:
-    """
-    Return the patterns of keys to ignore, of which one may come alone.
-    """
-    if not isinstance(ignore, Iterable):
-        raise ArgumentError(f"expected ignore as several texts, got {ignore!r}")
-    patterns = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-    for pattern in patterns:
-        check_argument("each pattern of ignore", pattern, str, "a text")
-    return patterns
 
 
 def _source_at(path: str | os.PathLike[str]) -> Source:

@@ -262,9 +262,14 @@ def checked_text(name: str, given: object, expected: str = "a text", *, subject:
     raise ArgumentError(f"{subject}expected {name} as {expected}, got {_argument(given)}")
 
 
-def checked_texts(name: str, given: Any) -> tuple[str, ...]:
+def checked_texts(name: str, given: Any, each: str = "each") -> tuple[str, ...]:
     """
     Return an argument that is several texts as plain ones, or raise `ArgumentError`.
+
+    Args:
+        name: Of the argument.
+        given: What was given.
+        each: What to call one of them in the message.
     """
     try:
         if isinstance(given, (str, bytes)):
@@ -272,7 +277,14 @@ def checked_texts(name: str, given: Any) -> tuple[str, ...]:
         texts = tuple(given)
     except TypeError:
         raise ArgumentError(f"expected {name} as several texts, got {_argument(given)}") from None
-    return tuple(checked_text(f"each of {name}", text) for text in texts)
+    return tuple(checked_text(f"{each} of {name}", text) for text in texts)
+
+
+def one_or_more_texts(name: str, given: Any, each: str) -> tuple[str, ...]:
+    """
+    Return what `checked_texts` does, of an argument that may be one text alone.
+    """
+    return checked_texts(name, (given,) if isinstance(given, str) else given, each)
 
 
 def check_arguments(*checks: tuple[str, object, type | tuple[type, ...], str]) -> None:

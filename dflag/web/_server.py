@@ -14,7 +14,6 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Iterable
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -23,7 +22,7 @@ from dflag._faults import OwnThread
 from dflag._fork import follow_forks, settle
 from dflag._log import logger
 from dflag._sockets import OwnSocket
-from dflag.errors import ArgumentError, DefinitionError, check_argument
+from dflag.errors import DefinitionError, check_argument, one_or_more_texts
 from dflag.web._connection import Connection
 
 if TYPE_CHECKING:
@@ -61,7 +60,9 @@ class FlagServer:
 
     def __init__(self, handler: Handler, addr: str, port: int, allowed_hosts: Collection[str] | None) -> None:
         _check_address(addr, port)
-        self._server: Final = _Server(handler, addr, port, _hosts(allowed_hosts))
+        if allowed_hosts is not None:
+            allowed_hosts = one_or_more_texts("allowed_hosts", allowed_hosts, "each host")
+        self._server: Final = _Server(handler, addr, port, allowed_hosts)
         self.port: Final[int] = self._server.server_address[1]
         follow_forks(self._server)  # which lives on when nobody keeps this object
         OwnThread(target=self._server.run, name="dflag-web", daemon=True).start()
@@ -243,20 +244,6 @@ def _check_address(addr: str, port: int) -> None:
     check_argument("port", port, int, "a number")
     if not 0 <= port <= _MAX_PORT:
         raise DefinitionError(f"expected port from 0 to {_MAX_PORT}, got {port}")
-
-
-def _hosts(allowed_hosts: Collection[str] | None) -> tuple[str, ...] | None:
-    """
-    Return the names that are accepted, of which one may come alone.
-    """
-    if allowed_hosts is None:
-        return None
-    if not isinstance(allowed_hosts, Iterable):
-        raise ArgumentError(f"expected allowed_hosts as several texts, got {allowed_hosts!r}")
-    hosts = (allowed_hosts,) if isinstance(allowed_hosts, str) else tuple(allowed_hosts)
-    for host in hosts:
-        check_argument("each host of allowed_hosts", host, str, "a text")
-    return hosts
 
 
 def _family(addr: str) -> socket.AddressFamily:

@@ -244,3 +244,25 @@ def test_a_source_is_healthy_while_it_is_seen_and_nothing_fails(feed: Feed, monk
     monkeypatch.setattr(time, "monotonic", lambda: now + 11)
     assert not is_healthy()
     assert feed.is_healthy(None)
+
+
+def test_a_source_is_invalidated_by_the_thread_that_reads_it() -> None:
+    """
+    Where refresh() has asked for it, once, and before its token is asked for.
+    """
+    asked: list[str] = []
+
+    class Asked(MemorySource):
+        def invalidate(self) -> None:
+            asked.append("invalidate")
+
+        def probe(self) -> object:
+            asked.append("probe")
+            return 5
+
+    feed = Feed(Asked({}), Results)
+    feed.is_to_invalidate = True
+    assert asked == []
+    feed.look()
+    feed.look()
+    assert asked == ["invalidate", "probe", "probe"]
