@@ -21,7 +21,7 @@ from dflag.errors import SourceError, one_line
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from dflag._source_state import DeferredRevision, Outcome, Results
+    from dflag._source_state import DeferredRevision, Outcome, Results, SourceState
     from dflag.sources import Source, Watch
     from dflag.typing import Raw
 
@@ -50,6 +50,8 @@ class Ignored:
         Return the values whose keys are not ignored.
         """
         globs = self._globs
+        if globs is None and not self._names:
+            return values
         for key in RULES_KEYS:
             if key in self._names and key in values and not self._is_reported:
                 self._is_reported = True
@@ -69,7 +71,7 @@ class Feed:
 
     Args:
         source: What is read.
-        results: Returns what came of the readings.
+        state: Returns what is in force of it, and what came of its readings.
         ignored: The keys to leave out.
         resets: Whether the values go when the source is gone or empty; else they are kept.
 
@@ -77,10 +79,10 @@ class Feed:
     """
 
     def __init__(
-        self, source: Source, results: Callable[[], Results], ignored: Ignored | None = None, *, resets: bool = False
+        self, source: Source, state: Callable[[], SourceState], ignored: Ignored | None = None, *, resets: bool = False
     ) -> None:
         self.source: Final = source
-        self.results: Final = results
+        self.state: Final = state
         self.name: Final = str.__str__(source.name)  # no subclass, which may do anything when it is printed
         self._ignored: Final = Ignored() if ignored is None else ignored
         self._resets: Final = resets
@@ -91,6 +93,7 @@ class Feed:
         self.watched_token: object = None  # the same when the watch last took its events
         self.dirty = True
         self.is_to_invalidate = False  # before the next look: by the thread that reads, as everything of a source
+        self.changes = 0  # the readings that have changed values
         self.failures = 0  # to read it, to look at it, or to follow it in a forked child
         self.contact: float | None = None
         self.problem: str | None = None  # while it cannot be read or is gone
@@ -179,6 +182,19 @@ class Feed:
         """
         return None if self.values is None else Reading(self.values, self._locate, self.secret)
 
+    def is_in_force(self) -> bool:
+        """
+        Return whether what was last read is in force, so that the periodic check need not compare it.
+        """
+        held = self.state().reading
+        return self.values is None or (self.values is held.values and self.secret == held.secret)
+
+    def results(self) -> Results:
+        """
+        Return what came of the readings.
+        """
+        return self.state().results
+
     def _locate(self, key: str) -> str:
         """
         Return where a key comes from: the source itself, when the source does not say it.
@@ -204,6 +220,7 @@ class Feed:
         if self.values is not values:
             return
         self.latest = outcome.revision
+        self.changes += bool(outcome.changed)
         if outcome.in_force:
             self.values = outcome.values
 
@@ -350,9 +367,10 @@ def _checked(name: str, values: object) -> Mapping[str, Raw]:
         SourceError: It is no mapping of texts to raw values.
     """
     expected = f"cannot read {name}: expected its read() to return a mapping of str to str or bytes"
-    if not isinstance(values, Mapping):
-        raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
-    values = values if type(values) is dict else dict(values)
+    if type(values) is not dict:
+        if not isinstance(values, Mapping):
+            raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
+        values = dict(values)
     if _RAW_TYPES.issuperset(map(type, values.values())) and {str}.issuperset(map(type, values)):
         return values  # nearly always, and soon found out
     for key, raw in values.items():

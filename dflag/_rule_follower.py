@@ -58,7 +58,7 @@ class RuleFollower:
         self._contexts: Final = {name: sources.follow_rules(name) for name in names}
         self._given: Final = facts
         self._is_reported = False  # that the facts cannot be read
-        self._tried_at = 0  # the last commit at the time when refused rules were last tried
+        self._tried_at = 0  # the last commit when it was last looked whether rules are refused
         self._dirty: Final[set[str]] = set()  # the sources whose rules may be other ones, whatever the time
         self._unproved: Final[set[str]] = set()  # the rules with a bake that nobody can ask for, by content
         self._health: Health | None = None
@@ -104,17 +104,17 @@ class RuleFollower:
             wake: Called when the program has said whether it is well, so that this is called again.
             ask_facts: Whether to ask what is known of this process.
         """
-        self._check_health(wake)
+        if self._health is not None:
+            self._check_health(self._health, wake)
         if ask_facts:
             self.ask_facts()
+        tried_at, self._tried_at = self._tried_at, self._sources.number
         for name, context in self._contexts.items():
             if context.next_look is not None and context.next_look <= CLOCK.now():
                 context.next_look = None  # or the thread would not rest where nothing can be resolved
                 self._dirty.add(name)
-        refused = [name for name in self._contexts if self._is_refused(name)]
-        if refused and self._tried_at != self._sources.number:  # what refused a rule may be another value now
-            self._tried_at = self._sources.number
-            self._dirty.update(refused)
+            elif tried_at != self._tried_at and self._is_refused(name):  # what refused a rule may be another value now
+                self._dirty.add(name)
         due = [name for name in self._contexts if name in self._dirty]
         self._dirty.clear()
         return due
@@ -206,17 +206,15 @@ class RuleFollower:
         if self._health is not None:
             self._health.forget()
 
-    def _check_health(self, wake: Callable[[], None]) -> None:
+    def _check_health(self, health: Health, wake: Callable[[], None]) -> None:
         """
         Revert the rules that have yet to prove themselves, if the program is not well.
         """
-        if self._health is None:
-            return
         baking = [(name, rule) for name in self._contexts for rule in self._baking(name)]
         if not baking:
-            self._health.forget()  # or its answer would count when one of them bakes again
+            health.forget()  # or its answer would count when one of them bakes again
             return
-        verdict = self._health.verdict({(name, rule.content) for name, rule in baking}, wake)
+        verdict = health.verdict({(name, rule.content) for name, rule in baking}, wake)
         if verdict is None:
             return
         for name, rule in baking:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._batch import declared_since, keys_of, parse_all, without_some_rules
 from dflag._cells import Cell, set_value, value_of
@@ -72,7 +72,8 @@ class SourceLayers:
         Return what is in force of a source; nothing of one that is not named.
         """
         cell = self._states.get(name)
-        return empty_state(name) if cell is None else cast("SourceState", value_of(cell))
+        state: SourceState = empty_state(name) if cell is None else value_of(cell)
+        return state
 
     def state_at(self, name: str, snapshot: Snapshot) -> SourceState:
         """
@@ -87,12 +88,6 @@ class SourceLayers:
         """
         with self._store.own_lock:  # asked while a forked child makes its locks anew, too
             return {name: value_of(cell) for name, cell in self._states.items()}
-
-    def results(self, name: str) -> Results:
-        """
-        Return what came of the readings of a source.
-        """
-        return self.state(name).results
 
     def claim(self, name: str, owner: object, *, below_arguments: bool) -> None:
         """
@@ -234,13 +229,6 @@ class SourceLayers:
         """
         return [(cell, kept.states.get(name, empty_state(name))) for name, cell in self._states.items()]
 
-    def holds(self, name: str, values: Mapping[str, Raw], *, secret: bool) -> bool:
-        """
-        Return whether the source's current values are already in force, so the periodic check can skip comparing them.
-        """
-        held = self.state(name).reading
-        return values is held.values and secret == held.secret
-
     # --- applying
 
     def apply(self, values: Mapping[str, Raw], source: str, *, atomic: bool) -> Revision:
@@ -372,11 +360,13 @@ class SourceLayers:
         self, readings: Mapping[str, Reading], request: Request, fresh: Collection[Flag[Any]] = ()
     ) -> list[Batch]:
         followed = self._contexts if request.rules else ()
+        given = []
         for name, reading in readings.items():
-            self.add(name)
-            if name not in followed and any(key in reading.values for key in RULES_KEYS):
+            if name not in self._states:
+                self.add(name)
+            if name not in followed and not reading.values.keys().isdisjoint(RULES_KEYS):
                 self.reports.log_rules_left_alone(name, reading.values)
-        given = [(name, self.state(name), reading) for name, reading in readings.items()]
+            given.append((name, self.state(name), reading))
         return parse_all(self._store, given, self._contexts, followed=followed, fresh=fresh)
 
     def _commit(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
@@ -389,15 +379,17 @@ class SourceLayers:
         """
         if not batches:
             return {}
-        edits = [edit for batch in batches for edit in batch.edits]
+        edits, keyed = list(batches[0].edits), list(batches[0].keyed)
+        for batch in batches[1:]:
+            edits += batch.edits
+            keyed += batch.keyed
         base = self._store.base()
         if not self._are_current(batches):
             return None
-        transaction = Transaction(base, edits, keyed=[edit for batch in batches for edit in batch.keyed])
+        transaction = Transaction(base, edits, keyed=keyed)
         self._store.check(transaction)
         made = self._outcomes(batches, transaction, request)
-        states = [(self._states.get(name), state) for name, (_, state) in made.items()]
-        cells = [(cell, state) for cell, state in states if cell is not None]
+        cells = [(cell, state) for name, (_, state) in made.items() if (cell := self._states.get(name)) is not None]
         if len(cells) < len(made):  # one was forgotten meanwhile, with the end of a test's block
             return None
         if request.wanted is not None and not request.wanted():
@@ -418,7 +410,7 @@ class SourceLayers:
         Return what comes of each batch when a transaction is committed, and the state of its source after that.
         """
         pending_restart = self.pending_restart(batches)
-        changed = frozenset(flag for flag, _, _, _, _ in transaction.differences)
+        changed = {flag for flag, _, _, _, _ in transaction.differences}
         changed_keyed = transaction.changed_keyed if transaction.tables else frozenset()
         made: dict[str, tuple[Outcome, SourceState]] = {}
         reported: set[str] = set()  # the unknown keys, each of which counts for one source
@@ -427,8 +419,8 @@ class SourceLayers:
                 batch,
                 transaction.snapshot.revision,
                 pending_restart,
-                changed=tuple(flag.name for flag, _, _ in batch.edits if flag in changed),
-                changed_keyed=tuple(flag.name for flag, _, _ in batch.keyed if flag in changed_keyed),
+                changed=tuple([flag.name for flag, _, _ in batch.edits if flag in changed]),
+                changed_keyed=tuple([flag.name for flag, _, _ in batch.keyed if flag in changed_keyed]),
                 unknowns=[key for key in self._unknowns(batch, request) if key not in reported],
             )
             reported.update(outcome.unknowns)
@@ -439,13 +431,15 @@ class SourceLayers:
         Return whether each batch was parsed against what its source has in force, with the current maps and freeze,
         and no flag that was declared since would take a key of it.
         """
-        return all(
-            self.state(batch.name) is batch.base
-            and batch.parsed.maps is self._store.maps
-            and batch.parsed.frozen == self._store.frozen
-            and not declared_since(self._store, batch.state)
-            for batch in batches
-        )
+        for batch in batches:
+            if (
+                self.state(batch.name) is not batch.base
+                or batch.parsed.maps is not self._store.maps
+                or batch.parsed.frozen != self._store.frozen
+                or declared_since(self._store, batch.state)
+            ):
+                return False
+        return True
 
     def _alternatives(
         self, batches: list[Batch], good: Sequence[Batch], error: RegistryValidationError, *, with_rules: bool
@@ -527,7 +521,8 @@ class SourceLayers:
         Args:
             batches: What to count as applied.
         """
-        return tuple(flag.name for flag, _ in self.after_restart(batches))
+        waiting = self.after_restart(batches)
+        return tuple([flag.name for flag, _ in waiting]) if waiting else ()
 
     def after_restart(self, batches: Iterable[Batch] = ()) -> list[tuple[Flag[Any], Any]]:
         """
@@ -535,9 +530,15 @@ class SourceLayers:
 
         Compares a user's values, so it is not called under a lock.
         """
-        states = self.states() | {batch.name: batch.state for batch in batches}
-        names = sorted({name for state in states.values() for name in state.deviating})
-        expected = [(flag, self._expected(flag, states)) for flag in map(self._store.find, names)]
+        states = self.states()
+        for batch in batches:
+            states[batch.name] = batch.state
+        names: set[str] = set()
+        for state in states.values():
+            names |= state.deviating
+        if not names:  # the usual case, while a reader waits for the values
+            return []
+        expected = [(flag, self._expected(flag, states)) for flag in map(self._store.find, sorted(names))]
         return [(flag, value) for flag, value in expected if not same(flag, value, value_of(flag))]
 
     def _expected(self, flag: Flag[Any], states: Mapping[str, SourceState]) -> Any:

@@ -41,7 +41,7 @@ from dflag.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
     from dflag._options import UpdaterOptions
@@ -169,7 +169,7 @@ class Updater(NeverCopied):
         self._below_arguments: Final = below_arguments
         ignored = Ignored(one_or_more_texts("ignore", ignore, "each pattern"))
         self._feeds: Final = tuple(
-            Feed(made, partial(self._sources.results, made.name), ignored, resets=on_missing == "reset")
+            Feed(made, partial(self._sources.state, made.name), ignored, resets=on_missing == "reset")
             for made in as_sources(source)
         )
         self._rules: Final = RuleFollower(self._sources, [feed.name for feed in self._feeds], facts, healthy)
@@ -526,7 +526,7 @@ class Updater(NeverCopied):
                 absent.append((feed, error))
         self._rules.ask_facts()
         request = Request(report_unknown=self._unknown != "ignore")
-        readings = self._readings()
+        readings = _readings(self._feeds)
         if self._skips_bad:
             outcomes = self._sources.apply_each(readings, request, atomic=self._atomic)
         else:
@@ -576,7 +576,7 @@ class Updater(NeverCopied):
             looks = [feed.look() for feed in self._feeds]  # at every one, whatever the first of them says
             due = self._rules.take_due(self._wake, ask_facts=any(looks))
         try:
-            self._apply_news(due, Request(self._unknown != "ignore", wanted=wanted, background=background))
+            self._apply_news(due, wanted, background=background)
         except BaseException:
             self._rules.put_back(due)
             raise
@@ -584,34 +584,27 @@ class Updater(NeverCopied):
         for watcher in self._watchers:
             watcher()
 
-    def _apply_news(self, due: Sequence[str], request: Request) -> None:
+    def _apply_news(self, due: Sequence[str], wanted: Callable[[], bool], *, background: bool) -> None:
         """
         Apply the readings that are not in force, and those of the sources whose rules are *due*.
         """
-        held = {feed.name for feed in self._feeds if self._is_held(feed)}
-        readings = self._readings(without=held.difference(due))
-        if not readings:
+        feeds = [feed for feed in self._feeds if feed.name in due or not feed.is_in_force()]
+        if not feeds:
             return
+        request = Request(self._unknown != "ignore", wanted=wanted, background=background)
         # The new reading may be refused whole. So first resolve the rules of the one in force for this moment.
-        before = {name: self._sources.state(name).reading for name in due if name not in held}
+        before = [feed for feed in feeds if feed.name in due and not feed.is_in_force()] if due else []
         if before:
-            self._sources.apply_each(before, request)
+            self._sources.apply_each({feed.name: feed.state().reading for feed in before}, request)
+        readings = _readings(feeds)
         self._accept(self._sources.apply_each(readings, request, atomic=self._atomic), readings)
         self._rules.report()
 
     def _note_success(self) -> None:
-        if all(feed.problem is None and feed.results().refusal is None for feed in self._feeds):
-            self._success = time.monotonic()
-
-    def _is_held(self, feed: Feed) -> bool:
-        """
-        Return whether what was last read of a source is in force.
-        """
-        return feed.values is None or self._sources.holds(feed.name, feed.values, secret=feed.secret)
-
-    def _readings(self, without: Collection[str] = ()) -> dict[str, Reading]:
-        readings = {feed.name: feed.reading() for feed in self._feeds if feed.name not in without}
-        return {name: reading for name, reading in readings.items() if reading is not None}
+        for feed in self._feeds:
+            if feed.problem is not None or feed.results().refusal is not None:
+                return
+        self._success = time.monotonic()
 
     def _accept(self, outcomes: Mapping[str, Outcome], readings: Mapping[str, Reading]) -> None:
         for feed in self._feeds:
@@ -689,6 +682,13 @@ class Updater(NeverCopied):
             feed.note_not_followed(problem)
         for watcher in self._watchers:
             watcher()
+
+
+def _readings(feeds: Iterable[Feed]) -> dict[str, Reading]:
+    """
+    Return what was last read of each source, without those of which nothing was.
+    """
+    return {feed.name: reading for feed in feeds if (reading := feed.reading()) is not None}
 
 
 def check_feeds(updater: Updater, registry: FlagRegistry) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from dflag._feed import Feed
-    from dflag._source_state import DeferredRevision
 
 _FALLBACK_SECONDS: Final = 0.25
 """How often to look, on average, when there are no events: under 0.05 % of a processor, and 125 ms late on average."""
@@ -179,7 +178,7 @@ class Session:
         called = self._waiter.wait(descriptors, timeout, self._is_waiting)
         if self._stopping.is_set():
             return
-        before, began = self._applied(), time.thread_time()
+        before, began = [feed.changes for feed in self._feeds], time.thread_time()
         # First: a swap shows without its event. Beside a thread that computes it is there after 7 ms so, else 12.
         self._look(self)
         # Again: an event may tell of what came meanwhile, or of a file that shows no other way.
@@ -187,16 +186,10 @@ class Session:
             self._look(self)
         # Only looks that come more often than the slowest regular check can be too many.
         if called or timeout < min(self._resync_seconds, _FALLBACK_SECONDS / 2):
-            useful = is_timed or any(  # a change by the clock is useful, too
-                after is not None and after is not earlier and after.changed
-                for earlier, after in zip(before, self._applied(), strict=True)
-            )
+            useful = is_timed or before != [feed.changes for feed in self._feeds]  # by the clock, too
             rest = self._pace.rest_seconds(cost_seconds=time.thread_time() - began, useful=useful)
             if rest > 0:
                 self._stopping.wait(rest)
-
-    def _applied(self) -> list[DeferredRevision | None]:
-        return [feed.results().applied for feed in self._feeds]
 
     def _drain(self, *, called: bool) -> bool:
         """

@@ -181,5 +181,5 @@ def test_a_source_that_is_secret_no_longer_is_at_rest(flags: FlagRegistry) -> No
     updater.initialize()
     for source.is_secret in (True, False):
         revision = updater.refresh()
-        assert all(updater._is_held(feed) for feed in updater._feeds)
+        assert all(feed.is_in_force() for feed in updater._feeds)
         assert updater.refresh() is revision

@@ -7,12 +7,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dflag._feed import Feed, Ignored
-from dflag._source_state import Results
+from dflag._source_state import Reading, Results, empty_state
 from dflag.errors import SourceError
 from dflag.sources import MemorySource
 
@@ -48,7 +49,7 @@ def _source() -> Source:
 
 @pytest.fixture(name="feed")
 def _feed(source: Source) -> Feed:
-    return Feed(source, Results)
+    return Feed(source, partial(empty_state, source.name))
 
 
 def test_a_source_is_read_when_its_token_changes(feed: Feed, source: Source) -> None:
@@ -108,7 +109,7 @@ def test_a_line_of_the_log_stays_one_line(caplog: pytest.LogCaptureFixture) -> N
     """A name may be a path with a line end in it."""
     source = Source({}, name="a\nb")
     source.fault = KeyError("x")
-    feed = Feed(source, Results)
+    feed = Feed(source, partial(empty_state, source.name))
     feed.look()
     feed.note_not_followed("is not followed")
     assert [record.getMessage().splitlines()[1:] for record in caplog.records] == [[], [], []]
@@ -119,7 +120,7 @@ def test_a_source_that_is_gone_or_empty_keeps_its_values_unless_it_resets(
     source: Source, resets: bool, values: dict[str, str]
 ) -> None:
     """An empty directory is what a volume looks like that is being taken away."""
-    feed = Feed(source, Results, resets=resets)
+    feed = Feed(source, partial(empty_state, source.name), resets=resets)
     feed.look()
     source.fault, source.token = SourceError("gone", missing=True), 6
     feed.look()
@@ -144,6 +145,22 @@ def test_ignored_keys_are_no_values(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         assert ignored.without(values) == {"rate": "1", "tmp_a": "2", "_example": "3"}
     assert caplog.text.count("rules are switched off") == 1
+
+
+def test_the_values_in_force_are_known_by_their_identity(source: Source) -> None:
+    """The check each second compares no texts; a source that has become secret is applied again."""
+    state = empty_state("memory")
+    feed = Feed(source, lambda: state)
+    assert feed.is_in_force()  # nothing was read
+    feed.look()
+    assert feed.values is not None
+    assert not feed.is_in_force()
+    state = state._replace(reading=Reading(dict(feed.values), source.locate))
+    assert not feed.is_in_force()
+    state = state._replace(reading=Reading(feed.values, source.locate))
+    assert feed.is_in_force()
+    feed.secret = True
+    assert not feed.is_in_force()
 
 
 def test_the_fingerprint_changes_with_the_status(feed: Feed) -> None:
@@ -260,7 +277,7 @@ def test_a_source_is_invalidated_by_the_thread_that_reads_it() -> None:
             asked.append("probe")
             return 5
 
-    feed = Feed(Asked({}), Results)
+    feed = Feed(Asked({}), partial(empty_state, "asked"))
     feed.is_to_invalidate = True
     assert asked == []
     feed.look()

@@ -51,17 +51,22 @@ def test_rules_that_are_due_stay_due_when_a_signal_handler_raises(
     program: Program, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At whatever line: the facts are known by then, and nothing else would have them resolved."""
-    for method in ("_is_held", "_readings", "_accept"):
+    updater = program.updater
+    for place, method in (
+        (updater._feeds[0], "is_in_force"),
+        (updater._feeds[0], "reading"),
+        (updater, "_accept"),
+    ):
         program.zone = "us" if program.zone == "eu" else "eu"
 
         def interrupted(*_: object, **__: object) -> None:
             raise InterruptedError
 
         with monkeypatch.context() as patched:
-            patched.setattr(program.updater, method, interrupted)
+            patched.setattr(place, method, interrupted)
             with pytest.raises(InterruptedError):
-                program.updater.refresh()
-        program.updater.refresh()
+                updater.refresh()
+        updater.refresh()
         assert program.rate.get() == (80 if program.zone == "eu" else 50)
 
 

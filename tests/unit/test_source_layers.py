@@ -193,17 +193,6 @@ def test_all_or_nothing_over_several_sources(flags: dflag.FlagRegistry, sources:
     assert "place of limit" in str(outcomes["two"].revision.get().rejected["limit"])
 
 
-def test_the_values_in_force_are_known_by_their_identity(flags: dflag.FlagRegistry, sources: SourceLayers) -> None:
-    """The check each second compares no texts; a source that has become secret is applied again."""
-    flags.dyn_int("rate", 1)
-    reading = _reading(rate="2")
-    assert not sources.holds("file", reading.values, secret=False)
-    sources.apply_each({"file": reading})
-    assert sources.holds("file", reading.values, secret=False)
-    assert not sources.holds("file", dict(reading.values), secret=False)
-    assert not sources.holds("file", reading.values, secret=True)
-
-
 def test_a_flag_that_is_declared_late_takes_what_the_sources_hold(flags: dflag.FlagRegistry) -> None:
     """From the last source that has its key; a bad value leaves the one below."""
     flags.apply({"rate": "2"}, source="low")
@@ -245,10 +234,10 @@ def test_an_unknown_key_is_reported_when_the_first_attempt_is_outdated(
 
     assert flags.apply({"rate": "2", "rat": "2"}, source="s").unknown == ("rat",)
     assert attempts == [1]
-    assert sources.results("s").warnings == 1
+    assert sources.state("s").results.warnings == 1
     assert caplog.text.count("unknown key 'rat'") == 1
     flags.apply({"rate": "3", "rat": "3"}, source="s")
-    assert sources.results("s").warnings == 1
+    assert sources.state("s").results.warnings == 1
 
 
 _TWO_RULES = """
@@ -371,7 +360,7 @@ def test_an_unknown_key_counts_for_one_source_whatever_is_logged_between(
     with pytest.warns(DeprecationWarning, match="gone soon"):
         flags.apply({"name": "y", "nope": "1"}, source="first")
     assert caplog.text.count("unknown key 'nope'") == 1
-    assert sources.results("first").warnings + sources.results("second").warnings == 1
+    assert sources.state("first").results.warnings + sources.state("second").results.warnings == 1
 
 
 def test_the_fault_of_a_validator_is_logged_once_while_its_reading_is_refused(

@@ -5,12 +5,13 @@ One run of an updater's thread.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from dflag._feed import Feed
-from dflag._source_state import Results
+from dflag._source_state import empty_state
 from dflag._updater_thread import Session
 from dflag.sources import MemorySource, Watch
 
@@ -66,7 +67,7 @@ def _looks() -> Looks:
 
 @pytest.fixture(name="feed")
 def _feed(source: Source) -> Feed:
-    return Feed(source, Results)
+    return Feed(source, partial(empty_state, source.name))
 
 
 @pytest.fixture(name="session")
@@ -81,7 +82,7 @@ def test_a_line_of_the_log_stays_one_line(looks: Looks, caplog: pytest.LogCaptur
     caplog.set_level("INFO", "dflag")
     source = Source({}, name="a\nb")
     source.problem = OSError("no\ndescriptors")
-    feed = Feed(source, Results)
+    feed = Feed(source, partial(empty_state, source.name))
     session = Session([feed], looks, 60.0)
     try:
         session.watch()
