@@ -8,6 +8,7 @@ what they would do, for the command.
 from __future__ import annotations
 
 from itertools import chain, islice
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from dflag._store import Store
     from dflag._transaction import Edit, KeyedEdit
     from dflag.typing import Raw
+
+_name_of: Final = attrgetter("name")
 
 _MAX_TRIED: Final = 500_000
 """How many rules to look at in each of two searches for those to leave out: seconds for 10,000 rules."""
@@ -67,11 +70,11 @@ def _parse(
     *,
     with_rules: bool,
 ) -> Parsed:
-    known = base.reading.values
+    values, known = reading.values, base.reading.values
     anew = reading.secret and not base.reading.secret  # so that every flag that it feeds is secret from now on
     new = [
         key
-        for key, raw in reading.values.items()
+        for key, raw in values.items()
         # Bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
         if (
             anew
@@ -80,26 +83,27 @@ def _parse(
         )
         and key[:1] != "."
     ]
-    gone = [key for key in known if key not in reading.values and key[:1] != "."]
+    gone = [key for key in known if key not in values and key[:1] != "."]
     late = declared_since(store, base)
     if fresh or late:
-        new = sorted({*new, *keys_of(store, (*fresh, *late), reading.values)})
+        new = sorted({*new, *keys_of(store, (*fresh, *late), values)})
     rules = base.rules._replace(raw=None) if anew else base.rules
-    moved = _moved(name, base, reading)
-    if not with_rules or not any(key in reading.values for key in RULES_KEYS):
+    has_rules = not values.keys().isdisjoint(RULES_KEYS)
+    moved = _moved(name, base, reading) if has_rules or base.plain.rejected else []
+    if not with_rules or not has_rules:
         rules = NO_RULES
     elif new or gone or fresh or late or moved or rules is NO_RULES:  # they may have been left alone before
         from dflag._rule_layers import read_rules  # an updater has imported it
 
-        rules = read_rules(store, reading.values, rules, reading.locate, secret=reading.secret, fresh=(*fresh, *late))
+        rules = read_rules(store, values, rules, reading.locate, secret=reading.secret, fresh=(*fresh, *late))
         for flag in [flag for valid in rules.good for flag in (*valid.values, *valid.members)] if anew else ():
             conceal(flag)
     is_moved = bool(moved) or reading.secret != base.reading.secret
     if not new and not gone and not is_moved and base.revision is not None and rules is base.rules:
         return Parsed(name, base, base, (), store.maps, store.frozen, fresh)
     keys = sorted({*gone, *new, *moved}.difference(RULES_KEYS))
-    parsed = _Parsing(store, name, base, reading, fresh).parsed(keys, rules)
-    return parsed._replace(is_moved=is_moved and not new and not gone and base.revision is not None)
+    is_moved = is_moved and not new and not gone and base.revision is not None
+    return _Parsing(store, name, base, reading, fresh).parsed(keys, rules, is_moved=is_moved)
 
 
 def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
@@ -109,6 +113,9 @@ def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
     Else the key would stay unknown, the commit would be refused as the flag exists, and the attempt would be repeated.
     """
     flags = store.flags
+    known = flags.keys()
+    if known.isdisjoint(state.unknown) and all(map(known.isdisjoint, state.members.values())):
+        return []
     return [flags[key] for keys in (state.unknown, *state.members.values()) for key in keys if key in flags]
 
 
@@ -163,7 +170,7 @@ class _Parsing:
         self._touched: Final[dict[Flag[Any], dict[str, Any]]] = {}  # the maps concerned, with their members
         self._new: Final[list[Flag[Any]]] = []
 
-    def parsed(self, keys: Iterable[str], rules: RuleSet) -> Parsed:
+    def parsed(self, keys: Iterable[str], rules: RuleSet, *, is_moved: bool) -> Parsed:
         """
         Parse the *keys* that are new, changed or gone.
         """
@@ -181,7 +188,7 @@ class _Parsing:
         for map_flag in self._touched:
             self._merge(map_flag)
         state = self._state(rules)
-        return Parsed(self._source, self._base, state, self._new, self._maps, self._frozen, self._fresh)
+        return Parsed(self._source, self._base, state, self._new, self._maps, self._frozen, self._fresh, is_moved)
 
     def _state(self, rules: RuleSet) -> SourceState:
         plain = Plain(self._entries, self._rejected, frozenset(self._unknown))
@@ -202,7 +209,8 @@ class _Parsing:
         if key not in reading.values:
             self._entries.pop(key, None)
         else:
-            self._conceal(flag)
+            if reading.secret:
+                conceal(flag)
             try:
                 value = pipeline_of(flag).read(key, reading.values[key], reading.locate)
             except FlagValueError as error:
@@ -230,7 +238,8 @@ class _Parsing:
         return found
 
     def _parse_member(self, map_flag: Flag[Any], item: Kind[Any], key: str) -> None:
-        self._conceal(map_flag)
+        if self._reading.secret:
+            conceal(map_flag)
         raw, place = self._values[key], self._reading.locate(key)
         try:
             self._touched[map_flag][key] = pipeline_of(map_flag).parse(map_flag.name, raw, place, item)
@@ -238,18 +247,12 @@ class _Parsing:
             drop_frames(error)
             self._rejected[key] = error
 
-    def _conceal(self, flag: Flag[Any]) -> None:
-        """
-        Make a flag a secret before anything of a secret source can stand in an error about it.
-        """
-        if self._reading.secret:
-            conceal(flag)
-
     def _merge(self, flag: Flag[Any]) -> None:
         """
         Make the mapping of a map's own text and of its members; a bad one keeps the last good mapping.
         """
-        self._conceal(flag)
+        if self._reading.secret:
+            conceal(flag)
         name, pipeline, members = flag.name, pipeline_of(flag), self._touched[flag]
         self._rejected.pop(name, None)
         try:
@@ -281,8 +284,8 @@ def resolve_all(
         contexts: By what the rules of each source are resolved; those of a source that has none are left alone.
         excluded: Rules to leave out, with the reason.
     """
-    with_rules = any(each.state.rules.raw is not None and each.state.rules.is_to_be_tried for each in parsed)
-    plain = [edit for each in parsed for edit in _plain_edits(store, each)] if with_rules else []
+    tried = [each for each in parsed if each.state.rules.raw is not None and each.state.rules.is_to_be_tried]
+    plain = [edit for each in parsed for edit in _plain_edits(store, each)] if tried else []
     return [_resolve(store, each, plain, contexts.get(each.name), excluded) for each in parsed]
 
 
@@ -330,7 +333,9 @@ def _resolve(
         if state is base:
             return Batch(parsed.name, base, base, parsed, is_new=False)
         edits, deviating = _edits(parsed, parsed.flags, state.entries)
-        return _batch(parsed, state._replace(deviating=deviating), edits)
+        if deviating != state.deviating:
+            state = state._replace(deviating=deviating)
+        return _batch(parsed, state, edits)
     from dflag._rule_layers import place_on, resolve, try_rules  # an updater has imported it
 
     rules = try_rules(store, state.rules, base.rules, parsed.name, state.plain.entries, plain)
@@ -398,7 +403,7 @@ def _edits(
     """
     edits: list[Edit] = []
     deviating = set(parsed.base.deviating)
-    for flag in sorted(flags, key=lambda flag: flag.name):
+    for flag in sorted(flags, key=_name_of):
         entry = entries.get(flag.name)
         live = layers_of(flag).get(parsed.name)
         if flag.dynamic or not parsed.frozen or flag in parsed.fresh:

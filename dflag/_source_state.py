@@ -373,22 +373,23 @@ def _outcome(
     is_applied: bool = False,
 ) -> Outcome:
     state, before = batch.moved or batch.state, batch.base.results
-    texts = {key: _text_of(state, key, fault) for key, fault in state.rejected.items()}
+    rejected, reported = state.rejected, before.reported
+    texts = {key: _text_of(state, key, fault) for key, fault in rejected.items()} if rejected else {}
     in_force = is_applied or not batch.is_new
-    refusal = None if in_force else _refusal(state.rejected, error)
+    refusal = None if in_force else _refusal(rejected, error)
     return Outcome(
         revision=revision,
         number=revision.number,
         values=(state if is_applied or batch.moved else batch.base).reading.values,
-        rejected=state.rejected,
-        rejections=[state.rejected[key] for key, raw in texts.items() if before.reported.get(key, ...) != raw],
+        rejected=rejected,
+        rejections=[rejected[key] for key, raw in texts.items() if reported.get(key, ...) != raw] if texts else [],
         unknowns=unknowns,
         error=error,
         applied=is_applied,
         in_force=in_force,
         changed=revision.changed if is_applied else (),
         changed_keyed=changed_keyed,
-        healed=tuple(key for key in before.reported if key not in texts) if in_force else (),
+        healed=tuple([key for key in reported if key not in texts]) if in_force and reported else (),
         reported=texts,
         refusal=refusal,
         refused_anew=error is not None and refusal is not None and refusal != before.refusal,

@@ -144,7 +144,8 @@ class Store:
         """
         The number of the last commit.
         """
-        return cast("int", value_of(self._number))
+        number: int = value_of(self._number)
+        return number
 
     # --- declaring
 
@@ -384,7 +385,7 @@ class Store:
         """
         if not transaction.differences:
             return
-        for flag, _, value, origin, _ in transaction.merged:
+        for flag, _, value, origin, _ in transaction.merged() if transaction.base.maps else ():
             try:
                 pipeline_of(flag).recheck(flag.name, value, origin)
             except FlagValueError as error:
@@ -477,28 +478,36 @@ class Store:
         # It lacks the flags that were declared since; then one is made when it is asked for.
         snapshot = transaction.snapshot if token is transaction.base.token else None
         number = transaction.snapshot.revision
-        before: dict[Any, object] = {**transaction.replaced, **{cell: value_of(cell) for cell, _ in cells}}
-        return Step(
-            [
-                (list.remove, self._tokens, token),  # raises when it is another one: then nothing is done
-                (list.append, self._tokens, transaction.token),
-                # Before any value, also that of a snapshot, shows without the GIL.
-                *(call for dependent in self._dependents for call in dependent.invalidations(number)),
-                *self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot)),
-                *((setattr, cell, VALUE, value) for cell, value in cells),
-                # Before the snapshot that they belong to, as somebody may look for them by it.
-                *((setattr, flag, LAYERS, layers) for flag, layers in transaction.layers.items()),
-                *((setattr, flag, KEYED, tables.keyed) for flag, tables in transaction.tables.items()),
-                (setattr, self._number, VALUE, number),
-                (setattr, self._snapshot, VALUE, snapshot),
-                *((setattr, flag, VALUE, new) for flag, _, new, _, _ in transaction.differences),
-                *((setattr, flag, VALUE, value) for flag, value in transaction.adopted),
-                *((setattr, flag, TABLE, tables.table) for flag, tables in transaction.tables.items()),
-                (setattr, self._timed, VALUE, transaction.timed),
-                (deque.extend, self.changes, iter(transaction.records)),
-                (deque.extend, self.notifier.queue, iter(deliveries)),
-            ]
-        )
+        before: dict[Any, object] = {**transaction.replaced}
+        calls: list[Call] = [
+            (list.remove, self._tokens, token),  # raises when it is another one: then nothing is done
+            (list.append, self._tokens, transaction.token),
+        ]
+        # Loops, and no comprehensions: each would be a call, while a reader waits for the values.
+        for dependent in self._dependents:  # before any value, also that of a snapshot, shows without the GIL
+            calls += dependent.invalidations(number)
+        for cell, value in cells:
+            before[cell] = value_of(cell)
+            calls.append((setattr, cell, VALUE, value))
+        calls += self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot))
+        # Before the snapshot that they belong to, as somebody may look for them by it.
+        for flag, layers in transaction.layers.items():
+            calls.append((setattr, flag, LAYERS, layers))
+        for flag, tables in transaction.tables.items():
+            calls.append((setattr, flag, KEYED, tables.keyed))
+        calls += [(setattr, self._number, VALUE, number), (setattr, self._snapshot, VALUE, snapshot)]
+        for flag, _, new, _, _ in transaction.differences:
+            calls.append((setattr, flag, VALUE, new))
+        for flag, value in transaction.adopted:
+            calls.append((setattr, flag, VALUE, value))
+        for flag, tables in transaction.tables.items():
+            calls.append((setattr, flag, TABLE, tables.table))
+        calls += [
+            (setattr, self._timed, VALUE, transaction.timed),
+            (deque.extend, self.changes, iter(transaction.records)),
+            (deque.extend, self.notifier.queue, iter(deliveries)),
+        ]
+        return Step(calls)
 
     def _replacing(self, current: Replaced, before: Mapping[Any, object], following: Replaced) -> tuple[Call, Call]:
         """

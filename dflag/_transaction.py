@@ -129,7 +129,6 @@ class Transaction:
         layers: The new layers of each flag that is edited.
         differences: The flags whose effective value changes.
         adopted: The flags that get another object for the same value, such as -0.0 for 0.0.
-        merged: Those of the differences whose value several sources make up together, which nothing has validated yet.
         timed: The flags that would have an override with a time limit.
         records: The last of the differences, for the history; none before the commit.
         replaced: The layers before.
@@ -144,7 +143,6 @@ class Transaction:
         "base",
         "differences",
         "layers",
-        "merged",
         "records",
         "replaced",
         "replaced_keyed",
@@ -163,8 +161,6 @@ class Transaction:
         self.differences, self.adopted = _compare(base, self.layers, reason)
         self.tables: Final = _tables(base, self.layers, keyed)
         self.snapshot: Final = self._snapshot_after()
-        several = [each for each in self.differences if each[0] in base.maps]
-        self.merged: Final = [each for each in several if len(self.layers[each[0]].keys() - OWN_LAYERS) > 1]
         self.timed: Final = _timed(base, self.layers)
         self.records: list[Record] = []
         self.replaced_keyed: Final = [*map(keyed_of, self.tables), *map(table_of, self.tables)]
@@ -178,6 +174,13 @@ class Transaction:
         if self.tables:
             tables = {**tables, **{flag: each.table for flag, each in self.tables.items()}}
         return Snapshot(flags_of(before), values, before.revision + 1, tables)
+
+    def merged(self) -> list[Difference]:
+        """
+        Return the differences whose value several sources make up together, which nothing has validated yet.
+        """
+        maps, layers = self.base.maps, self.layers
+        return [each for each in self.differences if each[0] in maps and len(layers[each[0]].keys() - OWN_LAYERS) > 1]
 
     @property
     def changed(self) -> tuple[str, ...]:
@@ -261,7 +264,7 @@ def _tables(
             held[source] = values
         else:
             held.pop(source, None)
-    return {flag: _table(base, flag, layers.get(flag), keyed) for flag, keyed in edited.items()}
+    return {flag: _table(base, flag, layers.get(flag), keyed) for flag, keyed in edited.items()} if edited else {}
 
 
 def _table(base: Base, flag: Flag[Any], layers: Mapping[str, Entry] | None, keyed: Keyed) -> Tables:
@@ -311,7 +314,10 @@ def visible_layers(flag: Flag[Any], unkeyed: Mapping[str, Entry], ranking: Itera
 
 
 def _timed(base: Base, layers: Mapping[Flag[Any], Mapping[str, Entry]]) -> frozenset[Flag[Any]]:
-    timed = [flag for flag, held in layers.items() if OVERRIDE in held and held[OVERRIDE].deadline is not None]
+    timed = set()
+    for flag, held in layers.items():
+        if OVERRIDE in held and held[OVERRIDE].deadline is not None:
+            timed.add(flag)
     return base.timed.difference(layers).union(timed) if base.timed or timed else base.timed
 
 
