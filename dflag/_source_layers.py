@@ -18,7 +18,7 @@ from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
 from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
-from dflag._source_state import Reading, Request, Results, applied, empty_state, load_late_modules, not_applied
+from dflag._source_state import ApplyOptions, Reading, Results, applied, empty_state, load_late_modules, not_applied
 from dflag._switching import yield_interpreter
 from dflag._transaction import Transaction, same, winner
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames, unknown_keys
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from dflag.errors import DflagError
     from dflag.typing import Raw
 
-_USUAL: Final = Request()
-_BY_PROGRAM: Final = Request(rules=False)
+_USUAL: Final = ApplyOptions()
+_BY_PROGRAM: Final = ApplyOptions(rules=False)
 
 
 class SourceLayers:
@@ -239,33 +239,33 @@ class SourceLayers:
         return self.apply_each({source: reading}, _BY_PROGRAM, atomic=atomic)[source].revision.get()
 
     def apply_all(
-        self, readings: Mapping[str, Reading], request: Request = _USUAL, *, known_only: bool = False
+        self, readings: Mapping[str, Reading], options: ApplyOptions = _USUAL, *, known_only: bool = False
     ) -> tuple[dict[str, Outcome], list[DflagError]]:
         """
         Replace the layers of all sources in one commit; or change, report and count nothing.
 
         Args:
             readings: The complete values of each source.
-            request: On whose behalf.
+            options: How to apply them, and for whom.
             known_only: Whether a key that no flag has counts as bad.
 
         Returns:
             What came of each source, and the errors: with any, nothing was committed.
         """
-        attempt = partial(self._try_to_apply_all, readings, request, known_only=known_only)
+        attempt = partial(self._try_to_apply_all, readings, options, known_only=known_only)
         try:
             batches, outcomes, errors = self._store.turns.run(attempt)
         except _UnwantedError:
             return {}, []
-        return ({}, errors) if errors else (self._conclude(batches, outcomes, {}, request), [])
+        return ({}, errors) if errors else (self._conclude(batches, outcomes, {}, options), [])
 
     def _try_to_apply_all(
-        self, readings: Mapping[str, Reading], request: Request, *, known_only: bool
+        self, readings: Mapping[str, Reading], options: ApplyOptions, *, known_only: bool
     ) -> tuple[list[Batch], dict[str, Outcome], list[DflagError]] | None:
         """
         Commit all sources; return the batches, what came of them, and the errors; None when another commit came first.
         """
-        batches = self._parse(readings, request)
+        batches = self._parse(readings, options)
         errors: list[DflagError] = []
         for batch in batches:  # also of one that brings nothing new: what is bad in it may have been passed over before
             errors += batch.state.rejected.values()
@@ -274,7 +274,7 @@ class SourceLayers:
         if errors:
             return batches, {}, errors
         try:
-            outcomes = self._commit([batch for batch in batches if batch.is_new], request)
+            outcomes = self._commit([batch for batch in batches if batch.is_new], options)
         except RegistryValidationError as refusal:
             return batches, {}, [drop_frames(refusal)]
         return None if outcomes is None else (batches, outcomes, [])
@@ -282,7 +282,7 @@ class SourceLayers:
     def apply_each(
         self,
         readings: Mapping[str, Reading],
-        request: Request = _USUAL,
+        options: ApplyOptions = _USUAL,
         *,
         atomic: bool = False,
         fresh: Collection[Flag[Any]] = (),
@@ -295,14 +295,14 @@ class SourceLayers:
 
         Args:
             readings: The complete values of each source.
-            request: On whose behalf.
+            options: How to apply them, and for whom.
             atomic: Leave a source as it is while any of its values is bad.
             fresh: Flags that were declared just now.
 
         Returns:
             What came of each source; nothing when it is not wanted any more.
         """
-        attempt = partial(self._try_to_apply_each, readings, request, atomic=atomic, fresh=fresh)
+        attempt = partial(self._try_to_apply_each, readings, options, atomic=atomic, fresh=fresh)
         try:
             batches, outcomes, errors = self._store.turns.run(attempt)
         except _UnwantedError:
@@ -312,12 +312,12 @@ class SourceLayers:
             return {
                 source: outcome
                 for name, reading in readings.items()
-                for source, outcome in self.apply_each({name: reading}, request, atomic=atomic, fresh=fresh).items()
+                for source, outcome in self.apply_each({name: reading}, options, atomic=atomic, fresh=fresh).items()
             }
-        return self._conclude(batches, outcomes, errors, request)
+        return self._conclude(batches, outcomes, errors, options)
 
     def _try_to_apply_each(
-        self, readings: Mapping[str, Reading], request: Request, *, atomic: bool, fresh: Collection[Flag[Any]]
+        self, readings: Mapping[str, Reading], options: ApplyOptions, *, atomic: bool, fresh: Collection[Flag[Any]]
     ) -> tuple[list[Batch], dict[str, Outcome], dict[str, RegistryValidationError]] | None:
         """
         Commit what can be committed of all sources, if nothing else is committed meanwhile.
@@ -326,17 +326,17 @@ class SourceLayers:
             The batches, what came of those that were committed, and what refused all of them together, by source;
             None when another commit came first.
         """
-        batches = self._parse(readings, request, fresh)
+        batches = self._parse(readings, options, fresh)
         good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad)]
         errors: dict[str, RegistryValidationError] = {}
         outcomes: dict[str, Outcome] | None = {}
         try:
-            outcomes = self._commit(good, request)
+            outcomes = self._commit(good, options)
         except RegistryValidationError as error:
             errors = {batch.name: drop_frames(error) for batch in good}
             for mended, some in self._alternatives(batches, good, error, with_rules=not atomic):
                 with contextlib.suppress(RegistryValidationError):
-                    outcomes = self._commit(some, request)
+                    outcomes = self._commit(some, options)
                     batches = mended
                     break
         return None if outcomes is None else (batches, outcomes, errors)
@@ -357,9 +357,9 @@ class SourceLayers:
             self.apply_each(readings, fresh=flags)
 
     def _parse(
-        self, readings: Mapping[str, Reading], request: Request, fresh: Collection[Flag[Any]] = ()
+        self, readings: Mapping[str, Reading], options: ApplyOptions, fresh: Collection[Flag[Any]] = ()
     ) -> list[Batch]:
-        followed = self._contexts if request.rules else ()
+        followed = self._contexts if options.rules else ()
         given = []
         for name, reading in readings.items():
             if name not in self._states:
@@ -369,7 +369,7 @@ class SourceLayers:
             given.append((name, self.state(name), reading))
         return parse_all(self._store, given, self._contexts, followed=followed, fresh=fresh)
 
-    def _commit(self, batches: Sequence[Batch], request: Request) -> dict[str, Outcome] | None:
+    def _commit(self, batches: Sequence[Batch], options: ApplyOptions) -> dict[str, Outcome] | None:
         """
         Commit batches in one step; return None when another commit came first.
 
@@ -388,23 +388,23 @@ class SourceLayers:
             return None
         transaction = Transaction(base, edits, keyed=keyed)
         self._store.check(transaction)
-        made = self._outcomes(batches, transaction, request)
+        made = self._outcomes(batches, transaction, options)
         cells = [(cell, state) for name, (_, state) in made.items() if (cell := self._states.get(name)) is not None]
         if len(cells) < len(made):  # one was forgotten meanwhile, with the end of a test's block
             return None
-        if request.wanted is not None and not request.wanted():
+        if options.wanted is not None and not options.wanted():
             raise _UnwantedError
         if not self._store.commit(transaction, cells, partial(self._are_current, batches)):
             return None
         for batch in batches:
-            self._note_unknowns(batch, made[batch.name][0], request)
-        if request.background:
+            self._note_unknowns(batch, made[batch.name][0], options)
+        if options.background:
             yield_interpreter()  # the readers of the new values go first, what follows can wait
         self._store.report(transaction, edits)
         return {name: outcome for name, (outcome, _) in made.items()}
 
     def _outcomes(
-        self, batches: Sequence[Batch], transaction: Transaction, request: Request
+        self, batches: Sequence[Batch], transaction: Transaction, options: ApplyOptions
     ) -> dict[str, tuple[Outcome, SourceState]]:
         """
         Return what comes of each batch when a transaction is committed, and the state of its source after that.
@@ -421,7 +421,7 @@ class SourceLayers:
                 pending_restart,
                 changed=tuple([flag.name for flag, _, _ in batch.edits if flag in changed]),
                 changed_keyed=tuple([flag.name for flag, _, _ in batch.keyed if flag in changed_keyed]),
-                unknowns=[key for key in self._unknowns(batch, request) if key not in reported],
+                unknowns=[key for key in self._unknowns(batch, options) if key not in reported],
             )
             reported.update(outcome.unknowns)
         return made
@@ -460,7 +460,7 @@ class SourceLayers:
         batches: Sequence[Batch],
         committed: Mapping[str, Outcome],
         errors: Mapping[str, RegistryValidationError],
-        request: Request,
+        options: ApplyOptions,
     ) -> dict[str, Outcome]:
         """
         Put what was committed beside what was left out because nothing is new or it was refused, and log both.
@@ -468,28 +468,28 @@ class SourceLayers:
         outcomes = dict(committed)
         for batch in batches:
             if batch.name not in committed:
-                outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), request)
-                self._note_unknowns(batch, outcome, request)
+                outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), options)
+                self._note_unknowns(batch, outcome, options)
                 self._keep_results(batch, outcome)
         self.reports.log(outcomes, self.states(), self.after_restart())
         return outcomes
 
-    def _note_unknowns(self, batch: Batch, outcome: Outcome, request: Request) -> None:
+    def _note_unknowns(self, batch: Batch, outcome: Outcome, options: ApplyOptions) -> None:
         """
         Note which unknown keys are reported. After the commit: an attempt that another one outdates reports nothing.
         """
-        if request.report_unknown and (batch.state.unknown or batch.base.unknown):
+        if options.report_unknown and (batch.state.unknown or batch.base.unknown):
             self.reports.unknown.note(batch.name, batch.state.unknown, outcome.unknowns)
 
-    def _left(self, batch: Batch, error: RegistryValidationError | None, request: Request) -> Outcome:
-        unknowns = self._unknowns(batch, request)
+    def _left(self, batch: Batch, error: RegistryValidationError | None, options: ApplyOptions) -> Outcome:
+        unknowns = self._unknowns(batch, options)
         return not_applied(batch, self._store.number, self.pending_restart(), unknowns=unknowns, error=error)
 
-    def _unknowns(self, batch: Batch, request: Request) -> list[str]:
+    def _unknowns(self, batch: Batch, options: ApplyOptions) -> list[str]:
         """
         Return the keys that no flag has and that were never reported.
         """
-        if not request.report_unknown or not (batch.state.unknown or batch.base.unknown):
+        if not options.report_unknown or not (batch.state.unknown or batch.base.unknown):
             return []
         return self.reports.unknown.new(batch.name, batch.state.unknown)
 

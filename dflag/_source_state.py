@@ -189,7 +189,7 @@ class Batch(NamedTuple):
         return bool(self.state.rejected)
 
 
-class Request(NamedTuple):
+class ApplyOptions(NamedTuple):
     """
     How readings are to be applied, and for whom.
 

@@ -23,7 +23,7 @@ from dflag._pipeline import check_plain_function
 from dflag._reading_right import ReadingRight
 from dflag._registry import registry_of, sources_of, store_of_registry
 from dflag._rule_follower import RuleFollower
-from dflag._source_state import Request
+from dflag._source_state import ApplyOptions
 from dflag._status import State, Status
 from dflag._switching import short_waits
 from dflag._updater_thread import Session
@@ -525,12 +525,12 @@ class Updater(NeverCopied):
                     raise
                 absent.append((feed, error))
         self._rules.ask_facts()
-        request = Request(report_unknown=self._unknown != "ignore")
+        options = ApplyOptions(report_unknown=self._unknown != "ignore")
         readings = _readings(self._feeds)
         if self._skips_bad:
-            outcomes = self._sources.apply_each(readings, request, atomic=self._atomic)
+            outcomes = self._sources.apply_each(readings, options, atomic=self._atomic)
         else:
-            outcomes, errors = self._sources.apply_all(readings, request, known_only=self._unknown == "error")
+            outcomes, errors = self._sources.apply_all(readings, options, known_only=self._unknown == "error")
             if errors:
                 readings = {}  # a traceback may show the locals of this function, and raw values stand in these
                 raise UpdateError(errors)
@@ -591,13 +591,13 @@ class Updater(NeverCopied):
         feeds = [feed for feed in self._feeds if feed.name in due or not feed.is_in_force()]
         if not feeds:
             return
-        request = Request(self._unknown != "ignore", wanted=wanted, background=background)
+        options = ApplyOptions(self._unknown != "ignore", wanted=wanted, background=background)
         # The new reading may be refused whole. So first resolve the rules of the one in force for this moment.
         before = [feed for feed in feeds if feed.name in due and not feed.is_in_force()] if due else []
         if before:
-            self._sources.apply_each({feed.name: feed.state().reading for feed in before}, request)
+            self._sources.apply_each({feed.name: feed.state().reading for feed in before}, options)
         readings = _readings(feeds)
-        self._accept(self._sources.apply_each(readings, request, atomic=self._atomic), readings)
+        self._accept(self._sources.apply_each(readings, options, atomic=self._atomic), readings)
         self._rules.report()
 
     def _note_success(self) -> None:

@@ -75,12 +75,12 @@ class TextsKind(Kind[C]):
         return [self.format(value), json.dumps(list(value)), ", ".join(value)]
 
     def shape(self, demands: Demands, choices: Sequence[Any] | None = None) -> Shape:
-        from dflag._kinds.shapes import Items, Mapped, Sampled, Texts, sizes
+        from dflag._kinds.shapes import Lists, Mapped, Sampled, Texts, sizes
 
         if "enum" in demands:
             return Sampled(demands["enum"])
         item = Texts() if choices is None else Sampled(choices)
-        return Mapped(Items(item, *sizes(demands, "Items", 5), unique=self._is_set), self._collect)
+        return Mapped(Lists(item, *sizes(demands, "Items", 5), unique=self._is_set), self._collect)
 
     def _collect(self, items: Iterable[str]) -> C:
         raise NotImplementedError

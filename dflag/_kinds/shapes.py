@@ -59,7 +59,7 @@ class Floats(NamedTuple):
     high: float | None
 
 
-class Items(NamedTuple):
+class Lists(NamedTuple):
     """
     Lists of so many values.
     """
@@ -98,7 +98,7 @@ class Mapped(NamedTuple):
     function: Callable[[Any], Any]
 
 
-Shape: TypeAlias = Sampled | Texts | Binary | Integers | Floats | Items | Mappings | JSONValues | Mapped
+Shape: TypeAlias = Sampled | Texts | Binary | Integers | Floats | Lists | Mappings | JSONValues | Mapped
 
 
 def sizes(demands: Demands, noun: str, more: int | None = None) -> tuple[int, int | None]:

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from dflag.cli._findings import Level
     from dflag.cli._references import Program
-    from dflag.cli._scan import Module, Spot
+    from dflag.cli._scan import Module, Position
 
 
 def finding_of(
     module: Module,
-    spot: Spot,
+    position: Position,
     rule: str,
     level: Level,
     flag: str | None,
@@ -30,7 +30,7 @@ def finding_of(
     """
     Make a finding at a place of a module.
     """
-    return Finding(module.source.file, Place(*spot), rule, level, flag, visible(message), confidence)
+    return Finding(module.source.file, Place(*position), rule, level, flag, visible(message), confidence)
 
 
 def problems_of(program: Program, level: Level) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ _JSON_KEYS: Final = frozenset({".dockercfg", ".dockerconfigjson"})
 _ACCOUNT: Final = "kubernetes.io/service-account.name"
 
 
-class Stream(NamedTuple):
+class Manifests(NamedTuple):
     """
     What a stream of manifests holds.
 
@@ -77,7 +77,7 @@ def is_manifest(node: Node) -> bool:
     return version is not None and metadata is not None
 
 
-def read(nodes: Sequence[Node], name: str, source: str, lines: Lines) -> Stream:
+def read(nodes: Sequence[Node], name: str, source: str, lines: Lines) -> Manifests:
     """
     Read the documents of a stream.
 
@@ -89,7 +89,7 @@ def read(nodes: Sequence[Node], name: str, source: str, lines: Lines) -> Stream:
     """
     reader = _Reader(name, source, lines)
     objects = [each for node in nodes for each in reader.objects(node)]
-    return Stream(objects, reader.others)
+    return Manifests(objects, reader.others)
 
 
 def _text(node: Node | None, key: str) -> str:

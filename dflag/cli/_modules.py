@@ -31,7 +31,7 @@ _MAX_BYTES: Final = 16 * 2**20
 """More than any module that people or generators write; a device must not fill the memory."""
 
 
-class Source(NamedTuple):
+class ModuleSource(NamedTuple):
     """
     One module of a program.
 
@@ -54,7 +54,7 @@ class Source(NamedTuple):
     problem: tuple[str, int, int] | None = None
 
 
-def read_sources(paths: Iterable[str]) -> Iterator[Source]:
+def read_sources(paths: Iterable[str]) -> Iterator[ModuleSource]:
     """
     Read every Python file at or below each path, each file once, in the order of the paths and then of the names.
 
@@ -85,14 +85,14 @@ def _walk(directory: str) -> Iterator[str]:
         yield from (os.path.normpath(os.path.join(parent, name)) for name in sorted(files) if name.endswith(".py"))
 
 
-def _read(file: str, root: str) -> Source:
+def _read(file: str, root: str) -> ModuleSource:
     parts = os.path.abspath(file).removesuffix(".py").split(os.sep)
     is_package = parts[-1] == "__init__"
     names = tuple(filter(None, parts[:-1] if is_package else parts))
     is_test = _is_test(file, root)
     tree, text, problem = _parse(file)
     kept = frozenset(_kept(text)) if _KEEP.search(text) else frozenset()
-    return Source(file, names, is_test, is_package, tree, kept, problem)
+    return ModuleSource(file, names, is_test, is_package, tree, kept, problem)
 
 
 def _is_test(file: str, root: str) -> bool:

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-from dflag.cli._scan import ANYTHING, CALLED, GIVEN, Declared, Module, Spot, Text, scan
+from dflag.cli._scan import ANYTHING, CALLED, GIVEN, Declared, Mention, Module, Position, scan
 from dflag.cli._scopes import Name, is_local
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterable, Iterator
 
-    from dflag.cli._modules import Source
+    from dflag.cli._modules import ModuleSource
 
 How: TypeAlias = Literal["read", "perhaps", "other"]
 """A read, what may be one, or another use of the flag: binding, setting, a validator."""
@@ -38,7 +38,7 @@ class Reference(NamedTuple):
     """
 
     module: Module
-    spot: Spot
+    position: Position
     how: How
 
     @property
@@ -47,7 +47,7 @@ class Reference(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Flag:
+class FlagUsage:
     """
     A declaration, and what refers to it.
 
@@ -92,10 +92,10 @@ class Program:
         retired: The names of flags that are gone on purpose, each with the day since when, if it is known.
     """
 
-    flags: list[Flag] = field(default_factory=list)
+    flags: list[FlagUsage] = field(default_factory=list)
     of_any: list[Reference] = field(default_factory=list)
-    undeclared: list[tuple[Module, Text, bool]] = field(default_factory=list)
-    problems: list[Source] = field(default_factory=list)
+    undeclared: list[tuple[Module, Mention, bool]] = field(default_factory=list)
+    problems: list[ModuleSource] = field(default_factory=list)
     bound: list[tuple[str | None, str | None]] = field(default_factory=list)
     is_open: bool = False
     retired: dict[str, datetime.date | None] = field(default_factory=dict)
@@ -127,11 +127,11 @@ class _Entity(NamedTuple):
     sort: str
     name: Name = ()
     module: Module | None = None
-    flags: tuple[Flag, ...] = ()
+    flags: tuple[FlagUsage, ...] = ()
     is_own: bool = True
 
 
-def read_program(sources: Iterable[Source]) -> Program:
+def read_program(sources: Iterable[ModuleSource]) -> Program:
     """
     Find the flags of all modules, and what refers to them.
     """
@@ -169,11 +169,11 @@ class _Index:
         for module in modules:
             if module.source.names:
                 self._by_last[module.source.names[-1]].append(module)
-        self._variables: Final[dict[tuple[int, Name], list[Flag]]] = defaultdict(list)
-        self._members: Final[dict[tuple[int, str, str], list[Flag]]] = defaultdict(list)
+        self._variables: Final[dict[tuple[int, Name], list[FlagUsage]]] = defaultdict(list)
+        self._members: Final[dict[tuple[int, str, str], list[FlagUsage]]] = defaultdict(list)
         self._resolved: Final[dict[tuple[int, Name], _Entity | None]] = {}
-        self._by_attribute: Final[dict[str, list[Flag]]] = defaultdict(list)
-        self._by_variable: Final[dict[str, list[Flag]]] = defaultdict(list)
+        self._by_attribute: Final[dict[str, list[FlagUsage]]] = defaultdict(list)
+        self._by_variable: Final[dict[str, list[FlagUsage]]] = defaultdict(list)
         self.program: Final = Program()
         for module in modules:
             self.program.retired.update(module.retired)
@@ -183,8 +183,8 @@ class _Index:
         self._bind_all()
         self._export_all()
         self._built: Final = [flag for flag in self.program.flags if flag.name is None]
-        self._by_pattern: Final[dict[tuple[str, str], list[Flag]]] = {}
-        self._by_name: Final[dict[str, list[Flag]]] = defaultdict(list)
+        self._by_pattern: Final[dict[tuple[str, str], list[FlagUsage]]] = {}
+        self._by_name: Final[dict[str, list[FlagUsage]]] = defaultdict(list)
         for flag in self.program.flags:
             if flag.name is not None:
                 self._by_name[flag.name].append(flag)
@@ -199,16 +199,16 @@ class _Index:
         if not self._is_declaration(module, declared):
             return
         name = declared.name
-        flag = Flag(module, declared, name, "", not module.source.kept.isdisjoint(declared.lines))
+        flag = FlagUsage(module, declared, name, "", not module.source.kept.isdisjoint(declared.lines))
         for target in declared.targets:
             self._take_target(module, flag, target)
         if declared.escapes:
-            flag.references.append(Reference(module, declared.spot, "read"))
-        last = declared.labels[0] if declared.targets else f"{declared.method} in line {declared.spot.line}"
+            flag.references.append(Reference(module, declared.position, "read"))
+        last = declared.labels[0] if declared.targets else f"{declared.method} in line {declared.position.line}"
         flag.label = flag.name or last
         self.program.flags.append(flag)
 
-    def _take_target(self, module: Module, flag: Flag, target: Name) -> None:
+    def _take_target(self, module: Module, flag: FlagUsage, target: Name) -> None:
         if len(target) == 1:
             self._variables[id(module), target].append(flag)
             if not is_local(target[0]):
@@ -220,7 +220,7 @@ class _Index:
             if flag.declared.class_name == target[0] and flag.declared.receiver is None:
                 self._name_by_class(module, flag, *target)
 
-    def _name_by_class(self, module: Module, flag: Flag, class_name: str, attribute: str) -> None:
+    def _name_by_class(self, module: Module, flag: FlagUsage, class_name: str, attribute: str) -> None:
         prefix = self._prefix(module, class_name)
         if prefix is None:
             return
@@ -281,13 +281,13 @@ class _Index:
 
     def _bind_all(self) -> None:
         for module in self._modules:
-            for name, pattern, target, spot in module.bound:
+            for name, pattern, target, position in module.bound:
                 entity = self._resolve(module, target)
                 flags = () if entity is None else entity.flags
                 if not flags:
                     self.program.bound.append((name, pattern))
                 for flag in flags:
-                    flag.references.append(Reference(module, spot, "other"))
+                    flag.references.append(Reference(module, position, "other"))
                     flag.name, flag.declared.pattern = name, pattern
                     flag.label = name or flag.label
 
@@ -506,10 +506,10 @@ class _Index:
     # --- reads
 
     def _read_names(self, module: Module) -> None:
-        for (origin, name), spot in module.shared:
+        for (origin, name), position in module.shared:
             entity = self._member_of(module, origin, name)
             for flag in () if entity is None else entity.flags:
-                flag.references.append(Reference(module, spot, "read"))
+                flag.references.append(Reference(module, position, "read"))
         for load in module.loads:
             if not self._may_be_flag(module, load.name):
                 continue
@@ -517,12 +517,12 @@ class _Index:
             entity = self._resolve(module, load.name)
             if entity is not None:
                 for flag in entity.flags:
-                    flag.references.append(Reference(module, load.spot, how))
+                    flag.references.append(Reference(module, load.position, how))
             elif len(load.name) > 1:
                 last = load.name[-1]
                 how = "other" if load.is_neutral else "perhaps"
                 for flag in (*self._by_attribute.get(last, ()), *self._by_variable.get(last, ())):
-                    flag.references.append(Reference(module, load.spot, how))
+                    flag.references.append(Reference(module, load.position, how))
 
     def _may_be_flag(self, module: Module, name: Name) -> bool:
         last = name[-1]
@@ -551,11 +551,11 @@ class _Index:
             elif text.how == "read" and entity is not None:
                 continue  # of something that is known, and no registry
             for flag in self._named(text):
-                flag.references.append(Reference(module, text.spot, how))
+                flag.references.append(Reference(module, text.position, how))
             if entity is not None and is_source and text.how in ("read", "write"):
                 self._note_undeclared(module, text, entity)
 
-    def _named(self, text: Text) -> Iterator[Flag]:
+    def _named(self, text: Mention) -> Iterator[FlagUsage]:
         if text.text is None:
             return
         yield from self._by_name.get(text.text, ())
@@ -566,8 +566,8 @@ class _Index:
             if flag.declared.pattern and re.fullmatch(flag.declared.pattern, text.text):
                 yield flag
 
-    def _read_built(self, module: Module, text: Text, *, is_followed: bool) -> None:
-        pattern, reference = text.pattern or ANYTHING, Reference(module, text.spot, "perhaps")
+    def _read_built(self, module: Module, text: Mention, *, is_followed: bool) -> None:
+        pattern, reference = text.pattern or ANYTHING, Reference(module, text.position, "perhaps")
         if pattern.replace(ANYTHING, ""):
             for flag in self._fitting(pattern, text.how):
                 flag.references.append(reference)
@@ -578,19 +578,19 @@ class _Index:
         entity = None if name is None else self._resolve(module, name)
         return entity is not None and bool(entity.flags)
 
-    def _fitting(self, pattern: str, how: str) -> list[Flag]:
+    def _fitting(self, pattern: str, how: str) -> list[FlagUsage]:
         if (pattern, how) not in self._by_pattern:
             self._by_pattern[pattern, how] = [flag for flag in self.program.flags if _fits(flag, pattern, how)]
         return self._by_pattern[pattern, how]
 
-    def _note_undeclared(self, module: Module, text: Text, entity: _Entity) -> None:
+    def _note_undeclared(self, module: Module, text: Mention, entity: _Entity) -> None:
         known = self.program.has_key(text.text or "")
         if known is not True:
             is_certain = entity.is_own and known is False and not self.program.is_open
             self.program.undeclared.append((module, text, is_certain))
 
 
-def _fits(flag: Flag, pattern: str, how: str) -> bool:
+def _fits(flag: FlagUsage, pattern: str, how: str) -> bool:
     names = set() if flag.name is None else {flag.name}
     if how == "attribute":
         names.update(flag.declared.labels)

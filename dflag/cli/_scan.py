@@ -19,7 +19,7 @@ from dflag.cli._scopes import Comprehension, Name, Scopes, parameters, plain
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dflag.cli._modules import Source
+    from dflag.cli._modules import ModuleSource
 
 DECLARATORS: Final = frozenset(name for name in vars(Declarations) if not name.startswith("_"))
 """The methods of a registry, and the functions of dflag, that make a flag."""
@@ -52,7 +52,7 @@ _FIELD: Final = re.compile(r"%[-#0 +]*\d*(?:\.\d+)?[a-zA-Z%]|\{[^{}]*\}")
 """What is replaced in a text by ``%`` or ``format``."""
 
 
-class Spot(NamedTuple):
+class Position(NamedTuple):
     """
     A place in a module, counted from 1.
     """
@@ -80,7 +80,7 @@ class Declared:
 
     receiver: Name | None
     method: str
-    spot: Spot
+    position: Position
     lines: range
     name: str | None
     pattern: str | None
@@ -104,11 +104,11 @@ class Load(NamedTuple):
     """
 
     name: Name
-    spot: Spot
+    position: Position
     is_neutral: bool
 
 
-class Text(NamedTuple):
+class Mention(NamedTuple):
     """
     A name of a flag that stands as a text, or that is built.
 
@@ -123,7 +123,7 @@ class Text(NamedTuple):
     receiver: Name | None
     text: str | None
     pattern: str | None
-    spot: Spot
+    position: Position
     how: str
     name: Name | None = None
 
@@ -143,20 +143,20 @@ class Module:
         assigned: What names may stand for by assignment, annotation or ``with``, and calls by what functions return.
         bindings: How often each name is bound.
         stored: The attributes of classes that are bound.
-        classes: The bases of each class, and its prefix: a text and a pattern, as those of a `Text`.
+        classes: The bases of each class, and its prefix: a text and a pattern, as those of a `Mention`.
         functions: The parameters of each function.
         passed: The names that are arguments of calls, each with what is called, if that is a name.
         retired: The names that are marked as retired, each with its date where that is written out.
     """
 
-    source: Source
+    source: ModuleSource
     declared: list[Declared] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
-    texts: list[Text] = field(default_factory=list)
-    bound: list[tuple[str | None, str | None, Name, Spot]] = field(default_factory=list)
+    texts: list[Mention] = field(default_factory=list)
+    bound: list[tuple[str | None, str | None, Name, Position]] = field(default_factory=list)
     modules: dict[str, Name] = field(default_factory=dict)
     imported: dict[str, tuple[Name, str]] = field(default_factory=dict)
-    shared: list[tuple[tuple[Name, str], Spot]] = field(default_factory=list)
+    shared: list[tuple[tuple[Name, str], Position]] = field(default_factory=list)
     stars: list[Name] = field(default_factory=list)
     exported: set[str] = field(default_factory=set)
     assigned: dict[Name, list[Name]] = field(default_factory=dict)
@@ -168,7 +168,7 @@ class Module:
     retired: dict[str, datetime.date | None] = field(default_factory=dict)
 
 
-def scan(source: Source) -> Module:
+def scan(source: ModuleSource) -> Module:
     """
     Read what a module says. One that is nested too deeply for the interpreter counts as one that cannot be read.
     """
@@ -239,13 +239,15 @@ class _Scan(ast.NodeVisitor):
             if alias.name == "*":
                 self._found.stars.append(module)
             else:
-                self._import(alias.asname or alias.name, (module, alias.name), Spot(node.lineno, node.col_offset + 1))
+                self._import(
+                    alias.asname or alias.name, (module, alias.name), Position(node.lineno, node.col_offset + 1)
+                )
 
-    def _import(self, local: str, origin: tuple[Name, str], spot: Spot) -> None:
+    def _import(self, local: str, origin: tuple[Name, str], position: Position) -> None:
         before = self._found.imported.setdefault(self._scopes.local(local), origin)
         if before != origin:
             # Which of the two is meant further down is not followed.
-            self._found.shared += [(before, spot), (origin, spot)]
+            self._found.shared += [(before, position), (origin, position)]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         bases = [name for base in node.bases if (name := self._name(base)) is not None]
@@ -364,7 +366,7 @@ class _Scan(ast.NodeVisitor):
             is_field = node.value is None and key is not None and isinstance(node.target, ast.Name)
             self._stand_for((key, *target) if is_field and key else target, self._made_by(node.annotation))
             if key is not None and any(origin == _PYDANTIC for origin, _ in self._found.imported.values()):
-                self._found.texts.append(Text(None, target[-1], None, _spot(node.target), "perhaps"))
+                self._found.texts.append(Mention(None, target[-1], None, _position(node.target), "perhaps"))
         self._visit_statement(node)
 
     def visit_Return(self, node: ast.Return) -> None:
@@ -455,10 +457,10 @@ class _Scan(ast.NodeVisitor):
                 self._kept_apart.add(flag)
         elif (target := self._name(flag)) is not None:
             self._neutral.add(flag)
-            self._found.bound.append((_text_of(named), _pattern_of(named), target, _spot(node)))
+            self._found.bound.append((_text_of(named), _pattern_of(named), target, _position(node)))
             self._found.assigned.update({each: [target] for each in targets})
             if not targets and node not in self._kept_apart:
-                self._found.loads.append(Load(target, _spot(node), is_neutral=False))
+                self._found.loads.append(Load(target, _position(node), is_neutral=False))
 
     def _origin(self, called: Name) -> Name:
         """
@@ -497,7 +499,7 @@ class _Scan(ast.NodeVisitor):
             Declared(
                 receiver=None if is_function else called[:-1],
                 method=original if len(called) == 1 else called[-1],
-                spot=_spot(node),
+                position=_position(node),
                 lines=_lines(node),
                 name=_text_of(named),
                 pattern=_pattern_of(named) if named is not None else ANYTHING if is_unpacked else None,
@@ -521,7 +523,7 @@ class _Scan(ast.NodeVisitor):
             Declared(
                 receiver=self._name(node.args[0] if node.args else given.get("registry")) or ("?",),
                 method="dyn_string",
-                spot=_spot(node),
+                position=_position(node),
                 lines=_lines(node),
                 name="loglevel" if named is None else _text_of(named),
                 pattern=None if named is None else _pattern_of(named),
@@ -552,18 +554,18 @@ class _Scan(ast.NodeVisitor):
         if text is None and (pattern is None or isinstance(node, ast.Constant)):
             return
         self._kept_apart.add(node)
-        self._found.texts.append(Text(receiver, text, pattern, _spot(node), how, self._name(node)))
+        self._found.texts.append(Mention(receiver, text, pattern, _position(node), how, self._name(node)))
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str) and node not in self._kept_apart and len(node.value) <= 253:
-            self._found.texts.append(Text(None, node.value, None, _spot(node), "perhaps"))
+            self._found.texts.append(Mention(None, node.value, None, _position(node), "perhaps"))
             for attribute in _SHOWN_ATTRIBUTE.findall(node.value):
-                self._found.loads.append(Load(("?", attribute), _spot(node), is_neutral=False))
+                self._found.loads.append(Load(("?", attribute), _position(node), is_neutral=False))
 
     def visit_MatchClass(self, node: ast.MatchClass) -> None:
         matched = self._name(node.cls) or ("?",)
         for attribute in node.kwd_attrs:
-            self._found.loads.append(Load((*matched, attribute), _spot(node.cls), is_neutral=False))
+            self._found.loads.append(Load((*matched, attribute), _position(node.cls), is_neutral=False))
         self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> None:
@@ -573,7 +575,7 @@ class _Scan(ast.NodeVisitor):
         if node.attr in _NEUTRAL:
             self._neutral.add(node.value)
         if name_of(node) is None:
-            self._found.loads.append(Load(("?", node.attr), _spot_of_attribute(node), node in self._neutral))
+            self._found.loads.append(Load(("?", node.attr), _position_of_attribute(node), node in self._neutral))
             self.generic_visit(node)
         else:
             self._load(node)
@@ -597,8 +599,8 @@ class _Scan(ast.NodeVisitor):
         part: ast.expr = node
         while isinstance(part, (ast.Attribute, ast.Name)):
             if (name := self._name(part)) is not None:
-                spot = _spot_of_attribute(part) if isinstance(part, ast.Attribute) else _spot(part)
-                self._found.loads.append(Load(name, spot, part in self._neutral))
+                position = _position_of_attribute(part) if isinstance(part, ast.Attribute) else _position(part)
+                self._found.loads.append(Load(name, position, part in self._neutral))
             if not isinstance(part, ast.Attribute):
                 return
             if part.attr in _NEUTRAL:
@@ -614,17 +616,17 @@ def _is_given(option: ast.expr | None) -> bool:
     return option is not None and not (isinstance(option, ast.Constant) and option.value is None)
 
 
-def _spot(node: ast.expr) -> Spot:
-    return Spot(node.lineno, node.col_offset + 1)
+def _position(node: ast.expr) -> Position:
+    return Position(node.lineno, node.col_offset + 1)
 
 
 def _lines(node: ast.expr | ast.stmt) -> range:
     return range(node.lineno, (node.end_lineno or node.lineno) + 1)
 
 
-def _spot_of_attribute(node: ast.Attribute) -> Spot:
+def _position_of_attribute(node: ast.Attribute) -> Position:
     line, end = node.end_lineno or node.lineno, node.end_col_offset or 0
-    return Spot(line, end - len(node.attr.encode()) + 1)
+    return Position(line, end - len(node.attr.encode()) + 1)
 
 
 def _text_of(node: ast.expr | None) -> str | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dflag.cli._findings import Finding
-    from dflag.cli._references import Flag, Program
+    from dflag.cli._references import FlagUsage, Program
 
 _WORDS = {"read": "read", "perhaps": "perhaps read", "other": "used"}
 
@@ -50,7 +50,7 @@ def _undeclared(program: Program, name: str | None) -> Iterator[Finding]:
     for module, text, _ in program.undeclared:
         if name is None or text.text == name:
             message = f"{text.text}: read, undeclared"
-            yield finding_of(module, text.spot, "reference", "note", text.text, message)
+            yield finding_of(module, text.position, "reference", "note", text.text, message)
 
 
 def _split(words: list[str]) -> tuple[str | None, list[str]]:
@@ -64,20 +64,20 @@ def _split(words: list[str]) -> tuple[str | None, list[str]]:
     return words[0], words[1:] or ["."]
 
 
-def _names(flag: Flag) -> list[str]:
+def _names(flag: FlagUsage) -> list[str]:
     """
     Return what a flag may be asked for by: its name, or that of a variable or attribute that holds it.
     """
     return [flag.label, *flag.declared.labels]
 
 
-def _references(flag: Flag) -> Iterator[Finding]:
+def _references(flag: FlagUsage) -> Iterator[Finding]:
     declared = f"{flag.label}: declared, {flag.declared.method}"
-    yield finding_of(flag.module, flag.declared.spot, "reference", "note", flag.label, declared)
+    yield finding_of(flag.module, flag.declared.position, "reference", "note", flag.label, declared)
     seen = set()
-    for each in sorted(flag.references, key=lambda each: (each.module.source.file, each.spot)):
-        if (key := (each.module.source.file, each.spot)) not in seen:
+    for each in sorted(flag.references, key=lambda each: (each.module.source.file, each.position)):
+        if (key := (each.module.source.file, each.position)) not in seen:
             seen.add(key)
             where = " in a test" if each.is_test else ""
             words = f"{flag.label}: {_WORDS[each.how]}{where}"
-            yield finding_of(each.module, each.spot, "reference", "note", flag.label, words)
+            yield finding_of(each.module, each.position, "reference", "note", flag.label, words)

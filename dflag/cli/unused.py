@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from dflag._registry import FlagRegistry
     from dflag.cli._items import Item, Object
-    from dflag.cli._references import Flag, Program
+    from dflag.cli._references import FlagUsage, Program
 
 _MANY = 2
 """The least number of inputs that can be compared."""
@@ -61,7 +61,7 @@ def _graded(*, certain: bool, strict: bool) -> tuple[Literal["error", "warning"]
     return "error" if certain or strict else "warning", "certain" if certain else "likely"
 
 
-def _unused(program: Program, flag: Flag, *, strict: bool) -> Iterator[Finding]:
+def _unused(program: Program, flag: FlagUsage, *, strict: bool) -> Iterator[Finding]:
     """
     Find out whether nothing reads a flag, or only tests do.
     """
@@ -72,32 +72,32 @@ def _unused(program: Program, flag: Flag, *, strict: bool) -> Iterator[Finding]:
     in_tests = flag.reads(in_tests=True)
     message = f"flag {flag.label!r} is read only in tests" if in_tests else f"flag {flag.label!r} is never read"
     if perhaps:
-        file, spot = perhaps[0].module.source.file, perhaps[0].spot
-        message += f"; {file}:{spot.line}:{spot.column} may mean it"
+        file, position = perhaps[0].module.source.file, perhaps[0].position
+        message += f"; {file}:{position.line}:{position.column} may mean it"
     elif flag.is_exported:
         message += " here, and is exported"
     elif flag.name is None:
         message += " here, and has no name"
     rule = "test-only-flag" if in_tests else "unused-flag"
-    yield finding_of(flag.module, flag.declared.spot, rule, level, flag.label, message, confidence)
+    yield finding_of(flag.module, flag.declared.position, rule, level, flag.label, message, confidence)
 
 
-def _expiry(flag: Flag, registry: FlagRegistry | None) -> datetime.date | None:
+def _expiry(flag: FlagUsage, registry: FlagRegistry | None) -> datetime.date | None:
     if registry is not None and flag.name is not None and flag.name in registry:
         return registry[flag.name].expires
     return flag.expires
 
 
-def _expired(flag: Flag, expires: datetime.date | None) -> Iterator[Finding]:
+def _expired(flag: FlagUsage, expires: datetime.date | None) -> Iterator[Finding]:
     if expires is not None and expires < datetime.date.today():  # noqa: DTZ011 - a day has no zone here
         message = f"flag {flag.label!r} expired on {expires}"
-        yield finding_of(flag.module, flag.declared.spot, "expired-flag", "error", flag.label, message, "certain")
+        yield finding_of(flag.module, flag.declared.position, "expired-flag", "error", flag.label, message, "certain")
 
 
 def _undeclared(program: Program, *, strict: bool) -> Iterator[Finding]:
     known = [flag.name for flag in program.flags if flag.name is not None]
     for module, text, is_certain in program.undeclared:
-        if module.source.is_test or text.spot.line in module.source.kept:
+        if module.source.is_test or text.position.line in module.source.kept:
             continue
         level, confidence = _graded(certain=is_certain, strict=strict)
         if text.text in program.retired:
@@ -106,7 +106,7 @@ def _undeclared(program: Program, *, strict: bool) -> Iterator[Finding]:
             near = nearest(text.text or "", known)
             hint = "" if near is None else f" (did you mean {near!r}?)"
             message = f"flag {text.text!r} is read and never declared{hint}"
-        yield finding_of(module, text.spot, "undeclared-flag", level, text.text, message, confidence)
+        yield finding_of(module, text.position, "undeclared-flag", level, text.text, message, confidence)
 
 
 class _Values(NamedTuple):
@@ -121,7 +121,7 @@ class _Values(NamedTuple):
     items: Mapping[str, tuple[Object, Item]]
     ruled: Mapping[str, tuple[Object, Item]]
 
-    def has_other_values(self, flag: Flag) -> bool:
+    def has_other_values(self, flag: FlagUsage) -> bool:
         """
         Return whether a flag may have another value than that of its key: by a rule, or by the keys of a map.
         """
@@ -177,7 +177,7 @@ def _constant(program: Program, registry: FlagRegistry | None, inputs: Sequence[
         is_hidden = any(given.secret for given, _ in items) or _is_secret(flag.name, registry)
         value = "" if is_hidden else f", {_shown(items[0][1].raw)}"
         message = f"flag {flag.label!r} has the same value in all {len(inputs)} inputs{value}: make it a constant"
-        yield finding_of(flag.module, flag.declared.spot, "constant-flag", "error", flag.label, message, "certain")
+        yield finding_of(flag.module, flag.declared.position, "constant-flag", "error", flag.label, message, "certain")
 
 
 def _are_same(name: str, registry: FlagRegistry | None, raws: Sequence[Any]) -> bool:
@@ -214,14 +214,14 @@ def _unknown_keys(
     List the keys of inputs, and the names in their rules, that no declaration has, and those of retired flags.
     """
     retired = program.retired if registry is None else {**program.retired, **store_of_registry(registry).retired}
-    told: dict[str, set[str]] = defaultdict(set)
+    reported: dict[str, set[str]] = defaultdict(set)
     known = [flag.name for flag in program.flags if flag.name is not None]
     for each in inputs:
         for key, (given, item) in (*each.items.items(), *each.ruled.items()):
             has = program.has_key(key)
-            if has is True or (registry is not None and is_flag(registry, key)) or key in told[given.file]:
+            if has is True or (registry is not None and is_flag(registry, key)) or key in reported[given.file]:
                 continue
-            told[given.file].add(key)
+            reported[given.file].add(key)
             if key in retired:
                 yield retired_key(key, item, retired[key])._replace(confidence="certain")
                 continue

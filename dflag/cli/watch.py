@@ -141,7 +141,7 @@ class _Report:
         self._out.flush()
 
     def look(self, status: Status) -> None:
-        now = list(_troubles(status, self._registry))
+        now = list(_problems(status, self._registry))
         for event in now:
             if event not in self._shown:
                 self.tell(event)
@@ -155,7 +155,7 @@ def _is_bad(event: Event) -> bool:
     return "rejected" in event or "error" in event
 
 
-def _troubles(status: Status, registry: FlagRegistry) -> Iterator[Event]:
+def _problems(status: Status, registry: FlagRegistry) -> Iterator[Event]:
     for name, error in status.rejected.items():
         yield {"flag": name, "rejected": str(error)}
     for unknown in unknown_flags(status.unknown, store_of_registry(registry).flags):

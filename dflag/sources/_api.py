@@ -22,7 +22,7 @@ import httpx2 as httpx
 from dflag.sources import _kubeconfig, _proxies
 from dflag.sources._credentials import Credentials
 from dflag.sources._link import Link
-from dflag.sources._objects import Absent, Fault, State, decode, version_of
+from dflag.sources._objects import Absent, ApiError, ObjectState, decode, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -67,7 +67,7 @@ class ApiServer:
         self._client: httpx.Client | None = None
         self._credentials: Credentials | None = None
 
-    def list(self, not_older_than: str | None) -> tuple[State, str, bool]:
+    def list(self, not_older_than: str | None) -> tuple[ObjectState, str, bool]:
         """
         Ask for the object's state.
 
@@ -78,12 +78,12 @@ class ApiServer:
             The state, the version to watch from, and whether the server was asked for its newest.
 
         Raises:
-            Fault: There is no answer.
+            ApiError: There is no answer.
         """
         if not_older_than is not None:
             try:
                 return *self._list(not_older_than), False
-            except Fault as fault:
+            except ApiError as fault:
                 if fault.code not in _BEHIND:
                     raise
         return *self._list(None), True
@@ -98,7 +98,7 @@ class ApiServer:
             seconds: How long the server shall keep it open.
 
         Raises:
-            Fault: It cannot be opened, or it broke; one that the server ends in good order just ends.
+            ApiError: It cannot be opened, or it broke; one that the server ends in good order just ends.
         """
         whole = max(1, round(seconds))
         asked = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": str(whole)}
@@ -129,7 +129,7 @@ class ApiServer:
         """
         self._link.abandon()
 
-    def _list(self, not_older_than: str | None) -> tuple[State, str]:
+    def _list(self, not_older_than: str | None) -> tuple[ObjectState, str]:
         asked = {}
         if not_older_than:
             asked = {"resourceVersion": not_older_than, "resourceVersionMatch": "NotOlderThan"}
@@ -163,13 +163,13 @@ class ApiServer:
 
 def _check_response(response: httpx.Response, target: Target, server: str) -> None:
     """
-    Raise `Fault` for a response that is a refusal, or no JSON.
+    Raise `ApiError` for a response that is a refusal, or no JSON.
     """
     if response.status_code != 200:
         raise _refusal(response, target)
     content = response.headers.get("content-type", "application/json").partition(";")[0]
     if not content.startswith("application/json"):
-        raise Fault(f"expected JSON from the API server {server}, got {content!r}; is it a proxy?")
+        raise ApiError(f"expected JSON from the API server {server}, got {content!r}; is it a proxy?")
 
 
 def load(kubeconfig: str | None, context: str | None) -> Config:
@@ -177,7 +177,7 @@ def load(kubeconfig: str | None, context: str | None) -> Config:
     Find the configuration: the file given, or ``KUBECONFIG``, or that of a pod, or the home directory's.
 
     Raises:
-        Fault: It cannot be found, read or understood.
+        ApiError: It cannot be found, read or understood.
     """
     return _kubeconfig.load(_kubeconfig.places(kubeconfig), context, SERVICE_ACCOUNT)
 
@@ -187,7 +187,7 @@ def connect(config: Config, link: Link) -> httpx.Client:
     Make an HTTP client with the credentials of a configuration, whose connections are those of *link*.
 
     Raises:
-        Fault: The configuration cannot be used.
+        ApiError: The configuration cannot be used.
     """
     return _client(config, Credentials(config, link), link)
 
@@ -212,7 +212,7 @@ def _client(config: Config, credentials: Credentials, link: Link) -> httpx.Clien
             follow_redirects=False,
         )
     except httpx.InvalidURL as error:
-        raise Fault(f"{cluster.place}.server: expected https://HOST:PORT, got {cluster.server!r}: {error}") from None
+        raise ApiError(f"{cluster.place}.server: expected https://HOST:PORT, got {cluster.server!r}: {error}") from None
 
 
 class _Transport(httpx.BaseTransport):
@@ -272,7 +272,9 @@ def _proxy(cluster: _kubeconfig.Cluster) -> httpcore.Proxy | None:
         return httpcore.Proxy(str(url.copy_with(username=None, password=None)), auth=auth)
     except httpx.InvalidURL:
         # Without the cause, which quotes the URL and so the password.
-        raise Fault(f"{cluster.place}.proxy-url, or HTTPS_PROXY: expected http://HOST:PORT, got another URL") from None
+        raise ApiError(
+            f"{cluster.place}.proxy-url, or HTTPS_PROXY: expected http://HOST:PORT, got another URL"
+        ) from None
 
 
 # --- answers
@@ -284,17 +286,17 @@ def _whole(response: httpx.Response) -> bytes:
         parts.append(part)
         size += len(part)
         if size > MAX_LINE_BYTES:
-            raise Fault(f"the API server's answer is larger than {MAX_LINE_BYTES // 1024**2} MiB")
+            raise ApiError(f"the API server's answer is larger than {MAX_LINE_BYTES // 1024**2} MiB")
     return b"".join(parts)
 
 
-def _listed(body: Mapping[str, Any], target: Target) -> tuple[State, str]:
+def _listed(body: Mapping[str, Any], target: Target) -> tuple[ObjectState, str]:
     """
     Read a list: the object's state, and the version of the list.
     """
     kind, items, metadata = body.get("kind"), body.get("items"), body.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(kind, str) or not isinstance(items or [], list):
-        raise Fault(f"expected a list from the API server, got kind {kind!r}")
+        raise ApiError(f"expected a list from the API server, got kind {kind!r}")
     cursor = version_of(body)
     member_kind = kind.removesuffix("List")  # the items of a list may leave out what they are
     for item in items or []:
@@ -302,7 +304,7 @@ def _listed(body: Mapping[str, Any], target: Target) -> tuple[State, str]:
             return _decoded(item, target), cursor
     # Only the right kind of list, whole, can say that the object is not there.
     if kind != f"{target.kind}List" or metadata.get("continue"):
-        raise Fault(f"expected a list from the API server, got kind {kind!r}; expected all of a {target.kind}List")
+        raise ApiError(f"expected a list from the API server, got kind {kind!r}; expected all of a {target.kind}List")
     return Absent(cursor), cursor
 
 
@@ -311,7 +313,7 @@ def _events(chunks: Iterator[bytes]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         event = _object(line, "an event")
         kind, item = event.get("type"), event.get("object")
         if not isinstance(kind, str) or not isinstance(item, dict):
-            raise Fault("expected an event from the API server, got something else", unreachable=True)
+            raise ApiError("expected an event from the API server, got something else", unreachable=True)
         yield kind, item
 
 
@@ -330,7 +332,7 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
                 yield line
             parts, size = [other], len(other)
         if size > MAX_LINE_BYTES:
-            raise Fault(f"an event is larger than {MAX_LINE_BYTES // 1024**2} MiB")
+            raise ApiError(f"an event is larger than {MAX_LINE_BYTES // 1024**2} MiB")
 
 
 def _object(text: bytes, what: str) -> dict[str, Any]:
@@ -340,16 +342,16 @@ def _object(text: bytes, what: str) -> dict[str, Any]:
         found = None
     if not isinstance(found, dict):
         # Without the cause, which quotes the text: it may be a secret's.
-        raise Fault(f"expected {what} in JSON from the API server, got something else", unreachable=True)
+        raise ApiError(f"expected {what} in JSON from the API server, got something else", unreachable=True)
     return found
 
 
-def _ended(status: Mapping[str, Any]) -> Fault:
+def _ended(status: Mapping[str, Any]) -> ApiError:
     """
     Return the fault for a watch that the API server ended by an error.
     """
     code, details = status.get("code"), status.get("details")
-    return Fault(
+    return ApiError(
         f"the API server ended the watch: {status.get('message') or status.get('reason') or 'no reason given'}",
         code=code if isinstance(code, int) else 500,
         retry_after=_seconds(details.get("retryAfterSeconds")) if isinstance(details, dict) else None,
@@ -357,19 +359,19 @@ def _ended(status: Mapping[str, Any]) -> Fault:
     )
 
 
-def _decoded(item: Mapping[str, Any], target: Target) -> State:
+def _decoded(item: Mapping[str, Any], target: Target) -> ObjectState:
     try:
         return decode(item, target.kind)
     except (AttributeError, TypeError, ValueError):
-        raise Fault(f"{target}: expected data of texts, got something else") from None
+        raise ApiError(f"{target}: expected data of texts, got something else") from None
 
 
-def understand(kind: str, item: Mapping[str, Any], target: Target) -> State | None:
+def understand(kind: str, item: Mapping[str, Any], target: Target) -> ObjectState | None:
     """
     Read an event: the object's state after it, or None when it is about another object or nothing.
 
     Raises:
-        Fault: It is an error, or not understood.
+        ApiError: It is an error, or not understood.
     """
     if kind == "ERROR":
         raise _ended(item)
@@ -380,11 +382,11 @@ def understand(kind: str, item: Mapping[str, Any], target: Target) -> State | No
     return Absent(version_of(item)) if kind == "DELETED" else _decoded(item, target)
 
 
-def _refusal(response: httpx.Response, target: Target) -> Fault:
+def _refusal(response: httpx.Response, target: Target) -> ApiError:
     code = response.status_code
     status: dict[str, Any] = {}
     # An answer that drips or breaks off is a refusal all the same.
-    with contextlib.suppress(Fault, OSError, httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException):
+    with contextlib.suppress(ApiError, OSError, httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException):
         status = _object(_whole(response), "a status")
     said = str(status.get("message") or response.reason_phrase or "no reason given")
     absent = False
@@ -396,7 +398,7 @@ def _refusal(response: httpx.Response, target: Target) -> Fault:
         said = "a redirect, which is not followed; name the server that it leads to in the kubeconfig"
     elif code == 404:
         absent = status.get("kind") == "Status"
-    return Fault(
+    return ApiError(
         f"{target}: the API server answered {code}: {said}",
         code=code,
         retry_after=_seconds(response.headers.get("retry-after")),
@@ -437,33 +439,33 @@ def _seconds(given: object) -> float | None:
 @contextmanager
 def _as_faults(server: str) -> Generator[None]:
     """
-    Turn what the network and its libraries raise into a `Fault`.
+    Turn what the network and its libraries raise into a `ApiError`.
     """
     try:
         yield
-    except Fault:
+    except ApiError:
         raise
     except ssl.SSLCertVerificationError as error:
         reason = error.verify_message
-        raise Fault(
+        raise ApiError(
             f"the API server's certificate is refused: {reason}; check certificate-authority and server, "
             f"or tls-server-name, in the kubeconfig ({server})"
         ) from error
     except (httpcore.LocalProtocolError, httpx.LocalProtocolError):
         # Its text quotes the header, and so the token.
-        raise Fault("the credentials cannot be sent: they are not one line of text") from None
+        raise ApiError("the credentials cannot be sent: they are not one line of text") from None
     except (TimeoutError, httpcore.TimeoutException, httpx.TimeoutException) as error:
-        raise Fault(f"the API server {server} did not answer in time", unreachable=True) from error
+        raise ApiError(f"the API server {server} did not answer in time", unreachable=True) from error
     except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
         raise _unreachable(server, "it broke off the TLS connection") from error
     except ssl.SSLError as error:
         reason = (error.reason or "no reason given").replace("_", " ").lower()
         hint = "; does it speak http://?" if "wrong version" in reason else ""
-        raise Fault(f"the TLS connection to the API server {server} failed: {reason}{hint}") from error
+        raise ApiError(f"the TLS connection to the API server {server} failed: {reason}{hint}") from error
     except httpcore.ProxyError as error:
         # "407 Proxy Authentication Required": what the proxy refuses stays refused, what it cannot reach may come.
         passing = not str(error).startswith("4")
-        raise Fault(f"the proxy before {server} answered {error}", unreachable=passing) from error
+        raise ApiError(f"the proxy before {server} answered {error}", unreachable=passing) from error
     except (OSError, httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or "the connection broke"
         raise _unreachable(server, reason) from error
@@ -471,14 +473,16 @@ def _as_faults(server: str) -> Generator[None]:
         raise defect(error) from None
 
 
-def _unreachable(server: str, reason: str) -> Fault:
-    return Fault(f"the API server {server} cannot be reached: {reason}", unreachable=True)
+def _unreachable(server: str, reason: str) -> ApiError:
+    return ApiError(f"the API server {server} cannot be reached: {reason}", unreachable=True)
 
 
-def defect(error: BaseException) -> Fault:
+def defect(error: BaseException) -> ApiError:
     """
     Return a fault for what nobody expected. Its text may quote a credential, so its place is given instead.
     """
     frames = traceback.extract_tb(error.__traceback__)
     at = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""
-    return Fault(f"an error that dflag does not know stopped the request: {type(error).__name__}{at}; please report it")
+    return ApiError(
+        f"an error that dflag does not know stopped the request: {type(error).__name__}{at}; please report it"
+    )

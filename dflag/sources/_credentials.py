@@ -24,7 +24,7 @@ import httpcore2 as httpcore
 
 from dflag.errors import one_line
 from dflag.sources._kubeconfig import read_file
-from dflag.sources._objects import Fault
+from dflag.sources._objects import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +61,7 @@ class Credentials:
     An exec plugin runs at once, unless there is a token; a token file is read for every request.
 
     Raises:
-        Fault: The plugin fails.
+        ApiError: The plugin fails.
     """
 
     def __init__(self, config: Config, link: Link) -> None:
@@ -83,7 +83,7 @@ class Credentials:
         Return the headers of a request.
 
         Raises:
-            Fault: The token file cannot be read, or no header can hold what it should.
+            ApiError: The token file cannot be read, or no header can hold what it should.
         """
         headers: list[tuple[str, str]] = list(self._user.impersonation)
         if token := self._token():
@@ -94,7 +94,7 @@ class Credentials:
         for name, value in headers:
             if not value.isprintable():
                 # Without the value, which may be the token.
-                raise Fault(f"{self._user.place}: the credentials cannot be sent: {name} must be one line of text")
+                raise ApiError(f"{self._user.place}: the credentials cannot be sent: {name} must be one line of text")
         return [(name.encode(), value.encode()) for name, value in headers]
 
     def tls(self) -> ssl.SSLContext:
@@ -102,7 +102,7 @@ class Credentials:
         Return how TLS is spoken: whom to trust, and the client's certificate.
 
         Raises:
-            Fault: A certificate or a key cannot be read.
+            ApiError: A certificate or a key cannot be read.
         """
         context = self._trusting()
         user = self._user
@@ -117,7 +117,7 @@ class Credentials:
         if user.token_file is not None:
             try:
                 return _token_in(user.token_file, f"{user.place}.tokenFile")
-            except Fault:
+            except ApiError:
                 if user.token is None:
                     raise
         if user.token is not None:
@@ -135,18 +135,20 @@ class Credentials:
             try:
                 return httpcore.default_ssl_context()  # finds the system's authorities where OpenSSL alone does not
             except OSError as error:
-                raise Fault(f"SSL_CERT_FILE or SSL_CERT_DIR: cannot read the authorities: {error.strerror}") from None
+                raise ApiError(
+                    f"SSL_CERT_FILE or SSL_CERT_DIR: cannot read the authorities: {error.strerror}"
+                ) from None
         # What stands between the certificates is left out: it may be in any encoding.
         found = [match.group().decode("latin-1") for match in _CERTIFICATE.finditer(cluster.authority.read())]
         where = f"{cluster.authority.place}: expected certificates in PEM"
         if cluster.authority.path is not None:
             where += f" in {cluster.authority.path}"
         if not found:
-            raise Fault(f"{where}, found none")
+            raise ApiError(f"{where}, found none")
         try:
             context = ssl.create_default_context(cadata="\n".join(found))
         except (ssl.SSLError, ValueError):
-            raise Fault(f"{where}, found one that is damaged") from None
+            raise ApiError(f"{where}, found one that is damaged") from None
         # As kubectl: certificates without key identifiers are good, and whatever stands in the bundle is trusted.
         # Python 3.13 made the first an error, which many an authority that was made by hand would fail.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
@@ -157,7 +159,7 @@ class Credentials:
 def _token_in(file: str, place: str) -> str:
     token = read_file(place, file).decode(errors="replace").strip()
     if not token:
-        raise Fault(f"{place}: expected a token in {file}, which is empty")
+        raise ApiError(f"{place}: expected a token in {file}, which is empty")
     return token
 
 
@@ -170,7 +172,7 @@ def _present(context: ssl.SSLContext, pem: bytes, place: str) -> None:
     """
 
     def refuse() -> str:
-        raise Fault(f"{place}: the key is encrypted, and dflag does not ask for a password; use an unencrypted key")
+        raise ApiError(f"{place}: the key is encrypted, and dflag does not ask for a password; use an unencrypted key")
 
     for as_file in (_in_memory, _on_disk):
         try:
@@ -178,12 +180,12 @@ def _present(context: ssl.SSLContext, pem: bytes, place: str) -> None:
                 context.load_cert_chain(path, password=refuse)
         except ssl.SSLError as error:
             reason = "the key does not belong to the certificate" if "MISMATCH" in (error.reason or "") else "damaged"
-            raise Fault(f"{place}: expected a certificate and its key in PEM, found them {reason}") from None
+            raise ApiError(f"{place}: expected a certificate and its key in PEM, found them {reason}") from None
         except (OSError, AttributeError) as error:
             problem = error
         else:
             return
-    raise Fault(f"{place}: OpenSSL reads certificates from files, and none can be made here: {problem}; set TMPDIR")
+    raise ApiError(f"{place}: OpenSSL reads certificates from files, and none can be made here: {problem}; set TMPDIR")
 
 
 @contextlib.contextmanager
@@ -219,7 +221,7 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
     # Looked for as kubectl does, on the PATH of this process, whatever the plugin's own is.
     command = plugin.command if os.sep in plugin.command else shutil.which(plugin.command)
     if command is None:
-        raise Fault(f"{place}: there is no program {plugin.command!r} on the PATH{hint}")
+        raise ApiError(f"{place}: there is no program {plugin.command!r} on the PATH{hint}")
     environment = {**os.environ, **plugin.environment, "KUBERNETES_EXEC_INFO": _question(plugin, cluster)}
     try:
         process = subprocess.Popen(  # noqa: S603 - the user's own kubeconfig names it
@@ -232,7 +234,7 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
         )
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "it cannot be run"
-        raise Fault(f"{place}: cannot run {plugin.command!r}: {reason}{hint}") from None
+        raise ApiError(f"{place}: cannot run {plugin.command!r}: {reason}{hint}") from None
     with process, link.waiting(lambda: _end(process)):
         try:
             printed, said = process.communicate(timeout=PLUGIN_SECONDS)
@@ -240,10 +242,10 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
             _end(process)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
-            raise Fault(f"{place}: {plugin.command!r} did not end within {PLUGIN_SECONDS:.0f} s") from None
+            raise ApiError(f"{place}: {plugin.command!r} did not end within {PLUGIN_SECONDS:.0f} s") from None
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
-        raise Fault(f"{place}: {plugin.command!r} ended with status {process.returncode}: {_shown(lines[-1])}{hint}")
+        raise ApiError(f"{place}: {plugin.command!r} ended with status {process.returncode}: {_shown(lines[-1])}{hint}")
     return _answer(printed, f"{place}: {plugin.command!r}")
 
 
@@ -291,25 +293,25 @@ def _answer(printed: bytes, who: str) -> _Granted:
     try:
         answer = json.loads(printed)
     except (ValueError, RecursionError):
-        raise Fault(expected) from None  # without the cause: it holds the text, and a token may stand in it
+        raise ApiError(expected) from None  # without the cause: it holds the text, and a token may stand in it
     if not isinstance(answer, dict) or answer.get("kind", "ExecCredential") != "ExecCredential":
-        raise Fault(expected)
+        raise ApiError(expected)
     version = answer.get("apiVersion", "client.authentication.k8s.io/v1")
     if version not in ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"):
-        raise Fault(f"{who} printed an ExecCredential of a version other than v1 and v1beta1")
+        raise ApiError(f"{who} printed an ExecCredential of a version other than v1 and v1beta1")
     status = answer.get("status")
     fields = status if isinstance(status, dict) else {}
     token, certificate, key, expires = (
         _text(fields, name, who) for name in ("token", "clientCertificateData", "clientKeyData", "expirationTimestamp")
     )
     if (certificate is None) is not (key is None):
-        raise Fault(f"{who} printed a certificate without its key, or a key without its certificate")
+        raise ApiError(f"{who} printed a certificate without its key, or a key without its certificate")
     if token is None and certificate is None:
-        raise Fault(f"{who} printed neither status.token nor status.clientCertificateData")
+        raise ApiError(f"{who} printed neither status.token nor status.clientCertificateData")
     try:
         moment = None if expires is None else datetime.datetime.fromisoformat(expires)
     except ValueError:
-        raise Fault(f"{who} printed a status.expirationTimestamp that is not a time of RFC 3339") from None
+        raise ApiError(f"{who} printed a status.expirationTimestamp that is not a time of RFC 3339") from None
     if moment is not None and moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return _Granted(
@@ -320,7 +322,7 @@ def _answer(printed: bytes, who: str) -> _Granted:
 def _text(fields: dict[str, Any], name: str, who: str) -> str | None:
     value = fields.get(name)
     if value is not None and not isinstance(value, str):
-        raise Fault(f"{who} printed a status.{name} that is not a text")
+        raise ApiError(f"{who} printed a status.{name} that is not a text")
     return value or None
 
 

@@ -52,7 +52,7 @@ def is_key(name: str) -> bool:
     return (name.isidentifier() and name.isascii() and len(name) <= _LONGEST_KEY) or _KEY.fullmatch(name) is not None
 
 
-class Refused(Unreadable):
+class RefusedEntry(Unreadable):
     """
     An entry that the system refused to read this time, which may go better another time.
     """
@@ -81,7 +81,7 @@ def read_entries(directory: int) -> tuple[dict[str, Raw] | None, bool]:
                 if value is None:
                     continue
             values[name] = value
-            refused = refused or type(value) is Refused
+            refused = refused or type(value) is RefusedEntry
     return values, refused
 
 
@@ -146,7 +146,7 @@ def refusal(error: OSError) -> Unreadable | None:
         raise error
     if error.errno in GONE or error.errno == errno.EISDIR:
         return None
-    return Refused(reason_of(error))
+    return RefusedEntry(reason_of(error))
 
 
 def reason_of(error: OSError) -> str:

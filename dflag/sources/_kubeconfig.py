@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dflag._formats import documents
 from dflag._formats.json_values import NotJSON
-from dflag.sources._objects import Fault
+from dflag.sources._objects import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -48,7 +48,7 @@ class Material:
         Return the PEM text.
 
         Raises:
-            Fault: The file cannot be read.
+            ApiError: The file cannot be read.
         """
         return self.data if self.path is None else read_file(self.place, self.path)
 
@@ -149,7 +149,7 @@ def load(where: Places, context: str | None, account: str) -> Config:
         account: The directory in which a pod finds its service account.
 
     Raises:
-        Fault: There is none, or it cannot be read or understood.
+        ApiError: There is none, or it cannot be read or understood.
     """
     merged = _Merged(where.files)
     for path in where.files:
@@ -166,7 +166,7 @@ def load(where: Places, context: str | None, account: str) -> Config:
         return merged.select(context)
     searched = f"KUBECONFIG={os.pathsep.join(where.files)}" if where.named else where.home
     without = "" if lacking is None else f", nor a service account: {lacking}"
-    raise Fault(f"cannot use the kubeconfig: found none in {searched}{without}; pass kubeconfig=, or set KUBECONFIG")
+    raise ApiError(f"cannot use the kubeconfig: found none in {searched}{without}; pass kubeconfig=, or set KUBECONFIG")
 
 
 def read_file(place: str, path: str) -> bytes:
@@ -174,14 +174,14 @@ def read_file(place: str, path: str) -> bytes:
     Return what a file holds that the configuration names.
 
     Raises:
-        Fault: It cannot be read.
+        ApiError: It cannot be read.
     """
     try:
         with open(path, "rb") as file:
             return file.read(_MAX_BYTES)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "no path"
-        raise Fault(f"{place}: cannot read {path}: {reason}") from None
+        raise ApiError(f"{place}: cannot read {path}: {reason}") from None
 
 
 def _absolute(path: str) -> str:
@@ -235,7 +235,7 @@ class _Fields:
 
     def __init__(self, place: str, path: str, given: object) -> None:
         if given is not None and not isinstance(given, dict):
-            raise Fault(f"{place}: expected a mapping, got {_word(given)}")
+            raise ApiError(f"{place}: expected a mapping, got {_word(given)}")
         self.place: Final = place
         self.path: Final = path
         self._given: Final[dict[str, Any]] = dict(given or {})
@@ -246,25 +246,25 @@ class _Fields:
     def text(self, name: str) -> str | None:
         value = self.raw(name)
         if value is not None and not isinstance(value, str):
-            raise Fault(f"{self.place}.{name}: expected text, got {_word(value)}; put it in quotes")
+            raise ApiError(f"{self.place}.{name}: expected text, got {_word(value)}; put it in quotes")
         return value or None
 
     def required(self, name: str) -> str:
         value = self.text(name)
         if value is None:
-            raise Fault(f"{self.place}.{name} is not set")
+            raise ApiError(f"{self.place}.{name} is not set")
         return value
 
     def truth(self, name: str) -> bool:
         value = self.raw(name)
         if value is not None and not isinstance(value, bool):
-            raise Fault(f"{self.place}.{name}: expected true or false, got {_word(value)}")
+            raise ApiError(f"{self.place}.{name}: expected true or false, got {_word(value)}")
         return bool(value)
 
     def items(self, name: str) -> list[Any]:
         value = self.raw(name)
         if value is not None and not isinstance(value, list):
-            raise Fault(f"{self.place}.{name}: expected a list, got {_word(value)}")
+            raise ApiError(f"{self.place}.{name}: expected a list, got {_word(value)}")
         return value or []
 
     def texts(self, name: str) -> tuple[str, ...]:
@@ -290,7 +290,7 @@ class _Fields:
         """
         path, text = self.file(name), self.text(f"{name}-data")
         if path is not None and text is not None:
-            raise Fault(f"{self.place}: expected {name} or {name}-data, got both; drop one")
+            raise ApiError(f"{self.place}: expected {name} or {name}-data, got both; drop one")
         if path is not None:
             return Material(f"{self.place}.{name}", path)
         if text is None:
@@ -299,7 +299,7 @@ class _Fields:
         try:
             return Material(place, data=base64.b64decode("".join(text.split()), validate=True))
         except (binascii.Error, ValueError):
-            raise Fault(f"{place}: expected base64, got other text") from None
+            raise ApiError(f"{place}: expected base64, got other text") from None
 
     def end(self, *ignored: str) -> None:
         """
@@ -309,7 +309,7 @@ class _Fields:
             self.raw(name)
         if self._given:
             unknown = ", ".join(repr(name[:80]) for name in self._given)
-            raise Fault(f"{self.place}: dflag does not know the field {unknown}; remove it or correct its name")
+            raise ApiError(f"{self.place}: dflag does not know the field {unknown}; remove it or correct its name")
 
 
 class _Merged:
@@ -331,7 +331,7 @@ class _Merged:
         for name, known in (("apiVersion", "v1"), ("kind", "Config")):
             given = document.text(name)
             if given not in (None, known):
-                raise Fault(f"{document.place}: expected {name} {known!r}, got {given!r}; is it a kubeconfig?")
+                raise ApiError(f"{document.place}: expected {name} {known!r}, got {given!r}; is it a kubeconfig?")
         current = document.text("current-context")
         self._current = self._current or current
         for plural, singular in _LISTS.items():
@@ -339,7 +339,7 @@ class _Merged:
             for entry in document.mappings(plural):
                 name = entry.required("name")
                 if name in here:
-                    raise Fault(f"{document.place}: {name!r} is listed twice in {plural}; remove one")
+                    raise ApiError(f"{document.place}: {name!r} is listed twice in {plural}; remove one")
                 here[name] = _Fields(f"{document.place}: {plural}[{name}]", path, entry.raw(singular))
                 entry.end()
             self._named[plural] = here | self._named[plural]
@@ -348,7 +348,7 @@ class _Merged:
     def select(self, context: str | None) -> Config:
         name = context or self._current
         if name is None:
-            raise Fault(f"{self._place}: it has no current-context; pass context=, one of {self._list('contexts')}")
+            raise ApiError(f"{self._place}: it has no current-context; pass context=, one of {self._list('contexts')}")
         chosen = self._find("contexts", name, "context=" if context else "current-context")
         place = f"contexts[{name}]"
         cluster = _cluster(self._find("clusters", chosen.required("cluster"), f"{place}.cluster"))
@@ -360,7 +360,7 @@ class _Merged:
 
     def _find(self, plural: str, name: str, by: str) -> _Fields:
         if name not in self._named[plural]:
-            raise Fault(f"{self._place}: {by} names {name!r}, which is not among its {plural}: {self._list(plural)}")
+            raise ApiError(f"{self._place}: {by} names {name!r}, which is not among its {plural}: {self._list(plural)}")
         return self._named[plural][name]
 
     def _list(self, plural: str) -> str:
@@ -372,7 +372,7 @@ def _document(path: str) -> Any:
     try:
         text = read_file(place, path).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise Fault(f"{place} {path}: expected text in UTF-8") from None
+        raise ApiError(f"{place} {path}: expected text in UTF-8") from None
     if all(line.isspace() or line.startswith("#") for line in text.splitlines(keepends=True)):
         return None
     try:
@@ -380,14 +380,14 @@ def _document(path: str) -> Any:
     except NotJSON as error:
         # Without what is wrong: that may quote the file, and tokens stand in it.
         at = "" if error.place is None else f" at line {error.place.line} column {error.place.column}"
-        raise Fault(f"{place} {path}: expected {error.expected}{at}") from None
+        raise ApiError(f"{place} {path}: expected {error.expected}{at}") from None
 
 
 def _cluster(fields: _Fields) -> Cluster:
     authority = fields.material("certificate-authority")
     insecure = fields.truth("insecure-skip-tls-verify")
     if insecure and authority is not None:
-        raise Fault(f"{fields.place}: expected no certificate-authority beside insecure-skip-tls-verify; drop one")
+        raise ApiError(f"{fields.place}: expected no certificate-authority beside insecure-skip-tls-verify; drop one")
     server = fields.required("server")
     if "://" not in server:
         server = f"{'https' if insecure or authority is not None else 'http'}://{server}"
@@ -414,7 +414,7 @@ def _cluster(fields: _Fields) -> Cluster:
 def _user(fields: _Fields) -> User:
     place = fields.place
     if fields.raw("auth-provider") is not None:
-        raise Fault(f"{place}.auth-provider: dflag does not know auth providers; use an exec plugin")
+        raise ApiError(f"{place}.auth-provider: dflag does not know auth providers; use an exec plugin")
     found = User(
         place,
         token=fields.text("token"),
@@ -429,10 +429,10 @@ def _user(fields: _Fields) -> User:
     fields.end()
     has_token = found.token is not None or found.token_file is not None
     if has_token and (found.name is not None or found.password is not None):
-        raise Fault(f"{place}: expected a token or a username, got both; drop one")
+        raise ApiError(f"{place}: expected a token or a username, got both; drop one")
     if (found.certificate is None) is not (found.key is None):
         lacking = "client-certificate" if found.certificate is None else "client-key"
-        raise Fault(f"{place}: expected client-certificate and client-key together; {lacking} is not set")
+        raise ApiError(f"{place}: expected client-certificate and client-key together; {lacking} is not set")
     return found
 
 
@@ -443,12 +443,12 @@ def _plugin(fields: _Fields) -> Plugin | None:
     inner = _Fields(f"{fields.place}.exec", fields.path, given)
     version, command = inner.required("apiVersion"), inner.required("command")
     if version not in _EXEC_VERSIONS:
-        raise Fault(f"{inner.place}.apiVersion: expected {' or '.join(_EXEC_VERSIONS)}, got {version!r}")
+        raise ApiError(f"{inner.place}.apiVersion: expected {' or '.join(_EXEC_VERSIONS)}, got {version!r}")
     mode = inner.text("interactiveMode")
     if mode == "Always":
-        raise Fault(f"{inner.place}.interactiveMode: the plugin needs a terminal, which dflag never gives it")
+        raise ApiError(f"{inner.place}.interactiveMode: the plugin needs a terminal, which dflag never gives it")
     if mode not in (None, "Never", "IfAvailable"):
-        raise Fault(f"{inner.place}.interactiveMode: expected Never, IfAvailable or Always, got {mode!r}")
+        raise ApiError(f"{inner.place}.interactiveMode: expected Never, IfAvailable or Always, got {mode!r}")
     environment: dict[str, str] = {}
     for entry in inner.mappings("env"):
         environment[entry.required("name")] = entry.text("value") or ""
@@ -477,15 +477,15 @@ def _impersonation(fields: _Fields) -> tuple[tuple[str, str], ...]:
     place = f"{fields.place}.as-user-extra"
     extra = fields.raw("as-user-extra")
     if extra is not None and not isinstance(extra, dict):
-        raise Fault(f"{place}: expected a mapping, got {_word(extra)}")
+        raise ApiError(f"{place}: expected a mapping, got {_word(extra)}")
     for key, values in (extra or {}).items():
         if not isinstance(values, list):
-            raise Fault(f"{place}[{key}]: expected a list, got {_word(values)}")
+            raise ApiError(f"{place}[{key}]: expected a list, got {_word(values)}")
         # Escaped as client-go does, which keeps every other character that a header's name may have.
         header = f"Impersonate-Extra-{urllib.parse.quote(key, safe='!#$&*+^`|' + chr(39))}"
         headers += [(header, value) for value in _texts(values, f"{place}[{key}]")]
     if headers and name is None:
-        raise Fault(
+        raise ApiError(
             f"{fields.place}: expected a user to impersonate beside as-uid, as-groups and as-user-extra; set as"
         )
     return tuple(headers)
@@ -499,7 +499,7 @@ def check_proxy(given: str, place: str) -> str:
     Return the URL of a proxy.
 
     Raises:
-        Fault: It is none that can be used.
+        ApiError: It is none that can be used.
     """
     return _url(given if "://" in given else f"http://{given}", place, {"http"}, credentials=True)
 
@@ -512,24 +512,24 @@ def _url(given: str, place: str, schemes: set[str], *, credentials: bool = False
     except ValueError:
         parts, host, port = urllib.parse.urlsplit(""), None, None
     if "@" in given and not credentials:
-        raise Fault(f"{place}: expected {expected} without a user name or password")
+        raise ApiError(f"{place}: expected {expected} without a user name or password")
     shown = "a URL with a user name" if "@" in given else repr(given)
     if parts.scheme not in schemes and host is not None:
-        raise Fault(f"{place}: expected {expected}, got {parts.scheme}://, which dflag does not support there")
+        raise ApiError(f"{place}: expected {expected}, got {parts.scheme}://, which dflag does not support there")
     if not host or port == 0 or parts.query or parts.fragment or not re.fullmatch(r"[^\s\x00-\x1f\x7f\\]+", given):
-        raise Fault(f"{place}: expected {expected}, got {shown}")
+        raise ApiError(f"{place}: expected {expected}, got {shown}")
     return given
 
 
 def _check_namespace(place: str, namespace: str | None) -> None:
     if namespace is not None and not _NAMESPACE.fullmatch(namespace):
-        raise Fault(f"{place}: expected the name of a namespace, got {namespace!r}")
+        raise ApiError(f"{place}: expected the name of a namespace, got {namespace!r}")
 
 
 def _texts(items: list[Any], place: str) -> tuple[str, ...]:
     for item in items:
         if not isinstance(item, str):
-            raise Fault(f"{place}: expected texts, got {_word(item)} among them; put it in quotes")
+            raise ApiError(f"{place}: expected texts, got {_word(item)} among them; put it in quotes")
     return tuple(items)
 
 

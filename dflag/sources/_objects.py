@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BEHIND_LISTS: Final = 3
 """How many lists may be older than what is known before the server is asked what its newest version is."""
 
-Kind: TypeAlias = Literal["ConfigMap", "Secret"]
+ObjectKind: TypeAlias = Literal["ConfigMap", "Secret"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Target:
     Which object is meant.
     """
 
-    kind: Kind
+    kind: ObjectKind
     namespace: str
     name: str
 
@@ -71,11 +71,11 @@ class Absent:
     version: str
 
 
-State: TypeAlias = Present | Absent
+ObjectState: TypeAlias = Present | Absent
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Failure:
     """
     Why the API server could not be asked the last time.
     """
@@ -85,7 +85,7 @@ class Trouble:
     absent: bool
 
 
-class Fault(Exception):  # noqa: N818 - a source turns it into a SourceError; users never see it
+class ApiError(Exception):
     """
     The API server could not be asked, or refused to answer.
 
@@ -118,7 +118,7 @@ class StaleError(Exception):
     """
 
 
-def decode(item: Mapping[str, Any], kind: Kind) -> Present:
+def decode(item: Mapping[str, Any], kind: ObjectKind) -> Present:
     """
     Take the values out of an object; a value that is not base64 where it should be comes as `Unreadable`.
 
@@ -155,16 +155,16 @@ class Look:
 
     Attributes:
         state: The newest state that was seen; None before the first.
-        trouble: Why the API server cannot be asked, if it cannot.
+        failure: Why the API server cannot be asked, if it cannot.
         changes: How often the state has become another one.
     """
 
-    state: State | None
-    trouble: Trouble | None
+    state: ObjectState | None
+    failure: Failure | None
     changes: int
 
 
-class Newest:
+class ObjectCache:
     """
     The newest state of the object that anybody here has seen, and the version from which to watch.
 
@@ -174,8 +174,8 @@ class Newest:
     def __init__(self, target: Target) -> None:
         self._target: Final = target
         self._lock = threading.Lock()
-        self._state: State | None = None
-        self._trouble: Trouble | None = None
+        self._state: ObjectState | None = None
+        self._failure: Failure | None = None
         self._cursor: str | None = None
         self._changes = 0
         self._behind = 0  # lists in a row that were older than what is known
@@ -211,9 +211,9 @@ class Newest:
         """
         settle()
         with self._lock:
-            return Look(self._state, self._trouble, self._changes)
+            return Look(self._state, self._failure, self._changes)
 
-    def accept_list(self, state: State, cursor: str, asked: State | None, *, is_newest: bool) -> bool:
+    def accept_list(self, state: ObjectState, cursor: str, asked: ObjectState | None, *, is_latest: bool) -> bool:
         """
         Accept what a list says; True when it brings anything new but its version.
 
@@ -225,7 +225,7 @@ class Newest:
             cursor: The version of the list.
             asked: The state that was known when the list was asked for. Another one that has come since is left alone
                 by a list that is older.
-            is_newest: Whether the server was asked for the newest version that there is.
+            is_latest: Whether the server was asked for the newest version that there is.
 
         Raises:
             StaleError: Any other list is older than what is known.
@@ -237,7 +237,7 @@ class Newest:
             if known is not None and stale:
                 if known is not asked:
                     return False
-                if not is_newest:
+                if not is_latest:
                     self._behind += 1
                     raise StaleError(f"version {cursor} is older than {known.version}, which was seen before")
             self._behind = 0
@@ -253,7 +253,7 @@ class Newest:
             )
         return new
 
-    def accept_event(self, state: State) -> bool:
+    def accept_event(self, state: ObjectState) -> bool:
         """
         Accept what an event of a watch says; True when it brings anything new but its version.
 
@@ -268,7 +268,7 @@ class Newest:
             self._cursor = state.version
             return self._set_state(state)
 
-    def _set_state(self, state: State) -> bool:
+    def _set_state(self, state: ObjectState) -> bool:
         known, self._state = self._state, state
         new = known is None or _values(known) != _values(state)
         if new:
@@ -294,23 +294,23 @@ class Newest:
         """
         self._cursor = None
 
-    def fail(self, trouble: Trouble) -> bool:
+    def fail(self, failure: Failure) -> bool:
         """
         Note that the API server cannot be asked; True when that is news.
         """
-        return self._set_trouble(trouble)
+        return self._set_failure(failure)
 
     def recover(self) -> bool:
         """
         Note that the API server can be asked again; True when that is news.
         """
-        return self._set_trouble(None)
+        return self._set_failure(None)
 
-    def _set_trouble(self, trouble: Trouble | None) -> bool:
+    def _set_failure(self, failure: Failure | None) -> bool:
         settle()
         with self._lock:
-            new = self._trouble != trouble
-            self._trouble = trouble
+            new = self._failure != failure
+            self._failure = failure
             if new:
                 self._token = object()
             return new
@@ -330,7 +330,7 @@ class Newest:
         self._lock = threading.Lock()
 
 
-def _values(state: State) -> Mapping[str, Raw] | None:
+def _values(state: ObjectState) -> Mapping[str, Raw] | None:
     return state.values if isinstance(state, Present) else None
 
 

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from dflag._raw import Unreadable
-from dflag.sources._entries import Refused, is_key, read_stable, refusal, unfit
+from dflag.sources._entries import RefusedEntry, is_key, read_stable, refusal, unfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,7 +254,7 @@ class PlainFiles:
         """
         if isinstance(found, Unreadable):
             file.value, file.seen, file.taken = found, None, None
-            return time.monotonic() + REFUSED_RECHECK_SECONDS if isinstance(found, Refused) else None
+            return time.monotonic() + REFUSED_RECHECK_SECONDS if isinstance(found, RefusedEntry) else None
         signature = self.signature(found)
         if signature != file.seen:
             file.seen, file.since = signature, self._since(found)
@@ -290,8 +290,8 @@ class PlainFiles:
             file.seen, file.since = after, now
             return now + self._settle_seconds
         file.value = value
-        file.taken = None if isinstance(value, Refused) else after
-        return now + REFUSED_RECHECK_SECONDS if isinstance(value, Refused) else None
+        file.taken = None if isinstance(value, RefusedEntry) else after
+        return now + REFUSED_RECHECK_SECONDS if isinstance(value, RefusedEntry) else None
 
 
 class _File:

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Final
 from dflag._log import logger
 from dflag.sources._api import defect, understand
 from dflag.sources._base import Watch
-from dflag.sources._objects import Fault, StaleError, Trouble, version_of
+from dflag.sources._objects import ApiError, Failure, StaleError, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
     from dflag.sources._api import ApiServer
-    from dflag.sources._objects import Newest, State, Target
+    from dflag.sources._objects import ObjectCache, ObjectState, Target
     from dflag.typing import Wake
 
 FIRST_SECONDS: Final = 0.8
@@ -92,7 +92,7 @@ class Reflector(Watch):
         self,
         server: ApiServer,
         target: Target,
-        newest: Newest,
+        cache: ObjectCache,
         wake: Wake,
         watch_seconds: float,
         *,
@@ -100,7 +100,7 @@ class Reflector(Watch):
     ) -> None:
         self._server: Final = server
         self._target: Final = target
-        self._newest: Final = newest
+        self._cache: Final = cache
         self._wake: Final = wake
         self._watch_seconds: Final = watch_seconds
         self._ended: Final = ended
@@ -109,7 +109,7 @@ class Reflector(Watch):
         self._lost = False  # since a watch was last open
         self._refused = False  # the credentials, the last time
         self._is_watch_refused = False  # the last time: then a list alone does not make the source healthy
-        self._ask_newest = False  # for the versions known here are too old for the server
+        self._ask_latest = False  # for the versions known here are too old for the server
         self._stopping: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name="dflag-kubernetes", daemon=True)
 
@@ -143,8 +143,8 @@ class Reflector(Watch):
         """
         self._opened_at = None
         try:
-            self._follow(self._newest.cursor or self._list())
-        except Fault as fault:
+            self._follow(self._cache.cursor or self._list())
+        except ApiError as fault:
             self._server.close()
             return 0.0 if self._stopping.is_set() else self._pause_after(fault)
         except BaseException as error:
@@ -155,15 +155,15 @@ class Reflector(Watch):
         return self._pause()
 
     def _list(self) -> str:
-        asked = self._newest.look().state
-        state, cursor, is_newest = self._server.list(None if self._ask_newest else self._newest.floor)
-        self._ask_newest = False
+        asked = self._cache.look().state
+        state, cursor, is_latest = self._server.list(None if self._ask_latest else self._cache.floor)
+        self._ask_latest = False
         self._touch()
         try:
-            new = self._newest.accept_list(state, cursor, asked, is_newest=is_newest)
+            new = self._cache.accept_list(state, cursor, asked, is_latest=is_latest)
         except StaleError as error:
-            raise Fault(f"{self._target}: the API server is behind: {error}", unreachable=True) from None
-        recovered = not self._is_watch_refused and self._newest.recover()
+            raise ApiError(f"{self._target}: the API server is behind: {error}", unreachable=True) from None
+        recovered = not self._is_watch_refused and self._cache.recover()
         if new or recovered:
             self._wake()
         return cursor
@@ -186,28 +186,28 @@ class Reflector(Watch):
                 if self._stopping.is_set():
                     return
         if not heard:
-            self._newest.expire()
+            self._cache.expire()
 
     def _accept(self, kind: str, item: Mapping[str, Any]) -> None:
-        state: State | None = understand(kind, item, self._target)
+        state: ObjectState | None = understand(kind, item, self._target)
         if state is None:
             if kind == "BOOKMARK":
                 try:
-                    self._newest.advance(version_of(item))
+                    self._cache.advance(version_of(item))
                 except StaleError as error:
-                    raise Fault(
+                    raise ApiError(
                         f"{self._target}: the resource versions have started again: {error}", unreachable=True
                     ) from None
             return
         try:
-            new = self._newest.accept_event(state)
+            new = self._cache.accept_event(state)
         except StaleError as error:
             logger.debug("%s: an event is left out: %s", self._target, error)
             return
         if new:
             self._wake()
 
-    def _pause_after(self, fault: Fault) -> float:
+    def _pause_after(self, fault: ApiError) -> float:
         """
         Decide what a failure means for the next attempt, and for the status of the source.
 
@@ -216,22 +216,22 @@ class Reflector(Watch):
         """
         self._lost = True
         if self._opened_at is None and fault.code != _GONE and not self._is_first_refusal(fault):
-            trouble = Trouble(str(fault), unreachable=fault.unreachable, absent=fault.absent)
-            if self._newest.fail(trouble):
+            failure = Failure(str(fault), unreachable=fault.unreachable, absent=fault.absent)
+            if self._cache.fail(failure):
                 self._wake()
         else:
             # One that was open and broke is nothing to speak of while the next one opens.
             logger.debug("%s: the watch broke off: %s", self._target, fault)
-        self._newest.expire()
-        if fault.code == _GONE and not self._ask_newest:
-            self._ask_newest = True
+        self._cache.expire()
+        if fault.code == _GONE and not self._ask_latest:
+            self._ask_latest = True
             return 0.0
         if self._is_first_refusal(fault):
             self._refused = True  # once more at once: credentials are read again for every new connection
             return 0.0
         return self._pause(fault)
 
-    def _pause(self, fault: Fault | None = None) -> float:
+    def _pause(self, fault: ApiError | None = None) -> float:
         opened = self._opened_at
         if opened is not None and time.monotonic() - opened >= min(SETTLED_SECONDS, self._watch_seconds / 2):
             self._backoff.reset()
@@ -241,12 +241,12 @@ class Reflector(Watch):
             return self._backoff.next()
         return self._backoff.next(at_least=fault.retry_after, lasting=fault.code in _LASTING)
 
-    def _is_first_refusal(self, fault: Fault) -> bool:
+    def _is_first_refusal(self, fault: ApiError) -> bool:
         return fault.code == _UNAUTHORIZED and not self._refused
 
     def _note_contact(self) -> None:
         self._touch()
-        if self._newest.recover():
+        if self._cache.recover():
             self._wake()
 
     def _touch(self) -> None:

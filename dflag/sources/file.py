@@ -17,7 +17,7 @@ from dflag._formats.json_values import NotJSON
 from dflag._layers import RULES_KEYS
 from dflag._raw import Unreadable
 from dflag.errors import SourceError
-from dflag.sources._entries import GONE, Refused, read_other, reason_of
+from dflag.sources._entries import GONE, RefusedEntry, read_other, reason_of
 from dflag.sources._path import ATTEMPTS, FAILED_RECHECK_SECONDS, PathSource, open_directory
 from dflag.sources._plain import REFUSED_RECHECK_SECONDS, PlainFiles
 from dflag.sources._way import DATA, follow, read_link
@@ -138,7 +138,7 @@ class FileSource(PathSource):
             if data is not None:
                 self._link = way.data
                 self._plain.forget()
-                self._again_at = time.monotonic() + REFUSED_RECHECK_SECONDS if isinstance(data, Refused) else None
+                self._again_at = time.monotonic() + REFUSED_RECHECK_SECONDS if isinstance(data, RefusedEntry) else None
                 return data
             if way == follow(self._path):
                 raise FileNotFoundError(errno.ENOENT, "no such key in the volume")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Final
 from dflag.errors import DefinitionError, SourceError
 from dflag.sources._base import Source, Watch
 from dflag.sources._names import NAMESPACE_NAME, OBJECT_NAME, is_namespace_name, is_object_name
-from dflag.sources._objects import Fault, Newest, Present, StaleError, Target, Trouble
+from dflag.sources._objects import ApiError, Failure, ObjectCache, Present, StaleError, Target
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from dflag.sources._api import ApiServer
-    from dflag.sources._objects import Kind
+    from dflag.sources._objects import ObjectKind
     from dflag.typing import Raw, Wake
 
 
@@ -60,7 +60,7 @@ class KubernetesSource(Source):
         name: str,
         namespace: str | None = None,
         *,
-        kind: Kind = "ConfigMap",
+        kind: ObjectKind = "ConfigMap",
         kubeconfig: str | os.PathLike[str] | None = None,
         context: str | None = None,
         watch_seconds: float = 300.0,
@@ -76,7 +76,7 @@ class KubernetesSource(Source):
         if namespace is None:
             try:
                 namespace = _kubeconfig.load(self._where, context, _api.SERVICE_ACCOUNT).namespace
-            except Fault as fault:
+            except ApiError as fault:
                 raise SourceError(str(fault)) from fault
         if namespace is None:
             raise SourceError(
@@ -86,7 +86,7 @@ class KubernetesSource(Source):
         # Plain texts: a subclass may print as anything, also where a request is made of it.
         self._target: Final = Target(kind, str.__str__(namespace), str.__str__(name))
         self._watch_seconds: Final = watch_seconds
-        self._newest: Final = Newest(self._target)
+        self._cache: Final = ObjectCache(self._target)
         self._watch: Watch | None = None
         self._is_followed = False  # by a running watch, from what was read last
         self._given = 0  # which of the changes was read last
@@ -119,11 +119,11 @@ class KubernetesSource(Source):
         if self._watch is None or not self._is_followed:
             self._ask()
             self._is_followed = True
-        look = self._newest.look()
-        if look.trouble is not None:
+        look = self._cache.look()
+        if look.failure is not None:
             if look.state is None or self._given == look.changes:
                 raise SourceError(
-                    look.trouble.message, missing=look.trouble.absent, unreachable=look.trouble.unreachable
+                    look.failure.message, missing=look.failure.absent, unreachable=look.failure.unreachable
                 )
             # What a list brought counts, although no watch can be opened.
             # The token then differs, so that the next read says why.
@@ -137,7 +137,7 @@ class KubernetesSource(Source):
         """
         Return a token that changes with what is known of the object.
         """
-        return self._newest.token, self._partial_reads
+        return self._cache.token, self._partial_reads
 
     def invalidate(self) -> None:
         """
@@ -151,7 +151,7 @@ class KubernetesSource(Source):
         """
         from dflag.sources._reflector import Reflector
 
-        watch = Reflector(self._server(), self._target, self._newest, wake, self._watch_seconds, ended=self._end)
+        watch = Reflector(self._server(), self._target, self._cache, wake, self._watch_seconds, ended=self._end)
         self._watch = watch
         watch.start()
         return watch
@@ -169,17 +169,17 @@ class KubernetesSource(Source):
         return ApiServer(self._target, self._where, self._context)
 
     def _ask(self) -> None:
-        asked = self._newest.look().state
+        asked = self._cache.look().state
         try:
             with contextlib.closing(self._server()) as server:
-                state, cursor, is_newest = server.list(self._newest.floor)
-            self._newest.accept_list(state, cursor, asked, is_newest=is_newest)
-            self._newest.recover()
-        except Fault as fault:
-            self._newest.fail(Trouble(str(fault), unreachable=fault.unreachable, absent=fault.absent))
+                state, cursor, is_latest = server.list(self._cache.floor)
+            self._cache.accept_list(state, cursor, asked, is_latest=is_latest)
+            self._cache.recover()
+        except ApiError as fault:
+            self._cache.fail(Failure(str(fault), unreachable=fault.unreachable, absent=fault.absent))
         except StaleError as error:
             behind = f"{self._target}: the API server is behind: {error}"
-            self._newest.fail(Trouble(behind, unreachable=True, absent=False))
+            self._cache.fail(Failure(behind, unreachable=True, absent=False))
 
 
 def _check_target(kind: object, name: object, namespace: object) -> None:

@@ -193,7 +193,7 @@ def _floats(shape: shapes.Floats) -> SearchStrategy[float]:
     return st.floats(shape.low, shape.high, allow_nan=False)
 
 
-def _items(shape: shapes.Items) -> SearchStrategy[list[Any]]:
+def _items(shape: shapes.Lists) -> SearchStrategy[list[Any]]:
     from hypothesis import strategies as st
 
     return st.lists(_of_shape(shape.of), min_size=shape.least, max_size=shape.most, unique=shape.unique)
@@ -220,7 +220,7 @@ _MAKERS: Final[dict[type, Callable[[Any], SearchStrategy[Any]]]] = {
     shapes.Binary: _binary,
     shapes.Floats: _floats,
     shapes.Integers: _integers,
-    shapes.Items: _items,
+    shapes.Lists: _items,
     shapes.JSONValues: _json_values,
     shapes.Mapped: _mapped,
     shapes.Mappings: _mappings,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
 from dflag._log import logger
-from dflag.web._head import Head, Refused, read_head, skip_trailers
+from dflag.web._head import Head, RequestRefused, read_head, skip_trailers
 from dflag.web._http import (
     JSON_TYPE,
     LOOK_SECONDS,
@@ -131,7 +131,7 @@ class Connection(BaseRequestHandler):
                 return
             self._closing = self._closing or head.is_last
             response: Response | Stream = self._answer(head)
-        except Refused as refusal:
+        except RequestRefused as refusal:
             # What follows on the connection may be taken for anything, so that it ends here.
             self._unread = True
             response = _refusal(refusal)
@@ -157,7 +157,7 @@ class Connection(BaseRequestHandler):
         try:
             body = self._read_body(length, answer.limit_bytes)
         except TimeoutError:
-            raise Refused(HTTPStatus.REQUEST_TIMEOUT, "the body took too long") from None
+            raise RequestRefused(HTTPStatus.REQUEST_TIMEOUT, "the body took too long") from None
         self._unread = body is None
         return self._work(answer.finish, body)
 
@@ -175,14 +175,14 @@ class Connection(BaseRequestHandler):
         Return the request as one for a path of this host.
 
         Raises:
-            Refused: It is not plain which host it is for, or it is another one.
+            RequestRefused: It is not plain which host it is for, or it is another one.
         """
         hosts = head.fields.get("host", [])
         if len(hosts) > 1 or (not hosts and not head.is_old):
-            raise Refused(HTTPStatus.BAD_REQUEST, "expected one Host")
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "expected one Host")
         head = head.in_origin_form()
         if not all(map(self.server.is_host, head.fields.get("host", []))):
-            raise Refused(
+            raise RequestRefused(
                 HTTPStatus.MISDIRECTED_REQUEST, "this server does not answer for that Host; see allowed_hosts"
             )
         return head
@@ -195,7 +195,7 @@ class Connection(BaseRequestHandler):
     def _read(self, length: int) -> bytes:
         body = self._reader.read(length)
         if len(body) < length:
-            raise Refused(HTTPStatus.BAD_REQUEST, "the body ended early")
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "the body ended early")
         return body
 
     def _read_chunks(self, limit_bytes: int) -> bytes | None:
@@ -207,7 +207,7 @@ class Connection(BaseRequestHandler):
         while True:
             line = _CHUNK_LINE.fullmatch(self._reader.readline(_MAX_CHUNK_LINE_BYTES))
             if line is None:
-                raise Refused(HTTPStatus.BAD_REQUEST, "expected a chunk of the body to begin with its size")
+                raise RequestRefused(HTTPStatus.BAD_REQUEST, "expected a chunk of the body to begin with its size")
             length = int(line[1], 16)
             if length == 0:
                 break
@@ -216,7 +216,7 @@ class Connection(BaseRequestHandler):
                 return None
             parts.append(self._read(length))
             if self._reader.read(2) != b"\r\n":
-                raise Refused(HTTPStatus.BAD_REQUEST, "expected a chunk of the body to end after its size")
+                raise RequestRefused(HTTPStatus.BAD_REQUEST, "expected a chunk of the body to end after its size")
         skip_trailers(self._reader.readline)
         return b"".join(parts)
 
@@ -268,7 +268,7 @@ class Connection(BaseRequestHandler):
                 pass
 
 
-def _refusal(refusal: Refused) -> Response:
+def _refusal(refusal: RequestRefused) -> Response:
     body = json.dumps({"error": str(refusal)}).encode() + b"\n"
     headers = {"Content-Type": JSON_TYPE, "Content-Length": str(len(body)), **SECURITY_HEADERS}
     return Response(status=refusal.status, headers=headers, body=body)

@@ -29,7 +29,7 @@ _HEADER: Final = re.compile(rf"({_TOKEN}):[ \t]*((?:[^\x00-\x08\x0a-\x1f\x7f]*[^
 _CODINGS: Final = re.compile(rf"{_TOKEN}(?:[ \t]*,[ \t]*{_TOKEN})*")
 
 
-class Refused(Exception):  # noqa: N818 - an answer to the client, not an error of the program
+class RequestRefused(Exception):  # noqa: N818 - an answer to the client, not an error of the program
     """
     A request that this server does not accept.
     """
@@ -86,23 +86,23 @@ class Head(NamedTuple):
         Return the length of the body, or None for one in chunks.
 
         Raises:
-            Refused: It is not plain where the body ends.
+            RequestRefused: It is not plain where the body ends.
         """
         codings = self.fields.get("transfer-encoding")
         lengths = self.fields.get("content-length", [])
         if codings is None:
             if len(lengths) > 1:
-                raise Refused(HTTPStatus.BAD_REQUEST, "Content-Length: expected it once")
+                raise RequestRefused(HTTPStatus.BAD_REQUEST, "Content-Length: expected it once")
             try:
                 return declared_length(lengths[0]) if lengths else 0
             except ValueError as error:
-                raise Refused(HTTPStatus.BAD_REQUEST, str(error)) from None
+                raise RequestRefused(HTTPStatus.BAD_REQUEST, str(error)) from None
         if lengths or self.is_old or len(codings) > 1 or not _CODINGS.fullmatch(codings[0]):
-            raise Refused(
+            raise RequestRefused(
                 HTTPStatus.BAD_REQUEST, "Transfer-Encoding: expected it once, in HTTP/1.1, and no Content-Length"
             )
         if codings[0].lower() != "chunked":
-            raise Refused(HTTPStatus.NOT_IMPLEMENTED, "Transfer-Encoding: expected chunked alone")
+            raise RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "Transfer-Encoding: expected chunked alone")
         return None
 
 
@@ -114,7 +114,7 @@ def read_head(read_line: Callable[[int], bytes]) -> Head | None:
         read_line: Reads up to the next line feed, at most so many bytes; less at the end of the connection.
 
     Raises:
-        Refused: It is not HTTP/1, or too long.
+        RequestRefused: It is not HTTP/1, or too long.
     """
     lines = _Lines(read_line, MAX_HEAD_BYTES)
     line = lines.next(HTTPStatus.REQUEST_URI_TOO_LONG)
@@ -124,10 +124,10 @@ def read_head(read_line: Callable[[int], bytes]) -> Head | None:
         return None
     found = _REQUEST_LINE.fullmatch(line)
     if not found:
-        raise Refused(HTTPStatus.BAD_REQUEST, "expected a request of HTTP/1.1")
+        raise RequestRefused(HTTPStatus.BAD_REQUEST, "expected a request of HTTP/1.1")
     method, target, major, minor = found.groups()
     if major != "1":
-        raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "expected a request of HTTP/1.1")
+        raise RequestRefused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "expected a request of HTTP/1.1")
     fields: dict[str, list[str]] = {}
     for name, value in _fields(lines):
         fields.setdefault(name, []).append(value)
@@ -139,7 +139,7 @@ def skip_trailers(read_line: Callable[[int], bytes]) -> None:
     Read what may follow the last chunk of a body, which nothing here needs.
 
     Raises:
-        Refused: It is not in the grammar of headers, or too long.
+        RequestRefused: It is not in the grammar of headers, or too long.
     """
     _fields(_Lines(read_line, MAX_HEAD_BYTES))
 
@@ -150,12 +150,12 @@ def _fields(lines: _Lines) -> list[tuple[str, str]]:
         # A line that begins with white space was once the rest of the one before; proxies disagree on it.
         header = _HEADER.fullmatch(line)
         if header is None:
-            raise Refused(HTTPStatus.BAD_REQUEST, "expected headers of a name, a colon and a printable value")
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "expected headers of a name, a colon and a printable value")
         found.append((header[1].lower(), header[2]))
         if len(found) > _MAX_HEADERS:
-            raise Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"expected at most {_MAX_HEADERS} headers")
+            raise RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"expected at most {_MAX_HEADERS} headers")
     if line is None:
-        raise Refused(HTTPStatus.BAD_REQUEST, "the request ended early")
+        raise RequestRefused(HTTPStatus.BAD_REQUEST, "the request ended early")
     return found
 
 
@@ -175,9 +175,9 @@ class _Lines:
         line = self._read_line(self._left + 1)
         self._left -= len(line)
         if self._left < 0:
-            raise Refused(too_long, f"expected at most {MAX_HEAD_BYTES} bytes of request line and headers")
+            raise RequestRefused(too_long, f"expected at most {MAX_HEAD_BYTES} bytes of request line and headers")
         if not line:
             return None
         if not line.endswith(b"\r\n"):
-            raise Refused(HTTPStatus.BAD_REQUEST, "expected lines that end in CR LF")
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "expected lines that end in CR LF")
         return line[:-2].decode("latin-1")

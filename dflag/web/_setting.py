@@ -1,5 +1,5 @@
 """
-Setting a flag over HTTP: who may, what they may ask for, and how it is written down.
+SetRequest a flag over HTTP: who may, what they may ask for, and how it is written down.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Malformed(ValueError):  # noqa: N818 - an answer to the client, not an err
     """
 
 
-class Setting(NamedTuple):
+class SetRequest(NamedTuple):
     """
     What a body asks for.
 
@@ -117,7 +117,7 @@ def identify(authorize: Authorize, headers: Mapping[str, str]) -> str | None:
     return None
 
 
-def read(body: bytes) -> Setting:
+def read(body: bytes) -> SetRequest:
     """
     Read a body.
 
@@ -137,7 +137,7 @@ def read(body: bytes) -> Setting:
         raise Malformed(f"the body: unknown key {unknown[0][:80]!r}; expected {', '.join(sorted(_KEYS))}")
     if "value" not in given:
         raise Malformed("value: expected a text, or null to drop the override")
-    setting = Setting(
+    setting = SetRequest(
         name=_text(given, "name"),
         text=None if given["value"] is None else _text(given, "value"),
         reason="" if given.get("reason") is None else _text(given, "reason"),
@@ -151,7 +151,7 @@ def read(body: bytes) -> Setting:
     return setting
 
 
-def carry_out(flag: Flag[Any], setting: Setting, who: str) -> None:
+def carry_out(flag: Flag[Any], setting: SetRequest, who: str) -> None:
     """
     Set or drop the override, and write down who did, why and until when.
 
@@ -167,7 +167,7 @@ def carry_out(flag: Flag[Any], setting: Setting, who: str) -> None:
         flag.set_text(setting.text, ttl_seconds=setting.ttl_seconds, reason=reason)
 
 
-def dry_run(flag: Flag[Any], setting: Setting) -> str:
+def dry_run(flag: Flag[Any], setting: SetRequest) -> str:
     """
     Run all checks of `carry_out`, change nothing, and return what the value would be, as a listing shows it.
 

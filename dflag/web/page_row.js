@@ -92,15 +92,15 @@ export class Row {
     if (flag.owner !== null) badges.append(make("span", "kind owner", ...plain(flag.owner)));
     this.about.replaceChildren(badges, make("p", "help", ...plain(flag.description)));
     const look = isSwitch(flag.field.options) ? `now switch ${flag.current_value}` : "now";
-    this.value.replaceChildren(unseen("Value: "), code(preview(flag.current_value, flag.is_json), look), this.standing());
+    this.value.replaceChildren(unseen("Value: "), code(preview(flag.current_value, flag.is_json), look), this.comparison());
     this.from.replaceChildren(...this.provenance());
   }
 
-  standing() {
+  comparison() {
     if (this.flag.origin === "default") return "";
-    if (!this.flag.is_changed) return make("span", "standing", "same as the default");
-    if (this.flag.is_secret || this.flag.is_json) return make("span", "standing", "differs from the default");
-    return make("span", "standing", "default ", code(cut(preview(this.flag.default_value, true), 80)));
+    if (!this.flag.is_changed) return make("span", "comparison", "same as the default");
+    if (this.flag.is_secret || this.flag.is_json) return make("span", "comparison", "differs from the default");
+    return make("span", "comparison", "default ", code(cut(preview(this.flag.default_value, true), 80)));
   }
 
   provenance() {

@@ -112,7 +112,7 @@ export class SettingForm {
     this.source = text;
     this.field.write(text);
     this.prefilled = this.field.read();
-    this.judge(null);
+    this.showVerdict(null);
   }
 
   showToken() {
@@ -127,11 +127,11 @@ export class SettingForm {
     clearTimeout(this.timer);
     this.checking?.abort();
     const fault = this.field.fault();
-    if (fault !== null) return this.judge("bad", fault.message);
+    if (fault !== null) return this.showVerdict("bad", fault.message);
     const token = page.token ?? this.token.value;
     const mayAsk = page.token !== null || (token !== "" && token !== this.refusedToken); // or each character would be refused
-    if (!mayAsk || this.field.read() === this.prefilled) return this.judge(null);
-    this.judge("", "Checking");
+    if (!mayAsk || this.field.read() === this.prefilled) return this.showVerdict(null);
+    this.showVerdict("", "Checking");
     this.timer = setTimeout(() => this.ask(this.field.read(), token), CHECK_AFTER_MS);
   }
 
@@ -140,16 +140,16 @@ export class SettingForm {
     const { signal } = this.checking;
     try {
       await setFlag({ name: this.row.name, value, dry_run: true }, token, signal);
-      if (!signal.aborted) this.judge("good", "The flag accepts it");
+      if (!signal.aborted) this.showVerdict("good", "The flag accepts it");
     } catch (error) {
       if (signal.aborted) return;
       if (error.status === 401) this.refusedToken = token;
-      if (error.status === 422) this.judge("bad", error.message);
-      else this.judge(null);
+      if (error.status === 422) this.showVerdict("bad", error.message);
+      else this.showVerdict(null);
     }
   }
 
-  judge(tone, text = "") {
+  showVerdict(tone, text = "") {
     this.verdict.className = `verdict ${tone ?? ""}`;
     this.verdict.replaceChildren(...plain(text));
     this.field.input.setAttribute("aria-invalid", String(tone === "bad"));

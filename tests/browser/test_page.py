@@ -100,7 +100,7 @@ def test_follows_a_volume(
     volume.write({"rate_limit": "60"})
     page = open_page(serve(flags, updater()))
     assert row(page, "rate_limit").locator(".now").inner_text() == "60"
-    assert row(page, "rate_limit").locator(".standing").inner_text() == "default 50"
+    assert row(page, "rate_limit").locator(".comparison").inner_text() == "default 50"
     volume.write({"rate_limit": "70"})
     wait_for_value(page, "rate_limit", "70")
     assert "touched" in (row(page, "rate_limit").get_attribute("class") or "")

@@ -40,8 +40,8 @@ def test_dflag_fills_every_cell(fault: str, tmp_path: Path) -> None:
     assert result.get("seen", 10) == 10
 
 
-def test_bad_value_is_told_apart_from_a_removed_one(tmp_path: Path) -> None:
-    """A wrong type is measured as kept and told of, a removed option as the default."""
+def test_bad_value_is_distinguished_from_a_removed_one(tmp_path: Path) -> None:
+    """A wrong type is measured as kept and reported, a removed option as the default."""
     outcomes = {}
     for fault in ("wrong_type", "key_removed"):
         run = Run(load("dflag_"), str(tmp_path / fault))
@@ -50,9 +50,9 @@ def test_bad_value_is_told_apart_from_a_removed_one(tmp_path: Path) -> None:
         finally:
             run.driver.stop()
     assert outcomes["wrong_type"]["value"] == "kept"
-    assert outcomes["wrong_type"]["told"] == ["status()", "log"]
+    assert outcomes["wrong_type"]["reports"] == ["status()", "log"]
     assert outcomes["key_removed"]["value"] == "default"
-    assert outcomes["key_removed"]["told"] == []
+    assert outcomes["key_removed"]["reports"] == []
 
 
 @pytest.mark.parametrize(

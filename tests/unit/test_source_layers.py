@@ -15,7 +15,7 @@ import pytest
 import dflag
 from dflag import _source_layers
 from dflag._registry import sources_of, store_of_registry
-from dflag._source_state import Reading, Request
+from dflag._source_state import ApplyOptions, Reading
 from dflag.sources import MemorySource
 from dflag.testing import isolated
 
@@ -298,10 +298,10 @@ def test_the_log_calls_only_an_atomic_updater_atomic(
 def test_a_commit_that_is_not_wanted_any_more_changes_nothing(flags: dflag.FlagRegistry, sources: SourceLayers) -> None:
     """Neither together nor each by itself; the caller gets no outcome."""
     rate = flags.dyn_int("rate", 1)
-    request = Request(wanted=lambda: False)
+    options = ApplyOptions(wanted=lambda: False)
     readings = {"s": Reading({"rate": "2"}, lambda _: "s")}
-    assert sources.apply_each(readings, request) == {}
-    assert sources.apply_all(readings, request) == ({}, [])
+    assert sources.apply_each(readings, options) == {}
+    assert sources.apply_all(readings, options) == ({}, [])
     assert (rate.get(), sources.state("s").revision) == (1, None)
 
 

@@ -105,7 +105,7 @@ class Run:
             time.sleep(POLL_SECONDS)
 
 
-class Told(logging.Handler):
+class Recorder(logging.Handler):
     """
     Notes the loggers that warn.
     """
@@ -134,21 +134,21 @@ def _fault(run: Run, text: str | None) -> dict[str, Any]:
 
 
 def _outcome(run: Run, act: Callable[[], object]) -> dict[str, Any]:
-    """Do harm, see what is read and who is told, then publish a good value: is it followed?"""
-    handler = Told(run.logged)
+    """Do harm, see what is read and who reports it, then publish a good value: is it followed?"""
+    handler = Recorder(run.logged)
     logging.getLogger().addHandler(handler)
     written = os.fstat(2).st_size
     act()
     raised = run.reload()
     value = run.settle()
-    told = [f"raises {raised}"] if raised else []
+    reports = [f"raises {raised}"] if raised else []
     with contextlib.suppress(Exception):
-        told += [text for text in [run.driver.health()] if text]
-    told += ["log"] if run.logged else ["stderr"] if os.fstat(2).st_size > written else []
+        reports += [text for text in [run.driver.health()] if text]
+    reports += ["log"] if run.logged else ["stderr"] if os.fstat(2).st_size > written else []
     logging.getLogger().removeHandler(handler)
     run.publish(NEXT)
     run.reload()
-    return {"value": value, "told": told, "recovers": run.wait(NEXT) is not None}
+    return {"value": value, "reports": reports, "recovers": run.wait(NEXT) is not None}
 
 
 def wrong_type(run: Run) -> dict[str, Any]:

@@ -55,9 +55,9 @@ def _swaps(result: Mapping[str, Any]) -> str:
 
 
 def _value(result: Mapping[str, Any]) -> str:
-    told = ", ".join(result["told"]) or "not told"
+    reports = ", ".join(result["reports"]) or "not logged"
     after = "" if result["recovers"] else "; **the next good value is missed**"
-    return f"{_escaped(result['value'])} ({told}){after}"
+    return f"{_escaped(result['value'])} ({reports}){after}"
 
 
 def _fork(result: Mapping[str, Any]) -> str:
