@@ -24,6 +24,10 @@ FIRST_WORDS = {"Give", "Gives", "Say", "Says", "Tell", "Tells"}
 """What a docstring does not begin with: a function returns, raises or waits."""
 
 
+SHARED_NAMES = {"PinMiddleware"}
+"""Each framework has one of its own."""
+
+
 @pytest.mark.parametrize("path", [*PAGES, *MODULES], ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_no_turn_of_speech_is_odd(path: Path) -> None:
     """A page or a module has none of these words, in texts, docstrings, comments and messages."""
@@ -45,3 +49,13 @@ def test_docstrings_begin_with_what_a_function_does() -> None:
                 if first in FIRST_WORDS:
                     odd.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert odd == []
+
+
+def test_no_two_classes_have_one_name() -> None:
+    """Of those that modules may share; the middleware of each framework is called as the framework has it."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name not in SHARED_NAMES:
+                places.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
