@@ -1,7 +1,7 @@
 """
 Readings of sources, parsed and validated against the flags.
 
-A `Batch` is one reading of one source, with nothing changed yet. `SourceLayers` commits batches; `try_readings` shows
+A `Batch` is one reading of one source; no value has changed yet. `SourceLayers` commits batches; `try_readings` shows
 what they would do, for the command.
 """
 
@@ -56,12 +56,13 @@ def parse_all(
         fresh: Flags that were declared just now: their keys are new, and the freeze does not concern them yet.
     """
     parsed = [
-        _parse(store, name, base, reading, fresh, with_rules=name in followed) for name, base, reading in readings
+        _parse_reading(store, name, base, reading, fresh, with_rules=name in followed)
+        for name, base, reading in readings
     ]
     return resolve_all(store, parsed, contexts)
 
 
-def _parse(
+def _parse_reading(
     store: Store,
     name: str,
     base: SourceState,
@@ -86,24 +87,25 @@ def _parse(
     gone = [key for key in known if key not in values and key[:1] != "."]
     late = declared_since(store, base)
     if fresh or late:
-        new = sorted({*new, *keys_of(store, (*fresh, *late), values)})
-    rules = base.rules._replace(raw=None) if anew else base.rules
+        new += keys_of(store, (*fresh, *late), values)
+    rules = base.rules
     has_rules = not values.keys().isdisjoint(RULES_KEYS)
-    moved = _moved(name, base, reading) if has_rules or base.plain.rejected else []
+    on_other_lines = _on_other_lines(name, base, reading) if has_rules or base.plain.rejected else []
     if not with_rules or not has_rules:
         rules = NO_RULES
-    elif new or gone or fresh or late or moved or rules is NO_RULES:  # they may have been left alone before
+    elif new or gone or fresh or late or on_other_lines or rules is NO_RULES:  # they may have been left alone before
         from dflag._rule_layers import read_rules  # an updater has imported it
 
-        rules = read_rules(store, values, rules, reading.locate, secret=reading.secret, fresh=(*fresh, *late))
+        late_or_fresh = (*fresh, *late)
+        rules = read_rules(store, values, rules, reading.locate, secret=reading.secret, anew=anew, fresh=late_or_fresh)
         for flag in [flag for valid in rules.good for flag in (*valid.values, *valid.members)] if anew else ():
             conceal(flag)
-    is_moved = bool(moved) or reading.secret != base.reading.secret
-    if not new and not gone and not is_moved and base.revision is not None and rules is base.rules:
+    is_restated = bool(on_other_lines) or reading.secret != base.reading.secret
+    if not new and not gone and not is_restated and base.revision is not None and rules is base.rules:
         return Parsed(name, base, base, (), store.maps, store.frozen, fresh)
-    keys = sorted({*gone, *new, *moved}.difference(RULES_KEYS))
-    is_moved = is_moved and not new and not gone and base.revision is not None
-    return _Parsing(store, name, base, reading, fresh).parsed(keys, rules, is_moved=is_moved)
+    keys = sorted({*gone, *new, *on_other_lines}.difference(RULES_KEYS))
+    is_restated = is_restated and not new and not gone and base.revision is not None
+    return _PlainParser(store, name, base, reading, fresh).run(keys, rules, is_restated=is_restated)
 
 
 def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
@@ -119,7 +121,7 @@ def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
     return [flags[key] for keys in (state.unknown, *state.members.values()) for key in keys if key in flags]
 
 
-def _moved(name: str, base: SourceState, reading: Reading) -> list[str]:
+def _on_other_lines(name: str, base: SourceState, reading: Reading) -> list[str]:
     """
     Return the keys with an equal text that stands on another line, where errors name the line: rules, and what is bad.
     """
@@ -144,7 +146,7 @@ def keys_of(store: Store, flags: Iterable[Flag[Any]], keys: Iterable[str]) -> li
     return [key for key in keys if key in names or (key not in known and any(kind.fits(key) for kind in maps))]
 
 
-class _Parsing:
+class _PlainParser:
     """
     The parsing of one reading.
 
@@ -170,7 +172,7 @@ class _Parsing:
         self._touched: Final[dict[Flag[Any], dict[str, Any]]] = {}  # the maps concerned, with their members
         self._new: Final[list[Flag[Any]]] = []
 
-    def parsed(self, keys: Iterable[str], rules: RuleSet, *, is_moved: bool) -> Parsed:
+    def run(self, keys: Iterable[str], rules: RuleSet, *, is_restated: bool) -> Parsed:
         """
         Parse the *keys* that are new, changed or gone.
         """
@@ -188,7 +190,7 @@ class _Parsing:
         for map_flag in self._touched:
             self._merge(map_flag)
         state = self._state(rules)
-        return Parsed(self._source, self._base, state, self._new, self._maps, self._frozen, self._fresh, is_moved)
+        return Parsed(self._source, self._base, state, self._new, self._maps, self._frozen, self._fresh, is_restated)
 
     def _state(self, rules: RuleSet) -> SourceState:
         plain = Plain(self._entries, self._rejected, frozenset(self._unknown))
@@ -363,9 +365,9 @@ def _resolve(
 
 def _batch(parsed: Parsed, state: SourceState, edits: Sequence[Edit], keyed: Sequence[KeyedEdit] = ()) -> Batch:
     base = parsed.base
-    if parsed.is_moved and not edits and not keyed and _differ_by_lines_alone(base, state):
-        moved = state._replace(revision=base.revision)
-        return Batch(parsed.name, base, base, parsed, is_new=False, moved=moved)
+    if parsed.is_restated and not edits and not keyed and _differ_by_lines_alone(base, state):
+        restated = state._replace(revision=base.revision)
+        return Batch(parsed.name, base, base, parsed, is_new=False, restated=restated)
     return Batch(parsed.name, base, state, parsed, edits, keyed)
 
 

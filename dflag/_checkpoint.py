@@ -50,7 +50,7 @@ class Checkpoint:
             store.frozen = self._frozen
             for flag, specification in self._specifications.items():
                 restore_flag(flag, specification)
-            self._sources.rank_as(self._kept)
+            self._sources.bring_back(self._kept)
             store.outdate()
         del replaced  # without the lock, since it may run code of a user
         transaction = store.turns.run(self._try_to_restore)

@@ -14,7 +14,7 @@ from dflag._layers import DEFAULT, OWN_LAYERS, PINNED
 from dflag._registry import checksum_of, registry_of, sources_of, store_of_registry
 from dflag._snapshot import as_of, innermost_pin, matcher_of, open_pins, values_of
 from dflag._transaction import highest_layer
-from dflag._updater import check_feeds, unhealthy_sources
+from dflag._updater import check_updater_of, unhealthy_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -154,7 +154,7 @@ class Generation:
         found = self._checksums.get(origin)
         if found is None:
             state = sources_of(self._registry).state_at(origin, self.snapshot)
-            revision = state.results.applied or state.revision
+            revision = state.results.last_applied or state.revision
             found = checksum_of(self.snapshot) if revision is None else revision.get().checksum
             self._checksums[origin] = found
         return found
@@ -182,7 +182,7 @@ class Evaluations:
         registry = registry_of(given)
         self._store: Final = store_of_registry(registry)
         if updater is not None:
-            check_feeds(updater, registry)
+            check_updater_of(updater, registry)
         self.registry: Final = registry
         self._updater: Final = updater
         self._secrets: Final = secrets

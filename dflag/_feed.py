@@ -140,6 +140,9 @@ class Feed:
         return self.ask("probe", self._token, object())
 
     def _token(self) -> object:
+        """
+        Return the source's token; for an equal one the former object, so that callers compare by identity.
+        """
         token = self.source.probe()
         return self.token if token == self.token else token
 
@@ -306,8 +309,8 @@ class Feed:
             not_live=self.not_live,
             seconds_since_contact=age(self._heard(watch)),
             reconnects=0 if watch is None else watch.reconnects,
-            checksum="" if results.applied is None else results.applied.get().checksum,
-            applied_at=None if results.applied is None else results.applied.get().applied_at,
+            checksum="" if results.last_applied is None else results.last_applied.get().checksum,
+            applied_at=None if results.last_applied is None else results.last_applied.get().applied_at,
             reloads={**results.reloads, "failed": self.failures},
             last_error=problem or results.refusal,
         )
@@ -343,7 +346,9 @@ class Feed:
         self, patience_seconds: float, longest_seconds: float | None = None, watch: Watch | None = None
     ) -> tuple[object, ...]:
         """
-        Return a cheap value that differs whenever `status` would; of the age only whether it is beyond patience.
+        Return a cheap value that differs whenever `status` would, so it holds all that `status` reads.
+
+        Of the age only whether it is beyond patience.
         """
         mode = None if watch is None else watch.mode
         reconnects = 0 if watch is None else watch.reconnects

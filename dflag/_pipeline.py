@@ -83,8 +83,8 @@ class Pipeline(Generic[T]):
             raise DefinitionError(f"expected by as a name for the keys, such as 'tenant', got {self.by!r}")
         choices = given.pop("choices", None)
         self.choices: Final = None if choices is None else self._convert_choices(choices)
-        self.min: Final = self._limit("min", given)
-        self.max: Final = self._limit("max", given)
+        self.min: Final = self._take_limit("min", given)
+        self.max: Final = self._take_limit("max", given)
         if self.min is not None and self.max is not None and self.min > self.max:
             raise DefinitionError(f"expected min <= max, got min={self.min!r} and max={self.max!r}")
         for option in given:
@@ -221,7 +221,7 @@ class Pipeline(Generic[T]):
         try:
             if self.mutator is not None:
                 value = self._mutate(self.mutator, value)
-            self._limits(value)
+            self._check_limits(value)
         except BaseException as error:
             if is_interrupt(error):
                 raise
@@ -256,7 +256,7 @@ class Pipeline(Generic[T]):
             ValidationError: It is outside of what the flag allows.
         """
         try:
-            self._limits(value)
+            self._check_limits(value)
         except BaseException as error:
             if is_interrupt(error):
                 raise
@@ -285,7 +285,7 @@ class Pipeline(Generic[T]):
             return
         raise refusal
 
-    def _limits(self, value: Any) -> None:
+    def _check_limits(self, value: Any) -> None:
         if self.choices is not None and not self.kind.is_among(value, self.choices):
             # The default is among them, and mostly the value in force.
             shown = "its choices" if self.secret else self.choices_text() or "its choices, of which there are none"
@@ -334,7 +334,7 @@ class Pipeline(Generic[T]):
     def _format_choice(self, choice: Any) -> str:
         return repr(choice) if isinstance(choice, str) else self.kind.format(choice)
 
-    def _limit(self, which: str, given: dict[str, Any]) -> Any:
+    def _take_limit(self, which: str, given: dict[str, Any]) -> Any:
         if which not in given or self.kind.step is None:
             return None
         limit = given.pop(which)

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag._clock import CLOCK
 from dflag._faults import is_interrupt, text_of
 from dflag._log import logger
 from dflag._pipeline import check_plain_function
@@ -55,12 +54,12 @@ class RuleFollower:
         if healthy is not None:
             check_plain_function(healthy, "healthy")
         self._sources: Final = sources
-        self._contexts: Final = {name: sources.follow_rules(name) for name in names}
+        self._contexts: Final = {name: sources.context_for(name) for name in names}
         self._given: Final = facts
         self._is_reported = False  # that the facts cannot be read
         self._tried_at = 0  # the last commit when it was last looked whether rules are refused
         self._dirty: Final[set[str]] = set()  # the sources whose rules may be other ones, whatever the time
-        self._unproved: Final[set[str]] = set()  # the rules with a bake that nobody can ask for, by content
+        self._reported_bakes: Final[set[str]] = set()  # the rules with a bake that nobody can ask for, by content
         self._health: Health | None = None
         if healthy is not None:
             from dflag._health import Health  # most programs have none
@@ -96,21 +95,13 @@ class RuleFollower:
                 context.facts = facts
                 self._dirty.add(name)
 
-    def take_due(self, wake: Callable[[], None], *, ask_facts: bool) -> list[str]:
+    def take_due(self) -> list[str]:
         """
         Return the sources whose rules have to be resolved anew, and count them as resolved.
-
-        Args:
-            wake: Called when the program has said whether it is well, so that this is called again.
-            ask_facts: Whether to ask what is known of this process.
         """
-        if self._health is not None:
-            self._check_health(self._health, wake)
-        if ask_facts:
-            self.ask_facts()
         tried_at, self._tried_at = self._tried_at, self._sources.number
         for name, context in self._contexts.items():
-            if context.next_look is not None and context.next_look <= CLOCK.now():
+            if context.next_look is not None and context.next_look <= context.now():
                 context.next_look = None  # or the thread would not rest where nothing can be resolved
                 self._dirty.add(name)
             elif tried_at != self._tried_at and self._is_refused(name):  # what refused a rule may be another value now
@@ -131,10 +122,10 @@ class RuleFollower:
         """
         if self._dirty:
             return 0.0
-        moments = [context.next_look for context in self._contexts.values() if context.next_look is not None]
-        if not moments:
+        waits = [each.next_look - each.now() for each in self._contexts.values() if each.next_look is not None]
+        if not waits:
             return None
-        seconds = max(0.0, (min(moments) - CLOCK.now()).total_seconds())
+        seconds = max(0.0, min(waits).total_seconds())
         if self._health is not None and any(self._baking(name) for name in self._contexts):
             seconds = min(seconds, self._health.due_seconds())
         return seconds
@@ -151,13 +142,13 @@ class RuleFollower:
         """
         for name, context in self._contexts.items():
             rules = self._sources.state(name).rules.usable or ()
-            for rule, missing in context.unreported_needs(rules) if rules else ():
+            for rule_name, missing in context.unreported_needs(rules) if rules else ():
                 facts = ", ".join(map(repr, missing))
-                logger.warning("%s of %s needs unknown facts: %s", named_rule(rule), one_line(name), facts)
+                logger.warning("%s of %s needs unknown facts: %s", named_rule(rule_name), one_line(name), facts)
             for valid in rules if self._health is None else ():
-                rule_of = valid.rule
-                if rule_of.bake is not None and rule_of.content not in self._unproved:
-                    self._unproved.add(rule_of.content)
+                rule = valid.rule
+                if rule.bake is not None and rule.content not in self._reported_bakes:
+                    self._reported_bakes.add(rule.content)
                     logger.warning(
                         "%s of %s has a bake, but the updater has no healthy=: the rule is never reverted",
                         named_rule(valid.name),
@@ -206,10 +197,16 @@ class RuleFollower:
         if self._health is not None:
             self._health.forget()
 
-    def _check_health(self, health: Health, wake: Callable[[], None]) -> None:
+    def check_health(self, wake: Callable[[], None]) -> None:
         """
         Revert the rules that have yet to prove themselves, if the program is not well.
+
+        Args:
+            wake: Called when the program has said whether it is well, so that this is called again.
         """
+        health = self._health
+        if health is None:
+            return
         baking = [(name, rule) for name in self._contexts for rule in self._baking(name)]
         if not baking:
             health.forget()  # or its answer would count when one of them bakes again

@@ -61,7 +61,7 @@ class RuleContext:
 
     A rule never goes back because the clock does. A forked child inherits all of it.
 
-    Thread safety: any thread; it is only noted what has been.
+    Thread safety: any thread.
     """
 
     def __init__(self, facts: Facts = MappingProxyType({}), clock: Clock = CLOCK) -> None:
@@ -71,6 +71,12 @@ class RuleContext:
         self._latest: dict[str, datetime.datetime] = {}  # as in `RuleMemory`, the next two as well
         self._reverted: dict[str, str] = {}
         self._reported: dict[str, None] = {}
+
+    def now(self) -> datetime.datetime:
+        """
+        Return the time by the clock that decides.
+        """
+        return self._clock.now()
 
     def keep(self) -> RuleMemory:
         """
@@ -104,13 +110,14 @@ class RuleContext:
         """
         return max(now, self._latest.get(rule.content, now))
 
-    def resolve(
+    def choose_active(
         self, rules: Iterable[ValidRule], excluded: Container[ValidRule], before: Iterable[Active]
     ) -> list[Active]:
         """
-        Return the rules that are to be in force, and note when to look again.
+        Return the rules that are to be in force.
 
-        Nothing is noted of them: whether they come into force is known only once they are committed.
+        Remembers the latest moment that was seen of each rule, and when to look again. When a rule came into force is
+        not remembered here: the commit does that.
 
         Args:
             rules: Those that may be in force.
@@ -187,10 +194,10 @@ class Unconditional(RuleContext):
     What puts in force, for a trial, the rules that hold in every process from the start and for all keys.
     """
 
-    def resolve(
+    def choose_active(
         self, rules: Iterable[ValidRule], excluded: Container[ValidRule], before: Iterable[Active]
     ) -> list[Active]:
-        return super().resolve([valid for valid in rules if _is_unconditional(valid.rule)], excluded, before)
+        return super().choose_active([valid for valid in rules if _is_unconditional(valid.rule)], excluded, before)
 
 
 def _is_unconditional(rule: Rule) -> bool:
@@ -204,6 +211,7 @@ def read_rules(
     locate: Callable[[str], str],
     *,
     secret: bool,
+    anew: bool = False,
     fresh: Collection[Flag[Any]] = (),
 ) -> RuleSet:
     """
@@ -215,6 +223,7 @@ def read_rules(
         base: The rules before: what did not change is not parsed again.
         locate: Says where a key stands.
         secret: Whether all of the source is secret.
+        anew: Whether to parse also what did not change.
         fresh: Flags that were declared just now.
 
     Returns:
@@ -224,9 +233,9 @@ def read_rules(
     if not keys:
         return NO_RULES
     key = keys[0]
-    raw, listing, faults, spots = values[key], base.listing, dict(base.faults), dict(base.spots)
+    raw, listing, faults, spots = values[key], base.listing, dict(base.bad_text), dict(base.spots)
     moved = first_line_of(raw) != first_line_of(base.raw)
-    if base.raw is None or type(raw) is not type(base.raw) or raw != base.raw or moved:
+    if anew or base.raw is None or type(raw) is not type(base.raw) or raw != base.raw or moved:
         read = parse_rules(raw)
         listing = read.rules if read.is_readable else base.listing
         faults = _faults(read, key, locate(key), secret=secret)
@@ -446,20 +455,20 @@ def try_rules(
     earlier = {**base.last_usable, **{valid.name: valid for valid in base.usable or () if valid.rule.is_named}}
     accepted = frozenset(rules.usable or ())
     usable: list[ValidRule] = []
-    unusable: dict[ValidRule, FlagValueError] = {}
+    refused_alone: dict[ValidRule, FlagValueError] = {}
     for valid in rules.good:
         error = None if valid in accepted else _try(store, valid, source, held, plain)
         if error is None:
             usable.append(valid)
             continue
-        unusable[valid] = rules.unusable.get(valid) or _refused(valid, error, rules.place)
+        refused_alone[valid] = rules.refused_alone.get(valid) or _refused(valid, error, rules.place)
         before = earlier.get(valid.name)
         if before is None or before.rule.content == valid.rule.content:
             continue
         if before in accepted or _try(store, before, source, held, plain) is None:
             usable.append(before)
-    last_usable = {valid.name: earlier[valid.name] for valid in unusable if valid.name in earlier}
-    return rules._replace(usable=tuple(usable), unusable=unusable, last_usable=last_usable)
+    last_usable = {valid.name: earlier[valid.name] for valid in refused_alone if valid.name in earlier}
+    return rules._replace(usable=tuple(usable), refused_alone=refused_alone, last_usable=last_usable)
 
 
 def _refused(valid: ValidRule, error: DflagError, place: str) -> FlagValueError:
@@ -506,17 +515,17 @@ def resolve(
     """
     usable = rules.usable or ()
     left_out = {valid: excluded[valid] for valid in usable if valid in excluded}
-    active = () if context is None else tuple(context.resolve(usable, excluded, base.active))
-    return rules._replace(active=active, clashing=_clashing(left_out, base))
+    active = () if context is None else tuple(context.choose_active(usable, excluded, base.active))
+    return rules._replace(active=active, refused_together=_refused_together(left_out, base))
 
 
-def _clashing(errors: Mapping[ValidRule, FlagValueError], base: RuleSet) -> dict[str, FlagValueError]:
+def _refused_together(errors: Mapping[ValidRule, FlagValueError], base: RuleSet) -> dict[str, FlagValueError]:
     """
     Return why rules are left out, by key; of one that was left out before the first reason, as `try_rules` keeps it.
     """
-    known = frozenset(base.left_out) if errors and base.clashing else frozenset()
+    known = frozenset(base.left_out) if errors and base.refused_together else frozenset()
     keyed = ((RULE_PREFIX + valid.name, valid, error) for valid, error in errors.items())
-    return {key: base.clashing[key] if valid in known else error for key, valid, error in keyed}
+    return {key: base.refused_together[key] if valid in known else error for key, valid, error in keyed}
 
 
 def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, source: str) -> RuleSet:
@@ -548,7 +557,7 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
                 keyed.setdefault(flag, []).append(_keyed_value(each, flag, value, source))
     return rules._replace(
         active=tuple(active),
-        clashing={**rules.clashing, **_clashing(refused, base)},
+        refused_together={**rules.refused_together, **_refused_together(refused, base)},
         entries={name: _reused(entry, base.entries.get(name)) for name, entry in entries.items()},
         keyed={flag: _reused_keyed(flag, tuple(held), base.keyed.get(flag, ())) for flag, held in keyed.items()},
     )
@@ -632,19 +641,19 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     """
     usable = {valid.name: valid.rule for valid in rules.usable or ()}
     active = {each.valid.name: each for each in rules.active}
-    rejected = rules.rejected  # made of two mappings
-    now = CLOCK.now()
+    rejected = rules.rejected  # made at each call
+    now = context.now()
     found: list[tuple[int, RuleState]] = []
     for rule in rules.listing:
         error = rejected.get(RULE_PREFIX + rule.name)
         in_use = usable.get(rule.name, rule)
-        if error is None or error is rules.faults.get(RULE_PREFIX + rule.name):  # that of another rule with the name
+        if error is None or error is rules.bad_text.get(RULE_PREFIX + rule.name):  # that of another rule with the name
             shown = _state(in_use, context, now, active.get(rule.name))
             shown = shown._replace(share_percent=context.share_percent(in_use, now))
         else:
             shown = RuleState(rule.name, "refused", problem=str(error))
         found.append((rule.number, shown._replace(rule=in_use)))
-    for key, error in rules.faults.items():
+    for key, error in rules.bad_text.items():
         if key.startswith(RULE_PREFIX):
             name = key.removeprefix(RULE_PREFIX)
             number = rules.spots[name].number if name in rules.spots else 0

@@ -104,14 +104,14 @@ class RuleSet(NamedTuple):
     Attributes:
         raw: What the source holds under the key for rules; None for nothing.
         listing: The rules in the last list that could be read, good or bad.
-        faults: What is wrong with the text, by name of a rule or key.
+        bad_text: What is wrong with the text, by name of a rule or key.
         good: The rules whose values the flags accept, a bad one's last good text among them, in order.
-        refused: The bad ones, by name, and the key if the list is bad.
+        bad: The bad ones, by name, and the key if the list is bad.
         unknown: The names that rules set and no flag has.
         usable: The good ones that the registry validators accept too; None while that was not tried.
-        unusable: The good ones that the registry validators refuse, with the reason.
+        refused_alone: The good ones that the registry validators refuse, with the reason.
         last_usable: Of these, by name, the last texts that were usable, if there are any.
-        clashing: The rules that are left out because they do not go together with others.
+        refused_together: The rules that are left out because they do not go together with others.
         active: The usable ones that are in force.
         entries: What they set, by the name of the flag.
         keyed: What they set for keys.
@@ -121,14 +121,14 @@ class RuleSet(NamedTuple):
 
     raw: Raw | None = None
     listing: tuple[Rule, ...] = ()
-    faults: Mapping[str, FlagValueError] = MappingProxyType({})
+    bad_text: Mapping[str, FlagValueError] = MappingProxyType({})
     good: tuple[ValidRule, ...] = ()
-    refused: Mapping[str, FlagValueError] = MappingProxyType({})
+    bad: Mapping[str, FlagValueError] = MappingProxyType({})
     unknown: frozenset[str] = frozenset()
     usable: tuple[ValidRule, ...] | None = None
-    unusable: Mapping[ValidRule, FlagValueError] = MappingProxyType({})
+    refused_alone: Mapping[ValidRule, FlagValueError] = MappingProxyType({})
     last_usable: Mapping[str, ValidRule] = MappingProxyType({})
-    clashing: Mapping[str, FlagValueError] = MappingProxyType({})
+    refused_together: Mapping[str, FlagValueError] = MappingProxyType({})
     active: tuple[Active, ...] = ()
     entries: Mapping[str, Entry] = MappingProxyType({})
     keyed: Mapping[Flag[Any], tuple[KeyedValue, ...]] = MappingProxyType({})
@@ -144,29 +144,29 @@ class RuleSet(NamedTuple):
 
     @property
     def rejected(self) -> Mapping[str, FlagValueError]:
-        unusable = {RULE_PREFIX + valid.name: error for valid, error in self.unusable.items()}
-        return {**unusable, **self.refused, **self.clashing}  # the second are about the text that stands there now
+        refused_alone = {RULE_PREFIX + valid.name: error for valid, error in self.refused_alone.items()}
+        return {**refused_alone, **self.bad, **self.refused_together}  # `bad` is about the text that is there now
 
     @property
     def left_out(self) -> list[ValidRule]:
         """
         The rules that are left out because they do not go together with others.
         """
-        return [valid for valid in self.usable or () if RULE_PREFIX + valid.name in self.clashing]
+        return [valid for valid in self.usable or () if RULE_PREFIX + valid.name in self.refused_together]
 
     @property
     def is_to_be_tried(self) -> bool:
         """
         Whether to try rules against the registry validators: all of them, or again those that were refused.
         """
-        return self.usable is None or bool(self.unusable)
+        return self.usable is None or bool(self.refused_alone)
 
     @property
     def is_opposed(self) -> bool:
         """
         Whether good rules are refused because of the values of other flags, which may change.
         """
-        return bool(self.unusable or self.clashing)
+        return bool(self.refused_alone or self.refused_together)
 
     def is_like(self, other: RuleSet) -> bool:
         """

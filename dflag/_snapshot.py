@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     T_co = TypeVar("T_co", covariant=True)
 
-    class Key(Protocol[T_co]):
+    class FlagLike(Protocol[T_co]):
         """
         What a snapshot knows of a flag: its name, and by the type of ``get`` that of its value.
         """
@@ -66,10 +66,10 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
 
     def __init__(
         self,
-        flags: Mapping[str, Key[Any]],
-        values: Mapping[Key[Any], Any],
+        flags: Mapping[str, FlagLike[Any]],
+        values: Mapping[FlagLike[Any], Any],
         revision: int,
-        tables: Mapping[Key[Any], Table] = _NO_TABLES,
+        tables: Mapping[FlagLike[Any], Table] = _NO_TABLES,
         replaced: Replaced | None = None,
     ) -> None:
         if replaced is None:
@@ -107,10 +107,10 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
         __hash__ = object.__hash__
 
     @overload
-    def __getitem__(self, key: Key[T]) -> T: ...
+    def __getitem__(self, key: FlagLike[T]) -> T: ...
     @overload
     def __getitem__(self, key: str) -> Any: ...
-    def __getitem__(self, key: Key[Any] | str) -> Any:
+    def __getitem__(self, key: FlagLike[Any] | str) -> Any:
         flag = self._flags.get(key) if isinstance(key, str) else key
         try:
             return self._values[flag]  # type: ignore[index]  # a name that is not known gives None, which is no key
@@ -128,12 +128,12 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
     @overload
     def get(self, key: str, default: Any = None) -> Any: ...
     @overload
-    def get(self, key: Key[T]) -> T | None: ...
+    def get(self, key: FlagLike[T]) -> T | None: ...
     @overload
-    def get(self, key: Key[T], default: D) -> T | D: ...
+    def get(self, key: FlagLike[T], default: D) -> T | D: ...
     # pyright wants an overload for each of the base class, one of which it calls unreachable here.
     def get(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, key: Key[Any] | str, default: Any = None
+        self, key: FlagLike[Any] | str, default: Any = None
     ) -> Any:
         """
         Return the value of a flag, or *default* when the snapshot has no such flag.
@@ -142,10 +142,10 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
         return self._values.get(flag, default)  # type: ignore[arg-type]  # as above
 
     @overload
-    def for_(self, flag: Key[T], key: str) -> T: ...
+    def for_(self, flag: FlagLike[T], key: str) -> T: ...
     @overload
     def for_(self, flag: str, key: str) -> Any: ...
-    def for_(self, flag: Key[Any] | str, key: str) -> Any:
+    def for_(self, flag: FlagLike[Any] | str, key: str) -> Any:
         """
         Return the value of a keyed flag for one key, as `Flag.for_` does.
 
@@ -167,7 +167,7 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
         """
         return self._table(flag).value_for(key)
 
-    def _table(self, key: Key[Any] | str) -> Table:
+    def _table(self, key: FlagLike[Any] | str) -> Table:
         flag = self._flags.get(key) if isinstance(key, str) else key
         table = self._tables.get(flag)  # type: ignore[arg-type]  # None, for a name that is not known, is no key
         if table is None:
@@ -260,7 +260,7 @@ def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[A
     return Snapshot(flags_of(snapshot), {**values_of(snapshot), **values}, snapshot.revision, tables, replaced)
 
 
-def matcher_of(snapshot: Snapshot, flag: Key[Any] | str) -> Callable[[str], KeyedValue | None]:
+def matcher_of(snapshot: Snapshot, flag: FlagLike[Any] | str) -> Callable[[str], KeyedValue | None]:
     """
     Return the function that finds what gives a keyed flag's value for a key; it finds None for the value of no key.
 
@@ -299,8 +299,8 @@ class Pin:
         self.owner: Final = owner
         self.snapshot: Final = snapshot
         self.parent: Final = parent
-        self.tables: Mapping[Key[Any], Table] = snapshot._tables
-        self.values: Mapping[Key[Any], Any] = snapshot._values
+        self.tables: Mapping[FlagLike[Any], Table] = snapshot._tables
+        self.values: Mapping[FlagLike[Any], Any] = snapshot._values
         self.instances: dict[object, Any] = {}
         self._lent: set[Pin] = set()  # the pins, this one too, that keep an instance of this one's snapshot
 
@@ -313,7 +313,7 @@ class Pin:
         if self not in open_pins:  # closed meanwhile, perhaps before the line above
             borrower.instances = {}
 
-    def beyond(self, flag: Key[T]) -> T:
+    def beyond(self, flag: FlagLike[T]) -> T:
         """
         Answer for a flag that this pin does not hold: from an outer pin, else live.
         """
@@ -324,7 +324,7 @@ class Pin:
             pin = pin.parent
         return _live(flag)  # type: ignore[no-any-return]  # as above
 
-    def table_of(self, flag: Key[Any]) -> Table | None:
+    def table_of(self, flag: FlagLike[Any]) -> Table | None:
         """
         Return the table of a keyed flag in this pin, an outer one, else live; None for a flag without ``by=``.
         """
@@ -347,26 +347,26 @@ class Pin:
             pin = pin.parent
 
 
-def _in_force(flag: Key[Any]) -> Any:
+def _in_force(flag: FlagLike[Any]) -> Any:
     """
     Return a flag's value by its registry's snapshot: without the GIL, a commit may be setting the flags one by one.
     """
     return store_of(flag).value_in_force(flag)
 
 
-store_of: Final[Callable[[Key[Any]], Any]] = attrgetter("_store")
-_live: Final[Callable[[Key[Any]], Any]] = value_of if has_gil() else _in_force
+store_of: Final[Callable[[FlagLike[Any]], Any]] = attrgetter("_store")
+_live: Final[Callable[[FlagLike[Any]], Any]] = value_of if has_gil() else _in_force
 
 
-def _table_in_force(flag: Key[Any]) -> Table | None:
+def _table_in_force(flag: FlagLike[Any]) -> Table | None:
     return store_of(flag).table_in_force(flag)  # type: ignore[no-any-return]  # what a flag asks of its `Owner`
 
 
-table_of: Final[Callable[[Key[Any]], Table | None]] = attrgetter("_table")
-_live_table: Final[Callable[[Key[Any]], Table | None]] = table_of if has_gil() else _table_in_force
+table_of: Final[Callable[[FlagLike[Any]], Table | None]] = attrgetter("_table")
+_live_table: Final[Callable[[FlagLike[Any]], Table | None]] = table_of if has_gil() else _table_in_force
 
 
-class _LiveValues(dict["Key[Any]", Any]):
+class _LiveValues(dict["FlagLike[Any]", Any]):
     """
     The values outside of any pin, as a mapping that holds none and answers with each flag's own.
     """

@@ -18,7 +18,15 @@ from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
 from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
-from dflag._source_state import ApplyOptions, Reading, Results, applied, empty_state, load_late_modules, not_applied
+from dflag._source_state import (
+    ApplyOptions,
+    Reading,
+    Results,
+    empty_state,
+    load_late_modules,
+    outcome_of_commit,
+    outcome_without_commit,
+)
 from dflag._switching import yield_interpreter
 from dflag._transaction import Transaction, same, winner
 from dflag.errors import DefinitionError, RegistryValidationError, drop_frames, unknown_keys
@@ -109,9 +117,9 @@ class SourceLayers:
             self._rank(name, below_arguments=below_arguments)
             self._claims[name] = weakref.ref(owner)
 
-    def follow_rules(self, name: str) -> RuleContext:
+    def context_for(self, name: str) -> RuleContext:
         """
-        Follow the rules of a source from now on; return by what they are resolved.
+        Return the context of a source's rules, made at the first call; from then on its rules are followed.
         """
         context = self._contexts.get(name)
         if context is None:
@@ -203,9 +211,11 @@ class SourceLayers:
             {name: context.keep() for name, context in self._contexts.items()},
         )
 
-    def rank_as(self, kept: Kept) -> None:
+    def bring_back(self, kept: Kept) -> None:
         """
-        Rank the sources as they were. The caller holds the store's lock.
+        Bring back the ranks of the sources, what was reported of them, and what their rules remember.
+
+        The caller holds the store's lock.
 
         Sources that were named since are forgotten, unless an updater feeds them: then they come last.
         """
@@ -415,15 +425,15 @@ class SourceLayers:
         made: dict[str, tuple[Outcome, SourceState]] = {}
         reported: set[str] = set()  # the unknown keys, each of which counts for one source
         for batch in batches:
-            outcome, _ = made[batch.name] = applied(
+            outcome, _ = made[batch.name] = outcome_of_commit(
                 batch,
                 transaction.snapshot.revision,
                 pending_restart,
                 changed=tuple([flag.name for flag, _, _ in batch.edits if flag in changed]),
                 changed_keyed=tuple([flag.name for flag, _, _ in batch.keyed if flag in changed_keyed]),
-                unknowns=[key for key in self._unknowns(batch, options) if key not in reported],
+                newly_unknown=[key for key in self._newly_unknown(batch, options) if key not in reported],
             )
-            reported.update(outcome.unknowns)
+            reported.update(outcome.newly_unknown)
         return made
 
     def _are_current(self, batches: Iterable[Batch]) -> bool:
@@ -463,12 +473,12 @@ class SourceLayers:
         options: ApplyOptions,
     ) -> dict[str, Outcome]:
         """
-        Put what was committed beside what was left out because nothing is new or it was refused, and log both.
+        Make the outcomes of the batches that were not committed, record them, and log all outcomes.
         """
         outcomes = dict(committed)
         for batch in batches:
             if batch.name not in committed:
-                outcome = outcomes[batch.name] = self._left(batch, errors.get(batch.name), options)
+                outcome = outcomes[batch.name] = self._outcome_without_commit(batch, errors.get(batch.name), options)
                 self._note_unknowns(batch, outcome, options)
                 self._keep_results(batch, outcome)
         self.reports.log(outcomes, self.states(), self.after_restart())
@@ -479,13 +489,17 @@ class SourceLayers:
         Note which unknown keys are reported. After the commit: an attempt that another one outdates reports nothing.
         """
         if options.report_unknown and (batch.state.unknown or batch.base.unknown):
-            self.reports.unknown.note(batch.name, batch.state.unknown, outcome.unknowns)
+            self.reports.unknown.note(batch.name, batch.state.unknown, outcome.newly_unknown)
 
-    def _left(self, batch: Batch, error: RegistryValidationError | None, options: ApplyOptions) -> Outcome:
-        unknowns = self._unknowns(batch, options)
-        return not_applied(batch, self._store.number, self.pending_restart(), unknowns=unknowns, error=error)
+    def _outcome_without_commit(
+        self, batch: Batch, error: RegistryValidationError | None, options: ApplyOptions
+    ) -> Outcome:
+        unknowns = self._newly_unknown(batch, options)
+        return outcome_without_commit(
+            batch, self._store.number, self.pending_restart(), newly_unknown=unknowns, error=error
+        )
 
-    def _unknowns(self, batch: Batch, options: ApplyOptions) -> list[str]:
+    def _newly_unknown(self, batch: Batch, options: ApplyOptions) -> list[str]:
         """
         Return the keys that no flag has and that were never reported.
         """
@@ -499,16 +513,19 @@ class SourceLayers:
         """
         cell, base = self._states.get(batch.name), batch.base
         results = base.results
-        same_revision = results.applied is outcome.revision or not outcome.in_force
-        is_news = batch.moved or outcome.refusal != results.refusal or outcome.rejections or outcome.unknowns
+        same_revision = results.last_applied is outcome.revision or not outcome.in_force
+        is_news = (
+            batch.restated or outcome.refusal != results.refusal or outcome.newly_rejected or outcome.newly_unknown
+        )
         if cell is None or (same_revision and not is_news):
             return
-        state = (batch.moved or base)._replace(results=results.after(outcome))
+        state = (batch.restated or base)._replace(results=results.after(outcome))
 
         def attempt() -> bool | None:
             token = self._store.base().token
-            # Another thread may have applied something newer, which has results of its own.
-            return value_of(cell) is not base or self._store.set_cells(token, [(cell, state)]) or None
+            if value_of(cell) is not base:
+                return True  # another thread has applied something newer, which has results of its own
+            return self._store.set_cells(token, [(cell, state)]) or None
 
         self._store.turns.run(attempt)
 

@@ -81,13 +81,13 @@ class SourceReports:
         """
         for name, outcome in outcomes.items():
             source = _printed_name(name)
-            for rejection in outcome.rejections:
+            for rejection in outcome.newly_rejected:
                 # The source may be gone by now: with the end of a test's block.
                 state = states.get(name) or empty_state(name)
                 consequence = _consequence(source, state, outcome, rejection.flag_name)
                 logger.warning("%s; %s", rejection, consequence)
-            if outcome.unknowns:
-                for unknown in unknown_keys(outcome.unknowns, self._store.flags, name):
+            if outcome.newly_unknown:
+                for unknown in unknown_keys(outcome.newly_unknown, self._store.flags, name):
                     logger.warning("%s", unknown)
             self._log_retired(source, outcome, states.get(name))
             if outcome.refused_anew:
@@ -163,8 +163,8 @@ def _consequence(source: str, state: SourceState, outcome: Outcome, flag_name: s
     if flag_name.startswith(RULE_PREFIX):
         rules, name = state.rules, flag_name.removeprefix(RULE_PREFIX)
         # The fault may be that of another rule with the name.
-        is_read = rules.refused.get(flag_name) is rules.faults.get(flag_name, ...) and name in _names_of(rules.listing)
-        is_kept = name in _names_of(rules.usable or ()) and flag_name not in rules.clashing and not is_read
+        is_read = rules.bad.get(flag_name) is rules.bad_text.get(flag_name, ...) and name in _names_of(rules.listing)
+        is_kept = name in _names_of(rules.usable or ()) and flag_name not in rules.refused_together and not is_read
         return "keeping its last good text" if is_kept else "the rule is left out"
     return "keeping the last good value" if flag_name in state.entries else "using the value of the layer below"
 
@@ -179,7 +179,7 @@ def _names(names: Sequence[str]) -> str:
 
 
 def _log_changes(source: str, outcome: Outcome) -> None:
-    changed, keyed, number = outcome.changed, outcome.changed_keyed, outcome.number
+    changed, keyed, number = outcome.changed, outcome.changed_keyed, outcome.revision.number
     if changed:
         logger.info("revision %d of %s changed %s", number, source, _names(changed))
     if keyed:

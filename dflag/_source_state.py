@@ -44,23 +44,23 @@ class Results(NamedTuple):
     What came of the readings of a source since it was claimed. A problem that lasts is counted once.
 
     Attributes:
-        revision: The last one that no registry validator refused, or else the last; with what it rejected.
-        applied: The last revision in force.
+        shown: The last revision that passed the registry validators; the last one of all if none has passed.
+        last_applied: The last revision in force.
         refusal: Why nothing of what the source gives now is applied, while that is so.
         reloads: How many readings were applied, applied in part, and refused.
         errors: How many bad values and refusals were reported.
         warnings: How many unknown keys were reported.
-        reported: The texts of the bad values that were reported, by key.
-        rejected: What *revision* rejected, with the places of the last reading.
+        rejected_texts: The texts of the bad values that were reported, by key.
+        rejected: What *shown* rejected, with the places of the last reading.
     """
 
-    revision: DeferredRevision | None = None
-    applied: DeferredRevision | None = None
+    shown: DeferredRevision | None = None
+    last_applied: DeferredRevision | None = None
     refusal: str | None = None
     reloads: Mapping[ReloadResult, int] = MappingProxyType({"applied": 0, "partial": 0, "refused": 0})
     errors: int = 0
     warnings: int = 0
-    reported: Mapping[str, Raw | str] = MappingProxyType({})
+    rejected_texts: Mapping[str, Raw | str] = MappingProxyType({})
     rejected: Mapping[str, FlagValueError] = MappingProxyType({})
 
     @property
@@ -74,17 +74,17 @@ class Results(NamedTuple):
         result: ReloadResult | None = None
         if outcome.applied:
             result = "partial" if outcome.rejected else "applied"
-        elif outcome.refused_anew or outcome.rejections:
+        elif outcome.refused_anew or outcome.newly_rejected:
             result = "refused"
-        keep = self.revision if outcome.error and self.revision and not self.revision.error else None
+        keep = self.shown if outcome.error and self.shown and not self.shown.error else None
         return Results(
-            revision=outcome.revision if keep is None else keep,
-            applied=outcome.revision if outcome.in_force else self.applied,
+            shown=outcome.revision if keep is None else keep,
+            last_applied=outcome.revision if outcome.in_force else self.last_applied,
             refusal=outcome.refusal,
             reloads=self.reloads if result is None else {**self.reloads, result: self.reloads[result] + 1},
-            errors=self.errors + len(outcome.rejections) + outcome.refused_anew,
-            warnings=self.warnings + len(outcome.unknowns),
-            reported=outcome.reported,
+            errors=self.errors + len(outcome.newly_rejected) + outcome.refused_anew,
+            warnings=self.warnings + len(outcome.newly_unknown),
+            rejected_texts=outcome.rejected_texts,
             rejected=outcome.rejected if keep is None else self.rejected,
         )
 
@@ -144,7 +144,7 @@ class Parsed(NamedTuple):
         maps: The maps of the store when it was parsed.
         frozen: Whether static flags were frozen then.
         fresh: Flags that were declared just now.
-        is_moved: Whether every text is as before, and some stand on other lines of their document.
+        is_restated: Whether every text is as before, and only its line in the document or its secrecy has changed.
     """
 
     name: str
@@ -154,12 +154,14 @@ class Parsed(NamedTuple):
     maps: Mapping[Flag[Any], MapKind]
     frozen: bool
     fresh: Collection[Flag[Any]] = ()
-    is_moved: bool = False
+    is_restated: bool = False
 
 
 class Batch(NamedTuple):
     """
-    One reading of one source, parsed, with its rules resolved. Nothing has changed yet.
+    One reading of one source, parsed, with its rules resolved.
+
+    No value has changed yet. Flags of a secret source are secret by now, and what rules remember has moved on.
 
     Attributes:
         name: The source.
@@ -169,7 +171,7 @@ class Batch(NamedTuple):
         edits: What applying it changes in the layers.
         keyed: What applying it changes in the values for keys.
         is_new: Whether anything is new.
-        moved: What is to be kept without a revision, as nothing is new but lines that errors name; else None.
+        restated: What is to be kept without a revision, as nothing is new but lines that errors name; else None.
     """
 
     name: str
@@ -179,7 +181,7 @@ class Batch(NamedTuple):
     edits: Sequence[Edit] = ()
     keyed: Sequence[KeyedEdit] = ()
     is_new: bool = True
-    moved: SourceState | None = None
+    restated: SourceState | None = None
 
     @property
     def is_bad(self) -> bool:
@@ -213,36 +215,34 @@ class Outcome(NamedTuple):
 
     Attributes:
         revision: The new one; the last one when nothing is new.
-        number: That of the revision.
         values: What the source has in force now.
         rejected: The bad values, by key.
-        rejections: Those of them that were not reported before.
-        unknowns: The unknown keys that were not reported before.
+        newly_rejected: Those of them that were not reported before.
+        newly_unknown: The unknown keys that were not reported before.
         error: Why a registry validator refused it whole.
         applied: Whether something was committed.
         in_force: Whether what was read is in force now.
         changed: The flags whose value changed, in order.
         changed_keyed: The flags whose values by key changed, in order.
         healed: The keys that were reported as bad and are no longer, in the order in which they were.
-        reported: The texts of all bad values, by key.
+        rejected_texts: The texts of all bad values, by key.
         refusal: Why nothing was applied, if nothing was: a registry validator refuses, or a value is bad and it is
             atomic.
         refused_anew: Whether a registry validator refused it, and not for the same reason as before.
     """
 
     revision: DeferredRevision
-    number: int
     values: Mapping[str, Raw]
     rejected: Mapping[str, FlagValueError]
-    rejections: Sequence[FlagValueError]
-    unknowns: Sequence[str]
+    newly_rejected: Sequence[FlagValueError]
+    newly_unknown: Sequence[str]
     error: RegistryValidationError | None
     applied: bool
     in_force: bool
     changed: tuple[str, ...]
     changed_keyed: tuple[str, ...]
     healed: tuple[str, ...]
-    reported: Mapping[str, Raw | str]
+    rejected_texts: Mapping[str, Raw | str]
     refusal: str | None
     refused_anew: bool
 
@@ -314,17 +314,17 @@ class DeferredRevision:
         return self._made[0]  # of two threads that made one, both return the first
 
 
-def applied(
+def outcome_of_commit(
     batch: Batch,
     number: int,
     pending_restart: tuple[str, ...],
     *,
     changed: tuple[str, ...],
     changed_keyed: tuple[str, ...] = (),
-    unknowns: Sequence[str],
+    newly_unknown: Sequence[str],
 ) -> tuple[Outcome, SourceState]:
     """
-    Return what comes of a batch that is about to be committed, and the state of its source after that.
+    Return what comes of a batch by the commit that is about to put it in force, and the state of its source after that.
 
     Args:
         batch: What is committed.
@@ -332,19 +332,19 @@ def applied(
         pending_restart: The static flags that wait for a restart.
         changed: The flags whose value it changes.
         changed_keyed: The flags whose values by key it changes.
-        unknowns: The unknown keys that were not reported before.
+        newly_unknown: The unknown keys that were not reported before.
     """
     revision = DeferredRevision(batch, number, pending_restart, changed=changed, is_applied=True)
-    outcome = _outcome(batch, revision, unknowns, changed_keyed=changed_keyed, is_applied=True)
+    outcome = _outcome(batch, revision, newly_unknown, changed_keyed=changed_keyed, is_applied=True)
     return outcome, batch.state._replace(revision=revision, results=batch.base.results.after(outcome))
 
 
-def not_applied(
+def outcome_without_commit(
     batch: Batch,
     number: int,
     pending_restart: tuple[str, ...],
     *,
-    unknowns: Sequence[str],
+    newly_unknown: Sequence[str],
     error: RegistryValidationError | None = None,
 ) -> Outcome:
     """
@@ -354,43 +354,42 @@ def not_applied(
         batch: What was left.
         number: That of the last commit.
         pending_restart: The static flags that wait for a restart.
-        unknowns: The unknown keys that were not reported before.
+        newly_unknown: The unknown keys that were not reported before.
         error: Why a registry validator refuses it.
     """
     revision = None if batch.is_new else batch.base.revision
     if revision is None:
         revision = DeferredRevision(batch, number, pending_restart, error=error)
-    return _outcome(batch, revision, unknowns, error=error)
+    return _outcome(batch, revision, newly_unknown, error=error)
 
 
 def _outcome(
     batch: Batch,
     revision: DeferredRevision,
-    unknowns: Sequence[str],
+    newly_unknown: Sequence[str],
     *,
     changed_keyed: tuple[str, ...] = (),
     error: RegistryValidationError | None = None,
     is_applied: bool = False,
 ) -> Outcome:
-    state, before = batch.moved or batch.state, batch.base.results
-    rejected, reported = state.rejected, before.reported
+    state, before = batch.restated or batch.state, batch.base.results
+    rejected, reported = state.rejected, before.rejected_texts
     texts = {key: _text_of(state, key, fault) for key, fault in rejected.items()} if rejected else {}
     in_force = is_applied or not batch.is_new
     refusal = None if in_force else _refusal(rejected, error)
     return Outcome(
         revision=revision,
-        number=revision.number,
-        values=(state if is_applied or batch.moved else batch.base).reading.values,
+        values=(state if is_applied or batch.restated else batch.base).reading.values,
         rejected=rejected,
-        rejections=[rejected[key] for key, raw in texts.items() if reported.get(key, ...) != raw] if texts else [],
-        unknowns=unknowns,
+        newly_rejected=[rejected[key] for key, raw in texts.items() if reported.get(key, ...) != raw] if texts else [],
+        newly_unknown=newly_unknown,
         error=error,
         applied=is_applied,
         in_force=in_force,
         changed=revision.changed if is_applied else (),
         changed_keyed=changed_keyed,
         healed=tuple([key for key in reported if key not in texts]) if in_force and reported else (),
-        reported=texts,
+        rejected_texts=texts,
         refusal=refusal,
         refused_anew=error is not None and refusal is not None and refusal != before.refusal,
     )

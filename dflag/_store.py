@@ -76,10 +76,10 @@ if TYPE_CHECKING:
     from dflag._kinds.maps import MapKind
     from dflag._records import Change, Layer
     from dflag._registry_validators import RegistryValidator
-    from dflag._snapshot import Key, Replaced
+    from dflag._snapshot import FlagLike, Replaced
     from dflag._transaction import Edit, KeyedEdit
 
-    Watcher: TypeAlias = Callable[[tuple[str, ...]], object]
+    CommitListener: TypeAlias = Callable[[tuple[str, ...]], object]
 
     class Dependent(Protocol):
         """
@@ -122,7 +122,7 @@ class Store:
         self._snapshot: Final = Cell(None)  # None: to be made anew, because a flag was declared
         self._replaced: Final = Cell([])  # of the snapshot in force, see `replaced_of`
         self._snapshots: Final[set[weakref.ref[Snapshot]]] = set()  # the snapshots that somebody may still keep
-        self._watchers: tuple[Watcher, ...] = ()
+        self._commit_listeners: tuple[CommitListener, ...] = ()
         self._timed: Final = Cell(frozenset())  # the flags that have an override with a time limit
         self._dependents: tuple[Dependent, ...] = ()
         self._blocks: Final[list[dict[Flag[Any], Entry | None]]] = []  # of `override`: what each is to bring back
@@ -319,8 +319,10 @@ class Store:
             while True:
                 token = self._tokens[0]
                 flags = list(self.flags.values())  # at once: a signal handler may declare others
-                tables: dict[Key[Any], Table] = {flag: table for flag in flags if (table := table_of(flag)) is not None}
-                values: dict[Key[Any], Any] = {flag: value_of(flag) for flag in flags}
+                tables: dict[FlagLike[Any], Table] = {
+                    flag: table for flag in flags if (table := table_of(flag)) is not None
+                }
+                values: dict[FlagLike[Any], Any] = {flag: value_of(flag) for flag in flags}
                 snapshot = Snapshot(self.flags, values, self.number, tables, value_of(self._replaced))
                 if self.run_if_current(token, [(setattr, self._snapshot, VALUE, snapshot)]):
                     self.register_snapshot(snapshot)
@@ -328,7 +330,7 @@ class Store:
 
     def register_snapshot(self, snapshot: Snapshot) -> None:
         """
-        Keep what belongs to a snapshot reachable from it, and no more, for as long as somebody keeps it.
+        Remember a snapshot weakly, so that later commits can shorten the chain of those that somebody keeps.
         """
         self._snapshots.add(weakref.ref(snapshot, self._snapshots.discard))
 
@@ -421,8 +423,8 @@ class Store:
             for flag, old, new, _, _ in transaction.differences
             for listener in listeners_of(flag)
         ]
-        if self._watchers:
-            deliveries += self._watcher_deliveries(transaction)
+        if self._commit_listeners:
+            deliveries += self._listener_deliveries(transaction)
         is_timed = bool(transaction.timed or value_of(self._timed))
         token = transaction.base.token
         step = self._step(transaction, token, cells, deliveries)
@@ -515,21 +517,21 @@ class Store:
         """
         return (list.append, current, (before, following)), (setattr, self._replaced, VALUE, following)
 
-    def _watcher_deliveries(self, transaction: Transaction) -> list[Delivery]:
+    def _listener_deliveries(self, transaction: Transaction) -> list[Delivery]:
         names = {*transaction.changed, *(flag.name for flag in transaction.changed_keyed)}
         if not names:
             return []
         changed = tuple(sorted(names))
-        return [Delivery(partial(watcher, changed), name_of(watcher)) for watcher in self._watchers]
+        return [Delivery(partial(listener, changed), name_of(listener)) for listener in self._commit_listeners]
 
-    def watch(self, watcher: Watcher) -> None:
+    def add_commit_listener(self, listener: CommitListener) -> None:
         """
         Have a function called with the names of the flags that a commit has changed, for any key, once it is visible.
 
         It runs on the notifier's thread, in order with the callbacks.
         """
         with self.lock:
-            self._watchers = (*self._watchers, watcher)
+            self._commit_listeners = (*self._commit_listeners, listener)
 
     def deliver(self, function: Callable[[], object], label: str) -> None:
         """
@@ -538,18 +540,18 @@ class Store:
         self.notifier.queue.append(Delivery(function, label))
         self.notifier.resume()
 
-    def unwatch(self, watcher: Watcher) -> None:
+    def remove_commit_listener(self, listener: CommitListener) -> None:
         """
         Call a function no more, except for what was committed before. Idempotent.
         """
         with self.lock:
-            self.forget_watcher(watcher)
+            self.forget_commit_listener(listener)
 
-    def forget_watcher(self, watcher: Watcher) -> None:
+    def forget_commit_listener(self, listener: CommitListener) -> None:
         """
-        Do as `unwatch`, in a forked child that has no other thread and makes its locks anew.
+        Do as `remove_commit_listener`, in a forked child that has no other thread and makes its locks anew.
         """
-        self._watchers = tuple(each for each in self._watchers if each != watcher)
+        self._commit_listeners = tuple(each for each in self._commit_listeners if each != listener)
 
     def change(self, edits: Sequence[Edit], *, checked: bool = True, reason: str | None = None) -> None:
         """
@@ -750,7 +752,7 @@ class Store:
             return
         # Not here: a log handler or a validator that hangs must not delay the next expiry.
         names = ", ".join(sorted(flag.name for flag in transaction.layers))
-        self.deliver(partial(self._report_expiry, transaction, names), "the registry's validators")
+        self.deliver(partial(self._report_expiry, transaction, names), "the report of overrides that have expired")
 
     def _try_to_expire(self) -> Transaction | None:
         base, now = self.base(), time.monotonic()  # the base first: whatever comes after it outdates its token

@@ -34,7 +34,7 @@ Difference: TypeAlias = tuple[Flag[Any], Any, Any, str, str | None]
 """A flag whose effective value a transaction changes: the old value, the new one, where that is from, and why."""
 
 
-class Tables:
+class KeyedState:
     """
     What a keyed flag would have for its keys.
 
@@ -132,7 +132,7 @@ class Transaction:
         timed: The flags that would have an override with a time limit.
         records: The last of the differences, for the history; none before the commit.
         replaced: The layers before.
-        replaced_keyed: The values for keys before, and what came of them.
+        kept_alive: The values for keys before, and what came of them.
         tables: The values for keys of each keyed flag that is edited.
 
     Thread safety: any thread; compares values, which may be a user's code, so it is made without a lock.
@@ -142,10 +142,10 @@ class Transaction:
         "adopted",
         "base",
         "differences",
+        "kept_alive",
         "layers",
         "records",
         "replaced",
-        "replaced_keyed",
         "snapshot",
         "tables",
         "timed",
@@ -163,7 +163,7 @@ class Transaction:
         self.snapshot: Final = self._snapshot_after()
         self.timed: Final = _timed(base, self.layers)
         self.records: list[Record] = []
-        self.replaced_keyed: Final = [*map(keyed_of, self.tables), *map(table_of, self.tables)]
+        self.kept_alive: Final = [*map(keyed_of, self.tables), *map(table_of, self.tables)]
 
     def _snapshot_after(self) -> Snapshot:
         before = self.base.snapshot
@@ -253,7 +253,7 @@ def _compare(
 
 def _tables(
     base: Base, layers: Mapping[Flag[Any], Mapping[str, Entry]], edits: Iterable[KeyedEdit]
-) -> dict[Flag[Any], Tables]:
+) -> dict[Flag[Any], KeyedState]:
     """
     Make the tables of the keyed flags that are edited: a layer with a value hides all beneath it.
     """
@@ -267,10 +267,10 @@ def _tables(
     return {flag: _table(base, flag, layers.get(flag), keyed) for flag, keyed in edited.items()} if edited else {}
 
 
-def _table(base: Base, flag: Flag[Any], layers: Mapping[str, Entry] | None, keyed: Keyed) -> Tables:
+def _table(base: Base, flag: Flag[Any], layers: Mapping[str, Entry] | None, keyed: Keyed) -> KeyedState:
     unkeyed = base.read_layers(flag) if layers is None else layers
     value, _ = winner(flag, unkeyed, base.ranking, base.maps)
-    return Tables(keyed, table_from(flag, unkeyed, keyed, base.ranking, value, table_of(flag)))
+    return KeyedState(keyed, table_from(flag, unkeyed, keyed, base.ranking, value, table_of(flag)))
 
 
 def table_from(

@@ -17,7 +17,7 @@ _ATTEMPTS_WITHOUT_TURN: Final = 8
 """How often other writers may outdate what a writer has validated before they wait for it, so that none starves."""
 
 _TURN_SECONDS: Final = 1.0
-"""The least that other writers wait, once: no validator may stop them for good."""
+"""Other writers wait for a turn at most this long, and twice its longest attempt: no validator stops them for good."""
 
 
 class _Turn(threading.Event):

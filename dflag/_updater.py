@@ -19,8 +19,8 @@ from dflag._cells import NeverCopied
 from dflag._faults import is_interrupt, is_unawaited, text_of
 from dflag._feed import Feed, Ignored, age, is_recent
 from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
+from dflag._look_right import LookRight
 from dflag._pipeline import check_plain_function
-from dflag._reading_right import ReadingRight
 from dflag._registry import registry_of, sources_of, store_of_registry
 from dflag._rule_follower import RuleFollower
 from dflag._source_state import ApplyOptions
@@ -70,7 +70,7 @@ _CHOICES: Final = {
     "on_bad_start": ("raise", "skip"),
 }
 
-_DAEMON_SECONDS: Final = 0.05
+_CHILD_REST_SECONDS: Final = 0.05
 """
 How long a forked child waits before it first reads its sources.
 
@@ -180,10 +180,10 @@ class Updater(NeverCopied):
         self._made_at: Final = time.time()
         self._success: float | None = None
         self._lifecycle = threading.RLock()
-        self._reading = ReadingRight()  # one reading at a time, so that an older one never follows a newer
+        self._look_right = LookRight()  # one reading at a time, so that an older one never follows a newer
         self._session: Session | None = None
         self._is_to_resume = False  # in a forked child, until it runs there too
-        self._watchers: tuple[Callable[[], object], ...] = ()
+        self._look_listeners: tuple[Callable[[], object], ...] = ()
         self._forks: Final = _Forks(self)
 
     @classmethod
@@ -244,8 +244,8 @@ class Updater(NeverCopied):
         dflag.errors.UpdateError: flag 'rate_limit': expected an int, got 'many' (memory)
         """
         settle()
-        reading = self._reading
-        with reading.lock:
+        right = self._look_right
+        with right.lock:
             with self._lifecycle:
                 if self._state in ("running", "stopped"):
                     instead = "refresh() reads now" if self._state == "running" else "start() reads again"
@@ -253,7 +253,7 @@ class Updater(NeverCopied):
                         f"initialize() comes before start(), but the updater is {self._state}: {instead}"
                     )
                 self._claim()
-            looks = reading.looks
+            looks = right.looks
             try:
                 self._initialize()
             except BaseException:
@@ -264,7 +264,7 @@ class Updater(NeverCopied):
             with self._lifecycle:
                 if self._state == "new":
                     self._state = "initialized"
-            if reading.looks != looks or reading.again:  # a signal handler has read meanwhile, or asked for it
+            if right.looks != looks or right.again:  # a signal handler has read meanwhile, or asked for it
                 self._cycle(force=True)
 
     def start(self) -> None:
@@ -296,7 +296,7 @@ class Updater(NeverCopied):
             self._claim()
             self._store.freeze()
             if self._state == "stopped":
-                self._reading = ReadingRight()  # the thread that was stopped may hold the old one, in a validator
+                self._look_right = LookRight()  # the thread that was stopped may hold the old one, in a validator
             spare_other_programs()
             call_after_forks(settle)
             session = self._session = self._new_session()
@@ -305,7 +305,7 @@ class Updater(NeverCopied):
             _running.add(self)
         # Without the lock: a validator may take long or call stop(), and stop() waits for no validator.
         try:
-            session.watch()
+            session.start_watching()
             self._cycle(wanted=lambda: session is self._session, force=True)
             session.start()
         except BaseException:
@@ -460,9 +460,9 @@ class Updater(NeverCopied):
         rejected: dict[str, FlagValueError] = {}
         unknown: set[str] = set()
         for results in found:
-            if results.revision is not None:
+            if results.shown is not None:
                 rejected.update(results.rejected)
-                unknown.update(results.revision.get().unknown)
+                unknown.update(results.shown.get().unknown)
         return Status(
             state=self._state,
             sources=tuple(
@@ -560,29 +560,32 @@ class Updater(NeverCopied):
         for feed in self._feeds if force else ():
             feed.dirty = True
         while True:
-            reading = self._reading
-            look = partial(self._look_and_apply, partial(self._is_wanted, reading, wanted), background=background)
-            if not reading.run(look, wanted, self._store.own_lock):
+            right = self._look_right
+            look = partial(self._look_and_apply, partial(self._is_wanted, right, wanted), background=background)
+            if not right.run(look, wanted, self._store.own_lock):
                 self._wake()  # the thread that reads does it once more, or else the updater's does
                 return
-            if reading is self._reading or wanted is not None:
+            if right is self._look_right or wanted is not None:
                 return  # else start() has given the right to others meanwhile, and nothing was applied
 
-    def _is_wanted(self, reading: ReadingRight, wanted: Callable[[], bool] | None) -> bool:
-        return reading is self._reading and (wanted is None or wanted())
+    def _is_wanted(self, right: LookRight, wanted: Callable[[], bool] | None) -> bool:
+        return right is self._look_right and (wanted is None or wanted())
 
     def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
             looks = [feed.look() for feed in self._feeds]  # at every one, whatever the first of them says
-            due = self._rules.take_due(self._wake, ask_facts=any(looks))
+            self._rules.check_health(self._wake)
+            if any(looks):
+                self._rules.ask_facts()
+            due = self._rules.take_due()
         try:
             self._apply_news(due, wanted, background=background)
         except BaseException:
             self._rules.put_back(due)
             raise
         self._note_success()
-        for watcher in self._watchers:
-            watcher()
+        for listener in self._look_listeners:
+            listener()
 
     def _apply_news(self, due: Sequence[str], wanted: Callable[[], bool], *, background: bool) -> None:
         """
@@ -645,7 +648,7 @@ class Updater(NeverCopied):
         Let go of what is the parent's; return whether this process is to follow the sources too.
         """
         self._lifecycle = threading.RLock()
-        self._reading = ReadingRight()
+        self._look_right = LookRight()
         self._rules.after_fork_in_child()
         inherited, self._session = self._session, None
         if inherited is not None:
@@ -660,9 +663,9 @@ class Updater(NeverCopied):
             if not self._is_to_resume:
                 return  # stopped meanwhile
             spare_other_programs()
-            session = self._session = self._new_session(_DAEMON_SECONDS)
+            session = self._session = self._new_session(_CHILD_REST_SECONDS)
             try:
-                session.watch()
+                session.start_watching()
                 session.start()
             except BaseException as error:
                 self._session = None
@@ -680,8 +683,8 @@ class Updater(NeverCopied):
         problem = f"cannot be followed in the forked process {os.getpid()}: {type(error).__name__}: {text_of(error)}"
         for feed in self._feeds:
             feed.note_not_followed(problem)
-        for watcher in self._watchers:
-            watcher()
+        for listener in self._look_listeners:
+            listener()
 
 
 def _readings(feeds: Iterable[Feed]) -> dict[str, Reading]:
@@ -691,7 +694,7 @@ def _readings(feeds: Iterable[Feed]) -> dict[str, Reading]:
     return {feed.name: reading for feed in feeds if (reading := feed.reading()) is not None}
 
 
-def check_feeds(updater: Updater, registry: FlagRegistry) -> None:
+def check_updater_of(updater: Updater, registry: FlagRegistry) -> None:
     """
     Raise unless *updater* is an updater of *registry*.
 
@@ -725,20 +728,20 @@ def refused_sources(updater: Updater) -> tuple[str, ...]:
     return tuple([feed.name for feed in updater._feeds if feed.results().refusal is not None])
 
 
-def watch_health(updater: Updater, watcher: Callable[[], object]) -> None:
+def add_look_listener(updater: Updater, listener: Callable[[], object]) -> None:
     """
     Have a function called after each look at the sources, in the thread that looks. It must be quick and raise nothing.
     """
     with updater._lifecycle:
-        updater._watchers = (*updater._watchers, watcher)
+        updater._look_listeners = (*updater._look_listeners, listener)
 
 
-def unwatch_health(updater: Updater, watcher: Callable[[], object]) -> None:
+def remove_look_listener(updater: Updater, listener: Callable[[], object]) -> None:
     """
     Call a function no more after each look. Idempotent.
     """
     with updater._lifecycle:
-        updater._watchers = tuple(each for each in updater._watchers if each != watcher)
+        updater._look_listeners = tuple(each for each in updater._look_listeners if each != listener)
 
 
 class _Forks:

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 _FALLBACK_SECONDS: Final = 0.25
 """How often to look, on average, when there are no events: under 0.05 % of a processor, and 125 ms late on average."""
 
+_SHORTEST_REGULAR_SECONDS: Final = _FALLBACK_SECONDS / 2
+"""Less than any interval of a check without events, with its jitter."""
 
 _CALLS: Final = ("recheck_seconds", "fileno", "drain")
 """The calls by which the thread knows when to look; each is made again while it raises."""
 
 _START_SECONDS: Final = 0.5
-"""The longest that starting takes for a thread that is not in its wait yet, as on a machine under load."""
+"""The longest that `Session.start` waits for the thread to reach its first wait."""
 
 
 class Session:
@@ -68,7 +70,7 @@ class Session:
         self._thread = OwnThread(target=self._run, name="dflag-updater", daemon=True)
         self._watches: list[Watch] = []  # one for each feed, in the same order, once all are there
 
-    def watch(self) -> None:
+    def start_watching(self) -> None:
         """
         Begin to watch every source. The thread is started after that, if at all.
         """
@@ -184,8 +186,8 @@ class Session:
         # Again: an event may tell of what came meanwhile, or of a file that shows no other way.
         if self._drain(called=called):
             self._look(self)
-        # Only looks that come more often than the slowest regular check can be too many.
-        if called or timeout < min(self._resync_seconds, _FALLBACK_SECONDS / 2):
+        # A regular check is never too soon; what comes sooner than any regular check may be.
+        if called or timeout < min(self._resync_seconds, _SHORTEST_REGULAR_SECONDS):
             useful = is_timed or before != [feed.changes for feed in self._feeds]  # by the clock, too
             rest = self._pace.rest_seconds(cost_seconds=time.thread_time() - began, useful=useful)
             if rest > 0:

@@ -121,9 +121,9 @@ class Watched:
     def __init__(self, registry: RegistryLike, updater: Updater | None, name: str | None) -> None:
         registry = registry_of(registry)
         if updater is not None:
-            from dflag._updater import check_feeds  # the program has imported it
+            from dflag._updater import check_updater_of  # the program has imported it
 
-            check_feeds(updater, registry)
+            check_updater_of(updater, registry)
         self.registry: Final = registry
         self.updater: Final = updater
         self.name: Final = registry.name if name is None else checked_text("name", name)

@@ -32,7 +32,7 @@ from dflag._evaluation import Evaluations, key_for
 from dflag._flags import pipeline_of
 from dflag._kinds._base import Problem
 from dflag._registry import store_of_registry
-from dflag._updater import refused_sources, unhealthy_sources, unwatch_health, watch_health
+from dflag._updater import add_look_listener, refused_sources, remove_look_listener, unhealthy_sources
 from dflag.errors import UpdaterStateError, check_argument
 
 if TYPE_CHECKING:
@@ -257,18 +257,18 @@ class DflagProvider(AbstractProvider):
             _users.setdefault(updater, _Users()).enter(self, updater)
         self._is_ready = True
         self._health = ProviderEvent.PROVIDER_READY
-        self._store.watch(self._on_commit)
+        self._store.add_commit_listener(self._on_commit)
         if updater is not None:
-            watch_health(updater, self._on_look)
+            add_look_listener(updater, self._on_look)
 
     def shutdown(self) -> None:
         """
         Stop emitting events. Stop the updater if a provider has started it and no other one uses it. Idempotent.
         """
         self._is_ready = False
-        self._store.unwatch(self._on_commit)
+        self._store.remove_commit_listener(self._on_commit)
         if self._updater is not None:
-            unwatch_health(self._updater, self._on_look)
+            remove_look_listener(self._updater, self._on_look)
             _users.setdefault(self._updater, _Users()).leave(self, self._updater)
 
     def get_metadata(self) -> Metadata:

@@ -89,9 +89,9 @@ class Handler:
     ) -> None:
         home = registry_of(registry)
         if updater is not None:
-            from dflag._updater import check_feeds  # the program has imported it
+            from dflag._updater import check_updater_of  # the program has imported it
 
-            check_feeds(updater, home)
+            check_updater_of(updater, home)
         _check_authorize("authorize", authorize)
         _check_authorize("read_authorize", read_authorize)
         check_argument("ofrep", ofrep, bool, "True or False")

@@ -125,7 +125,7 @@ class Streams:
             if len(self._open) >= self._limit:
                 return None
             if not self._open:
-                self._store.watch(self._on_commit)
+                self._store.add_commit_listener(self._on_commit)
             subscription = Subscription(self, last_event_id)
             self._open |= {subscription}
         return subscription
@@ -137,7 +137,7 @@ class Streams:
         with self._store.lock:
             self._open -= {subscription}
             if not self._open:
-                self._store.unwatch(self._on_commit)
+                self._store.remove_commit_listener(self._on_commit)
 
     def close(self) -> None:
         """
@@ -151,7 +151,7 @@ class Streams:
         Forget, in a forked child, the streams of the parent.
         """
         self._open = frozenset()
-        self._store.forget_watcher(self._on_commit)
+        self._store.forget_commit_listener(self._on_commit)
 
     def _on_commit(self, names: tuple[str, ...]) -> None:
         if any(self._find(name) is not None for name in names):

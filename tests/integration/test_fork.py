@@ -448,13 +448,13 @@ def test_a_child_leaks_none_of_what_it_inherited(updater: Updater) -> None:
     def run(generations: int) -> None:
         assert eventually(lambda: count() == expected), (count(), expected)
         if generations:
-            with updater._reading.lock:  # a fork amid a reading leaves its descriptors open in the child
+            with updater._look_right.lock:  # a fork amid a reading leaves its descriptors open in the child
                 child = Child(lambda: run(generations - 1))
             child.check()
         updater.stop()
         assert eventually(lambda: threading.active_count() == 1)
 
-    with updater._reading.lock:
+    with updater._look_right.lock:
         first = Child(lambda: run(3))
     first.check()
     assert eventually(lambda: count() == expected)

@@ -186,7 +186,7 @@ def test_watchers_hear_of_what_lies_beneath_the_values_for_keys(flags: dflag.Fla
     updater = dflag.Updater(flags, [low, high])
     updater.initialize()
     heard: list[tuple[str, ...]] = []
-    store_of_registry(flags).watch(heard.append)
+    store_of_registry(flags).add_commit_listener(heard.append)
     before = limits.for_("acme")
     low.update({"x.limit": "3"})
     updater.refresh()

@@ -519,13 +519,13 @@ def test_an_asgi_client_that_goes_is_counted_out(flags: dflag.FlagRegistry) -> N
         scope = {"type": "http", "method": "GET", "path": EVENTS, "headers": [], "query_string": b""}
         task = asyncio.ensure_future(app(scope, receive, send))
         await asyncio.wait_for(first.wait(), DEADLINE_SECONDS)
-        assert len(flags._store._watchers) == 1
+        assert len(flags._store._commit_listeners) == 1
         gone.set()
         await asyncio.wait_for(task, DEADLINE_SECONDS)
 
     asyncio.run(run())
     assert sent[0]["status"] == 200
-    assert flags._store._watchers == ()
+    assert flags._store._commit_listeners == ()
 
 
 def test_a_change_arrives_from_the_server(flags: dflag.FlagRegistry) -> None:
@@ -600,7 +600,7 @@ def test_streams_end_with_the_server(flags: dflag.FlagRegistry) -> None:
         server.close()
         assert events.next() is None
         assert time.monotonic() - began < 2.0
-    assert flags._store._watchers == ()
+    assert flags._store._commit_listeners == ()
 
 
 def test_a_stream_is_for_readers(flags: dflag.FlagRegistry) -> None:
@@ -636,7 +636,7 @@ def test_a_forked_child_has_no_streams(flags: dflag.FlagRegistry) -> None:
         child = os.fork()
         if child == 0:
             flags["int"].set_text("8")
-            os._exit(0 if flags._store._watchers == () and flags.flush(DEADLINE_SECONDS) else 1)
+            os._exit(0 if flags._store._commit_listeners == () and flags.flush(DEADLINE_SECONDS) else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         flags["int"].set_text("9")
         assert events.next()["type"] == "refetchEvaluation"

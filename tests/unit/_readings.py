@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dflag._batch import parse_all
 from dflag._registry import store_of_registry
-from dflag._source_state import Batch, Reading, SourceState, applied, empty_state
+from dflag._source_state import Batch, Reading, SourceState, empty_state, outcome_of_commit
 
 if TYPE_CHECKING:
     import dflag
@@ -23,4 +23,4 @@ def parse(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState |
 
 def state_after(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> SourceState:
     """Return the state that committing *values* would leave, without a commit."""
-    return applied(parse(flags, values, base), 1, (), changed=(), unknowns=())[1]
+    return outcome_of_commit(parse(flags, values, base), 1, (), changed=(), newly_unknown=())[1]

@@ -26,7 +26,7 @@ from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-SERIALISING = {"dflag._updater": "_lifecycle", "dflag._reading_right": "going_on"}
+SERIALISING = {"dflag._updater": "_lifecycle", "dflag._look_right": "going_on"}
 """
 The modules of the locks that order whole operations of an updater, each with what is set beside its lock.
 

@@ -37,11 +37,14 @@ def _program(flags: dflag.FlagRegistry) -> Program:
 def test_rules_are_resolved_anew_for_other_facts_alone(program: Program) -> None:
     """Which are asked when a source was looked at."""
     rules = program.updater._rules
-    assert rules.take_due(lambda: None, ask_facts=True) == []
+    rules.ask_facts()
+    assert rules.take_due() == []
     program.zone = "eu"
-    assert rules.take_due(lambda: None, ask_facts=False) == []
-    assert rules.take_due(lambda: None, ask_facts=True) == ["memory"]
-    assert rules.take_due(lambda: None, ask_facts=True) == []
+    assert rules.take_due() == []
+    rules.ask_facts()
+    assert rules.take_due() == ["memory"]
+    rules.ask_facts()
+    assert rules.take_due() == []
     rules.put_back(["memory"])
     program.updater.refresh()
     assert program.rate.get() == 80
@@ -76,7 +79,7 @@ def test_a_forked_child_resolves_all_rules(program: Program) -> None:
     assert rules.due_seconds() is None
     rules.after_fork_in_child()
     assert rules.due_seconds() == 0.0
-    assert rules.take_due(lambda: None, ask_facts=False) == ["memory"]
+    assert rules.take_due() == ["memory"]
 
 
 NOON = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC)

@@ -207,7 +207,7 @@ def test_going_back_forgets_the_sources_that_were_named_since(sources: SourceLay
     kept = sources.keep()
     sources.add("gone")
     sources.claim("fed", owner, below_arguments=False)
-    sources.rank_as(kept)
+    sources.bring_back(kept)
     assert list(sources.states()) == ["kept", "fed"]
 
 

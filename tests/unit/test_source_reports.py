@@ -68,7 +68,7 @@ def test_names_that_come_and_go_take_bounded_memory(
         flags.apply({f"{number}{'x' * 1000}": "1"}, source="s")
     flags.apply({}, source="s")
     unreported, state = sources_of(flags).reports.unknown, sources_of(flags).state("s")
-    remembered = (unreported._reported, unreported._seen, state.results.reported)
+    remembered = (unreported._reported, unreported._seen, state.results.rejected_texts)
     assert sum(sys.getsizeof(part) + sum(map(sys.getsizeof, part)) for part in remembered) < 20_000
     said()
     flags.apply({f"{number}{'x' * 1000}": "1" for number in range(150, 300)}, source="s")

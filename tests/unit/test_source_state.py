@@ -7,7 +7,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from dflag._source_state import applied, not_applied
+from dflag._source_state import outcome_of_commit, outcome_without_commit
 from dflag.errors import RegistryValidationError
 
 from ._readings import parse, state_after
@@ -19,23 +19,26 @@ if TYPE_CHECKING:
 def test_the_outcome_of_a_batch_counts_what_is_news(flags: dflag.FlagRegistry) -> None:
     """A bad value that was reported is no news with the next reading, and the record counts it once."""
     flags.dyn_int("rate", 1)
-    outcome, state = applied(parse(flags, {"rate": "many"}), 7, (), changed=(), unknowns=("x",))
-    assert (outcome.number, outcome.applied, outcome.refusal, len(outcome.rejections)) == (7, True, None, 1)
+    outcome, state = outcome_of_commit(parse(flags, {"rate": "many"}), 7, (), changed=(), newly_unknown=("x",))
+    assert (outcome.revision.number, outcome.applied, outcome.refusal) == (7, True, None)
+    assert len(outcome.newly_rejected) == 1
     assert (state.results.errors, state.results.warnings, state.results.reloads["partial"]) == (1, 1, 1)
     assert state.revision is outcome.revision
     flags.dyn_int("burst", 1)
-    again, state = applied(parse(flags, {"rate": "many", "burst": "2"}, state), 8, (), changed=("burst",), unknowns=())
-    assert (again.rejections, again.changed, state.results.errors) == ([], ("burst",), 1)
+    again, state = outcome_of_commit(
+        parse(flags, {"rate": "many", "burst": "2"}, state), 8, (), changed=("burst",), newly_unknown=()
+    )
+    assert (again.newly_rejected, again.changed, state.results.errors) == ([], ("burst",), 1)
 
 
 def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.FlagRegistry) -> None:
     """A refused batch has a revision of its own, with the error; its values are those in force before."""
     flags.dyn_int("rate", 1)
     state = state_after(flags, {"rate": "2"})
-    same = not_applied(parse(flags, {"rate": "2"}, state), 5, (), unknowns=())
+    same = outcome_without_commit(parse(flags, {"rate": "2"}, state), 5, (), newly_unknown=())
     assert (same.revision, same.in_force, same.refusal) == (state.revision, True, None)
     error = RegistryValidationError("too much")
-    refused = not_applied(parse(flags, {"rate": "3"}, state), 5, (), unknowns=(), error=error)
+    refused = outcome_without_commit(parse(flags, {"rate": "3"}, state), 5, (), newly_unknown=(), error=error)
     assert (refused.in_force, refused.refusal, refused.refused_anew) == (False, "too much", True)
     assert (refused.values, refused.revision.error) == ({"rate": "2"}, error)
     assert refused.revision is not state.revision

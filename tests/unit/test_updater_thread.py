@@ -85,7 +85,7 @@ def test_a_line_of_the_log_stays_one_line(looks: Looks, caplog: pytest.LogCaptur
     feed = Feed(source, partial(empty_state, source.name))
     session = Session([feed], looks, 60.0)
     try:
-        session.watch()
+        session.start_watching()
         session._note_not_live(feed, "it is in\na subPath")
         session._note(feed, Watch())
     finally:
@@ -97,7 +97,7 @@ def test_a_line_of_the_log_stays_one_line(looks: Looks, caplog: pytest.LogCaptur
 
 def test_a_wake_is_a_look(session: Session, looks: Looks, feed: Feed, source: Source) -> None:
     """A first one at once, and one for each call, whether of the source or of another thread."""
-    session.watch()
+    session.start_watching()
     session.start()
     assert eventually(lambda: looks.count >= 1 and not feed.dirty)
     before = looks.count
@@ -117,7 +117,7 @@ def test_a_look_that_raises_ends_nothing(
         raise OSError("broken")
 
     looks.does = fail
-    session.watch()
+    session.start_watching()
     session.start()
     session.wake()
     assert eventually(lambda: looks.count >= 2 or session.wake())
@@ -142,7 +142,7 @@ def test_stopping_closes_the_watch_once(session: Session, feed: Feed, source: So
             self.closed += 1
 
     source.made = watch = Counting()
-    session.watch()
+    session.start_watching()
     assert session.watches() == [watch]
     if started:
         session.start()
@@ -155,7 +155,7 @@ def test_stopping_closes_the_watch_once(session: Session, feed: Feed, source: So
 
 def test_a_session_that_was_stopped_starts_no_thread(session: Session, looks: Looks) -> None:
     """A signal handler may stop it between any two lines of its start."""
-    session.watch()
+    session.start_watching()
     session.stop(DEADLINE_SECONDS)
     session.start()
     assert looks.count == 0
@@ -171,7 +171,7 @@ def test_a_look_that_hangs_does_not_hang_stop(session: Session, looks: Looks, ca
         release.wait(DEADLINE_SECONDS)
 
     looks.does = hang
-    session.watch()
+    session.start_watching()
     session.start()
     assert hanging.wait(DEADLINE_SECONDS)
     session.stop(0.01)
@@ -186,7 +186,7 @@ def test_a_source_that_cannot_be_watched_is_checked_instead(
 ) -> None:
     """Several times a second, which the log says once."""
     source.problem = OSError("no descriptors")
-    session.watch()
+    session.start_watching()
     session.start()
     assert eventually(lambda: looks.count >= 3)
     assert feed.degraded == "its watch() raised OSError: no descriptors"
@@ -206,7 +206,7 @@ def test_a_call_that_raises_stops_neither_the_look_nor_the_others(
             raise OSError("broken")
 
     monkeypatch.setattr(source if name == "recheck_seconds" else watch, name, fail)
-    session.watch()
+    session.start_watching()
     session.start()
     session.wake()
     assert eventually(lambda: looks.count > 1 and "broken" in str(feed.degraded))
@@ -219,7 +219,7 @@ def test_a_call_that_raises_stops_neither_the_look_nor_the_others(
 def test_a_watch_that_is_none_is_a_fault_of_the_source(session: Session, feed: Feed, source: Source) -> None:
     """It is checked instead, and its watch is not asked."""
     source.made = cast("Watch", object())
-    session.watch()
+    session.start_watching()
     assert "expected a Watch, got a value of type object" in str(feed.degraded)
 
 
@@ -231,7 +231,7 @@ def test_a_source_that_cannot_say_whether_it_is_live_is_watched_all_the_same(
     watch = source.made = Watch()
     monkeypatch.setattr(source, "why_not_live", lambda: 1 / 0)
     monkeypatch.setattr(watch, "close", lambda: closed.append(True))
-    session.watch()
+    session.start_watching()
     assert session.watches() == [watch]
     session.stop(DEADLINE_SECONDS)
     assert closed == [True]

@@ -24,7 +24,7 @@ _MOST_ROUNDS: Final = 100
 """How often to read for one call: ``facts=`` may itself call `refresh`, which asks for another round."""
 
 
-class ReadingRight:
+class LookRight:
     """
     The right to read the sources: one thread at a time, so that an older reading never follows a newer one.
 

@@ -8,17 +8,17 @@ import threading
 
 import pytest
 
-from dflag._reading_right import ReadingRight
+from dflag._look_right import LookRight
 
 DEADLINE_SECONDS = 5.0
 
 
 @pytest.fixture(name="right")
-def _right() -> ReadingRight:
-    return ReadingRight()
+def _right() -> LookRight:
+    return LookRight()
 
 
-def test_who_asks_meanwhile_is_served_by_the_one_that_reads(right: ReadingRight) -> None:
+def test_who_asks_meanwhile_is_served_by_the_one_that_reads(right: LookRight) -> None:
     """As a signal handler in the middle of a reading of the same thread does."""
     looks: list[int] = []
 
@@ -31,7 +31,7 @@ def test_who_asks_meanwhile_is_served_by_the_one_that_reads(right: ReadingRight)
     assert (looks, right.looks) == ([0, 1, 2], 3)
 
 
-def test_a_look_that_always_asks_for_another_one_ends(right: ReadingRight) -> None:
+def test_a_look_that_always_asks_for_another_one_ends(right: LookRight) -> None:
     """As where ``facts=`` calls refresh(); the next call reads again."""
 
     def look() -> None:
@@ -43,7 +43,7 @@ def test_a_look_that_always_asks_for_another_one_ends(right: ReadingRight) -> No
         assert right.looks == before + 100
 
 
-def test_a_look_that_raises_leaves_the_right_to_others(right: ReadingRight) -> None:
+def test_a_look_that_raises_leaves_the_right_to_others(right: LookRight) -> None:
     """The exception reaches the caller."""
     with pytest.raises(OSError, match="broken"):
         right.run(lambda: (_ for _ in ()).throw(OSError("broken")), None, threading.RLock())
@@ -53,7 +53,7 @@ def test_a_look_that_raises_leaves_the_right_to_others(right: ReadingRight) -> N
 
 
 @pytest.mark.parametrize("why", ["it is not wanted any more", "the one that reads may wait for this thread"])
-def test_who_must_not_wait_leaves_it_to_the_one_that_reads(right: ReadingRight, why: str) -> None:
+def test_who_must_not_wait_leaves_it_to_the_one_that_reads(right: LookRight, why: str) -> None:
     """That one reads once more."""
     inside, gate, looks = threading.Event(), threading.Event(), list[int]()
     needed = threading.RLock()
