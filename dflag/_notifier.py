@@ -121,14 +121,14 @@ class Notifier:
         try:
             delivery.run()
         except BaseException as error:
-            self.errors[delivery.flag_name] = self.errors.get(delivery.flag_name, 0) + 1
-            logger.error(
-                "flag %r: callback %s failed: %s",
-                delivery.flag_name,
-                delivery.label,
-                type(error).__name__ if delivery.secret else repr_of(error),
-                exc_info=None if delivery.secret else error,
-            )
+            problem = type(error).__name__ if delivery.secret else repr_of(error)
+            details = None if delivery.secret else error
+            name = delivery.flag_name
+            if name is None:
+                logger.error("%s failed: %s", delivery.label, problem, exc_info=details)
+            else:
+                self.errors[name] = self.errors.get(name, 0) + 1
+                logger.error("flag %r: callback %s failed: %s", name, delivery.label, problem, exc_info=details)
 
 
 class Listener:
@@ -188,11 +188,19 @@ class Listener:
 class Delivery:
     """
     One call to be made once.
+
+    Attributes:
+        run: What is called.
+        label: What messages call it.
+        flag_name: The flag whose callback it is; None for a function of dflag's own.
+        secret: Whether no message may quote an error of it.
     """
 
     __slots__ = ("flag_name", "label", "run", "secret")
 
-    def __init__(self, run: Callable[[], object], label: str, flag_name: str = "", *, secret: bool = False) -> None:
+    def __init__(
+        self, run: Callable[[], object], label: str, flag_name: str | None = None, *, secret: bool = False
+    ) -> None:
         self.run: Final = run
         self.label: Final = label
         self.flag_name: Final = flag_name

@@ -56,6 +56,7 @@ def test_a_callback_that_raises_is_counted_and_the_next_one_runs(
     fail = mock.Mock(side_effect=error)
     notifier.queue.append(Delivery(fail, "fail", "rate"))
     notifier.queue.append(Delivery(mock.Mock(side_effect=OSError("hush")), "hide", "key", secret=True))
+    notifier.queue.append(Delivery(mock.Mock(side_effect=OSError("full")), "the report"))  # no flag's callback
     notifier.queue.append(Delivery(ran.set, "run"))
     notifier.resume()
     assert notifier.flush(DEADLINE_SECONDS)
@@ -64,6 +65,7 @@ def test_a_callback_that_raises_is_counted_and_the_next_one_runs(
     assert "flag 'rate': callback fail failed" in caplog.text
     assert "flag 'key': callback hide failed: OSError" in caplog.text
     assert "hush" not in caplog.text
+    assert "the report failed: OSError('full')" in caplog.text
 
 
 def test_flush_gives_up_after_its_time_and_within_a_callback(notifier: Notifier) -> None:
