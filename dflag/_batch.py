@@ -1,8 +1,8 @@
 """
 Readings of sources, parsed and validated against the flags.
 
-A `Batch` is one reading of one source; no value has changed yet. `SourceLayers` commits batches; `try_readings` shows
-what they would do, for the command.
+A `Batch` is one reading of one source; no value has changed yet. `SourceLayers` commits batches, `_trial` shows what
+they would do.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ from __future__ import annotations
 from itertools import chain, islice
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from dflag._flags import conceal, keyed_of, layers_of, pipeline_of
 from dflag._layers import RULES_KEYS, Entry
 from dflag._raw import Text
 from dflag._rule_sets import NO_RULES, RuleSet, ValidRule
-from dflag._snapshot import values_of
 from dflag._source_state import Batch, Parsed, Plain, Reading, SourceState
-from dflag._transaction import Transaction, trial_of
 from dflag.errors import FlagValueError, RegistryValidationError, drop_frames
 
 if TYPE_CHECKING:
@@ -446,58 +444,3 @@ def _encoded(raw: Raw) -> bytes | None:
         return raw.encode() if isinstance(raw, str) and not isinstance(raw, Text) else None
     except UnicodeEncodeError:  # of half a character, which bytes never hold
         return None
-
-
-class TrialRun(NamedTuple):
-    """
-    What applying readings to the defaults would do.
-
-    Attributes:
-        batches: Each reading, parsed.
-        values: The effective values, by flag.
-        error: Why a registry validator refuses them, whichever rules are left out.
-    """
-
-    batches: Sequence[Batch]
-    values: Mapping[Flag[Any], Any]
-    error: RegistryValidationError | None
-
-
-def try_readings(
-    store: Store,
-    readings: Sequence[tuple[str, SourceState, Reading]],
-    contexts: Mapping[str, RuleContext] = MappingProxyType({}),
-) -> TrialRun:
-    """
-    Parse, merge and check readings over the defaults, as `SourceLayers` does it, without a commit.
-
-    Args:
-        store: Holds the flags.
-        readings: Of each source its name, what it gave before, and what it gives now; a later one ranks higher. A value
-            that is refused leaves the last good one of its own.
-        contexts: By what the rules of each source are resolved; those of others are never in force.
-    """
-    batches = parse_all(store, readings, contexts, followed=[name for name, _, _ in readings])
-    trial = _try_batches(store, batches)
-    if trial.error is not None:
-        for mended in without_some_rules(store, batches, contexts, trial.error):
-            without = _try_batches(store, mended)
-            if without.error is None:
-                return without
-    return trial
-
-
-def _try_batches(store: Store, batches: Sequence[Batch]) -> TrialRun:
-    layers = [f"{number}: {batch.name}" for number, batch in enumerate(batches)]
-    edits: list[Edit] = [
-        (store.find(name), layer, entry)
-        for layer, batch in zip(layers, batches, strict=True)
-        for name, entry in batch.state.entries.items()
-    ]
-    transaction = Transaction(trial_of(store.base(), layers[::-1]), edits)
-    error = None
-    try:
-        store.check(transaction)
-    except RegistryValidationError as refusal:
-        error = refusal
-    return TrialRun(batches, values_of(transaction.snapshot), error)

@@ -46,6 +46,7 @@ from dflag._history import settle as settle_records
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
+from dflag._override_blocks import OverrideBlocks
 from dflag._registry_validators import RegistryValidators
 from dflag._snapshot import Snapshot, forget_between, replaced_of, store_of, table_of, tables_of, values_of
 from dflag._transaction import Base, Token, Transaction, highest_layer
@@ -125,7 +126,7 @@ class Store:
         self._commit_listeners: tuple[CommitListener, ...] = ()
         self._timed: Final = Cell(frozenset())  # the flags that have an override with a time limit
         self._dependents: tuple[Dependent, ...] = ()
-        self._blocks: Final[list[dict[Flag[Any], Entry | None]]] = []  # of `override`: what each is to bring back
+        self._blocks: Final = OverrideBlocks()
         self.changes: Final[deque[Record]] = deque(maxlen=HISTORY_LENGTH)
         self._expiry: Final = Expiry(self._next_deadline, self._expire)
         self._committed = threading.Condition()
@@ -678,11 +679,10 @@ class Store:
 
     @contextlib.contextmanager
     def override(self, values: Mapping[Flag[Any], Any]) -> Iterator[None]:
-        with (
-            self.lock
-        ):  # at once, so that blocks stand in the order in which each has found what the one before has set
+        # Under one lock: blocks are in the order in which each found what the one before it had set.
+        with self.lock:
             before = {flag: layers_of(flag).get(OVERRIDE) for flag in values}
-            self._blocks.append(before)
+            self._blocks.enter(before)
         try:
             self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
         except BaseException:
@@ -709,15 +709,10 @@ class Store:
         if edits:
             self.warn_after_drop()
 
-    def _try_to_bring_back(
-        self, before: Mapping[Flag[Any], Entry | None]
-    ) -> tuple[list[Edit], Transaction | None] | None:
+    def _try_to_bring_back(self, before: dict[Flag[Any], Entry | None]) -> tuple[list[Edit], Transaction | None] | None:
         base, now = self.base(), time.monotonic()
         with self.lock:
-            place = next(place for place, block in enumerate(self._blocks) if block is before)
-            kept = {
-                flag: entry for flag, entry in before.items() if not any(flag in b for b in self._blocks[place + 1 :])
-            }
+            kept = self._blocks.to_bring_back(before)
         edits: list[Edit] = [
             (flag, OVERRIDE, None if entry is not None and entry.is_over(now) else entry)
             for flag, entry in kept.items()
@@ -728,15 +723,8 @@ class Store:
         return (edits, transaction) if self.commit(transaction) else None
 
     def _end_block(self, before: dict[Flag[Any], Entry | None]) -> None:
-        """
-        Leave what a block is to bring back to a block that was entered later and is still open, where there is one.
-        """
         with self.lock:
-            place = next(place for place, block in enumerate(self._blocks) if block is before)
-            for later in self._blocks[place + 1 :]:
-                for flag in later.keys() & before.keys():
-                    later[flag] = before.pop(flag)
-            del self._blocks[place]
+            self._blocks.leave(before)
             self._tokens[0] = Token(object())  # another block may be about to bring back what it had before this
 
     def _next_deadline(self) -> float | None:

@@ -11,9 +11,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Final, Literal, Self, Unpack
 
 from dflag._cells import NeverCopied
 from dflag._faults import is_interrupt, is_unawaited, text_of
@@ -29,19 +28,18 @@ from dflag._switching import short_waits
 from dflag._updater_thread import Session
 from dflag._uwsgi import call_after_forks
 from dflag.errors import (
-    ArgumentError,
     DefinitionError,
     SourceError,
     UpdateError,
     UpdaterStateError,
     check_argument,
     check_seconds,
-    checked_text,
     one_or_more_texts,
 )
+from dflag.sources._given import as_sources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
     from dflag._options import UpdaterOptions
@@ -50,9 +48,8 @@ if TYPE_CHECKING:
     from dflag._snapshot import Snapshot
     from dflag._source_state import Outcome, Reading
     from dflag.errors import FlagValueError
-    from dflag.sources import Source, Watch
-
-SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
+    from dflag.sources import Watch
+    from dflag.sources._given import SourceLike
 
 _running: Final[set[Updater]] = set()
 """The updaters that run: each follows until it is stopped, also when nobody keeps it."""
@@ -778,36 +775,6 @@ class _Forks:
         updater, self._kept = self._kept, None
         if updater is not None:
             updater._resume()
-
-
-def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
-    """
-    Return the sources that an updater is given, paths among them, as a list; each has another name.
-    """
-    from dflag.sources import Source
-
-    one = isinstance(source, (str, os.PathLike, Source))
-    if not one and (not isinstance(source, Iterable) or isinstance(source, (bytes, Mapping))):
-        raise ArgumentError(f"expected source as a path, a Source, or a sequence of them, got {source!r}")
-    given: list[Any] = [source] if one else list(source)  # type: ignore[arg-type]  # it iterates
-    for each in given:
-        check_argument("each source", each, (str, os.PathLike, Source), "a path or a Source")
-    if not given:
-        raise DefinitionError("expected a path, a Source, or a sequence with at least one of them, got none")
-    sources = [each if isinstance(each, Source) else _source_at(each) for each in given]
-    names = [checked_text("the name of each source", each.name) for each in sources]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DefinitionError(f"expected sources with different names, got {twice!r} twice")
-    return sources
-
-
-def _source_at(path: str | os.PathLike[str]) -> Source:
-    from dflag.sources import DirectorySource, FileSource
-
-    is_document = os.fspath(path).lower().endswith((".yaml", ".yml", ".json"))
-    # A directory may have such a name too; what is not there yet is taken at its word.
-    return FileSource(path) if is_document and not os.path.isdir(path) else DirectorySource(path)
 
 
 def _check_choices(**given: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
-from dflag._batch import try_readings
 from dflag._flags import pipeline_of
 from dflag._formats import json_nodes, nodes
 from dflag._formats.json_values import NotJSON
@@ -18,6 +17,7 @@ from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._raw import Unreadable
 from dflag._registry import store_of_registry
 from dflag._source_state import Batch, Reading, SourceState
+from dflag._trial import try_readings
 from dflag.errors import FlagValueError, ParseError, RegistryValidationError, ValidationError, one_line, unknown_flags
 
 if TYPE_CHECKING:

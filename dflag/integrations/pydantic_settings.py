@@ -26,9 +26,9 @@ from dflag._layers import RULES_KEYS
 from dflag._log import logger
 from dflag._raw import Text, Unreadable
 from dflag._registry import FlagRegistry, registry_of
-from dflag._updater import as_sources
 from dflag.errors import MASK, ArgumentError, SourceError, one_line
 from dflag.sources import Source
+from dflag.sources._given import as_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, Final
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from dflag._batch import try_readings
 from dflag._registry import store_of_registry
 from dflag._rule_layers import Unconditional
 from dflag._source_state import Reading, SourceState
-from dflag._updater import as_sources
+from dflag._trial import try_readings
 from dflag.errors import DflagError, SourceError, unknown_keys
 from dflag.integrations.django import _process
 from dflag.integrations.django._configuration import configuration
 from dflag.sources import DirectorySource, FileSource, MemorySource
+from dflag.sources._given import as_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

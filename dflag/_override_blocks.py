@@ -1,0 +1,48 @@
+"""
+The `override()` blocks that are open, and what each is to bring back at its end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from dflag._layers import Entry
+
+    Before: TypeAlias = dict[Any, Entry | None]
+
+
+class OverrideBlocks:
+    """
+    The open blocks of one registry, in the order of entering. Threads may leave theirs in any order.
+
+    A block is what it is to bring back: the override that each of its flags had before.
+
+    Thread safety: one thread at a time; the caller holds the store's lock.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: Final[list[Before]] = []
+
+    def enter(self, before: Before) -> None:
+        self._blocks.append(before)
+
+    def to_bring_back(self, before: Before) -> Before:
+        """
+        Return what a block brings back: nothing for a flag that a block has which was entered later.
+        """
+        later = self._blocks[self._place(before) + 1 :]
+        return {flag: entry for flag, entry in before.items() if not any(flag in block for block in later)}
+
+    def leave(self, before: Before) -> None:
+        """
+        Leave what a block is to bring back to one that was entered later and is still open, where there is one.
+        """
+        place = self._place(before)
+        for later in self._blocks[place + 1 :]:
+            for flag in later.keys() & before.keys():
+                later[flag] = before.pop(flag)
+        del self._blocks[place]
+
+    def _place(self, before: Before) -> int:
+        return next(place for place, block in enumerate(self._blocks) if block is before)  # equal ones may be open

@@ -1,0 +1,41 @@
+"""
+Which `override()` block brings back what.
+"""
+
+from __future__ import annotations
+
+from dflag._layers import Entry
+from dflag._override_blocks import OverrideBlocks
+
+FIRST, SECOND = Entry(1), Entry(2)
+
+
+def test_the_last_block_brings_back_what_its_flags_had_before() -> None:
+    """Also a flag that had no override."""
+    blocks = OverrideBlocks()
+    before = {"rate": FIRST, "burst": None}
+    blocks.enter(before)
+    assert blocks.to_bring_back(before) == before
+
+
+def test_a_block_that_ends_early_leaves_its_part_to_the_one_entered_after_it() -> None:
+    """Flags that the later block does not have come back at once."""
+    blocks = OverrideBlocks()
+    outer: dict[str, Entry | None] = {"rate": None, "burst": FIRST}
+    inner: dict[str, Entry | None] = {"rate": SECOND}
+    blocks.enter(outer)
+    blocks.enter(inner)
+    assert blocks.to_bring_back(outer) == {"burst": FIRST}
+    blocks.leave(outer)
+    assert blocks.to_bring_back(inner) == {"rate": None}
+
+
+def test_blocks_that_are_equal_are_told_apart() -> None:
+    """Two threads may override the same flag and find the same before."""
+    blocks = OverrideBlocks()
+    one: dict[str, Entry | None] = {"rate": FIRST}
+    other = dict(one)
+    blocks.enter(one)
+    blocks.enter(other)
+    blocks.leave(other)
+    assert blocks.to_bring_back(one) == {"rate": FIRST}
