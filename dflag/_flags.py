@@ -15,7 +15,7 @@ from dflag._keyed import Table, checked_key
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline
 from dflag._snapshot import NO_PIN, current_pin, open_pins, unkeyed
-from dflag.errors import ArgumentError, DefinitionError, FlagValueError, checked_text
+from dflag.errors import MASK, ArgumentError, DefinitionError, FlagValueError, checked_text
 
 if TYPE_CHECKING:
     import datetime
@@ -685,6 +685,14 @@ flag was made. None for that of the attribute. ``FlagRegistry.bind`` does not as
 set_pipeline: Final[Callable[[Flag[Any], Pipeline[Any]], None]] = Flag.__dict__["_pipeline"].__set__
 set_store: Final[Callable[[Flag[Any], Owner], None]] = Flag.__dict__["_store"].__set__
 set_bind_name: Final[Callable[[Flag[Any], str | None], None]] = Flag.__dict__["_bind_name"].__set__
+
+
+def text_of_value(flag: Flag[Any], value: Any) -> str:
+    """
+    Return the whole text of a value; the mask for a secret's.
+    """
+    pipeline = pipeline_of(flag)
+    return MASK if pipeline.secret else pipeline.kind.format(value)
 
 
 def conceal(flag: Flag[Any]) -> None:

@@ -68,7 +68,7 @@ class Record:
 
     def _print(self, values: tuple[Any, Any]) -> None:
         # In this order: a thread that finds no values finds the texts.
-        self._texts = shown(self.flag, values[0]), shown(self.flag, values[1])
+        self._texts = brief_text(self.flag, values[0]), brief_text(self.flag, values[1])
         self._values = None
 
     def texts(self) -> tuple[str, str]:
@@ -106,7 +106,7 @@ def printed(records: Iterable[Record]) -> list[tuple[Record, str, str]]:
     return [(record, *record.texts()) for record in records]
 
 
-def shown(flag: Flag[Any], value: Any) -> str:
+def brief_text(flag: Flag[Any], value: Any) -> str:
     """
     Print the beginning of a value, masked for a secret.
     """
@@ -118,9 +118,8 @@ def _brief(flag: Flag[Any], value: Any) -> str:
     Print the beginning of a value, which for models is a user's code.
     """
     try:
-        return _cut(
-            str.__str__(pipeline_of(flag).kind.head(value, TEXT_MAX_CHARACTERS))
-        )  # no subclass, which may do anything
+        text = pipeline_of(flag).kind.head(value, TEXT_MAX_CHARACTERS)
+        return _cut(str.__str__(text))  # no subclass, which may do anything
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and is_interrupt(error):
             raise  # as Ctrl-C at any other moment; the value is committed, so that a SystemExit here refuses nothing

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from dflag._cells import value_of
-from dflag._history import shown
+from dflag._history import brief_text
 from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._log import logger
 from dflag._source_state import empty_state
@@ -120,7 +120,7 @@ class SourceReports:
             if flag.name not in before or not same(flag, before[flag.name], value):
                 logger.info("flag %r is static: its new value waits for a restart", flag.name)
                 if logger.enables(DEBUG):
-                    now, then = (one_line(shown(flag, each)) for each in (value_of(flag), value))
+                    now, then = (one_line(brief_text(flag, each)) for each in (value_of(flag), value))
                     logger.debug("flag %r: %s until a restart, %s after it", flag.name, now, then)
 
 

@@ -37,11 +37,11 @@ from dflag._flags import (
     renew_marks,
     run_step,
     set_store,
+    text_of_value,
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle, settled
 from dflag._history import LENGTH as HISTORY_LENGTH
-from dflag._history import printed as printed_records
-from dflag._history import records_of
+from dflag._history import printed, records_of
 from dflag._history import settle as settle_records
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
@@ -614,7 +614,7 @@ class Store:
         """
         settle_records(transaction.records)
         if logger.enables(DEBUG):
-            for record, old, new in printed_records(records_of(transaction.differences, transaction.snapshot.revision)):
+            for record, old, new in printed(records_of(transaction.differences, transaction.snapshot.revision)):
                 texts = map(one_line, (old, new, record.origin))
                 logger.debug("flag %r: %s -> %s (%s)%s", record.flag.name, *texts, _because(record.reason))
         for flag, layer, entry in edits:
@@ -789,7 +789,7 @@ class Store:
                 origin=record.origin,
                 reason=record.reason,
             )
-            for record, old, new in printed_records(records)
+            for record, old, new in printed(records)
         )
 
     # --- forking
@@ -877,13 +877,6 @@ class _NoStore:
 NO_STORE: Final[Owner] = _NoStore()
 
 
-def printed(flag: Flag[Any], value: Any) -> str:
-    """
-    Print a flag's value; a secret's never.
-    """
-    return MASK if flag.secret else pipeline_of(flag).kind.format(value)
-
-
 def _because(reason: str | None) -> str:
     return "" if reason is None else f": {one_line(reason)}"
 
@@ -894,7 +887,7 @@ def _describe(flag: Flag[Any], origin: str, entry: Entry) -> Layer:
     return Layer(
         origin=origin,
         value=MASK if flag.secret else entry.value,
-        text=printed(flag, entry.value),
+        text=text_of_value(flag, entry.value),
         reason=entry.reason,
         rule=entry.rule,
         expires_in_seconds=None if entry.deadline is None else max(0.0, entry.deadline - time.monotonic()),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
-from dflag._store import printed
+from dflag._flags import text_of_value
 from dflag.cli._registry import load
 from dflag.cli._texts import describe, remarks
 from dflag.errors import one_line
@@ -47,7 +47,7 @@ def _table(flags: Iterable[Flag[Any]]) -> str:
 def _cells(flag: Flag[Any]) -> tuple[str, str, str, str]:
     takes = describe(flag).removeprefix("dynamic ").removeprefix("static ")
     about = [" ".join(flag.help.split()), *remarks(flag)]
-    default = printed(flag, flag.default)
+    default = text_of_value(flag, flag.default)
     return _code(flag.name), _prose(takes), _code(default), "<br>".join(_prose(line) for line in about if line)
 
 

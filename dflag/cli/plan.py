@@ -10,8 +10,8 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
+from dflag._flags import text_of_value
 from dflag._layers import RULE_PREFIX
-from dflag._store import printed
 from dflag._transaction import same
 from dflag.cli._embedded import is_flag, keys_of, opened
 from dflag.cli._findings import Validation, validate
@@ -161,10 +161,10 @@ def _changes(
             if page is not None and (key := process.key_of(flag)) is not None:
                 old = page.value_for(flag, key, old)
         except Unknown:
-            yield _Change(flag.name, None, printed(flag, new), falls_back, rule)
+            yield _Change(flag.name, None, text_of_value(flag, new), falls_back, rule)
         else:
             if not same(flag, old, new):
-                yield _Change(flag.name, printed(flag, old), printed(flag, new), falls_back, rule)
+                yield _Change(flag.name, text_of_value(flag, old), text_of_value(flag, new), falls_back, rule)
 
 
 def _as_json(

@@ -12,9 +12,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO, TypeAlias
 
-from dflag._flags import set_listeners
+from dflag._flags import set_listeners, text_of_value
 from dflag._registry import store_of_registry
-from dflag._store import printed
 from dflag._updater import Updater
 from dflag.cli._registry import load
 from dflag.cli._rules_plan import facts_of
@@ -103,7 +102,9 @@ def _is_printed(message: str) -> bool:
 def _listen(registry: FlagRegistry, events: queue.SimpleQueue[Event | None]) -> None:
     def listen(flag: Flag[Any]) -> None:
         flag.on_change(
-            lambda old, new: events.put({"flag": flag.name, "old": printed(flag, old), "new": printed(flag, new)})
+            lambda old, new: events.put(
+                {"flag": flag.name, "old": text_of_value(flag, old), "new": text_of_value(flag, new)}
+            )
         )
 
     for flag in registry:
