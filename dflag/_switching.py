@@ -51,9 +51,8 @@ class _ShortWaits:
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
-            if (
-                self._blocks == 1
-            ):  # before the count, or a signal handler would take the short interval for the usual one
+            # Before the count: else a signal handler would take the short interval for the usual one.
+            if self._blocks == 1:
                 self._restore()
             self._blocks = max(self._blocks - 1, 0)  # 0 in a child that was forked inside
 
