@@ -683,6 +683,7 @@ class Store:
         with self.lock:
             before = {flag: layers_of(flag).get(OVERRIDE) for flag in values}
             self._blocks.enter(before)
+            self._tokens[0] = Token(object())  # a block that is about to end must not bring back what this one has now
         try:
             self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
         except BaseException:
@@ -697,27 +698,40 @@ class Store:
         """
         Bring back what was before a block, but for flags that blocks which were entered later have.
         """
+        is_open, is_changed = True, False
         try:
             self.checks.refuse_changes()
-            edits, transaction = self.turns.run(partial(self._try_to_bring_back, before))
-            if transaction is not None:
-                self.report(transaction, edits)
-            elif edits:  # the flags were bound to a registry meanwhile
-                self.change(edits, checked=False)
+            while is_open:
+                edits, transaction = self.turns.run(partial(self._try_to_end_block, before))
+                if transaction is not None:
+                    self.report(transaction, edits)
+                elif edits:  # the flags were bound to a registry meanwhile
+                    self.change(edits, checked=False)
+                is_open, is_changed = bool(edits), is_changed or bool(edits)
         finally:
-            self._end_block(before)  # after that: a block that was entered meanwhile may have found what this one set
-        if edits:
+            if is_open:
+                self._end_block(before)
+        if is_changed:
             self.warn_after_drop()
 
-    def _try_to_bring_back(self, before: dict[Flag[Any], Entry | None]) -> tuple[list[Edit], Transaction | None] | None:
+    def _try_to_end_block(self, before: dict[Flag[Any], Entry | None]) -> tuple[list[Edit], Transaction | None] | None:
+        """
+        End a block if nothing is to be brought back any more, else bring that back.
+
+        Once more after that: another thread may have set the flag before this block ended, or ended a block that this
+        one was entered in.
+        """
         base, now = self.base(), time.monotonic()
         with self.lock:
-            kept = self._blocks.to_bring_back(before)
-        edits: list[Edit] = [
-            (flag, OVERRIDE, None if entry is not None and entry.is_over(now) else entry)
-            for flag, entry in kept.items()
-        ]
-        if not edits or store_of(edits[0][0]) is not self:
+            edits: list[Edit] = []
+            for flag, entry in self._blocks.to_bring_back(before).items():
+                wanted = None if entry is not None and entry.is_over(now) else entry
+                if layers_of(flag).get(OVERRIDE) is not wanted:
+                    edits.append((flag, OVERRIDE, wanted))
+            if not edits:
+                self._end_block(before)
+                return edits, None
+        if store_of(edits[0][0]) is not self:
             return edits, None
         transaction = Transaction(base, edits)
         return (edits, transaction) if self.commit(transaction) else None

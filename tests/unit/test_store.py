@@ -464,6 +464,31 @@ def test_an_override_block_drops_what_was_set_inside_also_before_a_later_block(f
     assert (rate.get(), rate.origin) == (1, "default")
 
 
+def test_an_override_block_that_is_overtaken_while_it_ends_brings_back_what_was_before(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Another thread may set the flag, or end the block around it, between its last commit and its end.
+    """
+    rate, store = flags.dyn_int("rate", 1), store_of_registry(flags)
+    outer, report = flags.override({rate: 2}), store.report
+    meanwhile: list[Callable[[], object]] = []
+
+    def report_late(*args: Any) -> None:
+        report(*args)
+        if meanwhile:
+            meanwhile.pop()()
+
+    monkeypatch.setattr(store, "report", report_late)
+    outer.__enter__()
+    with flags.override({rate: 3}):
+        meanwhile.append(lambda: outer.__exit__(None, None, None))
+    assert (rate.get(), rate.origin) == (1, "default")
+    with flags.override({rate: 3}):
+        meanwhile.append(lambda: rate.set(4))
+    assert (rate.get(), rate.origin) == (1, "default")
+
+
 def test_override_block_restores_what_was_before(flags: dflag.FlagRegistry) -> None:
     """
     Also when it is left by an exception, and by an outer override.
