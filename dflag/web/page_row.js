@@ -4,7 +4,7 @@ import { badge, button, chip, clock, code, copyButton, cut, fill, full, make, mo
 import { difference, textChange } from "./page_diff.js";
 import { isSwitch } from "./page_fields.js";
 import { overrideOf, SettingForm } from "./page_setting.js";
-import { audience, nextChange, ruleBadge, ruleOf, share } from "./page_status.js";
+import { audience, calledRule, nextChange, ruleBadge, ruleOf, share } from "./page_status.js";
 
 const KEYED_SHOWN = 200; // a list that is longer nobody reads, and it would be drawn slowly
 const MARKED_MS = 4000; // how long a new value stays marked; page.css fades it in that time
@@ -107,7 +107,7 @@ export class Row {
     const found = [unseen("From: "), chip(this.flag.origin)];
     const override = overrideOf(this.flag);
     const rule = this.flag.layers.find((layer) => layer.origin === this.flag.origin)?.rule;
-    if (rule) found.push(make("span", "reason", "rule ", ...plain(preview(rule, true))));
+    if (rule) found.push(make("span", "reason", ...plain(preview(calledRule(rule), true))));
     if (override?.reason) found.push(make("span", "reason", ...plain(preview(reasonOf(override.reason), true))));
     if (override?.expires_at) found.push(moment(override.expires_at, "left"));
     else if (this.flag.last_change) found.push(moment(this.flag.last_change.when));
@@ -223,7 +223,7 @@ export class Row {
         const item = make("li", index === 0 ? "winner" : "hidden-layer", make("p", "", chip(layer.origin), index === 0 && layers.length > 1 ? make("span", "note", "in effect") : ""));
         const text = isJson && !secret ? pretty(layer.text) : layer.text;
         item.append(make("div", "copied", full(text, `${this.name} layer ${layer.origin}`), secret ? "" : copyButton(`Copy the value of ${layer.origin}`, () => text)));
-        if (layer.rule) item.append(make("p", "note", "by the rule ", ...plain(layer.rule)));
+        if (layer.rule) item.append(make("p", "note", "by the ", ...plain(calledRule(layer.rule))));
         if (layer.reason) item.append(make("p", "note", ...plain(reasonOf(layer.reason))));
         if (layer.expires_at) item.append(make("p", "note", moment(layer.expires_at, "left"), " until ", clock(layer.expires_at)));
         return item;

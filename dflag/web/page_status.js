@@ -100,6 +100,9 @@ export function addRules() {
 const RULE_TONES = { refused: "bad", reverted: "bad", "in force": "good", done: "good", baking: "warn", waiting: "note" };
 const RULE_WORDS = { done: "in force everywhere", elsewhere: "not for this process" };
 
+// What text calls a rule: one without a name of its own is named "rule 3", by its place in the list.
+export const calledRule = (name) => (/^rule \d+$/.test(name) ? name : `rule ${name}`);
+
 export const ruleBadge = (rule) => badge(RULE_WORDS[rule.state] ?? rule.state, RULE_TONES[rule.state] ?? "");
 
 export function ruleOf(flag) {

@@ -264,6 +264,10 @@ def test_rules_have_a_panel(shop: Shop) -> None:
     assert "no flag named 'nothing'" in rules["broken"].locator(".error").inner_text()
     block = shop.unfold("queue.part_01").locator(".block", has_text="The rule that gives its value")
     assert "zone is eu-*" in block.inner_text()
+    publish(shop, **{"_rules.yaml": "- {set: {queue.part_01: 99}}"})
+    nameless = shop.row("queue.part_01").locator(".reason", has_text="rule 1")
+    nameless.wait_for()
+    assert nameless.inner_text() == "rule 1"
     publish(shop)
     page.locator("#rules-section").wait_for(state="hidden")
 
