@@ -95,11 +95,14 @@ class RuleFollower:
                 context.facts = facts
                 self._dirty.add(name)
 
-    def take_due(self) -> list[str]:
+    def take_due(self, commit_number: int) -> list[str]:
         """
         Return the sources whose rules have to be resolved anew, and count them as resolved.
+
+        Args:
+            commit_number: That of the last commit: after another one, refused rules are tried again.
         """
-        tried_at, self._tried_at = self._tried_at, self._sources.number
+        tried_at, self._tried_at = self._tried_at, commit_number
         for name, context in self._contexts.items():
             if context.next_look is not None and context.next_look <= context.now():
                 context.next_look = None  # or the thread would not rest where nothing can be resolved

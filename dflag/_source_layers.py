@@ -68,13 +68,6 @@ class SourceLayers:
 
     # --- naming
 
-    @property
-    def number(self) -> int:
-        """
-        The number of the last commit.
-        """
-        return self._store.number
-
     def state(self, name: str) -> SourceState:
         """
         Return what is in force of a source; nothing of one that is not named.

@@ -574,7 +574,7 @@ class Updater(NeverCopied):
             self._rules.check_health(self._wake)
             if any(looks):
                 self._rules.ask_facts()
-            due = self._rules.take_due()
+            due = self._rules.take_due(self._store.number)
         try:
             self._apply_news(due, wanted, background=background)
         except BaseException:

@@ -38,13 +38,13 @@ def test_rules_are_resolved_anew_for_other_facts_alone(program: Program) -> None
     """Which are asked when a source was looked at."""
     rules = program.updater._rules
     rules.ask_facts()
-    assert rules.take_due() == []
+    assert rules.take_due(1) == []
     program.zone = "eu"
-    assert rules.take_due() == []
+    assert rules.take_due(1) == []
     rules.ask_facts()
-    assert rules.take_due() == ["memory"]
+    assert rules.take_due(1) == ["memory"]
     rules.ask_facts()
-    assert rules.take_due() == []
+    assert rules.take_due(1) == []
     rules.put_back(["memory"])
     program.updater.refresh()
     assert program.rate.get() == 80
@@ -79,7 +79,7 @@ def test_a_forked_child_resolves_all_rules(program: Program) -> None:
     assert rules.due_seconds() is None
     rules.after_fork_in_child()
     assert rules.due_seconds() == 0.0
-    assert rules.take_due() == ["memory"]
+    assert rules.take_due(1) == ["memory"]
 
 
 NOON = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC)
