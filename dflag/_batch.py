@@ -98,11 +98,11 @@ def _parse_reading(
         rules = read_rules(store, values, rules, reading.locate, secret=reading.secret, anew=anew, fresh=late_or_fresh)
         for flag in [flag for valid in rules.good for flag in (*valid.values, *valid.members)] if anew else ():
             conceal(flag)
-    is_restated = bool(on_other_lines) or reading.secret != base.reading.secret
-    if not new and not gone and not is_restated and base.revision is not None and rules is base.rules:
+    is_same_text = not new and not gone and base.revision is not None
+    is_restated = is_same_text and (bool(on_other_lines) or reading.secret != base.reading.secret)
+    if is_same_text and not is_restated and rules is base.rules:
         return Parsed(name, base, base, (), store.maps, store.frozen, fresh)
     keys = sorted({*gone, *new, *on_other_lines}.difference(RULES_KEYS))
-    is_restated = is_restated and not new and not gone and base.revision is not None
     return _PlainParser(store, name, base, reading, fresh).run(keys, rules, is_restated=is_restated)
 
 
@@ -113,9 +113,6 @@ def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
     Else the key would stay unknown, the commit would be refused as the flag exists, and the attempt would be repeated.
     """
     flags = store.flags
-    known = flags.keys()
-    if known.isdisjoint(state.unknown) and all(map(known.isdisjoint, state.members.values())):
-        return []
     return [flags[key] for keys in (state.unknown, *state.members.values()) for key in keys if key in flags]
 
 
@@ -284,8 +281,8 @@ def resolve_all(
         contexts: By what the rules of each source are resolved; those of a source that has none are left alone.
         excluded: Rules to leave out, with the reason.
     """
-    tried = [each for each in parsed if each.state.rules.raw is not None and each.state.rules.is_to_be_tried]
-    plain = [edit for each in parsed for edit in _plain_edits(store, each)] if tried else []
+    with_rules = any(each.state.rules.raw is not None and each.state.rules.is_to_be_tried for each in parsed)
+    plain = [edit for each in parsed for edit in _plain_edits(store, each)] if with_rules else []
     return [_resolve(store, each, plain, contexts.get(each.name), excluded) for each in parsed]
 
 
@@ -363,13 +360,13 @@ def _resolve(
 
 def _batch(parsed: Parsed, state: SourceState, edits: Sequence[Edit], keyed: Sequence[KeyedEdit] = ()) -> Batch:
     base = parsed.base
-    if parsed.is_restated and not edits and not keyed and _differ_by_lines_alone(base, state):
+    if parsed.is_restated and not edits and not keyed and _are_shown_alike(base, state):
         restated = state._replace(revision=base.revision)
         return Batch(parsed.name, base, base, parsed, is_new=False, restated=restated)
     return Batch(parsed.name, base, state, parsed, edits, keyed)
 
 
-def _differ_by_lines_alone(one: SourceState, two: SourceState) -> bool:
+def _are_shown_alike(one: SourceState, two: SourceState) -> bool:
     """
     Return whether all that users are shown of two states is the same, but for the places in errors.
     """

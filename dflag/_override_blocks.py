@@ -29,20 +29,21 @@ class OverrideBlocks:
 
     def to_bring_back(self, before: Before) -> Before:
         """
-        Return what a block brings back: nothing for a flag that a block has which was entered later.
+        Return what an open block brings back: nothing for a flag that a block has which was entered later.
         """
-        later = self._blocks[self._place(before) + 1 :]
+        later = self._later(before)
         return {flag: entry for flag, entry in before.items() if not any(flag in block for block in later)}
 
     def leave(self, before: Before) -> None:
         """
-        Leave what a block is to bring back to one that was entered later and is still open, where there is one.
+        End a block, and leave what it is to bring back to one that was entered later, where there is one. Idempotent.
         """
-        place = self._place(before)
-        for later in self._blocks[place + 1 :]:
+        for later in self._later(before):
             for flag in later.keys() & before.keys():
                 later[flag] = before.pop(flag)
-        del self._blocks[place]
+        # By identity, as equal ones may be open.
+        self._blocks[:] = [block for block in self._blocks if block is not before]
 
-    def _place(self, before: Before) -> int:
-        return next(place for place, block in enumerate(self._blocks) if block is before)  # equal ones may be open
+    def _later(self, before: Before) -> list[Before]:
+        places = [place for place, block in enumerate(self._blocks) if block is before]
+        return self._blocks[places[0] + 1 :] if places else []

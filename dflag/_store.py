@@ -489,10 +489,12 @@ class Store:
         # Loops, and no comprehensions: each would be a call, while a reader waits for the values.
         for dependent in self._dependents:  # before any value, also that of a snapshot, shows without the GIL
             calls += dependent.invalidations(number)
-        for cell, value in cells:
+        for cell, _ in cells:
             before[cell] = value_of(cell)
-            calls.append((setattr, cell, VALUE, value))
+        # Before anything that it replaces: `as_of` reads a cell first, and then looks for a replacement.
         calls += self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot))
+        for cell, value in cells:
+            calls.append((setattr, cell, VALUE, value))
         # Before the snapshot that they belong to, as somebody may look for them by it.
         for flag, layers in transaction.layers.items():
             calls.append((setattr, flag, LAYERS, layers))
@@ -698,19 +700,20 @@ class Store:
         """
         Bring back what was before a block, but for flags that blocks which were entered later have.
         """
-        is_open, is_changed = True, False
+        is_changed = False
         try:
             self.checks.refuse_changes()
-            while is_open:
+            while True:
                 edits, transaction = self.turns.run(partial(self._try_to_end_block, before))
+                if not edits:
+                    break
+                is_changed = True
                 if transaction is not None:
                     self.report(transaction, edits)
-                elif edits:  # the flags were bound to a registry meanwhile
+                else:  # the flags were bound to a registry meanwhile
                     self.change(edits, checked=False)
-                is_open, is_changed = bool(edits), is_changed or bool(edits)
         finally:
-            if is_open:
-                self._end_block(before)
+            self._end_block(before)
         if is_changed:
             self.warn_after_drop()
 

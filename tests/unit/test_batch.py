@@ -4,7 +4,10 @@ Readings of sources, parsed against the flags, and what comes of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from dflag._batch import declared_since
 
 from ._readings import parse, state_after
 
@@ -56,3 +59,19 @@ def test_a_key_of_the_systems_own_that_goes_is_no_news(flags: dflag.FlagRegistry
     first = flags.apply({"rate": "2", ".timestamp": "1"}, source="file")
     assert flags.apply({"rate": "2", ".timestamp": "2"}, source="file") is first
     assert flags.apply({"rate": "2"}, source="file") is first
+
+
+class Declaring(dict[str, Any]):
+    """The flags of a store while another thread declares some: to iterate over them fails without the GIL."""
+
+    def __iter__(self) -> NoReturn:
+        raise RuntimeError("dictionary changed size during iteration")
+
+    keys = items = values = __iter__  # type: ignore[assignment]  # as above
+
+
+def test_flags_that_were_declared_since_are_looked_up_one_by_one(flags: dflag.FlagRegistry) -> None:
+    """Also where a source has more unknown keys than there are flags."""
+    state = state_after(flags, {"rate": "2", "burst": "2", "size": "2"})
+    store: Any = SimpleNamespace(flags=Declaring(rate=5))
+    assert declared_since(store, state) == [5]

@@ -39,3 +39,15 @@ def test_blocks_that_are_equal_are_told_apart() -> None:
     blocks.enter(other)
     blocks.leave(other)
     assert blocks.to_bring_back(one) == {"rate": FIRST}
+
+
+def test_a_block_that_is_over_may_be_left_again() -> None:
+    """A signal handler may raise right after its end; and it is not open, so that it brings nothing back."""
+    blocks = OverrideBlocks()
+    outer: dict[str, Entry | None] = {"rate": FIRST}
+    inner: dict[str, Entry | None] = {"rate": SECOND}
+    blocks.enter(outer)
+    blocks.enter(inner)
+    blocks.leave(inner)
+    blocks.leave(inner)
+    assert blocks.to_bring_back(outer) == {"rate": FIRST}

@@ -788,6 +788,31 @@ def test_a_keyed_flag_without_a_registry_answers_beside_a_pin(flags: dflag.FlagR
         rate.set(2)
 
 
+def test_what_a_commit_replaces_is_kept_before_anything_shows_the_new_state(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Without the GIL a thread that has a snapshot may look between any two calls of the step.
+    """
+    flags.dyn_int("rate", 1)
+    steps: list[list[Any]] = []
+
+    class Kept(Step):
+        __slots__ = ()
+
+        def __init__(self, calls: Iterable[Any]) -> None:
+            steps.append([*calls])
+            super().__init__(steps[-1])
+
+    monkeypatch.setattr("dflag._store.Step", Kept)
+    flags.apply({"rate": "2"}, source="s")
+    snapshot = flags.snapshot()
+    flags.apply({"rate": "3"}, source="s")
+    (calls,) = [each for each in steps if (list.append, replaced_of(snapshot)) in [call[:2] for call in each]]
+    kept = [call[:2] for call in calls].index((list.append, replaced_of(snapshot)))
+    assert kept < min(place for place, call in enumerate(calls) if call[0] is setattr)
+
+
 def test_snapshots_that_are_kept_for_long_keep_only_what_belongs_to_them(flags: dflag.FlagRegistry) -> None:
     """
     Kept ones, pins with values among them, still find their layers; what others in between led to is gone.
