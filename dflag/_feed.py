@@ -50,8 +50,6 @@ class Ignored:
         Return the values whose keys are not ignored.
         """
         globs = self._globs
-        if globs is None and not self._names:
-            return values
         for key in RULES_KEYS:
             if key in self._names and key in values and not self._is_reported:
                 self._is_reported = True
@@ -372,10 +370,9 @@ def _checked(name: str, values: object) -> Mapping[str, Raw]:
         SourceError: It is no mapping of texts to raw values.
     """
     expected = f"cannot read {name}: expected its read() to return a mapping of str to str or bytes"
-    if type(values) is not dict:
-        if not isinstance(values, Mapping):
-            raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
-        values = dict(values)
+    if type(values) is not dict and not isinstance(values, Mapping):
+        raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
+    values = dict(values)  # also a dict, which the source may keep and change
     if _RAW_TYPES.issuperset(map(type, values.values())) and {str}.issuperset(map(type, values)):
         return values  # nearly always, and soon found out
     for key, raw in values.items():

@@ -425,6 +425,7 @@ class SourceLayers:
                 changed=tuple([flag.name for flag, _, _ in batch.edits if flag in changed]),
                 changed_keyed=tuple([flag.name for flag, _, _ in batch.keyed if flag in changed_keyed]),
                 newly_unknown=[key for key in self._newly_unknown(batch, options) if key not in reported],
+                is_interim=options.is_interim,
             )
             reported.update(outcome.newly_unknown)
         return made
@@ -489,7 +490,12 @@ class SourceLayers:
     ) -> Outcome:
         unknowns = self._newly_unknown(batch, options)
         return outcome_without_commit(
-            batch, self._store.number, self.pending_restart(), newly_unknown=unknowns, error=error
+            batch,
+            self._store.number,
+            self.pending_restart(),
+            newly_unknown=unknowns,
+            error=error,
+            is_interim=options.is_interim,
         )
 
     def _newly_unknown(self, batch: Batch, options: ApplyOptions) -> list[str]:

@@ -44,7 +44,8 @@ class Results(NamedTuple):
     What came of the readings of a source since it was claimed. A problem that lasts is counted once.
 
     Attributes:
-        shown: The last revision that passed the registry validators; the last one of all if none has passed.
+        shown: What `status` shows the bad values of: the last revision; the one in force, when a registry validator
+            refuses the last reading and no value before it.
         last_applied: The last revision in force.
         refusal: Why nothing of what the source gives now is applied, while that is so.
         reloads: How many readings were applied, applied in part, and refused.
@@ -76,7 +77,7 @@ class Results(NamedTuple):
             result = "partial" if outcome.rejected else "applied"
         elif outcome.refused_anew or outcome.newly_rejected:
             result = "refused"
-        keep = self.shown if outcome.error and self.shown and not self.shown.error else None
+        keep = self.shown if outcome.error and self.shown is not None and self.shown is self.last_applied else None
         return Results(
             shown=outcome.revision if keep is None else keep,
             last_applied=outcome.revision if outcome.in_force else self.last_applied,
@@ -171,7 +172,8 @@ class Batch(NamedTuple):
         edits: What applying it changes in the layers.
         keyed: What applying it changes in the values for keys.
         is_new: Whether anything is new.
-        restated: What is to be kept without a revision, as nothing is new but lines that errors name; else None.
+        restated: What is to be kept without a revision, as nothing is new but lines that errors name, or secrecy; else
+            None.
     """
 
     name: str
@@ -201,12 +203,15 @@ class ApplyOptions(NamedTuple):
             None for always.
         background: Whether no caller waits, so that other threads go first once the values are in force.
         rules: Whether rules are followed, which needs facts and a clock.
+        is_interim: Whether a newer reading of the same sources follows at once, so that nothing bad is reported of this
+            one.
     """
 
     report_unknown: bool = True
     wanted: Callable[[], bool] | None = None
     background: bool = False
     rules: bool = True
+    is_interim: bool = False
 
 
 class Outcome(NamedTuple):
@@ -322,6 +327,7 @@ def outcome_of_commit(
     changed: tuple[str, ...],
     changed_keyed: tuple[str, ...] = (),
     newly_unknown: Sequence[str],
+    is_interim: bool = False,
 ) -> tuple[Outcome, SourceState]:
     """
     Return what comes of a batch by the commit that is about to put it in force, and the state of its source after that.
@@ -333,9 +339,12 @@ def outcome_of_commit(
         changed: The flags whose value it changes.
         changed_keyed: The flags whose values by key it changes.
         newly_unknown: The unknown keys that were not reported before.
+        is_interim: As in `ApplyOptions`.
     """
     revision = DeferredRevision(batch, number, pending_restart, changed=changed, is_applied=True)
-    outcome = _outcome(batch, revision, newly_unknown, changed_keyed=changed_keyed, is_applied=True)
+    outcome = _outcome(
+        batch, revision, newly_unknown, changed_keyed=changed_keyed, is_applied=True, is_interim=is_interim
+    )
     return outcome, batch.state._replace(revision=revision, results=batch.base.results.after(outcome))
 
 
@@ -346,6 +355,7 @@ def outcome_without_commit(
     *,
     newly_unknown: Sequence[str],
     error: RegistryValidationError | None = None,
+    is_interim: bool = False,
 ) -> Outcome:
     """
     Return what came of a batch that was not committed: nothing in it is new, or it was refused.
@@ -356,11 +366,12 @@ def outcome_without_commit(
         pending_restart: The static flags that wait for a restart.
         newly_unknown: The unknown keys that were not reported before.
         error: Why a registry validator refuses it.
+        is_interim: As in `ApplyOptions`.
     """
     revision = None if batch.is_new else batch.base.revision
     if revision is None:
         revision = DeferredRevision(batch, number, pending_restart, error=error)
-    return _outcome(batch, revision, newly_unknown, error=error)
+    return _outcome(batch, revision, newly_unknown, error=error, is_interim=is_interim)
 
 
 def _outcome(
@@ -371,12 +382,17 @@ def _outcome(
     changed_keyed: tuple[str, ...] = (),
     error: RegistryValidationError | None = None,
     is_applied: bool = False,
+    is_interim: bool,
 ) -> Outcome:
     state, before = batch.restated or batch.state, batch.base.results
     rejected, reported = state.rejected, before.rejected_texts
-    texts = {key: _text_of(state, key, fault) for key, fault in rejected.items()} if rejected else {}
+    texts: Mapping[str, Raw | str] = reported
+    if not is_interim:
+        texts = {key: _text_of(state, key, fault) for key, fault in rejected.items()} if rejected else {}
     in_force = is_applied or not batch.is_new
-    refusal = None if in_force else _refusal(rejected, error)
+    refusal = before.refusal
+    if not is_interim:
+        refusal = None if in_force else _refusal(rejected, error)
     return Outcome(
         revision=revision,
         values=(state if is_applied or batch.restated else batch.base).reading.values,

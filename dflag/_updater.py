@@ -588,14 +588,15 @@ class Updater(NeverCopied):
         """
         Apply the readings that are not in force, and those of the sources whose rules are *due*.
         """
-        feeds = [feed for feed in self._feeds if feed.name in due or not feed.is_in_force()]
+        news = [feed for feed in self._feeds if not feed.is_in_force()]
+        feeds = [feed for feed in self._feeds if feed in news or feed.name in due] if due else news
         if not feeds:
             return
         options = ApplyOptions(self._unknown != "ignore", wanted=wanted, background=background)
         # The new reading may be refused whole. So first resolve the rules of the one in force for this moment.
-        before = [feed for feed in feeds if feed.name in due and not feed.is_in_force()] if due else []
-        if before:
-            self._sources.apply_each({feed.name: feed.state().reading for feed in before}, options)
+        interim = {feed.name: feed.state().reading for feed in news if feed.name in due} if due else {}
+        if interim:
+            self._sources.apply_each(interim, options._replace(is_interim=True))
         readings = _readings(feeds)
         self._accept(self._sources.apply_each(readings, options, atomic=self._atomic), readings)
         self._rules.report()

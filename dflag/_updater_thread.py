@@ -230,9 +230,10 @@ class Session:
         feed.degraded = problem
 
     def _problem(self, feed: Feed, watch: Watch, descriptor: int | None) -> str | None:
-        call = next((each for each in _CALLS if each in feed.unanswered), None)
-        if call is not None:
-            return feed.unanswered[call]
+        if feed.unanswered:
+            call = next((each for each in _CALLS if each in feed.unanswered), None)
+            if call is not None:
+                return feed.unanswered[call]
         return self._waiter.problem if watch.problem is None and descriptor is not None else watch.problem
 
     def _note_not_live(self, feed: Feed, reason: str | None) -> None:

@@ -439,7 +439,7 @@ def _seconds(given: object) -> float | None:
 @contextmanager
 def _as_faults(server: str) -> Generator[None]:
     """
-    Turn what the network and its libraries raise into a `ApiError`.
+    Turn what the network and its libraries raise into an `ApiError`.
     """
     try:
         yield

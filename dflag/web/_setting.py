@@ -1,5 +1,5 @@
 """
-SetRequest a flag over HTTP: who may, what they may ask for, and how it is written down.
+Setting a flag over HTTP: who may, what they may ask for, and how it is written down.
 """
 
 from __future__ import annotations

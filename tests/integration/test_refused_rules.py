@@ -193,3 +193,49 @@ def test_rules_that_stay_refused_take_no_other_with_them(bounds: Bounds) -> None
     bounds.other.set(2)
     updater.refresh()
     assert [state(updater, name) for name in names] == ["in force", "refused", "in force", "in force"]
+
+
+def test_a_value_that_stays_bad_is_logged_once_whatever_else_is_committed(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    Of an atomic updater with rules, which resolves those of the reading in force again after each commit.
+    """
+    caplog.set_level(logging.INFO, logger="dflag")
+    rate, burst = flags.dyn_int("rate", 1), flags.dyn_int("burst", 1)
+    source = MemorySource({"rate": "5", "_rules.yaml": "- set: {rate: 6}"})
+    updater = dflag.Updater(flags, source, atomic=True)
+    updater.initialize()
+    source.update({"rate": "bad", "_rules.yaml": "- set: {rate: 6}"})
+    for number in range(3):
+        updater.refresh()
+        burst.set(number)
+    updater.refresh()
+    status = updater.status()
+    assert (rate.get(), list(status.rejected)) == (6, ["rate"])
+    assert (status.errors, status.sources[0].reloads["refused"]) == (1, 1)
+    assert caplog.text.count("got 'bad'") == 1
+    assert "no longer refused" not in caplog.text
+
+
+def test_the_status_shows_what_the_last_reading_rejects(flags: dflag.FlagRegistry) -> None:
+    """
+    Also when that one is refused by a registry validator, and the one before was refused whole for a bad value.
+    """
+    flags.dyn_int("rate", 1)
+    flags.dyn_int("burst", 1)
+
+    @flags.validator
+    def _small(values: dflag.Snapshot) -> None:
+        if values["rate"] > 90:
+            raise ValueError("too fast")
+
+    source = MemorySource({"rate": "5"})
+    updater = dflag.Updater(flags, source, atomic=True)
+    updater.initialize()
+    source.update({"rate": "5", "burst": "bad"})
+    updater.refresh()
+    assert list(updater.status().rejected) == ["burst"]
+    source.update({"rate": "95", "burst": "2"})
+    assert updater.refresh().error is not None
+    assert list(updater.status().rejected) == []

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -283,3 +283,24 @@ def test_a_source_is_invalidated_by_the_thread_that_reads_it() -> None:
     feed.look()
     feed.look()
     assert asked == ["invalidate", "probe", "probe"]
+
+
+def test_a_source_may_hand_out_one_dict_and_change_it() -> None:
+    """What was read stays as it was, or nothing would ever be new."""
+
+    class Reused(MemorySource):
+        """A source that keeps its values and returns them."""
+
+        held: ClassVar[dict[str, str]] = {"rate": "1"}
+
+        def read(self) -> dict[str, str]:
+            return self.held
+
+    source = Reused({})
+    feed = Feed(source, partial(empty_state, source.name))
+    feed.look()
+    first = feed.values
+    source.held["rate"] = "2"
+    feed.dirty = True
+    feed.look()
+    assert (first, feed.values) == ({"rate": "1"}, {"rate": "2"})
