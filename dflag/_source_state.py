@@ -77,7 +77,9 @@ class Results(NamedTuple):
             result = "partial" if outcome.rejected else "applied"
         elif outcome.refused_anew or outcome.newly_rejected:
             result = "refused"
-        keep = self.shown if outcome.error and self.shown is not None and self.shown is self.last_applied else None
+        shows_what_is_in_force = self.shown is self.last_applied
+        is_kept = not shows_what_is_in_force if outcome.is_interim else outcome.error and shows_what_is_in_force
+        keep = self.shown if is_kept else None
         return Results(
             shown=outcome.revision if keep is None else keep,
             last_applied=outcome.revision if outcome.in_force else self.last_applied,
@@ -234,6 +236,7 @@ class Outcome(NamedTuple):
         refusal: Why nothing was applied, if nothing was: a registry validator refuses, or a value is bad and it is
             atomic.
         refused_anew: Whether a registry validator refused it, and not for the same reason as before.
+        is_interim: As in `ApplyOptions`.
     """
 
     revision: DeferredRevision
@@ -250,6 +253,7 @@ class Outcome(NamedTuple):
     rejected_texts: Mapping[str, Raw | str]
     refusal: str | None
     refused_anew: bool
+    is_interim: bool
 
 
 def load_late_modules() -> None:
@@ -408,6 +412,7 @@ def _outcome(
         rejected_texts=texts,
         refusal=refusal,
         refused_anew=error is not None and refusal is not None and refusal != before.refusal,
+        is_interim=is_interim,
     )
 
 
