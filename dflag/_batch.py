@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _name_of: Final = attrgetter("name")
 
 _MAX_TRIED: Final = 500_000
-"""How many rules to look at in each of two searches for those to leave out: seconds for 10,000 rules."""
+"""How many rules each of two searches for rules to leave out may look at: this takes seconds for 10,000 rules."""
 
 
 def parse_all(
@@ -48,8 +48,8 @@ def parse_all(
 
     Args:
         store: Holds the flags.
-        readings: Of each source its name, what it gave before, and what it gives now.
-        contexts: By what the rules of each source are resolved.
+        readings: For each source its name, its state, and its new reading.
+        contexts: The contexts by which the rules of each source are resolved.
         followed: The sources whose rules are followed; those of others are left alone.
         fresh: Flags that were declared just now: their keys are new, and the freeze does not concern them yet.
     """
@@ -74,7 +74,7 @@ def _parse_reading(
     new = [
         key
         for key, raw in values.items()
-        # Bytes, which files are, are compared without a call: so a refresh() takes 1.20 bare readings, else 1.24.
+        # File contents are bytes, compared here without a call: a refresh() takes 1.20 bare readings instead of 1.24.
         if (
             anew
             or (old := known.get(key)) is None
@@ -108,9 +108,10 @@ def _parse_reading(
 
 def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
     """
-    Return the flags with a key that no flag had when *state* was parsed: other threads are declaring them.
+    Return the flags that other threads have declared since *state* was parsed, and whose key was unknown then.
 
-    Else the key would stay unknown, the commit would be refused as the flag exists, and the attempt would be repeated.
+    Otherwise the key would stay unknown, the commit would be refused because the flag exists, and the attempt would be
+    repeated.
     """
     flags = store.flags
     return [flags[key] for keys in (state.unknown, *state.members.values()) for key in keys if key in flags]
@@ -118,7 +119,7 @@ def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
 
 def _on_other_lines(name: str, base: SourceState, reading: Reading) -> list[str]:
     """
-    Return the keys with an equal text that stands on another line, where errors name the line: rules, and what is bad.
+    Return the keys whose text is the same but on another line, if errors name that line: rules and bad values.
     """
     values, known = reading.values, base.reading.values
     bad = [
@@ -145,8 +146,8 @@ class _PlainParser:
     """
     The parsing of one reading.
 
-    A key that no flag has goes to every map whose pattern it fits. The map's own name may hold a whole mapping, which
-    the single keys go on top of.
+    A key that no flag has goes to every map whose pattern it fits. A key with the map's own name may hold a
+    whole mapping; the single keys go on top of it.
     """
 
     def __init__(
@@ -246,7 +247,7 @@ class _PlainParser:
 
     def _merge(self, flag: Flag[Any]) -> None:
         """
-        Make the mapping of a map's own text and of its members; a bad one keeps the last good mapping.
+        Merge the text under the map's own name with its members; if the result is bad, keep the last good mapping.
         """
         if self._reading.secret:
             conceal(flag)
@@ -278,7 +279,7 @@ def resolve_all(
     Args:
         store: Holds the flags.
         parsed: The readings.
-        contexts: By what the rules of each source are resolved; those of a source that has none are left alone.
+        contexts: The context of each source's rules; the rules of a source without one are left alone.
         excluded: Rules to leave out, with the reason.
     """
     with_rules = any(each.state.rules.raw is not None and each.state.rules.is_to_be_tried for each in parsed)
@@ -290,10 +291,10 @@ def without_some_rules(
     store: Store, batches: Sequence[Batch], contexts: Mapping[str, RuleContext], error: RegistryValidationError
 ) -> Iterator[list[Batch]]:
     """
-    Yield what to try where a registry validator refuses readings together: all batches, without some of the rules.
+    Yield what to try when a registry validator refuses readings together: all batches, without some of the rules.
 
-    First without one rule, the last one first. Then without those that were left out before: all but one of them, all,
-    and all and one more. Then without ever more of the last rules.
+    First leave out one rule, the last one first. Then those that were left out before: all but one of them, all of
+    them, and all of them with one more rule. Then the last 2, 4, 8 rules and so on, and at the end all rules.
     """
     if not any(batch.state.rules.active for batch in batches):
         return
@@ -368,7 +369,7 @@ def _batch(parsed: Parsed, state: SourceState, edits: Sequence[Edit], keyed: Seq
 
 def _are_shown_alike(one: SourceState, two: SourceState) -> bool:
     """
-    Return whether all that users are shown of two states is the same, but for the places in errors.
+    Return whether users see no difference between two states, except for the places in errors.
     """
     return (
         one.unknown == two.unknown
@@ -415,7 +416,7 @@ def _edits(
 
 def _differ(old: Raw, new: Raw) -> bool:
     """
-    Compare two raw values, as text or in UTF-8; of two documents' values with the same text, the native ones too.
+    Return whether two raw values differ: as text or UTF-8; equal texts of documents also by their native values.
     """
     if isinstance(old, bytes) is not isinstance(new, bytes):
         encoded = _encoded(new)
@@ -433,11 +434,11 @@ def _differ(old: Raw, new: Raw) -> bool:
 
 def _encoded(raw: Raw) -> bytes | None:
     """
-    Return what a text is in UTF-8; None for what has a native value beside its text, and for no text.
+    Return bytes as they are, and a text in UTF-8; None for a text with a native value beside it, and for no text.
     """
     if isinstance(raw, bytes):
         return raw
     try:
         return raw.encode() if isinstance(raw, str) and not isinstance(raw, Text) else None
-    except UnicodeEncodeError:  # of half a character, which bytes never hold
+    except UnicodeEncodeError:  # an unpaired surrogate: no bytes can equal it
         return None

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _RETRY_SECONDS: Final = 1.0
-"""When to call again what raised: soon enough for an override that is overdue, and no load."""
+"""How long to wait before a call that raised is repeated: short for an overdue override, long enough to be no load."""
 
 
 class Expiry:
     """
     Calls a method at the next moment, on one thread that lives only while there is one.
 
-    Apart from the notifier, so that no callback can delay it. The thread keeps neither this object nor the methods'
-    alive; it ends when they are gone.
+    It is separate from the notifier, so that no callback can delay it. The thread does not keep this object, or the
+    objects of the methods, alive. It ends when they are gone.
 
     Args:
         next_moment: Returns the next moment, of `time.monotonic`, or None.
@@ -48,7 +48,7 @@ class Expiry:
 
     def resume(self) -> None:
         """
-        Make the thread look at the next moment anew; start one where there is a moment and no thread.
+        Make the thread ask for the next moment again; start a thread if there is a moment and no thread.
         """
         timer = self._timer
         if timer is not None and timer.wake():
@@ -96,7 +96,7 @@ class _Timer(OwnThread):
 
     def wake(self) -> bool:
         """
-        Look at the next moment anew; return False when the thread has ended before.
+        Ask for the next moment again; return False if the thread has already ended.
         """
         with self._changed:
             if self._over or not self.is_alive():
@@ -114,14 +114,14 @@ class _Timer(OwnThread):
             except BaseException:
                 logger.exception("cannot drop overrides at their time limit; trying again")
                 self._not_before = time.monotonic() + _RETRY_SECONDS
-            del expire  # or it would stay alive for as long as the next wait
+            del expire  # else this would keep its object alive during the next wait
 
     def _wait(self) -> bool:
         """
         Wait until the moment has come; return False when there is none.
         """
         with self._changed:
-            # Under the lock: a moment that comes after this look finds the thread over, or wakes it.
+            # Under the lock: a later change of the moment either wakes this thread or finds that it has ended.
             while (moment := self._moment()) is not None:
                 seconds = max(moment, self._not_before) - time.monotonic()
                 if seconds <= 0:

@@ -1,5 +1,5 @@
 """
-The code of users: which of its faults concern one value alone, what they say, and where it calls dflag.
+The code of users: which of its exceptions affect only one value, how to print them, and where it calls dflag.
 
 Validators, parsers, comparisons, callbacks and log handlers may raise anything. This module is the one place that
 decides what goes on to the caller, so that nothing else has to name kinds of exceptions.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _OURS: Final = ("dflag", "dflag.")
-"""How the names of this package and its modules begin, in as many characters."""
+"""The first six characters of the name of this package or of one of its modules."""
 
 
 class OwnThread(threading.Thread):
@@ -28,7 +28,7 @@ class OwnThread(threading.Thread):
 
 def is_interrupt(error: BaseException) -> bool:
     """
-    Return whether an exception is meant to end the calling program, and not a verdict on a value.
+    Return whether an exception is meant to end the calling program, and not to refuse a value.
 
     That is so for `KeyboardInterrupt` and `SystemExit` on a thread of the program's own. Everything else, and
     everything on a thread of dflag's, is a fault of the code that raised it.
@@ -79,19 +79,19 @@ def _unprintable(thing: object) -> str:
 
 def code_flags(function: Any) -> int:
     """
-    Return `inspect`'s flags of the code that calling a function runs, which takes 10 ms to import; 0 without any.
+    Return the flags of the code that a call of *function* runs, 0 if it has none. `inspect` takes 10 ms to import.
     """
     while isinstance(function, partial):
         function = function.func
     if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
-        function = getattr(type(function), "__call__", function)  # noqa: B004 - the method is wanted, not the question
+        function = getattr(type(function), "__call__", function)  # noqa: B004 - its method, not whether it has one
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     return 0 if code is None else int(code.co_flags)
 
 
 def is_unawaited(result: object) -> bool:
     """
-    Return whether a function has returned something to be awaited, which nobody does; it is closed.
+    Return whether a function has returned an awaitable, which nobody awaits; it is closed.
     """
     if not hasattr(result, "__await__"):
         return False
@@ -113,7 +113,7 @@ def warn_caller(message: str, category: type[Warning]) -> None:
     """
     Warn of what the code outside of dflag does.
 
-    Python shows some warnings for some modules alone, so that the line that is named has to be the program's.
+    Python shows some warnings only for some modules, so the warning has to name a line of the program.
     """
     frame = _frame()
     names = frame.f_globals

@@ -35,7 +35,7 @@ class Ignored:
     The keys that are no flags.
 
     Args:
-        patterns: As in `fnmatch`. The keys of rules are ignored by their very name alone.
+        patterns: As in `fnmatch`. A key of rules is ignored only if a pattern is its exact name.
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
@@ -69,7 +69,7 @@ class Feed:
 
     Args:
         source: What is read.
-        state: Returns what is in force of it, and what came of its readings.
+        state: Returns the state of the source: what is in force, and the results of its readings.
         ignored: The keys to leave out.
         resets: Whether the values go when the source is gone or empty; else they are kept.
 
@@ -81,7 +81,7 @@ class Feed:
     ) -> None:
         self.source: Final = source
         self.state: Final = state
-        self.name: Final = str.__str__(source.name)  # no subclass, which may do anything when it is printed
+        self.name: Final = str.__str__(source.name)  # a plain str: a subclass may do anything when it is printed
         self._ignored: Final = Ignored() if ignored is None else ignored
         self._resets: Final = resets
         self.values: Mapping[str, Raw] | None = None  # what shall be applied: the last complete reading
@@ -90,7 +90,7 @@ class Feed:
         self.token: object = None  # what the source's probe said before the last reading
         self.watched_token: object = None  # the same when the watch last took its events
         self.dirty = True
-        self.is_to_invalidate = False  # before the next look: by the thread that reads, as everything of a source
+        self.is_to_invalidate = False  # at the next look, by the thread that reads, as all calls of a source are made
         self.changes = 0  # the readings that have changed values
         self.failures = 0  # to read it, to look at it, or to follow it in a forked child
         self.contact: float | None = None
@@ -139,7 +139,7 @@ class Feed:
 
     def _token(self) -> object:
         """
-        Return the source's token; for an equal one the former object, so that callers compare by identity.
+        Return the source's token. If it equals the last one, return that object, so that callers compare by identity.
         """
         token = self.source.probe()
         return self.token if token == self.token else token
@@ -266,7 +266,7 @@ class Feed:
 
     def note_fault(self, fault: str | None) -> bool:
         """
-        Note why looking at the sources fails, other than by one that cannot be read; None when it does not any more.
+        Note why looking at the sources fails, other than by an unreadable source; None when it works again.
 
         Returns:
             Whether it is a new fault.
@@ -315,13 +315,13 @@ class Feed:
 
     def is_healthy(self, longest_seconds: float | None) -> bool:
         """
-        Return whether the source is seen, and what is known of it current.
+        Return whether the source can be read and what is known of it is up to date.
 
         Args:
             longest_seconds: As for `status`.
         """
         contact = self.contact
-        return (  # fast, as each evaluation by the OpenFeature provider asks
+        return (  # fast: each evaluation by the OpenFeature provider calls it
             contact is not None
             and self.problem is None
             and self.fault is None
@@ -346,7 +346,7 @@ class Feed:
         """
         Return a cheap value that differs whenever `status` would, so it holds all that `status` reads.
 
-        Of the age only whether it is beyond patience.
+        An age counts only as below or above *patience_seconds*.
         """
         mode = None if watch is None else watch.mode
         reconnects = 0 if watch is None else watch.reconnects
@@ -364,7 +364,7 @@ class Feed:
 
 def _checked(name: str, values: object) -> Mapping[str, Raw]:
     """
-    Return what a source has read as a mapping of our own: another class may do anything when it is looked at.
+    Return what a source has read as a new dict: the source may change its own, and another class may do anything.
 
     Raises:
         SourceError: It is no mapping of texts to raw values.
@@ -374,7 +374,7 @@ def _checked(name: str, values: object) -> Mapping[str, Raw]:
         raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
     values = dict(values)  # also a dict, which the source may keep and change
     if _RAW_TYPES.issuperset(map(type, values.values())) and {str}.issuperset(map(type, values)):
-        return values  # nearly always, and soon found out
+        return values  # nearly always, and quick to find out
     for key, raw in values.items():
         if not isinstance(key, str):
             raise SourceError(f"{expected}, got a name of type {type(key).__name__}")

@@ -77,7 +77,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MYPY = False
-"""For mypy alone this is true, by its name."""
+"""False, but mypy takes a constant of this name as True."""
 
 UNBOUND: Final = "(unbound)"
 """The name of a flag that a library has made and no program has bound yet."""
@@ -85,10 +85,11 @@ UNBOUND: Final = "(unbound)"
 
 _slow = False
 """
-Whether a read has to look further than at the flag: a pin is open in some context, or, without the GIL, values are
-being set. One test keeps both free for the usual read.
+Whether a read has to look at more than the flag: a pin is open in some context, or, without the GIL, values are being
+set. So the usual read makes one test for both.
 
-Here, as a bool, it costs a read of 30 ns about 4; a set to be tested for emptiness 7, the context variable alone 12.
+The test of this bool takes about 4 of the 30 ns of a read. Testing a set for emptiness would take 7 ns, and reading the
+context variable 12 ns.
 """
 
 _steps: set[Step] = set()
@@ -96,16 +97,16 @@ _steps: set[Step] = set()
 
 _marking = threading.RLock()
 """
-Held while the two above are set, for a few instructions, with nothing taken beneath it.
+Held for a few instructions, while the two above are set; no other lock is taken under it.
 
-A commit without the GIL takes it under the lock of its store, which a fork takes while no other thread may fork. With
-the lock of forks in the place of this one the two would wait for each other.
+A commit without the GIL takes it under the lock of its store. A fork holds the lock of forks and then takes the lock of
+the store. If this were the lock of forks, the two would wait for each other.
 """
 
 
 def renew_marks() -> None:
     """
-    Count anew in a forked child, where another thread may have held the lock. Every store calls it.
+    Make a new lock and count again in a forked child: another thread may have held the lock. Every store calls it.
     """
     global _marking, _slow  # noqa: PLW0603 - as the process is
     _marking = threading.RLock()
@@ -115,7 +116,7 @@ def renew_marks() -> None:
 
 def open_pin(pin: Pin) -> None:
     """
-    Count a pin in, before any ``get()`` is to see it.
+    Register an open pin, before any ``get()`` can see it.
     """
     global _slow  # noqa: PLW0603 - the fastest thing a read can test
     settle()
@@ -126,7 +127,7 @@ def open_pin(pin: Pin) -> None:
 
 def close_pin(pin: Pin) -> None:
     """
-    Close a pin and count it out.
+    Close a pin and unregister it.
     """
     global _slow  # noqa: PLW0603 - as above
     settle()
@@ -289,7 +290,7 @@ class Flag(Cell, NeverCopied, Generic[T]):
         def __get__(self, instance: object, owner: type, /) -> Self: ...
         def __get__(self, instance: object, owner: type, /) -> Self | T: ...
 
-        # With Never a flag could be no attribute of a dataclass.
+        # With Never instead of Self, a flag could not be an attribute of a dataclass.
         def __set__(self, instance: object, value: Self, /) -> None: ...
 
     @property
@@ -541,7 +542,7 @@ class Flag(Cell, NeverCopied, Generic[T]):
     @contextmanager
     def _home(self) -> Iterator[Owner]:
         """
-        Hold the lock of the store that the flag belongs to, which is another one when the flag is bound meanwhile.
+        Hold the lock of the store that the flag belongs to. If the flag is bound meanwhile, that is another store.
         """
         while True:
             store = self._store.store_for(self)
@@ -577,8 +578,8 @@ class StaticFlag(Flag[T]):
     __slots__ = ()
     dynamic = False
 
-    # The interpreter notes in a function's code for which class it is fast: read by turns, flags of both classes cost
-    # 1.38 plain methods with one code for both, and 1.11 with one for each.
+    # The interpreter specialises the code of a function for one class. When flags of both classes are read in turn, a
+    # read costs 1.38 plain methods with shared code, and 1.11 with a function for each class.
     def get(self) -> T:
         if _slow:
             try:
@@ -608,8 +609,8 @@ class DynamicFlag(Flag[T]):
         if _slow:
             return self._for_pinned(key)
         try:
-            find, value = self._table.lookup  # type: ignore[union-attr]  # None, without by=, is told below
-            # The sum refuses what is no text, which a rule never names; it costs a third of a comparison of types.
+            find, value = self._table.lookup  # type: ignore[union-attr]  # None without by=: handled below
+            # Adding to a text raises TypeError for what is no text; it costs a third of a comparison of types.
             return find("" + key, value)  # type: ignore[no-any-return]  # the values of all flags in one class
         except (AttributeError, TypeError):
             if self._table is None:
@@ -622,7 +623,7 @@ class DynamicFlag(Flag[T]):
 
 class _Docstring(str):
     """
-    The docstring of a class, and for its instances, which are attributes of other classes, what each of them is for.
+    The docstring of a class of flags. A flag, which may be an attribute of another class, has its ``help`` instead.
     """
 
     __slots__ = ()
@@ -644,7 +645,7 @@ def make_current(instances: Instances) -> tuple[Callable[[], Any], CellType]:
     """
     instance: Any = None
 
-    # The variable of a closure that raises when it is empty, and not a slot that is compared with None: 1.2 plain
+    # A closure variable that raises when it is empty is faster than a slot that is compared with None: 1.2 plain
     # methods instead of 1.5 on CPython 3.11, and 1.4 instead of 1.9 on 3.13.
     def current() -> Any:
         if _slow:
@@ -679,8 +680,8 @@ set_listeners: Final[Callable[[Flag[Any], tuple[Listener, ...]], None]] = Flag._
 declared_at: Final[Callable[[Flag[Any]], tuple[str, int]]] = attrgetter("_declared_at")
 bind_name_of: Final[Callable[[Flag[Any]], str | None]] = attrgetter("_bind_name")
 """
-Return the name under which a class of flags binds an unbound flag, behind its prefix: what ``name=`` said where the
-flag was made. None for that of the attribute. ``FlagRegistry.bind`` does not ask for it.
+Return the name, without the prefix, under which a class of flags binds an unbound flag: its ``name=``. None for the
+name of the attribute. ``FlagRegistry.bind`` ignores it.
 """
 set_pipeline: Final[Callable[[Flag[Any], Pipeline[Any]], None]] = Flag.__dict__["_pipeline"].__set__
 set_store: Final[Callable[[Flag[Any], Owner], None]] = Flag.__dict__["_store"].__set__
@@ -689,7 +690,7 @@ set_bind_name: Final[Callable[[Flag[Any], str | None], None]] = Flag.__dict__["_
 
 def text_of_value(flag: Flag[Any], value: Any) -> str:
     """
-    Return the whole text of a value; the mask for a secret's.
+    Return the whole text of a value; the mask if the flag is secret.
     """
     pipeline = pipeline_of(flag)
     return MASK if pipeline.secret else pipeline.kind.format(value)
@@ -724,8 +725,8 @@ LAYERS: Final = "_layers"
 KEYED: Final = "_keyed"
 TABLE: Final = "_table"
 """
-What `setattr` is to set of a flag in a `Step`, beside its value: for a commit the last three, and the others where
-flags are put into another store, whose caller holds the locks of both.
+The attributes of a flag that a `Step` sets besides its value. A commit sets the last three. The others are set when
+flags move to another store; the caller then holds the locks of both stores.
 """
 
 
@@ -756,7 +757,7 @@ _PLAIN: Final = {method: method.__code__ for method in _COUNTED}
 
 def exchange_reads(reads: dict[Flag[Any], int] | None) -> None:
     """
-    Have each read counted in a mapping from now on; none with None.
+    Count each read in a mapping from now on; with None stop counting.
 
     The code of the methods is exchanged, and not the methods: a program may keep ``get = rate.get``.
     """

@@ -6,10 +6,10 @@ and what it guarded may be half done.
 Locks that are held for a few instructions are therefore taken before the fork; the parent gives them back, the child
 makes them anew and starts its own threads.
 
-The child does so within no hook where it can help it. uvloop runs the hooks in a child that is replaced by another
-program at once, and each page of memory that it writes to is copied for nothing. And C code that forks runs no hook at
-all. So a child settles when the interpreter runs code in it again, or with the first call of dflag that takes a lock or
-relies on a thread, whatever comes first. A ``get()`` does neither.
+If possible, the child does not do this in a hook. uvloop runs the hooks also in a child that another program replaces
+at once, and each page of memory that the child writes to is copied for nothing. C code that forks runs no hook at all.
+So a child settles when the interpreter runs code in it again, or with the first call of dflag that takes a lock or
+relies on a thread, whichever comes first. A ``get()`` does neither.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
         def after_fork_in_child(self) -> None:
             """
-            Make the locks anew, and let go of what is the parent's.
+            Make new locks, and release what belongs to the parent.
             """
             ...
 
@@ -69,7 +69,7 @@ _RENEWAL_SECONDS: Final = 5.0
 """The longest that a thread waits for another that makes the locks anew, which takes microseconds."""
 
 
-_followers: weakref.WeakKeyDictionary[ForkAware, None] = weakref.WeakKeyDictionary()  # in the order of their making
+_followers: weakref.WeakKeyDictionary[ForkAware, None] = weakref.WeakKeyDictionary()  # in the order of registration
 _first: list[ForkAware] = []  # those that wait for others, before any lock is taken
 _forking = threading.RLock()
 _prepared: list[ForkAware] = []
@@ -81,12 +81,12 @@ _callback: Any = None  # what the interpreter calls in a child as soon as it run
 _registration = 0  # the number of the latest hook that has it do so, and the process in which it was registered
 _registered_in = 0
 
-_renewed = os.getpid()  # the process whose locks these are
+_renewed = os.getpid()  # the process that has made the current locks
 _renewers: Final[dict[int, int]] = {}  # by process, the thread that makes its locks anew
 
 settled: Final = {_renewed}
 """
-The process in which everything runs that is to run. What takes a lock often looks here before it calls `settle`.
+The process that has settled: it has new locks, and its threads run. Frequent callers look here before `settle`.
 """
 
 _settling = threading.RLock()
@@ -96,7 +96,7 @@ _inherited_threads: Final[list[threading.Thread]] = []
 
 def follow_forks(follower: ForkAware, *, first: bool = False) -> None:
     """
-    Call *follower* around every fork for as long as it lives. Those that it relies on are to follow before.
+    Call *follower* around every fork while it lives. Register the followers that it relies on first.
 
     Args:
         follower: What to call.
@@ -137,17 +137,17 @@ def no_fork() -> AbstractContextManager[object]:
 
 def resume_soon(follower: Resumable) -> None:
     """
-    Have `Resumable.resume_in_child` called when the child settles. For `ForkAware.after_fork_in_child`.
+    Register *follower* to be resumed when the child settles. Call it in `ForkAware.after_fork_in_child`.
     """
     _unresumed.append(follower)
 
 
 def settle() -> None:
     """
-    Do in a forked child what is still to be done there; in any other process nothing.
+    Finish the work after a fork in a forked child; do nothing in any other process.
 
-    Every method of a follower that takes its lock or ends its threads begins with it: what the fork took is held until
-    then.
+    Every method of a follower that takes its lock or ends its threads calls this first: until then the locks that the
+    fork took are held.
 
     Thread safety: any thread.
     """
@@ -157,7 +157,7 @@ def settle() -> None:
 
 def spare_other_programs() -> None:
     """
-    Do nothing any more in a child that is replaced by another program before it has run any Python code.
+    From now on do nothing in a child that another program replaces before it runs any Python code.
 
     To settle in a hook adds 75 % to the processor time of such a child, and to start a thread there 8 %. A pending
     call, which the interpreter makes as soon as it runs code again, adds 1 %. It takes ctypes, which most running
@@ -181,14 +181,14 @@ def spare_other_programs() -> None:
         _callback = callback
         _registration += 1
         _registered_in = os.getpid()
-        # Without a function in Python around it, within which the call would be made.
+        # Not wrapped in a Python function: the pending call would be made inside of that function.
         os.register_at_fork(after_in_child=functools.partial(add, callback, ctypes.c_void_p(_registration)))
 
 
 def _settle() -> None:
     _renew()
     with _settling:
-        # From the newest on: what measures another object begins before that object goes on.
+        # The newest first: an object that measures another one starts before that one goes on.
         while _unresumed:
             _unresumed.pop().resume_in_child()
         settled.clear()
@@ -197,7 +197,7 @@ def _settle() -> None:
 
 def _renew() -> None:
     """
-    Make the locks anew in a child, where several threads may come to that at once.
+    Make new locks in a child, where several threads may call this at once.
     """
     global _forking, _settling, _renewed  # noqa: PLW0603 - the inherited locks may have waiters that are gone
     pid, me = os.getpid(), threading.get_ident()
@@ -222,10 +222,10 @@ def _renew() -> None:
 
 def _keep_inherited_threads() -> None:
     """
-    Keep every thread of the parent that has a Python object, in a child in which none of Python's own hooks ran.
+    Keep the objects of the parent's threads alive, in a child in which none of Python's own hooks ran.
 
-    From CPython 3.13 on the end of such an object detaches its thread, unless it was joined, by a handle that the
-    C library has forgotten in the child. The process then ends by a segmentation fault.
+    From CPython 3.13 on, freeing such an object detaches its thread, unless it was joined, by a handle that the
+    C library no longer knows in the child. The process then ends with a segmentation fault.
     """
     _inherited_threads.extend(getattr(threading, "_dangling", ()))  # those that have ended as well
 
@@ -261,7 +261,7 @@ def _before() -> None:
     global _is_for_program  # noqa: PLW0603 - as below
     caller = sys._getframe().f_back
     _is_for_program = caller is not None and caller.f_globals.get("__name__") == "subprocess"
-    # First, in a child that forks at once: the locks to be taken are its own.
+    # `_renew` first: a child that forks again at once must take its own locks.
     _call_all((_renew, _finish_imports, _take_turn, _prepare))
 
 
@@ -304,7 +304,7 @@ def _in_running_child(registration: int) -> int:
 
 def _settle_child() -> None:
     if not _is_active:
-        return  # the first call does, if there is one
+        return  # the first call of dflag settles, if there is one
     if not _is_for_program:
         settle()
         return
@@ -327,14 +327,14 @@ def _finish_imports() -> None:
     """
     from importlib import import_module  # for programs that fork
 
-    while any(map(_is_imported_elsewhere, _IMPORTED_LATE)):  # again, as what was imported may go on to the next one
+    while any(map(_is_imported_elsewhere, _IMPORTED_LATE)):  # again: the other thread may go on to the next import
         for name in filter(_is_imported_elsewhere, _IMPORTED_LATE):
             import_module(name)
 
 
 def is_half_imported(name: str) -> bool:
     """
-    Return whether a module is there and its code has not come to its end.
+    Return whether a module is in ``sys.modules`` but its code is still running.
     """
     specification = getattr(sys.modules.get(name), "__spec__", None)
     return bool(getattr(specification, "_initializing", False))  # as importlib itself asks
@@ -354,10 +354,10 @@ def _is_imported_elsewhere(name: str) -> bool:
 
 def _call_all(functions: Iterable[Callable[[], object]]) -> None:
     """
-    Call every function, whatever the others raise, as a signal handler may in any of them.
+    Call every function, even if some raise; a signal handler may raise in any of them.
 
-    One lock that is not released would stop every other thread. What was raised last is raised at the end; Python
-    prints it, since nothing that a hook raises can prevent a fork.
+    One lock that is not released would stop every other thread. The last exception is raised at the end. Python
+    prints it, because an exception in a hook cannot prevent a fork.
     """
     fault: BaseException | None = None
     for function in functions:

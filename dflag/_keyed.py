@@ -27,7 +27,7 @@ class KeyedValue:
     Attributes:
         rule: The name of the rule, which draws the share too.
         keys: The keys that it names; None for every key.
-        threshold: Of these, it is for those whose draw is below.
+        threshold: Of these keys, the value is for those whose draw is below this.
         value: The value.
         source: The source whose rule it is; another one may have a rule of this name too.
         is_share: Whether its rule draws keys, and names none; a share may have grown to all of them.
@@ -64,21 +64,22 @@ class KeyedValue:
 
     def is_for(self, key: str) -> bool:
         """
-        Return whether a key is drawn; the names are compared elsewhere.
+        Return whether the draw of a key is below the threshold; `keys` is compared elsewhere.
         """
         return self.threshold >= EVERYBODY or draw(self.rule, key) < self.threshold
 
 
 Lookup: TypeAlias = "tuple[Callable[[str, Any], Any], Any]"
 """
-How to find the value of a key: what to call with it, such as the ``get`` of a mapping, and the value of no key.
+How to find the value of a key: call the first item, such as the ``get`` of a mapping, with the key and the second item,
+the value without a key.
 
 A tuple: unpacking it costs less than two attributes.
 """
 
 Finders: TypeAlias = "tuple[Callable[[str], KeyedValue | None], Callable[..., Any]]"
 """
-What finds what stands for a key, and what finds its value, else returns its second argument.
+Two functions: one finds the `KeyedValue` of a key, the other its value or else returns its second argument.
 """
 
 
@@ -89,15 +90,15 @@ class Table:
     Args:
         layers: What it is made of, the highest layer first; within a layer a later one wins.
         fallback: The value of no key.
-        like: Another table, to take over from if it is made of the same.
-        finders: How to find a key, where the first that fits does not give its whole value.
-        beneath: What that adds to.
+        like: Another table, whose functions are reused if it is made of the same values.
+        finders: How to find a key, if the first rule that fits does not give the whole value.
+        beneath: The values that *finders* add to.
 
     Attributes:
         lookup: How to find the value of a key.
-        match: Finds what gives the value of a key; None for a key that has the value of no key.
+        match: Finds the `KeyedValue` of a key; returns None for a key without one.
         layers: What it is made of, the highest layer first; within a layer a later one wins.
-        beneath: Of a map what the values for keys add to.
+        beneath: For a map, the values that the values for keys add to.
 
     Thread safety: any thread, lock-free.
     """
@@ -158,9 +159,9 @@ def _compile(
     layers: Sequence[Sequence[KeyedValue]],
 ) -> tuple[dict[str, KeyedValue], tuple[KeyedValue, ...], dict[str, int]]:
     """
-    Return what names each key that is named, the shares, the highest first, and how many of them rank above a name.
+    Return the value for each named key, the shares, the highest first, and how many shares rank above each named key.
 
-    In time that grows with the rules, no faster.
+    The time is proportional to the size of the rules.
     """
     named: dict[str, KeyedValue] = {}
     shares: list[KeyedValue] = []
@@ -185,9 +186,9 @@ def _finder(
     named: Mapping[str, Any], above: Mapping[str, int], shares: Sequence[tuple[KeyedValue, Any]]
 ) -> Callable[..., Any]:
     """
-    Return the function that finds what stands for a key, and returns its second argument where nothing does.
+    Return the function that finds what stands for a key, or else returns its second argument.
 
-    For a flag with shares: 15 times the cost of ``get()``, nearly all of it the hash.
+    For a flag with shares it costs 15 times as much as ``get()``; nearly all of that is the hash.
 
     Args:
         named: What stands for each key that is named.
@@ -228,7 +229,7 @@ _MOST_MADE: Final = 1000
 
 class _Parts:
     """
-    What several rules make of a map for the keys that they are for. The last mappings are kept.
+    The mappings that several rules together give to keys of a map flag. Mappings that were made are cached.
 
     Args:
         held: What each layer holds for no key, the lowest first; None for nothing.
@@ -252,7 +253,7 @@ class _Parts:
 
     def together(self, places: Iterable[int]) -> KeyedValue | None:
         """
-        Return what stands for a key that some of all are for; None for none of them.
+        Return the combined value of some items of `all`, given by their places; None if there are none.
         """
         chosen = tuple(sorted(set(places)))
         if not chosen:
@@ -317,7 +318,7 @@ def finders_of_map(
 
 def _below(threshold: int) -> bytes:
     """
-    Return what a digest is less than when its first four bytes are below a threshold.
+    Return the bytes that a digest is less than if, and only if, its first four bytes are below a threshold.
     """
     return b"\xff" * 33 if threshold >= EVERYBODY else threshold.to_bytes(_THRESHOLD_BYTES, "big")
 
@@ -332,10 +333,10 @@ def _encode(text: str) -> bytes:
 
 def draw(name: str, text: str) -> int:
     """
-    Return the number below 2**32 by which a text lies inside of a share or not.
+    Return the number below 2**32 that decides whether a text is in a share.
 
-    The first four bytes of SHA-256 over *name*, a zero byte and *text*, in UTF-8, as a big-endian number. It is
-    published and never changes: another number would move everybody.
+    The first four bytes of SHA-256 over *name*, a zero byte and *text*, in UTF-8, as a big-endian number. The
+    formula is published and never changes: with another one every share would change its members.
 
     >>> draw("limits-november", "web-7d9f-abcde")
     2420781492

@@ -38,7 +38,7 @@ class Notifier:
     Attributes:
         queue: What is to be delivered; `resume` has to be called after appending to it.
         errors: How many callbacks have raised, for each flag.
-        problem: Why callbacks wait for a thread, to be logged without the lock; None once it is.
+        problem: Why no thread could be started, until that is logged, which is done without the lock; else None.
     """
 
     waiting: Final = "callbacks wait"
@@ -53,7 +53,7 @@ class Notifier:
 
     def flush(self, timeout: float | None) -> bool:
         """
-        Wait until everything queued so far and since is delivered; False when *timeout* seconds did not suffice.
+        Wait until everything is delivered, also what is queued meanwhile; return False if *timeout* seconds pass first.
         """
         settle()
         with self._lock:
@@ -208,7 +208,7 @@ class Delivery:
 
 
 def _is_coroutine_function(function: Any) -> bool:
-    # By what it holds itself: a mock has every attribute that one asks for.
+    # Look only into its ``__dict__``: a mock has every attribute that it is asked for.
     marks = getattr(function, "__dict__", {})
     marked = "_is_coroutine_mark" in marks or "_is_coroutine" in marks
     return marked or bool(code_flags(function) & _CO_COROUTINE)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Origin: TypeAlias = "str | Callable[[str], str]"
-"""Where a value is from, for messages; or what returns that for the name of the flag, which a message alone calls."""
+"""Where a value is from, for messages; or a function that returns it for a flag's name, called only for a message."""
 
 _OPTIONS: Final = (
     *("validator", "on_change", "mutator", "input_mutator", "choices", "strip", "secret", "deprecated", "owner"),
@@ -116,7 +116,7 @@ class Pipeline(Generic[T]):
 
     def concealed(self) -> Pipeline[T]:
         """
-        Return the same as a secret's, unless the declaration says whether it is one.
+        Return the pipeline of a secret flag, unless the declaration says whether the flag is secret.
         """
         if self.secret or self._declared_secret:
             return self
@@ -194,7 +194,7 @@ class Pipeline(Generic[T]):
 
     def take(self, flag_name: str, value: object, origin: str) -> T:
         """
-        Take a Python value through the pipeline, which for it begins behind the parser.
+        Take a Python value through the pipeline, from after the parser on.
 
         Raises:
             ValidationError: It is of the wrong type, or outside of what the flag allows.
@@ -250,7 +250,7 @@ class Pipeline(Generic[T]):
 
     def recheck(self, flag_name: str, value: T, origin: str) -> None:
         """
-        Hold a value to the limits and validators that was made of others, each of which passed.
+        Check the limits and validators for a value that was made of others, each of which passed.
 
         Raises:
             ValidationError: It is outside of what the flag allows.
@@ -357,9 +357,9 @@ class Pipeline(Generic[T]):
         """
         Make the flag's error of whatever a parser, a mutator or a validator raised.
 
-        A `ValueError` is a verdict; anything else is a fault in that function, and logged as such, once.
-        The result is to be raised outside of the handler, so that nothing but the cause set here hangs on it:
-        for a secret none, whose text may stand in it.
+        A `ValueError` refuses the value; anything else is a fault in that function, and is logged as such, once.
+        Raise the result outside of the handler, so that it has no context, and only the cause that is set here.
+        A secret flag's error has no cause, whose text may quote the value.
         """
         if isinstance(error, Problem):
             problem = f"expected {error.expected}" if self.secret else text_of(error)
@@ -387,8 +387,8 @@ class Pipeline(Generic[T]):
 
     def is_news(self, subject: object) -> bool:
         """
-        Return whether something about the flag is asked for the first time, and so is to be reported. A fault of the
-        program's functions, for one, comes back at each reading.
+        Return True at the first call with a subject, so that it is reported once. A fault of the program's functions
+        comes back at each reading.
         """
         is_news = subject not in self._reported
         self._reported |= {subject}
@@ -413,7 +413,7 @@ class AuthorError(TypeError):
 
 def log_fault(subject: str, function: str, error: BaseException, *, secret: bool) -> None:
     """
-    Log what a function of the program raises that is no verdict.
+    Log an exception of a function of the program, if it does not mean that the value is refused.
 
     Args:
         subject: What it was called for.
@@ -432,7 +432,7 @@ def log_fault(subject: str, function: str, error: BaseException, *, secret: bool
 
 def expect_no_verdict(result: object) -> None:
     """
-    Raise `AuthorError` when a validator has returned what only an exception can say, or has not run at all.
+    Raise `AuthorError` when a validator has returned False instead of raising, or has not run at all.
     """
     if result is None:
         return

@@ -52,7 +52,7 @@ R = TypeVar("R", bound=Callable[[Snapshot], object])
 
 _MAX_NAME_CHARACTERS: Final = 253
 _NAME_CHARACTERS: Final = frozenset("-._" + string.ascii_letters + string.digits)
-"""Those of the keys a ConfigMap may have (apimachinery's ``IsConfigMapKey``)."""
+"""The characters that keys of a ConfigMap may have (apimachinery's ``IsConfigMapKey``)."""
 
 
 @final
@@ -128,7 +128,7 @@ class FlagRegistry(Declarations, NeverCopied):
 
     def retired(self, name: builtins.str, *, since: datetime.date) -> None:
         """
-        Mark a name as that of a flag that was removed on purpose.
+        Mark a name as the name of a flag that was removed on purpose.
 
         A key of this name that is left in a source is logged once, with the date, and is not unknown. Call it where
         the flag was declared, before the sources are read.
@@ -202,8 +202,8 @@ class FlagRegistry(Declarations, NeverCopied):
         """
         Replace one source's whole layer in one commit.
 
-        A key whose value is bad keeps the source's last good one, and is listed in `Revision.rejected`;
-        a key that is no longer there falls to the layer below. Nothing is raised for what the values are.
+        A key with a bad value keeps the source's last good value, and is listed in `Revision.rejected`.
+        For a key that is no longer there, the layer below is in force. No value raises an exception.
         Rules are left alone, which is logged once: only an `Updater` knows facts and time.
 
         Args:
@@ -633,7 +633,7 @@ class _LateSources:
     """
     The sources of a registry, made when they are first asked for.
 
-    So a program that has none does not wait for what reads and applies them, a third of the import.
+    So a program without sources does not import the modules that apply them: a third of the import time.
 
     Thread safety: any thread.
     """
@@ -647,7 +647,7 @@ class _LateSources:
         Return the sources.
 
         Raises:
-            DflagError: A signal handler asks for them that has interrupted their import.
+            DflagError: A signal handler that has interrupted their import asks for them.
         """
         if not self._made:
             try:
@@ -660,11 +660,11 @@ class _LateSources:
                     "make the Updater, or call apply(), before the handler is installed"
                 ) from error
             self._made.append(SourceLayers(self._store))
-        return self._made[0]  # of two that threads or signal handlers made, all use the first
+        return self._made[0]  # if threads or signal handlers made two, all use the first
 
     def catch_up(self, flags: Collection[Flag[Any]]) -> None:
         """
-        Apply to flags that were declared just now what the sources hold for them.
+        Apply what the sources hold for newly declared flags.
         """
         if self._made:  # else the call that makes them finds the flags
             self._made[0].catch_up(flags)
@@ -730,7 +730,7 @@ def checked_name(name: object) -> builtins.str:
     Raises:
         DefinitionError: It could not be a ConfigMap key.
     """
-    name = str.__str__(name) if isinstance(name, str) else name  # a subclass may say anything of what it is made of
+    name = str.__str__(name) if isinstance(name, str) else name  # a subclass may print as anything
     if not isinstance(name, str) or not is_key(name) or name[0] == ".":
         raise DefinitionError(
             f"flag {name!r}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] that does not begin with a dot"
@@ -755,7 +755,7 @@ def make_flag(
     declared_at: tuple[builtins.str, builtins.int],
 ) -> F:
     """
-    Make a flag of its options; what is wrong with them is a fault in the declaration.
+    Make a flag from its options; an error in them is raised as an error in the declaration.
     """
     if not options:
         return cls(store, _plain_pipeline(kind), name, default, help, declared_at)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 class RuleFollower:
     """
-    The rules of an updater's sources, and what their being in force depends on.
+    The rules of an updater's sources, and the facts and the health that decide which are in force.
 
     Args:
         sources: Hold the rules.
-        names: Of the updater's sources.
+        names: The names of the updater's sources.
         facts: What the program knows of this process, or a function that says it.
         healthy: Says whether the program is well.
 
@@ -57,9 +57,9 @@ class RuleFollower:
         self._contexts: Final = {name: sources.context_for(name) for name in names}
         self._given: Final = facts
         self._is_reported = False  # that the facts cannot be read
-        self._tried_at = 0  # the last commit when it was last looked whether rules are refused
+        self._tried_at = 0  # the last commit when refused rules were last looked for
         self._dirty: Final[set[str]] = set()  # the sources whose rules may be other ones, whatever the time
-        self._reported_bakes: Final[set[str]] = set()  # the rules with a bake that nobody can ask for, by content
+        self._reported_bakes: Final[set[str]] = set()  # by content: rules with a bake, without healthy=
         self._health: Health | None = None
         if healthy is not None:
             from dflag._health import Health  # most programs have none
@@ -70,7 +70,7 @@ class RuleFollower:
         """
         Ask what is known of this process.
 
-        When that fails, the last facts stay, and it is logged once until it succeeds: a message may differ each time.
+        If that fails, the last facts stay. Only the first failure in a row is logged: each message may differ.
         """
         if self._given is None:
             facts: Any = {}
@@ -97,15 +97,15 @@ class RuleFollower:
 
     def take_due(self, commit_number: int) -> list[str]:
         """
-        Return the sources whose rules have to be resolved anew, and count them as resolved.
+        Return the sources whose rules have to be resolved again, and count them as resolved.
 
         Args:
-            commit_number: That of the last commit: after another one, refused rules are tried again.
+            commit_number: The number of the last commit. When it has changed, refused rules are tried again.
         """
         tried_at, self._tried_at = self._tried_at, commit_number
         for name, context in self._contexts.items():
             if context.next_look is not None and context.next_look <= context.now():
-                context.next_look = None  # or the thread would not rest where nothing can be resolved
+                context.next_look = None  # else the thread would not rest if nothing can be resolved
                 self._dirty.add(name)
             elif tried_at != self._tried_at and self._is_refused(name):  # what refused a rule may be another value now
                 self._dirty.add(name)
@@ -135,7 +135,7 @@ class RuleFollower:
 
     def wait_for_health(self) -> bool:
         """
-        Wait until a question that was asked is answered, or has been open for too long; return whether one was.
+        Wait until a pending call of *healthy* returns or takes too long; return whether there was one.
         """
         return self._health is not None and self._health.wait()
 
@@ -202,7 +202,7 @@ class RuleFollower:
 
     def check_health(self, wake: Callable[[], None]) -> None:
         """
-        Revert the rules that have yet to prove themselves, if the program is not well.
+        Revert the rules whose bake has not ended, if the program is not well.
 
         Args:
             wake: Called when the program has said whether it is well, so that this is called again.
@@ -212,7 +212,7 @@ class RuleFollower:
             return
         baking = [(name, rule) for name in self._contexts for rule in self._baking(name)]
         if not baking:
-            health.forget()  # or its answer would count when one of them bakes again
+            health.forget()  # else a late answer would count for the next bake
             return
         verdict = health.verdict({(name, rule.content) for name, rule in baking}, wake)
         if verdict is None:

@@ -1,8 +1,8 @@
 """
-The rules of one source: held against the flags, and resolved to values for this process.
+The rules of one source: checked against the flags, and resolved to values for this process.
 
 A source's rules are part of its own layer. What they set is parsed and validated as soon as it is read, in force or
-not; which of them are in force is a matter of facts and time, which `RuleContext` knows.
+not. Facts and time, which `RuleContext` knows, decide which of them are in force.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 _MAX_REMEMBERED: Final = 20_000
-"""How many rules that are gone again to remember, twice as many as a list may hold."""
+"""How many rules to remember before removed ones are forgotten: twice as many as a list may hold."""
 
 
 class RuleMemory(NamedTuple):
@@ -46,7 +46,7 @@ class RuleMemory(NamedTuple):
         latest: The last moment that was seen, by content of the rule.
         reverted: Why a rule was reverted, by its content.
         reported: The rules whose needs were logged, by content.
-        next_look: When anything changes.
+        next_look: When something changes next.
     """
 
     latest: dict[str, datetime.datetime]
@@ -59,7 +59,7 @@ class RuleContext:
     """
     What decides, in this process, which rules of one source are in force: facts, time, and what was before.
 
-    A rule never goes back because the clock does. A forked child inherits all of it.
+    A clock that is set back never takes a rule back. A forked child inherits all of it.
 
     Thread safety: any thread.
     """
@@ -67,7 +67,7 @@ class RuleContext:
     def __init__(self, facts: Facts = MappingProxyType({}), clock: Clock = CLOCK) -> None:
         self.facts: Facts = facts
         self._clock: Final = clock
-        self.next_look: datetime.datetime | None = None  # when anything changes
+        self.next_look: datetime.datetime | None = None  # when something changes next
         self._latest: dict[str, datetime.datetime] = {}  # as in `RuleMemory`, the next two as well
         self._reverted: dict[str, str] = {}
         self._reported: dict[str, None] = {}
@@ -86,7 +86,7 @@ class RuleContext:
 
     def bring_back(self, memory: RuleMemory | None) -> None:
         """
-        Forget what was seen since; all of it with None.
+        Forget what was seen since *memory* was kept; with None forget everything.
         """
         latest, reverted, reported, look = memory or RuleMemory({}, {}, {}, None)
         self._latest, self._reverted, self._reported = dict(latest), dict(reverted), dict(reported)
@@ -94,19 +94,19 @@ class RuleContext:
 
     def situation(self, rule: Rule, now: datetime.datetime) -> Situation:
         """
-        Return what a rule is here now, or has been at a later moment.
+        Return the situation of a rule now, or at the latest moment that was seen.
         """
         return situation(rule, self.facts, self.moment(rule, now))
 
     def share_percent(self, rule: Rule, now: datetime.datetime) -> float | None:
         """
-        Return the percentage that a rule is in force for now, or was at a later moment; None if it draws none.
+        Return the percentage that a rule is in force for at the latest moment that was seen; None if it draws none.
         """
         return share_percent(rule, self.moment(rule, now))
 
     def moment(self, rule: Rule, now: datetime.datetime) -> datetime.datetime:
         """
-        Return by which time a rule goes: the latest that was seen of it, as the clock may have been set back.
+        Return the time that counts for a rule: the latest that was seen, because the clock may have been set back.
         """
         return max(now, self._latest.get(rule.content, now))
 
@@ -116,8 +116,8 @@ class RuleContext:
         """
         Return the rules that are to be in force.
 
-        Remembers the latest moment that was seen of each rule, and when to look again. When a rule came into force is
-        not remembered here: the commit does that.
+        It remembers the latest moment that each rule has seen, and when to look again. It does not remember when a rule
+        came into force: the commit does that.
 
         Args:
             rules: Those that may be in force.
@@ -127,7 +127,7 @@ class RuleContext:
         now = self._clock.now()
         since = {each.valid.rule.content: each.since for each in before}
         active = []
-        # A look that is planned stays: what is in force may stay so, if these are refused.
+        # Keep the planned look: if these rules are refused, those in force stay, and may need it.
         moments = [] if self.next_look is None else [self.next_look]
         for valid in rules:
             rule = valid.rule
@@ -146,7 +146,7 @@ class RuleContext:
 
     def baking(self, active: Iterable[Active]) -> list[Rule]:
         """
-        Return those of the rules in force that have yet to prove themselves.
+        Return the rules in force whose bake has not ended.
         """
         now = self._clock.now()
         baking = [each.valid.rule for each in active if self.is_baking(each, now)]
@@ -191,7 +191,7 @@ class RuleContext:
 
 class Unconditional(RuleContext):
     """
-    What puts in force, for a trial, the rules that hold in every process from the start and for all keys.
+    A context for trials: it puts in force the rules that apply in every process, from the start and to all keys.
     """
 
     def choose_active(
@@ -215,7 +215,7 @@ def read_rules(
     fresh: Collection[Flag[Any]] = (),
 ) -> RuleSet:
     """
-    Read the rules among the values of a source, and hold what they set against the flags.
+    Read the rules among the values of a source, and check what they set against the flags.
 
     Args:
         store: Holds the flags.
@@ -269,7 +269,7 @@ class _Misfit(NamedTuple):
     Attributes:
         setting: What is refused.
         problem: Why.
-        cause: What said so; None where it may quote a secret.
+        cause: The exception; None if it may quote a secret.
     """
 
     setting: Setting
@@ -286,7 +286,7 @@ class _Validation:
         self._store: Final = store
         self._place: Final = place
         self._secret: Final = secret
-        # What a map has gathered so far belongs to a flag that is declared under that name.
+        # Parse a rule again if it sets the name of a fresh flag: until now that name was at most a key of a map.
         self._known: Final = {
             valid.rule.content: valid
             for valid in base.good
@@ -341,7 +341,7 @@ class _Validation:
 
     def _validate(self, rule: Rule) -> ValidRule | _Misfit:
         """
-        Take all that a rule sets through the pipelines.
+        Run everything that a rule sets through the pipelines.
         """
         values: dict[Flag[Any], Any] = {}
         members: dict[Flag[Any], dict[str, Any]] = {}
@@ -364,7 +364,7 @@ class _Validation:
                 problem = why_not(rule, each, secret=self._secret)
                 if problem is not None:
                     return _Misfit(Setting(name, is_key=True), problem)
-                try:  # without a place, which the refusal of the rule has
+                try:  # without a place: the error of the rule has it
                     if flag is None:
                         item = self._store.maps[each].item
                         members.setdefault(each, {})[name] = pipeline_of(each).parse(each.name, raw, "", item)
@@ -401,7 +401,7 @@ def why_not(rule: Rule, flag: Flag[Any], *, secret: bool = False) -> str | None:
 
 def refusal_of(rule: Rule, problem: str, source: str, place: Place | None = None) -> FlagValueError:
     """
-    Make the error for a rule that is refused, which stands among those of flags.
+    Make the error for a refused rule, which is listed among the errors of flags.
 
     Args:
         rule: The rule.
@@ -419,7 +419,7 @@ def with_last_good(
     spots: Mapping[str, Spot],
 ) -> list[ValidRule]:
     """
-    Return the good rules, with the last good text of each named one that was edited into a bad one, at its place.
+    Return the good rules. A named rule that was edited into a bad one stays in its place with its last good text.
     """
     names = {valid.name for valid in good}
     kept = [
@@ -436,20 +436,20 @@ def try_rules(
     """
     Try each rule against the registry validators, alone on top of the plain values.
 
-    Those that were tried before are tried again if they were refused: other layers may have changed since. The reason
-    stays the first one, as the message of a validator may be another one each time.
+    A rule that was refused before is tried again: other layers may have changed since. Its first reason is kept,
+    because the message of a validator may differ each time.
 
     Args:
         store: Holds the flags.
         rules: The rules.
-        base: Those before: a rule that is edited into one that the validators refuse keeps its last good text.
-        source: Its name.
-        held: Its plain values.
-        plain: What the plain values of all readings change, that are to be committed together.
+        base: The rules before: a rule that is edited into one that the validators refuse keeps its last good text.
+        source: The name of the source.
+        held: The plain values of the source.
+        plain: The edits by the plain values of all readings that are committed together.
     """
     if not rules.is_to_be_tried:
         return rules
-    # What the plain values break is no fault of a rule's.
+    # If the plain values alone are refused, no rule is to blame.
     if rules.usable is None and (not rules.good or _refusal(store, plain) is not None):
         return rules._replace(usable=rules.good)
     earlier = {**base.last_usable, **{valid.name: valid for valid in base.usable or () if valid.rule.is_named}}
@@ -473,7 +473,7 @@ def try_rules(
 
 def _refused(valid: ValidRule, error: DflagError, place: str) -> FlagValueError:
     """
-    Make the error for a rule whose values are refused, which says for which keys unless a secret may stand in them.
+    Make the error for a rule whose values are refused. It names the keys, unless the rule sets a secret flag.
     """
     is_secret = any(flag.secret for flag in (*valid.values, *valid.members))
     keys = "" if is_secret or valid.rule.by is None else f"where {key_audience(valid.rule)}: "
@@ -511,7 +511,7 @@ def resolve(
     rules: RuleSet, base: RuleSet, context: RuleContext | None, excluded: Mapping[ValidRule, FlagValueError]
 ) -> RuleSet:
     """
-    Return the rules with those marked that are to be in force; *excluded* ones are refused with the reason.
+    Return the rules, and mark those that should be in force; *excluded* ones are refused with the reason.
     """
     usable = rules.usable or ()
     left_out = {valid: excluded[valid] for valid in usable if valid in excluded}
@@ -521,7 +521,7 @@ def resolve(
 
 def _refused_together(errors: Mapping[ValidRule, FlagValueError], base: RuleSet) -> dict[str, FlagValueError]:
     """
-    Return why rules are left out, by key; of one that was left out before the first reason, as `try_rules` keeps it.
+    Return by key why rules are left out. As in `try_rules`, a rule that was left out before keeps its first reason.
     """
     known = frozenset(base.left_out) if errors and base.refused_together else frozenset()
     keyed = ((RULE_PREFIX + valid.name, valid, error) for valid, error in errors.items())
@@ -532,7 +532,7 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
     """
     Put what the rules in force set on top of the plain values of their source; a later rule wins.
 
-    What is as in *base* is the same object. A rule that sets keys of a map which together are refused is left out.
+    What equals its part of *base* is the same object. A rule is left out if a map refuses its keys together.
     """
     entries: dict[str, Entry] = {}
     keyed: dict[Flag[Any], list[KeyedValue]] = {}
@@ -565,7 +565,7 @@ def place_on(rules: RuleSet, plain: Mapping[str, Entry | None], base: RuleSet, s
 
 def _keyed_value(active: Active, flag: Flag[Any], value: Any, source: str) -> KeyedValue:
     """
-    Return what a rule gives to keys of a flag: of a map that it adds to, what it adds.
+    Return what a rule gives to keys of a flag. For a map that it adds to, this is only what it adds.
     """
     rule = active.valid.rule
     is_part = flag in active.valid.members and flag not in active.valid.values
@@ -581,7 +581,7 @@ def _is_share(rule: Rule) -> bool:
 
 def _merged(valid: ValidRule, ruled: Mapping[str, Entry], plain: Mapping[str, Entry | None]) -> dict[Flag[Any], Any]:
     """
-    Return the maps to which a rule adds single keys, with what lies beneath.
+    Return the maps to which a rule adds single keys, merged with the values below.
 
     Raises:
         FlagValueError: Such a map is refused.
@@ -647,7 +647,7 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     for rule in rules.listing:
         error = rejected.get(RULE_PREFIX + rule.name)
         in_use = usable.get(rule.name, rule)
-        if error is None or error is rules.bad_text.get(RULE_PREFIX + rule.name):  # that of another rule with the name
+        if error is None or error is rules.bad_text.get(RULE_PREFIX + rule.name):  # another rule of this name has it
             shown = _state(in_use, context, now, active.get(rule.name))
             shown = shown._replace(share_percent=context.share_percent(in_use, now))
         else:

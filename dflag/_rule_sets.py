@@ -1,7 +1,7 @@
 """
 The rules of one source, as the state of a source holds them.
 
-What is made of texts, facts and time is in `_rule_layers`, which a program without an updater does not import.
+`_rule_layers` makes them from texts, facts and time; a program without an updater does not import it.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Active(NamedTuple):
 
     Attributes:
         valid: The rule.
-        threshold: What the draw of a key has to be below.
+        threshold: The rule is in force for keys whose draw is below this.
         since: When it came into force.
     """
 
@@ -91,7 +91,7 @@ class Active(NamedTuple):
 
     def baked_at(self) -> datetime.datetime | None:
         """
-        Return when it has proved itself; None for a rule that needs no proof.
+        Return when its bake ends; None for a rule without one.
         """
         bake = self.valid.rule.bake
         return None if bake is None else self.since + bake
@@ -105,12 +105,12 @@ class RuleSet(NamedTuple):
         raw: What the source holds under the key for rules; None for nothing.
         listing: The rules in the last list that could be read, good or bad.
         bad_text: What is wrong with the text, by name of a rule or key.
-        good: The rules whose values the flags accept, a bad one's last good text among them, in order.
-        bad: The bad ones, by name, and the key if the list is bad.
+        good: The rules whose values the flags accept, in order; a bad rule is here with its last good text.
+        bad: The errors of the bad rules, by name, and of the key if the list is bad.
         unknown: The names that rules set and no flag has.
         usable: The good ones that the registry validators accept too; None while that was not tried.
         refused_alone: The good ones that the registry validators refuse, with the reason.
-        last_usable: Of these, by name, the last texts that were usable, if there are any.
+        last_usable: The last usable texts of rules in `refused_alone`, by name.
         refused_together: The rules that are left out because they do not go together with others.
         active: The usable ones that are in force.
         entries: What they set, by the name of the flag.

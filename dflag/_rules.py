@@ -35,7 +35,7 @@ _MAX_LISTED: Final = 5
 """How many facts, globs of a fact or keys `audience` lists: a rule may name a million."""
 
 _MAX_CHARACTERS: Final = 80
-"""As much as is shown of one of them, as of a flag's value."""
+"""How many characters of one of them are shown: as many as of a flag's value."""
 
 
 class Situation(NamedTuple):
@@ -44,9 +44,9 @@ class Situation(NamedTuple):
 
     Attributes:
         phase: ``"on"`` while its values are in force.
-        switch: When this process switches, or has: None for a rule without ``from``, and for one that is elsewhere.
-        next_change: The next moment at which any of this, or whether everybody has switched, is another; None for none.
-        threshold: Of the keys of a keyed rule, it is for those whose draw is below.
+        switch: When this process switches or has switched; None for a rule without ``from`` or one that is elsewhere.
+        next_change: The next moment at which any of this changes, or everybody has switched; None for none.
+        threshold: A keyed rule is for those of its keys whose draw is below this.
         is_done: Whether everybody has switched, so that its values can become the plain ones.
     """
 
@@ -122,7 +122,7 @@ def percent(threshold: int) -> float:
 
 def threshold(percent: float) -> int:
     """
-    Return the threshold that `percent` shows as a number of percent.
+    Return the threshold for a number of percent, as the reverse of the function `percent`.
 
     >>> threshold(12.5) == EVERYBODY // 8
     True
@@ -194,7 +194,7 @@ def all_moments(rule: Rule, facts: Facts) -> list[datetime.datetime]:
 
 def fits(globs_by_fact: Mapping[str, Iterable[str]], facts: Facts) -> bool:
     """
-    Return whether all of the facts fit one of their globs each; one that is not known fits none.
+    Return whether each fact matches one of its globs; an unknown fact matches none.
     """
     return all(
         fact in facts and any(fnmatchcase(facts[fact], glob) for glob in globs) for fact, globs in globs_by_fact.items()

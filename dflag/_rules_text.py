@@ -1,8 +1,8 @@
 """
 The text of rules: what is under the key ``_rules.yaml``, read without any flag, fact or clock.
 
-Each rule is read for itself. What is wrong with one is a `RuleFault` with its place, and the other rules are read on;
-only what is no list at all, or goes too far, refuses the whole.
+Each rule is read by itself. What is wrong with one is a `RuleFault` with its place, and the other rules are still read.
+Only a text that is no list, or exceeds a limit, is refused as a whole.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ _MAX_NAME_CHARACTERS: Final = 253
 """As long as the name of a flag."""
 
 _MAX_SHOWN_CHARACTERS: Final = 80
-"""As much as is shown of a flag's value."""
+"""How many characters of a text are shown: as many as of a flag's value."""
 
 _MAX_FAULTS: Final = 10
-"""Of one rule: more of them teach nobody, and a rule can hold a million."""
+"""How many faults of one rule are reported: more help nobody, and a rule can have a million."""
 
 _PLACE_NAME: Final = re.compile(r"rule [0-9]+")
 
@@ -84,15 +84,15 @@ class Rule:
     Attributes:
         name: Its own, or ``"rule 3"``, by its place.
         is_named: Whether it has a name of its own.
-        when: For each fact the globs of which it must fit one.
-        unless: The same for those that it is not for.
+        when: For each fact its globs, one of which it must match.
+        unless: The same for the processes that are excluded.
         start: When it begins, in UTC; what is written as ``from``.
         until: When it ends, in UTC.
         of: The fact that draws the share of a process.
         over: How long it takes to reach everybody.
         steps: How many of 2**32 shares it reaches at each step.
         every: How long a step takes.
-        bake: For how long a process that it has reached asks for its health.
+        bake: For how long a process checks its health after it has switched.
         by: What it is keyed by.
         keys: Of a keyed rule the keys that it names; None for all.
         share: How many of 2**32 shares of keys it is for; None for all.
@@ -128,7 +128,7 @@ class Setting(NamedTuple):
 
     Attributes:
         flag: The flag.
-        is_key: Whether it is the name of the flag, and not the value.
+        is_key: Whether the name of the flag is meant, and not its value.
     """
 
     flag: str
@@ -175,9 +175,9 @@ class RuleList:
 
 def parse_rules(raw: Raw) -> RuleList:
     """
-    Read rules; an empty text, comments alone, null and an empty list are none.
+    Read rules. An empty text, only comments, null and an empty list have no rules.
 
-    Whatever is wrong stands in `RuleList.faults`. Time and memory grow with the text and no faster.
+    Whatever is wrong stands in `RuleList.faults`. Time and memory are proportional to the text.
 
     >>> parse_rules("- set: {rate_limit: 80}").rules[0].values
     {'rate_limit': '80'}
@@ -206,7 +206,7 @@ def first_line_of(raw: Raw | None) -> int:
 
 def places_set(raw: Raw, wanted: Mapping[int, Setting]) -> dict[int, Place]:
     """
-    Return where something stands that rules set. The list is read once more: only what is refused needs a place.
+    Return the places of some settings. The list is read again for that: only a refused setting needs a place.
 
     Args:
         raw: A list; one that cannot be read has no places.
@@ -245,7 +245,7 @@ def parse_time(text: str) -> datetime | None:
     if found is None:
         return None
     date, time, fraction, offset = found.groups("")
-    # What is finer than a microsecond is left out: to round it up could be a second that is none.
+    # Digits beyond the microsecond are dropped: rounding up could give a second that does not exist.
     try:
         return datetime.fromisoformat(f"{date}T{time}{fraction[:7]}{offset}".upper()).astimezone(UTC)
     except (ValueError, OverflowError):
@@ -375,10 +375,10 @@ class _RuleReader:
 
     def read(self, item: Outline, number: int, place: Place) -> Rule | None:
         """
-        Read a rule; None when it is none.
+        Read a rule; return None if the item is no rule.
         """
         if not isinstance(item, dict):
-            if not self.refused:  # an alias is told already
+            if not self.refused:  # an alias is already reported
                 self._refuse(_not_this("a rule, which is a mapping with `set`", item))
             return None
         found: dict[str, Any] = {}
@@ -417,7 +417,7 @@ def _combined(
     meant: Collection[str | None],
 ) -> Iterator[_Refused]:
     """
-    Yield what is wrong with the keys of a rule together; nothing is missing that a wrong key was *meant* to be.
+    Yield what is wrong with the combination of keys. A key that a misspelt one was *meant* to be is not missing.
     """
     if "set" not in written and "set" not in meant:
         yield _Refused("expected the key `set`, a mapping of flags to their values", "", item.at)
@@ -490,7 +490,7 @@ def _made(found: Mapping[str, Any], number: int, place: Place) -> Rule:
 
 def _content(found: Mapping[str, Any]) -> str:
     """
-    Print what was found, keys in order: a native value in brackets, that of a text alone.
+    Print a rule with its keys in order. A value that has a native value beside its text is in brackets.
     """
     values = found["set"].items()
     printed = {flag: [raw, *sorted(raw.written.items())] if isinstance(raw, Text) else raw for flag, raw in values}
@@ -600,7 +600,7 @@ def _read_values(node: Outline) -> dict[str, Raw]:
 
 def _read_value(node: Scalar | Items | Members) -> Raw:
     """
-    Return a scalar's text, whatever its quotes, and of a collection its value.
+    Return the text of a scalar, whatever its quotes, or the value of a collection.
     """
     if isinstance(node, str):
         if node.is_null:

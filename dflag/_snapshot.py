@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     class FlagLike(Protocol[T_co]):
         """
-        What a snapshot knows of a flag: its name, and by the type of ``get`` that of its value.
+        What a snapshot knows of a flag: its name, and from the type of ``get`` the type of its value.
         """
 
         name: str
@@ -204,9 +204,9 @@ instances_of: Final[Callable[[Snapshot], dict[type, Any]]] = attrgetter("_instan
 
 Replaced: TypeAlias = "list[tuple[Mapping[Any, Any], Replaced]]"
 """
-What commits after a snapshot have replaced: nothing while the snapshot is in force, else one item, with the former
-contents of what was changed, and the same of a snapshot that followed. So a snapshot that is kept leads to what
-belonged to it, and one that is dropped takes all of it along.
+What commits after a snapshot have replaced. The list is empty while the snapshot is in force. Later it has one item:
+the old contents of what was changed, and the list of a later snapshot. So a snapshot that is kept leads to its own old
+contents, and they are freed together with it.
 """
 
 replaced_of: Final[Callable[[Snapshot], Replaced]] = attrgetter("_replaced")
@@ -215,11 +215,11 @@ replaced_of: Final[Callable[[Snapshot], Replaced]] = attrgetter("_replaced")
 
 def as_of(snapshot: Snapshot, thing: T, read: Callable[[T], D]) -> D:
     """
-    Return what *read* returned of a thing at a snapshot: of the layers of a flag, or the state of a source.
+    Return what *read* returned for a thing at a snapshot, such as the layers of a flag or the state of a source.
     """
     replaced = replaced_of(snapshot)
     while True:
-        current = read(thing)  # first, as a commit since then shows in the cell
+        current = read(thing)  # first: *replaced* shows any commit since
         if not replaced:
             return current
         before, replaced = replaced[0]
@@ -229,11 +229,11 @@ def as_of(snapshot: Snapshot, thing: T, read: Callable[[T], D]) -> D:
 
 def forget_between(snapshots: Iterable[Snapshot]) -> None:
     """
-    Let each of some snapshots lead straight to the next one of them, past those that nobody keeps.
+    Link each of some snapshots directly to the next one of them, past those that nobody keeps.
 
-    Else one that is kept for long would keep what each commit since has replaced, and not only what belonged to it.
+    Otherwise a snapshot that is kept for long would keep what every later commit has replaced, not only its own part.
 
-    Thread safety: any thread; of two that do it at once each leaves a way on which nothing is missing.
+    Thread safety: any thread; if two threads do it at once, each leaves a chain from which nothing is missing.
     """
     kept = [replaced_of(snapshot) for snapshot in snapshots]
     stops = set(map(id, kept))
@@ -250,7 +250,7 @@ def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[A
     Args:
         snapshot: The view.
         values: The other values.
-        layers: What `as_of` is to find for these flags.
+        layers: The layers that `as_of` returns for these flags.
     """
     tables = {
         **tables_of(snapshot),
@@ -262,7 +262,7 @@ def with_values(snapshot: Snapshot, values: Mapping[Any, Any], layers: Mapping[A
 
 def matcher_of(snapshot: Snapshot, flag: FlagLike[Any] | str) -> Callable[[str], KeyedValue | None]:
     """
-    Return the function that finds what gives a keyed flag's value for a key; it finds None for the value of no key.
+    Return the function that finds the `KeyedValue` for a key of a flag; it returns None for a key without one.
 
     Raises:
         UnknownFlagError: The snapshot has no such flag.
@@ -288,9 +288,9 @@ class Pin:
         owner: The store whose values it pins.
         snapshot: The values.
         parent: The pin around it, or None.
-        values: Those of the snapshot, until it is closed.
-        instances: What ``current()`` of a `dflag.Flags` class answers in a context with this innermost pin; None where
-            no pin concerns the class.
+        values: The values of the snapshot, until the pin is closed.
+        instances: What ``current()`` of a `dflag.Flags` class returns where this pin is the innermost one; None if no
+            pin is for the class.
     """
 
     __slots__ = ("_lent", "instances", "owner", "parent", "snapshot", "tables", "values")
@@ -302,11 +302,11 @@ class Pin:
         self.tables: Mapping[FlagLike[Any], Table] = snapshot._tables
         self.values: Mapping[FlagLike[Any], Any] = snapshot._values
         self.instances: dict[object, Any] = {}
-        self._lent: set[Pin] = set()  # the pins, this one too, that keep an instance of this one's snapshot
+        self._lent: set[Pin] = set()  # the pins that hold an instance made of this pin's snapshot
 
     def lend(self, key: object, instance: object, borrower: Pin) -> None:
         """
-        Keep an instance that is made of this pin's snapshot with the innermost pin of a context, until this one closes.
+        Keep an instance made of this pin's snapshot in *borrower*, a context's innermost pin, until this pin closes.
         """
         self._lent.add(borrower)
         borrower.instances[key] = instance
@@ -315,7 +315,7 @@ class Pin:
 
     def beyond(self, flag: FlagLike[T]) -> T:
         """
-        Answer for a flag that this pin does not hold: from an outer pin, else live.
+        Return the value of a flag that this pin does not hold: from an outer pin, else the live one.
         """
         pin = self.parent
         while pin is not None:
@@ -349,7 +349,7 @@ class Pin:
 
 def _in_force(flag: FlagLike[Any]) -> Any:
     """
-    Return a flag's value by its registry's snapshot: without the GIL, a commit may be setting the flags one by one.
+    Return a flag's value from its registry's snapshot: without the GIL, a commit may be setting the flags one by one.
     """
     return store_of(flag).value_in_force(flag)
 
@@ -368,11 +368,11 @@ _live_table: Final[Callable[[FlagLike[Any]], Table | None]] = table_of if has_gi
 
 class _LiveValues(dict["FlagLike[Any]", Any]):
     """
-    The values outside of any pin, as a mapping that holds none and answers with each flag's own.
+    The values outside of any pin: an empty mapping that returns the live value of each flag.
     """
 
     __slots__ = ()
-    # With the GIL this is called with the key alone, as it is no function.
+    # With the GIL this is `value_of`, which is no function and so is called with the key alone.
     __missing__ = value_of if has_gil() else staticmethod(_in_force)
 
 
@@ -381,9 +381,9 @@ open_pins: Final[set[Pin]] = set()
 
 NO_PIN: Final = Pin(None, Snapshot({}, _LiveValues(), 0), None)
 """
-Stands for no pin, so that a read need not test for None: a pinned one costs 1.8 plain methods, and 2.0 with the test.
+Stands for no pin, so that a read need not test for None: a pinned read costs 1.8 plain methods instead of 2.0.
 
-A read beside the pins of other contexts pays for it: 2.7 instead of 1.6.
+A read outside of any pin costs more while another context has one: 2.7 instead of 1.6.
 """
 
 _pin: Final[ContextVar[Pin]] = ContextVar("dflag_pin", default=NO_PIN)

@@ -1,7 +1,7 @@
 """
-The sources of one registry: their ranks, what is in force of each, and the applying of what they give.
+The sources of one registry: their ranks, what is in force of each, and how their values are applied.
 
-Batches are committed together, all of them or none (`SourceLayers.apply_all`), or as far as each is good
+Batches are committed together: all of them or none (`SourceLayers.apply_all`), or each as far as its values are good
 (`SourceLayers.apply_each`).
 """
 
@@ -50,7 +50,7 @@ _BY_PROGRAM: Final = ApplyOptions(rules=False)
 
 class SourceLayers:
     """
-    The sources of one registry: their ranks, what is in force of each, and the applying of what they give.
+    The sources of one registry: their ranks, what is in force of each, and how their values are applied.
 
     Attributes:
         reports: What was logged about them.
@@ -70,7 +70,7 @@ class SourceLayers:
 
     def state(self, name: str) -> SourceState:
         """
-        Return what is in force of a source; nothing of one that is not named.
+        Return what is in force of a source; an empty state for an unknown name.
         """
         cell = self._states.get(name)
         state: SourceState = empty_state(name) if cell is None else value_of(cell)
@@ -78,7 +78,7 @@ class SourceLayers:
 
     def state_at(self, name: str, snapshot: Snapshot) -> SourceState:
         """
-        Return what was in force of a source at a snapshot; nothing of one that is not named.
+        Return what was in force of a source at a snapshot; an empty state for an unknown name.
         """
         cell = self._states.get(name)
         return empty_state(name) if cell is None else as_of(snapshot, cell, value_of)
@@ -87,7 +87,7 @@ class SourceLayers:
         """
         Return what is in force of every source, in the order of their ranks.
         """
-        with self._store.own_lock:  # asked while a forked child makes its locks anew, too
+        with self._store.own_lock:  # not `lock`: a forked child calls this while it renews its locks
             return {name: value_of(cell) for name, cell in self._states.items()}
 
     def claim(self, name: str, owner: object, *, below_arguments: bool) -> None:
@@ -95,12 +95,13 @@ class SourceLayers:
         Name a source that *owner* alone will feed, until it releases the claim or is gone.
 
         Args:
-            name: Of the source.
-            owner: Feeds it.
+            name: The name of the source.
+            owner: The updater that feeds it.
             below_arguments: Whether environment and command line rank above it.
 
         Raises:
-            DefinitionError: Another source has the name, or a layer of dflag's own, or it has values at another rank.
+            DefinitionError: Another updater feeds a source of this name, one of dflag's own layers has the name, or the
+                source has values at another rank.
         """
         with self._store.lock:
             holder = self._claims.get(name)
@@ -131,7 +132,7 @@ class SourceLayers:
 
     def start_results(self, name: str) -> None:
         """
-        Forget what came of the readings of a source so far, as a new updater feeds it.
+        Forget the results of a source's earlier readings, because a new updater feeds it.
         """
         cell = self._states[name]
         with self._store.lock:
@@ -177,7 +178,7 @@ class SourceLayers:
 
     def _rank_all(self) -> None:
         ranked: tuple[str, ...] | None = None
-        while ranked != tuple(self._states):  # once more where a signal handler has named another source meanwhile
+        while ranked != tuple(self._states):  # again if a signal handler has named another source meanwhile
             ranked = tuple(self._states)
             above = [name for name in reversed(ranked) if name not in self._below_arguments]
             below = [name for name in reversed(ranked) if name in self._below_arguments]
@@ -220,15 +221,15 @@ class SourceLayers:
         self._below_arguments.clear()
         self._below_arguments.update(kept.below_arguments)
         self.reports.unknown = kept.reported.copy()
-        for name, context in self._contexts.items():  # all of them: an updater may have one of those made since
+        for name, context in self._contexts.items():  # all: an updater may hold a context that was made since
             context.bring_back(kept.memories.get(name))
         self._rank_all()
 
     def cells_of(self, kept: Kept) -> list[tuple[Cell, SourceState]]:
         """
-        Return the cell of each source with the state it had; an empty one if it was named since.
+        Return the cell of each source with its state in *kept*; an empty state if it was named since.
 
-        An updater that feeds a source applies again what differs, as soon as it looks at it.
+        An updater that feeds a source applies the differences again at its next look.
         """
         return [(cell, kept.states.get(name, empty_state(name))) for name, cell in self._states.items()]
 
@@ -236,7 +237,7 @@ class SourceLayers:
 
     def apply(self, values: Mapping[str, Raw], source: str, *, atomic: bool) -> Revision:
         """
-        Replace the layer of a source by what the program itself gives, as `FlagRegistry.apply` says.
+        Replace the layer of a source with values from the program itself; see `FlagRegistry.apply`.
         """
         reading = Reading(dict(values), lambda _: source)
         return self.apply_each({source: reading}, _BY_PROGRAM, atomic=atomic)[source].revision.get()
@@ -253,7 +254,7 @@ class SourceLayers:
             known_only: Whether a key that no flag has counts as bad.
 
         Returns:
-            What came of each source, and the errors: with any, nothing was committed.
+            The outcome of each source, and the errors. If there is an error, nothing was committed.
         """
         attempt = partial(self._try_to_apply_all, readings, options, known_only=known_only)
         try:
@@ -266,11 +267,11 @@ class SourceLayers:
         self, readings: Mapping[str, Reading], options: ApplyOptions, *, known_only: bool
     ) -> tuple[list[Batch], dict[str, Outcome], list[DflagError]] | None:
         """
-        Commit all sources; return the batches, what came of them, and the errors; None when another commit came first.
+        Commit all sources; return the batches, their outcomes, and the errors; None when another commit came first.
         """
         batches = self._parse(readings, options)
         errors: list[DflagError] = []
-        for batch in batches:  # also of one that brings nothing new: what is bad in it may have been passed over before
+        for batch in batches:  # also batches with nothing new: their bad values may have been skipped before
             errors += batch.state.rejected.values()
             if known_only:
                 errors += unknown_keys(sorted(batch.state.unknown), self._store.flags, batch.name)
@@ -293,8 +294,8 @@ class SourceLayers:
         """
         Replace the layers of each source, in one commit, as far as each can be applied.
 
-        A bad value keeps the last good one of its source. Where a registry validator refuses the sources together,
-        they are applied without the one to blame, or else each by itself, in a commit of its own.
+        A bad value keeps the last good one of its source. If a registry validator refuses the sources
+        together, they are applied without one of them, or else each by itself in its own commit.
 
         Args:
             readings: The complete values of each source.
@@ -303,7 +304,7 @@ class SourceLayers:
             fresh: Flags that were declared just now.
 
         Returns:
-            What came of each source; nothing when it is not wanted any more.
+            The outcome of each source; empty if the values are no longer wanted.
         """
         attempt = partial(self._try_to_apply_each, readings, options, atomic=atomic, fresh=fresh)
         try:
@@ -311,7 +312,7 @@ class SourceLayers:
         except _UnwantedError:
             return {}
         if len(errors) > 1 and not outcomes:
-            # Those that a registry validator passes alone shall not wait for the others.
+            # A source that a registry validator accepts alone must not wait for the others.
             return {
                 source: outcome
                 for name, reading in readings.items()
@@ -326,8 +327,8 @@ class SourceLayers:
         Commit what can be committed of all sources, if nothing else is committed meanwhile.
 
         Returns:
-            The batches, what came of those that were committed, and what refused all of them together, by source;
-            None when another commit came first.
+            The batches, the outcomes of those that were committed, and the error that refused all of them together, by
+            source; None when another commit came first.
         """
         batches = self._parse(readings, options, fresh)
         good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad)]
@@ -346,7 +347,7 @@ class SourceLayers:
 
     def catch_up(self, flags: Collection[Flag[Any]]) -> None:
         """
-        Apply to flags that were declared just now what the sources hold for them, in one commit.
+        Apply what the sources hold for newly declared flags, in one commit.
         """
         if not self._states:  # the usual case
             return
@@ -393,7 +394,7 @@ class SourceLayers:
         self._store.check(transaction)
         made = self._outcomes(batches, transaction, options)
         cells = [(cell, state) for name, (_, state) in made.items() if (cell := self._states.get(name)) is not None]
-        if len(cells) < len(made):  # one was forgotten meanwhile, with the end of a test's block
+        if len(cells) < len(made):  # the end of a test's block has removed a source meanwhile
             return None
         if options.wanted is not None and not options.wanted():
             raise _UnwantedError
@@ -410,7 +411,7 @@ class SourceLayers:
         self, batches: Sequence[Batch], transaction: Transaction, options: ApplyOptions
     ) -> dict[str, tuple[Outcome, SourceState]]:
         """
-        Return what comes of each batch when a transaction is committed, and the state of its source after that.
+        Return the outcome that each batch has if a transaction is committed, and the resulting state of its source.
         """
         pending_restart = self.pending_restart(batches)
         changed = {flag for flag, _, _, _, _ in transaction.differences}
@@ -432,8 +433,8 @@ class SourceLayers:
 
     def _are_current(self, batches: Iterable[Batch]) -> bool:
         """
-        Return whether each batch was parsed against what its source has in force, with the current maps and freeze,
-        and no flag that was declared since would take a key of it.
+        Return whether each batch is still valid: it was parsed against the state in force, the current maps and the
+        current freeze, and no flag that was declared since would take one of its keys.
         """
         for batch in batches:
             if (
@@ -449,10 +450,10 @@ class SourceLayers:
         self, batches: list[Batch], good: Sequence[Batch], error: RegistryValidationError, *, with_rules: bool
     ) -> Iterator[tuple[list[Batch], Sequence[Batch]]]:
         """
-        Yield what to try where a registry validator refuses *good*: all batches as they would be, and those to commit.
+        Yield what to try when a registry validator refuses *good*: all batches, and those of them to commit.
 
-        First without some of the rules. Then without one source, the last one first: the others go together, for one
-        may need what another sets.
+        First leave out some of the rules. Then leave out one source, the last one first. The others are tried together,
+        because one may need what another sets.
         """
         for mended in without_some_rules(self._store, batches, self._contexts, error) if with_rules else ():
             yield mended, [batch for batch in mended if batch.is_new]
@@ -480,7 +481,7 @@ class SourceLayers:
 
     def _note_unknowns(self, batch: Batch, outcome: Outcome, options: ApplyOptions) -> None:
         """
-        Note which unknown keys are reported. After the commit: an attempt that another one outdates reports nothing.
+        Note which unknown keys are reported. Call it after the commit: an outdated attempt reports nothing.
         """
         if options.report_unknown and (batch.state.unknown or batch.base.unknown):
             self.reports.unknown.note(batch.name, batch.state.unknown, outcome.newly_unknown)

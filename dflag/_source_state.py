@@ -1,5 +1,5 @@
 """
-What is in force of a source, what was read of it, and what came of applying that.
+The state of a source: what is in force, what was read, and the results of applying it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 ReloadResult: TypeAlias = Literal["applied", "partial", "refused", "failed"]
 """
-What came of a reading with something new in it: all of it applied, or all but the values that are bad, or nothing
-because some of it is bad; or it could not be read.
+The result of a reading with something new: all of it was applied, all but the bad values were applied, or nothing was
+applied because something is bad; or the source could not be read.
 """
 
 
@@ -41,13 +41,13 @@ class Reading(NamedTuple):
 
 class Results(NamedTuple):
     """
-    What came of the readings of a source since it was claimed. A problem that lasts is counted once.
+    The results of the readings of a source since it was claimed. A problem that lasts is counted once.
 
     Attributes:
         shown: What `status` shows the bad values of: the last revision; the one in force, when a registry validator
             refuses the last reading and no value before it.
         last_applied: The last revision in force.
-        refusal: Why nothing of what the source gives now is applied, while that is so.
+        refusal: Why nothing of the current reading is applied, else None.
         reloads: How many readings were applied, applied in part, and refused.
         errors: How many bad values and refusals were reported.
         warnings: How many unknown keys were reported.
@@ -112,11 +112,11 @@ class SourceState(NamedTuple):
     What is in force of a source, and what came of its readings. Replaced whole in the step that sets the values.
 
     Attributes:
-        entries: The value of each flag, static ones too: a rule's that is in force, or the last good plain one.
-        rejected: What is bad in the reading, by key, and by name of a rule.
-        unknown: The keys that no flag has, and the names in rules.
+        entries: The value of each flag, static ones too: from a rule in force, else the last good plain value.
+        rejected: The errors of the reading: of bad values by key, of bad rules by name.
+        unknown: The keys, and the names in rules, that no flag has.
         members: For each map the last good values of the keys that belong to it.
-        deviating: The frozen static flags for which this source holds something else than is live.
+        deviating: The frozen static flags whose live value is not the one that this source holds.
         revision: The last one that was applied; None before the first.
         results: What came of the readings.
         plain: What its plain keys hold.
@@ -137,7 +137,7 @@ class SourceState(NamedTuple):
 
 class Parsed(NamedTuple):
     """
-    The plain values of one reading of one source, and its rules, held against the flags one by one.
+    The plain values and the rules of one reading of one source, each checked against the flags by itself.
 
     Attributes:
         name: The source.
@@ -164,18 +164,18 @@ class Batch(NamedTuple):
     """
     One reading of one source, parsed, with its rules resolved.
 
-    No value has changed yet. Flags of a secret source are secret by now, and what rules remember has moved on.
+    No value has changed yet, but flags of a secret source are already secret, and the memory of rules is updated.
 
     Attributes:
         name: The source.
         base: The state that it was compared with.
         state: The state that applying it leads to, still with the results of *base*; *base* itself when nothing is new.
-        parsed: What it is made of.
+        parsed: The parsed reading.
         edits: What applying it changes in the layers.
         keyed: What applying it changes in the values for keys.
         is_new: Whether anything is new.
-        restated: What is to be kept without a revision, as nothing is new but lines that errors name, or secrecy; else
-            None.
+        restated: The state to keep without a revision, if only the lines that errors name, or the secrecy, are new;
+            else None.
     """
 
     name: str
@@ -201,8 +201,8 @@ class ApplyOptions(NamedTuple):
 
     Attributes:
         report_unknown: Whether unknown keys are reported.
-        wanted: Asked before the commit. When it has become false while values were validated, nothing is applied.
-            None for always.
+        wanted: Called after the values were validated, before the commit. If it returns False, nothing is applied.
+            None: always apply.
         background: Whether no caller waits, so that other threads go first once the values are in force.
         rules: Whether rules are followed, which needs facts and a clock.
         is_interim: Whether a newer reading of the same sources follows at once, so that nothing bad is reported of this
@@ -231,10 +231,10 @@ class Outcome(NamedTuple):
         in_force: Whether what was read is in force now.
         changed: The flags whose value changed, in order.
         changed_keyed: The flags whose values by key changed, in order.
-        healed: The keys that were reported as bad and are no longer, in the order in which they were.
+        healed: The keys that were reported as bad and are good now, in the order of the reports.
         rejected_texts: The texts of all bad values, by key.
-        refusal: Why nothing was applied, if nothing was: a registry validator refuses, or a value is bad and it is
-            atomic.
+        refusal: Why nothing was applied, else None: a registry validator refuses the reading, or a value is bad and
+            the updater is atomic.
         refused_anew: Whether a registry validator refused it, and not for the same reason as before.
         is_interim: As in `ApplyOptions`.
     """
@@ -258,9 +258,9 @@ class Outcome(NamedTuple):
 
 def load_late_modules() -> None:
     """
-    Import what a revision is made of, which importing dflag does not wait for.
+    Import the modules that a revision needs and that ``import dflag`` leaves out.
 
-    Before anything is applied: a child that is forked amid a late import could never import the module.
+    Call it before anything is applied: a child that is forked during a late import could never import the module.
     """
     import datetime  # noqa: F401
 
@@ -289,7 +289,7 @@ class DeferredRevision:
         self.changed: Final = changed
         self.pending_restart: Final = pending_restart
         self._seconds: Final = time.time()
-        # Not the states themselves, which lead to the revision before: of those all would be kept.
+        # Not the states themselves: each leads to the revision before it, so all revisions would be kept.
         state, rules = batch.state, (batch.state if is_applied else batch.base).rules
         self._given: Final = (batch.name, state.reading.values, state.rejected, state.unknown, rules)
         self._made: Final[list[Revision]] = []
@@ -299,7 +299,7 @@ class DeferredRevision:
         Return the revision, the same object at each call.
         """
         if not self._made:
-            # Nothing that importing dflag should wait for.
+            # Imported here, so that importing dflag does not wait for it.
             import datetime
 
             from dflag._formats.json_values import seal
@@ -320,7 +320,7 @@ class DeferredRevision:
                     _contents=Contents(values),
                 )
             )
-        return self._made[0]  # of two threads that made one, both return the first
+        return self._made[0]  # if two threads made one each, both return the first
 
 
 def outcome_of_commit(
@@ -334,11 +334,11 @@ def outcome_of_commit(
     is_interim: bool = False,
 ) -> tuple[Outcome, SourceState]:
     """
-    Return what comes of a batch by the commit that is about to put it in force, and the state of its source after that.
+    Return the outcome of a batch that is about to be committed, and the resulting state of its source.
 
     Args:
         batch: What is committed.
-        number: That of the commit.
+        number: The number of the commit.
         pending_restart: The static flags that wait for a restart.
         changed: The flags whose value it changes.
         changed_keyed: The flags whose values by key it changes.
@@ -362,11 +362,11 @@ def outcome_without_commit(
     is_interim: bool = False,
 ) -> Outcome:
     """
-    Return what came of a batch that was not committed: nothing in it is new, or it was refused.
+    Return the outcome of a batch that was not committed: nothing in it is new, or it was refused.
 
     Args:
-        batch: What was left.
-        number: That of the last commit.
+        batch: The batch.
+        number: The number of the last commit.
         pending_restart: The static flags that wait for a restart.
         newly_unknown: The unknown keys that were not reported before.
         error: Why a registry validator refuses it.
@@ -418,7 +418,7 @@ def _outcome(
 
 def _text_of(state: SourceState, key: str, fault: FlagValueError) -> Raw | str:
     """
-    Return what identifies a bad value between readings: its raw text, or the problem of a rule, without the place.
+    Return what identifies a bad value across readings: its raw text, or for a rule the problem without the place.
     """
     if key.startswith(RULE_PREFIX):
         return fault.problem

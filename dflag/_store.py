@@ -89,7 +89,7 @@ if TYPE_CHECKING:
 
         def invalidations(self, number: int) -> Iterable[Call]:
             """
-            Return the calls that invalidate it, for the step of commit *number*. The step may fail; then none is made.
+            Return the calls for the step of commit *number* that invalidate it. If the step fails, no call is made.
             """
             ...
 
@@ -101,7 +101,7 @@ class Store:
     Attributes:
         lock: Held for a moment by each thread that changes something; no code of a user runs under it.
         flags: By name.
-        maps: The flags that are made of every key that fits a pattern; replaced whole, never changed.
+        maps: The map flags, each with its kind. A new mapping replaces this one; it is never changed in place.
         checks: The checks across flags.
         turns: Which of its writers goes next.
 
@@ -118,9 +118,9 @@ class Store:
         self.turns: Final = Turns()
         self.notifier: Final = Notifier(self.own_lock)
         self.ranking: tuple[str, ...] = (OVERRIDE, COMMAND_LINE, ENVIRONMENT)  # all but the default, highest first
-        self._tokens: Final = [Token(object())]  # one, that of the last change
+        self._tokens: Final = [Token(object())]  # one item: the token of the last change
         self._number: Final = Cell(0)
-        self._snapshot: Final = Cell(None)  # None: to be made anew, because a flag was declared
+        self._snapshot: Final = Cell(None)  # None: the next call of `snapshot` makes a new one
         self._replaced: Final = Cell([])  # of the snapshot in force, see `replaced_of`
         self._snapshots: Final[set[weakref.ref[Snapshot]]] = set()  # the snapshots that somebody may still keep
         self._commit_listeners: tuple[CommitListener, ...] = ()
@@ -130,12 +130,12 @@ class Store:
         self.changes: Final[deque[Record]] = deque(maxlen=HISTORY_LENGTH)
         self._expiry: Final = Expiry(self._next_deadline, self._expire)
         self._committed = threading.Condition()
-        self._waiting = 0  # threads, for the next commit
+        self._waiting = 0  # how many threads wait for the next commit
         follow_forks(self)
 
     @property
     def lock(self) -> threading.RLock:
-        """The lock over all of it, made anew in a forked child."""
+        """The lock over the whole store. A forked child makes a new one."""
         if os.getpid() not in settled:
             settle()
         return self.own_lock
@@ -227,7 +227,7 @@ class Store:
 
     def _note_declared(self, flags: Iterable[Flag[Any]]) -> None:
         """
-        Make what depends on the set of flags anew. The caller holds the lock.
+        Renew what depends on the set of flags. The caller holds the lock.
         """
         maps = {flag: cast("MapKind", pipeline_of(flag).kind) for flag in flags if pipeline_of(flag).kind.is_map}
         if maps:
@@ -250,24 +250,24 @@ class Store:
         """
         with self.lock:
             self._dependents = (*self._dependents, dependent)
-            self._tokens[0] = Token(self._tokens[0].epoch)  # a step that is made already lacks it
+            self._tokens[0] = Token(self._tokens[0].epoch)  # existing steps do not invalidate it
 
     def run_if_current(self, token: Token, changes: Iterable[Call]) -> bool:
         """
-        Run calls in one step, if nothing has changed since *token*; return whether that was so.
+        Run calls in one step if nothing has changed since *token*; return whether they were run.
 
         Args:
-            token: What was observed.
-            changes: The calls for a `Step`, which sets what is made of the values.
+            token: The token that the caller has read.
+            changes: The calls for a `Step`, which only sets what is derived from the values.
         """
         step = Step([(list.remove, self._tokens, token), (list.append, self._tokens, token), *changes])
         return self._run(step, token)
 
     def set_cells(self, token: Token, cells: Sequence[tuple[Cell, Any]]) -> bool:
         """
-        Set cells and no flag, if nothing was committed since *token*; return whether that was so.
+        Set cells but no flag if nothing was committed since *token*; return whether they were set.
 
-        It is no revision, but the next snapshot is another object.
+        This makes no revision, but the next snapshot is a new object.
         """
         before = {cell: value_of(cell) for cell, _ in cells}
         step = Step(
@@ -346,7 +346,7 @@ class Store:
 
     def value_in_force(self, flag: Flag[Any]) -> Any:
         """
-        Return a flag's value by the snapshot in force, which a commit sets before any flag.
+        Return a flag's value from the snapshot in force. A commit sets that snapshot before any flag.
         """
         return values_of(self.snapshot()).get(flag, flag.default)
 
@@ -380,7 +380,7 @@ class Store:
         """
         Run the checks that concern several flags: registry validators, and the limits of merged maps.
 
-        Nothing is run where no flag gets another value: values by key alone are checked when their rule is tried.
+        No check runs if no flag gets another value: values for keys are checked when their rule is tried.
 
         Raises:
             RegistryValidationError: The transaction is refused. The message quotes no validator when a flag that the
@@ -417,7 +417,7 @@ class Store:
         Returns:
             Whether it was committed. If not, nothing has changed, and the transaction has to be worked out again.
         """
-        # Now, and not in the plan: validators may have taken long, and a change has come only after them.
+        # Made here and not in the plan: they hold the time of the change, and validators may have taken long before it.
         transaction.records[:] = records_of(transaction.differences[-HISTORY_LENGTH:], transaction.snapshot.revision)
         deliveries = [
             Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret)
@@ -445,7 +445,7 @@ class Store:
         """
         Run a step that begins with the removal of a token; return whether the token was there.
 
-        What a signal handler raises goes on to the caller, of whatever class it is.
+        An exception of any class that a signal handler raises goes on to the caller.
         """
         with self.lock:
             before = list(self.changes)  # the step drops the oldest, which may hold the last reference to a value
@@ -454,8 +454,8 @@ class Store:
             except ValueError:
                 if step.made or self._tokens[0] is token:
                     raise
-        del before  # without the lock, as a value may run a user's code when it ends
-        if len(self._snapshots) > 1:  # else nobody keeps another one than that which was in force
+        del before  # not under the lock: freeing a value may run a user's code
+        if len(self._snapshots) > 1:  # else only the snapshot that was in force is alive
             forget_between([snapshot for each in list(self._snapshots) if (snapshot := each()) is not None])
         return bool(step.made)
 
@@ -469,7 +469,7 @@ class Store:
         if deliveries:
             self.notifier.resume()
         if is_timed:
-            self._expiry.resume()  # the next moment may be another one
+            self._expiry.resume()  # the earliest time limit may be another one now
 
     def _step(
         self,
@@ -478,16 +478,16 @@ class Store:
         cells: Sequence[tuple[Cell, Any]],
         deliveries: Sequence[Delivery],
     ) -> Step:
-        # It lacks the flags that were declared since; then one is made when it is asked for.
+        # None if flags were declared since, which this snapshot lacks: the next reader makes a new one.
         snapshot = transaction.snapshot if token is transaction.base.token else None
         number = transaction.snapshot.revision
         before: dict[Any, object] = {**transaction.replaced}
         calls: list[Call] = [
-            (list.remove, self._tokens, token),  # raises when it is another one: then nothing is done
+            (list.remove, self._tokens, token),  # raises if the token has changed: then no later call runs
             (list.append, self._tokens, transaction.token),
         ]
         # Loops, and no comprehensions: each would be a call, while a reader waits for the values.
-        for dependent in self._dependents:  # before any value, also that of a snapshot, shows without the GIL
+        for dependent in self._dependents:  # before any value or snapshot, which show at once without the GIL
             calls += dependent.invalidations(number)
         for cell, _ in cells:
             before[cell] = value_of(cell)
@@ -495,7 +495,7 @@ class Store:
         calls += self._replacing(replaced_of(transaction.base.snapshot), before, replaced_of(transaction.snapshot))
         for cell, value in cells:
             calls.append((setattr, cell, VALUE, value))
-        # Before the snapshot that they belong to, as somebody may look for them by it.
+        # Before the snapshot that they belong to: a reader of the snapshot may ask for them.
         for flag, layers in transaction.layers.items():
             calls.append((setattr, flag, LAYERS, layers))
         for flag, tables in transaction.tables.items():
@@ -516,7 +516,7 @@ class Store:
 
     def _replacing(self, current: Replaced, before: Mapping[Any, object], following: Replaced) -> tuple[Call, Call]:
         """
-        Return the calls that keep what a step changes, as it was *before*, for those who keep the snapshot in force.
+        Return the calls that save what a step changes, as it was *before*, for holders of the snapshot in force.
         """
         return (list.append, current, (before, following)), (setattr, self._replaced, VALUE, following)
 
@@ -529,7 +529,7 @@ class Store:
 
     def add_commit_listener(self, listener: CommitListener) -> None:
         """
-        Have a function called with the names of the flags that a commit has changed, for any key, once it is visible.
+        Register a function that is called, once a commit is visible, with the names of flags it changed for any key.
 
         It runs on the notifier's thread, in order with the callbacks.
         """
@@ -545,7 +545,7 @@ class Store:
 
     def remove_commit_listener(self, listener: CommitListener) -> None:
         """
-        Call a function no more, except for what was committed before. Idempotent.
+        Stop calling a function, except for earlier commits. Idempotent.
         """
         with self.lock:
             self.forget_commit_listener(listener)
@@ -577,8 +577,8 @@ class Store:
         Commit edits, if nothing else is committed meanwhile.
 
         Returns:
-            This store and what was committed; the store that the flags belong to by now, and nothing, if that is
-            another one; None when another commit came first.
+            This store and the committed transaction; or, if the flags belong to another store by now, that store and
+            None; or None when another commit came first.
         """
         base = self.base()  # first: whatever comes after it outdates its token
         home = store_of(edits[0][0]) if edits else self
@@ -591,7 +591,7 @@ class Store:
 
     def check_edits(self, transaction: Transaction, edits: Sequence[Edit]) -> None:
         """
-        Run the checks of `check`, and raise what a caller is to see.
+        Run the checks of `check`, and raise the error for the caller.
 
         Raises:
             ValidationError: A registry validator refuses.
@@ -631,7 +631,7 @@ class Store:
         logger.warning("%s", message)  # for operators
         try:
             warn_caller(message, DeprecationWarning)  # for developers
-        except BaseException as error:  # as an error, or of a hook: nothing more than a report that failed
+        except BaseException as error:  # a warnings filter or a hook raised: only a report has failed
             if is_interrupt(error):
                 raise
 
@@ -658,10 +658,10 @@ class Store:
 
     def check_settable(self, flag: Flag[Any], ttl_seconds: float | None) -> None:
         """
-        Refuse to override a static flag that is frozen, or for a time.
+        Raise if a flag must not be overridden: a static one after the freeze, or with a time limit.
 
         Raises:
-            StaticFlagError: It is such a flag.
+            StaticFlagError: The flag is static, and the registry is frozen or *ttl_seconds* is given.
         """
         if not flag.dynamic and (self.frozen or ttl_seconds is not None):
             why = (
@@ -681,11 +681,11 @@ class Store:
 
     @contextlib.contextmanager
     def override(self, values: Mapping[Flag[Any], Any]) -> Iterator[None]:
-        # Under one lock: blocks are in the order in which each found what the one before it had set.
+        # Under one lock, so that the blocks are registered in the order in which they read the overrides before them.
         with self.lock:
             before = {flag: layers_of(flag).get(OVERRIDE) for flag in values}
             self._blocks.enter(before)
-            self._tokens[0] = Token(object())  # a block that is about to end must not bring back what this one has now
+            self._tokens[0] = Token(object())  # outdates a block that is about to restore one of these flags
         try:
             self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
         except BaseException:
@@ -698,7 +698,7 @@ class Store:
 
     def _bring_back(self, before: dict[Flag[Any], Entry | None]) -> None:
         """
-        Bring back what was before a block, but for flags that blocks which were entered later have.
+        Restore the overrides from before a block, except for flags that a block entered later overrides.
         """
         is_changed = False
         try:
@@ -719,10 +719,10 @@ class Store:
 
     def _try_to_end_block(self, before: dict[Flag[Any], Entry | None]) -> tuple[list[Edit], Transaction | None] | None:
         """
-        End a block if nothing is to be brought back any more, else bring that back.
+        End a block if nothing is left to restore, else restore it and leave the block open.
 
-        Once more after that: another thread may have set the flag before this block ended, or ended a block that this
-        one was entered in.
+        The caller then calls this again: meanwhile another thread may have set the flag, or ended a block that
+        encloses this one.
         """
         base, now = self.base(), time.monotonic()
         with self.lock:
@@ -742,7 +742,7 @@ class Store:
     def _end_block(self, before: dict[Flag[Any], Entry | None]) -> None:
         with self.lock:
             self._blocks.leave(before)
-            self._tokens[0] = Token(object())  # another block may be about to bring back what it had before this
+            self._tokens[0] = Token(object())  # outdates a block that is about to restore these flags
 
     def _next_deadline(self) -> float | None:
         overrides = [layers_of(flag).get(OVERRIDE) for flag in value_of(self._timed)]
@@ -773,7 +773,7 @@ class Store:
 
     def warn_after_drop(self) -> None:
         """
-        Log it when the values in force do not pass the registry validators, as may be once an override is dropped.
+        Log a warning if the values in force do not pass the registry validators. A dropped override can cause this.
         """
         if not self.checks.validators:
             return
@@ -791,7 +791,7 @@ class Store:
         return tuple(_describe(flag, origin, entry) for origin, entry in (*held, (DEFAULT, Entry(flag.default))))
 
     def history(self) -> tuple[Change, ...]:
-        import datetime  # also while there is no change yet, so that a signal handler may ask later
+        import datetime  # even without a change: a later call in a signal handler must not be the first import
 
         from dflag._records import Change
 
@@ -839,7 +839,7 @@ class Store:
 
 class _NoStore:
     """
-    What the flags have that no registry has yet: a store is made for a flag when something is first kept in it.
+    The store of flags that no registry has yet. A flag gets a store of its own when something is first stored in it.
 
     A library may have many flags that no program sets or binds, and a store takes 7 kB.
 
@@ -853,7 +853,7 @@ class _NoStore:
 
     @property
     def lock(self) -> threading.RLock:
-        return cast("threading.RLock", no_fork())  # the one lock that a forked child finds whole without a follower
+        return cast("threading.RLock", no_fork())  # the only lock that a forked child renews without a follower
 
     def store_for(self, flag: Flag[Any]) -> Any:
         with self.lock:

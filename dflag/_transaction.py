@@ -1,5 +1,5 @@
 """
-What some edits of layers lead to, before anything has changed.
+The result of some edits of layers, before anything has changed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ KeyedEdit: TypeAlias = "tuple[Flag[Any], str, tuple[KeyedValue, ...]]"
 
 
 _COMPARABLE: Final = frozenset({bool, bytes, int, str})
-"""The types whose values any kind takes for the same when they are equal."""
+"""The types for which every kind treats equal values as the same value."""
 
 
 Difference: TypeAlias = tuple[Flag[Any], Any, Any, str, str | None]
@@ -55,7 +55,7 @@ class Token:
     Stands for the state that a transaction is based on; the store has another one after each change.
 
     Attributes:
-        epoch: The same object for as long as nothing but the declaration of flags has changed.
+        epoch: Stays the same object while flags are declared and nothing else changes.
     """
 
     __slots__ = ("epoch",)
@@ -112,7 +112,7 @@ def trial_of(base: Base, ranking: Sequence[str]) -> Base:
 
 class Transaction:
     """
-    What some edits lead to, worked out from what was current at the time. Nothing has changed yet.
+    The result of some edits, worked out from the values that were current at the time. Nothing has changed yet.
 
     It keeps what it replaces alive, so that no ``__del__`` of a user runs in the middle of the commit.
 
@@ -120,7 +120,7 @@ class Transaction:
         base: What is in force.
         edits: What to change.
         keyed: What to change of the values for keys.
-        reason: For the history; None for that of the layer that wins.
+        reason: The reason for the history; None for the reason of the winning layer.
 
     Attributes:
         base: What this is based on.
@@ -177,7 +177,7 @@ class Transaction:
 
     def merged(self) -> list[Difference]:
         """
-        Return the differences whose value several sources make up together, which nothing has validated yet.
+        Return the differences whose value is merged from several sources. Nothing has validated these values yet.
         """
         maps, layers = self.base.maps, self.layers
         return [each for each in self.differences if each[0] in maps and len(layers[each[0]].keys() - OWN_LAYERS) > 1]
@@ -240,9 +240,9 @@ def _compare(
         old = before.get(flag, flag.default)
         if value is old:
             continue
-        # Most values are of these types, for which a call of each flag's kind would be a tenth of initialize().
+        # Most values are of these types. Calling the kind of each flag would take a tenth of initialize().
         if old == value if type(old) is type(value) and type(value) in _COMPARABLE else same(flag, old, value):
-            # It may print differently, as -0.0 does from 0.0, and every process shall show the same.
+            # The two may print differently, as -0.0 and 0.0 do, and every process must show the same text.
             adopted.append((flag, value))
         else:
             entry = held.get(origin)
@@ -304,7 +304,9 @@ def table_from(
 
 def visible_layers(flag: Flag[Any], unkeyed: Mapping[str, Entry], ranking: Iterable[str]) -> Iterator[str]:
     """
-    Yield the layers whose values for keys show: a layer with a value hides all beneath, of a map one of dflag's own.
+    Yield the layers whose values for keys show.
+
+    A layer with a value hides all layers below it. For a map only dflag's own layers hide others.
     """
     is_map = pipeline_of(flag).kind.is_map
     for origin in ranking:
@@ -333,7 +335,7 @@ def winner(
         ranking: The layers but the default, the highest first.
         maps: The flags whose value several sources make up together.
     """
-    if len(layers) == 1:  # the usual case, worth 0.3 microseconds a flag
+    if len(layers) == 1:  # the usual case: this saves 0.3 microseconds per flag
         for origin, entry in layers.items():
             return entry.value, origin
     origin = highest_layer(layers, ranking)
@@ -363,7 +365,7 @@ def merged_value(flag: Flag[Any], layers: Mapping[str, Entry], ranking: Iterable
 
 def same(flag: Flag[Any], one: Any, other: Any) -> bool:
     """
-    Compare two values, which for enumerations and models is a user's ``__eq__``.
+    Return whether two values are the same. For enumerations and models this calls a user's ``__eq__``.
     """
     try:
         return pipeline_of(flag).kind.same(one, other)

@@ -3,8 +3,8 @@ Flags that a library makes and the program binds: ``dflag.dyn_int(default, help)
 
 Each works at once, and keeps an override set before when it is bound.
 
-What such a function does, and its text, are those of the registry's method. Its signature has the keyword *name* at the
-end instead of the parameter in front; a `ParamSpec` takes a parameter away, but can add no keyword (PEP 612).
+Such a function does what the registry's method does, and has its docstring. Its signature has the keyword *name* at the
+end instead of the first parameter; a `ParamSpec` can take a parameter away, but cannot add a keyword (PEP 612).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _dynamic(static: Callable[P, StaticFlag[T]]) -> Callable[P, DynamicFlag[T]]:
     def declare(default: Any, help: str = "", *, name: str | None = None, **options: Any) -> Any:
         return method(_library(name), UNBOUND, default, help, **options)
 
-    # For `inspect.signature`, which imports what no program needs: the parameters of *static*, and another result.
+    # For `inspect.signature`, without importing `inspect`: the parameters of *static* with another result.
     signature = FunctionType(model.__code__, model.__globals__, declare.__name__, model.__defaults__)
     signature.__kwdefaults__ = model.__kwdefaults__
     signature.__annotations__ = {
@@ -125,7 +125,7 @@ def _described(function: C) -> C:
 
 def _in_order(function: C) -> C:
     """
-    Refuse arguments in the order of the registry's method, where the name comes first, in words of their own.
+    Refuse arguments in the order of the registry's method, where the name comes first, with a message that says so.
     """
     name = cast("FunctionType", function).__name__
 

@@ -56,7 +56,7 @@ _running: Final[set[Updater]] = set()
 
 _OVERDUE_SECONDS: Final = 10.0
 """
-How much longer than two intervals of the check a look at the sources may take, before they count as unhealthy.
+After how many seconds, beyond two intervals of the check, a look that has not ended makes the sources unhealthy.
 
 A file system that hangs may hang for ever; a validator or a machine under load takes a few seconds.
 """
@@ -71,8 +71,8 @@ _CHILD_REST_SECONDS: Final = 0.05
 """
 How long a forked child waits before it first reads its sources.
 
-A daemon closes every descriptor right after its fork, and opens others. One that a reading has open then would
-be closed, and the reading would then close the file of the program that got its number.
+A daemon closes every descriptor right after its fork, and opens others. If a reading had a descriptor open at that
+moment, the reading would later close the program's file that got the same number.
 """
 
 
@@ -357,9 +357,9 @@ class Updater(NeverCopied):
         that thread and returns the previous revision.
 
         Returns:
-            What came of it, also where a registry validator has refused it (`Revision.error`); the previous one when
-            nothing has changed. Of several sources, that with the highest number; among equal numbers, one with an
-            error or a rejected value.
+            The new revision, also if a registry validator has refused it (`Revision.error`); the previous revision if
+            nothing has changed. With several sources it is the one with the highest number; among equal numbers, one
+            with an error or a rejected value.
 
         Raises:
             SourceError: No source could ever be read.
@@ -482,13 +482,13 @@ class Updater(NeverCopied):
 
     def _longest_seconds(self) -> float | None:
         """
-        Return how old the last look at a source may be while it counts as seen; None while no thread looks.
+        Return how old the last look at a healthy source may be; None while no thread looks.
         """
         return None if self._session is None else _OVERDUE_SECONDS + 2 * self._resync_seconds
 
     def _fingerprint(self, patience_seconds: float) -> tuple[object, ...]:
         """
-        Return a cheap value that differs whenever `status` would; of ages only whether they are beyond patience.
+        Return a cheap value that changes whenever `status` would; an age counts only as below or above the limit.
         """
         longest = self._longest_seconds()
         pairs = zip(self._feeds, self._watches(), strict=True)
@@ -529,17 +529,17 @@ class Updater(NeverCopied):
         else:
             outcomes, errors = self._sources.apply_all(readings, options, known_only=self._unknown == "error")
             if errors:
-                readings = {}  # a traceback may show the locals of this function, and raw values stand in these
+                readings = {}  # a traceback may show the locals of this function: keep raw values out of it
                 raise UpdateError(errors)
         self._rules.report()
-        for feed, failure in absent:  # not before: after an error nothing has changed, the counters neither
+        for feed, failure in absent:  # only now: an error above must change nothing, not even the counters
             feed.note_failure(failure)
         self._accept(outcomes, readings)
         self._note_success()
 
     def _follow(self, session: Session) -> None:
         """
-        Look at every source, in the thread of a session; nothing is applied for one that is over.
+        Look at every source, in the thread of a session. If the session is over, apply nothing.
         """
         self._cycle(wanted=lambda: session is self._session, background=True)
 
@@ -550,8 +550,8 @@ class Updater(NeverCopied):
         Look at every source, read those that may have changed, and apply what is new.
 
         Args:
-            wanted: Asked when values are there to be applied, whether they are to be; None for always.
-            background: Whether other threads may go first once the values are there.
+            wanted: Called before values are applied; if it returns False, they are not. None: always apply.
+            background: Whether other threads may go first once the values are in force.
             force: Whether to read all sources.
         """
         for feed in self._feeds if force else ():
@@ -560,17 +560,17 @@ class Updater(NeverCopied):
             right = self._look_right
             look = partial(self._look_and_apply, partial(self._is_wanted, right, wanted), background=background)
             if not right.run(look, wanted, self._store.own_lock):
-                self._wake()  # the thread that reads does it once more, or else the updater's does
+                self._wake()  # the thread that is reading, or else the updater's thread, reads again
                 return
             if right is self._look_right or wanted is not None:
-                return  # else start() has given the right to others meanwhile, and nothing was applied
+                return  # else start() has replaced the right meanwhile, and nothing was applied
 
     def _is_wanted(self, right: LookRight, wanted: Callable[[], bool] | None) -> bool:
         return right is self._look_right and (wanted is None or wanted())
 
     def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
-            looks = [feed.look() for feed in self._feeds]  # at every one, whatever the first of them says
+            looks = [feed.look() for feed in self._feeds]  # a list and not any(): look at every source
             self._rules.check_health(self._wake)
             if any(looks):
                 self._rules.ask_facts()
@@ -593,7 +593,7 @@ class Updater(NeverCopied):
         if not feeds:
             return
         options = ApplyOptions(self._unknown != "ignore", wanted=wanted, background=background)
-        # The new reading may be refused whole. So first resolve the rules of the one in force for this moment.
+        # The new reading may be refused whole. So first resolve the rules of the reading in force again.
         interim = {feed.name: feed.state().reading for feed in news if feed.name in due} if due else {}
         if interim:
             self._sources.apply_each(interim, options._replace(is_interim=True))
@@ -643,7 +643,7 @@ class Updater(NeverCopied):
 
     def _renew(self) -> bool:
         """
-        Let go of what is the parent's; return whether this process is to follow the sources too.
+        Release what belongs to the parent; return whether this process has to follow the sources too.
         """
         self._lifecycle = threading.RLock()
         self._look_right = LookRight()
@@ -687,7 +687,7 @@ class Updater(NeverCopied):
 
 def _readings(feeds: Iterable[Feed]) -> dict[str, Reading]:
     """
-    Return what was last read of each source, without those of which nothing was.
+    Return the last reading of each source that was ever read.
     """
     return {feed.name: reading for feed in feeds if (reading := feed.reading()) is not None}
 
@@ -720,15 +720,15 @@ def unhealthy_sources(updater: Updater) -> tuple[str, ...]:
 
 def refused_sources(updater: Updater) -> tuple[str, ...]:
     """
-    Return the names of the sources of which nothing new is applied: a registry validator refuses, or a value is bad and
-    the updater is atomic.
+    Return the names of the sources whose new reading is refused whole: by a registry validator, or because a value is
+    bad and the updater is atomic.
     """
     return tuple([feed.name for feed in updater._feeds if feed.results().refusal is not None])
 
 
 def add_look_listener(updater: Updater, listener: Callable[[], object]) -> None:
     """
-    Have a function called after each look at the sources, in the thread that looks. It must be quick and raise nothing.
+    Register a function that is called after each look, in the thread that looks. It must be quick and raise nothing.
     """
     with updater._lifecycle:
         updater._look_listeners = (*updater._look_listeners, listener)
@@ -736,7 +736,7 @@ def add_look_listener(updater: Updater, listener: Callable[[], object]) -> None:
 
 def remove_look_listener(updater: Updater, listener: Callable[[], object]) -> None:
     """
-    Call a function no more after each look. Idempotent.
+    Stop calling a function after each look. Idempotent.
     """
     with updater._lifecycle:
         updater._look_listeners = tuple(each for each in updater._look_listeners if each != listener)
@@ -744,11 +744,11 @@ def remove_look_listener(updater: Updater, listener: Callable[[], object]) -> No
 
 class _Forks:
     """
-    What follows forks for an updater, so that its users see nothing of it.
+    Follows forks for an updater, so that its users do not see these methods.
 
-    The updater keeps it, and not the other way round, but for the moment between a fork and the start of the child's
-    thread, when nothing else may keep the updater. The locks of an updater may be held for long: none is taken before a
-    fork, and the child makes them anew.
+    The updater keeps this object alive. Only between a fork and the start of the child's thread does this object keep
+    the updater, because nothing else may keep it then. The locks of an updater may be held for long. So none is taken
+    before a fork, and the child makes new ones.
     """
 
     def __init__(self, updater: Updater) -> None:

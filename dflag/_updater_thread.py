@@ -25,10 +25,10 @@ _FALLBACK_SECONDS: Final = 0.25
 """How often to look, on average, when there are no events: under 0.05 % of a processor, and 125 ms late on average."""
 
 _SHORTEST_REGULAR_SECONDS: Final = _FALLBACK_SECONDS / 2
-"""Less than any interval of a check without events, with its jitter."""
+"""Shorter than any interval of a check without events, jitter included."""
 
 _CALLS: Final = ("recheck_seconds", "fileno", "drain")
-"""The calls by which the thread knows when to look; each is made again while it raises."""
+"""The methods that tell the thread when to look. One that raises is called again at each round."""
 
 _START_SECONDS: Final = 0.5
 """The longest that `Session.start` waits for the thread to reach its first wait."""
@@ -64,7 +64,7 @@ class Session:
         self._waiter: Final = Waiter()
         self._lock: Final = threading.RLock()  # over what decides whether there is a thread, and who closes the watches
         self._stopping = threading.Event()
-        self._is_waiting: Final = threading.Event()  # for the first time, or over
+        self._is_waiting: Final = threading.Event()  # set once the thread has begun its first wait, or has ended
         self._abandoned = False
         self._pace: Final = Pace()
         self._thread = OwnThread(target=self._run, name="dflag-updater", daemon=True)
@@ -75,7 +75,7 @@ class Session:
         Begin to watch every source. The thread is started after that, if at all.
         """
         for feed in self._feeds:
-            watch = self._watch(feed)  # without the lock: a source may be anybody's
+            watch = self._watch(feed)  # without the lock: it calls the source, which may be a user's code
             with self._lock:
                 self._watches.append(watch)
             if self._stopping.is_set():  # asked after that, as a signal handler may stop it at any line
@@ -99,8 +99,8 @@ class Session:
             if self._stopping.is_set():
                 return
             self._thread.start()
-        # A fork in C copies the interpreter's lock as it is, and nothing in the child can mend that. A program often
-        # forks right after it has started the updater: by then the thread is in its wait and does not ask for the lock.
+        # A fork in C copies the interpreter's lock as it is, and nothing in the child can repair that. A program often
+        # forks right after it has started the updater. So return only when the thread waits and needs no lock.
         self._is_waiting.wait(_START_SECONDS)
 
     def stop(self, timeout: float | None) -> None:
@@ -181,12 +181,12 @@ class Session:
         if self._stopping.is_set():
             return
         before, began = [feed.changes for feed in self._feeds], time.thread_time()
-        # First: a swap shows without its event. Beside a thread that computes it is there after 7 ms so, else 12.
+        # Look before draining: a swap shows without its event. Beside a thread that computes this takes 7 ms, not 12.
         self._look(self)
-        # Again: an event may tell of what came meanwhile, or of a file that shows no other way.
+        # Look again: an event may be of a change that came meanwhile, or of a file that only its event reveals.
         if self._drain(called=called):
             self._look(self)
-        # A regular check is never too soon; what comes sooner than any regular check may be.
+        # A regular check never comes too soon, but a look before the next regular check may.
         if called or timeout < min(self._resync_seconds, _SHORTEST_REGULAR_SECONDS):
             useful = is_timed or before != [feed.changes for feed in self._feeds]  # by the clock, too
             rest = self._pace.rest_seconds(cost_seconds=time.thread_time() - began, useful=useful)
@@ -195,7 +195,7 @@ class Session:
 
     def _drain(self, *, called: bool) -> bool:
         """
-        Let the watches take their events and arm themselves anew; whether any had a reason to.
+        Let the watches take their events and re-arm themselves; return whether any had a reason to.
         """
         drained = False
         for feed, watch in zip(self._feeds, self._watches, strict=True):
@@ -214,7 +214,7 @@ class Session:
         news = [feed.note_fault(f"an update failed with {name}: see the log") for feed in self._feeds]
         if any(news):
             logger.error("an update failed with %s; trying again", name, exc_info=error)
-        # However seldom the check is: what failed may have been the reading of a new value.
+        # Do not wait a long interval: the failed update may have had a new value.
         self._stopping.wait(min(self._resync_seconds, _FALLBACK_SECONDS))
 
     def _note(self, feed: Feed, watch: Watch) -> None:
@@ -253,7 +253,7 @@ class Session:
             problem = self._problem(feed, watch, descriptor)
             if (problem is None) is not (feed.degraded is None):
                 self._note(feed, watch)
-                return 0.0  # it has come up since the watch was last seen to, which may mend it; or it is over
+                return 0.0  # the problem is new, and draining the watch may solve it; or it is gone
             if problem is not None:
                 # With jitter, or the processes that a node starts together would look together for ever.
                 seconds = min(seconds, _FALLBACK_SECONDS * random.uniform(0.75, 1.25))  # noqa: S311 - no secret

@@ -58,16 +58,16 @@ _GIVEN_MAX_CHARACTERS: Final = 80
 """How much of a rejected value a message repeats: enough to recognise it, short enough for one log line."""
 
 MAX_HINTS: Final = 20
-"""How many unknown names at once are compared with all others: 35 ms each where there are a thousand flags."""
+"""For how many unknown names at once a near name is searched: 35 ms each with a thousand flags."""
 
 _LEAST_BEGINNING: Final = 3
-"""How many characters of a name another one has to begin with, to be meant by it."""
+"""How long an unknown name must be at least to be taken as the beginning of a longer one."""
 
 _LONGEST_WAIT_SECONDS: Final = 1e9
 """Thirty years: locks refuse to wait for much longer."""
 
 _PROBLEM_MAX_CHARACTERS: Final = 1000
-"""How long the rest of a message may be, which a validator or a library may have made of the value."""
+"""How long the rest of a message may be: a validator or a library may have put the value into it."""
 
 
 class DflagError(Exception):
@@ -338,9 +338,9 @@ def one_line(text: str) -> str:
 
 def subject_of(name: object) -> str:
     """
-    Return what a message about a value begins with: of rules, which are named beside flags, the rule or the key.
+    Return what a message about a value begins with: a flag; for rules, which stand among flags, a rule or a key.
     """
-    if not isinstance(name, str):  # of a declaration that is refused for it
+    if not isinstance(name, str):  # the declaration is refused for that
         return f"flag {name!r}"
     name = str.__str__(name)  # as in `checked_text`
     if name[:5] == "rule:":
@@ -365,7 +365,7 @@ def _cut(text: str, limit: int) -> str:
 
 def _argument(given: object) -> str:
     """
-    Return the repr of an argument of the wrong type, of which bytes are not decoded.
+    Return the repr of an argument of the wrong type; bytes are not decoded.
     """
     return _cut(repr(given[:_GIVEN_MAX_CHARACTERS]), _GIVEN_MAX_CHARACTERS) if _is_bytes(given) else _shorten(given)
 
@@ -376,11 +376,11 @@ def _is_bytes(given: object) -> TypeGuard[bytes | bytearray | memoryview]:
 
 def _shorten(given: object, space: str = "") -> str:
     """
-    Return the repr of what was given, where it is text decoded and without the *space* around it, within the limit.
+    Return the repr of a value, cut at the limit. Bytes are decoded if possible; a text loses the *space* around it.
     """
     text = given
     if _is_bytes(given):
-        # Four bytes a character at most: what lies beyond cannot show, however large the value.
+        # A character has at most four bytes, so what lies beyond is never shown, however large the value.
         head = bytes(given[: 4 * _GIVEN_MAX_CHARACTERS + 4])
         try:
             text = head.decode()
@@ -391,7 +391,7 @@ def _shorten(given: object, space: str = "") -> str:
         text = str(text[: 4 * _GIVEN_MAX_CHARACTERS]).strip(space)
     try:
         shown = repr(text)
-    except BaseException as error:  # a broken __repr__ of a user's class hides no fault that is being reported
+    except BaseException as error:  # a user's broken __repr__ must not hide the error that is reported
         from dflag._faults import is_interrupt  # brings threading, which only a fault needs here
 
         if is_interrupt(error):
@@ -414,7 +414,7 @@ def _rebuild(
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
     """
-    Find what somebody who wrote *name* may have meant: the shortest that begins with it, else one that is like it.
+    Return the name that *name* may be meant for: the shortest that begins with it, else a similar one; None for none.
     """
     import difflib  # slow to import, and needed on a mistake alone
 
@@ -426,10 +426,10 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 def drop_frames(error: E) -> E:
     """
-    Let go of the frames that an error came through, its causes' too.
+    Drop the tracebacks of an error and of its causes, with their frames.
 
-    They hold what was being read and what stood before it, with the errors in that: of a text that is wrong
-    in ever new ways, every reading would stay. They also hold the texts of secrets.
+    The frames hold the text that was read and the state before it, with its errors. If a text is wrong in a new way at
+    each reading, every reading would stay in memory. They also hold the texts of secrets.
     """
     pending: list[BaseException | None] = [error]
     seen: set[int] = set()  # a chain may be a ring
@@ -437,7 +437,7 @@ def drop_frames(error: E) -> E:
         link = pending.pop()
         if link is not None and id(link) not in seen:
             seen.add(id(link))
-            BaseException.with_traceback(link, None)  # an exception that is a frozen dataclass has no attribute set
+            BaseException.with_traceback(link, None)  # not on the instance: a frozen dataclass refuses
             pending += (link.__cause__, link.__context__)
             if isinstance(link, BaseExceptionGroup):
                 pending += link.exceptions

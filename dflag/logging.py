@@ -49,7 +49,7 @@ _MAX_LEVEL: Final = 1_000
 """The highest level as a number: twenty times that of ``critical``."""
 
 _MAX_LOGGERS: Final = 100
-"""How many loggers one text may name: more than anybody debugs at once, and no time to read."""
+"""How many loggers one text may name: more than anybody debugs at once, and few enough to read quickly."""
 
 _MAX_NAME_CHARACTERS: Final = 200
 _MAX_NAME_PARTS: Final = 20
@@ -115,13 +115,13 @@ _added: Final[weakref.WeakKeyDictionary[FlagRegistry, dict[tuple[str, str], Dyna
 
 class _Logger:
     """
-    A logger whose level is that of flags.
+    A logger whose level is set by flags.
     """
 
     def __init__(self, name: str) -> None:
         self._target: Final = logging.getLogger(None if name == _ROOT else name)
         self._before = self._since = self._target.level
-        # Of a registry that is gone nothing is wanted any more.
+        # Weak, so that the flags of a registry that is gone do not count.
         self._wanted: Final[weakref.WeakKeyDictionary[_Levels, int]] = weakref.WeakKeyDictionary()
 
     def is_wanted(self, flag: _Levels) -> bool:
@@ -129,7 +129,7 @@ class _Logger:
 
     def want(self, flag: _Levels, level: int | None) -> None:
         """
-        Set the level that a flag wants; with None the one that another flag wants, or the one before all of them.
+        Set the level that a flag wants; with None the level of another flag, or else the one before all of them.
         """
         if self._target.level != self._since:  # the program has set it after all of them
             self._before = self._target.level
@@ -143,7 +143,7 @@ class _Logger:
 
 class _Loggers:
     """
-    The loggers whose levels are those of flags: one table for a process, as several flags may name one logger.
+    The loggers whose levels are set by flags: one table for a process, because several flags may name one logger.
     """
 
     def __init__(self) -> None:

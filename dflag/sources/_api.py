@@ -1,7 +1,7 @@
 """
 Asking the API server about one object: the list, the watch, and what may go wrong with either.
 
-Whom to ask and as whom is read by `_kubeconfig` and proved by `_credentials`; HTTP is httpx2's.
+`_kubeconfig` says which server to ask and as which user, `_credentials` proves it, and httpx2 speaks HTTP.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ REQUEST_SECONDS: Final = 10.0
 """How long a connection, and each part of an answer that should come at once, may take."""
 
 WHOLE_ANSWER: Final = 2.0
-"""How many times that a whole answer may take: 20 s for 1.5 MiB, the longest, ask for 600 kbit/s."""
+"""How many times as long a whole answer may take: the longest, 1.5 MiB in 20 s, needs 600 kbit/s."""
 
 SILENCE_SECONDS: Final = 5.0
 """How much longer than agreed a watch may last before it counts as dropped."""
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
-"""The longest event; an object ends at about 1.5 MiB, ten times that in the worst of escapes."""
+"""The longest event: an object has at most about 1.5 MiB, or ten times that if every character is escaped."""
 
 _BEHIND: Final = frozenset({400, 410, 504})
 """How a server says that it does not know, or does not know yet, the version that it was asked for."""
@@ -98,20 +98,20 @@ class ApiServer:
             seconds: How long the server shall keep it open.
 
         Raises:
-            ApiError: It cannot be opened, or it broke; one that the server ends in good order just ends.
+            ApiError: It cannot be opened, or it broke. A watch that the server ends as agreed raises nothing.
         """
         whole = max(1, round(seconds))
         asked = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": str(whole)}
         longest = whole + SILENCE_SECONDS
-        # A server opens a watch at once. One that does not shows no change either, and is not left alone for longer.
+        # A server opens a watch at once. One that does not will show no change either, so do not wait longer.
         with self._ask(asked, longest, min(REQUEST_SECONDS, longest)) as response:
-            # From here on: one that drips, and never ends the watch, is dropped too.
+            # From here on, so that a server that drips and never ends the watch is dropped too.
             self._link.limit(longest)
             yield _events(response.iter_bytes())
 
     def cut(self) -> None:
         """
-        Make whatever is going on fail at once, and all that follows.
+        Make the current call and all later ones fail at once.
         """
         self._link.cut()
 
@@ -298,7 +298,7 @@ def _listed(body: Mapping[str, Any], target: Target) -> tuple[ObjectState, str]:
     if not isinstance(metadata, dict) or not isinstance(kind, str) or not isinstance(items or [], list):
         raise ApiError(f"expected a list from the API server, got kind {kind!r}")
     cursor = version_of(body)
-    member_kind = kind.removesuffix("List")  # the items of a list may leave out what they are
+    member_kind = kind.removesuffix("List")  # the items of a list may lack their kind
     for item in items or []:
         if isinstance(item, dict) and item.get("kind", member_kind) == target.kind and target.is_named_by(item):
             return _decoded(item, target), cursor
@@ -463,7 +463,7 @@ def _as_faults(server: str) -> Generator[None]:
         hint = "; does it speak http://?" if "wrong version" in reason else ""
         raise ApiError(f"the TLS connection to the API server {server} failed: {reason}{hint}") from error
     except httpcore.ProxyError as error:
-        # "407 Proxy Authentication Required": what the proxy refuses stays refused, what it cannot reach may come.
+        # "407 Proxy Authentication Required": a refusal of the proxy lasts, an unreachable server may come back.
         passing = not str(error).startswith("4")
         raise ApiError(f"the proxy before {server} answered {error}", unreachable=passing) from error
     except (OSError, httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError) as error:
@@ -479,7 +479,7 @@ def _unreachable(server: str, reason: str) -> ApiError:
 
 def defect(error: BaseException) -> ApiError:
     """
-    Return a fault for what nobody expected. Its text may quote a credential, so its place is given instead.
+    Return a fault for an unexpected exception. Its text may quote a credential, so the fault names its place instead.
     """
     frames = traceback.extract_tb(error.__traceback__)
     at = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""

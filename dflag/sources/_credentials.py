@@ -1,5 +1,5 @@
 """
-What proves to an API server who is asking: headers, certificates, and the programs that print either.
+The credentials for an API server: headers, certificates, and the programs that print either.
 
 Certificates are handed to OpenSSL from memory, so that a read-only file system is no hindrance.
 """
@@ -99,7 +99,7 @@ class Credentials:
 
     def tls(self) -> ssl.SSLContext:
         """
-        Return how TLS is spoken: whom to trust, and the client's certificate.
+        Return the TLS settings: the trusted authorities, and the client's certificate.
 
         Raises:
             ApiError: A certificate or a key cannot be read.
@@ -149,8 +149,8 @@ class Credentials:
             context = ssl.create_default_context(cadata="\n".join(found))
         except (ssl.SSLError, ValueError):
             raise ApiError(f"{where}, found one that is damaged") from None
-        # As kubectl: certificates without key identifiers are good, and whatever stands in the bundle is trusted.
-        # Python 3.13 made the first an error, which many an authority that was made by hand would fail.
+        # As in kubectl, certificates without key identifiers are valid, and everything in the bundle is trusted.
+        # Python 3.13 made missing identifiers an error, which many hand-made authorities would cause.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         return context
@@ -191,7 +191,7 @@ def _present(context: ssl.SSLContext, pem: bytes, place: str) -> None:
 @contextlib.contextmanager
 def _in_memory(data: bytes) -> Iterator[str]:
     """
-    Make a file that lies on no disk, where the system has such.
+    Make a file that is on no disk, if the system has such files.
     """
     descriptor = os.memfd_create("dflag")
     try:
@@ -218,7 +218,7 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
     Run a plugin and read what it prints.
     """
     place, hint = plugin.place, f"; {_shown(plugin.hint)}" if plugin.hint else ""
-    # Looked for as kubectl does, on the PATH of this process, whatever the plugin's own is.
+    # Searched as kubectl does it: on the PATH of this process, not on the plugin's own.
     command = plugin.command if os.sep in plugin.command else shutil.which(plugin.command)
     if command is None:
         raise ApiError(f"{place}: there is no program {plugin.command!r} on the PATH{hint}")
@@ -238,7 +238,7 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
     with process, link.waiting(lambda: _end(process)):
         try:
             printed, said = process.communicate(timeout=PLUGIN_SECONDS)
-        except BaseException as error:  # Ctrl-C in the main thread, say: leaving the block waits for the process
+        except BaseException as error:  # such as Ctrl-C: end the process, for which leaving the block waits
             _end(process)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
@@ -254,7 +254,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     Kill a plugin, with all that it started.
     """
     if process.returncode is not None:
-        return  # its number may be another's by now
+        return  # another process may have its number by now
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -287,7 +287,7 @@ def _described(cluster: Cluster) -> dict[str, Any]:
 
 def _answer(printed: bytes, who: str) -> _Granted:
     """
-    Read what a plugin has printed; of both versions, which differ in their names alone.
+    Read what a plugin has printed, in either version; the versions differ only in their names.
     """
     expected = f"{who} printed no ExecCredential in JSON"
     try:

@@ -19,7 +19,7 @@ SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
 
 def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
     """
-    Return the sources that an updater is given, paths among them, as a list; each has another name.
+    Return the sources that an updater is given as a list, with a source for each path; their names differ.
 
     Raises:
         ArgumentError: One is neither a path nor a source.
@@ -45,5 +45,5 @@ def _source_at(path: str | os.PathLike[str]) -> Source:
     from dflag.sources import DirectorySource, FileSource
 
     is_document = os.fspath(path).lower().endswith((".yaml", ".yml", ".json"))
-    # A directory may have such a name too; what is not there yet is taken at its word.
+    # A directory may have such a name too. For a path that does not exist yet, the name decides.
     return FileSource(path) if is_document and not os.path.isdir(path) else DirectorySource(path)

@@ -104,7 +104,7 @@ class User:
 @dataclass(frozen=True, slots=True)
 class Config:
     """
-    One cluster, one user and a namespace, which is None where a pod does not say it.
+    One cluster, one user and a namespace, which is None if a pod does not name it.
     """
 
     cluster: Cluster
@@ -193,7 +193,7 @@ def _absolute(path: str) -> str:
 
 def _lacking_in_pod(account: str) -> str | None:
     """
-    Return what a pod with a service account would have that is not here.
+    Return what is missing here that a pod with a service account would have.
     """
     if not os.path.isfile(os.path.join(account, "token")):
         return f"there is no {account}/token"
@@ -286,7 +286,7 @@ class _Fields:
 
     def material(self, name: str) -> Material | None:
         """
-        Return what a field names as a file, or that of the same name with ``-data`` holds.
+        Return the file that a field names, or what the field of the same name with ``-data`` holds.
         """
         path, text = self.file(name), self.text(f"{name}-data")
         if path is not None and text is not None:

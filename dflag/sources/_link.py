@@ -58,7 +58,7 @@ class Link(httpcore.NetworkBackend):
 
     def limit(self, seconds: float) -> None:
         """
-        Set how long the peer may take from now on, in all: a byte now and then buys it no more time.
+        Limit the total time of the peer from now on: sending a byte now and then does not extend it.
         """
         self._deadline = time.monotonic() + seconds
 
@@ -120,7 +120,7 @@ class Link(httpcore.NetworkBackend):
                 problem = error
                 continue
             try:
-                # One that never answers leaves the others their share of the time.
+                # An address that never answers must leave the others their share of the time.
                 share = None if timeout is None else _left(began, timeout) / (len(addresses) - number)
                 self._connect(connection, address, share)
             except OSError as error:
@@ -153,7 +153,7 @@ class Link(httpcore.NetworkBackend):
     def _connect(self, connection: OwnSocket, address: Any, timeout: float | None) -> None:
         with self._lock:
             self._take(connection)
-            # Begun before anybody can cut it: a socket that has yet to begin cannot be shut down.
+            # Start connecting before it can be cut: a socket that has not started cannot be shut down.
             problem = connection.connect(address)
         if problem not in _UNDER_WAY:
             raise OSError(problem, os.strerror(problem))

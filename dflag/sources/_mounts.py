@@ -1,9 +1,9 @@
 """
-What the kernel's list of mounts tells: which never show a change, and which are a Secret's.
+What the kernel's list of mounts says: which mounts never show a change, and which belong to a Secret.
 
 The kubelet publishes by renaming a link in the root of a volume. A ``subPath`` mount binds one file or directory of
 the set that was current when the container started, and is never touched again. Linux says what a mount is bound to
-(``man 5 proc_pid_mountinfo``, field 4); elsewhere nothing is told.
+(``man 5 proc_pid_mountinfo``, field 4); other systems do not.
 
 It keeps a Secret's volume in memory, as a ``tmpfs`` of its own, and a ConfigMap's on disk. Projected volumes, which may
 hold either, are in memory too.

@@ -8,7 +8,7 @@ On Linux this is one inotify descriptor of our own, made through watchdog's bind
 its own thread. watchdog's stock ``Observer`` would do for a wake-up, but each of its threads is one more hand-over of
 the interpreter lock; a forked child that stops it ends the parent's watch, silently; it throws pending events away when
 the kernel's queue overflows; it dies under gevent and eventlet while it says it is alive; and it tells nothing of a
-directory that was replaced. On other systems the ``Observer`` is what there is, and its events only wake.
+directory that was replaced. On other systems the ``Observer`` is used, and its events only wake the updater.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def watch_path(path: str, wake: Wake, *, heard: Callable[[], None], is_file: boo
 
 class _PathWatch(Watch):
     """
-    What both kinds of watch share: arming, and arming anew when the path takes another way.
+    What both kinds of watch share: arming, and re-arming when the path leads another way.
     """
 
     def __init__(self, path: str, heard: Callable[[], None], *, is_file: bool) -> None:
@@ -111,7 +111,7 @@ class _PathWatch(Watch):
         """
         Find out whether events come at all: network and overlay file systems accept a watch and then say nothing.
 
-        Only a volume gives proof, for each of its swaps moves the link.
+        Only a volume gives proof, because each of its swaps moves the link.
         """
         before, self._seen = self._seen, target
         if heard:
@@ -138,7 +138,7 @@ class _PathWatch(Watch):
         plan, armed = make_plan(self._path, is_file=self._is_file), self._armed
         if armed is None or plan == armed:
             return plan
-        # Where inode numbers prove nothing, only what else is known tells one directory from another.
+        # If inode numbers prove nothing, two plans that are otherwise equal are taken as the same.
         alike = plan._replace(identity=armed.identity)
         return armed if alike == armed and numbers_lie(plan.last) else plan
 
@@ -182,7 +182,7 @@ class _PathWatch(Watch):
 
     def _take_events(self) -> bool:
         """
-        Take what has happened since the last time; whether there was anything.
+        Take the events since the last call; return whether there were any.
         """
         raise NotImplementedError
 
@@ -207,7 +207,7 @@ class InotifyWatch(_PathWatch):
         self._events = bindings.InotifyConstants
         self._descriptor: Descriptor | None = None
         self._watches: dict[int, str] = {}
-        self._last: int | None = None  # that of the last place
+        self._last: int | None = None  # the kernel's watch of the last place
         self._announced = False
         self._keep_armed()
 
@@ -248,7 +248,7 @@ class InotifyWatch(_PathWatch):
         return self._descriptor
 
     def _keep_armed(self) -> None:
-        # The event of the swap itself follows an announcement, and is the time to look for what else has changed.
+        # After an announcement the event of the swap itself follows; look for other changes only then.
         if not self._announced or self._armed is None:
             super()._keep_armed()
 
@@ -287,7 +287,7 @@ class InotifyWatch(_PathWatch):
         if descriptor is None:
             descriptor = self._descriptor = self._open()
         before, self._watches = self._watches, {}
-        # The least first: a directory that has two paths, by a bind mount, has one watch, and keeps the last mask.
+        # The lowest concern first: a directory with two paths, by a bind mount, has one watch and keeps the last mask.
         for place, concern in sorted(wanted.places.items(), key=lambda item: item[1]):
             watch = self._bindings.inotify_add_watch(descriptor.number, os.fsencode(place), self._mask(concern))
             if watch >= 0:
@@ -297,7 +297,7 @@ class InotifyWatch(_PathWatch):
             elif concern > Concern.ITSELF or ctypes.get_errno() != errno.EACCES:
                 self._watches.update(before)
                 _raise_errno()
-        # Not before: a watch that is still wanted says nothing when it is made again.
+        # Remove the old ones only now: a watch that is still wanted was made again above, without an event.
         self._remove(before.keys() - self._watches.keys())
 
     def _open(self) -> Descriptor:
@@ -358,7 +358,7 @@ class ObserverWatch(_PathWatch):
 
     def abandon(self) -> None:
         """
-        Forget the observer in a forked child, where its threads do not run; to stop it would reach the parent's.
+        Forget the observer in a forked child, where its threads do not run; stopping it would end the parent's watch.
         """
         self._observer = None
         self.close()
@@ -373,7 +373,7 @@ class ObserverWatch(_PathWatch):
 
     def _arm(self, wanted: Plan) -> None:
         self._release()
-        # It cannot watch a directory for itself alone: that one on the way was replaced, the periodic check finds.
+        # It cannot watch only a directory itself: the periodic check finds that one on the way was replaced.
         places = [place for place, concern in wanted.places.items() if concern > Concern.ITSELF]
         self._observer = _start_observer(places, self._on_event)
 

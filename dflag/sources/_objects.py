@@ -142,8 +142,8 @@ def is_older(version: str, than: str) -> bool:
     """
     Compare two versions, where that means anything.
 
-    They are opaque by the old rule, and ordered numbers by that of Kubernetes 1.35, which is how every server has made
-    them all along. What is no number compares as equal.
+    By the old rule they are opaque. Since Kubernetes 1.35 they are ordered numbers, and every server has always made
+    them like that. A version that is no number compares as equal.
     """
     return version.isdecimal() and than.isdecimal() and int(version) < int(than)
 
@@ -156,7 +156,7 @@ class Look:
     Attributes:
         state: The newest state that was seen; None before the first.
         failure: Why the API server cannot be asked, if it cannot.
-        changes: How often the state has become another one.
+        changes: How often the state has changed.
     """
 
     state: ObjectState | None
@@ -166,7 +166,7 @@ class Look:
 
 class ObjectCache:
     """
-    The newest state of the object that anybody here has seen, and the version from which to watch.
+    The newest state of the object that this process has seen, and the version from which to watch.
 
     Thread safety: any thread; a lock that is held for a few instructions.
     """
@@ -194,14 +194,14 @@ class ObjectCache:
         """
         The version that no list may be older than; None asks for the newest that there is.
 
-        Also None once several lists were older all the same: what the server calls its newest is then the truth.
+        It is also None after several lists were older anyway: then what the server calls its newest counts.
         """
         return self._state.version if self._state is not None and self._behind < BEHIND_LISTS else None
 
     @property
     def token(self) -> object:
         """
-        An object that is another one after every change of what `look` gives.
+        An object that is replaced at every change of what `look` returns.
         """
         return self._token
 
@@ -215,16 +215,16 @@ class ObjectCache:
 
     def accept_list(self, state: ObjectState, cursor: str, asked: ObjectState | None, *, is_latest: bool) -> bool:
         """
-        Accept what a list says; True when it brings anything new but its version.
+        Accept what a list says; return True if anything but its version is new.
 
-        A list that was asked for the newest version counts even if it is older than what is known: the API server's
-        database was then restored or begun anew, and what was known before is of a history that is no more.
+        If the newest version was asked for, the list counts even if it is older than what is known: the API server's
+        database was then restored or started again, and the history of what was known no longer exists.
 
         Args:
             state: The object's state, which may be that there is none.
             cursor: The version of the list.
-            asked: The state that was known when the list was asked for. Another one that has come since is left alone
-                by a list that is older.
+            asked: The state that was known when the list was asked for. If another one has come since, an older list
+                does not replace it.
             is_latest: Whether the server was asked for the newest version that there is.
 
         Raises:
@@ -255,7 +255,7 @@ class ObjectCache:
 
     def accept_event(self, state: ObjectState) -> bool:
         """
-        Accept what an event of a watch says; True when it brings anything new but its version.
+        Accept what an event of a watch says; return True if anything but its version is new.
 
         Raises:
             StaleError: It is older than what is known: a replay.
@@ -281,7 +281,7 @@ class ObjectCache:
         Note that nothing has changed up to a version.
 
         Raises:
-            StaleError: The version lies before the one from which was watched: the versions have begun anew.
+            StaleError: The version is older than the one that the watch began at: the versions have started again.
         """
         if self._cursor is not None and is_older(cursor, self._cursor):
             raise StaleError(f"version {cursor} is older than {self._cursor}, from which was watched")

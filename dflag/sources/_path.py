@@ -21,7 +21,7 @@ FAILED_RECHECK_SECONDS: Final = 1.0
 """How soon a place that is there and could not be read is tried again."""
 
 ATTEMPTS: Final = 20
-"""How often a read that lost against the writer is begun anew: three were seen at 7700 writes per second."""
+"""How often a read is repeated that a writer has interrupted: three repetitions were seen at 7700 writes per second."""
 
 _LOOKS: Final = 3
 """How many looks tell whether inode numbers can be trusted."""
@@ -102,7 +102,7 @@ class PathSource(Source):
         """
         Return whether *place* still leads to the directory that was opened, so that what was read from it is complete.
 
-        What replaces a directory comes first and the deletion after it, so that a short listing is noticed here.
+        A writer puts the new directory in place before it deletes the old one. So this notices an incomplete listing.
 
         Args:
             opened: The status of the directory, which is still open, so that its inode number is not used again.

@@ -120,7 +120,7 @@ class PlainFiles:
             which: What tells this directory from others at the same path.
 
         Raises:
-            OSError: The directory cannot be listed, or descriptors or memory are wanting.
+            OSError: The directory cannot be listed, or there are no descriptors or no memory left.
         """
         self._absent_since = None
         if not self._first and which != self._directory:
@@ -159,7 +159,7 @@ class PlainFiles:
 
     def forget(self) -> None:
         """
-        Begin anew: what was known belongs to a directory that is gone, or that is no plain one any more.
+        Start again: what was known belongs to a directory that is gone or is no longer a plain one.
         """
         self._files, self._given = {}, {}
         self._first, self._settle_until, self.again_at = True, None, None
@@ -224,7 +224,7 @@ class PlainFiles:
         """
         Find out whether a file has another inode number at each look.
 
-        A number that differs while all else is the same tells of another file elsewhere, and of nothing here.
+        If so, a number that differs while all else is the same does not mean another file.
         """
         name = next((name for name, found in every.items() if not isinstance(found, Unreadable)), None)
         if name is None or self._numbers_lie:
@@ -241,7 +241,7 @@ class PlainFiles:
 
     def _is_same_but_for_number(self, directory: int, name: str, found: os.stat_result, opened: os.stat_result) -> bool:
         """
-        Return whether a file was opened that has another number by its descriptor than by its name, before and after.
+        Return whether the opened file is the one that its name leads to, before and after, except for its inode number.
         """
         again = _look_at(directory, name).get(name)
         if again is None or isinstance(again, Unreadable) or self.signature(again) != self.signature(found):
@@ -250,7 +250,7 @@ class PlainFiles:
 
     def _look(self, directory: int, name: str, file: _File, found: Found) -> float | None:
         """
-        Bring *file* up to what was found; give when to look again, if ever.
+        Update *file* with what was found; return when to look again, or None.
         """
         if isinstance(found, Unreadable):
             file.value, file.seen, file.taken = found, None, None
@@ -272,8 +272,8 @@ class PlainFiles:
         now = time.monotonic()
         if not self._first and self._settle_until is None:
             return now
-        # Only in a directory that was never read before, which has no history, the file's own times are believed.
-        # Those in the future tell nothing.
+        # The file's own times count only in a directory that was never read before, because it has no history.
+        # Times in the future prove nothing.
         age = time.time() - max(found.st_mtime, found.st_ctime)
         return now - age if age > self._settle_seconds else now
 

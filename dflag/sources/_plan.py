@@ -1,8 +1,8 @@
 """
-What has to be watched so that no change of what a path leads to goes without an event.
+What to watch, so that every change of what a path leads to causes an event.
 
 The directory at the end of the path is not enough: where a link on the way is swapped, or a directory on the way is
-replaced, nothing happens in it. So the directories on the way are watched too, each for no more than concerns the path.
+replaced, nothing happens in it. So the directories on the way are watched too, each only for what concerns the path.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from dflag.sources._way import DATA, Way, follow
 
 class Concern(enum.IntEnum):
     """
-    What of a directory is to be heard of; a higher one includes the lower.
+    Which changes of a directory should cause an event; a higher concern includes the lower ones.
     """
 
     ITSELF = 0
-    """That it is moved or removed. What happens in it makes no noise."""
+    """Only that it is moved or removed, and nothing that happens in it."""
     SWAPS = 1
     """Also names that come, as when the kubelet renames its link."""
     LINKS = 2
@@ -34,9 +34,9 @@ class Plan(NamedTuple):
     What to watch, and what to expect of it.
 
     Attributes:
-        places: Each directory on the way, none of them reached by a link, and what of it concerns us.
-        last: The one of them that publishes the values, or that they are in.
-        names: The links on the way; what else comes and goes beside them is noise, except in the last place.
+        places: Each directory on the way, with its links resolved, and which of its changes matter.
+        last: The directory that publishes the values, or that they are in.
+        names: The links on the way. Changes of other names beside them are ignored, except in the last place.
         data: The ``..data`` link that publishes the values; where it would be, if there is none.
         is_published: Whether there is one.
         identity: Device and inode of the last place.

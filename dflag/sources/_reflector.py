@@ -36,7 +36,7 @@ LAST_SECONDS: Final = 30.0
 """Where the ceiling of the pauses ends; what only an operator can mend is tried about this often."""
 
 LONGEST_SECONDS: Final = 120.0
-"""The most that a server's Retry-After is obeyed."""
+"""The longest Retry-After of a server that is obeyed."""
 
 SETTLED_SECONDS: Final = 10.0
 """How long a watch must have lasted for its end to be no failure."""
@@ -106,10 +106,10 @@ class Reflector(Watch):
         self._ended: Final = ended
         self._backoff: Final = Backoff()
         self._opened_at: float | None = None
-        self._lost = False  # since a watch was last open
-        self._refused = False  # the credentials, the last time
+        self._lost = False  # whether a failure has come since a watch was last open
+        self._refused = False  # whether the server refused the credentials the last time
         self._is_watch_refused = False  # the last time: then a list alone does not make the source healthy
-        self._ask_latest = False  # for the versions known here are too old for the server
+        self._ask_latest = False  # because the versions known here are too old for the server
         self._stopping: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name="dflag-kubernetes", daemon=True)
 
@@ -139,7 +139,7 @@ class Reflector(Watch):
 
     def _attempt(self) -> float:
         """
-        List if need be and watch until that ends; gives the seconds to pause.
+        List if necessary, watch until the watch ends, and return the seconds to pause.
         """
         self._opened_at = None
         try:
@@ -148,7 +148,7 @@ class Reflector(Watch):
             self._server.close()
             return 0.0 if self._stopping.is_set() else self._pause_after(fault)
         except BaseException as error:
-            # A defect, of ours or of a library: the following of changes outlives it, whatever it is.
+            # A defect in dflag or in a library must not end the following of changes.
             self._server.close()
             return 0.0 if self._stopping.is_set() else self._pause_after(defect(error))
         logger.debug("%s: the API server ended the watch, as agreed", self._target)
@@ -220,7 +220,7 @@ class Reflector(Watch):
             if self._cache.fail(failure):
                 self._wake()
         else:
-            # One that was open and broke is nothing to speak of while the next one opens.
+            # A watch that was open and broke off is not a failure if the next one opens.
             logger.debug("%s: the watch broke off: %s", self._target, fault)
         self._cache.expire()
         if fault.code == _GONE and not self._ask_latest:

@@ -97,7 +97,7 @@ class DirectorySource(PathSource):
         try:
             return self._read_set()
         except OSError as error:
-            # A directory that is not there shows itself when it comes; any other failure may leave no trace.
+            # A missing directory is noticed when it appears; the end of any other failure may go unnoticed.
             missing = error.errno == errno.ENOENT
             held = self._plain.hold() if missing else None
             if held is not None:

@@ -156,7 +156,7 @@ class FileSource(PathSource):
                 self._plain.accept(values)
             finally:
                 os.close(directory)
-        # Also of a file that is there and has yet to settle: nothing else tells when it has.
+        # Also for a file that has not settled yet: nothing else says when it has.
         self._again_at = self._plain.again_at
         found = values.get(self._file)
         if found is None:
@@ -173,7 +173,7 @@ class FileSource(PathSource):
         except NotJSON as error:
             where = self._path if error.place is None else f"{self._path}:{error.place.line}:{error.place.column}"
             problem = f"cannot read {where}: expected {error.expected}"
-        # Outside of the handler: what hangs on the error there may quote a secret.
+        # Outside of the handler: there the error would get a context that may quote a secret.
         raise SourceError(problem)
 
 

@@ -88,9 +88,9 @@ class KubernetesSource(Source):
         self._watch_seconds: Final = watch_seconds
         self._cache: Final = ObjectCache(self._target)
         self._watch: Watch | None = None
-        self._is_followed = False  # by a running watch, from what was read last
-        self._given = 0  # which of the changes was read last
-        self._partial_reads = 0  # of values while the watch is refused; each is followed by one that says so
+        self._is_followed = False  # whether a watch follows what was read last
+        self._given = 0  # the number of the change that was read last
+        self._partial_reads = 0  # reads of values while the watch is refused; the next one raises
 
     @property
     def name(self) -> str:
@@ -125,8 +125,8 @@ class KubernetesSource(Source):
                 raise SourceError(
                     look.failure.message, missing=look.failure.absent, unreachable=look.failure.unreachable
                 )
-            # What a list brought counts, although no watch can be opened.
-            # The token then differs, so that the next read says why.
+            # Values from a list count, even if no watch can be opened. This changes the token, so that
+            # the updater reads again, and that read raises the failure.
             self._partial_reads += 1
         self._given = look.changes
         if isinstance(look.state, Present):

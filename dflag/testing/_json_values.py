@@ -1,8 +1,8 @@
 """
 Random JSON values of a JSON Schema.
 
-Of the keywords that say what a value is, not of those that say what it is not: who calls this holds the values
-to the schema itself.
+They follow the keywords that say what a value is, not those that say what it is not: the caller checks the values
+against the schema itself.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FORMATS: Final[dict[str, Callable[[], SearchStrategy[str]]]] = {
 }
 
 _MORE_ITEMS: Final = 4
-"""How many items or properties to add to those that there must be."""
+"""How many items or properties to add to the required ones."""
 
 
 def any_json() -> SearchStrategy[Any]:
@@ -180,7 +180,7 @@ def _bounds(schema: dict[str, Any]) -> tuple[Any, Any]:
 
 def _both(one: Schema, other: Schema) -> Schema:
     """
-    Put two schemas together where that is simple; of what both say, the second counts.
+    Combine two schemas as far as that is simple; for a keyword in both, the second one counts.
     """
     if not isinstance(one, dict) or not isinstance(other, dict):
         return one if other is True else other
@@ -194,7 +194,7 @@ def _both(one: Schema, other: Schema) -> Schema:
 
 def _find(root: Schema, reference: str) -> Schema:
     """
-    Follow a reference within the schema; one by anchor or by address may mean any value here.
+    Return the schema that a reference means; one by anchor or by address is not followed and allows any value.
     """
     if reference != "#" and not reference.startswith("#/"):
         return True

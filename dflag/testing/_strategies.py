@@ -1,7 +1,7 @@
 """
 Hypothesis strategies made of flags: what a flag accepts, and what it refuses.
 
-Each makes values that are likely, from what the flag is known to demand, and puts them through the flag's own pipeline.
+Each makes likely values from the known requirements of the flag, and puts them through the flag's own pipeline.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _reads(flag: Flag[Any], text: str) -> bool:
 
 def _accepted(candidates: SearchStrategy[T], accepts: Callable[[T], bool], *fallback: T) -> SearchStrategy[T]:
     """
-    Return the candidates that are accepted, and what there is to fall back on when too many are not.
+    Return the accepted candidates, or the *fallback* when too many are refused.
     """
     from hypothesis import reject
     from hypothesis import strategies as st

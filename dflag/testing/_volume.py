@@ -1,5 +1,5 @@
 """
-A directory that is published to as the kubelet does.
+A directory to which sets of values are published as the kubelet does it.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class ConfigMapVolume:
 
     def _publish(self, contents: Mapping[str, bytes]) -> Iterator[str]:
         """
-        Write the new set and put it in place; what fails leaves nothing of it.
+        Write the new set and put it in place; if that fails, remove it.
         """
         new = self._new_directory()
         try:
@@ -168,7 +168,7 @@ class ConfigMapVolume:
 
     def _refuse_foreign(self, contents: Mapping[str, bytes]) -> str | None:
         """
-        Return the name of the published set, once it is sure that a write touches nothing but a volume's own.
+        Return the name of the published set, after checking that a write touches only what belongs to the volume.
 
         Raises:
             ValueError: The directory is not laid out as the kubelet does.
@@ -220,7 +220,7 @@ class ConfigMapVolume:
 
     def _commit(self, new: Path) -> Iterator[str]:
         link = self.path / "..data_tmp"
-        # It may be there, of a writer that died here. Nobody ever removes it, neither does the kubelet.
+        # It may exist: a writer died here. Nobody ever removes it, not even the kubelet.
         link.symlink_to(new.name)
         yield "make ..data_tmp"
         try:
@@ -248,7 +248,7 @@ class ConfigMapVolume:
 
 def _contents(values: Mapping[str, str | bytes]) -> dict[str, bytes]:
     """
-    Check values as the kubelet does and a ConfigMap, and return them as they stand in files, by their clean names.
+    Check values as the kubelet and a ConfigMap do, and return the contents of their files, by clean name.
     """
     if not isinstance(values, Mapping):
         raise TypeError(f"expected a mapping of names to str or bytes, got {type(values).__name__}")

@@ -28,7 +28,7 @@ _MAX_ASGI_STREAMS: Final = 256
 """How many event streams an ASGI app holds open: each looks once a second, which is 1 % of a core for all of them."""
 
 _MAX_SERVER_STREAMS: Final = 32
-"""How many the server does, each on a thread: half of its connections."""
+"""How many event streams the server holds open, each on a thread: half of its connections."""
 
 
 def __dir__() -> list[str]:

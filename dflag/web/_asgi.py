@@ -83,7 +83,7 @@ async def _live(receive: Receive, send: Send) -> None:
 def _request(scope: Scope) -> Request:
     mount = scope.get("root_path", "")
     path = scope["path"]
-    if path == mount or path.startswith(mount.rstrip("/") + "/"):  # with a server that does as the standard says
+    if path == mount or path.startswith(mount.rstrip("/") + "/"):  # if the server follows the standard
         path = path[len(mount.rstrip("/")) :]
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
@@ -95,12 +95,12 @@ def _request(scope: Scope) -> Request:
 
 async def _body(request: Request, receive: Receive, limit_bytes: int) -> bytes | None:
     """
-    Receive the body; None for one over the limit, of which no more is received than it takes to see that.
+    Receive the body; return None as soon as it is known to be over the limit.
 
     Raises:
         ConnectionError: The client has gone.
     """
-    with contextlib.suppress(ValueError):  # the server has framed the body, so that the header is a hint alone
+    with contextlib.suppress(ValueError):  # the server has framed the body, so the header is only a hint
         if declared_length(request.headers.get("content-length", "")) > limit_bytes:
             return None
     parts: list[bytes] = []
@@ -157,7 +157,7 @@ def _is_stopping() -> bool:
     """
     Return whether uvicorn was told to stop: it waits for open responses without telling them.
 
-    Its handler of signals is a method of the server, which says so. Other servers cancel what is open.
+    Its signal handler is a method of the server, which has that state. Other servers cancel open responses.
     """
     return any(
         getattr(getattr(signal.getsignal(number), "__self__", None), "should_exit", False) is True

@@ -53,7 +53,7 @@ MAX_REQUESTS: Final = 100
 """How many requests a connection may bring, for the same reason. The page sends about 60 in a minute."""
 
 _SHARE_SECONDS: Final = 1.0
-"""How old a connection has to be to end after its answer while others wait for a place."""
+"""The age from which a connection ends after its answer if others wait for a place."""
 
 _DRAIN_SECONDS: Final = 1.0
 """How long a refused body is read and dropped, so that the client receives the answer instead of a reset."""
@@ -132,7 +132,7 @@ class Connection(BaseRequestHandler):
             self._closing = self._closing or head.is_last
             response: Response | Stream = self._answer(head)
         except RequestRefused as refusal:
-            # What follows on the connection may be taken for anything, so that it ends here.
+            # The rest of the input could be taken for anything, so the connection ends here.
             self._unread = True
             response = _refusal(refusal)
         if isinstance(response, Stream):
@@ -163,7 +163,7 @@ class Connection(BaseRequestHandler):
 
     def _work(self, function: Callable[[T], R], given: T) -> R:
         """
-        Call what may take its time, without the client being to blame for it.
+        Call a function that may take long, and do not count that as waiting for the client.
         """
         self.server.note_working(self.request)
         result = function(given)
@@ -175,7 +175,7 @@ class Connection(BaseRequestHandler):
         Return the request as one for a path of this host.
 
         Raises:
-            RequestRefused: It is not plain which host it is for, or it is another one.
+            RequestRefused: It is not clear which host the request is for, or it is for another one.
         """
         hosts = head.fields.get("host", [])
         if len(hosts) > 1 or (not hosts and not head.is_old):

@@ -128,7 +128,7 @@ class Handler:
         Answer a request, or ask for its body first. Never raises.
         """
         answer = self._answer(request, at_once=False)
-        assert answer is not None  # noqa: S101 - only where it is to answer at once it may leave that
+        assert answer is not None  # noqa: S101 - None is only possible with at_once
         return answer
 
     def handle_at_once(self, request: Request) -> Response | None:
@@ -237,7 +237,7 @@ class Handler:
 
     def _guarded(self, answer: Response | NeedsBody | Stream) -> Response | NeedsBody | Stream:
         """
-        Return an answer whose body, when it comes, may lead to any exception.
+        Return an answer that handles any exception that its body leads to.
         """
         if not isinstance(answer, NeedsBody):
             return answer
@@ -254,7 +254,7 @@ class Handler:
 
     def _pass_on(self, error: BaseException) -> None:
         """
-        Raise what is meant for the program that hosts the app: what a signal's handler raises, on the main thread.
+        Raise an exception that is meant for the hosting program: one of a signal handler, on the main thread.
         """
         on_main = threading.current_thread() is threading.main_thread()
         if self._hosted and on_main and isinstance(error, (KeyboardInterrupt, SystemExit)):

@@ -1,8 +1,8 @@
 """
 The head of an HTTP/1 request, read strictly (RFC 9112).
 
-Where two readers of one connection could see two different requests, a proxy in front can be made to pass one hidden in
-another ("request smuggling"). So whatever is not plainly in the grammar is refused, never repaired.
+If a proxy and this server can read one input as different requests, a client can hide one request in another
+("request smuggling"). So whatever is not clearly in the grammar is refused, never repaired.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class RequestRefused(Exception):  # noqa: N818 - an answer to the client, not an
 
 class Head(NamedTuple):
     """
-    A request but for its body.
+    A request without its body.
 
     Attributes:
         method: As sent.
@@ -86,7 +86,7 @@ class Head(NamedTuple):
         Return the length of the body, or None for one in chunks.
 
         Raises:
-            RequestRefused: It is not plain where the body ends.
+            RequestRefused: It is not clear where the body ends.
         """
         codings = self.fields.get("transfer-encoding")
         lengths = self.fields.get("content-length", [])

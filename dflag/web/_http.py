@@ -24,7 +24,7 @@ JSON_TYPE: Final = "application/json"
 HTML_TYPE: Final = "text/html"
 
 SECURITY_HEADERS: Final = {
-    "Cache-Control": "no-cache",  # keep it if you like, but ask each time whether it is still so
+    "Cache-Control": "no-cache",  # a client may keep it, but must ask each time whether it is still current
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
         "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -50,7 +50,7 @@ _DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """
-    What the handler is asked, but for the body.
+    A request to the handler, without its body.
 
     Attributes:
         method: In capitals.
@@ -70,7 +70,7 @@ class Request:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """
-    What the handler answers, as it is to be sent: for ``HEAD`` the body is empty already.
+    The handler's answer, as it is sent: for ``HEAD`` the body is already empty.
     """
 
     status: int
@@ -80,9 +80,9 @@ class Response:
 
 class NeedsBody(NamedTuple):
     """
-    The handler's answer once a request may be carried out, and is known but for its body.
+    The handler's answer to a request that is accepted by its headers and needs its body.
 
-    Bodies are read so late because nobody who is refused shall keep a thread or memory busy with one.
+    Bodies are read this late so that a refused caller cannot keep a thread or memory busy with one.
 
     Attributes:
         limit_bytes: How much to read at most.
@@ -95,7 +95,7 @@ class NeedsBody(NamedTuple):
 
 class Stream(NamedTuple):
     """
-    The handler's answer where a response goes on: as long as the subscription is open, and the client there.
+    The handler's answer for a response that goes on while the subscription is open and the client is connected.
 
     Attributes:
         headers: Those of the response, whose status is 200.

@@ -158,7 +158,7 @@ class Listings:
 
     def ready(self, query: Query) -> Representation | None:
         """
-        Return a representation that is there already and still true, else None.
+        Return a representation that exists and is still current, else None.
         """
         generation = self._generation
         if generation is None:
@@ -184,7 +184,7 @@ class Listings:
 
     def _current(self) -> _Generation:
         """
-        Return the generation that is still true, or a new one; under the lock.
+        Return the generation if it is still current, or a new one. The caller holds the lock.
         """
         version = self._version()  # before the view: what changes in between outdates what is made now
         generation = self._generation
@@ -277,9 +277,9 @@ class Listings:
 
     def _contact(self, key: str, seconds: float | None, *, well: bool) -> dict[str, Any]:
         """
-        Show the moment at which something last went well only once that is long ago.
+        Return when something last went well, but only if that is long ago.
 
-        The moment of a source that is fine moves on each second, and with it would every entity tag.
+        For a healthy source this moment changes each second, and every entity tag would change with it.
         """
         in_touch = well and seconds is not None and seconds <= self._patience
         return {"in_touch": in_touch, key: None if in_touch or seconds is None else moment(time.time() - seconds)}
@@ -433,7 +433,7 @@ class _Rows:
 
     def _keyed(self, flag: Flag[Any]) -> list[dict[str, Any]]:
         """
-        Describe what rules in force give to keys of a flag, what wins first; none of it that a higher layer hides.
+        Describe what rules in force give to keys of a flag, the winner first, without what a higher layer hides.
         """
         _, layers = self._view.held[flag]
         keyed = self._view.keyed[flag]
@@ -617,14 +617,14 @@ def _guarded(flag: Flag[Any], function: Callable[[], str]) -> str:
 
 def _words(flag: Flag[Any], given: object) -> str | None:
     """
-    Return what a declaration says in words; the text of what is none.
+    Return what a declaration says as a text, also if it is no text; None for None.
     """
     return None if given is None else _guarded(flag, lambda: str(given))
 
 
 def _other(given: object) -> str:
     """
-    Write what a source of the program's own says in a type that JSON lacks.
+    Return as text what a source of the program has returned in a type that JSON lacks.
     """
     try:
         return str.__str__(str(given))

@@ -1,7 +1,7 @@
 """
 OpenFeature's remote protocol (OFREP 0.3): flags for browsers, and for services in other languages.
 
-Imported where a program asks for it alone.
+It is imported only if a program asks for it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _BODY_LIMIT_BYTES: Final = 2**18
 """Contexts have a few attributes; the rest is room."""
 
 _KEPT_FORMS: Final = 64
-"""How many bulk answers are kept, each for other keys: none but one where no flag is keyed."""
+"""How many bulk answers are kept, each for other keys; if no flag is keyed, there is only one."""
 
 _PREFLIGHT_SECONDS: Final = 600
 """How long a browser may remember what it may send: the longest that all of them accept."""
@@ -63,13 +63,13 @@ _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\
 _HEADER_NAMES: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z, ]{1,1000}")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
-# Of OpenFeature's reasons the protocol's schema has these.
+# The protocol's schema lacks these reasons of OpenFeature; this is what is sent instead.
 _REASONS: Final = {"DEFAULT": "STATIC", "STALE": "STATIC"}
 
 
 class _Key(NamedTuple):
     """
-    What of a context counts for some flags: texts, and the types of what should be texts.
+    The parts of a context that some flags depend on: texts, and the types of what should be texts.
     """
 
     targeting_key: str | None
@@ -96,14 +96,14 @@ class Ofrep:
 
     Args:
         registry: The flags.
-        updater: Feeds them.
-        origins: Whose pages may read the answers.
-        read_authorize: Who may.
+        updater: The updater that feeds them.
+        origins: The origins whose pages may read the answers.
+        read_authorize: The function that decides who may read.
         max_streams: How many event streams there may be; 0 where the server can hold none open.
-        pass_on: Raises of an exception what is meant for the program that hosts the app.
+        pass_on: Raises an exception again if it is meant for the program that hosts the app.
 
     Raises:
-        DefinitionError: An origin is none.
+        DefinitionError: An origin is not valid.
 
     Thread safety: any thread.
     """
@@ -123,7 +123,7 @@ class Ofrep:
         self._authorize: Final = read_authorize
         self._pass_on: Final = pass_on
         self.streams: Final = Streams(registry, self._evaluations.find, max_streams)
-        # A browser can send no header for an event stream, so that the bulk answer, which is authorized, names this.
+        # A browser cannot send a header for an event stream. So the bulk answer, which is authorized, contains this.
         self._ticket: Final = secrets.token_urlsafe(16) if read_authorize is not None else ""
         self._has_streams: Final = max_streams > 0
         self._making = threading.Lock()
@@ -337,7 +337,7 @@ def _native(evaluation: Evaluation) -> object:
 
 def _portable(evaluation: Evaluation) -> object:
     """
-    Return a value as JSON has it; None for one that it has not.
+    Return a value as JSON; None if JSON has no such value.
     """
     flag = evaluation.flag
     try:
@@ -382,7 +382,7 @@ def _checked_origins(origins: Iterable[str]) -> frozenset[str]:
     Return origins as browsers write them.
 
     Raises:
-        DefinitionError: One of them is none.
+        DefinitionError: One of them is not valid.
     """
     given: object = origins
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
@@ -398,7 +398,7 @@ def _checked_origins(origins: Iterable[str]) -> frozenset[str]:
 
 def _plain_origin(text: str) -> str | None:
     """
-    Return an origin without the port that its scheme has anyway; None for what is none.
+    Return an origin without the default port of its scheme; None if the text is no origin.
     """
     matched = _ORIGIN.fullmatch(text.lower())
     if matched is None:

@@ -129,7 +129,7 @@ class _Server(TCPServer):
         super().server_bind()
 
     def service_actions(self) -> None:
-        # After each wait: one on a closed number is over at once, again and again.
+        # Called after each wait: a wait on a closed descriptor ends at once, again and again.
         if not self._listener.is_open():
             raise _LostError
 
@@ -227,7 +227,7 @@ class _Server(TCPServer):
 
     def after_fork_in_child(self) -> None:
         """
-        Close what the parent goes on serving: else clients would not see it end, nor would the port come free.
+        Close what the parent goes on serving: otherwise clients would not see it end, and the port would stay in use.
         """
         self._abandoned = True
         self._listener.close()

@@ -1,5 +1,5 @@
 """
-Setting a flag over HTTP: who may, what they may ask for, and how it is written down.
+Setting a flag over HTTP: who may do it, what a request may hold, and how it is recorded.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class SetRequest(NamedTuple):
         text: The value; None to drop the override.
         reason: Why; empty when it does not say.
         ttl_seconds: For how long; None for good.
-        dry_run: Whether to check it alone, and change nothing.
+        dry_run: Whether only to check it, and change nothing.
     """
 
     name: str
@@ -86,7 +86,7 @@ def bearer_token(token: str, name: str) -> Authorize:
     >>> authorize({}) is None
     True
     """
-    # Without their repr: a token that was given in the wrong place is one all the same.
+    # Without their repr: a token that was passed in the wrong place is still a secret.
     given: tuple[object, object] = (token, name)
     if not all(isinstance(each, str) for each in given):
         raise DefinitionError("expected a token and a name as texts")
@@ -122,7 +122,7 @@ def read(body: bytes) -> SetRequest:
     Read a body.
 
     Raises:
-        Malformed: With what is wrong.
+        Malformed: The body is wrong; the message says how.
     """
     try:
         given = loads(body.decode())

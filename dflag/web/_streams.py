@@ -45,7 +45,7 @@ class Subscription:
 
     def on_wake(self, function: Callable[[], object]) -> None:
         """
-        Have a function called, in any thread, when there is something to send or the stream is closed.
+        Register a function to be called, in any thread, when there is something to send or the stream is closed.
         """
         self._wake = function
 
@@ -62,7 +62,7 @@ class Subscription:
 
     def due(self) -> bytes:
         """
-        Return what is to be sent now; nothing, mostly.
+        Return what to send now; usually nothing.
         """
         now = time.monotonic()
         was_due, self._is_due = self._is_due, False
@@ -132,7 +132,7 @@ class Streams:
 
     def drop(self, subscription: Subscription) -> None:
         """
-        Count a stream out. Idempotent.
+        Remove a stream from the count. Idempotent.
         """
         with self._store.lock:
             self._open -= {subscription}

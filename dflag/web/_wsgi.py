@@ -57,7 +57,7 @@ def _decoded(text: str) -> str:
 
 def read_body(environ: WSGIEnvironment, limit_bytes: int) -> bytes | None:
     """
-    Read the body; None for one over the limit, of which no more is read than it takes to see that.
+    Read the body; return None as soon as it is known to be over the limit.
     """
     declared = environ.get("CONTENT_LENGTH") or ""
     if declared:
