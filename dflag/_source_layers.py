@@ -383,14 +383,11 @@ class SourceLayers:
         """
         if not batches:
             return {}
-        edits, keyed = list(batches[0].edits), list(batches[0].keyed)
-        for batch in batches[1:]:
-            edits += batch.edits
-            keyed += batch.keyed
+        edits = [edit for batch in batches for edit in batch.edits]
         base = self._store.base()
         if not self._are_current(batches):
             return None
-        transaction = Transaction(base, edits, keyed=keyed)
+        transaction = Transaction(base, edits, keyed=[edit for batch in batches for edit in batch.keyed])
         self._store.check(transaction)
         made = self._outcomes(batches, transaction, options)
         cells = [(cell, state) for name, (_, state) in made.items() if (cell := self._states.get(name)) is not None]
