@@ -37,7 +37,7 @@ class Expiry:
     Thread safety: any thread.
     """
 
-    waiting: Final = "time-limited overrides wait"
+    waiting_text: Final = "time-limited overrides wait"
 
     def __init__(self, next_moment: Callable[[], float | None], expire: Callable[[], None]) -> None:
         self.problem: str | None = None

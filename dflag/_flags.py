@@ -95,7 +95,7 @@ context variable 12 ns.
 _steps: set[Step] = set()
 """The steps that are being run without the GIL."""
 
-_marking = threading.RLock()
+_slow_lock = threading.RLock()
 """
 Held for a few instructions, while the two above are set; no other lock is taken under it.
 
@@ -104,12 +104,12 @@ the store. If this were the lock of forks, the two would wait for each other.
 """
 
 
-def renew_marks() -> None:
+def renew_slow_reads() -> None:
     """
     Make a new lock and count again in a forked child: another thread may have held the lock. Every store calls it.
     """
-    global _marking, _slow  # noqa: PLW0603 - as the process is
-    _marking = threading.RLock()
+    global _slow_lock, _slow  # noqa: PLW0603 - as the process is
+    _slow_lock = threading.RLock()
     _steps.clear()  # a fork waits for the steps of all stores
     _slow = bool(open_pins)
 
@@ -120,7 +120,7 @@ def open_pin(pin: Pin) -> None:
     """
     global _slow  # noqa: PLW0603 - the fastest thing a read can test
     settle()
-    with _marking:
+    with _slow_lock:
         open_pins.add(pin)
         _slow = True
 
@@ -131,7 +131,7 @@ def close_pin(pin: Pin) -> None:
     """
     global _slow  # noqa: PLW0603 - as above
     settle()
-    with _marking:
+    with _slow_lock:
         pin.close()
         _slow = bool(open_pins or _steps)
 
@@ -144,12 +144,12 @@ def _run_without_gil(step: Step) -> None:
     """
     global _slow  # noqa: PLW0603 - as above
     try:
-        with _marking:
+        with _slow_lock:
             _steps.add(step)
             _slow = True
         step.run()
     finally:
-        with _marking:
+        with _slow_lock:
             _steps.discard(step)
             _slow = bool(open_pins or _steps)
 

@@ -41,7 +41,7 @@ class Notifier:
         problem: Why no thread could be started, until that is logged, which is done without the lock; else None.
     """
 
-    waiting: Final = "callbacks wait"
+    waiting_text: Final = "callbacks wait"
 
     def __init__(self, lock: threading.RLock) -> None:
         self._lock = lock

@@ -34,7 +34,7 @@ from dflag._flags import (
     layers_of,
     listeners_of,
     pipeline_of,
-    renew_marks,
+    renew_slow_reads,
     run_step,
     set_store,
     text_of_value,
@@ -639,7 +639,7 @@ class Store:
         for part in (self.notifier, self._expiry):
             problem, part.problem = part.problem, None
             if problem is not None:
-                logger.warning("%s, no thread could be started for them: %s", part.waiting, problem)
+                logger.warning("%s, no thread could be started for them: %s", part.waiting_text, problem)
 
     # --- overriding
 
@@ -821,7 +821,7 @@ class Store:
         return bool(value_of(self._timed)) or self.notifier.is_pending()
 
     def after_fork_in_child(self) -> None:
-        renew_marks()
+        renew_slow_reads()
         self.own_lock = threading.RLock()
         self._committed = threading.Condition()
         self._waiting = 0
