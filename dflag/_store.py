@@ -431,7 +431,8 @@ class Store:
         step = self._step(transaction, token, cells, deliveries)
         try:
             while not self._run(step, token):
-                token = self._tokens[0]
+                with self.own_lock:  # without the GIL a step of another thread may have taken the token out just now
+                    token = self._tokens[0]
                 if token.epoch is not transaction.base.token.epoch or not is_current():
                     return False
                 step = self._step(transaction, token, cells, deliveries)

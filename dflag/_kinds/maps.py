@@ -86,7 +86,11 @@ class MapKind(Kind[Mapping[str, Any]]):
         return json.dumps({key: self._text_or_json(item) for key, item in value.items()}, ensure_ascii=False, indent=2)
 
     def portable(self, value: Mapping[str, Any]) -> object:
-        return json_values.freeze({key: self.item.portable(item) for key, item in value.items()})
+        items = {key: self.item.portable(item) for key, item in value.items()}
+        try:
+            return json_values.freeze(items)
+        except json_values.NotJSON as error:  # an infinite number
+            raise Problem(error.expected) from None
 
     def same(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return one.keys() == other.keys() and all(self.item.same(item, other[key]) for key, item in one.items())

@@ -222,7 +222,7 @@ def _read_manifests(nodes: Sequence[Node], name: str, text: str, lines: Lines) -
 def _read_document(data: bytes, nodes: Sequence[Node], name: str, text: str, lines: Lines) -> Input:
     if len(nodes) > 1:
         raise _unreadable(name, lines.place(nodes[1].start), "expected manifests, or one document alone")
-    items = document_items(data, name, name)
+    items = document_items(data, name, name) if nodes else {}  # templates may leave several empty documents
     lacks = "it holds nothing but comments" if text.strip() else "it is empty"
     if not text.strip() and name == "<stdin>":
         lacks = "it is empty; did the command before the pipe fail?"

@@ -167,6 +167,16 @@ def test_each_kind_has_its_types(name: str, mode: str, flags: dflag.FlagRegistry
             assert f"flag '{name}'" in details.error_message
 
 
+def test_a_map_with_an_infinite_number_is_of_no_type(
+    flags: dflag.FlagRegistry, client: OpenFeatureClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As one of bytes; and it is nobody's error, so that nothing is logged."""
+    flags.dyn_map("limits", {"a.max": math.inf}, keys="*.max", of="float")
+    for details in (client.get_object_details("limits", {}), client.get_string_details("limits", "x")):
+        assert details.error_code == ErrorCode.TYPE_MISMATCH
+    assert caplog.text == ""
+
+
 def test_infinity_is_a_float(flags: dflag.FlagRegistry, client: OpenFeatureClient) -> None:
     """A float flag may be infinite, which OpenFeature has too."""
     flags.dyn_float("limit", math.inf)

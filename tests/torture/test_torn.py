@@ -52,6 +52,32 @@ def test_no_reader_sees_an_older_value_after_a_new_one(flags: dflag.FlagRegistry
     assert all(reads)
 
 
+def test_two_threads_that_write_lose_no_value_and_meet_no_error(
+    flags: dflag.FlagRegistry, torture_seconds: float
+) -> None:
+    """
+    Each commits as often as it can; the one that was second works its change out again.
+    """
+    declared = [flags.dyn_int(f"f{number}", 0) for number in range(READERS)]
+    deadline = time.monotonic() + torture_seconds
+    written = [0] * READERS
+
+    def write(number: int) -> None:
+        while time.monotonic() < deadline:
+            declared[number].set(written[number] + 1)
+            written[number] += 1
+
+    writers = [threading.Thread(target=write, args=(number,)) for number in range(READERS)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+
+    assert [flag.get() for flag in declared] == written
+    assert flags.snapshot().revision == sum(written)
+    assert all(written)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_commits_beside_bindings_and_forks_go_on(flags: dflag.FlagRegistry, torture_seconds: float) -> None:
     """

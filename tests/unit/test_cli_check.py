@@ -337,6 +337,7 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 WITHOUT_VALUES = {
     "": ("it is empty", "it is empty; did the command before the pipe fail?"),
     "# nothing\n": ("it holds nothing but comments",) * 2,
+    "---\n# Source: a\n---\n# Source: b\n": ("it holds nothing but comments",) * 2,
     "apiVersion: v1\nkind: Service\n---\napiVersion: v1\nkind: Pod\n": (
         "it holds no ConfigMap and no Secret, only Service, Pod",
     )
