@@ -407,10 +407,8 @@ def _edits(
         if flag.dynamic or not parsed.frozen or flag in parsed.fresh:
             if entry is not live:
                 edits.append((flag, parsed.name, entry))
-        elif entry is live:
-            deviating.discard(flag.name)
         else:
-            deviating.add(flag.name)
+            (deviating.discard if entry is live else deviating.add)(flag.name)
     return edits, frozenset(deviating)
 
 

@@ -173,18 +173,18 @@ class RuleFollower:
         """
         Return what each rule of each source is now, as programs are shown it.
         """
-        return tuple(
-            RuleStatus(
-                source=name,
-                name=each.name,
-                state=each.state,
-                next_change=each.next_change,
-                problem=each.problem,
-                needs=each.needs,
-                share_percent=each.share_percent,
-                audience=self._audience(name, each.rule),
-            )
-            for name, each in self.states()
+        return tuple(self._status(name, each) for name, each in self.states())
+
+    def _status(self, source: str, state: RuleState) -> RuleStatus:
+        return RuleStatus(
+            source=source,
+            name=state.name,
+            state=state.state,
+            next_change=state.next_change,
+            problem=state.problem,
+            needs=state.needs,
+            share_percent=state.share_percent,
+            audience=self._audience(source, state.rule),
         )
 
     def _audience(self, source: str, rule: Rule | None) -> str:

@@ -69,9 +69,12 @@ def _try_batches(store: Store, batches: Sequence[Batch]) -> TrialRun:
         for name, entry in batch.state.entries.items()
     ]
     transaction = Transaction(trial_of(store.base(), layers[::-1]), edits)
-    error = None
+    return TrialRun(batches, values_of(transaction.snapshot), _refusal(store, transaction))
+
+
+def _refusal(store: Store, transaction: Transaction) -> RegistryValidationError | None:
     try:
         store.check(transaction)
-    except RegistryValidationError as refusal:
-        error = refusal
-    return TrialRun(batches, values_of(transaction.snapshot), error)
+    except RegistryValidationError as error:
+        return error
+    return None
