@@ -83,19 +83,18 @@ def _parse_reading(
         and key[:1] != "."
     ]
     gone = [key for key in known if key not in values and key[:1] != "."]
-    late = declared_since(store, base)
-    if fresh or late:
-        new += keys_of(store, (*fresh, *late), values)
+    added = (*fresh, *declared_since(store, base))
+    if added:
+        new += keys_of(store, added, values)
     rules = base.rules
     has_rules = not values.keys().isdisjoint(RULES_KEYS)
     on_other_lines = _on_other_lines(name, base, reading) if has_rules or base.plain.rejected else []
     if not with_rules or not has_rules:
         rules = NO_RULES
-    elif new or gone or fresh or late or on_other_lines or rules is NO_RULES:  # they may have been left alone before
+    elif new or gone or added or on_other_lines or rules is NO_RULES:  # they may have been left alone before
         from dflag._rule_layers import read_rules  # an updater has imported it
 
-        late_or_fresh = (*fresh, *late)
-        rules = read_rules(store, values, rules, reading.locate, secret=reading.secret, anew=anew, fresh=late_or_fresh)
+        rules = read_rules(store, values, rules, reading.locate, secret=reading.secret, anew=anew, fresh=added)
         for flag in [flag for valid in rules.good for flag in (*valid.values, *valid.members)] if anew else ():
             conceal(flag)
     is_same_text = not new and not gone and base.revision is not None

@@ -370,7 +370,7 @@ def _checked(name: str, values: object) -> Mapping[str, Raw]:
         SourceError: It is no mapping of texts to raw values.
     """
     expected = f"cannot read {name}: expected its read() to return a mapping of str to str or bytes"
-    if type(values) is not dict and not isinstance(values, Mapping):
+    if not isinstance(values, Mapping):
         raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
     values = dict(values)  # also a dict, which the source may keep and change
     if _RAW_TYPES.issuperset(map(type, values.values())) and {str}.issuperset(map(type, values)):

@@ -19,7 +19,7 @@ from dflag._rule_sets import NO_RULES, Active, RuleSet, Spot, ValidRule
 from dflag._rules import key_audience, needs, share_percent, situation
 from dflag._rules_text import RuleList, Setting, first_line_of, parse_rules, places_set
 from dflag._transaction import same
-from dflag.errors import MAX_HINTS, FlagValueError, RegistryValidationError, drop_frames, unknown_flag
+from dflag.errors import MAX_HINTS, FlagValueError, drop_frames, unknown_flag
 
 if TYPE_CHECKING:
     import datetime
@@ -450,7 +450,7 @@ def try_rules(
     if not rules.is_to_be_tried:
         return rules
     # If the plain values alone are refused, no rule is to blame.
-    if rules.usable is None and (not rules.good or _refusal(store, plain) is not None):
+    if rules.usable is None and (not rules.good or store.refusal(store.plan(plain)) is not None):
         return rules._replace(usable=rules.good)
     earlier = {**base.last_usable, **{valid.name: valid for valid in base.usable or () if valid.rule.is_named}}
     accepted = frozenset(rules.usable or ())
@@ -480,14 +480,6 @@ def _refused(valid: ValidRule, error: DflagError, place: str) -> FlagValueError:
     return refusal_of(valid.rule, keys + str(error), place)
 
 
-def _refusal(store: Store, edits: Sequence[Edit]) -> RegistryValidationError | None:
-    try:
-        store.check(store.plan(edits))
-    except RegistryValidationError as error:
-        return error
-    return None
-
-
 def _try(
     store: Store, valid: ValidRule, source: str, held: Mapping[str, Entry], plain: Sequence[Edit]
 ) -> DflagError | None:
@@ -504,7 +496,7 @@ def _try(
         *plain,
         *((flag, source, Entry(value)) for flag, value in values.items() if not store.frozen or flag.dynamic),
     ]
-    return _refusal(store, edits)
+    return store.refusal(store.plan(edits))
 
 
 def resolve(

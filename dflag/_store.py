@@ -398,6 +398,16 @@ class Store:
         if self.checks.validators:
             self.checks.run(transaction.snapshot, secret=transaction.is_secret)
 
+    def refusal(self, transaction: Transaction) -> RegistryValidationError | None:
+        """
+        Return why `check` refuses a transaction that is only tried; None if it does not.
+        """
+        try:
+            self.check(transaction)
+        except RegistryValidationError as error:
+            return error
+        return None
+
     # --- committing
 
     def commit(

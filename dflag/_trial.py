@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from dflag._batch import parse_all, without_some_rules
 from dflag._snapshot import values_of
 from dflag._transaction import Transaction, trial_of
-from dflag.errors import RegistryValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from dflag._source_state import Batch, Reading, SourceState
     from dflag._store import Store
     from dflag._transaction import Edit
+    from dflag.errors import RegistryValidationError
 
 
 class TrialRun(NamedTuple):
@@ -69,12 +69,4 @@ def _try_batches(store: Store, batches: Sequence[Batch]) -> TrialRun:
         for name, entry in batch.state.entries.items()
     ]
     transaction = Transaction(trial_of(store.base(), layers[::-1]), edits)
-    return TrialRun(batches, values_of(transaction.snapshot), _refusal(store, transaction))
-
-
-def _refusal(store: Store, transaction: Transaction) -> RegistryValidationError | None:
-    try:
-        store.check(transaction)
-    except RegistryValidationError as error:
-        return error
-    return None
+    return TrialRun(batches, values_of(transaction.snapshot), store.refusal(transaction))

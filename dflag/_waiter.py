@@ -73,7 +73,7 @@ class Waiter:
         wanted = {number: found for number in descriptors if number is not None and (found := identity(number))}
         if wanted != self._others:
             self._register(wanted)
-        if not begins.is_set():  # to set it again takes as long as all else here
+        if not begins.is_set():  # to set it again would take a lock, and wake nobody
             begins.set()
         ready = self._selector.select(min(timeout, _LONGEST_SECONDS))
         for key, _ in ready:
