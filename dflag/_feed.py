@@ -88,7 +88,7 @@ class Feed:
         self.latest: DeferredRevision | None = None  # what came of the last reading, also when it was refused
         self.secret = False
         self.token: object = None  # what the source's probe said before the last reading
-        self.watched_token: object = None  # the same when the watch last took its events
+        self._drained_token: object = None  # the same when the watch last took its events
         self.dirty = True
         self.is_to_invalidate = False  # at the next look, by the thread that reads, as all calls of a source are made
         self.changes = 0  # the readings that have changed values
@@ -225,6 +225,21 @@ class Feed:
         if outcome.in_force:
             self.values = outcome.values
 
+    # --- watching
+
+    def is_changed_since_drained(self) -> bool:
+        """
+        Return whether a look has found another token than that of the time when the watch last took its events.
+        """
+        return self.token is not self._drained_token
+
+    def drain(self, watch: Watch) -> None:
+        """
+        Let the source's watch take its events and re-arm itself.
+        """
+        self._drained_token = self.token
+        self.ask("drain", watch.drain, None)
+
     # --- failing
 
     def ask(self, name: str, function: Callable[[], T], otherwise: T) -> T:
@@ -275,6 +290,29 @@ class Feed:
         self.failures += is_news
         self.fault = fault
         return is_news
+
+    def note_degraded(self, problem: str | None, check_seconds: float) -> None:
+        """
+        Note why no events can be received, and log it once; None when they are back.
+
+        Args:
+            problem: The reason.
+            check_seconds: How often the source is checked meanwhile.
+        """
+        name = one_line(self.name)
+        if problem is not None and self.degraded is None:
+            logger.warning("checking %s every %s s instead of watching it: %s", name, check_seconds, one_line(problem))
+        elif problem is None and self.degraded is not None:
+            logger.info("watching %s again", name)
+        self.degraded = problem
+
+    def note_not_live(self, reason: str | None) -> None:
+        """
+        Note why the source will never show a change, and log it once; None if it will.
+        """
+        if reason is not None and reason != self.not_live:
+            logger.warning("cannot follow changes of %s: %s", one_line(self.name), one_line(reason))
+        self.not_live = reason
 
     def note_not_followed(self, problem: str) -> None:
         """

@@ -82,7 +82,7 @@ class Session:
                 _end(watch)
                 return
             self._note(feed, watch)
-            self._note_not_live(feed, feed.ask("why_not_live", feed.source.why_not_live, None))
+            feed.note_not_live(feed.ask("why_not_live", feed.source.why_not_live, None))
 
     def watches(self) -> list[Watch | None]:
         """
@@ -200,10 +200,9 @@ class Session:
         drained = False
         for feed, watch in zip(self._feeds, self._watches, strict=True):
             # A quiet check costs the source's probe alone, two system calls for a volume.
-            if called or feed.degraded is not None or feed.token is not feed.watched_token:
+            if called or feed.degraded is not None or feed.is_changed_since_drained():
                 drained = True
-                feed.watched_token = feed.token
-                feed.ask("drain", watch.drain, None)
+                feed.drain(watch)
                 self._note(feed, watch)
         return drained
 
@@ -218,16 +217,7 @@ class Session:
         self._stopping.wait(min(self._resync_seconds, _FALLBACK_SECONDS))
 
     def _note(self, feed: Feed, watch: Watch) -> None:
-        """
-        Log once when no events can be received, and once when they are back.
-        """
-        problem, name = self._problem(feed, watch, _descriptor(feed, watch)), one_line(feed.name)
-        if problem is not None and feed.degraded is None:
-            reason = one_line(problem)
-            logger.warning("checking %s every %s s instead of watching it: %s", name, _FALLBACK_SECONDS, reason)
-        elif problem is None and feed.degraded is not None:
-            logger.info("watching %s again", name)
-        feed.degraded = problem
+        feed.note_degraded(self._problem(feed, watch, _descriptor(feed, watch)), _FALLBACK_SECONDS)
 
     def _problem(self, feed: Feed, watch: Watch, descriptor: int | None) -> str | None:
         if feed.unanswered:
@@ -235,14 +225,6 @@ class Session:
             if call is not None:
                 return feed.unanswered[call]
         return self._waiter.problem if watch.problem is None and descriptor is not None else watch.problem
-
-    def _note_not_live(self, feed: Feed, reason: str | None) -> None:
-        """
-        Log once when a source will never show a change.
-        """
-        if reason is not None and reason != feed.not_live:
-            logger.warning("cannot follow changes of %s: %s", one_line(feed.name), one_line(reason))
-        feed.not_live = reason
 
     def _timeout(self, descriptors: Iterable[int | None]) -> float:
         if any(feed.dirty for feed in self._feeds):

@@ -86,8 +86,8 @@ def test_a_line_of_the_log_stays_one_line(looks: Looks, caplog: pytest.LogCaptur
     session = Session([feed], looks, 60.0)
     try:
         session.start_watching()
-        session._note_not_live(feed, "it is in\na subPath")
-        session._note(feed, Watch())
+        feed.note_not_live("it is in\na subPath")
+        feed.note_degraded(None, 0.25)
     finally:
         session.stop(DEADLINE_SECONDS)
     messages = [record.getMessage() for record in caplog.records]
