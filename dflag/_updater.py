@@ -173,7 +173,7 @@ class Updater(NeverCopied):
         self._claim()
         for feed in self._feeds:
             self._sources.start_results(feed.name)
-        self._state: State = "new"
+        self._idle_state: Literal["new", "initialized", "stopped"] = "new"  # while it does not run
         self._made_at: Final = time.time()
         self._success: float | None = None
         self._lifecycle = threading.RLock()
@@ -244,7 +244,7 @@ class Updater(NeverCopied):
         right = self._look_right
         with right.lock:
             with self._lifecycle:
-                if self._state in ("running", "stopped"):
+                if self._idle_state == "stopped":  # it was started
                     instead = "refresh() reads now" if self._state == "running" else "start() reads again"
                     raise UpdaterStateError(
                         f"initialize() comes before start(), but the updater is {self._state}: {instead}"
@@ -259,8 +259,8 @@ class Updater(NeverCopied):
                         self._release()
                 raise
             with self._lifecycle:
-                if self._state == "new":
-                    self._state = "initialized"
+                if self._idle_state == "new":
+                    self._idle_state = "initialized"
             if right.looks != looks or right.again:  # a signal handler has read meanwhile, or asked for it
                 self._cycle(force=True)
 
@@ -292,12 +292,12 @@ class Updater(NeverCopied):
                 raise UpdaterStateError("the updater is already running: call stop() before start()")
             self._claim()
             self._store.freeze()
-            if self._state == "stopped":
+            if self._idle_state == "stopped":
                 self._look_right = LookRight()  # the thread that was stopped may hold the old one, in a validator
             spare_other_programs()
             call_after_forks(settle)
             session = self._session = self._new_session()
-            self._state = "running"
+            self._idle_state = "stopped"  # from when it no longer runs
             self._is_to_resume = False
             _running.add(self)
         # Without the lock: a validator may take long or call stop(), and stop() waits for no validator.
@@ -339,8 +339,6 @@ class Updater(NeverCopied):
         try:
             with self._lifecycle:
                 session, self._session = self._session, None
-                if session is not None or self._is_to_resume:
-                    self._state = "stopped"
                 self._is_to_resume = False
                 _running.discard(self)
                 self._release()
@@ -497,7 +495,7 @@ class Updater(NeverCopied):
 
     def __enter__(self) -> Self:
         if self._session is None:
-            if self._state == "new":
+            if self._idle_state == "new":
                 self.initialize()
             self.start()
         return self
@@ -614,6 +612,13 @@ class Updater(NeverCopied):
 
     # --- running
 
+    def _is_active(self) -> bool:
+        return self._session is not None or self._is_to_resume
+
+    @property
+    def _state(self) -> State:
+        return "running" if self._is_active() else self._idle_state
+
     def _new_session(self, rest_seconds: float = 0.0) -> Session:
         return Session(self._feeds, self._follow, self._resync_seconds, rest_seconds, self._rules.due_seconds)
 
@@ -637,9 +642,6 @@ class Updater(NeverCopied):
             self._sources.release(feed.name, self)
 
     # --- forking
-
-    def _is_active(self) -> bool:
-        return self._session is not None or self._is_to_resume
 
     def _renew(self) -> bool:
         """
