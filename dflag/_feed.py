@@ -109,7 +109,8 @@ class Feed:
         if self.is_to_invalidate:
             self.is_to_invalidate = False
             self.ask("invalidate", self.source.invalidate, None)
-        token = self._probe()  # before reading, so that a change meanwhile is seen the next time
+        # Asked before reading, so that a change meanwhile is seen the next time; another token where the probe raises.
+        token = self.ask("probe", self._token, object())
         if not self.dirty and token is self.token:
             if self.problem is None:
                 self.contact = time.monotonic()
@@ -129,13 +130,7 @@ class Feed:
         Raises:
             SourceError: It cannot be read.
         """
-        self._read(self._probe())
-
-    def _probe(self) -> object:
-        """
-        Return the source's token; where `probe` raises, a new object, so that the source is read.
-        """
-        return self.ask("probe", self._token, object())
+        self._read(self.ask("probe", self._token, object()))
 
     def _token(self) -> object:
         """
@@ -408,7 +403,7 @@ def _checked(name: str, values: object) -> Mapping[str, Raw]:
         SourceError: It is no mapping of texts to raw values.
     """
     expected = f"cannot read {name}: expected its read() to return a mapping of str to str or bytes"
-    if not isinstance(values, Mapping):
+    if not isinstance(values, (dict, Mapping)):  # a dict first, which is quicker to tell
         raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
     values = dict(values)  # also a dict, which the source may keep and change
     if _RAW_TYPES.issuperset(map(type, values.values())) and {str}.issuperset(map(type, values)):

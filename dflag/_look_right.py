@@ -59,7 +59,7 @@ class LookRight:
             False when it was left to the thread that reads, or is not wanted any more.
         """
         self.again = True
-        if not self._take(wanted, needed):
+        if not self.lock.acquire(blocking=False) and not self._wait_for_lock(wanted, needed):
             return False
         last = self.looks + _MOST_ROUNDS
         try:
@@ -77,9 +77,7 @@ class LookRight:
             self.lock.release()
         return True
 
-    def _take(self, wanted: Callable[[], bool] | None, needed: threading.RLock) -> bool:
-        if self.lock.acquire(blocking=False):
-            return True
+    def _wait_for_lock(self, wanted: Callable[[], bool] | None, needed: threading.RLock) -> bool:
         if wanted is not None:
             while not self.lock.acquire(timeout=_SLICE_SECONDS):
                 if not wanted():

@@ -109,6 +109,8 @@ class RuleFollower:
                 self._dirty.add(name)
             elif tried_at != self._tried_at and self._is_refused(name):  # what refused a rule may be another value now
                 self._dirty.add(name)
+        if not self._dirty:
+            return []
         due = [name for name in self._contexts if name in self._dirty]
         self._dirty.clear()
         return due
@@ -230,7 +232,7 @@ class RuleFollower:
 
     def _is_refused(self, name: str) -> bool:
         state = self._sources.state(name)
-        return state.rules.is_opposed or (state.rules.raw is not None and state.results.refusal is not None)
+        return state.rules.raw is not None and (state.rules.is_opposed or state.results.refusal is not None)
 
     def _baking(self, name: str) -> list[Rule]:
         active = self._sources.state(name).rules.active

@@ -26,6 +26,10 @@ usual length (12 ms instead of 7 with half as much).
 """
 
 
+_ROUNDING_SECONDS: Final = 1e-7
+"""Added to what is set, which is cut down to whole microseconds: without it, 199 read and set again would be 198."""
+
+
 class _ShortWaits:
     """
     A block within which every thread of the process gets the interpreter lock sooner.
@@ -46,7 +50,7 @@ class _ShortWaits:
             self._blocks += 1  # first: a signal handler that enters a block in the middle of this changes nothing
             if self._blocks == 1:
                 self._usual = sys.getswitchinterval()
-                _set_interval(min(self._usual, _SHORT_SECONDS))
+                sys.setswitchinterval(min(self._usual, _SHORT_SECONDS) + _ROUNDING_SECONDS)
                 self._short = sys.getswitchinterval()  # it is kept in microseconds
 
     def __exit__(self, *_: object) -> None:
@@ -63,7 +67,7 @@ class _ShortWaits:
 
     def after_fork_in_parent(self) -> None:
         if self._blocks and sys.getswitchinterval() == self._usual:
-            _set_interval(self._short)
+            sys.setswitchinterval(self._short + _ROUNDING_SECONDS)
         self._lock.release()
 
     def is_active(self) -> bool:
@@ -77,12 +81,7 @@ class _ShortWaits:
 
     def _restore(self) -> None:
         if sys.getswitchinterval() == self._short:
-            _set_interval(self._usual)
-
-
-def _set_interval(seconds: float) -> None:
-    # It is cut down to whole microseconds: without the rest, 199 read and set again would be 198.
-    sys.setswitchinterval(seconds + 1e-7)
+            sys.setswitchinterval(self._usual + _ROUNDING_SECONDS)
 
 
 short_waits: Final = _ShortWaits()

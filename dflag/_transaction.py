@@ -159,7 +159,8 @@ class Transaction:
         self.token: Final = Token(object())
         self.replaced, self.layers = _edit(base, edits)
         self.differences, self.adopted = _compare(base, self.layers, reason)
-        self.tables: Final = _tables(base, self.layers, keyed)
+        has_keyed = tables_of(base.snapshot)  # most registries have no keyed flag
+        self.tables: Final = _tables(base, self.layers, keyed) if has_keyed else {}
         self.snapshot: Final = self._snapshot_after()
         self.timed: Final = _timed(base, self.layers)
         self.records: list[Record] = []
@@ -169,7 +170,8 @@ class Transaction:
         before = self.base.snapshot
         values = {**values_of(before)}
         values.update(self.adopted)
-        values.update({flag: new for flag, _, new, _, _ in self.differences})
+        for flag, _, new, _, _ in self.differences:
+            values[flag] = new
         tables = tables_of(before)
         if self.tables:
             tables = {**tables, **{flag: each.table for flag, each in self.tables.items()}}
@@ -264,7 +266,7 @@ def _tables(
             held[source] = values
         else:
             held.pop(source, None)
-    return {flag: _table(base, flag, layers.get(flag), keyed) for flag, keyed in edited.items()} if edited else {}
+    return {flag: _table(base, flag, layers.get(flag), keyed) for flag, keyed in edited.items()}
 
 
 def _table(base: Base, flag: Flag[Any], layers: Mapping[str, Entry] | None, keyed: Keyed) -> KeyedState:
