@@ -4,16 +4,16 @@ The checks over several flags of a registry.
 
 from __future__ import annotations
 
-import re
 import threading
-from collections.abc import Callable, Mapping
-from enum import Enum
+from collections.abc import Callable
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dflag._cells import value_of
-from dflag._faults import is_interrupt, name_of, repr_of, text_of
+from dflag._faults import is_interrupt, name_of, text_of
 from dflag._flags import pipeline_of
 from dflag._pipeline import expect_no_verdict, log_fault
+from dflag._quotes import may_quote
 from dflag._snapshot import Snapshot, tables_of, values_of
 from dflag.errors import DflagError, RegistryValidationError, one_line
 
@@ -24,14 +24,8 @@ if TYPE_CHECKING:
 
 RegistryValidator: TypeAlias = Callable[[Snapshot], object]
 
-_LEAST_CHARACTERS: Final = 4
-"""A shorter value counts only as a word of its own: most messages hold some longer word with it."""
-
-_MAX_CHARACTERS: Final = 10_000
-"""The longest text that is searched for secrets."""
-
-_MAX_LOOKED_AT: Final = 10_000
-"""How many parts of values, and how many exceptions behind one, are looked at."""
+_MAX_BEHIND: Final = 10_000
+"""How many exceptions behind one are looked at."""
 
 
 class RegistryValidators:
@@ -116,64 +110,28 @@ def _may_quote_secret(error: BaseException, candidate: Snapshot) -> bool:
     Return whether an exception, or one behind it, says the value of a secret flag, or that cannot be told.
     """
     secrets = {flag: value for flag, value in values_of(candidate).items() if pipeline_of(flag).secret}
-    if not secrets:
-        return False
-    try:
-        said = _words_of(error)
-        return len(said) > _MAX_CHARACTERS or any(
-            _is_quoted(text, said)
-            for flag, value in secrets.items()
-            for text in _texts(flag, [value, value_of(flag), *_keyed_values(candidate, flag)])
-        )
-    except BaseException as fault:  # of the classes of the exceptions and values
-        if is_interrupt(fault):
-            raise
-        return True
+    forms = (each for flag, value in secrets.items() for each in _forms(flag, value, candidate))
+    return bool(secrets) and may_quote(_words_of(error), forms)
 
 
-def _is_quoted(text: str, said: str) -> bool:
-    if not text or text not in said:
-        return False
-    return len(text) >= _LEAST_CHARACTERS or re.search(rf"(?<!\w){re.escape(text)}(?!\w)", said) is not None
-
-
-def _words_of(error: BaseException) -> str:
+def _words_of(error: BaseException) -> Iterator[str]:
     """
-    Return what an exception says, and those that stand behind it: a traceback shows them too.
+    Iterate over what an exception says, and those that stand behind it: a traceback shows them too.
     """
-    said, behind = list[str](), [error]
-    while behind and len(said) < _MAX_LOOKED_AT:
-        each = behind.pop()
-        said += [text_of(each), *map(text_of, getattr(each, "__notes__", ()))]
+    behind = [error]
+    for each in islice(behind, _MAX_BEHIND):  # which grows meanwhile
+        yield text_of(each)
+        yield from map(text_of, getattr(each, "__notes__", ()))
         behind += [other for other in (each.__cause__, each.__context__) if other is not None]
         behind += getattr(each, "exceptions", ())  # of a group
-    return "\n".join(said)
 
 
-def _keyed_values(candidate: Snapshot, flag: Flag[Any]) -> list[Any]:
+def _forms(flag: Flag[Any], value: Any, candidate: Snapshot) -> Iterator[Any]:
+    """
+    Iterate over the values of a flag, those for keys too, and their texts.
+    """
     table = tables_of(candidate).get(flag)
-    return [] if table is None else [each.value for layer in table.layers for each in layer]
-
-
-def _texts(flag: Flag[Any], values: list[Any]) -> Iterator[str]:
-    """
-    Iterate over the ways in which a message may quote values of a flag, and what they are made of.
-
-    Raises:
-        ValueError: There are too many, or they hold themselves.
-    """
-    for value in values:
-        yield pipeline_of(flag).kind.format(value)
-    for number, value in enumerate(values):  # which grows meanwhile
-        if number > _MAX_LOOKED_AT:
-            raise ValueError
-        if isinstance(value, Mapping):
-            values += [*value.keys(), *value.values()]
-        elif isinstance(value, (list, tuple, frozenset)):
-            values += value
-        else:
-            yield text_of(value)
-            if isinstance(value, (str, bytes)):
-                yield repr_of(value).removeprefix("b")[1:-1]
-            elif isinstance(value, Enum):
-                values.append(value.value)
+    keyed = [] if table is None else [each.value for layer in table.layers for each in layer]
+    for each in (value, value_of(flag), *keyed):
+        yield pipeline_of(flag).kind.format(each)
+        yield each

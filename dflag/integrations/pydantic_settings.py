@@ -6,6 +6,7 @@ Needs the extra ``dflag[pydantic-settings]``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -24,6 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from dflag._faults import text_of
 from dflag._layers import RULES_KEYS
 from dflag._log import logger
+from dflag._quotes import may_quote
 from dflag._raw import Text, Unreadable
 from dflag._registry import FlagRegistry, registry_of
 from dflag.errors import MASK, ArgumentError, SourceError, one_line
@@ -206,13 +208,12 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
         keys = [key for key in self._values if key == name or key.startswith(f"{name}.")]
         return any(map(self._origin.is_secret, keys))
 
-    def _secrets(self) -> list[str]:
+    def _may_quote_secret(self, message: str) -> bool:
         """
-        List the texts of secret values, as a validator of another field may quote them.
+        Return whether a message says a secret value, as the validator of another field may, or that cannot be told.
         """
-        values = [value for key, value in self._values.items() if self._origin.is_secret(key)]
-        texts = [value.decode(errors="replace") if isinstance(value, bytes) else text_of(value) for value in values]
-        return [text.strip() for text in texts if text.strip()]
+        secrets = [value for key, value in self._values.items() if self._origin.is_secret(key)]
+        return may_quote([message], (form for value in secrets for form in _forms(value)))
 
     def __repr__(self) -> str:
         return f"DflagSettingsSource({self._origin.label})"
@@ -448,6 +449,20 @@ def _native(value: Text, *, with_null: bool) -> object:
     return str(value)
 
 
+def _forms(value: Any) -> Iterator[Any]:
+    """
+    Iterate over the forms of a value: as it is, as text, and what that means in a document or as JSON.
+    """
+    yield value
+    text = value.decode(errors="replace") if isinstance(value, bytes) else value
+    if isinstance(value, Text):
+        yield value.native
+    elif isinstance(text, str):
+        yield text
+        with contextlib.suppress(ValueError):
+            yield json.loads(text)
+
+
 def _decoded(name: str, value: bytes) -> str:
     try:
         return value.decode("utf-8-sig").strip()
@@ -492,11 +507,10 @@ def _without_secrets(
         (secret if is_secret else shown).update(names)
     if not secret:
         return error
-    texts = [text for source in sources for text in source._secrets()]
 
     def is_shown(fault: ErrorDetails) -> bool:
         is_of_shown = shown.intersection(fault["loc"][:1]) - secret  # one that is of no field may be about any of them
-        return bool(is_of_shown) and not any(text in fault["msg"] for text in texts)
+        return bool(is_of_shown) and not any(source._may_quote_secret(fault["msg"]) for source in sources)
 
     faults = [fault if is_shown(fault) else _masked(fault) for fault in error.errors(include_url=False)]
     return ValidationError.from_exception_data(error.title, [_fault_of(fault) for fault in faults])

@@ -87,14 +87,11 @@ class FileSource(PathSource):
                 the message names line and column, and does not quote the document.
         """
         try:
-            data = self._read_file()
+            document = self._parse(self._read_file())  # in no variable: a traceback may show the text of a secret
         except OSError as error:
             if error.errno not in GONE:
                 self._again_at = time.monotonic() + FAILED_RECHECK_SECONDS
             raise self._explain(error) from error
-        if isinstance(data, Unreadable):
-            raise SourceError(f"cannot read {self._path}: {data.reason}, {_EXPECTED}")
-        document = self._parse(data)
         self._places = document.places
         return document.values
 
@@ -165,15 +162,18 @@ class FileSource(PathSource):
             raise FileNotFoundError(errno.ENOENT, "no such file")
         return found if isinstance(found, (bytes, Unreadable)) else found.encode()
 
-    def _parse(self, data: bytes) -> Document:
+    def _parse(self, data: bytes | Unreadable) -> Document:
         from dflag._formats import documents
 
+        if isinstance(data, Unreadable):
+            raise SourceError(f"cannot read {self._path}: {data.reason}, {_EXPECTED}")
         try:
             return documents.read(data, yaml=not self._file.lower().endswith(".json"), unread=RULES_KEYS)
         except NotJSON as error:
             where = self._path if error.place is None else f"{self._path}:{error.place.line}:{error.place.column}"
             problem = f"cannot read {where}: expected {error.expected}"
-        # Outside of the handler: there the error would get a context that may quote a secret.
+        # Outside of the handler: there the error would get a context that may quote a secret, as a variable may.
+        del data
         raise SourceError(problem)
 
 

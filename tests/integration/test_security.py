@@ -23,7 +23,7 @@ import pytest
 import dflag
 from dflag import Updater
 from dflag._registry import sources_of
-from dflag.sources import _entries
+from dflag.sources import FileSource, _entries
 from dflag.typing import Unreadable
 
 if TYPE_CHECKING:
@@ -137,6 +137,18 @@ def test_a_start_that_fails_shows_no_secret(flags: dflag.FlagRegistry, volume: C
         caught.value.__traceback__ = caught.tb.tb_next
         for error in (caught.value, *caught.value.errors):
             assert SECRET not in _everything(error)
+
+
+def test_a_document_that_does_not_parse_at_a_start_shows_nothing(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
+    """
+    Not even the variables of the frames that the SourceError comes through do.
+    """
+    path = tmp_path / "secret.yaml"
+    path.write_text(f"word: {SECRET}\nbad: [\n")
+    with pytest.raises(dflag.SourceError, match=r"secret\.yaml:3:1") as caught:
+        Updater(flags, FileSource(path, secret=True)).initialize()
+    caught.value.__traceback__ = caught.tb.tb_next
+    assert SECRET not in _everything(caught.value)
 
 
 def test_a_checksum_confirms_a_guess(flags: dflag.FlagRegistry) -> None:

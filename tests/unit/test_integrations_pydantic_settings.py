@@ -418,6 +418,36 @@ def test_a_validator_that_quotes_the_secret_of_another_field(flags: dflag.FlagRe
     assert [each["msg"] for each in refused.value.errors()] == ["the value was refused (value_error)"]
 
 
+@pytest.mark.parametrize("by_text", [False, True])
+def test_a_validator_that_quotes_a_part_of_the_secret_of_another_field(
+    by_text: bool, flags: dflag.FlagRegistry
+) -> None:
+    """
+    What it says is left out, whether the secret came as a mapping or as a text.
+    """
+    flags.dyn_string("mode", "strict")
+    others = dflag.FlagRegistry()
+    others.dyn_json("login", {"password": "hunter2"}, secret=True)
+    login = MemorySource({"login": '{"password": "hunter2"}'}, secret=True) if by_text else others
+
+    class Settings(BaseSettings):
+        login: dict[str, str]
+        mode: str
+
+        @pydantic.field_validator("mode")
+        @classmethod
+        def check(cls, _value: str, info: pydantic.ValidationInfo) -> str:
+            raise ValueError(f"it needs a longer password than {info.data['login']['password']}")
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, *_sources: Any, **_others: Any) -> Any:
+            return DflagSettingsSource(settings_cls, login), DflagSettingsSource(settings_cls, flags)
+
+    with pytest.raises(pydantic.ValidationError) as refused:
+        reloading(Settings)
+    assert [each["msg"] for each in refused.value.errors()] == ["the value was refused (value_error)"]
+
+
 def test_a_scalar_of_a_document_is_its_text(tmp_path: Path) -> None:
     """
     A field takes the text as it stands there, as a flag does, and mappings and lists as they are.

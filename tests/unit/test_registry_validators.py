@@ -4,6 +4,7 @@ The checks over several flags of a registry.
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import logging
 from collections.abc import Mapping
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 class _Stamp:
     def __init__(self, text: str) -> None:
         self.text = text
+
+
+@dataclasses.dataclass(frozen=True)
+class _Account:
+    user: str = "web"
+    word: str = "correct horse"
 
 
 class _Mode(enum.Enum):
@@ -107,6 +114,7 @@ def test_an_interrupt_is_no_verdict(flags: dflag.FlagRegistry) -> None:
         (lambda snap: snap["mode"].value, True),
         (dict, True),
         (lambda snap: snap["stamp"].text, True),
+        (lambda snap: snap["account"].word, True),
     ],
 )
 def test_no_message_quotes_a_secret(
@@ -120,6 +128,7 @@ def test_no_message_quotes_a_secret(
     flags.dyn_int("count", -5, secret=True)
     flags.dyn_enum("mode", _Mode.QUICK, secret=True)
     flags.dyn_custom("stamp", _Stamp("stamped"), parse=_Stamp, format=lambda stamp: stamp.text, secret=True)
+    flags.dyn_json("account", _Account(), type=_Account, secret=True)
 
     def refuse(snap: dflag.Snapshot) -> None:
         raise ValueError(f"because of {quote(snap)}")
