@@ -170,8 +170,7 @@ class Transaction:
         before = self.base.snapshot
         values = {**values_of(before)}
         values.update(self.adopted)
-        for flag, _, new, _, _ in self.differences:
-            values[flag] = new
+        values.update({flag: new for flag, _, new, _, _ in self.differences})
         tables = tables_of(before)
         if self.tables:
             tables = {**tables, **{flag: each.table for flag, each in self.tables.items()}}
