@@ -5,6 +5,7 @@ One source of an updater: what was last read of it, and how that went.
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -294,7 +295,7 @@ class Feed:
             problem: The reason.
             check_seconds: How often the source is checked meanwhile.
         """
-        name = one_line(self.name)
+        name, problem = one_line(self.name), _text_or_none(problem)
         if problem is not None and self.degraded is None:
             logger.warning("checking %s every %s s instead of watching it: %s", name, check_seconds, one_line(problem))
         elif problem is None and self.degraded is not None:
@@ -305,6 +306,7 @@ class Feed:
         """
         Note why the source will never show a change, and log it once; None if it will.
         """
+        reason = _text_or_none(reason)
         if reason is not None and reason != self.not_live:
             logger.warning("cannot follow changes of %s: %s", one_line(self.name), one_line(reason))
         self.not_live = reason
@@ -392,7 +394,7 @@ class Feed:
         Return the moment of the last contact: the watch's, if it knows better than the check.
         """
         heard = None if watch is None else watch.last_contact
-        return self.contact if heard is None else heard
+        return heard if isinstance(heard, (int, float)) and math.isfinite(heard) else self.contact
 
 
 def _checked(name: str, values: object) -> Mapping[str, Raw]:
@@ -414,6 +416,13 @@ def _checked(name: str, values: object) -> Mapping[str, Raw]:
         if not isinstance(raw, (str, bytes, Unreadable)):
             raise SourceError(f"{expected}, got a value of type {type(raw).__name__} for {key!r}")
     return values
+
+
+def _text_or_none(said: object) -> str | None:
+    """
+    Return what a source or a watch says as a plain text: it may be of any type.
+    """
+    return None if said is None else text_of(said)
 
 
 def age(moment: float | None) -> float | None:

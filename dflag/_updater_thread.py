@@ -8,6 +8,8 @@ import random
 import sys
 import threading
 import time
+from functools import partial
+from operator import index
 from typing import TYPE_CHECKING, Final
 
 from dflag._faults import OwnThread, is_interrupt, text_of
@@ -29,6 +31,9 @@ _SHORTEST_REGULAR_SECONDS: Final = _FALLBACK_SECONDS / 2
 
 _CALLS: Final = ("recheck_seconds", "fileno", "drain")
 """The methods that tell the thread when to look. One that raises is called again at each round."""
+
+_MAX_DESCRIPTOR: Final = 2**31 - 1
+"""The system takes an int of C."""
 
 _START_SECONDS: Final = 0.5
 """The longest that `Session.start` waits for the thread to reach its first wait."""
@@ -256,7 +261,14 @@ def _checked(watch: object) -> Watch:
 
 
 def _descriptor(feed: Feed, watch: Watch) -> int | None:
-    return feed.ask("fileno", watch.fileno, None)
+    return feed.ask("fileno", partial(_number_of, watch), None)
+
+
+def _number_of(watch: Watch) -> int | None:
+    number = watch.fileno()
+    if number is not None and not 0 <= index(number) <= _MAX_DESCRIPTOR:
+        raise ValueError(f"{number} is no descriptor")
+    return number
 
 
 def _end(watch: Watch) -> None:

@@ -15,7 +15,7 @@ import pytest
 from dflag._feed import Feed, Ignored
 from dflag._source_state import Reading, Results, empty_state
 from dflag.errors import SourceError
-from dflag.sources import MemorySource
+from dflag.sources import MemorySource, Watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -304,3 +304,17 @@ def test_a_source_may_hand_out_one_dict_and_change_it() -> None:
     feed.dirty = True
     feed.look()
     assert (first, feed.values) == ({"rate": "1"}, {"rate": "2"})
+
+
+@pytest.mark.parametrize("contact", ["yesterday", float("nan"), float("inf")])
+def test_what_a_watch_says_may_be_of_any_type(feed: Feed, contact: object) -> None:
+    """The status has texts and numbers all the same."""
+    watch = Watch()
+    watch.last_contact = contact  # type: ignore[assignment]  # as somebody's own watch may
+    feed.read()
+    feed.note_degraded(5, 0.25)  # type: ignore[arg-type]  # as above
+    feed.note_not_live(["subPath"])  # type: ignore[arg-type]  # as above
+    status = feed.status(Results(), None, watch)
+    assert (status.degraded, status.not_live) == ("5", "['subPath']")
+    assert status.seconds_since_contact is not None
+    assert 0 <= status.seconds_since_contact < 60

@@ -235,3 +235,16 @@ def test_a_source_that_cannot_say_whether_it_is_live_is_watched_all_the_same(
     assert session.watches() == [watch]
     session.stop(DEADLINE_SECONDS)
     assert closed == [True]
+
+
+@pytest.mark.parametrize("number", ["x", 2.5, -1, 10**30])
+def test_what_is_no_descriptor_counts_as_a_call_that_raised(
+    session: Session, looks: Looks, feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch, number: object
+) -> None:
+    """The source, and the others beside it, are checked instead."""
+    watch = source.made = Watch()
+    monkeypatch.setattr(watch, "fileno", lambda: number)
+    session.start_watching()
+    session.start()
+    assert eventually(lambda: looks.count >= 3)
+    assert str(feed.degraded).startswith("its fileno() raised ")
