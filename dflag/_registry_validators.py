@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from dflag._cells import value_of
 from dflag._faults import is_interrupt, name_of, text_of
 from dflag._flags import pipeline_of
-from dflag._pipeline import expect_no_verdict, log_fault
+from dflag._pipeline import AuthorError, expect_no_verdict, log_fault
 from dflag._quotes import may_quote
 from dflag._snapshot import Snapshot, tables_of, values_of
 from dflag.errors import DflagError, RegistryValidationError, one_line
@@ -81,14 +81,14 @@ class RegistryValidators:
 
     def _refusal(self, validator: RegistryValidator, error: BaseException, *, secret: bool) -> RegistryValidationError:
         label = name_of(validator)
-        is_verdict = isinstance(error, ValueError)
+        is_verdict = isinstance(error, ValueError)  # else a fault of the validator, which an `AuthorError` explains
         if not is_verdict and self._is_news(validator, error):
             log_fault(f"registry validator {label}", "", error, secret=secret)
         refused = f"refused by the registry validator {label}"
         if secret:
             return RegistryValidationError(f"{refused} (what it says may quote a secret)")
-        text = one_line(text_of(error) if is_verdict else f"{type(error).__name__}: {text_of(error)}")
-        refusal = RegistryValidationError(f"{refused}: {text}")
+        kind = "" if is_verdict or isinstance(error, AuthorError) else type(error).__name__
+        refusal = RegistryValidationError(": ".join(filter(None, (refused, kind, one_line(text_of(error))))))
         refusal.__cause__ = error
         return refusal
 

@@ -213,6 +213,9 @@ class Store:
                 other.outdate()
         for store in (*others, self) if timed else ():
             store._expiry.resume()
+        overridden = [name for name, flag in named.items() if OVERRIDE in layers_of(flag)]
+        if overridden:
+            self.warn_if_refused(f"bound {', '.join(map(repr, overridden))} with an override")
 
     def store_for(self, flag: Flag[Any]) -> Self:  # noqa: ARG002 - one for all of its flags
         return self
@@ -610,11 +613,12 @@ class Store:
         try:
             self.check(transaction)
         except RegistryValidationError as error:
-            _, layer, entry = edits[0]
+            (flag, layer, entry), *others = [each for each in edits if each[2] is not None] or edits
+            beside = f"set together with {', '.join(repr(each.name) for each, _, _ in others)}, " if others else ""
             raise ValidationError(
-                ", ".join(flag.name for flag, _, entry in edits if entry is not None),
-                str(error),
-                raw=entry.value if len(edits) == 1 and entry else ...,
+                flag.name,
+                f"{beside}{error}",
+                raw=... if entry is None else entry.value,
                 origin=layer,
                 secret=transaction.is_secret,
             ) from error
@@ -688,7 +692,7 @@ class Store:
         self.change([(flag, OVERRIDE, None)], checked=False, reason=reason)
         if reason is not None:
             logger.info("flag %r: override dropped%s", flag.name, _because(reason))
-        self.warn_after_drop()
+        self.warn_if_refused("an override was dropped")
 
     @contextlib.contextmanager
     def override(self, values: Mapping[Flag[Any], Any]) -> Iterator[None]:
@@ -726,7 +730,7 @@ class Store:
         finally:
             self._end_block(before)
         if is_changed:
-            self.warn_after_drop()
+            self.warn_if_refused("an override was dropped")
 
     def _try_to_end_block(self, before: dict[Flag[Any], Entry | None]) -> tuple[list[Edit], Transaction | None] | None:
         """
@@ -780,18 +784,18 @@ class Store:
     def _report_expiry(self, transaction: Transaction, names: str) -> None:
         self.report(transaction, ())
         logger.info("override expired: %s", names)
-        self.warn_after_drop()
+        self.warn_if_refused("an override was dropped")
 
-    def warn_after_drop(self) -> None:
+    def warn_if_refused(self, what_happened: str) -> None:
         """
-        Log a warning if the values in force do not pass the registry validators. A dropped override can cause this.
+        Log a warning if the values in force do not pass the registry validators, after what no validator may refuse.
         """
         if not self.checks.validators:
             return
         try:
             self.checks.run(self.snapshot(), secret=False)
         except RegistryValidationError as error:
-            logger.warning("an override was dropped, and the remaining values do not pass: %s", error)
+            logger.warning("%s, and the values in force do not pass: %s", what_happened, error)
 
     # --- looking back
 

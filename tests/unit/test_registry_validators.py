@@ -158,12 +158,20 @@ def test_the_fault_of_a_validator_is_logged_once(flags: dflag.FlagRegistry, capl
     def fail_too(_: object) -> bool:
         return False
 
+    said = set()
     for validator, error in ((fail, KeyError(1)), (fail, KeyError(2)), (fail, OSError()), (fail_too, KeyError())):
         errors.append(error)
         checks.validators = (validator,)
         for _ in range(2):
-            with pytest.raises(RegistryValidationError):
+            with pytest.raises(RegistryValidationError) as refused:
                 checks.run(flags.snapshot(), secret=False)
+            said.add(str(refused.value).rpartition(".")[2])
+    assert said == {
+        "fail: KeyError: 1",
+        "fail: KeyError: 2",
+        "fail: OSError",
+        "fail_too: a validator should raise ValueError to refuse a value, not return False",
+    }
     assert [message.split(".")[-1] for message in caplog.messages] == [
         "fail should raise ValueError, not KeyError",
         "fail should raise ValueError, not OSError",

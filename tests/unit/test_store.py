@@ -210,7 +210,25 @@ def test_however_an_override_is_dropped_a_broken_rule_is_logged(
 
     assert (low.get(), high.get()) == (20, 10)
     (line,) = [text for text in caplog.messages if "low above high" in text]
-    assert line.startswith("an override was dropped, and the remaining values do not pass: refused by the registry")
+    assert line.startswith("an override was dropped, and the values in force do not pass: refused by the registry")
+
+
+def test_what_is_refused_for_several_flags_names_them_all(flags: dflag.FlagRegistry) -> None:
+    """
+    The error is about the first one, whose name and value it has.
+    """
+    low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
+
+    @flags.validator
+    def ordered(snap: dflag.Snapshot) -> None:
+        if snap[low] > snap[high]:
+            raise ValueError
+
+    with pytest.raises(dflag.ValidationError) as refused, flags.override({low: 9, high: 3}):
+        pass
+    assert (refused.value.flag_name, refused.value.raw) == ("low", 9)
+    assert str(refused.value).startswith("flag 'low': set together with 'high', refused by the registry validator ")
+    assert str(refused.value).endswith(".ordered, got 9 (override)")
 
 
 def test_registry_validator_must_not_change_flags(flags: dflag.FlagRegistry) -> None:

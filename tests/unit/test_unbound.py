@@ -89,6 +89,27 @@ def test_binding_names_the_flag_and_keeps_its_override(flags: dflag.FlagRegistry
         rate.set(0)
 
 
+@pytest.mark.parametrize("is_set", [True, False])
+def test_an_override_that_breaks_a_rule_of_the_registry_is_logged(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, is_set: bool
+) -> None:
+    """
+    Binding keeps it, and everything else is refused from then on.
+    """
+    rate, low = dflag.dyn_int(1), flags.dyn_int("low", 3)
+
+    @flags.validator
+    def _ordered(snap: dflag.Snapshot) -> None:
+        if snap.get("lib.rate", 5) < snap[low]:
+            raise ValueError("rate below low")
+
+    if is_set:
+        rate.set(2)
+    flags.bind("lib.rate", rate)
+    beginning = "bound 'lib.rate' with an override, and the values in force do not pass: refused by the registry"
+    assert [message.startswith(beginning) for message in caplog.messages] == [True] * is_set
+
+
 def test_override_with_a_time_limit_still_drops_after_binding(flags: dflag.FlagRegistry) -> None:
     """
     The limit moves with the flag.
