@@ -76,6 +76,13 @@ class FlagUsage:
         """
         return [each for each in self.references if each.how == how and each.is_test is in_tests]
 
+    def may_be(self, name: str) -> bool:
+        """
+        Return whether the flag has the name, or may have it where its own is built.
+        """
+        pattern = self.declared.pattern
+        return self.name == name or (self.name is None and pattern is not None and bool(re.fullmatch(pattern, name)))
+
 
 @dataclass(slots=True)
 class Program:
@@ -99,6 +106,12 @@ class Program:
     bound: list[tuple[str | None, str | None]] = field(default_factory=list)
     is_open: bool = False
     retired: dict[str, datetime.date | None] = field(default_factory=dict)
+
+    def is_secret(self, name: str) -> bool:
+        """
+        Return whether a declaration makes the flag of that name secret, one of several included.
+        """
+        return any(flag.declared.is_secret and flag.may_be(name) for flag in self.flags)
 
     def has_key(self, key: str) -> bool | None:
         """

@@ -36,6 +36,9 @@ _WRITERS: Final = frozenset({"override", "pinned"})
 _PYDANTIC: Final = ("dflag", "integrations", "pydantic_settings")
 """What reads the flags that are named as the fields of a class."""
 
+_CONCEALING: Final[dict[str, bool | None]] = {"secret": False, "type": None}
+"""The options that mask a value, each with the literal that masks none; a ``type`` may have a ``SecretStr``."""
+
 ANYTHING: Final = ".*"
 
 CALLED: Final = "()"
@@ -76,6 +79,7 @@ class Declared:
         class_name: The class in whose body it stands.
         escapes: Whether the flag is handed on at once, so that no name tells what becomes of it.
         keys: The pattern of the keys of a map.
+        is_secret: Whether its value may be a secret, or hold one, as far as its options tell.
     """
 
     receiver: Name | None
@@ -89,6 +93,7 @@ class Declared:
     escapes: bool
     expires: datetime.date | None
     keys: str | None
+    is_secret: bool
 
     @property
     def labels(self) -> list[str]:
@@ -508,6 +513,7 @@ class _Scan(ast.NodeVisitor):
                 escapes=(not targets and node not in self._kept_apart) or _is_given(given.get("on_change")),
                 expires=_date_of(given.get("expires")),
                 keys=_text_of(given.get("keys")),
+                is_secret=any(map(_may_conceal, node.keywords)),
             )
         )
 
@@ -532,6 +538,7 @@ class _Scan(ast.NodeVisitor):
                 escapes=True,
                 expires=None,
                 keys=None,
+                is_secret=False,
             )
         )
 
@@ -614,6 +621,16 @@ def _is_property(decorator: ast.expr) -> bool:
 
 def _is_given(option: ast.expr | None) -> bool:
     return option is not None and not (isinstance(option, ast.Constant) and option.value is None)
+
+
+def _may_conceal(option: ast.keyword) -> bool:
+    match option.arg, option.value:
+        case None, ast.Dict(keys=keys):
+            return any(name is None or name in _CONCEALING for name in map(_text_of, keys))
+        case str(name), ast.Constant(value=value):
+            return name in _CONCEALING and value is not _CONCEALING[name]
+        case name, _:
+            return name is None or name in _CONCEALING
 
 
 def _position(node: ast.expr) -> Position:

@@ -174,7 +174,7 @@ def _constant(program: Program, registry: FlagRegistry | None, inputs: Sequence[
         items = [each.items[flag.name] for each in inputs]
         if not _are_same(flag.name, registry, [item.raw for _, item in items]):
             continue
-        is_hidden = any(given.secret for given, _ in items) or _is_secret(flag.name, registry)
+        is_hidden = any(given.secret for given, _ in items) or _is_secret(flag.name, program, registry)
         value = "" if is_hidden else f", {_shown(items[0][1].raw)}"
         message = f"flag {flag.label!r} has the same value in all {len(inputs)} inputs{value}: make it a constant"
         yield finding_of(flag.module, flag.declared.position, "constant-flag", "error", flag.label, message, "certain")
@@ -194,8 +194,9 @@ def _are_same(name: str, registry: FlagRegistry | None, raws: Sequence[Any]) -> 
     return all(pipeline.kind.same(values[0], value) for value in values[1:])
 
 
-def _is_secret(name: str, registry: FlagRegistry | None) -> bool:
-    return registry is not None and name in registry and registry[name].secret
+def _is_secret(name: str, program: Program, registry: FlagRegistry | None) -> bool:
+    # Also with a registry: it may be another one than that in which the code declares the secret.
+    return program.is_secret(name) or (registry is not None and name in registry and registry[name].secret)
 
 
 def _shown(raw: object) -> str:

@@ -518,6 +518,66 @@ def test_values_that_are_the_same_everywhere(
     assert {each["flag"] for each in findings("service.py", "--input", "one.yaml")} == {"unknown"}
 
 
+SECRETS = {
+    "a flag": 'pw = flags.dyn_string("pw", "", secret=True)\nprint(pw)',
+    "a static flag": 'pw = flags.string("pw", "", secret=True)\nprint(pw)',
+    "an attribute of a class": 'class S(dflag.Flags):\n    pw = dflag.dyn_string("", secret=True)\n'
+    "print(S.current().pw)",
+    "a flag that is bound": 'lib = dflag.dyn_string("", secret=True)\npw = flags.bind("pw", lib)\nprint(pw)',
+    "an option that is a name": 'pw = flags.dyn_string("pw", "", secret=HIDE)\nprint(pw)',
+    "options in a mapping": 'pw = flags.dyn_string("pw", "", **OPTIONS)\nprint(pw)',
+    "options that are written out": 'pw = flags.dyn_string("pw", "", **{"secret": True})\nprint(pw)',
+    "a type that may hold one": 'pw = flags.dyn_json("pw", None, type=Login)\nprint(pw)',
+    "one of two declarations": 'if HIDE:\n    pw = flags.dyn_string("pw", "", secret=True)\n'
+    'else:\n    pw = flags.dyn_string("pw", "")\nprint(pw)',
+    "another with a built name": 'pw = flags.dyn_string("pw", "")\nprint(pw)\n'
+    'for each in "vw":\n    print(dflag.FlagRegistry().dyn_string(f"p{each}", "", secret=True))',
+}
+
+
+@pytest.mark.parametrize("form", ["text", "json", "github", "sarif"])
+@pytest.mark.parametrize("code", SECRETS.values(), ids=SECRETS)
+def test_the_value_of_a_flag_that_the_code_declares_secret_is_not_shown(
+    code: str, form: str, tmp_path: Path, write: Callable[..., None], run: Callable[..., tuple[int, str]]
+) -> None:
+    """
+    The finding that it is the same in every input stands without it, also where no registry is given.
+    """
+    write(app=HEAD + code)
+    for name in ("one.yaml", "two.yaml"):
+        (tmp_path / name).write_text("pw: hunter2\n", "utf-8")
+
+    status, out = run("unused", "app.py", "--input", "one.yaml", "--input", "two.yaml", "--format", form)
+
+    assert status == 1
+    assert "flag 'pw' has the same value in all 2 inputs: make it a constant" in out
+    assert "hunter2" not in out
+
+
+OPEN = {
+    "no option": 'pw = flags.dyn_string("pw", "")\nprint(pw)',
+    "the literal False": 'pw = flags.dyn_string("pw", "", secret=False)\nprint(pw)',
+    "no type": 'pw = flags.dyn_json("pw", "", type=None)\nprint(pw)',
+    "options of another sort": 'pw = flags.dyn_string("pw", "", **{"owner": "edge"})\nprint(pw)',
+}
+
+
+@pytest.mark.parametrize("code", OPEN.values(), ids=OPEN)
+def test_the_value_of_a_flag_that_cannot_be_secret_is_shown(
+    code: str, tmp_path: Path, write: Callable[..., None], run: Callable[..., tuple[int, str]]
+) -> None:
+    """
+    It says what the constant would be.
+    """
+    write(app=HEAD + code)
+    for name in ("one.yaml", "two.yaml"):
+        (tmp_path / name).write_text("pw: plain\n", "utf-8")
+
+    _, out = run("unused", "app.py", "--input", "one.yaml", "--input", "two.yaml")
+
+    assert "flag 'pw' has the same value in all 2 inputs, 'plain': make it a constant" in out
+
+
 def test_syntax_errors_are_findings_of_their_file(
     tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
