@@ -28,6 +28,9 @@ How: TypeAlias = Literal["read", "perhaps", "other"]
 
 _DYNAMIC: Final = "dyn_"
 
+_SEPARATOR: Final = re.compile("[.:]")
+"""What stands between the parts of a dotted name; ``pkgutil.resolve_name`` has a colon behind the module."""
+
 _MAX_PARTS: Final = 20
 """The longest dotted name to follow: one that stands for a longer one of itself would grow for ever."""
 
@@ -196,7 +199,7 @@ class _Index:
         self._bind_all()
         self._export_all()
         self._built: Final = [flag for flag in self.program.flags if flag.name is None]
-        self._by_pattern: Final[dict[tuple[str, str], list[FlagUsage]]] = {}
+        self._by_pattern: Final[dict[tuple[str, bool], list[FlagUsage]]] = {}
         self._by_name: Final[dict[str, list[FlagUsage]]] = defaultdict(list)
         for flag in self.program.flags:
             if flag.name is not None:
@@ -563,18 +566,18 @@ class _Index:
                 how = "read"
             elif text.how == "read" and entity is not None:
                 continue  # of something that is known, and no registry
-            for flag in self._named(text):
+            for flag in self._named(text, by_holder=how == "perhaps"):
                 flag.references.append(Reference(module, text.position, how))
             if entity is not None and is_source and text.how in ("read", "write"):
                 self._note_undeclared(module, text, entity)
 
-    def _named(self, text: Mention) -> Iterator[FlagUsage]:
+    def _named(self, text: Mention, *, by_holder: bool) -> Iterator[FlagUsage]:
         if text.text is None:
             return
         yield from self._by_name.get(text.text, ())
-        if text.how == "attribute":
-            yield from self._by_attribute.get(text.text, ())
-            yield from self._by_variable.get(text.text, ())
+        for part in _names_in(text.text) if by_holder else ():
+            yield from self._by_attribute.get(part, ())
+            yield from self._by_variable.get(part, ())
         for flag in self._built if text.how != "perhaps" else ():
             if flag.declared.pattern and re.fullmatch(flag.declared.pattern, text.text):
                 yield flag
@@ -582,7 +585,7 @@ class _Index:
     def _read_built(self, module: Module, text: Mention, *, is_followed: bool) -> None:
         pattern, reference = text.pattern or ANYTHING, Reference(module, text.position, "perhaps")
         if pattern.replace(ANYTHING, ""):
-            for flag in self._fitting(pattern, text.how):
+            for flag in self._fitting(pattern, by_holder=text.how == "attribute" or not is_followed):
                 flag.references.append(reference)
         elif is_followed and not self._is_flag(module, text.name):  # else any item of any mapping
             self.program.of_any.append(reference)
@@ -591,10 +594,11 @@ class _Index:
         entity = None if name is None else self._resolve(module, name)
         return entity is not None and bool(entity.flags)
 
-    def _fitting(self, pattern: str, how: str) -> list[FlagUsage]:
-        if (pattern, how) not in self._by_pattern:
-            self._by_pattern[pattern, how] = [flag for flag in self.program.flags if _fits(flag, pattern, how)]
-        return self._by_pattern[pattern, how]
+    def _fitting(self, pattern: str, *, by_holder: bool) -> list[FlagUsage]:
+        key = (pattern, by_holder)
+        if key not in self._by_pattern:
+            self._by_pattern[key] = [each for each in self.program.flags if _fits(each, pattern, by_holder=by_holder)]
+        return self._by_pattern[key]
 
     def _note_undeclared(self, module: Module, text: Mention, entity: _Entity) -> None:
         known = self.program.has_key(text.text or "")
@@ -603,9 +607,17 @@ class _Index:
             self.program.undeclared.append((module, text, is_certain))
 
 
-def _fits(flag: FlagUsage, pattern: str, how: str) -> bool:
+def _names_in(text: str) -> list[str]:
+    """
+    Return the parts of a dotted name, such as ``operator.attrgetter`` takes; none of any other text.
+    """
+    parts = _SEPARATOR.split(text)
+    return parts if all(map(str.isidentifier, parts)) else []
+
+
+def _fits(flag: FlagUsage, pattern: str, *, by_holder: bool) -> bool:
     names = set() if flag.name is None else {flag.name}
-    if how == "attribute":
+    if by_holder:
         names.update(flag.declared.labels)
     return flag.name is None or any(re.fullmatch(pattern, name) for name in names)
 

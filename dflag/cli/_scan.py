@@ -121,7 +121,8 @@ class Mention(NamedTuple):
         receiver: What it is asked of, where that is a name.
         text: The text; None where it is built.
         pattern: What it may be then.
-        how: ``"read"``, ``"write"``, ``"attribute"`` for ``getattr``, or ``"perhaps"`` where a text may mean anything.
+        how: ``"read"``, ``"write"``, ``"attribute"`` for ``getattr`` and its like, or ``"perhaps"`` where a text may
+            mean anything.
         name: The name that stands in its place, which may be that of a flag.
     """
 
@@ -437,13 +438,21 @@ class _Scan(ast.NodeVisitor):
         elif method in _WRITERS:
             for argument in node.args:
                 self._note_written(receiver, argument)
-        elif called == ("getattr",) and len(node.args) >= 2:
-            self._note_text(self._name(node.args[0]), node.args[1], "attribute")
-        elif called is not None and self._origin(called)[-1:] == ("add_loglevel_flag",):
-            self._declare_loglevel(node)
+        elif called is not None:
+            self._note_function(node, called)
         arguments = (*node.args, *(keyword.value for keyword in node.keywords))
         self._found.passed += [(name, called) for each in arguments if (name := self._name(each)) is not None]
         self.generic_visit(node)
+
+    def _note_function(self, node: ast.Call, called: Name) -> None:
+        function = self._origin(called)[-1]
+        if called == ("getattr",) and len(node.args) >= 2:
+            self._note_text(self._name(node.args[0]), node.args[1], "attribute")
+        elif function == "attrgetter":
+            for argument in node.args:
+                self._note_text(None, argument, "attribute")
+        elif function == "add_loglevel_flag":
+            self._declare_loglevel(node)
 
     def _retire(self, node: ast.Call, named: ast.expr) -> None:
         self._kept_apart.add(named)

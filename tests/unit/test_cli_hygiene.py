@@ -207,6 +207,65 @@ def test_what_may_be_read_is_only_likely(
     assert run("unused", ".", "--strict")[0] == 1
 
 
+BY_HOLDER = {
+    "attrgetter": 'import operator\ndef f(cfg): return operator.attrgetter("channel")(cfg)',
+    "attrgetter under another name": 'from operator import attrgetter as of\ndef f(x): return of("channel")(x)',
+    "the second of attrgetter": 'import operator\ndef f(x): return operator.attrgetter("other", "channel")(x)',
+    "dotted for attrgetter": 'import operator\ndef f(x): return operator.attrgetter("shop.channel.get")(x)',
+    "built for attrgetter": 'import operator\ndef f(x, y): return operator.attrgetter(f"chan{y}")(x)',
+    "a text": 'NAMES = ["channel"]',
+    "a dotted text": 'NAMES = ["app.channel"]',
+    "a text for resolve_name": 'import pkgutil\ndef f(): return pkgutil.resolve_name("app:channel").get()',
+    "an item of vars": 'import app\ndef f(): return vars(app)["channel"].get()',
+    "an item of a dict": 'import app\ndef f(): return app.__dict__["channel"].get()',
+    "an item with a built name": 'import app\ndef f(x): return vars(app)[f"chan{x}"].get()',
+}
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        'channel = flags.dyn_int("mode", 1)',
+        'class S:\n    channel = flags.dyn_int("mode", 1)',
+        'class S(dflag.Flags):\n    channel = dflag.dyn_int(1, name="mode")',
+    ],
+    ids=["variable", "attribute", "class"],
+)
+@pytest.mark.parametrize("code", BY_HOLDER.values(), ids=BY_HOLDER)
+def test_a_text_may_name_what_holds_a_flag(
+    code: str, declaration: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    The flag is only likely to be unused where a text, or a part of a dotted one, is its variable or attribute.
+    """
+    write(app=HEAD + declaration, other=code)
+
+    assert _brief(findings()) == [("mode", "likely")]
+
+
+@pytest.mark.parametrize("text", ["channel.", "channel: ", "the channel", "channels", "a-b.channel"])
+def test_a_text_that_only_contains_the_name_of_a_variable(
+    text: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    A text that is no dotted name leaves the finding certain.
+    """
+    write(app=HEAD + 'channel = flags.dyn_int("mode", 1)', other=f"print({text!r})")
+
+    assert _brief(findings()) == [("mode", "certain")]
+
+
+def test_a_name_that_is_asked_of_a_registry_is_that_of_a_flag(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    A variable of that name is another thing, and the flag in it is unused for certain.
+    """
+    write(app=HEAD + 'a = flags.dyn_int("b", 1)\nb = flags.dyn_int("c", 1)\nprint(flags["b"], flags.snapshot()["b"])')
+
+    assert _brief(findings()) == [("c", "certain")]
+
+
 def test_what_is_exported_is_only_likely(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
 ) -> None:
