@@ -28,6 +28,15 @@ How: TypeAlias = Literal["read", "perhaps", "other"]
 
 _DYNAMIC: Final = "dyn_"
 
+_SOURCES: Final = frozenset({"registry", "snapshot"})
+"""The sorts of what is asked for the name of a flag."""
+
+_HAVE_ATTRIBUTES: Final = frozenset({"class", "instance", "module"})
+"""The sorts of what ``getattr`` asks for an attribute."""
+
+_HOLDERS: Final = frozenset({"class", "module", "registry"})
+"""The sorts of what holds flags, and not their values."""
+
 _SEPARATOR: Final = re.compile("[.:]")
 """What stands between the parts of a dotted name; ``pkgutil.resolve_name`` has a colon behind the module."""
 
@@ -553,22 +562,17 @@ class _Index:
     def _read_texts(self, module: Module) -> None:
         for text in module.texts:
             entity = None if text.receiver is None else self._resolve(module, text.receiver)
-            is_source = entity is not None and entity.sort in ("registry", "snapshot")
+            sort = None if entity is None else entity.sort
             if text.text is None:
-                holders = ("class", "instance", "module") if text.how == "attribute" else ("registry", "snapshot")
-                if entity is None or entity.sort in holders:
-                    self._read_built(module, text, is_followed=entity is not None)
+                if sort is None or sort in (_HAVE_ATTRIBUTES if text.how == "attribute" else _SOURCES):
+                    self._read_built(module, text, sort)
                 continue
-            how: How = "perhaps"
-            if text.how == "write":
-                how = "other"
-            elif text.how == "read" and is_source:
-                how = "read"
-            elif text.how == "read" and entity is not None:
+            if text.how == "read" and sort is not None and sort not in _SOURCES:
                 continue  # of something that is known, and no registry
-            for flag in self._named(text, by_holder=how == "perhaps"):
+            how = _how(text, sort)
+            for flag in self._named(text, by_holder=how == "perhaps" or text.how == "attribute"):
                 flag.references.append(Reference(module, text.position, how))
-            if entity is not None and is_source and text.how in ("read", "write"):
+            if entity is not None and sort in _SOURCES and text.how in ("read", "write"):
                 self._note_undeclared(module, text, entity)
 
     def _named(self, text: Mention, *, by_holder: bool) -> Iterator[FlagUsage]:
@@ -582,12 +586,14 @@ class _Index:
             if flag.declared.pattern and re.fullmatch(flag.declared.pattern, text.text):
                 yield flag
 
-    def _read_built(self, module: Module, text: Mention, *, is_followed: bool) -> None:
-        pattern, reference = text.pattern or ANYTHING, Reference(module, text.position, "perhaps")
+    def _read_built(self, module: Module, text: Mention, sort: str | None) -> None:
+        pattern, how = text.pattern or ANYTHING, _how(text, sort)
+        reference = Reference(module, text.position, how)
         if pattern.replace(ANYTHING, ""):
-            for flag in self._fitting(pattern, by_holder=text.how == "attribute" or not is_followed):
+            for flag in self._fitting(pattern, by_holder=text.how == "attribute" or sort is None):
                 flag.references.append(reference)
-        elif is_followed and not self._is_flag(module, text.name):  # else any item of any mapping
+        elif sort is not None and how == "perhaps" and not self._is_flag(module, text.name):
+            # Where it is not followed, it is any item of any mapping.
             self.program.of_any.append(reference)
 
     def _is_flag(self, module: Module, name: Name | None) -> bool:
@@ -605,6 +611,16 @@ class _Index:
         if known is not True:
             is_certain = entity.is_own and known is False and not self.program.is_open
             self.program.undeclared.append((module, text, is_certain))
+
+
+def _how(text: Mention, sort: str | None) -> How:
+    """
+    Return what a text that is asked of something of that sort does with the flag that it names.
+    """
+    # An item of a snapshot is a value, whose own methods may be called as those of a flag.
+    if text.how == "write" or (text.is_neutral and sort in _HOLDERS):
+        return "other"
+    return "read" if text.how == "read" and text.text is not None and sort in _SOURCES else "perhaps"
 
 
 def _names_in(text: str) -> list[str]:

@@ -124,6 +124,7 @@ class Mention(NamedTuple):
         how: ``"read"``, ``"write"``, ``"attribute"`` for ``getattr`` and its like, or ``"perhaps"`` where a text may
             mean anything.
         name: The name that stands in its place, which may be that of a flag.
+        is_neutral: Whether a flag that comes of it is set or validated, and not read.
     """
 
     receiver: Name | None
@@ -132,6 +133,7 @@ class Mention(NamedTuple):
     position: Position
     how: str
     name: Name | None = None
+    is_neutral: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -434,7 +436,7 @@ class _Scan(ast.NodeVisitor):
         elif method == "retired" and node.args:
             self._retire(node, node.args[0])
         elif method in _BY_NAME and node.args:
-            self._note_text(receiver, node.args[0], "read")
+            self._note_text(receiver, node.args[0], "read", is_neutral=node in self._neutral)
         elif method in _WRITERS:
             for argument in node.args:
                 self._note_written(receiver, argument)
@@ -447,7 +449,7 @@ class _Scan(ast.NodeVisitor):
     def _note_function(self, node: ast.Call, called: Name) -> None:
         function = self._origin(called)[-1]
         if called == ("getattr",) and len(node.args) >= 2:
-            self._note_text(self._name(node.args[0]), node.args[1], "attribute")
+            self._note_text(self._name(node.args[0]), node.args[1], "attribute", is_neutral=node in self._neutral)
         elif function == "attrgetter":
             for argument in node.args:
                 self._note_text(None, argument, "attribute")
@@ -553,24 +555,24 @@ class _Scan(ast.NodeVisitor):
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
         if isinstance(node.ctx, ast.Load):
-            self._note_text(self._name(node.value), node.slice, "read")
+            self._note_text(self._name(node.value), node.slice, "read", is_neutral=node in self._neutral)
         self.generic_visit(node)
 
     def _note_written(self, receiver: Name | None, argument: ast.expr) -> None:
         if not isinstance(argument, ast.Dict):
             return
         for key in filter(None, argument.keys):
-            if name_of(key) is None:
+            self._neutral.add(key)  # also ``flags["rate"]``
+            if name_of(key) is None and not isinstance(key, ast.Subscript):
                 self._note_text(receiver, key, "write")
-            else:
-                self._neutral.add(key)
 
-    def _note_text(self, receiver: Name | None, node: ast.expr, how: str) -> None:
+    def _note_text(self, receiver: Name | None, node: ast.expr, how: str, *, is_neutral: bool = False) -> None:
         text, pattern = _text_of(node), _pattern_of(node)
         if text is None and (pattern is None or isinstance(node, ast.Constant)):
             return
         self._kept_apart.add(node)
-        self._found.texts.append(Mention(receiver, text, pattern, _position(node), how, self._name(node)))
+        name = self._name(node)
+        self._found.texts.append(Mention(receiver, text, pattern, _position(node), how, name, is_neutral))
 
     def visit_Constant(self, node: ast.Constant) -> None:
         if isinstance(node.value, str) and node not in self._kept_apart and len(node.value) <= 253:

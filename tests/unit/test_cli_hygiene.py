@@ -86,6 +86,16 @@ DEAD = {
     "only validated": 'dead = flags.dyn_int("dead", 1)\n@dead.validator\ndef check(value): pass',
     "only overridden": 'dead = flags.dyn_int("dead", 1)\nwith flags.override({dead: 1}): pass',
     "overridden by name": 'dead = flags.dyn_int("dead", 1)\nwith flags.override({"dead": 1}): pass',
+    "set by name": 'dead = flags.dyn_int("dead", 1)\nflags["dead"].set(5)\nflags["dead"].set_text("5")',
+    "reset by name": 'dead = flags.dyn_int("dead", 1)\nflags.lookup("dead").reset()',
+    "validated by name": 'dead = flags.dyn_int("dead", 1)\n@flags["dead"].validator\ndef check(value): pass',
+    "set by the name of a variable": 'import app\ndead = flags.dyn_int("dead", 1)\ngetattr(app, "dead").set(5)',
+    "overridden by an item": 'dead = flags.dyn_int("dead", 1)\nwith flags.override({flags["dead"]: 1}): pass',
+    "overridden by lookup": 'dead = flags.dyn_int("dead", 1)\nwith flags.override({flags.lookup("dead"): 1}): pass',
+    "overridden by a built name": 'flags.dyn_int("dead", 1)\ndef f(x):\n    with flags.override({f"de{x}": 1}): pass',
+    "set by a built name": 'dead = flags.dyn_int("dead", 1)\ndef f(x): flags[f"de{x}"].set(5)',
+    "set by a name in a variable": 'dead = flags.dyn_int("dead", 1)\ndef f(name): flags[name].set(5)',
+    "set in a settings class": "class S(dflag.Flags):\n    dead = dflag.dyn_int(1)\nS.registry['dead'].set(5)",
     "in a settings class": "class Settings(dflag.Flags):\n    dead = dflag.dyn_int(1)\nSettings.current()",
     "bound": 'lib = dflag.dyn_int(1)\nflags.bind("dead", lib)',
     "bound at once": 'flags.bind("dead", dflag.dyn_int(1))',
@@ -692,6 +702,62 @@ def test_references_of_one_flag_and_of_all(write: Callable[..., None], run: Call
     sarif = json.loads(run("references", ".", "--format", "sarif")[1])
     assert {each["level"] for each in sarif["runs"][0]["results"]} == {"note"}
     assert run("references", ".", "--format", "github")[1].startswith("::notice file=")
+
+
+SETS = {
+    "an item": 'flags["rate_limit"].set(5)',
+    "a lookup": 'flags.lookup("rate_limit").reset()',
+    "a validator": '@flags["rate_limit"].validator\ndef check(value): pass',
+    "getattr": 'getattr(app, "rate").set(5)',
+    "an override by name": 'with flags.override({"rate_limit": 5}): pass',
+    "an override by an item": 'with flags.override({flags["rate_limit"]: 5}): pass',
+    "an override of a test": 'import dflag.testing\nwith dflag.testing.override(flags, {"rate_limit": 5}): pass',
+}
+
+
+@pytest.mark.parametrize("code", SETS.values(), ids=SETS)
+def test_what_sets_a_flag_by_name_is_a_use_of_it(
+    code: str, write: Callable[..., None], run: Callable[..., tuple[int, str]]
+) -> None:
+    """
+    It is listed, and is no read.
+    """
+    write(app=HEAD + 'rate = flags.dyn_int("rate_limit", 1)', work=f"import app\nfrom app import flags\n{code}")
+
+    declared, *uses = run("references", "rate_limit")[1].splitlines()
+    assert declared == "app.py:3:8: rate_limit: declared, dyn_int"
+    assert uses
+    assert all(use.endswith(": rate_limit: used") for use in uses)
+
+
+VALUES = {
+    "a snapshot": ('def f(): flags.snapshot()["plan"].reset()', []),
+    "an instance": ('def f(): getattr(S.current(), "plan").reset()', [("plan", "likely")]),
+    "something": ('def f(some): some["plan"].reset()', [("plan", "likely")]),
+}
+
+
+@pytest.mark.parametrize(("code", "found"), VALUES.values(), ids=VALUES)
+def test_a_method_of_a_value_is_a_read_whatever_its_name(
+    code: str, found: list[tuple[str, str]], write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Only what holds flags is known to give a flag, so the finding is never certain.
+    """
+    write(app=f"import dflag\nclass S(dflag.Flags):\n    plan = dflag.dyn_json(1)\nflags = S.registry\n{code}")
+
+    assert _brief(findings()) == found
+
+
+def test_setting_a_flag_that_nothing_declares(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    It is a certain finding, as a read is.
+    """
+    write(app=HEAD + 'flags["rate_limt"].set(5)')
+
+    assert _brief(findings()) == [("rate_limt", "certain")]
 
 
 def test_expired_by_owner(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
