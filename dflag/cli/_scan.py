@@ -17,7 +17,7 @@ from dflag._declarations import Declarations
 from dflag.cli._scopes import Comprehension, Name, Scopes, parameters, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from dflag.cli._modules import ModuleSource
 
@@ -400,6 +400,10 @@ class _Scan(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _assign(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
+        for parts, part in _unpacked(targets, value):
+            self._assign_one(parts, part)
+
+    def _assign_one(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
         names = [name for target in targets if (name := self._name(target)) is not None]
         self._found.stored.update(name for name in names if len(name) == 2)
         if isinstance(value, ast.Call) and len(names) == len(targets):
@@ -624,6 +628,26 @@ class _Scan(ast.NodeVisitor):
             if part.attr in _NEUTRAL:
                 self._neutral.add(part.value)
             part = part.value
+
+
+def _unpacked(targets: Sequence[ast.expr], value: ast.expr) -> Iterator[tuple[Sequence[ast.expr], ast.expr]]:
+    """
+    Yield each value of an assignment with its targets: ``one, two = 1, 2`` has two.
+    """
+    several = [_elements(each) for each in (*targets, value)]
+    if len(set(map(len, several))) > 1 or not several[-1]:
+        yield targets, value
+        return
+    for *parts, part in zip(*several, strict=True):
+        yield from _unpacked(parts, part)
+
+
+def _elements(node: ast.expr) -> list[ast.expr]:
+    """
+    Return what stands in a tuple or list; nothing where a starred part makes the number unknown.
+    """
+    elements = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
+    return [] if any(isinstance(each, ast.Starred) for each in elements) else elements
 
 
 def _is_property(decorator: ast.expr) -> bool:

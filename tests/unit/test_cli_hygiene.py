@@ -760,6 +760,69 @@ def test_setting_a_flag_that_nothing_declares(
     assert _brief(findings()) == [("rate_limt", "certain")]
 
 
+UNPACKED = {
+    "a tuple": 'one, two = flags.dyn_int("one", 1), flags.dyn_int("two", 1)\nprint(one.get())',
+    "a list": '[one, two] = [flags.dyn_int("one", 1), flags.dyn_int("two", 1)]\nprint(one.get())',
+    "tuples in a tuple": '(one, a), (two, b) = (flags.dyn_int("one", 1), 1), [flags.dyn_int("two", 1), 2]\nprint(one)',
+    "attributes": 'class L:\n    def __init__(self):\n        self.one, self.two = flags.int("one", 1), '
+    'flags.int("two", 1)\nprint(L().one.get())',
+    "a class of flags": "class S(dflag.Flags):\n    one, two = dflag.dyn_int(1), dflag.dyn_int(1)\n"
+    "print(S.current().one)",
+    "bound": 'one, two = flags.bind("one", dflag.dyn_int(1)), flags.bind("two", dflag.dyn_int(1))\nprint(one)',
+    "what holds them": "class S(dflag.Flags):\n    one = dflag.dyn_int(1)\n    two = dflag.dyn_int(1)\n"
+    "def f():\n    settings, x = S.current(), 2\n    return settings.one, x",
+}
+
+
+@pytest.mark.parametrize("code", UNPACKED.values(), ids=UNPACKED)
+def test_flags_that_are_declared_side_by_side(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Each is held by the name that stands in its place.
+    """
+    write(app=HEAD + code)
+
+    assert _brief(findings()) == [("two", "certain")]
+
+
+def test_reads_of_flags_that_are_declared_side_by_side(
+    write: Callable[..., None], run: Callable[..., tuple[int, str]]
+) -> None:
+    """
+    The declaration is no read, and the read is where the name is.
+    """
+    write(app=HEAD + 'one, two = c, d = flags.dyn_int("a", 1), flags.dyn_int("b", 1)\nprint(c.get())')
+
+    assert run("references", "app.py")[1].splitlines() == [
+        "app.py:3:19: a: declared, dyn_int",
+        "app.py:4:7: a: read",
+        "app.py:3:42: b: declared, dyn_int",
+    ]
+    assert run("references", "two", ".")[1] == "app.py:3:42: b: declared, dyn_int\n"
+
+
+HANDED_ON = {
+    "a starred target": 'one, *rest = flags.dyn_int("one", 1), flags.dyn_int("two", 1)',
+    "a starred value": 'one, two = flags.dyn_int("one", 1), *[flags.dyn_int("two", 1)]',
+    "one name for both": 'both = flags.dyn_int("one", 1), flags.dyn_int("two", 1)',
+    "one name beside the two": 'both = one, two = flags.dyn_int("one", 1), flags.dyn_int("two", 1)',
+    "other lengths": 'one, two = flags.dyn_int("one", 1), flags.dyn_int("two", 1), 3',
+}
+
+
+@pytest.mark.parametrize("code", HANDED_ON.values(), ids=HANDED_ON)
+def test_flags_whose_names_are_not_known_count_as_read(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    What becomes of them is not followed.
+    """
+    write(app=HEAD + code)
+
+    assert findings() == []
+
+
 def test_expired_by_owner(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
     """
     The owners come in order, each flag with its date and its place; what is about to expire is a warning.
