@@ -8,8 +8,9 @@ import functools
 import json
 import re
 import threading
+from collections import deque
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import jsonschema
 import jsonschema.validators
@@ -24,7 +25,7 @@ from dflag._kinds._schema_formats import CHECKS, DRAFT_3_CHECKS, REFUSED
 from dflag.errors import nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from dflag.typing import JSONValue
 
@@ -49,6 +50,12 @@ _ERROR_STEPS: Final = 20
 
 _MAX_UNEVALUATED: Final = 10_000
 """How long an array or object may be for ``unevaluated...``, which takes the library quadratic time."""
+
+_REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
+"""The keywords that refer, each in the drafts that have it."""
+
+_OVERLOOKED: Final = ("dependencies", "disallow", "extends", "type")
+"""Keywords of old drafts in which `referencing` does not find every schema."""
 
 _TYPES: Final = {
     "array": "an array",
@@ -91,14 +98,8 @@ class SchemaCheck:
 
     def __init__(self, schema: JSONValue) -> None:
         draft = _draft(schema)
-        try:
-            # With checks of our own, or it would ask those that are installed.
-            draft.check_schema(schema, format_checker=_checker({**CHECKS, "regex": _compiles}))
-        except jsonschema.SchemaError as error:
-            raise ValueError(f"bad schema: at {error.json_path}: {_shorten(error.message)}") from None
-        except Exception as error:  # a hostile pattern or a reference that goes round in circles
-            raise ValueError(f"bad schema: {type(error).__name__}: {error}") from error
-        _check_parts(schema, draft.META_SCHEMA["$schema"])
+        _check_schema(schema, draft)
+        _check_parts(schema, draft)
         cls = _bounded(draft)
         # This registry knows the drafts themselves and fetches nothing.
         registry = jsonschema_specifications.REGISTRY
@@ -222,32 +223,110 @@ def _draft(schema: JSONValue) -> Any:
     return cls
 
 
-def _check_parts(schema: JSONValue, draft: str) -> None:
+def _check_schema(schema: JSONValue, draft: Any, subject: str = "") -> None:
     """
-    Raise `ValueError` when a ``$ref`` leads nowhere, or a ``format`` cannot be asserted.
+    Raise `ValueError` when a schema breaks the rules of its draft.
     """
-    specification: Any = specification_with(draft)
-    resource = specification.create_resource(schema)
-    pending = [(resource, jsonschema_specifications.REGISTRY.resolver_with_root(resource))]
+    try:
+        # With checks of our own, or it would ask those that are installed.
+        draft.check_schema(schema, format_checker=_checker({**CHECKS, "regex": _compiles}))
+    except jsonschema.SchemaError as error:
+        raise ValueError(f"bad schema: {subject}at {error.json_path}: {_shorten(error.message)}") from None
+    except Exception as error:  # a hostile pattern or a reference that goes round in circles
+        raise ValueError(f"bad schema: {subject}{type(error).__name__}: {error}") from error
+
+
+class _Part(NamedTuple):
+    """
+    A schema that another one holds or refers to.
+
+    Attributes:
+        contents: The schema itself.
+        draft: The validator class of its draft.
+        resolver: Finds what its references lead to.
+    """
+
+    contents: Any
+    draft: Any
+    resolver: Any
+
+    def walk(self) -> Iterator[_Part]:
+        """
+        Return this part and all parts that it holds.
+        """
+        if isinstance(self.contents, dict):
+            yield self
+            for contents in self._schemas_within():
+                draft = _draft_of(contents, self.draft)
+                resolver = self.resolver.in_subresource(_resource(contents, draft))
+                yield from _Part(contents, draft, resolver).walk()
+
+    def _schemas_within(self) -> Iterator[Any]:
+        listed = (part.contents for part in _resource(self.contents, self.draft).subresources())
+        overlooked = (
+            schema
+            for keyword in _OVERLOOKED
+            if keyword in self.draft.VALIDATORS
+            for schema in _values(keyword, self.contents.get(keyword))
+        )
+        # A list of names among them is no schema, but is listed as one.
+        return (schema for schema in (*listed, *overlooked) if isinstance(schema, dict))
+
+    def follow(self) -> Iterator[tuple[str, _Part]]:
+        """
+        Return what each reference leads to, after the words for a message that it is no schema.
+        """
+        for keyword in _REFERENCES:
+            if keyword in self.draft.VALIDATORS and keyword in self.contents:
+                reference = self.contents[keyword]
+                found = _look_up(self.resolver, keyword, reference)
+                words = f"{keyword} {reference!r} leads to no valid schema: "
+                yield words, _Part(found.contents, _draft_of(found.contents, self.draft), found.resolver)
+
+
+def _values(keyword: str, value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values() if keyword == "dependencies" else (value,)
+    return value if isinstance(value, list) else ()
+
+
+def _resource(schema: JSONValue, draft: Any) -> Any:
+    specification: Any = specification_with(draft.META_SCHEMA["$schema"])
+    return specification.create_resource(schema)
+
+
+def _draft_of(schema: JSONValue, default: Any) -> Any:
+    return validator_for(schema, default=default) if isinstance(schema, dict) else default
+
+
+def _check_parts(schema: JSONValue, draft: Any) -> None:
+    """
+    Raise `ValueError` when a reference leads to no schema, or a ``format`` cannot be asserted.
+    """
+    resolver = jsonschema_specifications.REGISTRY.resolver_with_root(_resource(schema, draft))
+    pending = deque([("", _Part(schema, draft, resolver))])
     seen: set[int] = set()
     while pending:
-        resource, resolver = pending.pop()
-        contents = resource.contents
-        if isinstance(contents, dict) and id(contents) not in seen:
-            seen.add(id(contents))
-            _check_format(contents.get("format"))
-            pending.extend((sub, resolver.in_subresource(sub)) for sub in resource.subresources())
-            if isinstance(contents.get("$ref"), str):
-                # Where it leads may be no place that has schemas.
-                found = _look_up(resolver, contents["$ref"])
-                pending.append((specification.create_resource(found.contents), found.resolver))
+        words, root = pending.popleft()
+        if id(root.contents) in seen:
+            continue
+        if words:
+            # It lies where the draft expects no schema, such as in a default, so nothing has checked it.
+            _check_schema(root.contents, root.draft, words)
+        for part in root.walk():
+            seen.add(id(part.contents))
+            _check_format(part.contents.get("format"))
+            pending.extend(part.follow())
 
 
-def _look_up(resolver: Any, reference: str) -> Any:
+def _look_up(resolver: Any, keyword: str, reference: Any) -> Any:
+    if keyword == "$recursiveRef" and reference != "#":
+        # The library looks up "#" whatever the keyword says.
+        raise ValueError(f"bad schema: $recursiveRef {reference!r} has to be '#'")
     try:
         return resolver.lookup(reference)
     except Exception as error:
-        raise ValueError(f"bad schema: $ref {reference!r} cannot be resolved, and is never fetched") from error
+        raise ValueError(f"bad schema: {keyword} {reference!r} cannot be resolved, and is never fetched") from error
 
 
 def _check_format(name: object) -> None:

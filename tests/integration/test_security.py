@@ -408,8 +408,9 @@ def test_a_reference_is_never_fetched(flags: dflag.FlagRegistry) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         url = f"http://127.0.0.1:{server.getsockname()[1]}/schema.json"
-        with pytest.raises(dflag.DefinitionError, match="never fetched"):
-            flags.dyn_json("bad", {}, schema={"$ref": url})
+        for keyword in ("$ref", "$dynamicRef"):
+            with pytest.raises(dflag.DefinitionError, match="never fetched"):
+                flags.dyn_json("bad", {}, schema={keyword: url})
         flags.dyn_json("x", {}, schema={"type": "object"}, yaml=True)
         assert not flags.apply({"x": f'{{"$ref": "{url}", "$schema": "{url}", "$id": "{url}"}}'}, source="s").rejected
         with pytest.raises(BlockingIOError):

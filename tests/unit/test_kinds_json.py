@@ -16,6 +16,10 @@ from dflag._kinds import Problem, json_kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+DRAFT_2020 = "https://json-schema.org/draft/2020-12/schema"
+DRAFT_2019 = "https://json-schema.org/draft/2019-09/schema"
+DRAFT_7, DRAFT_4, DRAFT_3 = (f"http://json-schema.org/draft-0{number}/schema#" for number in (7, 4, 3))
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["mode"],
@@ -105,6 +109,63 @@ def test_a_bad_schema_is_refused_at_once(schema: Any) -> None:
     """
     with pytest.raises(ValueError, match="bad schema"):
         json_kind(schema)
+
+
+@pytest.mark.parametrize(
+    ("draft", "schema"),
+    [
+        (DRAFT_2020, {"properties": {"a": {"$dynamicRef": "#nope"}}}),
+        (DRAFT_2020, {"properties": {"a": {"$dynamicRef": "http://localhost:9/schema"}}}),
+        (DRAFT_2020, {"properties": {"a": {"$dynamicRef": "file:///etc/hostname"}}}),
+        (DRAFT_2020, {"$ref": "#/x", "x": {"$dynamicRef": "#nope"}}),
+        (DRAFT_2020, {"$dynamicRef": "#/x", "x": {"$ref": "#nope"}}),
+        (DRAFT_2020, {"$ref": "#/default", "default": 5}),
+        (DRAFT_2020, {"$ref": "#/x", "x": {"type": "no such type"}}),
+        (DRAFT_2019, {"properties": {"a": {"$recursiveRef": "#nope"}}}),
+        (DRAFT_7, {"properties": {"a": {"$schema": DRAFT_2020, "$dynamicRef": "#nope"}}}),
+        (DRAFT_7, {"dependencies": {"a": ["b"], "c": {"$ref": "#nope"}}}),
+        (DRAFT_4, {"properties": {"a": {"$ref": 5}}}),
+        (DRAFT_3, {"extends": {"$ref": "#nope"}}),
+        (DRAFT_3, {"type": ["string", {"$ref": "#nope"}]}),
+        (DRAFT_3, {"disallow": [{"$ref": "#nope"}]}),
+    ],
+)
+def test_a_reference_that_leads_to_no_schema_is_refused_at_once(draft: str, schema: Any) -> None:
+    """
+    Whatever refers to a schema in a draft has to lead to one before any value is seen.
+    """
+    with pytest.raises(ValueError, match="bad schema"):
+        json_kind({"$schema": draft, **schema})
+
+
+@pytest.mark.parametrize(
+    ("draft", "schema"),
+    [
+        (DRAFT_2020, {"properties": {"$dynamicRef": {"type": "integer"}}}),
+        (DRAFT_2020, {"$recursiveRef": "#nope"}),
+        (DRAFT_2019, {"$dynamicRef": "#nope"}),
+        (DRAFT_7, {"$dynamicRef": "#nope"}),
+        (DRAFT_7, {"dependencies": {"a": {"type": "object"}, "b": ["c"]}}),
+        (DRAFT_3, {"extends": {"type": "object"}}),
+    ],
+)
+def test_what_is_no_reference_in_a_draft_leads_nowhere(draft: str, schema: Any) -> None:
+    """
+    A keyword of another draft, a property and a list of names are not taken for a reference or a schema.
+    """
+    assert json_kind({"$schema": draft, **schema}).parse('{"a": 1}') == {"a": 1}
+
+
+def test_a_dynamic_reference_leads_to_its_anchor() -> None:
+    """
+    A schema that refers to itself with ``$dynamicRef`` holds at each level.
+    """
+    children = {"type": "array", "items": {"$dynamicRef": "#node"}}
+    kind = json_kind({"$dynamicAnchor": "node", "type": "object", "properties": {"children": children}})
+    assert kind.parse('{"children": [{"children": []}]}') == {"children": [{"children": []}]}
+    with pytest.raises(Problem) as caught:
+        kind.parse('{"children": [1]}')
+    assert caught.value.json_path == "$.children[0]"
 
 
 def test_a_schema_may_refer_within_itself_and_to_its_draft() -> None:
