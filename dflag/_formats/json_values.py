@@ -212,6 +212,22 @@ def same(one: JSON, other: JSON) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
+def ratio_of(number: float) -> tuple[int, int]:
+    """
+    Return numerator and denominator, in lowest terms, of a number as it is written.
+
+    The float ``0.07`` is a little more than seven hundredths.
+
+    >>> ratio_of(0.07), ratio_of(2.0), ratio_of(3)
+    ((7, 100), (2, 1), (3, 1))
+    """
+    if isinstance(number, int):
+        return number, 1
+    from decimal import Decimal  # 3 ms for a program that divides nothing
+
+    return Decimal(repr(number)).as_integer_ratio()
+
+
 def dumps(value: JSON) -> str:
     """
     Print compactly, keys sorted; the result can always be encoded.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from hypothesis import strategies as st
 
-from dflag._formats.json_values import dumps, thaw
+from dflag._formats.json_values import dumps, ratio_of, thaw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,9 +150,8 @@ def _strings(schema: dict[str, Any]) -> SearchStrategy[str]:
 
 def _integers(schema: dict[str, Any]) -> SearchStrategy[int]:
     low, high = _bounds(schema)
-    step = schema.get("multipleOf", 1)
-    if not float(step).is_integer():
-        step = 1
+    # A whole number is a multiple of p/q, in lowest terms, when it is one of p.
+    step, _ = ratio_of(schema.get("multipleOf", 1))
     least = None if low is None else -(-low // step)
     most = None if high is None else high // step
     if least is not None and most is not None and least > most:
@@ -163,7 +162,8 @@ def _integers(schema: dict[str, Any]) -> SearchStrategy[int]:
 
 def _numbers(schema: dict[str, Any]) -> SearchStrategy[float]:
     if "multipleOf" in schema:
-        return st.integers(-(2**20), 2**20).map(lambda count: float(count * schema["multipleOf"]))
+        top, bottom = ratio_of(schema["multipleOf"])
+        return st.integers(-(2**20), 2**20).map(lambda count: count * top / bottom)
     low, high = _bounds(schema)
     return _floats(None if low is None else float(low), None if high is None else float(high))
 

@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 import dflag
 from dflag import validators
 from dflag._flags import pipeline_of
+from dflag._kinds import json_kind
 from dflag.testing import bad_texts, texts, values
+from dflag.testing._json_values import json_values
 
 if TYPE_CHECKING:
     from dflag import Flag
@@ -209,6 +211,21 @@ def test_every_keyword_of_a_schema_is_met(name: str) -> None:
     """
     (flag,) = (each for each in _flags() if each.name == "tree")
     _find(values(flag), lambda value: name in value and TREES[name](value[name]))
+
+
+@pytest.mark.parametrize("schema", [{"type": "number", "multipleOf": 0.01}, {"type": "integer", "multipleOf": 2.5}])
+def test_multiples_are_those_of_the_schema(schema: Any) -> None:
+    """
+    Each number made of a schema with ``multipleOf`` is a multiple in decimal, so that none is thrown away.
+    """
+    kind = json_kind(schema)
+
+    @ONCE
+    @given(json_values(schema))
+    def check(number: float) -> None:
+        assert kind.convert(number) == number
+
+    check()
 
 
 BAD = {

@@ -156,6 +156,30 @@ def test_what_is_no_reference_in_a_draft_leads_nowhere(draft: str, schema: Any) 
     assert json_kind({"$schema": draft, **schema}).parse('{"a": 1}') == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    ("step", "multiples", "others"),
+    [
+        (0.01, [0, 0.07, -0.29, 4.35, 19.99, 100.0, 1e308, 10**639], [0.001, 0.075, 1e-308]),
+        (0.1, [0.3, 0.7, 1.1], [0.25, 0.30000000000000004]),
+        (2, [4, 8.0, 1e308, True, "x"], [7, 7.0, 0.5, 10**639 + 1]),
+        (1.5, [3, 4.5], [4, 35]),
+        (5e-324, [5e-324, 0.01, 1.7e308, 10**639], []),
+        (1.7e308, [0, 1.7e308], [5e-324, 1]),
+    ],
+)
+@pytest.mark.parametrize("keyword", ["multipleOf", "divisibleBy"])
+def test_a_multiple_is_one_in_decimal(keyword: str, step: float, multiples: list[Any], others: list[Any]) -> None:
+    """
+    Whether a number is a multiple follows from how both are written, and not from how floats divide.
+    """
+    kind = json_kind({"$schema": DRAFT_3 if keyword == "divisibleBy" else DRAFT_2020, keyword: step})
+    for value in multiples:
+        assert kind.convert(value) == value
+    for value in others:
+        with pytest.raises(Problem, match="expected a multiple of"):
+            kind.convert(value)
+
+
 def test_a_dynamic_reference_leads_to_its_anchor() -> None:
     """
     A schema that refers to itself with ``$dynamicRef`` holds at each level.
