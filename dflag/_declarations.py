@@ -834,7 +834,7 @@ def enum_kind(name: str, default: object, options: Mapping[str, Any]) -> _kinds.
     """
     if not isinstance(default, Enum):
         problem, secret = "expected the default as a member of an enum.Enum class", bool(options.get("secret"))
-        refusal = ValidationError(name, problem, raw=default, origin="default", secret=secret)
+        refusal = ValidationError(name, problem, raw=default, origin="default", secret=secret, space=None)
         raise DefinitionError(str(refusal)) from refusal
     return _kinds.enum_kind(type(default))
 

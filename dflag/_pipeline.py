@@ -209,7 +209,7 @@ class Pipeline(Generic[T]):
             return self._check(flag_name, converted, value, origin)
         raise refusal
 
-    def _check(self, flag_name: str, value: T, raw: object, origin: Origin, space: str = "") -> T:
+    def _check(self, flag_name: str, value: T, raw: object, origin: Origin, space: str | None = None) -> T:
         if (
             self.mutator is None
             and self.choices is None
@@ -272,7 +272,7 @@ class Pipeline(Generic[T]):
         value: T,
         raw: object,
         origin: Origin,
-        space: str = "",
+        space: str | None = None,
     ) -> None:
         try:
             for validator in validators:
@@ -352,7 +352,7 @@ class Pipeline(Generic[T]):
         error: BaseException,
         raw: object,
         origin: Origin,
-        space: str = "",
+        space: str | None = None,
     ) -> FlagValueError:
         """
         Make the flag's error of whatever a parser, a mutator or a validator raised.

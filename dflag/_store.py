@@ -621,6 +621,7 @@ class Store:
                 raw=... if entry is None else entry.value,
                 origin=layer,
                 secret=transaction.is_secret,
+                space=None,
             ) from error
 
     def report(self, transaction: Transaction, edits: Iterable[Edit]) -> None:

@@ -57,6 +57,9 @@ MASK: Final = "******"
 _GIVEN_MAX_CHARACTERS: Final = 80
 """How much of a rejected value a message repeats: enough to recognise it, short enough for one log line."""
 
+_HEAD: Final = 4 * _GIVEN_MAX_CHARACTERS + 4
+"""How much of a value to look at for that, however large it is: a character has at most four bytes."""
+
 MAX_HINTS: Final = 20
 """For how many unknown names at once a near name is searched: 35 ms each with a thousand flags."""
 
@@ -125,7 +128,7 @@ class FlagValueError(DflagError, ValueError):
         raw: object = ...,
         origin: str = "",
         secret: bool = False,
-        space: str = "",
+        space: str | None = "",
     ) -> None:
         given = "" if secret or raw is ... else f", got {_shorten(raw, space)}"
         problem = one_line(problem)
@@ -135,7 +138,7 @@ class FlagValueError(DflagError, ValueError):
         self.raw: Final[object] = MASK if secret else raw
         self.origin: Final = origin
         self._secret: Final = secret
-        self._space: Final = space  # what the message leaves out around a text, as the parser did
+        self._space: Final = space  # as for `_shorten`
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default would call the class with the finished message alone.
@@ -167,7 +170,7 @@ class ValidationError(FlagValueError):
         raw: object = ...,
         origin: str = "",
         secret: bool = False,
-        space: str = "",
+        space: str | None = "",
         json_path: str | None = None,
     ) -> None:
         super().__init__(flag_name, problem, raw=raw, origin=origin, secret=secret, space=space)
@@ -242,7 +245,7 @@ def check_argument(
         subject: What to begin the message with.
     """
     if not isinstance(given, types) or (isinstance(given, bool) and types is not bool):
-        raise ArgumentError(f"{subject}expected {name} as {expected}, got {_argument(given)}")
+        raise ArgumentError(f"{subject}expected {name} as {expected}, got {_shorten(given)}")
 
 
 def checked_text(name: str, given: object, expected: str = "a text", *, subject: str = "") -> str:
@@ -259,7 +262,7 @@ def checked_text(name: str, given: object, expected: str = "a text", *, subject:
     """
     if isinstance(given, str):
         return str.__str__(given)
-    raise ArgumentError(f"{subject}expected {name} as {expected}, got {_argument(given)}")
+    raise ArgumentError(f"{subject}expected {name} as {expected}, got {_shorten(given)}")
 
 
 def checked_texts(name: str, given: Any, each: str = "each") -> tuple[str, ...]:
@@ -276,7 +279,7 @@ def checked_texts(name: str, given: Any, each: str = "each") -> tuple[str, ...]:
             raise TypeError
         texts = tuple(given)
     except TypeError:
-        raise ArgumentError(f"expected {name} as several texts, got {_argument(given)}") from None
+        raise ArgumentError(f"expected {name} as several texts, got {_shorten(given)}") from None
     return tuple(checked_text(f"{each} of {name}", text) for text in texts)
 
 
@@ -313,7 +316,7 @@ def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str
         return None
     expected = f"{subject}expected {name} {'above 0 and finite' if positive else 'as a number of seconds'}"
     if isinstance(given, bool) or not isinstance(given, (int, float)):
-        raise ArgumentError(f"{expected}, got {_argument(given)}")
+        raise ArgumentError(f"{expected}, got {_shorten(given)}")
     try:
         seconds = float(given)
     except OverflowError:  # an int of more than 308 digits
@@ -363,41 +366,47 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _argument(given: object) -> str:
-    """
-    Return the repr of an argument of the wrong type; bytes are not decoded.
-    """
-    return _cut(repr(given[:_GIVEN_MAX_CHARACTERS]), _GIVEN_MAX_CHARACTERS) if _is_bytes(given) else _shorten(given)
-
-
 def _is_bytes(given: object) -> TypeGuard[bytes | bytearray | memoryview]:
     return isinstance(given, (bytes, bytearray, memoryview))
 
 
-def _shorten(given: object, space: str = "") -> str:
+def _shorten(given: object, space: str | None = None) -> str:
     """
-    Return the repr of a value, cut at the limit. Bytes are decoded if possible; a text loses the *space* around it.
+    Return the repr of a value, cut at the limit.
+
+    Args:
+        given: What was given.
+        space: What a text of a source loses around it, whose bytes are decoded if possible; None for a value that a
+            program gave, of which the type is shown too.
     """
-    text = given
-    if _is_bytes(given):
-        # A character has at most four bytes, so what lies beyond is never shown, however large the value.
-        head = bytes(given[: 4 * _GIVEN_MAX_CHARACTERS + 4])
-        try:
-            text = head.decode()
-        except UnicodeDecodeError as error:
-            # A head that is cut inside a character still reads as text.
-            text = head[: error.start].decode() if len(head) < len(given) and error.end == len(head) else head
-    if isinstance(text, str):
-        text = str(text[: 4 * _GIVEN_MAX_CHARACTERS]).strip(space)
     try:
-        shown = repr(text)
+        shown = repr(_head_of(given) if space is None else _text_in(given, space))
     except BaseException as error:  # a user's broken __repr__ must not hide the error that is reported
         from dflag._faults import is_interrupt  # brings threading, which only a fault needs here
 
         if is_interrupt(error):
             raise
-        shown = f"<{type(text).__name__}>"
+        shown = f"<{type(given).__name__}>"
     return _cut(shown, _GIVEN_MAX_CHARACTERS)
+
+
+def _head_of(given: object) -> object:
+    return given[:_HEAD] if isinstance(given, str) or _is_bytes(given) else given
+
+
+def _text_in(given: object, space: str) -> object:
+    text = _decoded(given) if _is_bytes(given) else _head_of(given)
+    return text.strip(space) if isinstance(text, str) else text
+
+
+def _decoded(given: bytes | bytearray | memoryview) -> str | bytes:
+    head = bytes(given[:_HEAD])
+    try:
+        return head.decode()
+    except UnicodeDecodeError as error:
+        # A head that is cut inside a character still reads as text.
+        is_cut = len(head) < len(given) and error.end == len(head)
+        return head[: error.start].decode() if is_cut else head
 
 
 def _rebuild(

@@ -229,6 +229,36 @@ def test_an_error_shows_the_space_around_a_value_that_is_set(flags: dflag.FlagRe
         flag.set(" red ")
 
 
+@pytest.mark.parametrize("value", [b"red", bytearray(b"red"), b"\xff" * 500])
+def test_an_error_shows_the_type_of_a_value_that_is_set(flags: dflag.FlagRegistry, value: Any) -> None:
+    """Bytes set in code are shown as bytes, since their type is what is wrong with them."""
+    flag = flags.dyn_string("colour", "red")
+    with pytest.raises(dflag.ValidationError) as caught:
+        flag.set(value)
+
+    assert f"expected a string, got {value!r}"[:100] in str(caught.value)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)  # noqa: S301 - made here
+
+
+def test_an_error_shows_bytes_of_code_as_bytes_wherever_they_are_refused(flags: dflag.FlagRegistry) -> None:
+    """A default, a value that is none of the choices, and one that a registry validator refuses keep their type."""
+    with pytest.raises(dflag.DefinitionError, match="expected an int, got b'5'"):
+        flags.int("size", b"5")  # type: ignore[arg-type]  # what is tried
+    with pytest.raises(dflag.DefinitionError, match="got b'RED'"):
+        flags.enum("hue", b"RED")  # type: ignore[type-var]  # what is tried
+    key = flags.dyn_bytes("key", b"a", choices=[b"a", b"b"])
+    with pytest.raises(dflag.ValidationError, match="got b'c'"):
+        key.set(b"c")
+
+    @flags.validator
+    def check(values: dflag.Snapshot) -> None:
+        if values[key] != b"a":
+            raise ValueError("wrong key")
+
+    with pytest.raises(dflag.ValidationError, match="got b'b'"):
+        key.set(b"b")
+
+
 def test_half_a_character_is_no_text_of_bytes(flags: dflag.FlagRegistry) -> None:
     """The message says what was expected, as any other does."""
     flags.bytes("key", b"")
