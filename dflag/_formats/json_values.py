@@ -70,7 +70,7 @@ class _Sealed(type):
 
 def _refuse(self: Any, *_args: Any, **_kwargs: Any) -> NoReturn:
     kind = "list" if isinstance(self, list) else "dict"
-    raise TypeError(f"the {kind} is the read-only value of a flag: change a copy.deepcopy() of it")
+    raise TypeError(f"the {kind} is read-only: change a copy.deepcopy() of it")
 
 
 class FrozenList(list[Any], metaclass=_Sealed):

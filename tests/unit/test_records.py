@@ -129,6 +129,18 @@ def test_every_record_can_be_copied_pickled_and_hashed(records: list[Any]) -> No
         assert dataclasses.asdict(record).keys() == {field.name for field in dataclasses.fields(record)}
 
 
+def test_a_mapping_of_a_record_says_that_it_is_read_only(flags: dflag.FlagRegistry) -> None:
+    """The message fits what is no value of a flag, and its way out works."""
+    flags.dyn_int("rate", 1)
+    rejected: Any = flags.apply({"rate": "many"}, source="s").rejected
+
+    with pytest.raises(TypeError, match=r"^the dict is read-only: change a copy.deepcopy\(\) of it$"):
+        rejected.clear()
+    copied = copy.deepcopy(rejected)
+    copied.clear()
+    assert list(rejected) == ["rate"]
+
+
 def test_a_copied_revision_has_its_checksum_and_no_values(records: list[Any]) -> None:
     """The raw values, some of which are secret, do not go along."""
     revision = records[0]
