@@ -278,18 +278,18 @@ def _freeze(value: object, depth: int) -> JSON:
 
 def _plain_scalar(value: object) -> JSON:
     """
-    Check a scalar, and give the plain value of a subclass such as an `enum.IntEnum`.
+    Check a scalar, and give the plain value of a subclass such as an `enum.IntEnum`, whatever its methods return.
     """
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
         if not -_INT_LIMIT < value < _INT_LIMIT:
             raise NotJSON(f"JSON with ints of at most {MAX_INT_DIGITS} digits")
-        return int(value)
+        return int.__int__(value)
     if isinstance(value, float):
         if not math.isfinite(value):
             raise NotJSON("JSON, which has neither infinity nor NaN and numbers of at most 1.8e308")
-        return float(value)
+        return float.__float__(value)
     raise NotJSON("a JSON value", f"it holds a {type(value).__name__}")
 
 

@@ -33,7 +33,7 @@ class BytesKind(Kind[bytes]):
     def convert(self, value: object) -> bytes:
         if not isinstance(value, (bytes, bytearray, memoryview)):
             raise Problem(self.expected)
-        return bytes(value)
+        return memoryview(value).tobytes()  # a subclass may say with __bytes__ that it is anything
 
     def portable(self, value: bytes) -> object:  # noqa: ARG002 - of any value
         raise Problem("a value other than bytes, which no other flag system has")

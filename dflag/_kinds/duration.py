@@ -76,9 +76,10 @@ class DurationKind(Kind[timedelta]):
     def convert(self, value: object) -> timedelta:
         if not isinstance(value, timedelta):
             raise Problem("a datetime.timedelta")
-        if abs(value // _MICROSECOND) > _LIMIT:
+        plain = timedelta.__add__(value, timedelta())  # a subclass may print and compare as anything
+        if abs(plain // _MICROSECOND) > _LIMIT:
             raise Problem("a duration within 292 years")
-        return value
+        return plain
 
     def portable(self, value: timedelta) -> float:
         return value.total_seconds()

@@ -55,7 +55,8 @@ class FloatKind(Kind[float]):
         if not isinstance(value, (float, int)) or isinstance(value, bool):
             raise Problem(self.expected)
         try:
-            number = float(value)
+            # A subclass may say with __float__ that it is anything.
+            number = float.__float__(value) if isinstance(value, float) else float(int.__int__(value))
         except OverflowError:
             raise Problem("a float of at most 1.8e308 in size") from None
         if math.isnan(number):

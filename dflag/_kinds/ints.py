@@ -51,7 +51,7 @@ class IntKind(Kind[int]):
     def convert(self, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise Problem(self.expected)
-        return self._in_range(int(value))
+        return self._in_range(int.__int__(value))  # a subclass may say with __int__ that it is anything
 
     def portable(self, value: int) -> int:
         return value

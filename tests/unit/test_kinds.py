@@ -11,6 +11,7 @@ import json
 import re
 import sys
 import types
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from wsgiref.util import setup_testing_defaults
@@ -272,3 +273,51 @@ def test_nothing_outside_of_kinds_asks_which_kind_it_has() -> None:
     }
     assert len(sources) > 80
     assert found == set()
+
+
+def _in_disguise(value: Any, *parts: Any) -> Any:
+    """Return a value of a subclass that looks like another one from everywhere."""
+    lies: dict[str, Any] = {
+        "__repr__": lambda _: "another",
+        "__str__": lambda _: "another",
+        "__eq__": lambda *_: False,
+        "__hash__": lambda _: 0,
+        "__int__": lambda _: 666,
+        "__float__": lambda _: 666.0,
+        "__bytes__": lambda itself: itself,
+        "__abs__": lambda _: timedelta(),
+        "__floordiv__": lambda *_: 0,
+    }
+    return type("Disguised", (type(value),), lies)(*(parts or (value,)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "disguised"),
+    [
+        ("int", 5, _in_disguise(5)),
+        ("float", 5.5, _in_disguise(5.5)),
+        ("float", 5.0, _in_disguise(5)),
+        ("string", "text", _in_disguise("text")),
+        ("bytes", b"text", _in_disguise(b"text")),
+        ("duration", timedelta(1, 2, 3), _in_disguise(timedelta(), 1, 2, 3)),
+        ("string_list", ("a",), _in_disguise(("a",))),
+        ("string_list", ("a",), [_in_disguise("a")]),
+        ("string_set", frozenset("a"), _in_disguise(frozenset("a"))),
+        ("json", 5, _in_disguise(5)),
+        ("json", 5.5, _in_disguise(5.5)),
+        ("json", "text", _in_disguise("text")),
+    ],
+)
+def test_a_value_of_a_subclass_becomes_a_plain_one(
+    flags: dflag.FlagRegistry, kind: str, value: Any, disguised: Any
+) -> None:
+    """What a subclass prints, compares and converts to does not matter, only what it holds."""
+    got = getattr(flags, f"dyn_{kind}")("flag", disguised).get()
+
+    assert (type(got), got) == (type(value), value)
+
+
+def test_a_duration_of_a_subclass_is_held_to_its_range(flags: dflag.FlagRegistry) -> None:
+    """A length of time that Go cannot hold is refused whatever its own arithmetic says."""
+    with pytest.raises(dflag.DefinitionError, match="within 292 years"):
+        flags.duration("age", _in_disguise(timedelta(), 400 * 365))
