@@ -7,7 +7,7 @@ A table is made when values are committed, so that ``for_()`` costs one look-up,
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 from dflag.errors import ArgumentError
 
@@ -18,6 +18,10 @@ EVERYBODY: Final = 1 << 32
 """The threshold that each text lies below."""
 
 _THRESHOLD_BYTES: Final = 4
+_EVERY_DIGEST: Final = b"\xff" * 33
+"""It is greater than each digest."""
+
+_Given = TypeVar("_Given")
 
 
 class KeyedValue:
@@ -123,9 +127,7 @@ class Table:
             self.match, find = like.match, like.lookup[0]
         else:
             named, shares, above = _compile(self.layers)
-            self.match = _finder(named, above, [(share, share) for share in shares])
-            values = {key: each.value for key, each in named.items()}
-            find = _finder(values, above, [(share, share.value) for share in shares])
+            self.match, find = _finders(named, above, [(share, share) for share in shares])
         self.lookup: Final[Lookup] = (find, fallback)
 
     def of(self, value: Any) -> Table:
@@ -182,8 +184,21 @@ def _compile(
     return named, tuple(shares), above
 
 
+def _finders(
+    named: Mapping[str, KeyedValue], above: Mapping[str, int], shares: Sequence[tuple[KeyedValue, KeyedValue]]
+) -> Finders:
+    """
+    Return how to find a key if one `KeyedValue` gives all of its value; the arguments are those of `_finder`.
+    """
+    values = {key: each.value for key, each in named.items()}
+    return _finder(named, above, shares), _finder(values, above, [(share, each.value) for share, each in shares])
+
+
 def _finder(
-    named: Mapping[str, Any], above: Mapping[str, int], shares: Sequence[tuple[KeyedValue, Any]]
+    named: Mapping[str, Any],
+    above: Mapping[str, int],
+    shares: Sequence[tuple[KeyedValue, Any]],
+    combined: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """
     Return the function that finds what stands for a key, or else returns its second argument.
@@ -193,20 +208,34 @@ def _finder(
     Args:
         named: What stands for each key that is named.
         above: How many of the shares rank above a name.
-        shares: What draws keys, the highest first, each with what stands for those.
+        shares: What draws keys, the highest first, each with what stands for those. One of all keys comes last.
+        combined: For a map, what finds a key that is both named and below a share.
     """
     if not shares:
         return named.get
+    highest, given = shares[0]
+    if highest.threshold >= EVERYBODY:
+        return lambda key, _=None: named.get(key, given)
+    return _drawing_finder(named, above, _draws(shares), combined)
+
+
+def _drawing_finder(
+    named: Mapping[str, Any],
+    above: Mapping[str, int],
+    draws: Sequence[tuple[bytes, bytes, Any]],
+    combined: Callable[..., Any] | None,
+) -> Callable[..., Any]:
     hash_of = sha256()
-    drawn = [(_salt(share.rule), _below(share.threshold), given) for share, given in shares]
-    first_salt, first_below, first_given = drawn[0]  # most flags have one: a loop would cost as much as ``get()``
-    more = drawn[1:]
+    first_salt, first_below, first_given = draws[0]  # most flags have one: a loop would cost as much as ``get()``
+    more = draws[1:]
 
     def find(key: str, otherwise: Any = None) -> Any:
         others = more
         if key in named:
             if key not in above:
                 return named[key]
+            if combined is not None:
+                return combined(key, otherwise)
             otherwise, others = named[key], more[: above[key] - 1]
         try:
             text = key.encode()
@@ -216,11 +245,18 @@ def _finder(
             return first_given
         if others:
             for salt, below, given in others:
-                if hash_of(salt + text).digest() < below:
+                if below is _EVERY_DIGEST or hash_of(salt + text).digest() < below:
                     return given
         return otherwise
 
     return find
+
+
+def _draws(shares: Iterable[tuple[KeyedValue, _Given]]) -> list[tuple[bytes, bytes, _Given]]:
+    """
+    Return for each share what is hashed before a key, and above which digests the key is outside.
+    """
+    return [(_salt(share.rule), _below(share.threshold), given) for share, given in shares]
 
 
 _MOST_MADE: Final = 1000
@@ -251,16 +287,33 @@ class _Parts:
         self.all: Final = [(layer, each) for layer, values in enumerate(given) for each in values]
         self._made: Final[dict[tuple[int, ...], KeyedValue]] = {}
 
-    def together(self, places: Iterable[int]) -> KeyedValue | None:
+    def together(self, places: tuple[int, ...]) -> KeyedValue | None:
         """
-        Return the combined value of some items of `all`, given by their places; None if there are none.
+        Return the combined value of some items of `all`, given by their places in any order; None if there are none.
         """
-        chosen = tuple(sorted(set(places)))
-        if not chosen:
-            return None
-        if len(self._made) >= _MOST_MADE:
-            self._made.clear()
-        return self._made.get(chosen) or self._made.setdefault(chosen, self._make([self.all[at] for at in chosen]))
+        made = self._made.get(places)  # as they come: to sort them here would cost ten times as much as ``get()``
+        if made is None and places:
+            if len(self._made) >= _MOST_MADE:
+                self._made.clear()
+            made = self._made.setdefault(places, self._make([self.all[at] for at in sorted(set(places))]))
+        return made
+
+    def split(self) -> tuple[tuple[int, ...], list[tuple[KeyedValue, int]], dict[str, list[int]]]:
+        """
+        Return the places of the values for all keys, the values that draw keys, with their places, and those by name.
+        """
+        always: list[int] = []
+        shares: list[tuple[KeyedValue, int]] = []
+        named: dict[str, list[int]] = {}
+        for at, (_, each) in enumerate(self.all):
+            if each.keys is not None:
+                for key in filter(each.is_for, each.keys):
+                    named.setdefault(key, []).append(at)
+            elif each.threshold >= EVERYBODY:
+                always.append(at)
+            else:
+                shares.append((each, at))
+        return tuple(always), shares, named
 
     def _make(self, parts: Sequence[tuple[int, KeyedValue]]) -> KeyedValue:
         layers = list(self._held)
@@ -289,25 +342,35 @@ def finders_of_map(
     """
     lowest_first = layers[::-1]
     parts = _Parts([held for held, _ in lowest_first], [given for _, given in lowest_first], fallback, merge)
-    always: list[int] = []
-    shares: list[tuple[int, KeyedValue]] = []
-    named: dict[str, list[int]] = {}
-    for at, (_, each) in enumerate(parts.all):
-        if each.keys is None and each.threshold >= EVERYBODY:
-            always.append(at)
-        elif each.keys is None:
-            shares.append((at, each))
-        else:
-            for key in filter(each.is_for, each.keys):
-                named.setdefault(key, []).append(at)
-    if not shares and not always:
-        found = {key: parts.together(places) for key, places in named.items()}
-        values = {key: each.value for key, each in found.items() if each is not None}
-        return found.get, values.get
+    always, shares, named = parts.split()
+    usual = parts.together(always)
+    for_all = [] if usual is None else [(usual, usual)]
+    if not shares:
+        found = {key: parts.together((*always, *places)) for key, places in named.items()}
+        return _finders({key: each for key, each in found.items() if each is not None}, {}, for_all)
+    match, find = _combining(parts, always, shares, named)
+    if len(shares) > 1:
+        return match, find
+    above = dict.fromkeys(named, 1)
+    drawn = [(share, each) for share, at in shares if (each := parts.together((*always, at))) is not None] + for_all
+    return _finder(named, above, drawn, match), _finder(named, above, [(s, each.value) for s, each in drawn], find)
 
-    def match(key: str) -> KeyedValue | None:
-        drawn = [at for at, each in shares if each.is_for(key)]
-        return parts.together([*always, *named.get(key, ()), *drawn])
+
+def _combining(
+    parts: _Parts,
+    always: tuple[int, ...],
+    shares: Sequence[tuple[KeyedValue, int]],
+    named: Mapping[str, Sequence[int]],
+) -> Finders:
+    """
+    Return how to find a key that several values may be for: by all that draw it and all that name it.
+    """
+    draws, hash_of = _draws(shares), sha256()
+
+    def match(key: str, _: object = None) -> KeyedValue | None:
+        text = _encode(key)
+        drawn = [at for salt, below, at in draws if hash_of(salt + text).digest() < below]
+        return parts.together((*always, *named.get(key, ()), *drawn))
 
     def find(key: str, otherwise: Any = None) -> Any:
         each = match(key)
@@ -320,7 +383,7 @@ def _below(threshold: int) -> bytes:
     """
     Return the bytes that a digest is less than if, and only if, its first four bytes are below a threshold.
     """
-    return b"\xff" * 33 if threshold >= EVERYBODY else threshold.to_bytes(_THRESHOLD_BYTES, "big")
+    return _EVERY_DIGEST if threshold >= EVERYBODY else threshold.to_bytes(_THRESHOLD_BYTES, "big")
 
 
 def _salt(rule: str) -> bytes:

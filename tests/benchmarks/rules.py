@@ -50,16 +50,18 @@ def run() -> Report:
 def _reads() -> list[Result]:
     flags, plain = dflag.FlagRegistry(), dflag.FlagRegistry()
     named, share = flags.dyn_int("named", 1, by="tenant"), flags.dyn_int("share", 1, by="tenant")
-    bare = plain.dyn_int("bare", 1)
+    bare, limits = plain.dyn_int("bare", 1), flags.dyn_map("limits", {}, keys="limit.*", of="int", by="tenant")
     keys = ", ".join(f"t{number}" for number in range(TENANTS))
     rules = (
-        f"- {{by: tenant, is: [{keys}], set: {{named: 2}}}}\n- {{name: s, by: tenant, share: 10%, set: {{share: 2}}}}"
+        f"- {{by: tenant, is: [{keys}], set: {{named: 2}}}}\n"
+        "- {name: s, by: tenant, share: 10%, set: {share: 2, limit.read: 2}}"
     )
     with dflag.Updater.setup(flags, MemorySource({KEY: rules})):
         sides = {
             "for_() of a key that is named": (named, "t77", CALLS, NAMED_LIMIT),
             "for_() of a key that is not": (named, "other", CALLS, NAMED_LIMIT),
             "for_() where a share is drawn": (share, "other", SHARE_CALLS, SHARE_LIMIT),
+            "for_() of a map where a share is drawn": (limits, "other", SHARE_CALLS, SHARE_LIMIT),
         }
         results = []
         for name, (flag, key, count, limit) in sides.items():

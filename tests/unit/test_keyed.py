@@ -19,6 +19,8 @@ from dflag._registry import store_of_registry
 from dflag._snapshot import matcher_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from dflag import DynamicFlag, FlagRegistry
 
 TENTH = -(-EVERYBODY // 10)
@@ -346,7 +348,62 @@ def test_shares_of_a_map_keep_no_mapping_for_each_key_that_was_ever_asked() -> N
     parts = [
         KeyedValue(f"rule{n}", None, EVERYBODY // 2, {str(n): n}, "s", is_share=True, is_part=True) for n in range(12)
     ]
-    match, _ = finders_of_map([({}, parts)], {}, lambda layers: {k: v for layer in layers for k, v in layer.items()})
+    match, _ = finders_of_map([({}, parts)], {}, _merged)
     kept = [each for number in range(6000) if (each := match(f"tenant{number}")) is not None]
     values = {str(each.value) for each in kept}
     assert len({id(each) for each in kept}) > len(values) > 1000  # some were made again
+
+
+@pytest.mark.parametrize("more", [(), ("named",), ("everybody",), ("everybody", "named")])
+def test_a_share_of_a_map_adds_to_what_else_is_for_a_key(more: tuple[str, ...]) -> None:
+    """
+    A key that a share draws has its part on top of those of rules that name the key and of rules for every key.
+    """
+    others = {"named": ("acme", "initech"), "everybody": None}
+    parts = [KeyedValue(rule, others[rule], EVERYBODY, {rule: 1}, "s", is_share=False, is_part=True) for rule in others]
+    half = KeyedValue("half", None, EVERYBODY // 2, {"half": 1}, "s", is_part=True)
+    given = [part for part in parts if part.rule in more]
+    match, find = finders_of_map([({"plain": 1}, [*given, half])], {}, _merged)
+    for key in ["acme", "initech", "\udc80", *map(str, range(50))]:
+        expected = {part.rule: 1 for part in given if part.keys is None or key in part.keys}
+        if draw("half", key) < EVERYBODY // 2:
+            expected["half"] = 1
+        found = match(key)
+        assert (found.value if found else {"plain": 1}) == find(key, {"plain": 1}) == {"plain": 1, **expected}
+
+
+def _merged(layers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    return {name: value for layer in layers for name, value in layer.items()}
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_what_a_share_of_a_map_hashes_is_made_with_the_table(layers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Where a map has one share or several, no salt is made when a key is asked for.
+    """
+    shares = [[KeyedValue(f"rule {n}", None, TENTH, {"a": n}, "s", is_part=True)] for n in range(layers)]
+    _, find = finders_of_map([({}, given) for given in shares], {}, _merged)
+    monkeypatch.delattr("dflag._keyed._salt")
+    keys = [f"tenant-{number}" for number in range(100)]
+    drawn = [any(_number(each.rule, key) < TENTH for given in shares for each in given) for key in keys]
+    assert [find(key) is not None for key in keys] == drawn
+
+
+def _number(rule: str, key: str) -> int:
+    return int.from_bytes(sha256(f"{rule}\0{key}".encode()).digest()[:4], "big")
+
+
+@pytest.mark.parametrize("is_part", [False, True])
+def test_a_value_for_every_key_needs_no_hash(is_part: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A rule for every key, and a share that has grown to all of them, are found without a hash.
+    """
+    monkeypatch.setattr("dflag._keyed.sha256", lambda: pytest.fail)
+    everybody = KeyedValue("all", None, EVERYBODY, {"a": 1}, "s", is_part=is_part)
+    named = KeyedValue("named", ("acme",), EVERYBODY, {"b": 1}, "s", is_part=is_part)
+    if is_part:
+        _, find = finders_of_map([({}, [everybody, named])], {}, _merged)
+    else:
+        find, _ = Table([[everybody, named]], {}).lookup
+    assert find("other", {}) == {"a": 1}
+    assert find("acme", {})["b"] == 1
