@@ -611,7 +611,7 @@ class RuleState(NamedTuple):
     Attributes:
         name: Its name.
         state: The first that fits of the words in `dflag.RuleStatus`.
-        next_change: When that changes; None for never.
+        next_change: When that changes, or for a refused rule what its last good text is; None for never.
         problem: Why it is refused or reverted, else None.
         needs: The facts that it asks for and that are not known.
         share_percent: The percentage of processes, or of keys, that it is in force for; None if it draws none.
@@ -636,6 +636,7 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
     rejected = rules.rejected  # made at each call
     now = context.now()
     found: list[tuple[int, RuleState]] = []
+    changes = {rule.name: _state(rule, context, now, active.get(rule.name)).next_change for rule in _last_good(rules)}
     for rule in rules.listing:
         error = rejected.get(RULE_PREFIX + rule.name)
         in_use = usable.get(rule.name, rule)
@@ -643,14 +644,26 @@ def states(rules: RuleSet, context: RuleContext) -> list[RuleState]:
             shown = _state(in_use, context, now, active.get(rule.name))
             shown = shown._replace(share_percent=context.share_percent(in_use, now))
         else:
-            shown = RuleState(rule.name, "refused", problem=str(error))
+            shown = RuleState(rule.name, "refused", changes.get(rule.name), str(error))
         found.append((rule.number, shown._replace(rule=in_use)))
     for key, error in rules.bad_text.items():
         if key.startswith(RULE_PREFIX):
             name = key.removeprefix(RULE_PREFIX)
             number = rules.spots[name].number if name in rules.spots else 0
-            found.append((number, RuleState(name, "refused", problem=str(error))))
+            found.append((number, RuleState(name, "refused", changes.get(name), str(error))))
     return [state for _, state in sorted(found, key=lambda each: each[0])]
+
+
+def _last_good(rules: RuleSet) -> list[Rule]:
+    """
+    Return the last good texts of rules that are refused now, in force or not.
+    """
+    listed = {rule.name: rule.content for rule in rules.listing}
+    return [
+        valid.rule
+        for valid in rules.usable or ()
+        if listed.get(valid.name) != valid.rule.content and RULE_PREFIX + valid.name not in rules.refused_together
+    ]
 
 
 def _state(rule: Rule, context: RuleContext, now: datetime.datetime, active: Active | None) -> RuleState:

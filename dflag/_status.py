@@ -65,7 +65,8 @@ class RuleStatus:
             ``"reverted"`` (this process was not healthy with it), ``"ended"``, ``"elsewhere"`` (it is not for this
             process), ``"waiting"`` (for its time), ``"baking"``, ``"done"`` (it is in force everywhere and can be
             folded into the plain keys), ``"in force"``.
-        next_change: When the state or what it sets changes by itself, in UTC; None for never.
+        next_change: When the state or what it sets changes by itself, in UTC; None for never. For a refused rule: when
+            its last good text comes into force, goes on or ends.
         problem: Why the rule was refused or reverted, else None.
         needs: The facts that the rule names and that are not known.
         share_percent: The percentage of processes, or of keys, that it is in force for by the clock, in whole percents

@@ -226,6 +226,37 @@ def test_a_named_rule_keeps_its_last_good_text(rate: DynamicFlag[int], make: Cal
     assert rate.get() == 60
 
 
+@pytest.mark.parametrize("bad", ["rate: 0", "rate: 80, nosuch: 1", "rate: null"])
+def test_a_refused_rule_says_when_its_last_good_text_changes(
+    rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock, bad: str
+) -> None:
+    """
+    Before the last good text comes into force, and while it is, `next_change` is its next change; then there is none.
+    """
+    text = "- {name: go, from: '2026-11-28T10:10:00Z', until: '2026-11-28T10:20:00Z', set: {%s}}"
+    steps = make(text % "rate: 70")
+    steps.rules(text % bad)
+    for minutes, value, change in ((0, 60, 10), (10, 70, 20), (20, 60, None)):
+        clock.time = TEN + minutes * MINUTE
+        steps.look()
+        assert (rate.get(), steps.status("go").state) == (value, "refused")
+        assert steps.status("go").next_change == (None if change is None else TEN + change * MINUTE)
+
+
+def test_a_refused_rule_without_a_last_good_text_changes_never(make: Callable[..., Steps]) -> None:
+    """
+    A rule that was never good, and a second rule with a name, have no `next_change`.
+    """
+    waiting = "- {name: %s, from: '2026-11-28T11:00:00Z', set: {rate: %s}}\n"
+    steps = make()
+    steps.rules(waiting % ("a", 0) + waiting % ("b", 70) + waiting % ("b", 80))
+    assert [(each.name, each.state, each.next_change) for each in steps.steps.status().rules] == [
+        ("a", "refused", None),
+        ("b", "waiting", TEN + 60 * MINUTE),
+        ("b", "refused", None),
+    ]
+
+
 def test_an_unnamed_rule_that_goes_bad_is_gone(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
     """
     Without a name there is no last good text: the plain value shows.
