@@ -506,7 +506,7 @@ def _not_this(expected: str, node: Outline) -> _Refused:
     if isinstance(node, str):
         given = "null" if node.is_null else _shown(node)
     else:
-        given = "a mapping" if isinstance(node, dict) else "a list"
+        given = ("a " if node else "an empty ") + ("mapping" if isinstance(node, dict) else "list")
     return _Refused(f"expected {expected}", given, node.at)
 
 

@@ -314,7 +314,8 @@ REFUSED = [
     ("- {Set: {a: 1}, set: {a: 1}}", 4, "got 'Set' (did you mean 'set'?)"),
     ("- {zzz: x, set: {a: 1}}", 4, "expected a key of rules: name, when, unless, from,"),
     ("- {when: {zone: a}}", 3, "expected the key `set`"),
-    ("- {set: {}}", 9, "expected a mapping of flags to their values"),
+    ("- {set: {}}", 9, "expected a mapping of flags to their values, such as {rate_limit: 80}, got an empty mapping"),
+    ("- {set: []}", 9, "got an empty list"),
     ("- {set: }", 9, "expected a mapping of flags to their values, such as {rate_limit: 80}, got null"),
     ("- {set: [a]}", 9, "got a list"),
     ("- {set: {a: null}}", 13, 'expected a value; leave the flag out, or write "" for an empty text, got null'),
@@ -334,8 +335,8 @@ REFUSED = [
     (f"- {{{FROM}, bake: 30m, set: {{a: 1}}}}", 32, "expected `name` beside `bake`"),
     ("- {by: t, share: 5%, set: {a: 1}}", 11, "expected `name` beside `share`"),
     # Facts.
-    ("- {when: {}, set: {a: 1}}", 10, "expected a mapping of facts"),
-    ("- {unless: {}, set: {a: 1}}", 12, "expected a mapping of facts"),
+    ("- {when: {}, set: {a: 1}}", 10, "such as {zone: [eu-1, eu-2]}, got an empty mapping"),
+    ("- {unless: {}, set: {a: 1}}", 12, "such as {zone: [eu-1, eu-2]}, got an empty mapping"),
     (
         "- {when: zone, set: {a: 1}}",
         10,
@@ -358,7 +359,7 @@ REFUSED = [
     (f"- {{name: a, {FROM}, over: [1h], set: {{a: 1}}}}", 47, "expected a duration such as 30m, got a list"),
     (f"- {{{STAGED}, steps: [5%], set: {{a: 1}}}}", 41, "expected no `over` beside `steps`: write one of them"),
     (f"- {{name: a, {FROM}, steps: 5%, set: {{a: 1}}}}", 48, "expected a list of percentages, such as [5%, 25%, 100%]"),
-    (f"- {{name: a, {FROM}, steps: [], set: {{a: 1}}}}", 48, "expected a list of percentages"),
+    (f"- {{name: a, {FROM}, steps: [], set: {{a: 1}}}}", 48, "such as [5%, 25%, 100%], got an empty list"),
     (
         f"- {{name: a, {FROM}, every: 1h, steps: [5%, 5%], set: {{a: 1}}}}",
         64,
