@@ -234,19 +234,45 @@ def read_rules(
         return NO_RULES
     key = keys[0]
     raw, listing, faults, spots = values[key], base.listing, dict(base.bad_text), dict(base.spots)
-    moved = first_line_of(raw) != first_line_of(base.raw)
-    if anew or base.raw is None or type(raw) is not type(base.raw) or raw != base.raw or moved:
-        read = parse_rules(raw)
-        listing = read.rules if read.is_readable else base.listing
-        faults = _faults(read, key, locate(key), secret=secret)
-        spots = {
-            fault.rule: Spot(fault.number, Place(fault.line, fault.column))
-            for fault in reversed(read.faults)
-            if fault.rule is not None
-        }
+    if anew or _is_to_be_read(raw, base, key):
+        before = base._replace(bad_text={}, bad={}) if anew else base  # errors may quote what is secret from now on
+        listing, faults, spots = _read(raw, before, key, locate(key), secret=secret)
+    kept = base.bad if key in faults and not anew else {}
     if len(keys) > 1:
         faults[keys[1]] = FlagValueError(keys[1], f"expected rules under one key, found some also under {key!r}")
-    return _Validation(store, base, locate(key), secret=secret, fresh=fresh).hold(base, raw, listing, faults, spots)
+    validation = _Validation(store, base, locate(key), kept, secret=secret, fresh=fresh)
+    return validation.hold(base, raw, listing, faults, spots)
+
+
+def _is_to_be_read(raw: Raw, base: RuleSet, key: str) -> bool:
+    return (
+        base.raw is None
+        or type(raw) is not type(base.raw)
+        or raw != base.raw
+        or first_line_of(raw) != first_line_of(base.raw)
+        or key in base.bad_text
+    )
+
+
+def _read(
+    raw: Raw, base: RuleSet, key: str, place: str, *, secret: bool
+) -> tuple[tuple[Rule, ...], dict[str, FlagValueError], dict[str, Spot]]:
+    """
+    Return the rules of a text, what is wrong with it, and where the bad rules stand.
+
+    For a text that is no list they are those of the last list, because its rules stay, with what was wrong with them.
+    """
+    read = parse_rules(raw)
+    faults = _faults(read, key, place, secret=secret)
+    if not read.is_readable:
+        earlier = {name: error for name, error in base.bad_text.items() if name not in RULES_KEYS}
+        return base.listing, {**earlier, **faults}, dict(base.spots)
+    spots = {
+        fault.rule: Spot(fault.number, Place(fault.line, fault.column))
+        for fault in reversed(read.faults)
+        if fault.rule is not None
+    }
+    return read.rules, faults, spots
 
 
 def _faults(read: RuleList, key: str, place: str, *, secret: bool) -> dict[str, FlagValueError]:
@@ -280,11 +306,23 @@ class _Misfit(NamedTuple):
 class _Validation:
     """
     The validation of one list of rules: what they set goes through the pipelines of the flags.
+
+    Errors among *kept* are not made again: the text whose places they name is gone.
     """
 
-    def __init__(self, store: Store, base: RuleSet, place: str, *, secret: bool, fresh: Collection[Flag[Any]]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        base: RuleSet,
+        place: str,
+        kept: Mapping[str, FlagValueError],
+        *,
+        secret: bool,
+        fresh: Collection[Flag[Any]],
+    ) -> None:
         self._store: Final = store
         self._place: Final = place
+        self._kept: Final = kept
         self._secret: Final = secret
         # Parse a rule again if it sets the name of a fresh flag: until now that name was at most a key of a map.
         self._known: Final = {
@@ -333,11 +371,14 @@ class _Validation:
             return
         places = places_set(raw, {number: misfit.setting for number, misfit in misfits.items()})
         for rule in listing:
-            misfit = misfits.get(rule.number)
-            if misfit is not None:
+            misfit, key = misfits.get(rule.number), RULE_PREFIX + rule.name
+            if misfit is None:
+                continue
+            refusal = self._kept.get(key)
+            if refusal is None or refusal.problem != misfit.problem:
                 refusal = refusal_of(rule, misfit.problem, self._place, places.get(rule.number))
                 refusal.__cause__ = misfit.cause
-                yield RULE_PREFIX + rule.name, drop_frames(refusal)
+            yield key, drop_frames(refusal)
 
     def _validate(self, rule: Rule) -> ValidRule | _Misfit:
         """

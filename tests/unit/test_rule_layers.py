@@ -283,6 +283,28 @@ def test_a_list_that_cannot_be_read_keeps_the_last_good_rules(
     assert rate.get() == 61
 
 
+def test_a_list_that_cannot_be_read_keeps_what_is_wrong_with_its_rules(
+    rate: DynamicFlag[int], make: Callable[..., Steps]
+) -> None:
+    """
+    Refused rules keep their errors, which name places of the last list, and their last good texts.
+    """
+    good = "- {name: a, set: {rate: %s}}\n- {name: b, by: tenant, is: acme, set: {rate: %s}}"
+    steps = make(good % (70, 500))
+    refused = steps.rules(good % ("null", 0))
+    errors = {key: str(error) for key, error in refused.rejected.items()}
+    assert sorted(errors) == ["rule:a", "rule:b"]
+    for bad in ("- set: {rate: 80", "just text"):
+        steps.plain["rate"] = "61"
+        revision = steps.rules(bad)
+        assert {key: str(error) for key, error in revision.rejected.items() if key != KEY} == errors
+        assert KEY in revision.rejected
+        assert (rate.get(), rate.for_("acme")) == (70, 500)
+        assert steps.states() == {"a": "refused", "b": "refused"}
+    assert not steps.rules(good % (80, 600)).rejected
+    assert (rate.get(), rate.for_("acme")) == (80, 600)
+
+
 def test_of_two_rules_with_one_name_the_later_is_refused(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
     """
     The first goes on, and status shows both.
