@@ -234,7 +234,7 @@ def read_rules(
         return NO_RULES
     key = keys[0]
     raw, listing, faults, spots = values[key], base.listing, dict(base.bad_text), dict(base.spots)
-    if anew or _is_to_be_read(raw, base, key):
+    if anew or _is_to_be_read(raw, base):
         before = base._replace(bad_text={}, bad={}) if anew else base  # errors may quote what is secret from now on
         listing, faults, spots = _read(raw, before, key, locate(key), secret=secret)
     kept = base.bad if key in faults and not anew else {}
@@ -244,13 +244,13 @@ def read_rules(
     return validation.hold(base, raw, listing, faults, spots)
 
 
-def _is_to_be_read(raw: Raw, base: RuleSet, key: str) -> bool:
+def _is_to_be_read(raw: Raw, base: RuleSet) -> bool:
     return (
         base.raw is None
         or type(raw) is not type(base.raw)
         or raw != base.raw
         or first_line_of(raw) != first_line_of(base.raw)
-        or key in base.bad_text
+        or any(key in base.bad_text for key in RULES_KEYS)  # it may be under another key now, or alone
     )
 
 

@@ -305,6 +305,18 @@ def test_a_list_that_cannot_be_read_keeps_what_is_wrong_with_its_rules(
     assert (rate.get(), rate.for_("acme")) == (80, 600)
 
 
+def test_the_second_key_for_rules_is_bad_while_it_is_there(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
+    """
+    A source with rules under both keys has an error, which is gone when either of the two equal texts goes.
+    """
+    steps = make()
+    text = "- {set: {rate: 70}}"
+    for left in (KEY, "_rules"):
+        assert list(steps.steps.write({KEY: text, "_rules": text}).rejected) == ["_rules"]
+        assert not steps.steps.write({left: text}).rejected
+        assert rate.get() == 70
+
+
 def test_of_two_rules_with_one_name_the_later_is_refused(rate: DynamicFlag[int], make: Callable[..., Steps]) -> None:
     """
     The first goes on, and status shows both.
