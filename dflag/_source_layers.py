@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from dflag._source_reports import ReportedKeys
     from dflag._source_state import Batch, Outcome, SourceState
     from dflag._store import Store
+    from dflag._transaction import Base
     from dflag.errors import DflagError
     from dflag.typing import Raw
 
@@ -280,8 +281,17 @@ class SourceLayers:
         try:
             outcomes = self._commit([batch for batch in batches if batch.is_new], options)
         except RegistryValidationError as refusal:
-            return batches, {}, [drop_frames(refusal)]
+            return batches, {}, self._errors_of_rules(batches, refusal) or [drop_frames(refusal)]
         return None if outcomes is None else (batches, outcomes, [])
+
+    def _errors_of_rules(self, batches: Sequence[Batch], refusal: RegistryValidationError) -> list[DflagError]:
+        """
+        Return the errors of the rules without which a registry validator would accept; empty if no rule is to blame.
+        """
+        for mended in without_some_rules(self._store, batches, self._contexts, refusal):
+            if self._store.refusal(_transaction(self._store.base(), mended)) is None:
+                return [error for batch in mended for error in batch.state.rejected.values()]
+        return []
 
     def apply_each(
         self,
@@ -383,11 +393,10 @@ class SourceLayers:
         """
         if not batches:
             return {}
-        edits = [edit for batch in batches for edit in batch.edits]
         base = self._store.base()
         if not self._are_current(batches):
             return None
-        transaction = Transaction(base, edits, keyed=[edit for batch in batches for edit in batch.keyed])
+        transaction = _transaction(base, batches)
         self._store.check(transaction)
         made = self._outcomes(batches, transaction, options)
         cells = [(cell, state) for name, (_, state) in made.items() if (cell := self._states.get(name)) is not None]
@@ -401,7 +410,7 @@ class SourceLayers:
             self._note_unknowns(batch, made[batch.name][0], options)
         if options.background:
             yield_interpreter()  # the readers of the new values go first, what follows can wait
-        self._store.report(transaction, edits)
+        self._store.report(transaction, [edit for batch in batches for edit in batch.edits])
         return {name: outcome for name, (outcome, _) in made.items()}
 
     def _outcomes(
@@ -561,6 +570,11 @@ class SourceLayers:
             if flag.name in state.entries:
                 layers[origin] = state.entries[flag.name]
         return winner(flag, layers, self._store.ranking, self._store.maps)[0]
+
+
+def _transaction(base: Base, batches: Sequence[Batch]) -> Transaction:
+    edits = [edit for batch in batches for edit in batch.edits]
+    return Transaction(base, edits, keyed=[edit for batch in batches for edit in batch.keyed])
 
 
 class _UnwantedError(Exception):

@@ -476,6 +476,48 @@ def test_a_bad_rule_at_the_start(registry: FlagRegistry, rate: DynamicFlag[int])
         assert list(steps.status().rejected) == ["rule:bad"]
 
 
+@pytest.mark.parametrize("atomic", [False, True])
+def test_rules_that_break_a_check_together_at_the_start_are_named(
+    registry: FlagRegistry, rate: DynamicFlag[int], atomic: bool
+) -> None:
+    """
+    The start fails with the last rule whose removal mends it, at its place, and nothing is applied or counted.
+    """
+    other = registry.dyn_int("other", 1)
+
+    @registry.validator
+    def check(snap: dflag.Snapshot) -> None:
+        if snap[rate] + snap[other] > 150:
+            raise ValueError("too much together")
+
+    source = MemorySource({"rate": "60", KEY: "- set: {rate: 100}\n- set: {other: 80}\n- set: {other: 90}"})
+    updater = dflag.Updater(registry, [source], atomic=atomic)
+    with pytest.raises(dflag.UpdateError) as caught:
+        updater.initialize()
+    assert [getattr(error, "flag_name", None) for error in caught.value.errors] == ["rule:rule 1"]
+    assert "does not go together with others: refused by the registry validator" in str(caught.value)
+    assert str(caught.value).endswith("too much together (memory:1:3)")
+    assert (rate.get(), other.get(), registry.snapshot().revision) == (50, 1, 0)
+    assert (updater.status().updates, updater.status().errors) == (0, 0)
+
+
+def test_plain_values_that_break_a_check_at_the_start_blame_no_rule(
+    registry: FlagRegistry, rate: DynamicFlag[int]
+) -> None:
+    """
+    Where no rule is to blame, the start fails with what the validator says.
+    """
+
+    @registry.validator
+    def check(snap: dflag.Snapshot) -> None:
+        if snap[rate] > 150:
+            raise ValueError("too much")
+
+    with pytest.raises(dflag.UpdateError, match=r"^refused by the registry validator .*: too much$") as caught:
+        SteppedUpdater(registry, {"rate": "160", KEY: "- {by: tenant, is: acme, set: {rate: 100}}"})
+    assert [type(error) for error in caught.value.errors] == [dflag.errors.RegistryValidationError]
+
+
 def test_a_source_that_is_gone_keeps_or_drops_its_rules(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
     ``on_missing`` decides over rules as over plain values.
