@@ -4,6 +4,7 @@ What each command takes: apart from the commands, so that its help is there befo
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -55,16 +56,28 @@ def _check(parser: argparse.ArgumentParser) -> None:
         "--strict", action="store_true", help="report unknown names, and inputs without values, as errors"
     )
     parser.add_argument(
-        "--replicas", metavar="N", type=_replicas, help="warn about steps of rules that reach none of N processes"
+        "--replicas",
+        metavar="N",
+        type=_number_of("processes", least=1),
+        help="warn about steps of rules that reach none of N processes",
     )
     _key(parser)
 
 
-def _replicas(text: str) -> int:
-    replicas = int(text)
-    if replicas < 1:
-        raise ValueError(text)
-    return replicas
+def _number_of(what: str, *, least: int) -> Callable[[str], int]:
+    """
+    Return what reads the number of an option. The message for a ValueError would name this function.
+    """
+
+    def read(text: str) -> int:
+        import argparse  # it calls this
+
+        with contextlib.suppress(ValueError):
+            if (number := int(text)) >= least:
+                return number
+        raise argparse.ArgumentTypeError(f"expected a number of {what} from {least}, got {text!r}")
+
+    return read
 
 
 def _format(parser: argparse.ArgumentParser) -> None:
@@ -78,18 +91,11 @@ def _expired(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--within",
         metavar="DAYS",
-        type=_days,
+        type=_number_of("days", least=0),
         default=-1,  # those whose last day was yesterday, or before
         help="also list flags that expire within this number of days, as warnings",
     )
     _format(parser)
-
-
-def _days(text: str) -> int:
-    days = int(text)
-    if days < 0:
-        raise ValueError(text)
-    return days
 
 
 def _references(parser: argparse.ArgumentParser) -> None:

@@ -378,3 +378,22 @@ def test_completion_of_zsh(capsys: pytest.CaptureFixture[str]) -> None:
         program = f"{stubs}\n{script}\n_dflag"
         found = subprocess.run([ZSH, "-f", "-c", program], capture_output=True, text=True, check=True, timeout=30)
         assert "--strict[make unknown names errors]" in found.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["expired", "app:flags", "--within"], "argument --within: expected a number of days from 0, got {!r}"),
+        (
+            ["check", "app:flags", "-", "--replicas"],
+            "argument --replicas: expected a number of processes from 1, got {!r}",
+        ),
+    ],
+)
+@pytest.mark.parametrize("given", ["abc", "-1", "1.5"])
+def test_a_number_that_an_option_does_not_take(
+    arguments: list[str], expected: str, given: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message says which numbers it takes."""
+    assert main([*arguments, given]) == 2
+    assert capsys.readouterr().err.endswith(f"error: {expected.format(given)}\n")
