@@ -360,7 +360,7 @@ def _context(body: bytes) -> Mapping[str, Any]:
         _RefusedError: It is no JSON, or not as the protocol says.
     """
     try:
-        given = loads(body.decode())
+        given = loads(body.decode()) if body else {}
     except UnicodeDecodeError:
         raise _RefusedError("PARSE_ERROR", "the body is not UTF-8") from None
     except json_values.NotJSON as error:

@@ -248,7 +248,7 @@ def test_an_answer_that_did_not_change(flags: dflag.FlagRegistry, app: Any) -> N
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        (b"", "PARSE_ERROR"),
+        (b" ", "PARSE_ERROR"),
         (b"{", "PARSE_ERROR"),
         (b"\xff", "PARSE_ERROR"),
         (b'{"context": {}, "context": {}}', "PARSE_ERROR"),
@@ -262,6 +262,13 @@ def test_a_body_that_is_wrong(body: bytes, code: str, app: Any) -> None:
     bulk, one = post(app, BULK, body), post(app, f"{BULK}/int", body)
     assert (bulk.status, bulk.json["errorCode"], one.status, one.json["errorCode"]) == (400, code, 400, code)
     assert one.json["key"] == "int"
+
+
+def test_a_request_without_a_body_has_no_key(app: Any) -> None:
+    """An empty body is answered as an empty object, for one flag and for all."""
+    for path in (BULK, f"{BULK}/int"):
+        empty, plain = post(app, path, b"", content_type=""), post(app, path, {})
+        assert (empty.status, empty.body) == (200, plain.body)
 
 
 def test_what_is_refused_before_the_body(app: Any) -> None:
