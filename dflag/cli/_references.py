@@ -88,6 +88,13 @@ class FlagUsage:
         """
         return [each for each in self.references if each.how == how and each.is_test is in_tests]
 
+    @property
+    def is_of_class(self) -> bool:
+        """
+        Whether it stands in the body of a class without a registry, so that instances may have its value.
+        """
+        return self.declared.class_name is not None and self.declared.receiver is None
+
     def may_be(self, name: str) -> bool:
         """
         Return whether the flag has the name, or may have it where its own is built.
@@ -144,7 +151,8 @@ class _Entity(NamedTuple):
 
     Attributes:
         sort: ``"module"``, ``"dflag"``, ``"type"``, ``"registry"``, ``"snapshot"``, ``"class"``, ``"instance"``,
-            ``"method"``, ``"function"``, ``"flag"``, or ``"other"`` for what is known to be none of them.
+            ``"method"``, ``"function"``, ``"flag"``, ``"value"`` of a flag, or ``"other"`` for what is known to be none
+            of them.
         flags: The flag; several where each branch of a condition declares one.
         is_own: Whether the program has made it itself, and the name stands for nothing else.
     """
@@ -450,8 +458,11 @@ class _Index:
         if entity.module is None:
             return None
         found = self._attribute(entity.module, entity.name[0], part)
-        if found is None and part == "registry" and self._lineage(entity.module, entity.name[0]).is_of_flags:
+        is_of_flags = self._lineage(entity.module, entity.name[0]).is_of_flags
+        if found is None and part == "registry" and is_of_flags:
             return _Entity("registry")
+        if found is not None and found.flags and is_of_flags and entity.sort == "instance":
+            return found._replace(sort="value")
         return found
 
     def _attribute(self, module: Module, class_name: str, name: str) -> _Entity | None:
@@ -538,15 +549,16 @@ class _Index:
         for load in module.loads:
             if not self._may_be_flag(module, load.name):
                 continue
-            how: How = "other" if load.is_neutral else "read"
             entity = self._resolve(module, load.name)
             if entity is not None:
+                how: How = "other" if load.is_neutral and entity.sort != "value" else "read"
                 for flag in entity.flags:
                     flag.references.append(Reference(module, load.position, how))
             elif len(load.name) > 1:
                 last = load.name[-1]
-                how = "other" if load.is_neutral else "perhaps"
                 for flag in (*self._by_attribute.get(last, ()), *self._by_variable.get(last, ())):
+                    # Of an instance it is a value, whose own methods may be called as those of a flag.
+                    how = "other" if load.is_neutral and not flag.is_of_class else "perhaps"
                     flag.references.append(Reference(module, load.position, how))
 
     def _may_be_flag(self, module: Module, name: Name) -> bool:

@@ -734,6 +734,9 @@ VALUES = {
     "a snapshot": ('def f(): flags.snapshot()["plan"].reset()', []),
     "an instance": ('def f(): getattr(S.current(), "plan").reset()', [("plan", "likely")]),
     "something": ('def f(some): some["plan"].reset()', [("plan", "likely")]),
+    "an attribute of an instance": ("def f(): S.current().plan.reset()", []),
+    "an attribute of something": ("def f(some): some.plan.reset()", [("plan", "likely")]),
+    "an attribute of the class": ("def f(): S.plan.reset()", [("plan", "certain")]),
 }
 
 
