@@ -235,8 +235,8 @@ def read_rules(
     key = keys[0]
     raw, listing, faults, spots = values[key], base.listing, dict(base.bad_text), dict(base.spots)
     if anew or _is_to_be_read(raw, base):
-        before = base._replace(bad_text={}, bad={}) if anew else base  # errors may quote what is secret from now on
-        listing, faults, spots = _read(raw, before, key, locate(key), secret=secret)
+        earlier = _without_texts(base.bad_text) if anew else base.bad_text
+        listing, faults, spots = _read(raw, base._replace(bad_text=earlier), key, locate(key), secret=secret)
     kept = base.bad if key in faults and not anew else {}
     if len(keys) > 1:
         faults[keys[1]] = FlagValueError(keys[1], f"expected rules under one key, found some also under {key!r}")
@@ -273,6 +273,16 @@ def _read(
         if fault.rule is not None
     }
     return read.rules, faults, spots
+
+
+def _without_texts(errors: Mapping[str, FlagValueError]) -> dict[str, FlagValueError]:
+    """
+    Return errors of a source that is secret from now on: what they say may quote it.
+    """
+    return {
+        name: FlagValueError(name, "it was bad before the source became secret", origin=error.origin)
+        for name, error in errors.items()
+    }
 
 
 def _faults(read: RuleList, key: str, place: str, *, secret: bool) -> dict[str, FlagValueError]:

@@ -983,6 +983,24 @@ def test_values_of_a_secret_source_are_never_shown(
     assert "hunter2" not in caplog.text
 
 
+def test_a_source_that_becomes_secret_keeps_the_last_good_texts_of_its_rules(
+    registry: FlagRegistry, rate: DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Also while the list cannot be read; the errors from before no longer quote it.
+    """
+    source = MemorySource({KEY: "- {name: a, set: {rate: 80}}"})
+    with dflag.Updater(registry, source) as updater:
+        source.update({KEY: "- {name: a, from: hunter2, set: {rate: 80}}"})
+        assert "hunter2" in str(updater.refresh().rejected["rule:a"])
+        monkeypatch.setattr(MemorySource, "secret", True)
+        source.update({KEY: "- {name: a"})
+        errors = updater.refresh().rejected
+        assert sorted(errors) == [KEY, "rule:a"]
+        assert "hunter2" not in repr(errors)
+        assert rate.get() == 80
+
+
 def test_native_values_of_documents_reach_their_kinds(registry: FlagRegistry, make: Callable[..., Steps]) -> None:
     """
     A mapping and a list in ``set`` are the value itself, a scalar is its text.
