@@ -6,7 +6,8 @@ After a lost connection, and after a watch in which the server said nothing, the
 the address may be another one, or its database, and a watch from a version that is yet to come is silent until then.
 
 Where no watch can be opened, only an open watch makes the source healthy again: a list alone does not say that changes
-will be seen.
+will be seen. A server may also open each watch and then refuse it by an event, such as one that says 410 to the version
+of its newest list. After that, only a watch that brings something or ends by agreement makes the source healthy again.
 """
 
 from __future__ import annotations
@@ -45,8 +46,10 @@ JOIN_SECONDS: Final = 0.7
 """How long `close` waits for the thread; only looking up a host name and an exec plugin cannot be cut short."""
 
 _GONE: Final = 410
-_LASTING: Final = frozenset({403, 404})  # what an operator has to mend
 _UNAUTHORIZED: Final = 401
+_LASTING: Final = frozenset({403, 404})  # what an operator has to mend
+_AT_ONCE: Final = frozenset({_UNAUTHORIZED, _GONE})
+"""What newer credentials or a newer version may mend: tried again without a pause, and a failure the second time."""
 
 
 class Backoff:
@@ -107,9 +110,9 @@ class Reflector(Watch):
         self._backoff: Final = Backoff()
         self._opened_at: float | None = None
         self._lost = False  # whether a failure has come since a watch was last open
-        self._refused = False  # whether the server refused the credentials the last time
         self._is_watch_refused = False  # the last time: then a list alone does not make the source healthy
-        self._ask_latest = False  # because the versions known here are too old for the server
+        self._is_refused_by_event = False  # the last time: then neither does a watch that opens
+        self._retried: Final[set[int]] = set()  # the codes tried again at once since a watch last lasted
         self._stopping: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name="dflag-kubernetes", daemon=True)
 
@@ -152,12 +155,11 @@ class Reflector(Watch):
             self._server.close()
             return 0.0 if self._stopping.is_set() else self._pause_after(defect(error))
         logger.debug("%s: the API server ended the watch, as agreed", self._target)
-        return self._pause()
+        return 0.0 if self._forget_failures() else self._backoff.next()
 
     def _list(self) -> str:
         asked = self._cache.look().state
-        state, cursor, is_latest = self._server.list(None if self._ask_latest else self._cache.floor)
-        self._ask_latest = False
+        state, cursor, is_latest = self._server.list(None if _GONE in self._retried else self._cache.floor)
         self._touch()
         try:
             new = self._cache.accept_list(state, cursor, asked, is_latest=is_latest)
@@ -173,23 +175,33 @@ class Reflector(Watch):
         seconds = self._watch_seconds * random.uniform(0.8, 1.0)  # noqa: S311
         heard, self._is_watch_refused = False, True
         with self._server.watch(cursor, seconds) as events:
-            self._is_watch_refused = False
-            self._opened_at = time.monotonic()
-            self._refused = False
-            self.reconnects += self._lost
-            self._lost = False
-            self._note_contact()
+            self._note_opened()
             for kind, item in events:
-                self._note_contact()
+                self._touch()
                 heard = True
                 self._accept(kind, item)
                 if self._stopping.is_set():
                     return
+        self._note_watching()
         if not heard:
             self._cache.expire()
 
+    def _note_opened(self) -> None:
+        self._touch()
+        self._opened_at = time.monotonic()
+        self.reconnects += self._lost
+        self._lost = False
+        if not self._is_refused_by_event:
+            self._note_watching()
+
+    def _note_watching(self) -> None:
+        self._is_watch_refused = self._is_refused_by_event = False
+        if self._cache.recover():
+            self._wake()
+
     def _accept(self, kind: str, item: Mapping[str, Any]) -> None:
         state: ObjectState | None = understand(kind, item, self._target)
+        self._note_watching()
         if state is None:
             if kind == "BOOKMARK":
                 try:
@@ -215,39 +227,45 @@ class Reflector(Watch):
             The seconds to pause.
         """
         self._lost = True
-        if self._opened_at is None and fault.code != _GONE and not self._is_first_refusal(fault):
-            failure = Failure(str(fault), unreachable=fault.unreachable, absent=fault.absent)
-            if self._cache.fail(failure):
-                self._wake()
+        self._forget_failures()
+        at_once = self._may_retry_at_once(fault)
+        if not at_once and (self._opened_at is None or fault.code in _AT_ONCE):
+            self._fail(fault)
         else:
             # A watch that was open and broke off is not a failure if the next one opens.
             logger.debug("%s: the watch broke off: %s", self._target, fault)
         self._cache.expire()
-        if fault.code == _GONE and not self._ask_latest:
-            self._ask_latest = True
+        if at_once:
             return 0.0
-        if self._is_first_refusal(fault):
-            self._refused = True  # once more at once: credentials are read again for every new connection
-            return 0.0
-        return self._pause(fault)
-
-    def _pause(self, fault: ApiError | None = None) -> float:
-        opened = self._opened_at
-        if opened is not None and time.monotonic() - opened >= min(SETTLED_SECONDS, self._watch_seconds / 2):
-            self._backoff.reset()
-            if fault is None:
-                return 0.0
-        if fault is None:
-            return self._backoff.next()
         return self._backoff.next(at_least=fault.retry_after, lasting=fault.code in _LASTING)
 
-    def _is_first_refusal(self, fault: ApiError) -> bool:
-        return fault.code == _UNAUTHORIZED and not self._refused
-
-    def _note_contact(self) -> None:
-        self._touch()
-        if self._cache.recover():
+    def _fail(self, fault: ApiError) -> None:
+        if self._opened_at is not None:  # neither the next list nor the next opening says that this is over
+            self._is_watch_refused = self._is_refused_by_event = True
+        if self._cache.fail(Failure(str(fault), unreachable=fault.unreachable, absent=fault.absent)):
             self._wake()
+
+    def _may_retry_at_once(self, fault: ApiError) -> bool:
+        """
+        Return whether the next attempt may succeed by itself: it reads the credentials again after a 401, and asks for
+        the newest version after a 410. Each is tried once until a watch lasts, for a server may repeat its answer.
+        """
+        if fault.code not in _AT_ONCE or fault.code in self._retried:
+            return False
+        self._retried.add(fault.code)
+        return True
+
+    def _forget_failures(self) -> bool:
+        """
+        Forget the failures before a watch that has lasted, and return whether this one has.
+        """
+        opened = self._opened_at
+        lasted = opened is not None and time.monotonic() - opened >= min(SETTLED_SECONDS, self._watch_seconds / 2)
+        if lasted:
+            self._backoff.reset()
+            self._retried.clear()
+            self._is_refused_by_event = False
+        return lasted
 
     def _touch(self) -> None:
         self.last_contact = time.monotonic()

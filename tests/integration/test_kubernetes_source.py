@@ -115,6 +115,37 @@ def becomes(updater: Updater, rate: dflag.Flag[int], value: int) -> bool:
     return updater.wait_for(lambda snapshot: snapshot[rate] == value, DEADLINE_SECONDS)
 
 
+def assert_asked_with_pauses(
+    server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    """
+    Answer every watch with *answer*; each one after the second comes after a pause.
+    """
+    monkeypatch.setattr(_reflector, "FIRST_SECONDS", 0.2)  # more than the 40 ms for which the kernel may delay an ACK
+    monkeypatch.setattr(_reflector, "LAST_SECONDS", 30.0)
+    server.on_watch(*[answer] * 50)
+    with following(flags, source_of(server)):
+        server.await_watches(5)
+        times = [request.at for request in server.watches]
+    assert min(later - earlier for earlier, later in itertools.pairwise(times[1:])) >= 0.2
+
+
+def assert_steadily_unhealthy(server: ApiServer, updater: Updater, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Look at the source while it lists five times; the failure is counted and logged once.
+    """
+    assert eventually(lambda: not only(updater).healthy)
+    first = len(server.lists)
+    seen: list[bool] = []
+    while len(server.lists) < first + 5:
+        seen.append(only(updater).healthy)
+        server.await_lists(len(server.lists) + 1)
+    assert seen
+    assert not any(seen)
+    assert updater.status().errors == 1
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+
 def web(server: ApiServer, version: str, rate: str, **metadata: Any) -> dict[str, Any]:
     item = server.item()
     item["metadata"].update(resourceVersion=version, **metadata)
@@ -243,6 +274,7 @@ def test_a6_too_old_as_status(server: ApiServer, flags: FlagRegistry, rate: dfla
         server.await_watches(2)
         server.put({"rate_limit": "61"})
         assert becomes(updater, rate, 61)
+        assert updater.status().errors == 0
 
 
 def test_a7_too_old_as_event(
@@ -260,19 +292,42 @@ def test_a7_too_old_as_event(
         assert updater.wait_for(lambda snapshot: snapshot["other"] == 2, DEADLINE_SECONDS)
         assert "resourceVersion" not in server.await_lists(2).query
         assert server.await_watches(2).query["resourceVersion"] == server.version
+        assert updater.status().errors == 0
     assert flags.flush(DEADLINE_SECONDS)
     assert heard == [(50, 60)]
 
 
-def test_a7_too_old_for_ever_is_no_loop(server: ApiServer, flags: FlagRegistry) -> None:
-    """A server that finds its own list too old is asked at growing intervals."""
-    server.on_watch(*[stream(error(410, "Expired")) for _ in range(50)])
-    with following(flags, source_of(server)):
-        server.await_watches(6)
-        times = [request.at for request in server.watches]
-    # Of two in a row, the second waits.
-    pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert sum(pause >= 0.01 for pause in pauses) >= len(pauses) // 2
+@pytest.mark.parametrize(
+    "answer",
+    [refuse(410, "too old"), stream(error(410, "Expired")), stream(bookmark("150"), error(410, "Expired"))],
+    ids=["status", "event", "after a bookmark"],
+)
+def test_a7_too_old_for_ever_is_no_loop(
+    server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    """A server that finds its own list too old is asked once more at once, and then at growing intervals."""
+    assert_asked_with_pauses(server, flags, monkeypatch, answer)
+
+
+def test_a7_a_watch_that_ends_by_agreement_is_healthy_again(server: ApiServer, flags: FlagRegistry) -> None:
+    """After watches that opened only to say 410, one that ends in good order makes the source healthy, too."""
+    server.on_watch(*[stream(error(410, "Expired"))] * 3, stream(), stream(then=Connection.wait_for_end))
+    with following(flags, source_of(server), resync_seconds=60.0) as updater:
+        assert eventually(lambda: not only(updater).healthy)
+        assert eventually(lambda: only(updater).healthy)
+
+
+def test_a7_a_list_that_is_too_old_for_ever_is_unhealthy(server: ApiServer, flags: FlagRegistry) -> None:
+    """A server that answers 410 to a list without a version cannot be read, and recovers."""
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.on_watch(refuse(410, "too old"))
+        server.on_list(*[refuse(410, "too old")] * 1000)
+        server.end_watches()
+        assert eventually(lambda: "answered 410: too old" in (only(updater).last_error or ""))
+        assert not only(updater).healthy
+        server.relent()
+        assert eventually(lambda: only(updater).healthy)
 
 
 @pytest.mark.parametrize(
@@ -588,31 +643,43 @@ def test_a_late_list_takes_no_event_back(server: ApiServer) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [refuse(403, 'User "me" cannot watch'), refuse(500, "broken"), reply(200, b"<html>", Content_Type="text/html")],
-    ids=["403", "500", "a page"],
+    [
+        refuse(403, 'User "me" cannot watch'),
+        refuse(410, "too old"),
+        refuse(500, "broken"),
+        reply(200, b"<html>", Content_Type="text/html"),
+    ],
+    ids=["403", "410", "500", "a page"],
 )
 def test_list_without_watch_is_steadily_unhealthy(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, answer: Any
 ) -> None:
     """A source that can be listed and not watched is unhealthy without a break, and its values stay current."""
     server.on_watch(*[answer] * 1000)
-    seen: list[bool] = []
     with following(flags, source_of(server), resync_seconds=60.0) as updater:
-        assert eventually(lambda: not only(updater).healthy)
-        first = len(server.lists)
-        while len(server.lists) < first + 5:
-            seen.append(only(updater).healthy)
-            server.await_lists(len(server.lists) + 1)
-        assert seen
-        assert not any(seen)
-        assert updater.status().errors == 1
-        assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+        assert_steadily_unhealthy(server, updater, caplog)
         server.put({"rate_limit": "61"})
         assert becomes(updater, rate, 61)
         assert eventually(lambda: not only(updater).healthy)
         server.relent()
         assert eventually(lambda: only(updater).healthy)
         server.put({"rate_limit": "62"})
+        assert becomes(updater, rate, 62)
+
+
+@pytest.mark.parametrize("code", [401, 410])
+def test_refused_for_ever_by_events_is_steadily_unhealthy(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    """Watches that open only to be refused leave the source unhealthy without a break, until one brings something."""
+    server.on_watch(*[stream(error(code, "Expired"))] * 1000)
+    with following(flags, source_of(server), resync_seconds=60.0) as updater:
+        assert_steadily_unhealthy(server, updater, caplog)
+        assert "it is Expired" in (only(updater).last_error or "")
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        server.relent()
+        assert eventually(lambda: server.put({"rate_limit": "62"}) and only(updater).healthy)
         assert becomes(updater, rate, 62)
 
 
@@ -830,6 +897,13 @@ def test_a20_refused_for_ever(server: ApiServer, flags: FlagRegistry, rate: dfla
         assert rate.get() == 60
         server.token = "first"  # noqa: S105
         assert eventually(lambda: only(updater).healthy)
+
+
+def test_a20_refused_for_ever_as_event_is_no_loop(
+    server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that opens each watch and then says 401 is asked once more at once, and then at growing intervals."""
+    assert_asked_with_pauses(server, flags, monkeypatch, stream(error(401, "Unauthorized")))
 
 
 def test_a21_forbidden(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
