@@ -125,9 +125,8 @@ class OwnSocket:
         End whatever waits for it, in this and other threads, and tell the peer. Idempotent.
         """
         if self.is_open():
-            # Not the method of an SSLSocket, which would also take its TLS state from under the reading thread.
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(self._socket, how)
+                self._shut_down(self._socket, how)
 
     def close(self) -> None:
         """
@@ -141,6 +140,9 @@ class OwnSocket:
         """
         self._descriptor.close()
         self._socket.detach()
+
+    def _shut_down(self, own: socket.socket, how: int) -> None:
+        own.shutdown(how)
 
     def _own(self) -> socket.socket:
         """

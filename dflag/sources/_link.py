@@ -199,6 +199,14 @@ class _TlsSocket(OwnSocket):
         """
         return self._socket
 
+    def _shut_down(self, own: socket.socket, how: int) -> None:
+        if isinstance(own, ssl.SSLSocket):
+            # Not its own method, which would also take its TLS state from under the reading thread. Nor that of
+            # socket.socket, which eventlet replaces by a class without this method that is no base of its SSLSocket.
+            socket.SocketType.shutdown(own, how)
+        else:
+            super()._shut_down(own, how)
+
     def _wanted(self, error: OSError, event: int) -> int | None:
         # TLS may have to write in order to read.
         if isinstance(error, ssl.SSLWantReadError):

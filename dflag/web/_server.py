@@ -172,8 +172,10 @@ class _Server(TCPServer):
         finally:
             self._connections.pop(request, None)
             self._waiting.pop(request, None)
-            self.shutdown_request(request)
-            self._free.release()
+            try:
+                self.shutdown_request(request)
+            finally:
+                self._free.release()
 
     def note_waiting(self, request: Any) -> None:
         """

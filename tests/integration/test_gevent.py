@@ -5,12 +5,14 @@ Programs whose threads are green: patched by gevent or eventlet before anything 
 from __future__ import annotations
 
 import importlib.util
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 
 from dflag.testing import ConfigMapVolume
 
+from ._api_server import ApiServer, Connection, stream
 from ._waiting import DEADLINE_SECONDS, run_python
 
 if TYPE_CHECKING:
@@ -104,6 +106,65 @@ eventually(lambda: os.waitpid(child, os.WNOHANG) == (child, 0))
 updater.stop()
 """
 
+LEFT = """
+import os, threading
+
+def threads():
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("dflag")]
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0  # Linux alone lists them
+
+def await_end(before=sys.maxsize):
+    deadline = time.monotonic() + DEADLINE
+    while threads() or descriptors() > before:
+        assert time.monotonic() < deadline, (threads(), descriptors(), before)
+        sleep(0.005)
+    return descriptors()
+"""
+
+PAGE = """
+import urllib.request
+from dflag.web import start_http_server
+
+def read(times):
+    with start_http_server(0, flags) as server:
+        for _ in range(times):
+            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/?name=rate", timeout=DEADLINE) as answer:
+                assert b'"rate"' in answer.read()
+
+read(1)
+before = await_end()
+read(70)  # there are 64 places
+await_end(before)
+"""
+
+API = """
+from dflag.sources import KubernetesSource
+
+def follow():
+    updater = dflag.Updater.setup(flags, KubernetesSource("web", "default", kubeconfig=sys.argv[1]))
+    assert updater.wait_for(lambda snapshot: snapshot[rate] == 2, DEADLINE)
+    updater.stop()
+
+follow()
+before = await_end()
+follow()
+await_end(before)
+"""
+
+
+def run_patched(library: str, program: str, argument: object) -> None:
+    """
+    Run a program under a library's patches, and fail with what it says of a failure.
+    """
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"needs {library}")
+    result = run_python(f"{PATCHES[library]}\n{PROGRAM}\n{program}", argument, warnings="ignore")
+
+    assert result.returncode == 0, result.stderr
+    assert "Traceback" not in result.stderr
+
 
 @pytest.mark.parametrize("library", PATCHES)
 @pytest.mark.parametrize(
@@ -113,11 +174,46 @@ def test_green_threads_follow(tmp_path: Path, library: str, program: str) -> Non
     """
     Swaps, callbacks, refusals, expiries, a restart and a fork work, and the hub is never held up.
     """
-    if importlib.util.find_spec(library) is None:
-        pytest.skip(f"needs {library}")
     volume = ConfigMapVolume(tmp_path / "config")
     volume.write({"rate": "1"})
-    result = run_python(f"{PATCHES[library]}\n{PROGRAM}\n{program}", volume.path, warnings="ignore")
+    run_patched(library, program, volume.path)
 
-    assert result.returncode == 0, result.stderr
-    assert "Traceback" not in result.stderr
+
+@pytest.mark.parametrize("library", PATCHES)
+def test_the_page_answers_more_connections_than_it_has_places(tmp_path: Path, library: str) -> None:
+    """
+    Each connection gives back its place and its descriptor when it ends.
+    """
+    run_patched(library, LEFT + PAGE, tmp_path / "config")
+
+
+@pytest.mark.parametrize("library", PATCHES)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_source_at_the_api_server_leaves_nothing_behind(tmp_path: Path, library: str, scheme: str) -> None:
+    """
+    A stop ends the thread that reads the watch, and closes its connection.
+    """
+    pytest.importorskip("httpx2", reason="the extra is not installed")
+    context, authority = trusted(tmp_path) if scheme == "https" else (None, None)
+    server = ApiServer(tmp_path / "kubeconfig", context, authority)
+    try:
+        server.put({"rate": "1"})
+        changed = server.item()
+        changed["metadata"]["resourceVersion"] = "200"
+        changed["data"] = {"rate": "2"}
+        # An event shows that the watch is read; after it there is silence.
+        server.on_watch(*[stream({"type": "MODIFIED", "object": changed}, then=Connection.wait_for_end)] * 2)
+        run_patched(library, LEFT + API, server.kubeconfig)
+    finally:
+        server.close()
+
+
+def trusted(directory: Path) -> tuple[ssl.SSLContext, Path]:
+    """
+    Make a server's side of TLS, and the file with the certificate of who vouches for it.
+    """
+    authority = pytest.importorskip("trustme").CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(directory / "authority.pem")
+    return context, directory / "authority.pem"

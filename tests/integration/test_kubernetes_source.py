@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -38,6 +39,7 @@ trustme = pytest.importorskip("trustme")
 
 from dflag._sockets import OwnSocket  # noqa: E402 - these import the extra
 from dflag.sources import _api, _reflector  # noqa: E402
+from dflag.sources._link import _TlsSocket  # noqa: E402
 
 from ._api_server import (  # noqa: E402 - as above
     ApiServer,
@@ -1097,6 +1099,27 @@ def test_a26_tls(flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, aut
             assert becomes(updater, rate, 61)
     finally:
         server.close()
+
+
+def test_a26_an_end_leaves_tls_to_the_thread_that_reads(authority: trustme.CA) -> None:
+    """A TLS connection that another thread shuts down still decrypts what has come, instead of giving it as it is."""
+    ends = socket.socketpair()
+    contexts = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.configure_trust(contexts[0])
+    authority.issue_cert("localhost").configure_cert(contexts[1])
+    own = _TlsSocket(ends[0])
+    own.secure(contexts[0], "localhost")
+    peer = contexts[1].wrap_socket(ends[1], server_side=True, do_handshake_on_connect=False)
+    thread = threading.Thread(target=lambda: (peer.do_handshake(), peer.sendall(b"come")))
+    thread.start()
+    try:
+        own.shake_hands(DEADLINE_SECONDS)
+        thread.join(DEADLINE_SECONDS)
+        own.shut_down(socket.SHUT_RD)
+        assert own.receive(100, DEADLINE_SECONDS) == b"come"
+    finally:
+        own.close()
+        peer.close()
 
 
 @pytest.mark.parametrize("case", ["unknown authority", "wrong host", "expired"])

@@ -403,6 +403,25 @@ def test_connections_are_counted(flags: dflag.FlagRegistry, monkeypatch: pytest.
         assert status(third.recv(65_536)) == 404
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_connection_whose_end_fails_gives_its_place_back(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the closing of a connection raises, the next one is served."""
+    real = _server._Server.shutdown_request
+
+    def fail(self: _server._Server, request: Any) -> None:
+        real(self, request)
+        raise RuntimeError("the closing failed")
+
+    monkeypatch.setattr(_server._Server, "shutdown_request", fail)
+    monkeypatch.setattr(_server, "MAX_CONNECTIONS", 1)
+    with start_http_server(0, flags) as server:
+        for _ in range(2):
+            request = b"GET /nowhere HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+            assert status(exchange(server, request)) == 404
+
+
 def test_requests_of_a_connection_are_counted(server: FlagServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection ends, and says so, with its last request."""
     monkeypatch.setattr(_connection, "MAX_REQUESTS", 3)
