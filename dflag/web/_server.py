@@ -40,6 +40,9 @@ _PATIENCE_SECONDS: Final = 2.0
 _POLL_SECONDS: Final = 0.1
 """How long `FlagServer.close` may have to wait for the thread that accepts."""
 
+_RETRY_SECONDS: Final = 0.1
+"""How soon to accept again after a failure: the connection stays in the queue, so a wait for one ends at once."""
+
 _CLOSE_SECONDS: Final = 5.0
 """How long it waits for requests that are being answered."""
 
@@ -102,6 +105,7 @@ class _Server(TCPServer):
         self.handler: Final = handler
         self.is_crowded = False
         self._free: Final = threading.Semaphore(MAX_CONNECTIONS)
+        self._is_failing = False  # the last connection could not be accepted
         self._ending: Final = threading.Event()
         self._abandoned = False
         self._connections: Final[dict[OwnSocket, threading.Thread]] = {}
@@ -136,8 +140,23 @@ class _Server(TCPServer):
     def get_request(self) -> tuple[Any, Any]:
         if not self._listener.is_open():
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        accepted, address = super().get_request()
+        try:
+            accepted, address = super().get_request()
+        except OSError as error:
+            self._rest_after(error)
+            raise
+        self._is_failing = False
         return OwnSocket(accepted), address
+
+    def _rest_after(self, error: OSError) -> None:
+        if not self._is_failing and self._listener.is_open():
+            self._is_failing = True
+            logger.warning(
+                "the page on port %d cannot accept a connection: %s; trying again",
+                self.server_address[1],
+                (error.strerror or str(error)).lower(),
+            )
+        self._ending.wait(_RETRY_SECONDS)
 
     def shutdown_request(self, request: Any) -> None:
         request.shut_down(socket.SHUT_WR)

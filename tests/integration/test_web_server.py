@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
 import http.client
 import json
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import threading
 import time
+from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,6 +19,8 @@ import dflag
 from dflag.web import _connection, _server, bearer_token, start_http_server
 from dflag.web._handler import Handler
 from dflag.web._http import Request, Response
+
+from ._waiting import eventually, run_python
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -401,6 +405,78 @@ def test_connections_are_counted(flags: dflag.FlagRegistry, monkeypatch: pytest.
         first.close()
         third.settimeout(DEADLINE_SECONDS)
         assert status(third.recv(65_536)) == 404
+
+
+WITHOUT_DESCRIPTORS = """
+import logging, os, resource, socket, threading, time
+import dflag
+from dflag.web import start_http_server
+
+said = []
+handler = logging.Handler()
+handler.emit = lambda record: said.append(record.getMessage())
+logging.getLogger("dflag").addHandler(handler)
+
+def take_all():
+    taken = []
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return taken
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+server = start_http_server(0, dflag.FlagRegistry())
+kept = threading.enumerate()
+for spell in (1, 2):
+    with socket.socket() as client:
+        taken = take_all()
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
+        client.settimeout(1.0)
+        began = time.process_time()
+        try:
+            client.recv(1)
+            raise AssertionError("it was accepted")
+        except TimeoutError:
+            used = time.process_time() - began
+        assert used < 0.3, f"{used:.2f} s of processor time in a second"
+        assert len(said) == spell, said
+        for descriptor in taken:
+            os.close(descriptor)
+        client.settimeout(20.0)
+        assert client.recv(12) == b"HTTP/1.1 200", said
+    for thread in threading.enumerate():
+        if thread not in kept:
+            thread.join(20.0)  # after which the connection's descriptor is free
+assert all("cannot accept a connection: too many open files; trying again" in line for line in said), said
+server.close()
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no limit of descriptors")
+def test_without_a_free_descriptor_it_rests_and_comes_back() -> None:
+    """Connections that cannot be accepted use hardly any processor time, are logged once, and are answered later."""
+    result = run_python(WITHOUT_DESCRIPTORS)
+    assert result.returncode == 0, result.stderr
+
+
+def test_closing_ends_the_rest_after_a_failure(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A server that cannot accept connections is closed at once."""
+
+    def fail(self: TCPServer) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(TCPServer, "get_request", fail)
+    monkeypatch.setattr(_server, "_RETRY_SECONDS", 10 * DEADLINE_SECONDS)
+    server = start_http_server(0, flags)
+    with connect(server):
+        assert eventually(lambda: "cannot accept a connection" in caplog.text)
+        began = time.monotonic()
+        server.close()
+        assert time.monotonic() - began < DEADLINE_SECONDS
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
