@@ -23,7 +23,7 @@ from dflag._formats import json_values
 from dflag._formats.json import loads
 from dflag._history import UNPRINTABLE, printed
 from dflag._keyed import EVERYBODY
-from dflag._layers import DEFAULT
+from dflag._layers import DEFAULT, RULES_KEYS
 from dflag._log import logger
 from dflag._registry import fnv_checksum, sources_of, store_of_registry
 from dflag._snapshot import values_of
@@ -259,7 +259,10 @@ class Listings:
             "errors": status.errors,
             "warnings": status.warnings,
             "sources": [self._describe_source(source) for source in status.sources],
-            "rules": [_describe_rule(rule, gives.get((rule.source, rule.name))) for rule in status.rules],
+            "rules": [
+                _describe_rule(rule, gives.get((rule.source, rule.name)))
+                for rule in (*_unreadable_lists(view), *status.rules)
+            ],
         }
 
     def _describe_source(self, source: SourceStatus) -> dict[str, Any]:
@@ -489,6 +492,22 @@ def _gives(valid: ValidRule | None) -> list[dict[str, str]]:
     return [
         {"flag": flag.name, "text": MASK if pipeline_of(flag).secret else _print(flag, value)}
         for flag, value in values.items()
+    ]
+
+
+def _unreadable_lists(view: View) -> list[RuleStatus]:
+    """
+    Return a refused rule named by its key for each list of rules that cannot be read, so that it shows among them.
+    """
+    from dflag._status import RuleStatus  # an updater has imported it
+
+    return [
+        RuleStatus(
+            source=source, name=key, state="refused", next_change=None, problem=str(state.rejected[key]), needs=()
+        )
+        for source, state in view.states.items()
+        for key in RULES_KEYS
+        if key in state.rejected
     ]
 
 

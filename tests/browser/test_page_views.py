@@ -268,6 +268,11 @@ def test_rules_have_a_panel(shop: Shop) -> None:
     nameless = shop.row("queue.part_01").locator(".reason", has_text="rule 1")
     nameless.wait_for()
     assert nameless.inner_text() == "rule 1"
+    publish(shop, **{"_rules.yaml": "- {set: {queue"})
+    unreadable = page.locator("#rules > li", has_text="_rules.yaml")
+    unreadable.wait_for()
+    assert "refused" in unreadable.inner_text()
+    assert "expected JSON or YAML" in unreadable.locator(".error").inner_text()
     publish(shop)
     page.locator("#rules-section").wait_for(state="hidden")
 

@@ -748,6 +748,23 @@ def test_rules_show(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) 
     assert client.listing()["updater"]["rules"][0]["share_percent"] == 11.0
 
 
+def test_a_list_of_rules_that_cannot_be_read_shows_among_them(flags: dflag.FlagRegistry) -> None:
+    """It stands before the rules that stay, under its key, as refused."""
+    flags.dyn_int("rate", 50)
+    source = MemorySource({"_rules.yaml": "- {set: {rate: 80}}"}, name="volume")
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    client = Client(flags, updater=updater)
+    tag = client.get().headers["ETag"]
+    source.update({"_rules.yaml": "- {set: {rate: 80"})
+    updater.refresh()
+    assert client.get(if_none_match=tag).status == 200
+    unreadable, rule = client.listing()["updater"]["rules"]
+    assert (unreadable["source"], unreadable["name"], unreadable["state"]) == ("volume", "_rules.yaml", "refused")
+    assert unreadable["problem"] == str(updater.status().rejected["_rules.yaml"])
+    assert (rule["name"], rule["state"]) == ("rule 1", "in force")
+
+
 KEYED_RULES = """
 - {by: tenant, is: [acme, initech], set: {rate: 500, note: <b>}}
 - {name: some, by: tenant, share: 12.5%, set: {rate: 80}}
