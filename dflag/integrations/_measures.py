@@ -14,7 +14,7 @@ from dflag._flags import listeners_of
 from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
-from dflag._registry import registry_of
+from dflag._registry import registry_of, store_of_registry
 from dflag.errors import DefinitionError, checked_text
 
 if TYPE_CHECKING:
@@ -171,8 +171,10 @@ class Watched:
         """
         Return the counters, with what a parent has counted before the fork.
         """
+        # Not by a snapshot, which may take the lock: in a forked child this runs while the locks are made anew.
+        flags = list(store_of_registry(self.registry).flags.values())
         # From zero on wherever there are callbacks: a counter that begins with 1 shows no increase.
-        errors = {flag.name: 0 for flag in self.registry if listeners_of(flag)} | self.registry.callback_errors()
+        errors = {flag.name: 0 for flag in flags if listeners_of(flag)} | self.registry.callback_errors()
         counts: Values = {_CALLBACK_ERRORS: {(self.name, flag): count for flag, count in errors.items()}}
         if status is not None:
             counts["dflag_errors"] = {(self.name,): status.errors}

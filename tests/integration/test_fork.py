@@ -642,3 +642,39 @@ def test_a_child_without_anything_to_follow_gets_no_thread(flags: dflag.FlagRegi
         assert rate.get() == 3
 
     Child(run).check()
+
+
+ATTACHED = {
+    "prometheus": "from dflag.integrations.prometheus import register\nregister(flags, updater)",
+    "opentelemetry": "from dflag.integrations.opentelemetry import export_metrics\nexport_metrics(flags, updater)",
+    "openfeature": "from dflag.integrations.openfeature import DflagProvider\nprovider = DflagProvider(flags, updater)",
+    "sentry": "from dflag.integrations.sentry import add_context\nadd_context(flags)",
+    "page": "from dflag.web import make_wsgi_app\napp = make_wsgi_app(flags, updater, ofrep=True)",
+    "server": "from dflag.web import start_http_server\nserver = start_http_server(0, flags, updater)",
+    "loglevel": "from dflag.logging import add_loglevel_flag\nadd_loglevel_flag(flags)",
+}
+
+
+@pytest.mark.parametrize("follows", [False, True], ids=["alone", "with an updater"])
+@pytest.mark.parametrize("attached", ATTACHED)
+def test_a_child_works_whatever_its_parent_has_attached(attached: str, follows: bool) -> None:
+    """
+    Also where nothing has read a snapshot since the flags were frozen, as in a server that loads the program first.
+    """
+    pytest.importorskip({"openfeature": "openfeature", "sentry": "sentry_sdk"}.get(attached, "dflag"))
+    program = f"""
+import faulthandler, os, dflag
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate", 1)
+updater = dflag.Updater.setup(flags, dflag.sources.MemorySource({{}})) if {follows} else None
+{ATTACHED[attached]}
+flags.freeze()
+child = os.fork()
+if child == 0:
+    faulthandler.dump_traceback_later({CHILD_SECONDS}, exit=True)
+    rate.set(2)
+    os._exit(flags.snapshot()[rate])
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    result = run_python(program, warnings="ignore")
+    assert result.stdout == "2\n", result.stderr
