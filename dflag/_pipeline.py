@@ -246,7 +246,7 @@ class Pipeline(Generic[T]):
             if mutated is None or is_unawaited(mutated):
                 raise AuthorError("a mutator", f"return {problem.expected}, not {_named(mutated)}") from None
             detail = problem.detail or f"the mutator returned {_named(mutated)}"
-            raise Problem(problem.expected, detail, json_path=problem.json_path) from None
+            raise Problem(problem.expected, detail, json_path=problem.json_path, masked=problem.masked) from None
 
     def recheck(self, flag_name: str, value: T, origin: str) -> None:
         """
@@ -325,7 +325,7 @@ class Pipeline(Generic[T]):
 
     def _bad(self, option: str, error: Problem | TypeError, got: str = "") -> DefinitionError:
         if self.secret and isinstance(error, Problem):
-            return DefinitionError(f"bad {option}: expected {error.expected}")
+            return DefinitionError(f"bad {option}: expected {error.masked}")
         return DefinitionError(f"bad {option}: {error}{got}")
 
     def _got(self, given: object) -> str:
@@ -362,7 +362,7 @@ class Pipeline(Generic[T]):
         A secret flag's error has no cause, whose text may quote the value.
         """
         if isinstance(error, Problem):
-            problem = f"expected {error.expected}" if self.secret else text_of(error)
+            problem = f"expected {error.masked}" if self.secret else text_of(error)
         elif isinstance(error, ValueError) or self.secret:
             # The author of the validator may have put the value into its message.
             problem = "the value was refused" if self.secret else text_of(error) or "the value was refused"

@@ -26,13 +26,17 @@ class Problem(ValueError):  # noqa: N818 - a reason in parts; the error is made 
         expected: What would have been right: ``"an int"``. Never quotes what was given.
         detail: What is wrong with this one in particular; may quote it.
         json_path: Where in a JSON value the fault lies.
+        masked: What to say in place of *expected* of a secret, one of whose values that may quote.
     """
 
-    def __init__(self, expected: str, detail: str = "", *, json_path: str | None = None) -> None:
+    def __init__(
+        self, expected: str, detail: str = "", *, json_path: str | None = None, masked: str | None = None
+    ) -> None:
         super().__init__(f"expected {expected}" + (f" ({detail})" if detail else ""))
         self.expected = expected
         self.detail = detail
         self.json_path = json_path
+        self.masked = expected if masked is None else masked
 
 
 class Kind(Generic[T]):

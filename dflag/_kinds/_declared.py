@@ -43,11 +43,13 @@ class SchemaOptions:
         name: The name of the flag.
         strip: Whether white space around a text does not count.
         limits: The limits of values.
+        secret: Whether no value may stand in a schema.
     """
 
-    __slots__ = ("limits", "name", "strip")
+    __slots__ = ("limits", "name", "secret", "strip")
 
-    def __init__(self, name: str, limits: Limits, *, strip: bool) -> None:
+    def __init__(self, name: str, limits: Limits, *, strip: bool, secret: bool = False) -> None:
         self.name: Final = name
         self.limits: Final = limits
         self.strip: Final = strip
+        self.secret: Final = secret

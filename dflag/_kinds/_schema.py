@@ -88,6 +88,10 @@ _DEMANDS: Final[dict[str, str]] = {
 }
 
 
+_WITHOUT_VALUES: Final = {None, "required", "type", *_DEMANDS} - {"const", "enum"}
+"""The keywords whose demand quotes no value; others may hold a schema with values in it."""
+
+
 class SchemaCheck:
     """
     Refuses the values that one schema does not allow.
@@ -116,7 +120,8 @@ class SchemaCheck:
         error = self._error_in(value)
         if error is not None:
             path = json_values.path_of(error.absolute_path)
-            raise Problem(_demand(error), f"at {path}: {_shorten(error.message)}", json_path=path)
+            masked = None if error.validator in _WITHOUT_VALUES else "a JSON value that the schema allows"
+            raise Problem(_demand(error), f"at {path}: {_shorten(error.message)}", json_path=path, masked=masked)
 
     def _error_in(self, value: JSONValue) -> Any:
         """

@@ -84,7 +84,7 @@ class JSONKind(Kind[Any]):
 
     def native_schemas(self, options: SchemaOptions) -> list[Schema]:
         schema: Any = self.json_schema()
-        if schema is None or schema is True:
+        if schema is None or schema is True or options.secret:  # it may hold defaults and a list of values
             return [{}]
         if schema is False:
             return [{"not": {}}]

@@ -108,7 +108,7 @@ class MapKind(Kind[Mapping[str, Any]]):
         from dflag._kinds.json_schema import of_keys, of_value
 
         # The limits are those of the whole.
-        item = of_value(self.item, SchemaOptions(options.name, NO_LIMITS, strip=options.strip))
+        item = of_value(self.item, SchemaOptions(options.name, NO_LIMITS, strip=options.strip, secret=options.secret))
         names = {"pattern": f"^{of_keys(self.keys)}$"}
         return [{"type": "object", "propertyNames": names, "additionalProperties": item}]
 

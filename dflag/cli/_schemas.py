@@ -60,5 +60,5 @@ def _schema(flag: Flag[Any], kind: Kind[Any], limits: Limits, *, only_text: bool
     pipeline = pipeline_of(flag)
     if pipeline.input_mutator is not None or (flag.secret and kind.members()):
         return {"type": "string"} if only_text else {}
-    options = SchemaOptions(flag.name, limits, strip=pipeline.strip)
+    options = SchemaOptions(flag.name, limits, strip=pipeline.strip, secret=flag.secret)
     return of_text(kind, options) if only_text else of_value(kind, options)

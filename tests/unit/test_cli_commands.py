@@ -17,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
+import pydantic
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -37,6 +38,10 @@ NASTY = "pipe | tick ` star * <b> \\ # [x](y)\nsecond line\t\x1b[31m \u00e9"
 BASH = shutil.which("bash") or ""
 FISH = shutil.which("fish") or ""
 ZSH = shutil.which("zsh") or ""
+
+
+class _Login(pydantic.BaseModel):
+    word: str = "hush-three"
 
 
 @pytest.fixture(name="program")
@@ -115,6 +120,9 @@ def test_choices_of_secrets_are_not_printed(
     program.string_list("plans", ["hush-one"], "Plans", secret=True, choices=["hush-one", "hush-two"])
     program.int("pin", 4711, "Pin", secret=True, choices=[4711, 4712], min=1000)
     program.enum("pace", enum.Enum("Pace", ["HUSH_SLOW", "HUSH_FAST"]).HUSH_SLOW, "Pace", secret=True)
+    program.json("login", _Login(), "Login", type=_Login, secret=True)
+    some = {"properties": {"word": {"default": "hush-one", "enum": ["hush-one", "hush-two"]}}}
+    program.json("words", {"word": "hush-one"}, "Words", schema=some, secret=True)
     assert main([*command.split(), "app:flags"]) == 0
     printed = capsys.readouterr()
     assert [word for word in ("hush", "HUSH", "4711", "4712") if word in printed.out + printed.err] == []

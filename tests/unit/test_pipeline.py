@@ -138,6 +138,21 @@ def test_the_choices_of_a_secret_are_in_no_message(flags: dflag.FlagRegistry) ->
 
 
 @pytest.mark.parametrize(
+    "part",
+    [{"enum": ["hush", 1]}, {"const": "hush"}, {"anyOf": [{"const": "hush"}]}, {"not": {"const": "other"}}],
+    ids=["enum", "const", "within another", "not"],
+)
+def test_the_values_in_a_schema_of_a_secret_are_in_no_message(flags: dflag.FlagRegistry, part: dict[str, Any]) -> None:
+    """One of them is its value. What a schema says of the type and the size of values does stand there."""
+    flag = flags.json("word", None, schema={"properties": {"a": part, "b": {"maxLength": 3}}}, secret=True)
+    with pytest.raises(dflag.ValidationError, match="expected a JSON value that the schema allows") as refused:
+        flag.set({"a": "other"})
+    assert "hush" not in str(refused.value)
+    with pytest.raises(dflag.ValidationError, match="expected at most 3 characters"):
+        flag.set({"b": "long"})
+
+
+@pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
         ("string", {"choices": "hunter2"}, "expected choices as several values"),
