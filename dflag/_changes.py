@@ -47,6 +47,7 @@ class Changes(Generic[T]):
             raise StopAsyncIteration
         change = await self._queue.get()
         if change is None:
+            self._queue.put_nowait(None)  # for the next consumer that waits
             raise StopAsyncIteration
         return change
 

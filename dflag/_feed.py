@@ -122,6 +122,9 @@ class Feed:
             self.note_failure(error)
             if error.missing and self._resets:
                 self.values = {}
+        except BaseException:  # of a signal handler: what was read may not have been kept
+            self.dirty = True
+            raise
         return True
 
     def read(self) -> None:

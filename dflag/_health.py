@@ -4,12 +4,12 @@ Asking a program whether it is well, while a rule has yet to prove itself.
 
 from __future__ import annotations
 
-import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._faults import OwnThread, is_interrupt, is_unawaited, text_of
 from dflag._log import logger
+from dflag._once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -107,7 +107,7 @@ class _Question:
         self.about: Final = about
         self.began: Final = time.monotonic()
         self.deadline: Final = self.began + PATIENCE_SECONDS
-        self.answered: Final = threading.Event()
+        self.answered: Final = Once()
         self.problem: str | None = None
         self.unasked: str | None = None
         self._healthy: Final = healthy

@@ -19,7 +19,7 @@ from dflag._fork import is_half_imported
 from dflag._layers import PINNED, RULES_KEYS, Entry
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
-from dflag._snapshot import Pin, Snapshot, innermost_pin, reset_pin, set_pin, store_of, values_of, with_values
+from dflag._snapshot import Pin, Snapshot, current_pin, innermost_pin, set_pin, store_of, values_of, with_values
 from dflag._store import Store
 from dflag.errors import (
     ArgumentError,
@@ -345,13 +345,15 @@ class FlagRegistry(Declarations, NeverCopied):
 
     @contextmanager
     def _pinned(self, values: Mapping[Flag[Any], Any]) -> Iterator[Snapshot]:
-        pin = make_pin(self._store, values)
-        token = set_pin(pin)
+        pin, outer = make_pin(self._store, values), current_pin()
         try:
+            set_pin(pin)  # within the block: a signal handler may raise right after it
             yield pin.snapshot
         finally:
-            close_pin(pin)
-            reset_pin(token)
+            try:
+                close_pin(pin)
+            finally:
+                set_pin(outer)
 
     def override(self, values: Mapping[Any, Any]) -> AbstractContextManager[None]:
         """

@@ -190,7 +190,7 @@ class SourceLayers:
         Return what feeds sources now, once for each of its sources.
         """
         with self._store.lock:
-            owners = [claim() for claim in self._claims.values()]
+            owners = [claim() for claim in list(self._claims.values())]  # at once: a signal handler may name others
         return [owner for owner in owners if owner is not None]
 
     # --- going back, after a test

@@ -351,13 +351,15 @@ class Store:
         """
         Return a flag's value from the snapshot in force. A commit sets that snapshot before any flag.
         """
-        return values_of(self.snapshot()).get(flag, flag.default)
+        values = values_of(self.snapshot())
+        return values[flag] if flag in values else value_of(flag)  # bound since, with the override that it had
 
     def table_in_force(self, flag: Flag[Any]) -> Table | None:
         """
         Return the table of a keyed flag by the snapshot in force.
         """
-        return tables_of(self.snapshot()).get(flag)
+        table = tables_of(self.snapshot()).get(flag)
+        return table_of(flag) if table is None else table  # as above
 
     def wait_beyond(self, number: int, timeout: float | None) -> bool:
         """
@@ -451,7 +453,11 @@ class Store:
                 step = self._step(transaction, token, cells, deliveries)
         finally:
             if step.made:  # also when a signal handler has raised
-                self._announce(deliveries, is_timed=is_timed)
+                try:
+                    self._announce(deliveries, is_timed=is_timed)
+                except BaseException:  # of a signal handler, before all were woken
+                    self._announce(deliveries, is_timed=is_timed)
+                    raise
         self.register_snapshot(transaction.snapshot)
         return True
 
@@ -704,8 +710,8 @@ class Store:
             self._tokens[0] = Token(object())  # outdates a block that is about to restore one of these flags
         try:
             self.change([(flag, OVERRIDE, Entry(value)) for flag, value in values.items()])
-        except BaseException:
-            self._end_block(before)
+        except BaseException:  # of a signal handler also after the commit
+            self._bring_back(before)
             raise
         try:
             yield

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from dflag._once import Once
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -20,7 +22,7 @@ _TURN_SECONDS: Final = 1.0
 """Other writers wait for a turn at most this long, and twice its longest attempt: no validator stops them for good."""
 
 
-class _Turn(threading.Event):
+class _Turn(Once):
     """
     The right of one thread to commit next. It is no lock: others wait for it a while and then go on.
     """

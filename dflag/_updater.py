@@ -61,6 +61,8 @@ After how many seconds, beyond two intervals of the check, a look that has not e
 A file system that hangs may hang for ever; a validator or a machine under load takes a few seconds.
 """
 
+_IS_RUNNING: Final = "the updater is already running: call stop() before start()"
+
 _CHOICES: Final = {
     "on_missing": ("keep", "reset"),
     "unknown": ("warn", "ignore", "error"),
@@ -289,14 +291,20 @@ class Updater(NeverCopied):
         settle()
         with self._lifecycle:
             if self._session is not None:
-                raise UpdaterStateError("the updater is already running: call stop() before start()")
+                raise UpdaterStateError(_IS_RUNNING)
             self._claim()
             self._store.freeze()
             if self._idle_state == "stopped":
                 self._look_right = LookRight()  # the thread that was stopped may hold the old one, in a validator
             spare_other_programs()
             call_after_forks(settle)
-            session = self._session = self._new_session()
+            session = self._new_session()
+            # A signal handler may have started it meanwhile. No call stands between this and the assignment.
+            is_running = self._session is not None
+            if is_running:
+                session.stop(0.0)
+                raise UpdaterStateError(_IS_RUNNING)
+            self._session = session
             self._idle_state = "stopped"  # from when it no longer runs
             self._is_to_resume = False
             _running.add(self)
@@ -539,6 +547,9 @@ class Updater(NeverCopied):
         """
         Look at every source, in the thread of a session. If the session is over, apply nothing.
         """
+        if session is not self._session:  # a signal handler has raised in the middle of start() or stop()
+            session.stop(0.0)
+            return
         self._cycle(wanted=lambda: session is self._session, background=True)
 
     def _cycle(

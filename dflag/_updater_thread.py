@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from dflag._faults import OwnThread, is_interrupt, text_of
 from dflag._log import logger
+from dflag._once import Once
 from dflag._pace import Pace
 from dflag.errors import one_line
 from dflag.sources import Watch
@@ -68,8 +69,8 @@ class Session:
 
         self._waiter: Final = Waiter()
         self._lock: Final = threading.RLock()  # over what decides whether there is a thread, and who closes the watches
-        self._stopping = threading.Event()
-        self._is_waiting: Final = threading.Event()  # set once the thread has begun its first wait, or has ended
+        self._stopping = Once()
+        self._is_waiting: Final = Once()  # set once the thread has begun its first wait, or has ended
         self._abandoned = False
         self._pace: Final = Pace()
         self._thread = OwnThread(target=self._run, name="dflag-updater", daemon=True)
@@ -134,7 +135,7 @@ class Session:
         Let go, in a forked child, of what the parent still uses.
         """
         self._abandoned = True
-        self._stopping = threading.Event()  # a thread of the parent may have held the lock of the one before
+        self._stopping = Once()  # a thread of the parent may have been in the middle of the one before
         self._stopping.set()
         for watch in self._watches:
             try:

@@ -11,6 +11,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from dflag._descriptors import Descriptor, Identity, identity, new_selector
+from dflag._once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +38,7 @@ class Waiter:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # a signal handler may interrupt `wake`, and call it again
-        self._called: Final = threading.Event()
+        self._called = Once()
         self._others: dict[int, Identity] = {}
         self._selector: selectors.BaseSelector | None = None
         self._ends: tuple[tuple[socket.socket, Descriptor], ...] = ()
@@ -54,16 +55,16 @@ class Waiter:
             if self._is_whole():
                 self._ends[1][0].send(b"\0")
 
-    def wait(self, descriptors: Iterable[int | None], timeout: float, begins: threading.Event) -> bool:
+    def wait(self, descriptors: Iterable[int | None], timeout: float, begins: Once) -> bool:
         """
         Wait until one of the descriptors is readable or `wake` is called; False when *timeout* seconds pass first.
 
-        The event *begins* is set just before.
+        *begins* is set just before.
         """
         if self._selector is None:
             begins.set()
             called = self._called.wait(timeout)
-            self._called.clear()
+            self._called = Once()
             self._open()
             return called
         if not self._is_whole():
@@ -73,8 +74,7 @@ class Waiter:
         wanted = {number: found for number in descriptors if number is not None and (found := identity(number))}
         if wanted != self._others:
             self._register(wanted)
-        if not begins.is_set():  # to set it again would take a lock, and wake nobody
-            begins.set()
+        begins.set()
         ready = self._selector.select(min(timeout, _LONGEST_SECONDS))
         for key, _ in ready:
             if key.fd == self._ends[0][1].number:
@@ -115,7 +115,7 @@ class Waiter:
         self.close()
         # The program may still be closing descriptors, and opening others: one opened here meanwhile would be closed as
         # well, and its number given to a file of the program. Ends early when `wake` is called.
-        self._called.clear()
+        self._called = Once()
         self._called.wait(_CLOSING_SECONDS)
         self._open()
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import dflag
+from dflag import _registry
 from dflag._registry import store_of_registry
 from dflag._switching import short_waits
 from dflag.sources import MemorySource
@@ -78,6 +79,33 @@ def _run_interrupted(operation: Callable[[], object], handler: Callable[[], obje
     finally:
         sys.settrace(None)
     return left <= 0
+
+
+def every_call(operation: Callable[[], object], handler: Callable[[], object]) -> Iterator[int]:
+    """
+    Do as `every_line`, at each place where CPython runs signal handlers: where a function begins, and where one in C
+    ends, also in what dflag takes from `threading`.
+    """
+    for number in itertools.count(1):
+        left = number
+
+        def strike(frame: FrameType, event: str, _argument: object) -> None:
+            nonlocal left
+            name = frame.f_code.co_filename
+            if event in ("call", "c_return") and (name.startswith(PACKAGE) or name == threading.__file__):
+                left -= 1
+                if left == 0:
+                    sys.setprofile(None)
+                    handler()
+
+        sys.setprofile(strike)
+        try:
+            operation()
+        finally:
+            sys.setprofile(None)
+        yield number
+        if left > 0:
+            return
 
 
 def assert_coherent(flags: dflag.FlagRegistry) -> None:
@@ -370,3 +398,121 @@ def test_refresh_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flag
             updater.refresh()
             assert time.monotonic() - began < DEADLINE_SECONDS / 4
         assert updater.wait_for(lambda snap: snap[rate] == 3, DEADLINE_SECONDS)
+
+
+@pytest.mark.parametrize("act", ["update", "wake", "refresh"])
+def test_a_source_may_be_updated_amid_its_update(flags: dflag.FlagRegistry, act: str) -> None:
+    """
+    Neither waits for a lock that the other one has, wherever the handler strikes.
+    """
+    rate, source = flags.dyn_int("rate", 0), MemorySource()
+    with dflag.Updater(flags, source) as updater:
+        acts = {"update": lambda: source.update({"rate": "2"}), "wake": updater._wake, "refresh": updater.refresh}
+        for _ in every_call(lambda: source.update({"rate": "1"}), acts[act]):
+            pass
+        source.update({"rate": "3"})
+        assert updater.wait_for(lambda snap: snap[rate] == 3, DEADLINE_SECONDS)
+
+
+def _updater_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "dflag-updater"]
+
+
+def test_stop_amid_start_waits_for_nothing(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    The thread that it joins needs no lock that the interrupted start has, so it ends at once.
+    """
+    updater = dflag.Updater(flags, MemorySource())
+
+    def operation() -> None:
+        with contextlib.suppress(dflag.UpdaterStateError):
+            updater.start()
+
+    for _ in every_call(operation, lambda: updater.stop(DEADLINE_SECONDS)):
+        updater.stop()
+        assert eventually(lambda: not _updater_threads())
+    assert "keeps the updater's thread busy" not in caplog.text
+
+
+def test_start_amid_start_leaves_one_thread(flags: dflag.FlagRegistry) -> None:
+    """
+    One of the two runs, and the other raises; when it is stopped nothing runs.
+    """
+    updater = dflag.Updater(flags, MemorySource())
+    refused: list[dflag.UpdaterStateError] = []
+
+    def start() -> None:
+        try:
+            updater.start()
+        except dflag.UpdaterStateError as error:
+            refused.append(error)
+
+    for number in every_call(start, start):
+        assert updater.status().state == "running"
+        assert eventually(lambda: len(_updater_threads()) == 1)
+        updater.stop()
+        assert eventually(lambda: not _updater_threads())
+        assert len(refused) in (number, number - 1)
+
+
+class _Interruption(BaseException):
+    """What a signal handler raises, such as the time limit of a task."""
+
+
+def test_what_an_override_block_has_set_goes_when_its_beginning_is_interrupted(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The handler raised after the commit, so the block never begins and never ends.
+    """
+    rate, store = flags.dyn_int("rate", 0), store_of_registry(flags)
+    change = store.change
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        monkeypatch.undo()
+        change(*args, **options)
+        raise _Interruption
+
+    monkeypatch.setattr(store, "change", interrupted)
+    with pytest.raises(_Interruption), flags.override({rate: 1}):
+        pass
+    assert (rate.get(), rate.origin) == (0, "default")
+
+
+def test_a_pin_ends_though_its_end_is_interrupted(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    The thread reads live values again.
+    """
+    rate, close, left = flags.dyn_int("rate", 0), _registry.close_pin, list[Any]()
+
+    def interrupted(pin: Any) -> None:
+        left.append(pin)
+        raise _Interruption
+
+    monkeypatch.setattr(_registry, "close_pin", interrupted)
+    with pytest.raises(_Interruption), flags.pinned({rate: 1}):
+        assert rate.get() == 1
+    assert rate.get() == 0
+    close(*left)
+
+
+def test_callbacks_run_though_their_announcement_is_interrupted(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The value is committed, and no later commit is needed for its callbacks.
+    """
+    heard = threading.Event()
+    rate, notifier = (
+        flags.dyn_int("rate", 0, on_change=lambda _old, _new: heard.set()),
+        store_of_registry(flags).notifier,
+    )
+
+    def interrupted() -> None:
+        monkeypatch.undo()
+        raise _Interruption
+
+    monkeypatch.setattr(notifier, "resume", interrupted)
+    with pytest.raises(_Interruption):
+        rate.set(1)
+    assert heard.wait(DEADLINE_SECONDS)

@@ -318,3 +318,20 @@ def test_what_a_watch_says_may_be_of_any_type(feed: Feed, contact: object) -> No
     assert (status.degraded, status.not_live) == ("5", "['subPath']")
     assert status.seconds_since_contact is not None
     assert 0 <= status.seconds_since_contact < 60
+
+
+def test_a_reading_that_a_signal_handler_interrupts_is_made_again(
+    feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have got as far as the token, and not to the values."""
+    assert feed.look()
+    source.token = 6
+
+    def interrupted(_values: object) -> None:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(feed._ignored, "without", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        feed.look()
+    assert feed.look()

@@ -18,7 +18,7 @@ import pytest
 import dflag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from contextlib import AbstractContextManager
 
 DEADLINE_SECONDS = 5.0
@@ -343,6 +343,26 @@ def test_coroutine_callbacks_and_changes_arrive_on_their_loop(
     rate.set(4)
     assert flags.flush(DEADLINE_SECONDS)
     assert "its event loop is gone" in caplog.text
+
+
+def test_the_end_of_changes_is_the_end_for_all_who_wait(flags: dflag.FlagRegistry) -> None:
+    """
+    Several tasks may share one iterator.
+    """
+    rate = flags.dyn_int("rate", 1)
+
+    async def consume(changes: AsyncIterator[tuple[int, int]]) -> None:
+        async for _ in changes:
+            pass
+
+    async def main() -> None:
+        changes = rate.changes()
+        tasks = [asyncio.create_task(consume(changes)) for _ in range(3)]
+        await asyncio.sleep(0)
+        await changes.aclose()
+        await asyncio.wait_for(asyncio.gather(*tasks), DEADLINE_SECONDS)
+
+    asyncio.run(main())
 
 
 def test_coroutine_callback_needs_a_running_loop(flags: dflag.FlagRegistry) -> None:

@@ -904,3 +904,18 @@ def test_blocks_of_two_threads_leave_nothing_behind(flags: dflag.FlagRegistry, m
         others[0].__exit__(None, None, None)
         assert rate.get() == 1
     assert (rate.get(), rate.origin) == (50, "default")
+
+
+def test_a_flag_that_was_bound_since_a_snapshot_has_its_own_value(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Without the interpreter lock a reader may have the snapshot from before the binding, and the flag has an override.
+    """
+    store, before = store_of_registry(flags), flags.snapshot()
+    rate = dflag.dyn_int(1, by="tenant")
+    rate.set(5)
+    flags.bind("rate", rate)
+    monkeypatch.setattr(store, "snapshot", lambda: before)
+    assert store.value_in_force(rate) == 5
+    assert store.table_in_force(rate) is not None
