@@ -63,12 +63,13 @@ class RuleStatus:
         name: Its name, or ``"rule 3"`` by its place in the list.
         state: The first that fits: ``"refused"`` (it is bad; a named one may go on with its last good text),
             ``"reverted"`` (this process was not healthy with it), ``"ended"``, ``"elsewhere"`` (it is not for this
-            process), ``"waiting"`` (for its time), ``"baking"``, ``"done"`` (it is in force everywhere and can be
-            folded into the plain keys), ``"in force"``.
+            process), ``"waiting"`` (for its time), ``"baking"``, ``"done"`` (in stages, for all processes, and
+            at 100 %: its values can be moved to the plain keys), ``"in force"``.
         next_change: When the state or what it sets changes by itself, in UTC; None for never. For a refused rule: when
             its last good text comes into force, goes on or ends.
         problem: Why the rule was refused or reverted, else None.
-        needs: The facts that the rule names and that are not known.
+        needs: The facts that the rule names and that are not known. Unknown in ``when`` or ``of``, they keep the rule
+            from applying; in ``unless`` they exclude nobody.
         share_percent: The percentage of processes, or of keys, that it is in force for by the clock, in whole percents
             with ``over``; None for a rule without a share, and for one that is refused. Which processes have taken it
             back, no other knows.

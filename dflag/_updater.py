@@ -95,7 +95,8 @@ class Updater(NeverCopied):
         on_missing: What happens to the values of a source that is gone or has no key left:
             ``"keep"`` keeps them, ``"reset"`` drops them, so that the layers below show.
         required: Whether it is an error when a source is absent, or cannot be reached, at the start.
-            If not, it is picked up when it appears.
+            If not, it is picked up when it appears. A source that is there and cannot be read is an error in any case,
+            and one without keys in none.
         resync_seconds: The interval of the check behind the events, in seconds, above 0 and finite.
         unknown: What to do about names that no flag has: ``"warn"`` once each, ``"ignore"`` them,
             or ``"error"``, with which `initialize` fails and later ones are a warning.

@@ -111,6 +111,7 @@ TROUBLE: dict[str, Callable[[Pod], object]] = {
     "DflagRevisionRefused": lambda pod: pod.publish(rate="70"),
     "DflagRuleRefused": lambda pod: pod.publish_rule("- {name: bad, set: {rate: x}}"),
     "DflagRuleReverted": lambda pod: pod.revert(),
+    "DflagSourceUnhealthy": lambda pod: pod.publish(),
     "DflagNotRunning": lambda pod: pod.updater.stop(),
     "DflagFleetDisagrees": lambda pod: pod.publish(rate="6"),
     "DflagUnknownKey": lambda pod: pod.publish(rate="5", rte="6"),
@@ -150,6 +151,14 @@ def test_stale_source_fires_after_a_while(pods: list[Pod]) -> None:
     late = world(pods, later_seconds=350)
     assert firing(late) == {"DflagSourceStale"}
     assert {sample.labels["instance"] for sample in query(ALERTS["DflagSourceStale"]["expr"], late)} == {"a", "b"}
+
+
+def test_source_that_was_never_seen_fires(pods: list[Pod]) -> None:
+    """An optional source that is absent from the start has no time of a contact, and is not healthy."""
+    flags = dflag.FlagRegistry("absent")
+    with dflag.Updater.setup(flags, "absent", required=False) as updater:
+        register(flags, updater, prometheus_registry=pods[0].metrics)
+        assert firing(world(pods, later_seconds=250)) == {"DflagSourceUnhealthy"}
 
 
 def test_source_that_is_not_live_fires(pods: list[Pod]) -> None:
@@ -228,6 +237,12 @@ COURSES = {
         firing=(7,),
         labels=("namespace", "job", "instance", "registry", "source"),
         value="7m 0s",
+    ),
+    "DflagSourceUnhealthy": Case(
+        {f"dflag_source_healthy{{{SOURCE}}}": "1 0x7 1x3"},
+        quiet=(0, 5, 9),
+        firing=(6, 8),
+        labels=("namespace", "job", "instance", "registry", "source"),
     ),
     "DflagSourceNotLive": Case(
         {f"dflag_source_live{{{SOURCE}}}": "0x9 1x3"},
