@@ -148,7 +148,7 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Self:
         """
-        Return the values of a snapshot as a frozen instance, as for a check across flags.
+        Return the values of a snapshot as a frozen instance, as for a registry validator.
 
         Args:
             snapshot: One of this class's registry.

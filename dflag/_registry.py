@@ -243,7 +243,7 @@ class FlagRegistry(Declarations, NeverCopied):
 
     def validator(self, function: R) -> R:
         """
-        Add a check over several flags, which is called before any change is in force. Works as a decorator.
+        Add a registry validator: a check of several flags, called before any change is in force. Works as a decorator.
 
         Args:
             function: Given a `Snapshot` of the candidate, it raises `ValueError` to refuse the whole change. It must

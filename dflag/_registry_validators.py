@@ -1,5 +1,5 @@
 """
-The checks over several flags of a registry.
+The registry validators: checks of several flags of one registry.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MAX_BEHIND: Final = 10_000
 
 class RegistryValidators:
     """
-    The checks over several flags of one registry.
+    The validators of one registry.
 
     Attributes:
         validators: In the order in which they run; replaced whole, never changed.

@@ -102,7 +102,7 @@ class Store:
         lock: Held for a moment by each thread that changes something; no code of a user runs under it.
         flags: By name.
         maps: The map flags, each with its kind. A new mapping replaces this one; it is never changed in place.
-        checks: The checks across flags.
+        checks: The registry validators.
         turns: Which of its writers goes next.
 
     Thread safety: any thread; `snapshot` is lock-free.

@@ -38,7 +38,7 @@ def values(flag: Flag[T]) -> SearchStrategy[T]:
 
     The values are made to pass choices, limits, JSON Schemas and the checks of `dflag.validators`. Your own validators
     are called; where they refuse nearly everything, the default is generated again and again. A custom flag without
-    choices has only its default. Checks across flags are not called. Needs Hypothesis.
+    choices has only its default. Registry validators are not called. Needs Hypothesis.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
