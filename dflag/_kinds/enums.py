@@ -77,12 +77,12 @@ class EnumKind(Kind[E]):
     def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a schema may take more than the choices
         from dflag._kinds.json_schema import any_case
 
-        return "|".join(map(any_case, sorted({*self._by_name, *self._by_value, *self._by_fold})))
+        return "|".join(map(any_case, self._texts()))
 
     def native_schemas(self, options: SchemaOptions) -> list[Schema]:  # noqa: ARG002 - as above
         from dflag._kinds.json_schema import only_like
 
-        return only_like((*self._by_name, *self._by_value))
+        return only_like(self._texts())
 
     def cel(self, limits: Limits) -> CEL:
         from dflag._kinds.cel import CEL, any_case, matches
@@ -99,6 +99,10 @@ class EnumKind(Kind[E]):
 
     def spellings(self, value: E) -> list[str]:
         return [value.name, str(value.value), value.name.swapcase(), value.name.lower()]
+
+    def _texts(self) -> list[str]:
+        # The folded ones too: TRUE as a member is written true, which is a bool to YAML.
+        return sorted({*self._by_name, *self._by_value, *self._by_fold})
 
     def _shape(self, demands: Demands) -> Shape:  # noqa: ARG002 - nothing is demanded of a member
         from dflag._kinds.shapes import Sampled

@@ -6,10 +6,13 @@ A schema never refuses what is a value.
 
 from __future__ import annotations
 
-import json
+import math
 import re
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from dflag._formats.json import loads
+from dflag._formats.json_values import NotJSON
 from dflag._kinds._declared import WHITE_SPACE
 
 if TYPE_CHECKING:
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
     from dflag._kinds._declared import Limits, Schema, SchemaOptions
 
 _SPACE: Final = "[" + "".join(f"\\u{ord(character):04x}" for character in WHITE_SPACE) + "]*"
+
+_BEYOND_FLOATS: Final[Schema] = {
+    "type": "number",
+    "anyOf": [{"exclusiveMinimum": sys.float_info.max}, {"exclusiveMaximum": -sys.float_info.max}],
+}
+"""JSON cannot write an infinite number, so no enum can hold what ``.inf`` and ``1e400`` are to YAML."""
 
 
 def of_value(kind: Kind[Any], options: SchemaOptions) -> Schema:
@@ -60,26 +69,39 @@ def arrays_of(choices: Sequence[str] | None) -> list[Schema]:
     if choices is None:
         return [{"type": "array", "items": {"type": "string"}}, {"type": ["boolean", "null", "number", "object"]}]
     items = {"type": "string", "enum": list(choices)}
-    return [{"type": "array", "items": items}, {"type": "object"}, *only_like(choices)]
+    return [{"type": "array", "items": items}, {"type": ["null", "object"]}, *only_like(choices)]
 
 
 def only_like(texts: Iterable[str]) -> list[Schema]:
     """
     Return the schema of the values other than texts that are written like one of some texts, if there are any.
     """
-    natives = [native for text in texts for native in _like(text)]
-    return [{"enum": natives}] if natives else []
+    from dflag._formats.yaml import plain_value  # imports PyYAML, which most programs do not need
+
+    given = [*texts]
+    natives = {repr(native): native for native in map(plain_value, given) if not isinstance(native, str)}
+    enum = [native for native in natives.values() if not isinstance(native, float) or math.isfinite(native)]
+    infinite = [_BEYOND_FLOATS] if len(enum) < len(natives) else []
+    return [*([{"enum": enum}] if enum else []), *infinite, *_collections_like(given)]
 
 
-def _like(text: str) -> list[Any]:
+def _collections_like(texts: Iterable[str]) -> list[Schema]:
     """
-    Return the native value that is written like a text, if there is one.
+    Return the schema of any array or object if one of some texts is one, since its spaces and case may differ.
+    """
+    types = sorted({found for text in texts if (found := _collection(text))})
+    return [{"type": types}] if types else []
+
+
+def _collection(text: str) -> str:
+    """
+    Return the type of the array or object that a text is as JSON, else the empty text.
     """
     try:
-        found = json.loads(text)
-    except ValueError:
-        return []
-    return [] if isinstance(found, (dict, list, str)) else [found]
+        native = loads(text) if text.startswith(("[", "{")) else None
+    except NotJSON:
+        return ""
+    return "" if native is None else "array" if isinstance(native, list) else "object"
 
 
 def any_case(text: str) -> str:

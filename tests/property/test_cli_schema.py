@@ -129,6 +129,8 @@ def test_schema_of_a_document_agrees_with_check(name: str, value: Any) -> None:
         assert checked or not allowed
         return
     assert allowed or not checked
+    if name == "set" and value is None:
+        return  # a key without a value is null too, and an empty set
     if name not in LOOSE_TEXTS or not isinstance(value, (str, dict, list)):
         assert checked == allowed
 

@@ -25,6 +25,8 @@ from hypothesis import strategies as st
 
 import dflag
 from dflag._flags import pipeline_of
+from dflag._formats import yaml as yaml_1_2
+from dflag._formats.json_values import thaw
 from dflag.cli import main
 from dflag.testing import ConfigMapVolume
 from dflag.web import start_http_server
@@ -172,6 +174,67 @@ def test_the_schema_takes_of_a_bool_what_the_flag_reads(
     assert main(["schema", "app:flags"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert jsonschema.Draft202012Validator(schema).is_valid({"schema_switch": value}) is fits
+
+
+class _Words(enum.Enum):
+    """Members whose names and values are words and numbers to YAML."""
+
+    TRUE = 1
+    OFF = False
+    NULL = ".Inf"
+
+
+_CODES = ("007", "0x1F", "+5", ".5", "1.", "True", "~", "Null", "[1]", '{"a":1}')
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *[("code", text) for text in _CODES],
+        *[("words", text) for text in ("true", "TRUE", "False", "off", "null", "NULL", "1", ".inf")],
+        *[(name, text) for name in ("peers", "zones") for text in ("", "007", "null", "True", "[a]")],
+    ],
+)
+def test_the_schema_takes_what_yaml_reads_otherwise_than_as_text(
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str
+) -> None:
+    """A document that check accepts fits the schema where YAML makes a number, a bool, null or a list of a text."""
+    program.dyn_string("code", "007", choices=_CODES)
+    program.dyn_enum("words", _Words.TRUE)
+    program.dyn_string_list("peers", (), choices=("a", "007", "True", "null"))
+    program.dyn_string_set("zones", (), choices=("a", "007", "True", "null"))
+    (tmp_path / "in.yaml").write_text(f"{name}: {text}\n", encoding="utf-8")
+    assert main(["check", "app:flags", "in.yaml"]) == 0
+    capsys.readouterr()
+    native = float("inf") if text == ".inf" else thaw(yaml_1_2.loads(text or "null"))
+    jsonschema.validate({name: native}, _schema(capsys))
+
+
+def test_the_schema_holds_no_infinite_number(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
+    """A choice that is an infinite number to YAML fits, and the schema stays JSON."""
+    program.dyn_string("huge", "1e400", choices=("1e400", "9" * 600))
+    schema = jsonschema.Draft202012Validator(_schema(capsys))
+    assert schema.is_valid({"huge": float("inf")})
+    assert schema.is_valid({"huge": int("9" * 600)})
+    assert not schema.is_valid({"huge": 1})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("words", 2), ("words", []), ("words", 0.5), ("peers", True), ("peers", ["b"]), ("peers", 7.5)]
+)
+def test_the_schema_refuses_what_no_text_is_read_as(
+    program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str], name: str, value: object
+) -> None:
+    """A number or a bool that no member and no choice is written as does not fit."""
+    program.dyn_enum("words", _Words.TRUE)
+    program.dyn_string_list("peers", (), choices=("a", "007"))
+    assert not jsonschema.Draft202012Validator(_schema(capsys)).is_valid({name: value})
+
+
+def _schema(capsys: pytest.CaptureFixture[str]) -> Any:
+    """Return the schema that the command prints, which is JSON without infinite numbers."""
+    assert main(["schema", "app:flags"]) == 0
+    return json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
 
 
 def test_docs_tables_do_not_break(program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str]) -> None:
