@@ -128,14 +128,7 @@ def _raw(flag: Flag[Any], text: str) -> str | bytes:
 
 
 def _fetch(url: str) -> list[dict[str, Any]]:
-    from urllib.request import Request, urlopen
-
-    try:
-        request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - http or https, as was seen
-        with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
-            page = json.loads(answer.read(_MAX_BYTES))
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{url}: cannot be read: {one_line(str(error))}") from error
+    page = _load(url)
     found = page.get("flags") if isinstance(page, dict) else None
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise CommandError(f"{url}: expected the JSON of a debug page, with a list of flags")
@@ -143,3 +136,23 @@ def _fetch(url: str) -> list[dict[str, Any]]:
     if count != len(found):
         raise CommandError(f"{url}: expected a listing of all {count} flags, got {len(found)}: leave filters out")
     return found
+
+
+def _load(url: str) -> Any:
+    from http.client import HTTPException
+    from urllib.request import Request, urlopen
+
+    try:
+        request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - http or https, as was seen
+        with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
+            return json.loads(answer.read(_MAX_BYTES))
+    except HTTPException as error:  # its text alone may be a line of the answer, or nothing
+        raise _unreadable(url, f"{type(error).__name__}: {error}") from error
+    except RecursionError as error:  # the server at the URL may nest as it likes
+        raise _unreadable(url, "expected JSON that is less deeply nested") from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(url, str(error)) from error
+
+
+def _unreadable(url: str, reason: str) -> CommandError:
+    return CommandError(f"{url}: cannot be read: {one_line(reason)}")

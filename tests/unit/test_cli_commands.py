@@ -325,11 +325,12 @@ def test_plan_that_a_validator_refuses(
 
 
 @contextmanager
-def _page(body: bytes) -> Iterator[str]:
+def _page(body: bytes, *, is_http: bool = True) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
+            if is_http:
+                self.send_response(200)
+                self.end_headers()
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
@@ -376,17 +377,29 @@ def test_plan_against_some_flags_of_a_process(
     assert f"dflag: {url}?type=static: expected a listing of all {len(program)} flags, got 1: leave" in captured.err
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"flags": [1]}'])
+@pytest.mark.parametrize(
+    ("body", "is_http"),
+    [
+        (b"<html>", True),
+        (b"[]", True),
+        (b'{"flags": [1]}', True),
+        (b'{"flags":' + b"[" * 100_000, True),
+        (b"garbage\r\n\r\n", False),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nmany\r\n", False),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://elsewhere:many/\r\n\r\n", False),
+    ],
+)
 def test_plan_against_something_else(
-    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str], body: bytes, is_http: bool
 ) -> None:
     """A URL that is no debug page is unreadable."""
     (tmp_path / "new.yaml").touch()
-    with _page(body) as url:
+    with _page(body, is_http=is_http) as url:
         assert main(["plan", "app:flags", "new.yaml", "--against", url]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert f"dflag: {url}: " in captured.err
+    assert captured.err.startswith(f"dflag: {url}: ")
+    assert "Traceback" not in captured.err
 
 
 @pytest.mark.parametrize(
