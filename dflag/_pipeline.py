@@ -124,6 +124,15 @@ class Pipeline(Generic[T]):
         other.secret = True
         return other
 
+    def for_printed(self) -> Pipeline[T]:
+        """
+        Return the same for texts that are printed of values, which have passed the mutators and are stripped.
+        """
+        other = self._copy()
+        for slot, value in (("input_mutator", None), ("mutator", None), ("input_kind", self.kind), ("strip", False)):
+            object.__setattr__(other, slot, value)
+        return other
+
     def prefixed(self, prefix: str) -> Pipeline[T]:
         """
         Return the same for a map, with *prefix* before its keys, also in its choices.

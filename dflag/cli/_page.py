@@ -5,13 +5,18 @@ The page of a running process: what it says that is live there, and what a key h
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from dflag._flags import pipeline_of
+from dflag._formats import json as json_format
+from dflag._formats.json_values import NotJSON, dumps
 from dflag._keyed import draw
+from dflag._layers import Entry
+from dflag._raw import Unreadable
 from dflag._rules import threshold
+from dflag._source_state import Plain, Reading, SourceState
 from dflag.cli._errors import CommandError
-from dflag.cli._items import Item, Object
 from dflag.errors import MASK, FlagValueError, one_line
 
 if TYPE_CHECKING:
@@ -25,10 +30,27 @@ _MAX_BYTES: Final = 64 * 2**20
 """More than any page lists; the server at the URL must not fill the memory."""
 
 
+_PRINTED: Final = Unreadable("it is printed on a page")
+"""Stands for the text of a source, which a page does not say; no text of an input is the same."""
+
+
 class Unknown(Exception):  # noqa: N818 - an answer, which the plan prints
     """
-    The page does not say what a key has.
+    What is live does not say the value of a flag.
+
+    Attributes:
+        reason: Why, in words between what is live and the names of flags.
     """
+
+    reason: ClassVar[str] = "does not say what the key has there of"
+
+
+class Refused(Unknown):
+    """
+    The flag here refuses the value, which is another version's.
+    """
+
+    reason = "has a value that is refused here of"
 
 
 class LivePage(NamedTuple):
@@ -36,42 +58,36 @@ class LivePage(NamedTuple):
     What a page says.
 
     Attributes:
-        url: Where it is.
-        object: The values for no key, as a source would give them; without those that are masked there.
+        state: The values for no key, as a source would have left them; without those that are not known.
         listed: What it says about each of these flags, by name.
         masked: The flags whose values it does not say.
     """
 
-    url: str
-    object: Object
+    state: SourceState
     listed: Mapping[str, Mapping[str, Any]]
     masked: Collection[str]
 
-    def value_for(self, flag: Flag[Any], key: str, otherwise: Any) -> Any:
+    def value_for(self, flag: Flag[Any], key: str | None, new: Any) -> Any:
         """
-        Return what a key has there of a keyed flag.
+        Return the value that a flag has there; *new* where the page does not show a difference.
 
         Args:
             flag: The flag.
-            key: The key.
-            otherwise: The value for no key.
+            key: The key of a keyed flag; None for the value of no key.
+            new: The value to compare with.
 
         Raises:
-            Unknown: The process has an older dflag, a rule names more keys than are listed, or adds keys to a map, or
-                the flag here refuses the value.
+            Unknown: The process has an older dflag, a rule names more keys than are listed, or adds keys to a map.
+            Refused: The flag here refuses the value.
         """
+        if flag.name in self.masked:
+            return new
         entry = self.listed.get(flag.name)
-        if entry is None or ("by" in entry and entry["by"] is None):
-            return otherwise  # it is not keyed there, or another version has no such flag
-        given = entry.get("keyed")
-        if not isinstance(given, list) or entry.get("by") != flag.by:
-            raise Unknown
-        if (text := _text_for(given, key)) is None:
-            return otherwise
-        try:
-            return pipeline_of(flag).read(flag.name, _raw(flag, text), "")
-        except FlagValueError as error:  # another version's
-            raise Unknown from error
+        if entry is None:  # another version has no such flag
+            return flag.default
+        text = _text_in(entry) if key is None else _text_for(flag, entry, key)
+        # A text may hide a part, or read as nothing that the flag takes.
+        return new if _compact(flag, text) == pipeline_of(flag).kind.format(new) else _read(flag, text)
 
 
 def read_page(registry: FlagRegistry, url: str) -> LivePage:
@@ -81,20 +97,73 @@ def read_page(registry: FlagRegistry, url: str) -> LivePage:
     Raises:
         CommandError: It cannot be read, is no page, or lists some flags only.
     """
-    items, listed, masked = {}, {}, set()
-    for entry in _fetch(url):
-        name, text = entry.get("name"), entry.get("current_value")
-        if not isinstance(name, str) or name not in registry:
-            continue
-        if text == MASK:
-            masked.add(name)
-            continue
-        items[name] = Item(_raw(registry[name], text if isinstance(text, str) else json.dumps(text)), url)
-        listed[name] = entry
-    return LivePage(url, Object("page", url, items), listed, masked)
+    known = {entry["name"]: entry for entry in _fetch(url) if _is_name_in(registry, entry.get("name"))}
+    masked = {name for name, entry in known.items() if entry.get("current_value") == MASK}
+    listed = {name: entry for name, entry in known.items() if name not in masked}
+    return LivePage(_state(registry, listed), listed, masked)
 
 
-def _text_for(given: Sequence[Any], key: str) -> str | None:
+def _is_name_in(registry: FlagRegistry, name: object) -> bool:
+    return isinstance(name, str) and name in registry
+
+
+def _state(registry: FlagRegistry, listed: Mapping[str, Mapping[str, Any]]) -> SourceState:
+    entries = {}
+    for name, entry in listed.items():
+        with suppress(Refused):
+            entries[name] = Entry(_read(registry[name], _text_in(entry)))
+    reading = Reading(dict.fromkeys(listed, _PRINTED), lambda _: "")
+    return SourceState(reading, entries=entries, plain=Plain(entries))
+
+
+def _read(flag: Flag[Any], text: str) -> Any:
+    """
+    Return the value that is printed as a text.
+
+    Raises:
+        Refused: The flag here refuses it.
+    """
+    pipeline = pipeline_of(flag).for_printed()
+    for encoded in (True, False) if pipeline.kind.binary else (True,):
+        with suppress(FlagValueError):
+            return pipeline.read(flag.name, text, "", encoded=encoded)
+    raise Refused
+
+
+def _compact(flag: Flag[Any], text: str) -> str:
+    """
+    Return the text that a kind prints, of one that a page spreads over several lines.
+    """
+    if not pipeline_of(flag).kind.is_json:
+        return text
+    try:
+        return dumps(json_format.loads(text))
+    except NotJSON:
+        return text
+
+
+def _text_in(entry: Mapping[str, Any]) -> str:
+    text = entry.get("current_value")
+    return text if isinstance(text, str) else json.dumps(text)
+
+
+def _text_for(flag: Flag[Any], entry: Mapping[str, Any], key: str) -> str:
+    """
+    Return the text that a key has of a keyed flag.
+
+    Raises:
+        Unknown: The page does not say it.
+    """
+    if "by" in entry and entry["by"] is None:
+        return _text_in(entry)  # it is not keyed there
+    given = entry.get("keyed")
+    if not isinstance(given, list) or entry.get("by") != flag.by:
+        raise Unknown
+    text = _first_that_fits(given, key)
+    return _text_in(entry) if text is None else text
+
+
+def _first_that_fits(given: Sequence[Any], key: str) -> str | None:
     """
     Return the text that the first rule which fits gives to a key; None when none does.
 
@@ -115,16 +184,6 @@ def _text_for(given: Sequence[Any], key: str) -> str | None:
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise Unknown from error  # another version's
     return None
-
-
-def _raw(flag: Flag[Any], text: str) -> str | bytes:
-    if not pipeline_of(flag).kind.binary:
-        return text
-    try:
-        value: bytes = pipeline_of(flag).read(flag.name, text, "", encoded=True)
-    except FlagValueError:
-        return text
-    return value
 
 
 def _fetch(url: str) -> list[dict[str, Any]]:

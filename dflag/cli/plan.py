@@ -8,23 +8,24 @@ import datetime
 import json
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
-from dflag._flags import text_of_value
+from dflag._flags import pipeline_of, text_of_value
 from dflag._layers import RULE_PREFIX
 from dflag._transaction import same
 from dflag.cli._embedded import is_flag, keys_of, opened
 from dflag.cli._findings import Validation, validate
 from dflag.cli._inputs import read
-from dflag.cli._page import LivePage, Unknown, read_page
+from dflag.cli._page import LivePage, Refused, Unknown, read_page
 from dflag.cli._registry import load
 from dflag.cli._rules_plan import Happening, Process, events, rules_of, written
 from dflag.errors import named_rule, one_line
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from dflag._flags import Flag
     from dflag._registry import FlagRegistry
     from dflag._rules_text import Rule
     from dflag._source_state import SourceState
@@ -38,6 +39,7 @@ class _Change(NamedTuple):
     Attributes:
         old: The text of the value before; None where it is not known.
         falls_back: Whether the default takes the place of what was there.
+        lack: Why the value before is not known.
     """
 
     flag: str
@@ -45,6 +47,7 @@ class _Change(NamedTuple):
     new: str
     falls_back: bool
     rule: str | None
+    lack: str = ""
 
     def as_json(self) -> dict[str, str | None]:
         rule = {} if self.rule is None else {"rule": self.rule}
@@ -63,7 +66,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     live = opened(registry, against, process.documents)
     before = validate(registry, live, context=process.context())
     objects = opened(registry, given, process.documents)
-    bases = _bases(before.states, len(objects))
+    bases = _bases(before.states if page is None else [page.state], len(objects))
     after = validate(registry, objects, bases=bases, context=process.context())
     rejected = [*after.rejected, *([] if after.refused is None else [(None, str(after.refused))])]
     if options.timeline:
@@ -72,18 +75,24 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
         for _, message in rejected:
             print(f"dflag: rejected: {message}", file=sys.stderr)
         return 1 if rejected or any(each.refused for each in happenings) else 0
-    changes = [] if after.refused else list(_changes(registry, process, before, after, page))
+    old = partial(_known, process, before) if page is None else partial(_on_page, process, page)
+    changes = [] if after.refused else list(_changes(registry, process, after, old))
     restart = [change.flag for change in changes if not registry[change.flag].dynamic]
-    unknown = [change.flag for change in changes if change.old is None]
-    if unknown and page is not None:
-        print(
-            f"dflag: {one_line(page.url)} does not say what the key has there of {', '.join(unknown)}", file=sys.stderr
-        )
+    _report_unknown(changes, options.against)
     if options.format == "json":
         out.write(_as_json(changes, restart, rejected, after.unknown))
     else:
         out.write(_as_text(changes, restart, rejected, after.unknown))
     return 1 if rejected else 0
+
+
+def _report_unknown(changes: Sequence[_Change], against: str) -> None:
+    names: dict[str, list[str]] = {}
+    for change in changes:
+        if change.lack:
+            names.setdefault(change.lack, []).append(change.flag)
+    for lack, flags in names.items():
+        print(f"dflag: {one_line(against)} {lack} {', '.join(flags)}", file=sys.stderr)
 
 
 def _timeline(
@@ -99,7 +108,8 @@ def _timeline(
     before = validate(registry, objects, context=process.context(start))
     for moment in moments:
         now = validate(registry, objects, bases=_bases(before.states, len(objects)), context=process.context(moment))
-        changes = [] if now.refused else [change.as_json() for change in _changes(registry, process, before, now)]
+        old = partial(_default_if_refused, process, before)
+        changes = [] if now.refused else [change.as_json() for change in _changes(registry, process, now, old)]
         found.append(Happening(moment, happens.get(moment, ()), list(_refusals(before, now)), changes))
         before = now
     return found
@@ -148,23 +158,57 @@ def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
 
 
 def _changes(
-    registry: FlagRegistry, process: Process, before: Validation, after: Validation, page: LivePage | None = None
+    registry: FlagRegistry, process: Process, after: Validation, old_of: Callable[[Flag[Any], Any], Any]
 ) -> Iterator[_Change]:
     given = {name for state in after.states for name in state.entries}
-    masked = () if page is None else page.masked
+    refused = {name for state in after.states for name in state.rejected} - given
     for flag in registry:
-        if flag.name in masked:
-            continue  # the page does not say whether it changes
-        old, (new, rule) = process.reads(before, flag)[0], process.reads(after, flag)
+        new, rule = process.reads(after, flag)
         falls_back = flag.name not in given and rule is None
         try:
-            if page is not None and (key := process.key_of(flag)) is not None:
-                old = page.value_for(flag, key, old)
-        except Unknown:
-            yield _Change(flag.name, None, text_of_value(flag, new), falls_back, rule)
+            old = old_of(flag, new)
+        except Unknown as error:
+            if flag.name not in refused:  # which leaves what is live, whatever that is
+                yield _Change(flag.name, None, text_of_value(flag, new), falls_back, rule, error.reason)
         else:
             if not same(flag, old, new):
                 yield _Change(flag.name, text_of_value(flag, old), text_of_value(flag, new), falls_back, rule)
+
+
+def _on_page(process: Process, page: LivePage, flag: Flag[Any], new: Any) -> Any:
+    return page.value_for(flag, process.key_of(flag), new)
+
+
+def _known(process: Process, before: Validation, flag: Flag[Any], _new: Any) -> Any:
+    """
+    Return what a process reads of a flag.
+
+    Raises:
+        Refused: The highest source that holds the flag holds a value that is refused.
+    """
+    value, rule = process.reads(before, flag)
+    if rule is None and any(_refuses(state, flag) for state in _in_force(before, flag)):
+        raise Refused
+    return value
+
+
+def _in_force(before: Validation, flag: Flag[Any]) -> Iterator[SourceState]:
+    """
+    Yield the states that make up the value of a flag: those of a map all, else down to the first that has one.
+    """
+    for state in reversed(before.states):
+        yield state
+        if flag.name in state.entries and not pipeline_of(flag).kind.is_map:
+            return
+
+
+def _refuses(state: SourceState, flag: Flag[Any]) -> bool:
+    plain = (error for key, error in state.rejected.items() if not key.startswith(RULE_PREFIX))
+    return any(error.flag_name == flag.name for error in plain)
+
+
+def _default_if_refused(process: Process, before: Validation, flag: Flag[Any], _new: Any) -> Any:
+    return process.reads(before, flag)[0]
 
 
 def _as_json(
@@ -204,6 +248,5 @@ def _live(registry: FlagRegistry, against: str | None) -> tuple[LivePage | None,
     if against is None:
         return None, []
     if against.startswith(("http://", "https://")):
-        page = read_page(registry, against)
-        return page, [page.object]
+        return read_page(registry, against), []
     return None, read(against, partial(is_flag, registry))

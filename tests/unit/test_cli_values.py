@@ -23,9 +23,10 @@ import dflag
 from dflag.cli import main
 from dflag.integrations.prometheus import register
 from dflag.testing import bad_texts, texts, values
-from dflag.web import make_wsgi_app
+from dflag.web import make_wsgi_app, start_http_server
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -74,6 +75,114 @@ def _program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dflag.FlagRegis
 def _run(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> str:
     assert main(list(arguments)) == status
     return capsys.readouterr().out
+
+
+def _declare(flags: dflag.FlagRegistry, most: int, modes: tuple[str, ...]) -> None:
+    flags.dyn_int("rate", 50, max=most)
+    flags.dyn_string("mode", "a", choices=modes)
+    flags.dyn_map("weights", {}, keys="*.weight", of="int", validator=lambda value: _at_most(value, most))
+    flags.dyn_int("level", 1)
+
+
+def _at_most(value: Mapping[str, int], most: int) -> None:
+    if any(item > most for item in value.values()):
+        raise ValueError("too much")
+
+
+_LIVE = {"rate": "500", "mode": "legacy", "weights": '{"a.weight":200}', "level": "3"}
+
+
+@pytest.fixture(name="live", params=["page", "document"])
+def _live(request: pytest.FixtureRequest, program: dflag.FlagRegistry, tmp_path: Path) -> Iterator[str]:
+    """Yield what is live of a version that takes more than the program here, as a page or as a document."""
+    _declare(program, 100, ("a", "b"))
+    before = dflag.FlagRegistry("shop")
+    _declare(before, 1000, ("a", "legacy"))
+    assert before.apply(_LIVE, source="config").rejected == {}
+    (tmp_path / "live.json").write_text(json.dumps(_LIVE), encoding="utf-8")
+    with start_http_server(0, before) as server:
+        yield f"http://127.0.0.1:{server.port}/" if request.param == "page" else "live.json"
+
+
+def test_plan_knows_no_old_value_that_the_code_refuses(
+    live: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A live value that the flags here refuse is unknown, and never the default."""
+    (tmp_path / "new.yaml").write_text("rate: 50\nmode: b\nlevel: 3\n", encoding="utf-8")
+    out = _run(capsys, "plan", "app:flags", "new.yaml", "--against", live, "--format", "json")
+    assert json.loads(out)["changes"] == [
+        {"flag": "mode", "old": None, "new": "b"},
+        {"flag": "rate", "old": None, "new": "50"},
+        {"flag": "weights", "old": None, "new": "{}"},
+    ]
+    assert main(["plan", "app:flags", "new.yaml", "--against", live]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "mode: unknown -> b\nrate: unknown -> 50\nweights: unknown -> {} (the default)\n"
+    assert captured.err == f"dflag: {live} has a value that is refused here of mode, rate, weights\n"
+
+
+def test_plan_leaves_an_unknown_value_where_the_input_is_refused_too(
+    live: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A refused value leaves the live one, so that nothing changes even if that is not known."""
+    (tmp_path / "new.json").write_text(json.dumps({**_LIVE, "level": "many"}), encoding="utf-8")
+    plan = json.loads(_run(capsys, "plan", "app:flags", "new.json", "--against", live, "--format", "json", status=1))
+    assert plan["changes"] == []
+    assert [each["flag"] for each in plan["rejected"]] == ["level", "mode", "rate", "weights"]
+
+
+_MUTATED = {
+    "db": '{"host": "h", "password": "swordfish"}',
+    "hidden": '{"token": "t", "shown": 3}',
+    "price": "9.50",
+    "banner": "hi",
+    "twice": "5",
+    "tens": "7",
+    "capped": '{"a": 9}',
+    "tenant_twice": "4",
+}
+
+
+def _mutating(flags: dflag.FlagRegistry) -> None:
+    flags.dyn_int("twice", 1, max=20, mutator=lambda value: value * 2)
+    flags.dyn_int("tens", 10, input_mutator=lambda text: f"{text}0")
+    flags.dyn_json("capped", {"a": 1}, mutator=lambda value: {"a": value["a"] + 1})
+    flags.dyn_int("tenant_twice", 1, by="tenant", mutator=lambda value: value * 2)
+
+
+@pytest.mark.parametrize("options", [(), ("--key", "tenant=acme")])
+def test_plan_against_a_page_with_the_same_values(
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...]
+) -> None:
+    """Identical inputs change nothing, whatever mutators make of a text and whatever a page hides or cannot read."""
+    _mutating(program)
+    rules = [{"by": "tenant", "is": ["acme"], "set": {"tenant_twice": "6"}}]
+    given = {key: json.loads(text) if text.startswith("{") else text for key, text in _MUTATED.items()}
+    (tmp_path / "same.json").write_text(json.dumps({**given, "_rules": rules}), encoding="utf-8")
+    updater = dflag.Updater(program, dflag.sources.MemorySource({**_MUTATED, "_rules.yaml": json.dumps(rules)}))
+    updater.initialize()
+    with start_http_server(0, program, updater) as server:
+        against = ("--against", f"http://127.0.0.1:{server.port}/", *options)
+        assert _run(capsys, "plan", "app:flags", "same.json", *against) == "no changes\n"
+
+
+def test_plan_against_a_page_reads_no_value_twice(
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The old value is the one that is in force there, and a refused text leaves it."""
+    _mutating(program)
+    assert program.apply(_MUTATED, source="config").rejected == {}
+    (tmp_path / "new.yaml").write_text("twice: 10\ntens: many\nprice: 9.50\n", encoding="utf-8")
+    with start_http_server(0, program) as server:
+        url = f"http://127.0.0.1:{server.port}/"
+        out = _run(capsys, "plan", "app:flags", "new.yaml", "--against", url, "--format", "json", status=1)
+    changes = {each["flag"]: (each["old"], each["new"]) for each in json.loads(out)["changes"]}
+    assert changes["twice"] == ("10", "20")
+    assert changes["capped"] == ('{"a":10}', '{"a":2}')
+    assert changes["tenant_twice"] == ("8", "2")
+    assert changes["banner"] == ("aGk=", "aGVsbG8=")
+    assert changes["db"][0] is None
+    assert not {"tens", "price"} & {*changes}
 
 
 @pytest.mark.usefixtures("program")
