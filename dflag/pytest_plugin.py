@@ -109,15 +109,23 @@ def pytest_fixture_setup(
 ) -> Generator[None, pluggy.Result[object]]:
     """
     Leave alone what a fixture of a wider scope overrides that is first asked for while a test runs.
+
+    What one overrides that fails goes at once: nothing else ends it, and no guard of a test sees it begin.
     """
-    before = _before.get(request.config)
-    if fixturedef.scope == "function" or before is None:
+    if fixturedef.scope == "function":
         yield
         return
     now = _Overridden()
+    _setting_up.append(now)
     outcome = yield
-    if outcome.excinfo is None:
-        before.accept_since(now)
+    _setting_up.remove(now)
+    if outcome.excinfo is not None:
+        now.restore()
+        return
+    before = _before.get(request.config)
+    for earlier in (*_setting_up, before):
+        if earlier is not None:
+            earlier.accept_since(now)
 
 
 class _Overridden:
@@ -156,6 +164,10 @@ class _Overridden:
 
 _before: Final[weakref.WeakKeyDictionary[pytest.Config, _Overridden]] = weakref.WeakKeyDictionary()
 """What was overridden when the running test began; beside pytest's own stash, which came with pytest 7."""
+
+
+_setting_up: Final[list[_Overridden]] = []
+"""What was overridden when each fixture of a wider scope began that is being set up, the outermost first."""
 
 
 def _overrides(store: Store) -> dict[Flag[Any], Entry]:

@@ -385,6 +385,38 @@ def test_an_override_of_a_wider_fixture_stays(run: Run, how: str) -> None:
     ).assert_outcomes(passed=4)
 
 
+@pytest.mark.parametrize("scope", ["class", "module", "session"])
+def test_what_a_wider_fixture_overrides_goes_when_it_fails(run: Run, scope: str) -> None:
+    """
+    Also in other modules; what another fixture has set that it asked for stays.
+    """
+    run(
+        test_it=f"""
+        @pytest.fixture(scope="{scope}")
+        def other():
+            with flags.override({{level: "debug"}}):
+                yield
+
+        @pytest.fixture(scope="{scope}")
+        def service(request):
+            request.getfixturevalue("other")
+            rate.set(5)
+            raise RuntimeError("the service did not start")
+
+        class Test:
+            def test_first(self, service):
+                pass
+
+            def test_second(self, other):
+                assert (rate.get(), level.get()) == (50, "debug")
+        """,
+        test_other="""
+        def test_outside():
+            assert rate.get() == 50
+        """,
+    ).assert_outcomes(passed=2, errors=1)
+
+
 def test_cleaning_up_brings_back_the_override_of_a_wider_fixture(run: Run) -> None:
     """
     A test that sets a flag again, which its module overrides, fails and takes nothing from the next one.
