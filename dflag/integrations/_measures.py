@@ -14,7 +14,7 @@ from dflag._flags import listeners_of
 from dflag._fork import follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
-from dflag._registry import registry_of, store_of_registry
+from dflag._registry import registry_of, sources_of, store_of_registry
 from dflag.errors import DefinitionError, checked_text
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Watched:
         fed_by = earlier.updater
         if earlier.registry is not self.registry or fed_by is None:
             return False
-        if fed_by is not self.updater and fed_by._state != "stopped":
+        if fed_by is not self.updater and sources_of(self.registry).is_claimed_by(fed_by):
             return False
         kept = earlier._inherited if fed_by is self.updater else {}
         self._inherited = {**kept, _CALLBACK_ERRORS: earlier._inherited.get(_CALLBACK_ERRORS, {})}

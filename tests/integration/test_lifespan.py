@@ -143,6 +143,27 @@ def test_a_page_serves_again_on_its_port() -> None:
             port = server.port
 
 
+@pytest.mark.parametrize("is_initialized", [False, True])
+def test_an_updater_that_was_stopped_before_its_start_is_replaced(is_initialized: bool) -> None:
+    """
+    Metrics accept the next updater of a registry when the earlier one was stopped without ever having run.
+    """
+    flags, metrics, meters = dflag.FlagRegistry("shop"), CollectorRegistry(), MeterProvider()
+    first = dflag.Updater(flags, MemorySource({}, name="first"))
+    register(flags, first, prometheus_registry=metrics)
+    export_metrics(flags, first, meter_provider=meters)
+    if is_initialized:
+        first.initialize()
+    second = dflag.Updater(flags, MemorySource({}, name="second"))
+    with pytest.raises(dflag.DefinitionError, match="or stop its updater"):
+        register(flags, second, prometheus_registry=metrics)
+    first.stop()
+
+    register(flags, second, prometheus_registry=metrics)
+    export_metrics(flags, second, meter_provider=meters).close()
+    second.stop()
+
+
 def test_what_still_runs_says_what_to_do(tmp_path: Path) -> None:
     """
     A start beside one that has not ended is refused, with what ends it.
