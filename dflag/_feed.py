@@ -93,6 +93,7 @@ class Feed:
         self.dirty = True
         self.is_to_invalidate = False  # at the next look, by the thread that reads, as all calls of a source are made
         self.changes = 0  # the readings that have changed values
+        self.counted: Results | None = None  # once another updater counts the results of the source's readings
         self.failures = 0  # to read it, to look at it, or to follow it in a forked child
         self.contact: float | None = None
         self.problem: str | None = None  # while it cannot be read or is gone
@@ -193,7 +194,8 @@ class Feed:
         """
         Return what came of the readings.
         """
-        return self.state().results
+        results = self.state().results
+        return results if self.counted is None else results.counting(self.counted)
 
     def _locate(self, key: str) -> str:
         """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import weakref
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from dflag._batch import declared_since, keys_of, parse_all, without_some_rules
 from dflag._cells import Cell, set_value, value_of
@@ -49,6 +49,17 @@ _USUAL: Final = ApplyOptions()
 _BY_PROGRAM: Final = ApplyOptions(rules=False)
 
 
+class Counting(Protocol):
+    """
+    What the results of a source's readings are counted for.
+
+    Attributes:
+        counted: The results when another one began to feed the source; None while they are counted for this one.
+    """
+
+    counted: Results | None
+
+
 class SourceLayers:
     """
     The sources of one registry: their ranks, what is in force of each, and how their values are applied.
@@ -64,6 +75,7 @@ class SourceLayers:
         self._states: Final[dict[str, Cell]] = {}  # in the order in which they were named, which is their rank
         self._below_arguments: Final[set[str]] = set()  # the sources that environment and command line hide
         self._claims: Final[dict[str, weakref.ref[object]]] = {}
+        self._counting: Final[dict[str, weakref.ref[Counting]]] = {}  # whose results those of a source are
         self._contexts: Final[dict[str, RuleContext]] = {}  # of the sources that updaters have followed
         self.reports: Final = SourceReports(store)
 
@@ -131,15 +143,23 @@ class SourceLayers:
 
         return states(self.state(name).rules, self._contexts[name])
 
-    def start_results(self, name: str) -> None:
+    def start_results(self, name: str, feed: Counting) -> None:
         """
-        Forget the results of a source's earlier readings, because a new updater feeds it.
+        Count the results of a source's readings for *feed* from now on; the counts of the one before stay its own.
         """
         cell = self._states[name]
         with self._store.lock:
-            if value_of(cell).results != Results():
-                set_value(cell, value_of(cell)._replace(results=Results()))
-                self._store.outdate()
+            holder, results = self._counting.get(name), value_of(cell).results
+            before = None if holder is None else holder()
+            if before is feed:
+                return
+            if before is not None:
+                before.counted = results
+            # An updater that starts again goes on from its own counts; a new one knows of no reading.
+            own = Results() if feed.counted is None else results.counting(feed.counted)
+            set_value(cell, value_of(cell)._replace(results=own))
+            self._counting[name], feed.counted = weakref.ref(feed), None
+            self._store.outdate()
 
     def release(self, name: str, owner: object) -> None:
         with self._store.lock:

@@ -64,6 +64,12 @@ class Results(NamedTuple):
     rejected_texts: Mapping[str, Raw | str] = MappingProxyType({})
     rejected: Mapping[str, FlagValueError] = MappingProxyType({})
 
+    def counting(self, counted: Results) -> Results:
+        """
+        Return these results with the counts of others.
+        """
+        return self._replace(reloads=counted.reloads, errors=counted.errors, warnings=counted.warnings)
+
     @property
     def updates(self) -> int:
         return self.reloads["applied"] + self.reloads["partial"]

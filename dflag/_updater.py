@@ -174,8 +174,6 @@ class Updater(NeverCopied):
         )
         self._rules: Final = RuleFollower(self._sources, [feed.name for feed in self._feeds], facts, healthy)
         self._claim()
-        for feed in self._feeds:
-            self._sources.start_results(feed.name)
         self._idle_state: Literal["new", "initialized", "stopped"] = "new"  # while it does not run
         self._made_at: Final = time.time()
         self._success: float | None = None
@@ -648,6 +646,8 @@ class Updater(NeverCopied):
         except DefinitionError:
             self._release()
             raise
+        for feed in self._feeds:
+            self._sources.start_results(feed.name, feed)
 
     def _release(self) -> None:
         for feed in self._feeds:

@@ -115,7 +115,8 @@ class Watched:
     A registry and perhaps its updater, under the name by which their metrics are told apart.
 
     Holds on to both.
-    In a forked child counters begin at zero: what the parent counted stays the parent's.
+    Counters go on from those of the updater before, since a counter that shrinks looks like a restart of the process.
+    In a forked child they begin at zero: what the parent counted stays the parent's.
     """
 
     def __init__(self, registry: RegistryLike, updater: Updater | None, name: str | None) -> None:
@@ -128,20 +129,26 @@ class Watched:
         self.updater: Final = updater
         self.name: Final = registry.name if name is None else checked_text("name", name)
         self._inherited: Values = {}
+        self._earlier: Values = {}
         self._checksums: tuple[int, Labels] = (-1, ())
         follow_forks(self)
 
     def succeeds(self, earlier: Watched) -> bool:
         """
-        Return whether this is the same registry, begun again; then counts that a parent process had stay the parent's.
+        Return whether this is the same registry, begun again; then its counters go on from the earlier ones.
         """
         fed_by = earlier.updater
         if earlier.registry is not self.registry or fed_by is None:
             return False
-        if fed_by is not self.updater and sources_of(self.registry).is_claimed_by(fed_by):
+        if fed_by is self.updater:
+            self._inherited, self._earlier = earlier._inherited, earlier._earlier
+            return True
+        if sources_of(self.registry).is_claimed_by(fed_by):
             return False
-        kept = earlier._inherited if fed_by is self.updater else {}
-        self._inherited = {**kept, _CALLBACK_ERRORS: earlier._inherited.get(_CALLBACK_ERRORS, {})}
+        self._earlier = earlier._counters(fed_by._status())
+        # The registry counts these, whatever feeds it.
+        self._earlier[_CALLBACK_ERRORS] = earlier._earlier.get(_CALLBACK_ERRORS, {})
+        self._inherited = {_CALLBACK_ERRORS: earlier._inherited.get(_CALLBACK_ERRORS, {})}
         return True
 
     def values(self) -> Values:
@@ -154,10 +161,7 @@ class Watched:
             values[name][self.name, *labels] = value
 
         status = None if self.updater is None else self.updater.status()
-        for name, counts in self._counts(status).items():
-            inherited = self._inherited.get(name, {})
-            for labels, count in counts.items():
-                values[name][labels] = count - inherited.get(labels, 0)
+        values |= self._counters(status)
         put("dflag_revision", self.registry.snapshot().revision)
         put("dflag_overridden_flags", sum(flag.origin == OVERRIDE for flag in self.registry))
         checksums = self._values_checksums()
@@ -166,6 +170,17 @@ class Watched:
         if status is not None:
             _measure_status(status, put)
         return {metric: _encodable(by_labels) for metric, by_labels in values.items()}
+
+    def _counters(self, status: Status | None) -> Values:
+        """
+        Return the counters of this process, with those of earlier updaters.
+        """
+        counters: Values = {name: dict(counts) for name, counts in self._earlier.items()}
+        for name, counts in self._counts(status).items():
+            sums, inherited = counters.setdefault(name, {}), self._inherited.get(name, {})
+            for labels, count in counts.items():
+                sums[labels] = sums.get(labels, 0) + count - inherited.get(labels, 0)
+        return counters
 
     def _counts(self, status: Status | None) -> Values:
         """
@@ -220,6 +235,7 @@ class Watched:
         return False
 
     def after_fork_in_child(self) -> None:
+        self._earlier = {}
         self._inherited = self._counts(None if self.updater is None else self.updater._status())
 
 

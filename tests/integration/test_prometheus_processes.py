@@ -89,6 +89,42 @@ collector.close()
 updater.stop()
 """
 
+RESTARTS = """
+import os
+import dflag
+from dflag.integrations import prometheus
+from dflag.sources import MemorySource
+from prometheus_client import CollectorRegistry
+
+flags, metrics = dflag.FlagRegistry("shop"), CollectorRegistry()
+flags.dyn_int("rate", 1, min=1)
+
+def fail():
+    source = MemorySource({"rate": "5"})
+    with dflag.Updater.setup(flags, source, resync_seconds=60) as updater:
+        prometheus.register(flags, updater, prometheus_registry=metrics)
+        source.update({"rate": "0"})
+        updater.refresh()
+
+def errors():
+    return metrics.get_sample_value("dflag_errors_total", {"registry": "shop"})
+
+fail()
+fail()
+assert errors() == 2, errors()
+pid = os.fork()
+if pid == 0:
+    assert errors() == 2, errors()  # the parent's
+    fail()
+    fail()
+    assert errors() == 4, errors()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert errors() == 4, errors()
+fail()
+assert errors() == 5, errors()
+"""
+
 APP = """
 import os
 import dflag
@@ -118,6 +154,13 @@ def test_forked_children_are_put_together(tmp_path: Path, monkeypatch: pytest.Mo
     """A child begins to count at zero and is added; when it has ended, its counters stay and its gauges go."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     done = run_python(FORKS, warnings="ignore")
+    assert done.returncode == 0, done.stderr
+
+
+def test_counters_go_on_across_starts_and_forks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process adds what its own updaters have counted, one after the other, and the sum never shrinks."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    done = run_python(RESTARTS, warnings="ignore")
     assert done.returncode == 0, done.stderr
 
 

@@ -651,6 +651,31 @@ def test_another_updater_may_follow_what_was_stopped(
     last.stop()
 
 
+def _refuse(updater: Updater, source: MemorySource) -> None:
+    """Run the updater until it has refused one more value of the source."""
+    source.update({"rate": "60"})
+    with updater:
+        source.update({"rate": "bad"})
+        updater.refresh()
+
+
+@pytest.mark.usefixtures("rate")
+def test_the_counts_of_an_updater_stay_its_own(flags: dflag.FlagRegistry, source: MemorySource) -> None:
+    """
+    The next updater of a source counts from zero, and the earlier one goes on from its own counts when it starts again.
+    """
+    earlier = Updater(flags, source, resync_seconds=60)
+    _refuse(earlier, source)
+    _refuse(earlier, source)
+    later = Updater(flags, source, resync_seconds=60)
+    assert (earlier.status().errors, later.status().errors) == (2, 0)
+    _refuse(later, source)
+    assert (earlier.status().errors, later.status().errors) == (2, 1)
+
+    _refuse(earlier, source)
+    assert (earlier.status().errors, later.status().errors) == (3, 1)
+
+
 # --- refresh and wait_for
 
 

@@ -377,6 +377,39 @@ def test_of_a_process_that_ended_the_counters_stay(
     assert value(metrics, "unknown_names") is None
 
 
+def _fail_once(flags: dflag.FlagRegistry, metrics: CollectorRegistry, source: MemorySource, unknown: str) -> None:
+    """Run an updater of a source until it has refused a value and seen an unknown name, of which each counts once."""
+    source.update({"rate": "5"})
+    with dflag.Updater.setup(flags, source, resync_seconds=60) as updater:
+        register(flags, updater, prometheus_registry=metrics)
+        source.update({"rate": "0", unknown: "1"})
+        updater.refresh()
+
+
+@pytest.mark.parametrize("names", [("one", "one", "one"), ("one", "two", "one")])
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_counters_go_on_when_the_next_updater_is_registered(
+    shop: dflag.FlagRegistry, directory: Path, monkeypatch: pytest.MonkeyPatch, is_shared: bool, names: tuple[str, ...]
+) -> None:
+    """A program that starts again in its process has counters that never shrink, in the sum over all processes too."""
+    if not is_shared:
+        monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
+    others = 4 if is_shared else 0
+    _other_process(directory, _ended_pid(), errors=4)
+    shop.dyn_int("rate", 1, min=1)
+    metrics = CollectorRegistry()
+    collector = register(dflag.FlagRegistry("side"), prometheus_registry=metrics)
+    for number, name in enumerate(names, start=1):
+        _fail_once(shop, metrics, MemorySource({}, name=name), f"nope{number}")
+        assert value(metrics, "errors_total") == others + number
+        assert value(metrics, "warnings_total") == number
+        assert value(metrics, "reloads_total", source=name, result="applied") == names[:number].count(name)
+    following = dflag.Updater(shop, MemorySource({}, name="one"))
+    assert value(metrics, "errors_total") == others + 3
+    following.stop()
+    collector.close()
+
+
 def test_two_collectors_of_one_process_count_once(
     shop: dflag.FlagRegistry, collector: FlagCollector, directory: Path
 ) -> None:
