@@ -15,6 +15,8 @@ from dflag.cli._items import Item, Object
 from dflag.errors import one_line
 from dflag.sources._entries import is_key
 from dflag.testing import ConfigMapVolume
+from dflag.testing._volume import PUBLISHED
+from dflag.testing._volume_lock import locked
 
 if TYPE_CHECKING:
     import argparse
@@ -28,17 +30,30 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     Publish, or print what is wrong; status 1 when that kept anything from being published.
     """
-    _refuse_foreign(options.directory)
+    _check_path(options.directory)
     registry = None if options.registry is None else _load(options.registry)
     given = [] if options.input is None else read(options.input)
     pairs = dict(map(_pair, options.pairs))
-    items = _kept(options)
-    for each in given:
-        items.update(each.items)
-    items.update(pairs)
+    items = {key: item for each in given for key, item in each.items.items()} | pairs
     for key in options.remove:
         if key in items:
             raise CommandError(f"expected a key to publish or to remove, got both for {key[:80]!r}")
+    # What was read and imported may have taken long. From here on other writers wait.
+    with locked(Path(options.directory)):
+        _refuse_foreign(options.directory)
+        return _rewrite(options, registry, given, _kept(options) | items, out)
+
+
+def _rewrite(
+    options: argparse.Namespace,
+    registry: FlagRegistry | None,
+    given: Sequence[Object],
+    items: Mapping[str, Item],
+    out: TextIO,
+) -> int:
+    """
+    Check a whole set, and publish it if nothing is wrong.
+    """
     lines = [line for each in given for line in _faults(each, registry)]
     values: dict[str, bytes] = {}
     for key, item in items.items():
@@ -94,19 +109,24 @@ def _published(directory: str) -> dict[str, Item]:
     return {key: Item(value, os.path.join(directory, key)) for key, value in values.items()}
 
 
-def _refuse_foreign(directory: str) -> None:
+def _check_path(directory: str) -> None:
     """
-    Raise for a directory that is neither a volume nor empty: what stands in it is somebody else's.
+    Raise for what is no directory, and none yet.
     """
     if not directory:  # as of a variable that is not set; Path would make it the current directory
         raise CommandError("expected the path of a directory, got ''")
     path = Path(directory)
     if path.is_symlink():
         raise CommandError(f"{path}: expected a directory, found a link; name the directory that it leads to")
-    if not path.is_dir():
-        if os.path.lexists(path):
-            raise CommandError(f"{path}: not a directory")
-        return
+    if os.path.lexists(path) and not path.is_dir():
+        raise CommandError(f"{path}: not a directory")
+
+
+def _refuse_foreign(directory: str) -> None:
+    """
+    Raise for a directory that is neither a volume nor empty: what stands in it is somebody else's.
+    """
+    path = Path(directory)
     with os.scandir(path) as entries:
         foreign = sorted(entry.name for entry in entries if entry.name[:2] != ".." and not _is_link_of_volume(entry))
     if foreign:
@@ -155,7 +175,7 @@ def _validate(registry: FlagRegistry, volume: Object, keys: Sequence[str], lines
 
 def _publish(directory: str, values: Mapping[str, bytes], out: TextIO) -> None:
     try:
-        changed = ConfigMapVolume(directory).write(values)
+        changed = PUBLISHED in list(ConfigMapVolume(directory).steps(values))
     except FileExistsError as error:
         left = os.path.join(directory, "..data_tmp")
         if not os.path.lexists(left):

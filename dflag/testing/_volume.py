@@ -15,13 +15,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from dflag.testing._volume_lock import DIRECTORY_MODE, locked, make_directory, refuse_link
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DIRECTORY_MODE: Final = 0o755
 _FILE_MODE: Final = 0o644
 _SET: Final = re.compile(r"\.\.(?!data\Z|data_tmp\Z)[^/\0]+")
 """What the directory of a set may be called: the kubelet begins the name with two dots, and puts it beside the link."""
+
+PUBLISHED: Final = "rename ..data_tmp"
+"""The step that puts a new set in place; where nothing is new there is no such step."""
 
 _MAX_PATH_BYTES: Final = 4096
 _MAX_NAME_BYTES: Final = 255
@@ -54,7 +58,9 @@ class ConfigMapVolume:
     Raises:
         ValueError: *path* is empty.
 
-    Thread safety: one writer at a time; any number of readers.
+    Thread safety: any number of writers and readers, in any threads and processes. A method that writes locks the
+    directory from its reading to its publishing, so that no writer loses the keys of another one. Without ``fcntl``,
+    or on a file system that cannot lock a directory, let one write at a time. `steps` takes no lock.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, legacy: bool = False) -> None:
@@ -80,17 +86,17 @@ class ConfigMapVolume:
             TypeError: A name is not a text, or a value is neither text nor bytes. Nothing was changed.
             FileExistsError: An earlier writer died and left ``..data_tmp``.
         """
-        before = self._target()
-        for _ in self.steps(values):
-            pass
-        return self._target() != before
+        contents = _contents(values)  # before the directory is made
+        with locked(self.path):
+            return self._write(contents)
 
     def update(self, values: Mapping[str, str | bytes] | None = None, /, **more: str | bytes) -> bool:
         """
         Publish the current set with these values added or replaced; returns and raises as `write`.
         """
-        given = {} if values is None else _contents(values)
-        return self.write({**self.read(), **given, **_contents(more)})
+        given = {**({} if values is None else _contents(values)), **_contents(more)}
+        with locked(self.path):
+            return self._write({**self.read(), **given})
 
     def remove(self, *names: str) -> bool:
         """
@@ -99,20 +105,33 @@ class ConfigMapVolume:
         Raises:
             KeyError: There is no such name.
         """
-        values = self.read()
-        for name in names:
-            del values[name]
-        return self.write(values)
+        with locked(self.path):
+            values = self.read()
+            for name in names:
+                del values[name]
+            return self._write(values)
 
     def read(self) -> dict[str, bytes]:
         """
         Return the published set, in name order; empty when nothing was published.
 
+        It is one whole set, also while others write: where another one was published meanwhile, it reads again.
+
         Raises:
             ValueError: ``..data`` does not lead to a directory beside it, or there are links in the set.
         """
-        target = self._target()
-        return {} if target is None else dict(_read_files(self.path / target))
+        while True:
+            # A set is deleted only after the link has moved: a link that has not moved proves that the set is whole.
+            link = self._link_text()
+            try:
+                target = self._target()
+                values = {} if target is None else dict(_read_files(self.path / target))
+            except (OSError, ValueError):
+                if self._link_text() == link:
+                    raise
+            else:
+                if self._link_text() == link:
+                    return values
 
     def steps(self, values: Mapping[str, str | bytes]) -> Iterator[str]:
         """
@@ -131,7 +150,7 @@ class ConfigMapVolume:
         contents = _contents(values)
         old = self._refuse_foreign(contents)
         yield "validate"
-        _make_directory(self.path)
+        make_directory(self.path)
         yield "find old"
         stale = _paths(self.path / old) - _with_parents(contents) if old else set()
         yield "find stale"
@@ -146,6 +165,9 @@ class ConfigMapVolume:
         if old:
             yield from _delete(self.path, old)
         yield "delete old"
+
+    def _write(self, values: Mapping[str, str | bytes]) -> bool:
+        return PUBLISHED in list(self.steps(values))
 
     def _publish(self, contents: Mapping[str, bytes]) -> Iterator[str]:
         """
@@ -173,8 +195,7 @@ class ConfigMapVolume:
         Raises:
             ValueError: The directory is not laid out as the kubelet does.
         """
-        if self.path.is_symlink():
-            raise ValueError(f"{self.path}: expected a directory, found a link; name the directory that it leads to")
+        refuse_link(self.path)
         for name in sorted({path.split("/")[0] for path in contents}):
             if os.path.lexists(self.path / name) and not self._is_own_link(name):
                 raise ValueError(f"{self.path / name}: expected nothing or the link ..data/{name} here; move it away")
@@ -193,19 +214,24 @@ class ConfigMapVolume:
         Raises:
             ValueError: It leads elsewhere, and there is nothing that may be read, written or deleted.
         """
+        link, target = self.path / "..data", self._link_text()
+        if target is None:
+            return None
+        directory = self.path / target
+        if not _SET.fullmatch(target) or directory.is_symlink() or not (directory.is_dir() or not directory.exists()):
+            raise ValueError(f"{link}: expected a link to a directory ..* beside it, found one to {target!r}")
+        return target if directory.exists() else None
+
+    def _link_text(self) -> str | None:
         link = self.path / "..data"
         try:
-            target = os.readlink(link)
+            return os.readlink(link)
         except FileNotFoundError:
             return None
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
             raise ValueError(f"{link}: expected a link as the kubelet makes it, found something else") from None
-        directory = self.path / target
-        if not _SET.fullmatch(target) or directory.is_symlink() or not (directory.is_dir() or not directory.exists()):
-            raise ValueError(f"{link}: expected a link to a directory ..* beside it, found one to {target!r}")
-        return target if directory.exists() else None
 
     def _new_directory(self) -> Path:
         stamp = time.strftime("..%Y_%m_%d_%H_%M_%S.", time.gmtime())
@@ -215,7 +241,7 @@ class ConfigMapVolume:
                 path.mkdir(0o700)
             except FileExistsError:
                 continue
-            path.chmod(_DIRECTORY_MODE)
+            path.chmod(DIRECTORY_MODE)
             return path
 
     def _commit(self, new: Path) -> Iterator[str]:
@@ -228,7 +254,7 @@ class ConfigMapVolume:
         except OSError:
             link.unlink()
             raise
-        yield "rename ..data_tmp"
+        yield PUBLISHED
 
     def _link(self, contents: Mapping[str, bytes]) -> Iterator[str]:
         for name in sorted({path.split("/")[0] for path in contents}):
@@ -329,20 +355,10 @@ def _differs(directory: Path, contents: Mapping[str, bytes]) -> bool:
 def _write_files(directory: Path, contents: Mapping[str, bytes]) -> Iterator[str]:
     for name, content in contents.items():
         file = directory / name
-        _make_directory(file.parent)
+        make_directory(file.parent)
         file.write_bytes(content)
         file.chmod(_FILE_MODE)
         yield f"write {name}"
-
-
-def _make_directory(path: Path) -> None:
-    """
-    Make a directory and its parents with the kubelet's mode, which mkdir alone leaves to the umask.
-    """
-    if not path.is_dir():
-        _make_directory(path.parent)
-        path.mkdir(exist_ok=True)
-        path.chmod(_DIRECTORY_MODE)
 
 
 def _delete(directory: Path, name: str) -> Iterator[str]:

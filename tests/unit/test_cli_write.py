@@ -6,12 +6,15 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from dflag.cli import main
+from dflag.cli import main, write
 from dflag.testing import ConfigMapVolume
+
+from ..integration._waiting import DEADLINE_SECONDS  # noqa: TID252 - tests is on no path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -272,6 +275,37 @@ def test_what_a_dead_writer_left_is_named(here: Path, capsys: pytest.CaptureFixt
     assert "..data_tmp: left by a writer that died" in capsys.readouterr().err
     (here / "config" / "..data_tmp").unlink()
     assert main(["write", "config", "a=2"]) == 0
+
+
+def test_commands_at_once_lose_no_key(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A command that comes while another one is about to publish waits for it, and adds its keys to those.
+    """
+    fcntl = pytest.importorskip("fcntl")
+    flock, publish, waits, statuses = fcntl.flock, write._publish, threading.Event(), []
+
+    def run_other() -> None:
+        statuses.append(main(["write", "config", "b=2"]))
+        waits.set()
+
+    def notice(descriptor: int, operation: int) -> None:
+        if threading.current_thread() is other:
+            waits.set()
+        flock(descriptor, operation)
+
+    def interrupted(*arguments: Any) -> None:
+        monkeypatch.setattr(write, "_publish", publish)
+        other.start()
+        assert waits.wait(DEADLINE_SECONDS)
+        publish(*arguments)
+
+    other = threading.Thread(target=run_other)
+    monkeypatch.setattr(fcntl, "flock", notice)
+    monkeypatch.setattr(write, "_publish", interrupted)
+    assert main(["write", "config", "a=1"]) == 0
+    other.join(DEADLINE_SECONDS)
+    assert statuses == [0]
+    assert _read(here) == {"a": b"1", "b": b"2"}
 
 
 def _tree(directory: Path) -> dict[str, object]:

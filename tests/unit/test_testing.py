@@ -8,6 +8,9 @@ import errno
 import os
 import re
 import stat
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -443,3 +446,108 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 def _full(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("call", ["is_dir", "exists", "rglob", "is_file", "read_bytes"])
+def test_a_set_that_is_replaced_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """
+    A reader gets one whole set, wherever in its reading another one was published and its own was deleted.
+    """
+    volume, following = ConfigMapVolume(tmp_path), iter(["2"])
+    volume.write({"a": "1", "b": "1"})
+    original = getattr(type(tmp_path), call)
+
+    def publish(path: Path, *arguments: Any) -> Any:
+        for text in following:
+            volume.write({"a": text, "b": text})
+        return original(path, *arguments)
+
+    monkeypatch.setattr(type(tmp_path), call, publish)
+    assert volume.read() == {"a": b"2", "b": b"2"}
+
+
+def test_a_set_that_cannot_be_read_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A failure that has another cause than a new set is raised at once.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    volume.write({"a": "1"})
+    monkeypatch.setattr(type(tmp_path), "read_bytes", _full)
+    with pytest.raises(OSError, match="No space left"):
+        volume.read()
+
+
+def test_writers_at_once_lose_no_key(tmp_path: Path) -> None:
+    """
+    Each adds its keys to what the others have published, also when all begin without a directory.
+    """
+    path, start = tmp_path / "x" / "volume", threading.Barrier(4)
+
+    def add(writer: int) -> None:
+        start.wait()
+        for number in range(10):
+            assert ConfigMapVolume(path).update({f"{writer}-{number}": "1"})
+        assert ConfigMapVolume(path).remove(f"{writer}-0")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(4)))
+    assert set(ConfigMapVolume(path).read()) == {f"{writer}-{number}" for writer in range(4) for number in range(1, 10)}
+
+
+def test_a_write_that_is_refused_makes_no_directory(tmp_path: Path) -> None:
+    """
+    What was made for the lock goes again when nothing was published, and what was there before stays.
+    """
+    (tmp_path / "x").mkdir()
+    with pytest.raises(KeyError):
+        ConfigMapVolume(tmp_path / "x" / "y" / "volume").remove("a")
+    assert os.listdir(tmp_path) == ["x"]
+    assert os.listdir(tmp_path / "x") == []
+
+
+def test_a_directory_that_is_removed_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A writer never publishes into a directory that another one has removed meanwhile.
+    """
+    fcntl = pytest.importorskip("fcntl")
+    flock, volume, locked = fcntl.flock, ConfigMapVolume(tmp_path / "volume"), []
+    removals = iter([volume.path.rmdir])
+
+    def remove(descriptor: int, operation: int) -> None:
+        for removal in removals:
+            removal()
+        locked.append(os.fstat(descriptor))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", remove)
+    assert volume.write({"a": "1"})
+    assert os.path.samestat(locked[-1], volume.path.stat())
+    assert volume.read() == {"a": b"1"}
+
+
+@pytest.mark.parametrize("lacking", ["fcntl", "locks", "permission", "numbers"])
+def test_a_volume_is_written_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str) -> None:
+    """
+    Nothing prevents a write: no ``fcntl``, no locks, a directory that cannot be listed, inodes with changing numbers.
+    """
+    volume = ConfigMapVolume(tmp_path)
+    match lacking:
+        case "fcntl":
+            monkeypatch.setitem(sys.modules, "fcntl", None)
+        case "locks":
+            monkeypatch.setattr("fcntl.flock", _full)
+        case "numbers":
+            monkeypatch.setattr("dflag.testing._volume_lock.identity", lambda _: ())
+        case _:
+            monkeypatch.setattr("dflag.testing._volume_lock.os.open", _denied)
+    assert volume.write({"a": "1"})
+    monkeypatch.undo()
+    assert volume.read() == {"a": b"1"}
+
+
+def _denied(*_: object) -> None:
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
