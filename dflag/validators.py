@@ -64,6 +64,14 @@ class _Check(Generic[T]):
         return f"<validator: {self._wanted}>"
 
 
+def keywords_of(validator: object) -> Mapping[str, Any]:
+    """
+    Return what a validator of this module demands, in the keywords of JSON Schema; nothing for any other validator.
+    """
+    # A user's callable may have keywords of its own: those of functools.partial are arguments.
+    return validator.keywords if isinstance(validator, _Check) else {}
+
+
 def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
     """
     Accept values between two limits, both inclusive.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dflag._flags import pipeline_of
 from dflag._kinds import NO_LIMITS
 from dflag._kinds.cel import CEL, matches, quote
+from dflag.validators import keywords_of
 
 if TYPE_CHECKING:
     from dflag._flags import Flag
@@ -54,7 +55,7 @@ def _add_validator(found: CEL, flag: Flag[Any], validator: Any) -> None:
     """
     Add what a validator demands of a text that is the value, if it says so.
     """
-    keywords = getattr(validator, "keywords", {}) if pipeline_of(flag).kind.is_text else {}
+    keywords = keywords_of(validator) if pipeline_of(flag).kind.is_text else {}
     pattern = keywords.get("pattern")
     if pattern is not None and _is_alike(pattern, strip=pipeline_of(flag).strip):
         found.conditions.append(matches(pattern.pattern))

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from dflag._flags import pipeline_of
 from dflag._kinds import shapes
 from dflag.errors import FlagValueError
+from dflag.validators import keywords_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -147,7 +148,7 @@ def _demands(flag: Flag[Any]) -> dict[str, Any]:
     Collect what limits and the checks of `dflag.validators` demand, in the keywords of JSON Schema.
     """
     pipeline = pipeline_of(flag)
-    found: list[Mapping[str, Any]] = [getattr(validator, "keywords", {}) for validator in pipeline.validators]
+    found = map(keywords_of, pipeline.validators)
     limits = {"minimum": pipeline.min, "maximum": pipeline.max}
     demands: dict[str, Any] = {}
     for keywords in (*found, {name: limit for name, limit in limits.items() if limit is not None}):

@@ -5,6 +5,7 @@ The expressions of an admission policy agree with the flags' own parsers.
 from __future__ import annotations
 
 import enum
+import functools
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -270,3 +271,18 @@ def test_a_dollar_is_left_out_where_a_line_may_end_behind_it() -> None:
     check = validators.matches("^a$")
     assert _cel.demands_of(flags.dyn_string("stripped", "a", validator=check)).conditions == ["t.matches('^a$')"]
     assert _cel.demands_of(flags.dyn_string("verbatim", "a", strip=False, validator=check)).conditions == []
+
+
+@pytest.mark.parametrize("keywords", [{"enum": ("admin", "root")}, {"maxLength": 3}, {"pattern": "x"}], ids=str)
+def test_keywords_of_a_validator_of_ones_own_are_left_out(keywords: dict[str, Any]) -> None:
+    """
+    The arguments of a partial function are not in the policy: only the function knows what they mean.
+    """
+
+    def check(value: str, **_: object) -> None:
+        pass
+
+    flag = dflag.FlagRegistry().dyn_string("s", "a", validator=functools.partial(check, **keywords))
+    rule = _cel.demands_of(flag)
+    assert rule.conditions == []
+    assert len(rule.left) == 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import re
 import subprocess
 import sys
@@ -263,6 +264,40 @@ def test_a_flag_that_accepts_next_to_nothing_gives_its_default() -> None:
         assert value == text == flag.default
 
     test()
+
+
+def _in_thousands(value: int, *, maximum: Any) -> None:
+    if value > int(maximum.rstrip("k")) * 1_000:
+        raise ValueError("too much")
+
+
+class _Named:
+    """
+    A validator with an attribute that is its own affair.
+    """
+
+    keywords = ("a", "b")
+
+    def __call__(self, value: int) -> None:
+        """
+        Accept the value.
+        """
+
+
+@pytest.mark.parametrize("validator", [functools.partial(_in_thousands, maximum="12k"), _Named()])
+def test_keywords_of_a_validator_of_ones_own_are_not_followed(validator: Any) -> None:
+    """
+    The arguments of a partial function, and other attributes named keywords, are no limits of the values.
+    """
+    flag = dflag.FlagRegistry().dyn_int("n", 1, validator=validator)
+
+    @ONCE
+    @given(values(flag), texts(flag))
+    def check(value: int, text: str) -> None:
+        flag.set(value)
+        flag.set_text(text)
+
+    check()
 
 
 def test_hypothesis_is_imported_at_need() -> None:
