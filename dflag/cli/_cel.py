@@ -18,8 +18,14 @@ from dflag.validators import keywords_of
 if TYPE_CHECKING:
     from dflag._flags import Flag
 
-_NOT_ALIKE: Final = re.compile(r"\\[a-zA-Z0-9]|\(\?(?!:)|[*+?}]\+|\{,|\{\d*,?\d{4}|\[:|\[\[|&&|--|~~|\|\||[^ -~]")
+_NOT_ALIKE: Final = re.compile(r"\\[a-zA-Z0-9]|\(\?(?!:)|[*+?}]\+|\{,|\{(?:\d+,)?0\d|\[:|\[\[|&&|--|~~|\|\||[^ -~]")
 """What Python's expressions and RE2's, which CEL has, read differently, or one of them not at all."""
+
+_MOST_REPEATS: Final = 1_000
+"""How often RE2, and Go's regexp in the API server, repeat a part of an expression, nested counts multiplied."""
+
+_TOKENS: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\{(\d+)(?:,(\d*))?\}|.", re.DOTALL)
+"""What an expression is made of, as far as groups and counts need it: escapes, sets of characters, counts, the rest."""
 
 _LENGTHS: Final = {"minLength": ">=", "maxLength": "<="}
 """How JSON Schema names the limits of a text's length, and CEL compares with them."""
@@ -71,5 +77,25 @@ def _add_validator(found: CEL, flag: Flag[Any], validator: Any) -> None:
 def _is_alike(pattern: re.Pattern[str], *, strip: bool) -> bool:
     # A dollar also stands before a last line end in Python, which strip has taken away.
     return (
-        pattern.flags == re.UNICODE and not _NOT_ALIKE.search(pattern.pattern) and (strip or "$" not in pattern.pattern)
+        pattern.flags == re.UNICODE
+        and not _NOT_ALIKE.search(pattern.pattern)
+        and (strip or "$" not in pattern.pattern)
+        and _most_repeats(pattern.pattern) <= _MOST_REPEATS
     )
+
+
+def _most_repeats(pattern: str) -> int:
+    """
+    Return how often the most repeated part of an expression is repeated, counts of the groups around it included.
+    """
+    groups, inner = [1], 1
+    for token in _TOKENS.finditer(pattern):
+        repeats, inner = inner, 1
+        if token[0] == "(":
+            groups.append(1)
+        elif token[0] == ")":
+            inner = groups.pop()
+            groups[-1] = max(groups[-1], inner)
+        elif token[1]:
+            groups[-1] = max(groups[-1], repeats * int(token[2] or token[1]))
+    return max(groups)

@@ -250,7 +250,20 @@ def test_numerals_at_the_edges(low: int, high: int) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    [r"\d+", r"a\Z", "(?=a)", "a++", "[a[:alpha:]]", "a{,3}", "a{1001}", r"(a)\1", "\u00e9", "(?i:a)"],
+    [
+        r"\d+",
+        r"a\Z",
+        "(?=a)",
+        "a++",
+        "[a[:alpha:]]",
+        "a{,3}",
+        "a{1001}",
+        "a{02}",
+        "a{1,02}",
+        r"(a)\1",
+        "\u00e9",
+        "(?i:a)",
+    ],
 )
 def test_patterns_that_read_differently_are_left_out(pattern: str | re.Pattern[str]) -> None:
     """
@@ -261,6 +274,43 @@ def test_patterns_that_read_differently_are_left_out(pattern: str | re.Pattern[s
     rule = _cel.demands_of(flag)
     assert rule.conditions == []
     assert len(rule.left) == 1
+
+
+NESTED = [
+    ("^([a-z0-9-]{1,63}[.]){1,20}[a-z]{2,63}$", False),
+    ("((a{10}){10}){11}", False),
+    ("(?:a{40,}|b){26}", False),
+    ("(x{2}a{501}|b){2}", False),
+    (r"([}{(]a{501}\)){2}", False),
+    ("(([)]a{501})?){1,2}", False),
+    ("a{1000}", True),
+    ("((a{10}){10}){10}", True),
+    ("(a{40}){0,25}", True),
+    ("(a{900}){0}", True),
+    ("(a{600})(b{600})", True),
+    ("(a{600})b{2}", True),
+    ("(a{600})*b+c{2}", True),
+    (r"[(]a{600}[)]{2}\(a{600}\){2}", True),
+    ("[](]a{600}[^])]{2}", True),
+]
+"""Expressions with counts in counts, and whether RE2 reads them."""
+
+
+@pytest.mark.parametrize(("pattern", "is_read"), NESTED)
+def test_counts_that_multiply_beyond_a_thousand_are_left_out(pattern: str, is_read: bool) -> None:
+    """
+    An expression that RE2 refuses for its nested counts is listed, since it would make the policy refuse every value.
+    """
+    flag = dflag.FlagRegistry().dyn_string(
+        "s", "a", validator=validators.not_empty()
+    )  # so that its pipeline is its own
+    pipeline_of(flag).validators = (validators.matches(pattern),)
+    assert len(_cel.demands_of(flag).conditions) == is_read
+    if is_read:
+        re2.compile(pattern)
+    else:
+        with pytest.raises(re2.error, match="invalid repetition size"):
+            re2.compile(pattern)
 
 
 def test_a_dollar_is_left_out_where_a_line_may_end_behind_it() -> None:
