@@ -7,7 +7,10 @@ against the schema itself.
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from hypothesis import strategies as st
 
@@ -39,6 +42,12 @@ _FORMATS: Final[dict[str, Callable[[], SearchStrategy[str]]]] = {
     "uuid": lambda: st.uuids().map(str),
 }
 
+_COUNTS: Final = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
+"""Keywords whose value is a number of parts."""
+
+_GREATEST: Final = sys.float_info.max
+"""The greatest float that JSON has: it has no infinity."""
+
 _MORE_ITEMS: Final = 4
 """How many items or properties to add to the required ones."""
 
@@ -47,7 +56,7 @@ def any_json() -> SearchStrategy[Any]:
     """
     Return a strategy of every kind of JSON value.
     """
-    scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | _floats() | st.text()
+    scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | _floats(-_GREATEST, _GREATEST) | st.text()
     return st.recursive(
         scalars,
         lambda inner: st.lists(inner, max_size=_MORE_ITEMS) | st.dictionaries(st.text(), inner, max_size=_MORE_ITEMS),
@@ -72,7 +81,7 @@ class _Maker:
         self._referred: dict[str, SearchStrategy[Any]] = {}
         self._makers: dict[str, Callable[[Any, dict[str, Any]], SearchStrategy[Any]]] = {
             "const": lambda value, _: st.just(value),
-            "enum": lambda values, _: st.sampled_from(values),
+            "enum": lambda values, _: st.sampled_from(values) if values else st.nothing(),
             "$ref": lambda reference, _: self._refer(reference),
             "anyOf": self._choose,
             "oneOf": self._choose,
@@ -102,6 +111,8 @@ class _Maker:
         return self._referred[reference]
 
     def _typed(self, schema: dict[str, Any]) -> SearchStrategy[Any]:
+        # JSON Schema also takes 2.0 for a count, and any number of digits.
+        schema = {**schema, **{name: min(int(schema[name]), sys.maxsize) for name in _COUNTS if name in schema}}
         types = schema.get("type") or [name for name, keywords in _IMPLIED.items() if schema.keys() & set(keywords)]
         if not types:
             return any_json()
@@ -120,24 +131,42 @@ class _Maker:
         first = [self.make(each) for each in schema.get("prefixItems", ())]
         least = max(schema.get("minItems", 0) - len(first), 0)
         most = max(min(schema.get("maxItems", len(first) + least + _MORE_ITEMS) - len(first), least + _MORE_ITEMS), 0)
-        rest = self.make(schema.get("items", True))
         unique = dumps if schema.get("uniqueItems") else None
-        more = st.nothing() if least > most else st.lists(rest, min_size=least, max_size=most, unique_by=unique)
+        more = _lists(self.make(schema.get("items", True)), least, most, unique)
         return st.tuples(st.tuples(*first), more).map(lambda parts: [*parts[0], *parts[1]])
 
     def _objects(self, schema: dict[str, Any]) -> SearchStrategy[Any]:
         properties = {name: self.make(each) for name, each in schema.get("properties", {}).items()}
         others = schema.get("additionalProperties", True)
         required = {name: properties.get(name, self.make(others)) for name in schema.get("required", ())}
-        optional = {name: each for name, each in properties.items() if name not in required and not each.is_empty}
+        optional = {name: each for name, each in properties.items() if name not in required}
         named = st.fixed_dictionaries(required, optional=optional)
         least = max(schema.get("minProperties", 0) - len(required), 0)
         if others is False or (not least and "maxProperties" in schema):
             return named
-        more = st.dictionaries(st.text(), self.make(others), min_size=least, max_size=least + _MORE_ITEMS)
+        more = _lists(st.tuples(st.text(), self.make(others)), least, least + _MORE_ITEMS, _name_of)
         return st.tuples(more, named).map(
-            lambda parts: {**{k: v for k, v in parts[0].items() if k not in properties}, **parts[1]}
+            lambda parts: {**{k: v for k, v in parts[0] if k not in properties}, **parts[1]}
         )
+
+
+def _name_of(item: tuple[str, Any]) -> str:
+    # A function, as Hypothesis takes `itemgetter(0)` for permission to look at the first part alone.
+    return item[0]
+
+
+def _lists(
+    items: SearchStrategy[Any], least: int, most: int, unique_by: Callable[[Any], Any] | None
+) -> SearchStrategy[list[Any]]:
+    """
+    Return a strategy of lists of so many items; of the empty list alone when there is no item.
+    """
+    shortest: SearchStrategy[list[Any]] = st.nothing() if least else st.just([])
+    if least > most or not most:
+        return shortest
+    # Whether there is an item is known only when all references are resolved. A choice looks then, and drops a list
+    # that nothing fills; by itself it raises.
+    return st.one_of(shortest, st.lists(items, min_size=max(least, 1), max_size=most, unique_by=unique_by))
 
 
 def _strings(schema: dict[str, Any]) -> SearchStrategy[str]:
@@ -145,30 +174,43 @@ def _strings(schema: dict[str, Any]) -> SearchStrategy[str]:
         return st.from_regex(schema["pattern"])
     if schema.get("format") in _FORMATS:
         return _FORMATS[schema["format"]]()
-    return st.text(min_size=schema.get("minLength", 0), max_size=schema.get("maxLength"))
+    least, most = schema.get("minLength", 0), schema.get("maxLength")
+    return st.nothing() if most is not None and least > most else st.text(min_size=least, max_size=most)
 
 
 def _integers(schema: dict[str, Any]) -> SearchStrategy[int]:
     low, high = _bounds(schema)
     # A whole number is a multiple of p/q, in lowest terms, when it is one of p.
     step, _ = ratio_of(schema.get("multipleOf", 1))
-    least = None if low is None else -(-low // step)
-    most = None if high is None else high // step
+    least = None if low is None else -(-math.ceil(low) // step)
+    most = None if high is None else math.floor(high) // step
     if least is not None and most is not None and least > most:
         return st.nothing()
-    numbers = st.integers(None if least is None else int(least), None if most is None else int(most))
-    return numbers.map(lambda number: int(number * step))
+    return st.integers(least, most).map(lambda number: number * step)
 
 
 def _numbers(schema: dict[str, Any]) -> SearchStrategy[float]:
     if "multipleOf" in schema:
         top, bottom = ratio_of(schema["multipleOf"])
-        return st.integers(-(2**20), 2**20).map(lambda count: count * top / bottom)
+        farthest = min(2**20, int(_GREATEST) * bottom // top)  # beyond, a multiple is no float
+        return st.integers(-farthest, farthest).map(lambda count: count * top / bottom)
     low, high = _bounds(schema)
-    return _floats(None if low is None else float(low), None if high is None else float(high))
+    least = -_GREATEST if low is None else max(to_float(low), -_GREATEST)
+    most = _GREATEST if high is None else min(to_float(high), _GREATEST)
+    return _floats(least, most) if least <= most else st.nothing()
 
 
-def _floats(low: float | None = None, high: float | None = None) -> SearchStrategy[float]:
+def to_float(number: Any) -> float:
+    """
+    Return the float next to a number of any type; infinity for one that is beyond all floats.
+    """
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
+def _floats(low: float, high: float) -> SearchStrategy[float]:
     return st.floats(low, high, allow_nan=False, allow_infinity=False)
 
 
@@ -194,12 +236,20 @@ def _both(one: Schema, other: Schema) -> Schema:
 
 def _find(root: Schema, reference: str) -> Schema:
     """
-    Return the schema that a reference means; one by anchor or by address is not followed and allows any value.
+    Return the schema that a reference means; one that is not followed allows any value.
+
+    Not followed are anchors, addresses, and pointers into an embedded schema with an ``$id`` of its own.
     """
     if reference != "#" and not reference.startswith("#/"):
         return True
-    found = root
-    for part in reference.removeprefix("#").split("/")[1:]:
+    try:
+        return _at(root, unquote(reference).split("/")[1:])
+    except (LookupError, TypeError, ValueError):
+        return True
+
+
+def _at(found: Any, parts: list[str]) -> Any:
+    for part in parts:
         key = part.replace("~1", "/").replace("~0", "~")
         found = found[int(key) if isinstance(found, list) else key]
     return found

@@ -15,7 +15,7 @@ from dflag.errors import FlagValueError
 from dflag.validators import keywords_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from hypothesis.strategies import DrawFn, SearchStrategy
 
@@ -39,7 +39,8 @@ def values(flag: Flag[T]) -> SearchStrategy[T]:
 
     The values are made to pass choices, limits, JSON Schemas and the checks of `dflag.validators`. Your own validators
     are called; where they refuse nearly everything, the default is generated again and again. A custom flag without
-    choices has only its default. Registry validators are not called. Needs Hypothesis.
+    choices has only its default. Registry validators are not called. Where Hypothesis cannot make what a JSON Schema or
+    a pattern asks for, the test fails with a `ValueError` that names the flag. Needs Hypothesis.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -53,7 +54,7 @@ def values(flag: Flag[T]) -> SearchStrategy[T]:
     Raises:
         ModuleNotFoundError: Hypothesis is not installed.
     """
-    return _accepted(_likely(flag), lambda value: _takes(flag, value), flag.default)
+    return _accepted(flag, _likely(flag), lambda value: _takes(flag, value), flag.default)
 
 
 def texts(flag: Flag[Any]) -> SearchStrategy[str]:
@@ -71,7 +72,7 @@ def texts(flag: Flag[Any]) -> SearchStrategy[str]:
     spellings = _likely(flag).flatmap(lambda value: st.sampled_from(kind.spellings(value)))
     padding = st.sampled_from(("", "", " ", "\n"))
     padded = st.tuples(padding, spellings, padding).map("".join)
-    return _accepted(padded | spellings, lambda text: _reads(flag, text), kind.exact(flag.default))
+    return _accepted(flag, padded | spellings, lambda text: _reads(flag, text), kind.exact(flag.default))
 
 
 def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
@@ -95,7 +96,7 @@ def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
     endings = st.sampled_from(("", "x", ",", "}", "0"))
     damaged = st.builds(lambda text, ending: text[:-1] + ending, texts(flag), endings)
     candidates = st.sampled_from((*_NEAR_MISSES, *_just_beyond(flag))) | beyond | damaged | st.text()
-    return _accepted(candidates, lambda text: not _reads(flag, text))
+    return _accepted(flag, candidates, lambda text: not _reads(flag, text))
 
 
 def _takes(flag: Flag[Any], value: object) -> bool:
@@ -114,7 +115,9 @@ def _reads(flag: Flag[Any], text: str) -> bool:
     return True
 
 
-def _accepted(candidates: SearchStrategy[T], accepts: Callable[[T], bool], *fallback: T) -> SearchStrategy[T]:
+def _accepted(
+    flag: Flag[Any], candidates: SearchStrategy[T], accepts: Callable[[T], bool], *fallback: T
+) -> SearchStrategy[T]:
     """
     Return the accepted candidates, or the *fallback* when too many are refused.
     """
@@ -124,12 +127,28 @@ def _accepted(candidates: SearchStrategy[T], accepts: Callable[[T], bool], *fall
     # Not `filter`, which would fail a test for a validator that few random values pass.
     @st.composite
     def draw_accepted(draw: DrawFn) -> T:
-        for candidate in chain((draw(candidates) for _ in range(_ATTEMPTS)), fallback):
+        for candidate in chain(_drawn(flag, candidates, draw), fallback):
             if accepts(candidate):
                 return candidate
         return reject()
 
     return draw_accepted()
+
+
+def _drawn(flag: Flag[Any], candidates: SearchStrategy[T], draw: DrawFn) -> Iterator[T]:
+    """
+    Draw candidates, if there are any.
+
+    Raises:
+        ValueError: Hypothesis cannot make them.
+    """
+    from hypothesis.errors import InvalidArgument
+
+    try:
+        for _ in range(0 if candidates.is_empty else _ATTEMPTS):
+            yield draw(candidates)
+    except InvalidArgument as error:
+        raise ValueError(f"flag {flag.name!r}: cannot make random values: {error}") from error
 
 
 def _likely(flag: Flag[Any]) -> SearchStrategy[Any]:

@@ -229,6 +229,104 @@ def test_multiples_are_those_of_the_schema(schema: Any) -> None:
     check()
 
 
+SELF = {"$ref": "#"}
+NO_VALUE = {"type": "array", "items": False, "minItems": 1}
+EMBEDDED = {
+    "$id": "https://shop.example/item",
+    "$defs": {"price": {"type": "integer"}},
+    "type": "object",
+    "properties": {"price": {"$ref": "#/$defs/price"}},
+}
+
+ODD: dict[str, tuple[Any, Any, bool]] = {
+    "an optional self": ({"type": "object", "properties": {"next": SELF}}, {}, True),
+    "an alternative to a self": (
+        {"type": ["object", "null"], "properties": {"a": SELF}, "required": ["a"]},
+        None,
+        True,
+    ),
+    "a self without end": ({"properties": {"next": SELF}, "required": ["next"]}, 5, False),
+    "lists of selves": ({"type": "array", "items": SELF}, [], True),
+    "no items": ({"type": "array", "items": False}, [], False),
+    "no more items": ({"prefixItems": [{"type": "integer"}], "items": False, "minItems": 1}, [1], True),
+    "no item by reference": ({"type": "array", "items": {"$ref": "#/$defs/a"}, "$defs": {"a": NO_VALUE}}, [], False),
+    "no property": ({"type": "object", "additionalProperties": NO_VALUE}, {}, False),
+    "no property by reference": (
+        {"type": "object", "additionalProperties": {"$ref": "#/$defs/a"}, "$defs": {"a": NO_VALUE}},
+        {},
+        False,
+    ),
+    "an impossible property": ({"type": "object", "properties": {"a": {"enum": []}, "b": False}}, {}, True),
+    "counts as floats": ({"type": "array", "items": {"type": "null"}, "minItems": 1.0, "maxItems": 2.0}, [None], True),
+    "lengths as floats": ({"type": "string", "minLength": 2.0, "maxLength": 1e300}, "ab", True),
+    "a length without end": ({"type": "string", "maxLength": 10**400}, "", True),
+    "crossed lengths": ({"type": ["string", "null"], "minLength": 3, "maxLength": 2}, None, False),
+    "crossed limits": ({"type": ["number", "null"], "minimum": 5, "maximum": 3}, None, False),
+    "limits beyond floats": ({"type": "number", "minimum": -(10**400), "maximum": 10**400}, 0, True),
+    "ints beyond floats": ({"type": "number", "minimum": 10**400}, 10**400, True),
+    "multiples beyond floats": ({"type": "number", "multipleOf": 10**400, "minimum": 0.5}, 10**400, True),
+    "an escaped reference": ({"$ref": "#/$defs/a%20b", "$defs": {"a b": {"type": "integer"}}}, 1, True),
+    "a reference in a schema with an address": ({"$ref": "#/$defs/item", "$defs": {"item": EMBEDDED}}, {}, True),
+}
+"""Schemas, a value for each, and whether there are others."""
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_schemas_have_values(name: str) -> None:
+    """
+    A schema that refers to itself, allows next to nothing or has strange numbers is met, by its default if need be.
+    """
+    schema, default, is_varied = ODD[name]
+    flag = dflag.FlagRegistry().dyn_json("odd", default, schema=schema)
+
+    @ONCE
+    @given(values(flag), texts(flag), bad_texts(flag))
+    def check(value: Any, text: str, bad: str) -> None:
+        flag.set(value)
+        flag.set_text(text)
+        with pytest.raises(dflag.FlagValueError):
+            flag.set_text(bad)
+
+    check()
+    if is_varied:
+        _find(values(flag), lambda value: value != default)
+
+
+@dataclasses.dataclass
+class Node:
+    """
+    A link of a chain.
+    """
+
+    name: str = ""
+    next: Node | None = None
+
+
+def test_a_type_that_holds_itself_has_values() -> None:
+    """
+    A dataclass with an optional field of its own type is nested now and then.
+    """
+    flag = dflag.FlagRegistry().dyn_json("node", Node(), type=Node)
+    _find(values(flag), lambda value: value.next is not None and value.next.next is not None)
+
+
+@pytest.mark.parametrize("make", [values, texts, bad_texts])
+def test_a_schema_beyond_the_strategies_is_named(make: Any) -> None:
+    """
+    Where Hypothesis cannot make what a schema asks for, the error names the flag and says why.
+    """
+    schema = {"type": ["array", "null"], "items": {"enum": [1, 2]}, "uniqueItems": True, "minItems": 3}
+    flag = dflag.FlagRegistry().dyn_json("odd", None, schema=schema)
+
+    @ONCE
+    @given(make(flag))
+    def check(_: object) -> None:
+        pass
+
+    with pytest.raises(ValueError, match=r"^flag 'odd': cannot make random values: .* 2 distinct elements"):
+        check()
+
+
 BAD = {
     "few": ["2", "8", "x", ""],
     "ratio": ["nan", "-1", "2", "+Inf"],
