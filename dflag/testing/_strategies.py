@@ -210,7 +210,10 @@ def _integers(shape: shapes.Integers) -> SearchStrategy[int]:
 def _floats(shape: shapes.Floats) -> SearchStrategy[float]:
     from hypothesis import strategies as st
 
-    return st.floats(shape.low, shape.high, allow_nan=False)
+    from dflag.testing._json_values import to_float  # imports Hypothesis
+
+    low, high = (None if limit is None else to_float(limit) for limit in shape)
+    return st.floats(low, high, allow_nan=False)
 
 
 def _items(shape: shapes.Lists) -> SearchStrategy[list[Any]]:

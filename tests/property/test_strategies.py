@@ -11,6 +11,8 @@ import re
 import subprocess
 import sys
 from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -325,6 +327,30 @@ def test_a_schema_beyond_the_strategies_is_named(make: Any) -> None:
 
     with pytest.raises(ValueError, match=r"^flag 'odd': cannot make random values: .* 2 distinct elements"):
         check()
+
+
+LIMITS: list[tuple[Any, Any]] = [
+    (Fraction(1, 3), Fraction(2, 3)),
+    (Decimal("0.1"), 1),
+    (0, 10**400),
+    (-(10**400), Decimal("0.7")),
+]
+
+
+@pytest.mark.parametrize(("low", "high"), LIMITS, ids=["fractions", "decimal", "beyond floats", "far below floats"])
+def test_limits_need_not_be_floats(low: Any, high: Any) -> None:
+    """
+    A float flag has values between limits of other types, and between those that no float is equal to.
+    """
+    flag = dflag.FlagRegistry().dyn_float("ratio", 0.5, validator=validators.in_range(min=low, max=high))
+
+    @ONCE
+    @given(values(flag))
+    def check(value: float) -> None:
+        assert low <= value <= high
+
+    check()
+    _find(values(flag), lambda value: value not in (0.5, low, high))
 
 
 BAD = {
