@@ -157,9 +157,10 @@ class SourceLayers:
                 before.counted = results
             # An updater that starts again goes on from its own counts; a new one knows of no reading.
             own = Results() if feed.counted is None else results.counting(feed.counted)
-            set_value(cell, value_of(cell)._replace(results=own))
             self._counting[name], feed.counted = weakref.ref(feed), None
-            self._store.outdate()
+            if own != results:
+                set_value(cell, value_of(cell)._replace(results=own))
+                self._store.outdate()
 
     def release(self, name: str, owner: object) -> None:
         with self._store.lock:

@@ -103,8 +103,8 @@ def _is_ours() -> bool:
     frame = sys._getframe(2)
     if frame.f_globals["__name__"] == "threading":
         frame = frame.f_back or frame
-    if not frame.f_globals["__name__"].startswith("dflag"):
-        return False
+    if not frame.f_globals["__name__"].startswith("dflag") or frame.f_globals["__name__"] == "dflag._once":
+        return False  # the gate of an event, which guards nothing
     return SERIALISING.get(frame.f_globals["__name__"]) not in frame.f_code.co_names
 
 
