@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from dflag._faults import OwnThread
 from dflag._log import logger
+from dflag._once import Once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,7 +89,8 @@ class _Timer(OwnThread):
         expire: weakref.WeakMethod[Callable[[], None]],
     ) -> None:
         super().__init__(name="dflag-expiry", daemon=True)
-        self._changed: Final = threading.Condition()
+        self._lock: Final = threading.RLock()
+        self._woken = Once()
         self._next_moment: Final = next_moment
         self._expire: Final = expire
         self._not_before = 0.0
@@ -98,10 +100,10 @@ class _Timer(OwnThread):
         """
         Ask for the next moment again; return False if the thread has already ended.
         """
-        with self._changed:
+        with self._lock:
             if self._over or not self.is_alive():
                 return False
-            self._changed.notify_all()
+            self._woken.set()
             return True
 
     def run(self) -> None:
@@ -120,15 +122,21 @@ class _Timer(OwnThread):
         """
         Wait until the moment has come; return False when there is none.
         """
-        with self._changed:
+        while True:
             # Under the lock: a later change of the moment either wakes this thread or finds that it has ended.
-            while (moment := self._moment()) is not None:
-                seconds = max(moment, self._not_before) - time.monotonic()
-                if seconds <= 0:
-                    return True
-                self._changed.wait(min(seconds, threading.TIMEOUT_MAX))
-            self._over = True
-            return False
+            with self._lock:
+                # Before the question, which may itself free what it asks: then the thread is woken before it waits.
+                woken = self._woken = Once()
+                moment = self._moment()
+                if moment is None and not woken.is_set():
+                    self._over = True
+                    return False
+            if moment is None:
+                continue
+            seconds = max(moment, self._not_before) - time.monotonic()
+            if seconds <= 0:
+                return True
+            woken.wait(seconds)
 
     def _moment(self) -> float | None:
         next_moment = self._next_moment()

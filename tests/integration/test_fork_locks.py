@@ -168,7 +168,7 @@ def test_a_child_does_not_wait_for_what_a_thread_of_the_updater_held(
     volume.write({"rate": "1"})
     with Updater.setup(flags, volume.path) as updater:
         session: Any = updater._session
-        with session._stopping._cond, session._waiter._lock:
+        with session._waiter._lock:
             forking = _Forking(lambda: _check(eventually(lambda: updater.status().sources[0].healthy)))
             forking.start()
             forking.join()

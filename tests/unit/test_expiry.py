@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 import dflag
 from dflag import _faults
+from dflag._expiry import Expiry
 
 from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 - tests is on no path
 
@@ -146,7 +148,7 @@ def test_a_forked_child_keeps_and_frees_its_own(flags: dflag.FlagRegistry) -> No
 
     timer: Any = dropped[0]._store._expiry._timer
     children: list[Child] = []
-    with timer._changed:  # as its thread may at any moment
+    with timer._lock:  # as its thread may at any moment
         forking = threading.Thread(target=lambda: children.append(Child(run)))
         forking.start()
         forking.join()
@@ -156,3 +158,30 @@ def test_a_forked_child_keeps_and_frees_its_own(flags: dflag.FlagRegistry) -> No
     dropped.clear()
     gc.collect()
     assert eventually(lambda: not _threads())
+
+
+def test_the_thread_ends_that_frees_what_it_asks() -> None:
+    """
+    Nobody else keeps the object when the answer comes, so its end wakes the thread that is about to wait.
+    """
+    owners, leave = list[Any](), threading.Event()
+
+    class _Owner:
+        def __init__(self) -> None:
+            self.asked = 0
+            self.expiry = Expiry(self.next_moment, self.expire)
+
+        def next_moment(self) -> float:
+            self.asked += 1
+            if threading.current_thread().name == "dflag-expiry":
+                assert leave.wait(DEADLINE_SECONDS)
+                owners.clear()
+            return time.monotonic() + 1_000
+
+        def expire(self) -> None:
+            raise AssertionError
+
+    owners.append(_Owner())
+    owners[0].expiry.resume()
+    leave.set()
+    assert eventually(lambda: not owners and not _threads())
