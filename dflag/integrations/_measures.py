@@ -133,22 +133,22 @@ class Watched:
         self._checksums: tuple[int, Labels] = (-1, ())
         follow_forks(self)
 
-    def succeeds(self, earlier: Watched) -> bool:
+    def succeeds(self, other: Watched) -> bool:
         """
         Return whether this is the same registry, begun again; then its counters go on from the earlier ones.
         """
-        fed_by = earlier.updater
-        if earlier.registry is not self.registry or fed_by is None:
+        fed_by = other.updater
+        if other.registry is not self.registry or fed_by is None:
             return False
         if fed_by is self.updater:
-            self._inherited, self._earlier = earlier._inherited, earlier._earlier
+            self._inherited, self._earlier = other._inherited, other._earlier
             return True
         if sources_of(self.registry).is_claimed_by(fed_by):
             return False
-        self._earlier = earlier._counters(fed_by._status())
+        self._earlier = other._counters(fed_by._status())
         # The registry counts these, whatever feeds it.
-        self._earlier[_CALLBACK_ERRORS] = earlier._earlier.get(_CALLBACK_ERRORS, {})
-        self._inherited = {_CALLBACK_ERRORS: earlier._inherited.get(_CALLBACK_ERRORS, {})}
+        self._earlier[_CALLBACK_ERRORS] = other._earlier.get(_CALLBACK_ERRORS, {})
+        self._inherited = {_CALLBACK_ERRORS: other._inherited.get(_CALLBACK_ERRORS, {})}
         return True
 
     def values(self) -> Values:
