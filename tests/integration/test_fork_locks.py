@@ -70,10 +70,10 @@ assert late not in sys.modules
 sys.meta_path.insert(0, Slow())
 importing = threading.Thread(target=lambda: flags.apply({{"greting": "1"}}, source="s"))
 importing.start()
-assert started.wait(5)
+assert started.wait(20)
 pid = os.fork()
 if pid == 0:
-    faulthandler.dump_traceback_later(5, exit=True)
+    faulthandler.dump_traceback_later(20, exit=True)
     flags.apply({{"greeting": "2", "gretings": "1"}}, source="s")
     os._exit(flags["greeting"].get())
 importing.join()
@@ -89,7 +89,7 @@ def test_a_fork_amid_an_import_of_its_own_thread_waits_for_nothing() -> None:
     """
     program = """
 import faulthandler, importlib.abc, os, sys
-faulthandler.dump_traceback_later(5, exit=True)
+faulthandler.dump_traceback_later(20, exit=True)
 import dflag
 flags = dflag.FlagRegistry()
 rate = flags.dyn_int("rate", 1)
@@ -136,7 +136,7 @@ held.wait()
 signal.setitimer(signal.ITIMER_REAL, 0.2)
 pid = os.fork()
 if pid == 0:
-    faulthandler.dump_traceback_later(5, exit=True)
+    faulthandler.dump_traceback_later(20, exit=True)
 forked.set()
 
 def use():
