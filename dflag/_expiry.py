@@ -128,11 +128,11 @@ class _Timer(OwnThread):
                 # Before the question, which may itself free what it asks: then the thread is woken before it waits.
                 woken = self._woken = Once()
                 moment = self._moment()
-                if moment is None and not woken.is_set():
+                if moment is None:
+                    if woken.is_set():
+                        continue
                     self._over = True
                     return False
-            if moment is None:
-                continue
             seconds = max(moment, self._not_before) - time.monotonic()
             if seconds <= 0:
                 return True

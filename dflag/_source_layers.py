@@ -206,17 +206,11 @@ class SourceLayers:
             below = [name for name in reversed(ranked) if name in self._below_arguments]
             self._store.rank((OVERRIDE, *above, COMMAND_LINE, ENVIRONMENT, *below))
 
-    def is_claimed_by(self, owner: object) -> bool:
-        """
-        Return whether *owner* feeds a source now: an updater does from its making, and from each start, to its stop.
-
-        Takes no lock.
-        """
-        return any(claim() is owner for claim in tuple(self._claims.values()))
-
     def owners(self) -> list[object]:
         """
         Return what feeds sources now, once for each of its sources.
+
+        An updater does from its making, and from each start, to its stop.
         """
         with self._store.lock:
             owners = [claim() for claim in list(self._claims.values())]  # at once: a signal handler may name others

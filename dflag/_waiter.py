@@ -74,7 +74,8 @@ class Waiter:
         wanted = {number: found for number in descriptors if number is not None and (found := identity(number))}
         if wanted != self._others:
             self._register(wanted)
-        begins.set()
+        if not begins.is_set():  # to open again what is open takes as long as all else here
+            begins.set()
         ready = self._selector.select(min(timeout, _LONGEST_SECONDS))
         for key, _ in ready:
             if key.fd == self._ends[0][1].number:

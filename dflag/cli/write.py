@@ -15,8 +15,8 @@ from dflag.cli._items import Item, Object
 from dflag.errors import one_line
 from dflag.sources._entries import is_key
 from dflag.testing import ConfigMapVolume
-from dflag.testing._volume import PUBLISHED
-from dflag.testing._volume_lock import locked
+from dflag.testing._volume import publish
+from dflag.testing._volume_lock import locked, refuse_link
 
 if TYPE_CHECKING:
     import argparse
@@ -116,8 +116,10 @@ def _check_path(directory: str) -> None:
     if not directory:  # as of a variable that is not set; Path would make it the current directory
         raise CommandError("expected the path of a directory, got ''")
     path = Path(directory)
-    if path.is_symlink():
-        raise CommandError(f"{path}: expected a directory, found a link; name the directory that it leads to")
+    try:
+        refuse_link(path)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
     if os.path.lexists(path) and not path.is_dir():
         raise CommandError(f"{path}: not a directory")
 
@@ -175,7 +177,7 @@ def _validate(registry: FlagRegistry, volume: Object, keys: Sequence[str], lines
 
 def _publish(directory: str, values: Mapping[str, bytes], out: TextIO) -> None:
     try:
-        changed = PUBLISHED in list(ConfigMapVolume(directory).steps(values))
+        changed = publish(ConfigMapVolume(directory), values)
     except FileExistsError as error:
         left = os.path.join(directory, "..data_tmp")
         if not os.path.lexists(left):

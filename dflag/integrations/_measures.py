@@ -143,7 +143,7 @@ class Watched:
         if fed_by is self.updater:
             self._inherited, self._earlier = other._inherited, other._earlier
             return True
-        if sources_of(self.registry).is_claimed_by(fed_by):
+        if fed_by in sources_of(self.registry).owners():
             return False
         self._earlier = other._counters(fed_by._status())
         # The registry counts these, whatever feeds it.

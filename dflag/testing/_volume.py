@@ -24,7 +24,7 @@ _FILE_MODE: Final = 0o644
 _SET: Final = re.compile(r"\.\.(?!data\Z|data_tmp\Z)[^/\0]+")
 """What the directory of a set may be called: the kubelet begins the name with two dots, and puts it beside the link."""
 
-PUBLISHED: Final = "rename ..data_tmp"
+_PUBLISHED: Final = "rename ..data_tmp"
 """The step that puts a new set in place; where nothing is new there is no such step."""
 
 _MAX_PATH_BYTES: Final = 4096
@@ -88,7 +88,7 @@ class ConfigMapVolume:
         """
         contents = _contents(values)  # before the directory is made
         with locked(self.path):
-            return self._write(contents)
+            return publish(self, contents)
 
     def update(self, values: Mapping[str, str | bytes] | None = None, /, **more: str | bytes) -> bool:
         """
@@ -96,7 +96,7 @@ class ConfigMapVolume:
         """
         given = {**({} if values is None else _contents(values)), **_contents(more)}
         with locked(self.path):
-            return self._write({**self.read(), **given})
+            return publish(self, {**self.read(), **given})
 
     def remove(self, *names: str) -> bool:
         """
@@ -109,7 +109,7 @@ class ConfigMapVolume:
             values = self.read()
             for name in names:
                 del values[name]
-            return self._write(values)
+            return publish(self, values)
 
     def read(self) -> dict[str, bytes]:
         """
@@ -165,9 +165,6 @@ class ConfigMapVolume:
         if old:
             yield from _delete(self.path, old)
         yield "delete old"
-
-    def _write(self, values: Mapping[str, str | bytes]) -> bool:
-        return PUBLISHED in list(self.steps(values))
 
     def _publish(self, contents: Mapping[str, bytes]) -> Iterator[str]:
         """
@@ -254,7 +251,7 @@ class ConfigMapVolume:
         except OSError:
             link.unlink()
             raise
-        yield PUBLISHED
+        yield _PUBLISHED
 
     def _link(self, contents: Mapping[str, bytes]) -> Iterator[str]:
         for name in sorted({path.split("/")[0] for path in contents}):
@@ -342,6 +339,13 @@ def _read_files(directory: Path) -> Iterator[tuple[str, bytes]]:
             raise ValueError(f"{path}: expected a file of the published set, found a link")
         if path.is_file():
             yield path.relative_to(directory).as_posix(), path.read_bytes()
+
+
+def publish(volume: ConfigMapVolume, values: Mapping[str, str | bytes]) -> bool:
+    """
+    Do as `ConfigMapVolume.write`, for a caller that has the lock.
+    """
+    return _PUBLISHED in list(volume.steps(values))
 
 
 def _differs(directory: Path, contents: Mapping[str, bytes]) -> bool:
