@@ -85,9 +85,8 @@ class Feed:
         self.name: Final = str.__str__(source.name)  # a plain str: a subclass may do anything when it is printed
         self._ignored: Final = Ignored() if ignored is None else ignored
         self._resets: Final = resets
-        self.values: Mapping[str, Raw] | None = None  # what shall be applied: the last complete reading
+        self.reading: Reading | None = None  # what shall be applied: the last complete one
         self.latest: DeferredRevision | None = None  # what came of the last reading, also when it was refused
-        self.secret = False
         self.token: object = None  # what the source's probe said before the last reading
         self._drained_token: object = None  # the same when the watch last took its events
         self.dirty = True
@@ -122,7 +121,7 @@ class Feed:
         except SourceError as error:
             self.note_failure(error)
             if error.missing and self._resets:
-                self.values = {}
+                self.reading = Reading({}, self._locate, self.reading is not None and self.reading.secret)
         except BaseException:  # of a signal handler: what was read may not have been kept
             self.dirty = True
             raise
@@ -151,7 +150,7 @@ class Feed:
         self.dirty = False
         try:
             values = _checked(self.name, self.source.read())
-            self.secret = bool(self.source.secret)
+            secret = bool(self.source.secret)
         except SourceError as error:
             self.token = token
             if self.name in text_of(error):
@@ -168,27 +167,24 @@ class Feed:
             raise SourceError(problem) from error
         self.token = token
         self.contact = time.monotonic()
-        if not values and self.values and not self._resets:
+        if not values and self._holds_values() and not self._resets:
             gone = f"no key is left in {self.name}"
             if self.problem != gone:
                 logger.warning("%s; keeping the last good values (on_missing='reset' drops them)", one_line(gone))
             self.problem = gone
             return
         self.problem = None
-        self.values = self._ignored.without(values)
+        self.reading = Reading(self._ignored.without(values), self._locate, secret)
 
-    def reading(self) -> Reading | None:
-        """
-        Return what shall be applied; None while nothing was read.
-        """
-        return None if self.values is None else Reading(self.values, self._locate, self.secret)
+    def _holds_values(self) -> bool:
+        return self.reading is not None and bool(self.reading.values)
 
     def is_in_force(self) -> bool:
         """
         Return whether what was last read is in force, so that the periodic check need not compare it.
         """
-        held = self.state().reading
-        return self.values is None or (self.values is held.values and self.secret == held.secret)
+        reading, held = self.reading, self.state().reading
+        return reading is None or (reading.values is held.values and reading.secret == held.secret)
 
     def results(self) -> Results:
         """
@@ -209,7 +205,7 @@ class Feed:
             return self.name
         return place if isinstance(place, str) else self.name
 
-    def accept(self, outcome: Outcome, values: Mapping[str, Raw]) -> None:
+    def accept(self, outcome: Outcome, reading: Reading) -> None:
         """
         Note what came of the reading, and keep the values in force instead of equal ones that were read.
 
@@ -217,14 +213,14 @@ class Feed:
 
         Args:
             outcome: What came of it.
-            values: What was read. Another thread may have read something newer since.
+            reading: What was read. Another thread may have read something newer since.
         """
-        if self.values is not values:
+        if self.reading is not reading:
             return
         self.latest = outcome.revision
         self.changes += bool(outcome.changed)
-        if outcome.in_force:
-            self.values = outcome.values
+        if outcome.in_force and outcome.values is not reading.values:
+            self.reading = reading._replace(values=outcome.values)
 
     # --- watching
 
@@ -275,7 +271,7 @@ class Feed:
         problem = text_of(error)
         if self.problem != problem:
             self.failures += 1
-            keeps = self.values and not (error.missing and self._resets)
+            keeps = self._holds_values() and not (error.missing and self._resets)
             kept = "keeping the last good values" if keeps else "using the values of the layers below"
             logger.warning("%s; %s", one_line(problem), kept)
         self.problem = problem

@@ -95,13 +95,21 @@ class RuleFollower:
                 context.facts = facts
                 self._dirty.add(name)
 
-    def take_due(self, commit_number: int) -> list[str]:
+    def take_due(self, commit_number: int, wake: Callable[[], None], *, is_read: bool) -> list[str]:
         """
         Return the sources whose rules have to be resolved again, and count them as resolved.
 
+        Asks for the facts and for health before.
+
         Args:
             commit_number: The number of the last commit. When it has changed, refused rules are tried again.
+            wake: Called when the program has said whether it is well, so that this is called again.
+            is_read: Whether a source was just read, for which the facts are asked for.
         """
+        if self._health is not None:
+            self._check_health(self._health, wake)
+        if is_read:
+            self.ask_facts()
         tried_at, self._tried_at = self._tried_at, commit_number
         for name, context in self._contexts.items():
             if context.next_look is not None and context.next_look <= context.now():
@@ -202,16 +210,10 @@ class RuleFollower:
         if self._health is not None:
             self._health.forget()
 
-    def check_health(self, wake: Callable[[], None]) -> None:
+    def _check_health(self, health: Health, wake: Callable[[], None]) -> None:
         """
         Revert the rules whose bake has not ended, if the program is not well.
-
-        Args:
-            wake: Called when the program has said whether it is well, so that this is called again.
         """
-        health = self._health
-        if health is None:
-            return
         baking = [(name, rule) for name in self._contexts for rule in self._baking(name)]
         if not baking:
             health.forget()  # else a late answer would count for the next bake

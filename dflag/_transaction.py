@@ -4,7 +4,7 @@ The result of some edits of layers, before anything has changed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from dflag._faults import is_interrupt
 from dflag._flags import Flag, keyed_of, layers_of, pipeline_of
@@ -64,7 +64,7 @@ class Token:
         self.epoch: Final = epoch
 
 
-class Base:
+class Base(NamedTuple):
     """
     What a transaction is worked out from: a registry at one moment.
 
@@ -78,25 +78,13 @@ class Base:
         read_keyed: Returns what each source holds for the keys of a flag.
     """
 
-    __slots__ = ("maps", "ranking", "read_keyed", "read_layers", "snapshot", "timed", "token")
-
-    def __init__(
-        self,
-        token: Token,
-        snapshot: Snapshot,
-        ranking: Sequence[str],
-        maps: Collection[Flag[Any]],
-        timed: frozenset[Flag[Any]],
-        layers: Callable[[Flag[Any]], Mapping[str, Entry]] = layers_of,
-        keyed: Callable[[Flag[Any]], Keyed] = keyed_of,
-    ) -> None:
-        self.token: Final = token
-        self.snapshot: Final = snapshot
-        self.ranking: Final = ranking
-        self.maps: Final = maps
-        self.timed: Final = timed
-        self.read_layers: Final = layers
-        self.read_keyed: Final = keyed
+    token: Token
+    snapshot: Snapshot
+    ranking: Sequence[str]
+    maps: Collection[Flag[Any]]
+    timed: frozenset[Flag[Any]]
+    read_layers: Callable[[Flag[Any]], Mapping[str, Entry]] = layers_of
+    read_keyed: Callable[[Flag[Any]], Keyed] = keyed_of
 
 
 def trial_of(base: Base, ranking: Sequence[str]) -> Base:

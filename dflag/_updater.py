@@ -579,10 +579,7 @@ class Updater(NeverCopied):
     def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
             looks = [feed.look() for feed in self._feeds]  # a list and not any(): look at every source
-            self._rules.check_health(self._wake)
-            if any(looks):
-                self._rules.ask_facts()
-            due = self._rules.take_due(self._store.number)
+            due = self._rules.take_due(self._store.number, self._wake, is_read=any(looks))
         try:
             self._apply_news(due, wanted, background=background)
         except BaseException:
@@ -611,14 +608,14 @@ class Updater(NeverCopied):
 
     def _note_success(self) -> None:
         for feed in self._feeds:
-            if feed.problem is not None or feed.results().refusal is not None:
+            if feed.problem is not None or feed.state().results.refusal is not None:
                 return
         self._success = time.monotonic()
 
     def _accept(self, outcomes: Mapping[str, Outcome], readings: Mapping[str, Reading]) -> None:
         for feed in self._feeds:
             if feed.name in outcomes:
-                feed.accept(outcomes[feed.name], readings[feed.name].values)
+                feed.accept(outcomes[feed.name], readings[feed.name])
 
     # --- running
 
@@ -703,7 +700,7 @@ def _readings(feeds: Iterable[Feed]) -> dict[str, Reading]:
     """
     Return the last reading of each source that was ever read.
     """
-    return {feed.name: reading for feed in feeds if (reading := feed.reading()) is not None}
+    return {feed.name: feed.reading for feed in feeds if feed.reading is not None}
 
 
 def check_updater_of(updater: Updater, registry: FlagRegistry) -> None:

@@ -42,6 +42,11 @@ class Source(MemorySource):
         return super().read()
 
 
+def _values(feed: Feed) -> Mapping[str, Raw]:
+    assert feed.reading is not None
+    return feed.reading.values
+
+
 @pytest.fixture(name="source")
 def _source() -> Source:
     return Source({"rate": "1"})
@@ -82,7 +87,7 @@ def test_a_failure_keeps_the_values_and_counts_once(
     for token in (6, 7):
         source.token = token
         assert feed.look()
-    assert (feed.values, feed.failures) == ({"rate": "1"}, 1)
+    assert (_values(feed), feed.failures) == ({"rate": "1"}, 1)
     assert feed.problem is not None
     assert caplog.text.count("keeping the last good values") == 1
     assert caplog.text.count("should raise SourceError") == (0 if isinstance(fault, SourceError) else 1)
@@ -124,14 +129,14 @@ def test_a_source_that_is_gone_or_empty_keeps_its_values_unless_it_resets(
     feed.look()
     source.fault, source.token = SourceError("gone", missing=True), 6
     feed.look()
-    assert feed.values == values
+    assert _values(feed) == values
     source.fault = None
     feed.dirty = True
     feed.look()
     source.update({})
     feed.dirty = True
     feed.look()
-    assert feed.values == values
+    assert _values(feed) == values
     assert (feed.problem is None) is resets
 
 
@@ -153,13 +158,13 @@ def test_the_values_in_force_are_known_by_their_identity(source: Source) -> None
     feed = Feed(source, lambda: state)
     assert feed.is_in_force()  # nothing was read
     feed.look()
-    assert feed.values is not None
+    values = _values(feed)
     assert not feed.is_in_force()
-    state = state._replace(reading=Reading(dict(feed.values), source.locate))
+    state = state._replace(reading=Reading(dict(values), source.locate))
     assert not feed.is_in_force()
-    state = state._replace(reading=Reading(feed.values, source.locate))
+    state = state._replace(reading=Reading(values, source.locate))
     assert feed.is_in_force()
-    feed.secret = True
+    feed.reading = Reading(values, source.locate, secret=True)
     assert not feed.is_in_force()
 
 
@@ -193,7 +198,7 @@ def test_what_is_no_mapping_of_raw_values_is_a_failure_to_read(
     feed.dirty = True
     feed.look()
     expected = f"cannot read memory: expected its read() to return a mapping of str to str or bytes, got {problem}"
-    assert (feed.problem, feed.failures, feed.values) == (expected, 1, {"rate": "1"})
+    assert (feed.problem, feed.failures, _values(feed)) == (expected, 1, {"rate": "1"})
     assert not feed.is_healthy(None)
 
 
@@ -210,7 +215,7 @@ def test_a_source_that_cannot_say_where_a_key_is_stands_for_it(
 
     monkeypatch.setattr(source, "locate", locate)
     feed.look()
-    reading = feed.reading()
+    reading = feed.reading
     assert reading is not None
     assert reading.locate("rate") == "memory"
 
@@ -239,7 +244,7 @@ def test_a_mapping_that_cannot_be_looked_at_is_a_failure_to_read(
         monkeypatch.setattr(source, "read", lambda fault=fault: Odd(fault))
         feed.dirty = True
         feed.look()
-        assert (feed.values, type(feed.values), feed.problem) == ({"rate": "2"}, dict, problem)
+        assert (_values(feed), type(_values(feed)), feed.problem) == ({"rate": "2"}, dict, problem)
 
 
 def test_a_source_is_healthy_while_it_is_seen_and_nothing_fails(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,11 +304,11 @@ def test_a_source_may_hand_out_one_dict_and_change_it() -> None:
     source = Reused({})
     feed = Feed(source, partial(empty_state, source.name))
     feed.look()
-    first = feed.values
+    first = _values(feed)
     source.held["rate"] = "2"
     feed.dirty = True
     feed.look()
-    assert (first, feed.values) == ({"rate": "1"}, {"rate": "2"})
+    assert (first, _values(feed)) == ({"rate": "1"}, {"rate": "2"})
 
 
 @pytest.mark.parametrize("contact", ["yesterday", float("nan"), float("inf")])

@@ -5,6 +5,7 @@ What an updater does for the rules of its sources.
 from __future__ import annotations
 
 import datetime
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +14,9 @@ from dflag._clock import CLOCK
 from dflag.sources import MemorySource
 
 from ..integration._waiting import eventually  # noqa: TID252 - tests is on no path
+
+if TYPE_CHECKING:
+    from dflag._rule_follower import RuleFollower
 
 RULES = "- {name: europe, when: {zone: eu}, set: {rate: 80}}"
 
@@ -29,6 +33,10 @@ class Program:
         self.updater.refresh()  # the first facts are news
 
 
+def _take_due(rules: RuleFollower, *, is_read: bool = False) -> list[str]:
+    return rules.take_due(1, lambda: None, is_read=is_read)
+
+
 @pytest.fixture(name="program")
 def _program(flags: dflag.FlagRegistry) -> Program:
     return Program(flags)
@@ -37,14 +45,11 @@ def _program(flags: dflag.FlagRegistry) -> Program:
 def test_rules_are_resolved_anew_for_other_facts_alone(program: Program) -> None:
     """Which are asked when a source was looked at."""
     rules = program.updater._rules
-    rules.ask_facts()
-    assert rules.take_due(1) == []
+    assert _take_due(rules, is_read=True) == []
     program.zone = "eu"
-    assert rules.take_due(1) == []
-    rules.ask_facts()
-    assert rules.take_due(1) == ["memory"]
-    rules.ask_facts()
-    assert rules.take_due(1) == []
+    assert _take_due(rules) == []
+    assert _take_due(rules, is_read=True) == ["memory"]
+    assert _take_due(rules, is_read=True) == []
     rules.put_back(["memory"])
     program.updater.refresh()
     assert program.rate.get() == 80
@@ -57,7 +62,6 @@ def test_rules_that_are_due_stay_due_when_a_signal_handler_raises(
     updater = program.updater
     for place, method in (
         (updater._feeds[0], "is_in_force"),
-        (updater._feeds[0], "reading"),
         (updater, "_accept"),
     ):
         program.zone = "us" if program.zone == "eu" else "eu"
@@ -79,7 +83,7 @@ def test_a_forked_child_resolves_all_rules(program: Program) -> None:
     assert rules.due_seconds() is None
     rules.after_fork_in_child()
     assert rules.due_seconds() == 0.0
-    assert rules.take_due(1) == ["memory"]
+    assert _take_due(rules) == ["memory"]
 
 
 NOON = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC)
