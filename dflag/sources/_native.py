@@ -209,6 +209,7 @@ class InotifyWatch(_PathWatch):
         self._watches: dict[int, str] = {}
         self._last: int | None = None  # the kernel's watch of the last place
         self._announced = False
+        self._is_swap = False  # all of the last events are of the kubelet's own entries, and there are some
         self._keep_armed()
 
     def fileno(self) -> int | None:
@@ -248,25 +249,28 @@ class InotifyWatch(_PathWatch):
         return self._descriptor
 
     def _keep_armed(self) -> None:
-        # After an announcement the event of the swap itself follows; look for other changes only then.
-        if not self._announced or self._armed is None:
+        # A swap changes nothing on the way to its directory, and finding the way takes as long as reading the values.
+        if not self._is_swap or self._armed is None:
             super()._keep_armed()
 
     def _take_events(self) -> bool:
         ended = self._events.IN_IGNORED | self._events.IN_UNMOUNT
         ended |= self._events.IN_DELETE_SELF | self._events.IN_MOVE_SELF
         names = frozenset() if self._armed is None else self._armed.names
-        heard = False
+        heard = others = False
         for watch, mask, padded in self._pending():
             # What a removed watch still had to say is of no interest. An overflow belongs to no watch: look again.
             if watch != -1 and watch not in self._watches:
                 continue
             if watch == self._last and padded[:2] == b"..":
                 self._announced = mask & self._events.IN_CREATE != 0
+            else:
+                others = True
             if mask & ended:
                 # Also when the path leads to the same inode number again: the kernel's watch is gone.
                 self._armed = None
             heard = heard or watch in (self._last, -1) or padded.rstrip(b"\0") in names
+        self._is_swap = heard and not others
         if heard:
             self._heard()
         return heard

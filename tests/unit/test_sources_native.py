@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dflag.sources import DirectorySource, _native
+from dflag.sources._plan import Plan, make_plan
 from dflag.testing import ConfigMapVolume
 
 if TYPE_CHECKING:
@@ -153,6 +154,31 @@ def test_only_what_the_kubelet_makes_announces_a_swap(
 
     assert _hears(watch, heard)
     assert len(looks) == 1
+
+
+def test_the_way_is_not_followed_anew_for_a_swap(
+    volume: ConfigMapVolume, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The values go first. Any other event may be of a change on the way.
+    """
+    followed: list[str] = []
+
+    def follow(path: str, *, is_file: bool) -> Plan:
+        followed.append(path)
+        return make_plan(path, is_file=is_file)
+
+    monkeypatch.setattr("dflag.sources._native.make_plan", follow)
+    steps = volume.steps({"a": "2"})
+    _until(steps, "write a")
+    watch.drain()
+    assert followed == []
+    list(steps)
+    watch.drain()
+    assert followed == []
+    (volume.path / "b").touch()
+    watch.drain()
+    assert followed == [str(volume.path)]
 
 
 def _until(steps: Iterator[str], wanted: str) -> None:
