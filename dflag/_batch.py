@@ -82,7 +82,8 @@ def _parse_reading(
         )
         and key[:1] != "."
     ]
-    gone = [key for key in known if key not in values and key[:1] != "."]
+    is_any_gone = not known.keys() <= values.keys()
+    gone = [key for key in known if key not in values and key[:1] != "."] if is_any_gone else []
     added = (*fresh, *declared_since(store, base))
     if added:
         new += keys_of(store, added, values)

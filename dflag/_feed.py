@@ -51,6 +51,8 @@ class Ignored:
         Return the values whose keys are not ignored.
         """
         globs = self._globs
+        if globs is None and not self._names:
+            return values
         for key in RULES_KEYS:
             if key in self._names and key in values and not self._is_reported:
                 self._is_reported = True

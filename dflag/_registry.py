@@ -239,7 +239,7 @@ class FlagRegistry(Declarations, NeverCopied):
                     f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}"
                 )
             texts[str.__str__(name)] = raw
-        return self._sources.get().apply(texts, checked_text("source", source), atomic=atomic)
+        return self._sources.get().apply(texts, str.__str__(source), atomic=atomic)
 
     def validator(self, function: R) -> R:
         """

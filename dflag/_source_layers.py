@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dflag._source_reports import ReportedKeys
     from dflag._source_state import Batch, Outcome, SourceState
     from dflag._store import Store
-    from dflag._transaction import Base
+    from dflag._transaction import Base, Edit
     from dflag.errors import DflagError
     from dflag.typing import Raw
 
@@ -433,7 +433,7 @@ class SourceLayers:
             self._note_unknowns(batch, made[batch.name][0], options)
         if options.background:
             yield_interpreter()  # the readers of the new values go first, what follows can wait
-        self._store.report(transaction, [edit for batch in batches for edit in batch.edits])
+        self._store.report(transaction, _edits_of(batches))
         return {name: outcome for name, (outcome, _) in made.items()}
 
     def _outcomes(
@@ -505,7 +505,8 @@ class SourceLayers:
                 outcome = outcomes[batch.name] = self._outcome_without_commit(batch, errors.get(batch.name), options)
                 self._note_unknowns(batch, outcome, options)
                 self._keep_results(batch, outcome)
-        self.reports.log(outcomes, self.states(), self.after_restart())
+        states = self.states()
+        self.reports.log(outcomes, states, self._after_restart(states))
         return outcomes
 
     def _note_unknowns(self, batch: Batch, outcome: Outcome, options: ApplyOptions) -> None:
@@ -567,18 +568,22 @@ class SourceLayers:
         Args:
             batches: What to count as applied.
         """
-        waiting = self.after_restart(batches)
-        return tuple([flag.name for flag, _ in waiting]) if waiting else ()
-
-    def after_restart(self, batches: Iterable[Batch] = ()) -> list[tuple[Flag[Any], Any]]:
-        """
-        Return the static flags that wait for a restart, each with the value it would have then.
-
-        Compares a user's values, so it is not called under a lock.
-        """
         states = self.states()
         for batch in batches:
             states[batch.name] = batch.state
+        waiting = self._after_restart(states)
+        return tuple([flag.name for flag, _ in waiting]) if waiting else ()
+
+    def after_restart(self) -> list[tuple[Flag[Any], Any]]:
+        """
+        Return the static flags that wait for a restart, each with the value it would have then.
+        """
+        return self._after_restart(self.states())
+
+    def _after_restart(self, states: Mapping[str, SourceState]) -> list[tuple[Flag[Any], Any]]:
+        """
+        Do as `after_restart`, from given states. Compares a user's values, so it is not called under a lock.
+        """
         names: set[str] = set()
         for state in states.values():
             names |= state.deviating
@@ -596,8 +601,11 @@ class SourceLayers:
 
 
 def _transaction(base: Base, batches: Sequence[Batch]) -> Transaction:
-    edits = [edit for batch in batches for edit in batch.edits]
-    return Transaction(base, edits, keyed=[edit for batch in batches for edit in batch.keyed])
+    return Transaction(base, _edits_of(batches), keyed=[edit for batch in batches for edit in batch.keyed])
+
+
+def _edits_of(batches: Sequence[Batch]) -> Sequence[Edit]:
+    return batches[0].edits if len(batches) == 1 else [edit for batch in batches for edit in batch.edits]
 
 
 class _UnwantedError(Exception):
