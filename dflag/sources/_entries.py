@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 from dflag._raw import Unreadable
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from dflag.typing import Raw
 
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -48,7 +50,7 @@ def is_key(name: str) -> bool:
 
     It keeps editors' leftovers out, such as ``rate~`` and ``#rate#``, and the kubelet's own entries.
     """
-    # Most names are identifiers, which is tested faster: reading a volume takes 1.12 times the minimum, else 1.15.
+    # Most names are identifiers, which is tested faster: the first reading takes 1.12 times the minimum, else 1.15.
     return (name.isidentifier() and name.isascii() and len(name) <= _LONGEST_KEY) or _KEY.fullmatch(name) is not None
 
 
@@ -60,28 +62,31 @@ class RefusedEntry(Unreadable):
     __slots__ = ()
 
 
-def read_entries(directory: int) -> tuple[dict[str, Raw] | None, bool]:
+def read_entries(directory: int, known: Container[str] = ()) -> tuple[dict[str, Raw] | None, bool]:
     """
     Read every entry behind the descriptor, None when one has gone; and whether the system refused any.
+
+    Args:
+        directory: The descriptor.
+        known: Names that are keys, such as those of the last set: reading takes 1.17 times the minimum, else 1.22.
     """
     values: dict[str, Raw] = {}
     refused = False
     with os.scandir(directory) as entries:
         for entry in entries:
             name = entry.name
-            if not is_key(name):
+            if name not in known and not is_key(name):
                 continue
             # The kind comes with the listing, without a system call for each file.
-            if entry.is_file(follow_symlinks=False):
-                value = read_file(directory, name)
-                if value is None:
+            is_regular = entry.is_file(follow_symlinks=False)
+            value = read_file(directory, name) if is_regular else read_other(directory, name)
+            if value is None:
+                if is_regular:
                     return None, False
-            else:
-                value = read_other(directory, name)
-                if value is None:
-                    continue
+                continue
+            if type(value) is RefusedEntry:
+                refused = True
             values[name] = value
-            refused = refused or type(value) is RefusedEntry
     return values, refused
 
 

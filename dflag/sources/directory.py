@@ -80,6 +80,7 @@ class DirectorySource(PathSource):
         # The link that publishes what is read, and the path to ask for the set: as the last read found them.
         self._published: tuple[str, str] | None = None
         self._is_plain = False
+        self._keys: frozenset[str] = frozenset()  # of the set that was read last
 
     def locate(self, key: str) -> str:
         """
@@ -190,7 +191,7 @@ class DirectorySource(PathSource):
         Read the set behind the descriptor, and close that; None when the set was replaced meanwhile.
         """
         try:
-            values, refused = read_entries(directory)
+            values, refused = read_entries(directory, self._keys)
             status = os.fstat(directory)
             if values is None or not self._is_still(status, place, before):
                 return None
@@ -200,6 +201,7 @@ class DirectorySource(PathSource):
             raise
         finally:
             os.close(directory)
+        self._keys = frozenset(values)
         self._plain.forget()
         self._device = status.st_dev
         self._again_at = time.monotonic() + REFUSED_RECHECK_SECONDS if refused else None
