@@ -12,6 +12,7 @@ from dflag._formats.nodes import Lines
 from dflag._layers import RULES_KEYS
 from dflag._raw import Unreadable
 from dflag._registry import store_of_registry
+from dflag.cli._errors import CommandError
 from dflag.cli._inputs import document_items
 from dflag.cli._items import Fault, Object
 
@@ -45,6 +46,19 @@ def opened(registry: FlagRegistry, objects: Sequence[Object], keys: Collection[s
     return [part for each in objects for part in (_open(registry, each, keys) if each.files else (each,))]
 
 
+def check_read(objects: Sequence[Object]) -> None:
+    """
+    Raise for a document that cannot be read: a process keeps its last good values, which the input does not tell.
+
+    Raises:
+        CommandError: There is one.
+    """
+    for each in objects:
+        if each.unread is not None:
+            place = each.unread.place
+            raise CommandError(f"{each.file}:{place.line}:{place.column}: {each.unread.message}")
+
+
 def keys_of(objects: Sequence[Object]) -> set[str]:
     """
     Return the keys of an input of which each may hold a document.
@@ -69,13 +83,14 @@ def _read(given: Object, key: str, item: Item) -> Object:
     if isinstance(item.raw, Unreadable):
         known = any(fault.key == key for fault in given.faults)  # what a manifest cannot hold is among them already
         fault = Fault(item.value_place(), key, f"{key}: {item.raw.reason}", rule="invalid-value")
-        return found if known else found._replace(faults=(fault,))
+        return found._replace(faults=() if known else (fault,), unread=fault)
     data = item.raw.encode(errors="surrogatepass") if isinstance(item.raw, str) else item.raw
     try:
         return found._replace(items=document_items(data, key, item.file, _places(item, data)))
     except NotJSON as error:
         where, message = _offset_of(data, error), f"{key}: expected {error.expected}"
-    return found._replace(faults=(Fault(_places(item, data)(where), key, message, rule="invalid-value"),))
+    fault = Fault(_places(item, data)(where), key, message, rule="invalid-value")
+    return found._replace(faults=(fault,), unread=fault)
 
 
 def _places(item: Item, data: bytes) -> Callable[[int], Place]:

@@ -152,6 +152,7 @@ class Object(NamedTuple):
         secret: Whether all of it is secret.
         files: Whether a volume of it has a file for each key, which may be a document of flags.
         in_config_map: Whether it stands in a ConfigMap.
+        unread: Why it, a document of flags, cannot be read; None if it can.
     """
 
     label: str
@@ -161,6 +162,7 @@ class Object(NamedTuple):
     secret: bool = False
     files: bool = False
     in_config_map: bool = False
+    unread: Fault | None = None
 
     @property
     def values(self) -> dict[str, Raw]:

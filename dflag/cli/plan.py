@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 from dflag._flags import pipeline_of, text_of_value
 from dflag._layers import RULE_PREFIX
 from dflag._transaction import same
-from dflag.cli._embedded import is_flag, keys_of, opened
+from dflag.cli._embedded import check_read, is_flag, keys_of, opened
 from dflag.cli._findings import Validation, validate
 from dflag.cli._inputs import read
 from dflag.cli._page import LivePage, Refused, Unknown, read_page
@@ -64,8 +64,9 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     given = read(options.input, partial(is_flag, registry))
     process.check_documents(keys_of([*against, *given]))
     live = opened(registry, against, process.documents)
-    before = validate(registry, live, context=process.context())
     objects = opened(registry, given, process.documents)
+    check_read([*live, *objects])
+    before = validate(registry, live, context=process.context())
     bases = _bases(before.states if page is None else [page.state], len(objects))
     after = validate(registry, objects, bases=bases, context=process.context())
     rejected = [*after.rejected, *([] if after.refused is None else [(None, str(after.refused))])]

@@ -216,6 +216,16 @@ def test_plan_of_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> 
     assert out == ["rate_limit: 60 -> 70", "rejected: flag 'burst': expected an int, got 'x'"]
 
 
+@pytest.mark.parametrize("broken", ["old", "new"])
+def test_plan_of_a_broken_document(run: Callable[..., tuple[list[str], list[str]]], broken: str) -> None:
+    """A process keeps the last good values of one, so that the defaults would be a wrong plan."""
+    for name in ("old", "new"):
+        _write(f"{name}.yaml", f"{HEAD}data:\n  settings: |\n    rate_limit: {'[60' if name == broken else 60}\n")
+    out, (error,) = run("plan", "new.yaml", "--against", "old.yaml", "--key", "settings", status=2)
+    assert out == []
+    assert error.startswith(f"dflag: {broken}.yaml:7:1: settings: expected JSON or YAML: ")
+
+
 def test_write_holds_documents_to_the_flags(capsys: pytest.CaptureFixture[str]) -> None:
     """With a registry the documents among what is published are checked, those that were there too."""
     _write("in.yaml", f"{HEAD}data:\n  settings: |\n    rate_limit: lots\n")
