@@ -19,8 +19,17 @@ if TYPE_CHECKING:
     import datetime
     from collections.abc import Iterable, Mapping, Sequence
 
-    from dflag._options import Options, RangeOptions
-    from dflag.typing import Formatter, JSONValue, Parser
+    from dflag._options import (
+        Callbacks,
+        CommonOptions,
+        Formatter,
+        Mutator,
+        Options,
+        Parser,
+        RangeOptions,
+        Validators,
+    )
+    from dflag.typing import JSONValue
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Flag[Any])
@@ -412,7 +421,17 @@ class Declarations:
         """
         return self._declare(DynamicFlag, _kinds.BYTES, name, default, help, options)
 
-    def enum(self, name: str, default: E, help: str = "", **options: Unpack[Options[E]]) -> StaticFlag[E]:
+    def enum(
+        self,
+        name: str,
+        default: E,
+        help: str = "",
+        *,
+        validator: Validators[E] = (),
+        on_change: Callbacks[E] = (),
+        mutator: Mutator[E] | None = None,
+        **options: Unpack[CommonOptions],
+    ) -> StaticFlag[E]:
         """
         Declare a static flag that holds a member of the default's enumeration.
 
@@ -423,8 +442,11 @@ class Declarations:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
             default: The value while no layer holds one.
             help: What the flag is for, in one sentence.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
-                *secret*, *deprecated*, *owner* and *expires*.
+            validator: One function or several, which refuse a value by raising `ValueError`.
+            on_change: One function or several, called with the old and the new value after a change.
+            mutator: Makes another value of each, before it is validated.
+            **options: As for every flag: *input_mutator*, *choices*, *strip*, *secret*, *deprecated*, *owner* and
+                *expires*.
 
         Raises:
             DefinitionError: The name, the default or an option cannot work.
@@ -437,7 +459,8 @@ class Declarations:
         >>> flags.enum("mode", Mode.SAFE).get()
         <Mode.SAFE: 'safe'>
         """
-        return self._declare(StaticFlag, enum_kind(name, default, options), name, default, help, options)
+        given = {"validator": validator, "on_change": on_change, "mutator": mutator, **options}
+        return self._declare(StaticFlag, enum_kind(name, default, options), name, default, help, given)
 
     @overload
     def json(
@@ -503,7 +526,17 @@ class Declarations:
         kind = json_kind(name, type=type, schema=schema, yaml=yaml)
         return self._declare(StaticFlag, kind, name, default, help, options)
 
-    def dyn_enum(self, name: str, default: E, help: str = "", **options: Unpack[Options[E]]) -> DynamicFlag[E]:
+    def dyn_enum(
+        self,
+        name: str,
+        default: E,
+        help: str = "",
+        *,
+        validator: Validators[E] = (),
+        on_change: Callbacks[E] = (),
+        mutator: Mutator[E] | None = None,
+        **options: Unpack[CommonOptions],
+    ) -> DynamicFlag[E]:
         """
         Declare a dynamic flag that holds a member of the default's enumeration.
 
@@ -518,7 +551,8 @@ class Declarations:
         >>> flag.get()
         <Mode.FAST: 'fast'>
         """
-        return self._declare(DynamicFlag, enum_kind(name, default, options), name, default, help, options)
+        given = {"validator": validator, "on_change": on_change, "mutator": mutator, **options}
+        return self._declare(DynamicFlag, enum_kind(name, default, options), name, default, help, given)
 
     @overload
     def dyn_json(
@@ -773,7 +807,10 @@ class Declarations:
         *,
         parse: Parser[T],
         format: Formatter[T] = str,
-        **options: Unpack[Options[T]],
+        validator: Validators[T] = (),
+        on_change: Callbacks[T] = (),
+        mutator: Mutator[T] | None = None,
+        **options: Unpack[CommonOptions],
     ) -> StaticFlag[T]:
         """
         Declare a static flag with a parser of your own: for a date, a decimal, a quantity.
@@ -789,8 +826,11 @@ class Declarations:
             parse: Makes a value of a text; `ValueError` refuses the text.
             format: Makes a text of a value, for people. It need not read back.
                 A value that it makes no text of is refused.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
-                *secret*, *deprecated*, *owner* and *expires*.
+            validator: One function or several, which refuse a value by raising `ValueError`.
+            on_change: One function or several, called with the old and the new value after a change.
+            mutator: Makes another value of each, before it is validated.
+            **options: As for every flag: *input_mutator*, *choices*, *strip*, *secret*, *deprecated*, *owner* and
+                *expires*.
 
         Raises:
             DefinitionError: The name, the default or an option cannot work.
@@ -801,7 +841,8 @@ class Declarations:
         >>> flags.custom("cut_off", datetime.date(2030, 1, 1), parse=datetime.date.fromisoformat).get()
         datetime.date(2030, 1, 1)
         """
-        return self._declare(StaticFlag, custom_kind(name, parse, format), name, default, help, options)
+        given = {"validator": validator, "on_change": on_change, "mutator": mutator, **options}
+        return self._declare(StaticFlag, custom_kind(name, parse, format), name, default, help, given)
 
     def dyn_custom(
         self,
@@ -811,7 +852,10 @@ class Declarations:
         *,
         parse: Parser[T],
         format: Formatter[T] = str,
-        **options: Unpack[Options[T]],
+        validator: Validators[T] = (),
+        on_change: Callbacks[T] = (),
+        mutator: Mutator[T] | None = None,
+        **options: Unpack[CommonOptions],
     ) -> DynamicFlag[T]:
         """
         Declare a dynamic flag with a parser of your own.
@@ -825,7 +869,8 @@ class Declarations:
         >>> cut_off.get()
         datetime.date(2031, 6, 30)
         """
-        return self._declare(DynamicFlag, custom_kind(name, parse, format), name, default, help, options)
+        given = {"validator": validator, "on_change": on_change, "mutator": mutator, **options}
+        return self._declare(DynamicFlag, custom_kind(name, parse, format), name, default, help, given)
 
 
 def enum_kind(name: str, default: object, options: Mapping[str, Any]) -> _kinds.Kind[Any]:

@@ -6,36 +6,51 @@ Nothing imports this when a program runs: building these types takes a sixth of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, NotRequired, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NotRequired, TypeAlias, TypedDict, TypeVar
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Iterable, Mapping
 
-    from dflag.typing import Callback, Validator
-
 T = TypeVar("T")
 
 
-class Options(TypedDict, Generic[T]):
-    """
-    The options that every kind of flag takes.
+# Not the protocols of `dflag.typing`: beside a lambda mypy would infer Any as the type of the flag.
+Validator: TypeAlias = "Callable[[T], object]"
+Callback: TypeAlias = "Callable[[T, T], object]"
+Parser: TypeAlias = "Callable[[str], T]"
+Formatter: TypeAlias = "Callable[[T], str]"
+Mutator: TypeAlias = "Callable[[T], T]"
+Validators: TypeAlias = "Validator[T] | list[Validator[T]] | tuple[Validator[T], ...]"
+Callbacks: TypeAlias = "Callback[T] | list[Callback[T]] | tuple[Callback[T], ...]"
 
-    Several validators come as a list or a tuple: with a protocol such as ``Iterable`` here,
-    pyright would infer an enum flag as one of the single member that is its default.
+
+class CommonOptions(TypedDict, total=False):
+    """
+    The options that every kind of flag takes, whatever the type of its values.
     """
 
-    validator: NotRequired[Validator[T] | list[Validator[T]] | tuple[Validator[T], ...]]
-    on_change: NotRequired[Callback[T] | list[Callback[T]] | tuple[Callback[T], ...]]
-    mutator: NotRequired[Callable[[T], T]]
-    input_mutator: NotRequired[Callable[[str], str]]
-    choices: NotRequired[Iterable[Any]]
-    strip: NotRequired[bool]
-    secret: NotRequired[bool]
-    deprecated: NotRequired[str]
-    owner: NotRequired[str]
-    expires: NotRequired[datetime.date]
-    by: NotRequired[str]  # of dynamic flags
+    input_mutator: Callable[[str], str]
+    choices: Iterable[Any]
+    strip: bool
+    secret: bool
+    deprecated: str
+    owner: str
+    expires: datetime.date
+    by: str  # of dynamic flags
+
+
+class Options(CommonOptions, Generic[T]):
+    """
+    All options that every kind of flag takes.
+
+    A declaration that infers the type from its default has those with a type as parameters of its own: from the keys
+    of a dictionary pyright would infer an enum flag as one of the single member that is its default.
+    """
+
+    validator: NotRequired[Validators[T]]
+    on_change: NotRequired[Callbacks[T]]
+    mutator: NotRequired[Mutator[T]]
 
 
 class RangeOptions(Options[T], Generic[T]):

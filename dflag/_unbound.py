@@ -29,8 +29,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from dflag import _kinds
-    from dflag._options import Options, RangeOptions
-    from dflag.typing import Formatter, JSONValue, Parser
+    from dflag._options import (
+        Callbacks,
+        CommonOptions,
+        Formatter,
+        Mutator,
+        Options,
+        Parser,
+        RangeOptions,
+        Validators,
+    )
+    from dflag.typing import JSONValue
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Flag[Any])
@@ -273,19 +282,41 @@ dyn_bytes = _dynamic(bytes)
 
 
 @_described
-def enum(default: E, help: str = "", *, name: str | None = None, **options: Unpack[Options[E]]) -> StaticFlag[E]:
+def enum(
+    default: E,
+    help: str = "",
+    *,
+    validator: Validators[E] = (),
+    on_change: Callbacks[E] = (),
+    mutator: Mutator[E] | None = None,
+    name: str | None = None,
+    **options: Unpack[CommonOptions],
+) -> StaticFlag[E]:
     """
     Make an unbound `FlagRegistry.enum`.
     """
-    return _library(name).enum(UNBOUND, default, help, **options)
+    return _library(name).enum(
+        UNBOUND, default, help, validator=validator, on_change=on_change, mutator=mutator, **options
+    )
 
 
 @_described
-def dyn_enum(default: E, help: str = "", *, name: str | None = None, **options: Unpack[Options[E]]) -> DynamicFlag[E]:
+def dyn_enum(
+    default: E,
+    help: str = "",
+    *,
+    validator: Validators[E] = (),
+    on_change: Callbacks[E] = (),
+    mutator: Mutator[E] | None = None,
+    name: str | None = None,
+    **options: Unpack[CommonOptions],
+) -> DynamicFlag[E]:
     """
     Make an unbound `FlagRegistry.dyn_enum`.
     """
-    return _library(name).dyn_enum(UNBOUND, default, help, **options)
+    return _library(name).dyn_enum(
+        UNBOUND, default, help, validator=validator, on_change=on_change, mutator=mutator, **options
+    )
 
 
 @overload
@@ -527,13 +558,26 @@ def custom(
     *,
     parse: Parser[T],
     format: Formatter[T] = str,
+    validator: Validators[T] = (),
+    on_change: Callbacks[T] = (),
+    mutator: Mutator[T] | None = None,
     name: str | None = None,
-    **options: Unpack[Options[T]],
+    **options: Unpack[CommonOptions],
 ) -> StaticFlag[T]:
     """
     Make an unbound `FlagRegistry.custom`.
     """
-    return _library(name).custom(UNBOUND, default, help, parse=parse, format=format, **options)
+    return _library(name).custom(
+        UNBOUND,
+        default,
+        help,
+        parse=parse,
+        format=format,
+        validator=validator,
+        on_change=on_change,
+        mutator=mutator,
+        **options,
+    )
 
 
 @_described
@@ -543,10 +587,23 @@ def dyn_custom(
     *,
     parse: Parser[T],
     format: Formatter[T] = str,
+    validator: Validators[T] = (),
+    on_change: Callbacks[T] = (),
+    mutator: Mutator[T] | None = None,
     name: str | None = None,
-    **options: Unpack[Options[T]],
+    **options: Unpack[CommonOptions],
 ) -> DynamicFlag[T]:
     """
     Make an unbound `FlagRegistry.dyn_custom`.
     """
-    return _library(name).dyn_custom(UNBOUND, default, help, parse=parse, format=format, **options)
+    return _library(name).dyn_custom(
+        UNBOUND,
+        default,
+        help,
+        parse=parse,
+        format=format,
+        validator=validator,
+        on_change=on_change,
+        mutator=mutator,
+        **options,
+    )

@@ -68,9 +68,9 @@ def truth(optional: dflag.Flag[int] | None) -> int:
 
 # Callbacks and validators take what the flag holds, and as many values as they are given.
 flags.dyn_int("j", 1, validator=str.strip)  # type: ignore[arg-type]
-flags.dyn_int("j2", 1, validator=lambda old, new: None)  # type: ignore[arg-type]
-flags.dyn_int("k", 1, on_change=lambda new: None)  # type: ignore[arg-type]
-dflag.dyn_int(1, on_change=lambda new: None)  # type: ignore[arg-type]
+flags.dyn_int("j2", 1, validator=lambda old, new: None)  # type: ignore[arg-type, misc]
+flags.dyn_int("k", 1, on_change=lambda new: None)  # type: ignore[arg-type, misc]
+dflag.dyn_int(1, on_change=lambda new: None)  # type: ignore[arg-type, misc]
 rate.on_change(lambda new: None)  # type: ignore[arg-type, misc]
 rate.on_change(5)  # type: ignore[call-overload]
 rate.validator(lambda old, new: None)  # type: ignore[arg-type, misc]
@@ -118,10 +118,10 @@ flags.map("n", {}, keys="*").get()["a"] = "1"  # type: ignore[index]
 flags.custom("o", 1)  # type: ignore[call-arg]
 flags.dyn_custom("p", 1, int)  # type: ignore[call-arg, arg-type]
 flags.dyn_custom("q", 1, parse=len, format=len)  # type: ignore[arg-type]
-flags.dyn_custom("r", 1, parse=lambda: 1)  # type: ignore[arg-type]
+flags.dyn_custom("r", 1, parse=lambda: 1)  # type: ignore[arg-type, misc]
 flags.dyn_custom("s", datetime.date.min, parse=datetime.date.fromisoformat).set("2030-01-01")  # type: ignore[arg-type]
 flags.custom("t", 1, parse=int, min=0)  # type: ignore[call-arg]
-dflag.custom(1, parse=int, validator=str.strip)  # type: ignore[misc]
+dflag.custom(1, parse=int, validator=str.strip)  # type: ignore[arg-type]
 
 # A snapshot never changes.
 flags.snapshot().revision = 9  # type: ignore[misc]

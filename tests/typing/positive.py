@@ -32,6 +32,11 @@ class Mode(enum.Enum):
     SAFE = "safe"
 
 
+def mode_changed(old: Mode, new: Mode) -> None:
+    """A callback of a user."""
+    assert old is not new
+
+
 @dataclasses.dataclass(frozen=True)
 class Policy:
     """A class of a user."""
@@ -107,6 +112,18 @@ mode = flags.dyn_enum("de", Mode.FAST)
 key = flags.dyn_bytes("dy", b"", secret=True)
 free = flags.dyn_json("dj", {"mode": "allow"}, schema={"type": "object"})
 policy = flags.dyn_json("dp", {"mode": "allow"}, "Admission policy", type=Policy)
+
+# A function beside the default makes the flag neither Any nor a flag of one member alone.
+assert_type(flags.dyn_enum("de1", Mode.FAST, validator=lambda value: value.name), dflag.DynamicFlag[Mode])
+assert_type(flags.dyn_enum("de2", Mode.FAST, on_change=mode_changed), dflag.DynamicFlag[Mode])
+assert_type(flags.enum("de3", Mode.FAST, validator=dflag.validators.one_of(*Mode)), dflag.StaticFlag[Mode])
+assert_type(dflag.dyn_enum(Mode.FAST, on_change=lambda old, new: old.name), dflag.DynamicFlag[Mode])
+assert_type(dflag.enum(Mode.FAST, validator=print, mutator=lambda value: value), dflag.StaticFlag[Mode])
+assert_type(flags.dyn_custom("dn1", 5, parse=int, on_change=lambda old, new: None), dflag.DynamicFlag[int])
+assert_type(flags.custom("dn2", 5, parse=int, validator=lambda value: None), dflag.StaticFlag[int])
+assert_type(dflag.dyn_custom("", parse=lambda text: text.upper(), format=lambda value: value), dflag.DynamicFlag[str])
+assert_type(dflag.custom(Mode.FAST, parse=Mode, validator=[print]), dflag.StaticFlag[Mode])
+assert_type(flags.dyn_json("dp1", {}, type=Policy, validator=lambda value: value.mode), dflag.DynamicFlag[Policy])
 
 day = flags.dyn_custom("dc", DAY, "Cut-off", parse=datetime.date.fromisoformat, choices=[DAY], secret=True)
 quantity = flags.dyn_custom("dq", Quantity(1), parse=Quantity.parse, format=Quantity.text, mutator=Quantity.rounded)
