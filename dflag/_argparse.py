@@ -84,7 +84,7 @@ class Take(argparse.Action):
     """
 
     def __init__(self, *, option: Option, **settings: Any) -> None:
-        super().__init__(**{**settings, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})
+        super().__init__(**{**settings, "default": argparse.SUPPRESS})
         self.option: Final = option
 
     def __call__(
@@ -223,7 +223,8 @@ class _Running:
                 return found
         self._awaits_value = not equals and not option.bare
         whole = equals and (option.bare or value == "--")
-        action = Take(option_strings=[name], option=option, nargs=0 if whole or option.bare else None)
+        nargs = 0 if whole or option.bare else None
+        action = Take(option_strings=[name], dest=argparse.SUPPRESS, option=option, nargs=nargs)
         # argparse itself builds its answer, whose form differs between versions, from the two attributes that it uses.
         parser: Any = SimpleNamespace(
             prefix_chars=self.parser.prefix_chars,

@@ -138,7 +138,9 @@ def _add_options(flags: Collection[Flag[Any]], parser: argparse.ArgumentParser) 
             )
     group = parser.add_argument_group("flags", _EPILOG.replace("--", start))
     for flag in flags:
-        group.add_argument(start + flag.name, action=Take, option=Option(flag, Role.VALUE), **_help(flag))
+        # Without dest argparse would make one of the name, which may be of dashes alone.
+        settings = {"dest": argparse.SUPPRESS, **_help(flag)}
+        group.add_argument(start + flag.name, action=Take, option=Option(flag, Role.VALUE), **settings)
 
 
 def _split(args: Iterable[str], options: Mapping[str, Option]) -> tuple[list[str], list[str]]:

@@ -241,6 +241,19 @@ def test_dashes_and_underscores_mean_the_same(registry: FlagRegistry, tmp_path: 
             assert flag.get()
 
 
+@pytest.mark.parametrize("name", ["-", "--", "_", "-_", "-1", "0", "_."])
+def test_a_name_may_have_no_letters(registry: FlagRegistry, parser: argparse.ArgumentParser, name: str) -> None:
+    """
+    A flag whose name is made of dashes alone is read as any other, by both parsers.
+    """
+    number, switch = registry.int(name, 0), registry.bool(f"{name}-", default=False)
+    assert registry.parse_args([f"--{name}=1", f"--{name}-"]) == []
+    assert (number.get(), switch.get()) == (1, True)
+    registry.add_to_argparse(parser)
+    parser.parse_args([f"--{name}", "2"])
+    assert number.get() == 2
+
+
 def test_names_of_two_flags_that_differ_in_dashes_stay_apart(registry: FlagRegistry) -> None:
     """
     What is derived from each name as it was declared is that flag's; only the other spellings could mean both.
