@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, cast
 
-from dflag._faults import code_flags, is_interrupt, is_unawaited, repr_of, text_of
+from dflag._faults import code_flags, is_interrupt, is_unawaited, text_of
 from dflag._kinds import WHITE_SPACE, Kind, Limits, Problem
 from dflag._log import logger
 from dflag._raw import Text, Unreadable
-from dflag.errors import ArgumentError, DefinitionError, FlagValueError, ParseError, ValidationError, nearest
+from dflag.errors import ArgumentError, DefinitionError, FlagValueError, ParseError, ValidationError, nearest, shorten
 
 if TYPE_CHECKING:
     import datetime
@@ -338,7 +338,7 @@ class Pipeline(Generic[T]):
         return DefinitionError(f"bad {option}: {error}{got}")
 
     def _got(self, given: object) -> str:
-        return "" if self.secret else f", got {given!r}"
+        return "" if self.secret else f", got {shorten(given)}"
 
     def _format_choice(self, choice: Any) -> str:
         return repr(choice) if isinstance(choice, str) else self.kind.format(choice)
@@ -466,10 +466,10 @@ def check_plain_function(function: Any, option: str) -> None:
     Raise `DefinitionError` unless calling a function runs it.
     """
     if not callable(function):
-        raise DefinitionError(f"expected a callable for {option}, got {function!r}")
+        raise DefinitionError(f"expected a callable for {option}, got {shorten(function)}")
     if code_flags(function) & _CO_NOT_RUN:
         raise DefinitionError(
-            f"expected a plain function for {option}, got a coroutine function or generator: {function!r}"
+            f"expected a plain function for {option}, got a coroutine function or generator: {shorten(function)}"
         )
 
 
@@ -489,7 +489,7 @@ def _typed(
 ) -> Any:
     value = given.pop(option, default)
     if not isinstance(value, types):
-        raise ArgumentError(f"expected {option} as {expected}, got {value!r}")
+        raise ArgumentError(f"expected {option} as {expected}, got {shorten(value)}")
     return str.__str__(value) if isinstance(value, str) else value  # as `checked_text` does
 
 
@@ -500,7 +500,7 @@ def _date(given: dict[str, Any]) -> datetime.date | None:
     import datetime  # already imported where a date is given
 
     if not isinstance(value, datetime.date) or isinstance(value, datetime.datetime):
-        raise ArgumentError(f"expected expires as a datetime.date, got {value!r}")
+        raise ArgumentError(f"expected expires as a datetime.date, got {shorten(value)}")
     return value
 
 
@@ -521,11 +521,11 @@ def as_tuple(given: Any, option: str) -> tuple[Any, ...]:
     Accept one callable or several.
     """
     if not callable(given) and not isinstance(given, Iterable):
-        raise DefinitionError(f"expected a callable for {option}, got {repr_of(given)}")
+        raise DefinitionError(f"expected a callable for {option}, got {shorten(given)}")
     functions = (given,) if callable(given) else tuple(given)
     for function in functions:
         if not callable(function):
-            raise DefinitionError(f"expected a callable for {option}, got {repr_of(function)}")
+            raise DefinitionError(f"expected a callable for {option}, got {shorten(function)}")
     return functions
 
 

@@ -31,6 +31,7 @@ from dflag.errors import (
     checked_text,
     checked_texts,
     foreign_flag,
+    shorten,
 )
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ class FlagRegistry(Declarations, NeverCopied):
         name = checked_name(name)
         given: Any = since
         if not isinstance(given, datetime.date) or isinstance(given, datetime.datetime):
-            raise ArgumentError(f"flag {name!r}: expected since as a datetime.date, got {since!r}")
+            raise ArgumentError(f"flag {name!r}: expected since as a datetime.date, got {shorten(since)}")
         self._store.retire(name, since)
 
     def lookup(self, name: builtins.str) -> Flag[Any]:
@@ -735,7 +736,8 @@ def checked_name(name: object) -> builtins.str:
     name = str.__str__(name) if isinstance(name, str) else name  # a subclass may print as anything
     if not isinstance(name, str) or not is_key(name) or name[0] == ".":
         raise DefinitionError(
-            f"flag {name!r}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] that does not begin with a dot"
+            f"flag {shorten(name)}: expected a name of 1 to 253 characters of [-._a-zA-Z0-9] "
+            "that does not begin with a dot"
         )
     if name in RULES_KEYS:
         raise DefinitionError(f"flag {name!r}: the name is reserved, as a source keeps its rules under it")

@@ -130,7 +130,7 @@ class FlagValueError(DflagError, ValueError):
         secret: bool = False,
         space: str | None = "",
     ) -> None:
-        given = "" if secret or raw is ... else f", got {_shorten(raw, space)}"
+        given = "" if secret or raw is ... else f", got {shorten(raw, space)}"
         problem = one_line(problem)
         super().__init__(f"{subject_of(flag_name)}: {problem}{given}" + (f" ({one_line(origin)})" if origin else ""))
         self.flag_name: Final = flag_name
@@ -245,7 +245,7 @@ def check_argument(
         subject: What to begin the message with.
     """
     if not isinstance(given, types) or (isinstance(given, bool) and types is not bool):
-        raise ArgumentError(f"{subject}expected {name} as {expected}, got {_shorten(given)}")
+        raise ArgumentError(f"{subject}expected {name} as {expected}, got {shorten(given)}")
 
 
 def checked_text(name: str, given: object, expected: str = "a text", *, subject: str = "") -> str:
@@ -262,7 +262,7 @@ def checked_text(name: str, given: object, expected: str = "a text", *, subject:
     """
     if isinstance(given, str):
         return str.__str__(given)
-    raise ArgumentError(f"{subject}expected {name} as {expected}, got {_shorten(given)}")
+    raise ArgumentError(f"{subject}expected {name} as {expected}, got {shorten(given)}")
 
 
 def checked_texts(name: str, given: Any, each: str = "each") -> tuple[str, ...]:
@@ -279,7 +279,7 @@ def checked_texts(name: str, given: Any, each: str = "each") -> tuple[str, ...]:
             raise TypeError
         texts = tuple(given)
     except TypeError:
-        raise ArgumentError(f"expected {name} as several texts, got {_shorten(given)}") from None
+        raise ArgumentError(f"expected {name} as several texts, got {shorten(given)}") from None
     return tuple(checked_text(f"{each} of {name}", text) for text in texts)
 
 
@@ -316,13 +316,13 @@ def check_seconds(name: str, given: Any, *, positive: bool = False, subject: str
         return None
     expected = f"{subject}expected {name} {'above 0 and finite' if positive else 'as a number of seconds'}"
     if isinstance(given, bool) or not isinstance(given, (int, float)):
-        raise ArgumentError(f"{expected}, got {_shorten(given)}")
+        raise ArgumentError(f"{expected}, got {shorten(given)}")
     try:
         seconds = float(given)
     except OverflowError:  # an int of more than 308 digits
         seconds = float("inf")
     if not (0 < seconds < float("inf") if positive else seconds <= float("inf")):
-        raise DefinitionError(f"{expected}, got {_shorten(given)}")
+        raise DefinitionError(f"{expected}, got {shorten(given)}")
     return min(seconds, _LONGEST_WAIT_SECONDS)
 
 
@@ -370,7 +370,7 @@ def _is_bytes(given: object) -> TypeGuard[bytes | bytearray | memoryview]:
     return isinstance(given, (bytes, bytearray, memoryview))
 
 
-def _shorten(given: object, space: str | None = None) -> str:
+def shorten(given: object, space: str | None = None) -> str:
     """
     Return the repr of a value, cut at the limit.
 
@@ -458,7 +458,7 @@ def unknown_flag(name: object, names: Iterable[str]) -> UnknownFlagError:
     Make the error for a name that no flag has, with the nearest one as a hint.
     """
     if not isinstance(name, str):
-        return UnknownFlagError(f"expected the name of a flag, got {name!r:.253}")
+        return UnknownFlagError(f"expected the name of a flag, got {shorten(name)}")
     near = nearest(name[:253], names)
     hint = "" if near is None else f"; did you mean {near!r}?"
     return UnknownFlagError(f"no flag named {name[:253]!r}{hint}", flag_name=name)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, final
 
-from dflag.errors import ArgumentError, DefinitionError, check_argument
+from dflag.errors import ArgumentError, DefinitionError, check_argument, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sized
@@ -101,9 +101,11 @@ def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
     try:
         crossed = bool(min > max)
     except TypeError as error:
-        raise ArgumentError(f"expected min and max that compare, got min={min!r} and max={max!r}") from error
+        raise ArgumentError(
+            f"expected min and max that compare, got min={shorten(min)} and max={shorten(max)}"
+        ) from error
     if crossed:
-        raise DefinitionError(f"expected min <= max, got min={min!r} and max={max!r}")
+        raise DefinitionError(f"expected min <= max, got min={shorten(min)} and max={shorten(max)}")
     return _Check(f"a value from {min} to {max}", lambda value: bool(min <= value <= max), minimum=min, maximum=max)
 
 
@@ -128,9 +130,9 @@ def matches(pattern: str | re.Pattern[str]) -> Validator[str]:
     try:
         compiled: Any = re.compile(pattern)
     except re.error as error:
-        raise DefinitionError(f"expected pattern as a regular expression, got {pattern!r}: {error}") from error
+        raise DefinitionError(f"expected pattern as a regular expression, got {shorten(pattern)}: {error}") from error
     if isinstance(compiled.pattern, bytes):
-        raise ArgumentError(f"expected pattern as an expression of texts, got {pattern!r}")
+        raise ArgumentError(f"expected pattern as an expression of texts, got {shorten(pattern)}")
     return _Check(
         f"a text that matches {compiled.pattern!r}",
         lambda value: compiled.search(value) is not None,
@@ -248,7 +250,7 @@ def one_of(*choices: T) -> Validator[T]:
 def _check_count(n: object) -> None:
     check_argument("n", n, int, "an int of at least 0")
     if isinstance(n, int) and n < 0:
-        raise DefinitionError(f"expected n as an int of at least 0, got {n!r}")
+        raise DefinitionError(f"expected n as an int of at least 0, got {shorten(n)}")
 
 
 def _count(n: int, noun: str) -> str:

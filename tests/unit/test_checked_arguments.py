@@ -557,3 +557,38 @@ def test_yaml_takes_all_that_json_takes(flags: dflag.FlagRegistry, text: str, va
     flag = flags.dyn_json("x", None, yaml=True, strip=strip)
     flags.apply({"x": text}, source="s")
     assert flag.get() == value
+
+
+# --- what a message shows of what was given
+
+
+class _Unprintable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize("given", ["x" * 10_000, _Unprintable(), 10**5_000], ids=["long", "unprintable", "many digits"])
+@pytest.mark.parametrize(
+    "option", ["min", "max", "secret", "strip", "expires", "mutator", "input_mutator", "on_change"]
+)
+def test_an_error_in_an_option_is_reported_whatever_was_given(
+    flags: dflag.FlagRegistry, option: str, given: Any
+) -> None:
+    """What was given is cut at 80 characters in the message, and shown by its type where its repr raises."""
+    with pytest.raises(DefinitionError, match=rf"^flag 'share': .*{option}") as refused:
+        flags.dyn_float("share", 0.5, **{option: given})
+    assert len(str(refused.value)) < 200
+
+
+@pytest.mark.parametrize("given", ["x" * 10_000, _Unprintable(), 10**5_000], ids=["long", "unprintable", "many digits"])
+def test_an_error_in_a_name_is_reported_whatever_was_given(flags: dflag.FlagRegistry, given: Any) -> None:
+    """A name that cannot be one is cut, too, where it is declared and where it is retired."""
+    with pytest.raises(DefinitionError, match="expected a name of 1 to 253 characters") as refused:
+        flags.int(given, 1)
+    assert len(str(refused.value)) < 200
+    with pytest.raises(DefinitionError, match=r"expected since as a datetime\.date") as refused:
+        flags.retired("gone", since=given)
+    assert len(str(refused.value)) < 200
+    if not isinstance(given, str):
+        with pytest.raises(dflag.UnknownFlagError, match="expected the name of a flag"):
+            flags[given]
