@@ -10,6 +10,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, final
 
 from dflag._checkpoint import Checkpoint
+from dflag._faults import code_flags
 from dflag._flags import Flag, FlagValues, pipeline_of
 from dflag._registry import FlagRegistry, registry_of, sources_of, store_of_registry
 from dflag._snapshot import store_of
@@ -110,6 +111,13 @@ def _running(sources: SourceLayers) -> set[object]:
     return {owner for owner in sources.owners() if isinstance(owner, Updater) and owner._session is not None}
 
 
+_CO_GENERATOR: Final = 0x20 | 0x200
+"""What `inspect` calls generators, also asynchronous ones."""
+
+_CO_COROUTINE: Final = 0x80
+"""What `inspect` calls coroutine functions."""
+
+
 @final
 class Block(contextlib.AbstractContextManager[None]):
     """
@@ -141,13 +149,17 @@ class Block(contextlib.AbstractContextManager[None]):
 
     def __call__(self, function: _Function) -> _Function:
         """
-        Decorate a function; raises TypeError for a class or a generator.
+        Decorate a function; raises TypeError for a class, a generator, a static or a class method.
         """
         import inspect  # slow to import
 
-        if isinstance(function, type) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"expected a function to decorate, got {function!r}; use a with block inside it")
-        if inspect.iscoroutinefunction(function):
+        flags = code_flags(function)  # also of an object's call, which inspect does not look at
+        if isinstance(function, (type, staticmethod, classmethod)) or flags & _CO_GENERATOR:
+            raise TypeError(
+                "expected a function to decorate, and no class, generator, staticmethod or classmethod, "
+                f"got {function!r}; decorate what is in it, or use a with block inside it"
+            )
+        if flags & _CO_COROUTINE or inspect.iscoroutinefunction(function):  # it knows what is marked as one
 
             async def awaited(*args: Any, **options: Any) -> Any:
                 with self._make():

@@ -77,9 +77,27 @@ def test_what_cannot_be_decorated(flags: dflag.FlagRegistry) -> None:
     async def generate_async() -> AsyncIterator[int]:
         yield rate.get()
 
-    for wrong in (unittest.TestCase, generate, generate_async):
-        with pytest.raises(TypeError, match="expected a function to decorate"):
+    for wrong in (unittest.TestCase, generate, generate_async, staticmethod(rate.get), classmethod(print)):
+        with pytest.raises(TypeError, match="expected a function to decorate, and no class, generator"):
             override({rate: 5})(wrong)
+
+
+def test_an_object_with_an_async_call_is_decorated(flags: dflag.FlagRegistry) -> None:
+    """
+    What is awaited of an object whose ``__call__`` is async runs within the override.
+    """
+    rate = flags.dyn_int("rate_limit", 50)
+
+    class Reader:
+        async def __call__(self) -> int:
+            await asyncio.sleep(0)
+            return rate.get()
+
+    async def read() -> int:
+        return await override({rate: 5})(Reader())()
+
+    assert asyncio.run(read()) == 5
+    assert rate.get() == 50
 
 
 def test_one_override_may_be_entered_again(flags: dflag.FlagRegistry) -> None:
