@@ -99,7 +99,7 @@ def in_range(*, min: Any = None, max: Any = None) -> Validator[Any]:
     if max is None:
         return _Check(f"a value of at least {min}", lambda value: bool(value >= min), minimum=min)
     try:
-        crossed = bool(min > max)
+        crossed = not min <= max  # the opposite of > for numbers, but not for NaN
     except TypeError as error:
         raise ArgumentError(
             f"expected min and max that compare, got min={shorten(min)} and max={shorten(max)}"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def test_limits_that_leave_nothing_are_refused() -> None:
     """
     A range without limits or values is a mistake of its author.
     """
-    for limits in ({}, {"min": 2, "max": 1}):
+    for limits in ({}, {"min": 2, "max": 1}, {"min": math.nan, "max": 1}, {"min": 1, "max": math.nan}):
         with pytest.raises(ValueError, match="min"):
             validators.in_range(**limits)
     with pytest.raises(ValueError, match="choice"):
