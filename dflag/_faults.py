@@ -60,6 +60,17 @@ def repr_of(thing: object) -> str:
         return _unprintable(thing)
 
 
+def place_of(error: BaseException) -> str:
+    """
+    Return what was raised and where, without its message, which may quote a secret.
+    """
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    where = "" if traceback is None else f" at {traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+    return type(error).__name__ + where
+
+
 def name_of(function: object) -> str:
     """
     Return the qualified name of a function, or its repr where it has none.

@@ -22,13 +22,14 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from dflag._faults import text_of
+from dflag._faults import is_interrupt, place_of, text_of
+from dflag._fork import follow_forks, settle
 from dflag._layers import RULES_KEYS
 from dflag._log import logger
 from dflag._quotes import may_quote
 from dflag._raw import Text, Unreadable
 from dflag._registry import FlagRegistry, registry_of
-from dflag.errors import MASK, ArgumentError, SourceError, one_line
+from dflag.errors import MASK, ArgumentError, DflagError, SourceError, one_line
 from dflag.sources import Source
 from dflag.sources._given import as_sources
 
@@ -253,11 +254,22 @@ class _FromSource:
     def token(self) -> object:
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at, self._token = now, self._source.probe()
+            self._looked_at, self._token = now, self._probe()
         return self._token
 
+    def _probe(self) -> object:
+        """
+        Return the source's token; where it raises, another one, so that the source is read.
+        """
+        try:
+            return self._source.probe()
+        except BaseException as error:
+            if is_interrupt(error):
+                raise
+            return object()
+
     def read(self) -> tuple[object, Mapping[str, Any]]:
-        token = self._token = self._source.probe()  # before: what changes meanwhile is read again
+        token = self._token = self._probe()  # before: what changes meanwhile is read again
         values = {key: value for key, value in self._source.read().items() if not key.startswith(".")}
         for key in RULES_KEYS:
             if values.pop(key, None) is not None:
@@ -278,9 +290,11 @@ class Reloading(Generic[S]):
 
     def __init__(self, settings_cls: type[S]) -> None:
         self._frozen: Final = _frozen(settings_cls)
-        self._lock: Final = threading.Lock()
+        self._lock = threading.RLock()
+        self._is_renewing = False  # then a validator of the class asks for the instance in force
         self._problem: str | None = None
         self._sources, self._instance = self._make()
+        follow_forks(self)
 
     @property
     def problem(self) -> str | None:
@@ -294,12 +308,14 @@ class Reloading(Generic[S]):
         Return the instance of the current values: the same object until one changes.
 
         When the class refuses the values, the last good instance stays, the error is logged once, and `problem` has it
-        while it lasts; of the fields of secret flags and sources it has the names and types of errors alone. The
-        revision of a registry is compared at each call, a path is checked once a second.
+        while it lasts; of the fields of secret flags and sources it has the names and types of errors alone, and of
+        what else the class's code raises the type and the line. The revision of a registry is compared at each call, a
+        path is checked once a second. A validator of the class gets the instance in force.
         """
         if self._has_changed():
+            settle()
             with self._lock:
-                if self._has_changed():
+                if not self._is_renewing and self._has_changed():
                     self._renew()
         return self._instance
 
@@ -307,9 +323,10 @@ class Reloading(Generic[S]):
         return any(source.has_changed() for source in self._sources)
 
     def _renew(self) -> None:
+        self._is_renewing = True
         try:
             self._sources, self._instance = self._make()
-        except (ValueError, SourceError) as error:  # those of pydantic are ValueErrors
+        except Exception as error:  # of the class's own code, so of any type
             for source in self._sources:
                 source.keep()  # so that the same values are not tried at each call
             problem = one_line(_summary(error))
@@ -318,6 +335,8 @@ class Reloading(Generic[S]):
             self._problem = problem
         else:
             self._problem = None
+        finally:
+            self._is_renewing = False
 
     def _make(self) -> tuple[tuple[DflagSettingsSource, ...], S]:
         made: list[DflagSettingsSource] = []
@@ -338,6 +357,21 @@ class Reloading(Generic[S]):
         finally:
             _made.reset(token)
         raise refusal  # outside of the handler: the error there has the values
+
+    # --- forking
+
+    def before_fork(self) -> None:
+        pass  # the lock may be held for the length of a validation; the child makes it anew
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def is_active(self) -> bool:
+        return False
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()
+        self._is_renewing = False
 
 
 def reloading(settings_cls: type[S]) -> Reloading[S]:
@@ -530,8 +564,10 @@ def _summary(error: Exception) -> str:
     """
     Return what is wrong without the values, one of which may be a secret.
     """
+    if isinstance(error, (DflagError, SettingsError)):
+        return text_of(error)
     if not isinstance(error, ValidationError):
-        return str(error)
+        return f"its code raised {place_of(error)}"
     faults = error.errors(include_url=False, include_input=False, include_context=False)
     named = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in faults]
     return "; ".join(f"{name}: {message}" if name else message for name, message in named)

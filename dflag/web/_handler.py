@@ -16,6 +16,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, quote
 
+from dflag._faults import place_of
 from dflag._log import logger
 from dflag._read_counts import count_reads, read_counts
 from dflag._registry import registry_of
@@ -363,16 +364,5 @@ def _json_body(value: object) -> bytes:
 
 def _fault(error: BaseException) -> Response:
     # Without the traceback, whose message may quote a secret.
-    logger.error("a request failed: %s", _place(error))
+    logger.error("a request failed: %s", place_of(error))
     return _refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; see the log")
-
-
-def _place(error: BaseException) -> str:
-    """
-    Return what was raised and where, without its message.
-    """
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    where = "" if traceback is None else f" at {traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
-    return type(error).__name__ + where

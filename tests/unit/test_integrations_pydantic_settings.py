@@ -6,7 +6,11 @@ from __future__ import annotations
 
 import decimal
 import logging
+import os
+import signal
+import threading
 import traceback
+import warnings
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pydantic
@@ -20,6 +24,7 @@ from dflag.integrations.pydantic_settings import DflagSettingsSource, reloading
 from dflag.sources import MemorySource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from dflag.testing import ConfigMapVolume
@@ -255,6 +260,110 @@ def test_reloading_keeps_the_last_good_instance(flags: dflag.FlagRegistry, caplo
     rate.set(2)
     assert settings.current().rate == 2
     assert settings.problem is None
+
+
+def _checked(flags: dflag.FlagRegistry, check: Callable[[int], object]) -> type[BaseSettings]:
+    """
+    Return a settings class with a validator of its field.
+    """
+
+    class Settings(BaseSettings):
+        rate: int
+
+        @pydantic.field_validator("rate")
+        @classmethod
+        def check_rate(cls, value: int) -> int:
+            check(value)
+            return value
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, *_sources: Any, **_others: Any) -> Any:
+            return (DflagSettingsSource(settings_cls, flags),)
+
+    return Settings
+
+
+def test_reloading_outlives_a_fault_of_the_class(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    Whatever its code raises refuses the values, without the message, which may quote a secret.
+    """
+
+    def check(value: int) -> None:
+        if value == 2:
+            raise KeyError("hush")
+
+    rate = flags.dyn_int("rate", 1)
+    settings: Any = reloading(_checked(flags, check))
+    with caplog.at_level(logging.WARNING, "dflag"):
+        rate.set(2)
+        assert (settings.current().rate, settings.current().rate) == (1, 1)
+    assert settings.problem.startswith(f"its code raised KeyError at {__file__}:")
+    assert [each.getMessage() for each in caplog.records] == [
+        f"Settings: {settings.problem}; keeping the last good values"
+    ]
+    rate.set(3)
+    assert (settings.current().rate, settings.problem) == (3, None)
+
+
+def test_reloading_reads_a_source_whose_probe_raises() -> None:
+    """
+    Only what `read` raises is a problem.
+    """
+
+    class Moody(MemorySource):
+        def probe(self) -> object:
+            raise OSError("no answer")
+
+    settings: Any = reloading(_settings(Moody({"rate": "2"})))
+    assert (settings.current().rate, settings.problem) == (2, None)
+
+
+def test_reloading_gives_a_validator_the_instance_in_force(flags: dflag.FlagRegistry) -> None:
+    """
+    One that asks for it, to compare the values with those before.
+    """
+    before = []
+
+    def check(value: int) -> None:
+        if value == 2:
+            before.append(settings.current().rate)
+
+    rate = flags.dyn_int("rate", 1)
+    settings: Any = reloading(_checked(flags, check))
+    rate.set(2)
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(settings.current()), daemon=True)
+    thread.start()
+    thread.join(5)
+    assert ([each.rate for each in found], before) == ([2], [1])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_reloading_goes_on_in_a_child(flags: dflag.FlagRegistry) -> None:
+    """
+    Also where another thread of the parent was making an instance.
+    """
+    parent, begun, end = os.getpid(), threading.Event(), threading.Event()
+
+    def check(value: int) -> None:
+        if value == 2 and os.getpid() == parent:
+            begun.set()
+            end.wait(30)
+
+    rate = flags.dyn_int("rate", 1)
+    settings: Any = reloading(_checked(flags, check))
+    rate.set(2)
+    thread = threading.Thread(target=settings.current)
+    thread.start()
+    begun.wait(30)
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):  # of a fork beside threads
+        child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        os._exit(0 if settings.current().rate == 2 else 1)
+    end.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_reloading_looks_at_a_path_now_and_then(volume: ConfigMapVolume, monkeypatch: pytest.MonkeyPatch) -> None:
