@@ -9,7 +9,8 @@ import math
 import re
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dflag._faults import is_interrupt, text_of
 from dflag._layers import RULES_KEYS
@@ -259,6 +260,12 @@ class Feed:
         self.unanswered.pop(name, None)
         return answer
 
+    def said(self, watch: Watch | None, name: str, otherwise: Any) -> Any:
+        """
+        Return an attribute of the source's watch; *otherwise* where it raises, and without a watch.
+        """
+        return otherwise if watch is None else self.ask(name, partial(getattr, watch, name), otherwise)
+
     def recheck_seconds(self) -> float | None:
         """
         Return in how many seconds to look again without an event; None where the source does not ask for it.
@@ -340,11 +347,11 @@ class Feed:
         return SourceStatus(
             name=self.name,
             healthy=problem is None and self.contact is not None,
-            watched="not watched" if watch is None else watch.mode,
+            watched=self.said(watch, "mode", "not watched"),
             degraded=self.degraded if watch is not None else None,
             not_live=self.not_live,
             seconds_since_contact=age(self._heard(watch)),
-            reconnects=0 if watch is None else watch.reconnects,
+            reconnects=self.said(watch, "reconnects", 0),
             checksum="" if results.last_applied is None else results.last_applied.get().checksum,
             applied_at=None if results.last_applied is None else results.last_applied.get().applied_at,
             reloads={**results.reloads, "failed": self.failures},
@@ -386,8 +393,7 @@ class Feed:
 
         An age counts only as below or above *patience_seconds*.
         """
-        mode = None if watch is None else watch.mode
-        reconnects = 0 if watch is None else watch.reconnects
+        mode, reconnects = self.said(watch, "mode", None), self.said(watch, "reconnects", 0)
         touch = self.contact is None, is_recent(self._heard(watch), patience_seconds), self._is_overdue(longest_seconds)
         problems = self.problem, self.fault, self.degraded, self.not_live
         return self.results(), self.failures, mode, reconnects, touch, problems
@@ -396,7 +402,7 @@ class Feed:
         """
         Return the moment of the last contact: the watch's, if it knows better than the check.
         """
-        heard = None if watch is None else watch.last_contact
+        heard = self.said(watch, "last_contact", None)
         return heard if isinstance(heard, (int, float)) and math.isfinite(heard) else self.contact
 
 

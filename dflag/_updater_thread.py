@@ -30,8 +30,8 @@ _FALLBACK_SECONDS: Final = 0.25
 _SHORTEST_REGULAR_SECONDS: Final = _FALLBACK_SECONDS / 2
 """Shorter than any interval of a check without events, jitter included."""
 
-_CALLS: Final = ("recheck_seconds", "fileno", "drain")
-"""The methods that tell the thread when to look. One that raises is called again at each round."""
+_CALLS: Final = ("recheck_seconds", "fileno", "drain", "problem")
+"""What tells the thread when to look. One that raises is asked again at each round."""
 
 _MAX_DESCRIPTOR: Final = 2**31 - 1
 """The system takes an int of C."""
@@ -226,11 +226,12 @@ class Session:
         feed.note_degraded(self._problem(feed, watch, _descriptor(feed, watch)), _FALLBACK_SECONDS)
 
     def _problem(self, feed: Feed, watch: Watch, descriptor: int | None) -> str | None:
+        problem = feed.said(watch, "problem", None)
         if feed.unanswered:
             call = next((each for each in _CALLS if each in feed.unanswered), None)
             if call is not None:
                 return feed.unanswered[call]
-        return self._waiter.problem if watch.problem is None and descriptor is not None else watch.problem
+        return self._waiter.problem if problem is None and descriptor is not None else problem
 
     def _timeout(self, descriptors: Iterable[int | None]) -> float:
         if any(feed.dirty for feed in self._feeds):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from dflag._feed import Feed
-from dflag._source_state import empty_state
+from dflag._source_state import Results, empty_state
 from dflag._updater_thread import Session
 from dflag.sources import MemorySource, Watch
 
@@ -214,6 +214,22 @@ def test_a_call_that_raises_stops_neither_the_look_nor_the_others(
     before = looks.count
     assert eventually(lambda: looks.count > before and feed.degraded is None)
     assert feed.fault is None
+
+
+def test_what_a_watch_says_of_itself_may_raise(session: Session, looks: Looks, feed: Feed, source: Source) -> None:
+    """The source is looked at all the same, and what is not known of the watch is left out of the status."""
+    names = ("mode", "problem", "last_contact", "reconnects")
+    fail = property(lambda _: 1 / 0)
+    watch = source.made = type("Broken", (Watch,), dict.fromkeys(names, fail))()
+    feed.read()
+    session.start_watching()
+    session.start()
+    assert eventually(lambda: looks.count > 1)
+    assert feed.degraded == "its problem() raised ZeroDivisionError: division by zero"
+    status = feed.status(Results(), None, watch)
+    assert (status.watched, status.reconnects, status.healthy, feed.fault) == ("not watched", 0, True, None)
+    assert status.seconds_since_contact is not None
+    assert feed.fingerprint(60, None, watch) == feed.fingerprint(60, None, watch)
 
 
 def test_a_watch_that_is_none_is_a_fault_of_the_source(session: Session, feed: Feed, source: Source) -> None:
