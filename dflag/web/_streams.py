@@ -29,7 +29,7 @@ _RETRY_MILLISECONDS: Final = 2_000
 
 class Subscription:
     """
-    One open stream: what it has to send now.
+    One stream: what it has to send now. It is open from `on_wake` on, as a request may be given up before its answer.
 
     Thread safety: `close` and `wake` from any thread; the rest from one at a time.
     """
@@ -45,9 +45,10 @@ class Subscription:
 
     def on_wake(self, function: Callable[[], object]) -> None:
         """
-        Register a function to be called, in any thread, when there is something to send or the stream is closed.
+        Open the stream, and call a function, in any thread, when there is something to send or it is closed.
         """
         self._wake = function
+        self._streams.add(self)
 
     def wake(self) -> None:
         """
@@ -97,7 +98,7 @@ class Streams:
     Args:
         registry: The flags.
         find: Returns a flag that is shown, by name, else None.
-        limit: How many there may be.
+        limit: How many there may be; a few more where several open at once.
 
     Thread safety: any thread.
     """
@@ -116,19 +117,21 @@ class Streams:
 
     def open(self, last_event_id: str) -> Subscription | None:
         """
-        Open a stream; None when there are too many.
+        Return a stream that is to be opened; None when there are too many.
 
         Args:
             last_event_id: The event that the client has seen last; empty for none.
         """
+        return None if len(self._open) >= self._limit else Subscription(self, last_event_id)
+
+    def add(self, subscription: Subscription) -> None:
+        """
+        Count a stream, which is woken from now on.
+        """
         with self._store.lock:
-            if len(self._open) >= self._limit:
-                return None
             if not self._open:
                 self._store.add_commit_listener(self._on_commit)
-            subscription = Subscription(self, last_event_id)
             self._open |= {subscription}
-        return subscription
 
     def drop(self, subscription: Subscription) -> None:
         """

@@ -15,6 +15,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -532,6 +533,34 @@ def test_an_asgi_client_that_goes_is_counted_out(flags: dflag.FlagRegistry) -> N
 
     asyncio.run(run())
     assert sent[0]["status"] == 200
+    assert flags._store._commit_listeners == ()
+
+
+def test_a_request_for_a_stream_that_is_given_up_holds_no_place(flags: dflag.FlagRegistry) -> None:
+    """An app may be cancelled before it answers, as by a time limit; then nothing watches the registry."""
+    begun, end = threading.Event(), threading.Event()
+
+    def slow(_headers: object) -> str:
+        begun.set()
+        end.wait(DEADLINE_SECONDS)
+        return "ops"
+
+    app = make_asgi_app(flags, ofrep=True, read_authorize=slow)
+
+    async def run() -> None:
+        scope = {"type": "http", "method": "GET", "path": EVENTS, "headers": [], "query_string": b""}
+        task = asyncio.ensure_future(app(scope, never, never))
+        await asyncio.to_thread(begun.wait, DEADLINE_SECONDS)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        end.set()
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    async def never(*_: object) -> Any:
+        raise AssertionError("nothing is to be received or sent")
+
+    asyncio.run(run())
     assert flags._store._commit_listeners == ()
 
 
