@@ -145,6 +145,7 @@ class _SharedFiles:
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._problem: str | None = None
+        self._unread: Final[set[str]] = set()  # the files that are logged as such
         follow_forks(self)
 
     def start(self) -> None:
@@ -211,11 +212,25 @@ class _SharedFiles:
             match = _FILE_NAME.fullmatch(name)
             if match is not None and name != mine:
                 pid = int(match["pid"])
-                _add(processes.setdefault(pid, {}), _read(os.path.join(self._directory, name), alive=_is_alive(pid)))
+                _add(processes.setdefault(pid, {}), self._read(name, alive=_is_alive(pid)))
         # What is shown is written first: a count that was seen once must outlive this process.
         known = self._watchlist.values() if self._thread is None else self.write()
         _add(processes.setdefault(os.getpid(), {}), known)
         return merged(processes.values())
+
+    def _read(self, name: str, *, alive: bool) -> Values:
+        """
+        Read another process's file. One that cannot be read, as after a crash of the machine, is logged once.
+        """
+        try:
+            return _read(os.path.join(self._directory, name), alive=alive)
+        except FileNotFoundError:  # closed since the directory was listed
+            return {}
+        except (OSError, ValueError, TypeError) as error:
+            if name not in self._unread:
+                self._unread.add(name)
+                logger.warning("metrics of another process are left out: cannot read %s: %s", name, text_of(error))
+            return {}
 
     def _listing(self) -> list[str]:
         try:
@@ -307,16 +322,18 @@ def _write_on(shared: weakref.ref[_SharedFiles], closing: threading.Event) -> No
 def _read(path: str, *, alive: bool) -> Values:
     """
     Read another process's file; of one that has ended the counters alone.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It does not hold what a process writes.
+        TypeError: As `ValueError`.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            rows = json.load(file)
-    except FileNotFoundError:  # closed since the directory was listed
-        rows = []
+    with open(path, encoding="utf-8") as file:
+        rows = json.load(file)
     values: Values = {}
     for name, labels, value in rows:
         if alive or name in _COUNTERS:
-            values.setdefault(name, {})[tuple(labels)] = value
+            values.setdefault(name, {})[tuple(labels)] = float(value)
     return values
 
 
@@ -333,7 +350,7 @@ def _is_alive(pid: int) -> bool:
         return True  # where signal 0 would be Ctrl-C
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has such a number
         return False
     except PermissionError:
         return True

@@ -386,6 +386,30 @@ def _fail_once(flags: dflag.FlagRegistry, metrics: CollectorRegistry, source: Me
         updater.refresh()
 
 
+@pytest.mark.parametrize("text", ["", "[1]", '[["dflag_errors", ["shop"], []]]', "{", None])
+def test_a_broken_file_of_another_process_spoils_no_scrape(
+    shop: dflag.FlagRegistry,
+    collector: FlagCollector,
+    directory: Path,
+    caplog: pytest.LogCaptureFixture,
+    text: str | None,
+) -> None:
+    """What a crash of the machine has left is left out, which is logged once; the others count."""
+    broken = directory / f"dflag_{10**30 if text == '{' else _ended_pid()}_1.json"
+    _other_process(directory, _ended_pid(), errors=4)
+    if text is None:
+        broken.mkdir()
+    else:
+        broken.write_text(text)
+    with dflag.Updater.setup(shop, MemorySource({})) as updater:
+        collector.add(shop, updater)
+        metrics = CollectorRegistry()
+        metrics.register(collector)
+        assert [value(metrics, "errors_total") for _ in range(2)] == [4, 4]
+    (message,) = caplog.messages
+    assert broken.name in message
+
+
 @pytest.mark.parametrize("names", [("one", "one", "one"), ("one", "two", "one")])
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_counters_go_on_when_the_next_updater_is_registered(
