@@ -117,7 +117,24 @@ class Reflector(Watch):
         self._thread: Final = threading.Thread(target=self._run, name="dflag-kubernetes", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        """
+        Start the thread, or say why it cannot be started now; then `drain` tries again.
+        """
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self.mode, self.problem = "not watched", f"no thread could be started to watch it: {error}"
+            # Nothing else asks the server while there is a watch.
+            self._cache.fail(Failure(f"cannot read {self._target}: {self.problem}", unreachable=True, absent=False))
+        else:
+            self.mode, self.problem = type(self).mode, None
+
+    def drain(self) -> None:
+        """
+        Start the thread where that has failed, which is tried while there is a `problem`.
+        """
+        if self.problem is not None and not self._stopping.is_set():
+            self.start()
 
     def close(self) -> None:
         """
@@ -126,7 +143,7 @@ class Reflector(Watch):
         self._ended(self)
         self._stopping.set()
         self._server.cut()
-        if self._thread is not threading.current_thread():
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
             self._thread.join(JOIN_SECONDS)
 
     def abandon(self) -> None:

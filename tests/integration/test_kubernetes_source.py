@@ -1719,3 +1719,28 @@ def test_heavy_packages_stay_out() -> None:
         "import sys, dflag.sources\nprint([name for name in ('httpx2', 'httpcore2', 'ssl') if name in sys.modules])\n"
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_watch_whose_thread_cannot_be_started_is_tried_again(
+    flags: FlagRegistry, rate: dflag.Flag[int], server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The status says so meanwhile, and changes are followed as soon as there is a thread."""
+    start, refusing = threading.Thread.start, [True]
+
+    def start_if_free(thread: threading.Thread) -> None:
+        if thread.name == "dflag-kubernetes" and refusing:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_if_free)
+    with following(flags, source_of(server)) as updater:
+        assert only(updater).degraded == "no thread could be started to watch it: can't start new thread"
+        assert (only(updater).watched, only(updater).healthy) == ("not watched", False)
+        server.put({"rate_limit": "70"})
+        refusing.clear()
+        assert becomes(updater, rate, 70)
+        assert eventually(lambda: only(updater).degraded is None and only(updater).healthy)
+        assert only(updater).watched == "API watch"
+    refusing.append(True)
+    with following(flags, source_of(server)):
+        pass
