@@ -292,7 +292,7 @@ class DflagProvider(AbstractProvider):
 
     def _on_look(self) -> None:
         """
-        Notice how the sources are, in the updater's thread.
+        Notice how the sources are: after a look, and where an evaluation finds that no look ends.
         """
         event, details = self._describe_health()
         if event is not self._health:
@@ -405,6 +405,8 @@ class DflagProvider(AbstractProvider):
             raise FlagNotFoundError(f"no flag named {flag_key!r:.253}")
         if not generation.holds(flag):
             generation = self._evaluations.now()
+        if generation.unhealthy:
+            self._on_look()
         try:
             key = None if context is None else key_for(flag, context.targeting_key, context.attributes)
         except TypeError as error:

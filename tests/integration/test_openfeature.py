@@ -33,6 +33,8 @@ from dflag._keyed import EVERYBODY, KeyedValue
 from dflag.integrations.openfeature import DflagProvider
 from dflag.sources import MemorySource
 
+from ._waiting import eventually
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -807,3 +809,33 @@ def test_a_value_is_stale_once_no_look_has_ended_for_too_long(
             assert not updater.status().sources[0].healthy
             assert provider.resolve_integer_details("rate", 0).reason == Reason.STALE
         assert provider.resolve_integer_details("rate", 0).reason == Reason.STATIC
+
+
+def test_a_reading_that_hangs_makes_the_provider_stale(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first evaluation that is stale for it says so to the clients, and the end of the hang that it is over."""
+    flags.dyn_int("rate", 50)
+    hangs, asked = threading.Event(), threading.Event()
+
+    class Hanging(MemorySource):
+        def probe(self) -> object:
+            asked.set()
+            while hangs.is_set():
+                time.sleep(0.005)
+            return super().probe()
+
+    with dflag.Updater.setup(flags, Hanging({"rate": "60"}), resync_seconds=0.05) as updater:
+        api.set_provider_and_wait(DflagProvider(flags, updater))
+        client, events = api.get_client(), Events()
+        events.listen(client)
+        events.expect(ProviderEvent.PROVIDER_READY)
+        hangs.set()
+        asked.clear()
+        assert asked.wait(DEADLINE_SECONDS)
+        with monkeypatch.context() as patched:
+            patched.setattr("dflag._updater._OVERDUE_SECONDS", 0.0)
+            assert eventually(lambda: client.get_integer_details("rate", 0).reason is Reason.STALE)
+            assert "memory" in (events.expect(ProviderEvent.PROVIDER_STALE).message or "")
+        hangs.clear()
+        events.expect(ProviderEvent.PROVIDER_READY)
