@@ -145,8 +145,8 @@ class _PathWatch(Watch):
     def _try_to_arm(self, wanted: Plan) -> None:
         try:
             self._arm(wanted)
-        except FileNotFoundError:
-            # It has just gone; the next look says so.
+        except (FileNotFoundError, NotADirectoryError):
+            # It has just gone, or a file is in its place: the next look says so.
             self._disarm()
             self._degrade(f"{self._path}: no such directory")
         except Exception as error:

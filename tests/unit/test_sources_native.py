@@ -318,6 +318,22 @@ def test_a_missing_directory_is_watched_when_it_appears(tmp_path: Path, heard: L
     watch.close()
 
 
+def test_a_file_in_the_place_of_a_directory_delays_no_watch(tmp_path: Path, heard: Listener) -> None:
+    """
+    It is no refusal of the system's: the watch begins as soon as there is a directory again.
+    """
+    place = tmp_path / "later"
+    place.write_text("")
+    watch = _native.watch_path(str(place), lambda: None, heard=heard)
+    assert (watch.mode, watch.problem) == ("polling", f"{place}: no such directory")
+    place.unlink()
+    place.mkdir()
+
+    assert _hears(watch, heard)
+    assert (watch.mode, watch.problem) == ("inotify", None)
+    watch.close()
+
+
 class Refusing:
     """
     Bindings of an exhausted system.
