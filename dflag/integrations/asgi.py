@@ -21,6 +21,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from dflag._log import logger
+from dflag._once import Once
 from dflag._updater import Updater
 from dflag.errors import check_argument
 from dflag.integrations._pins import REVISION_HEADER, RequestPin, check_switch, store_to_pin
@@ -120,19 +121,32 @@ async def _live(app: App, updater: Updater, scope: Scope, receive: Receive, send
     """
     from asyncio import to_thread  # the package serves programs without an event loop too
 
-    startup = await receive()
+    startup, given_up = await receive(), Once()
     try:
-        await to_thread(updater.__enter__)
+        await to_thread(_start, updater, given_up)
     except Exception as error:
         logger.error("the app is not started: %s", error)
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
+    except BaseException:  # cancelled, while the thread goes on
+        given_up.set()
+        await to_thread(updater.stop)
+        raise
     lifespan = _Lifespan(startup, receive, send)
     try:
         await lifespan.run(app, scope)
     finally:
         await to_thread(updater.stop)
     await lifespan.end()
+
+
+def _start(updater: Updater, given_up: Once) -> None:
+    """
+    Start the updater; stop it again when the start of the app was given up meanwhile.
+    """
+    updater.__enter__()
+    if given_up.is_set():
+        updater.stop()
 
 
 class _Lifespan:

@@ -469,6 +469,35 @@ def test_an_updater_that_runs_already_is_stopped(pair: Pair) -> None:
     assert updater.status().state == "stopped"
 
 
+def test_a_start_that_is_given_up_leaves_no_updater_running(pair: Pair) -> None:
+    """A server or a time limit may cancel it while a thread still reads the sources."""
+    begun, end = threading.Event(), threading.Event()
+
+    class Slow(MemorySource):
+        def read(self) -> Any:
+            begun.set()
+            end.wait(DEADLINE_SECONDS)
+            return super().read()
+
+    updater = dflag.Updater(pair.flags, Slow({"one": "1"}))
+
+    async def run() -> None:
+        async def receive() -> Message:
+            return {"type": "lifespan.startup"}
+
+        app = PinMiddleware(lifespan_app(pair, []), pair.flags, updater=updater)
+        task = asyncio.ensure_future(app({"type": "lifespan"}, receive, lambda _: asyncio.sleep(0)))
+        await asyncio.to_thread(begun.wait, DEADLINE_SECONDS)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        end.set()
+        await asyncio.get_running_loop().shutdown_default_executor()
+
+    asyncio.run(run())
+    assert updater.status().state == "stopped"
+
+
 def messages(app: App) -> list[Message]:
     """
     Run the lifespan of an app, and return what the server hears.
