@@ -187,7 +187,7 @@ def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_
     Make a listener that emits an event; None for the length leaves the value out.
     """
 
-    def emit_event(_old: object, new: object) -> None:
+    def emit_event(_old: object, new: Any) -> None:
         attributes: dict[str, AnyValue] = {
             "feature_flag.key": flag.name,
             "feature_flag.provider.name": _SCOPE,
@@ -199,9 +199,16 @@ def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_
             attributes["feature_flag.set.id"] = encodable(registry.name)
         if max_value_length is not None and not flag.secret:
             kind = pipeline_of(flag).kind
-            value = new if isinstance(new, (bool, int, float)) else encodable(kind.format(new))[:max_value_length]
+            value = new if _is_number(new) else encodable(kind.format(new))[:max_value_length]
             attributes["feature_flag.result.value"] = value
         record = LogRecord(event_name=_EVENT, severity_number=SeverityNumber.INFO, attributes=attributes)
         logger.emit(record)
 
     return Listener(emit_event, flag.name)
+
+
+def _is_number(value: object) -> bool:
+    """
+    Return whether a value is a bool, or a number as OTLP has them: an exporter loses all that it sends with another.
+    """
+    return isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63)

@@ -242,6 +242,16 @@ def test_values_are_opt_in_and_cut_and_never_a_secrets(shop: dflag.FlagRegistry,
     assert "canary" not in repr(found)
 
 
+@pytest.mark.parametrize(("number", "shown"), [(2**63 - 1, 2**63 - 1), (-(2**63), -(2**63)), (2**63, str(2**63))])
+def test_numbers_beyond_64_bits_are_texts(shop: dflag.FlagRegistry, events: Events, number: int, shown: object) -> None:
+    """OTLP has no such number, and an exporter would lose the whole batch."""
+    limit = shop.dyn_json("limit", 0)
+    with export_events(shop, values=True, logger_provider=events.provider):
+        limit.set(number)
+        ((_, attributes),) = events.take(shop)
+    assert attributes["feature_flag.result.value"] == shown
+
+
 def test_a_flag_that_a_secret_source_feeds_is_a_secret(shop: dflag.FlagRegistry, events: Events) -> None:
     """Also when it becomes one only after events were asked for."""
 
