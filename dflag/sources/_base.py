@@ -117,7 +117,8 @@ class Source(ABC):
         Return a cheap token that changes whenever `read` may return something else.
 
         The updater calls it after every wake-up and every ``resync_seconds``, and reads when the token has changed.
-        By default each token differs.
+        So one that has raised `SourceError` is read again only when its token changes. By default each token
+        differs.
         """
         return object()
 
