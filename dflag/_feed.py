@@ -424,7 +424,7 @@ def _checked(name: str, values: object) -> Mapping[str, Raw]:
             raise SourceError(f"{expected}, got a name of type {type(key).__name__}")
         if not isinstance(raw, (str, bytes, Unreadable)):
             raise SourceError(f"{expected}, got a value of type {type(raw).__name__} for {key!r}")
-    return values
+    return {str.__str__(key): raw for key, raw in values.items()}  # a subclass may do anything when it is compared
 
 
 def _text_or_none(said: object) -> str | None:

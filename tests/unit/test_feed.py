@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
+import dflag
 from dflag._feed import Feed, Ignored
 from dflag._source_state import Reading, Results, empty_state
 from dflag.errors import SourceError
@@ -309,6 +310,26 @@ def test_a_source_may_hand_out_one_dict_and_change_it() -> None:
     feed.dirty = True
     feed.look()
     assert (first, _values(feed)) == ({"rate": "1"}, {"rate": "2"})
+
+
+def test_a_name_of_a_subclass_counts_by_its_text() -> None:
+    """Whatever it does when it is compared: it would end each look at all sources."""
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            raise ZeroDivisionError
+
+    class Named(MemorySource):
+        def read(self) -> Mapping[str, Raw]:
+            return {Name("rate"): "2", "burst": "3"}
+
+    flags = dflag.FlagRegistry()
+    rate, burst = flags.dyn_int("rate", 1), flags.dyn_int("burst", 1)
+    dflag.Updater(flags, Named({})).initialize()
+    assert (rate.get(), burst.get()) == (2, 3)
 
 
 @pytest.mark.parametrize("contact", ["yesterday", float("nan"), float("inf")])
