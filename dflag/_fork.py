@@ -94,6 +94,21 @@ _unresumed: list[Resumable] = []
 _inherited_threads: Final[list[threading.Thread]] = []
 
 
+class ForkFollower:
+    """
+    The parts of a `ForkAware` that most have in common: it holds no lock at a fork, and a child has nothing to do soon.
+    """
+
+    def before_fork(self) -> None:
+        pass
+
+    def after_fork_in_parent(self) -> None:
+        pass
+
+    def is_active(self) -> bool:
+        return False
+
+
 def follow_forks(follower: ForkAware, *, first: bool = False) -> None:
     """
     Call *follower* around every fork while it lives. Register the followers that it relies on first.

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from dflag._faults import is_interrupt
-from dflag._fork import follow_forks
+from dflag._fork import ForkFollower, follow_forks
 from dflag.errors import one_line
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _is_configured(logger: logging.Logger | None, ours: logging.Handler) -> bool
     return logging.lastResort is None  # how the documentation of logging says to silence it
 
 
-class Log:
+class Log(ForkFollower):
     """
     The logger ``dflag``. A handler or filter that raises harms nobody who logs.
 
@@ -150,9 +150,6 @@ class Log:
 
     def after_fork_in_parent(self) -> None:
         self._forker = None
-
-    def is_active(self) -> bool:
-        return False
 
     def after_fork_in_child(self) -> None:
         self._writing.intersection_update({threading.get_ident()})

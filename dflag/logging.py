@@ -22,7 +22,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Final
 
-from dflag._fork import follow_forks, settle
+from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._registry import registry_of
 from dflag.errors import DefinitionError, checked_text
 
@@ -141,7 +141,7 @@ class _Logger:
         self._target.setLevel(self._since)
 
 
-class _Loggers:
+class _Loggers(ForkFollower):
     """
     The loggers whose levels are set by flags: one table for a process, because several flags may name one logger.
     """
@@ -181,16 +181,8 @@ class _Loggers:
 
     # --- forking
 
-    def before_fork(self) -> None:
-        pass  # setting a level takes the lock of logging, which a fork may hold already; the child makes this one anew
-
-    def after_fork_in_parent(self) -> None:
-        pass
-
-    def is_active(self) -> bool:
-        return False
-
     def after_fork_in_child(self) -> None:
+        # Not taken before: setting a level takes the lock of logging too, which a fork may hold already.
         self._lock = threading.RLock()
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._faults import is_interrupt
 from dflag._flags import listeners_of
-from dflag._fork import follow_forks, no_fork
+from dflag._fork import ForkFollower, follow_forks, no_fork
 from dflag._layers import OVERRIDE
 from dflag._log import logger
 from dflag._registry import registry_of, sources_of, store_of_registry
@@ -110,7 +110,7 @@ METRICS: Final[tuple[Metric, ...]] = (
 )
 
 
-class Watched:
+class Watched(ForkFollower):
     """
     A registry and perhaps its updater, under the name by which their metrics are told apart.
 
@@ -224,15 +224,6 @@ class Watched:
             return ()
 
     # --- forking
-
-    def before_fork(self) -> None:
-        pass
-
-    def after_fork_in_parent(self) -> None:
-        pass
-
-    def is_active(self) -> bool:
-        return False
 
     def after_fork_in_child(self) -> None:
         self._earlier = {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from dflag._fork import follow_forks, settle
+from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._log import logger
 from dflag._raw import Unreadable
 from dflag.sources._entries import is_key
@@ -164,7 +164,7 @@ class Look:
     changes: int
 
 
-class ObjectCache:
+class ObjectCache(ForkFollower):
     """
     The newest state of the object that this process has seen, and the version from which to watch.
 
@@ -322,9 +322,6 @@ class ObjectCache:
 
     def after_fork_in_parent(self) -> None:
         self._lock.release()
-
-    def is_active(self) -> bool:
-        return False
 
     def after_fork_in_child(self) -> None:
         self._lock = threading.Lock()

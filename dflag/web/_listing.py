@@ -18,7 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._flags import keyed_of, layers_of, pipeline_of
-from dflag._fork import follow_forks, settle
+from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._formats import json_values
 from dflag._formats.json import loads
 from dflag._history import UNPRINTABLE, printed
@@ -136,7 +136,7 @@ def instance() -> str:
     return hashlib.blake2b(b"%d" % os.getpid(), key=_SEED, digest_size=4).hexdigest()
 
 
-class Listings:
+class Listings(ForkFollower):
     """
     The listings of one registry.
 
@@ -296,17 +296,8 @@ class Listings:
 
     # --- forking
 
-    def before_fork(self) -> None:
-        pass  # the lock may be held for the length of a listing; the child makes it anew
-
-    def after_fork_in_parent(self) -> None:
-        pass
-
-    def is_active(self) -> bool:
-        return False
-
     def after_fork_in_child(self) -> None:
-        self._making = threading.Lock()
+        self._making = threading.Lock()  # at the fork it may be held, for the length of a listing
 
 
 def take_view(registry: FlagRegistry, flags: Collection[Flag[Any]] | None = None) -> View:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from dflag._evaluation import Evaluations, key_for
 from dflag._faults import is_interrupt
 from dflag._flags import pipeline_of
-from dflag._fork import follow_forks, settle
+from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._formats import json_values
 from dflag._formats.json import loads
 from dflag._kinds._base import Problem
@@ -87,7 +87,7 @@ class _RefusedError(Exception):
         self.status: Final = status
 
 
-class Ofrep:
+class Ofrep(ForkFollower):
     """
     Answers the protocol's requests about one registry.
 
@@ -293,17 +293,8 @@ class Ofrep:
 
     # --- forking
 
-    def before_fork(self) -> None:
-        pass  # the lock may be held for the length of an answer; the child makes it anew
-
-    def after_fork_in_parent(self) -> None:
-        pass
-
-    def is_active(self) -> bool:
-        return False
-
     def after_fork_in_child(self) -> None:
-        self._making = threading.Lock()
+        self._making = threading.Lock()  # at the fork it may be held, for the length of an answer
         self.streams.abandon()
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from dflag._descriptors import Descriptor
 from dflag._faults import OwnThread
-from dflag._fork import follow_forks, settle
+from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._log import logger
 from dflag._sockets import OwnSocket
 from dflag.errors import DefinitionError, check_argument, one_or_more_texts
@@ -93,7 +93,7 @@ class _LostError(Exception):
     """
 
 
-class _Server(TCPServer):
+class _Server(ForkFollower, TCPServer):
     """
     Accepts connections and gives each a thread; counts them, and can end them.
     """
@@ -236,12 +236,6 @@ class _Server(TCPServer):
                 thread.join(max(0.0, deadline - time.monotonic()))
 
     # --- forking
-
-    def before_fork(self) -> None:
-        pass
-
-    def after_fork_in_parent(self) -> None:
-        pass
 
     def is_active(self) -> bool:
         return not self._abandoned
