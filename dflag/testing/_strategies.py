@@ -10,7 +10,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from dflag._flags import pipeline_of
-from dflag._kinds import shapes
 from dflag.errors import FlagValueError
 from dflag.validators import keywords_of
 
@@ -26,7 +25,6 @@ T = TypeVar("T")
 _ATTEMPTS: Final = 20
 """How many random values to try before the default, or nothing, stands in."""
 
-_NAME_CHARACTERS: Final = "-._abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _NEAR_MISSES: Final = (
     *("", "-", "x", "0x", "017", "1_", "1,5", "1e400", "nan", "90", "1h30", "-1", "0", "9223372036854775808"),
     *("tru", "2", "null", "[", "[1]", '{"a": 1, "a": 2}', "{}", "{", "=", "A", "\x00"),
@@ -87,12 +85,14 @@ def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
     """
     from hypothesis import strategies as st
 
+    from dflag.testing._shapes import of_shape
+
     pipeline = pipeline_of(flag)
     checks = (pipeline.choices, pipeline.input_mutator, pipeline.mutator, pipeline.validators or None)
     if pipeline.kind.is_text and all(check is None for check in checks):
         raise ValueError(f"flag {flag.name!r} accepts every text")
     shape = pipeline.kind.shape({})
-    beyond = st.nothing() if shape is None else _of_shape(shape).map(pipeline.kind.exact)
+    beyond = st.nothing() if shape is None else of_shape(shape).map(pipeline.kind.exact)
     endings = st.sampled_from(("", "x", ",", "}", "0"))
     damaged = st.builds(lambda text, ending: text[:-1] + ending, texts(flag), endings)
     candidates = st.sampled_from((*_NEAR_MISSES, *_just_beyond(flag))) | beyond | damaged | st.text()
@@ -157,9 +157,11 @@ def _likely(flag: Flag[Any]) -> SearchStrategy[Any]:
     """
     from hypothesis import strategies as st
 
+    from dflag.testing._shapes import of_shape
+
     pipeline = pipeline_of(flag)
     shape = pipeline.kind.shape(_demands(flag), pipeline.choices)
-    return st.just(flag.default) if shape is None else _of_shape(shape)
+    return st.just(flag.default) if shape is None else of_shape(shape)
 
 
 def _demands(flag: Flag[Any]) -> dict[str, Any]:
@@ -175,81 +177,6 @@ def _demands(flag: Flag[Any]) -> dict[str, Any]:
             narrower = max if name.startswith("min") else min
             demands[name] = narrower(value, demands[name]) if name in demands and name[:3] in ("min", "max") else value
     return demands
-
-
-def _of_shape(shape: shapes.Shape) -> SearchStrategy[Any]:
-    return _MAKERS[type(shape)](shape)
-
-
-def _sampled(shape: shapes.Sampled) -> SearchStrategy[Any]:
-    from hypothesis import strategies as st
-
-    return st.sampled_from(shape.values) if shape.values else st.nothing()
-
-
-def _texts(shape: shapes.Texts) -> SearchStrategy[str]:
-    from hypothesis import strategies as st
-
-    if shape.pattern is not None:
-        return st.from_regex(shape.pattern)
-    return st.text(min_size=shape.least, max_size=shape.most)
-
-
-def _binary(shape: shapes.Binary) -> SearchStrategy[bytes]:
-    from hypothesis import strategies as st
-
-    return st.binary(min_size=shape.least, max_size=shape.most)
-
-
-def _integers(shape: shapes.Integers) -> SearchStrategy[int]:
-    from hypothesis import strategies as st
-
-    return st.integers(shape.low, shape.high)
-
-
-def _floats(shape: shapes.Floats) -> SearchStrategy[float]:
-    from hypothesis import strategies as st
-
-    from dflag.testing._json_values import to_float  # imports Hypothesis
-
-    low, high = (None if limit is None else to_float(limit) for limit in shape)
-    return st.floats(low, high, allow_nan=False)
-
-
-def _items(shape: shapes.Lists) -> SearchStrategy[list[Any]]:
-    from hypothesis import strategies as st
-
-    return st.lists(_of_shape(shape.of), min_size=shape.least, max_size=shape.most, unique=shape.unique)
-
-
-def _mappings(shape: shapes.Mappings) -> SearchStrategy[dict[str, Any]]:
-    from hypothesis import strategies as st
-
-    names = st.from_regex(shape.keys, fullmatch=True, alphabet=_NAME_CHARACTERS)
-    return st.dictionaries(names, _of_shape(shape.of), min_size=shape.least, max_size=shape.most)
-
-
-def _json_values(shape: shapes.JSONValues) -> SearchStrategy[Any]:
-    from dflag.testing._json_values import any_json, json_values  # imports Hypothesis
-
-    return any_json() if shape.schema is None else json_values(shape.schema)
-
-
-def _mapped(shape: shapes.Mapped) -> SearchStrategy[Any]:
-    return _of_shape(shape.of).map(shape.function)
-
-
-_MAKERS: Final[dict[type, Callable[[Any], SearchStrategy[Any]]]] = {
-    shapes.Binary: _binary,
-    shapes.Floats: _floats,
-    shapes.Integers: _integers,
-    shapes.Lists: _items,
-    shapes.JSONValues: _json_values,
-    shapes.Mapped: _mapped,
-    shapes.Mappings: _mappings,
-    shapes.Sampled: _sampled,
-    shapes.Texts: _texts,
-}
 
 
 def _just_beyond(flag: Flag[Any]) -> list[str]:
