@@ -44,7 +44,7 @@ from dflag.errors import (
     UnknownFlagError,
     check_argument,
     checked_text,
-    nearest,
+    did_you_mean,
 )
 
 if TYPE_CHECKING:
@@ -114,8 +114,7 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
         further = super().__init_subclass__  # of a class beside the bases, or object's
         if options and not hasattr(further, "__func__"):
             name = next(iter(options))
-            near = nearest(name, ("prefix", "registry"))
-            hint = "" if near is None else f" (did you mean {near!r}?)"
+            hint = did_you_mean(name, ("prefix", "registry"))
             raise ArgumentError(f"class {cls.__qualname__}: unknown option {name!r}{hint}")
         further(**options)
         _set_up(cls, prefix, registry)

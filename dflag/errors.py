@@ -433,6 +433,14 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
+def did_you_mean(name: str, names: Iterable[str], form: str = " ({})") -> str:
+    """
+    Return the question for the end of a message whether the nearest name was meant; the empty text for none.
+    """
+    near = nearest(name, names)
+    return "" if near is None else form.format(f"did you mean {near!r}?")
+
+
 def drop_frames(error: E) -> E:
     """
     Drop the tracebacks of an error and of its causes, with their frames.
@@ -459,8 +467,7 @@ def unknown_flag(name: object, names: Iterable[str]) -> UnknownFlagError:
     """
     if not isinstance(name, str):
         return UnknownFlagError(f"expected the name of a flag, got {shorten(name)}")
-    near = nearest(name[:253], names)
-    hint = "" if near is None else f"; did you mean {near!r}?"
+    hint = did_you_mean(name[:253], names, "; {}")
     return UnknownFlagError(f"no flag named {name[:253]!r}{hint}", flag_name=name)
 
 
@@ -482,12 +489,9 @@ def unknown_keys(unknown: Iterable[str], names: Iterable[str], source: str) -> l
     """
     Make the errors for the keys of a source that no flag has; the first of them have hints.
     """
-    return [
-        _unknown_key(key, nearest(key[:253], names) if number < MAX_HINTS else None, source)
-        for number, key in enumerate(unknown)
-    ]
+    return [_unknown_key(key, names if number < MAX_HINTS else (), source) for number, key in enumerate(unknown)]
 
 
-def _unknown_key(key: str, near: str | None, source: str) -> UnknownFlagError:
-    hint = "" if near is None else f" (did you mean {near!r}?)"
+def _unknown_key(key: str, names: Iterable[str], source: str) -> UnknownFlagError:
+    hint = did_you_mean(key[:253], names)
     return UnknownFlagError(f"unknown key {key[:253]!r} in {one_line(source)}{hint}", flag_name=key)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO
 from dflag._version import __version__
 from dflag.cli._errors import CommandError, text_of
 from dflag.cli._usage import COMMANDS, add_arguments
-from dflag.errors import DflagError, nearest, one_line
+from dflag.errors import DflagError, did_you_mean, nearest, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -227,8 +227,7 @@ def _parse_without_command(arguments: list[str]) -> NoReturn:
     _, rest = parser.parse_known_args(arguments)
     if not rest:
         parser.error(f"expected a command: {', '.join(COMMANDS)}")
-    near = nearest(rest[0], COMMANDS)
-    hint = "" if near is None else f"; did you mean {near!r}?"
+    hint = did_you_mean(rest[0], COMMANDS, "; {}")
     parser.error(f"expected a command, got {rest[0]!r}{hint}")
 
 

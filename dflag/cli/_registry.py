@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from dflag._flags import FlagValues
 from dflag._registry import FlagRegistry, registry_of
 from dflag.cli._errors import CommandError, text_of
-from dflag.errors import nearest, one_line
+from dflag.errors import did_you_mean, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,8 +97,7 @@ def _attribute(owner: Any, name: str, reference: str) -> Any:
         try:
             return getattr(owner, name)
         except AttributeError as error:
-            near = nearest(name, dir(owner))
-            hint = "" if near is None else f"; did you mean {near!r}?"
+            hint = did_you_mean(name, dir(owner), "; {}")
             raise CommandError(f"{reference!r}: there is no {name!r}{hint}") from error
 
 

@@ -13,7 +13,7 @@ from dflag._rules import all_moments
 from dflag._rules_text import parse_time, percentage
 from dflag._transaction import table_from
 from dflag.cli._errors import CommandError
-from dflag.errors import nearest
+from dflag.errors import did_you_mean
 
 if TYPE_CHECKING:
     import argparse
@@ -76,7 +76,7 @@ class Process:
         known = {flag.by for flag in registry if flag.by is not None}
         for by in self.keys:
             if by not in known:
-                raise CommandError(f"no flag is keyed by {by[:80]!r}{_hint(by, known)}")
+                raise CommandError(f"no flag is keyed by {by[:80]!r}{did_you_mean(by[:253], known)}")
 
     def check_documents(self, keys: Collection[str]) -> None:
         """
@@ -84,7 +84,7 @@ class Process:
         """
         for key in self.documents:
             if key not in keys:
-                raise CommandError(f"no input has the key {key[:80]!r}{_hint(key, keys)}")
+                raise CommandError(f"no input has the key {key[:80]!r}{did_you_mean(key[:253], keys)}")
 
     def key_of(self, flag: Flag[Any]) -> str | None:
         """
@@ -179,11 +179,6 @@ def written(moment: datetime.datetime) -> str:
     Write a moment as rules have it.
     """
     return moment.isoformat().replace("+00:00", "Z")
-
-
-def _hint(name: str, names: Iterable[str]) -> str:
-    near = nearest(name[:253], names)
-    return "" if near is None else f" (did you mean {near!r}?)"
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from dflag.cli._errors import CommandError
 from dflag.cli._modules import read_sources
 from dflag.cli._references import read_program
 from dflag.cli._reports import FORMATS
-from dflag.errors import nearest
+from dflag.errors import did_you_mean
 
 if TYPE_CHECKING:
     import argparse
@@ -37,8 +37,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     out.write(FORMATS[options.format]([*problems_of(program, "warning"), *findings]))
     if name is None or findings:
         return 0
-    near = nearest(name, [known for flag in program.flags for known in _names(flag)])
-    hint = "" if near is None else f"; did you mean {near!r}?"
+    hint = did_you_mean(name, [known for flag in program.flags for known in _names(flag)], "; {}")
     print(f"dflag: no reference to a flag {name!r}{hint}", file=sys.stderr)
     return 1
 

@@ -23,7 +23,7 @@ from dflag.cli._modules import read_sources
 from dflag.cli._references import read_program
 from dflag.cli._registry import load
 from dflag.cli._reports import FORMATS, is_ok
-from dflag.errors import FlagValueError, nearest
+from dflag.errors import FlagValueError, did_you_mean
 
 if TYPE_CHECKING:
     import argparse
@@ -103,8 +103,7 @@ def _undeclared(program: Program, *, strict: bool) -> Iterator[Finding]:
         if text.text in program.retired:
             message = f"flag {text.text!r} is read and {retired_words(program.retired[text.text])}"
         else:
-            near = nearest(text.text or "", known)
-            hint = "" if near is None else f" (did you mean {near!r}?)"
+            hint = did_you_mean(text.text or "", known)
             message = f"flag {text.text!r} is read and never declared{hint}"
         yield finding_of(module, text.position, "undeclared-flag", level, text.text, message, confidence)
 
@@ -226,7 +225,6 @@ def _unknown_keys(
             if key in retired:
                 yield retired_key(key, item, retired[key])._replace(confidence="certain")
                 continue
-            near = nearest(key, known)
             level, confidence = _graded(certain=has is False, strict=strict)
-            message = f"key {key!r} has no declaration{'' if near is None else f' (did you mean {near!r}?)'}"
+            message = f"key {key!r} has no declaration{did_you_mean(key, known)}"
             yield Finding(given.file, item.key_place(), "undeclared-key", level, key, message, confidence)

@@ -13,7 +13,7 @@ from django import conf  # not its lazy settings: what asks a module for all of 
 from django.core.exceptions import ImproperlyConfigured
 
 from dflag._registry import FlagRegistry, registry_of
-from dflag.errors import ArgumentError, nearest
+from dflag.errors import ArgumentError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,10 +63,7 @@ def configuration() -> Configuration:
         raise ImproperlyConfigured(f'expected DFLAG as a dict with "REGISTRY" and "SOURCE", got {given!r}')
     for key in given:
         if key not in _KEYS:
-            near = nearest(str(key), _KEYS)
-            raise ImproperlyConfigured(
-                f"DFLAG: unknown key {key!r}" + ("" if near is None else f" (did you mean {near!r}?)")
-            )
+            raise ImproperlyConfigured(f"DFLAG: unknown key {key!r}{did_you_mean(str(key), _KEYS)}")
     reference = _value(given, "REGISTRY", "package.module:attribute", _is_reference)
     authorize: Any = _value(given, "AUTHORIZE", "a callable or package.module:attribute", _is_authorize, None)
     commands: Collection[str] = _value(given, "COMMANDS", "several names of commands", _is_texts, ())
@@ -156,8 +153,7 @@ def _found(key: str, reference: str) -> Any:
     found: Any = importlib.import_module(module_name)
     for name in path.split("."):
         if not hasattr(found, name):
-            near = nearest(name, dir(found))
-            hint = "" if near is None else f" (did you mean {near!r}?)"
+            hint = did_you_mean(name, dir(found))
             raise ImproperlyConfigured(f"DFLAG: {key!r} is {reference!r}, and there is no {name!r}{hint}")
         found = getattr(found, name)
     return found
