@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag._registry import store_of_registry
 from dflag._rules_text import MAX_RULES
-from dflag.cli._schemas import map_pattern, of_flag, of_member
+from dflag.cli._schemas import of_flag, of_members
 
 if TYPE_CHECKING:
     from dflag._registry import FlagRegistry
@@ -96,18 +95,6 @@ def _values(registry: FlagRegistry) -> dict[str, Any]:
         "type": "object",
         "minProperties": 1,
         "properties": {flag.name: of_flag(flag) for flag in registry},
-        "patternProperties": _map_values(registry),
+        "patternProperties": of_members(registry),
         "additionalProperties": False,
     }
-
-
-def _map_values(registry: FlagRegistry) -> dict[str, Any]:
-    """
-    Return the schemas of the values in maps, by the pattern of their keys.
-    """
-    names = [flag.name for flag in registry]
-    patterns: dict[str, Any] = {}
-    for flag, kind in sorted(store_of_registry(registry).maps.items(), key=lambda pair: pair[0].name):
-        pattern = map_pattern(kind, names)
-        patterns[pattern] = {"allOf": [patterns.get(pattern, True), of_member(flag, kind)]}
-    return patterns

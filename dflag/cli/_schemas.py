@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dflag._flags import pipeline_of
 from dflag._kinds import NO_LIMITS, Limits, SchemaOptions
 from dflag._kinds.json_schema import escaped, of_keys, of_text, of_value
+from dflag._registry import store_of_registry
 from dflag.cli._texts import default_text
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._kinds import Kind
-    from dflag._kinds.maps import MapKind
+    from dflag._registry import FlagRegistry
 
 
 def of_flag(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
@@ -41,19 +42,17 @@ def of_flag(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
     return schema | _schema(flag, pipeline.input_kind, limits, only_text=only_text)
 
 
-def of_member(flag: Flag[Any], kind: MapKind, *, only_text: bool = False) -> dict[str, Any]:
+def of_members(registry: FlagRegistry, others: Iterable[str] = (), *, only_text: bool = False) -> dict[str, Any]:
     """
-    Return the schema of one key of a map.
+    Return the schemas of the keys of maps, by their patterns, which leave out the flags and *others*.
     """
-    return _schema(flag, kind.item, NO_LIMITS, only_text=only_text)
-
-
-def map_pattern(kind: MapKind, names: Iterable[str]) -> str:
-    """
-    Return the pattern of a map's keys, those that are flags of their own left out.
-    """
-    taken = "|".join(escaped(name) for name in names)
-    return f"^(?!(?:{taken})$)(?!\\.){of_keys(kind.keys)}$"
+    taken = "|".join(map(escaped, (*(flag.name for flag in registry), *others)))
+    patterns: dict[str, Any] = {}
+    for flag, kind in sorted(store_of_registry(registry).maps.items(), key=lambda pair: pair[0].name):
+        pattern = f"^(?!(?:{taken})$)(?!\\.){of_keys(kind.keys)}$"
+        schema = _schema(flag, kind.item, NO_LIMITS, only_text=only_text)
+        patterns[pattern] = {"allOf": [patterns.get(pattern, True), schema]}
+    return patterns
 
 
 def _schema(flag: Flag[Any], kind: Kind[Any], limits: Limits, *, only_text: bool) -> dict[str, Any]:

@@ -8,11 +8,10 @@ import json
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from dflag._layers import RULES_KEYS
-from dflag._registry import store_of_registry
 from dflag.cli._embedded import SUFFIXES
 from dflag.cli._registry import load
 from dflag.cli._rules_schema import of_rules
-from dflag.cli._schemas import map_pattern, of_flag, of_member
+from dflag.cli._schemas import of_flag, of_members
 
 if TYPE_CHECKING:
     import argparse
@@ -84,14 +83,10 @@ def _with_texts(keys: dict[str, Any]) -> dict[str, Any]:
 
 
 def _keys(registry: FlagRegistry, *, only_text: bool) -> dict[str, Any]:
-    names = [*(flag.name for flag in registry), "_example", *RULES_KEYS]
-    patterns: dict[str, Any] = {"^\\.": True, "^_example$": True}
-    for flag, kind in sorted(store_of_registry(registry).maps.items(), key=lambda pair: pair[0].name):
-        pattern = map_pattern(kind, names)
-        patterns[pattern] = {"allOf": [patterns.get(pattern, True), of_member(flag, kind, only_text=only_text)]}
+    members = of_members(registry, ("_example", *RULES_KEYS), only_text=only_text)
     return {
         "type": "object",
         "properties": {flag.name: of_flag(flag, only_text=only_text) for flag in registry},
-        "patternProperties": patterns,
+        "patternProperties": {"^\\.": True, "^_example$": True, **members},
         "additionalProperties": False,
     }
