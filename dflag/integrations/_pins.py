@@ -13,7 +13,7 @@ from dflag._snapshot import open_pins, reset_pin, set_pin
 from dflag.errors import check_argument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from contextvars import Token
     from types import TracebackType
 
@@ -96,6 +96,23 @@ class PinnedIterator(Generic[T]):
         if self._iterator is None:
             self._iterator = self._pin.run(iter, self._items)
         return self._pin.run(next, self._iterator)
+
+
+class PinnedAsyncIterator(Generic[T]):
+    """
+    What an asynchronous iterator gives, as `PinnedIterator` does.
+    """
+
+    def __init__(self, items: AsyncIterator[T], pin: RequestPin) -> None:
+        self._items: Final = items
+        self._pin: Final = pin
+
+    def __aiter__(self) -> AsyncIterator[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        with self._pin:
+            return await anext(self._items)
 
 
 def store_to_pin(registry: RegistryLike) -> Store:

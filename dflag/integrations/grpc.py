@@ -13,12 +13,20 @@ A server of ``grpc.aio`` takes an `AioPinInterceptor`.
 from __future__ import annotations
 
 import inspect
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import grpc
 import grpc.aio
 
-from dflag.integrations._pins import REVISION_HEADER, RequestPin, check_switch, store_to_pin
+from dflag.integrations._pins import (
+    REVISION_HEADER,
+    PinnedAsyncIterator,
+    PinnedIterator,
+    RequestPin,
+    check_switch,
+    store_to_pin,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -134,75 +142,54 @@ class _Pinning:
 
     def _pinned_function(self, behavior: Behavior) -> Behavior:
         def answer(request: Any, context: Any) -> Any:
-            pin = self._begin(context)
-            try:
+            with self._call(context) as pin:
                 return pin.run(behavior, request, context)
-            finally:
-                self._end(pin, context)
 
         return answer
 
     def _pinned_generator(self, behavior: Behavior) -> Behavior:
         def answer(request: Any, context: Any) -> Iterator[Any]:
-            pin = self._begin(context)
-            responses: Any = None
-            try:
+            with self._call(context) as pin:
                 responses = pin.run(lambda: iter(behavior(request, context)))
-                while True:
-                    try:
-                        response = pin.run(next, responses)
-                    except StopIteration:
-                        return
-                    yield response
-            finally:
                 try:
-                    with pin:
-                        getattr(responses, "close", _nothing)()
+                    yield from PinnedIterator(responses, pin)
                 finally:
-                    self._end(pin, context)
+                    pin.run(getattr(responses, "close", _nothing))
 
         return answer
 
     def _pinned_coroutine(self, behavior: Behavior) -> Behavior:
         async def answer(request: Any, context: Any) -> Any:
-            pin = self._begin(context)
-            try:
-                with pin:
-                    return await behavior(request, context)
-            finally:
-                self._end(pin, context)
+            with self._call(context) as pin, pin:
+                return await behavior(request, context)
 
         return answer
 
     def _pinned_async_generator(self, behavior: Behavior) -> Behavior:
         async def answer(request: Any, context: Any) -> AsyncIterator[Any]:
-            pin = self._begin(context)
-            responses = behavior(request, context)
-            try:
-                while True:
-                    try:
-                        with pin:  # not across the yield, at which the server goes on
-                            response = await anext(responses)
-                    except StopAsyncIteration:
-                        return
-                    yield response
-            finally:
+            with self._call(context) as pin:
+                responses = behavior(request, context)
                 try:
+                    async for response in PinnedAsyncIterator(responses, pin):
+                        yield response
+                finally:
                     with pin:
                         await responses.aclose()
-                finally:
-                    self._end(pin, context)
 
         return answer
 
-    def _begin(self, context: Any) -> RequestPin:
+    @contextmanager
+    def _call(self, context: Any) -> Iterator[RequestPin]:
+        """
+        Yield the pin of a call, and close it when the call ends.
+        """
         pin = RequestPin(self._store)
         self._say(pin, context)  # at once, as some ways to end a call send the metadata from within
-        return pin
-
-    def _end(self, pin: RequestPin, context: Any) -> None:
-        pin.close()
-        self._say(pin, context)  # again, as the method may have set metadata of its own
+        try:
+            yield pin
+        finally:
+            pin.close()
+            self._say(pin, context)  # again, as the method may have set metadata of its own
 
     def _say(self, pin: RequestPin, context: Any) -> None:
         if self._revision_header:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from dflag.integrations._pins import REVISION_HEADER, PinnedIterator, RequestPin, store_to_pin
+from dflag.integrations._pins import REVISION_HEADER, PinnedAsyncIterator, PinnedIterator, RequestPin, store_to_pin
 from dflag.integrations.django._configuration import configuration
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
 
 
 class PinMiddleware:
@@ -87,15 +87,6 @@ def _hold(response: Any, pin: RequestPin) -> None:
             pin.close()
 
     content = response.streaming_content
-    response.streaming_content = _pinned(content, pin) if response.is_async else PinnedIterator(content, pin)
+    pinned = PinnedAsyncIterator if response.is_async else PinnedIterator
+    response.streaming_content = pinned(content, pin)
     response.close = close_all
-
-
-async def _pinned(parts: AsyncIterator[bytes], pin: RequestPin) -> AsyncIterator[bytes]:
-    while True:
-        try:
-            with pin:  # not across the yield, at which the server goes on
-                part = await anext(parts)
-        except StopAsyncIteration:
-            return
-        yield part
