@@ -332,11 +332,16 @@ def one_line(text: str) -> str:
 
     A message may quote what somebody else has written: line ends in it would forge log lines.
     """
-    text = _cut(text, _PROBLEM_MAX_CHARACTERS)
+    return _cut(printable(_cut(text, _PROBLEM_MAX_CHARACTERS)), _PROBLEM_MAX_CHARACTERS)
+
+
+def printable(text: str) -> str:
+    """
+    Escape what could forge a line of a log or command a terminal, however long the text is.
+    """
     if text.isprintable():
         return text
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return _cut(escaped, _PROBLEM_MAX_CHARACTERS)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def subject_of(name: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dflag._formats.json_values import Place
 from dflag.cli._findings import Finding
-from dflag.cli._paths import visible
+from dflag.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ def finding_of(
     """
     Make a finding at a place of a module.
     """
-    return Finding(module.source.file, Place(*position), rule, level, flag, visible(message), confidence)
+    return Finding(module.source.file, Place(*position), rule, level, flag, printable(message), confidence)
 
 
 def problems_of(program: Program, level: Level) -> Iterator[Finding]:

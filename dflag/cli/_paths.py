@@ -28,14 +28,3 @@ def _root_of(directory: str) -> str | None:
         return directory
     parent = os.path.dirname(directory)
     return None if parent == directory else _root_of(parent)
-
-
-def visible(text: str) -> str:
-    """
-    Escape what a terminal or a log would act on, however long the text is.
-    """
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode()

@@ -7,7 +7,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from dflag.cli._paths import in_repository, visible
+from dflag.cli._paths import in_repository
+from dflag.errors import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ def is_ok(findings: Sequence[Finding]) -> bool:
 
 def _as_text(findings: Sequence[Finding]) -> str:
     return "".join(
-        f"{visible(finding.file)}:{finding.place.line}:{finding.place.column}: "
+        f"{printable(finding.file)}:{finding.place.line}:{finding.place.column}: "
         f"{_PREFIXES[finding.level]}{finding.message}\n"
         for finding in findings
     )
@@ -62,7 +63,7 @@ def _as_github(findings: Sequence[Finding]) -> str:
 
 def _data(text: str) -> str:
     # GitHub has escapes for these alone; what else a terminal acts on would reach the log as it is.
-    return visible(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
+    return printable(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(text: str) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
 from dflag._log import logger
+from dflag.errors import printable
 from dflag.web._head import Head, RequestRefused, read_head, skip_trailers
 from dflag.web._http import (
     JSON_TYPE,
@@ -29,7 +30,6 @@ from dflag.web._http import (
     Request,
     Response,
     Stream,
-    printable,
 )
 
 if TYPE_CHECKING:

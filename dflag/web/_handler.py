@@ -20,7 +20,7 @@ from dflag._faults import place_of
 from dflag._log import logger
 from dflag._read_counts import count_reads, read_counts
 from dflag._registry import registry_of
-from dflag.errors import DefinitionError, FlagValueError, check_argument
+from dflag.errors import DefinitionError, FlagValueError, check_argument, printable
 from dflag.web import _setting
 from dflag.web._http import (
     HTML_TYPE,
@@ -34,7 +34,6 @@ from dflag.web._http import (
     is_json,
     matches,
     prefers_html,
-    printable,
 )
 from dflag.web._listing import Listings, Query, Representation, entity_tag, moment
 

@@ -195,12 +195,3 @@ def is_cross_origin(headers: Mapping[str, str]) -> bool:
     port = _DEFAULT_PORTS.get(parts.scheme, "")
     host = headers.get("host", "").strip().lower()
     return not parts.netloc or parts.netloc.removesuffix(port) != host.removesuffix(port)
-
-
-def printable(text: str) -> str:
-    """
-    Escape what could forge a line of a log or command a terminal.
-    """
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )

@@ -15,8 +15,7 @@ from dflag._formats.json import loads
 from dflag._layers import OVERRIDE, Entry
 from dflag._log import logger
 from dflag._snapshot import store_of
-from dflag.errors import DefinitionError
-from dflag.web._http import printable
+from dflag.errors import DefinitionError, printable
 from dflag.web._listing import moment, show_value
 
 if TYPE_CHECKING:

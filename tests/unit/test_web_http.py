@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from dflag.web._http import is_cross_origin, is_json, matches, prefers_html, printable
+from dflag.errors import printable
+from dflag.web._http import is_cross_origin, is_json, matches, prefers_html
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
