@@ -15,7 +15,6 @@ from dflag.errors import check_argument
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from contextvars import Token
-    from types import TracebackType
 
     from dflag._registry import RegistryLike
     from dflag._snapshot import Pin
@@ -53,9 +52,7 @@ class RequestPin:
     def __enter__(self) -> None:
         self._token = set_pin(self._pin)
 
-    def __exit__(
-        self, cls: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         token, self._token = self._token, None
         if token is not None:
             # A coroutine that was dropped is closed in another context than it ran in, where no pin was set.

@@ -12,7 +12,6 @@ from dflag.sources import MemorySource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import TracebackType
 
     from dflag._options import UpdaterOptions
     from dflag._records import Revision
@@ -114,7 +113,5 @@ class SteppedUpdater:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
