@@ -881,7 +881,7 @@ def enum_kind(name: str, default: object, options: Mapping[str, Any]) -> _kinds.
         problem, secret = "expected the default as a member of an enum.Enum class", bool(options.get("secret"))
         refusal = ValidationError(name, problem, raw=default, origin="default", secret=secret, space=None)
         raise DefinitionError(str(refusal)) from refusal
-    return _kinds.enum_kind(type(default))
+    return _kinds.EnumKind(type(default))
 
 
 def custom_kind(name: str, parse: Any, format: Any) -> _kinds.Kind[Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dflag._kinds.bools import BOOL
     from dflag._kinds.custom import CustomKind
     from dflag._kinds.duration import DURATION
-    from dflag._kinds.enums import enum_kind
+    from dflag._kinds.enums import EnumKind
     from dflag._kinds.floats import FLOAT
     from dflag._kinds.ints import INT
     from dflag._kinds.json_kinds import json_kind
@@ -35,11 +35,11 @@ __all__ = [
     "STRING_SET",
     "WHITE_SPACE",
     "CustomKind",
+    "EnumKind",
     "Kind",
     "Limits",
     "Problem",
     "SchemaOptions",
-    "enum_kind",
     "json_kind",
 ]
 
@@ -51,12 +51,12 @@ if not TYPE_CHECKING:  # else the checkers would take any name
             "BYTES": "binary",
             "CustomKind": "custom",
             "DURATION": "duration",
+            "EnumKind": "enums",
             "FLOAT": "floats",
             "INT": "ints",
             "STRING": "strings",
             "STRING_LIST": "string_lists",
             "STRING_SET": "string_sets",
-            "enum_kind": "enums",
             "json_kind": "json_kinds",
         },
     )

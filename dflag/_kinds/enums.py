@@ -110,13 +110,6 @@ class EnumKind(Kind[E]):
         return Sampled(tuple(self._by_name.values()))
 
 
-def enum_kind(cls: type[E]) -> EnumKind[E]:
-    """
-    Return the kind of flags whose values are the members of *cls*.
-    """
-    return EnumKind(cls)
-
-
 def _unambiguous(pairs: list[tuple[str, E]]) -> dict[str, E]:
     """
     Keep the texts that stand for one member only.

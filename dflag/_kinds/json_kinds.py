@@ -4,7 +4,7 @@ Choosing the kind of a JSON flag by the options of its declaration.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from dflag._kinds.json import JSONKind
 
@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from dflag.typing import JSONValue
 
 
-@overload
-def json_kind(schema: JSONValue | None = None, type: None = None, *, yaml: bool = False) -> Kind[Any]: ...
-@overload
-def json_kind(schema: JSONValue | None = None, type: Any = ..., *, yaml: bool = False) -> Kind[Any]: ...
 def json_kind(schema: JSONValue | None = None, type: Any = None, *, yaml: bool = False) -> Kind[Any]:
     """
     Return the kind of flags whose values are JSON.

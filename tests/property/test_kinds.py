@@ -23,7 +23,7 @@ class Colour(enum.Enum):
     BLUE = "Blue"
 
 
-ENUM = _kinds.enum_kind(Colour)
+ENUM = _kinds.EnumKind(Colour)
 JSON = _kinds.json_kind()
 YAML = _kinds.json_kind(yaml=True)
 

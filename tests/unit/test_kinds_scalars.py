@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dflag._kinds import BOOL, BYTES, DURATION, FLOAT, INT, STRING, Kind, Problem, enum_kind
+from dflag._kinds import BOOL, BYTES, DURATION, FLOAT, INT, STRING, EnumKind, Kind, Problem
 
 
 class Level(enum.Enum):
@@ -169,7 +169,7 @@ def test_enum_prefers_names_then_values_then_folded_texts(text: str, member: Lev
     """
     An exact name wins over an exact value, and that over a folded match.
     """
-    assert enum_kind(Level).parse(text) is member
+    assert EnumKind(Level).parse(text) is member
 
 
 class Access(enum.Flag):
@@ -192,7 +192,7 @@ def test_every_member_of_a_flag_enum_is_found(text: str, member: Access) -> None
     """
     Also those that are made of others, by name and by value; the message lists each once.
     """
-    kind = enum_kind(Access)
+    kind = EnumKind(Access)
     assert kind.parse(text) is member
     assert kind.expected == "one of NONE, READ, WRITE, BOTH"
 
@@ -202,7 +202,7 @@ def test_enum_refuses_an_ambiguous_fold() -> None:
     A folded text that fits two members is refused, naming the members.
     """
     with pytest.raises(Problem, match="one of LOW, HIGH, hi"):
-        enum_kind(Level).parse("HI")
+        EnumKind(Level).parse("HI")
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_enum_refuses_an_ambiguous_fold() -> None:
         (BOOL, 1),
         (DURATION, 5),
         (BYTES, "text"),
-        (enum_kind(Level), "LOW"),
+        (EnumKind(Level), "LOW"),
     ],
 )
 def test_values_of_another_type_are_refused(kind: Kind[Any], value: object) -> None:
