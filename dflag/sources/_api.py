@@ -157,7 +157,7 @@ class ApiServer:
         if self._client is None:
             config = _kubeconfig.load(self._where, self._context, SERVICE_ACCOUNT)
             self._credentials = Credentials(config, self._link)
-            self._client = _client(config, self._credentials, self._link)
+            self._client = make_client(config, self._credentials, self._link)
         return self._client
 
 
@@ -172,27 +172,13 @@ def _check_response(response: httpx.Response, target: Target, server: str) -> No
         raise ApiError(f"expected JSON from the API server {server}, got {content!r}; is it a proxy?")
 
 
-def load(kubeconfig: str | None, context: str | None) -> Config:
+def make_client(config: Config, credentials: Credentials, link: Link) -> httpx.Client:
     """
-    Find the configuration: the file given, or ``KUBECONFIG``, or that of a pod, or the home directory's.
-
-    Raises:
-        ApiError: It cannot be found, read or understood.
-    """
-    return _kubeconfig.load(_kubeconfig.places(kubeconfig), context, SERVICE_ACCOUNT)
-
-
-def connect(config: Config, link: Link) -> httpx.Client:
-    """
-    Make an HTTP client with the credentials of a configuration, whose connections are those of *link*.
+    Make an HTTP client for the server of a configuration, whose connections are those of *link*.
 
     Raises:
         ApiError: The configuration cannot be used.
     """
-    return _client(config, Credentials(config, link), link)
-
-
-def _client(config: Config, credentials: Credentials, link: Link) -> httpx.Client:
     cluster = config.cluster
 
     def sign(request: httpx.Request) -> httpx.Request:

@@ -32,11 +32,14 @@ class Cluster:
     """
 
     def __init__(self, namespace: str = "default") -> None:
-        from dflag.sources._api import connect, load
+        from dflag.sources import _kubeconfig
+        from dflag.sources._api import SERVICE_ACCOUNT, make_client
+        from dflag.sources._credentials import Credentials
         from dflag.sources._link import Link
 
         self.namespace = namespace
-        self.client = connect(load(KUBECONFIG, None), Link())
+        config, link = _kubeconfig.load(_kubeconfig.places(KUBECONFIG), None, SERVICE_ACCOUNT), Link()
+        self.client = make_client(config, Credentials(config, link), link)
         self.path = f"/api/v1/namespaces/{namespace}"
         self._made: list[str] = []
         self.make_namespace()
