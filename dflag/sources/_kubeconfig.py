@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dflag._formats import documents
 from dflag._formats.json_values import NotJSON
+from dflag.sources._names import is_namespace_name
 from dflag.sources._objects import ApiError
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ _MAX_BYTES: Final = 2**20
 _EXEC_VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _EXEC_EXTENSION: Final = "client.authentication.k8s.io/exec"
 _LISTS: Final = {"clusters": "cluster", "users": "user", "contexts": "context"}
-_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -522,7 +522,7 @@ def _url(given: str, place: str, schemes: set[str], *, credentials: bool = False
 
 
 def _check_namespace(place: str, namespace: str | None) -> None:
-    if namespace is not None and not _NAMESPACE.fullmatch(namespace):
+    if namespace is not None and not is_namespace_name(namespace):
         raise ApiError(f"{place}: expected the name of a namespace, got {namespace!r}")
 
 

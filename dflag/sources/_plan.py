@@ -38,7 +38,6 @@ class Plan(NamedTuple):
         last: The directory that publishes the values, or that they are in.
         names: The links on the way. Changes of other names beside them are ignored, except in the last place.
         data: The ``..data`` link that publishes the values; where it would be, if there is none.
-        is_published: Whether there is one.
         identity: Device and inode of the last place.
     """
 
@@ -46,7 +45,6 @@ class Plan(NamedTuple):
     last: str
     names: frozenset[bytes]
     data: str
-    is_published: bool
     identity: tuple[int, int]
 
 
@@ -72,13 +70,12 @@ def make_plan(path: str, *, is_file: bool) -> Plan:
             sets.append(os.path.normpath(os.path.join(holder, text)))
     within = os.path.join(way.end, DATA)
     data = way.data or within
-    is_published = way.data is not None
     if not _is_within_any(way.end, sets):
-        data, is_published = within, os.path.islink(within)
-        _add(places, way.end, Concern.SWAPS if is_published else Concern.FILES)
+        data = within
+        _add(places, way.end, Concern.SWAPS if os.path.islink(within) else Concern.FILES)
     last = os.path.dirname(data)
     status = os.stat(last)
-    return Plan(places, last, frozenset(names), data, is_published, (status.st_dev, status.st_ino))
+    return Plan(places, last, frozenset(names), data, (status.st_dev, status.st_ino))
 
 
 def _follow_to_directory(path: str) -> Way:

@@ -31,7 +31,6 @@ class Configuration:
     What the setting says, each value as the rest of dflag takes it.
 
     Attributes:
-        reference: Where the registry is, as ``module:attribute``.
         registry: The registry.
         source: What the updater follows; None for nothing.
         options: Those of the updater.
@@ -41,7 +40,6 @@ class Configuration:
         title: The page's; None for the registry's name.
     """
 
-    reference: str
     registry: FlagRegistry
     source: Any
     options: Mapping[str, Any]
@@ -68,7 +66,6 @@ def configuration() -> Configuration:
     authorize: Any = _value(given, "AUTHORIZE", "a callable or package.module:attribute", _is_authorize, None)
     commands: Collection[str] = _value(given, "COMMANDS", "several names of commands", _is_texts, ())
     return Configuration(
-        reference=reference,
         registry=_registry_at(reference),
         source=given.get("SOURCE"),
         options=_value(given, "OPTIONS", "a dict of options of dflag.Updater", _is_options, {}),
