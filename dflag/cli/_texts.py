@@ -61,7 +61,13 @@ def default_text(flag: Flag[Any]) -> str | None:
     """
     Return the text that the flag reads as its default; None when there is none.
     """
-    raw = default_raw(flag)
+    return as_text(default_raw(flag))
+
+
+def as_text(raw: str | bytes | None) -> str | None:
+    """
+    Return the text of what a source would hold; None for bytes that are no text.
+    """
     try:
         return raw.decode() if isinstance(raw, bytes) else raw
     except UnicodeDecodeError:

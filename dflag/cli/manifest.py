@@ -18,7 +18,7 @@ from dflag.cli._errors import CommandError
 from dflag.cli._names import namespace_name, object_name
 from dflag.cli._registry import load
 from dflag.cli._rules_example import commented_rules
-from dflag.cli._texts import default_raw, describe, double_quoted, reads_back, remarks, written_default
+from dflag.cli._texts import as_text, default_raw, describe, double_quoted, reads_back, remarks, written_default
 from dflag.errors import one_line
 from dflag.sources._entries import is_key
 
@@ -81,27 +81,16 @@ def _document(key: str, flags: list[Flag[Any]]) -> Iterator[str]:
 
 def _document_entry(flag: Flag[Any]) -> Iterator[str]:
     yield from (f"# {line}".rstrip() for line in _comments(flag))
-    raw = _document_text(flag)
+    raw = as_text(written_default(flag))
     blocks = [] if raw is None else ["\n".join(_written(flag.name, raw, block=pipeline_of(flag).kind.is_block))]
     flows = [f"{_quoted(flag.name)}: {candidate}" for candidate in _natives(raw)]
     yield from (_member(flag, [*blocks, *flows], yaml=True) or _unwritable(flag)).splitlines()
 
 
 def _json_candidates(flag: Flag[Any]) -> list[str]:
-    raw = _document_text(flag)
+    raw = as_text(written_default(flag))
     texts = [] if raw is None else [_as_json(raw), *_natives(raw)]
     return [f"{json.dumps(flag.name)}: {text}" for text in texts]
-
-
-def _document_text(flag: Flag[Any]) -> str | None:
-    """
-    Return the default as a document can hold it; None of bytes that are no text.
-    """
-    raw = written_default(flag)
-    try:
-        return raw.decode() if isinstance(raw, bytes) else raw
-    except UnicodeDecodeError:
-        return None
 
 
 def _natives(raw: str | None) -> list[str]:
