@@ -11,9 +11,10 @@ import math
 import os
 import threading
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl, quote
 
 from dflag._faults import place_of
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from dflag._updater import Updater
     from dflag.web._http import Authorize
     from dflag.web._ofrep import Ofrep
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _CSS: Final = "text/css; charset=utf-8"
 _JS: Final = "text/javascript; charset=utf-8"
@@ -139,18 +143,26 @@ class Handler:
         return answer if isinstance(answer, Response) else None
 
     def _answer(self, request: Request, *, at_once: bool) -> Response | NeedsBody | Stream | None:
-        try:
-            answer = self._route(request, at_once=at_once)
-        except BaseException as error:  # a thread of the server has nobody else to raise it at
-            self._pass_on(error)
-            answer = _fault(error)
+        answer = self._guarded(partial(self._route, at_once=at_once), request)
+        if isinstance(answer, NeedsBody):
+            return NeedsBody(answer.limit_bytes, partial(self._guarded, answer.finish))
         if request.method == "HEAD" and isinstance(answer, Response):
             return replace(answer, body=b"")
         return answer
 
+    def _guarded(self, function: Callable[[T], R], given: T) -> R | Response:
+        """
+        Return what a function answers, or an error for whatever it raises.
+        """
+        try:
+            return function(given)
+        except BaseException as error:  # a thread of the server has nobody else to raise it at
+            self._pass_on(error)
+            return _fault(error)
+
     def _route(self, request: Request, *, at_once: bool) -> Response | NeedsBody | Stream | None:
         if self._ofrep is not None and request.path.startswith("/ofrep/"):
-            return None if at_once else self._guarded(self._ofrep.route(request))
+            return None if at_once else self._ofrep.route(request)
         return self._route_page(request, at_once=at_once)
 
     def _route_page(self, request: Request, *, at_once: bool) -> Response | NeedsBody | None:
@@ -209,13 +221,7 @@ class Handler:
             return _refuse(HTTPStatus.FORBIDDEN, "setting flags is off: the program passes no authorize")
         if is_cross_origin(headers):
             return _refuse(HTTPStatus.FORBIDDEN, "a page of another origin may not set flags")
-        try:
-            who = _setting.identify(self._authorize, headers)
-        except BaseException as error:  # whatever authorize raises refuses
-            self._pass_on(error)
-            # Without the message, which may quote a credential.
-            logger.error("authorize raised %s; the request was refused", type(error).__name__)
-            who = None
+        who = _setting.identify("authorize", self._authorize, headers, self._pass_on)
         if who is None:
             logger.info("a request to set a flag was refused: not authorized")
             challenge = {"WWW-Authenticate": 'Bearer realm="dflag"'}
@@ -229,28 +235,7 @@ class Handler:
             return _refuse(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"expected a body of at most {_setting.BODY_LIMIT_BYTES} bytes"
             )
-        try:
-            return finish(body, who)
-        except BaseException as error:  # as in _answer
-            self._pass_on(error)
-            return _fault(error)
-
-    def _guarded(self, answer: Response | NeedsBody | Stream) -> Response | NeedsBody | Stream:
-        """
-        Return an answer that handles any exception that its body leads to.
-        """
-        if not isinstance(answer, NeedsBody):
-            return answer
-        finish = answer.finish
-
-        def finish_guarded(body: bytes | None) -> Response:
-            try:
-                return finish(body)
-            except BaseException as error:  # as in _answer
-                self._pass_on(error)
-                return _fault(error)
-
-        return NeedsBody(answer.limit_bytes, finish_guarded)
+        return finish(body, who)
 
     def _pass_on(self, error: BaseException) -> None:
         """

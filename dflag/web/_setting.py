@@ -19,7 +19,7 @@ from dflag.errors import DefinitionError, printable
 from dflag.web._listing import moment, show_value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from dflag._flags import Flag
     from dflag.web._http import Authorize
@@ -103,11 +103,25 @@ def bearer_token(token: str, name: str) -> Authorize:
     return authorize
 
 
-def identify(authorize: Authorize, headers: Mapping[str, str]) -> str | None:
+def identify(
+    option: str, authorize: Authorize, headers: Mapping[str, str], pass_on: Callable[[BaseException], None]
+) -> str | None:
     """
     Return the caller's name, or None for a caller who is refused: only a name that is a text grants access.
+
+    Args:
+        option: The option that *authorize* was given as.
+        authorize: The function to ask.
+        headers: Those of the request.
+        pass_on: Raises an exception again if it is meant for the program that hosts the app.
     """
-    who: object = authorize(headers)
+    try:
+        who: object = authorize(headers)
+    except BaseException as error:  # whatever it raises refuses
+        pass_on(error)
+        # Without the message, which may quote a credential.
+        logger.error("%s raised %s; the request was refused", option, type(error).__name__)
+        return None
     if who is None:
         return None
     if isinstance(who, str) and who:
