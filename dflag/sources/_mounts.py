@@ -48,10 +48,7 @@ def is_secret(path: str) -> bool:
     """
     Return whether the directory or file at *path* is in a volume as the kubelet makes them of Secrets.
     """
-    try:
-        mounts = _mounts()
-    except OSError:
-        return False
+    mounts = _mounts()
     point = _covering(os.path.realpath(path), mounts)
     return point is not None and mounts[point].kind == "tmpfs" and os.path.islink(os.path.join(point, "..data"))
 
@@ -60,11 +57,7 @@ def why_not_live(path: str) -> str | None:
     """
     Return why some or all changes to the directory or file at *path* will not show; None when they will.
     """
-    try:
-        mounts = _mounts()
-    except OSError:
-        return None
-    real = os.path.realpath(path)
+    mounts, real = _mounts(), os.path.realpath(path)
     covering = _covering(real, mounts)
     if covering is not None and _is_in_set(mounts[covering].root):
         return f"it is {_SUB_PATH}"
@@ -87,17 +80,18 @@ def _covering(real: str, mounts: Iterable[str]) -> str | None:
 
 def _mounts() -> dict[str, _Mount]:
     """
-    Map each mount point to what is mounted there, the topmost where several are.
-
-    Raises:
-        OSError: The system has no such list.
+    Map each mount point to what is mounted there, the topmost where several are; none if the system has no such list.
     """
+    try:
+        with open(_MOUNTS, "rb") as file:
+            lines = file.readlines()
+    except OSError:
+        return {}
     mounts = {}
-    with open(_MOUNTS, "rb") as lines:
-        for line in lines:
-            fields, _, system = line.partition(b" - ")
-            _, _, _, root, point, _ = fields.split(b" ", 5)
-            mounts[_decode(point)] = _Mount(system.partition(b" ")[0].decode(), _decode(root))
+    for line in lines:
+        fields, _, system = line.partition(b" - ")
+        _, _, _, root, point, _ = fields.split(b" ", 5)
+        mounts[_decode(point)] = _Mount(system.partition(b" ")[0].decode(), _decode(root))
     return mounts
 
 
