@@ -41,7 +41,7 @@ from dflag.web._listing import Listings, Query, Representation, entity_tag, mome
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from dflag._registry import FlagRegistry, RegistryLike
+    from dflag._registry import RegistryLike
     from dflag._updater import Updater
     from dflag.web._http import Authorize
     from dflag.web._ofrep import Ofrep
@@ -115,10 +115,18 @@ class Handler:
             for path, (name, kind) in _STATIC_FILES.items()
             for body in [(package / name).read_bytes()]
         }
+        self._ofrep: Ofrep | None = None
+        if ofrep:
+            from dflag.web._ofrep import Ofrep  # what few programs ask for
 
-        self._ofrep: Final = (
-            _make_ofrep(home, updater, origins, read_authorize, max_streams, self._pass_on) if ofrep else None
-        )
+            self._ofrep = Ofrep(
+                home,
+                updater,
+                origins=origins,
+                read_authorize=read_authorize,
+                max_streams=max_streams,
+                pass_on=self._pass_on,
+            )
 
     def close_streams(self) -> None:
         """
@@ -289,21 +297,6 @@ def _check_authorize(name: str, given: object) -> None:
         # Not its repr: it may be a token that was given by mistake.
         what = "a coroutine function" if callable(given) else type(given).__name__
         raise DefinitionError(f"expected a plain function as {name}, got {what}")
-
-
-def _make_ofrep(
-    registry: FlagRegistry,
-    updater: Updater | None,
-    origins: Iterable[str],
-    read_authorize: Authorize | None,
-    max_streams: int,
-    pass_on: Callable[[BaseException], None],
-) -> Ofrep:
-    from dflag.web._ofrep import Ofrep  # what few programs ask for
-
-    return Ofrep(
-        registry, updater, origins=origins, read_authorize=read_authorize, max_streams=max_streams, pass_on=pass_on
-    )
 
 
 def _base(request: Request) -> str:
