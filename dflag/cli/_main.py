@@ -137,14 +137,11 @@ def _run(name: str, arguments: list[str]) -> int:
             status: int = command.run(options, out)
     except KeyboardInterrupt:
         raise
-    except OSError as error:
-        if options.traceback:
-            raise
-        return _fail(_words(error) if error.filename else _words_of_output(error))
     except BaseException as error:  # also what a program's own code raises to end a task or a process
         if options.traceback:
             raise
-        return _fail(_words(error))
+        is_of_output = isinstance(error, OSError) and not error.filename
+        return _fail(_words_of_output(error) if is_of_output else _words(error))
     return status
 
 
@@ -171,7 +168,7 @@ def _flush(status: int) -> int:
     return status
 
 
-def _words_of_output(error: Exception) -> str:
+def _words_of_output(error: BaseException) -> str:
     if isinstance(error, (BrokenPipeError, ValueError)):
         return "standard output was closed before the result was written"
     return f"cannot write the result: {_words(error)}"

@@ -8,7 +8,7 @@ from dflag.cli._errors import CommandError
 from dflag.sources._names import NAMESPACE_NAME, OBJECT_NAME, is_namespace_name, is_object_name
 
 
-def object_name(given: str, option: str = "--name") -> str:
+def object_name(given: str) -> str:
     """
     Return a name that an object can have.
 
@@ -16,7 +16,7 @@ def object_name(given: str, option: str = "--name") -> str:
         CommandError: No object can have it.
     """
     if not is_object_name(given):
-        raise CommandError(f"expected {OBJECT_NAME}, got {given[:80]!r} for {option}")
+        raise CommandError(f"expected {OBJECT_NAME}, got {given[:80]!r} for --name")
     return given
 
 

@@ -78,10 +78,6 @@ class FlagUsage:
     is_exported: bool = False
     references: list[Reference] = field(default_factory=list)
 
-    @property
-    def expires(self) -> datetime.date | None:
-        return self.declared.expires
-
     def reads(self, how: How = "read", *, in_tests: bool = False) -> list[Reference]:
         """
         Return the reads of one sort, of the program or of its tests.
@@ -492,8 +488,7 @@ class _Index:
         Return whether a module hands a registry to code that may declare flags in it, and that is not here.
         """
         for name, called in module.passed:
-            entity = self._resolve(module, name)
-            if entity is not None and entity.sort == "registry" and not self._keeps(module, called):
+            if self._is_registry(module, name) and not self._keeps(module, called):
                 return True
         return any(
             text.how == "attribute"

@@ -76,8 +76,8 @@ class Declared:
         name: The flag's name where it is a text; for an unbound flag that of *name=*.
         pattern: A regular expression of the names that it may have, where that is built.
         targets: What the flag is assigned to.
-        class_name: The class in whose body it stands.
         escapes: Whether the flag is handed on at once, so that no name tells what becomes of it.
+        class_name: The class in whose body it stands.
         keys: The pattern of the keys of a map.
         is_secret: Whether its value may be a secret, or hold one, as far as its options tell.
     """
@@ -89,11 +89,11 @@ class Declared:
     name: str | None
     pattern: str | None
     targets: list[Name]
-    class_name: str | None
     escapes: bool
-    expires: datetime.date | None
-    keys: str | None
-    is_secret: bool
+    class_name: str | None = None
+    expires: datetime.date | None = None
+    keys: str | None = None
+    is_secret: bool = False
 
     @property
     def labels(self) -> list[str]:
@@ -549,11 +549,7 @@ class _Scan(ast.NodeVisitor):
                 name="loglevel" if named is None else _text_of(named),
                 pattern=None if named is None else _pattern_of(named),
                 targets=self._targets.get(node, []),
-                class_name=None,
                 escapes=True,
-                expires=None,
-                keys=None,
-                is_secret=False,
             )
         )
 

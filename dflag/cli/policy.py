@@ -86,9 +86,9 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     if not validations:
         raise CommandError("no flag has a limit that an admission policy can check")
     policy = object_name("-".join(filter(None, ("dflag", namespace, name))))
-    out.write(_TEMPLATE.format(policy=_scalar(policy), name=_scalar(name), validations=_listed(validations)))
+    out.write(_TEMPLATE.format(policy=json.dumps(policy), name=json.dumps(name), validations=_listed(validations)))
     if namespace:
-        out.write(_SELECTOR.format(namespace=_scalar(namespace)))
+        out.write(_SELECTOR.format(namespace=json.dumps(namespace)))
     for line in _left(registry):
         print(f"dflag: not in the policy: {one_line(line)}", file=sys.stderr)
     return 0
@@ -107,15 +107,11 @@ def _name(registry: FlagRegistry, options: argparse.Namespace) -> str:
 def _listed(validations: list[_Validation]) -> str:
     # JSON's strings are YAML's, and ASCII hides nothing; an expression is printable ASCII and may stand as it is.
     return "".join(
-        f"    - expression: >-\n        {each.expression}\n      message: {_scalar(each.message)}\n"
+        f"    - expression: >-\n        {each.expression}\n      message: {json.dumps(each.message)}\n"
         if each.expression.isprintable()
-        else f"    - expression: {_scalar(each.expression)}\n      message: {_scalar(each.message)}\n"
+        else f"    - expression: {json.dumps(each.expression)}\n      message: {json.dumps(each.message)}\n"
         for each in validations
     )
-
-
-def _scalar(text: str) -> str:
-    return json.dumps(text)
 
 
 def _required(keys: list[str]) -> Iterator[_Validation]:

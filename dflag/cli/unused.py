@@ -85,7 +85,7 @@ def _unused(program: Program, flag: FlagUsage, *, strict: bool) -> Iterator[Find
 def _expiry(flag: FlagUsage, registry: FlagRegistry | None) -> datetime.date | None:
     if registry is not None and flag.name is not None and flag.name in registry:
         return registry[flag.name].expires
-    return flag.expires
+    return flag.declared.expires
 
 
 def _expired(flag: FlagUsage, expires: datetime.date | None) -> Iterator[Finding]:
