@@ -46,9 +46,9 @@ class MemorySource(Source):
             raise DefinitionError(f"memory source {name!r}: expected secret as True or False, got {secret!r}")
         self._name = str.__str__(name)  # a subclass may print as anything
         self._secret = secret
-        # One object holds the values and is their token, so that one store replaces both. There is no lock,
-        # which also means that none can be held by another thread at the moment of a fork.
-        self._values = _checked({} if mapping is None else mapping)
+        # The values and their token, so that one store replaces both. There is no lock, which also means that none can
+        # be held by another thread at the moment of a fork.
+        self._held = _checked({} if mapping is None else mapping), object()
         self._wakes: dict[_MemoryWatch, Wake] = {}
 
     @property
@@ -65,13 +65,13 @@ class MemorySource(Source):
         """
         Return the set of values last supplied, as a read-only mapping.
         """
-        return self._values
+        return self._held[0]
 
     def probe(self) -> object:
         """
         Return a token that changes with every `update`.
         """
-        return _Identity(self._values)
+        return self._held[1]
 
     def update(self, values: Mapping[str, Raw]) -> None:
         """
@@ -83,7 +83,7 @@ class MemorySource(Source):
         Raises:
             TypeError: A name or a value is of a type that a source may not return; nothing is replaced.
         """
-        self._values = _checked(values)
+        self._held = _checked(values), object()
         for wake in list(self._wakes.values()):
             wake()
 
@@ -97,23 +97,6 @@ class MemorySource(Source):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self._name!r})"
-
-
-class _Identity:
-    """
-    A token that equals only a token of the very same object, which it keeps alive.
-    """
-
-    __slots__ = ("_of",)
-
-    def __init__(self, of: object) -> None:
-        self._of = of
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Identity) and other._of is self._of
-
-    def __hash__(self) -> int:
-        return id(self._of)
 
 
 class _MemoryWatch(Watch):
