@@ -85,12 +85,6 @@ class Node:
             return self.items[step] if self.items is not None and step < len(self.items) else None
         return self.get(step)
 
-    def offset_of(self, source: str, index: int) -> int:
-        """
-        Return where in *source* a character of a scalar's text is written.
-        """
-        return self.offsets(source)(index)
-
     def offsets(self, source: str) -> Callable[[int], int]:
         """
         Return what says where in *source* each character of a scalar's text is written.

@@ -203,7 +203,7 @@ def _block_of(source: str, lines: list[tuple[str, int, int]], width: int, chomp:
         if len(line) <= width and not line.strip(" "):
             breaks.append(stop)
             continue
-        if len(line) - len(line.lstrip(" ")) < width:
+        if _indent(line) < width:
             break  # a comment behind the block
         was_indented, indented = indented, line[width : width + 1] in (" ", "\t")
         _join(written, breaks, folds=folds and not was_indented and not indented)

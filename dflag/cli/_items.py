@@ -80,7 +80,7 @@ class Item:
         if node is None or self._place is None:
             return START
         if node.style in ("|", ">") and node.text is not None and node.text.strip():
-            return self._place(node.offset_of(self._source, len(node.text) - len(node.text.lstrip())))
+            return self._place(node.offsets(self._source)(len(node.text) - len(node.text.lstrip())))
         # An empty value has no place of its own.
         return self.key_place() if node.text == "" and not node.style else self._place(node.start)
 

@@ -194,18 +194,11 @@ class _ObjectReader:
                 self._add(field, key, *nodes)
         label = f"{self._kind} {_text(node.get('metadata'), 'name')}".strip()
         self._check_size(node, label)
-        if self._kind == "Secret":
-            self._check_type(node)
         secret = self._kind == "Secret"
-        return Object(
-            label,
-            self._name,
-            self._items,
-            tuple(self._faults),
-            secret=secret,
-            files=True,
-            in_config_map=self._kind == "ConfigMap",
-        )
+        if secret:
+            self._check_type(node)
+        faults = tuple(self._faults)
+        return Object(label, self._name, self._items, faults, secret=secret, files=True, in_config_map=not secret)
 
     def _place(self, node: Node) -> Place:
         return self._lines.place(node.start)

@@ -62,7 +62,7 @@ def test_character_of_a_scalar_is_found(name: str, line_end: str) -> None:
     assert node is not None
     assert node.text is not None
     expected = source.rindex("@")
-    assert expected == node.offset_of(source, node.text.index("@"))
+    assert expected == node.offsets(source)(node.text.index("@"))
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n"], ids=["LF", "CRLF"])
@@ -88,7 +88,7 @@ def test_string_of_json_is_mapped(value: object, ascii_only: bool) -> None:
     source = json.dumps(value, ensure_ascii=ascii_only)
     for node, expected in _pairs(json_nodes.read(source), value):
         if isinstance(expected, str):
-            found = [node.offset_of(source, index) for index in range(len(expected) + 1)]
+            found = [node.offsets(source)(index) for index in range(len(expected) + 1)]
             assert sorted(found) == found
             assert node.end - 1 == found[-1]
 
@@ -105,7 +105,7 @@ def test_scalar_of_yaml_is_mapped(text: str, style: str | None, indent: int) -> 
     assert yaml.safe_load(source)["key"]["inner"] == node.text
     for index, character in enumerate(node.text):
         if character.isalnum():
-            written = source[node.offset_of(source, index)]
+            written = source[node.offsets(source)(index)]
             assert written in (character, "\\")
 
 
@@ -179,7 +179,7 @@ def test_a_long_scalar_is_mapped_in_linear_time(source: str) -> None:
     node = yaml_nodes.read_stream(text)[0].get("key")
     assert node is not None
     assert node.text is not None
-    assert text.rindex("x") == node.offset_of(text, node.text.rindex("x"))
+    assert text.rindex("x") == node.offsets(text)(node.text.rindex("x"))
 
 
 @pytest.mark.parametrize("text", ["a: 1\nb: 2\na: 3\n", "x: {a: 1, a: 2}\n"])
