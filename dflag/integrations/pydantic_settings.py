@@ -23,7 +23,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from dflag._faults import is_interrupt, place_of, text_of
-from dflag._fork import follow_forks, settle
+from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._layers import RULES_KEYS
 from dflag._log import logger
 from dflag._quotes import may_quote
@@ -281,7 +281,7 @@ class _FromSource:
 
 
 @final
-class Reloading(Generic[S]):
+class Reloading(ForkFollower, Generic[S]):
     """
     A settings class with a new instance for each change of its values. `reloading` makes it.
 
@@ -360,16 +360,8 @@ class Reloading(Generic[S]):
 
     # --- forking
 
-    def before_fork(self) -> None:
-        pass  # the lock may be held for the length of a validation; the child makes it anew
-
-    def after_fork_in_parent(self) -> None:
-        pass
-
-    def is_active(self) -> bool:
-        return False
-
     def after_fork_in_child(self) -> None:
+        # Not held at a fork: a validation may take long.
         self._lock = threading.RLock()
         self._is_renewing = False
 
