@@ -313,11 +313,22 @@ class Watchlist:
         """
         self._watched = ()
 
+    def waiting(self) -> list[str]:
+        """
+        Return the names of those whose updater has not been started in this process.
+        """
+        updaters = ((watched.name, watched.updater) for watched in self._watched)
+        return [encodable(name) for name, updater in updaters if updater is not None and _is_waiting(updater)]
+
     def values(self) -> Values:
         """
         Measure everything.
         """
         return merged(watched.values() for watched in self._watched)
+
+
+def _is_waiting(updater: Updater) -> bool:
+    return updater.status().state in {"new", "initialized"}
 
 
 def merged(readings: Iterable[Values]) -> Values:

@@ -56,6 +56,8 @@ def __dir__() -> list[str]:
 
 _FILE_NAME: Final = re.compile(r"dflag_(?P<pid>\d+)_\d+\.json")
 _COUNTERS: Final = frozenset(metric.name for metric in METRICS if metric.kind == "counter")
+_WAITING: Final = "_waiting"
+"""In the file of a process, what stands beside its metrics: the registries whose updater it has not started."""
 _numbers: Final = itertools.count()
 _collectors: Final[weakref.WeakKeyDictionary[CollectorRegistry, FlagCollector]] = weakref.WeakKeyDictionary()
 """Those that `register` has made."""
@@ -182,7 +184,7 @@ class _SharedFiles:
         """
         Put what this process knows into its file, and give it; a failure is logged once and tried again.
         """
-        values = self._watchlist.values()  # not under the lock, which a fork may take after a registry's
+        values = self._measure()  # not under the lock, which a fork may take after a registry's
         try:
             rows = [[name, labels, value] for name, by_labels in values.items() for labels, value in by_labels.items()]
             self._replace(json.dumps(rows))
@@ -214,8 +216,9 @@ class _SharedFiles:
                 pid = int(match["pid"])
                 _add(processes.setdefault(pid, {}), self._read(name, alive=_is_alive(pid)))
         # What is shown is written first: a count that was seen once must outlive this process.
-        known = self._watchlist.values() if self._thread is None else self.write()
+        known = self._measure() if self._thread is None else self.write()
         _add(processes.setdefault(os.getpid(), {}), known)
+        _drop_waiting(processes.values())
         return merged(processes.values())
 
     def _read(self, name: str, *, alive: bool) -> Values:
@@ -231,6 +234,11 @@ class _SharedFiles:
                 self._unread.add(name)
                 logger.warning("metrics of another process are left out: cannot read %s: %s", name, text_of(error))
             return {}
+
+    def _measure(self) -> Values:
+        # First, so that an updater that starts meanwhile is not shown as one that does not run.
+        waiting = self._watchlist.waiting()
+        return self._watchlist.values() | {_WAITING: {(name,): 1 for name in waiting}}
 
     def _listing(self) -> list[str]:
         try:
@@ -343,6 +351,23 @@ def _add(values: Values, more: Values) -> None:
     """
     for name, by_labels in more.items():
         values.setdefault(name, {}).update(by_labels)
+
+
+def _drop_waiting(processes: Iterable[Values]) -> None:
+    """
+    Drop the gauges of updaters that a process has not started, where another process has started its own.
+
+    A server's master may load the app and leave the start to its workers; its updater would show as not running.
+    """
+    processes = list(processes)
+    started = {
+        labels for values in processes for labels in values.get("dflag_running", {}).keys() - values.get(_WAITING, {})
+    }
+    for values in processes:
+        names = {name for (name,) in started & values.get(_WAITING, {}).keys()}
+        for metric, by_labels in values.items():
+            if names and metric not in _COUNTERS:
+                values[metric] = {labels: value for labels, value in by_labels.items() if labels[0] not in names}
 
 
 def _is_alive(pid: int) -> bool:

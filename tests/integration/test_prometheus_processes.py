@@ -89,6 +89,52 @@ collector.close()
 updater.stop()
 """
 
+STARTS_IN_CHILD = """
+import os
+import dflag
+from dflag.integrations import prometheus
+from dflag.sources import MemorySource
+from prometheus_client import CollectorRegistry
+
+prometheus.SHARE_SECONDS = 60
+flags = dflag.FlagRegistry("shop")
+flags.dyn_int("rate", 1, min=1)
+source = MemorySource({"rate": "5"})
+updater = dflag.Updater(flags, source)
+metrics = CollectorRegistry()
+prometheus.register(flags, updater, prometheus_registry=metrics)
+
+def sample(name, **labels):
+    return metrics.get_sample_value("dflag_" + name, {"registry": "shop", **labels})
+
+assert sample("running") == 0  # no process runs it
+ready, go = os.pipe(), os.pipe()
+pid = os.fork()
+if pid == 0:
+    os.close(go[1])
+    assert sample("running") == 0
+    with updater:
+        assert sample("running") == 1
+        assert sample("source_healthy", source=source.name) == 1
+        os.write(ready[1], b"x")
+        os.read(go[0], 1)  # until the parent has looked
+    assert sample("running") == 0  # stopped is not the same as never started
+    os.write(ready[1], b"x")
+    os.read(go[0], 1)
+    os._exit(0)
+os.close(go[0])
+os.close(ready[1])
+assert os.read(ready[0], 1)
+assert sample("running") == 1
+assert sample("source_healthy", source=source.name) == 1
+os.write(go[1], b"x")
+assert os.read(ready[0], 1)
+assert sample("running") == 0
+os.close(go[1])
+assert os.waitpid(pid, 0)[1] == 0
+assert sample("running") == 0
+"""
+
 RESTARTS = """
 import os
 import dflag
@@ -154,6 +200,13 @@ def test_forked_children_are_put_together(tmp_path: Path, monkeypatch: pytest.Mo
     """A child begins to count at zero and is added; when it has ended, its counters stay and its gauges go."""
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     done = run_python(FORKS, warnings="ignore")
+    assert done.returncode == 0, done.stderr
+
+
+def test_process_that_has_not_started_its_updater(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gauges of a master whose workers start the updater, each by itself, do not count beside those of a worker."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    done = run_python(STARTS_IN_CHILD, warnings="ignore")
     assert done.returncode == 0, done.stderr
 
 
