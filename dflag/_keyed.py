@@ -432,6 +432,8 @@ def checked_key(key: object) -> str:
     Raises:
         ArgumentError: It is none.
     """
+    if key is None:
+        raise ArgumentError("expected key as a text, got None (without a key read the flag itself, as by get())")
     if not isinstance(key, str):
         raise ArgumentError(f"expected key as a text, got a value of type {type(key).__name__}")
     return key

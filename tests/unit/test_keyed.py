@@ -243,6 +243,12 @@ def test_a_key_is_a_text(registry: FlagRegistry, rate: DynamicFlag[int], key: An
             registry.snapshot().for_(rate, key)
 
 
+def test_no_key_names_the_way_to_the_plain_value(rate: DynamicFlag[int]) -> None:
+    """A request without a tenant often gives None."""
+    with pytest.raises(dflag.errors.ArgumentError, match=r"got None \(without a key read the flag itself"):
+        rate.for_(None)  # type: ignore[arg-type]
+
+
 def test_a_key_may_be_any_text(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
     """
     So may one that UTF-8 cannot hold, and one of a class of texts.
