@@ -237,8 +237,8 @@ class _SharedFiles:
 
     def _measure(self) -> Values:
         # First, so that an updater that starts meanwhile is not shown as one that does not run.
-        waiting = self._watchlist.waiting()
-        return self._watchlist.values() | {_WAITING: {(name,): 1 for name in waiting}}
+        waiting: Values = {_WAITING: {(name,): 1.0 for name in self._watchlist.waiting()}}
+        return self._watchlist.values() | waiting
 
     def _listing(self) -> list[str]:
         try:

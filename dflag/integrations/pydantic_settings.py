@@ -281,7 +281,26 @@ class _FromSource:
 
 
 @final
-class Reloading(ForkFollower, Generic[S]):
+class _Renewal(ForkFollower):
+    """
+    The right to make another instance, which one thread has at a time.
+
+    Attributes:
+        going_on: Whether one is being made. A validator of the class then gets the instance in force.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.going_on = False
+        follow_forks(self)
+
+    def after_fork_in_child(self) -> None:
+        # Not held at a fork: a validation may take long.
+        self.lock = threading.RLock()
+        self.going_on = False
+
+
+class Reloading(Generic[S]):
     """
     A settings class with a new instance for each change of its values. `reloading` makes it.
 
@@ -290,11 +309,9 @@ class Reloading(ForkFollower, Generic[S]):
 
     def __init__(self, settings_cls: type[S]) -> None:
         self._frozen: Final = _frozen(settings_cls)
-        self._lock = threading.RLock()
-        self._is_renewing = False  # then a validator of the class asks for the instance in force
+        self._renewal: Final = _Renewal()
         self._problem: str | None = None
         self._sources, self._instance = self._make()
-        follow_forks(self)
 
     @property
     def problem(self) -> str | None:
@@ -314,8 +331,8 @@ class Reloading(ForkFollower, Generic[S]):
         """
         if self._has_changed():
             settle()
-            with self._lock:
-                if not self._is_renewing and self._has_changed():
+            with self._renewal.lock:
+                if not self._renewal.going_on and self._has_changed():
                     self._renew()
         return self._instance
 
@@ -323,7 +340,7 @@ class Reloading(ForkFollower, Generic[S]):
         return any(source.has_changed() for source in self._sources)
 
     def _renew(self) -> None:
-        self._is_renewing = True
+        self._renewal.going_on = True
         try:
             self._sources, self._instance = self._make()
         except Exception as error:  # of the class's own code, so of any type
@@ -336,7 +353,7 @@ class Reloading(ForkFollower, Generic[S]):
         else:
             self._problem = None
         finally:
-            self._is_renewing = False
+            self._renewal.going_on = False
 
     def _make(self) -> tuple[tuple[DflagSettingsSource, ...], S]:
         made: list[DflagSettingsSource] = []
@@ -357,13 +374,6 @@ class Reloading(ForkFollower, Generic[S]):
         finally:
             _made.reset(token)
         raise refusal  # outside of the handler: the error there has the values
-
-    # --- forking
-
-    def after_fork_in_child(self) -> None:
-        # Not held at a fork: a validation may take long.
-        self._lock = threading.RLock()
-        self._is_renewing = False
 
 
 def reloading(settings_cls: type[S]) -> Reloading[S]:
