@@ -12,6 +12,7 @@ from dflag._lazy import lazily as _lazily
 from dflag.errors import *
 
 if _typing.TYPE_CHECKING:
+    from dflag import errors as errors
     from dflag import facts as facts
     from dflag import logging as logging
     from dflag import sources as sources
@@ -25,7 +26,30 @@ if _typing.TYPE_CHECKING:
     from dflag._registry import FlagRegistry
     from dflag._snapshot import Snapshot
     from dflag._status import RuleStatus, SourceStatus, Status
-    from dflag._unbound import *
+    from dflag._unbound import bool as bool
+    from dflag._unbound import bytes as bytes
+    from dflag._unbound import custom as custom
+    from dflag._unbound import duration as duration
+    from dflag._unbound import dyn_bool as dyn_bool
+    from dflag._unbound import dyn_bytes as dyn_bytes
+    from dflag._unbound import dyn_custom as dyn_custom
+    from dflag._unbound import dyn_duration as dyn_duration
+    from dflag._unbound import dyn_enum as dyn_enum
+    from dflag._unbound import dyn_float as dyn_float
+    from dflag._unbound import dyn_int as dyn_int
+    from dflag._unbound import dyn_json as dyn_json
+    from dflag._unbound import dyn_map as dyn_map
+    from dflag._unbound import dyn_string as dyn_string
+    from dflag._unbound import dyn_string_list as dyn_string_list
+    from dflag._unbound import dyn_string_set as dyn_string_set
+    from dflag._unbound import enum as enum
+    from dflag._unbound import float as float
+    from dflag._unbound import int as int
+    from dflag._unbound import json as json
+    from dflag._unbound import map as map
+    from dflag._unbound import string as string
+    from dflag._unbound import string_list as string_list
+    from dflag._unbound import string_set as string_set
     from dflag._updater import Updater
 
 __all__ = [

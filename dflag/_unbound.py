@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from dflag._options import (
         Callbacks,
         CommonOptions,
+        Declare,
+        DeclareRange,
         Formatter,
         Mutator,
         Options,
@@ -163,7 +165,7 @@ def string(
     return _library(name).string(UNBOUND, default, help, **options)
 
 
-dyn_string = _dynamic(string)
+dyn_string: Declare[builtins.str, builtins.str] = _dynamic(string)
 """Make an unbound `FlagRegistry.dyn_string`."""
 
 
@@ -177,7 +179,7 @@ def int(
     return _library(name).int(UNBOUND, default, help, **options)
 
 
-dyn_int = _dynamic(int)
+dyn_int: DeclareRange[builtins.int] = _dynamic(int)
 """Make an unbound `FlagRegistry.dyn_int`."""
 
 
@@ -195,7 +197,7 @@ def float(
     return _library(name).float(UNBOUND, default, help, **options)
 
 
-dyn_float = _dynamic(float)
+dyn_float: DeclareRange[builtins.float] = _dynamic(float)
 """Make an unbound `FlagRegistry.dyn_float`."""
 
 
@@ -209,7 +211,7 @@ def bool(
     return _library(name).bool(UNBOUND, default, help, **options)
 
 
-dyn_bool = _dynamic(bool)
+dyn_bool: Declare[builtins.bool, builtins.bool] = _dynamic(bool)
 """Make an unbound `FlagRegistry.dyn_bool`."""
 
 
@@ -227,7 +229,7 @@ def duration(
     return _library(name).duration(UNBOUND, default, help, **options)
 
 
-dyn_duration = _dynamic(duration)
+dyn_duration: DeclareRange[datetime.timedelta] = _dynamic(duration)
 """Make an unbound `FlagRegistry.dyn_duration`."""
 
 
@@ -245,7 +247,7 @@ def string_list(
     return _library(name).string_list(UNBOUND, default, help, **options)
 
 
-dyn_string_list = _dynamic(string_list)
+dyn_string_list: Declare[Sequence[builtins.str], tuple[builtins.str, ...]] = _dynamic(string_list)
 """Make an unbound `FlagRegistry.dyn_string_list`."""
 
 
@@ -263,7 +265,7 @@ def string_set(
     return _library(name).string_set(UNBOUND, default, help, **options)
 
 
-dyn_string_set = _dynamic(string_set)
+dyn_string_set: Declare[Iterable[builtins.str], frozenset[builtins.str]] = _dynamic(string_set)
 """Make an unbound `FlagRegistry.dyn_string_set`."""
 
 
@@ -277,7 +279,7 @@ def bytes(
     return _library(name).bytes(UNBOUND, default, help, **options)
 
 
-dyn_bytes = _dynamic(bytes)
+dyn_bytes: Declare[builtins.bytes, builtins.bytes] = _dynamic(bytes)
 """Make an unbound `FlagRegistry.dyn_bytes`."""
 
 

@@ -4,8 +4,10 @@ Names and modules of the package that are imported at their first use.
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,3 +47,15 @@ def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'dflag' has no attribute 'wbe'"):
         get("wbe")
     assert not hasattr(dflag, "_unbound_")
+
+
+def test_names_outside_of_all_are_exported_to_type_checkers() -> None:
+    """
+    By ``import X as X``: beside an ``__all__``, pyright takes a name of any other import as private, a wildcard's too.
+
+    It says so in programs that have dflag installed, and not in this checkout.
+    """
+    tree = ast.parse(Path(dflag.__file__).read_text(encoding="utf-8"))
+    imported = [name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names]
+    exported = {name.name for name in imported if name.asname == name.name}
+    assert set(dir(dflag)) - set(dflag.__all__) == exported
