@@ -82,8 +82,7 @@ def _parse_reading(
         )
         and key[:1] != "."
     ]
-    is_any_gone = not known.keys() <= values.keys()
-    gone = [key for key in known if key not in values and key[:1] != "."] if is_any_gone else []
+    gone = [key for key in known if key not in values and key[:1] != "."]
     added = (*fresh, *declared_since(store, base))
     if added:
         new += keys_of(store, added, values)

@@ -52,8 +52,6 @@ class Ignored:
         Return the values whose keys are not ignored.
         """
         globs = self._globs
-        if globs is None and not self._names:
-            return values
         for key in RULES_KEYS:
             if key in self._names and key in values and not self._is_reported:
                 self._is_reported = True
@@ -260,7 +258,7 @@ class Feed:
         self.unanswered.pop(name, None)
         return answer
 
-    def said(self, watch: Watch | None, name: str, otherwise: Any) -> Any:
+    def ask_watch(self, watch: Watch | None, name: str, otherwise: Any) -> Any:
         """
         Return an attribute of the source's watch; *otherwise* where it raises, and without a watch.
         """
@@ -347,11 +345,11 @@ class Feed:
         return SourceStatus(
             name=self.name,
             healthy=problem is None and self.contact is not None,
-            watched=self.said(watch, "mode", "not watched"),
+            watched=self.ask_watch(watch, "mode", "not watched"),
             degraded=self.degraded if watch is not None else None,
             not_live=self.not_live,
             seconds_since_contact=age(self._heard(watch)),
-            reconnects=self.said(watch, "reconnects", 0),
+            reconnects=self.ask_watch(watch, "reconnects", 0),
             checksum="" if results.last_applied is None else results.last_applied.get().checksum,
             applied_at=None if results.last_applied is None else results.last_applied.get().applied_at,
             reloads={**results.reloads, "failed": self.failures},
@@ -393,7 +391,7 @@ class Feed:
 
         An age counts only as below or above *patience_seconds*.
         """
-        mode, reconnects = self.said(watch, "mode", None), self.said(watch, "reconnects", 0)
+        mode, reconnects = self.ask_watch(watch, "mode", None), self.ask_watch(watch, "reconnects", 0)
         touch = self.contact is None, is_recent(self._heard(watch), patience_seconds), self._is_overdue(longest_seconds)
         problems = self.problem, self.fault, self.degraded, self.not_live
         return self.results(), self.failures, mode, reconnects, touch, problems
@@ -402,7 +400,7 @@ class Feed:
         """
         Return the moment of the last contact: the watch's, if it knows better than the check.
         """
-        heard = self.said(watch, "last_contact", None)
+        heard = self.ask_watch(watch, "last_contact", None)
         return heard if isinstance(heard, (int, float)) and math.isfinite(heard) else self.contact
 
 

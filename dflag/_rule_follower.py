@@ -95,11 +95,11 @@ class RuleFollower:
                 context.facts = facts
                 self._dirty.add(name)
 
-    def take_due(self, commit_number: int, wake: Callable[[], None], *, is_read: bool) -> list[str]:
+    def look(self, commit_number: int, wake: Callable[[], None], *, is_read: bool) -> list[str]:
         """
-        Return the sources whose rules have to be resolved again, and count them as resolved.
+        Ask for health and, after a reading, for the facts; return the sources whose rules have to be resolved again.
 
-        Asks for the facts and for health before.
+        They count as resolved then, unless `put_back` is called.
 
         Args:
             commit_number: The number of the last commit. When it has changed, refused rules are tried again.

@@ -604,8 +604,8 @@ def _transaction(base: Base, batches: Sequence[Batch]) -> Transaction:
     return Transaction(base, _edits_of(batches), keyed=[edit for batch in batches for edit in batch.keyed])
 
 
-def _edits_of(batches: Sequence[Batch]) -> Sequence[Edit]:
-    return batches[0].edits if len(batches) == 1 else [edit for batch in batches for edit in batch.edits]
+def _edits_of(batches: Sequence[Batch]) -> list[Edit]:
+    return [edit for batch in batches for edit in batch.edits]
 
 
 class _UnwantedError(Exception):

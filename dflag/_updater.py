@@ -579,7 +579,7 @@ class Updater(NeverCopied):
     def _look_and_apply(self, wanted: Callable[[], bool], *, background: bool) -> None:
         with short_waits:
             looks = [feed.look() for feed in self._feeds]  # a list and not any(): look at every source
-            due = self._rules.take_due(self._store.number, self._wake, is_read=any(looks))
+            due = self._rules.look(self._store.number, self._wake, is_read=any(looks))
         try:
             self._apply_news(due, wanted, background=background)
         except BaseException:

@@ -226,7 +226,7 @@ class Session:
         feed.note_degraded(self._problem(feed, watch, _descriptor(feed, watch)), _FALLBACK_SECONDS)
 
     def _problem(self, feed: Feed, watch: Watch, descriptor: int | None) -> str | None:
-        problem = feed.said(watch, "problem", None)
+        problem = feed.ask_watch(watch, "problem", None)
         if feed.unanswered:
             call = next((each for each in _CALLS if each in feed.unanswered), None)
             if call is not None:

@@ -33,8 +33,8 @@ class Program:
         self.updater.refresh()  # the first facts are news
 
 
-def _take_due(rules: RuleFollower, *, is_read: bool = False) -> list[str]:
-    return rules.take_due(1, lambda: None, is_read=is_read)
+def _look(rules: RuleFollower, *, is_read: bool = False) -> list[str]:
+    return rules.look(1, lambda: None, is_read=is_read)
 
 
 @pytest.fixture(name="program")
@@ -45,11 +45,11 @@ def _program(flags: dflag.FlagRegistry) -> Program:
 def test_rules_are_resolved_anew_for_other_facts_alone(program: Program) -> None:
     """Which are asked when a source was looked at."""
     rules = program.updater._rules
-    assert _take_due(rules, is_read=True) == []
+    assert _look(rules, is_read=True) == []
     program.zone = "eu"
-    assert _take_due(rules) == []
-    assert _take_due(rules, is_read=True) == ["memory"]
-    assert _take_due(rules, is_read=True) == []
+    assert _look(rules) == []
+    assert _look(rules, is_read=True) == ["memory"]
+    assert _look(rules, is_read=True) == []
     rules.put_back(["memory"])
     program.updater.refresh()
     assert program.rate.get() == 80
@@ -83,7 +83,7 @@ def test_a_forked_child_resolves_all_rules(program: Program) -> None:
     assert rules.due_seconds() is None
     rules.after_fork_in_child()
     assert rules.due_seconds() == 0.0
-    assert _take_due(rules) == ["memory"]
+    assert _look(rules) == ["memory"]
 
 
 NOON = datetime.datetime(2026, 11, 28, 12, tzinfo=datetime.UTC)
