@@ -6,16 +6,13 @@ Nothing imports this when a program runs: building these types takes a sixth of 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, Literal, NotRequired, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Generic, Literal, NotRequired, TypeAlias, TypedDict, TypeVar
 
 if TYPE_CHECKING:
     import datetime
     from collections.abc import Callable, Iterable, Mapping
 
-    from dflag._flags import DynamicFlag
-
 T = TypeVar("T")
-D_contra = TypeVar("D_contra", contravariant=True)
 
 
 # Not the protocols of `dflag.typing`: beside a lambda mypy would infer Any as the type of the flag.
@@ -63,26 +60,6 @@ class RangeOptions(Options[T], Generic[T]):
 
     min: NotRequired[T]
     max: NotRequired[T]
-
-
-class Declare(Protocol[D_contra, T]):
-    """
-    A function that makes an unbound dynamic flag. Written out, as pyright takes no inferred type for public.
-    """
-
-    def __call__(
-        self, default: D_contra, help: str = "", *, name: str | None = None, **options: Unpack[Options[T]]
-    ) -> DynamicFlag[T]: ...
-
-
-class DeclareRange(Protocol[T]):
-    """
-    `Declare`, for a flag with inclusive limits.
-    """
-
-    def __call__(
-        self, default: T, help: str = "", *, name: str | None = None, **options: Unpack[RangeOptions[T]]
-    ) -> DynamicFlag[T]: ...
 
 
 class UpdaterOptions(TypedDict, total=False):

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from dflag._options import (
         Callbacks,
         CommonOptions,
-        Declare,
-        DeclareRange,
         Formatter,
         Mutator,
         Options,
@@ -48,6 +46,39 @@ F = TypeVar("F", bound=Flag[Any])
 E = TypeVar("E", bound=Enum)
 P = ParamSpec("P")
 C = TypeVar("C", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    D_contra = TypeVar("D_contra", contravariant=True)
+
+    class _Declare(Protocol[D_contra, T]):
+        """
+        A function that makes an unbound dynamic flag. Written out, as pyright takes no inferred type for public.
+        """
+
+        def __call__(
+            self,
+            default: D_contra,
+            help: builtins.str = "",
+            *,
+            name: builtins.str | None = None,
+            **options: Unpack[Options[T]],
+        ) -> DynamicFlag[T]: ...
+
+    class _DeclareRange(Protocol[T]):
+        """
+        `_Declare`, for a flag with inclusive limits.
+        """
+
+        def __call__(
+            self,
+            default: T,
+            help: builtins.str = "",
+            *,
+            name: builtins.str | None = None,
+            **options: Unpack[RangeOptions[T]],
+        ) -> DynamicFlag[T]: ...
 
 
 class _Library(Declarations):
@@ -165,7 +196,7 @@ def string(
     return _library(name).string(UNBOUND, default, help, **options)
 
 
-dyn_string: Declare[builtins.str, builtins.str] = _dynamic(string)
+dyn_string: _Declare[builtins.str, builtins.str] = _dynamic(string)
 """Make an unbound `FlagRegistry.dyn_string`."""
 
 
@@ -179,7 +210,7 @@ def int(
     return _library(name).int(UNBOUND, default, help, **options)
 
 
-dyn_int: DeclareRange[builtins.int] = _dynamic(int)
+dyn_int: _DeclareRange[builtins.int] = _dynamic(int)
 """Make an unbound `FlagRegistry.dyn_int`."""
 
 
@@ -197,7 +228,7 @@ def float(
     return _library(name).float(UNBOUND, default, help, **options)
 
 
-dyn_float: DeclareRange[builtins.float] = _dynamic(float)
+dyn_float: _DeclareRange[builtins.float] = _dynamic(float)
 """Make an unbound `FlagRegistry.dyn_float`."""
 
 
@@ -211,7 +242,7 @@ def bool(
     return _library(name).bool(UNBOUND, default, help, **options)
 
 
-dyn_bool: Declare[builtins.bool, builtins.bool] = _dynamic(bool)
+dyn_bool: _Declare[builtins.bool, builtins.bool] = _dynamic(bool)
 """Make an unbound `FlagRegistry.dyn_bool`."""
 
 
@@ -229,7 +260,7 @@ def duration(
     return _library(name).duration(UNBOUND, default, help, **options)
 
 
-dyn_duration: DeclareRange[datetime.timedelta] = _dynamic(duration)
+dyn_duration: _DeclareRange[datetime.timedelta] = _dynamic(duration)
 """Make an unbound `FlagRegistry.dyn_duration`."""
 
 
@@ -247,7 +278,7 @@ def string_list(
     return _library(name).string_list(UNBOUND, default, help, **options)
 
 
-dyn_string_list: Declare[Sequence[builtins.str], tuple[builtins.str, ...]] = _dynamic(string_list)
+dyn_string_list: _Declare[Sequence[builtins.str], tuple[builtins.str, ...]] = _dynamic(string_list)
 """Make an unbound `FlagRegistry.dyn_string_list`."""
 
 
@@ -265,7 +296,7 @@ def string_set(
     return _library(name).string_set(UNBOUND, default, help, **options)
 
 
-dyn_string_set: Declare[Iterable[builtins.str], frozenset[builtins.str]] = _dynamic(string_set)
+dyn_string_set: _Declare[Iterable[builtins.str], frozenset[builtins.str]] = _dynamic(string_set)
 """Make an unbound `FlagRegistry.dyn_string_set`."""
 
 
@@ -279,7 +310,7 @@ def bytes(
     return _library(name).bytes(UNBOUND, default, help, **options)
 
 
-dyn_bytes: Declare[builtins.bytes, builtins.bytes] = _dynamic(bytes)
+dyn_bytes: _Declare[builtins.bytes, builtins.bytes] = _dynamic(bytes)
 """Make an unbound `FlagRegistry.dyn_bytes`."""
 
 
