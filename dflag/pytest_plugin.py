@@ -148,10 +148,12 @@ class _Overridden:
         Bring the overrides of this moment back where others were put since, and describe the flags concerned.
         """
         left = []
-        for store in followers(Store):
-            new = self._new(store)
-            # A registry that the test made for itself may die with what is set there.
-            if new and (store in self._entries or _is_held(store)):
+        changed = [(store, new) for store in followers(Store) if (new := self._new(store))]
+        # A registry that the test made for itself may die with what is set there.
+        is_any_new = any(store not in self._entries for store, _ in changed)
+        kept = self._entries.keys() | (_held_stores() if is_any_new else ())
+        for store, new in changed:
+            if store in kept:
                 before = self._entries.get(store, {})
                 store.change([(flag, OVERRIDE, before.get(flag)) for flag in new], checked=False)
                 left += [_described(flag) for flag in new]
@@ -175,24 +177,26 @@ def _overrides(store: Store) -> dict[Flag[Any], Entry]:
         return {flag: layers_of(flag)[OVERRIDE] for flag in list(store.flags.values()) if OVERRIDE in layers_of(flag)}
 
 
-def _is_held(store: Store) -> bool:
+def _held_stores() -> set[object]:
     """
-    Return whether a module holds the registry, or a flag that is bound to none: other tests may import it too.
+    Return the stores of what modules hold, registries and flags that are bound to none: other tests may import it too.
+
+    One look at all modules, which have a hundred thousand names in a large program.
     """
-    return any(
-        _holds(value, store)
+    return {
+        _store_of(value)
         for module in list(sys.modules.values())
         for value in list(getattr(module, "__dict__", {}).values())
-    )
+    }
 
 
-def _holds(value: Any, store: Store) -> bool:
+def _store_of(value: Any) -> object:
     # By type and not isinstance, which wakes objects that pretend to be of another class.
     kind = type(value)
     if issubclass(kind, type) and issubclass(value, FlagValues):
         value = getattr(value, "registry", None)
         kind = type(value)
-    return kind in (FlagRegistry, StaticFlag, DynamicFlag) and value._store is store
+    return value._store if kind in (FlagRegistry, StaticFlag, DynamicFlag) else None
 
 
 def _described(flag: Flag[Any]) -> str:

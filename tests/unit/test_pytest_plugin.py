@@ -474,6 +474,39 @@ def test_a_module_imported_by_the_test_is_not(run: Run, pytester: pytest.Pyteste
     result.assert_outcomes(passed=2, errors=1)
 
 
+def test_modules_are_looked_through_once(run: Run) -> None:
+    """
+    Whatever the number of registries that a test makes: a large program has a hundred thousand names.
+    """
+    run(
+        test_it="""
+        import sys, types
+
+        looks = []
+
+        class Counting(types.ModuleType):
+            @property
+            def __dict__(self):
+                looks.append(self)
+                return {}
+
+        sys.modules["counting"] = Counting("counting")
+        kept = []
+
+        def test_first():
+            for _ in range(20):
+                own = dflag.FlagRegistry()
+                own.dyn_int("rate_limit", 50).set(5)
+                kept.append(own)
+            looks.clear()
+
+        def test_second():
+            del sys.modules["counting"]
+            assert len(looks) == 1
+        """
+    ).assert_outcomes(passed=2)
+
+
 def test_unittest_classes_are_held_to_it_too(run: Run) -> None:
     """
     Under pytest a TestCase has the marker and the detection like any test.
