@@ -141,6 +141,13 @@ class Store:
         return self.own_lock
 
     @property
+    def token(self) -> Token:
+        """
+        Stands for the state there is now: another object after each change.
+        """
+        return self._tokens[0]
+
+    @property
     def number(self) -> int:
         """
         The number of the last commit.

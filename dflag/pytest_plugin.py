@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
@@ -19,7 +19,7 @@ from dflag._registry import FlagRegistry
 from dflag._store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from pathlib import Path
 
     import pluggy
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dflag._flags import Flag
     from dflag._layers import Entry
     from dflag._registry import RegistryLike
+    from dflag._transaction import Token
     from dflag.testing import ConfigMapVolume, Overrides
 
 # What the fixtures need beyond this is imported at first use: pytest starts with every test run of every user.
@@ -84,7 +85,7 @@ def _dflag_guard(request: pytest.FixtureRequest) -> Iterator[None]:
     """
     # pytest sets up fixtures of plugins before others of the same scope, and those of wider scopes before them.
     # So this one sees all that a test and its own fixtures leave, and nothing that is to outlive the test.
-    _before[request.config] = before = _Overridden()
+    _before[request.config] = before = _Overridden(_before.get(request.config))
     markers = list(request.node.iter_markers("dflag"))  # the closest first
     if markers:
         from dflag.testing import Overrides
@@ -115,14 +116,14 @@ def pytest_fixture_setup(
     if fixturedef.scope == "function":
         yield
         return
-    now = _Overridden()
+    before = _before.get(request.config)
+    now = _Overridden(before)
     _setting_up.append(now)
     outcome = yield
     _setting_up.remove(now)
     if outcome.excinfo is not None:
         now.restore()
         return
-    before = _before.get(request.config)
     for earlier in (*_setting_up, before):
         if earlier is not None:
             earlier.accept_since(now)
@@ -131,17 +132,23 @@ def pytest_fixture_setup(
 class _Overridden:
     """
     The flags that are overridden at one moment, in all registries that there are then.
+
+    Args:
+        earlier: An earlier moment, of which is taken what has not changed: late in a long run thousands of registries
+            are alive, and nearly all of them are at rest.
     """
 
-    def __init__(self) -> None:
-        self._entries: Final = {store: _overrides(store) for store in followers(Store)}
+    def __init__(self, earlier: _Overridden | None) -> None:
+        known: Mapping[Store, _Seen] = {} if earlier is None else earlier._seen
+        self._seen: Final[dict[Store, _Seen]] = {store: _look(store, known.get(store)) for store in followers(Store)}
 
     def accept_since(self, earlier: _Overridden) -> None:
         """
         Count as overridden at this moment too what was overridden between an earlier one and now.
         """
         for store in followers(Store):
-            self._entries.setdefault(store, {}).update(earlier._new(store))
+            before = self._seen.get(store, _NOTHING)
+            self._seen[store] = _Seen(None, {**before.entries, **earlier._new(store)})
 
     def restore(self) -> list[str]:
         """
@@ -150,18 +157,21 @@ class _Overridden:
         left = []
         changed = [(store, new) for store in followers(Store) if (new := self._new(store))]
         # A registry that the test made for itself may die with what is set there.
-        is_any_new = any(store not in self._entries for store, _ in changed)
-        kept = self._entries.keys() | (_held_stores() if is_any_new else ())
+        is_any_new = any(store not in self._seen for store, _ in changed)
+        kept = self._seen.keys() | (_held_stores() if is_any_new else ())
         for store, new in changed:
             if store in kept:
-                before = self._entries.get(store, {})
+                before = self._seen.get(store, _NOTHING).entries
                 store.change([(flag, OVERRIDE, before.get(flag)) for flag in new], checked=False)
                 left += [_described(flag) for flag in new]
         return sorted(left)
 
     def _new(self, store: Store) -> dict[Flag[Any], Entry]:
-        before = self._entries.get(store, {})
-        return {flag: entry for flag, entry in _overrides(store).items() if before.get(flag) is not entry}
+        before = self._seen.get(store, _NOTHING)
+        now = _look(store, before)
+        if now is before:
+            return {}
+        return {flag: entry for flag, entry in now.entries.items() if before.entries.get(flag) is not entry}
 
 
 _before: Final[weakref.WeakKeyDictionary[pytest.Config, _Overridden]] = weakref.WeakKeyDictionary()
@@ -172,9 +182,28 @@ _setting_up: Final[list[_Overridden]] = []
 """What was overridden when each fixture of a wider scope began that is being set up, the outermost first."""
 
 
-def _overrides(store: Store) -> dict[Flag[Any], Entry]:
+class _Seen(NamedTuple):
+    """
+    The overrides of one registry, and what stands for the state that they are of; None where they are of several.
+    """
+
+    token: Token | None
+    entries: Mapping[Flag[Any], Entry]
+
+
+_NOTHING: Final = _Seen(None, {})
+
+
+def _look(store: Store, seen: _Seen | None) -> _Seen:
+    """
+    Return the overrides of a registry; the same object as *seen* if nothing has changed since.
+    """
+    token = store.token  # first: what changes meanwhile is looked for again
+    if seen is not None and seen.token is token:
+        return seen
     with store.lock:
-        return {flag: layers_of(flag)[OVERRIDE] for flag in list(store.flags.values()) if OVERRIDE in layers_of(flag)}
+        flags = list(store.flags.values())
+        return _Seen(token, {flag: layers_of(flag)[OVERRIDE] for flag in flags if OVERRIDE in layers_of(flag)})
 
 
 def _held_stores() -> set[object]:

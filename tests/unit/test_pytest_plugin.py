@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import dflag
+from dflag import pytest_plugin
+from dflag._flags import layers_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
@@ -505,6 +509,31 @@ def test_modules_are_looked_through_once(run: Run) -> None:
             assert len(looks) == 1
         """
     ).assert_outcomes(passed=2)
+
+
+def test_a_registry_at_rest_is_not_looked_through_again(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Late in a long run thousands are alive.
+    """
+    rate = flags.dyn_int("rate_limit", 50)
+    looked: list[dflag.Flag[object]] = []
+
+    def look(flag: dflag.Flag[object]) -> object:
+        looked.append(flag)
+        return layers_of(flag)
+
+    first = pytest_plugin._Overridden(None)
+    monkeypatch.setattr(pytest_plugin, "layers_of", look)
+    second = pytest_plugin._Overridden(first)
+    assert second.restore() == []
+    assert rate not in looked
+    rate.set(5)
+    (left,) = second.restore()
+    assert left.startswith("flag 'rate_limit' (declared at ")
+    assert rate in looked
+    assert rate.get() == 50
 
 
 def test_unittest_classes_are_held_to_it_too(run: Run) -> None:
