@@ -1375,8 +1375,19 @@ def test_stops_at_once_after_the_program_closed_its_connection(server: ApiServer
 
 
 def _close_connection(updater: Updater, instead: socket.socket | None) -> int:
-    """Close the connection of the watch behind its back, and have something else get its number."""
-    number: int = updater._session._watches[0]._server._link._socket._descriptor.number
+    """
+    Close the connection of the watch behind its back, and have something else get its number.
+
+    Not amid a read, which would go on with whatever has the number by then; nobody can exclude that.
+    """
+    watch: Any = updater._session._watches[0]
+
+    def rests() -> bool:
+        frame = sys._current_frames().get(watch._thread.ident)
+        return watch._opened_at is not None and frame is not None and frame.f_code.co_name == "select"
+
+    assert eventually(rests)
+    number: int = watch._server._link._socket._descriptor.number
     if instead is None:
         os.close(number)
     else:
