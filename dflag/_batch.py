@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._kinds import Kind
+    from dflag._kinds.maps import MapKind
     from dflag._rule_layers import RuleContext
     from dflag._store import Store
     from dflag._transaction import Edit, KeyedEdit
@@ -35,40 +36,26 @@ _MAX_TRIED: Final = 500_000
 """How many rules each of two searches for rules to leave out may look at: this takes seconds for 10,000 rules."""
 
 
-def parse_all(
-    store: Store,
-    readings: Iterable[tuple[str, SourceState, Reading]],
-    contexts: Mapping[str, RuleContext],
-    *,
-    followed: Collection[str] = (),
-    fresh: Collection[Flag[Any]] = (),
-) -> list[Batch]:
-    """
-    Parse what is new in readings that are to be committed together.
-
-    Args:
-        store: Holds the flags.
-        readings: For each source its name, its state, and its new reading.
-        contexts: The contexts by which the rules of each source are resolved.
-        followed: The sources whose rules are followed; those of others are left alone.
-        fresh: Flags that were declared just now: their keys are new, and the freeze does not concern them yet.
-    """
-    parsed = [
-        _parse_reading(store, name, base, reading, fresh, with_rules=name in followed)
-        for name, base, reading in readings
-    ]
-    return resolve_all(store, parsed, contexts)
-
-
-def _parse_reading(
+def parse(
     store: Store,
     name: str,
     base: SourceState,
     reading: Reading,
-    fresh: Collection[Flag[Any]],
     *,
-    with_rules: bool,
+    with_rules: bool = True,
+    fresh: Collection[Flag[Any]] = (),
 ) -> Parsed:
+    """
+    Parse what is new in a reading of a source.
+
+    Args:
+        store: Holds the flags.
+        name: The source.
+        base: Its state.
+        reading: What was read.
+        with_rules: Whether its rules are followed; else they are left alone.
+        fresh: Flags that were declared just now: their keys are new, and the freeze does not concern them yet.
+    """
     values, known = reading.values, base.reading.values
     anew = reading.secret and not base.reading.secret  # so that every flag that it feeds is secret from now on
     new = [
@@ -86,7 +73,7 @@ def _parse_reading(
     added = (*fresh, *declared_since(store, base))
     if added:
         new += keys_of(store, added, values)
-    rules = base.rules
+    rules, maps, frozen = base.rules, store.maps, store.frozen
     has_rules = not values.keys().isdisjoint(RULES_KEYS)
     on_other_lines = _on_other_lines(name, base, reading) if has_rules or base.plain.rejected else []
     if not with_rules or not has_rules:
@@ -100,9 +87,11 @@ def _parse_reading(
     is_same_text = not new and not gone and base.revision is not None
     is_restated = is_same_text and (bool(on_other_lines) or reading.secret != base.reading.secret)
     if is_same_text and not is_restated and rules is base.rules:
-        return Parsed(name, base, base, (), store.maps, store.frozen, fresh)
+        return Parsed(name, base, base, (), maps, frozen, fresh)
     keys = sorted({*gone, *new, *on_other_lines}.difference(RULES_KEYS))
-    return _PlainParser(store, name, base, reading, fresh).run(keys, rules, is_restated=is_restated)
+    parser = _PlainParser(store, name, base, reading, maps)
+    state = parser.run(keys, rules)
+    return Parsed(name, base, state, parser.new, maps, frozen, fresh, is_restated)
 
 
 def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
@@ -145,49 +134,45 @@ class _PlainParser:
     """
     The parsing of one reading.
 
+    Attributes:
+        new: The flags whose plain value is new.
+
     A key that no flag has goes to every map whose pattern it fits. A key with the map's own name may hold a
     whole mapping; the single keys go on top of it.
     """
 
     def __init__(
-        self, store: Store, source: str, base: SourceState, reading: Reading, fresh: Collection[Flag[Any]]
+        self, store: Store, source: str, base: SourceState, reading: Reading, maps: Mapping[Flag[Any], MapKind]
     ) -> None:
-        self._flags: Final = store.flags
-        self._frozen: Final = store.frozen
-        self._maps: Final = store.maps
-        self._retired: Final = store.retired
+        self._store: Final = store
+        self._maps: Final = maps
         self._base: Final = base
         self._source: Final = source
         self._reading: Final = reading
         self._values: Final = reading.values
-        self._fresh: Final = frozenset(fresh)
         self._entries: Final = dict(base.plain.entries)
         self._rejected: Final = dict(base.plain.rejected)
         self._unknown: Final = set(base.plain.unknown)
         self._touched: Final[dict[Flag[Any], dict[str, Any]]] = {}  # the maps concerned, with their members
-        self._new: Final[list[Flag[Any]]] = []
+        self.new: Final[list[Flag[Any]]] = []
 
-    def run(self, keys: Iterable[str], rules: RuleSet, *, is_restated: bool) -> Parsed:
+    def run(self, keys: Iterable[str], rules: RuleSet) -> SourceState:
         """
-        Parse the *keys* that are new, changed or gone.
+        Parse the *keys* that are new, changed or gone; return the state that they lead to.
         """
-        flags, maps = self._flags, self._maps
+        flags, maps, retired = self._store.flags, self._maps, self._store.retired
         for key in keys:
             self._rejected.pop(key, None)
             self._unknown.discard(key)
             flag = flags.get(key)
             belongs = self._parse_members(key, flag) if maps else False
             if flag is None:
-                if not belongs and key in self._values and key not in self._retired:
+                if not belongs and key in self._values and key not in retired:
                     self._unknown.add(key)
             elif flag not in maps:
                 self._parse(flag)
         for map_flag in self._touched:
             self._merge(map_flag)
-        state = self._state(rules)
-        return Parsed(self._source, self._base, state, self._new, self._maps, self._frozen, self._fresh, is_restated)
-
-    def _state(self, rules: RuleSet) -> SourceState:
         plain = Plain(self._entries, self._rejected, frozenset(self._unknown))
         return SourceState(
             reading=self._reading,
@@ -196,7 +181,7 @@ class _PlainParser:
             unknown=plain.unknown,
             members={**self._base.members, **self._touched},
             deviating=self._base.deviating,
-            results=self._base.results,
+            account=self._base.account,
             plain=plain,
             rules=rules,
         )
@@ -215,7 +200,7 @@ class _PlainParser:
                 self._rejected[key] = error
             else:
                 self._entries[key] = Entry(value)
-        self._new.append(flag)
+        self.new.append(flag)
 
     def _parse_members(self, key: str, flag: Flag[Any] | None) -> bool:
         """
@@ -263,7 +248,7 @@ class _PlainParser:
         except FlagValueError as error:
             drop_frames(error)
             self._rejected[name] = error
-        self._new.append(flag)
+        self.new.append(flag)
 
 
 def resolve_all(
@@ -361,8 +346,7 @@ def _resolve(
 def _batch(parsed: Parsed, state: SourceState, edits: Sequence[Edit], keyed: Sequence[KeyedEdit] = ()) -> Batch:
     base = parsed.base
     if parsed.is_restated and not edits and not keyed and _are_shown_alike(base, state):
-        restated = state._replace(revision=base.revision)
-        return Batch(parsed.name, base, base, parsed, is_new=False, restated=restated)
+        return Batch(parsed.name, base, base, parsed, is_new=False, restated=state)
     return Batch(parsed.name, base, state, parsed, edits, keyed)
 
 

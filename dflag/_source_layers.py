@@ -12,7 +12,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from dflag._batch import declared_since, keys_of, parse_all, without_some_rules
+from dflag._batch import declared_since, keys_of, parse, resolve_all, without_some_rules
 from dflag._cells import Cell, set_value, value_of
 from dflag._flags import layers_of
 from dflag._layers import COMMAND_LINE, ENVIRONMENT, OVERRIDE, OWN_LAYERS, RULES_KEYS
@@ -24,8 +24,8 @@ from dflag._source_state import (
     Results,
     empty_state,
     load_late_modules,
-    outcome_of_commit,
     outcome_without_commit,
+    state_after,
 )
 from dflag._switching import yield_interpreter
 from dflag._transaction import Transaction, same, winner
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dflag._source_reports import ReportedKeys
     from dflag._source_state import Batch, Outcome, SourceState
     from dflag._store import Store
-    from dflag._transaction import Base, Edit
+    from dflag._transaction import Edit, KeyedEdit, Token
     from dflag.errors import DflagError
     from dflag.typing import Raw
 
@@ -159,7 +159,7 @@ class SourceLayers:
             own = Results() if feed.counted is None else results.counting(feed.counted)
             self._counting[name], feed.counted = weakref.ref(feed), None
             if own != results:
-                set_value(cell, value_of(cell)._replace(results=own))
+                set_value(cell, value_of(cell).with_results(own))
                 self._store.outdate()
 
     def release(self, name: str, owner: object) -> None:
@@ -293,6 +293,7 @@ class SourceLayers:
         """
         Commit all sources; return the batches, their outcomes, and the errors; None when another commit came first.
         """
+        token = self._store.token  # first: whatever comes after it outdates it
         batches = self._parse(readings, options)
         errors: list[DflagError] = []
         for batch in batches:  # also batches with nothing new: their bad values may have been skipped before
@@ -302,7 +303,7 @@ class SourceLayers:
         if errors:
             return batches, {}, errors
         try:
-            outcomes = self._commit([batch for batch in batches if batch.is_new], options)
+            outcomes = self._commit([batch for batch in batches if batch.is_new], options, token)
         except RegistryValidationError as refusal:
             return batches, {}, self._errors_of_rules(batches, refusal) or [drop_frames(refusal)]
         return None if outcomes is None else (batches, outcomes, [])
@@ -312,7 +313,8 @@ class SourceLayers:
         Return the errors of the rules without which a registry validator would accept; empty if no rule is to blame.
         """
         for mended in without_some_rules(self._store, batches, self._contexts, refusal):
-            if self._store.refusal(_transaction(self._store.base(), mended)) is None:
+            edits, keyed = _edits_of(mended)
+            if self._store.refusal(self._store.plan(edits, keyed=keyed)) is None:
                 return [error for batch in mended for error in batch.state.rejected.values()]
         return []
 
@@ -363,17 +365,18 @@ class SourceLayers:
             The batches, the outcomes of those that were committed, and the error that refused all of them together, by
             source; None when another commit came first.
         """
+        token = self._store.token  # first: whatever comes after it outdates it
         batches = self._parse(readings, options, fresh)
         good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad)]
         errors: dict[str, RegistryValidationError] = {}
         outcomes: dict[str, Outcome] | None = {}
         try:
-            outcomes = self._commit(good, options)
+            outcomes = self._commit(good, options, token)
         except RegistryValidationError as error:
             errors = {batch.name: drop_frames(error) for batch in good}
             for mended, some in self._alternatives(batches, good, error, with_rules=not atomic):
                 with contextlib.suppress(RegistryValidationError):
-                    outcomes = self._commit(some, options)
+                    outcomes = self._commit(some, options, token)
                     batches = mended
                     break
         return None if outcomes is None else (batches, outcomes, errors)
@@ -397,18 +400,24 @@ class SourceLayers:
         self, readings: Mapping[str, Reading], options: ApplyOptions, fresh: Collection[Flag[Any]] = ()
     ) -> list[Batch]:
         followed = self._contexts if options.rules else ()
-        given = []
+        parsed = []
         for name, reading in readings.items():
             if name not in self._states:
                 self.add(name)
             if name not in followed and not reading.values.keys().isdisjoint(RULES_KEYS):
                 self.reports.log_rules_left_alone(name, reading.values)
-            given.append((name, self.state(name), reading))
-        return parse_all(self._store, given, self._contexts, followed=followed, fresh=fresh)
+            base = self.state(name)
+            parsed.append(parse(self._store, name, base, reading, with_rules=name in followed, fresh=fresh))
+        return resolve_all(self._store, parsed, self._contexts)
 
-    def _commit(self, batches: Sequence[Batch], options: ApplyOptions) -> dict[str, Outcome] | None:
+    def _commit(self, batches: Sequence[Batch], options: ApplyOptions, token: Token) -> dict[str, Outcome] | None:
         """
         Commit batches in one step; return None when another commit came first.
+
+        Args:
+            batches: What to commit.
+            options: As for `apply_each`.
+            token: The store's from before they were parsed.
 
         Raises:
             RegistryValidationError: A registry validator refuses.
@@ -417,48 +426,31 @@ class SourceLayers:
         if not batches:
             return {}
         base = self._store.base()
-        if not self._are_current(batches):
+        if base.token is not token and not self._are_current(batches):
             return None
-        transaction = _transaction(base, batches)
+        edits, keyed = _edits_of(batches)
+        transaction = Transaction(base, edits, keyed=keyed)
         self._store.check(transaction)
-        made = self._outcomes(batches, transaction, options)
-        cells = [(cell, state) for name, (_, state) in made.items() if (cell := self._states.get(name)) is not None]
-        if len(cells) < len(made):  # the end of a test's block has removed a source meanwhile
+        unknowns = self._newly_unknown(batches, options)
+        pending_restart = self.pending_restart(batches)
+        states = {
+            batch.name: state_after(
+                batch, transaction, pending_restart, unknowns.get(batch.name, ()), is_interim=options.is_interim
+            )
+            for batch in batches
+        }
+        cells = [(cell, state) for name, state in states.items() if (cell := self._states.get(name)) is not None]
+        if len(cells) < len(states):  # the end of a test's block has removed a source meanwhile
             return None
         if options.wanted is not None and not options.wanted():
             raise _UnwantedError
         if not self._store.commit(transaction, cells, partial(self._are_current, batches)):
             return None
-        for batch in batches:
-            self._note_unknowns(batch, made[batch.name][0], options)
+        self._note_unknowns(unknowns, batches)
         if options.background:
             yield_interpreter()  # the readers of the new values go first, what follows can wait
-        self._store.report(transaction, _edits_of(batches))
-        return {name: outcome for name, (outcome, _) in made.items()}
-
-    def _outcomes(
-        self, batches: Sequence[Batch], transaction: Transaction, options: ApplyOptions
-    ) -> dict[str, tuple[Outcome, SourceState]]:
-        """
-        Return the outcome that each batch has if a transaction is committed, and the resulting state of its source.
-        """
-        pending_restart = self.pending_restart(batches)
-        changed = {flag for flag, _, _, _, _ in transaction.differences}
-        changed_keyed = transaction.changed_keyed if transaction.tables else frozenset()
-        made: dict[str, tuple[Outcome, SourceState]] = {}
-        reported: set[str] = set()  # the unknown keys, each of which counts for one source
-        for batch in batches:
-            outcome, _ = made[batch.name] = outcome_of_commit(
-                batch,
-                transaction.snapshot.revision,
-                pending_restart,
-                changed=tuple([flag.name for flag, _, _ in batch.edits if flag in changed]),
-                changed_keyed=tuple([flag.name for flag, _, _ in batch.keyed if flag in changed_keyed]),
-                newly_unknown=[key for key in self._newly_unknown(batch, options) if key not in reported],
-                is_interim=options.is_interim,
-            )
-            reported.update(outcome.newly_unknown)
-        return made
+        self._store.report(transaction, edits)
+        return {name: applied for name, state in states.items() if (applied := state.account.get().applied)}
 
     def _are_current(self, batches: Iterable[Batch]) -> bool:
         """
@@ -500,42 +492,41 @@ class SourceLayers:
         Make the outcomes of the batches that were not committed, record them, and log all outcomes.
         """
         outcomes = dict(committed)
-        for batch in batches:
-            if batch.name not in committed:
-                outcome = outcomes[batch.name] = self._outcome_without_commit(batch, errors.get(batch.name), options)
-                self._note_unknowns(batch, outcome, options)
-                self._keep_results(batch, outcome)
+        left = [batch for batch in batches if batch.name not in committed]
+        for batch in left:
+            unknowns = self._newly_unknown([batch], options)
+            outcome = outcomes[batch.name] = outcome_without_commit(
+                batch,
+                self._store.number,
+                self.pending_restart(),
+                newly_unknown=unknowns.get(batch.name, ()),
+                error=errors.get(batch.name),
+                is_interim=options.is_interim,
+            )
+            self._note_unknowns(unknowns, [batch])
+            self._keep_results(batch, outcome)
         states = self.states()
         self.reports.log(outcomes, states, self._after_restart(states))
         return outcomes
 
-    def _note_unknowns(self, batch: Batch, outcome: Outcome, options: ApplyOptions) -> None:
+    def _newly_unknown(self, batches: Iterable[Batch], options: ApplyOptions) -> dict[str, list[str]]:
+        """
+        Return for each source the keys that no flag has and that were never reported. Each counts for one source.
+        """
+        unknowns: dict[str, list[str]] = {}
+        for batch in batches if options.report_unknown else ():
+            if batch.state.unknown or batch.base.unknown:
+                elsewhere = unknowns.values()
+                unknowns[batch.name] = self.reports.unknown.new(batch.name, batch.state.unknown.difference(*elsewhere))
+        return unknowns
+
+    def _note_unknowns(self, unknowns: Mapping[str, Iterable[str]], batches: Iterable[Batch]) -> None:
         """
         Note which unknown keys are reported. Call it after the commit: an outdated attempt reports nothing.
         """
-        if options.report_unknown and (batch.state.unknown or batch.base.unknown):
-            self.reports.unknown.note(batch.name, batch.state.unknown, outcome.newly_unknown)
-
-    def _outcome_without_commit(
-        self, batch: Batch, error: RegistryValidationError | None, options: ApplyOptions
-    ) -> Outcome:
-        unknowns = self._newly_unknown(batch, options)
-        return outcome_without_commit(
-            batch,
-            self._store.number,
-            self.pending_restart(),
-            newly_unknown=unknowns,
-            error=error,
-            is_interim=options.is_interim,
-        )
-
-    def _newly_unknown(self, batch: Batch, options: ApplyOptions) -> list[str]:
-        """
-        Return the keys that no flag has and that were never reported.
-        """
-        if not options.report_unknown or not (batch.state.unknown or batch.base.unknown):
-            return []
-        return self.reports.unknown.new(batch.name, batch.state.unknown)
+        for batch in batches:
+            if batch.name in unknowns:
+                self.reports.unknown.note(batch.name, batch.state.unknown, unknowns[batch.name])
 
     def _keep_results(self, batch: Batch, outcome: Outcome) -> None:
         """
@@ -549,7 +540,7 @@ class SourceLayers:
         )
         if cell is None or (same_revision and not is_news):
             return
-        state = (batch.restated or base)._replace(results=results.after(outcome))
+        state = (batch.restated or base).with_results(results.after(outcome))
 
         def attempt() -> bool | None:
             token = self._store.base().token
@@ -600,12 +591,13 @@ class SourceLayers:
         return winner(flag, layers, self._store.ranking, self._store.maps)[0]
 
 
-def _transaction(base: Base, batches: Sequence[Batch]) -> Transaction:
-    return Transaction(base, _edits_of(batches), keyed=[edit for batch in batches for edit in batch.keyed])
-
-
-def _edits_of(batches: Sequence[Batch]) -> list[Edit]:
-    return [edit for batch in batches for edit in batch.edits]
+def _edits_of(batches: Sequence[Batch]) -> tuple[list[Edit], list[KeyedEdit]]:
+    edits: list[Edit] = []
+    keyed: list[KeyedEdit] = []
+    for batch in batches:
+        edits += batch.edits
+        keyed += batch.keyed
+    return edits, keyed
 
 
 class _UnwantedError(Exception):

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable  # noqa: TC003 - a NamedTuple's annotation, which tools may evaluate
+from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from dflag._layers import RULE_PREFIX, Entry
 from dflag._rule_sets import NO_RULES, RuleSet
@@ -18,15 +19,38 @@ if TYPE_CHECKING:
     from dflag._flags import Flag
     from dflag._kinds.maps import MapKind
     from dflag._records import Revision
-    from dflag._transaction import Edit, KeyedEdit
+    from dflag._transaction import Edit, KeyedEdit, Transaction
     from dflag.errors import FlagValueError, RegistryValidationError
     from dflag.typing import Raw
+
+T = TypeVar("T")
 
 ReloadResult: TypeAlias = Literal["applied", "partial", "refused", "failed"]
 """
 The result of a reading with something new: all of it was applied, all but the bad values were applied, or nothing was
 applied because something is bad; or the source could not be read.
 """
+
+
+class Later(Generic[T]):
+    """
+    Something that is worked out when it is first asked for, and not while a reader waits for values.
+
+    Thread safety: any thread. If two ask at once, each may work it out, and both get the same object.
+    """
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make: Callable[[], T] | None = make
+        self._made: Final[list[T]] = []
+
+    def get(self) -> T:
+        make = self._make
+        if make is not None:
+            self._made.append(make())
+            self._make = None  # and with it all that it was made of
+        return self._made[0]
 
 
 class Reading(NamedTuple):
@@ -98,6 +122,19 @@ class Results(NamedTuple):
         )
 
 
+class Account(NamedTuple):
+    """
+    What came of the readings of a source.
+
+    Attributes:
+        applied: The outcome of the last one that was applied; None before the first.
+        results: The results of all.
+    """
+
+    applied: Outcome | None = None
+    results: Results = Results()
+
+
 class Plain(NamedTuple):
     """
     What the plain keys of a source hold, beneath its rules.
@@ -123,8 +160,7 @@ class SourceState(NamedTuple):
         unknown: The keys, and the names in rules, that no flag has.
         members: For each map the last good values of the keys that belong to it.
         deviating: The frozen static flags whose live value is not the one that this source holds.
-        revision: The last one that was applied; None before the first.
-        results: What came of the readings.
+        account: What came of the readings.
         plain: What its plain keys hold.
         rules: Its rules.
     """
@@ -135,10 +171,30 @@ class SourceState(NamedTuple):
     unknown: frozenset[str] = frozenset()
     members: Mapping[Flag[Any], Mapping[str, Any]] = MappingProxyType({})
     deviating: frozenset[str] = frozenset()
-    revision: DeferredRevision | None = None
-    results: Results = Results()
+    account: Later[Account] = Later(Account)
     plain: Plain = Plain()
     rules: RuleSet = NO_RULES
+
+    @property
+    def revision(self) -> DeferredRevision | None:
+        """
+        The last one that was applied; None before the first.
+        """
+        applied = self.account.get().applied
+        return None if applied is None else applied.revision
+
+    @property
+    def results(self) -> Results:
+        """
+        What came of the readings.
+        """
+        return self.account.get().results
+
+    def with_results(self, results: Results) -> SourceState:
+        """
+        Return this state with other results.
+        """
+        return self._replace(account=Later(partial(Account, self.account.get().applied, results)))
 
 
 class Parsed(NamedTuple):
@@ -275,10 +331,10 @@ def load_late_modules() -> None:
 
 class DeferredRevision:
     """
-    A `Revision` that is made when it is first asked for, and not while a reader waits for the values.
+    A `Revision` that is made when it is first asked for.
     """
 
-    __slots__ = ("_given", "_made", "_seconds", "changed", "error", "number", "pending_restart")
+    __slots__ = ("_revision", "changed", "error", "number", "pending_restart")
 
     def __init__(
         self,
@@ -286,6 +342,7 @@ class DeferredRevision:
         number: int,
         pending_restart: tuple[str, ...],
         *,
+        seconds: float,
         changed: tuple[str, ...] = (),
         error: RegistryValidationError | None = None,
         is_applied: bool = False,
@@ -294,68 +351,98 @@ class DeferredRevision:
         self.error: Final = error
         self.changed: Final = changed
         self.pending_restart: Final = pending_restart
-        self._seconds: Final = time.time()
         # Not the states themselves: each leads to the revision before it, so all revisions would be kept.
         state, rules = batch.state, (batch.state if is_applied else batch.base).rules
-        self._given: Final = (batch.name, state.reading.values, state.rejected, state.unknown, rules)
-        self._made: Final[list[Revision]] = []
+        given = batch.name, seconds, state.reading.values, state.rejected, state.unknown, rules
+        self._revision: Final = Later(partial(self._make, *given))
 
     def get(self) -> Revision:
         """
         Return the revision, the same object at each call.
         """
-        if not self._made:
-            # Imported here, so that importing dflag does not wait for it.
-            import datetime
+        return self._revision.get()
 
-            from dflag._formats.json_values import seal
-            from dflag._records import Contents, Revision
+    def _make(
+        self,
+        source: str,
+        seconds: float,
+        values: Mapping[str, Raw],
+        rejected: Mapping[str, FlagValueError],
+        unknown: frozenset[str],
+        rules: RuleSet,
+    ) -> Revision:
+        # Imported here, so that importing dflag does not wait for it.
+        import datetime
 
-            source, values, rejected, unknown, rules = self._given
-            self._made.append(
-                Revision(
-                    number=self.number,
-                    source=source,
-                    applied_at=datetime.datetime.fromtimestamp(self._seconds, datetime.UTC),
-                    changed=self.changed,
-                    rejected=seal(dict(rejected)),
-                    unknown=tuple(sorted(unknown)),
-                    pending_restart=self.pending_restart,
-                    error=self.error,
-                    rules=rules.names,
-                    _contents=Contents(values),
-                )
-            )
-        return self._made[0]  # if two threads made one each, both return the first
+        from dflag._formats.json_values import seal
+        from dflag._records import Contents, Revision
+
+        return Revision(
+            number=self.number,
+            source=source,
+            applied_at=datetime.datetime.fromtimestamp(seconds, datetime.UTC),
+            changed=self.changed,
+            rejected=seal(dict(rejected)),
+            unknown=tuple(sorted(unknown)),
+            pending_restart=self.pending_restart,
+            error=self.error,
+            rules=rules.names,
+            _contents=Contents(values),
+        )
 
 
-def outcome_of_commit(
+def state_after(
     batch: Batch,
-    number: int,
+    transaction: Transaction,
     pending_restart: tuple[str, ...],
-    *,
-    changed: tuple[str, ...],
-    changed_keyed: tuple[str, ...] = (),
     newly_unknown: Sequence[str],
+    *,
     is_interim: bool = False,
-) -> tuple[Outcome, SourceState]:
+) -> SourceState:
     """
-    Return the outcome of a batch that is about to be committed, and the resulting state of its source.
+    Return the state of a source after a batch of it is committed.
 
     Args:
         batch: What is committed.
-        number: The number of the commit.
+        transaction: The commit, of this batch and perhaps of others.
         pending_restart: The static flags that wait for a restart.
-        changed: The flags whose value it changes.
-        changed_keyed: The flags whose values by key it changes.
         newly_unknown: The unknown keys that were not reported before.
         is_interim: As in `ApplyOptions`.
     """
-    revision = DeferredRevision(batch, number, pending_restart, changed=changed, is_applied=True)
-    outcome = _outcome(
-        batch, revision, newly_unknown, changed_keyed=changed_keyed, is_applied=True, is_interim=is_interim
+    make = partial(
+        _account_after, batch, transaction, pending_restart, newly_unknown, time.time(), is_interim=is_interim
     )
-    return outcome, batch.state._replace(revision=revision, results=batch.base.results.after(outcome))
+    return batch.state._replace(account=Later(make))
+
+
+def _account_after(
+    batch: Batch,
+    transaction: Transaction,
+    pending_restart: tuple[str, ...],
+    newly_unknown: Sequence[str],
+    seconds: float,
+    *,
+    is_interim: bool,
+) -> Account:
+    changed = {flag for flag, _, _, _, _ in transaction.differences}
+    changed_keyed = transaction.changed_keyed
+    revision = DeferredRevision(
+        batch,
+        transaction.snapshot.revision,
+        pending_restart,
+        seconds=seconds,
+        changed=tuple([flag.name for flag, _, _ in batch.edits if flag in changed]),
+        is_applied=True,
+    )
+    outcome = _outcome(
+        batch,
+        revision,
+        newly_unknown,
+        changed_keyed=tuple([flag.name for flag, _, _ in batch.keyed if flag in changed_keyed]),
+        is_applied=True,
+        is_interim=is_interim,
+    )
+    return Account(outcome, batch.base.results.after(outcome))
 
 
 def outcome_without_commit(
@@ -380,7 +467,7 @@ def outcome_without_commit(
     """
     revision = None if batch.is_new else batch.base.revision
     if revision is None:
-        revision = DeferredRevision(batch, number, pending_restart, error=error)
+        revision = DeferredRevision(batch, number, pending_restart, seconds=time.time(), error=error)
     return _outcome(batch, revision, newly_unknown, error=error, is_interim=is_interim)
 
 

@@ -145,7 +145,8 @@ class Store:
         """
         Stands for the state there is now: another object after each change.
         """
-        return self._tokens[0]
+        with self.own_lock:  # without the GIL a step of another thread may have taken it out just now
+            return self._tokens[0]
 
     @property
     def number(self) -> int:
@@ -453,8 +454,7 @@ class Store:
         step = self._step(transaction, token, cells, deliveries)
         try:
             while not self._run(step, token):
-                with self.own_lock:  # without the GIL a step of another thread may have taken the token out just now
-                    token = self._tokens[0]
+                token = self.token
                 if token.epoch is not transaction.base.token.epoch or not is_current():
                     return False
                 step = self._step(transaction, token, cells, deliveries)

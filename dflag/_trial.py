@@ -7,7 +7,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from dflag._batch import parse_all, without_some_rules
+from dflag._batch import parse, resolve_all, without_some_rules
 from dflag._snapshot import values_of
 from dflag._transaction import Transaction, trial_of
 
@@ -51,7 +51,7 @@ def try_readings(
             that is refused leaves the last good one of its own.
         contexts: By what the rules of each source are resolved; those of others are never in force.
     """
-    batches = parse_all(store, readings, contexts, followed=[name for name, _, _ in readings])
+    batches = resolve_all(store, [parse(store, *each) for each in readings], contexts)
     trial = _try_batches(store, batches)
     if trial.error is not None:
         for mended in without_some_rules(store, batches, contexts, trial.error):

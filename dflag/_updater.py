@@ -594,15 +594,14 @@ class Updater(NeverCopied):
         Apply the readings that are not in force, and those of the sources whose rules are *due*.
         """
         news = [feed for feed in self._feeds if not feed.is_in_force()]
-        feeds = [feed for feed in self._feeds if feed in news or feed.name in due] if due else news
-        if not feeds:
+        if not news and not due:
             return
         options = ApplyOptions(self._unknown != "ignore", wanted=wanted, background=background)
         # The new reading may be refused whole. So first resolve the rules of the reading in force again.
-        interim = {feed.name: feed.state().reading for feed in news if feed.name in due} if due else {}
+        interim = {feed.name: feed.state().reading for feed in news if feed.name in due}
         if interim:
             self._sources.apply_each(interim, options._replace(is_interim=True))
-        readings = _readings(feeds)
+        readings = _readings([feed for feed in self._feeds if feed in news or feed.name in due])
         self._accept(self._sources.apply_each(readings, options, atomic=self._atomic), readings)
         self._rules.report()
 

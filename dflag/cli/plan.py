@@ -155,7 +155,7 @@ def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
     """
     Pair the earlier sources with the new ones by their order, the last ones first where there are fewer now.
     """
-    return [state._replace(revision=None) for state in states[-count:]] if count else []
+    return states[-count:] if count else []
 
 
 def _changes(

@@ -6,21 +6,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dflag._batch import parse_all
+from dflag import _source_state
+from dflag._batch import parse as parse_reading
+from dflag._batch import resolve_all
 from dflag._registry import store_of_registry
-from dflag._source_state import Batch, Reading, SourceState, empty_state, outcome_of_commit
+from dflag._source_state import Batch, Reading, SourceState, empty_state
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import dflag
 
 
 def parse(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> Batch:
     """Return what *values* are to the flags, after those of *base*."""
     base = empty_state("file") if base is None else base
-    (batch,) = parse_all(store_of_registry(flags), [("file", base, Reading(values, lambda _: "file"))], {})
+    store = store_of_registry(flags)
+    (batch,) = resolve_all(store, [parse_reading(store, "file", base, Reading(values, lambda _: "file"))], {})
     return batch
 
 
-def state_after(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> SourceState:
+def state_after(
+    flags: dflag.FlagRegistry,
+    values: dict[str, str],
+    base: SourceState | None = None,
+    newly_unknown: Sequence[str] = (),
+) -> SourceState:
     """Return the state that committing *values* would leave, without a commit."""
-    return outcome_of_commit(parse(flags, values, base), 1, (), changed=(), newly_unknown=())[1]
+    batch = parse(flags, values, base)
+    transaction = store_of_registry(flags).plan(batch.edits)
+    return _source_state.state_after(batch, transaction, (), newly_unknown)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from dflag._source_state import outcome_of_commit, outcome_without_commit
+from dflag._source_state import Later, outcome_without_commit
 from dflag.errors import RegistryValidationError
 
 from ._readings import parse, state_after
@@ -19,16 +19,33 @@ if TYPE_CHECKING:
 def test_the_outcome_of_a_batch_counts_what_is_news(flags: dflag.FlagRegistry) -> None:
     """A bad value that was reported is no news with the next reading, and the record counts it once."""
     flags.dyn_int("rate", 1)
-    outcome, state = outcome_of_commit(parse(flags, {"rate": "many"}), 7, (), changed=(), newly_unknown=("x",))
-    assert (outcome.revision.number, outcome.applied, outcome.refusal) == (7, True, None)
+    flags.dyn_int("other", 1).set(2)
+    state = state_after(flags, {"rate": "many"}, newly_unknown=("x",))
+    outcome = state.account.get().applied
+    assert outcome is not None
+    assert (outcome.revision.number, outcome.applied, outcome.refusal) == (2, True, None)
     assert len(outcome.newly_rejected) == 1
     assert (state.results.errors, state.results.warnings, state.results.reloads["partial"]) == (1, 1, 1)
     assert state.revision is outcome.revision
     flags.dyn_int("burst", 1)
-    again, state = outcome_of_commit(
-        parse(flags, {"rate": "many", "burst": "2"}, state), 8, (), changed=("burst",), newly_unknown=()
-    )
+    state = state_after(flags, {"rate": "many", "burst": "2"}, state)
+    again = state.account.get().applied
+    assert again is not None
     assert (again.newly_rejected, again.changed, state.results.errors) == ([], ("burst",), 1)
+
+
+def test_what_is_worked_out_later_is_the_same_for_all_who_ask() -> None:
+    """A thread that asks while another one works it out gets the object that the first one has made."""
+    asked = list[object]()
+
+    def make() -> object:
+        if not asked:
+            asked.append(None)
+            asked[0] = later.get()  # as another thread, or a signal handler, would at this moment
+        return object()
+
+    later = Later(make)
+    assert later.get() is later.get() is asked[0]
 
 
 def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.FlagRegistry) -> None:
