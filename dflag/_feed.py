@@ -135,6 +135,7 @@ class Feed:
         Raises:
             SourceError: It cannot be read.
         """
+        self.ask("invalidate", self.source.invalidate, None)
         self._read(self.ask("probe", self._token, object()))
 
     def _token(self) -> object:

@@ -107,9 +107,10 @@ class Source(ABC):
 
     def invalidate(self) -> None:  # noqa: B027 - most sources look for themselves at every read
         """
-        Make the next `read` query the source, and not use what a watch has received.
+        Make the next `read` find out what the source holds now: not what a watch has received, nor what a file held
+        before it was written to.
 
-        For sources whose watch receives values too. `Updater.refresh` calls it.
+        `Updater.refresh` and `Updater.initialize` call it, after which nobody may look for long.
         """
 
     def probe(self) -> object:

@@ -7,15 +7,20 @@ from __future__ import annotations
 import math
 import os
 import time
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 from dflag.errors import DefinitionError, check_argument, checked_text
 from dflag.sources._base import Source
 from dflag.sources._mounts import is_secret, why_not_live
+from dflag.sources._plain import LONGEST_WAIT_SECONDS
 from dflag.sources._way import follow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dflag.sources._way import Way
+    from dflag.typing import Raw
 
 FAILED_RECHECK_SECONDS: Final = 1.0
 """How soon a place that is there and could not be read is tried again."""
@@ -54,6 +59,7 @@ class PathSource(Source):
         self._again_at: float | None = None
         self._turn = 0
         self._numbers_lie = False  # inode numbers differ at every look, as on some FUSE file systems
+        self._is_to_settle = False  # with the next read
 
     @property
     def name(self) -> str:
@@ -74,6 +80,38 @@ class PathSource(Source):
         if self._known is None or self._known[0] != device:
             self._known = device, is_secret(self._path)
         return self._known[1]
+
+    def read(self) -> Mapping[str, Raw]:
+        """
+        Read one complete set. One without keys is empty.
+
+        The first read, and one after `invalidate`, waits for what has changed to settle, at most 2 seconds.
+
+        Raises:
+            SourceError: There is nothing at the path (``missing=True``), or it is there and cannot be read. For a
+                document the message names line and column, and does not quote it.
+        """
+        if not self._is_to_settle:
+            return self._read()
+        self._is_to_settle = False
+        until = time.monotonic() + LONGEST_WAIT_SECONDS
+        values = self._read()
+        while self._again_at is not None and self._again_at <= until:
+            time.sleep(max(self._again_at - time.monotonic(), 0.0))
+            values = self._read()
+        return values
+
+    @abstractmethod
+    def _read(self) -> Mapping[str, Raw]:
+        """
+        Do as `read` without waiting, but for the first time: what is young keeps its last value.
+        """
+
+    def invalidate(self) -> None:
+        """
+        Make the next `read` wait for what has changed: nobody may look again.
+        """
+        self._is_to_settle = True
 
     def recheck_seconds(self) -> float | None:
         """

@@ -27,8 +27,8 @@ Signature: TypeAlias = tuple[int, int, int, int, int]
 REFUSED_RECHECK_SECONDS: Final = 30.0
 """How soon an entry is tried again that the system refused: the reason may leave no trace when it goes away."""
 
-_LONGEST_WAIT_SECONDS: Final = 2.0
-"""How long a whole directory may wait for its youngest file: the first read, and the set that follows another one."""
+LONGEST_WAIT_SECONDS: Final = 2.0
+"""How long a read may wait for what is young, and a whole set that follows another one for its youngest file."""
 
 _LOOKS: Final = 3
 """How many looks in a row have to give as many inode numbers: a file may be replaced between two of them."""
@@ -124,7 +124,7 @@ class PlainFiles:
         """
         self._absent_since = None
         if not self._first and which != self._directory:
-            self._settle_until = time.monotonic() + _LONGEST_WAIT_SECONDS
+            self._settle_until = time.monotonic() + LONGEST_WAIT_SECONDS
         self._directory = which
         self._sweep(directory)
         if self._first:
@@ -174,7 +174,7 @@ class PlainFiles:
             self._generation += 1
 
     def _await_young(self, directory: int) -> None:
-        until = time.monotonic() + _LONGEST_WAIT_SECONDS
+        until = time.monotonic() + LONGEST_WAIT_SECONDS
         while self.again_at is not None and self.again_at <= until:
             time.sleep(max(self.again_at - time.monotonic(), 0.0))
             self._sweep(directory)

@@ -88,13 +88,7 @@ class DirectorySource(PathSource):
         """
         return self._prefix + key
 
-    def read(self) -> Mapping[str, Raw]:
-        """
-        Read one complete set.
-
-        Raises:
-            SourceError: There is no such directory (``missing=True``), or it is there and cannot be read.
-        """
+    def _read(self) -> Mapping[str, Raw]:
         try:
             return self._read_set()
         except OSError as error:
@@ -142,6 +136,7 @@ class DirectorySource(PathSource):
         """
         from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 
+        self.invalidate()  # what changed while nobody looked may have settled long ago
         return watch_path(self._path, wake, heard=self._plain.request_scan)
 
     def _read_set(self) -> dict[str, Raw]:

@@ -78,14 +78,7 @@ class FileSource(PathSource):
         place = self._places.get(key)
         return self._path if place is None else f"{self._path}:{place.line}"
 
-    def read(self) -> Mapping[str, Raw]:
-        """
-        Read the document. One without keys, or with nothing in it, is an empty set.
-
-        Raises:
-            SourceError: There is no such file (``missing=True``), or it is there and cannot be read as a document;
-                the message names line and column, and does not quote the document.
-        """
+    def _read(self) -> Mapping[str, Raw]:
         try:
             document = self._parse(self._read_file())  # in no variable: a traceback may show the text of a secret
         except OSError as error:
@@ -113,6 +106,7 @@ class FileSource(PathSource):
         """
         from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 
+        self.invalidate()  # what changed while nobody looked may have settled long ago
         return watch_path(self._path, wake, heard=lambda: None, is_file=True)
 
     def _explain(self, error: OSError) -> SourceError:

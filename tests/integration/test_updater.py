@@ -207,6 +207,39 @@ def test_start_freezes_static_flags(
         assert eventually(lambda: updater.status().pending_restart == ())
 
 
+@pytest.mark.parametrize("is_document", [False, True])
+def test_whoever_reads_once_reads_what_was_written(
+    flags: dflag.FlagRegistry, tmp_path: Path, *, is_document: bool
+) -> None:
+    """
+    initialize(), refresh() and start() wait for a file that was just written: nobody may look again for long.
+    """
+    rate = flags.dyn_int("rate", 50)
+    path = tmp_path / ("flags.yaml" if is_document else "rate")
+
+    def write(value: str) -> None:
+        path.write_text(f"rate: {value}" if is_document else value)
+
+    write("many")
+    updater = dflag.Updater(flags, path if is_document else tmp_path)
+    with pytest.raises(dflag.UpdateError, match="many"):
+        updater.initialize()
+    write("60")
+    updater.initialize()
+    assert rate.get() == 60
+    write("70")
+    assert updater.refresh().changed == ("rate",)
+    assert rate.get() == 70
+    write("80")
+    updater.start()
+    assert rate.get() == 80
+    updater.stop()
+    write("90")
+    updater.start()
+    assert rate.get() == 90
+    updater.stop()
+
+
 def test_a_swap_between_initialize_and_start_is_seen(
     flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int], volume: ConfigMapVolume
 ) -> None:

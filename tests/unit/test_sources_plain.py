@@ -163,6 +163,55 @@ def test_a_change_shows_once_it_has_settled(source: DirectorySource, tmp_path: P
     assert clock.slept == 0
 
 
+def test_after_invalidate_the_next_read_waits_for_what_has_changed(
+    source: DirectorySource, tmp_path: Path, clock: Clock
+) -> None:
+    """
+    A change that nobody has followed is read once it has settled, and later reads do not wait.
+    """
+    source.invalidate()
+    assert (source.read(), clock.slept) == ({"a": b"1"}, 0)  # nothing has changed
+    (tmp_path / "a").write_text("22")
+    (tmp_path / "b").write_text("3")
+    source.invalidate()
+    assert source.read() == {"a": b"22", "b": b"3"}
+    assert pytest.approx(0.25) == clock.slept
+    (tmp_path / "a").unlink()
+    source.invalidate()
+    assert source.read() == {"b": b"3"}
+    (tmp_path / "b").write_text("4")
+    assert source.read() == {"b": b"3"}
+    assert pytest.approx(0.5) == clock.slept
+
+
+def test_after_invalidate_a_directory_that_is_gone_is_missing(
+    source: DirectorySource, tmp_path: Path, clock: Clock
+) -> None:
+    """
+    The values of a directory that has been deleted are held while the read waits, and not given.
+    """
+    shutil.rmtree(tmp_path)
+    source.invalidate()
+    with pytest.raises(SourceError, match="no such directory"):
+        source.read()
+    assert pytest.approx(0.25) == clock.slept
+
+
+def test_after_invalidate_a_restless_file_keeps_its_value(
+    source: DirectorySource, tmp_path: Path, clock: Clock
+) -> None:
+    """
+    A file that is always written to is waited for two seconds; then its last settled value is given.
+    """
+    with (tmp_path / "a").open("ab") as log:
+        clock.on_sleep = lambda: os.write(log.fileno(), b"x") and log.flush()
+        log.write(b"x")
+        log.flush()
+        source.invalidate()
+        assert source.read() == {"a": b"1"}
+    assert 1.5 < clock.slept <= 2.0
+
+
 def test_a_new_file_shows_once_it_has_settled(source: DirectorySource, tmp_path: Path, clock: Clock) -> None:
     """
     After the first read a new file is absent until it has settled, however old it claims to be.
