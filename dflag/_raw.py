@@ -37,6 +37,10 @@ class Text(str):
         self.written = written
         return self
 
+    def __reduce__(self) -> tuple[type[Self], tuple[str, Any, dict[str, str]]]:
+        # The default would call the class with the text alone.
+        return type(self), (str(self), self.native, dict(self.written))
+
 
 class Unreadable:
     """

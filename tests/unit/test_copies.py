@@ -7,11 +7,15 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+from typing import TYPE_CHECKING
 
 import pytest
 
 import dflag
 from dflag.sources import MemorySource
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_a_copy_of_a_flag_is_the_flag(flags: dflag.FlagRegistry) -> None:
@@ -34,6 +38,26 @@ def test_a_copy_of_a_dataclass_shares_its_flags(flags: dflag.FlagRegistry) -> No
     other = copy.deepcopy(pool)
     assert other.size is flags["size"]
     assert other.names is not pool.names
+
+
+@pytest.mark.parametrize("name", ["flags.yaml", "flags.json"])
+def test_what_is_said_of_a_document_can_be_copied_and_pickled(
+    flags: dflag.FlagRegistry, tmp_path: Path, name: str
+) -> None:
+    """Errors, revisions and the status go to other processes, with the values of a document that they hold."""
+    flags.dyn_int("rate", 1)
+    flags.dyn_map("weights", {}, keys="w.*", of="int")
+    path = tmp_path / name
+    path.write_text('{"rate": "many", "weights": {"w.a": 1.50, "w.b": "x"}}')
+    updater = dflag.Updater(flags, path, on_bad_start="skip")
+    updater.initialize()
+    for thing in (updater.status(), updater.refresh()):
+        for other in (pickle.loads(pickle.dumps(thing)), copy.deepcopy(thing)):  # noqa: S301 - made here
+            assert {key: str(error) for key, error in other.rejected.items()} == {
+                key: str(error) for key, error in thing.rejected.items()
+            }
+            raw, same = thing.rejected["weights"].raw, other.rejected["weights"].raw
+            assert (str(same), same.native, same.written) == (str(raw), raw.native, raw.written)
 
 
 def test_registries_and_updaters_are_not_copied(flags: dflag.FlagRegistry) -> None:
