@@ -255,6 +255,7 @@ class FlagRegistry(Declarations, NeverCopied):
 
         Raises:
             DefinitionError: It is a coroutine function, or cannot be called.
+            DflagError: A registry validator calls this.
 
         Thread safety: any thread, takes the registry lock. The function runs on the thread that brings the change.
 
@@ -278,6 +279,9 @@ class FlagRegistry(Declarations, NeverCopied):
 
         `Updater.start` does it too. Call it in a program without an updater, once its arguments are read.
         Only `dflag.testing.isolated` and overrides of tests get past it.
+
+        Raises:
+            DflagError: A registry validator calls it.
 
         Thread safety: any thread, takes the registry lock.
 

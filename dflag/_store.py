@@ -311,11 +311,27 @@ class Store:
         self.ranking = tuple(ranking)
 
     def freeze(self) -> None:
+        """
+        Leave static flags alone from now on.
+
+        Raises:
+            DflagError: A registry validator calls this: what it checks would be outdated, again and again.
+        """
+        if self.frozen:
+            return
+        self.checks.refuse_changes()
         with self.lock:
             self.frozen = True
             self.outdate()
 
     def add_validator(self, validator: RegistryValidator) -> None:
+        """
+        Run one more registry validator from now on.
+
+        Raises:
+            DflagError: As for `freeze`.
+        """
+        self.checks.refuse_changes()
         with self.lock:
             self.checks.validators = (*self.checks.validators, validator)
             self.outdate()

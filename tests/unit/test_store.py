@@ -245,6 +245,25 @@ def test_registry_validator_must_not_change_flags(flags: dflag.FlagRegistry) -> 
     assert (rate.get(), other.get()) == (1, 1)
 
 
+@pytest.mark.parametrize("what", ["freeze", "validator"])
+def test_what_outdates_a_change_is_refused_in_a_registry_validator(flags: dflag.FlagRegistry, what: str) -> None:
+    """
+    Else the change would be worked out, checked and outdated without end.
+    """
+    rate, calls = flags.dyn_int("rate", 1), list[int]()
+
+    @flags.validator
+    def _outdates(_: dflag.Snapshot) -> None:
+        calls.append(1)
+        assert len(calls) < 10, "the change is worked out again and again"
+        flags.freeze() if what == "freeze" else flags.validator(lambda _: None)
+
+    assert "cannot change flags" in str(flags.apply({"rate": "2"}, source="s").error)
+    assert (rate.get(), calls) == (1, [1])
+    flags.freeze()
+    flags.freeze()  # a second time it changes nothing
+
+
 def test_static_flags_after_the_freeze(flags: dflag.FlagRegistry) -> None:
     """
     They are left alone; what would differ after a restart is listed over all layers.
