@@ -46,15 +46,18 @@ class EnumKind(Kind[E]):
         if member is None:
             member = self._by_fold.get(text.casefold())
         if member is None:
-            raise Problem(self.expected)
+            raise self._problem()
         return member
 
     def convert(self, value: object) -> E:
         if not isinstance(value, self._cls):
-            raise Problem(self.expected, f"a member of {self._cls.__name__}")
+            raise self._problem(f"a member of {self._cls.__name__}")
         if value.name not in self._by_name:  # a combination of enum.Flag members, which no text could say
-            raise Problem(self.expected)
+            raise self._problem()
         return value
+
+    def _problem(self, detail: str = "") -> Problem:
+        return Problem(self.expected, detail, masked="one of its members")  # of which one is the secret
 
     def format(self, value: E) -> str:
         return value.name

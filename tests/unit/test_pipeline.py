@@ -5,6 +5,7 @@ The way of one value through the pipeline of a flag.
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 import pickle
 import traceback
@@ -135,6 +136,17 @@ def test_the_choices_of_a_secret_are_in_no_message(flags: dflag.FlagRegistry) ->
         with pytest.raises(dflag.ValidationError) as caught:
             flag.set_text("typo")
         assert str(caught.value) == f"flag 'key_{secret}': expected {expected} (override)"
+
+
+def test_the_members_of_a_secret_enum_are_in_no_message(flags: dflag.FlagRegistry) -> None:
+    """One of them is its value."""
+    tier = enum.Enum("tier", ["GOLD", "SILVER"])
+    secret, plain = flags.dyn_enum("key", tier.GOLD, secret=True), flags.dyn_enum("plain", tier.GOLD)
+    for give in (lambda flag: flag.set_text("IRON"), lambda flag: flag.set("GOLD")):
+        with pytest.raises(dflag.FlagValueError, match=r"^flag 'key': expected one of its members \(override\)$"):
+            give(secret)
+        with pytest.raises(dflag.FlagValueError, match="expected one of GOLD, SILVER"):
+            give(plain)
 
 
 @pytest.mark.parametrize(
