@@ -50,9 +50,10 @@ def read(data: bytes, *, yaml: bool, unread: Collection[str] = ()) -> Document:
     """
     text = decode(data)
     found = _members(text, yaml=yaml, unread=unread) if text.strip(_WHITE_SPACE) else []
-    values = {member.key: _as_raw(member.raw) for member in found}
-    natives = {key: getattr(raw, "native", raw) for key, raw in values.items() if not isinstance(raw, Unreadable)}
-    json.refuse_lone_surrogates(text, natives)
+    is_suspect = json.may_hold_surrogates(text)
+    for member in found if is_suspect else ():
+        json.refuse_lone_surrogates(member.key, member.place)
+    values = {member.key: _as_raw(member.raw, is_suspect=is_suspect) for member in found}
     return Document(values, {member.key: member.place for member in found})
 
 
@@ -152,11 +153,13 @@ def _object(text: str) -> str:
     return text
 
 
-def _as_raw(found: Any) -> Raw:
-    if isinstance(found, str):
-        return found
+def _as_raw(found: Any, *, is_suspect: bool) -> Raw:
     try:
-        native = freeze(found)
+        native = getattr(found, "native", found) if isinstance(found, str) else freeze(found)
+        if is_suspect:
+            json.refuse_lone_surrogates(native)
     except NotJSON as error:
         return Unreadable(f"expected {error.expected}")
+    if isinstance(found, str):
+        return found
     return Text(dumps(native), native, found.texts if isinstance(found, json.Written) else {})

@@ -99,7 +99,8 @@ def _decode(text: str, decoder: json.JSONDecoder) -> Any:
         raise NotJSON("JSON", f"{error.msg} at line {error.lineno} column {error.colno}") from None
     except RecursionError:  # the caller is near the end of its own stack
         raise NotJSON("JSON that is less deeply nested") from None
-    refuse_lone_surrogates(text, value)
+    if may_hold_surrogates(text):
+        refuse_lone_surrogates(value)
     return value
 
 
@@ -294,25 +295,23 @@ class _MemberReader(Cursor):
         return value if isinstance(value, list) else Text(written, value)
 
 
-def refuse_lone_surrogates(text: str, value: JSON) -> None:
+def refuse_lone_surrogates(value: JSON, place: Place | None = None) -> None:
     """
     Refuse half of a pair, which no text file, log or socket could take (RFC 8259, section 8.2).
 
     Args:
-        text: What the value was read from; only escapes can bring one in.
-        value: The value, frozen or no deeper than that.
+        value: The value, frozen or no deeper than that. It need not be asked about where `may_hold_surrogates` says no.
+        place: Where it stands, if that is known.
     """
-    if not may_hold_surrogates(text):
-        return
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise NotJSON("JSON with whole Unicode characters", "an unpaired surrogate") from None
+        raise NotJSON("JSON with whole Unicode characters", "an unpaired surrogate", place=place) from None
 
 
 def may_hold_surrogates(text: str) -> bool:
     """
-    Return whether an escape in a JSON or YAML text may be half of a surrogate pair.
+    Return whether an escape in a JSON or YAML text may be half of a surrogate pair: nothing else brings one in.
     """
     return _ESCAPED_SURROGATE.search(text) is not None
 

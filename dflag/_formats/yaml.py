@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import yaml
 
-from dflag._formats.json import Excerpt, Member, Written, excerpt, read_int, refuse_lone_surrogates
+from dflag._formats.json import Excerpt, Member, Written, excerpt, may_hold_surrogates, read_int, refuse_lone_surrogates
 from dflag._formats.json_values import MAX_DEPTH, NotJSON, Place, freeze
 from dflag._raw import Text
 
@@ -63,7 +63,8 @@ def loads(text: str) -> JSONValue:
         NotJSON: It is not YAML, or says what JSON cannot.
     """
     value = freeze(_read(text, _ValueReader.document))
-    refuse_lone_surrogates(text, value)
+    if may_hold_surrogates(text):
+        refuse_lone_surrogates(value)
     return value
 
 

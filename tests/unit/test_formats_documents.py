@@ -189,7 +189,7 @@ def test_a_bad_document_is_placed_and_not_quoted(data: bytes, place: tuple[int, 
         (b'{"a": 1,\n "a": 2}', (2, 2), "JSON without duplicate keys"),
         (b'{"a": {"b": 1, "b": 2}}', (1, 7), "JSON without duplicate keys"),
         (b'{"a": ' + b"[" * 200, None, "JSON nested at most 100 levels deep"),
-        (b'{"a": "\\ud800"}', None, "JSON with whole Unicode characters"),
+        (b'{"a": 1,\n "\\ud800": 1}', (2, 2), "JSON with whole Unicode characters"),
     ],
 )
 def test_bad_json_is_placed_and_not_quoted(data: bytes, place: tuple[int, int] | None, expected: str) -> None:
@@ -228,6 +228,16 @@ def test_a_bomb_is_refused() -> None:
         read("\n".join(lines).encode(), yaml=True)
 
 
+@pytest.mark.parametrize("value", ['"\\ud800"', '["a", "\\ud800"]', '{"\\ud800": 1}'])
+def test_half_a_surrogate_pair_spoils_its_key_alone(value: str) -> None:
+    """
+    No text file, log or socket could take it; a whole pair is a character.
+    """
+    values = read(f'{{"a": "\\ud83d\\ude00", "b": {value}, "c": [1]}}'.encode(), yaml=False).values
+    assert (values["a"], values["c"]) == ("😀", "[1]")
+    assert values["b"] == Unreadable("expected JSON with whole Unicode characters")
+
+
 def test_aliases_that_nest_deeply_spoil_their_keys_alone() -> None:
     """
     A chain of aliases nests deeper than any text, also where a check for surrogates is due.
@@ -244,7 +254,7 @@ def test_aliases_that_nest_deeply_spoil_their_keys_alone() -> None:
     [
         (b"a: 1\nb: !hunter2!x y", (2, 4)),
         (b"a: 1\nb: [hunter2", (2, 12)),
-        (b'a: "\\ud800 hunter2"', None),
+        (b'"\\ud800 hunter2": 1', (1, 1)),
         (b"a: \x00 hunter2", None),
     ],
 )
