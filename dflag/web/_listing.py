@@ -366,7 +366,7 @@ class _Rows:
             "description": _words(flag, flag.help) or "",
             "current_value": shown,
             "default_value": shown_default,
-            "is_changed": text != default or (pipeline.kind.hides and not same(flag, value, flag.default)),
+            "is_changed": not same(flag, value, flag.default),
             "is_dynamic": flag.dynamic,
             "is_json": is_json,
             "type": pipeline.kind.name,

@@ -89,7 +89,7 @@ def _client(flags: dflag.FlagRegistry) -> Client:
 
 
 def test_keys_of_go(flags: dflag.FlagRegistry, client: Client) -> None:
-    """The Go library's keys are there with its meanings: JSON is indented, changed means another text than default."""
+    """The Go library's keys are there with its meanings: JSON is indented, changed means other than the default."""
     flags.int("port", 8080, "Port to listen on")
     flags.dyn_json("policy", {"mode": "allow"}, "Admission").set({"mode": "deny"})
     listing = client.listing()
@@ -118,6 +118,14 @@ def test_keys_of_go(flags: dflag.FlagRegistry, client: Client) -> None:
     assert listing["checksum_dynamic"] == flags.checksum(dynamic=True)
     assert listing["checksum"] == flags.checksum()
     assert listing["set_url"] == "set"
+
+
+def test_what_is_changed_is_judged_by_the_value(flags: dflag.FlagRegistry, client: Client) -> None:
+    """As a change is anywhere else: two values may print alike, and one value in two ways."""
+    flags.dyn_custom("cut", 1, parse=int, format=lambda _: "x").set(2)
+    flags.dyn_float("zero", 0.0).set(-0.0)
+    assert client.flag("cut")["is_changed"]
+    assert not client.flag("zero")["is_changed"]
 
 
 def test_our_keys(flags: dflag.FlagRegistry, client: Client) -> None:
