@@ -7,6 +7,7 @@ decides what goes on to the caller, so that nothing else has to name kinds of ex
 
 from __future__ import annotations
 
+import contextvars
 import sys
 import threading
 import warnings
@@ -23,7 +24,13 @@ _OURS: Final = ("dflag", "dflag.")
 class OwnThread(threading.Thread):
     """
     A thread that dflag has started: nobody calls it, so no exception in it can go on to a caller.
+
+    It sees no pin of the thread that starts it, even where threads inherit the context (CPython 3.14 without the GIL,
+    or with ``-X thread_inherit_context=1``).
     """
+
+    def start(self) -> None:
+        contextvars.Context().run(super().start)
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -5,11 +5,13 @@ Faults in the code of users: each refuses or reports one thing, whatever it is t
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import dataclasses
 import logging
 import threading
 import warnings
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -507,3 +509,23 @@ def test_frames_go_from_causes_behind_an_error_that_was_never_raised() -> None:
     assert inner.__traceback__ is not None
     assert drop_frames(outer) is outer
     assert inner.__traceback__ is None
+
+
+def test_threads_of_dflag_see_no_pin_of_the_thread_that_starts_them(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CPython 3.14 without the GIL starts threads: in a copy of the context."""
+    start = threading.Thread.start
+
+    def start_in_a_copy(thread: threading.Thread) -> None:
+        monkeypatch.setattr(thread, "run", partial(contextvars.copy_context().run, thread.run))
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_in_a_copy)
+    rate, seen = flags.dyn_int("rate", 1), list[tuple[int, int, int]]()
+    rate.on_change(lambda old, new: seen.append((old, new, rate.get())))
+    with flags.pinned():
+        rate.set(2)
+        assert flags.flush(DEADLINE_SECONDS)
+        assert rate.get() == 1
+    assert seen == [(1, 2, 2)]
