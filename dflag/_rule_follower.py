@@ -151,10 +151,13 @@ class RuleFollower:
 
     def report(self) -> None:
         """
-        Log, once each, the rules that need something that the program does not pass to its updater.
+        Note what has come of the rules: log, once each, those that need something that the program does not pass to its
+        updater, and forget those that are gone.
         """
         for name, context in self._contexts.items():
-            rules = self._sources.state(name).rules.usable or ()
+            found = self._sources.state(name).rules
+            context.forget_others(found)
+            rules = found.usable or ()
             for rule_name, missing in context.unreported_needs(rules) if rules else ():
                 facts = ", ".join(map(repr, missing))
                 logger.warning("%s of %s needs unknown facts: %s", named_rule(rule_name), one_line(name), facts)

@@ -158,7 +158,7 @@ class RuleContext:
 
     def revert(self, rule: Rule, why: str) -> None:
         """
-        Take a rule back in this process, until its content changes.
+        Take a rule back in this process, until its content changes or it is gone.
         """
         self._reverted[rule.content] = why
 
@@ -177,16 +177,20 @@ class RuleContext:
                 found.append((valid.name, missing))
         return found
 
-    def forget(self, rules: Iterable[ValidRule]) -> None:
+    def forget_others(self, rules: RuleSet) -> None:
         """
-        Forget rules that are gone, if there are very many.
+        Forget of rules that are gone that they were reverted: what is published again is to prove itself again.
+
+        All else that is known of them is forgotten if it is very much.
         """
-        if len(self._latest) > _MAX_REMEMBERED:
-            kept = {valid.rule.content for valid in rules}
-            memories: tuple[dict[str, Any], ...] = (self._latest, self._reverted, self._reported)
-            for memory in memories:
-                for content in [content for content in memory if content not in kept]:
-                    memory.pop(content, None)
+        is_full = len(self._latest) > _MAX_REMEMBERED
+        if not is_full and not self._reverted:
+            return
+        kept = {valid.rule.content for valid in (*rules.good, *rules.last_usable.values())}
+        memories: tuple[dict[str, Any], ...] = (self._reverted, self._latest, self._reported)
+        for memory in memories if is_full else memories[:1]:
+            for content in [content for content in memory if content not in kept]:
+                memory.pop(content, None)
 
 
 class Unconditional(RuleContext):

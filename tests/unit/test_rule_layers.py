@@ -16,6 +16,7 @@ import dflag
 from dflag import _health
 from dflag._clock import CLOCK
 from dflag._keyed import EVERYBODY, draw
+from dflag._registry import sources_of
 from dflag.sources import MemorySource
 from dflag.testing import SteppedUpdater
 
@@ -763,6 +764,43 @@ def test_a_rule_is_taken_back_while_it_bakes(
     assert registry.history()[-1].new == "60"
     steps.rules(rules.replace("80", "81"))
     assert rate.get() == 81
+    steps.rules(rules)
+    assert (rate.get(), steps.states()) == (80, {"go": "baking"})
+
+
+def test_a_rule_that_is_published_again_proves_itself_again(
+    rate: DynamicFlag[int], make: Callable[..., Steps], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Taking a reverted rule out ends its revert; a text that is bad, or a list that cannot be read, does not.
+    """
+    monkeypatch.setattr("dflag._health.INTERVAL_SECONDS", 0.0)
+    well = False
+    rules = "- {name: go, from: 2026-11-28T09:59:00Z, bake: 1h, set: {rate: 80}}\n"
+    steps = make(rules, healthy=lambda: well)
+    steps.look()
+    well = True
+    for kept in (rules + "# again", rules.replace("80", "many"), "- {", rules):
+        steps.rules(kept)
+        assert rate.get() == 60
+    assert steps.states() == {"go": "reverted"}
+    steps.rules("[]")
+    steps.rules(rules)
+    assert (rate.get(), steps.states()) == (80, {"go": "baking"})
+
+
+def test_memories_of_rules_are_bounded(
+    registry: FlagRegistry, rate: DynamicFlag[int], make: Callable[..., Steps], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Those of rules that are gone are dropped once there are very many.
+    """
+    monkeypatch.setattr("dflag._rule_layers._MAX_REMEMBERED", 5)
+    steps = make("[]")
+    for value in range(1, 20):
+        steps.rules(f"- {{name: go, set: {{rate: {value}}}}}")
+        assert rate.get() == value
+    assert len(sources_of(registry).context_for("test").keep().latest) <= 6
 
 
 def test_health_counts_for_the_rules_that_it_was_asked_for(
