@@ -181,7 +181,7 @@ class _PlainParser:
             unknown=plain.unknown,
             members={**self._base.members, **self._touched},
             deviating=self._base.deviating,
-            account=self._base.account,
+            results=self._base.results,
             plain=plain,
             rules=rules,
         )
@@ -346,7 +346,8 @@ def _resolve(
 def _batch(parsed: Parsed, state: SourceState, edits: Sequence[Edit], keyed: Sequence[KeyedEdit] = ()) -> Batch:
     base = parsed.base
     if parsed.is_restated and not edits and not keyed and _are_shown_alike(base, state):
-        return Batch(parsed.name, base, base, parsed, is_new=False, restated=state)
+        restated = state._replace(revision=base.revision)
+        return Batch(parsed.name, base, base, parsed, is_new=False, restated=restated)
     return Batch(parsed.name, base, state, parsed, edits, keyed)
 
 

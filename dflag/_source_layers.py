@@ -20,12 +20,13 @@ from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
 from dflag._source_state import (
     ApplyOptions,
+    Later,
     Reading,
     Results,
+    applied_later,
     empty_state,
     load_late_modules,
     outcome_without_commit,
-    state_after,
 )
 from dflag._switching import yield_interpreter
 from dflag._transaction import Transaction, same, winner
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from dflag._rule_layers import RuleContext, RuleMemory, RuleState
     from dflag._snapshot import Snapshot
     from dflag._source_reports import ReportedKeys
-    from dflag._source_state import Batch, Outcome, SourceState
+    from dflag._source_state import Applied, Batch, Outcome, SourceState
     from dflag._store import Store
     from dflag._transaction import Edit, KeyedEdit, Token
     from dflag.errors import DflagError
@@ -86,22 +87,21 @@ class SourceLayers:
         Return what is in force of a source; an empty state for an unknown name.
         """
         cell = self._states.get(name)
-        state: SourceState = empty_state(name) if cell is None else value_of(cell)
-        return state
+        return empty_state(name) if cell is None else _worked_out(value_of(cell))
 
     def state_at(self, name: str, snapshot: Snapshot) -> SourceState:
         """
         Return what was in force of a source at a snapshot; an empty state for an unknown name.
         """
         cell = self._states.get(name)
-        return empty_state(name) if cell is None else as_of(snapshot, cell, value_of)
+        return empty_state(name) if cell is None else _worked_out(as_of(snapshot, cell, value_of))
 
     def states(self) -> dict[str, SourceState]:
         """
         Return what is in force of every source, in the order of their ranks.
         """
         with self._store.own_lock:  # not `lock`: a forked child calls this while it renews its locks
-            return {name: value_of(cell) for name, cell in self._states.items()}
+            return {name: _worked_out(value_of(cell)) for name, cell in self._states.items()}
 
     def claim(self, name: str, owner: object, *, below_arguments: bool) -> None:
         """
@@ -149,7 +149,7 @@ class SourceLayers:
         """
         cell = self._states[name]
         with self._store.lock:
-            holder, results = self._counting.get(name), value_of(cell).results
+            holder, results = self._counting.get(name), self.state(name).results
             before = None if holder is None else holder()
             if before is feed:
                 return
@@ -159,7 +159,7 @@ class SourceLayers:
             own = Results() if feed.counted is None else results.counting(feed.counted)
             self._counting[name], feed.counted = weakref.ref(feed), None
             if own != results:
-                set_value(cell, value_of(cell).with_results(own))
+                set_value(cell, self.state(name)._replace(results=own))
                 self._store.outdate()
 
     def release(self, name: str, owner: object) -> None:
@@ -223,7 +223,7 @@ class SourceLayers:
         Return the state of all sources. The caller holds the store's lock.
         """
         return Kept(
-            {name: value_of(cell) for name, cell in self._states.items()},
+            self.states(),
             frozenset(self._below_arguments),
             self.reports.unknown.copy(),
             {name: context.keep() for name, context in self._contexts.items()},
@@ -433,14 +433,14 @@ class SourceLayers:
         self._store.check(transaction)
         unknowns = self._newly_unknown(batches, options)
         pending_restart = self.pending_restart(batches)
-        states = {
-            batch.name: state_after(
+        made = {
+            batch.name: applied_later(
                 batch, transaction, pending_restart, unknowns.get(batch.name, ()), is_interim=options.is_interim
             )
             for batch in batches
         }
-        cells = [(cell, state) for name, state in states.items() if (cell := self._states.get(name)) is not None]
-        if len(cells) < len(states):  # the end of a test's block has removed a source meanwhile
+        cells = [(cell, later) for name, later in made.items() if (cell := self._states.get(name)) is not None]
+        if len(cells) < len(made):  # the end of a test's block has removed a source meanwhile
             return None
         if options.wanted is not None and not options.wanted():
             raise _UnwantedError
@@ -450,7 +450,12 @@ class SourceLayers:
         if options.background:
             yield_interpreter()  # the readers of the new values go first, what follows can wait
         self._store.report(transaction, edits)
-        return {name: applied for name, state in states.items() if (applied := state.account.get().applied)}
+        applied = {name: later.get() for name, later in made.items()}
+        with self._store.own_lock:
+            for (cell, later), each in zip(cells, applied.values(), strict=True):
+                if value_of(cell) is later:  # else another thread has applied something newer
+                    set_value(cell, each.state)
+        return {name: each.outcome for name, each in applied.items()}
 
     def _are_current(self, batches: Iterable[Batch]) -> bool:
         """
@@ -540,11 +545,11 @@ class SourceLayers:
         )
         if cell is None or (same_revision and not is_news):
             return
-        state = (batch.restated or base).with_results(results.after(outcome))
+        state = (batch.restated or base)._replace(results=results.after(outcome))
 
         def attempt() -> bool | None:
             token = self._store.base().token
-            if value_of(cell) is not base:
+            if self.state(batch.name) is not base:
                 return True  # another thread has applied something newer, which has results of its own
             return self._store.set_cells(token, [(cell, state)]) or None
 
@@ -589,6 +594,13 @@ class SourceLayers:
             if flag.name in state.entries:
                 layers[origin] = state.entries[flag.name]
         return winner(flag, layers, self._store.ranking, self._store.maps)[0]
+
+
+def _worked_out(held: SourceState | Later[Applied]) -> SourceState:
+    """
+    Return the state that the cell of a source holds. After a commit, the first who asks works it out.
+    """
+    return held.get().state if isinstance(held, Later) else held
 
 
 def _edits_of(batches: Sequence[Batch]) -> tuple[list[Edit], list[KeyedEdit]]:

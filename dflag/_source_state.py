@@ -122,19 +122,6 @@ class Results(NamedTuple):
         )
 
 
-class Account(NamedTuple):
-    """
-    What came of the readings of a source.
-
-    Attributes:
-        applied: The outcome of the last one that was applied; None before the first.
-        results: The results of all.
-    """
-
-    applied: Outcome | None = None
-    results: Results = Results()
-
-
 class Plain(NamedTuple):
     """
     What the plain keys of a source hold, beneath its rules.
@@ -160,7 +147,8 @@ class SourceState(NamedTuple):
         unknown: The keys, and the names in rules, that no flag has.
         members: For each map the last good values of the keys that belong to it.
         deviating: The frozen static flags whose live value is not the one that this source holds.
-        account: What came of the readings.
+        revision: The last one that was applied; None before the first.
+        results: What came of the readings.
         plain: What its plain keys hold.
         rules: Its rules.
     """
@@ -171,30 +159,10 @@ class SourceState(NamedTuple):
     unknown: frozenset[str] = frozenset()
     members: Mapping[Flag[Any], Mapping[str, Any]] = MappingProxyType({})
     deviating: frozenset[str] = frozenset()
-    account: Later[Account] = Later(Account)
+    revision: DeferredRevision | None = None
+    results: Results = Results()
     plain: Plain = Plain()
     rules: RuleSet = NO_RULES
-
-    @property
-    def revision(self) -> DeferredRevision | None:
-        """
-        The last one that was applied; None before the first.
-        """
-        applied = self.account.get().applied
-        return None if applied is None else applied.revision
-
-    @property
-    def results(self) -> Results:
-        """
-        What came of the readings.
-        """
-        return self.account.get().results
-
-    def with_results(self, results: Results) -> SourceState:
-        """
-        Return this state with other results.
-        """
-        return self._replace(account=Later(partial(Account, self.account.get().applied, results)))
 
 
 class Parsed(NamedTuple):
@@ -318,6 +286,15 @@ class Outcome(NamedTuple):
     is_interim: bool
 
 
+class Applied(NamedTuple):
+    """
+    What came of applying one reading, and the state of its source after that.
+    """
+
+    outcome: Outcome
+    state: SourceState
+
+
 def load_late_modules() -> None:
     """
     Import the modules that a revision needs and that ``import dflag`` leaves out.
@@ -391,16 +368,16 @@ class DeferredRevision:
         )
 
 
-def state_after(
+def applied_later(
     batch: Batch,
     transaction: Transaction,
     pending_restart: tuple[str, ...],
     newly_unknown: Sequence[str],
     *,
     is_interim: bool = False,
-) -> SourceState:
+) -> Later[Applied]:
     """
-    Return the state of a source after a batch of it is committed.
+    Return what comes of a batch that is about to be committed.
 
     Args:
         batch: What is committed.
@@ -409,13 +386,11 @@ def state_after(
         newly_unknown: The unknown keys that were not reported before.
         is_interim: As in `ApplyOptions`.
     """
-    make = partial(
-        _account_after, batch, transaction, pending_restart, newly_unknown, time.time(), is_interim=is_interim
-    )
-    return batch.state._replace(account=Later(make))
+    given = batch, transaction, pending_restart, newly_unknown
+    return Later(partial(_applied, *given, time.time(), is_interim=is_interim))
 
 
-def _account_after(
+def _applied(
     batch: Batch,
     transaction: Transaction,
     pending_restart: tuple[str, ...],
@@ -423,9 +398,9 @@ def _account_after(
     seconds: float,
     *,
     is_interim: bool,
-) -> Account:
+) -> Applied:
     changed = {flag for flag, _, _, _, _ in transaction.differences}
-    changed_keyed = transaction.changed_keyed
+    changed_keyed = transaction.changed_keyed if transaction.tables else frozenset()
     revision = DeferredRevision(
         batch,
         transaction.snapshot.revision,
@@ -442,7 +417,7 @@ def _account_after(
         is_applied=True,
         is_interim=is_interim,
     )
-    return Account(outcome, batch.base.results.after(outcome))
+    return Applied(outcome, batch.state._replace(revision=revision, results=batch.base.results.after(outcome)))
 
 
 def outcome_without_commit(

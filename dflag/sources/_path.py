@@ -81,18 +81,16 @@ class PathSource(Source):
             self._known = device, is_secret(self._path)
         return self._known[1]
 
-    def read(self) -> Mapping[str, Raw]:
+    @abstractmethod
+    def _read(self) -> Mapping[str, Raw]:
         """
-        Read one complete set. One without keys is empty.
-
-        The first read, and one after `invalidate`, waits for what has changed to settle, at most 2 seconds.
-
-        Raises:
-            SourceError: There is nothing at the path (``missing=True``), or it is there and cannot be read. For a
-                document the message names line and column, and does not quote it.
+        Read one complete set. What is young keeps its last value, but for the first time.
         """
-        if not self._is_to_settle:
-            return self._read()
+
+    def _read_settled(self) -> Mapping[str, Raw]:
+        """
+        Read one complete set; wait for what is young, at most 2 seconds.
+        """
         self._is_to_settle = False
         until = time.monotonic() + LONGEST_WAIT_SECONDS
         values = self._read()
@@ -100,12 +98,6 @@ class PathSource(Source):
             time.sleep(max(self._again_at - time.monotonic(), 0.0))
             values = self._read()
         return values
-
-    @abstractmethod
-    def _read(self) -> Mapping[str, Raw]:
-        """
-        Do as `read` without waiting, but for the first time: what is young keeps its last value.
-        """
 
     def invalidate(self) -> None:
         """

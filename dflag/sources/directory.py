@@ -88,6 +88,17 @@ class DirectorySource(PathSource):
         """
         return self._prefix + key
 
+    def read(self) -> Mapping[str, Raw]:
+        """
+        Read one complete set.
+
+        The first read, and one after `invalidate`, waits for plain files that have changed, at most 2 seconds.
+
+        Raises:
+            SourceError: There is no such directory (``missing=True``), or it is there and cannot be read.
+        """
+        return self._read_settled() if self._is_to_settle else self._read()
+
     def _read(self) -> Mapping[str, Raw]:
         try:
             return self._read_set()

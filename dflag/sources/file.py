@@ -78,6 +78,18 @@ class FileSource(PathSource):
         place = self._places.get(key)
         return self._path if place is None else f"{self._path}:{place.line}"
 
+    def read(self) -> Mapping[str, Raw]:
+        """
+        Read the document. One without keys, or with nothing in it, is an empty set.
+
+        The first read, and one after `invalidate`, waits for a file that has changed, at most 2 seconds.
+
+        Raises:
+            SourceError: There is no such file (``missing=True``), or it is there and cannot be read as a document;
+                the message names line and column, and does not quote the document.
+        """
+        return self._read_settled() if self._is_to_settle else self._read()
+
     def _read(self) -> Mapping[str, Raw]:
         try:
             document = self._parse(self._read_file())  # in no variable: a traceback may show the text of a secret

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dflag import _source_state
 from dflag._batch import parse as parse_reading
 from dflag._batch import resolve_all
 from dflag._registry import store_of_registry
-from dflag._source_state import Batch, Reading, SourceState, empty_state
+from dflag._source_state import Applied, Batch, Reading, SourceState, applied_later, empty_state
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,13 +25,13 @@ def parse(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState |
     return batch
 
 
-def state_after(
+def apply(
     flags: dflag.FlagRegistry,
     values: dict[str, str],
     base: SourceState | None = None,
     newly_unknown: Sequence[str] = (),
-) -> SourceState:
-    """Return the state that committing *values* would leave, without a commit."""
+) -> Applied:
+    """Return what would come of applying *values*, without a commit."""
     batch = parse(flags, values, base)
     transaction = store_of_registry(flags).plan(batch.edits)
-    return _source_state.state_after(batch, transaction, (), newly_unknown)
+    return applied_later(batch, transaction, (), newly_unknown).get()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dflag._source_state import Later, outcome_without_commit
 from dflag.errors import RegistryValidationError
 
-from ._readings import parse, state_after
+from ._readings import apply, parse
 
 if TYPE_CHECKING:
     import dflag
@@ -20,17 +20,13 @@ def test_the_outcome_of_a_batch_counts_what_is_news(flags: dflag.FlagRegistry) -
     """A bad value that was reported is no news with the next reading, and the record counts it once."""
     flags.dyn_int("rate", 1)
     flags.dyn_int("other", 1).set(2)
-    state = state_after(flags, {"rate": "many"}, newly_unknown=("x",))
-    outcome = state.account.get().applied
-    assert outcome is not None
+    outcome, state = apply(flags, {"rate": "many"}, newly_unknown=("x",))
     assert (outcome.revision.number, outcome.applied, outcome.refusal) == (2, True, None)
     assert len(outcome.newly_rejected) == 1
     assert (state.results.errors, state.results.warnings, state.results.reloads["partial"]) == (1, 1, 1)
     assert state.revision is outcome.revision
     flags.dyn_int("burst", 1)
-    state = state_after(flags, {"rate": "many", "burst": "2"}, state)
-    again = state.account.get().applied
-    assert again is not None
+    again, state = apply(flags, {"rate": "many", "burst": "2"}, state)
     assert (again.newly_rejected, again.changed, state.results.errors) == ([], ("burst",), 1)
 
 
@@ -51,7 +47,7 @@ def test_what_is_worked_out_later_is_the_same_for_all_who_ask() -> None:
 def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.FlagRegistry) -> None:
     """A refused batch has a revision of its own, with the error; its values are those in force before."""
     flags.dyn_int("rate", 1)
-    state = state_after(flags, {"rate": "2"})
+    state = apply(flags, {"rate": "2"}).state
     same = outcome_without_commit(parse(flags, {"rate": "2"}, state), 5, (), newly_unknown=())
     assert (same.revision, same.in_force, same.refusal) == (state.revision, True, None)
     error = RegistryValidationError("too much")
