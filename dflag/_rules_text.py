@@ -69,9 +69,13 @@ _BARE_NUMBER: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _MILLIONTHS: Final = 10**8
 """How many millionths of a percent are the whole."""
 
-_TIME: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
+_HOURS_MINUTES: Final = "(?:[01][0-9]|2[0-3]):[0-5][0-9]"  # datetime takes 05:75, and newer versions take 24:00
+TIME_PATTERN: Final = (
+    rf"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}})[Tt]({_HOURS_MINUTES}:[0-5][0-9])(\.[0-9]+)?([Zz]|[+-]{_HOURS_MINUTES})"
 )
+"""A time of RFC 3339 with ``Z`` or an offset, also for JSON Schema."""
+
+_TIME: Final = re.compile(TIME_PATTERN)
 _TIME_EXPECTED: Final = "a time with Z or an offset, such as 2026-11-28T10:00:00Z"
 _PERCENT_EXPECTED: Final = "a percentage from 0% to 100% with at most 6 decimals, such as 2.5%"
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag._rules_text import MAX_RULES
+from dflag._rules_text import MAX_RULES, TIME_PATTERN
 from dflag.cli._schemas import of_flag, of_members
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _TEXTS: Final = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 _FACTS: Final = {"type": "object", "minProperties": 1, "additionalProperties": _TEXTS}
 _TIME: Final = {
     "type": "string",
-    "pattern": r"^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$",
+    "pattern": f"^{TIME_PATTERN}$",
     "examples": ["2026-11-28T10:00:00Z"],
 }
 _DURATION: Final = {"type": "string", "examples": ["30m", "1h30m"]}

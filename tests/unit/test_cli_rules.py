@@ -302,6 +302,8 @@ class TestSchema:
             {"form": 1, "set": {"burst": 1}},
             {"name": "a", "over": "30m", "set": {"burst": 1}},
             {"from": "2026-11-28T10:00:00", "set": {"burst": 1}},
+            {"from": "2026-11-28T24:00:00Z", "set": {"burst": 1}},
+            {"from": "2026-11-28T10:00:00+05:75", "set": {"burst": 1}},
             {"name": "a", "by": "tenant", "share": "101%", "set": {"rate_limit": 1}},
             {"name": "a", "by": "tenant", "share": 10, "set": {"rate_limit": 1}},
             {"name": "a", "by": "tenant", "is": "x", "share": "1%", "set": {"rate_limit": 1}},
