@@ -269,10 +269,19 @@ class _View:
     def _generate(self, base: type, namespace: dict[str, Any]) -> type:
         cls = self._public_class
         names = {"__module__": cls.__module__, "__qualname__": self.name, "__doc__": cls.__doc__}
-        bases = (base,) if issubclass(base, _Frozen) else (_Frozen, base)
-        metaclass: Any = type(base)
+        is_generated = issubclass(base, _Frozen)
+        bases = (base,) if is_generated else (_Frozen, base)
+        metaclass: Any = type(base) if is_generated else self._metaclass()
         made: type = metaclass(base.__name__, bases, {**names, **namespace})
         return made
+
+    def _metaclass(self) -> Any:
+        """
+        Make the metaclass of the generated classes. It has the flags, which their slots would hide from class methods.
+        """
+        usual = type(self._public_class)
+        flags = {attribute: _FlagOfClass(flag) for attribute, flag in self.attributes.items()}
+        return type(usual.__name__, (usual,), flags)
 
     # --- making instances
 
@@ -398,6 +407,23 @@ class _View:
                 RuntimeWarning,
                 stacklevel=3,
             )
+
+
+class _FlagOfClass:
+    """
+    A flag as an attribute of the generated classes. As a data descriptor of their metaclass it comes before their slot.
+    """
+
+    __slots__ = ("_flag",)
+
+    def __init__(self, flag: Flag[Any]) -> None:
+        self._flag: Final = flag
+
+    def __get__(self, made_class: type, metaclass: type) -> Flag[Any]:
+        return self._flag
+
+    def __set__(self, made_class: type, _value: object) -> NoReturn:
+        raise AttributeError(f"the class of an instance never changes: cannot replace flag {self._flag.name!r}")
 
 
 class _WatchedValue:

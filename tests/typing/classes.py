@@ -82,6 +82,15 @@ class Settings(dflag.Flags, prefix="shop."):
         """Use another one."""
         return f"http://{self.text}"
 
+    @classmethod
+    def average(cls) -> float:
+        """Use a flag of the class."""
+        return assert_type(cls.dyn_share, dflag.DynamicFlag[float]).get()
+
+    def live(self) -> int:
+        """Use a flag of the instance's class."""
+        return assert_type(type(self).dyn_number, dflag.DynamicFlag[int]).get()
+
 
 # On the class an attribute is the flag.
 assert_type(Settings.text, dflag.StaticFlag[str])

@@ -61,6 +61,12 @@ class Policy:
     hosts: tuple[str, ...] = ()
 
 
+class Meta(type):
+    """A metaclass of a user, with slots."""
+
+    __slots__ = ()
+
+
 SECOND = datetime.timedelta(seconds=1)
 DAY = datetime.date(2030, 1, 1)
 
@@ -571,6 +577,41 @@ def test_a_class_beside_the_bases_may_hold_flags() -> None:
 
         class Elsewhere(Mixin, dflag.Flags):
             pass
+
+
+@pytest.mark.parametrize("metaclass", [type, abc.ABCMeta, Meta])
+def test_the_class_of_an_instance_has_the_flags(metaclass: Any) -> None:
+    """
+    For class methods and ``type(self)``, whatever the metaclass. It is derived from the class, whose flags nobody
+    replaces there.
+    """
+
+    class Base(dflag.Flags, metaclass=metaclass):
+        rate = dflag.dyn_int(1)
+
+        @classmethod
+        def next_rate(cls) -> int:
+            return cls.rate.get() + 1
+
+        def classes(self) -> tuple[Any, ...]:
+            return type(self), self.__class__
+
+    class Shop(Base):
+        burst = dflag.dyn_int(3)
+
+    cfg = Shop.current()
+    assert cfg.next_rate() == Shop.next_rate() == 2
+    for cls in (*cfg.classes(), type(Shop.from_snapshot(Shop.registry.snapshot()))):
+        assert cls.rate is Base.rate
+        assert cls.burst is Shop.burst
+        assert issubclass(cls, Shop)
+        with pytest.raises(AttributeError, match="never changes: cannot replace flag 'rate'"):
+            cls.rate = 5
+        with pytest.raises(AttributeError):
+            del cls.rate
+    assert (cfg.rate, cfg.burst) == (1, 3)
+    with pytest.raises(AttributeError, match="never changes"):
+        cfg.rate = 5  # type: ignore[assignment]
 
 
 def test_generic_and_abstract_classes_work() -> None:
