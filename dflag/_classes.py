@@ -303,6 +303,8 @@ class _View:
     def pinned(self, pin: Pin) -> object:
         """
         Return the instance for a context whose innermost pin is *pin*, and keep it there; None for the live instance.
+
+        One with a flag that was declared inside of the block is not kept: ``get()`` of that flag returns live values.
         """
         holder = innermost_pin(self._store)
         if holder is None:
@@ -310,9 +312,9 @@ class _View:
             return None
         try:
             instance = self._instance(self._made_class, holder.snapshot)
-        except KeyError:  # a flag was declared inside of the block
+        except KeyError:
             values = values_of(holder.snapshot)
-            instance = self._make(
+            return self._make(
                 self._made_class,
                 (values[flag] if flag in values else holder.beyond(flag) for flag in self.attributes.values()),
                 holder.snapshot.revision,

@@ -1104,8 +1104,10 @@ def test_a_class_that_is_made_inside_of_a_pin_answers(flags: dflag.FlagRegistry)
         Late.b.set(6)
         cfg = Late.current()
         assert (cfg.a, cfg.b) == (Late.a.get(), Late.b.get()) == (1, 6)
-        assert Late.current() is cfg
-    assert (Late.current().a, Late.current().b) == (5, 6)
+        Late.b.set(7)
+        assert (Late.current().a, Late.current().b) == (Late.a.get(), Late.b.get()) == (1, 7)
+        assert cfg.b == 6
+    assert (Late.current().a, Late.current().b) == (5, 7)
 
 
 def test_pins_do_not_collect_in_the_one_around_them(flags: dflag.FlagRegistry) -> None:
