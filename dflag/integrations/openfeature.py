@@ -106,7 +106,8 @@ class _Type:
         if isinstance(value, self._classes) and (self is _BOOLEAN or not isinstance(value, bool)):
             return value
         if self is _FLOAT and type(value) is int:
-            return float(value)
+            with suppress(OverflowError):
+                return float(value)
         if self is _STRING and kind.speaks_text:
             return kind.format(evaluation.value)
         raise TypeMismatchError(f"flag {flag.name!r}: its kind is {flag.type_name}, not {self.name}")

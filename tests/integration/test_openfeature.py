@@ -118,6 +118,7 @@ def declare(flags: dflag.FlagRegistry) -> None:
     flags.dyn_json("json", {"mode": "allow", "at": [1, 2.5]})
     flags.dyn_json("json_bool", True)
     flags.dyn_json("json_null", None)
+    flags.dyn_json("json_int", 10**400)
     flags.dyn_bytes("bytes", b"raw")
     flags.dyn_map("map", {"a.rate": 5}, keys="*.rate", of="int")
     flags.dyn_custom("custom", 3 + 4j, parse=complex)
@@ -144,6 +145,7 @@ ANSWERS: dict[str, dict[str, Any]] = {
     "json": {"object": {"mode": "allow", "at": [1, 2.5]}},
     "json_bool": {"boolean": True},
     "json_null": {},
+    "json_int": {"integer": 10**400},
     "bytes": {},
     "map": {"object": {"a.rate": 5}},
     "custom": {"string": "(3+4j)"},
