@@ -73,8 +73,9 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
     the keys that begin with its name and a dot: ``database.host``. From a registry a field gets the effective value,
     also a default. From a path or a `dflag.sources.Source` it gets a text, which pydantic converts; the texts of
     complex fields are JSON, also of fields of models. In a union with one complex choice, a text that is not JSON stays
-    a text. Of a document it gets mappings and lists as they are, and any other value as its text, as a flag does:
-    ``1.10`` stays ``"1.10"``; null is None where the field takes that. Rules are left alone, which is logged once.
+    a text, and so does any text of a registry. Of a document it gets mappings and lists as they are, and any other
+    value as its text, as a flag does: ``1.10`` stays ``"1.10"``; null is None where the field takes that. Rules are
+    left alone, which is logged once.
 
     Args:
         settings_cls: The settings class, as `settings_customise_sources` is given it.
@@ -165,7 +166,9 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
         choices = list(_choices_of(field.annotation))
         if len(choices) == 1:
             return self.field_is_complex(field)
-        return any(self.field_is_complex(FieldInfo.from_annotation(choice)) for choice in choices)
+        complex_ones = [self.field_is_complex(FieldInfo.from_annotation(one)) for one in choices if one is not NoneType]
+        # A flag's value has a type of its own, so a simple choice takes its text as it is.
+        return all(complex_ones) if isinstance(self._origin, _FromRegistry) else any(complex_ones)
 
     def _find(self, field: FieldInfo, field_name: str) -> tuple[Any, str]:
         names = list(_names_of(field, field_name))

@@ -89,6 +89,51 @@ def test_a_registry_fills_the_fields(flags: dflag.FlagRegistry) -> None:
     }
 
 
+def _from(source: Any, base: type[BaseSettings], **config: Any) -> BaseSettings:
+    """
+    Return settings of a class from the source, above the environment.
+    """
+
+    class Settings(base):  # type: ignore[valid-type, misc]
+        model_config = SettingsConfigDict(**config)
+
+        @classmethod
+        def settings_customise_sources(cls, settings_cls: Any, env_settings: Any, **_: Any) -> Any:
+            return (DflagSettingsSource(settings_cls, source), env_settings)
+
+    settings: BaseSettings = Settings()
+    return settings
+
+
+class Choices(BaseSettings):
+    """Fields that take several types."""
+
+    text: str | list[int] = ""
+    secret: pydantic.SecretStr | dict[str, int] = {}
+    numbers: list[int] | None = None
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({"text": "[1]"}, {"text": "[1]"}),
+        ({"text": [1]}, {"text": [1]}),
+        ({"secret": '{"a": 1}'}, {"secret": pydantic.SecretStr('{"a": 1}')}),
+        ({"numbers": "[1]"}, {"numbers": [1]}),
+    ],
+)
+def test_a_text_of_a_registry_stays_one(
+    values: dict[str, Any], expected: dict[str, Any], flags: dflag.FlagRegistry
+) -> None:
+    """
+    Where the field takes one, also beside a complex type; the text of a volume is JSON there.
+    """
+    for name, value in values.items():
+        flags.dyn_json(name, value)
+    assert _from(flags, Choices).model_dump(exclude_unset=True) == expected
+    assert _from(MemorySource({"text": "[1]"}), Choices).model_dump()["text"] == [1]
+
+
 def test_the_place_among_the_sources_is_the_rank(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     """
     Arguments win over flags, and flags over the environment.
