@@ -69,13 +69,14 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
     """
     A source of values for a settings class, whose rank is its place among the class's sources.
 
-    A field takes the value of its alias, else of its name. A field that is a model takes a mapping, and on top of it
-    the keys that begin with its name and a dot: ``database.host``. From a registry a field gets the effective value,
-    also a default. From a path or a `dflag.sources.Source` it gets a text, which pydantic converts; the texts of
-    complex fields are JSON, also of fields of models. In a union with one complex choice, a text that is not JSON stays
-    a text, and so does any text of a registry. Of a document it gets mappings and lists as they are, and any other
-    value as its text, as a flag does: ``1.10`` stays ``"1.10"``; null is None where the field takes that. Rules are
-    left alone, which is logged once.
+    A field takes the value of its alias, and of its name where it has none or the class says ``populate_by_name``. The
+    path of an `AliasPath` leads into a list or mapping, or into a text that is JSON. A field that is a model takes a
+    mapping, and on top of it the keys that begin with its name and a dot: ``database.host``. From a registry a field
+    gets the effective value, also a default. From a path or a `dflag.sources.Source` it gets a text, which pydantic
+    converts; the texts of complex fields are JSON, also of fields of models. In a union with one complex choice, a text
+    that is not JSON stays a text, and so does any text of a registry. Of a document it gets mappings and lists as they
+    are, and any other value as its text, as a flag does: ``1.10`` stays ``"1.10"``; null is None where the field takes
+    that. Rules are left alone, which is logged once.
 
     Args:
         settings_cls: The settings class, as `settings_customise_sources` is given it.
@@ -171,12 +172,19 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
         return all(complex_ones) if isinstance(self._origin, _FromRegistry) else any(complex_ones)
 
     def _find(self, field: FieldInfo, field_name: str) -> tuple[Any, str]:
-        names = list(_names_of(field, field_name))
-        for name in names:
-            value = self._value_at(name, _model_of(field))
+        """
+        Return the value of a field, and the key by which pydantic finds it.
+        """
+        model = _model_of(field)
+        aliases = {} if self.config.get("validate_by_alias") is False else _aliases_of(field)
+        for name, has_path in aliases.items():
+            value = self._value_at(name, model)
             if value is not _MISSING:
-                return value, name
-        return _MISSING, names[0]
+                return _parsed(name, value) if has_path else value, name
+        # Under an alias if there is one: pydantic prefers that to the name, whatever the ranks of their sources.
+        key = next((name for name, has_path in aliases.items() if not has_path), field_name)
+        by_name = not aliases or self.config.get("populate_by_name") or self.config.get("validate_by_name")
+        return self._value_at(field_name, model) if by_name else _MISSING, key
 
     def _value_at(self, name: str, model: type[BaseModel] | None) -> Any:
         value = self._values.get(name, _MISSING)
@@ -446,29 +454,37 @@ def _field_at(model: type[BaseModel] | None, path: Iterable[str]) -> FieldInfo |
     field = None
     for part in path:
         known = {} if model is None else model.model_fields
-        field = next((each for name, each in known.items() if part in (name, *_names_of(each, name))), None)
+        field = next((each for name, each in known.items() if part in (name, *_aliases_of(each))), None)
         model = None if field is None else _model_of(field)
     return field
 
 
-def _names_of(field: FieldInfo, field_name: str) -> Iterator[str]:
+def _aliases_of(field: FieldInfo) -> dict[str, bool]:
     """
-    List what a field's value may be called, the first choice first.
+    Return the aliases of a field, the first choice first, each with whether a path into its value follows.
     """
     alias = field.validation_alias
-    choices = alias.choices if isinstance(alias, AliasChoices) else [field_name if alias is None else alias]
-    for choice in choices:
-        yield str(choice.path[0]) if isinstance(choice, AliasPath) else choice
+    found: dict[str, bool] = {}
+    for choice in alias.choices if isinstance(alias, AliasChoices) else [] if alias is None else [alias]:
+        name, *path = choice.path if isinstance(choice, AliasPath) else [choice]
+        found.setdefault(str(name), bool(path))
+    return found
 
 
 def _as_mapping(name: str, value: object) -> dict[str, Any]:
     """
     Return the mapping that a key holds, beside keys that begin with its name and a dot.
     """
-    value = _plain(name, value)
-    if isinstance(value, str):
-        value = _loads(name, value, json.loads)
+    value = _parsed(name, value)
     return dict(value) if isinstance(value, Mapping) else {}
+
+
+def _parsed(name: str, value: object) -> object:
+    """
+    Return the value of a key, whose parts are wanted: a text as the JSON that it is.
+    """
+    value = _plain(name, value)
+    return _loads(name, value, json.loads) if isinstance(value, str) else value
 
 
 def _plain(name: str, value: object) -> object:
@@ -541,7 +557,7 @@ def _without_secrets(
     shown: set[int | str] = set()
     secret: set[int | str] = set()
     for name, field in settings_cls.model_fields.items():
-        names = {name, *_names_of(field, name)}
+        names = {name, *_aliases_of(field)}
         is_secret = any(source._is_secret(each) for source in sources for each in names)
         (secret if is_secret else shown).update(names)
     if not secret:

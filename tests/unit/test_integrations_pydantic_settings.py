@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pydantic
 import pytest
 from pydantic import AliasChoices, AliasPath, BaseModel, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 import dflag
 from dflag.integrations import pydantic_settings
@@ -166,6 +166,57 @@ def test_texts_are_converted_by_pydantic(form: str, volume: ConfigMapVolume, tmp
     found: Any = _settings(source)()
 
     assert (found.rate, found.hosts, found.database, found.other) == (7, ["a"], Database(host="db", port=99), "x")
+
+
+class Renamed(BaseSettings):
+    """Fields that stand under other names."""
+
+    head: int = Field(0, validation_alias=AliasPath("parts", 0))
+    last: bytes = Field(b"", validation_alias=AliasChoices("last", AliasPath("parts", 1, "x")))
+    alone: int = Field(0, validation_alias=AliasPath("alone"))
+    short: int = Field(0, alias="long")
+
+
+@pytest.mark.parametrize("form", ["source", "document", "quoted", "registry"])
+def test_an_alias_may_be_a_path(form: str, tmp_path: Path, flags: dflag.FlagRegistry) -> None:
+    """
+    Into a document's list, or into a text that is JSON.
+    """
+    text = '[5, {"x": "end"}]'
+    source: Any = tmp_path / "settings.yaml"
+    if form == "registry":
+        flags.dyn_string("parts", text)
+        flags.dyn_int("alone", 3)
+        source = flags
+    elif form == "source":
+        source = MemorySource({"parts": text.encode(), "alone": "3"})
+    else:
+        quote = "'" if form == "quoted" else ""
+        source.write_text(f"parts: {quote}{text}{quote}\nalone: 3\n", "utf-8")
+    assert _from(source, Renamed).model_dump() == {"head": 5, "last": b"end", "alone": 3, "short": 0}
+    with pytest.raises(SettingsError, match="field 'parts': expected JSON"):
+        _from(MemorySource({"parts": "[5"}), Renamed)
+
+
+@pytest.mark.parametrize(
+    ("config", "texts", "expected"),
+    [
+        ({"populate_by_name": True}, {"short": "5"}, 5),
+        ({"populate_by_name": True}, {"short": "5", "long": "6"}, 6),
+        ({"validate_by_name": True}, {"short": "5"}, 5),
+        ({"validate_by_name": True, "validate_by_alias": False}, {"short": "5", "long": "6"}, 5),
+        ({}, {"short": "5"}, 1),
+    ],
+)
+def test_a_name_counts_beside_an_alias(
+    config: Any, texts: dict[str, str], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Where the class says so; a source that has the name ranks above one that has the alias.
+    """
+    if "validate_by_alias" not in config:
+        monkeypatch.setenv("LONG", "1")
+    assert _from(MemorySource(texts), Renamed, **config).model_dump()["short"] == expected
 
 
 @pytest.mark.parametrize(
