@@ -224,7 +224,7 @@ class _PlainParser:
             conceal(map_flag)
         raw, place = self._values[key], self._reading.locate(key)
         try:
-            self._touched[map_flag][key] = pipeline_of(map_flag).parse(map_flag.name, raw, place, item)
+            self._touched[map_flag][key] = pipeline_of(map_flag).parse(map_flag.name, raw, place, item, key=key)
         except FlagValueError as error:
             drop_frames(error)
             self._rejected[key] = error

@@ -167,9 +167,26 @@ class Pipeline(Generic[T]):
         parsed = self.parse(flag_name, raw, origin, self.input_kind, encoded=encoded)
         return self._check(flag_name, parsed, raw, origin, self._space)
 
-    def parse(self, flag_name: str, raw: Raw, origin: Origin, kind: Kind[Any], *, encoded: bool = False) -> Any:
+    def parse(
+        self,
+        flag_name: str,
+        raw: Raw,
+        origin: Origin,
+        kind: Kind[Any],
+        *,
+        encoded: bool = False,
+        key: str | None = None,
+    ) -> Any:
         """
         Take a raw value through the first half of the pipeline, up to the parser of *kind*.
+
+        Args:
+            flag_name: For messages, as *origin*.
+            raw: As the source gave it.
+            origin: Where it is from.
+            kind: What reads it.
+            encoded: As for `read`.
+            key: The key of a map whose value it is, for messages: not every origin has it.
 
         Raises:
             ParseError: It is not in the grammar.
@@ -180,7 +197,7 @@ class Pipeline(Generic[T]):
             if is_interrupt(error):
                 raise
             given = ... if isinstance(raw, Unreadable) else raw
-            refusal = self._refusal(ParseError, flag_name, error, given, origin, self._space)
+            refusal = self._refusal(ParseError, flag_name, error, given, origin, self._space, key)
         raise refusal
 
     def _translate(self, raw: Raw, kind: Kind[Any], *, encoded: bool) -> Any:
@@ -362,6 +379,7 @@ class Pipeline(Generic[T]):
         raw: object,
         origin: Origin,
         space: str | None = None,
+        key: str | None = None,
     ) -> FlagValueError:
         """
         Make the flag's error of whatever a parser, a mutator or a validator raised.
@@ -379,6 +397,8 @@ class Pipeline(Generic[T]):
             problem = f"{type(error).__name__}: {text_of(error)}"
         if isinstance(error, AuthorError):
             problem = "the value was refused" if self.secret else str(error)
+        if key is not None:
+            problem = f"at {key[:80]!r}: {problem}"
         if not isinstance(error, ValueError) and self.is_news(type(error)):
             log_fault(f"flag {flag_name!r}", ": a parser, mutator or validator", error, secret=self.secret)
         path = error.json_path if isinstance(error, Problem) else None

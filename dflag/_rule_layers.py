@@ -422,7 +422,8 @@ class _Validation:
                 try:  # without a place: the error of the rule has it
                     if flag is None:
                         item = self._store.maps[each].item
-                        members.setdefault(each, {})[name] = pipeline_of(each).parse(each.name, raw, "", item)
+                        value = pipeline_of(each).parse(each.name, raw, "", item, key=name)
+                        members.setdefault(each, {})[name] = value
                     else:
                         values[flag] = pipeline_of(flag).read(name, raw, "")
                 except FlagValueError as error:

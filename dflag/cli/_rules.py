@@ -178,7 +178,7 @@ class _Rules(_Listed):
             if flag.name == name:
                 pipeline.read(name, raw, "")
             else:
-                pipeline.parse(flag.name, raw, "", kind)
+                pipeline.parse(flag.name, raw, "", kind, key=name)
         except FlagValueError as error:
             item = self._value(rule, name)
             place = self._item.value_place() if item is None else place_of(item, flag, kind, error)

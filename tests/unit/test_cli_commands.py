@@ -307,6 +307,15 @@ def test_plan_against_an_input(program: dflag.FlagRegistry, tmp_path: Path, caps
     assert capsys.readouterr().out == "no changes\n"
 
 
+def test_plan_names_the_bad_key_of_a_map(
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of several keys of one map, the message says which is refused: a plan shows no place."""
+    (tmp_path / "new.yaml").write_text("a.port: 5\nb.port: x\n", encoding="utf-8")
+    (rejected,) = _plan(capsys, "new.yaml", status=1)["rejected"]
+    assert rejected == {"flag": "ports", "message": "flag 'ports': at 'b.port': expected an int, got 'x'"}
+
+
 def test_plan_that_a_validator_refuses(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -124,7 +124,7 @@ class TestCheck:
             ("- {by: tenant, is: a, set: {rate_limit: lots}}", "lots", "flag 'rate_limit': expected an int"),
             ("- set: {policy: {mode: refuse}}", "refuse", "flag 'policy': expected one of"),
             ('- set:\n    policy: |\n      {\n        "mode": "no"\n      }', '"no"', "flag 'policy': expected one of"),
-            ("- set: {a.port: x}", "x", "flag 'ports': expected an int, got 'x'"),
+            ("- set: {a.port: x}", "x", "flag 'ports': at 'a.port': expected an int, got 'x'"),
             ("- set: {rate_limt: 1}", "rate_limt", "rule 1: no flag named 'rate_limt'; did you mean"),
             ("- {by: tenant, set: {burst: 1}}", "burst", "flag 'burst' is declared without by=, and"),
             ("- {by: user, set: {rate_limit: 1}}", "rate_limit", "flag 'rate_limit' is declared with by='tenant'"),

@@ -136,7 +136,7 @@ def test_a_bad_member_keeps_its_last_good_value(
 
     assert limits.get() == {"a.limit": 1, "b.limit": 3}
     assert sorted(revision.rejected) == ["a.limit", "c.limit"]
-    assert str(revision.rejected["a.limit"]) == "flag 'limits': expected an int, got 'x' (config)"
+    assert str(revision.rejected["a.limit"]) == "flag 'limits': at 'a.limit': expected an int, got 'x' (config)"
     assert revision.rejected["a.limit"].flag_name == "limits"
     assert len(caplog.records) == 2
 
@@ -364,6 +364,7 @@ def test_a_secret_member_stands_nowhere(flags: FlagRegistry, caplog: pytest.LogC
     error: FlagValueError | None = revision.rejected["a.token"]
 
     assert "hunter2" not in f"{error} {error!r} {caplog.text}"
+    assert str(error) == "flag 'tokens': at 'a.token': expected an int (config)"
     assert error is not None
     assert error.__cause__ is None
     assert error.__context__ is None
