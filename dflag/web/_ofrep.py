@@ -7,7 +7,6 @@ It is imported only if a program asks for it.
 from __future__ import annotations
 
 import json
-import math
 import re
 import secrets
 import threading
@@ -315,7 +314,7 @@ def _evaluated(generation: Generation, flag: Flag[Any], context: Mapping[str, An
 
 def _native(evaluation: Evaluation) -> object:
     flag, value = evaluation.flag, _portable(evaluation)
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+    if value is None:
         raise _RefusedError("GENERAL", f"flag {flag.name!r}: its value, of the kind {flag.type_name}, has no type here")
     return value
 
@@ -326,8 +325,8 @@ def _portable(evaluation: Evaluation) -> object:
     """
     flag = evaluation.flag
     try:
-        return pipeline_of(flag).kind.portable(evaluation.value)
-    except Problem:
+        return json_values.freeze(pipeline_of(flag).kind.portable(evaluation.value))
+    except (Problem, json_values.NotJSON):
         return None
     except BaseException as error:  # of the program's code, so of any type
         if is_interrupt(error):

@@ -105,6 +105,7 @@ def _flags() -> dflag.FlagRegistry:
     flags.dyn_json("json", {"mode": "allow"})
     flags.dyn_json("null", None)
     flags.dyn_bytes("bytes", b"raw")
+    flags.dyn_custom("unprintable", 10**5000, parse=int, format=hex)
     flags.dyn_string("password", "hunter2", secret=True)
     rate = flags.dyn_int("rate", 50, by="tenant")
     flags.apply({}, source="rules")  # which takes its rank
@@ -130,7 +131,7 @@ VALUES = {
     "json": {"mode": "allow"},
     "rate": 50,
 }
-WITHOUT_VALUE = {"infinite", "null", "bytes"}
+WITHOUT_VALUE = {"infinite", "null", "bytes", "unprintable"}
 
 
 @pytest.fixture(name="app")
@@ -167,7 +168,7 @@ def test_a_float_is_written_as_one(app: Any) -> None:
 
 @pytest.mark.parametrize("name", sorted(WITHOUT_VALUE))
 def test_a_value_that_json_lacks(name: str, app: Any) -> None:
-    """Infinity, null and bytes are an evaluation failure."""
+    """Infinity, null, bytes, and an int that Python does not print are an evaluation failure."""
     answer = post(app, f"{BULK}/{name}")
     assert (answer.status, answer.json["key"], answer.json["errorCode"]) == (400, name, "GENERAL")
 
