@@ -15,7 +15,7 @@ import pytest
 import dflag
 from dflag import _source_layers
 from dflag._registry import sources_of, store_of_registry
-from dflag._source_state import ApplyOptions, Reading
+from dflag._source_state import ApplyOptions, Reading, SourceState
 from dflag.sources import MemorySource
 from dflag.testing import isolated
 
@@ -209,6 +209,27 @@ def test_going_back_forgets_the_sources_that_were_named_since(sources: SourceLay
     sources.claim("fed", owner, below_arguments=False)
     sources.bring_back(kept)
     assert list(sources.states()) == ["kept", "fed"]
+
+
+def test_whoever_asks_first_after_a_commit_gets_the_state_that_stays(
+    flags: dflag.FlagRegistry, sources: SourceLayers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The values are there before anybody has worked out what came of the reading."""
+    rate, snapshot = flags.dyn_int("rate", 1), flags.snapshot()
+    seen = list[SourceState]()
+
+    def ask() -> None:  # as a thread would that goes first
+        assert rate.get() == 2
+        seen.extend((sources.state("file"), *sources.states().values()))
+
+    monkeypatch.setattr(_source_layers, "yield_interpreter", ask)
+    outcomes = sources.apply_each({"file": _reading(rate="2", bust="3")}, ApplyOptions(background=True))
+    state = sources.state("file")
+    assert [each is state for each in seen] == [True, True]
+    assert state.revision is outcomes["file"].revision
+    assert (state.results.updates, state.results.warnings) == (1, 1)
+    assert sources.state_at("file", snapshot).revision is None
+    assert sources.state_at("file", flags.snapshot()) is state
 
 
 def _commit_elsewhere(flag: dflag.DynamicFlag[int]) -> None:
