@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from dflag._faults import is_interrupt, text_of
 from dflag._layers import RULES_KEYS
 from dflag._log import logger
-from dflag._raw import Text, Unreadable
+from dflag._raw import PLAIN_TYPES, Unreadable, plain
 from dflag._source_state import Reading
 from dflag._status import SourceStatus
 from dflag.errors import SourceError, one_line
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 T = TypeVar("T")
-
-_RAW_TYPES: Final = frozenset({str, bytes, Text, Unreadable})
 
 
 class Ignored:
@@ -416,14 +414,14 @@ def _checked(name: str, values: object) -> Mapping[str, Raw]:
     if not isinstance(values, (dict, Mapping)):  # a dict first, which is quicker to tell
         raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
     values = dict(values)  # also a dict, which the source may keep and change
-    if _RAW_TYPES.issuperset(map(type, values.values())) and {str}.issuperset(map(type, values)):
+    if PLAIN_TYPES.issuperset(map(type, values.values())) and {str}.issuperset(map(type, values)):
         return values  # nearly always, and quick to find out
     for key, raw in values.items():
         if not isinstance(key, str):
             raise SourceError(f"{expected}, got a name of type {type(key).__name__}")
         if not isinstance(raw, (str, bytes, Unreadable)):
             raise SourceError(f"{expected}, got a value of type {type(raw).__name__} for {key!r}")
-    return {str.__str__(key): raw for key, raw in values.items()}  # a subclass may do anything when it is compared
+    return {str.__str__(key): plain(raw) for key, raw in values.items()}
 
 
 def _text_or_none(said: object) -> str | None:

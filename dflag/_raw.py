@@ -65,5 +65,20 @@ class Unreadable:
         return f"Unreadable({self.reason!r})"
 
 
+PLAIN_TYPES: Final = frozenset({str, bytes, Text, Unreadable})
+"""The types of raw values that do nothing of their own when they are compared."""
+
+
+def plain(raw: Any) -> Any:
+    """
+    Return of a subclass of str or bytes the text or the bytes alone, and any other raw value as it is.
+
+    A subclass may do anything when it is compared, which happens under locks too.
+    """
+    if isinstance(raw, bytes):
+        return memoryview(raw).tobytes()
+    return str.__str__(raw) if isinstance(raw, str) and type(raw) not in PLAIN_TYPES else raw
+
+
 Raw: TypeAlias = str | bytes | Text | Unreadable
 """A value as a source returns it, before it is parsed."""

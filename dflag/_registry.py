@@ -19,6 +19,7 @@ from dflag._fork import is_half_imported
 from dflag._layers import PINNED, RULES_KEYS, Entry
 from dflag._notifier import Listener
 from dflag._pipeline import Pipeline, as_tuple, check_plain_function
+from dflag._raw import PLAIN_TYPES, plain
 from dflag._snapshot import Pin, Snapshot, current_pin, innermost_pin, set_pin, store_of, values_of, with_values
 from dflag._store import Store
 from dflag.errors import (
@@ -239,7 +240,7 @@ class FlagRegistry(Declarations, NeverCopied):
                 raise ArgumentError(
                     f"expected str names and str or bytes values, got {name!r} and {type(raw).__name__}"
                 )
-            texts[str.__str__(name)] = raw
+            texts[str.__str__(name)] = raw if type(raw) in PLAIN_TYPES else plain(raw)
         return self._sources.get().apply(texts, str.__str__(source), atomic=atomic)
 
     def validator(self, function: R) -> R:

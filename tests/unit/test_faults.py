@@ -529,3 +529,42 @@ def test_threads_of_dflag_see_no_pin_of_the_thread_that_starts_them(
         assert flags.flush(DEADLINE_SECONDS)
         assert rate.get() == 1
     assert seen == [(1, 2, 2)]
+
+
+class Jealous(str):
+    """A text that takes no comparison."""
+
+    __slots__ = ()
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise Ruin
+
+    __ne__ = __eq__
+
+
+class Weighty(bytes):
+    """Bytes that take no comparison."""
+
+    __slots__ = ()
+    __hash__ = bytes.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        raise Ruin
+
+    __ne__ = __eq__
+
+
+@pytest.mark.parametrize("wrap", [Jealous, lambda text: Weighty(text.encode())])
+def test_raw_values_are_compared_as_plain_ones(flags: dflag.FlagRegistry, wrap: Callable[[str], str | bytes]) -> None:
+    """Whether a source gives them or the program: raw values are compared under locks, where no code of a user runs."""
+    rate = flags.dyn_int("rate", 1)
+    source = MemorySource({})
+    source.read = lambda: {"rate": wrap(text)}  # type: ignore[method-assign]
+    updater = dflag.Updater(flags, source, on_bad_start="skip")
+    for text in ("5", "6", "many", "many"):
+        updater.initialize() if text == "5" else updater.refresh()
+        flags.apply({"rate": wrap(text)}, source="program")
+    assert rate.get() == 6
+    assert updater.status().rejected["rate"].raw in ("many", b"many")
+    assert (updater.status().errors, updater.status().seconds_since_success is not None) == (1, True)
