@@ -29,7 +29,7 @@ class OverrideBlocks:
 
     def to_bring_back(self, before: Before) -> Before:
         """
-        Return what an open block brings back: nothing for a flag that a block has which was entered later.
+        Return what an open block brings back. It leaves out a flag that a block entered later has too.
         """
         later = self._later(before)
         return {flag: entry for flag, entry in before.items() if not any(flag in block for block in later)}

@@ -20,12 +20,12 @@ from dflag._snapshot import as_of
 from dflag._source_reports import SourceReports
 from dflag._source_state import (
     ApplyOptions,
-    Later,
+    Deferred,
     Reading,
     Results,
-    applied_later,
     empty_state,
     load_late_modules,
+    outcome_of_commit,
     outcome_without_commit,
 )
 from dflag._switching import yield_interpreter
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from dflag._rule_layers import RuleContext, RuleMemory, RuleState
     from dflag._snapshot import Snapshot
     from dflag._source_reports import ReportedKeys
-    from dflag._source_state import Applied, Batch, Outcome, SourceState
+    from dflag._source_state import Batch, Outcome, SourceState
     from dflag._store import Store
-    from dflag._transaction import Edit, KeyedEdit, Token
+    from dflag._transaction import Edit, KeyedEdit
     from dflag.errors import DflagError
     from dflag.typing import Raw
 
@@ -87,21 +87,21 @@ class SourceLayers:
         Return what is in force of a source; an empty state for an unknown name.
         """
         cell = self._states.get(name)
-        return empty_state(name) if cell is None else _worked_out(value_of(cell))
+        return empty_state(name) if cell is None else _state_of(value_of(cell))
 
     def state_at(self, name: str, snapshot: Snapshot) -> SourceState:
         """
         Return what was in force of a source at a snapshot; an empty state for an unknown name.
         """
         cell = self._states.get(name)
-        return empty_state(name) if cell is None else _worked_out(as_of(snapshot, cell, value_of))
+        return empty_state(name) if cell is None else _state_of(as_of(snapshot, cell, value_of))
 
     def states(self) -> dict[str, SourceState]:
         """
         Return what is in force of every source, in the order of their ranks.
         """
         with self._store.own_lock:  # not `lock`: a forked child calls this while it renews its locks
-            return {name: _worked_out(value_of(cell)) for name, cell in self._states.items()}
+            return {name: _state_of(value_of(cell)) for name, cell in self._states.items()}
 
     def claim(self, name: str, owner: object, *, below_arguments: bool) -> None:
         """
@@ -263,7 +263,7 @@ class SourceLayers:
         """
         Replace the layer of a source with values from the program itself; see `FlagRegistry.apply`.
         """
-        reading = Reading(dict(values), lambda _: source)
+        reading = Reading(values, lambda _: source)
         return self.apply_each({source: reading}, _BY_PROGRAM, atomic=atomic)[source].revision.get()
 
     def apply_all(
@@ -281,10 +281,7 @@ class SourceLayers:
             The outcome of each source, and the errors. If there is an error, nothing was committed.
         """
         attempt = partial(self._try_to_apply_all, readings, options, known_only=known_only)
-        try:
-            batches, outcomes, errors = self._store.turns.run(attempt)
-        except _UnwantedError:
-            return {}, []
+        batches, outcomes, errors = self._store.turns.run(attempt)
         return ({}, errors) if errors else (self._conclude(batches, outcomes, {}, options), [])
 
     def _try_to_apply_all(
@@ -293,7 +290,6 @@ class SourceLayers:
         """
         Commit all sources; return the batches, their outcomes, and the errors; None when another commit came first.
         """
-        token = self._store.token  # first: whatever comes after it outdates it
         batches = self._parse(readings, options)
         errors: list[DflagError] = []
         for batch in batches:  # also batches with nothing new: their bad values may have been skipped before
@@ -303,7 +299,7 @@ class SourceLayers:
         if errors:
             return batches, {}, errors
         try:
-            outcomes = self._commit([batch for batch in batches if batch.is_new], options, token)
+            outcomes = self._commit([batch for batch in batches if batch.is_new], options)
         except RegistryValidationError as refusal:
             return batches, {}, self._errors_of_rules(batches, refusal) or [drop_frames(refusal)]
         return None if outcomes is None else (batches, outcomes, [])
@@ -365,18 +361,17 @@ class SourceLayers:
             The batches, the outcomes of those that were committed, and the error that refused all of them together, by
             source; None when another commit came first.
         """
-        token = self._store.token  # first: whatever comes after it outdates it
         batches = self._parse(readings, options, fresh)
         good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad)]
         errors: dict[str, RegistryValidationError] = {}
         outcomes: dict[str, Outcome] | None = {}
         try:
-            outcomes = self._commit(good, options, token)
+            outcomes = self._commit(good, options)
         except RegistryValidationError as error:
             errors = {batch.name: drop_frames(error) for batch in good}
             for mended, some in self._alternatives(batches, good, error, with_rules=not atomic):
                 with contextlib.suppress(RegistryValidationError):
-                    outcomes = self._commit(some, options, token)
+                    outcomes = self._commit(some, options)
                     batches = mended
                     break
         return None if outcomes is None else (batches, outcomes, errors)
@@ -410,14 +405,9 @@ class SourceLayers:
             parsed.append(parse(self._store, name, base, reading, with_rules=name in followed, fresh=fresh))
         return resolve_all(self._store, parsed, self._contexts)
 
-    def _commit(self, batches: Sequence[Batch], options: ApplyOptions, token: Token) -> dict[str, Outcome] | None:
+    def _commit(self, batches: Sequence[Batch], options: ApplyOptions) -> dict[str, Outcome] | None:
         """
         Commit batches in one step; return None when another commit came first.
-
-        Args:
-            batches: What to commit.
-            options: As for `apply_each`.
-            token: The store's from before they were parsed.
 
         Raises:
             RegistryValidationError: A registry validator refuses.
@@ -426,21 +416,14 @@ class SourceLayers:
         if not batches:
             return {}
         base = self._store.base()
-        if base.token is not token and not self._are_current(batches):
+        if not self._are_current(batches):
             return None
         edits, keyed = _edits_of(batches)
         transaction = Transaction(base, edits, keyed=keyed)
         self._store.check(transaction)
         unknowns = self._newly_unknown(batches, options)
-        pending_restart = self.pending_restart(batches)
-        made = {
-            batch.name: applied_later(
-                batch, transaction, pending_restart, unknowns.get(batch.name, ()), is_interim=options.is_interim
-            )
-            for batch in batches
-        }
-        cells = [(cell, later) for name, later in made.items() if (cell := self._states.get(name)) is not None]
-        if len(cells) < len(made):  # the end of a test's block has removed a source meanwhile
+        cells = self._cells_after(batches, transaction, unknowns, options)
+        if cells is None:
             return None
         if options.wanted is not None and not options.wanted():
             raise _UnwantedError
@@ -450,12 +433,39 @@ class SourceLayers:
         if options.background:
             yield_interpreter()  # the readers of the new values go first, what follows can wait
         self._store.report(transaction, edits)
-        applied = {name: later.get() for name, later in made.items()}
+        return {batch.name: self._settle(*each) for batch, each in zip(batches, cells, strict=True)}
+
+    def _cells_after(
+        self,
+        batches: Iterable[Batch],
+        transaction: Transaction,
+        unknowns: Mapping[str, Sequence[str]],
+        options: ApplyOptions,
+    ) -> list[tuple[Cell, Deferred[tuple[Outcome, SourceState]]]] | None:
+        """
+        Return the cell of each source with what it holds after the commit; None if the end of a test's block has
+        removed a source meanwhile.
+        """
+        pending_restart = self.pending_restart(batches)  # now: later other sources may have other values
+        cells = []
+        for batch in batches:
+            cell = self._states.get(batch.name)
+            if cell is None:
+                return None
+            unknown = unknowns.get(batch.name, ())
+            made = outcome_of_commit(batch, transaction, pending_restart, unknown, is_interim=options.is_interim)
+            cells.append((cell, made))
+        return cells
+
+    def _settle(self, cell: Cell, made: Deferred[tuple[Outcome, SourceState]]) -> Outcome:
+        """
+        Work out what came of a commit, and leave the state itself in the cell: whoever reads it then needs no call.
+        """
+        outcome, state = made.get()
         with self._store.own_lock:
-            for (cell, later), each in zip(cells, applied.values(), strict=True):
-                if value_of(cell) is later:  # else another thread has applied something newer
-                    set_value(cell, each.state)
-        return {name: each.outcome for name, each in applied.items()}
+            if value_of(cell) is made:  # else another thread has applied something newer
+                set_value(cell, state)
+        return outcome
 
     def _are_current(self, batches: Iterable[Batch]) -> bool:
         """
@@ -539,11 +549,11 @@ class SourceLayers:
         """
         cell, base = self._states.get(batch.name), batch.base
         results = base.results
-        same_revision = results.last_applied is outcome.revision or not outcome.in_force
+        is_other_revision = outcome.in_force and results.last_applied is not outcome.revision
         is_news = (
             batch.restated or outcome.refusal != results.refusal or outcome.newly_rejected or outcome.newly_unknown
         )
-        if cell is None or (same_revision and not is_news):
+        if cell is None or not (is_other_revision or is_news):
             return
         state = (batch.restated or base)._replace(results=results.after(outcome))
 
@@ -596,11 +606,12 @@ class SourceLayers:
         return winner(flag, layers, self._store.ranking, self._store.maps)[0]
 
 
-def _worked_out(held: SourceState | Later[Applied]) -> SourceState:
+def _state_of(held: SourceState | Deferred[tuple[Outcome, SourceState]]) -> SourceState:
     """
-    Return the state that the cell of a source holds. After a commit, the first who asks works it out.
+    Return the state that the cell of a source holds. After a commit, the first who asks works it out: no user's code
+    runs, so this may be asked under a lock.
     """
-    return held.get().state if isinstance(held, Later) else held
+    return held.get()[1] if isinstance(held, Deferred) else held
 
 
 def _edits_of(batches: Sequence[Batch]) -> tuple[list[Edit], list[KeyedEdit]]:

@@ -32,7 +32,7 @@ applied because something is bad; or the source could not be read.
 """
 
 
-class Later(Generic[T]):
+class Deferred(Generic[T]):
     """
     Something that is worked out when it is first asked for, and not while a reader waits for values.
 
@@ -46,6 +46,9 @@ class Later(Generic[T]):
         self._made: Final[list[T]] = []
 
     def get(self) -> T:
+        """
+        Return it, the same object at each call.
+        """
         make = self._make
         if make is not None:
             self._made.append(make())
@@ -107,8 +110,10 @@ class Results(NamedTuple):
             result = "partial" if outcome.rejected else "applied"
         elif outcome.refused_anew or outcome.newly_rejected:
             result = "refused"
-        shows_what_is_in_force = self.shown is self.last_applied
-        is_kept = not shows_what_is_in_force if outcome.is_interim else outcome.error and shows_what_is_in_force
+        is_last_shown = self.shown is self.last_applied
+        # A refused reading shows nothing of its own beside the values in force. What a reading that was refused before
+        # shows stays, while the rules of the one in force are resolved again.
+        is_kept = not is_last_shown if outcome.is_interim else is_last_shown and outcome.error is not None
         keep = self.shown if is_kept else None
         return Results(
             shown=outcome.revision if keep is None else keep,
@@ -286,15 +291,6 @@ class Outcome(NamedTuple):
     is_interim: bool
 
 
-class Applied(NamedTuple):
-    """
-    What came of applying one reading, and the state of its source after that.
-    """
-
-    outcome: Outcome
-    state: SourceState
-
-
 def load_late_modules() -> None:
     """
     Import the modules that a revision needs and that ``import dflag`` leaves out.
@@ -331,7 +327,7 @@ class DeferredRevision:
         # Not the states themselves: each leads to the revision before it, so all revisions would be kept.
         state, rules = batch.state, (batch.state if is_applied else batch.base).rules
         given = batch.name, seconds, state.reading.values, state.rejected, state.unknown, rules
-        self._revision: Final = Later(partial(self._make, *given))
+        self._revision: Final = Deferred(partial(self._make, *given))
 
     def get(self) -> Revision:
         """
@@ -368,16 +364,18 @@ class DeferredRevision:
         )
 
 
-def applied_later(
+def outcome_of_commit(
     batch: Batch,
     transaction: Transaction,
     pending_restart: tuple[str, ...],
     newly_unknown: Sequence[str],
     *,
     is_interim: bool = False,
-) -> Later[Applied]:
+) -> Deferred[tuple[Outcome, SourceState]]:
     """
-    Return what comes of a batch that is about to be committed.
+    Return the outcome of a batch that is about to be committed, and the state of its source after that.
+
+    Nothing is worked out yet, and never if the commit fails. Until somebody asks, it keeps the transaction alive.
 
     Args:
         batch: What is committed.
@@ -386,11 +384,12 @@ def applied_later(
         newly_unknown: The unknown keys that were not reported before.
         is_interim: As in `ApplyOptions`.
     """
-    given = batch, transaction, pending_restart, newly_unknown
-    return Later(partial(_applied, *given, time.time(), is_interim=is_interim))
+    seconds = time.time()  # of the commit, and not of the question
+    make = partial(_make_outcome, batch, transaction, pending_restart, newly_unknown, seconds, is_interim=is_interim)
+    return Deferred(make)
 
 
-def _applied(
+def _make_outcome(
     batch: Batch,
     transaction: Transaction,
     pending_restart: tuple[str, ...],
@@ -398,9 +397,9 @@ def _applied(
     seconds: float,
     *,
     is_interim: bool,
-) -> Applied:
+) -> tuple[Outcome, SourceState]:
     changed = {flag for flag, _, _, _, _ in transaction.differences}
-    changed_keyed = transaction.changed_keyed if transaction.tables else frozenset()
+    changed_keyed = transaction.changed_keyed
     revision = DeferredRevision(
         batch,
         transaction.snapshot.revision,
@@ -417,7 +416,7 @@ def _applied(
         is_applied=True,
         is_interim=is_interim,
     )
-    return Applied(outcome, batch.state._replace(revision=revision, results=batch.base.results.after(outcome)))
+    return outcome, batch.state._replace(revision=revision, results=batch.base.results.after(outcome))
 
 
 def outcome_without_commit(

@@ -399,11 +399,11 @@ class Store:
 
     # --- checking
 
-    def plan(self, edits: Iterable[Edit], *, keyed: Iterable[KeyedEdit] = (), reason: str | None = None) -> Transaction:
+    def plan(self, edits: Iterable[Edit], *, keyed: Iterable[KeyedEdit] = ()) -> Transaction:
         """
         Work out what some edits lead to, as `Transaction` does, from what is in force now.
         """
-        return Transaction(self.base(), edits, keyed=keyed, reason=reason)
+        return Transaction(self.base(), edits, keyed=keyed)
 
     def check(self, transaction: Transaction) -> None:
         """

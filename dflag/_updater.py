@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self, Unpack
 from dflag._cells import NeverCopied
 from dflag._faults import is_interrupt, is_unawaited, text_of
 from dflag._feed import Feed, Ignored, age, is_recent
-from dflag._fork import follow_forks, resume_soon, settle, spare_other_programs
+from dflag._fork import ForkFollower, follow_forks, resume_soon, settle, spare_other_programs
 from dflag._look_right import LookRight
 from dflag._pipeline import check_plain_function
 from dflag._registry import registry_of, sources_of, store_of_registry
@@ -596,7 +596,7 @@ class Updater(NeverCopied):
         news = [feed for feed in self._feeds if not feed.is_in_force()]
         if not news and not due:
             return
-        options = ApplyOptions(self._unknown != "ignore", wanted=wanted, background=background)
+        options = ApplyOptions(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
         # The new reading may be refused whole. So first resolve the rules of the reading in force again.
         interim = {feed.name: feed.state().reading for feed in news if feed.name in due}
         if interim:
@@ -752,7 +752,7 @@ def remove_look_listener(updater: Updater, listener: Callable[[], object]) -> No
         updater._look_listeners = tuple(each for each in updater._look_listeners if each != listener)
 
 
-class _Forks:
+class _Forks(ForkFollower):
     """
     Follows forks for an updater, so that its users do not see these methods.
 
@@ -765,12 +765,6 @@ class _Forks:
         self._updater: Final = weakref.ref(updater)
         self._kept: Updater | None = None
         follow_forks(self)
-
-    def before_fork(self) -> None:
-        pass
-
-    def after_fork_in_parent(self) -> None:
-        pass
 
     def is_active(self) -> bool:
         updater = self._updater()

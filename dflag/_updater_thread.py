@@ -182,7 +182,8 @@ class Session:
         descriptors = [_descriptor(feed, watch) for feed, watch in zip(self._feeds, self._watches, strict=True)]
         due, timeout = self._due_seconds(), self._timeout(descriptors)
         is_timed = due is not None and due < timeout
-        timeout = due if is_timed and due is not None else timeout
+        if due is not None:
+            timeout = min(due, timeout)
         called = self._waiter.wait(descriptors, timeout, self._is_waiting)
         if self._stopping.is_set():
             return

@@ -138,7 +138,7 @@ class FlagValueError(DflagError, ValueError):
         self.raw: Final[object] = MASK if secret else raw
         self.origin: Final = origin
         self._secret: Final = secret
-        self._space: Final = space  # as for `_shorten`
+        self._space: Final = space  # as for `shorten`
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The default would call the class with the finished message alone.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dflag._batch import parse as parse_reading
 from dflag._batch import resolve_all
 from dflag._registry import store_of_registry
-from dflag._source_state import Applied, Batch, Reading, SourceState, applied_later, empty_state
+from dflag._source_state import Batch, Outcome, Reading, SourceState, empty_state, outcome_of_commit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,13 +25,13 @@ def parse(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState |
     return batch
 
 
-def apply(
+def apply_without_commit(
     flags: dflag.FlagRegistry,
     values: dict[str, str],
     base: SourceState | None = None,
     newly_unknown: Sequence[str] = (),
-) -> Applied:
-    """Return what would come of applying *values*, without a commit."""
+) -> tuple[Outcome, SourceState]:
+    """Return the outcome of *values* and the state after them, as if they were committed."""
     batch = parse(flags, values, base)
     transaction = store_of_registry(flags).plan(batch.edits)
-    return applied_later(batch, transaction, (), newly_unknown).get()
+    return outcome_of_commit(batch, transaction, (), newly_unknown).get()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from dflag._batch import declared_since
 
-from ._readings import apply, parse
+from ._readings import apply_without_commit, parse
 
 if TYPE_CHECKING:
     import dflag
@@ -25,7 +25,7 @@ def test_a_text_that_did_not_change_is_not_parsed_again(flags: dflag.FlagRegistr
 
     flags.dyn_custom("rate", 1, parse=parse_number)
     flags.dyn_int("burst", 1)
-    state = apply(flags, {"rate": "2", "burst": "2"}).state
+    state = apply_without_commit(flags, {"rate": "2", "burst": "2"})[1]
     parsed.clear()
     batch = parse(flags, {"rate": "2", "burst": "3"}, state)
     assert (parsed, batch.is_new, batch.state.entries["burst"].value) == ([], True, 3)
@@ -37,7 +37,7 @@ def test_a_bad_value_keeps_the_last_good_one_and_a_key_that_is_gone_does_not(fla
     """The edits say what changes in the layers: nothing for the bad one."""
     flags.dyn_int("rate", 1)
     burst = flags.dyn_int("burst", 1)
-    state = apply(flags, {"rate": "2", "burst": "2"}).state
+    state = apply_without_commit(flags, {"rate": "2", "burst": "2"})[1]
     batch = parse(flags, {"rate": "many"}, state)
     assert list(batch.state.rejected) == ["rate"]
     assert batch.state.entries["rate"].value == 2
@@ -72,6 +72,6 @@ class Declaring(dict[str, Any]):
 
 def test_flags_that_were_declared_since_are_looked_up_one_by_one(flags: dflag.FlagRegistry) -> None:
     """Also where a source has more unknown keys than there are flags."""
-    state = apply(flags, {"rate": "2", "burst": "2", "size": "2"}).state
+    state = apply_without_commit(flags, {"rate": "2", "burst": "2", "size": "2"})[1]
     store: Any = SimpleNamespace(flags=Declaring(rate=5))
     assert declared_since(store, state) == [5]

@@ -317,12 +317,11 @@ def test_the_log_calls_only_an_atomic_updater_atomic(
 
 
 def test_a_commit_that_is_not_wanted_any_more_changes_nothing(flags: dflag.FlagRegistry, sources: SourceLayers) -> None:
-    """Neither together nor each by itself; the caller gets no outcome."""
+    """The caller gets no outcome."""
     rate = flags.dyn_int("rate", 1)
     options = ApplyOptions(wanted=lambda: False)
     readings = {"s": Reading({"rate": "2"}, lambda _: "s")}
     assert sources.apply_each(readings, options) == {}
-    assert sources.apply_all(readings, options) == ({}, [])
     assert (rate.get(), sources.state("s").revision) == (1, None)
 
 

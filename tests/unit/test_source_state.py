@@ -7,10 +7,10 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from dflag._source_state import Later, outcome_without_commit
+from dflag._source_state import Deferred, outcome_without_commit
 from dflag.errors import RegistryValidationError
 
-from ._readings import apply, parse
+from ._readings import apply_without_commit, parse
 
 if TYPE_CHECKING:
     import dflag
@@ -20,34 +20,34 @@ def test_the_outcome_of_a_batch_counts_what_is_news(flags: dflag.FlagRegistry) -
     """A bad value that was reported is no news with the next reading, and the record counts it once."""
     flags.dyn_int("rate", 1)
     flags.dyn_int("other", 1).set(2)
-    outcome, state = apply(flags, {"rate": "many"}, newly_unknown=("x",))
+    outcome, state = apply_without_commit(flags, {"rate": "many"}, newly_unknown=("x",))
     assert (outcome.revision.number, outcome.applied, outcome.refusal) == (2, True, None)
     assert len(outcome.newly_rejected) == 1
     assert (state.results.errors, state.results.warnings, state.results.reloads["partial"]) == (1, 1, 1)
     assert state.revision is outcome.revision
     flags.dyn_int("burst", 1)
-    again, state = apply(flags, {"rate": "many", "burst": "2"}, state)
+    again, state = apply_without_commit(flags, {"rate": "many", "burst": "2"}, state)
     assert (again.newly_rejected, again.changed, state.results.errors) == ([], ("burst",), 1)
 
 
-def test_what_is_worked_out_later_is_the_same_for_all_who_ask() -> None:
+def test_what_is_worked_out_deferred_is_the_same_for_all_who_ask() -> None:
     """A thread that asks while another one works it out gets the object that the first one has made."""
     asked = list[object]()
 
     def make() -> object:
         if not asked:
             asked.append(None)
-            asked[0] = later.get()  # as another thread, or a signal handler, would at this moment
+            asked[0] = deferred.get()  # as another thread, or a signal handler, would at this moment
         return object()
 
-    later = Later(make)
-    assert later.get() is later.get() is asked[0]
+    deferred = Deferred(make)
+    assert deferred.get() is deferred.get() is asked[0]
 
 
 def test_what_is_left_keeps_the_revision_only_where_nothing_is_new(flags: dflag.FlagRegistry) -> None:
     """A refused batch has a revision of its own, with the error; its values are those in force before."""
     flags.dyn_int("rate", 1)
-    state = apply(flags, {"rate": "2"}).state
+    state = apply_without_commit(flags, {"rate": "2"})[1]
     same = outcome_without_commit(parse(flags, {"rate": "2"}, state), 5, (), newly_unknown=())
     assert (same.revision, same.in_force, same.refusal) == (state.revision, True, None)
     error = RegistryValidationError("too much")

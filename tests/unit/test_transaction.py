@@ -48,7 +48,8 @@ def test_a_transaction_changes_nothing_before_it_is_committed(flags: dflag.FlagR
     rate, hidden = flags.dyn_int("rate", 1), flags.dyn_int("hidden", 1)
     hidden.set(5)
     store = store_of_registry(flags)
-    transaction = store.plan([(rate, "file", Entry(2)), (hidden, ENVIRONMENT, Entry(3))], reason="try")
+    edits = [(rate, "file", Entry(2)), (hidden, ENVIRONMENT, Entry(3))]
+    transaction = Transaction(store.base(), edits, reason="try")
     assert transaction.changed == ("rate",)
     assert transaction.differences[0] == (rate, 1, 2, "file", "try")
     assert (rate.get(), hidden.get()) == (1, 5)
