@@ -250,13 +250,14 @@ def test_no_foreign_code_runs_under_a_lock_of_ours(guard: Guard, monkeypatch: py
         unbound.set(3, ttl_seconds=0.02)
         flags.bind("bound", unbound)
         flags.history(), flags.explain("model"), flags.checksum(), updater.status()
+        assert eventually(lambda: unbound.get() == 1)
+        assert eventually(lambda: all(thread.name != "dflag-notifier" for thread in threading.enumerate()))
         with monkeypatch.context() as patch:
             patch.setattr(_faults.OwnThread, "start", _no_thread)
             model.set(watched.model_type(60), ttl_seconds=60)
             assert not flags.flush(0.01)
         model.reset()
         assert flags.flush(DEADLINE_SECONDS)
-        assert eventually(lambda: unbound.get() == 1)
     assert flags.flush(DEADLINE_SECONDS)
     atomic = Restless(guard)
     with dflag.Updater(Watched(guard).flags, atomic, resync_seconds=60, atomic=True) as updater:
