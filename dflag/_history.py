@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
 
-LENGTH: Final = 100
+HISTORY_LENGTH: Final = 100
 """How many changes are kept."""
 
 _SMALL: Final = frozenset({int, float, bool})
@@ -89,7 +89,7 @@ def records_of(changes: Iterable[tuple[Flag[Any], Any, Any, str, str | None]], r
     return [Record(seconds, revision, *change) for change in changes]
 
 
-def settle(records: Iterable[Record]) -> None:
+def settle_records(records: Iterable[Record]) -> None:
     """
     Print what new records hold, and let go of it, as `Record.settle` does.
 

@@ -632,6 +632,12 @@ class _UnwantedError(Exception):
 class Kept(NamedTuple):
     """
     The state of all sources at one moment.
+
+    Attributes:
+        states: What was in force of each, in the order of their ranks.
+        below_arguments: The sources that environment and command line hide.
+        reported: The unknown keys that were reported.
+        memories: What the rules of each source remember.
     """
 
     states: Mapping[str, SourceState]

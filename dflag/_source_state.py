@@ -58,7 +58,12 @@ class Deferred(Generic[T]):
 
 class Reading(NamedTuple):
     """
-    The complete raw values of one source, how to name the place of a key, and whether all of it is secret.
+    What was read of one source at once.
+
+    Attributes:
+        values: The complete raw values, by key.
+        locate: Returns the place of a key, for messages.
+        secret: Whether all of it is secret.
     """
 
     values: Mapping[str, Raw]

@@ -40,9 +40,7 @@ from dflag._flags import (
     text_of_value,
 )
 from dflag._fork import follow_forks, no_fork, resume_soon, settle, settled
-from dflag._history import LENGTH as HISTORY_LENGTH
-from dflag._history import printed, records_of
-from dflag._history import settle as settle_records
+from dflag._history import HISTORY_LENGTH, printed, records_of, settle_records
 from dflag._layers import COMMAND_LINE, DEFAULT, ENVIRONMENT, OVERRIDE, Entry
 from dflag._log import logger
 from dflag._notifier import Delivery, Notifier
