@@ -42,6 +42,19 @@ class Text(str):
         return type(self), (str(self), self.native, dict(self.written))
 
 
+class Excerpt(str):
+    """
+    A part of a text as it is written, unread. Its columns are those of the text, for its first line is indented so.
+
+    Attributes:
+        line: The line on which it begins, from 1.
+    """
+
+    __slots__ = ("line",)
+
+    line: int
+
+
 class Unreadable:
     """
     A value of a source for an entry that exists but cannot be read as a value.
@@ -65,7 +78,7 @@ class Unreadable:
         return f"Unreadable({self.reason!r})"
 
 
-PLAIN_TYPES: Final = frozenset({str, bytes, Text, Unreadable})
+PLAIN_TYPES: Final = frozenset({str, bytes, Excerpt, Text, Unreadable})
 """The types of raw values that do nothing of their own when they are compared."""
 
 

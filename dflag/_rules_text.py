@@ -15,12 +15,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from dflag._formats.documents import decode
-from dflag._formats.json import Excerpt
 from dflag._formats.json_values import NotJSON, Place, dumps
 from dflag._formats.nodes import START, Lines
 from dflag._kinds._base import Problem
 from dflag._kinds.duration import DURATION
-from dflag._raw import Text, Unreadable
+from dflag._raw import Excerpt, Text, Unreadable
 from dflag.errors import nearest
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
 from dflag._formats.json_values import JSON, MAX_DEPTH, MAX_INT_DIGITS, NotJSON, Place, freeze
-from dflag._raw import Text
+from dflag._raw import Excerpt, Text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -107,19 +107,6 @@ def _decode(text: str, decoder: json.JSONDecoder) -> Any:
 def _texts_of(value: dict[str, Any]) -> dict[str, str]:
     items = value.items()
     return {key: item.text for key, item in items if type(item) is _Float and item.text != float.__repr__(item)}
-
-
-class Excerpt(str):
-    """
-    A part of a text as it is written, unread. Its columns are those of the text, for its first line is indented so.
-
-    Attributes:
-        line: The line on which it begins, from 1.
-    """
-
-    __slots__ = ("line",)
-
-    line: int
 
 
 def excerpt(text: str, start: int, end: int, place: Place) -> Excerpt:

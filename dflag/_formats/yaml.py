@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import yaml
 
-from dflag._formats.json import Excerpt, Member, Written, excerpt, may_hold_surrogates, read_int, refuse_lone_surrogates
+from dflag._formats.json import Member, Written, excerpt, may_hold_surrogates, read_int, refuse_lone_surrogates
 from dflag._formats.json_values import MAX_DEPTH, NotJSON, Place, freeze
 from dflag._raw import Text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from dflag._raw import Excerpt
     from dflag.typing import JSONValue
 
 _DEPTHS: Final = {

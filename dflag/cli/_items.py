@@ -6,9 +6,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag._formats.json import Excerpt
 from dflag._formats.nodes import START, Lines
-from dflag._raw import Text
+from dflag._raw import Excerpt, Text
 from dflag._source_state import Reading
 
 if TYPE_CHECKING:
