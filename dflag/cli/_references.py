@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
-from dflag.cli._scan import ANYTHING, CALLED, GIVEN, Declared, Mention, Module, Position, scan
+from dflag.cli._built_texts import ANYTHING
+from dflag.cli._scan import CALLED, GIVEN, Declared, Mention, Module, Position, scan
 from dflag.cli._scopes import Name, is_local
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._declarations import Declarations
+from dflag.cli._built_texts import ANYTHING, pattern_of, text_of
 from dflag.cli._scopes import Comprehension, Name, Scopes, parameters, plain
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ _PYDANTIC: Final = ("dflag", "integrations", "pydantic_settings")
 _CONCEALING: Final[dict[str, bool | None]] = {"secret": False, "type": None}
 """The options that mask a value, each with the literal that masks none; a ``type`` may have a ``SecretStr``."""
 
-ANYTHING: Final = ".*"
-
 CALLED: Final = "()"
 """The part of a dotted name that stands for a call."""
 
@@ -50,9 +49,6 @@ GIVEN: Final = "(given)"
 
 _SHOWN_ATTRIBUTE: Final = re.compile(r"\{\w*\.(\w+)")
 """An attribute in a text for ``format``."""
-
-_FIELD: Final = re.compile(r"%[-#0 +]*\d*(?:\.\d+)?[a-zA-Z%]|\{[^{}]*\}")
-"""What is replaced in a text by ``%`` or ``format``."""
 
 
 class Position(NamedTuple):
@@ -262,8 +258,8 @@ class _Scan(ast.NodeVisitor):
         prefix = next((keyword.value for keyword in node.keywords if keyword.arg == "prefix"), None)
         self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
         with self._scopes.in_class(node) as key:
-            pattern = None if prefix is None else _pattern_of(prefix)
-            self._found.classes[key] = bases, _text_of(prefix), pattern
+            pattern = None if prefix is None else pattern_of(prefix)
+            self._found.classes[key] = bases, text_of(prefix), pattern
             self._visit_all(node.body)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
@@ -411,14 +407,14 @@ class _Scan(ast.NodeVisitor):
         said = self._class_of(value) if isinstance(value, (ast.Subscript, ast.BinOp)) else self._name(value)
         for name in names:
             if name == ("__all__",) and isinstance(value, (ast.List, ast.Tuple)):
-                self._found.exported.update(filter(None, map(_text_of, value.elts)))
+                self._found.exported.update(filter(None, map(text_of, value.elts)))
             self._stand_for(name, said)
             if isinstance(value, ast.Lambda):
                 self._stand_for((*name, CALLED), self._name(value.body))
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if name_of(node.target) == ("__all__",) and isinstance(node.value, (ast.List, ast.Tuple)):
-            self._found.exported.update(filter(None, map(_text_of, node.value.elts)))
+            self._found.exported.update(filter(None, map(text_of, node.value.elts)))
         self.generic_visit(node)
 
     # --- what is done with flags
@@ -462,7 +458,7 @@ class _Scan(ast.NodeVisitor):
 
     def _retire(self, node: ast.Call, named: ast.expr) -> None:
         self._kept_apart.add(named)
-        name = _text_of(named)
+        name = text_of(named)
         since = [keyword.value for keyword in node.keywords if keyword.arg == "since"]
         if name is not None and since:
             self._found.retired[name] = _date_of(since[0])
@@ -477,7 +473,7 @@ class _Scan(ast.NodeVisitor):
                 self._kept_apart.add(flag)
         elif (target := self._name(flag)) is not None:
             self._neutral.add(flag)
-            self._found.bound.append((_text_of(named), _pattern_of(named), target, _position(node)))
+            self._found.bound.append((text_of(named), pattern_of(named), target, _position(node)))
             self._found.assigned.update({each: [target] for each in targets})
             if not targets and node not in self._kept_apart:
                 self._found.loads.append(Load(target, _position(node), is_neutral=False))
@@ -521,13 +517,13 @@ class _Scan(ast.NodeVisitor):
                 method=original if len(called) == 1 else called[-1],
                 position=_position(node),
                 lines=_lines(node),
-                name=_text_of(named),
-                pattern=_pattern_of(named) if named is not None else ANYTHING if is_unpacked else None,
+                name=text_of(named),
+                pattern=pattern_of(named) if named is not None else ANYTHING if is_unpacked else None,
                 targets=targets,
                 class_name=self._scopes.class_key,
                 escapes=(not targets and node not in self._kept_apart) or _is_given(given.get("on_change")),
                 expires=_date_of(given.get("expires")),
-                keys=_text_of(given.get("keys")),
+                keys=text_of(given.get("keys")),
                 is_secret=any(map(_may_conceal, node.keywords)),
             )
         )
@@ -546,8 +542,8 @@ class _Scan(ast.NodeVisitor):
                 method="dyn_string",
                 position=_position(node),
                 lines=_lines(node),
-                name="loglevel" if named is None else _text_of(named),
-                pattern=None if named is None else _pattern_of(named),
+                name="loglevel" if named is None else text_of(named),
+                pattern=None if named is None else pattern_of(named),
                 targets=self._targets.get(node, []),
                 escapes=True,
             )
@@ -567,7 +563,7 @@ class _Scan(ast.NodeVisitor):
                 self._note_text(receiver, key, "write")
 
     def _note_text(self, receiver: Name | None, node: ast.expr, how: str, *, is_neutral: bool = False) -> None:
-        text, pattern = _text_of(node), _pattern_of(node)
+        text, pattern = text_of(node), pattern_of(node)
         if text is None and (pattern is None or isinstance(node, ast.Constant)):
             return
         self._kept_apart.add(node)
@@ -657,7 +653,7 @@ def _is_given(option: ast.expr | None) -> bool:
 def _may_conceal(option: ast.keyword) -> bool:
     match option.arg, option.value:
         case None, ast.Dict(keys=keys):
-            return any(name is None or name in _CONCEALING for name in map(_text_of, keys))
+            return any(name is None or name in _CONCEALING for name in map(text_of, keys))
         case str(name), ast.Constant(value=value):
             return name in _CONCEALING and value is not _CONCEALING[name]
         case name, _:
@@ -675,31 +671,6 @@ def _lines(node: ast.expr | ast.stmt) -> range:
 def _position_of_attribute(node: ast.Attribute) -> Position:
     line, end = node.end_lineno or node.lineno, node.end_col_offset or 0
     return Position(line, end - len(node.attr.encode()) + 1)
-
-
-def _text_of(node: ast.expr | None) -> str | None:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
-
-
-def _pattern_of(node: ast.expr) -> str | None:
-    """
-    Return a regular expression of the texts that an expression may build; None where it builds none.
-    """
-    match node:
-        case ast.Constant(value=value):
-            return re.escape(value) if isinstance(value, str) else None
-        case ast.JoinedStr(values=parts):
-            return "".join(_pattern_of(part) or ANYTHING for part in parts)
-        case ast.BinOp(left=left, op=ast.Add(), right=right):
-            return (_pattern_of(left) or ANYTHING) + (_pattern_of(right) or ANYTHING)
-        case (
-            ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod())
-            | ast.Call(func=ast.Attribute(value=ast.Constant(value=str(text)), attr="format"))
-        ):
-            return ANYTHING.join(map(re.escape, _FIELD.split(text)))
-        case ast.Slice() | ast.Tuple() | ast.Lambda() | ast.UnaryOp():
-            return None
-    return ANYTHING
 
 
 def _date_of(node: ast.expr | None) -> datetime.date | None:

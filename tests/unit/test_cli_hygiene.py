@@ -191,6 +191,9 @@ PERHAPS = {
     "built by +": 'from app import flags\ndef f(x): return flags["limit_" + x]',
     "built by %": 'from app import flags\ndef f(x): return flags["limit_%s" % x]',
     "built by format": 'from app import flags\ndef f(x): return flags["limit_{}".format(x)]',
+    "built by % from a mapping": 'from app import flags\ndef f(x): return flags["limit_%(x)s" % {"x": x}]',
+    "built by % with a width": 'from app import flags\ndef f(x): return flags["limit_%*.*s" % (1, 1, x)]',
+    "built by format with a width": 'from app import flags\ndef f(x, w): return flags["limit_{0:{1}}".format(x, w)]',
     "a name in a variable": "from app import flags\ndef f(name): return flags[name].get()",
     "getattr": 'import app\ndef f(): return getattr(app, "limit_a").get()',
     "getattr of what is built": 'import app\ndef f(x): return getattr(app, "limit_" + x).get()',
@@ -434,6 +437,9 @@ UNSURE = {
     "a fallback": "try:\n    from lib import flags\nexcept ImportError: pass\nflags['zzz']",
     "a prefix from elsewhere": "from lib import PREFIX\n"
     "class S(dflag.Flags, prefix=PREFIX):\n    zzz = dflag.dyn_int(1)\nprint(S.current().zzz, S.registry['shop.zzz'])",
+    "a name built by % from a mapping": "flags.dyn_int('z%(x)s' % {'x': 'zz'}, 1)\nflags['zzz']",
+    "a name built by % with a width": "flags.dyn_int('z%*s' % (2, 'z'), 1)\nflags['zzz']",
+    "a name built by format with a width": "flags.dyn_int('z{x:z>{w}}'.format(x='z', w=2), 1)\nflags['zzz']",
     "options in a mapping": "flags.dyn_int(**{'name': 'zzz', 'default': 1})\nflags['zzz']",
     "a built method": "import sys\ngetattr(flags, 'dyn_' + sys.argv[1])('zzz', 1)\nflags['zzz']",
     "fields of pydantic": "from dflag.integrations.pydantic_settings import reloading\nimport pydantic\n"
