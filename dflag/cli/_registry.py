@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from dflag._faults import is_unawaited
 from dflag._flags import FlagValues
 from dflag._registry import FlagRegistry, registry_of
 from dflag.cli._errors import CommandError, text_of
@@ -48,6 +49,7 @@ def load(reference: str) -> FlagRegistry:
         with _naming_faults(f"cannot call {reference!r}"):
             found = found()
     if not _is_registry(found):
+        is_unawaited(found)  # closes a coroutine, of which Python would warn
         raise CommandError(
             f"expected a dflag.FlagRegistry or a dflag.Flags class at {reference!r}, got a {type(found).__name__}"
         )

@@ -70,6 +70,10 @@ def make():
     return flags
 
 
+async def connect():
+    return flags
+
+
 def fail():
     raise RuntimeError("no database")
 
@@ -397,6 +401,7 @@ def test_unreadable_input(text: str | bytes, said: str, capsys: pytest.CaptureFi
         ("nowhere:flags", "cannot import 'nowhere': ModuleNotFoundError: No module named 'nowhere'"),
         ("app:flag", "'app:flag': there is no 'flag'; did you mean 'flags'?"),
         ("app:rate", "expected a dflag.FlagRegistry or a dflag.Flags class at 'app:rate', got a DynamicFlag"),
+        ("app:connect", "expected a dflag.FlagRegistry or a dflag.Flags class at 'app:connect', got a coroutine"),
         ("app:fail", "cannot call 'app:fail': RuntimeError: no database"),
         ("broken:flags", "cannot import 'broken': ZeroDivisionError: division by zero"),
         ("exits:flags", "cannot import 'exits': SystemExit: 3"),
