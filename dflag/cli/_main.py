@@ -43,6 +43,14 @@ _INPUTS: Final = ("input", "inputs", "against")
 """What commands call the arguments that name an INPUT."""
 
 
+class _Positional(str):
+    """
+    An argument behind ``--``, which is no option whatever it begins with.
+    """
+
+    __slots__ = ()
+
+
 class _Parser(argparse.ArgumentParser):
     """
     A parser whose options may stand anywhere, also between positionals.
@@ -61,6 +69,9 @@ class _Parser(argparse.ArgumentParser):
         End with status 2 and a line that holds nothing a terminal would act on.
         """
         super().error(one_line(message))
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        return None if isinstance(arg_string, _Positional) else super()._parse_optional(arg_string)
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """
@@ -125,7 +136,7 @@ def _run_guarded(arguments: list[str]) -> int:
 def _run(name: str, arguments: list[str]) -> int:
     parser = _Parser(prog=f"dflag {name}", description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.")
     add_arguments(name, parser)
-    options, unknown = parser.parse_known_intermixed_args(arguments)
+    options, unknown = parser.parse_known_intermixed_args(_without_dashes(arguments))
     if unknown:
         parser.refuse(unknown)
     _refuse_two_pipes(parser, options)
@@ -143,6 +154,14 @@ def _run(name: str, arguments: list[str]) -> int:
         is_of_output = isinstance(error, OSError) and not error.filename
         return _fail(_words_of_output(error) if is_of_output else _words(error))
     return status
+
+
+def _without_dashes(arguments: list[str]) -> list[str]:
+    """
+    Mark what follows the first ``--``: argparse forgets where that was before it looks at the positionals.
+    """
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:end] + [_Positional(each) for each in arguments[end + 1 :]]
 
 
 def _refuse_two_pipes(parser: _Parser, options: argparse.Namespace) -> None:

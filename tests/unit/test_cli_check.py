@@ -460,6 +460,19 @@ def test_options_stand_anywhere(check: Callable[..., list[str]], capsys: pytest.
     assert [finding["file"] for finding in json.loads(outputs[0])["findings"]] == ["in.yaml", "more.yaml"]
 
 
+def test_what_follows_two_dashes_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    """A path, a name and a key may begin with a dash, and may be spelt as an option is."""
+    Path("-d").mkdir()
+    Path("-d/app.py").write_text("import dflag\nflags = dflag.FlagRegistry()\nflags.int('--format', 1)", "utf-8")
+    for arguments in ("unused --format text -- -d", "references -- --format -d", "references --format=text -- -d"):
+        main(arguments.split())
+        assert capsys.readouterr().out.startswith("-d/app.py:3:1: "), arguments
+    assert main(["write", "volume", "--", "-rate=5"]) == 0
+    assert Path("volume/-rate").read_text("utf-8") == "5"
+    assert main(["docs", "--", "app:flags", "--help"]) == 2
+    assert "error: unrecognized arguments: --help" in capsys.readouterr().err
+
+
 def test_value_of_an_option_that_is_a_command(
     check: Callable[..., list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
