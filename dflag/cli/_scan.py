@@ -255,7 +255,8 @@ class _Scan(ast.NodeVisitor):
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         bases = [name for base in node.bases if (name := self._name(base)) is not None]
-        prefix = next((keyword.value for keyword in node.keywords if keyword.arg == "prefix"), None)
+        given = {keyword.arg: keyword.value for keyword in node.keywords}
+        prefix = given.get("prefix", given.get(None))  # it may be in what ``**`` unpacks
         self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
         with self._scopes.in_class(node) as key:
             pattern = None if prefix is None else pattern_of(prefix)

@@ -440,6 +440,8 @@ UNSURE = {
     "a name built by % from a mapping": "flags.dyn_int('z%(x)s' % {'x': 'zz'}, 1)\nflags['zzz']",
     "a name built by % with a width": "flags.dyn_int('z%*s' % (2, 'z'), 1)\nflags['zzz']",
     "a name built by format with a width": "flags.dyn_int('z{x:z>{w}}'.format(x='z', w=2), 1)\nflags['zzz']",
+    "a prefix in a mapping": "options = {'prefix': 'shop.'}\n"
+    "class S(dflag.Flags, **options):\n    zzz = dflag.dyn_int(1)\nprint(S.current().zzz, S.registry['shop.zzz'])",
     "options in a mapping": "flags.dyn_int(**{'name': 'zzz', 'default': 1})\nflags['zzz']",
     "a built method": "import sys\ngetattr(flags, 'dyn_' + sys.argv[1])('zzz', 1)\nflags['zzz']",
     "fields of pydantic": "from dflag.integrations.pydantic_settings import reloading\nimport pydantic\n"
