@@ -462,7 +462,7 @@ class _Scan(ast.NodeVisitor):
         name = text_of(named)
         since = [keyword.value for keyword in node.keywords if keyword.arg == "since"]
         if name is not None and since:
-            self._found.retired[name] = _date_of(since[0])
+            self._found.retired[name] = self._date_of(since[0])
 
     def _bind(self, node: ast.Call, named: ast.expr, flag: ast.expr) -> None:
         self._kept_apart.add(named)
@@ -488,6 +488,20 @@ class _Scan(ast.NodeVisitor):
             return (*self._found.modules.get(first, (first,)), *rest)
         module, original = self._found.imported[first]
         return (*module, original, *rest)
+
+    def _date_of(self, node: ast.expr | None) -> datetime.date | None:
+        """
+        Return the day of ``datetime.date(2026, 12, 31)``.
+        """
+        if not isinstance(node, ast.Call) or self._origin(self._name(node.func) or ("",))[-1] != "date":
+            return None
+        given: dict[str, ast.expr] = dict(zip(("year", "month", "day"), node.args, strict=False))
+        given.update((keyword.arg, keyword.value) for keyword in node.keywords if keyword.arg is not None)
+        numbers = {key: value.value for key, value in given.items() if isinstance(value, ast.Constant)}
+        try:
+            return datetime.date(**numbers)  # type: ignore[arg-type]  # anything else than three ints raises
+        except (TypeError, ValueError):
+            return None
 
     def _declares(self, called: Name) -> bool:
         first, *rest = called
@@ -523,7 +537,7 @@ class _Scan(ast.NodeVisitor):
                 targets=targets,
                 class_name=self._scopes.class_key,
                 escapes=(not targets and node not in self._kept_apart) or _is_given(given.get("on_change")),
-                expires=_date_of(given.get("expires")),
+                expires=self._date_of(given.get("expires")),
                 keys=text_of(given.get("keys")),
                 is_secret=any(map(_may_conceal, node.keywords)),
             )
@@ -672,18 +686,3 @@ def _lines(node: ast.expr | ast.stmt) -> range:
 def _position_of_attribute(node: ast.Attribute) -> Position:
     line, end = node.end_lineno or node.lineno, node.end_col_offset or 0
     return Position(line, end - len(node.attr.encode()) + 1)
-
-
-def _date_of(node: ast.expr | None) -> datetime.date | None:
-    """
-    Return the day of ``datetime.date(2026, 12, 31)``.
-    """
-    if not isinstance(node, ast.Call) or (name_of(node.func) or ("",))[-1] != "date":
-        return None
-    given: dict[str, ast.expr] = dict(zip(("year", "month", "day"), node.args, strict=False))
-    given.update((keyword.arg, keyword.value) for keyword in node.keywords if keyword.arg is not None)
-    numbers = {key: value.value for key, value in given.items() if isinstance(value, ast.Constant)}
-    try:
-        return datetime.date(**numbers)  # type: ignore[arg-type]  # anything else than three ints raises
-    except (TypeError, ValueError):
-        return None

@@ -556,15 +556,17 @@ def test_expired_flags(write: Callable[..., None], findings: Callable[..., list[
     today = TODAY
     write(
         app=HEAD
-        + "import datetime\nfrom datetime import date\n"
+        + "import datetime\nfrom datetime import date\nfrom datetime import date as Day\nimport datetime as dt\n"
         + 'one = flags.int("one", 1, expires=datetime.date(2020, 1, 31))\n'
         + f'two = flags.int("two", 1, expires=date({today.year}, {today.month}, {today.day}))\n'
         + 'three = flags.int("three", 1, expires=date(year=2020, month=1, day=31))\n'
-        + "print(one, two, three)"
+        + 'four = flags.int("four", 1, expires=Day(2020, 1, 31))\n'
+        + 'five = flags.int("five", 1, expires=dt.date(2020, 1, 31))\n'
+        + "print(one, two, three, four, five)"
     )
 
     found = findings()
-    assert _brief(found) == [("one", "certain"), ("three", "certain")]
+    assert _brief(found) == [(name, "certain") for name in ("one", "three", "four", "five")]
     assert "expired on 2020-01-31" in found[0]["message"]
 
 
