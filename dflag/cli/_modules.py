@@ -15,6 +15,7 @@ import warnings
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag.cli._errors import CommandError
+from dflag.cli._private_names import with_private_names
 from dflag.errors import one_line
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _parse(file: str) -> tuple[ast.Module | None, str, tuple[str, int, int] | No
         text = data.decode(encoding)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the program's own literals and escapes
-            return ast.parse(text), text, None
+            return with_private_names(ast.parse(text), text), text, None
     except SyntaxError as error:
         return None, "", (one_line(f"no Python: {error.msg}"), error.lineno or 1, error.offset or 1)
     except (OSError, ValueError, RecursionError, MemoryError) as error:

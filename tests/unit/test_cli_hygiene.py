@@ -186,6 +186,40 @@ def test_flags_of_classes_and_instances(
     assert _brief(findings()) == [("shop.gone", "certain"), ("shop.other-name", "certain"), ("rest", "certain")]
 
 
+def test_private_attributes_of_a_class_have_the_names_that_python_gives_them(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], run: Callable[..., tuple[int, str]]
+) -> None:
+    """
+    So have those of a class within a class; a class whose name has only underscores gives none.
+    """
+    write(
+        app="""
+        import dflag
+        class _S(dflag.Flags):
+            __x = dflag.dyn_int(1)
+            __dead = dflag.dyn_int(1)
+            __y__ = dflag.dyn_int(1)
+            def read(self): return self.__x
+        print(_S.registry["_S__x"], _S.current().__y__)
+        class Outer:
+            __out = _S.registry.dyn_int("out", 1)
+            class __(dflag.Flags):
+                __z = dflag.dyn_int(1)
+                print(__z)
+            class __Inner(dflag.Flags):
+                __z = dflag.dyn_int(1)
+                def read(self):
+                    global __z
+                    return self.__z
+            def read(self): return self.__out
+        print(Outer.__.registry["__z"], Outer._Outer__Inner.registry["_Inner__z"])
+        """
+    )
+
+    assert _brief(findings()) == [("_S__dead", "certain")]
+    assert run("references", "--", "_S__x", "app.py")[1].count("_S__x: read\n") == 2
+
+
 PERHAPS = {
     "built": 'from app import flags\nflags[f"lim{1}_a"].get()',
     "built by +": 'from app import flags\ndef f(x): return flags["limit_" + x]',
