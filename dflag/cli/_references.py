@@ -219,9 +219,10 @@ class _Index:
             if flag.name is not None:
                 self._by_name[flag.name].append(flag)
         self.program.is_open = any(self._hands_out(module) for module in modules if not module.source.is_test)
+        fills_fields = any(module.fills_fields for module in modules)
         for module in modules:
             self._read_names(module)
-            self._read_texts(module)
+            self._read_texts(module, [*module.texts, *(module.fields if fills_fields else ())])
 
     # --- declarations
 
@@ -567,8 +568,8 @@ class _Index:
             or (id(module), name) in self._variables
         )
 
-    def _read_texts(self, module: Module) -> None:
-        for text in module.texts:
+    def _read_texts(self, module: Module, texts: Iterable[Mention]) -> None:
+        for text in texts:
             entity = None if text.receiver is None else self._resolve(module, text.receiver)
             sort = None if entity is None else entity.sort
             if text.text is None:

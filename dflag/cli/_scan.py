@@ -34,8 +34,8 @@ _BY_NAME: Final = frozenset({"for_", "lookup"})
 _WRITERS: Final = frozenset({"override", "pinned"})
 """Methods that take a mapping of flags, or of their names, to values."""
 
-_PYDANTIC: Final = ("dflag", "integrations", "pydantic_settings")
-"""What reads the flags that are named as the fields of a class."""
+_FILLS_FIELDS: Final = ("dflag", "integrations", "pydantic_settings")
+"""The module that reads the flags which are named as the fields of a class."""
 
 _CONCEALING: Final[dict[str, bool | None]] = {"secret": False, "type": None}
 """The options that mask a value, each with the literal that masks none; a ``type`` may have a ``SecretStr``."""
@@ -151,6 +151,8 @@ class Module:
         functions: The parameters of each function.
         passed: The names that are arguments of calls, each with what is called, if that is a name.
         retired: The names that are marked as retired, each with its date where that is written out.
+        fields: The annotated fields of classes.
+        fills_fields: Whether it imports what reads the flags which are named as such fields.
     """
 
     source: ModuleSource
@@ -170,6 +172,8 @@ class Module:
     functions: dict[Name, list[str]] = field(default_factory=dict)
     passed: list[tuple[Name, Name | None]] = field(default_factory=list)
     retired: dict[str, datetime.date | None] = field(default_factory=dict)
+    fields: list[Mention] = field(default_factory=list)
+    fills_fields: bool = False
 
 
 def scan(source: ModuleSource) -> Module:
@@ -228,6 +232,7 @@ class _Scan(ast.NodeVisitor):
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             parts = tuple(alias.name.split("."))
+            self._note_import(parts)
             if alias.asname is None:
                 self._found.modules[self._scopes.local(parts[0])] = parts[:1]
             else:
@@ -239,13 +244,18 @@ class _Scan(ast.NodeVisitor):
             names = self._found.source.names
             package = names if self._found.source.is_package else names[:-1]
             module = (*package[: len(package) - node.level + 1], *module)
+        self._note_import(module)
         for alias in node.names:
+            self._note_import((*module, alias.name))
             if alias.name == "*":
                 self._found.stars.append(module)
             else:
                 self._import(
                     alias.asname or alias.name, (module, alias.name), Position(node.lineno, node.col_offset + 1)
                 )
+
+    def _note_import(self, path: Name) -> None:
+        self._found.fills_fields = self._found.fills_fields or path == _FILLS_FIELDS
 
     def _import(self, local: str, origin: tuple[Name, str], position: Position) -> None:
         before = self._found.imported.setdefault(self._scopes.local(local), origin)
@@ -370,8 +380,8 @@ class _Scan(ast.NodeVisitor):
         if target is not None:
             is_field = node.value is None and key is not None and isinstance(node.target, ast.Name)
             self._stand_for((key, *target) if is_field and key else target, self._made_by(node.annotation))
-            if key is not None and any(origin == _PYDANTIC for origin, _ in self._found.imported.values()):
-                self._found.texts.append(Mention(None, target[-1], None, _position(node.target), "perhaps"))
+            if key is not None:
+                self._found.fields.append(Mention(None, target[-1], None, _position(node.target), "perhaps"))
         self._visit_statement(node)
 
     def visit_Return(self, node: ast.Return) -> None:

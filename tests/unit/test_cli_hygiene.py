@@ -497,6 +497,30 @@ def test_what_cannot_be_followed_is_only_likely(
     assert found["confidence"] == "likely"
 
 
+@pytest.mark.parametrize(
+    ("imported", "confidence"),
+    [
+        ("from dflag.integrations.pydantic_settings import DflagSettingsSource", "likely"),
+        ("from dflag.integrations import pydantic_settings as fill", "likely"),
+        ("import dflag.integrations.pydantic_settings", "likely"),
+        ("from dflag.integrations import sentry", "certain"),
+    ],
+)
+def test_fields_of_a_class_may_read_flags_where_any_module_fills_fields(
+    imported: str, confidence: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    The class may derive from one of another module, or be that of a field.
+    """
+    write(
+        app=HEAD + 'flags.dyn_int("rate", 1)',
+        base=f"from pydantic_settings import BaseSettings\n{imported}\nclass Base(BaseSettings): pass",
+        settings="from base import Base\nclass Settings(Base):\n    rate: int",
+    )
+
+    assert _brief(findings()) == [("rate", confidence)]
+
+
 def test_a_module_that_is_nested_too_deeply_cannot_be_read(
     write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], request: pytest.FixtureRequest
 ) -> None:
