@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dflag.cli._findings import Level
-    from dflag.cli._references import Program
+    from dflag.cli._flag_usages import Program
     from dflag.cli._scan import Module, Position
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dflag.cli._findings import Finding
-    from dflag.cli._references import FlagUsage, Program
+    from dflag.cli._flag_usages import FlagUsage, Program
 
 _WORDS = {"read": "read", "perhaps": "perhaps read", "other": "used"}
 

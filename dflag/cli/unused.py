@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dflag._registry import FlagRegistry
+    from dflag.cli._flag_usages import FlagUsage, Program
     from dflag.cli._items import Item, Object
-    from dflag.cli._references import FlagUsage, Program
 
 _MANY = 2
 """The least number of inputs that can be compared."""

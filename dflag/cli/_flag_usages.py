@@ -1,0 +1,116 @@
+"""
+The flags of a program, and what refers to them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    import datetime
+
+    from dflag.cli._modules import ModuleSource
+    from dflag.cli._scan import Declared, Mention, Module, Position
+
+How: TypeAlias = Literal["read", "perhaps", "other"]
+"""A read, what may be one, or another use of the flag: binding, setting, a validator."""
+
+
+class Reference(NamedTuple):
+    """
+    A place at which a flag is used.
+    """
+
+    module: Module
+    position: Position
+    how: How
+
+    @property
+    def is_test(self) -> bool:
+        return self.module.source.is_test
+
+
+@dataclass(slots=True, eq=False)
+class FlagUsage:
+    """
+    A declaration, and what refers to it.
+
+    Attributes:
+        name: The flag's name; None where it is built, or a library leaves it to the program.
+        label: What to call it in messages.
+        is_kept: Whether a comment asks to keep it.
+        is_exported: Whether code outside of the program may read it: it is re-exported, or in an ``__all__``.
+    """
+
+    module: Module
+    declared: Declared
+    name: str | None
+    label: str
+    is_kept: bool
+    is_exported: bool = False
+    references: list[Reference] = field(default_factory=list)
+
+    def reads(self, how: How = "read", *, in_tests: bool = False) -> list[Reference]:
+        """
+        Return the reads of one sort, of the program or of its tests.
+        """
+        return [each for each in self.references if each.how == how and each.is_test is in_tests]
+
+    @property
+    def is_of_class(self) -> bool:
+        """
+        Whether it stands in the body of a class without a registry, so that instances may have its value.
+        """
+        return self.declared.class_name is not None and self.declared.receiver is None
+
+    def may_be(self, name: str) -> bool:
+        """
+        Return whether the flag has the name, or may have it where its own is built.
+        """
+        pattern = self.declared.pattern
+        return self.name == name or (self.name is None and pattern is not None and bool(re.fullmatch(pattern, name)))
+
+
+@dataclass(slots=True)
+class Program:
+    """
+    All of a program's flags.
+
+    Attributes:
+        flags: In the order of the modules.
+        of_any: Reads by a name of which nothing is known, each of which may mean any flag.
+        undeclared: Names that are read and that no declaration has, each with whether that is certain.
+        problems: The modules that cannot be read.
+        bound: The names, or their patterns, under which flags of libraries are bound that are not here.
+        is_open: Whether code that is not here gets a registry, and may declare any flag.
+        retired: The names of flags that are gone on purpose, each with the day since when, if it is known.
+    """
+
+    flags: list[FlagUsage] = field(default_factory=list)
+    of_any: list[Reference] = field(default_factory=list)
+    undeclared: list[tuple[Module, Mention, bool]] = field(default_factory=list)
+    problems: list[ModuleSource] = field(default_factory=list)
+    bound: list[tuple[str | None, str | None]] = field(default_factory=list)
+    is_open: bool = False
+    retired: dict[str, datetime.date | None] = field(default_factory=dict)
+
+    def is_secret(self, name: str) -> bool:
+        """
+        Return whether a declaration makes the flag of that name secret, one of several included.
+        """
+        return any(flag.declared.is_secret and flag.may_be(name) for flag in self.flags)
+
+    def has_key(self, key: str) -> bool | None:
+        """
+        Return whether a declaration has the name, or a map its keys; None where one with a built name may.
+        """
+        if any(
+            key == flag.name or (flag.declared.keys and fnmatchcase(key, flag.declared.keys)) for flag in self.flags
+        ) or any(key == name for name, _ in self.bound):
+            return True
+        patterns = [flag.declared.pattern for flag in self.flags if flag.name is None]
+        patterns += [pattern for name, pattern in self.bound if name is None]
+        return None if any(pattern is None or re.fullmatch(pattern, key) for pattern in patterns) else False

@@ -1,0 +1,278 @@
+"""
+What the names of a program stand for: a name leads from module to module, by imports, assignments and what functions
+return.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from dflag.cli._scan import CALLED, GIVEN
+
+if TYPE_CHECKING:
+    from dflag.cli._flag_usages import FlagUsage
+    from dflag.cli._scan import Module
+    from dflag.cli._scopes import Name
+
+_MAX_PARTS: Final = 20
+"""The longest dotted name to follow: one that stands for a longer one of itself would grow for ever."""
+
+
+class Entity(NamedTuple):
+    """
+    What a name stands for.
+
+    Attributes:
+        sort: ``"module"``, ``"dflag"``, ``"type"``, ``"registry"``, ``"snapshot"``, ``"class"``, ``"instance"``,
+            ``"method"``, ``"function"``, ``"flag"``, ``"value"`` of a flag, or ``"other"`` for what is known to be none
+            of them.
+        flags: The flag; several where each branch of a condition declares one.
+        is_own: Whether the program has made it itself, and the name stands for nothing else.
+    """
+
+    sort: str
+    name: Name = ()
+    module: Module | None = None
+    flags: tuple[FlagUsage, ...] = ()
+    is_own: bool = True
+
+
+class Lineage(NamedTuple):
+    """
+    What a class derives from.
+
+    Attributes:
+        classes: The class, and those of the program that it derives from.
+        is_of_flags: Whether `dflag.Flags` is among its bases.
+        is_registry: Whether `dflag.FlagRegistry` is among them.
+        is_known: Whether all of them are here.
+    """
+
+    classes: list[tuple[Module, str]]
+    is_of_flags: bool
+    is_registry: bool
+    is_known: bool
+
+
+class Resolver:
+    """
+    All modules of a program, with what their names stand for.
+    """
+
+    def __init__(self, modules: list[Module]) -> None:
+        self._by_last: Final[dict[str, list[Module]]] = defaultdict(list)
+        for module in modules:
+            if module.source.names:
+                self._by_last[module.source.names[-1]].append(module)
+        self._variables: Final[dict[tuple[int, Name], list[FlagUsage]]] = defaultdict(list)
+        self._members: Final[dict[tuple[int, str, str], list[FlagUsage]]] = defaultdict(list)
+        self._resolved: Final[dict[tuple[int, Name], Entity | None]] = {}
+
+    def add(self, module: Module, target: Name, flag: FlagUsage) -> None:
+        """
+        Note that a variable, or an attribute of a class, holds a flag.
+        """
+        if len(target) == 1:
+            self._variables[id(module), target].append(flag)
+        elif len(target) == 2 and target[0] in module.classes:
+            self._members[id(module), target[0], target[1]].append(flag)
+
+    def has_variable(self, module: Module, name: Name) -> bool:
+        """
+        Return whether a name is that of a variable which holds a flag.
+        """
+        return (id(module), name) in self._variables
+
+    def forget(self) -> None:
+        """
+        Resolve all names anew.
+        """
+        self._resolved.clear()
+
+    def resolve(self, module: Module, name: Name) -> Entity | None:
+        """
+        Return what a name of a module stands for; None where that is not known.
+        """
+        key = (id(module), name)
+        if key not in self._resolved:
+            self._resolved[key] = None  # until it is known: names may stand for each other in a circle
+            found = self._look_up(module, name)
+            if found is not None and module.bindings.get(name[0], 0) > 1:
+                found = found._replace(is_own=False)
+            self._resolved[key] = found
+        return self._resolved[key]
+
+    def _look_up(self, module: Module, name: Name) -> Entity | None:
+        for length in range(len(name), 0, -1):
+            flags = self._variables.get((id(module), name[:length]))
+            if flags is not None:
+                return self._follow(Entity("flag", flags=tuple(flags)), name[length:])
+            for said in module.assigned.get(name[:length], ()):
+                if len(said) + len(name) - length <= _MAX_PARTS:
+                    found = self.resolve(module, (*said, *name[length:]))
+                    if found is not None:
+                        return found
+        return self._follow(self._head(module, name[0]), name[1:])
+
+    def _head(self, module: Module, name: str) -> Entity | None:
+        if name == "?dflag":
+            return Entity("dflag")
+        if name in module.classes:
+            return self._class(module, name)
+        if (name,) in module.functions:
+            return Entity("function", (name,), module)
+        if name in module.imported:
+            origin, original = module.imported[name]
+            return self.member_of(module, origin, original)
+        if name in module.modules:
+            path = module.modules[name]
+            return Entity("dflag") if path == ("dflag",) else Entity("module", path, module)
+        found = (self.member_of(module, origin, name) for origin in module.stars)
+        return next((each for each in found if each is not None and each.sort != "module"), None)
+
+    def _class(self, module: Module, name: str) -> Entity:
+        is_registry = self.lineage(module, name).is_registry
+        return Entity("registry" if is_registry else "class", (name,), module)
+
+    def member_of(self, module: Module, origin: Name, name: str) -> Entity | None:
+        """
+        Return what a name of another module stands for, as one module imports it.
+        """
+        if origin == ("dflag",):
+            return Entity("type", (name,))
+        other = self.find(module, origin)
+        if other is not None and other is not module:
+            found = self.resolve(other, (name,))
+            if found is not None:
+                return found
+        path = (*origin, name)
+        return Entity("module", path, module) if self.find(module, path) is not None else None
+
+    def find(self, near: Module, path: Name) -> Module | None:
+        """
+        Find the module of a dotted path: of several, the one that shares most of its way with the importing one.
+        """
+        size = len(path)
+        fitting = [
+            each for each in self._by_last.get(path[-1] if path else "", ()) if each.source.names[-size:] == path
+        ]
+        return max(fitting, key=lambda each: _shared(each.source.names, near.source.names), default=None)
+
+    def _follow(self, entity: Entity | None, rest: Name) -> Entity | None:
+        for number, part in enumerate(rest):
+            if entity is None:
+                return None
+            if entity.sort == "module" and entity.module is not None:
+                return self._in_module(entity.module, entity.name, rest[number:])
+            entity = self._step(entity, part)
+        return entity
+
+    def _in_module(self, near: Module, path: Name, rest: Name) -> Entity | None:
+        deeper = (*path, rest[0])
+        if self.find(near, deeper) is not None:
+            return self._follow(Entity("module", deeper, near), rest[1:])
+        other = self.find(near, path)
+        return None if other is None else self.resolve(other, rest)
+
+    def _step(self, entity: Entity, part: str) -> Entity | None:
+        sort = entity.sort
+        if sort in ("class", "instance"):
+            return self._member(entity, part)
+        if sort == "registry":
+            return self._part_of_registry(entity, part)
+        if sort == "function" and entity.module is not None:
+            return self.resolve(entity.module, (*entity.name, part))
+        if sort == "dflag":
+            return Entity("type", (part,))
+        return self._made(entity, part) if part in (CALLED, GIVEN) else None
+
+    def _made(self, entity: Entity, part: str) -> Entity | None:
+        """
+        Return what a call returns, or an instance is.
+        """
+        sort = entity.sort
+        if sort == "method":
+            return entity._replace(sort=entity.name[0], name=entity.name[1:])
+        made = {"FlagRegistry": "registry", "Snapshot": "snapshot"}.get(entity.name[0]) if sort == "type" else None
+        return None if made is None else Entity(made, is_own=part == CALLED)
+
+    def _part_of_registry(self, entity: Entity, part: str) -> Entity | None:
+        if part in ("snapshot", "pinned"):
+            return entity._replace(sort="method", name=("snapshot",))
+        if entity.module is None:  # it is no class of the program's
+            return None
+        if part in (CALLED, GIVEN):
+            return entity._replace(is_own=entity.is_own and part == CALLED)
+        return self._attribute(entity.module, entity.name[0], part)
+
+    def _member(self, entity: Entity, part: str) -> Entity | None:
+        if part in (CALLED, GIVEN):
+            return entity._replace(sort="instance")
+        if part in ("current", "from_snapshot"):
+            return entity._replace(sort="method", name=("instance", entity.name[0]))
+        if entity.module is None:
+            return None
+        found = self._attribute(entity.module, entity.name[0], part)
+        is_of_flags = self.lineage(entity.module, entity.name[0]).is_of_flags
+        if found is None and part == "registry" and is_of_flags:
+            return Entity("registry")
+        if found is not None and found.flags and is_of_flags and entity.sort == "instance":
+            return found._replace(sort="value")
+        return found
+
+    def _attribute(self, module: Module, class_name: str, name: str) -> Entity | None:
+        """
+        Return what an attribute of a class or its instances stands for.
+        """
+        lineage = self.lineage(module, class_name)
+        for where, key in lineage.classes:
+            flags = self._members.get((id(where), key, name))
+            if flags is not None:
+                return Entity("flag", flags=tuple(flags))
+            found = (self.resolve(where, said) for said in where.assigned.get((key, name), ()))
+            if (known := next((each for each in found if each is not None), None)) is not None:
+                return known
+            if (inner := f"{key}.{name}") in where.classes:
+                return self._class(where, inner)
+            if (key, name) in where.functions:
+                return Entity("function", (key, name), where)
+            if (key, name) in where.stored and lineage.is_known:
+                return Entity("other")
+        return None
+
+    def lineage(self, module: Module, class_name: str) -> Lineage:
+        """
+        Return a class and those it derives from, each once.
+        """
+        classes, types, is_known = [(module, class_name)], set(), True
+        for where, name in classes:  # grows meanwhile
+            for base in where.classes.get(name, ([], None, None))[0]:
+                entity = self.resolve(where, base)
+                if entity is not None and entity.sort == "registry":
+                    types.add("FlagRegistry")
+                elif entity is not None and entity.sort == "type":
+                    types.add(entity.name[0])
+                elif entity is not None and entity.sort == "class" and entity.module is not None:
+                    if (entity.module, entity.name[0]) not in classes:
+                        classes.append((entity.module, entity.name[0]))
+                else:
+                    is_known = is_known and base == ("object",)
+        return Lineage(classes, "Flags" in types, "FlagRegistry" in types, is_known)
+
+    def is_known(self, entity: Entity) -> bool:
+        """
+        Return whether all that a class or an instance derives from is here.
+        """
+        if entity.sort not in ("class", "instance") or entity.module is None:
+            return True
+        return self.lineage(entity.module, entity.name[0]).is_known
+
+
+def _shared(one: Name, other: Name) -> int:
+    count = 0
+    for mine, theirs in zip(one, other, strict=False):
+        if mine != theirs:
+            break
+        count += 1
+    return count
