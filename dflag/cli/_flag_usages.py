@@ -85,7 +85,7 @@ class Program:
         undeclared: Names that are read and that no declaration has, each with whether that is certain.
         problems: The modules that cannot be read.
         bound: The names, or their patterns, under which flags of libraries are bound that are not here.
-        is_open: Whether code that is not here gets a registry, and may declare any flag.
+        is_open: Whether code that cannot be followed may declare any flag: it gets a registry, or a declaring method.
         retired: The names of flags that are gone on purpose, each with the day since when, if it is known.
     """
 
@@ -105,7 +105,7 @@ class Program:
 
     def has_key(self, key: str) -> bool | None:
         """
-        Return whether a declaration has the name, or a map its keys; None where one with a built name may.
+        Return whether a declaration has the name, or a map its keys; None where one may that cannot be followed.
         """
         if any(
             key == flag.name or (flag.declared.keys and fnmatchcase(key, flag.declared.keys)) for flag in self.flags
@@ -113,4 +113,8 @@ class Program:
             return True
         patterns = [flag.declared.pattern for flag in self.flags if flag.name is None]
         patterns += [pattern for name, pattern in self.bound if name is None]
-        return None if any(pattern is None or re.fullmatch(pattern, key) for pattern in patterns) else False
+        return (
+            None
+            if self.is_open or any(pattern is None or re.fullmatch(pattern, key) for pattern in patterns)
+            else False
+        )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from dflag.cli._built_texts import ANYTHING
 from dflag.cli._flag_usages import FlagUsage, Program, Reference
 from dflag.cli._resolving import Resolver
-from dflag.cli._scan import scan
+from dflag.cli._scan import DECLARATORS, scan
 from dflag.cli._scopes import is_local
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dflag.cli._flag_usages import How
     from dflag.cli._modules import ModuleSource
     from dflag.cli._resolving import Entity
-    from dflag.cli._scan import Declared, Mention, Module
+    from dflag.cli._scan import Declared, Mention, Module, Taken
     from dflag.cli._scopes import Name
 
 _DYNAMIC: Final = "dyn_"
@@ -170,6 +170,8 @@ class _Index:
         """
         Return whether a module hands a registry to code that may declare flags in it, and that is not here.
         """
+        if any(self._may_declare(module, taken) for taken in module.taken):
+            return True
         for name, called in module.passed:
             if self._is_registry(module, name) and not self._keeps(module, called):
                 return True
@@ -180,6 +182,12 @@ class _Index:
             and self._is_registry(module, text.receiver)
             for text in module.texts
         )
+
+    def _may_declare(self, module: Module, taken: Taken) -> bool:
+        if taken.method not in DECLARATORS:
+            return False
+        entity = self._names.resolve(module, taken.receiver)
+        return taken.method.startswith(_DYNAMIC) if entity is None else entity.sort in ("dflag", "registry")
 
     def _is_registry(self, module: Module, name: Name) -> bool:
         entity = self._names.resolve(module, name)
@@ -299,8 +307,7 @@ class _Index:
     def _note_undeclared(self, module: Module, text: Mention, entity: Entity) -> None:
         known = self.program.has_key(text.text or "")
         if known is not True:
-            is_certain = entity.is_own and known is False and not self.program.is_open
-            self.program.undeclared.append((module, text, is_certain))
+            self.program.undeclared.append((module, text, entity.is_own and known is False))
 
 
 def _how(text: Mention, sort: str | None) -> How:

@@ -28,8 +28,11 @@ DECLARATORS: Final = frozenset(name for name in vars(Declarations) if not name.s
 _NEUTRAL: Final = frozenset({"reset", "set", "set_text", "validator"})
 """What a program does with a flag without asking for its value."""
 
-_BY_NAME: Final = frozenset({"for_", "lookup"})
+_BY_NAME: Final = frozenset({"__getitem__", "for_", "lookup"})
 """Methods that read the flag whose name is their first argument."""
+
+_TAKEN: Final = DECLARATORS | {"__getitem__", "lookup"}
+"""Methods that a program may give another name, and then declare or read any flag."""
 
 _WRITERS: Final = frozenset({"override", "pinned"})
 """Methods that take a mapping of flags, or of their names, to values."""
@@ -132,6 +135,16 @@ class Mention(NamedTuple):
     is_neutral: bool = False
 
 
+class Taken(NamedTuple):
+    """
+    A method, or a function of dflag, that is used as a value instead of being called.
+    """
+
+    receiver: Name
+    method: str
+    position: Position
+
+
 @dataclass(slots=True, eq=False)
 class Module:
     """
@@ -150,6 +163,7 @@ class Module:
         classes: The bases of each class, and its prefix: a text and a pattern, as those of a `Mention`.
         functions: The parameters of each function.
         passed: The names that are arguments of calls, each with what is called, if that is a name.
+        taken: The methods that are no more than looked up there.
         retired: The names that are marked as retired, each with its date where that is written out.
         fields: The annotated fields of classes.
         fills_fields: Whether it imports what reads the flags which are named as such fields.
@@ -171,6 +185,7 @@ class Module:
     classes: dict[str, tuple[list[Name], str | None, str | None]] = field(default_factory=dict)
     functions: dict[Name, list[str]] = field(default_factory=dict)
     passed: list[tuple[Name, Name | None]] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)
     retired: dict[str, datetime.date | None] = field(default_factory=dict)
     fields: list[Mention] = field(default_factory=list)
     fills_fields: bool = False
@@ -217,6 +232,7 @@ class _Scan(ast.NodeVisitor):
         self._targets: dict[ast.Call, list[Name]] = {}
         self._kept_apart: set[ast.expr] = set()  # texts that are no reads, and calls whose flag nobody takes
         self._neutral: set[ast.expr] = set()
+        self._called: set[ast.expr] = set()
         self._properties: set[Name] = set()
         self._names: dict[ast.Call, ast.expr] = {}  # what unbound flags are bound to at once
 
@@ -437,6 +453,7 @@ class _Scan(ast.NodeVisitor):
         self._visit_statement(node)
 
     def visit_Call(self, node: ast.Call) -> None:
+        self._called.add(node.func)
         called = self._name(node.func)
         method = node.func.attr if isinstance(node.func, ast.Attribute) else None
         receiver = self._name(node.func.value) if isinstance(node.func, ast.Attribute) else None
@@ -608,9 +625,14 @@ class _Scan(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Name(self, node: ast.Name) -> None:
+        name = self._scopes.own((node.id,))
+        if len(name) == 1 and node not in self._called and self._declares(name):
+            self._found.taken.append(Taken(("?dflag",), node.id, _position(node)))
         self._load(node)
 
     def visit_Attribute(self, node: ast.Attribute) -> None:
+        if node.attr in _TAKEN and node not in self._called:
+            self._found.taken.append(Taken(self._name(node.value) or ("?",), node.attr, _position(node)))
         if node.attr in _NEUTRAL:
             self._neutral.add(node.value)
         if name_of(node) is None:

@@ -474,6 +474,21 @@ UNSURE = {
     "a name built by % from a mapping": "flags.dyn_int('z%(x)s' % {'x': 'zz'}, 1)\nflags['zzz']",
     "a name built by % with a width": "flags.dyn_int('z%*s' % (2, 'z'), 1)\nflags['zzz']",
     "a name built by format with a width": "flags.dyn_int('z{x:z>{w}}'.format(x='z', w=2), 1)\nflags['zzz']",
+    "another name for a declaring method": "i = flags.dyn_int\ni('zzz', 1)\nflags['zzz']",
+    "another name in a method": "class A:\n    def __init__(self):\n        self.flags = dflag.FlagRegistry()\n"
+    "        add = self.flags.dyn_int\n        add('zzz', 1)\n    def f(self): return self.flags['zzz']",
+    "another name for a method of a parameter": "def declare(reg):\n    add = reg.dyn_int\n    add('zzz', 1)\n"
+    "declare(flags)\nflags['zzz']",
+    "another name for a function": "number = dflag.dyn_int\nclass S(dflag.Flags):\n    zzz = number(1)\n"
+    "S.registry['zzz']",
+    "a function in a partial": "from functools import partial\nfrom dflag import dyn_int\n"
+    "number = partial(dyn_int, min=0)\nclass S(dflag.Flags):\n    zzz = number(1)\nS.registry['zzz']",
+    "a declaring method in a partial": "from functools import partial\n"
+    "number = partial(flags.int, min=0)\nnumber('zzz', 1)\nflags['zzz']",
+    "a declaring method for map": "list(map(flags.dyn_int, ['zzz'], [1]))\nflags['zzz']",
+    "declaring methods in a mapping": "make = {'int': flags.dyn_int, 'map': flags.map}\nmake['int']('zzz', 1)\n"
+    "flags['zzz']",
+    "one of two declaring methods": "import sys\n(flags.dyn_int if sys.argv else flags.int)('zzz', 1)\nflags['zzz']",
     "a prefix in a mapping": "options = {'prefix': 'shop.'}\n"
     "class S(dflag.Flags, **options):\n    zzz = dflag.dyn_int(1)\nprint(S.current().zzz, S.registry['shop.zzz'])",
     "options in a mapping": "flags.dyn_int(**{'name': 'zzz', 'default': 1})\nflags['zzz']",
@@ -519,6 +534,19 @@ def test_fields_of_a_class_may_read_flags_where_any_module_fills_fields(
     )
 
     assert _brief(findings()) == [("rate", confidence)]
+
+
+def test_a_key_that_cannot_be_followed_is_only_likely(
+    tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    What may declare any name may declare that of a key.
+    """
+    write(app=HEAD + "number = flags.dyn_int\nnumber('rate', 1)", other=HEAD + "import np\nprint(np.int, np.float)")
+    (tmp_path / "in.yaml").write_text("rate: 5\n", "utf-8")
+
+    assert _brief(findings("app.py", "--input", "in.yaml")) == [("rate", "likely")]
+    assert _brief(findings("other.py", "--input", "in.yaml")) == [("rate", "certain")]
 
 
 def test_a_module_that_is_nested_too_deeply_cannot_be_read(
