@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from dflag.cli._built_texts import ANYTHING
 from dflag.cli._flag_usages import FlagUsage, Program, Reference
+from dflag.cli._holders import Holders
 from dflag.cli._resolving import Resolver
 from dflag.cli._scan import DECLARATORS, scan
 from dflag.cli._scopes import is_local
@@ -69,6 +70,7 @@ class _Index:
                 self._add(module, declared)
         self._names.forget()  # what was asked for before all were known
         self._bind_all()
+        self._holders: Final = Holders(self._names, self.program.flags)
         self._export_all()
         self._built: Final = [flag for flag in self.program.flags if flag.name is None]
         self._by_pattern: Final[dict[tuple[str, bool], list[FlagUsage]]] = {}
@@ -135,7 +137,7 @@ class _Index:
         Return the prefix of a class of flags, or its pattern; None for any other class.
         """
         lineage = self._names.lineage(module, class_name)
-        prefixes = (where.classes[name][1:] for where, name in lineage.classes if name in where.classes)
+        prefixes = (where.classes[name][1:3] for where, name in lineage.classes if name in where.classes)
         return next((each for each in prefixes if each != (None, None)), ("", None)) if lineage.is_of_flags else None
 
     def _bind_all(self) -> None:
@@ -155,13 +157,12 @@ class _Index:
             for name in module.exported:
                 self._export(module, name)
             if module.source.is_package:
-                for local in module.imported:
-                    if not is_local(local):
-                        self._export(module, local)
+                for where, name in self._names.imported_by(module):
+                    self._export(where, name)
 
     def _export(self, module: Module, name: str) -> None:
         entity = self._names.resolve(module, (name,))
-        for flag in () if entity is None else entity.flags:
+        for flag in () if entity is None else (*entity.flags, *self._holders.flags_of(entity)):
             flag.is_exported = True
 
     # --- registries in other hands

@@ -9,8 +9,11 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag.cli._scan import CALLED, GIVEN
+from dflag.cli._scopes import is_local
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from dflag.cli._flag_usages import FlagUsage
     from dflag.cli._scan import Module
     from dflag.cli._scopes import Name
@@ -29,6 +32,8 @@ class Entity(NamedTuple):
             of them.
         flags: The flag; several where each branch of a condition declares one.
         is_own: Whether the program has made it itself, and the name stands for nothing else.
+        origin: The name that a registry, or that of a snapshot, was given first, or its class; None where it has none
+            or comes from elsewhere.
     """
 
     sort: str
@@ -36,6 +41,7 @@ class Entity(NamedTuple):
     module: Module | None = None
     flags: tuple[FlagUsage, ...] = ()
     is_own: bool = True
+    origin: tuple[Module, Name] | None = None
 
 
 class Lineage(NamedTuple):
@@ -112,7 +118,7 @@ class Resolver:
                 if len(said) + len(name) - length <= _MAX_PARTS:
                     found = self.resolve(module, (*said, *name[length:]))
                     if found is not None:
-                        return found
+                        return _called(found, module, name[:length])
         return self._follow(self._head(module, name[0]), name[1:])
 
     def _head(self, module: Module, name: str) -> Entity | None:
@@ -132,8 +138,9 @@ class Resolver:
         return next((each for each in found if each is not None and each.sort != "module"), None)
 
     def _class(self, module: Module, name: str) -> Entity:
-        is_registry = self.lineage(module, name).is_registry
-        return Entity("registry" if is_registry else "class", (name,), module)
+        if self.lineage(module, name).is_registry:
+            return Entity("registry", (name,), module, origin=(module, (name,)))
+        return Entity("class", (name,), module)
 
     def member_of(self, module: Module, origin: Name, name: str) -> Entity | None:
         """
@@ -148,6 +155,20 @@ class Resolver:
                 return found
         path = (*origin, name)
         return Entity("module", path, module) if self.find(module, path) is not None else None
+
+    def imported_by(self, module: Module) -> Iterator[tuple[Module, str]]:
+        """
+        Yield each name that a module imports for itself, with the module to look it up in.
+        """
+        aliases = (local for local, path in module.modules.items() if len(path) > 1)
+        yield from ((module, local) for local in (*module.imported, *aliases) if not is_local(local))
+        pending = [module]
+        for each in pending:  # grows meanwhile
+            for origin in each.stars:
+                other = self.find(each, origin)
+                if other is not None and other not in pending:
+                    pending.append(other)
+                    yield from ((other, name) for name in _public(other))
 
     def find(self, near: Module, path: Name) -> Module | None:
         """
@@ -216,7 +237,7 @@ class Resolver:
         found = self._attribute(entity.module, entity.name[0], part)
         is_of_flags = self.lineage(entity.module, entity.name[0]).is_of_flags
         if found is None and part == "registry" and is_of_flags:
-            return Entity("registry")
+            return self.registry_of(entity.module, entity.name[0])
         if found is not None and found.flags and is_of_flags and entity.sort == "instance":
             return found._replace(sort="value")
         return found
@@ -232,7 +253,7 @@ class Resolver:
                 return Entity("flag", flags=tuple(flags))
             found = (self.resolve(where, said) for said in where.assigned.get((key, name), ()))
             if (known := next((each for each in found if each is not None), None)) is not None:
-                return known
+                return _called(known, where, (key, name))
             if (inner := f"{key}.{name}") in where.classes:
                 return self._class(where, inner)
             if (key, name) in where.functions:
@@ -247,7 +268,7 @@ class Resolver:
         """
         classes, types, is_known = [(module, class_name)], set(), True
         for where, name in classes:  # grows meanwhile
-            for base in where.classes.get(name, ([], None, None))[0]:
+            for base in where.classes[name].bases if name in where.classes else ():
                 entity = self.resolve(where, base)
                 if entity is not None and entity.sort == "registry":
                     types.add("FlagRegistry")
@@ -260,6 +281,21 @@ class Resolver:
                     is_known = is_known and base == ("object",)
         return Lineage(classes, "Flags" in types, "FlagRegistry" in types, is_known)
 
+    def registry_of(self, module: Module, class_name: str) -> Entity:
+        """
+        Return the registry of a class of flags: the one that it or a base names, or one of the first base's own.
+        """
+        classes = self.lineage(module, class_name).classes
+        for where, key in classes:
+            name = where.classes[key].registry
+            if name is not None:
+                found = self.resolve(where, name)
+                if found is not None and found.sort == "class":
+                    found = self.resolve(where, (*name, "registry"))
+                return Entity("registry", is_own=False) if found is None else found
+        where, key = next(each for each in reversed(classes) if self.lineage(*each).is_of_flags)
+        return Entity("registry", origin=(where, (key, "registry")))
+
     def is_known(self, entity: Entity) -> bool:
         """
         Return whether all that a class or an instance derives from is here.
@@ -267,6 +303,21 @@ class Resolver:
         if entity.sort not in ("class", "instance") or entity.module is None:
             return True
         return self.lineage(entity.module, entity.name[0]).is_known
+
+
+def _called(entity: Entity, module: Module, name: Name) -> Entity:
+    """
+    Return an entity that is assigned to a name: a registry is told apart from others by the first one.
+    """
+    is_new = entity.sort in ("registry", "snapshot") and entity.is_own and entity.origin is None
+    return entity._replace(origin=(module, name)) if is_new else entity
+
+
+def _public(module: Module) -> Iterable[str]:
+    """
+    Return the names that ``import *`` takes from a module.
+    """
+    return module.exported or [name for name in module.bindings if not is_local(name) and not name.startswith("_")]
 
 
 def _shared(one: Name, other: Name) -> int:

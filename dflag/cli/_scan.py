@@ -145,6 +145,22 @@ class Taken(NamedTuple):
     position: Position
 
 
+class ClassHead(NamedTuple):
+    """
+    What stands in the first line of a class.
+
+    Attributes:
+        prefix: That of the names of its flags, where it is a text.
+        pattern: What the prefix may be where it is built.
+        registry: Where its flags are bound.
+    """
+
+    bases: list[Name]
+    prefix: str | None
+    pattern: str | None
+    registry: Name | None
+
+
 @dataclass(slots=True, eq=False)
 class Module:
     """
@@ -160,7 +176,7 @@ class Module:
         assigned: What names may stand for by assignment, annotation or ``with``, and calls by what functions return.
         bindings: How often each name is bound.
         stored: The attributes of classes that are bound.
-        classes: The bases of each class, and its prefix: a text and a pattern, as those of a `Mention`.
+        classes: What each class derives from, and how it is set up.
         functions: The parameters of each function.
         passed: The names that are arguments of calls, each with what is called, if that is a name.
         taken: The methods that are no more than looked up there.
@@ -182,7 +198,7 @@ class Module:
     assigned: dict[Name, list[Name]] = field(default_factory=dict)
     bindings: Mapping[str, int] = field(default_factory=dict)
     stored: set[Name] = field(default_factory=set)
-    classes: dict[str, tuple[list[Name], str | None, str | None]] = field(default_factory=dict)
+    classes: dict[str, ClassHead] = field(default_factory=dict)
     functions: dict[Name, list[str]] = field(default_factory=dict)
     passed: list[tuple[Name, Name | None]] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
@@ -282,11 +298,12 @@ class _Scan(ast.NodeVisitor):
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         bases = [name for base in node.bases if (name := self._name(base)) is not None]
         given = {keyword.arg: keyword.value for keyword in node.keywords}
-        prefix = given.get("prefix", given.get(None))  # it may be in what ``**`` unpacks
+        prefix, registry = (given.get(option, given.get(None)) for option in ("prefix", "registry"))  # or behind ``**``
         self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
         with self._scopes.in_class(node) as key:
             pattern = None if prefix is None else pattern_of(prefix)
-            self._found.classes[key] = bases, text_of(prefix), pattern
+            home = None if registry is None else self._name(registry) or ("?",)
+            self._found.classes[key] = ClassHead(bases, text_of(prefix), pattern, home)
             self._visit_all(node.body)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:

@@ -328,6 +328,106 @@ def test_what_is_exported_is_only_likely(
     assert _brief(findings()) == [("one", "likely"), ("two", "likely"), ("three", "certain")]
 
 
+EXPORTED = {
+    "all names": {"pkg__INIT": "from .settings import *"},
+    "all names of what imports all names": {"pkg__INIT": "from .api import *", "pkg__api": "from .settings import *"},
+    "a name that is imported twice": {"pkg__INIT": "from .api import *", "pkg__api": "from .settings import zzz"},
+    "the module": {"pkg__INIT": "from . import settings"},
+    "the module under another name": {"pkg__INIT": "import pkg.settings as defaults"},
+    "the registry": {"pkg__INIT": "from .settings import flags"},
+    "the registry under another name": {"pkg__INIT": "from .settings import flags as mine"},
+    "the registry in __all__": {"pkg__api": "from .settings import flags\n__all__ = ['flags']"},
+    "a class": {
+        "pkg__INIT": "from .settings import S",
+        "pkg__settings": "class S(dflag.Flags):\n    zzz = dflag.int(1)",
+    },
+    "a class under another name": {
+        "pkg__INIT": "from .settings import S as T",
+        "pkg__settings": "class S(dflag.Flags):\n    zzz = dflag.int(1)",
+    },
+    "a class in __all__": {"pkg__settings": "__all__ = ['S']\nclass S(dflag.Flags):\n    zzz = dflag.int(1)"},
+    "a class that derives from it": {
+        "pkg__settings": "__all__ = ['T']\nclass S(dflag.Flags):\n    zzz = dflag.int(1)\nclass T(S): pass"
+    },
+    "a class around it": {
+        "pkg__settings": "__all__ = ['T']\nclass T:\n    class S(dflag.Flags):\n        zzz = dflag.int(1)"
+    },
+    "an instance": {"pkg__settings": "__all__ = ['s']\nclass S(dflag.Flags):\n    zzz = dflag.int(1)\ns = S.current()"},
+    "the registry of a class": {
+        "pkg__settings": "__all__ = ['r']\nclass S(dflag.Flags):\n    pass\nclass T(S):\n    zzz = dflag.int(1)\n"
+        "r = S.registry"
+    },
+    "the registry that a class names": {
+        "pkg__settings": "__all__ = ['flags']\nclass S(dflag.Flags, registry=flags):\n    zzz = dflag.int(1)"
+    },
+    "the class whose registry a class names": {
+        "pkg__settings": "__all__ = ['A']\nclass A(dflag.Flags): pass\nclass S(dflag.Flags, registry=A):\n"
+        "    zzz = dflag.int(1)"
+    },
+    "a registry of unknown origin": {
+        "pkg__settings": "__all__ = ['flags']\ndef f(flags: dflag.FlagRegistry): flags.int('zzz', 1)"
+    },
+    "a class of registries": {
+        "pkg__settings": "__all__ = ['own']\nclass R(dflag.FlagRegistry):\n    def __init__(self):\n"
+        "        self.int('zzz', 1)\nown = R()"
+    },
+    "a snapshot": {"pkg__settings": "__all__ = ['s']\nflags.int('zzz', 1)\ns = flags.snapshot()"},
+    "the attribute of a class": {
+        "pkg__settings": "__all__ = ['A']\nclass A:\n    def __init__(self):\n        self.zzz = flags.int('zzz', 1)"
+    },
+}
+
+
+@pytest.mark.parametrize("files", EXPORTED.values(), ids=EXPORTED)
+def test_what_holds_a_flag_may_be_exported(
+    files: dict[str, str], write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    With a module, a class or a registry all of its flags are.
+    """
+    settings = files.get("pkg__settings", "zzz = flags.dyn_int('zzz', 1)")
+    write(**{"pkg__INIT": "", **files, "pkg__settings": HEAD + settings})
+
+    assert _brief(findings()) == [("zzz", "likely")]
+
+
+NOT_EXPORTED = {
+    "another registry": {"pkg__INIT": "from .settings import other"},
+    "another class": {"pkg__INIT": "from .settings import Other"},
+    "a class of the same registry": {
+        "pkg__settings": "__all__ = ['s']\nclass A(dflag.Flags):\n    pass\n"
+        "class B(A):\n    zzz = dflag.int(1)\ns = A.current()"
+    },
+    "another module": {"pkg__INIT": "from . import work"},
+    "a module for its effects": {"pkg__INIT": "import pkg.settings"},
+    "a function that imports": {"pkg__INIT": "def f():\n    from .settings import flags\n    flags.apply({})"},
+    "a private name": {"pkg__INIT": "from .api import *", "pkg__api": "from .settings import flags as _flags"},
+    "a name that __all__ lacks": {
+        "pkg__INIT": "from .api import *",
+        "pkg__api": "from .settings import flags\n__all__ = ['other']\nother = 1",
+    },
+    "a module that uses the registry": {"pkg__INIT": "from . import api", "pkg__api": "from .settings import flags"},
+    "no package": {"pkg__api": "from .settings import *"},
+    "a module that is not here": {"pkg__INIT": "from elsewhere import *\nimport other.where as e"},
+}
+
+
+@pytest.mark.parametrize("files", NOT_EXPORTED.values(), ids=NOT_EXPORTED)
+def test_what_else_is_exported_leaves_a_flag_certain(
+    files: dict[str, str], write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Another registry or class has other flags, and what is imported for use is not for others.
+    """
+    settings = files.get(
+        "pkg__settings",
+        "zzz = flags.dyn_int('zzz', 1)\nother = dflag.FlagRegistry()\nclass Other(dflag.Flags):\n    pass",
+    )
+    write(**{"pkg__INIT": "", "pkg__work": "", **files, "pkg__settings": HEAD + settings})
+
+    assert _brief(findings()) == [("zzz", "certain")]
+
+
 OF_A_CLASS = {
     "an instance that is kept": "class App:\n    def __init__(self): self.cfg = Settings.current()\n    def run(self): "
     "return self.cfg.rate",
