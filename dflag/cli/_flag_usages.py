@@ -43,6 +43,7 @@ class FlagUsage:
         label: What to call it in messages.
         is_kept: Whether a comment asks to keep it.
         is_exported: Whether code outside of the program may read it: it is re-exported, or in an ``__all__``.
+        handed: The first place at which what holds it goes to code that is not here.
     """
 
     module: Module
@@ -51,6 +52,7 @@ class FlagUsage:
     label: str
     is_kept: bool
     is_exported: bool = False
+    handed: Reference | None = None
     references: list[Reference] = field(default_factory=list)
 
     def reads(self, how: How = "read", *, in_tests: bool = False) -> list[Reference]:

@@ -7,13 +7,13 @@ built, counts as a possible read: no flag is called unused for certain because o
 
 from __future__ import annotations
 
-import builtins
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from dflag.cli._built_texts import ANYTHING
 from dflag.cli._flag_usages import FlagUsage, Program, Reference
+from dflag.cli._handovers import Handovers
 from dflag.cli._holders import Holders
 from dflag.cli._resolving import Resolver
 from dflag.cli._scan import DECLARATORS, scan
@@ -78,10 +78,14 @@ class _Index:
         for flag in self.program.flags:
             if flag.name is not None:
                 self._by_name[flag.name].append(flag)
-        self.program.is_open = any(self._hands_out(module) for module in modules if not module.source.is_test)
+        self._handovers: Final = Handovers(self._names, modules)
+        self._hand_over_all()
+        if any(self._declares_any(module) for module in modules if not module.source.is_test):
+            self.program.is_open = True
         fills_fields = any(module.fills_fields for module in modules)
         for module in modules:
             self._read_names(module)
+            self._read_taken(module)
             self._read_texts(module, [*module.texts, *(module.fields if fills_fields else ())])
 
     # --- declarations
@@ -165,66 +169,38 @@ class _Index:
         for flag in () if entity is None else (*entity.flags, *self._holders.flags_of(entity)):
             flag.is_exported = True
 
-    # --- registries in other hands
+    # --- what is in other hands
 
-    def _hands_out(self, module: Module) -> bool:
+    def _hand_over_all(self) -> None:
         """
-        Return whether a module hands a registry to code that may declare flags in it, and that is not here.
+        Note which flags code that is not here may read, and whether it may declare some.
         """
-        if any(self._may_declare(module, taken) for taken in module.taken):
-            return True
-        for name, called in module.passed:
-            if self._is_registry(module, name) and not self._keeps(module, called):
-                return True
-        return any(
-            text.how == "attribute"
-            and text.text is None
-            and text.receiver is not None
-            and self._is_registry(module, text.receiver)
+        seen = set()
+        for entity, reference in self._handovers.away():
+            if entity not in seen:
+                seen.add(entity)
+                self.program.is_open = self.program.is_open or entity.sort == "registry"
+                for flag in self._holders.flags_of(entity):
+                    flag.handed = flag.handed or reference
+
+    def _declares_any(self, module: Module) -> bool:
+        """
+        Return whether a module uses a declaring method in a way that is not followed.
+        """
+        return any(self._may_declare(module, taken) for taken in module.taken) or any(
+            text.how == "attribute" and text.text is None and self._sort_of(module, text.receiver) == "registry"
             for text in module.texts
         )
 
     def _may_declare(self, module: Module, taken: Taken) -> bool:
         if taken.method not in DECLARATORS:
             return False
-        entity = self._names.resolve(module, taken.receiver)
-        return taken.method.startswith(_DYNAMIC) if entity is None else entity.sort in ("dflag", "registry")
+        sort = self._sort_of(module, taken.receiver)
+        return taken.method.startswith(_DYNAMIC) if sort is None else sort in ("dflag", "registry")
 
-    def _is_registry(self, module: Module, name: Name) -> bool:
-        entity = self._names.resolve(module, name)
-        return entity is not None and entity.sort == "registry"
-
-    def _keeps(self, module: Module, called: Name | None) -> bool:
-        """
-        Return whether all that is done with the arguments of a call is known: a function of the program keeps them.
-        """
-        if called is None:
-            return False
-        if self._is_harmless(module, called):
-            return True
-        entity = self._names.resolve(module, called)
-        if entity is None or entity.module is None:
-            return False
-        function = entity.name if entity.sort == "function" else (*entity.name[:1], "__init__")
-        if entity.sort not in ("function", "class") or function not in entity.module.functions:
-            return False
-        own = entity.module.functions[function]
-        return not any(
-            name[0] in own and not self._is_harmless(entity.module, handed_to)
-            for name, handed_to in entity.module.passed
-        )
-
-    def _is_harmless(self, module: Module, called: Name | None) -> bool:
-        """
-        Return whether a call is one of dflag's own, of a method of a registry, or of a builtin function.
-        """
-        if called is None:
-            return False
-        first = called[0]
-        origin = module.modules.get(first) or module.imported.get(first, ((), ""))[0]
-        if len(called) == 1 and hasattr(builtins, first) and not module.bindings.get(first):
-            return True
-        return origin[:1] == ("dflag",) or (len(called) > 1 and self._is_registry(module, called[:-1]))
+    def _sort_of(self, module: Module, name: Name | None) -> str | None:
+        found = [] if name is None else self._handovers.entities(module, name)
+        return found[0].sort if found else None
 
     # --- reads
 
@@ -258,13 +234,17 @@ class _Index:
             or self._names.has_variable(module, name)
         )
 
+    def _read_taken(self, module: Module) -> None:
+        for taken in module.taken:
+            if taken.method not in DECLARATORS and self._sort_of(module, taken.receiver) in _SOURCES:
+                self.program.of_any.append(Reference(module, taken.position, "perhaps"))
+
     def _read_texts(self, module: Module, texts: Iterable[Mention]) -> None:
         for text in texts:
             entity = None if text.receiver is None else self._names.resolve(module, text.receiver)
             sort = None if entity is None else entity.sort
             if text.text is None:
-                if sort is None or sort in (_HAVE_ATTRIBUTES if text.how == "attribute" else _SOURCES):
-                    self._read_built(module, text, sort)
+                self._read_built(module, text, entity)
                 continue
             if text.how == "read" and sort is not None and sort not in _SOURCES:
                 continue  # of something that is known, and no registry
@@ -285,11 +265,14 @@ class _Index:
             if flag.declared.pattern and re.fullmatch(flag.declared.pattern, text.text):
                 yield flag
 
-    def _read_built(self, module: Module, text: Mention, sort: str | None) -> None:
+    def _read_built(self, module: Module, text: Mention, entity: Entity | None) -> None:
+        sort = self._sort_of(module, text.receiver)
+        if sort is not None and sort not in (_HAVE_ATTRIBUTES if text.how == "attribute" else _SOURCES):
+            return
         pattern, how = text.pattern or ANYTHING, _how(text, sort)
         reference = Reference(module, text.position, how)
         if pattern.replace(ANYTHING, ""):
-            for flag in self._fitting(pattern, by_holder=text.how == "attribute" or sort is None):
+            for flag in self._fitting(pattern, by_holder=text.how == "attribute" or entity is None):
                 flag.references.append(reference)
         elif sort is not None and how == "perhaps" and not self._is_flag(module, text.name):
             # Where it is not followed, it is any item of any mapping.

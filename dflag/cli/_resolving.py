@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dflag.cli._scan import Module
     from dflag.cli._scopes import Name
 
-_MAX_PARTS: Final = 20
+MAX_PARTS: Final = 20
 """The longest dotted name to follow: one that stands for a longer one of itself would grow for ever."""
 
 
@@ -113,13 +113,13 @@ class Resolver:
         for length in range(len(name), 0, -1):
             flags = self._variables.get((id(module), name[:length]))
             if flags is not None:
-                return self._follow(Entity("flag", flags=tuple(flags)), name[length:])
+                return self.follow(Entity("flag", flags=tuple(flags)), name[length:])
             for said in module.assigned.get(name[:length], ()):
-                if len(said) + len(name) - length <= _MAX_PARTS:
+                if len(said) + len(name) - length <= MAX_PARTS:
                     found = self.resolve(module, (*said, *name[length:]))
                     if found is not None:
-                        return _called(found, module, name[:length])
-        return self._follow(self._head(module, name[0]), name[1:])
+                        return _made_under(found, module, name[:length])
+        return self.follow(self._head(module, name[0]), name[1:])
 
     def _head(self, module: Module, name: str) -> Entity | None:
         if name == "?dflag":
@@ -180,7 +180,10 @@ class Resolver:
         ]
         return max(fitting, key=lambda each: _shared(each.source.names, near.source.names), default=None)
 
-    def _follow(self, entity: Entity | None, rest: Name) -> Entity | None:
+    def follow(self, entity: Entity | None, rest: Name) -> Entity | None:
+        """
+        Return what the attributes of something, and calls of them, lead to.
+        """
         for number, part in enumerate(rest):
             if entity is None:
                 return None
@@ -192,7 +195,7 @@ class Resolver:
     def _in_module(self, near: Module, path: Name, rest: Name) -> Entity | None:
         deeper = (*path, rest[0])
         if self.find(near, deeper) is not None:
-            return self._follow(Entity("module", deeper, near), rest[1:])
+            return self.follow(Entity("module", deeper, near), rest[1:])
         other = self.find(near, path)
         return None if other is None else self.resolve(other, rest)
 
@@ -253,7 +256,7 @@ class Resolver:
                 return Entity("flag", flags=tuple(flags))
             found = (self.resolve(where, said) for said in where.assigned.get((key, name), ()))
             if (known := next((each for each in found if each is not None), None)) is not None:
-                return _called(known, where, (key, name))
+                return _made_under(known, where, (key, name))
             if (inner := f"{key}.{name}") in where.classes:
                 return self._class(where, inner)
             if (key, name) in where.functions:
@@ -270,11 +273,9 @@ class Resolver:
         for where, name in classes:  # grows meanwhile
             for base in where.classes[name].bases if name in where.classes else ():
                 entity = self.resolve(where, base)
-                if entity is not None and entity.sort == "registry":
-                    types.add("FlagRegistry")
-                elif entity is not None and entity.sort == "type":
+                if entity is not None and entity.sort == "type":
                     types.add(entity.name[0])
-                elif entity is not None and entity.sort == "class" and entity.module is not None:
+                elif entity is not None and entity.sort in ("class", "registry") and entity.module is not None:
                     if (entity.module, entity.name[0]) not in classes:
                         classes.append((entity.module, entity.name[0]))
                 else:
@@ -305,7 +306,7 @@ class Resolver:
         return self.lineage(entity.module, entity.name[0]).is_known
 
 
-def _called(entity: Entity, module: Module, name: Name) -> Entity:
+def _made_under(entity: Entity, module: Module, name: Name) -> Entity:
     """
     Return an entity that is assigned to a name: a registry is told apart from others by the first one.
     """

@@ -145,6 +145,45 @@ class Taken(NamedTuple):
     position: Position
 
 
+class Parameters(NamedTuple):
+    """
+    The parameters of a function.
+
+    Attributes:
+        names: What each is called in it.
+        positional: How many of them are no more than a place.
+    """
+
+    names: list[str]
+    positional: int
+
+    def taking(self, place: int | str | None, *, is_method: bool) -> list[str]:
+        """
+        Return those that may take the argument at a place, or of a name; any but ``self`` for None.
+        """
+        if isinstance(place, int) and place + is_method < self.positional:
+            return [self.names[place + is_method]]
+        named = [name for name in self.names if plain(name) == place]
+        return named or self.names[is_method:]
+
+
+class Passed(NamedTuple):
+    """
+    A name that is an argument of a call, or that stands in a list or a mapping.
+
+    Attributes:
+        called: What is called, if that is a name.
+        place: The number or the keyword of the argument; None where it is unpacked.
+        is_within: Whether it is not the argument itself, but stands in one, or in something that has no name.
+    """
+
+    name: Name
+    called: Name | None
+    place: int | str | None
+    position: Position
+    is_within: bool
+
+
 class ClassHead(NamedTuple):
     """
     What stands in the first line of a class.
@@ -178,7 +217,7 @@ class Module:
         stored: The attributes of classes that are bound.
         classes: What each class derives from, and how it is set up.
         functions: The parameters of each function.
-        passed: The names that are arguments of calls, each with what is called, if that is a name.
+        passed: The names that are handed to something.
         taken: The methods that are no more than looked up there.
         retired: The names that are marked as retired, each with its date where that is written out.
         fields: The annotated fields of classes.
@@ -199,8 +238,8 @@ class Module:
     bindings: Mapping[str, int] = field(default_factory=dict)
     stored: set[Name] = field(default_factory=set)
     classes: dict[str, ClassHead] = field(default_factory=dict)
-    functions: dict[Name, list[str]] = field(default_factory=dict)
-    passed: list[tuple[Name, Name | None]] = field(default_factory=list)
+    functions: dict[Name, Parameters] = field(default_factory=dict)
+    passed: list[Passed] = field(default_factory=list)
     taken: list[Taken] = field(default_factory=list)
     retired: dict[str, datetime.date | None] = field(default_factory=dict)
     fields: list[Mention] = field(default_factory=list)
@@ -249,6 +288,7 @@ class _Scan(ast.NodeVisitor):
         self._kept_apart: set[ast.expr] = set()  # texts that are no reads, and calls whose flag nobody takes
         self._neutral: set[ast.expr] = set()
         self._called: set[ast.expr] = set()
+        self._passed: set[ast.expr] = set()  # lists and mappings whose contents are noted
         self._properties: set[Name] = set()
         self._names: dict[ast.Call, ast.expr] = {}  # what unbound flags are bound to at once
 
@@ -305,6 +345,8 @@ class _Scan(ast.NodeVisitor):
             home = None if registry is None else self._name(registry) or ("?",)
             self._found.classes[key] = ClassHead(bases, text_of(prefix), pattern, home)
             self._visit_all(node.body)
+        for decorator in node.decorator_list:
+            self._found.passed.append(Passed((key,), self._name(decorator), 0, _position(decorator), is_within=False))
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         arguments = node.args
@@ -314,7 +356,7 @@ class _Scan(ast.NodeVisitor):
         said, returned = self._given(node), self._made_by(node.returns)
         with self._scopes.in_function(node) as names:
             function = self._scopes.function or ()
-            self._found.functions[function] = names
+            self._found.functions[function] = Parameters(names, len(arguments.posonlyargs) + len(arguments.args))
             if any(map(_is_property, node.decorator_list)):
                 self._properties.add(function)
             self._stand_for(self._returned_by(function), returned)
@@ -449,6 +491,8 @@ class _Scan(ast.NodeVisitor):
         if isinstance(value, ast.Call) and len(names) == len(targets):
             self._targets[value] = names
         said = self._class_of(value) if isinstance(value, (ast.Subscript, ast.BinOp)) else self._name(value)
+        if any(isinstance(target, ast.Subscript) for target in targets):
+            self._pass_within(value)
         for name in names:
             if name == ("__all__",) and isinstance(value, (ast.List, ast.Tuple)):
                 self._found.exported.update(filter(None, map(text_of, value.elts)))
@@ -480,15 +524,73 @@ class _Scan(ast.NodeVisitor):
             self._bind(node, *node.args)
         elif method == "retired" and node.args:
             self._retire(node, node.args[0])
-        elif method in _BY_NAME and node.args:
+        elif node.args and _asks_for(method, node.args[0]):
             self._note_text(receiver, node.args[0], "read", is_neutral=node in self._neutral)
         elif method in _WRITERS:
             for argument in node.args:
                 self._note_written(receiver, argument)
         elif called is not None:
             self._note_function(node, called)
-        arguments = (*node.args, *(keyword.value for keyword in node.keywords))
-        self._found.passed += [(name, called) for each in arguments if (name := self._name(each)) is not None]
+        self._pass_all(node, called)
+        self.generic_visit(node)
+
+    def _pass_all(self, node: ast.Call, called: Name | None) -> None:
+        """
+        Note the arguments of a call.
+        """
+        first = self._name(node.args[0]) if node.args else None
+        if first is not None and CALLED not in first and self._origin(first)[0] == "dflag":
+            called = first  # as of ``add_middleware(PinMiddleware, registry=flags)``
+        elif called is not None:
+            called = self._beyond_super(called)
+        are_counted = not any(isinstance(each, ast.Starred) for each in node.args)
+        for number, argument in enumerate(node.args):
+            self._pass(argument, called, number if are_counted else None)
+        for keyword in node.keywords:
+            self._pass(keyword.value, called, keyword.arg)
+
+    def _beyond_super(self, called: Name) -> Name:
+        """
+        Return what ``super().method`` is called as a method of the first base.
+        """
+        if called[:2] != ("super", CALLED) or (key := self._scopes.receiver_class) not in self._found.classes:
+            return called
+        bases = self._found.classes[key].bases
+        return (*bases[0], *called[1:]) if bases else called
+
+    def _pass(
+        self, node: ast.expr, called: Name | None, place: int | str | None = None, *, is_within: bool = False
+    ) -> None:
+        if isinstance(node, ast.Starred):
+            self._pass(node.value, called, is_within=is_within)
+        elif isinstance(node, (ast.Dict, ast.List, ast.Set, ast.Tuple)):
+            self._passed.add(node)
+            for each in node.values if isinstance(node, ast.Dict) else node.elts:
+                self._pass(each, called, is_within=True)
+        elif (name := self._name(node)) is not None:
+            self._found.passed.append(Passed(name, called, place, _position(node), is_within))
+
+    def _pass_within(self, node: ast.expr) -> None:
+        """
+        Note what stands in something whose way is not followed.
+        """
+        if node not in self._passed:
+            self._pass(node, None, is_within=True)
+
+    def visit_Dict(self, node: ast.Dict | ast.Set) -> None:
+        self._pass_within(node)
+        self.generic_visit(node)
+
+    visit_Set = visit_Dict  # noqa: N815 - the library's name
+
+    def visit_List(self, node: ast.List) -> None:
+        if isinstance(node.ctx, ast.Load):
+            self._pass_within(node)
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> None:
+        if isinstance(node.op, ast.Mod):
+            self._pass_within(node.right)  # a mapping of the values in a text
         self.generic_visit(node)
 
     def _note_function(self, node: ast.Call, called: Name) -> None:
@@ -704,6 +806,13 @@ def _elements(node: ast.expr) -> list[ast.expr]:
     """
     elements = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
     return [] if any(isinstance(each, ast.Starred) for each in elements) else elements
+
+
+def _asks_for(method: str | None, argument: ast.expr) -> bool:
+    """
+    Return whether a method reads the flag that its first argument names; ``get`` takes names that no flag has, too.
+    """
+    return method in _BY_NAME or (method == "get" and not isinstance(argument, ast.Constant))
 
 
 def _is_property(decorator: ast.expr) -> bool:

@@ -85,6 +85,13 @@ class Scopes:
         """
         return self._scopes[-1].function
 
+    @property
+    def receiver_class(self) -> str | None:
+        """
+        The class of the innermost method, for what it calls on ``super()``.
+        """
+        return next((scope.receiver[1] for scope in reversed(self._scopes) if scope.receiver is not None), None)
+
     def own(self, name: Name) -> Name:
         """
         Return what to call a name here.

@@ -67,7 +67,8 @@ def _unused(program: Program, flag: FlagUsage, *, strict: bool) -> Iterator[Find
     """
     if flag.reads():
         return
-    perhaps = flag.reads("perhaps") or [each for each in program.of_any if not each.is_test]
+    perhaps = flag.reads("perhaps") or [*filter(None, [flag.handed])]
+    perhaps = perhaps or [each for each in program.of_any if not each.is_test]
     level, confidence = _graded(certain=not perhaps and not flag.is_exported and flag.name is not None, strict=strict)
     in_tests = flag.reads(in_tests=True)
     message = f"flag {flag.label!r} is read only in tests" if in_tests else f"flag {flag.label!r} is never read"

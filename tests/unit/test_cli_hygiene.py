@@ -401,6 +401,7 @@ NOT_EXPORTED = {
     "another module": {"pkg__INIT": "from . import work"},
     "a module for its effects": {"pkg__INIT": "import pkg.settings"},
     "a function that imports": {"pkg__INIT": "def f():\n    from .settings import flags\n    flags.apply({})"},
+    "a function": {"pkg__INIT": "from dflag import Updater\nfrom .work import f", "pkg__work": "def f(): pass"},
     "a private name": {"pkg__INIT": "from .api import *", "pkg__api": "from .settings import flags as _flags"},
     "a name that __all__ lacks": {
         "pkg__INIT": "from .api import *",
@@ -537,6 +538,8 @@ USED = {
     "mine = R()\nprint(mine['rate'])",
     "an attribute of a registry": "class R(dflag.FlagRegistry):\n    def __init__(self):\n"
     "        self.rate = self.dyn_int('rate', 1)\ndef f(mine: R): return mine.rate.get()",
+    "an attribute of a registry's base": "class R(dflag.FlagRegistry):\n    def __init__(self):\n"
+    "        self.rate = self.dyn_int('rate', 1)\nclass Q(R): pass\ndef f(mine: Q): return mine.rate.get()",
     "the flag of the log level": "from dflag.logging import add_loglevel_flag as add\nadd(flags)\nflags['loglevel']",
     "another flag of a log level": "import dflag.logging\ndflag.logging.add_loglevel_flag(flags, 'lvl')\nflags['lvl']",
     "bound from elsewhere": "import lib\nflags.bind('lib.q', lib.q)\nprint(flags['lib.q'])",
@@ -634,6 +637,181 @@ def test_fields_of_a_class_may_read_flags_where_any_module_fills_fields(
     )
 
     assert _brief(findings()) == [("rate", confidence)]
+
+
+SETTINGS = HEAD + 'flags.dyn_int("zzz", 1)\nclass S(dflag.Flags):\n    zzz = dflag.dyn_int(1)\n'
+
+HANDED_OVER = {
+    "a registry": "from other import run\nrun(flags)",
+    "a registry by keyword": "from other import run\nrun(registry=flags)",
+    "a snapshot": "from other import run\nrun(flags.snapshot())",
+    "a snapshot as keywords": "from other import run\nrun('x.html', **flags.snapshot())",
+    "a snapshot for a template": "import jinja2\njinja2.Template('{{ zzz }}').render(flags.snapshot())",
+    "a snapshot that is copied": "values = dict(flags.snapshot())",
+    "a snapshot of a with": "import other\nwith flags.pinned() as snap:\n    other.run(snap)",
+    "values in a text": "print('%(zzz)s' % flags.snapshot(), '{x}'.format(x=1))",
+    "values for format": "print('{zzz}'.format(**flags.snapshot()))",
+    "an argument in a list": "from threading import Thread\ndef f(reg): pass\nThread(target=f, args=(flags,)).start()",
+    "an item of a mapping": "context = {'flags': flags, **{}}",
+    "what becomes an item": "def f(context): context['flags'] = flags.snapshot()",
+    "an item of a list": "every = [flags]",
+    "an item of a set": "every = {flags}",
+    "a part of a list for a function": "def f(many): pass\nf([flags])",
+    "what is unpacked": "from other import run\ndef f(*args): run(*args)\nf(1, flags)",
+    "what is unpacked by keyword": "from other import run\ndef f(**args): run(**args)\nf(flags=flags)",
+    "behind what is unpacked": "from other import run\ndef f(a, b, c): run(c)\nf(*[1, 2], flags)",
+    "a parameter": "from other import run\ndef f(x, reg): run(reg)\ndef g(reg): f(1, reg)\ng(flags)",
+    "a parameter by keyword": "from other import run\ndef f(x, *, reg=None): run(reg)\nf(1, reg=flags)",
+    "an annotated parameter": "from other import run\ndef f(reg: dflag.FlagRegistry): run(reg)",
+    "a parameter with another type": "from other import run\ndef f(reg: dflag.FlagRegistry): run(reg)\nf(flags)",
+    "a parameter of a class": "from other import run\nclass A:\n    def __init__(self, reg): self.reg = reg\n"
+    "    def f(self): run(self.reg)\nA(flags)",
+    "a parameter of a base": "from other import run\nclass A:\n    def __init__(self, x, reg): run(reg)\n"
+    "class B(A):\n    def __init__(self, reg): super().__init__(1, reg)\nB(flags)",
+    "a parameter of a method": "from other import run\nclass A:\n    def f(self, reg): run(reg)\nA().f(flags)",
+    "a parameter of a static method": "from other import run\nclass A:\n    @staticmethod\n"
+    "    def f(reg, x): run(reg)\nA().f(flags, 1)",
+    "super of what is not here": "from other import B\nclass A(B):\n    def f(self): super().f(flags)",
+    "super in a class without bases": "class A:\n    def f(self): super().f(flags)",
+    "a class without a method for it": "from attrs import frozen\n@frozen\nclass A:\n    reg: object\nA(flags)",
+    "the result of a function": "from other import run\ndef f(): return flags\nrun(f())",
+    "what a function gives back": "from other import run\ndef f(reg): return reg\nrun(f(flags))",
+    "an unknown method": "def f(app): app.include(flags)",
+    "a function in a list": "def f(many): many[0](flags)",
+    "a lookup": "look = flags.lookup\nprint(look(input()))",
+    "a lookup for map": "print(list(map(flags.lookup, open('names'))))",
+    "another name for an item": "item = flags.__getitem__\nprint(item(input()))",
+    "a lookup of a parameter": "def f(reg): return map(reg.lookup, open('names'))\nf(flags)",
+    "an item that is called": "print(flags.__getitem__(input()))",
+    "getitem": "import operator\nprint(operator.getitem(flags, input()))",
+    "itemgetter": "import operator\nprint(operator.itemgetter(input())(flags))",
+    "get of a snapshot": "print(flags.snapshot().get(input(), 5))",
+    "an item of a parameter": "def f(reg, n): return reg[n].get()\nf(flags, input())",
+    "an item of a snapshot": "def f(snap, n): return snap[n]\nf(flags.snapshot(), input())",
+    "an item of an attribute": "class A:\n    def __init__(self, reg): self.reg = reg\n"
+    "    def f(self, n): return self.reg[n].get()\nA(flags)",
+    "an item of values": "def f(n, **values): return values[n]\nf(input(), **flags.snapshot())",
+}
+
+HANDED_CLASSES = {
+    "an instance": "from other import run\nrun(S.current())",
+    "an instance of a parameter": "from other import run\ndef f(cfg: S): run(cfg)",
+    "an instance of an attribute": "from other import run\nclass A:\n    cfg: S\n    def f(self): run(self.cfg)",
+    "an instance for a template": "def f(request): return render(request, 'x.html', {'cfg': S.current()})",
+    "getattr of a parameter": "def f(cfg, n): return getattr(cfg, n)\nf(S.current(), input())",
+    "getattr of the class": "def f(cls, n): return getattr(cls, n)\nf(S, input())",
+    "vars": "print(vars(S.current()))",
+    "itself": "from other import run\nclass T(S):\n    def f(self): run(self)",
+    "a class": "from other import run\nrun(S)",
+    "a class that derives from it": "from other import run\nclass T(S): pass\nrun(T.current())",
+    "a base with the same registry": "from other import run\nclass B(dflag.Flags): pass\n"
+    "class S(B):\n    zzz = dflag.dyn_int(1)\nrun(B)",
+    "a decorator": "from other import mark\n@mark\nclass T(S): pass",
+    "the registry": "from other import run\nrun(S.registry)",
+}
+
+
+@pytest.mark.parametrize("code", HANDED_OVER.values(), ids=HANDED_OVER)
+def test_what_code_that_is_not_here_gets_may_be_read(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Of a registry or a snapshot any flag, by a name that is not followed, as of a parameter that stands for it.
+    """
+    write(app=HEAD + f'flags.dyn_int("zzz", 1)\n{code}')
+
+    (found,) = findings()
+    assert (found["flag"], found["confidence"]) == ("zzz", "likely")
+    assert "app.py:" in found["message"]
+
+
+@pytest.mark.parametrize("code", HANDED_CLASSES.values(), ids=HANDED_CLASSES)
+def test_an_instance_that_code_gets_which_is_not_here_may_be_read(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Of a class of flags or its instance any attribute.
+    """
+    write(app=f"import dflag\nclass S(dflag.Flags):\n    zzz = dflag.dyn_int(1)\n{code}")
+
+    found = findings()
+    assert {(each["flag"], each["confidence"]) for each in found} == {("zzz", "likely")}
+
+
+KEPT = {
+    "an updater": "dflag.Updater(flags, '/etc/x')\ndflag.Updater(S, '/etc/x')",
+    "an updater under another name": "from dflag import Updater as U\nU(flags, '/etc/x')",
+    "an updater from another module": "from names import Updater\nUpdater(flags, '/etc/x')",
+    "the page": "from dflag import web\napp = web.make_wsgi_app(flags)\nweb.make_asgi_app([flags], x={'a': flags})",
+    "metrics": "from dflag.integrations.prometheus import collect\nsend(collect(flags))",
+    "middleware": "from dflag.integrations.asgi import PinMiddleware\n"
+    "def f(app):\n    app.add_middleware(PinMiddleware, registry=S, updater=None)",
+    "a provider": "import dflag.integrations.openfeature\n"
+    "def f(api): api.set_provider(dflag.integrations.openfeature.DflagProvider(flags))",
+    "the flag of the log level": "from dflag.logging import add_loglevel_flag\nadd_loglevel_flag(flags)",
+    "a test": "from dflag import testing\nwith testing.isolated(flags): pass",
+    "a builtin function": "print(flags, S, S.current())\nlen(flags)\nisinstance(1, S)\nlist(flags)",
+    "typing": "import typing\ndef f(x): return typing.cast(S, x)\n@typing.final\nclass T(S): pass",
+    "types in brackets": "def f(x: dict[str, S], y: tuple[S, int]) -> 'list[S]': return x, y",
+    "types for isinstance": "def f(x): return isinstance(x, (S, int))",
+    "a table of classes": "CLASSES = {'s': S, 'all': [S]}",
+    "own methods": "S.from_snapshot(flags.snapshot())\nwith flags.pinned(flags.snapshot()) as s: print(s)\n"
+    "S.current().replace(S.current())",
+    "a method of a flag": "from names import flag\nflag.set(flags)",
+    "a parameter that is not read": "def f(reg, x): return len(reg)\nf(flags, 1)",
+    "a parameter beside it": "from other import run\ndef f(reg, x): run(x)\nf(flags, 1)",
+    "a keyword beside it": "from other import run\ndef f(*, reg, x): run(x)\nf(reg=flags, x=1)",
+    "a parameter before it": "from other import run\nclass A:\n    def f(self, x, reg): run(self, x)\nA().f(1, flags)",
+    "functions that call each other": "def f(reg): g(reg)\ndef g(reg): f(reg)\nf(flags)",
+    "a parameter that is set by name": "def f(reg, n): reg[n].set(5)\nf(flags, input())",
+    "an item of another parameter": "def f(reg, n, d): return d[n]\nf(flags, input(), {})",
+    "an attribute of a parameter": "def f(cfg): return cfg.other\nf(S.current())",
+    "the current instance, later": "from fastapi import Depends\ndef f(cfg: S = Depends(S.current)): return cfg.other",
+    "another registry": "from other import run\nrun(dflag.FlagRegistry())\nmore = dflag.FlagRegistry()\nrun(more)",
+    "another registry by a function": "from other import run\ndef f(reg: dflag.FlagRegistry): run(reg)\n"
+    "more = dflag.FlagRegistry()\nf(more)",
+    "another class": "from other import run\nclass T(dflag.Flags): pass\nrun(T, T.current(), T.registry)",
+    "a base": "from other import run\nclass B(dflag.Flags): pass\nclass T(B):\n    zzz = dflag.dyn_int(1)\n"
+    "run(B.current())",
+    "what has flags among other things": "from other import run\nclass A:\n    def __init__(self):\n"
+    "        self.reg = flags\nrun(A())",
+}
+
+
+@pytest.mark.parametrize("code", KEPT.values(), ids=KEPT)
+def test_what_reads_no_flag_leaves_it_certain(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    The functions of dflag and Python read no flag for the program, nor do its own that do nothing of the sort.
+    """
+    names = "from dflag import Updater\nimport dflag\nflag = dflag.FlagRegistry().int('own', 1)\nprint(flag)"
+    write(app=SETTINGS + code, names=names, tests__test_app="from other import run\nfrom app import flags\nrun(flags)")
+
+    found = findings("app.py", "names.py", "tests")
+    assert {(each["flag"], each["confidence"]) for each in found} == {("zzz", "certain")}
+
+
+def test_a_registry_in_other_hands_has_its_own_flags(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Those of another are unused for certain, and what cannot be told apart is likely.
+    """
+    write(
+        app=HEAD
+        + "from other import run\nmore = dflag.FlagRegistry()\nrun(more)\nrun(more)\n"
+        + 'flags.int("a", 1)\nmore.int("b", 1)\n'
+        + 'def declare(reg: dflag.FlagRegistry): reg.int("c", 1)\n'
+        + 'class R(dflag.FlagRegistry):\n    def __init__(self): self.int("d", 1)\n'
+        + 'class Q(R): pass\nrun(Q().snapshot())\nclass P(dflag.FlagRegistry):\n    def f(self): self.int("e", 1)\n'
+        + 'alias = flags\nalias.int("f", 1)',
+        made='import dflag\nfrom app import run\ndef make():\n    reg = dflag.FlagRegistry()\n    reg.int("g", 1)\n'
+        '    return reg\nown = make()\nown.int("h", 1)\nrun(make())',
+    )
+
+    certain = {"a": True, "b": False, "c": False, "d": False, "e": True, "f": True, "g": False, "h": False}
+    assert {each["flag"]: each["confidence"] == "certain" for each in findings()} == certain
 
 
 def test_a_key_that_cannot_be_followed_is_only_likely(
