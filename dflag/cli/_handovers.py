@@ -10,7 +10,6 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from dflag.cli._flag_usages import Reference
-from dflag.cli._resolving import MAX_PARTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -84,16 +83,17 @@ class Handovers:
 
     def _given_to(self, module: Module, name: Name, seen: set[Name]) -> Iterator[Entity]:
         given = self._given.get(id(module))
-        if given is None or name in seen or len(name) > MAX_PARTS:
+        if given is None:
             return
-        seen.add(name)
         for length in range(len(name), 0, -1):
             for entity in given.get(name[:length], ()):
                 found = self._names.follow(entity, name[length:])
                 if found is not None:
                     yield found
-            for said in module.assigned.get(name[:length], ()):
-                yield from self._given_to(module, (*said, *name[length:]), seen)
+            if name[:length] not in seen:  # or ``node = node.parent`` would grow for ever
+                seen.add(name[:length])
+                for said in module.assigned.get(name[:length], ()):
+                    yield from self._given_to(module, (*said, *name[length:]), seen)
 
     def _is_holder(self, entity: Entity) -> bool:
         return entity.sort in ("registry", "snapshot") or self._is_of_flags(entity)

@@ -5,7 +5,7 @@ return.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag.cli._scan import CALLED, GIVEN
@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from dflag.cli._scan import Module
     from dflag.cli._scopes import Name
 
-MAX_PARTS: Final = 20
-"""The longest dotted name to follow: one that stands for a longer one of itself would grow for ever."""
+
+_MOST_TIMES: Final = 2
+"""How often an assignment is followed on the way of one name: ``node = node.parent`` would make it grow for ever."""
 
 
 class Entity(NamedTuple):
@@ -74,6 +75,7 @@ class Resolver:
         self._variables: Final[dict[tuple[int, Name], list[FlagUsage]]] = defaultdict(list)
         self._members: Final[dict[tuple[int, str, str], list[FlagUsage]]] = defaultdict(list)
         self._resolved: Final[dict[tuple[int, Name], Entity | None]] = {}
+        self._following: Counter[tuple[int, Name]] = Counter()  # names whose assignments are being followed
 
     def add(self, module: Module, target: Name, flag: FlagUsage) -> None:
         """
@@ -106,6 +108,9 @@ class Resolver:
             found = self._look_up(module, name)
             if found is not None and module.bindings.get(name[0], 0) > 1:
                 found = found._replace(is_own=False)
+            if found is None and self._following:
+                del self._resolved[key]  # it may lead somewhere for one that comes another way
+                return None
             self._resolved[key] = found
         return self._resolved[key]
 
@@ -114,12 +119,25 @@ class Resolver:
             flags = self._variables.get((id(module), name[:length]))
             if flags is not None:
                 return self.follow(Entity("flag", flags=tuple(flags)), name[length:])
-            for said in module.assigned.get(name[:length], ()):
-                if len(said) + len(name) - length <= MAX_PARTS:
-                    found = self.resolve(module, (*said, *name[length:]))
-                    if found is not None:
-                        return _made_under(found, module, name[:length])
+            found = self._resolve_assigned(module, name[:length], name[length:])
+            if found is not None:
+                return found
         return self.follow(self._head(module, name[0]), name[1:])
+
+    def _resolve_assigned(self, module: Module, name: Name, rest: Name) -> Entity | None:
+        """
+        Return what a part of something stands for that is assigned to a name.
+        """
+        step = (id(module), name)
+        if name not in module.assigned or self._following[step] == _MOST_TIMES:
+            return None
+        self._following[step] += 1
+        try:
+            found = (self.resolve(module, (*said, *rest)) for said in module.assigned[name])
+            known = next((each for each in found if each is not None), None)
+        finally:
+            self._following -= Counter((step,))  # without a zero that stays
+        return None if known is None else _made_under(known, module, name)
 
     def _head(self, module: Module, name: str) -> Entity | None:
         if name == "?dflag":

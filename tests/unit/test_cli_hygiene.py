@@ -1364,6 +1364,24 @@ def test_imports_in_a_circle(write: Callable[..., None], findings: Callable[...,
     assert all(each["confidence"] == "likely" for each in findings())
 
 
+def test_names_that_stand_for_their_own_attributes(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    A name that is assigned many attributes of itself is followed for a few steps, by each of them.
+    """
+    grows = "\n".join(f"    node = node.{letter}" for letter in "abcdefgh")
+    write(
+        app=HEAD
+        + "class S(dflag.Flags):\n    rate = dflag.dyn_int(1)\n    dead = dflag.dyn_int(1)\n"
+        + "class A:\n    h: S\n"
+        + f"def f(node: A):\n{grows}\n    return node.rate\n"
+        + f"def g(node):\n{grows}\n    return node.x.y(node)\ng(flags)"
+    )
+
+    assert _brief(findings()) == [("dead", "certain")]
+
+
 FORMATS = list(itertools.product(("text", "json", "github", "sarif"), ("unused", "references")))
 
 
