@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dflag.cli._findings import Level
     from dflag.cli._flag_usages import Program
-    from dflag.cli._scan import Module, Position
+    from dflag.cli._module_records import Module, Position
 
 
 def finding_of(

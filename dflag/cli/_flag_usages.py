@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     import datetime
 
+    from dflag.cli._module_records import Declared, Mention, Module, Position
     from dflag.cli._modules import ModuleSource
-    from dflag.cli._scan import Declared, Mention, Module, Position
 
 How: TypeAlias = Literal["read", "perhaps", "other"]
 """A read, what may be one, or another use of the flag: binding, setting, a validator."""

@@ -14,8 +14,8 @@ from dflag.cli._flag_usages import Reference
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from dflag.cli._module_records import Module, Passed
     from dflag.cli._resolving import Entity, Resolver
-    from dflag.cli._scan import Module, Passed
     from dflag.cli._scopes import Name
 
 _COPYING: Final = frozenset({"dict", "vars"})

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dflag.cli._flag_usages import How
+    from dflag.cli._module_records import Declared, Mention, Module, Taken
     from dflag.cli._modules import ModuleSource
     from dflag.cli._resolving import Entity
-    from dflag.cli._scan import Declared, Mention, Module, Taken
     from dflag.cli._scopes import Name
 
 _DYNAMIC: Final = "dyn_"

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag.cli._scan import CALLED, GIVEN
+from dflag.cli._module_records import CALLED, GIVEN
 from dflag.cli._scopes import is_local
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from dflag.cli._flag_usages import FlagUsage
-    from dflag.cli._scan import Module
+    from dflag.cli._module_records import Module
     from dflag.cli._scopes import Name
 
 
