@@ -223,10 +223,20 @@ class _Transport(httpx.BaseTransport):
             content=request.stream,
             extensions={**request.extensions, **self._extensions},
         )
-        response = self._pool.handle_request(passed)
+        response = self._send(passed)
         return httpx.Response(
             response.status, headers=response.headers, stream=_Body(response), extensions=response.extensions
         )
+
+    def _send(self, request: httpcore.Request) -> httpcore.Response:
+        is_kept = request.method == b"GET" and bool(self._pool.connections)
+        try:
+            return self._pool.handle_request(request)
+        except (OSError, httpcore.NetworkError, httpcore.RemoteProtocolError) as error:
+            if not is_kept or isinstance(error, TimeoutError):
+                raise
+        # A server may end an idle connection at any time, also just when it is used again.
+        return self._pool.handle_request(request)
 
     def close(self) -> None:
         self._pool.close()

@@ -239,6 +239,33 @@ def test_a4_clean_end_is_quiet(
     assert heard == [(50, 60), (60, 61), (61, 62)]
 
 
+@pytest.mark.parametrize("then", [Connection.close, Connection.reset], ids=["FIN", "RST"])
+def test_a4_an_idle_connection_that_the_server_ends_is_made_anew(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], then: Any
+) -> None:
+    """A watch on the connection of the last one, which the server has just ended, is asked for again and no failure."""
+    server.on_watch(stream(bookmark(server.version)), lambda connection, _: then(connection))
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(3)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert (updater.status().errors, only(updater).reconnects) == (0, 0)
+    assert len(server.lists) == 1
+
+
+def test_a4_a_server_that_answers_once_per_connection(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]
+) -> None:
+    """After a lost watch the next one opens, although the connection of the list before it takes no other request."""
+    server.on_watch(stream(then=Connection.reset), lambda connection, _: connection.close())
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(3)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+        assert updater.status().errors == 0
+    assert len(server.lists) == 2
+
+
 def test_a5_server_that_ends_at_once_is_left_alone(
     server: ApiServer, flags: FlagRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
