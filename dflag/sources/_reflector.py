@@ -104,13 +104,13 @@ class Reflector(Watch):
         self._server: Final = server
         self._target: Final = target
         self._cache: Final = cache
-        self._wake: Final = wake
+        self.wake: Final = wake
         self._watch_seconds: Final = watch_seconds
         self._ended: Final = ended
         self._backoff: Final = Backoff()
         self._opened_at: float | None = None
         self._lost = False  # whether a failure has come since a watch was last open
-        self._is_watch_refused = False  # the last time: then a list alone does not make the source healthy
+        self.is_refused = False  # whether no watch is open: then a list alone does not make the source healthy
         self._is_refused_by_event = False  # the last time: then neither does a watch that opens
         self._retried: Final[set[int]] = set()  # the codes tried again at once since a watch last lasted
         self._stopping: Final = threading.Event()
@@ -124,6 +124,7 @@ class Reflector(Watch):
             self._thread.start()
         except RuntimeError as error:
             self.mode, self.problem = "not watched", f"no thread could be started to watch it: {error}"
+            self.is_refused = True
             # Nothing else asks the server while there is a watch.
             self._cache.fail(Failure(f"cannot read {self._target}: {self.problem}", unreachable=True, absent=False))
         else:
@@ -182,15 +183,15 @@ class Reflector(Watch):
             new = self._cache.accept_list(state, cursor, asked, is_latest=is_latest)
         except StaleError as error:
             raise ApiError(f"{self._target}: the API server is behind: {error}", unreachable=True) from None
-        recovered = not self._is_watch_refused and self._cache.recover()
+        recovered = not self.is_refused and self._cache.recover()
         if new or recovered:
-            self._wake()
+            self.wake()
         return cursor
 
     def _follow(self, cursor: str) -> None:
         # Not all clients at once, and never longer than was promised.
         seconds = self._watch_seconds * random.uniform(0.8, 1.0)  # noqa: S311
-        heard, self._is_watch_refused = False, True
+        heard, self.is_refused = False, True
         with self._server.watch(cursor, seconds) as events:
             self._note_opened()
             for kind, item in events:
@@ -212,9 +213,9 @@ class Reflector(Watch):
             self._note_watching()
 
     def _note_watching(self) -> None:
-        self._is_watch_refused = self._is_refused_by_event = False
+        self.is_refused = self._is_refused_by_event = False
         if self._cache.recover():
-            self._wake()
+            self.wake()
 
     def _accept(self, kind: str, item: Mapping[str, Any]) -> None:
         state: ObjectState | None = understand(kind, item, self._target)
@@ -234,7 +235,7 @@ class Reflector(Watch):
             logger.debug("%s: an event is left out: %s", self._target, error)
             return
         if new:
-            self._wake()
+            self.wake()
 
     def _pause_after(self, fault: ApiError) -> float:
         """
@@ -258,9 +259,9 @@ class Reflector(Watch):
 
     def _fail(self, fault: ApiError) -> None:
         if self._opened_at is not None:  # neither the next list nor the next opening says that this is over
-            self._is_watch_refused = self._is_refused_by_event = True
+            self.is_refused = self._is_refused_by_event = True
         if self._cache.fail(Failure(str(fault), unreachable=fault.unreachable, absent=fault.absent)):
-            self._wake()
+            self.wake()
 
     def _may_retry_at_once(self, fault: ApiError) -> bool:
         """

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from dflag.sources._api import ApiServer
     from dflag.sources._objects import ObjectKind
+    from dflag.sources._reflector import Reflector
     from dflag.typing import Raw, Wake
 
 
@@ -87,7 +88,7 @@ class KubernetesSource(Source):
         self._target: Final = Target(kind, str.__str__(namespace), str.__str__(name))
         self._watch_seconds: Final = watch_seconds
         self._cache: Final = ObjectCache(self._target)
-        self._watch: Watch | None = None
+        self._watch: Reflector | None = None
         self._is_followed = False  # whether a watch follows what was read last
         self._given = 0  # the number of the change that was read last
         self._partial_reads = 0  # reads of values while the watch is refused; the next one raises
@@ -116,8 +117,9 @@ class KubernetesSource(Source):
             SourceError: There is no such object (``missing=True``), nobody answers (``unreachable=True``),
                 or the API server refuses.
         """
-        if self._watch is None or not self._is_followed:
-            self._ask()
+        watch = self._watch
+        if watch is None or not self._is_followed:
+            self._ask(watch)
             self._is_followed = True
         look = self._cache.look()
         if look.failure is not None:
@@ -128,6 +130,8 @@ class KubernetesSource(Source):
             # Values from a list count, even if no watch can be opened. This changes the token, so that
             # the updater reads again, and that read raises the failure.
             self._partial_reads += 1
+            if watch is not None:
+                watch.wake()
         self._given = look.changes
         if isinstance(look.state, Present):
             return look.state.values
@@ -168,13 +172,14 @@ class KubernetesSource(Source):
 
         return ApiServer(self._target, self._where, self._context)
 
-    def _ask(self) -> None:
+    def _ask(self, watch: Reflector | None) -> None:
         asked = self._cache.look().state
         try:
             with contextlib.closing(self._server()) as server:
                 state, cursor, is_latest = server.list(self._cache.floor)
             self._cache.accept_list(state, cursor, asked, is_latest=is_latest)
-            self._cache.recover()
+            if watch is None or not watch.is_refused:
+                self._cache.recover()
         except ApiError as fault:
             self._cache.fail(Failure(str(fault), unreachable=fault.unreachable, absent=fault.absent))
         except StaleError as error:

@@ -712,6 +712,34 @@ def test_refused_for_ever_by_events_is_steadily_unhealthy(
         assert becomes(updater, rate, 62)
 
 
+@pytest.mark.parametrize(
+    "answer", [refuse(403, "no watch"), stream(error(410, "Expired"))], ids=["not opened", "refused by an event"]
+)
+def test_refresh_does_not_make_up_for_a_watch(
+    server: ApiServer,
+    flags: FlagRegistry,
+    rate: dflag.Flag[int],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Any,
+) -> None:
+    """It brings the newest values, and the source stays unhealthy until a watch opens; that is logged once."""
+    monkeypatch.setattr(_reflector, "FIRST_SECONDS", 30.0)
+    monkeypatch.setattr(_reflector, "LAST_SECONDS", 60.0)
+    server.on_watch(*[answer] * 1000)
+    with following(flags, source_of(server), resync_seconds=60.0) as updater:
+        assert eventually(lambda: not only(updater).healthy)
+        for _ in range(3):
+            updater.refresh()
+            assert not only(updater).healthy
+        assert updater.status().errors == 1
+        assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+        server.put({"rate_limit": "61"})
+        updater.refresh()
+        assert rate.get() == 61
+        assert eventually(lambda: not only(updater).healthy)
+
+
 def test_list_without_watch_of_a_deleted_object(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
     """An object that a list no longer has is gone, although no watch could say so."""
     server.on_watch(*[refuse(403)] * 1000)
@@ -1774,6 +1802,8 @@ def test_a_watch_whose_thread_cannot_be_started_is_tried_again(
     with following(flags, source_of(server)) as updater:
         assert only(updater).degraded == "no thread could be started to watch it: can't start new thread"
         assert (only(updater).watched, only(updater).healthy) == ("not watched", False)
+        updater.refresh()
+        assert not only(updater).healthy
         server.put({"rate_limit": "70"})
         refusing.clear()
         assert becomes(updater, rate, 70)
