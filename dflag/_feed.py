@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_NUMBERED: Final = re.compile(r"\b\w*\d\w*")
+"""A word with a digit: a version, a time or an id, which may differ each time."""
+
 
 class Ignored:
     """
@@ -161,7 +164,7 @@ class Feed:
             if is_interrupt(error):
                 raise
             problem = f"cannot read {self.name}: {type(error).__name__}: {text_of(error)}"
-            if self.problem != problem:
+            if _is_news(problem, self.problem):
                 name, kind = one_line(self.name), type(error).__name__
                 logger.exception("the read() of source %s should raise SourceError, not %s", name, kind)
             raise SourceError(problem) from error
@@ -250,7 +253,7 @@ class Feed:
             if is_interrupt(error):
                 raise
             problem = f"its {name}() raised {type(error).__name__}: {text_of(error)}"
-            if self.unanswered.get(name) != problem:
+            if _is_news(problem, self.unanswered.get(name)):
                 logger.exception("the %s() of source %s raised %s", name, one_line(self.name), type(error).__name__)
             self.unanswered[name] = problem
             return otherwise
@@ -275,7 +278,7 @@ class Feed:
         Note that the source cannot be read, and log it once.
         """
         problem = text_of(error)
-        if self.problem != problem:
+        if _is_news(problem, self.problem):
             self.failures += 1
             keeps = self._holds_values() and not (error.missing and self._resets)
             kept = "keeping the last good values" if keeps else "using the values of the layers below"
@@ -422,6 +425,13 @@ def _checked(name: str, values: object) -> Mapping[str, Raw]:
         if not isinstance(raw, (str, bytes, Unreadable)):
             raise SourceError(f"{expected}, got a value of type {type(raw).__name__} for {key!r}")
     return {str.__str__(key): plain(raw) for key, raw in values.items()}
+
+
+def _is_news(problem: str, last: str | None) -> bool:
+    """
+    Return whether a problem differs from the last one in more than numbers, so that it is to be logged and counted.
+    """
+    return last is None or _NUMBERED.sub("", problem) != _NUMBERED.sub("", last)
 
 
 def _text_or_none(said: object) -> str | None:

@@ -696,6 +696,24 @@ def test_list_without_watch_is_steadily_unhealthy(
         assert becomes(updater, rate, 62)
 
 
+@pytest.mark.parametrize(
+    "answer_to",
+    [
+        lambda number: stream(error(410, f"too old: 101 ({5000 + number})")),
+        lambda number: refuse(410, f"too old resource version: 101 ({5000 + number})"),
+        lambda number: refuse(502 + number % 2),
+    ],
+    ids=["410 as event", "410", "502 and 503"],
+)
+def test_a_failure_whose_numbers_change_is_logged_once(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, answer_to: Any
+) -> None:
+    """The versions that a refusal names, and the codes of a server that is starting, are no new failure."""
+    server.on_watch(*map(answer_to, range(1000)))
+    with following(flags, source_of(server), resync_seconds=60.0) as updater:
+        assert_steadily_unhealthy(server, updater, caplog)
+
+
 @pytest.mark.parametrize("code", [401, 410])
 def test_refused_for_ever_by_events_is_steadily_unhealthy(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, code: int

@@ -97,6 +97,32 @@ def test_a_failure_keeps_the_values_and_counts_once(
     assert feed.problem is None
 
 
+def test_a_failure_whose_numbers_change_is_the_same_one(
+    feed: Feed, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Versions, times and ids differ each time: it is logged and counted once, and the newest text is its problem."""
+    feed.look()
+    for token, text in enumerate(("502: version 101 (5114)", "503: version 101 (5121)", "503: version 7f3a (b6)"), 6):
+        source.fault, source.token = SourceError(f"memory answered {text}"), token
+        feed.look()
+        assert feed.problem == f"memory answered {text}"
+    assert (feed.failures, len(caplog.records)) == (1, 1)
+    source.fault, source.token = SourceError("memory answered nothing"), 9
+    feed.look()
+    assert (feed.failures, len(caplog.records)) == (2, 2)
+
+
+def test_an_exception_whose_numbers_change_is_the_same_one(
+    feed: Feed, source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of the read() of a source, and of another of its calls."""
+    for number in (1, 2, 3):
+        source.fault, source.token = OSError(f"broken at {number}"), ValueError(f"no token at {number}")
+        feed.look()
+    assert [caplog.text.count(each) for each in ("the read() of", "the probe() of")] == [1, 1]
+    assert feed.failures == 1
+
+
 @pytest.mark.parametrize("message", ["no answer", "no answer from memory"])
 def test_a_failure_names_the_source(feed: Feed, source: Source, message: str) -> None:
     """Whoever gets the error of a source of the program's own, initialize() too; what else it says stays."""
