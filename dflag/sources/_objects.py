@@ -279,14 +279,8 @@ class ObjectCache(ForkFollower):
     def advance(self, cursor: str) -> None:
         """
         Note that nothing has changed up to a version.
-
-        Raises:
-            StaleError: The version is older than the one that the watch began at: the versions have started again.
         """
-        if self._cursor is not None and is_older(cursor, self._cursor):
-            raise StaleError(f"version {cursor} is older than {self._cursor}, from which was watched")
-        if cursor:
-            self._cursor = cursor
+        self._cursor = cursor
 
     def expire(self) -> None:
         """

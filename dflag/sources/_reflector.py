@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 from dflag._log import logger
 from dflag.sources._api import defect, understand
 from dflag.sources._base import Watch
-from dflag.sources._objects import ApiError, Failure, StaleError, version_of
+from dflag.sources._objects import ApiError, Failure, StaleError, is_older, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -109,6 +109,7 @@ class Reflector(Watch):
         self._ended: Final = ended
         self._backoff: Final = Backoff()
         self._opened_at: float | None = None
+        self._reached = ""  # the version that the watch has come to
         self._lost = False  # whether a failure has come since a watch was last open
         self.is_refused = False  # whether no watch is open: then a list alone does not make the source healthy
         self._is_refused_by_event = False  # the last time: then neither does a watch that opens
@@ -191,7 +192,7 @@ class Reflector(Watch):
     def _follow(self, cursor: str) -> None:
         # Not all clients at once, and never longer than was promised.
         seconds = self._watch_seconds * random.uniform(0.8, 1.0)  # noqa: S311
-        heard, self.is_refused = False, True
+        heard, self.is_refused, self._reached = False, True, cursor
         with self._server.watch(cursor, seconds) as events:
             self._note_opened()
             for kind, item in events:
@@ -220,22 +221,33 @@ class Reflector(Watch):
     def _accept(self, kind: str, item: Mapping[str, Any]) -> None:
         state: ObjectState | None = understand(kind, item, self._target)
         self._note_watching()
+        if kind == "BOOKMARK":
+            self._advance(version_of(item))
         if state is None:
-            if kind == "BOOKMARK":
-                try:
-                    self._cache.advance(version_of(item))
-                except StaleError as error:
-                    raise ApiError(
-                        f"{self._target}: the resource versions have started again: {error}", unreachable=True
-                    ) from None
             return
         try:
             new = self._cache.accept_event(state)
         except StaleError as error:
             logger.debug("%s: an event is left out: %s", self._target, error)
             return
+        self._reached = state.version
         if new:
             self.wake()
+
+    def _advance(self, version: str) -> None:
+        """
+        Note that nothing has changed up to a version. It is compared with what this watch has reached, since a list
+        beside it may come from another server, which is ahead.
+        """
+        if is_older(version, self._reached):
+            raise ApiError(
+                f"{self._target}: the resource versions have started again: "
+                f"version {version} is older than {self._reached}, from which was watched",
+                unreachable=True,
+            )
+        if version:
+            self._reached = version
+            self._cache.advance(version)
 
     def _pause_after(self, fault: ApiError) -> float:
         """

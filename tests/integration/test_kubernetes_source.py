@@ -1786,6 +1786,31 @@ def test_refresh_asks_the_server(server: ApiServer, flags: FlagRegistry, rate: d
         assert len(server.lists) == 2
 
 
+def test_refresh_at_a_server_that_is_ahead_leaves_the_watch_alone(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]
+) -> None:
+    """A bookmark of the watch's own server counts, although the list beside it is newer, and the watch goes on."""
+    go = threading.Event()
+
+    def watch(connection: Connection, request: Request) -> None:
+        connection.begin()
+        assert go.wait(DEADLINE_SECONDS)
+        connection.event(bookmark("150"))
+        connection.event({"type": "MODIFIED", "object": web(server, "170", "61")})
+        connection.end()
+
+    server.on_watch(watch)
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.on_list(reply(200, server.listing(server.item(), version="160")))
+        updater.refresh()
+        go.set()
+        assert becomes(updater, rate, 61)
+        assert server.await_watches(2).query["resourceVersion"] == "170"
+        assert only(updater).reconnects == 0
+    assert len(server.lists) == 2
+
+
 def test_without_the_extra() -> None:
     """Without the extra the class can be imported, and says what to install when it is used."""
     done = run_python(
