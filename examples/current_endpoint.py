@@ -66,7 +66,6 @@ def listen() -> http.server.ThreadingHTTPServer:
 def main() -> None:
     """Serve until a signal comes."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)  # tells every request
     flags.parse_args(description="A service told by the API server which cluster to talk to.")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))

@@ -25,7 +25,7 @@ from dflag.sources._link import Link
 from dflag.sources._objects import Absent, ApiError, ObjectState, decode, version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
     from dflag.sources._kubeconfig import Config, Places
     from dflag.sources._objects import Target
@@ -190,15 +190,33 @@ def make_client(config: Config, credentials: Credentials, link: Link) -> httpx.C
     if not cluster.compressed:
         headers["Accept-Encoding"] = "identity"
     try:
-        return httpx.Client(
+        return _Client(
+            sign,
+            _Transport(link, context, _proxy(cluster), cluster.tls_name),
             base_url=cluster.server,
-            auth=sign,
-            transport=_Transport(link, context, _proxy(cluster), cluster.tls_name),
             headers=headers,
             follow_redirects=False,
         )
     except httpx.InvalidURL as error:
         raise ApiError(f"{cluster.place}.server: expected https://HOST:PORT, got {cluster.server!r}: {error}") from None
+
+
+class _Client(httpx.Client):
+    """
+    A client that sends a signed request and does nothing else: its base class writes each one to the program's log.
+    """
+
+    def __init__(self, sign: Callable[[httpx.Request], httpx.Request], transport: _Transport, **options: Any) -> None:
+        super().__init__(transport=transport, **options)
+        self._sign: Final = sign
+        self._sender: Final = transport
+
+    def send(self, request: httpx.Request, *, stream: bool = False, **_: Any) -> httpx.Response:
+        response = self._sender.handle_request(self._sign(request))
+        response.request = request
+        if not stream:
+            response.read()
+        return response
 
 
 class _Transport(httpx.BaseTransport):

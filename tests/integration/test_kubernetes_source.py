@@ -239,6 +239,20 @@ def test_a4_clean_end_is_quiet(
     assert heard == [(50, 60), (60, 61), (61, 62)]
 
 
+def test_a4_requests_are_not_logged(
+    server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    """At INFO the log of the program has what dflag says, and no line of the HTTP client."""
+    caplog.set_level(logging.INFO)
+    with following(flags, source_of(server)) as updater:
+        server.await_watches(1)
+        server.end_watches()
+        server.await_watches(2)
+        server.put({"rate_limit": "61"})
+        assert becomes(updater, rate, 61)
+    assert {record.name for record in caplog.records} == {"dflag"}
+
+
 @pytest.mark.parametrize("then", [Connection.close, Connection.reset], ids=["FIN", "RST"])
 def test_a4_an_idle_connection_that_the_server_ends_is_made_anew(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], then: Any
