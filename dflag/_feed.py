@@ -163,7 +163,7 @@ class Feed:
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            problem = f"cannot read {self.name}: {type(error).__name__}: {text_of(error)}"
+            problem = one_line(f"cannot read {self.name}: {type(error).__name__}: {text_of(error)}")
             if _is_news(problem, self.problem):
                 name, kind = one_line(self.name), type(error).__name__
                 logger.exception("the read() of source %s should raise SourceError, not %s", name, kind)
@@ -277,12 +277,12 @@ class Feed:
         """
         Note that the source cannot be read, and log it once.
         """
-        problem = text_of(error)
+        problem = one_line(text_of(error))
         if _is_news(problem, self.problem):
             self.failures += 1
             keeps = self._holds_values() and not (error.missing and self._resets)
             kept = "keeping the last good values" if keeps else "using the values of the layers below"
-            logger.warning("%s; %s", one_line(problem), kept)
+            logger.warning("%s; %s", problem, kept)
         self.problem = problem
 
     def note_fault(self, fault: str | None) -> bool:
@@ -305,9 +305,9 @@ class Feed:
             problem: The reason.
             check_seconds: How often the source is checked meanwhile.
         """
-        name, problem = one_line(self.name), _text_or_none(problem)
+        name, problem = one_line(self.name), _line_or_none(problem)
         if problem is not None and self.degraded is None:
-            logger.warning("checking %s every %s s instead of watching it: %s", name, check_seconds, one_line(problem))
+            logger.warning("checking %s every %s s instead of watching it: %s", name, check_seconds, problem)
         elif problem is None and self.degraded is not None:
             logger.info("watching %s again", name)
         self.degraded = problem
@@ -316,9 +316,9 @@ class Feed:
         """
         Note why the source will never show a change, and log it once; None if it will.
         """
-        reason = _text_or_none(reason)
+        reason = _line_or_none(reason)
         if reason is not None and reason != self.not_live:
-            logger.warning("cannot follow changes of %s: %s", one_line(self.name), one_line(reason))
+            logger.warning("cannot follow changes of %s: %s", one_line(self.name), reason)
         self.not_live = reason
 
     def note_not_followed(self, problem: str) -> None:
@@ -434,11 +434,11 @@ def _is_news(problem: str, last: str | None) -> bool:
     return last is None or _NUMBERED.sub("", problem) != _NUMBERED.sub("", last)
 
 
-def _text_or_none(said: object) -> str | None:
+def _line_or_none(said: object) -> str | None:
     """
-    Return what a source or a watch says as a plain text: it may be of any type.
+    Return what a source or a watch says as a line of plain text: it may be of any type.
     """
-    return None if said is None else text_of(said)
+    return None if said is None else one_line(text_of(said))
 
 
 def age(moment: float | None) -> float | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._log import logger
 from dflag._raw import Unreadable
+from dflag.errors import one_line
 from dflag.sources._entries import is_key
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class ApiError(Exception):
         unreachable: bool = False,
         absent: bool = False,
     ) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))  # it may quote a server, which may say anything
         self.code: Final = code
         self.retry_after: Final = retry_after
         self.unreachable: Final = unreachable

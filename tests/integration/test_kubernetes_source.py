@@ -1026,6 +1026,14 @@ def test_a21_forbidden_says_what_is_needed(server: ApiServer, monkeypatch: pytes
     assert _reflector.Backoff().next(lasting=True) >= 15.0
 
 
+def test_a_refusal_is_one_line_of_bounded_length(server: ApiServer) -> None:
+    """A server that says much, and in several lines, neither fills nor forges a log."""
+    server.on_list(refuse(503, "x\nWARNING forged " + "y" * 1_000_000))
+    with pytest.raises(SourceError, match=r"answered 503: x\\nWARNING forged y+…$") as caught:
+        source_of(server).read()
+    assert len(str(caught.value)) == 1000
+
+
 def test_a22_no_such_namespace(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
     """404 from an API server means that there is no such object; 404 from anybody else says nothing about it."""
     server.on_list(refuse(404, 'namespaces "default" not found'), reply(404, b"<html>", Content_Type="text/html"))

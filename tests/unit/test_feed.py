@@ -137,6 +137,25 @@ def test_a_failure_names_the_source(feed: Feed, source: Source, message: str) ->
     assert feed.problem == str(caught.value)
 
 
+@pytest.mark.parametrize("kind", [SourceError, OSError])
+def test_a_problem_is_one_line_of_bounded_length(
+    feed: Feed, source: Source, caplog: pytest.LogCaptureFixture, kind: type[Exception]
+) -> None:
+    """A server or a parser may say anything, as often as it likes; also why there are no events, and no changes."""
+    said = "x\nWARNING forged " + "y" * 100_000
+    source.fault = kind(said)
+    for token in (6, 7):
+        source.token = token
+        feed.look()
+    feed.note_degraded(said, 0.25)
+    feed.note_not_live(said)
+    for problem in (feed.problem, feed.degraded, feed.not_live):
+        assert problem is not None
+        assert problem.isprintable()
+        assert len(problem) <= 1000
+    assert len(caplog.records) == (3 if kind is SourceError else 4)
+
+
 def test_a_line_of_the_log_stays_one_line(caplog: pytest.LogCaptureFixture) -> None:
     """A name may be a path with a line end in it."""
     source = Source({}, name="a\nb")
