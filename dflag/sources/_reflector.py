@@ -34,7 +34,7 @@ FIRST_SECONDS: Final = 0.8
 """The shortest pause after a failure, as in Kubernetes' own clients; the ceiling doubles with each further failure."""
 
 LAST_SECONDS: Final = 30.0
-"""Where the ceiling of the pauses ends; what only an operator can mend is tried about this often."""
+"""Where the ceiling of the pauses ends; what an operator has to mend at the server is tried about this often."""
 
 LONGEST_SECONDS: Final = 120.0
 """The longest Retry-After of a server that is obeyed."""
@@ -47,7 +47,8 @@ JOIN_SECONDS: Final = 0.7
 
 _GONE: Final = 410
 _UNAUTHORIZED: Final = 401
-_LASTING: Final = frozenset({403, 404})  # what an operator has to mend
+_LASTING: Final = frozenset({403, 404})
+"""What an operator has to mend at the server. A file or a plugin that fails may be whole again in a moment."""
 _AT_ONCE: Final = frozenset({_UNAUTHORIZED, _GONE})
 """What newer credentials or a newer version may mend: tried again without a pause, and a failure the second time."""
 
@@ -138,6 +139,12 @@ class Reflector(Watch):
         if self.problem is not None and not self._stopping.is_set():
             self.start()
 
+    def touch(self) -> None:
+        """
+        Note that the API server has just been heard of, by the watch or beside it.
+        """
+        self.last_contact = time.monotonic()
+
     def close(self) -> None:
         """
         End the watch, wherever its thread is blocked. Idempotent.
@@ -179,7 +186,7 @@ class Reflector(Watch):
     def _list(self) -> str:
         asked = self._cache.look().state
         state, cursor, is_latest = self._server.list(None if _GONE in self._retried else self._cache.floor)
-        self._touch()
+        self.touch()
         try:
             new = self._cache.accept_list(state, cursor, asked, is_latest=is_latest)
         except StaleError as error:
@@ -196,7 +203,7 @@ class Reflector(Watch):
         with self._server.watch(cursor, seconds) as events:
             self._note_opened()
             for kind, item in events:
-                self._touch()
+                self.touch()
                 heard = True
                 self._accept(kind, item)
                 if self._stopping.is_set():
@@ -206,7 +213,7 @@ class Reflector(Watch):
             self._cache.expire()
 
     def _note_opened(self) -> None:
-        self._touch()
+        self.touch()
         self._opened_at = time.monotonic()
         self.reconnects += self._lost
         self._lost = False
@@ -296,6 +303,3 @@ class Reflector(Watch):
             self._retried.clear()
             self._is_refused_by_event = False
         return lasted
-
-    def _touch(self) -> None:
-        self.last_contact = time.monotonic()

@@ -5,11 +5,10 @@ A ConfigMap or Secret at the API server as a source.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from typing import TYPE_CHECKING, Final
 
-from dflag.errors import DefinitionError, SourceError
+from dflag.errors import DefinitionError, SourceError, check_seconds
 from dflag.sources._base import Source, Watch
 from dflag.sources._names import NAMESPACE_NAME, OBJECT_NAME, is_namespace_name, is_object_name
 from dflag.sources._objects import ApiError, Failure, ObjectCache, Present, StaleError, Target
@@ -67,7 +66,7 @@ class KubernetesSource(Source):
         watch_seconds: float = 300.0,
     ) -> None:
         _check_target(kind, name, namespace)
-        _check_options(kubeconfig, context, watch_seconds)
+        self._watch_seconds: Final = _check_options(kubeconfig, context, watch_seconds)
         try:
             from dflag.sources import _api, _kubeconfig
         except ImportError as error:
@@ -86,7 +85,6 @@ class KubernetesSource(Source):
             )
         # Plain texts: a subclass may print as anything, also where a request is made of it.
         self._target: Final = Target(kind, str.__str__(namespace), str.__str__(name))
-        self._watch_seconds: Final = watch_seconds
         self._cache: Final = ObjectCache(self._target)
         self._watch: Reflector | None = None
         self._is_followed = False  # whether a watch follows what was read last
@@ -177,6 +175,8 @@ class KubernetesSource(Source):
         try:
             with contextlib.closing(self._server()) as server:
                 state, cursor, is_latest = server.list(self._cache.floor)
+            if watch is not None:
+                watch.touch()
             self._cache.accept_list(state, cursor, asked, is_latest=is_latest)
             if watch is None or not watch.is_refused:
                 self._cache.recover()
@@ -196,11 +196,12 @@ def _check_target(kind: object, name: object, namespace: object) -> None:
         raise DefinitionError(f"kubernetes source: expected as namespace {NAMESPACE_NAME}, got {namespace!r:.80}")
 
 
-def _check_options(kubeconfig: object, context: object, watch_seconds: object) -> None:
+def _check_options(kubeconfig: object, context: object, watch_seconds: object) -> float:
     if context is not None and not isinstance(context, str):
         raise DefinitionError(f"kubernetes source: expected as context a name or None, got {context!r}")
     if kubeconfig is not None and not isinstance(kubeconfig, (str, os.PathLike)):
         raise DefinitionError(f"kubernetes source: expected as kubeconfig a path or None, got {kubeconfig!r}")
-    is_number = isinstance(watch_seconds, (int, float)) and not isinstance(watch_seconds, bool)
-    if not is_number or not 0 < watch_seconds < math.inf:  # type: ignore[operator]  # it is one of the two
-        raise DefinitionError(f"kubernetes source: expected watch_seconds above 0, got {watch_seconds!r}")
+    seconds = check_seconds("watch_seconds", watch_seconds, positive=True, subject="kubernetes source: ")
+    if seconds is None:
+        raise DefinitionError("kubernetes source: expected watch_seconds above 0 and finite, got None")
+    return seconds

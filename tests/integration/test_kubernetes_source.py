@@ -1655,6 +1655,15 @@ def test_a39_contact(server: ApiServer, flags: FlagRegistry) -> None:
         assert only(updater).watched == "API watch"
 
 
+def test_a39_refresh_is_a_contact(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """The answer to its list counts, as it comes from the API server too."""
+    with following(flags, source_of(server), resync_seconds=60.0) as updater:
+        server.await_watches(1)
+        assert eventually(lambda: (only(updater).seconds_since_contact or 0) > 0.3)
+        updater.refresh()
+        assert (only(updater).seconds_since_contact or 1) < 0.2
+
+
 # --- the configuration
 
 
@@ -1777,12 +1786,22 @@ def test_an_error_of_the_system_is_quoted(server: ApiServer, monkeypatch: pytest
         {"watch_seconds": "5"},
         {"watch_seconds": True},
         {"watch_seconds": float("nan")},
+        {"watch_seconds": float("inf")},
+        {"watch_seconds": None},
+        {"watch_seconds": 10**400},
     ],
 )
 def test_bad_options(server: ApiServer, options: dict[str, Any]) -> None:
     """What cannot be an object's name, or is out of its range, is refused when the source is made."""
     with pytest.raises(dflag.DefinitionError):
         KubernetesSource(**{"name": "web", "namespace": "default", "kubeconfig": server.kubeconfig, **options})
+
+
+def test_the_longest_watch_fits_into_a_request(server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int]) -> None:
+    """A server holds it in 64 bits of nanoseconds."""
+    with following(flags, source_of(server, watch_seconds=1e300)) as updater:
+        assert 0 < int(server.await_watches(1).query["timeoutSeconds"]) <= 10**9
+        assert eventually(lambda: only(updater).healthy)
 
 
 def test_same_checksum_as_a_volume(server: ApiServer, flags: FlagRegistry, tmp_path: Path) -> None:
