@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_NUMBERED: Final = re.compile(r"\b\w*\d\w*")
-"""A word with a digit: a version, a time or an id, which may differ each time."""
+_NUMBERED: Final = re.compile(r"(\.[A-Za-z]+:\d+:\d+)|\b\w*\d\w*")
+"""A word with a digit: a version, a time or an id, which may differ each time; or a place in a document, as a group."""
 
 
 class Ignored:
@@ -431,7 +431,7 @@ def _is_news(problem: str, last: str | None) -> bool:
     """
     Return whether a problem differs from the last one in more than numbers, so that it is to be logged and counted.
     """
-    return last is None or _NUMBERED.sub("", problem) != _NUMBERED.sub("", last)
+    return last is None or _NUMBERED.sub(r"\1", problem) != _NUMBERED.sub(r"\1", last)
 
 
 def _line_or_none(said: object) -> str | None:

@@ -107,9 +107,10 @@ def test_a_failure_whose_numbers_change_is_the_same_one(
         feed.look()
         assert feed.problem == f"memory answered {text}"
     assert (feed.failures, len(caplog.records)) == (1, 1)
-    source.fault, source.token = SourceError("memory answered nothing"), 9
-    feed.look()
-    assert (feed.failures, len(caplog.records)) == (2, 2)
+    for number, text in enumerate(("nothing", "bad app.yaml:3:4", "bad app.yaml:10:4"), 2):  # a place is no such number
+        source.fault, source.token = SourceError(f"memory answered {text}"), 9 + number
+        feed.look()
+        assert (feed.failures, len(caplog.records)) == (number, number)
 
 
 def test_an_exception_whose_numbers_change_is_the_same_one(
