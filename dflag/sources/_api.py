@@ -180,23 +180,29 @@ def make_client(config: Config, credentials: Credentials, link: Link) -> httpx.C
         ApiError: The configuration cannot be used.
     """
     cluster = config.cluster
+    server = _server(cluster)
 
     def sign(request: httpx.Request) -> httpx.Request:
         request.headers = httpx.Headers([*request.headers.raw, *credentials.headers()])
         return request
 
-    context = credentials.tls() if cluster.server.startswith("https:") else None
+    # By the URL that is asked: the text may say HTTPS://, and httpcore takes a context of its own where it gets none.
+    context = credentials.tls() if server.scheme == "https" else None
     headers = {"User-Agent": "dflag", "Accept": "application/json"}
     if not cluster.compressed:
         headers["Accept-Encoding"] = "identity"
+    return _Client(
+        sign,
+        _Transport(link, context, _proxy(cluster), cluster.tls_name),
+        base_url=server,
+        headers=headers,
+        follow_redirects=False,
+    )
+
+
+def _server(cluster: _kubeconfig.Cluster) -> httpx.URL:
     try:
-        return _Client(
-            sign,
-            _Transport(link, context, _proxy(cluster), cluster.tls_name),
-            base_url=cluster.server,
-            headers=headers,
-            follow_redirects=False,
-        )
+        return httpx.URL(cluster.server)
     except httpx.InvalidURL as error:
         raise ApiError(f"{cluster.place}.server: expected https://HOST:PORT, got {cluster.server!r}: {error}") from None
 

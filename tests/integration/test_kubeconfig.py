@@ -611,6 +611,30 @@ def test_server_without_a_scheme(server: ApiServer, secure: ApiServer) -> None:
     assert read(secure.kubeconfig) == RATE
 
 
+def test_a_scheme_in_capitals_is_the_same_scheme(secure: ApiServer, authority: trustme.CA) -> None:
+    """With HTTPS:// the authority, the client's certificate and insecure-skip-tls-verify count as with https://."""
+    noted = subjects(secure)
+    path = with_data(secure, authority)
+    edit(path, cluster={"server": secure.url.replace("https", "HTTPS")})
+    assert read(path) == RATE
+    assert ("DNS", "client.test") in noted[0]["subjectAltName"]
+    write_kubeconfig(path, secure.url.replace("https", "Https"), insecure_skip_tls_verify=True)
+    assert read(path) == RATE
+
+
+@pytest.mark.parametrize("scheme", ["https", "HTTPS"])
+def test_no_token_for_a_server_that_only_the_system_trusts(
+    secure: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """A server that the kubeconfig's authority does not vouch for gets no request, whatever the system trusts."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    other = encoded(trustme.CA().cert_pem)
+    url = secure.url.replace("https", scheme)
+    message = message_of(write_kubeconfig(secure.kubeconfig, url, certificate_authority_data=other))
+    assert "the API server's certificate is refused" in message
+    assert secure.requests == []
+
+
 def test_server_without_tls(tmp_path: Path) -> None:
     """A server that speaks no TLS where the kubeconfig says so is a wrong set-up, with a word on its cause."""
 
