@@ -233,19 +233,21 @@ class _Transport(httpx.BaseTransport):
     def __init__(
         self, link: Link, context: ssl.SSLContext | None, proxy: httpcore.Proxy | None, tls_name: str | None
     ) -> None:
-        self._extensions: Final = {} if tls_name is None else {"sni_hostname": tls_name}
+        self._tls_name: Final = tls_name
         self._pool: Final = httpcore.ConnectionPool(
             ssl_context=context, proxy=proxy, network_backend=link, max_connections=1
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        url = request.url
+        url, host = request.url, request.url.raw_host
+        # In brackets, as a URL has it: what a proxy is asked for is put together from host and port.
+        written = b"[" + host + b"]" if b":" in host else host
         passed = httpcore.Request(
             method=request.method,
-            url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            url=httpcore.URL(scheme=url.raw_scheme, host=written, port=url.port, target=url.raw_path),
             headers=request.headers.raw,
             content=request.stream,
-            extensions={**request.extensions, **self._extensions},
+            extensions={**request.extensions, "sni_hostname": self._tls_name or host.decode("ascii")},
         )
         response = self._send(passed)
         return httpx.Response(

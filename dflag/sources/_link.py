@@ -105,14 +105,14 @@ class Link(httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
         """
-        Connect to the first address of *host* that answers.
+        Connect to the first address of *host* that answers. An IPv6 address may stand in brackets.
 
         Raises:
             OSError: None does.
         """
         began = time.monotonic()
         problem: OSError | None = None
-        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        addresses = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             try:
                 connection = _TlsSocket(socket.socket(family, kind, protocol))

@@ -40,6 +40,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
+    target: str = ""
     at: float = field(default_factory=time.monotonic)
 
     @property
@@ -116,7 +117,11 @@ class Connection:
             # One that comes several times counts as a list.
             headers[name.lower()] = ", ".join(filter(None, [headers.get(name.lower()), value.strip()]))
         return Request(
-            method, target if method == "CONNECT" else parts.path, dict(urllib.parse.parse_qsl(parts.query)), headers
+            method,
+            target if method == "CONNECT" else parts.path,
+            dict(urllib.parse.parse_qsl(parts.query)),
+            headers,
+            target,
         )
 
     def secure(self, context: ssl.SSLContext) -> None:

@@ -561,6 +561,57 @@ def test_tls_server_name_through_a_proxy(secure: ApiServer, tmp_path: Path, auth
         proxy.close()
 
 
+def test_ipv6_address_through_a_proxy(secure: ApiServer, tmp_path: Path, authority: trustme.CA) -> None:
+    """A proxy is asked for an IPv6 address in brackets, in a tunnel and without one, and TLS for the bare address."""
+    assert secure._context is not None
+    authority.issue_cert("fd00::1").configure_cert(secure._context)
+    proxy = ApiServer(tmp_path / "unused")
+    asked = []
+
+    def tunnel(connection: Connection, request: Request) -> None:
+        asked.append((request.path, request.headers["host"]))
+        connection.answer(200, b"", {"Content-Length": "0"})
+        connection.secure(secure._context)  # type: ignore[arg-type]  # it has one, as asserted above
+        inner = connection.read_request()
+        assert inner is not None
+        asked.append(inner.headers["host"])
+        secure._answer(connection, inner)
+
+    proxy.on_list(tunnel)
+    edit(secure.kubeconfig, cluster={"server": "https://[fd00::1]:6443", "proxy-url": proxy.url})
+    try:
+        assert read(secure.kubeconfig) == RATE
+        proxy.put(RATE)
+        write_kubeconfig(secure.kubeconfig, "http://[fd00::1]:8080", proxy_url=proxy.url)
+        assert read(secure.kubeconfig) == RATE
+    finally:
+        proxy.close()
+    assert asked == [("[fd00::1]:6443", "[fd00::1]:6443"), "[fd00::1]:6443"]
+    assert proxy.requests[-1].target.startswith("http://[fd00::1]:8080/api/v1/")
+
+
+def test_ipv6_address_without_a_proxy(tmp_path: Path, authority: trustme.CA) -> None:
+    """A server at an IPv6 address is asked there, and its certificate is held against the address."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("::1").configure_cert(context)
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this system has no IPv6")
+    server = ApiServer(tmp_path / "unused", context)
+    server.put(RATE)
+    fields = {"certificate_authority_data": encoded(authority.cert_pem)}
+    path = write_kubeconfig(tmp_path / "six", f"https://[::1]:{listener.getsockname()[1]}", **fields)
+    with listener:
+        serving = threading.Thread(target=lambda: server._serve(Connection(server, listener.accept()[0])))
+        serving.start()
+        try:
+            assert read(path) == RATE
+        finally:
+            serving.join(DEADLINE_SECONDS)
+            server.close()
+
+
 def test_proxy_url_goes_before_the_environment(server: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The kubeconfig's own proxy is used whatever HTTP_PROXY and NO_PROXY say, as kubectl does."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
