@@ -155,10 +155,18 @@ class ApiServer:
         if self._credentials is not None and self._credentials.has_expired:
             self.close()
         if self._client is None:
+            self._client = self._configured()
+        return self._client
+
+    def _configured(self) -> httpx.Client:
+        try:
             config = _kubeconfig.load(self._where, self._context, SERVICE_ACCOUNT)
             self._credentials = Credentials(config, self._link)
-            self._client = make_client(config, self._credentials, self._link)
-        return self._client
+            return make_client(config, self._credentials, self._link)
+        except ApiError:
+            raise
+        except Exception as error:
+            raise defect(error) from None
 
 
 def _check_response(response: httpx.Response, target: Target, server: str) -> None:
@@ -283,20 +291,18 @@ def _proxy(cluster: _kubeconfig.Cluster) -> httpcore.Proxy | None:
     """
     Take the proxy of the kubeconfig, or else that of the environment.
     """
-    found = cluster.proxy
+    own = None if cluster.proxy is None else (cluster.proxy, f"{cluster.place}.proxy-url")
+    found = own or _proxies.find(cluster.server)
     if found is None:
-        if (named := _proxies.find(cluster.server)) is None:
-            return None
-        found = _kubeconfig.check_proxy(*named)
+        return None
+    given, place = found
     try:
-        url = httpx.URL(found)
-        auth = (url.username, url.password) if url.username else None
+        url = httpx.URL(_kubeconfig.check_proxy(given, place))
+        auth = (url.username.encode(), url.password.encode()) if url.userinfo else None
         return httpcore.Proxy(str(url.copy_with(username=None, password=None)), auth=auth)
-    except httpx.InvalidURL:
+    except (httpx.InvalidURL, UnicodeError):  # the environment may hold other bytes than UTF-8
         # Without the cause, which quotes the URL and so the password.
-        raise ApiError(
-            f"{cluster.place}.proxy-url, or HTTPS_PROXY: expected http://HOST:PORT, got another URL"
-        ) from None
+        raise ApiError(f"{place}: expected http://HOST:PORT, got another URL") from None
 
 
 # --- answers

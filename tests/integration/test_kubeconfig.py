@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -621,7 +622,49 @@ def test_proxy_url_goes_before_the_environment(server: ApiServer, monkeypatch: p
     assert server.requests[-1].headers["host"] == "cluster.test"
 
 
-@pytest.mark.parametrize("proxy", ["socks5://me:hush@a:1", "http://a:99999", "http://[a", "ftp://a"])
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("me:p%C3%A4ss", "me:päss"),
+        ("mé:päss", "mé:päss"),
+        ("m%20e:p%40%3A", "m e:p@:"),
+        (":hush", ":hush"),
+        ("me", "me:"),
+    ],
+)
+@pytest.mark.parametrize("by_environment", [False, True])
+def test_credentials_of_a_proxy(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch, given: str, sent: str, by_environment: bool
+) -> None:
+    """The user name and the password in a proxy's URL may have any character, and either may be empty."""
+    proxy = server.url.replace("//", f"//{given}@")
+    write_kubeconfig(server.kubeconfig, "http://cluster.test:80", **({} if by_environment else {"proxy_url": proxy}))
+    if by_environment:
+        monkeypatch.setenv("HTTP_PROXY", proxy)
+    assert read(server.kubeconfig) == RATE
+    expected = base64.b64encode(sent.encode()).decode()
+    assert server.requests[-1].headers["proxy-authorization"] == f"Basic {expected}"
+
+
+def test_an_unexpected_error_of_the_configuration_is_not_quoted(
+    server: ApiServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a library raises while the connection is configured shows by its type and place, without its text."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise TypeError("hush")
+
+    monkeypatch.setattr(_api, "_proxy", fail)
+    with pytest.raises(
+        SourceError, match=r"stopped the request: TypeError in fail, line .*; please report it"
+    ) as caught:
+        read(server.kubeconfig)
+    assert "hush" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    "proxy", ["socks5://me:hush@a:1", "http://a:99999", "http://[a", "ftp://a", "http://me:hush\udce4@a:1"]
+)
 def test_proxy_of_the_environment_that_cannot_be_used(
     server: ApiServer, monkeypatch: pytest.MonkeyPatch, proxy: str
 ) -> None:
