@@ -26,7 +26,7 @@ HOME: Final = "~/.kube/config"
 """The kubeconfig where nothing else names one."""
 
 _MAX_BYTES: Final = 2**20
-"""The longest kubeconfig; what reads YAML takes no longer text."""
+"""The longest kubeconfig, certificate or token; what reads YAML takes no longer text."""
 
 _EXEC_VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _EXEC_EXTENSION: Final = "client.authentication.k8s.io/exec"
@@ -174,14 +174,17 @@ def read_file(place: str, path: str) -> bytes:
     Return what a file holds that the configuration names.
 
     Raises:
-        ApiError: It cannot be read.
+        ApiError: It cannot be read, or is too long.
     """
     try:
         with open(path, "rb") as file:
-            return file.read(_MAX_BYTES)
+            found = file.read(_MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "no path"
         raise ApiError(f"{place}: cannot read {path}: {reason}") from None
+    if len(found) > _MAX_BYTES:
+        raise ApiError(f"{place}: {path} is larger than {_MAX_BYTES // 1024**2} MiB")
+    return found
 
 
 def _absolute(path: str) -> str:

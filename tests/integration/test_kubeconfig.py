@@ -446,6 +446,20 @@ def test_file_that_is_no_kubeconfig(tmp_path: Path, data: bytes, message: str) -
     assert "hush" not in found
 
 
+def test_a_file_over_the_limit_is_refused(server: ApiServer, tmp_path: Path) -> None:
+    """A kubeconfig, a token or a certificate of more than 1 MiB is refused by its name. None of them is cut."""
+    token = tmp_path / "token"
+    token.write_bytes(b"granted".ljust(2**20))
+    path = write_kubeconfig(server.kubeconfig, server.url, user={"tokenFile": str(token)})
+    path.write_bytes(path.read_bytes().ljust(2**20, b"\n"))
+    assert read(path) == RATE
+    assert server.requests[-1].headers["authorization"] == "Bearer granted"
+    token.write_bytes(b"granted".ljust(2**20 + 1))
+    assert message_of(path).endswith(f"users[test].tokenFile: {token} is larger than 1 MiB")
+    path.write_bytes(path.read_bytes() + b"\n")
+    assert message_of(path) == f"cannot use the kubeconfig: {path} is larger than 1 MiB"
+
+
 # --- as whom
 
 
