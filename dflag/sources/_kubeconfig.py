@@ -394,7 +394,9 @@ def _cluster(fields: _Fields) -> Cluster:
     server = fields.required("server")
     if "://" not in server:
         server = f"{'https' if insecure or authority is not None else 'http'}://{server}"
-    proxy = fields.text("proxy-url")
+    proxy, tls_name = fields.text("proxy-url"), fields.text("tls-server-name")
+    if tls_name is not None and not _is_host(tls_name):
+        raise ApiError(f"{fields.place}.tls-server-name: expected the name of a host, got {tls_name!r:.80}")
     settings = None
     for extension in fields.mappings("extensions"):
         held = extension.raw("extension")
@@ -403,7 +405,7 @@ def _cluster(fields: _Fields) -> Cluster:
     found = Cluster(
         fields.place,
         _url(server, f"{fields.place}.server", {"https", "http"}),
-        tls_name=fields.text("tls-server-name"),
+        tls_name=tls_name,
         authority=authority,
         insecure=insecure,
         proxy=None if proxy is None else check_proxy(proxy, f"{fields.place}.proxy-url"),
@@ -519,9 +521,17 @@ def _url(given: str, place: str, schemes: set[str], *, credentials: bool = False
     shown = "a URL with a user name" if "@" in given else repr(given)
     if parts.scheme not in schemes and host is not None:
         raise ApiError(f"{place}: expected {expected}, got {parts.scheme}://, which dflag does not support there")
-    if not host or port == 0 or parts.query or parts.fragment or not re.fullmatch(r"[^\s\x00-\x1f\x7f\\]+", given):
+    is_usable = host and _is_host(host) and port != 0 and not parts.query and not parts.fragment
+    if not is_usable or not re.fullmatch(r"[^\s\x00-\x1f\x7f\\]+", given):
         raise ApiError(f"{place}: expected {expected}, got {shown}")
     return given
+
+
+def _is_host(name: str) -> bool:
+    """
+    Return whether Python can ask for the name: it has no empty label, and none of more than 63 characters.
+    """
+    return all(0 < len(label) < 64 for label in name.removesuffix(".").split("."))
 
 
 def _check_namespace(place: str, namespace: str | None) -> None:

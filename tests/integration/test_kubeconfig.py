@@ -392,6 +392,18 @@ def test_what_is_not_chosen_does_not_matter(server: ApiServer) -> None:
         ("cluster", {"server": "https://a b"}, r"server: expected http://HOST:PORT or https"),
         ("cluster", {"server": "https://me:hush@a"}, r"server: expected .* without a user name or password"),
         ("cluster", {"proxy-url": "socks5://me:hush@a:1"}, r"proxy-url: expected http://.*, got socks5://"),
+        (
+            "cluster",
+            {"server": "https://a..b:6443"},
+            r"server: expected .* or https://HOST:PORT, got 'https://a..b:6443'",
+        ),
+        (
+            "cluster",
+            {"server": f"https://{'a' * 64}.test"},
+            r"server: expected http://HOST:PORT or https://HOST:PORT, got",
+        ),
+        ("cluster", {"proxy-url": "http://.a:1"}, r"proxy-url: expected http://HOST:PORT, got 'http://.a:1'"),
+        ("cluster", {"tls-server-name": "a..b"}, r"tls-server-name: expected the name of a host, got 'a..b'"),
         ("cluster", {"proxy-url": "https://a:1"}, r"proxy-url: expected http://HOST:PORT, got https://"),
         ("cluster", {"insecure-skip-tls-verify": "yes"}, r"insecure-skip-tls-verify: expected true or false, got text"),
         ("cluster", {"insecure-skip-tls-verify": True, "certificate-authority-data": "AAAA"}, r"drop one"),
