@@ -12,16 +12,19 @@ import datetime
 import json
 import os
 import re
+import selectors
 import shutil
 import signal
 import ssl
 import subprocess
 import tempfile
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import httpcore2 as httpcore
 
+from dflag._descriptors import new_selector
 from dflag.errors import one_line
 from dflag.sources._kubeconfig import read_file
 from dflag.sources._objects import ApiError
@@ -34,6 +37,12 @@ if TYPE_CHECKING:
 
 PLUGIN_SECONDS: Final = 60.0
 """How long an exec plugin may take: some ask a server of their own, and none may hold up the source for ever."""
+
+_LOOK_SECONDS: Final = 0.05
+"""How often to ask whether a plugin has ended while its output is open."""
+
+_PIPE_BYTES: Final = 2**20
+"""The most that a pipe holds: one read takes what a plugin has left there at its end."""
 
 _SHOWN_CHARACTERS: Final = 200
 """How much of a plugin's last line on standard error, or of its hint, stands in a message."""
@@ -237,7 +246,7 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
         raise ApiError(f"{place}: cannot run {plugin.command!r}: {reason}{hint}") from None
     with process, link.waiting(lambda: _end(process)):
         try:
-            printed, said = process.communicate(timeout=PLUGIN_SECONDS)
+            printed, said = _outputs(process)
         except BaseException as error:  # such as Ctrl-C: end the process, for which leaving the block waits
             _end(process)
             if not isinstance(error, subprocess.TimeoutExpired):
@@ -247,6 +256,40 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
         lines = said.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         raise ApiError(f"{place}: {plugin.command!r} ended with status {process.returncode}: {_shown(lines[-1])}{hint}")
     return _answer(printed, f"{place}: {plugin.command!r}")
+
+
+def _outputs(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+    """
+    Wait until a plugin ends, and return what it has printed.
+
+    The end of the output may come much later than the end of the plugin: a process that it leaves behind holds it open.
+
+    Raises:
+        subprocess.TimeoutExpired: It takes too long.
+    """
+    if os.name == "nt":
+        return process.communicate(timeout=PLUGIN_SECONDS)  # a selector there knows sockets alone
+    deadline = time.monotonic() + PLUGIN_SECONDS
+    found: dict[Any, bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
+    with new_selector() as selector:
+        for pipe in found:
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map() and process.poll() is None and time.monotonic() < deadline:
+            for key, _ in selector.select(_LOOK_SECONDS):
+                if not _read_into(found[key.fileobj], key.fd):
+                    selector.unregister(key.fileobj)
+        for key in selector.get_map().values():
+            os.set_blocking(key.fd, False)
+            with contextlib.suppress(BlockingIOError):
+                _read_into(found[key.fileobj], key.fd)
+    process.wait(max(deadline - time.monotonic(), 0.0))
+    return bytes(found[process.stdout]), bytes(found[process.stderr])
+
+
+def _read_into(found: bytearray, descriptor: int) -> bool:
+    part = os.read(descriptor, _PIPE_BYTES)
+    found += part
+    return bool(part)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

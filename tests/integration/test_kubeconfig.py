@@ -1111,6 +1111,49 @@ def test_stops_while_a_plugin_runs(server: ApiServer, tmp_path: Path) -> None:
     assert "dflag-kubernetes" not in {thread.name for thread in threading.enumerate()}
 
 
+@pytest.fixture(name="helper")
+def _helper(tmp_path: Path) -> Iterator[str]:
+    """Return the beginning of a plugin that leaves a process in a session of its own, which holds all its output."""
+    yield (
+        "import subprocess\n"
+        "helper = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        f"open({str(tmp_path / 'helper')!r}, 'w').write(str(helper.pid))\n"
+    )
+    os.kill(int((tmp_path / "helper").read_text()), signal.SIGKILL)
+
+
+def test_plugin_that_leaves_a_process_behind(server: ApiServer, tmp_path: Path, helper: str) -> None:
+    """A plugin is over when it ends, whatever holds its output open."""
+    plugin(tmp_path, helper + printing({"token": "granted"}))
+    began = time.monotonic()
+    assert read(with_plugin(server)) == RATE
+    plugin(
+        tmp_path, helper.replace("['sleep', '600']", "['sleep', '600'], stdout=subprocess.DEVNULL") + "sys.exit('no')"
+    )
+    os.kill(int((tmp_path / "helper").read_text()), signal.SIGKILL)
+    assert "ended with status 1: no" in message_of(with_plugin(server))
+    assert time.monotonic() - began < DEADLINE_SECONDS
+
+
+def test_stops_while_a_plugin_waits_for_a_process_in_another_session(
+    server: ApiServer, tmp_path: Path, helper: str
+) -> None:
+    """`stop` ends the thread that waits for a plugin, also when a process of the plugin's cannot be ended with it."""
+    plugin(tmp_path, helper + "helper.wait()")
+    watch = KubernetesSource("web", "default", kubeconfig=with_plugin(server)).watch(lambda: None)
+    assert eventually(lambda: (tmp_path / "helper").exists() and (tmp_path / "helper").read_text())
+    watch.close()
+    assert "dflag-kubernetes" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_plugin_that_prints_much(server: ApiServer, tmp_path: Path) -> None:
+    """What a plugin prints is read to its end, however much that is, and also when it ends long after."""
+    rest = "sys.stderr.write('x' * 2**20)\nprint(' ' * 2**20)\n" + printing({"token": "granted"})
+    plugin(tmp_path, f"{rest}\nsys.stdout.flush(); os.close(1); os.close(2)\nimport time; time.sleep(0.2); os._exit(0)")
+    assert read(with_plugin(server)) == RATE
+    assert server.requests[-1].headers["authorization"] == "Bearer granted"
+
+
 def test_stops_while_a_plugin_starts(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`stop` in the very moment in which a plugin is started ends the plugin too."""
     plugin(tmp_path, "import time; time.sleep(600)")
