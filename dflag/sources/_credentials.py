@@ -244,7 +244,8 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "it cannot be run"
         raise ApiError(f"{place}: cannot run {plugin.command!r}: {reason}{hint}") from None
-    with process, link.waiting(lambda: _end(process)):
+    pipes = [pipe.fileno() for pipe in (process.stdout, process.stderr) if pipe is not None]
+    with process, link.waiting(lambda: _end(process), *pipes):
         try:
             printed, said = _outputs(process)
         except BaseException as error:  # such as Ctrl-C: end the process, for which leaving the block waits

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpcore2 as httpcore
 
+from dflag._descriptors import Descriptor
+from dflag._fork import ForkFollower, follow_forks
 from dflag._sockets import OwnSocket
 
 if TYPE_CHECKING:
@@ -31,9 +33,9 @@ KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 _UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
 
 
-class Link(httpcore.NetworkBackend):
+class Link(ForkFollower, httpcore.NetworkBackend):
     """
-    Makes the connections of one HTTP client, one at a time, and holds on to the newest.
+    Makes the connections of one HTTP client, one at a time, and holds on to the newest, which a forked child closes.
 
     Thread safety: `cut` from any thread; `abandon` in a forked child; the rest from one thread.
     """
@@ -42,8 +44,10 @@ class Link(httpcore.NetworkBackend):
         self._lock: Final = threading.Lock()
         self._socket: OwnSocket | None = None
         self._interrupt: Callable[[], None] | None = None
+        self._pipes: list[Descriptor] = []
         self._deadline: float | None = None
         self._is_cut = False
+        follow_forks(self)
 
     def cut(self) -> None:
         """
@@ -63,28 +67,38 @@ class Link(httpcore.NetworkBackend):
         self._deadline = time.monotonic() + seconds
 
     @contextlib.contextmanager
-    def waiting(self, interrupt: Callable[[], None]) -> Iterator[None]:
+    def waiting(self, interrupt: Callable[[], None], *pipes: int) -> Iterator[None]:
         """
-        Let `cut` call *interrupt* while the owner waits within the block, for something that is no connection.
+        Let `cut` call *interrupt* while the owner waits within the block, for what comes out of *pipes*.
         """
         with self._lock:
             self._interrupt = interrupt
+            self._pipes = [Descriptor(pipe) for pipe in pipes]
             if self._is_cut:
                 interrupt()
         try:
             yield
         finally:
             with self._lock:
-                self._interrupt = None
+                self._interrupt, self._pipes = None, []
 
     def abandon(self) -> None:
         """
-        Close the inherited descriptor in a forked child, and nothing else: the connection is the parent's.
+        Close the inherited descriptors in a forked child, and nothing else: the connection is the parent's.
         """
         self._interrupt = None
+        pipes, self._pipes = self._pipes, []
+        for pipe in pipes:
+            pipe.close()
         held, self._socket = self._socket, None  # the lock may be held by a thread that is not here
         if held is not None:
             held.abandon()
+
+    def is_active(self) -> bool:
+        return self._socket is not None or bool(self._pipes)
+
+    def after_fork_in_child(self) -> None:
+        self.abandon()
 
     def hold(self, held: OwnSocket) -> None:
         """

@@ -1154,6 +1154,32 @@ def test_plugin_that_prints_much(server: ApiServer, tmp_path: Path) -> None:
     assert server.requests[-1].headers["authorization"] == "Bearer granted"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_while_a_plugin_runs(server: ApiServer, tmp_path: Path) -> None:
+    """A child does not keep the pipes of a plugin that another thread of its parent waits for."""
+    from .test_fork import Child
+
+    plugin(tmp_path, "import time; time.sleep(600)")
+    before = pipes()
+    watch = KubernetesSource("web", "default", kubeconfig=with_plugin(server)).watch(lambda: None)
+    try:
+        assert eventually((tmp_path / "calls").exists)
+        assert len(pipes() - before) == 2
+
+        def child() -> None:
+            assert pipes() == before
+
+        Child(child).check()
+    finally:
+        watch.close()
+
+
+def pipes() -> set[str]:
+    names = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return {link for link in map(os.readlink, filter(os.path.exists, names)) if link.startswith("pipe:")}
+
+
 def test_stops_while_a_plugin_starts(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`stop` in the very moment in which a plugin is started ends the plugin too."""
     plugin(tmp_path, "import time; time.sleep(600)")

@@ -16,6 +16,7 @@ import logging
 import os
 import socket
 import ssl
+import stat
 import sys
 import threading
 import time
@@ -1534,6 +1535,46 @@ def test_a31_fork(flags: FlagRegistry, rate: dflag.Flag[int], tmp_path: Path, au
             assert len(server.lists) == 1
     finally:
         server.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_fork_while_the_server_is_asked(server: ApiServer) -> None:
+    """A child does not keep the connection on which another thread of its parent asks for a list."""
+    from .test_fork import Child
+
+    source = source_of(server)
+    answer = threading.Event()
+
+    def slowly(connection: Connection, request: Request) -> None:
+        assert answer.wait(DEADLINE_SECONDS)
+        connection.answer(200, server.listing(server.item()))
+
+    server.on_list(slowly)
+    found = []
+    asking = threading.Thread(target=lambda: found.append(source.read()))
+    asking.start()
+    server.await_lists(1)
+
+    def child() -> None:
+        assert not _connections_to(server.port)
+
+    try:
+        assert _connections_to(server.port) == 1
+        Child(child).check()
+    finally:
+        answer.set()
+        asking.join(DEADLINE_SECONDS)
+    assert found == [{"rate_limit": "60"}]
+
+
+def _connections_to(port: int) -> int:
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        if _exists(name) and stat.S_ISSOCK(os.stat(f"/proc/self/fd/{name}").st_mode):
+            with socket.socket(fileno=os.dup(int(name))) as held, contextlib.suppress(OSError):
+                count += held.family == socket.AF_INET and held.getpeername()[1] == port
+    return count
 
 
 def _exists(descriptor: str) -> bool:
