@@ -43,7 +43,7 @@ SETTLED_SECONDS: Final = 10.0
 """How long a watch must have lasted for its end to be no failure."""
 
 JOIN_SECONDS: Final = 0.7
-"""How long `close` waits for the thread; only looking up a host name and an exec plugin cannot be cut short."""
+"""How long `close` waits for the thread; only looking up a host name cannot be cut short."""
 
 _GONE: Final = 410
 _UNAUTHORIZED: Final = 401
