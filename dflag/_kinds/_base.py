@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dflag._kinds._declared import Demands, Limits, Schema, SchemaOptions
     from dflag._kinds.cel import CEL
     from dflag._kinds.shapes import Shape
+    from dflag._raw import Text
 
 T = TypeVar("T")
 
@@ -103,6 +104,12 @@ class Kind(Generic[T]):
         Read a document's value, given natively and as text; most kinds read the text.
         """
         return self.parse(text)
+
+    def text_of(self, raw: Text) -> str:
+        """
+        Return the text that `parse` reads as `load` reads a document's value; of most kinds the value's own text.
+        """
+        return str(raw)
 
     def convert(self, value: object) -> T:
         """

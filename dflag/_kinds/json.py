@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dflag._kinds._declared import Demands, Schema, SchemaOptions
     from dflag._kinds.shapes import Shape
+    from dflag._raw import Text
     from dflag.typing import JSONValue
 
 
@@ -45,6 +46,9 @@ class JSONKind(Kind[Any]):
 
     def load(self, native: object, text: str) -> Any:  # noqa: ARG002 - the native value says it all
         return self._accept(_as_problem(json_values.freeze, native))
+
+    def text_of(self, raw: Text) -> str:
+        return json_values.dumps(raw.native)
 
     def convert(self, value: object) -> Any:
         return self._accept(_as_problem(json_values.freeze, value))

@@ -64,13 +64,18 @@ class MapKind(Kind[Mapping[str, Any]]):
     def load(self, native: object, text: str) -> Mapping[str, Any]:
         return self.read(Text(text, native), self._load_item)
 
+    def text_of(self, raw: Text) -> str:
+        if not isinstance(raw.native, dict):
+            return str(raw)
+        return json_values.dumps(raw.native if self.item.is_json else _texts_of(raw))
+
     def read(self, whole: str, item: Callable[[Text], Any]) -> Mapping[str, Any]:
         """
         Read a document's mapping, or a text as a JSON object; *item* makes a value of each part as of a single key.
         """
         if not isinstance(whole, Text) or not isinstance(whole.native, dict):
             whole = self._read_json(whole)
-        texts = {key: _text_of(native) for key, native in whole.native.items()} | dict(whole.written)
+        texts = _texts_of(whole)
         return self._seal({k: self._in_key(k, item, Text(texts[k], native)) for k, native in whole.native.items()})
 
     def convert(self, value: object) -> Mapping[str, Any]:
@@ -155,6 +160,13 @@ class MapKind(Kind[Mapping[str, Any]]):
     def _text_or_json(self, item: Any) -> Any:
         # JSON stands in JSON as it is, any other value as its text.
         return item if self.item.is_json else self.item.format(item)
+
+
+def _texts_of(whole: Text) -> dict[str, str]:
+    """
+    Return the texts of the parts of a document's mapping.
+    """
+    return {key: _text_of(native) for key, native in whole.native.items()} | dict(whole.written)
 
 
 def _text_of(native: object) -> str:

@@ -134,9 +134,16 @@ class Item:
 
     def is_native(self) -> bool:
         """
-        Return whether a JSON flag takes the value as the document holds it, without parsing a text.
+        Return whether the parts of the value stand in the document, and not in a text.
         """
-        return isinstance(self.raw, Text)
+        return isinstance(self.raw, Text) or (self._node is not None and self._node.text is None)
+
+    def with_text(self, text: str) -> Item:
+        """
+        Return the item with the text that is published in place of a document's value; its places stay.
+        """
+        nodes = None if self._key is None or self._node is None else (self._key, self._node)
+        return Item(text, self.file, self._source, self._place, nodes)
 
 
 class Object(NamedTuple):

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from dflag._raw import Unreadable
+from dflag._raw import Text, Unreadable
 from dflag.cli._errors import CommandError
 from dflag.cli._inputs import read
 from dflag.cli._items import Item, Object
@@ -55,6 +55,7 @@ def _rewrite(
     Check a whole set, and publish it if nothing is wrong.
     """
     lines = [line for each in given for line in _faults(each, registry)]
+    items = {key: _as_text(registry, key, item) for key, item in items.items()}
     values: dict[str, bytes] = {}
     for key, item in items.items():
         if not isinstance(item.raw, Unreadable):
@@ -68,6 +69,28 @@ def _rewrite(
     if ok:
         _publish(options.directory, values, out)
     return 0 if ok else 1
+
+
+def _as_text(registry: FlagRegistry | None, key: str, item: Item) -> Item:
+    """
+    Return the item with the text that a file of it holds, which is what programs read and what has to be checked.
+
+    Without a registry it is the value's own text, of which a flag of JSON may read something else.
+    """
+    if not isinstance(item.raw, Text):
+        return item
+    return item.with_text(str(item.raw) if registry is None else _text_for(registry, key, item.raw))
+
+
+def _text_for(registry: FlagRegistry, key: str, raw: Text) -> str:
+    from dflag._flags import pipeline_of
+    from dflag.cli._findings import flags_of, kind_of
+
+    flag = next(iter(flags_of(registry, key)), None)
+    if flag is None:
+        return str(raw)
+    kind = kind_of(registry, key, flag.name)
+    return kind.text_of(raw) if kind.is_map or pipeline_of(flag).input_mutator is None else str(raw)
 
 
 def _load(reference: str) -> FlagRegistry:

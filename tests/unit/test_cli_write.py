@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import stat
 import threading
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dflag.cli import main, write
-from dflag.testing import ConfigMapVolume
+from dflag.sources import DirectorySource, FileSource
+from dflag.testing import ConfigMapVolume, isolated
 
 from ..integration._waiting import DEADLINE_SECONDS  # noqa: TID252 - tests is on no path
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dflag.sources import Source
 
 APP = """
 import dflag
@@ -34,6 +38,31 @@ flags.dyn_int("high", 9)
 def ordered(snapshot):
     if snapshot["low"] > snapshot["high"]:
         raise ValueError("low above high")
+
+
+documented = dflag.FlagRegistry()
+documented.dyn_json("json", None)
+documented.dyn_json("yaml", None, yaml=True)
+documented.dyn_json("shaped", {}, schema={"properties": {"mode": {"enum": ["allow"]}}})
+documented.dyn_json("lower", None, input_mutator=str.lower)
+documented.dyn_map("strings", {}, keys="*.string", of="string")
+documented.dyn_map("numbers", {}, keys="*.number", of="int")
+documented.dyn_map("values", {}, keys="*.value", of="json")
+documented.dyn_string("text", "")
+documented.dyn_string_list("list", [])
+"""
+
+DOCUMENT = """\
+json: allow
+yaml: "5"
+lower: "TRUE"
+strings: {a.string: 1.10, b.string: 0x10, c.string: no, d.string: 1e3}
+numbers: {a.number: 0x10}
+values: {a.value: allow, b.value: 1.50, c.value: [no]}
+d.value: allow
+d.string: 1.10
+text: 012
+list: [a, "b,c"]
 """
 
 MANIFEST = """
@@ -378,3 +407,43 @@ def test_a_key_of_a_document_is_a_file_name(here: Path, capsys: pytest.CaptureFi
     assert main(["write", "config", "--from", "in.yaml"]) == 1
     assert capsys.readouterr().out.startswith("in.yaml:2:1: expected a key of [-._a-zA-Z0-9]")
     assert not (here / "config").exists()
+
+
+def _values(source: Source) -> dict[str, Any]:
+    registry = importlib.import_module("written_app").documented
+    with isolated(registry):
+        assert not registry.apply(source.read(), source="test").rejected
+        return {flag.name: flag.get() for flag in registry}
+
+
+def test_a_document_is_published_as_the_flags_read_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    With a registry the files hold the values of the document: scalars of JSON flags as JSON, those of maps as written.
+    """
+    (here / "in.yaml").write_text(DOCUMENT)
+    assert main(["write", "config", "--from", "in.yaml", "--registry", "written_app:documented"]) == 0
+    assert capsys.readouterr().out == "config: published 10 keys\n"
+    found = _read(here)
+    assert found["json"] == b'"allow"'
+    assert found["strings"] == b'{"a.string":"1.10","b.string":"0x10","c.string":"no","d.string":"1e3"}'
+    assert main(["check", "written_app:documented", "config", "--strict"]) == 0
+    assert _values(FileSource(here / "in.yaml")) == _values(DirectorySource(here / "config"))
+
+
+@pytest.mark.parametrize("scalar", ["no", "1h", "True", "0o17", "~", "1e3", "2026-11-28"])
+def test_a_scalar_of_a_json_flag_is_published_as_json(here: Path, scalar: str) -> None:
+    """
+    Whatever YAML takes a scalar for, the flag reads the same from the file.
+    """
+    (here / "in.yaml").write_text(f"json: {scalar}\n")
+    assert main(["write", "config", "--from", "in.yaml", "--registry", "written_app:documented"]) == 0
+    assert _values(FileSource(here / "in.yaml")) == _values(DirectorySource(here / "config"))
+
+
+def test_a_bad_part_of_a_document_is_found_at_its_place(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    The file is what is checked; the message names the line of the document that it comes from.
+    """
+    (here / "in.yaml").write_text("text: a\nshaped:\n  mode: refuse\n")
+    assert main(["write", "config", "--from", "in.yaml", "--registry", "written_app:documented"]) == 1
+    assert capsys.readouterr().out.startswith("in.yaml:3:9: flag 'shaped': expected one of")
