@@ -228,7 +228,7 @@ def hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
     if flag.deprecated is not None:
         message = f"flag {flag.name!r} is deprecated: {flag.deprecated}"
         yield Finding(item.file, item.key_place(), "deprecated-flag", "warning", flag.name, one_line(message))
-    if flag.expires is not None and flag.expires <= datetime.date.today():  # noqa: DTZ011 - the day it is here
+    if flag.expires is not None and flag.expires < datetime.date.today():  # noqa: DTZ011 - the day it is here
         owner = f", ask {flag.owner}" if flag.owner else ""
         message = f"flag {flag.name!r} was to be gone by {flag.expires}{owner}"
         yield Finding(item.file, item.key_place(), "expired-flag", "warning", flag.name, one_line(message))

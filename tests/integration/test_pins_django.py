@@ -418,13 +418,14 @@ def found() -> list[tuple[str, str]]:
 
 
 def test_checks_of_flags(pair: Pair) -> None:
-    """Flags that have expired, and names that the environment cannot tell apart, are found."""
+    """Flags that are past their date, and names that the environment cannot tell apart, are found."""
     assert found() == []
     today = datetime.date.today()  # noqa: DTZ011 - as the check has it
-    pair.flags.dyn_bool("old.way", False, expires=today, owner="team-a")
-    pair.flags.dyn_bool("old-way", False, expires=today + datetime.timedelta(1))
+    yesterday = today - datetime.timedelta(1)
+    pair.flags.dyn_bool("old.way", False, expires=yesterday, owner="team-a")
+    pair.flags.dyn_bool("old-way", False, expires=today)
     assert found() == [
-        ("dflag.W002", f"flag 'old.way' was to be gone by {today}, ask team-a"),
+        ("dflag.W002", f"flag 'old.way' was to be gone by {yesterday}, ask team-a"),
         ("dflag.W003", "flags 'old-way', 'old.way' would read the same environment variable, OLD_WAY"),
     ]
 

@@ -36,6 +36,7 @@ hosts = flags.dyn_string_list("hosts", [], "Hosts")
 name = flags.dyn_string("name", "", "Name")
 loud = flags.dyn_string("loud", "", "Loud", validator=lambda value: exit("never") if value == "exit" else None)
 old = flags.dyn_int("old", 1, deprecated="use rate_limit")
+today = flags.dyn_int("today", 1, expires=datetime.date.today())
 late = flags.dyn_int("late", 1, expires=datetime.date(2020, 1, 1), owner="edge")
 ports = flags.dyn_map("ports", {}, "Ports", keys="*.port", of="int")
 policy = flags.dyn_json(
@@ -200,8 +201,8 @@ def test_the_hint_is_a_name_that_begins_so(check: Callable[..., list[str]]) -> N
 
 
 def test_deprecated_and_expired_flags(check: Callable[..., list[str]]) -> None:
-    """Flags that ought not to be set any more are warnings, also in strict mode."""
-    assert check(CONFIG_MAP + '  old: "1"\n  late: "1"\n', "--strict", status=0) == [
+    """Flags that ought not to be set any more are warnings, also in strict mode; a flag's last day is its date."""
+    assert check(CONFIG_MAP + '  old: "1"\n  late: "1"\n  today: "1"\n', "--strict", status=0) == [
         "in.yaml:6:3: warning: flag 'old' is deprecated: use rate_limit",
         "in.yaml:7:3: warning: flag 'late' was to be gone by 2020-01-01, ask edge",
     ]

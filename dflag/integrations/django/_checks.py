@@ -56,7 +56,7 @@ def check_flags(app_configs: object, **_options: object) -> list[Any]:  # noqa: 
 def _expired(registry: FlagRegistry) -> Iterator[Any]:
     today = datetime.date.today()  # noqa: DTZ011 - the day it is here
     for flag in registry:
-        if flag.expires is not None and flag.expires <= today:
+        if flag.expires is not None and flag.expires < today:
             owner = f", ask {flag.owner}" if flag.owner else ""
             yield checks.Warning(
                 f"flag {flag.name!r} was to be gone by {flag.expires}{owner}",
