@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from dflag._rules_text import MAX_RULES, TIME_PATTERN
-from dflag.cli._schemas import of_flag, of_members
+from dflag.cli._schemas import of_flags, of_members
 
 if TYPE_CHECKING:
     from dflag._registry import FlagRegistry
@@ -94,7 +94,7 @@ def _values(registry: FlagRegistry) -> dict[str, Any]:
         "description": "What it sets",
         "type": "object",
         "minProperties": 1,
-        "properties": {flag.name: of_flag(flag) for flag in registry},
+        "properties": of_flags(registry),
         "patternProperties": of_members(registry),
         "additionalProperties": False,
     }

@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from dflag._registry import FlagRegistry
 
 
+def of_flags(registry: FlagRegistry, *, only_text: bool = False) -> dict[str, Any]:
+    """
+    Return the schemas of the keys that a registry knows: its flags, and retired names, whose values nobody reads.
+    """
+    retired = {"deprecated": True} | ({"type": "string"} if only_text else {})
+    known = dict.fromkeys(store_of_registry(registry).retired, retired)
+    return known | {flag.name: of_flag(flag, only_text=only_text) for flag in registry}
+
+
 def of_flag(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
     """
     Return the schema of a flag's value in a document, or of its text in a ConfigMap.

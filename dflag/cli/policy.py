@@ -123,10 +123,12 @@ def _required(keys: list[str]) -> Iterator[_Validation]:
 
 
 def _unknown(registry: FlagRegistry) -> Iterator[_Validation]:
-    maps = [_keys_pattern(kind.keys) for kind in store_of_registry(registry).maps.values()]
+    store = store_of_registry(registry)
+    maps = [_keys_pattern(kind.keys) for kind in store.maps.values()]
     if None in maps:
         return
-    names = ", ".join(quote(name) for name in (*(flag.name for flag in registry), *sorted(IGNORED), *RULES_KEYS))
+    flags = [flag.name for flag in registry]
+    names = ", ".join(map(quote, (*flags, *sorted(store.retired), *sorted(IGNORED), *RULES_KEYS)))
     known = [f"k in [{names}]", "k.startsWith('.')", *(f"k.endsWith({quote(suffix)})" for suffix in SUFFIXES)]
     known += [f"k.{matches(each)[2:]}" for each in maps if each]
     for field in ("data", "binaryData"):

@@ -11,7 +11,7 @@ from dflag._layers import RULES_KEYS
 from dflag.cli._embedded import SUFFIXES
 from dflag.cli._registry import load
 from dflag.cli._rules_schema import of_rules
-from dflag.cli._schemas import of_flag, of_members
+from dflag.cli._schemas import of_flags, of_members
 
 if TYPE_CHECKING:
     import argparse
@@ -86,7 +86,7 @@ def _keys(registry: FlagRegistry, *, only_text: bool) -> dict[str, Any]:
     members = of_members(registry, ("_example", *RULES_KEYS), only_text=only_text)
     return {
         "type": "object",
-        "properties": {flag.name: of_flag(flag, only_text=only_text) for flag in registry},
+        "properties": of_flags(registry, only_text=only_text),
         "patternProperties": {"^\\.": True, "^_example$": True, **members},
         "additionalProperties": False,
     }

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
 import json
 import re
@@ -71,6 +72,22 @@ def _serve(monkeypatch: pytest.MonkeyPatch, flags: dflag.FlagRegistry) -> None:
     module = types.ModuleType("app")
     module.flags = flags  # type: ignore[attr-defined]  # what a program does by assigning at its top level
     monkeypatch.setitem(sys.modules, "app", module)
+
+
+@pytest.mark.parametrize("options", [[], ["--manifest"], ["--rules"]])
+def test_the_schema_takes_retired_names(
+    program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    """A retired name is deprecated, not unknown, in documents, manifests and rules."""
+    program.retired("old_name", since=datetime.date(2026, 10, 1))
+    wrap = {"--manifest": lambda it: {**_HEAD, "data": it}, "--rules": lambda it: [{"set": it}]}
+    assert main(["schema", "app:flags", *options]) == 0
+    schema = jsonschema.Draft202012Validator(json.loads(capsys.readouterr().out))
+    for name, fits in (("old_name", True), ("odd_name", False)):
+        assert schema.is_valid(wrap.get("".join(options), dict)({name: "5"})) is fits
+
+
+_HEAD = {"apiVersion": "v1", "kind": "ConfigMap"}
 
 
 @pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])

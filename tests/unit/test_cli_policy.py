@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APP = """
+import datetime
 import dflag
 
 flags = dflag.FlagRegistry()
+flags.retired("old_limit", since=datetime.date(2026, 10, 1))
 flags.dyn_int("rate_limit", 50, min=1, max=100)
 flags.dyn_string("log.level", "info", choices=["debug", "info"])
 flags.dyn_json("policy", {})
@@ -140,6 +142,7 @@ def test_name_is_that_of_the_registry(capsys: pytest.CaptureFixture[str]) -> Non
         ({}, []),
         ({"data": {"rate_limit": "60\n", "log.level": " debug", "policy": "{", "a.endpoint": "x"}}, []),
         ({"data": {"_example": "x", ".hidden": "x", "token": "anything"}, "binaryData": {"blob": "/w=="}}, []),
+        ({"data": {"old_limit": "5"}, "binaryData": {"old_limit": ""}}, []),
         ({"data": {"rate_limit": "101"}}, ["flag 'rate_limit': expected an int from 1 to 100"]),
         ({"data": {"rate_limit": ""}}, ["flag 'rate_limit': expected an int from 1 to 100"]),
         ({"data": {"log.level": "warn"}}, ["flag 'log.level': expected a string out of 'debug', 'info'"]),
