@@ -78,9 +78,9 @@ class EnumKind(Kind[E]):
         return [each for name, each in self._by_name.items() if each.name == name] if choices is None else choices
 
     def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a schema may take more than the choices
-        from dflag._kinds.json_schema import any_case
+        from dflag._kinds.json_schema import BEYOND_ASCII, any_case
 
-        return "|".join(map(any_case, self._texts()))
+        return "|".join([*map(any_case, self._texts()), BEYOND_ASCII])
 
     def native_schemas(self, options: SchemaOptions) -> list[Schema]:  # noqa: ARG002 - as above
         from dflag._kinds.json_schema import only_like

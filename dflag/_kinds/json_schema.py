@@ -106,14 +106,15 @@ def _collection(text: str) -> str:
 
 def any_case(text: str) -> str:
     """
-    Write a pattern of a text whose letters may be in either case.
+    Write a pattern of a text whose letters of ASCII may be in either case.
     """
-    return "".join(map(_either_case, text))
+    return "".join(
+        f"[{char.lower()}{char.upper()}]" if char.isascii() and char.isalpha() else escaped(char) for char in text
+    )
 
 
-def _either_case(character: str) -> str:
-    cases = character.lower(), character.upper()
-    return f"[{''.join(cases)}]" if cases[0] != cases[1] and len("".join(cases)) == 2 else escaped(character)
+BEYOND_ASCII: Final = r"[\s\S]*[^\x00-\x7f][\s\S]*"
+"""A pattern of the texts for whose case no pattern is short: many characters fold to one of ASCII, and some to two."""
 
 
 def escaped(text: str) -> str:

@@ -8,6 +8,7 @@ what JSON in a text holds. So it does with the choices and members of a secret, 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from dflag._flags import pipeline_of
@@ -28,7 +29,7 @@ def of_flags(registry: FlagRegistry, *, only_text: bool = False) -> dict[str, An
     """
     Return the schemas of the keys that a registry knows: its flags, and retired names, whose values nobody reads.
     """
-    retired = {"deprecated": True} | ({"type": "string"} if only_text else {})
+    retired = {"deprecated": True} | (or_null({"type": "string"}) if only_text else {})
     known = dict.fromkeys(store_of_registry(registry).retired, retired)
     return known | {flag.name: of_flag(flag, only_text=only_text) for flag in registry}
 
@@ -51,6 +52,16 @@ def of_flag(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
     return schema | _schema(flag, pipeline.input_kind, limits, only_text=only_text)
 
 
+def or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the schema of a field of a manifest, which counts as left out, or as an empty text, without a value.
+
+    A text that may not be empty stays one.
+    """
+    nullable = re.search(schema.get("pattern", ""), "") is not None
+    return {**schema, "type": [schema["type"], "null"]} if nullable else schema
+
+
 def of_members(registry: FlagRegistry, others: Iterable[str] = (), *, only_text: bool = False) -> dict[str, Any]:
     """
     Return the schemas of the keys of maps, by their patterns, which leave out the flags and *others*.
@@ -67,6 +78,6 @@ def of_members(registry: FlagRegistry, others: Iterable[str] = (), *, only_text:
 def _schema(flag: Flag[Any], kind: Kind[Any], limits: Limits, *, only_text: bool) -> dict[str, Any]:
     pipeline = pipeline_of(flag)
     if pipeline.input_mutator is not None or (flag.secret and kind.members()):
-        return {"type": "string"} if only_text else {}
+        return or_null({"type": "string"}) if only_text else {}
     options = SchemaOptions(flag.name, limits, strip=pipeline.strip, secret=flag.secret)
-    return of_text(kind, options) if only_text else of_value(kind, options)
+    return or_null(of_text(kind, options)) if only_text else of_value(kind, options)

@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from dflag._kinds.json_schema import escaped
 from dflag._layers import RULES_KEYS
 from dflag.cli._embedded import SUFFIXES
 from dflag.cli._registry import load
 from dflag.cli._rules_schema import of_rules
-from dflag.cli._schemas import of_flags, of_members
+from dflag.cli._schemas import of_flags, of_members, or_null
 
 if TYPE_CHECKING:
     import argparse
@@ -22,9 +23,9 @@ _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _DOCUMENT: Final = rf"\.(?:{'|'.join(suffix[1:] for suffix in SUFFIXES)})$"
 """The keys that hold documents of flags, in which a schema of the manifest cannot look."""
 
-_DOCUMENT_KEY: Final = RULES_KEYS[1]
+_RULES: Final = f"^(?:{'|'.join(map(escaped, RULES_KEYS))})$"
 
-_BASE64: Final = {"type": "string", "contentEncoding": "base64", "pattern": "^[A-Za-z0-9+/=\\s]*$"}
+_BASE64: Final = or_null({"type": "string", "contentEncoding": "base64", "pattern": "^[A-Za-z0-9+/=\\s]*$"})
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
@@ -45,7 +46,7 @@ def of_document(registry: FlagRegistry) -> dict[str, Any]:
     Return the schema of a document whose top-level keys are flags.
     """
     keys = _keys(registry, only_text=False)
-    keys["patternProperties"][f"^{_DOCUMENT_KEY}$"] = {"anyOf": [of_rules(registry), {"type": "string"}]}
+    keys["patternProperties"][_RULES] = {"anyOf": [of_rules(registry), {"type": "string"}]}
     return {"$schema": _DRAFT, "title": registry.name or "Flags", **keys}
 
 
@@ -62,10 +63,10 @@ def of_manifest(registry: FlagRegistry) -> dict[str, Any]:
         "properties": {
             "apiVersion": {"const": "v1"},
             "kind": {"const": "ConfigMap"},
-            "metadata": {"type": "object"},
-            "immutable": {"type": "boolean"},
-            "data": _with_texts(_keys(registry, only_text=True)) | {"propertyNames": names},
-            "binaryData": {"type": "object", "propertyNames": names, "additionalProperties": _BASE64},
+            "metadata": or_null({"type": "object"}),
+            "immutable": or_null({"type": "boolean"}),
+            "data": or_null(_with_texts(_keys(registry, only_text=True))) | {"propertyNames": names},
+            "binaryData": or_null({"type": "object", "propertyNames": names, "additionalProperties": _BASE64}),
         },
         "additionalProperties": False,
     }
@@ -75,10 +76,10 @@ def _with_texts(keys: dict[str, Any]) -> dict[str, Any]:
     """
     Allow the keys whose texts are documents of flags, or rules.
     """
-    text = {"type": "string"}
+    text = or_null({"type": "string"})
     return {
         **keys,
-        "patternProperties": {**keys["patternProperties"], _DOCUMENT: text, f"^{_DOCUMENT_KEY}$": text},
+        "patternProperties": {**keys["patternProperties"], _DOCUMENT: text, _RULES: text},
     }
 
 
