@@ -17,7 +17,7 @@ from dflag._layers import RULES_KEYS
 from dflag.cli import _manifests
 from dflag.cli._errors import CommandError
 from dflag.cli._items import Item, Object
-from dflag.sources._entries import is_key
+from dflag.sources._entries import MAX_BYTES, is_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -222,6 +222,8 @@ def _read_manifests(nodes: Sequence[Node], name: str, text: str, lines: Lines) -
 def _read_document(data: bytes, nodes: Sequence[Node], name: str, text: str, lines: Lines) -> Input:
     if len(nodes) > 1:
         raise _unreadable(name, lines.place(nodes[1].start), "expected manifests, or one document alone")
+    if len(data) > MAX_BYTES:  # unlike manifests, of which each object is a part, a source reads it whole
+        raise _unreadable(name, None, f"expected a document of at most {MAX_BYTES} bytes")
     items = document_items(data, name, name) if nodes else {}  # templates may leave several empty documents
     lacks = "it holds nothing but comments" if text.strip() else "it is empty"
     if not text.strip() and name == "<stdin>":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from dflag.cli import main
+from dflag.sources._entries import MAX_BYTES
 from dflag.testing import ConfigMapVolume
 
 if TYPE_CHECKING:
@@ -98,6 +99,20 @@ def test_document_in_a_key(run: Callable[..., tuple[list[str], list[str]]], data
     _write("in.yaml", f"{HEAD}data:\n{data}".replace("\n", line_end))
     out, _ = run("check", "in.yaml", status=1)
     assert out == [f"in.yaml:{DOCUMENTS[data]}: flag 'rate_limit': expected an int, got 'lots'"]
+
+
+def test_document_that_no_source_reads(run: Callable[..., tuple[list[str], list[str]]]) -> None:
+    """A document may be as large as a value of a source, and no larger; several manifests may be."""
+    text = '{"name": "x"}'
+    _write("in.json", text.ljust(MAX_BYTES))
+    assert run("check", "in.json") == ([], [])
+    _write("in.json", text.ljust(MAX_BYTES + 1))
+    assert run("check", "in.json", status=2) == (
+        [],
+        ["dflag: in.json: expected a document of at most 16777216 bytes"],
+    )
+    _write("in.yaml", f"{HEAD}data: {{name: x}}\n".ljust(MAX_BYTES + 1))
+    assert run("check", "in.yaml") == ([], [])
 
 
 def test_place_inside_of_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> None:
