@@ -17,6 +17,7 @@ from dflag._layers import RULES_KEYS
 from dflag.cli import _manifests
 from dflag.cli._errors import CommandError
 from dflag.cli._items import Item, Object
+from dflag.errors import SourceError, one_line
 from dflag.sources._entries import MAX_BYTES, is_key
 
 if TYPE_CHECKING:
@@ -41,13 +42,11 @@ class Input(NamedTuple):
         name: What it is called in messages.
         objects: The objects in it, in order.
         lacks: Why there may be nothing to check in it.
-        passed_over: Whether it lies among manifests and is none.
     """
 
     name: str
     objects: Sequence[Object]
     lacks: str
-    passed_over: bool = False
 
 
 def read(path: str, is_flag: Callable[[str], bool] | None = None) -> list[Object]:
@@ -176,9 +175,14 @@ def _read_manifest_files(path: str, is_flag: Callable[[str], bool]) -> list[Inpu
     if not any(held):
         return []
     return [
-        Input(file, (), "it is no manifest", passed_over=True) if holds is False else read_text(data, file)
+        _passed_over(file) if holds is False else read_text(data, file)
         for (file, data), holds in zip(files, held, strict=True)
     ]
+
+
+def _passed_over(file: str) -> Input:
+    print(f"dflag: passed over {one_line(file)}, which is no manifest", file=sys.stderr)
+    return Input(file, (), "it is no manifest")
 
 
 def _raise(error: OSError) -> None:
@@ -196,7 +200,6 @@ def _holds_manifests(data: bytes) -> bool | None:
 
 
 def _read_directory(path: str) -> Input:
-    from dflag.errors import SourceError
     from dflag.sources.directory import DirectorySource
 
     source = DirectorySource(path, settle_seconds=0)

@@ -62,8 +62,6 @@ class _Checked:
             objects = opened(registry, each.objects, options.key)
             holds = holds or any(map(_holds_anything, objects))
             self.findings.extend(check_objects(registry, objects, strict=options.strict, replicas=options.replicas))
-            if each.passed_over:
-                print(f"dflag: passed over {one_line(each.name)}, which is no manifest", file=sys.stderr)
         if not holds:
             # What fails in front of a pipe leaves nothing in it, and nothing is all right.
             where = " in standard input" if path == "-" else f" in {path}"

@@ -290,6 +290,19 @@ def test_directory_of_manifests(run: Callable[..., tuple[list[str], list[str]]])
     assert err == ["dflag: passed over deploy/values.yaml, which is no manifest"]
 
 
+def test_files_that_are_passed_over_are_named(
+    run: Callable[..., tuple[list[str], list[str]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command that reads a directory of manifests says which files it leaves out."""
+    _write("deploy/cm.yaml", f"{HEAD}data: {{rate_limit: '60'}}\n")
+    _write("deploy/values.yaml", "image: x\n")
+    says = "dflag: passed over deploy/values.yaml, which is no manifest"
+    assert run("check", "deploy")[1] == [says]
+    assert run("plan", "deploy")[1] == [says]
+    assert main(["write", "config", "--from", "deploy"]) == 0
+    assert capsys.readouterr().err == f"{says}\n"
+
+
 def test_files_of_a_directory_are_judged_apart(run: Callable[..., tuple[list[str], list[str]]]) -> None:
     """The files of a directory are not sources of one program, so that one does not mend the other."""
     _write("deploy/a.yaml", f"{HEAD}data: {{burst: '60'}}\n")
