@@ -30,7 +30,7 @@ _ANNOTATIONS_MAX_BYTES: Final = 256 * 2**10
 _QUALIFIED: Final = re.compile(r"(?:(?P<prefix>[^/]*)/)?(?=.{1,63}\Z)(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
 _LABEL_VALUE: Final = re.compile(r"(?=.{0,63}\Z)(?:(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[-+]\d\d:\d\d)", re.ASCII)
-_DECIMAL: Final = re.compile(r"[-+]?[0-9_.]+(?:[eE][-+]?[0-9]+)?", re.ASCII)
+_DECIMAL: Final = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _INT_LIMIT: Final = 2.0**63
 _FINALIZERS: Final = frozenset({"foregroundDeletion", "kubernetes", "orphan"})
 _MAX_SHOWN_CHARACTERS: Final = 80
@@ -71,8 +71,9 @@ def _is_time(text: str) -> bool:
 
 
 def _is_count(text: str) -> bool:
+    plain = text.replace("_", "")
     try:
-        number = float(text.replace("_", "")) if _DECIMAL.fullmatch(text) else float(int(text, 0))
+        number = float(plain) if _DECIMAL.fullmatch(plain) else float(int(plain, 0))
     except ValueError:  # octal, which nobody writes here
         return True
     return number.is_integer() and 0 <= number < _INT_LIMIT

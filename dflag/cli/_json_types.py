@@ -4,6 +4,7 @@ What ``kubectl`` takes a scalar of a manifest for: YAML 1.1, as its reader has i
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -11,12 +12,10 @@ if TYPE_CHECKING:
     from dflag._formats.nodes import Node
 
 _BOOL: Final = re.compile(r"true|True|TRUE|false|False|FALSE|y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF")
-_INT: Final = re.compile(r"[-+]?0[bB]?[0-1_]*|[-+]?(?:0[oO]?[0-7_]+|0[xX][0-9a-fA-F_]+|[0-9][0-9_]*)", re.ASCII)
-_FLOAT: Final = re.compile(
-    r"[-+]?(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?"
-    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
-    re.ASCII,
-)
+_INT: Final = re.compile(r"[-+]?(?:0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|0|[1-9][0-9]*)|0b[-+][01]+")
+_DECIMAL: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NO_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_UNDERSCORE: Final = re.compile(r"(?<=[0-9])_(?=[0-9])")
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _TAG: Final = "tag:yaml.org,2002:"
 _SAME_KEY: Final = re.compile(r"true|false|0|-?[1-9][0-9]{0,17}|-?(?:0|[1-9][0-9]{0,5})\.[0-9]{0,5}[1-9]", re.ASCII)
@@ -42,10 +41,29 @@ def type_of(node: Node) -> str:
         return TAGGED
     if node.style or node.tag is not None:
         return STRING
-    for pattern, name in ((_BOOL, BOOL), (_INT, INT), (_FLOAT, FLOAT)):
-        if pattern.fullmatch(node.text):
-            return name
-    return NULL if node.text in _NULLS else STRING
+    if node.text in _NULLS:
+        return NULL
+    return BOOL if _BOOL.fullmatch(node.text) else _type_of_number(node.text)
+
+
+def _type_of_number(text: str) -> str:
+    """
+    Return the type of a text that may be a number; one with an exponent that no float can have is a string.
+    """
+    plain = _without_underscores(text)
+    if _INT.fullmatch(plain):
+        return INT
+    is_finite = _DECIMAL.fullmatch(plain) is not None and math.isfinite(float(plain))
+    return FLOAT if is_finite or _NO_FINITE.fullmatch(text) else STRING
+
+
+def _without_underscores(text: str) -> str:
+    """
+    Take out the underscores, which may stand anywhere behind the first character, and behind a point between digits.
+    """
+    if text.startswith("."):
+        return _UNDERSCORE.sub("", text)
+    return text if text.startswith("_") else text.replace("_", "")
 
 
 def is_changed_as_key(node: Node) -> bool:

@@ -61,13 +61,14 @@ def _check(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
     return check
 
 
+NUMBERS = ("600", "1.5", "0x1F", "1e3", "0o17", ".inf", "08", "1e1_0", "-_1", "0b-1", ".5_0", "0b1_", "9" * 30)
+NO_NUMBERS = ("7e45678", "1e400", "0b", "0x", "0x_", "0o", "0o8", "0b12", "_1", "._5", ".5_", "1e_", "-.in_f", "1_e")
+
+
 @pytest.mark.parametrize(
     ("value", "fix"),
     [
-        *(
-            (text, f'write "{text}"')
-            for text in ("600", "1.5", "yes", "no", "True", "0x1F", "1e3", "0o17", ".inf", "08")
-        ),
+        *((text, f'write "{text}"') for text in ("yes", "no", "True", *NUMBERS)),
         ("{mode: allow}", 'write "name: |" to make a text of a mapping'),
         ("[a, b]", 'write "name: |" to make a text of a list'),
         ("\n    mode: allow", 'write "name: |" to make a text of a mapping'),
@@ -87,7 +88,7 @@ def test_value_that_is_no_text(check: Callable[..., list[str]], value: str, fix:
 
 
 @pytest.mark.parametrize(
-    "value", ["2026-11-28", "10:30", "~", "null", "", "!!str 5", "0b2", "n/a", "1.2.3", "=", "text"]
+    "value", ["2026-11-28", "10:30", "~", "null", "", "!!str 5", "0b2", "n/a", "1.2.3", "=", "text", *NO_NUMBERS]
 )
 def test_value_that_is_a_text_without_quotes(check: Callable[..., list[str]], value: str) -> None:
     """What kubectl takes for a text, or for none, needs no quotes, whatever YAML 1.1 says of dates."""
@@ -219,6 +220,7 @@ def test_what_the_server_takes(check: Callable[..., list[str]], text: str) -> No
         "{name: app, creationTimestamp: 2026-11-28T10:00:00Z}",
         "{name: app, annotations: {A.B/c: x y, kubectl.kubernetes.io/last-applied-configuration: '{}'}}",
         "{name: app, labels: {app.kubernetes.io/name: x, a: '', b: v1.2_3-x}}",
+        "{name: app, labels: {commit: 7e45678, 7e45678: x}}",
         "{name: app, finalizers: [kubernetes, a/b]}",
         "{name: app, managedFields: [{manager: x, fieldsV1: {'f:data': {}}}], uid: u, resourceVersion: '5'}",
         "{name: app, generation: 2, deletionGracePeriodSeconds: null}",
