@@ -4,6 +4,7 @@ What comes of an input: what each source would give, with the place of every key
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from dflag._formats.nodes import START, Lines
@@ -159,6 +160,7 @@ class Object(NamedTuple):
         files: Whether a volume of it has a file for each key, which may be a document of flags.
         in_config_map: Whether it stands in a ConfigMap.
         unread: Why it, a document of flags, cannot be read; None if it can.
+        hidden: The keys that begin with a dot, and their values: a volume has files of them, which no source reads.
     """
 
     label: str
@@ -169,6 +171,7 @@ class Object(NamedTuple):
     files: bool = False
     in_config_map: bool = False
     unread: Fault | None = None
+    hidden: Mapping[str, Item] = MappingProxyType({})
 
     @property
     def values(self) -> dict[str, Raw]:

@@ -171,6 +171,7 @@ class _ObjectReader:
         self._lines: Final = lines
         self._kind: Final = kind
         self._items: Final[dict[str, Item]] = {}
+        self._hidden: Final[dict[str, Item]] = {}
         self._faults: Final[list[Fault]] = []
         self._values: Final[dict[tuple[str, str], str | bytes]] = {}
 
@@ -197,8 +198,8 @@ class _ObjectReader:
         secret = self._kind == "Secret"
         if secret:
             self._check_type(node)
-        faults = tuple(self._faults)
-        return Object(label, self._name, self._items, faults, secret=secret, files=True, in_config_map=not secret)
+        found = Object(label, self._name, self._items, tuple(self._faults), secret=secret, files=True)
+        return found._replace(in_config_map=not secret, hidden=self._hidden)
 
     def _place(self, node: Node) -> Place:
         return self._lines.place(node.start)
@@ -217,8 +218,7 @@ class _ObjectReader:
         item = partial(Item, file=self._name, source=self._source, place=self._lines.place, nodes=(key_node, node))
         raw = self._value(node, field, key, item("").value_place())
         self._values[field, key] = b"" if isinstance(raw, Unreadable) else raw
-        if is_key(key):
-            self._items[key] = item(raw)
+        (self._items if is_key(key) else self._hidden)[key] = item(raw)
 
     def _value(self, node: Node, field: str, key: str, place: Place) -> str | bytes | Unreadable:
         """

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     registry = None if options.registry is None else _load(options.registry)
     given = [] if options.input is None else read(options.input)
     pairs = dict(map(_pair, options.pairs))
-    items = {key: item for each in given for key, item in each.items.items()} | pairs
+    items = {key: item for each in given for key, item in (*each.items.items(), *each.hidden.items())} | pairs
     for key in options.remove:
         if key in items:
             raise CommandError(f"expected a key to publish or to remove, got both for {key[:80]!r}")

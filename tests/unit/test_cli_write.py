@@ -208,6 +208,21 @@ def test_input_is_published_under_the_arguments(here: Path) -> None:
     assert _read(here) == {"rate_limit": b"70", "note": b"two\nlines\n", "blob": b"\xff"}
 
 
+@pytest.mark.parametrize("options", [[], ["--registry", "written_app:flags"]])
+def test_keys_that_no_flag_has_are_published_too(
+    here: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    """
+    A manifest's keys that begin with a dot become files, as the kubelet makes them, and are of no flag.
+    """
+    (here / "in.yaml").write_text(MANIFEST.replace("  note: |", "  .hidden: x\n  note: |"))
+    assert main(["write", "--from", "in.yaml", "config", *options]) == 0
+    assert capsys.readouterr().out.endswith("config: published 4 keys\n")
+    assert _read(here)[".hidden"] == b"x"
+    assert main(["write", "config", "--remove", ".hidden", *options]) == 0
+    assert _read(here).keys() == {"rate_limit", "note", "blob"}
+
+
 def test_argument_that_is_no_utf_8_is_published_as_it_is(here: Path) -> None:
     """
     The bytes of an argument reach the file, for flags of bytes.
