@@ -16,6 +16,12 @@ _BASH: Final = """\
 _dflag() {{
     local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}} command="" options="" name
     COMPREPLY=()
+    # bash makes three words of --format=json
+    if [[ $word == = ]]; then
+        word=""
+    elif [[ $before == = ]]; then
+        before=${{COMP_WORDS[COMP_CWORD-2]}}
+    fi
     for name in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
         case $name in
             {names}) command=${{command:-$name}} ;;

@@ -436,6 +436,8 @@ def test_plan_against_something_else(
         (["dflag", "check", "app:flags", "--st"], ["--strict"]),
         (["dflag", "manifest", "--name", "check", "--k"], ["--kind", "--key"]),
         (["dflag", "check", "app:flags", "--format", "s"], ["sarif"]),
+        (["dflag", "check", "app:flags", "--format", "=", "s"], ["sarif"]),
+        (["dflag", "manifest", "--kind", "="], ["ConfigMap", "Secret"]),
         (["dflag", "completion", ""], ["bash", "fish", "zsh"]),
         (["dflag", "plan", "x"], []),
     ],
