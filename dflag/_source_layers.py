@@ -459,7 +459,7 @@ class SourceLayers:
 
     def _settle(self, cell: Cell, made: Deferred[tuple[Outcome, SourceState]]) -> Outcome:
         """
-        Work out what came of a commit, and leave the state itself in the cell: whoever reads it then needs no call.
+        Work out what came of a commit, and leave the state itself in the cell: then a reader of it needs no call.
         """
         outcome, state = made.get()
         with self._store.own_lock:
