@@ -7,6 +7,7 @@ not. Facts and time, which `RuleContext` knows, decide which of them are in forc
 
 from __future__ import annotations
 
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -398,39 +399,40 @@ class _Validation:
         """
         Run everything that a rule sets through the pipelines.
         """
-        values: dict[Flag[Any], Any] = {}
-        members: dict[Flag[Any], dict[str, Any]] = {}
-        flags = self._store.flags
-        missing = [
-            name
-            for name in rule.values
-            if name not in flags and name not in self._store.retired and not self._maps_for(name)
-        ]
+        fed = {name: self._flags_of(name) for name in rule.values}
+        if self._secret:  # all of them before any value is read: the command reads also those of a refused rule
+            for flag in chain.from_iterable(fed.values()):
+                conceal(flag)
+        missing = [name for name, found in fed.items() if not found and name not in self._store.retired]
         if missing:
             self._unknown.update(missing)
             self._hints += 1
-            hints = flags if self._hints <= MAX_HINTS else ()
+            hints = self._store.flags if self._hints <= MAX_HINTS else ()
             return _Misfit(Setting(missing[0], is_key=True), str(unknown_flag(missing[0], hints)))
-        for name, raw in rule.values.items():
-            flag = flags.get(name)
-            for each in self._maps_for(name) if flag is None else [flag]:
-                if self._secret:
-                    conceal(each)
-                problem = why_not(rule, each, secret=self._secret)
-                if problem is not None:
-                    return _Misfit(Setting(name, is_key=True), problem)
-                try:  # without a place: the error of the rule has it
-                    if flag is None:
-                        item = self._store.maps[each].item
-                        value = pipeline_of(each).parse(each.name, raw, "", item, key=name)
-                        members.setdefault(each, {})[name] = value
-                    else:
-                        values[flag] = pipeline_of(flag).read(name, raw, "")
-                except FlagValueError as error:
-                    return _Misfit(Setting(name, is_key=False), str(error), None if self._secret else error)
+        values: dict[Flag[Any], Any] = {}
+        members: dict[Flag[Any], dict[str, Any]] = {}
+        for name, flag in ((name, flag) for name, found in fed.items() for flag in found):
+            problem = why_not(rule, flag, secret=self._secret)
+            if problem is not None:
+                return _Misfit(Setting(name, is_key=True), problem)
+            raw = rule.values[name]
+            try:  # without a place: the error of the rule has it
+                if flag.name == name:
+                    values[flag] = pipeline_of(flag).read(name, raw, "")
+                else:
+                    value = pipeline_of(flag).parse(flag.name, raw, "", self._store.maps[flag].item, key=name)
+                    members.setdefault(flag, {})[name] = value
+            except FlagValueError as error:
+                return _Misfit(Setting(name, is_key=False), str(error), None if self._secret else error)
         return ValidRule(rule, values, members)
 
-    def _maps_for(self, name: str) -> list[Flag[Any]]:
+    def _flags_of(self, name: str) -> list[Flag[Any]]:
+        """
+        Return the flag of that name, else the maps that the key belongs to.
+        """
+        flag = self._store.flags.get(name)
+        if flag is not None:
+            return [flag]
         return [flag for flag, kind in self._store.maps.items() if kind.fits(name)]
 
 

@@ -200,6 +200,35 @@ class TestCheck:
         assert len(found) >= 4
         assert not any("hunter2" in line for line in found)
 
+    @pytest.mark.parametrize(
+        "values",
+        [
+            "{nosuch: hunter0, burst: hunter1}",
+            "{burst: hunter0, port: hunter1}",
+            "{old: 1, a.port: hunter1}",
+            "{older: hunter0, policy: {mode: hunter1}}",
+        ],
+    )
+    def test_shows_no_secret_of_a_refused_rule(
+        self,
+        run: Callable[..., tuple[int, str]],
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        values: str,
+    ) -> None:
+        """A rule of a Secret that is refused for one name or value shows none of the others."""
+        text = config_map(f"- set: {values}").replace("ConfigMap", "Secret").replace("\ndata:", "\nstringData:")
+        (tmp_path / "app.yaml").write_text(text)
+        for command in (
+            ("check", "program:flags", "app.yaml"),
+            ("check", "program:flags", "app.yaml", "--format", "json"),
+            ("plan", "program:flags", "app.yaml"),
+            ("write", "volume", "--from", "app.yaml", "--registry", "program:flags"),
+        ):
+            status, out = run(*command)
+            assert status == 1
+            assert "hunter" not in out + capsys.readouterr().err
+
     def test_warns_of_shares_that_nobody_may_have(self, check: Callable[..., tuple[int, list[str]]]) -> None:
         """With the number of processes, a step that reaches less than one of them is a warning at the step."""
         text = config_map(

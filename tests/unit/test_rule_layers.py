@@ -1021,6 +1021,20 @@ def test_values_of_a_secret_source_are_never_shown(
     assert "hunter2" not in caplog.text
 
 
+@pytest.mark.parametrize("text", ["{nosuch: hunter0, burst: hunter1}", "{rate: hunter0, burst: hunter1}"])
+def test_a_refused_rule_of_a_secret_source_conceals_all_its_flags(
+    registry: FlagRegistry, rate: DynamicFlag[int], text: str
+) -> None:
+    """
+    Also those whose values are not read, because the rule is refused for another name or value.
+    """
+    burst = registry.dyn_int("burst", 1)
+    source = MemorySource({KEY: f"- set: {text}"}, secret=True)
+    with dflag.Updater(registry, source, on_bad_start="skip"):
+        assert burst.secret
+    assert rate.get() == 50
+
+
 def test_a_source_that_becomes_secret_keeps_the_last_good_texts_of_its_rules(
     registry: FlagRegistry, rate: DynamicFlag[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
