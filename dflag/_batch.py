@@ -7,6 +7,7 @@ they would do.
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain, islice
 from operator import attrgetter
 from types import MappingProxyType
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from dflag._kinds.maps import MapKind
     from dflag._rule_layers import RuleContext
     from dflag._store import Store
-    from dflag._transaction import Edit, KeyedEdit
+    from dflag._transaction import Edit, KeyedEdit, Plan, Transaction
     from dflag.typing import Raw
 
 _name_of: Final = attrgetter("name")
@@ -256,6 +257,7 @@ def resolve_all(
     parsed: Sequence[Parsed],
     contexts: Mapping[str, RuleContext],
     excluded: Mapping[ValidRule, FlagValueError] = MappingProxyType({}),
+    plan: Plan | None = None,
 ) -> list[Batch]:
     """
     Resolve the rules of several readings that are to be committed together, and collect what all of it changes.
@@ -265,14 +267,24 @@ def resolve_all(
         parsed: The readings.
         contexts: The context of each source's rules; the rules of a source without one are left alone.
         excluded: Rules to leave out, with the reason.
+        plan: Works out what edits lead to, for the trial of rules; None to start from what is in force.
     """
-    with_rules = any(each.state.rules.raw is not None and each.state.rules.is_to_be_tried for each in parsed)
-    plain = [edit for each in parsed for edit in _plain_edits(store, each)] if with_rules else []
-    return [_resolve(store, each, plain, contexts.get(each.name), excluded) for each in parsed]
+    plan = plan or store.plan
+    if any(each.state.rules.raw is not None and each.state.rules.is_to_be_tried for each in parsed):
+        plan = partial(_plan_on_top, plan, [edit for each in parsed for edit in _plain_edits(store, each)])
+    return [_resolve(store, each, plan, contexts.get(each.name), excluded) for each in parsed]
+
+
+def _plan_on_top(plan: Plan, plain: Iterable[Edit], edits: Iterable[Edit]) -> Transaction:
+    return plan([*plain, *edits])
 
 
 def without_some_rules(
-    store: Store, batches: Sequence[Batch], contexts: Mapping[str, RuleContext], error: RegistryValidationError
+    store: Store,
+    batches: Sequence[Batch],
+    contexts: Mapping[str, RuleContext],
+    error: RegistryValidationError,
+    plan: Plan | None = None,
 ) -> Iterator[list[Batch]]:
     """
     Yield what to try when a registry validator refuses readings together: all batches, without some of the rules.
@@ -300,13 +312,13 @@ def without_some_rules(
     )
     several = (active[: 2**number] for number in range(1, len(active).bit_length()))
     for excluded in chain(([each] for each in active[:most]), islice(before, most), several, [active]):
-        yield resolve_all(store, parsed, contexts, dict(excluded))
+        yield resolve_all(store, parsed, contexts, dict(excluded), plan)
 
 
 def _resolve(
     store: Store,
     parsed: Parsed,
-    plain: Sequence[Edit],
+    plan: Plan,
     context: RuleContext | None,
     excluded: Mapping[ValidRule, FlagValueError],
 ) -> Batch:
@@ -320,7 +332,7 @@ def _resolve(
         return _batch(parsed, state, edits)
     from dflag._rule_layers import place_on, resolve, try_rules  # an updater has imported it
 
-    rules = try_rules(store, state.rules, base.rules, parsed.name, state.plain.entries, plain)
+    rules = try_rules(store, state.rules, base.rules, parsed.name, state.plain.entries, plan)
     rules = resolve(rules, base.rules, context, excluded)
     rules = place_on(rules, state.plain.entries, base.rules, parsed.name)
     if state is base and rules.is_like(base.rules):

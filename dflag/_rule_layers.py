@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dflag._rules import Facts, Situation
     from dflag._rules_text import Rule
     from dflag._store import Store
-    from dflag._transaction import Edit
+    from dflag._transaction import Plan
     from dflag.errors import DflagError
     from dflag.typing import Raw
 
@@ -489,7 +489,7 @@ def with_last_good(
 
 
 def try_rules(
-    store: Store, rules: RuleSet, base: RuleSet, source: str, held: Mapping[str, Entry], plain: Sequence[Edit]
+    store: Store, rules: RuleSet, base: RuleSet, source: str, held: Mapping[str, Entry], plan: Plan
 ) -> RuleSet:
     """
     Try each rule against the registry validators, alone on top of the plain values.
@@ -503,19 +503,19 @@ def try_rules(
         base: The rules before: a rule that is edited into one that the validators refuse keeps its last good text.
         source: The name of the source.
         held: The plain values of the source.
-        plain: The edits by the plain values of all readings that are committed together.
+        plan: Works out what edits lead to, on top of the plain values of all readings that are committed together.
     """
     if not rules.is_to_be_tried:
         return rules
     # If the plain values alone are refused, no rule is to blame.
-    if rules.usable is None and (not rules.good or store.refusal(store.plan(plain)) is not None):
+    if rules.usable is None and (not rules.good or store.refusal(plan(())) is not None):
         return rules._replace(usable=rules.good)
     earlier = {**base.last_usable, **{valid.name: valid for valid in base.usable or () if valid.rule.is_named}}
     accepted = frozenset(rules.usable or ())
     usable: list[ValidRule] = []
     refused_alone: dict[ValidRule, FlagValueError] = {}
     for valid in rules.good:
-        error = None if valid in accepted else _try(store, valid, source, held, plain)
+        error = None if valid in accepted else _try(store, valid, source, held, plan)
         if error is None:
             usable.append(valid)
             continue
@@ -523,7 +523,7 @@ def try_rules(
         before = earlier.get(valid.name)
         if before is None or before.rule.content == valid.rule.content:
             continue
-        if before in accepted or _try(store, before, source, held, plain) is None:
+        if before in accepted or _try(store, before, source, held, plan) is None:
             usable.append(before)
     last_usable = {valid.name: earlier[valid.name] for valid in refused_alone if valid.name in earlier}
     return rules._replace(usable=tuple(usable), refused_alone=refused_alone, last_usable=last_usable)
@@ -538,9 +538,7 @@ def _refused(valid: ValidRule, error: DflagError, place: str) -> FlagValueError:
     return refusal_of(valid.rule, keys + str(error), place)
 
 
-def _try(
-    store: Store, valid: ValidRule, source: str, held: Mapping[str, Entry], plain: Sequence[Edit]
-) -> DflagError | None:
+def _try(store: Store, valid: ValidRule, source: str, held: Mapping[str, Entry], plan: Plan) -> DflagError | None:
     """
     Return why the checks that concern several flags or sources refuse a rule; None if they do not.
     """
@@ -550,11 +548,8 @@ def _try(
         values = {**valid.values, **_merged(valid, {}, held)}
     except FlagValueError as error:
         return error
-    edits = [
-        *plain,
-        *((flag, source, Entry(value)) for flag, value in values.items() if not store.frozen or flag.dynamic),
-    ]
-    return store.refusal(store.plan(edits))
+    edits = [(flag, source, Entry(value)) for flag, value in values.items() if not store.frozen or flag.dynamic]
+    return store.refusal(plan(edits))
 
 
 def resolve(

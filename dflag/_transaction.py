@@ -25,6 +25,9 @@ Edit: TypeAlias = tuple[Flag[Any], str, Entry | None]
 KeyedEdit: TypeAlias = "tuple[Flag[Any], str, tuple[KeyedValue, ...]]"
 """A keyed flag, a source, and what the source shall hold for keys: empty for nothing."""
 
+Plan: TypeAlias = "Callable[[Iterable[Edit]], Transaction]"
+"""What works out what edits lead to."""
+
 
 _COMPARABLE: Final = frozenset({bool, bytes, int, str})
 """The types for which every kind treats equal values as the same value."""

@@ -4,6 +4,7 @@ What readings would do, without a commit: for the command and for the checks of 
 
 from __future__ import annotations
 
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from dflag._rule_layers import RuleContext
     from dflag._source_state import Batch, Reading, SourceState
     from dflag._store import Store
-    from dflag._transaction import Edit
+    from dflag._transaction import Plan
     from dflag.errors import RegistryValidationError
 
 
@@ -27,7 +28,7 @@ class TrialRun(NamedTuple):
     What applying readings to the defaults would do.
 
     Attributes:
-        batches: Each reading, parsed.
+        batches: Each reading, parsed, in order.
         values: The effective values, by flag.
         error: Why a registry validator refuses them, whichever rules are left out.
     """
@@ -45,28 +46,29 @@ def try_readings(
     """
     Parse, merge and check readings over the defaults, as `SourceLayers` does it, without a commit.
 
+    Each reading has a layer of its own, whatever its name.
+
     Args:
         store: Holds the flags.
         readings: Of each source its name, what it gave before, and what it gives now; a later one ranks higher. A value
             that is refused leaves the last good one of its own.
         contexts: By what the rules of each source are resolved; those of others are never in force.
     """
-    batches = resolve_all(store, [parse(store, *each) for each in readings], contexts)
-    trial = _try_batches(store, batches)
+    layers = {f"{number}: {reading[0]}": reading for number, reading in enumerate(readings)}
+    parsed = [parse(store, *reading)._replace(name=layer) for layer, reading in layers.items()]
+    contexts = {layer: contexts[name] for layer, (name, _, _) in layers.items() if name in contexts}
+    plan = partial(Transaction, trial_of(store.base(), [*reversed(layers)]))
+    trial = _try_batches(store, resolve_all(store, parsed, contexts, plan=plan), plan)
     if trial.error is not None:
-        for mended in without_some_rules(store, batches, contexts, trial.error):
-            without = _try_batches(store, mended)
+        for mended in without_some_rules(store, trial.batches, contexts, trial.error, plan):
+            without = _try_batches(store, mended, plan)
             if without.error is None:
                 return without
     return trial
 
 
-def _try_batches(store: Store, batches: Sequence[Batch]) -> TrialRun:
-    layers = [f"{number}: {batch.name}" for number, batch in enumerate(batches)]
-    edits: list[Edit] = [
-        (store.find(name), layer, entry)
-        for layer, batch in zip(layers, batches, strict=True)
-        for name, entry in batch.state.entries.items()
-    ]
-    transaction = Transaction(trial_of(store.base(), layers[::-1]), edits)
+def _try_batches(store: Store, batches: Sequence[Batch], plan: Plan) -> TrialRun:
+    transaction = plan(
+        (store.find(name), batch.name, entry) for batch in batches for name, entry in batch.state.entries.items()
+    )
     return TrialRun(batches, values_of(transaction.snapshot), store.refusal(transaction))

@@ -249,6 +249,17 @@ class TestCheck:
         assert found[0].startswith("app.yaml:9:7: ")
         assert "burst is above rate_limit" in found[0]
 
+    def test_tries_rules_beneath_the_objects_above(self, check: Callable[..., tuple[int, list[str]]]) -> None:
+        """A plain value of a later object, or of a document inside a key, wins over a rule."""
+        rules, second = config_map("- set: {burst: 70}"), CONFIG_MAP.replace("  _rules.yaml: |\n", "")
+        assert check(f"{rules}---\n{second}  burst: '5'\n", "--strict") == (0, [])
+        assert check(f"{rules}  app.yaml: '{{burst: 5}}'\n", "--strict") == (0, [])
+        rules = config_map("- {when: {zone: eu-1}, set: {burst: 70, rate_limit: 80}}")
+        status, (found,) = check(f"{rules}---\n{second}")
+        assert status == 1
+        assert found.startswith("app.yaml:8:7: ")
+        assert "burst is above rate_limit" in found
+
     def test_tries_the_rules_without_conditions_together(self, check: Callable[..., tuple[int, list[str]]]) -> None:
         """Rules that hold in every process from the start, and that a validator refuses together, stop a start."""
         low, high = "{name: low, set: {rate_limit: 8}}", "{name: high, set: {burst: 9}}"

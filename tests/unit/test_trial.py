@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+import dflag
 from dflag._registry import store_of_registry
 from dflag._source_state import Reading, SourceState
 from dflag._trial import try_readings
+from dflag.sources import MemorySource
 
 if TYPE_CHECKING:
-    import dflag
+    from collections.abc import Mapping
 
 NOTHING = SourceState(Reading({}, lambda _: ""))
 
@@ -45,3 +49,30 @@ def test_a_trial_says_why_a_registry_validator_refuses(flags: dflag.FlagRegistry
     error = try_readings(store, [("s", NOTHING, _reading(rate="6"))]).error
     assert error is not None
     assert "too fast" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rejected"),
+    [
+        ({"_rules.yaml": "- {when: {zone: a}, set: {rate: 90, burst: 80}}"}, {"rate": "20"}, ["rule:rule 1"]),
+        ({"_rules.yaml": "- {set: {burst: 80}}"}, {"burst": "5"}, []),
+        ({"rate": "90"}, {"_rules.yaml": "- {set: {burst: 80}}"}, []),
+    ],
+)
+def test_rules_are_tried_beneath_the_sources_above_as_an_updater_does(
+    flags: dflag.FlagRegistry, low: Mapping[str, str], high: Mapping[str, str], rejected: list[str]
+) -> None:
+    """Each reading is a layer of its own, also when several have one name."""
+    flags.dyn_int("rate", 10)
+    flags.dyn_int("burst", 5)
+
+    @flags.validator
+    def _fits(snapshot: dflag.Snapshot) -> None:
+        if snapshot["burst"] > snapshot["rate"]:
+            raise ValueError("burst is above rate")
+
+    trial = try_readings(store_of_registry(flags), [("s", NOTHING, _reading(**each)) for each in (low, high)])
+    assert [key for batch in trial.batches for key in batch.state.rejected] == rejected
+    sources = MemorySource(low, name="low"), MemorySource(high, name="high")
+    with dflag.Updater(flags, sources, on_bad_start="skip") as updater:
+        assert list(updater.status().rejected) == rejected

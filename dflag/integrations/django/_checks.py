@@ -104,7 +104,8 @@ def _held(configured: Configuration) -> Iterator[Any]:
                     yield checks.Warning(str(error), id="dflag.W004")
     contexts = {name: Unconditional() for name, _, _ in readings}
     trial = try_readings(store_of_registry(configured.registry), readings, contexts)
-    yield from _unknown(configured.registry, {batch.name: sorted(batch.state.unknown) for batch in trial.batches})
+    for (name, _, _), batch in zip(readings, trial.batches, strict=True):
+        yield from _unknown(configured.registry, {name: sorted(batch.state.unknown)})
     for batch in trial.batches:
         yield from (_refused(error) for error in batch.state.rejected.values())
     if trial.error is not None:
