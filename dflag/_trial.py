@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from dflag._flags import Flag
     from dflag._rule_layers import RuleContext
-    from dflag._source_state import Batch, Reading, SourceState
+    from dflag._source_state import Batch, Parsed, Reading, SourceState
     from dflag._store import Store
     from dflag._transaction import Plan
     from dflag.errors import RegistryValidationError
@@ -55,7 +55,7 @@ def try_readings(
         contexts: By what the rules of each source are resolved; those of others are never in force.
     """
     layers = {f"{number}: {reading[0]}": reading for number, reading in enumerate(readings)}
-    parsed = [parse(store, *reading)._replace(name=layer) for layer, reading in layers.items()]
+    parsed = [_parse(store, layer, reading) for layer, reading in layers.items()]
     contexts = {layer: contexts[name] for layer, (name, _, _) in layers.items() if name in contexts}
     plan = partial(Transaction, trial_of(store.base(), [*reversed(layers)]))
     trial = _try_batches(store, resolve_all(store, parsed, contexts, plan=plan), plan)
@@ -65,6 +65,14 @@ def try_readings(
             if without.error is None:
                 return without
     return trial
+
+
+def _parse(store: Store, layer: str, reading: tuple[str, SourceState, Reading]) -> Parsed:
+    """
+    Parse a reading for a layer: over the defaults all of its plain values are new, whatever its source gave before.
+    """
+    parsed = parse(store, *reading)
+    return parsed._replace(name=layer, flags=[store.find(name) for name in parsed.state.plain.entries])
 
 
 def _try_batches(store: Store, batches: Sequence[Batch], plan: Plan) -> TrialRun:

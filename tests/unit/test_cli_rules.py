@@ -458,6 +458,23 @@ class TestPlan:
             'limits: {} -> {"a.limit":"1","b.limit":"2","c.limit":"3"} (rule \'c\')\n',
         )
 
+    @pytest.mark.parametrize(
+        ("live", "rule", "expected"),
+        [
+            ("rate_limit: 90\n", "{set: {burst: 80}}", (0, "burst: 5 -> 80 (rule 1)\n")),
+            ("rate_limit: 90\nburst: 80\n", "{when: {zone: eu-1}, set: {rate_limit: 60}}", (1, "rejected: rule 1: ")),
+        ],
+    )
+    def test_tries_a_new_rule_on_plain_values_that_stay(
+        self, run: Callable[..., tuple[int, str]], tmp_path: Path, live: str, rule: str, expected: tuple[int, str]
+    ) -> None:
+        """As a process does, which holds what it read before."""
+        (tmp_path / "live.yaml").write_text(live)
+        (tmp_path / "next.yaml").write_text(f"{live}_rules:\n  - {rule}\n")
+        status, out = run("plan", "program:flags", "next.yaml", "--against", "live.yaml")
+        assert (status, out[: len(expected[1])]) == expected
+        assert out.count("\n") == 1
+
     def test_prints_json(self, plan: Callable[..., tuple[int, str]]) -> None:
         """In JSON a change names its rule, if one gives the value."""
         _, out = plan("--at", "2026-11-29T00:00:00+01:00", "--format", "json")

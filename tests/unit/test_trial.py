@@ -76,3 +76,19 @@ def test_rules_are_tried_beneath_the_sources_above_as_an_updater_does(
     sources = MemorySource(low, name="low"), MemorySource(high, name="high")
     with dflag.Updater(flags, sources, on_bad_start="skip") as updater:
         assert list(updater.status().rejected) == rejected
+
+
+def test_rules_are_tried_on_plain_values_that_were_there_before(flags: dflag.FlagRegistry) -> None:
+    """The registry in force holds none of them."""
+    flags.dyn_int("rate", 10)
+    flags.dyn_int("burst", 5)
+
+    @flags.validator
+    def _fits(snapshot: dflag.Snapshot) -> None:
+        if snapshot["burst"] > snapshot["rate"]:
+            raise ValueError("burst is above rate")
+
+    store = store_of_registry(flags)
+    before = try_readings(store, [("s", NOTHING, _reading(rate="90", burst="80"))]).batches[0].state
+    after = _reading(rate="90", burst="80", **{"_rules.yaml": "- {name: low, set: {rate: 70}}\n- {set: {burst: 85}}"})
+    assert list(try_readings(store, [("s", before, after)]).batches[0].state.rejected) == ["rule:low"]
