@@ -8,13 +8,14 @@ import datetime
 import json
 import sys
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from dflag._flags import pipeline_of, text_of_value
 from dflag._layers import RULE_PREFIX
 from dflag._transaction import same
 from dflag.cli._embedded import check_read, is_flag, keys_of, opened
-from dflag.cli._findings import Validation, validate
+from dflag.cli._findings import NOTHING, Validation, validate
 from dflag.cli._inputs import read
 from dflag.cli._page import LivePage, Refused, Unknown, read_page
 from dflag.cli._registry import load
@@ -67,7 +68,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     objects = opened(registry, given, process.documents)
     check_read([*live, *objects])
     before = validate(registry, live, context=process.context())
-    bases = _bases(before.states if page is None else [page.state], len(objects))
+    bases = _bases(zip(live, before.states, strict=True), objects) if page is None else [page.state] * len(objects)
     after = validate(registry, objects, bases=bases, context=process.context())
     rejected = [*after.rejected, *([] if after.refused is None else [(None, str(after.refused))])]
     if options.timeline:
@@ -108,7 +109,7 @@ def _timeline(
     start = process.at or (moments[0] - datetime.timedelta(microseconds=1) if moments else None)
     before = validate(registry, objects, context=process.context(start))
     for moment in moments:
-        now = validate(registry, objects, bases=_bases(before.states, len(objects)), context=process.context(moment))
+        now = validate(registry, objects, bases=before.states, context=process.context(moment))
         old = partial(_default_if_refused, process, before)
         changes = [] if now.refused else [change.as_json() for change in _changes(registry, process, now, old)]
         found.append(Happening(moment, happens.get(moment, ()), list(_refusals(before, now)), changes))
@@ -151,11 +152,20 @@ def _timeline_as_text(happenings: Sequence[Happening]) -> str:
     return "".join(f"{line}\n" for line in lines) or "no changes\n"
 
 
-def _bases(states: Sequence[SourceState], count: int) -> Sequence[SourceState]:
+def _bases(before: Iterable[tuple[Object, SourceState]], objects: Sequence[Object]) -> list[SourceState]:
     """
-    Pair the earlier sources with the new ones by their order, the last ones first where there are fewer now.
+    Return what each object gave before: by kind and name, or the key of a document; else the next one that is left.
+
+    Documents are paired with documents first.
     """
-    return states[-count:] if count else []
+    left, found = list(before), dict.fromkeys(range(len(objects)), NOTHING)
+    ways: tuple[Callable[[Object], object], ...] = (attrgetter("label"), attrgetter("files"), lambda _: None)
+    for way in ways:
+        for number in [number for number, state in found.items() if state is NOTHING]:
+            place = next((place for place, (old, _) in enumerate(left) if way(old) == way(objects[number])), None)
+            if place is not None:
+                found[number] = left.pop(place)[1]
+    return list(found.values())
 
 
 def _changes(

@@ -389,6 +389,20 @@ def test_plan_against_a_running_process(
     assert found["changes"] == [{"flag": "rate_limit", "old": "60", "new": "70"}]
 
 
+def test_plan_of_several_objects_against_a_process(
+    program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page does not say which source a value is from: a refused one leaves it, whichever object holds it."""
+    head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "
+    (tmp_path / "new.yaml").write_text(
+        f"{head}a}}\ndata: {{text: x}}\n---\n{head}b}}\ndata: {{rate_limit: many}}\n", encoding="utf-8"
+    )
+    flags = [{"name": "rate_limit", "current_value": "60"}, {"name": "text", "current_value": "x"}]
+    with _page(json.dumps({"flags": flags}).encode()) as url:
+        found = _plan(capsys, "new.yaml", "--against", url, status=1)
+    assert found["changes"] == []
+
+
 def test_plan_against_some_flags_of_a_process(
     program: dflag.FlagRegistry, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -231,6 +231,33 @@ def test_plan_of_a_document(run: Callable[..., tuple[list[str], list[str]]]) -> 
     assert out == ["rate_limit: 60 -> 70", "rejected: flag 'burst': expected an int, got 'x'"]
 
 
+FEW, MANY = "data: {rate_limit: '60'}", "data: {rate_limit: many}"
+IN_KEY = "data:\n  app.yaml: '{rate_limit: 60}'\n  in.yaml: '{burst: 6}'"
+NAMED = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: "
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (f"{NAMED}a}}\n{FEW[:-1]}, in.yaml: 'burst: 5'}}", f"{NAMED}a}}\n{MANY}"),  # one source less
+        (f"{NAMED}a}}\n{FEW}\n---\n{NAMED}b}}", f"{NAMED}b}}\n---\n{NAMED}a}}\n{MANY}"),  # in another order
+        (f"{NAMED}a}}\n{FEW}", f"{NAMED}b}}\n---\n{NAMED}a}}\n{MANY}"),  # one more in front
+        (f"{NAMED}a}}\n{FEW}", f"{NAMED}b}}\n{MANY}"),  # under another name
+        (f"{NAMED}a}}\n{IN_KEY}", f"{NAMED}a}}\n{IN_KEY.replace('60', 'many').replace('app', 'new')}"),
+        (f"{NAMED}a}}\n{IN_KEY}", "{rate_limit: many, burst: 6}"),  # a document alone
+    ],
+)
+def test_plan_keeps_what_the_same_object_gave(
+    run: Callable[..., tuple[list[str], list[str]]], old: str, new: str
+) -> None:
+    """A refused value leaves the previous one, whatever else there was and is beside it."""
+    _write("old.yaml", old)
+    _write("new.yaml", new)
+    out, _ = run("plan", "new.yaml", "--against", "old.yaml", status=1)
+    assert not any(line.startswith("rate_limit") for line in out)
+    assert "rejected: flag 'rate_limit': expected an int, got 'many'" in out
+
+
 @pytest.mark.parametrize("broken", ["old", "new"])
 def test_plan_of_a_broken_document(run: Callable[..., tuple[list[str], list[str]]], broken: str) -> None:
     """A process keeps the last good values of one, so that the defaults would be a wrong plan."""
