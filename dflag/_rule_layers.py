@@ -17,7 +17,7 @@ from dflag._formats.json_values import Place
 from dflag._keyed import KeyedValue
 from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
 from dflag._rule_sets import NO_RULES, Active, RuleSet, Spot, ValidRule
-from dflag._rules import key_audience, needs, share_percent, situation
+from dflag._rules import baked_at, key_audience, needs, share_percent, situation
 from dflag._rules_text import RuleList, Setting, first_line_of, parse_rules, places_set
 from dflag._transaction import same
 from dflag.errors import MAX_HINTS, FlagValueError, drop_frames, unknown_flag
@@ -139,7 +139,7 @@ class RuleContext:
             if found.phase == "on" and valid not in excluded and rule.content not in self._reverted:
                 each = Active(valid, found.threshold, since.get(rule.content, moment))
                 active.append(each)
-                baked = each.baked_at()
+                baked = baked_at(rule, each.since)
                 if baked is not None and baked > moment:
                     moments.append(baked)
         self.next_look = min(moments, default=None)
@@ -154,7 +154,7 @@ class RuleContext:
         return [rule for rule in baking if rule.content not in self._reverted]
 
     def is_baking(self, active: Active, now: datetime.datetime) -> bool:
-        baked = active.baked_at()
+        baked = baked_at(active.valid.rule, active.since)
         return baked is not None and self.moment(active.valid.rule, now) < baked
 
     def revert(self, rule: Rule, why: str) -> None:
@@ -729,7 +729,7 @@ def _state(rule: Rule, context: RuleContext, now: datetime.datetime, active: Act
         return RuleState(rule.name, found.phase, found.next_change, None, missing)
     if active is None:  # its moment has come, and the values are under way
         return RuleState(rule.name, "waiting", None, None, missing)
-    baked = active.baked_at()
+    baked = baked_at(rule, active.since)
     if baked is not None and context.is_baking(active, now):
         return RuleState(rule.name, "baking", min(baked, found.next_change or baked), None, missing)
     return RuleState(rule.name, "done" if found.is_done else "in force", found.next_change, None, missing)

@@ -89,13 +89,6 @@ class Active(NamedTuple):
     threshold: int
     since: datetime.datetime
 
-    def baked_at(self) -> datetime.datetime | None:
-        """
-        Return when its bake ends; None for a rule without one.
-        """
-        bake = self.valid.rule.bake
-        return None if bake is None else self.since + bake
-
 
 class RuleSet(NamedTuple):
     """

@@ -179,6 +179,13 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"
 
 
+def baked_at(rule: Rule, since: datetime.datetime) -> datetime.datetime | None:
+    """
+    Return when the bake of a rule ends that came into force at a moment; None for a rule without one.
+    """
+    return None if rule.bake is None else _later(since, rule.bake)
+
+
 def all_moments(rule: Rule, facts: Facts) -> list[datetime.datetime]:
     """
     Return every moment at which anything changes for a process with these facts, in order.

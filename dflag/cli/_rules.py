@@ -189,9 +189,8 @@ class _Rules(_Listed):
         Warn of each step that reaches less than one process of all in the mean.
         """
         for number, threshold in enumerate(() if rule.by is not None else rule.steps):
-            share = threshold / _EVERYBODY
-            if 0 < share * replicas < 1:
-                chance = round(100 * (1 - share) ** replicas)
+            if 0 < threshold * replicas < _EVERYBODY:
+                chance = round(100 * (1 - threshold / _EVERYBODY) ** replicas)
                 message = (
                     f"{named_rule(rule.name)}: {percentage(threshold)} of {replicas} processes is nobody in {chance} "
                     "of 100 cases"

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dflag._rules_text import Rule
     from dflag.cli._findings import Validation
 
+_FIRST: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
+
 _MAX_MOMENTS: Final = 1_000
 """More than anybody reads; each costs a look at all rules."""
 
@@ -139,6 +141,13 @@ def events(rule: Rule) -> Iterator[tuple[datetime.datetime, str]]:
         pass
     if rule.until is not None:
         yield rule.until, "ends"
+
+
+def just_before(moment: datetime.datetime) -> datetime.datetime:
+    """
+    Return the moment before another one; the first of all has none, and is its own.
+    """
+    return moment if moment == _FIRST else moment - datetime.timedelta.resolution
 
 
 def rules_of(validation: Validation) -> list[Rule]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import sys
 from functools import partial
@@ -19,11 +18,12 @@ from dflag.cli._findings import NOTHING, Validation, validate
 from dflag.cli._inputs import read
 from dflag.cli._page import LivePage, Refused, Unknown, read_page
 from dflag.cli._registry import load
-from dflag.cli._rules_plan import Happening, Process, events, rules_of, written
+from dflag.cli._rules_plan import Happening, Process, events, just_before, rules_of, written
 from dflag.errors import named_rule, one_line
 
 if TYPE_CHECKING:
     import argparse
+    import datetime
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dflag._flags import Flag
@@ -106,7 +106,7 @@ def _timeline(
     rules = rules_of(after)
     happens, moments = _events_by_moment(rules), process.moments(rules)
     found = []
-    start = process.at or (moments[0] - datetime.timedelta(microseconds=1) if moments else None)
+    start = process.at or (just_before(moments[0]) if moments else None)
     before = validate(registry, objects, context=process.context(start))
     for moment in moments:
         now = validate(registry, objects, bases=before.states, context=process.context(moment))

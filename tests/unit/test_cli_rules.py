@@ -55,6 +55,7 @@ def burst_below_rate(snapshot):
 """
 
 FROM = "2026-11-28T10:00:00Z"
+FIRST, LAST = "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"
 CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: app\ndata:\n  rate_limit: '60'\n  _rules.yaml: |\n"
 
 
@@ -240,6 +241,7 @@ class TestCheck:
             0,
             ["app.yaml:10:15: warning: rule 'a': 5% of 3 processes is nobody in 86 of 100 cases"],
         )
+        assert check(text, "--replicas", "1" + 400 * "0") == (0, [])
 
     def test_tries_each_rule_against_the_validators(self, check: Callable[..., tuple[int, list[str]]]) -> None:
         """A rule that a validator across flags refuses, on top of the plain values, is an error at the rule."""
@@ -474,6 +476,25 @@ class TestPlan:
         status, out = run("plan", "program:flags", "next.yaml", "--against", "live.yaml")
         assert (status, out[: len(expected[1])]) == expected
         assert out.count("\n") == 1
+
+    @pytest.mark.parametrize(
+        ("options", "last_line"),
+        [
+            (["--timeline"], f"{LAST}: burst: 6 -> 7 (rule 'last')"),
+            (["--at", LAST], "burst: 5 -> 7 (rule 'last')"),
+            (["--at", FIRST], "burst: 5 -> 6 (rule 'first')"),
+        ],
+    )
+    def test_knows_the_first_and_the_last_moment(
+        self, run: Callable[..., tuple[int, str]], tmp_path: Path, options: list[str], last_line: str
+    ) -> None:
+        """There is no moment before the first, and a bake that would end after the last one ends then."""
+        (tmp_path / "next.yaml").write_text(
+            f"_rules:\n  - {{name: first, from: {FIRST}, set: {{burst: 6}}}}\n"
+            "  - {name: last, from: 9999-12-31T23:00:00Z, steps: [1%, 100%], every: 2h, bake: 2h, set: {burst: 7}}\n"
+        )
+        status, out = run("plan", "program:flags", "next.yaml", "--fact", "pod=a", *options)
+        assert (status, out.splitlines()[-1]) == (0, last_line)
 
     def test_prints_json(self, plan: Callable[..., tuple[int, str]]) -> None:
         """In JSON a change names its rule, if one gives the value."""

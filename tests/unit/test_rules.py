@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dflag._keyed import EVERYBODY, draw
-from dflag._rules import all_moments, audience, fits, needs, share_percent, situation
+from dflag._rules import all_moments, audience, baked_at, fits, needs, share_percent, situation
 from dflag._rules_text import Rule
 
 NOON = datetime.datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -246,7 +246,7 @@ def test_whom_a_rule_is_for_is_said_in_words(changes: dict[str, Any], expected: 
 
 def test_times_beyond_the_calendar_are_never() -> None:
     """
-    A stage that ends after the year 9999, and a very long one, raise nothing.
+    A stage or a bake that ends after the year 9999, and a very long one, raise nothing.
     """
     far = datetime.datetime(9999, 12, 31, tzinfo=UTC)
     century = timedelta(days=36_525)
@@ -256,6 +256,9 @@ def test_times_beyond_the_calendar_are_never() -> None:
         replace(PLAIN, start=NOON, over=timedelta(days=106_751)),
     ):
         assert situation(rule, {"pod": "a"}, NOON).phase == "waiting"
+    last = datetime.datetime.max.replace(tzinfo=UTC)
+    assert baked_at(replace(PLAIN, bake=century), far) == last
+    assert baked_at(PLAIN, far) is None
 
 
 def test_ten_thousand_pods_follow_the_line() -> None:
