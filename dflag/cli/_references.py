@@ -105,12 +105,13 @@ class _Index:
         self.program.flags.append(flag)
 
     def _take_target(self, module: Module, flag: FlagUsage, target: Name) -> None:
-        if len(target) > 1:
-            self._by_attribute[target[-1]].append(flag)
-        elif not is_local(target[0]):
-            self._by_variable[target[0]].append(flag)
-        if len(target) == 2 and flag.is_of_class and flag.declared.class_name == target[0]:
-            self._name_by_class(module, flag, *target)
+        first, *rest = target
+        if rest:
+            self._by_attribute[rest[-1]].append(flag)
+        elif not is_local(first):
+            self._by_variable[first].append(flag)
+        if len(rest) == 1 and flag.is_of_class and flag.declared.class_name == first:
+            self._name_by_class(module, flag, first, rest[0])
 
     def _name_by_class(self, module: Module, flag: FlagUsage, class_name: str, attribute: str) -> None:
         prefix = self._prefix(module, class_name)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from dflag.testing import ConfigMapVolume
 
+_PYDANTIC = tuple(map(int, pydantic.VERSION.split(".")[:2]))
+
 
 class Database(BaseModel):
     """A part of the settings."""
@@ -204,7 +206,12 @@ def test_an_alias_may_be_a_path(form: str, tmp_path: Path, flags: dflag.FlagRegi
         ({"populate_by_name": True}, {"short": "5"}, 5),
         ({"populate_by_name": True}, {"short": "5", "long": "6"}, 6),
         ({"validate_by_name": True}, {"short": "5"}, 5),
-        ({"validate_by_name": True, "validate_by_alias": False}, {"short": "5", "long": "6"}, 5),
+        pytest.param(
+            {"validate_by_name": True, "validate_by_alias": False},
+            {"short": "5", "long": "6"},
+            5,
+            marks=pytest.mark.skipif(_PYDANTIC < (2, 11), reason="an option of pydantic 2.11"),
+        ),
         ({}, {"short": "5"}, 1),
     ],
 )
