@@ -44,17 +44,20 @@ class Expiry:
         self.problem: str | None = None
         self._next_moment: Final = weakref.WeakMethod(next_moment)
         self._expire: Final = weakref.WeakMethod(expire)
-        self._timer: _Timer | None = None
-        self._end: weakref.finalize[..., Expiry] | None = None
+        # The thread, and what wakes it when this object is gone. Together: two threads may resume at once, and each
+        # thread that was started has to end.
+        self._running: tuple[_Timer, weakref.finalize[..., Expiry]] | None = None
 
     def resume(self) -> None:
         """
         Make the thread ask for the next moment again; start a thread if there is a moment and no thread.
         """
-        timer = self._timer
-        if timer is not None and timer.wake():
-            return
-        self.renew()
+        running = self._running
+        if running is not None:
+            before, end_of_it = running
+            if before.wake():
+                return
+            end_of_it.detach()
         next_moment = self._next_moment()
         if next_moment is None or next_moment() is None or sys.is_finalizing():
             return
@@ -64,18 +67,17 @@ class Expiry:
         except RuntimeError as error:
             self.problem = str(error)
             return
-        self._timer = timer
-        self._end = weakref.finalize(self, timer.wake)
-        self._end.atexit = False
+        end: weakref.finalize[..., Expiry] = weakref.finalize(self, timer.wake)
+        end.atexit = False
+        self._running = timer, end
 
     def renew(self) -> None:
         """
         Forget the thread, as in a forked child, where it does not run and may hold its lock.
         """
-        self._timer = None
-        if self._end is not None:
-            self._end.detach()
-            self._end = None
+        running, self._running = self._running, None
+        if running is not None:
+            running[1].detach()
 
 
 class _Timer(OwnThread):

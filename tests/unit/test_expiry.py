@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import dflag
-from dflag import _faults
+from dflag import _expiry, _faults
 from dflag._expiry import Expiry
 
 from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 - tests is on no path
@@ -39,6 +39,33 @@ def test_a_registry_that_is_dropped_with_a_pending_override_is_freed() -> None:
     assert store() is None
     thread.join(DEADLINE_SECONDS)
     assert not thread.is_alive()
+
+
+def test_threads_that_two_writers_start_at_once_end_with_the_registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Neither writer takes away what ends the thread of the other one.
+    """
+    flags = dflag.FlagRegistry()
+    rate = flags.dyn_int("rate", 1)
+    rate.set(2, ttl_seconds=0.01)
+    assert eventually(lambda: not _threads())
+    wake, others = _expiry._Timer.wake, [threading.Thread(target=rate.set, args=(3,), kwargs={"ttl_seconds": 1_000})]
+
+    def wake_late(timer: _expiry._Timer) -> bool:
+        woken = wake(timer)
+        if others:  # the other writer comes just after this one has found that the thread is over
+            other = others.pop()
+            other.start()
+            other.join(DEADLINE_SECONDS)
+        return woken
+
+    monkeypatch.setattr(_expiry._Timer, "wake", wake_late)
+    rate.set(4, ttl_seconds=1_000)
+    assert _threads()
+    store = weakref.ref(flags._store)
+    del flags, rate
+    assert eventually(lambda: gc.collect() >= 0 and store() is None)
+    assert eventually(lambda: not _threads())
 
 
 def test_a_registry_is_freed_also_after_one_of_its_overrides_has_expired() -> None:
@@ -146,7 +173,7 @@ def test_a_forked_child_keeps_and_frees_its_own(flags: dflag.FlagRegistry) -> No
         assert eventually(lambda: len(_threads()) <= 1)
         assert eventually(lambda: rate.get() == 1)
 
-    timer: Any = dropped[0]._store._expiry._timer
+    timer: Any = dropped[0]._store._expiry._running[0]
     children: list[Child] = []
     with timer._lock:  # as its thread may at any moment
         forking = threading.Thread(target=lambda: children.append(Child(run)))
