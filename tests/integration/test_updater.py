@@ -1295,7 +1295,7 @@ def test_others_go_on_once_the_values_are_there(
         updates = updater.status().updates
         source.update({"rate": "61"})
         assert _wait(updater, rate, 61)
-        assert seen == [(61, updates + 1)]
+        assert eventually(lambda: seen == [(61, updates + 1)])
     source.update({"rate": "62"})
     updater.refresh()
 
