@@ -24,6 +24,16 @@ def _reading(**values: str) -> Reading:
     return Reading(values, lambda key: f"place of {key}")
 
 
+def _declare_rate_and_burst(flags: dflag.FlagRegistry) -> None:
+    flags.dyn_int("rate", 10)
+    flags.dyn_int("burst", 5)
+
+    @flags.validator
+    def _fits(snapshot: dflag.Snapshot) -> None:
+        if snapshot["burst"] > snapshot["rate"]:
+            raise ValueError("burst is above rate")
+
+
 def test_a_trial_shows_the_values_over_the_defaults_and_changes_nothing(flags: dflag.FlagRegistry) -> None:
     """A later source ranks higher; what the program has set counts for nothing."""
     rate, burst = flags.dyn_int("rate", 1), flags.dyn_int("burst", 1)
@@ -63,14 +73,7 @@ def test_rules_are_tried_beneath_the_sources_above_as_an_updater_does(
     flags: dflag.FlagRegistry, low: Mapping[str, str], high: Mapping[str, str], rejected: list[str]
 ) -> None:
     """Each reading is a layer of its own, also when several have one name."""
-    flags.dyn_int("rate", 10)
-    flags.dyn_int("burst", 5)
-
-    @flags.validator
-    def _fits(snapshot: dflag.Snapshot) -> None:
-        if snapshot["burst"] > snapshot["rate"]:
-            raise ValueError("burst is above rate")
-
+    _declare_rate_and_burst(flags)
     trial = try_readings(store_of_registry(flags), [("s", NOTHING, _reading(**each)) for each in (low, high)])
     assert [key for batch in trial.batches for key in batch.state.rejected] == rejected
     sources = MemorySource(low, name="low"), MemorySource(high, name="high")
@@ -80,14 +83,7 @@ def test_rules_are_tried_beneath_the_sources_above_as_an_updater_does(
 
 def test_rules_are_tried_on_plain_values_that_were_there_before(flags: dflag.FlagRegistry) -> None:
     """The registry in force holds none of them."""
-    flags.dyn_int("rate", 10)
-    flags.dyn_int("burst", 5)
-
-    @flags.validator
-    def _fits(snapshot: dflag.Snapshot) -> None:
-        if snapshot["burst"] > snapshot["rate"]:
-            raise ValueError("burst is above rate")
-
+    _declare_rate_and_burst(flags)
     store = store_of_registry(flags)
     before = try_readings(store, [("s", NOTHING, _reading(rate="90", burst="80"))]).batches[0].state
     after = _reading(rate="90", burst="80", **{"_rules.yaml": "- {name: low, set: {rate: 70}}\n- {set: {burst: 85}}"})
