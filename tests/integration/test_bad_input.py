@@ -147,6 +147,7 @@ def _follows(updater: Updater, number: int) -> bool:
     return updater.wait_for(lambda snapshot: snapshot["neighbour"] == number, DEADLINE_SECONDS)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("case", BAD, ids=_label)
 def test_a_bad_value_harms_nothing_else(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, updater: Updater, case: tuple[str, str | bytes]
@@ -193,6 +194,7 @@ def test_a_bad_value_at_start_is_refused(
     assert [error.flag_name for error in caught.value.errors if isinstance(error, dflag.FlagValueError)] == [name]
 
 
+@pytest.mark.untraced
 def test_reading_a_huge_file_takes_bounded_memory(
     flags: dflag.FlagRegistry, volume: ConfigMapVolume, updater: Updater
 ) -> None:

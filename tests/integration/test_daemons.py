@@ -16,7 +16,10 @@ from ._waiting import DEADLINE_SECONDS, run_python
 if TYPE_CHECKING:
     from dflag.testing import ConfigMapVolume
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="which descriptors there are is known for Linux alone")
+pytestmark = [
+    pytest.mark.untraced,
+    pytest.mark.skipif(sys.platform != "linux", reason="which descriptors there are is known for Linux alone"),
+]
 
 NO_RESYNC = 3600.0
 """The interval of a periodic check that never comes, so that events must tell all."""

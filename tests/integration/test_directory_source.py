@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from dflag.typing import Raw
 
+pytestmark = pytest.mark.once
+
 OLD = {"kept": "same", "changed": "old", "removed": "1"}
 NEW = {"kept": "same", "changed": "new", "added": "2"}
 

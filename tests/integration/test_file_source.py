@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.once
+
 OLD = {"app.yaml": "a: 1\nb: 1\n", "other": "x"}
 NEW = {"app.yaml": "b: 2\na: 2\n", "added": "y"}
 

@@ -35,7 +35,10 @@ if TYPE_CHECKING:
 
     from dflag.testing import ConfigMapVolume
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the C library is found by its name on Linux")
+pytestmark = [
+    pytest.mark.untraced,
+    pytest.mark.skipif(sys.platform != "linux", reason="the C library is found by its name on Linux"),
+]
 
 # The first keeps the interpreter's lock during the call, as uWSGI does; the second lets other threads have it.
 LIBRARIES = {"holding the interpreter": ctypes.PyDLL, "releasing the interpreter": ctypes.CDLL}

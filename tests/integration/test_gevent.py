@@ -18,6 +18,8 @@ from ._waiting import DEADLINE_SECONDS, run_python
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.untraced
+
 PATCHES = {
     "gevent": "from gevent import monkey; monkey.patch_all(); from gevent import sleep",
     # Its resolver of names brings in cryptography where that is installed, at which its patching stumbles.

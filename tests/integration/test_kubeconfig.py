@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from dflag import FlagRegistry
 
+pytestmark = pytest.mark.once
+
 V1 = "client.authentication.k8s.io/v1"
 RATE = {"rate_limit": "60"}
 

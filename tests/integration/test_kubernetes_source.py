@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from dflag import FlagRegistry
     from dflag._status import SourceStatus
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:

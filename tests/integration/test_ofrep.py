@@ -40,6 +40,8 @@ from ._waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+pytestmark = pytest.mark.once
+
 BULK = "/ofrep/v1/evaluate/flags"
 EVENTS = "/ofrep/v1/events"
 DEADLINE_SECONDS = 10.0

@@ -18,6 +18,8 @@ from ._npm import install
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.once
+
 SECONDS = 20.0
 
 PROGRAM = r"""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from dflag.testing import ConfigMapVolume
 
+pytestmark = [pytest.mark.once, pytest.mark.untraced]
+
 MIB = 2**20
 SECRET = "hunter2"  # noqa: S105 - nobody's
 PACKAGE = Path(dflag.__file__).parent
@@ -304,7 +306,6 @@ WORST: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.untraced
 @pytest.mark.parametrize("case", WORST)
 def test_the_worst_text_takes_a_moment(flags: dflag.FlagRegistry, case: str) -> None:
     """

@@ -21,6 +21,8 @@ from ._waiting import DEADLINE_SECONDS, run_python
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.untraced
+
 PROGRAM = """
 import signal, sys, threading, time
 import dflag

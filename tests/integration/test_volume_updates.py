@@ -391,6 +391,7 @@ def test_an_empty_file_is_an_empty_text(flags: dflag.FlagRegistry, calls: Calls,
         assert eventually(lambda: list(updater.status().rejected) == ["a", "on"])
 
 
+@pytest.mark.untraced
 def test_thousands_of_keys_and_a_large_one_take_bounded_time(flags: dflag.FlagRegistry, tmp_path: Path) -> None:
     """
     V28: five thousand flags and a text of a MiB are set up and changed in about a second.
@@ -533,6 +534,7 @@ def test_lost_events_are_made_up_for(flags: dflag.FlagRegistry, calls: Calls, vo
             assert _shows(updater, a=number)
 
 
+@pytest.mark.untraced
 def test_a_storm_is_coalesced_and_the_last_write_wins(
     flags: dflag.FlagRegistry, calls: Calls, volume: ConfigMapVolume, updater: Updater
 ) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from dflag.sources import Source
 
+pytestmark = [pytest.mark.once, pytest.mark.untraced]
+
 NO_RESYNC = 3600.0
 """So seldom that only events, or a poll where there are none, can show a change in time."""
 

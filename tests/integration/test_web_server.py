@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from dflag.web._server import FlagServer
 
+pytestmark = pytest.mark.once
+
 DEADLINE_SECONDS = 20.0
 LIMIT_BYTES = 2**20 + 2**12
 POST = b"POST /set HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer t0ken\r\nContent-Type: application/json\r\n"
