@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dflag._batch import declared_since
+from dflag.typing import Text
 
 from ._readings import apply_without_commit, parse
 
@@ -75,3 +76,17 @@ def test_flags_that_were_declared_since_are_looked_up_one_by_one(flags: dflag.Fl
     state = apply_without_commit(flags, {"rate": "2", "burst": "2", "size": "2"})[1]
     store: Any = SimpleNamespace(flags=Declaring(rate=5))
     assert declared_since(store, state) == [5]
+
+
+def test_documents_values_are_compared_by_meaning(flags: dflag.FlagRegistry) -> None:
+    """
+    The same text with another native value is news; the same members in another order are not.
+    """
+    policy = flags.dyn_json("policy", {})
+    first = flags.apply({"policy": Text('{"a":1,"b":2}', {"a": 1, "b": 2})}, source="document")
+    again = flags.apply({"policy": Text('{"a":1,"b":2}', {"b": 2, "a": 1})}, source="document")
+    assert again is first
+
+    flags.apply({"policy": Text("1", 1)}, source="document")
+    flags.apply({"policy": Text("1", "1")}, source="document")
+    assert policy.get() == "1"

@@ -490,3 +490,13 @@ def test_the_same_text_as_bytes_is_no_news(flags: dflag.FlagRegistry) -> None:
     half = flags.apply({"name": "\udcff"}, source="config")
     assert flags.apply({"name": b"\xed\xb3\xbf"}, source="config") is not half
     assert flags.apply({"name": b"e"}, source="config") is not first
+
+
+def test_checksum_is_the_one_of_the_go_library(flags: dflag.FlagRegistry) -> None:
+    """
+    FNV-1a over names and printed values; the vectors are the Go library's own.
+    """
+    assert flags.checksum() == "811c9dc5"
+    flags.int("some_int", 1337)
+    assert flags.checksum() == "c8197459"
+    assert (flags.checksum(dynamic=True), flags.checksum(dynamic=False)) == ("811c9dc5", "c8197459")

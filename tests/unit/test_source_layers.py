@@ -410,3 +410,115 @@ def test_the_fault_of_a_validator_is_logged_once_while_its_reading_is_refused(
     source.update({"rate": "2"})
     updater.refresh()
     assert rate.get() == 2
+
+
+def test_bad_value_keeps_last_good_one_of_its_source(flags: dflag.FlagRegistry) -> None:
+    """
+    The others of the revision apply; with no good value before, the layer below shows.
+    """
+    rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
+    assert list(flags.apply({"rate": "x"}, source="s").rejected) == ["rate"]
+    assert rate.get() == 1
+    flags.apply({"rate": "2"}, source="s")
+    revision = flags.apply({"rate": "x", "other": "5"}, source="s")
+
+    assert (rate.get(), other.get()) == (2, 5)
+    assert revision.changed == ("other",)
+    assert str(revision.rejected["rate"]) == "flag 'rate': expected an int, got 'x' (s)"
+
+
+def test_atomic_revision_with_a_bad_value_changes_nothing(flags: dflag.FlagRegistry) -> None:
+    """
+    Neither the bad flag nor its neighbours move, and the next good revision applies whole.
+    """
+    rate, other = flags.dyn_int("rate", 1), flags.dyn_int("other", 1)
+    revision = flags.apply({"rate": "x", "other": "5"}, source="s", atomic=True)
+
+    assert (rate.get(), other.get(), revision.changed) == (1, 1, ())
+    assert list(revision.rejected) == ["rate"]
+    assert flags.apply({"rate": "2", "other": "5"}, source="s", atomic=True).changed == ("other", "rate")
+
+
+def test_unchanged_values_are_neither_parsed_nor_committed_again(flags: dflag.FlagRegistry) -> None:
+    """
+    The previous revision is returned, and what stays bad is logged once.
+    """
+    parsed: list[str] = []
+
+    def note(text: str) -> str:
+        parsed.append(text)
+        return text
+
+    flags.dyn_int("rate", 1, input_mutator=note)
+    first = flags.apply({"rate": "2"}, source="s")
+    assert flags.apply({"rate": "2"}, source="s") is first
+    assert parsed == ["2"]
+
+
+def test_a_flag_whose_text_did_not_change_is_left_alone_beside_one_that_did(flags: dflag.FlagRegistry) -> None:
+    """
+    It is neither parsed, validated nor notified again.
+    """
+    parsed: list[str] = []
+    called: list[tuple[int, int]] = []
+
+    def note(text: str) -> str:
+        parsed.append(text)
+        return text
+
+    rate = flags.dyn_int("rate", 1, input_mutator=note, validator=lambda value: parsed.append(str(value)))
+    rate.on_change(lambda old, new: called.append((old, new)))
+    flags.dyn_int("other", 1)
+    parsed.clear()
+    for other in range(3):
+        flags.apply({"rate": "0x2", "other": str(other)}, source="s")
+    assert flags.flush(DEADLINE_SECONDS)
+
+    assert parsed == ["0x2", "2"]
+    assert called == [(1, 2)]
+
+
+def test_text_that_stays_bad_is_logged_once(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
+    """
+    It stays in rejected for as long as it stays bad.
+    """
+    flags.dyn_int("rate", 1)
+    flags.dyn_int("other", 1)
+    for other in ("1", "2", "3"):
+        assert "rate" in flags.apply({"rate": "x", "other": other, "nope": "1"}, source="s").rejected
+    assert sum("expected an int" in record.message for record in caplog.records) == 1
+    assert sum("nope" in record.message for record in caplog.records) == 1
+
+
+def test_registry_validator_refuses_a_revision_whole(flags: dflag.FlagRegistry) -> None:
+    """
+    It sees the candidate; a refused one leaves no trace, in set and override neither.
+    """
+    low, high = flags.dyn_int("low", 1), flags.dyn_int("high", 10)
+
+    @flags.validator
+    def _ordered(snap: dflag.Snapshot) -> None:
+        if snap[low] > snap[high]:
+            raise ValueError("low above high")
+
+    number = flags.snapshot().revision
+    revision = flags.apply({"low": "20"}, source="s")
+    assert "low above high" in str(revision.error)
+    assert (low.get(), flags.snapshot().revision, flags.history()) == (1, number, ())
+    with pytest.raises(dflag.ValidationError, match=r"flag 'low': refused by .*low above high"):
+        low.set(20)
+    with pytest.raises(dflag.ValidationError, match="low above high"), flags.override({low: 20}):
+        pytest.fail("entered")
+    assert flags.apply({"low": "20", "high": "30"}, source="s").error is None
+    assert (low.get(), high.get()) == (20, 30)
+
+
+def test_flag_declared_late_takes_up_what_sources_hold(flags: dflag.FlagRegistry) -> None:
+    """
+    A module that is imported after the first revision is configured all the same, static flags too.
+    """
+    assert flags.apply({"rate": "5", "port": "6"}, source="s").unknown == ("port", "rate")
+    flags.freeze()
+    assert flags.dyn_int("rate", 1).get() == 5
+    assert flags.int("port", 1).get() == 6
+    assert flags.apply({"rate": "7", "port": "6"}, source="s").unknown == ()

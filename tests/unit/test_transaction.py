@@ -65,19 +65,6 @@ def test_a_trial_begins_with_the_defaults(flags: dflag.FlagRegistry) -> None:
     assert (rate.get(), other.get()) == (5, 1)
 
 
-def test_a_transaction_is_refused_after_another_commit(flags: dflag.FlagRegistry) -> None:
-    """Nothing of it shows; worked out again it goes through."""
-    rate = flags.dyn_int("rate", 1)
-    store = store_of_registry(flags)
-    outdated = store.plan([(rate, "file", Entry(2))])
-    rate.set(5)
-    rate.reset()
-    assert not store.commit(outdated)
-    assert rate.get() == 1
-    assert store.commit(store.plan([(rate, "file", Entry(2))]))
-    assert rate.get() == 2
-
-
 def test_a_comparison_that_raises_is_reported_once_and_quotes_no_secret(
     flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
