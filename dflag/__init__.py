@@ -53,31 +53,11 @@ if _typing.TYPE_CHECKING:
     from dflag._updater import Updater
 
 __all__ = [
-    "Change",
-    "DefinitionError",
-    "DflagError",
-    "DuplicateFlagError",
-    "DynamicFlag",
-    "Flag",
-    "FlagRegistry",
-    "FlagValueError",
-    "Flags",
-    "Layer",
-    "ParseError",
-    "Revision",
-    "RuleStatus",
-    "Snapshot",
-    "SourceError",
-    "SourceStatus",
-    "StaticFlag",
-    "StaticFlagError",
-    "Status",
-    "UnknownFlagError",
-    "UpdateError",
-    "Updater",
-    "UpdaterStateError",
-    "ValidationError",
-]
+    "Change", "DefinitionError", "DflagError", "DuplicateFlagError", "DynamicFlag", "Flag", "FlagRegistry",
+    "FlagValueError", "Flags", "Layer", "ParseError", "Revision", "RuleStatus", "Snapshot", "SourceError",
+    "SourceStatus", "StaticFlag", "StaticFlagError", "Status", "UnknownFlagError", "UpdateError", "Updater",
+    "UpdaterStateError", "ValidationError",
+]  # fmt: skip
 
 _KINDS = "bool bytes custom duration enum float int json map string string_list string_set"
 _HOMES = {

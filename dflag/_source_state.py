@@ -404,7 +404,7 @@ def _make_outcome(
     is_interim: bool,
 ) -> tuple[Outcome, SourceState]:
     changed = {flag for flag, _, _, _, _ in transaction.differences}
-    changed_keyed = transaction.changed_keyed
+    changed_keyed = transaction.changed_keyed if batch.keyed else ()
     revision = DeferredRevision(
         batch,
         transaction.snapshot.revision,
