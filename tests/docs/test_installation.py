@@ -37,6 +37,17 @@ def test_supported_versions_are_those_of_the_classifiers() -> None:
     assert f"needs Python 3.{minors[0]} or newer" in PAGE
 
 
+def test_environments_of_tox_are_on_the_page() -> None:
+    """The page on contributing has a row for each environment of tox."""
+    tox = configparser.ConfigParser()
+    tox.read(ROOT / "tox.ini", encoding="utf-8")
+    named = {name.removeprefix("testenv:") for name in tox.sections() if name.startswith("testenv:")}
+    page = (ROOT / "docs" / "contributing.md").read_text(encoding="utf-8")
+    rows = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
+    listed = {name for row in rows for name in re.findall(r"`([\w-]+)`", row)}
+    assert sorted(named | set(tox["tox"]["env_list"].split(", "))) == sorted(listed)
+
+
 def test_commands_of_the_readme_need_no_certain_interpreter() -> None:
     """The README's two commands begin with any `python3`, and the other pages show the same two."""
     commands = {
