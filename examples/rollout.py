@@ -11,6 +11,7 @@ Run it with: python examples/rollout.py
 from __future__ import annotations
 
 import json
+import logging
 import queue
 import subprocess
 import sys
@@ -39,6 +40,7 @@ def work(pod: str, directory: str) -> None:
     """
     Be one process of the fleet, until standard input ends.
     """
+    logging.basicConfig(level=logging.ERROR)  # that a rule is taken back is a warning, and is printed here anyway
     flags = dflag.FlagRegistry()
     rate = flags.dyn_int("rate_limit", GOOD, "Requests per second")
 

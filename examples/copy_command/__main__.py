@@ -7,6 +7,7 @@ The limit may be changed while it copies: in the file that ``--config`` names, u
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import threading
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("target")
     Settings.registry.add_to_argparse(parser)
     given = parser.parse_args(arguments)
+    logging.basicConfig(format="copy_command: %(message)s")
     config = os.path.expanduser(Settings.config.get())
     # What is typed counts more than what is in a file, and no file is needed.
     updater = dflag.Updater(Settings, config, below_arguments=True, required=False)

@@ -361,6 +361,7 @@ def test_rollout_goes_bad_and_is_stopped() -> None:
     found = subprocess.run(
         [sys.executable, str(EXAMPLES / "rollout.py")], capture_output=True, text=True, timeout=60, check=True
     )
+    assert found.stderr == ""
     lines = [re.sub(r"^ *[\d.]+ s  ", "", line) for line in found.stdout.splitlines()]
     for pod in ("web-5 ", "web-2 "):  # their shares of the six seconds end at 1.69 and 1.98
         went, back, end = (line for line in lines if line.startswith(pod))

@@ -321,3 +321,22 @@ def test_bad_value_keeps_a_program_from_starting(recipe: str, volume: ConfigMapV
     with _running(recipe, volume, log) as process:
         assert process.wait(START_SECONDS) != 0
     assert f"flag {name!r}" in log.read_text()
+
+
+def test_command_logs_in_the_form_of_its_errors(tmp_path: Path) -> None:
+    """The command does its work without a file of flags, and its one warning begins with its name."""
+    _skip_unless_it_can_run("copy_command")
+    (tmp_path / "source").write_bytes(b"x")
+    found = subprocess.run(
+        [sys.executable, "-m", "copy_command", "source", "target", "--config=absent.yaml"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        check=False,
+    )
+    assert (found.returncode, (tmp_path / "target").read_bytes()) == (0, b"x")
+    (warning,) = found.stderr.splitlines()
+    assert warning.startswith("copy_command: cannot read ")
+    assert warning.endswith("; using the values of the layers below")
