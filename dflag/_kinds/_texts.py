@@ -41,6 +41,8 @@ class TextsKind(Kind[C]):
     def load(self, native: object, text: str) -> C:
         if isinstance(native, (list, tuple)):
             return self._collect(self._texts(native))
+        if isinstance(native, dict):  # whose text would be cut at its commas
+            raise Problem(f"{self.expected}, not a mapping")
         return self.parse(text)
 
     def portable(self, value: C) -> object:

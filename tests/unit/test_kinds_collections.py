@@ -10,6 +10,9 @@ from dflag._kinds import STRING_LIST, STRING_SET, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from dflag import DynamicFlag
 
 
 @pytest.mark.parametrize(
@@ -57,6 +60,21 @@ def test_a_list_in_a_document_is_the_value() -> None:
     assert STRING_LIST.load(["a,b"], "x") == ("a,b",)
     with pytest.raises(Problem):
         STRING_LIST.load([80], "x")
+
+
+@pytest.mark.parametrize("written", ["{a.example, b.example}", "\n  a.example:\n  b.example:"])
+@pytest.mark.parametrize("declare", [dflag.dyn_string_list, dflag.dyn_string_set])
+def test_a_mapping_in_a_document_is_no_list(
+    tmp_path: Path, declare: Callable[[list[str]], DynamicFlag[Any]], written: str
+) -> None:
+    """Braces in place of brackets, and items without their dashes, are refused, not cut at the commas of their JSON."""
+    (tmp_path / "app.yaml").write_text(f"hosts: {written}\n", encoding="utf-8")
+    flags = dflag.FlagRegistry()
+    hosts = flags.bind("hosts", declare(["a.example"]))
+    before = hosts.get()
+    with pytest.raises(dflag.UpdateError, match=r"flag 'hosts': expected a .* of strings, not a mapping, got '{"):
+        dflag.Updater(flags, tmp_path / "app.yaml").initialize()
+    assert hosts.get() == before
 
 
 def test_sets_drop_duplicates_and_print_sorted() -> None:
