@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import functools
 import http.server
+import logging
 from pathlib import Path
 
 import dflag
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--flags-port", type=int, default=8081, help="the flags'")
     parser.add_argument("--packages", default=Handler.packages, help="where npm has installed the packages")
     options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
     Handler.packages = options.packages
     handler = functools.partial(Handler, directory=str(HERE))
     with http.server.ThreadingHTTPServer(("127.0.0.1", options.port), handler) as page:
