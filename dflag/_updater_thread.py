@@ -202,13 +202,13 @@ class Session:
 
     def _drain(self, *, called: bool) -> bool:
         """
-        Let the watches take their events and re-arm themselves; return whether any had a reason to.
+        Let the watches take their events and re-arm themselves; return whether any that has events had a reason to.
         """
         drained = False
         for feed, watch in zip(self._feeds, self._watches, strict=True):
             # A quiet check costs the source's probe alone, two system calls for a volume.
             if called or feed.degraded is not None or feed.is_changed_since_drained():
-                drained = True
+                drained = drained or type(watch).drain is not Watch.drain  # or a source without a probe is read twice
                 feed.drain(watch)
                 self._note(feed, watch)
         return drained

@@ -4,12 +4,16 @@ One run of an updater's thread.
 
 from __future__ import annotations
 
+import itertools
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
+import dflag
+from dflag import sources
 from dflag._feed import Feed
 from dflag._source_state import Results, empty_state
 from dflag._updater_thread import Session
@@ -214,6 +218,23 @@ def test_a_call_that_raises_stops_neither_the_look_nor_the_others(
     before = looks.count
     assert eventually(lambda: looks.count > before and feed.degraded is None)
     assert feed.fault is None
+
+
+def test_a_source_without_a_probe_is_read_once_in_each_interval() -> None:
+    """Nothing says whether it has changed, so that each look reads it, as by a request to a server."""
+    times: list[float] = []
+
+    class Asked(sources.Source):
+        name = "asked"
+
+        def read(self) -> dict[str, str]:
+            times.append(time.monotonic())
+            return {}
+
+    with dflag.Updater.setup(dflag.FlagRegistry(), Asked(), resync_seconds=0.05):
+        assert eventually(lambda: len(times) > 6)
+    _at_initialize, *regular = times  # the first of which is that of start()
+    assert min(later - earlier for earlier, later in itertools.pairwise(regular)) > 0.04
 
 
 def test_what_a_watch_says_of_itself_may_raise(session: Session, looks: Looks, feed: Feed, source: Source) -> None:
