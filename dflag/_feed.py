@@ -111,6 +111,7 @@ class Feed:
         """
         if self.is_to_invalidate:
             self.is_to_invalidate = False
+            self.dirty = True  # again: a look that had begun before refresh() may have cleared it
             self.ask("invalidate", self.source.invalidate, None)
         # Asked before reading, so that a change meanwhile is seen the next time; another token where the probe raises.
         token = self.ask("probe", self._token, object())

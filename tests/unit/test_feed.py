@@ -337,6 +337,20 @@ def test_a_source_is_invalidated_by_the_thread_that_reads_it() -> None:
     assert asked == ["invalidate", "probe", "probe"]
 
 
+def test_a_source_is_read_again_when_a_refresh_comes_between_probe_and_read(
+    feed: Feed, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That read waits for no plain file to settle and asks no API server, as refresh() promises."""
+
+    def probe() -> object:
+        if not source.reads:
+            feed.is_to_invalidate = feed.dirty = True  # as refresh() in another thread does
+        return 5
+
+    monkeypatch.setattr(source, "probe", probe)
+    assert [feed.look(), feed.look(), feed.look()] == [True, True, False]
+
+
 def test_a_source_may_hand_out_one_dict_and_change_it() -> None:
     """What was read stays as it was, or nothing would ever be new."""
 
