@@ -248,18 +248,26 @@ def _keep_inherited_threads() -> None:
 _IMPORTED_LATE: Final = (
     "asyncio",
     "datetime",
+    "decimal",
     "dflag._formats.documents",
     "dflag._formats.json",
     "dflag._formats.json_values",
+    "dflag._formats.outline",
     "dflag._formats.yaml",
     "dflag._records",
+    "dflag._rule_layers",
     "dflag._source_layers",
     "dflag._waiter",
+    "dflag.sources._native",
+    "dflag.sources._reflector",
     "difflib",
+    "fcntl",
     "fractions",
     "hashlib",
     "selectors",
     "socket",
+    "termios",
+    "watchdog.observers.inotify_c",
     "yaml",
 )
 """
@@ -344,7 +352,8 @@ def _finish_imports() -> None:
 
     while any(map(_is_imported_elsewhere, _IMPORTED_LATE)):  # again: the other thread may go on to the next import
         for name in filter(_is_imported_elsewhere, _IMPORTED_LATE):
-            import_module(name)
+            with contextlib.suppress(Exception):  # which the other thread deals with: not every system has them all
+                import_module(name)
 
 
 def is_half_imported(name: str) -> bool:

@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -35,19 +35,9 @@ FORKS = 40
 """How many children the storm makes: two seconds' worth."""
 
 
-@pytest.mark.parametrize(
-    ("module", "phase"), [("difflib", "load"), ("dflag._source_layers", "find"), ("dflag._source_layers", "load")]
-)
-def test_a_child_may_import_what_another_thread_was_importing(module: str, phase: str) -> None:
-    """
-    A fork waits for imports that dflag does late: a child would inherit the lock of the module, held for ever.
-    """
-    program = f"""
-late, phase = {module!r}, {phase!r}
-import os, sys, threading, time, importlib.abc, importlib.machinery, faulthandler
+_SLOW_IMPORT: Final = """
+import os, sys, signal, threading, time, importlib.abc, importlib.machinery, faulthandler
 import dflag
-flags = dflag.FlagRegistry()
-flags.dyn_int("greeting", 1)
 started = threading.Event()
 
 class Slow(importlib.abc.MetaPathFinder):
@@ -68,6 +58,22 @@ class Slow(importlib.abc.MetaPathFinder):
 
 assert late not in sys.modules
 sys.meta_path.insert(0, Slow())
+"""
+"""A program's first lines: the import of *late* tells that it has begun, and takes its time."""
+
+
+@pytest.mark.parametrize(
+    ("module", "phase"), [("difflib", "load"), ("dflag._source_layers", "find"), ("dflag._source_layers", "load")]
+)
+def test_a_child_may_import_what_another_thread_was_importing(module: str, phase: str) -> None:
+    """
+    A fork waits for imports that dflag does late: a child would inherit the lock of the module, held for ever.
+    """
+    program = f"""
+late, phase = {module!r}, {phase!r}
+{_SLOW_IMPORT}
+flags = dflag.FlagRegistry()
+flags.dyn_int("greeting", 1)
 importing = threading.Thread(target=lambda: flags.apply({{"greting": "1"}}, source="s"))
 importing.start()
 assert started.wait(20)
@@ -81,6 +87,43 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
     found = run_python(program, warnings="ignore")
     assert found.stdout == "2\n", found.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "phase"),
+    [
+        ("dflag.sources._native", "find"),
+        ("dflag.sources._native", "load"),
+        ("watchdog.observers.inotify_c", "load"),
+    ],
+)
+def test_a_child_follows_although_another_thread_was_starting_the_updater(
+    module: str, phase: str, volume: ConfigMapVolume
+) -> None:
+    """
+    The child starts to watch within the fork, so an import that never returned would be a fork that never returned.
+    """
+    volume.write({"rate": "2"})
+    program = f"""
+late, phase = {module!r}, {phase!r}
+{_SLOW_IMPORT}
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate", 1)
+updater = dflag.Updater(flags, {str(volume.path)!r})
+starting = threading.Thread(target=updater.start)
+starting.start()
+assert started.wait(20)
+pid = os.fork()
+if pid == 0:
+    os._exit(3 if updater.wait_for(lambda snapshot: snapshot[rate] == 2, 20) else 4)
+signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
+signal.alarm(20)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+starting.join()
+updater.stop()
+"""
+    found = run_python(program, warnings="ignore")
+    assert found.stdout == "3\n", found.stderr
 
 
 def test_a_fork_amid_an_import_of_its_own_thread_waits_for_nothing() -> None:
