@@ -8,7 +8,6 @@ and then compares, reads, and applies. Events are only hints: what counts is wha
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from functools import partial
@@ -177,7 +176,6 @@ class Updater(NeverCopied):
         self._idle_state: Literal["new", "initialized", "stopped"] = "new"  # while it does not run
         self._made_at: Final = time.time()
         self._success: float | None = None
-        self._lifecycle = threading.RLock()
         self._look_right = LookRight()  # one reading at a time, so that an older one never follows a newer
         self._session: Session | None = None
         self._is_to_resume = False  # in a forked child, until it runs there too
@@ -244,7 +242,7 @@ class Updater(NeverCopied):
         settle()
         right = self._look_right
         with right.lock:
-            with self._lifecycle:
+            with self._store.lock:
                 if self._idle_state == "stopped":  # it was started
                     instead = "refresh() reads now" if self._state == "running" else "start() reads again"
                     raise UpdaterStateError(
@@ -255,11 +253,11 @@ class Updater(NeverCopied):
             try:
                 self._initialize()
             except BaseException:
-                with self._lifecycle:
+                with self._store.lock:
                     if self._session is None:  # else another thread has started it meanwhile
                         self._release()
                 raise
-            with self._lifecycle:
+            with self._store.lock:
                 if self._idle_state == "new":
                     self._idle_state = "initialized"
             if right.looks != looks or right.again:  # a signal handler has read meanwhile, or asked for it
@@ -288,35 +286,37 @@ class Updater(NeverCopied):
         >>> updater.stop()
         """
         settle()
-        with self._lifecycle:
+        spare_other_programs()
+        call_after_forks(settle)
+        session = self._new_session()
+        try:
+            self._begin(session)
+            # Without the lock: a validator may take long or call stop(), and stop() waits for no validator.
+            session.start_watching()
+            self._cycle(wanted=lambda: session is self._session, force=True)
+            session.start()
+        except BaseException:
+            self._end(session)
+            raise
+
+    def _begin(self, session: Session) -> None:
+        """
+        Make a session the one that runs.
+        """
+        with self._store.lock:
             if self._session is not None:
                 raise UpdaterStateError(_IS_RUNNING)
             self._claim()
             self._store.freeze()
             if self._idle_state == "stopped":
                 self._look_right = LookRight()  # the thread that was stopped may hold the old one, in a validator
-            spare_other_programs()
-            call_after_forks(settle)
-            session = self._new_session()
             # A signal handler may have started it meanwhile. No call stands between this and the assignment.
-            is_running = self._session is not None
-            if is_running:
-                session.stop(0.0)
+            if self._session is not None:
                 raise UpdaterStateError(_IS_RUNNING)
             self._session = session
             self._idle_state = "stopped"  # from when it no longer runs
             self._is_to_resume = False
             _running.add(self)
-        # Without the lock: a validator may take long or call stop(), and stop() waits for no validator.
-        try:
-            session.start_watching()
-            self._cycle(wanted=lambda: session is self._session, force=True)
-            session.start()
-        except BaseException:
-            with self._lifecycle:
-                if session is self._session:
-                    self.stop()
-            raise
 
     def stop(self, timeout: float = 5.0) -> None:
         """
@@ -344,14 +344,27 @@ class Updater(NeverCopied):
         settle()
         session: Session | None = None
         try:
-            with self._lifecycle:
+            with self._store.lock:
                 session, self._session = self._session, None
-                self._is_to_resume = False
-                _running.discard(self)
-                self._release()
+                self._note_stopped()
         finally:
             if session is not None:  # also when a signal handler has raised
                 session.stop(limit)
+
+    def _end(self, session: Session) -> None:
+        """
+        End a session, also one that is not the one that runs.
+        """
+        with self._store.lock:
+            if session is self._session:
+                self._session = None
+                self._note_stopped()
+        session.stop(5.0)
+
+    def _note_stopped(self) -> None:
+        self._is_to_resume = False
+        _running.discard(self)
+        self._release()
 
     def refresh(self) -> Revision:
         """
@@ -655,7 +668,6 @@ class Updater(NeverCopied):
         """
         Release what belongs to the parent; return whether this process has to follow the sources too.
         """
-        self._lifecycle = threading.RLock()
         self._look_right = LookRight()
         self._rules.after_fork_in_child()
         inherited, self._session = self._session, None
@@ -667,22 +679,25 @@ class Updater(NeverCopied):
         return self._is_to_resume
 
     def _resume(self) -> None:
-        with self._lifecycle:
-            if not self._is_to_resume:
-                return  # stopped meanwhile
-            spare_other_programs()
-            session = self._session = self._new_session(_CHILD_REST_SECONDS)
-            try:
+        spare_other_programs()
+        session = self._new_session(_CHILD_REST_SECONDS)
+        with self._store.own_lock:
+            if self._is_to_resume:  # else it was stopped meanwhile, or another thread resumes it
+                self._session, self._is_to_resume = session, False
+        try:
+            if session is self._session:
                 session.start_watching()
                 session.start()
-            except BaseException as error:
-                self._session = None
+        except BaseException as error:
+            with self._store.own_lock:
+                if session is self._session:
+                    self._session, self._is_to_resume = None, True
+            if is_interrupt(error):
+                raise
+            self._note_not_resumed(error)
+        finally:
+            if session is not self._session:
                 session.stop(0.0)
-                if is_interrupt(error):
-                    raise
-                self._note_not_resumed(error)
-            else:
-                self._is_to_resume = False
 
     def _note_not_resumed(self, error: BaseException) -> None:
         """
@@ -740,7 +755,7 @@ def add_look_listener(updater: Updater, listener: Callable[[], object]) -> None:
     """
     Register a function that is called after each look, in the thread that looks. It must be quick and raise nothing.
     """
-    with updater._lifecycle:
+    with updater._store.lock:
         updater._look_listeners = (*updater._look_listeners, listener)
 
 
@@ -748,7 +763,7 @@ def remove_look_listener(updater: Updater, listener: Callable[[], object]) -> No
     """
     Stop calling a function after each look. Idempotent.
     """
-    with updater._lifecycle:
+    with updater._store.lock:
         updater._look_listeners = tuple(each for each in updater._look_listeners if each != listener)
 
 

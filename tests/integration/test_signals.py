@@ -23,6 +23,7 @@ import pytest
 import dflag
 from dflag import _registry
 from dflag._registry import store_of_registry
+from dflag._source_layers import SourceLayers
 from dflag._switching import short_waits
 from dflag.sources import MemorySource
 
@@ -398,6 +399,52 @@ def test_refresh_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flag
             updater.refresh()
             assert time.monotonic() - began < DEADLINE_SECONDS / 4
         assert updater.wait_for(lambda snap: snap[rate] == 3, DEADLINE_SECONDS)
+
+
+def test_stop_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flags: dflag.FlagRegistry) -> None:
+    """
+    Another thread that stops the updater needs the lock of the set() that the handler has interrupted.
+    """
+    updater = dflag.Updater.setup(flags, MemorySource())
+    stopping = threading.Thread(target=updater.stop)
+    with store_of_registry(flags).lock:  # as where a handler interrupts a commit
+        stopping.start()
+        assert eventually(lambda: _function_of(stopping) in ("stop", "release"))
+        updater.stop()
+    stopping.join()
+    assert not _updater_threads()
+
+
+def test_refresh_amid_stop_waits_for_no_thread_that_initializes(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Each would wait for what the other one has.
+    """
+    updater = dflag.Updater(flags, MemorySource())
+    updater.initialize()
+    initializing = threading.Thread(target=updater.initialize)
+    release, seconds = SourceLayers.release, []
+
+    def interrupted(*arguments: Any) -> None:
+        if not seconds:
+            initializing.start()
+            assert eventually(lambda: _function_of(initializing) == "initialize")
+            began = time.monotonic()
+            updater.refresh()
+            seconds.append(time.monotonic() - began)
+        release(*arguments)
+
+    monkeypatch.setattr(SourceLayers, "release", interrupted)
+    updater.stop()
+    initializing.join()
+    assert seconds[0] < DEADLINE_SECONDS / 4
+
+
+def _function_of(thread: threading.Thread) -> str:
+    """Return which function of dflag the thread is in, and so where it waits for a lock."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "" if frame is None else frame.f_code.co_name
 
 
 @pytest.mark.parametrize("act", ["update", "wake", "refresh"])

@@ -26,12 +26,12 @@ from ..integration._waiting import DEADLINE_SECONDS, eventually  # noqa: TID252 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-SERIALISING = {"dflag._updater": "_lifecycle", "dflag._look_right": "going_on"}
+SERIALISING = {"dflag._look_right": "going_on"}
 """
-The modules of the locks that order whole operations of an updater, each with what is set beside its lock.
+The module of the lock that orders whole operations of an updater, with what is set beside the lock.
 
-The reading of a source lies within: `refresh` waits for the reading that is going on, and `stop` for `start`. No flag,
-snapshot, status or expiry takes them.
+The reading of a source lies within: `refresh` waits for the reading that is going on. No flag, snapshot, status or
+expiry takes it.
 """
 
 
