@@ -78,15 +78,15 @@ class LookRight:
         return True
 
     def _wait_for_lock(self, wanted: Callable[[], bool] | None, needed: threading.RLock) -> bool:
+        # A signal handler may have interrupted this thread while it held a lock that the thread that reads waits for.
+        # Of the store's it is known. Of others, as those of log handlers, it is not: so the wait has a limit.
+        if _is_held(needed):
+            return False
         if wanted is not None:
             while not self.lock.acquire(timeout=_SLICE_SECONDS):
                 if not wanted():
                     return False
             return True
-        # A signal handler may have interrupted this thread while it held a lock that the thread that reads waits for.
-        # Of the store's it is known. Of others, as those of log handlers, it is not: so the wait has a limit.
-        if _is_held(needed):
-            return False
         is_main = threading.current_thread() is threading.main_thread()
         return self.lock.acquire(timeout=_PATIENCE_SECONDS if is_main else -1)
 

@@ -401,6 +401,25 @@ def test_refresh_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flag
         assert updater.wait_for(lambda snap: snap[rate] == 3, DEADLINE_SECONDS)
 
 
+def test_start_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flags: dflag.FlagRegistry) -> None:
+    """
+    A thread that reads needs the lock of the set() that the handler has interrupted; it reads once more, or the updater
+    does.
+    """
+    rate = flags.dyn_int("rate", 0)
+    source = MemorySource({"rate": "1"})
+    updater = dflag.Updater(flags, source)
+    refreshing = threading.Thread(target=updater.refresh)
+    with store_of_registry(flags).lock:  # as where a handler interrupts a commit
+        refreshing.start()
+        assert eventually(lambda: updater._look_right.going_on)
+        source.update({"rate": "2"})
+        updater.start()
+    refreshing.join()
+    assert updater.wait_for(lambda snap: snap[rate] == 2, DEADLINE_SECONDS)
+    updater.stop()
+
+
 def test_stop_waits_for_no_thread_that_waits_for_what_it_has_interrupted(flags: dflag.FlagRegistry) -> None:
     """
     Another thread that stops the updater needs the lock of the set() that the handler has interrupted.
