@@ -166,7 +166,9 @@ def _consequence(source: str, state: SourceState, outcome: Outcome, flag_name: s
         is_read = rules.bad.get(flag_name) is rules.bad_text.get(flag_name, ...) and name in _names_of(rules.listing)
         is_kept = name in _names_of(rules.usable or ()) and flag_name not in rules.refused_together and not is_read
         return "keeping its last good text" if is_kept else "the rule is left out"
-    return "keeping the last good value" if flag_name in state.entries else "using the value of the layer below"
+    # A frozen static flag keeps the value of a key that has gone.
+    is_kept = flag_name in state.entries or flag_name in state.deviating
+    return "keeping the last good value" if is_kept else "using the value of the layer below"
 
 
 def _names_of(rules: Iterable[Rule | ValidRule]) -> set[str]:

@@ -134,6 +134,21 @@ def test_a_value_that_is_good_again_is_logged_once(flags: dflag.FlagRegistry, sa
         assert healed not in said()
 
 
+def test_a_bad_value_says_which_value_is_in_force(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
+    """When the key was gone before, a dynamic flag shows the layer below, and a frozen one the value that it had."""
+    rate, port = flags.dyn_int("rate", 1), flags.int("port", 1)
+    flags.apply({"rate": "2", "port": "2"}, source="s")
+    flags.freeze()
+    flags.apply({}, source="s")
+    said()
+    flags.apply({"rate": "many", "port": "many"}, source="s")
+    assert (rate.get(), port.get()) == (1, 2)
+    assert [line.partition("; ")[2] for line in said(logging.WARNING)] == [
+        "keeping the last good value",
+        "using the value of the layer below",
+    ]
+
+
 def test_a_change_for_one_key_is_logged(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
     """It changes no value that `get()` returns, and is no revision without effect."""
     rate, source = flags.dyn_int("rate", 1, by="tenant"), MemorySource({})
