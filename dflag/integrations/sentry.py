@@ -7,6 +7,7 @@ Needs the extra ``dflag[sentry]``.
 from __future__ import annotations
 
 import weakref
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import sentry_sdk
@@ -26,6 +27,9 @@ def __dir__() -> list[str]:
 
 
 _added: Final[weakref.WeakSet[FlagRegistry]] = weakref.WeakSet()
+
+_is_adding: Final[ContextVar[bool]] = ContextVar("dflag_sentry_is_adding", default=False)
+"""Whether this context is adding flags: Sentry makes an event of what is logged meanwhile, to which none are added."""
 
 
 def add_context(registry: RegistryLike) -> None:
@@ -59,7 +63,8 @@ def add_context(registry: RegistryLike) -> None:
 
     def add(event: Any, _: Any) -> Any:
         flags = reference()
-        if flags is not None:
+        if flags is not None and not _is_adding.get():
+            token = _is_adding.set(True)
             try:
                 _add(event, flags)
             except BaseException as error:
@@ -67,6 +72,8 @@ def add_context(registry: RegistryLike) -> None:
                 if is_interrupt(error):
                     raise
                 logger.exception("cannot add the flags to an event for Sentry")
+            finally:
+                _is_adding.reset(token)
         return event
 
     sentry_sdk.get_global_scope().add_event_processor(add)

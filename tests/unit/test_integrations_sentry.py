@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import sentry_sdk
+from sentry_sdk.integrations.logging import EventHandler
 
 import dflag
 from dflag.integrations import sentry
@@ -104,6 +106,32 @@ def test_a_fault_costs_no_event(events: list[dict[str, Any]], flags: dflag.FlagR
 
     assert [event["message"] for event in events] == ["one"]
     assert "dflag" not in events[0]["contexts"]
+
+
+def test_the_event_of_a_fault_is_not_added_to(
+    events: list[dict[str, Any]], flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    Sentry makes an event of the line that is logged. To add to it too would fail in the same way, without an end.
+    """
+    faults = 0
+
+    def fail(_: object, **__: object) -> str:
+        nonlocal faults
+        faults += 1
+        if faults > 1:
+            return "given up"
+        raise ValueError
+
+    sentry.add_context(flags)
+    monkeypatch.setattr(sentry, "checksum_of", fail)
+    monkeypatch.setattr(logging.getLogger("dflag"), "handlers", [EventHandler()])
+    sentry_sdk.capture_message("one")
+
+    assert [event.get("message") for event in events] == [None, "one"]
+    assert ["flags" in event["contexts"] for event in events] == [False, False]
+    sentry_sdk.capture_message("two")
+    assert "flags" in events[-1]["contexts"], "the next event is added to again"
 
 
 def test_a_registry_that_goes_is_not_kept(events: list[dict[str, Any]]) -> None:
