@@ -249,7 +249,7 @@ class _View:
         self.current, self._cell = make_current(self)
         # Without the example: doctest would run it among those of the program's own module.
         self.current.__doc__ = (Flags.current.__doc__ or "").partition(">>>")[0].rstrip()
-        self.current.__annotations__ = {"return": self.name}
+        self.current.__annotations__ = {"return": cls}  # no text: tools would look for it among our names
         self.current.__module__ = cls.__module__
         self.current.__qualname__ = f"{self.name}.current"
         self._made_class: Final = self._generate(

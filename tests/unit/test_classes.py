@@ -19,6 +19,7 @@ import pickle
 import pydoc
 import signal
 import threading
+import typing
 import weakref
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -909,10 +910,22 @@ def test_dir_and_help_show_each_flag() -> None:
     assert "port = <StaticFlag 'shop.port': static int from default>\n |      Port to listen on" in text
     assert inspect.getdoc(Settings.number) == "A number"
     assert (inspect.getdoc(dflag.DynamicFlag) or "").startswith("A flag that follows its sources")
-    assert str(inspect.signature(Settings.current)) == "() -> 'Settings'"
     assert (Settings.current.__doc__ or "").strip().startswith("Return the values of one revision")
     assert ">>>" not in (Settings.current.__doc__ or ""), "an example of ours is none of the module of the class"
     assert type(Settings.current()).__doc__ == Settings.__doc__
+
+
+def test_tools_find_what_current_returns() -> None:
+    """
+    A framework that injects dependencies evaluates the annotations of what it calls, also for a class in a function.
+    """
+
+    class Local(dflag.Flags):
+        a = dflag.dyn_int(1)
+
+    for cls in (Settings, Local):
+        assert typing.get_type_hints(cls.current) == {"return": cls}
+        assert inspect.signature(cls.current, eval_str=True).return_annotation is cls
 
 
 def test_a_class_that_is_dropped_is_freed() -> None:
