@@ -391,7 +391,8 @@ def reloading(settings_cls: type[S]) -> Reloading[S]:
     """
     Make the instances of a settings class follow its `DflagSettingsSource`.
 
-    Each revision is validated as a whole and has a new frozen instance, so that no reader sees half of it.
+    Each revision is validated as a whole and has a new frozen instance, so that no reader sees half of it. What is
+    pickled of it unpickles to an instance of *settings_cls* itself, which is not frozen.
 
     Raises:
         ArgumentError: The class has no `DflagSettingsSource` among its sources.
@@ -543,8 +544,16 @@ def _log_rules(key: str, source: str) -> None:
 
 def _frozen(settings_cls: type[S]) -> type[S]:
     metaclass: Any = type(settings_cls)
-    config = {"__module__": settings_cls.__module__, "model_config": SettingsConfigDict(frozen=True)}
-    made: type[S] = metaclass(settings_cls.__name__, (settings_cls,), config)
+
+    def reduce(instance: S) -> tuple[Any, ...]:
+        return object.__new__, (settings_cls,), instance.__getstate__()
+
+    namespace = {
+        "__module__": settings_cls.__module__,
+        "model_config": SettingsConfigDict(frozen=True),
+        "__reduce__": reduce,  # pickle would find the other class under the name of this one
+    }
+    made: type[S] = metaclass(settings_cls.__name__, (settings_cls,), namespace)
     return made
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import decimal
 import logging
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -332,6 +333,32 @@ def test_reloading_gives_an_instance_for_each_revision(flags: dflag.FlagRegistry
     assert settings.current() is second
     rate.set(3)
     assert settings.current().rate == 3  # type: ignore[attr-defined]
+
+
+class Pickled(BaseSettings):
+    """Settings that a module has, which pickle needs."""
+
+    rate: int = 1
+    database: Database = Database()
+    _note: str = pydantic.PrivateAttr("")
+
+    @classmethod
+    def settings_customise_sources(  # type: ignore[override]  # of the others none is used
+        cls, settings_cls: type[BaseSettings], **_: Any
+    ) -> tuple[Any, ...]:
+        return (DflagSettingsSource(settings_cls, MemorySource({"rate": "5", "database.port": "6"})),)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_an_instance_goes_to_another_process(protocol: int) -> None:
+    """
+    As one of the class itself.
+    """
+    settings = reloading(Pickled).current()
+    settings._note = "kept"
+    found = pickle.loads(pickle.dumps(settings, protocol))  # noqa: S301 - our own
+    assert type(found) is Pickled
+    assert (found.rate, found.database.port, found._note) == (5, 6, "kept")
 
 
 def test_reloading_keeps_the_last_good_instance(flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture) -> None:
