@@ -345,7 +345,7 @@ def _resolve(
         rejected={**state.plain.rejected, **rules.rejected},
         unknown=state.plain.unknown | rules.unknown,
         deviating=deviating,
-        rules=rules,
+        rules=NO_RULES if rules.raw is None else rules,  # by which the next parsing sees that there are none
     )
     keyed = [
         (flag, parsed.name, rules.keyed.get(flag, ()))

@@ -147,6 +147,16 @@ def test_taking_rules_away_is_one_commit(
         steps.rules(rules)
 
 
+def test_a_look_after_rules_are_taken_away_makes_no_commit(make: Callable[..., Steps]) -> None:
+    """
+    Also when the values are read again.
+    """
+    steps = make("- set: {rate: 80}")
+    revision = steps.steps.write({"rate": "70"})
+    assert revision.changed == ("rate",)
+    assert steps.look() is revision
+
+
 def test_the_checksum_is_that_of_the_raw_object(registry: FlagRegistry, make: Callable[..., Steps]) -> None:
     """
     Two processes with other facts have one checksum, and other values.
@@ -578,6 +588,20 @@ def test_apply_leaves_rules_alone(
             revision = registry.apply({"rate": str(number), KEY: "- set: {rate: 80}"}, source="config")
             assert (revision.unknown, dict(revision.rejected), rate.get()) == ((), {}, number)
     assert sum("ignoring the rules" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_rules_that_were_left_alone_are_followed_again(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
+    """
+    By another updater, although their text is that which `apply` has left alone.
+    """
+    values = {"rate": "60", KEY: "- set: {rate: 80}"}
+    for _ in range(2):
+        updater = dflag.Updater(registry, MemorySource(values, name="config"))
+        updater.initialize()
+        assert rate.get() == 80
+        updater.stop()
+        registry.apply(values, source="config")
+        assert rate.get() == 60
 
 
 def test_a_later_source_hides_rules(registry: FlagRegistry, rate: DynamicFlag[int]) -> None:
