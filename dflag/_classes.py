@@ -560,7 +560,7 @@ def _collect(cls: type[Flags], registry: FlagRegistry) -> tuple[dict[str, Flag[A
 
 
 def _check_attribute(cls: type[Flags], attribute: str, flag: Flag[Any]) -> None:
-    if attribute in _RESERVED or attribute.endswith("__"):
+    if attribute in _RESERVED or attribute[:2] == "__":  # in the body of a class the name has another beginning
         raise DefinitionError(
             f"attribute {attribute!r} of class {cls.__qualname__}: this name is reserved; choose another one, "
             f"and give the flag name={attribute!r} if it needs that name"

@@ -283,10 +283,10 @@ def test_other_attributes_are_left_alone() -> None:
     assert list(Shop.registry) == [Shop.rate]
 
 
-@pytest.mark.parametrize("attribute", ["current", "registry", "from_snapshot", "revision", "__doc__", "__hash__"])
+@pytest.mark.parametrize("attribute", ["current", "registry", "from_snapshot", "revision", "__doc__", "__a"])
 def test_reserved_attributes_are_refused(attribute: str, flags: dflag.FlagRegistry) -> None:
     """
-    Those that the class has itself, and special ones; the flag may have such a name.
+    Those that the class has itself, and special and private ones; the flag may have such a name.
     """
     with pytest.raises(dflag.DefinitionError, match=rf"attribute '{attribute}' of class Bad: .* name='{attribute}'"):
         type("Bad", (dflag.Flags,), {"good": dflag.int(1), attribute: dflag.int(2)}, registry=flags)
