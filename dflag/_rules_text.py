@@ -339,7 +339,9 @@ class _ListReader:
                 reader.refuse(expected, name, reader.name_at)
         if rule is not None and not reader.refused:
             self.rules.append(rule)
-        for refused in sorted(reader.refused, key=lambda each: each.at):
+        # What cannot be read comes first: without it, a mapping may count as empty.
+        read = sorted(reader.refused[len(flaws) :], key=lambda each: each.at)
+        for refused in (*reader.refused[: len(flaws)], *read):
             self._note(refused, name or f"rule {self._count}")
 
     def _note(self, refused: _Refused, name: str) -> None:

@@ -417,6 +417,16 @@ class TestFaults:
         assert fault.message.startswith(fault.expected)
         assert parse_rules(text).is_readable
 
+    @pytest.mark.parametrize("text", ["- {<<: {set: {a: 1}}}", "- {set: {<<: {a: 1}}}"])
+    def test_begin_with_what_cannot_be_read(self, text: str) -> None:
+        """That the rest is too little follows from it; of a rule's faults `rejected` has the first."""
+        first, second = parse_rules(text).faults
+        assert (first.message, first.column) == (
+            "expected every key in full, without a merge key, got '<<'",
+            text.index("<<") + 1,
+        )
+        assert "`set`" in second.message or "an empty mapping" in second.message
+
     def test_name_the_rule(self) -> None:
         """A fault is its rule's, by its own name or by its place."""
         read = parse_rules("- {set: {a: ~}, name: x}\n- set: {a: ~}\n")
