@@ -79,7 +79,8 @@ class AioPinInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # as
     Pin each call of a ``grpc.aio`` server to one revision, from its first request to its last response.
 
     As `PinInterceptor`, for methods that are coroutines or asynchronous generators, and for plain functions, which the
-    server runs on threads. Metadata that a method passes to ``abort()`` replaces that of the revision.
+    server runs on threads. Trailing metadata that a method passes to ``abort()``, or sets before it, replaces that of
+    the revision; so does what a plain function sets.
 
     Args:
         registry: The flags, or a `dflag.Flags` class.
@@ -189,12 +190,14 @@ class _Pinning:
             yield pin
         finally:
             pin.close()
-            self._say(pin, context)  # again, as the method may have set metadata of its own
+            if hasattr(context, "trailing_metadata"):
+                self._say(pin, context)  # again, as the method may have set metadata of its own
 
     def _say(self, pin: RequestPin, context: Any) -> None:
         if self._revision_header:
             ours = (_KEY, str(pin.revision))
-            others = tuple(context.trailing_metadata() or ())
+            # The context of a plain function of grpc.aio does not say what is set.
+            others = tuple(getattr(context, "trailing_metadata", tuple)() or ())
             if ours not in others:
                 context.set_trailing_metadata((*others, ours))
 

@@ -471,6 +471,27 @@ def test_the_trailing_metadata_say_the_revision(pair: Pair, kind: str) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("name", ["unary_unary_on_a_thread", "unary_stream_on_a_thread", "unary_unary_setting"])
+def test_a_plain_function_of_an_event_loop_says_the_revision(pair: Pair, name: str) -> None:
+    """Its context has no metadata to read, so what the function sets stays alone."""
+
+    def unary_unary_setting(request: bytes, context: Any) -> bytes:
+        context.set_trailing_metadata((("mine", "1"),))
+        return b"0"
+
+    async def main() -> None:
+        methods = {**aio_swapping(pair), "unary_unary_setting": unary_unary_setting}
+        async with aio_served(pair, methods, revision_header=True) as channel:
+            revision = pair.flags.snapshot().revision
+            call = method(channel, name)(b"", timeout=DEADLINE_SECONDS)
+            assert [each async for each in call] if "_stream" in name else await call
+            own = name == "unary_unary_setting"
+            said = {"mine": "1"} if own else {"x-config-revision": str(revision)}
+            assert dict(await call.trailing_metadata()) == said
+
+    asyncio.run(main())
+
+
 def test_an_unknown_method_stays_unknown(pair: Pair) -> None:
     """A method that no service has is answered as without the interceptors."""
     with served(pair, {}) as channel, pytest.raises(grpc.RpcError) as caught:
