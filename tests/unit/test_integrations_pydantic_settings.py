@@ -468,6 +468,24 @@ def test_reloading_gives_a_validator_the_instance_in_force(flags: dflag.FlagRegi
     assert ([each.rate for each in found], before) == ([2], [1])
 
 
+def test_reloading_tries_what_comes_while_values_are_refused(flags: dflag.FlagRegistry) -> None:
+    """
+    A commit during a validation that fails is not taken for what the validation has refused.
+    """
+
+    def check(value: int) -> None:
+        if value == 2:
+            rate.set(3)  # as another thread may
+            raise ValueError(value)
+
+    rate = flags.dyn_int("rate", 1)
+    settings: Any = reloading(_checked(flags, check))
+    rate.set(2)
+    assert settings.current().rate == 1
+    assert settings.problem is not None
+    assert (settings.current().rate, settings.problem) == (3, None)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_reloading_goes_on_in_a_child(flags: dflag.FlagRegistry) -> None:
     """
