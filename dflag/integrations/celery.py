@@ -51,7 +51,7 @@ def pin_tasks(app: Celery, registry: RegistryLike, *, revision_header: bool = Fa
     nothing.
 
     Args:
-        app: The app.
+        app: The app, also as ``celery.current_app``.
         registry: The flags, or a `dflag.Flags` class.
         revision_header: Whether ``self.request.headers`` of a running task holds the number of its revision, as
             ``X-Config-Revision``, for the task itself and for handlers of Celery's signals.
@@ -64,7 +64,7 @@ def pin_tasks(app: Celery, registry: RegistryLike, *, revision_header: bool = Fa
     check_argument("app", app, Celery, "a Celery app")
     store = store_to_pin(registry)
     check_switch("revision_header", revision_header)
-    _stores.setdefault(app, {}).setdefault(store, revision_header)
+    _stores.setdefault(_behind_proxy(app), {}).setdefault(store, revision_header)
     task_prerun.connect(_begin, weak=False)
     task_postrun.connect(_end, weak=False)
 
@@ -83,13 +83,21 @@ Were the second signal missing, as when another handler ends the thread, the pin
 # Signals come for every way to run a task, whatever its class does when it is called.
 def _begin(task: Any, **_signal: object) -> None:
     request = task.request
-    for store, revision_header in _stores.get(task.app, {}).items():
+    for store, revision_header in _stores.get(_behind_proxy(task.app), {}).items():
         pin = RequestPin(store)
         stack = _running.setdefault(request, ExitStack())
         stack.callback(pin.close)
         stack.enter_context(pin)
         if revision_header:
             request.headers = {**(request.headers or {}), REVISION_HEADER: str(pin.revision)}
+
+
+def _behind_proxy(app: Any) -> Celery:
+    """
+    Return the app that may be behind ``celery.current_app``, which a task that no app was given has.
+    """
+    found: Celery = getattr(app, "_get_current_object", lambda: app)()
+    return found
 
 
 def _end(task: Any, **_signal: object) -> None:

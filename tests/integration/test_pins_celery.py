@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import celery
 import pytest
+from celery.local import Proxy
 from celery.signals import task_postrun, task_prerun
 
 import dflag
@@ -342,6 +343,25 @@ def test_two_registries(app: celery.Celery, pair: Pair) -> None:
 
     assert app.task(swap_both).apply().get() == [0, 0]
     assert elsewhere.task(swap_both).apply().get() == [2, 2]
+
+
+def test_an_app_behind_a_proxy(app: celery.Celery, pair: Pair) -> None:
+    """What stands for an app, as `celery.current_app` does, is as good as the app."""
+    pin_tasks(Proxy(lambda: app), pair.flags)
+    assert swapping(app, pair).apply().get() == (0, 0)
+
+    class Registered(celery.Task):  # type: ignore[misc]  # of type Any, as Celery has no types
+        name = "registered"
+        _app = Proxy(lambda: app)  # as with an app that is the current one
+
+        def run(self) -> tuple[int, int]:
+            before = pair.one.get()
+            pair.swap()
+            return before, pair.two.get()
+
+    task = Registered()
+    app._tasks.register(task)  # as app.tasks, which would bring the shared tasks of the other tests
+    assert task.apply().get() == (1, 1)
 
 
 def test_an_exception_unpins(app: celery.Celery, pair: Pair) -> None:
