@@ -48,19 +48,31 @@ class Notifier:
         self._idle = threading.Condition(lock)
         self.queue: Final[deque[Delivery]] = deque()
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # on which the callback runs that is being delivered
         self.errors: dict[str, int] = {}
         self.problem: str | None = None
 
     def flush(self, timeout: float | None) -> bool:
         """
         Wait until everything is delivered, also what is queued meanwhile; return False if *timeout* seconds pass first.
+
+        Return False as soon as a callback has to run in the calling thread, which cannot wait for itself.
         """
         settle()
         with self._lock:
-            if threading.current_thread() is self._thread:
-                return False  # a callback cannot wait for itself
             self.resume()
-            return self._idle.wait_for(lambda: self._thread is None and not self.queue, timeout)
+            self._idle.wait_for(lambda: self._is_idle() or self._waits_for_caller(), timeout)
+            return self._is_idle()
+
+    def _is_idle(self) -> bool:
+        return self._thread is None and not self.queue
+
+    def _waits_for_caller(self) -> bool:
+        """
+        Return whether the callback that is being delivered runs in the calling thread, or on its event loop.
+        """
+        is_own = threading.current_thread() is self._thread
+        return is_own or (self._loop is not None and self._loop is _running_loop())
 
     def is_pending(self) -> bool:
         """
@@ -77,6 +89,7 @@ class Notifier:
         self._lock = lock
         self._idle = threading.Condition(lock)
         self._thread = None
+        self._loop = None
 
     def resume(self) -> None:
         """
@@ -119,6 +132,10 @@ class Notifier:
 
     def _deliver(self, delivery: Delivery) -> None:
         try:
+            if delivery.loop is not None:
+                with self._lock:
+                    self._loop = delivery.loop
+                    self._idle.notify_all()  # a thread that waits may run this loop
             delivery.run()
         except BaseException as error:
             problem = type(error).__name__ if delivery.secret else repr_of(error)
@@ -129,14 +146,20 @@ class Notifier:
             else:
                 self.errors[name] = self.errors.get(name, 0) + 1
                 logger.error("flag %r: callback %s failed: %s", name, delivery.label, problem, exc_info=details)
+        finally:
+            self._loop = None
 
 
 class Listener:
     """
-    A registered callback, and the event loop it runs on if it is a coroutine function.
+    A registered callback.
+
+    Attributes:
+        label: What messages call it.
+        loop: The event loop it runs on, if it is a coroutine function.
     """
 
-    __slots__ = ("_function", "_loop", "_pid", "label")
+    __slots__ = ("_function", "_pid", "label", "loop")
 
     def __init__(self, function: Callable[[Any, Any], Any], flag_name: str) -> None:
         if not callable(function):
@@ -147,12 +170,12 @@ class Listener:
             )
         self._function = function
         self.label = name_of(function)
-        self._loop = _running_loop(self.label, flag_name) if _is_coroutine_function(function) else None
+        self.loop = _required_loop(self.label, flag_name) if _is_coroutine_function(function) else None
         self._pid = os.getpid()
 
     def __call__(self, old: object, new: object) -> None:
-        if self._loop is not None:
-            self._run_on(self._loop, old, new)
+        if self.loop is not None:
+            self._run_on(self.loop, old, new)
             return
         result = self._function(old, new)
         if hasattr(result, "close") and is_unawaited(result):  # a task or future has no such method, and runs
@@ -194,17 +217,25 @@ class Delivery:
         label: What messages call it.
         flag_name: The flag whose callback it is; None for a function of dflag's own.
         secret: Whether no message may quote an error of it.
+        loop: The event loop that *run* waits for; None for none.
     """
 
-    __slots__ = ("flag_name", "label", "run", "secret")
+    __slots__ = ("flag_name", "label", "loop", "run", "secret")
 
     def __init__(
-        self, run: Callable[[], object], label: str, flag_name: str | None = None, *, secret: bool = False
+        self,
+        run: Callable[[], object],
+        label: str,
+        flag_name: str | None = None,
+        *,
+        secret: bool = False,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self.run: Final = run
         self.label: Final = label
         self.flag_name: Final = flag_name
         self.secret: Final = secret
+        self.loop: Final = loop
 
 
 def _is_coroutine_function(function: Any) -> bool:
@@ -214,12 +245,19 @@ def _is_coroutine_function(function: Any) -> bool:
     return marked or bool(code_flags(function) & _CO_COROUTINE)
 
 
-def _running_loop(label: str, flag_name: str) -> asyncio.AbstractEventLoop:
+def _required_loop(label: str, flag_name: str) -> asyncio.AbstractEventLoop:
+    loop = _running_loop()
+    if loop is None:
+        raise DefinitionError(
+            f"flag {flag_name!r}: the coroutine function {label} needs a running event loop when it is registered"
+        )
+    return loop
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
     import asyncio
 
     try:
         return asyncio.get_running_loop()
-    except RuntimeError as error:
-        raise DefinitionError(
-            f"flag {flag_name!r}: the coroutine function {label} needs a running event loop when it is registered"
-        ) from error
+    except RuntimeError:
+        return None

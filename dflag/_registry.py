@@ -457,7 +457,8 @@ class FlagRegistry(Declarations, NeverCopied):
             timeout: How many seconds to wait at most; None for no limit.
 
         Returns:
-            Whether they have; always False in a callback, which cannot wait for itself.
+            Whether they have; always False in a callback, which cannot wait for itself. On the thread of an event loop
+            False as soon as a coroutine function has to run on that loop: await ``asyncio.to_thread(flags.flush)``.
 
         Raises:
             DefinitionError: *timeout* is no number of seconds.

@@ -457,7 +457,7 @@ class Store:
         # Made here and not in the plan: they hold the time of the change, and validators may have taken long before it.
         transaction.records[:] = records_of(transaction.differences[-HISTORY_LENGTH:], transaction.snapshot.revision)
         deliveries = [
-            Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret)
+            Delivery(partial(listener, old, new), listener.label, flag.name, secret=flag.secret, loop=listener.loop)
             for flag, old, new, _, _ in transaction.differences
             for listener in listeners_of(flag)
         ]

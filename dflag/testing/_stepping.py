@@ -71,7 +71,7 @@ class SteppedUpdater:
 
         Returns:
             What came of it, as of `Updater.refresh`: `Revision.error` says why a registry validator has refused it. Its
-            callbacks have run.
+            callbacks have run, except for coroutine functions on the event loop of this thread.
         """
         self._source.update(values)
         revision = self._updater.refresh()

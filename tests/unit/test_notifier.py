@@ -80,6 +80,26 @@ def test_flush_gives_up_after_its_time_and_within_a_callback(notifier: Notifier)
     assert within == [False]
 
 
+def test_flush_does_not_wait_for_the_event_loop_of_its_own_thread(flags: dflag.FlagRegistry) -> None:
+    """Neither in a coroutine function nor in other code of that loop; it waits for the callbacks that come first."""
+    seen: list[object] = []
+
+    async def changed(_: int, new: int) -> None:
+        seen.append((new, flags.flush()))
+
+    async def main() -> None:
+        rate = flags.dyn_int("rate", 1, on_change=[lambda _, new: seen.append(new), changed])
+        rate.set(2)
+        assert not flags.flush()
+        assert seen == [2]
+        assert await asyncio.to_thread(flags.flush, DEADLINE_SECONDS)
+        assert seen == [2, (2, False)]
+
+    asyncio.run(main())
+    flags["rate"].set(3)
+    assert flags.flush(DEADLINE_SECONDS)
+
+
 def test_no_thread_to_be_started_is_a_problem_that_the_next_call_mends(
     notifier: Notifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
