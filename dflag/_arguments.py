@@ -315,7 +315,7 @@ def _help(flag: Flag[Any]) -> Mapping[str, Any]:
 def _choices(flag: Flag[Any]) -> str:
     pipeline = pipeline_of(flag)
     shown = pipeline.choices_text() or pipeline.kind.members()
-    return f", one of {shown}" if shown and not pipeline.secret else ""
+    return f", {pipeline.kind.one_of} {shown}" if shown and not pipeline.secret else ""
 
 
 def _literal(text: str) -> str:

@@ -667,6 +667,7 @@ def test_help_describes_the_flags(registry: FlagRegistry, capsys: pytest.Capture
     registry.bool("chatty", default=False, help="Say more", deprecated="use loglevel")
     registry.string("colour", "", choices=["", "red"])
     registry.enum("mode", Mode.DENY)
+    registry.string_list("zones", ["eu"], choices=["eu", "us"])
 
     shown = _help_of(registry, capsys)
 
@@ -675,6 +676,7 @@ def test_help_describes_the_flags(registry: FlagRegistry, capsys: pytest.Capture
     assert "--chatty Say more (bool; default: false) (deprecated: use loglevel)" in shown
     assert "--colour STRING (string, one of '', 'red'; default: '')" in shown
     assert "--mode ENUM (enum, one of ALLOW, DENY; default: DENY)" in shown
+    assert "--zones STRING_LIST (string_list, items out of 'eu', 'us'; default: eu)" in shown
     assert sorted(("--rate", "--mode", "--colour", "--chatty"), key=shown.index) == [
         "--chatty",
         "--colour",
