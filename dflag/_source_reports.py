@@ -81,10 +81,10 @@ class SourceReports:
         """
         for name, outcome in outcomes.items():
             source = _printed_name(name)
-            for rejection in outcome.newly_rejected:
+            for key, rejection in outcome.newly_rejected.items():
                 # The source may be gone by now: with the end of a test's block.
                 state = states.get(name) or empty_state(name)
-                consequence = _consequence(source, state, outcome, rejection.flag_name)
+                consequence = _consequence(source, state, outcome, key, rejection.flag_name)
                 logger.warning("%s; %s", rejection, consequence)
             if outcome.newly_unknown:
                 for unknown in unknown_keys(outcome.newly_unknown, self._store.flags, name):
@@ -93,7 +93,8 @@ class SourceReports:
             if outcome.refused_anew:
                 logger.warning("nothing of %s was applied: %s", source, outcome.refusal)
             for key in outcome.healed:
-                logger.info("%s in %s: no longer refused", subject_of(key), source)
+                has_name = key in self._store.flags or key.startswith(RULE_PREFIX)  # else it is the key of a map
+                logger.info("%s in %s: no longer refused", subject_of(key) if has_name else f"key {key!r}", source)
             if outcome.applied:
                 _log_changes(source, outcome)
         self._log_waiting(waiting)
@@ -155,7 +156,7 @@ class ReportedKeys:
             self._reported.pop(digest, None)
 
 
-def _consequence(source: str, state: SourceState, outcome: Outcome, flag_name: str) -> str:
+def _consequence(source: str, state: SourceState, outcome: Outcome, key: str, flag_name: str) -> str:
     if not outcome.in_force:
         return f"nothing of {source} was applied" + ("" if outcome.error else " (atomic=True)")
     if flag_name in RULES_KEYS:
@@ -166,6 +167,9 @@ def _consequence(source: str, state: SourceState, outcome: Outcome, flag_name: s
         is_read = rules.bad.get(flag_name) is rules.bad_text.get(flag_name, ...) and name in _names_of(rules.listing)
         is_kept = name in _names_of(rules.usable or ()) and flag_name not in rules.refused_together and not is_read
         return "keeping its last good text" if is_kept else "the rule is left out"
+    if key != flag_name:  # of a map, by whose name the error goes
+        is_kept = any(key in members for flag, members in state.members.items() if flag.name == flag_name)
+        return "keeping the last good value" if is_kept else "the key is left out"
     # A frozen static flag keeps the value of a key that has gone.
     is_kept = flag_name in state.entries or flag_name in state.deviating
     return "keeping the last good value" if is_kept else "using the value of the layer below"

@@ -282,7 +282,7 @@ class Outcome(NamedTuple):
     revision: DeferredRevision
     values: Mapping[str, Raw]
     rejected: Mapping[str, FlagValueError]
-    newly_rejected: Sequence[FlagValueError]
+    newly_rejected: Mapping[str, FlagValueError]
     newly_unknown: Sequence[str]
     error: RegistryValidationError | None
     applied: bool
@@ -473,7 +473,7 @@ def _outcome(
         revision=revision,
         values=(state if is_applied or batch.restated else batch.base).reading.values,
         rejected=rejected,
-        newly_rejected=[rejected[key] for key, raw in texts.items() if reported.get(key, ...) != raw] if texts else [],
+        newly_rejected={key: rejected[key] for key, raw in texts.items() if reported.get(key, ...) != raw},
         newly_unknown=newly_unknown,
         error=error,
         applied=is_applied,

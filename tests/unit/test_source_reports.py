@@ -149,6 +149,21 @@ def test_a_bad_value_says_which_value_is_in_force(flags: dflag.FlagRegistry, sai
     ]
 
 
+def test_the_key_of_a_map_is_named(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
+    """A bad value keeps the last good one of its key, and a key that never had one is left out."""
+    flags.dyn_map("limits", {}, keys="*.limit", of="int")
+    flags.apply({"a.limit": "1", "b.limit": "1"}, source="s")
+    said()
+    flags.apply({"a.limit": "1", "b.limit": "x", "c.limit": "y"}, source="s")
+    lines = [
+        "flag 'limits': at 'b.limit': expected an int, got 'x' (s); keeping the last good value",
+        "flag 'limits': at 'c.limit': expected an int, got 'y' (s); the key is left out",
+    ]
+    assert said() == lines
+    flags.apply({"a.limit": "1", "b.limit": "1"}, source="s")
+    assert said(logging.INFO)[:2] == [f"key '{key}.limit' in s: no longer refused" for key in "bc"]
+
+
 def test_a_change_for_one_key_is_logged(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
     """It changes no value that `get()` returns, and is no revision without effect."""
     rate, source = flags.dyn_int("rate", 1, by="tenant"), MemorySource({})
