@@ -21,8 +21,9 @@ Callback: TypeAlias = "Callable[[T, T], object]"
 Parser: TypeAlias = "Callable[[str], T]"
 Formatter: TypeAlias = "Callable[[T], str]"
 Mutator: TypeAlias = "Callable[[T], T]"
-Validators: TypeAlias = "Validator[T] | list[Validator[T]] | tuple[Validator[T], ...]"
-Callbacks: TypeAlias = "Callback[T] | list[Callback[T]] | tuple[Callback[T], ...]"
+# The empty tuple, which is the default, by itself: else pyright takes any default of an enum flag for a member.
+Validators: TypeAlias = "Validator[T] | list[Validator[T]] | tuple[()] | tuple[Validator[T], ...]"
+Callbacks: TypeAlias = "Callback[T] | list[Callback[T]] | tuple[()] | tuple[Callback[T], ...]"
 
 
 class CommonOptions(TypedDict, total=False):

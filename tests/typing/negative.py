@@ -23,6 +23,8 @@ flags.int("a", "1")  # type: ignore[arg-type]
 flags.dyn_bool("b", "yes")  # type: ignore[arg-type]
 flags.dyn_duration("c", 30)  # type: ignore[arg-type]
 flags.dyn_bytes("d", "text")  # type: ignore[arg-type]
+flags.enum("d2", "FAST")  # type: ignore[type-var]
+dflag.dyn_enum("FAST")  # type: ignore[type-var]
 
 # Options are known, and of the type of the kind.
 flags.dyn_int("e", 1, minimum=0)  # type: ignore[call-arg]
