@@ -96,12 +96,19 @@ def _decode(text: str, decoder: json.JSONDecoder) -> Any:
     try:
         value = decoder.decode(text)
     except json.JSONDecodeError as error:
-        raise NotJSON("JSON", f"{error.msg} at line {error.lineno} column {error.colno}") from None
+        raise NotJSON("JSON", f"{problem_of(error)} at line {error.lineno} column {error.colno}") from None
     except RecursionError:  # the caller is near the end of its own stack
         raise NotJSON("JSON that is less deeply nested") from None
     if may_hold_surrogates(text):
         refuse_lone_surrogates(value)
     return value
+
+
+def problem_of(error: json.JSONDecodeError) -> str:
+    """
+    Return what is wrong, without the place, with whose preposition some messages of `json` end.
+    """
+    return error.msg.removesuffix(" at").removesuffix(" starting")
 
 
 def _texts_of(value: dict[str, Any]) -> dict[str, str]:
@@ -137,7 +144,7 @@ def members(text: str, unread: Collection[str] = ()) -> list[Member]:
     try:
         return reader.members()
     except json.JSONDecodeError as error:
-        raise NotJSON(f"JSON: {error.msg}", place=Place(error.lineno, error.colno)) from None
+        raise NotJSON(f"JSON: {problem_of(error)}", place=Place(error.lineno, error.colno)) from None
     except NotJSON as error:
         error.place = error.place or reader.place()
         raise

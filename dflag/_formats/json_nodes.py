@@ -8,7 +8,7 @@ import json
 import re
 from typing import Final
 
-from dflag._formats.json import DECODER, Cursor
+from dflag._formats.json import DECODER, Cursor, problem_of
 from dflag._formats.json_values import MAX_DEPTH, NotJSON
 from dflag._formats.nodes import Node
 
@@ -42,7 +42,7 @@ def read_stream(text: str, *, repeats: bool = False) -> list[Node]:
     try:
         return _Reader(text, repeats=repeats).nodes()
     except json.JSONDecodeError as error:
-        raise NotJSON(f"JSON: {error.msg}", offset=error.pos) from None
+        raise NotJSON(f"JSON: {problem_of(error)}", offset=error.pos) from None
 
 
 class _Reader(Cursor):

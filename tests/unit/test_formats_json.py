@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from dflag._formats import json_values
-from dflag._formats.json import loads
+from dflag._formats.json import loads, members
+from dflag._formats.json_nodes import read_stream
 from dflag._formats.json_values import NotJSON
 
 
@@ -90,6 +91,18 @@ def test_what_is_not_json_is_refused(text: str) -> None:
     """
     with pytest.raises(NotJSON):
         loads(text)
+
+
+@pytest.mark.parametrize(("text", "problem"), [('["a', "Unterminated string"), ('["\t"]', "Invalid control character")])
+def test_the_place_of_a_fault_reads_as_a_sentence(text: str, problem: str) -> None:
+    """
+    Some messages of the standard library end where theirs would begin.
+    """
+    with pytest.raises(NotJSON, match=rf"\({problem} at line 1 column [23]\)"):
+        loads(text)
+    for read in (read_stream, members):
+        with pytest.raises(NotJSON, match=f": {problem}$"):
+            read(text.replace("[", '{"a": ').replace("]", "}"))
 
 
 def test_brackets_in_strings_do_not_nest() -> None:
