@@ -478,9 +478,9 @@ def unknown_flag(name: object, names: Iterable[str]) -> UnknownFlagError:
 
 def foreign_flag(name: str) -> UnknownFlagError:
     """
-    Make the error for a flag that a registry does not have.
+    Make the error for a flag that a registry does not have: one of another registry, or of none.
     """
-    return UnknownFlagError(f"flag {name!r} belongs to another registry", flag_name=name)
+    return UnknownFlagError(f"flag {name!r} does not belong to this registry", flag_name=name)
 
 
 def unknown_flags(unknown: Iterable[str], names: Iterable[str]) -> list[UnknownFlagError]:

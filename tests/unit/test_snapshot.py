@@ -51,7 +51,7 @@ def test_a_snapshot_says_why_it_lacks_a_flag(flags: dflag.FlagRegistry) -> None:
     snapshot = flags.snapshot()
     stranger, late = dflag.FlagRegistry().dyn_int("rate", 1, by="tenant"), flags.dyn_int("late", 1)
     for look_up in (snapshot.__getitem__, lambda flag: snapshot.for_(flag, "acme")):
-        with pytest.raises(dflag.UnknownFlagError, match=r"^flag 'rate' belongs to another registry$"):
+        with pytest.raises(dflag.UnknownFlagError, match=r"^flag 'rate' does not belong to this registry$"):
             look_up(stranger)
         for key in (late, "late"):
             with pytest.raises(dflag.UnknownFlagError, match=r"^flag 'late' was declared after <Snapshot of 1 flags"):
