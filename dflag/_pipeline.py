@@ -342,17 +342,20 @@ class Pipeline(Generic[T]):
         return ", ".join(self._format_choice(choice) for choice in self.choices or ())
 
     def _convert_choices(self, choices: Iterable[Any]) -> tuple[Any, ...]:
-        if isinstance(choices, (str, bytes)):
+        if isinstance(choices, (str, bytes)) or not isinstance(choices, Iterable):
             raise DefinitionError("expected choices as several values" + self._got(choices))
         try:
             return self.kind.convert_choices(choices)
-        except (Problem, TypeError) as error:
-            raise self._bad("choices", error) from (None if self.secret else error)
+        except BaseException as error:  # of the program's format= or type=
+            if is_interrupt(error):
+                raise
+            bad = self._bad("choices", error, choices)
+        raise bad
 
-    def _bad(self, option: str, error: Problem | TypeError, got: str = "") -> DefinitionError:
-        if self.secret and isinstance(error, Problem):
-            return DefinitionError(f"bad {option}: expected {error.masked}")
-        return DefinitionError(f"bad {option}: {error}{got}")
+    def _bad(self, option: str, error: BaseException, given: object) -> DefinitionError:
+        bad = DefinitionError(f"bad {option}: {self._words_of(error)}{self._got(given)}")
+        bad.__cause__ = None if self.secret else error
+        return bad
 
     def _got(self, given: object) -> str:
         return "" if self.secret else f", got {shorten(given)}"
@@ -369,7 +372,8 @@ class Pipeline(Generic[T]):
         try:
             return self.kind.convert(limit)
         except Problem as error:
-            raise self._bad(which, error, self._got(limit)) from (None if self.secret else error)
+            bad = self._bad(which, error, limit)
+        raise bad
 
     def _refusal(
         self,
@@ -388,15 +392,7 @@ class Pipeline(Generic[T]):
         Raise the result outside of the handler, so that it has no context, and only the cause that is set here.
         A secret flag's error has no cause, whose text may quote the value.
         """
-        if isinstance(error, Problem):
-            problem = f"expected {error.masked}" if self.secret else text_of(error)
-        elif isinstance(error, ValueError) or self.secret:
-            # The author of the validator may have put the value into its message.
-            problem = "the value was refused" if self.secret else text_of(error) or "the value was refused"
-        else:
-            problem = f"{type(error).__name__}: {text_of(error)}"
-        if isinstance(error, AuthorError):
-            problem = "the value was refused" if self.secret else str(error)
+        problem = self._words_of(error)
         if key is not None:
             problem = f"at {key[:80]!r}: {problem}"
         if not isinstance(error, ValueError) and self.is_news(type(error)):
@@ -413,6 +409,15 @@ class Pipeline(Generic[T]):
             )
         refusal.__cause__ = None if self.secret else error
         return refusal
+
+    def _words_of(self, error: BaseException) -> str:
+        if isinstance(error, Problem):
+            return f"expected {error.masked}" if self.secret else text_of(error)
+        if self.secret:  # the author of the validator may have put the value into its message
+            return "the value was refused"
+        if isinstance(error, (ValueError, AuthorError)):
+            return text_of(error) or "the value was refused"
+        return f"{type(error).__name__}: {text_of(error)}"
 
     def is_news(self, subject: object) -> bool:
         """

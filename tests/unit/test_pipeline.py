@@ -190,6 +190,28 @@ def test_no_declaration_quotes_a_secret(
     assert "hunter2" not in "".join(line for line in shown.splitlines() if not line.startswith("    "))
 
 
+@pytest.mark.parametrize(
+    ("error", "words"), [(TypeError("hunter2"), "TypeError: hunter2"), (ValueError("hunter2"), "hunter2")]
+)
+def test_choices_that_a_function_of_the_program_refuses_are_a_fault_in_the_declaration(
+    flags: dflag.FlagRegistry, error: Exception, words: str
+) -> None:
+    """Whatever it raises, whose words may quote a secret."""
+
+    def shown(value: int) -> str:
+        if value == 2:
+            raise error
+        return str(value)
+
+    with pytest.raises(dflag.DefinitionError, match=rf"^flag 'a': bad choices: {words}, got \[1, 2\]$"):
+        flags.custom("a", 1, parse=int, format=shown, choices=[1, 2])
+    with pytest.raises(dflag.DefinitionError, match=r"^flag 'b': bad choices: the value was refused$") as caught:
+        flags.custom("b", 1, parse=int, format=shown, choices=[1, 2], secret=True)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+    with pytest.raises(dflag.DefinitionError, match=r"^flag 'c': expected choices as several values, got 5$"):
+        flags.int("c", 1, choices=5)  # type: ignore[arg-type]  # what is tried
+
+
 @dataclasses.dataclass(frozen=True)
 class Batch:
     """A type of a user."""
