@@ -13,7 +13,7 @@ from dflag._formats import json_values
 from dflag._formats.json import loads
 from dflag._kinds import _typed_values
 from dflag._kinds._base import Problem
-from dflag._kinds.json import JSONKind
+from dflag._kinds.json import JSONKind, as_problem
 
 if TYPE_CHECKING:
     from dflag.typing import JSONValue
@@ -83,6 +83,7 @@ class TypedJSONKind(JSONKind):
         if _typed_values.PRINTED_SECRET in text and _typed_values.holds_printed_secret(accepted):
             # Somebody has copied what a page or a report shows; it would take the place of the secret.
             raise Problem(f"{self.expected} with its secrets, which are printed as asterisks")
+        as_problem(json_values.freeze, self._printed(accepted))  # else it would reach a report, which cannot print it
         return accepted
 
     def _read_back(self, text: str) -> Any:
@@ -102,11 +103,10 @@ class TypedJSONKind(JSONKind):
         return taken
 
     def _dump(self, value: Any) -> JSONValue:
-        dumped = self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings=False)
-        try:
-            return json_values.freeze(_typed_values.with_sorted_sets(value, dumped))
-        except json_values.NotJSON as error:
-            raise Problem(error.expected, error.detail) from None
+        return as_problem(json_values.freeze, _typed_values.with_sorted_sets(value, self._printed(value)))
+
+    def _printed(self, value: Any) -> Any:
+        return self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings=False)
 
     def _problem(self, error: pydantic.ValidationError) -> Problem:
         # The first fault is shown; its message may quote the value, as those of a user's validator do.

@@ -42,16 +42,16 @@ class JSONKind(Kind[Any]):
         self._yaml: Final = yaml
 
     def parse(self, text: str) -> Any:
-        return self._accept(_as_problem(self._read, text))
+        return self._accept(as_problem(self._read, text))
 
     def load(self, native: object, text: str) -> Any:  # noqa: ARG002 - the native value says it all
-        return self._accept(_as_problem(json_values.freeze, native))
+        return self._accept(as_problem(json_values.freeze, native))
 
     def text_of(self, raw: Text) -> str:
         return json_values.dumps(raw.native)
 
     def convert(self, value: object) -> Any:
-        return self._accept(_as_problem(json_values.freeze, value))
+        return self._accept(as_problem(json_values.freeze, value))
 
     def format(self, value: Any) -> str:
         return json_values.dumps(value)
@@ -138,7 +138,10 @@ def _make_reader(*, yaml: bool) -> Callable[[str], JSONValue]:
     return documents.loads
 
 
-def _as_problem(function: Callable[[Any], JSONValue], given: object) -> JSONValue:
+def as_problem(function: Callable[[Any], JSONValue], given: object) -> JSONValue:
+    """
+    Return what a reader of JSON makes of something, or raise `Problem` in place of its `NotJSON`.
+    """
     try:
         return function(given)
     except json_values.NotJSON as error:

@@ -178,6 +178,23 @@ def test_the_same_value_written_in_another_way_is_no_change(type_: Any, one: str
     assert flags.explain("db")[0].text == pipeline_of(flag).kind.format(flag.get())
 
 
+class Unlimited(pydantic.BaseModel, frozen=True):
+    """A model of which a part may be what JSON has no number for."""
+
+    limit: float = float("inf")
+
+
+def test_what_cannot_be_printed_is_refused_however_it_is_given() -> None:
+    """As a value, as JSON or as a text: else reports and checksums would fail over it."""
+    flags = dflag.FlagRegistry()
+    flag: dflag.DynamicFlag[Any] = flags.dyn_json("model", {"limit": 1}, type=Unlimited)
+    for give in (lambda: flag.set(Unlimited()), lambda: flag.set({}), lambda: flag.set_text("{}")):
+        with pytest.raises(dflag.FlagValueError, match="which has neither infinity nor NaN"):
+            give()
+    assert list(flags.apply({"model": "{}"}, source="s").rejected) == ["model"]
+    assert [layer.text for layer in flags.explain("model")] == ['{"limit":1.0}']
+
+
 def test_sets_print_alike_in_every_process() -> None:
     """The order of a set's items, which differs between processes, is in neither checksum nor text."""
     program = """
