@@ -94,8 +94,13 @@ def parse_args(
         )
         for flag, text in texts.items()
     ]
-    entries = _read([*reads, *_reads(parse)], parser)
-    dropped = [(flag, layer) for layer in (ENVIRONMENT, COMMAND_LINE) for flag in flags if layer in layers_of(flag)]
+    entries = _read([*reads, *_reads(parse)], parser, Entry)
+    dropped = [
+        (flag, layer)
+        for layer in (ENVIRONMENT, COMMAND_LINE)
+        for flag in flags
+        if layer in layers_of(flag) and not isinstance(layers_of(flag)[layer], _OfParser)
+    ]
     _commit(parser, entries, dropped)
     return positionals
 
@@ -109,6 +114,14 @@ def add_to_argparse(flags: Collection[Flag[Any]], parser: argparse.ArgumentParse
     wrap_class(type(parser), _conclude)
 
 
+class _OfParser(Entry):
+    """
+    What a parser of the program's own has set, which `parse_args` leaves alone.
+    """
+
+    __slots__ = ()
+
+
 _concluded: Final[weakref.WeakKeyDictionary[argparse.ArgumentParser, dict[Flag[Any], Entry]]] = (
     weakref.WeakKeyDictionary()
 )
@@ -119,7 +132,7 @@ def _conclude(parse: Parse) -> None:
     """
     Set what was given in a parse that is over and went well.
     """
-    entries = _read(_reads(parse), parse.parser)
+    entries = _read(_reads(parse), parse.parser, _OfParser)
     dropped = [
         (flag, COMMAND_LINE)
         for flag, entry in _concluded.get(parse.parser, {}).items()
@@ -201,7 +214,9 @@ def _reads(parse: Parse) -> Iterator[_Read]:
         yield flag, COMMAND_LINE, read, parser
 
 
-def _read(reads: Iterable[_Read], outermost: argparse.ArgumentParser) -> dict[tuple[Flag[Any], str], Entry]:
+def _read(
+    reads: Iterable[_Read], outermost: argparse.ArgumentParser, make: type[Entry]
+) -> dict[tuple[Flag[Any], str], Entry]:
     """
     Read all values, or fail with everything that is wrong.
     """
@@ -209,7 +224,7 @@ def _read(reads: Iterable[_Read], outermost: argparse.ArgumentParser) -> dict[tu
     errors: list[tuple[argparse.ArgumentParser, FlagValueError]] = []
     for flag, layer, read, parser in reads:
         try:
-            entries[flag, layer] = Entry(read())
+            entries[flag, layer] = make(read())
         except FlagValueError as error:
             errors.append((parser, error))
     if errors:

@@ -1240,6 +1240,26 @@ def test_parsers_used_one_after_the_other_add_up(registry: FlagRegistry) -> None
     assert burst.get() == 1
 
 
+def test_the_environment_is_read_beside_a_parser_of_the_program(
+    registry: FlagRegistry, parser: argparse.ArgumentParser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    `parse_args` replaces what it has set itself, and leaves what another parser was given, above the environment.
+    """
+    rate, burst = registry.int("rate", 50), registry.int("burst", 5)
+    registry.add_to_argparse(parser)
+    monkeypatch.setenv("APP_RATE", "7")
+    monkeypatch.setenv("APP_BURST", "8")
+    parser.parse_args(["--rate=6"])
+    for _ in range(2):
+        assert registry.parse_args(["--burst=9"], env_prefix="APP") == []
+        assert (rate.get(), burst.get()) == (6, 9)
+        registry.parse_args([], env_prefix="APP")
+        assert (rate.get(), burst.get()) == (6, 8)
+    parser.parse_args([])
+    assert (rate.get(), burst.get()) == (7, 8)
+
+
 def test_a_failed_parse_keeps_what_the_parser_had_set(registry: FlagRegistry, parser: argparse.ArgumentParser) -> None:
     """
     A parse that fails changes nothing, and the next good one still replaces what the last good one gave.
