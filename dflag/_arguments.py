@@ -324,7 +324,10 @@ def _help(flag: Flag[Any]) -> Mapping[str, Any]:
     if flag.deprecated is not None:
         marks.append(f"(deprecated: {flag.deprecated})")
     text = _literal(" ".join([flag.help, *marks]).strip())
-    return {"help": text, "nargs": 0} if pipeline.kind.is_switch else {"help": text, "metavar": flag.type_name.upper()}
+    if pipeline.kind.is_switch:
+        return {"help": text, "nargs": 0}
+    # argparse.MetavarTypeHelpFormatter fails without a type.
+    return {"help": text, "metavar": flag.type_name.upper(), "type": str}
 
 
 def _choices(flag: Flag[Any]) -> str:

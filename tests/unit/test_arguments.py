@@ -860,6 +860,20 @@ def test_a_parser_lists_the_flags_in_a_group(registry: FlagRegistry, parser: arg
     assert "--rate-limit" not in shown
 
 
+@pytest.mark.parametrize("formatter", [argparse.ArgumentDefaultsHelpFormatter, argparse.MetavarTypeHelpFormatter])
+def test_a_parser_may_format_its_help_otherwise(
+    registry: FlagRegistry, formatter: type[argparse.HelpFormatter]
+) -> None:
+    """
+    The help says the same of a flag, also where the standard library asks each option for its type or default.
+    """
+    parser = argparse.ArgumentParser(formatter_class=formatter)
+    registry.int("rate_limit", 50)
+    registry.add_to_argparse(parser)
+
+    assert "--rate_limit INT (int; default: 50)" in " ".join(parser.format_help().split())
+
+
 def test_the_options_of_a_parser_stand_in_its_own_dash(registry: FlagRegistry) -> None:
     """
     A parser with other prefix characters has the options with these, derived spellings too.
