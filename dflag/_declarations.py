@@ -391,7 +391,7 @@ class Declarations:
             default: The value while no layer holds one.
             help: What the flag is for, in one sentence.
             **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
-                *secret*, *deprecated*, *owner* and *expires*.
+                *secret*, *deprecated*, *owner* and *expires*. *input_mutator* and *strip* are for base64 alone.
 
         Raises:
             DefinitionError: The name, the default or an option cannot work.
