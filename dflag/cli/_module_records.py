@@ -177,7 +177,8 @@ class Module:
     What one module says.
 
     Attributes:
-        bound: The name, or its pattern, under which a flag of a library is bound, that flag, and where.
+        bound: The name, or its pattern, under which a flag of a library is bound, that flag, where, and what it is
+            assigned to there.
         modules: The modules that local names stand for.
         imported: The module and the name in it that local names stand for.
         shared: What is imported under a local name that something else has as well.
@@ -199,7 +200,7 @@ class Module:
     declared: list[Declared] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
     texts: list[Mention] = field(default_factory=list)
-    bound: list[tuple[str | None, str | None, Name, Position]] = field(default_factory=list)
+    bound: list[tuple[str | None, str | None, Name, Position, list[Name]]] = field(default_factory=list)
     modules: dict[str, Name] = field(default_factory=dict)
     imported: dict[str, tuple[Name, str]] = field(default_factory=dict)
     shared: list[tuple[tuple[Name, str], Position]] = field(default_factory=list)

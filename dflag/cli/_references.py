@@ -147,7 +147,7 @@ class _Index:
 
     def _bind_all(self) -> None:
         for module in self._modules:
-            for name, pattern, target, position in module.bound:
+            for name, pattern, target, position, holders in module.bound:
                 entity = self._names.resolve(module, target)
                 flags = () if entity is None else entity.flags
                 if not flags:
@@ -156,6 +156,9 @@ class _Index:
                     flag.references.append(Reference(module, position, "other"))
                     flag.name, flag.declared.pattern = name, pattern
                     flag.label = name or flag.label
+                    flag.declared.targets = [*flag.declared.targets, *holders]
+                    for holder in holders:
+                        self._take_target(module, flag, holder)
 
     def _export_all(self) -> None:
         for module in self._modules:

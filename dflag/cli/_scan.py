@@ -334,10 +334,10 @@ class _Scan(ast.NodeVisitor):
         receiver = self._name(node.func.value) if isinstance(node.func, ast.Attribute) else None
         if called is not None and self._declares(called):
             self._declare(node, called)
-        elif method == "bind" and len(node.args) == 2:
-            self._bind(node, *node.args)
-        elif method == "retired" and node.args:
-            self._retire(node, node.args[0])
+        elif method == "bind" and (named := _argument(node, 0, "name")) and (flag := _argument(node, 1, "flag")):
+            self._bind(node, named, flag)
+        elif method == "retired" and (named := _argument(node, 0, "name")):
+            self._retire(node, named)
         elif node.args and _asks_for(method, node.args[0]):
             self._note_text(receiver, node.args[0], "read", is_neutral=node in self._neutral)
         elif method in _WRITERS:
@@ -434,7 +434,7 @@ class _Scan(ast.NodeVisitor):
                 self._kept_apart.add(flag)
         elif (target := self._name(flag)) is not None:
             self._neutral.add(flag)
-            self._found.bound.append((text_of(named), pattern_of(named), target, _position(node)))
+            self._found.bound.append((text_of(named), pattern_of(named), target, _position(node), targets))
             self._found.assigned.update({each: [target] for each in targets})
             if not targets and node not in self._kept_apart:
                 self._found.loads.append(Load(target, _position(node), is_neutral=False))
@@ -476,10 +476,7 @@ class _Scan(ast.NodeVisitor):
             len(called) == 2 and self._found.modules.get(called[0]) == ("dflag",)
         )
         given = {keyword.arg: keyword.value for keyword in node.keywords}
-        if is_function:
-            named = self._names.get(node, given.get("name"))
-        else:
-            named = node.args[0] if node.args else given.get("name")
+        named = self._names.get(node, given.get("name")) if is_function else _argument(node, 0, "name")
         is_unpacked = any(keyword.arg is None for keyword in node.keywords)
         if not is_function and named is None and not is_unpacked:
             return
@@ -507,13 +504,12 @@ class _Scan(ast.NodeVisitor):
         """
         Note the flag of `dflag.logging`, which reads it itself.
         """
-        given = {keyword.arg: keyword.value for keyword in node.keywords}
-        named = node.args[1] if len(node.args) > 1 else given.get("name")
+        named = _argument(node, 1, "name")
         if named is not None:
             self._kept_apart.add(named)
         self._found.declared.append(
             Declared(
-                receiver=self._name(node.args[0] if node.args else given.get("registry")) or ("?",),
+                receiver=self._name(_argument(node, 0, "registry")) or ("?",),
                 method="dyn_string",
                 position=_position(node),
                 lines=_lines(node),
@@ -620,6 +616,14 @@ def _elements(node: ast.expr) -> list[ast.expr]:
     """
     elements = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
     return [] if any(isinstance(each, ast.Starred) for each in elements) else elements
+
+
+def _argument(node: ast.Call, place: int, name: str) -> ast.expr | None:
+    """
+    Return the argument of a call at a place, or of a name.
+    """
+    named = (keyword.value for keyword in node.keywords if keyword.arg == name)
+    return node.args[place] if place < len(node.args) else next(named, None)
 
 
 def _asks_for(method: str | None, argument: ast.expr) -> bool:

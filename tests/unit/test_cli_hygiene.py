@@ -98,6 +98,8 @@ DEAD = {
     "set in a settings class": "class S(dflag.Flags):\n    dead = dflag.dyn_int(1)\nS.registry['dead'].set(5)",
     "in a settings class": "class Settings(dflag.Flags):\n    dead = dflag.dyn_int(1)\nSettings.current()",
     "bound": 'lib = dflag.dyn_int(1)\nflags.bind("dead", lib)',
+    "bound by keyword": 'lib = dflag.dyn_int(1)\nflags.bind("dead", flag=lib)',
+    "bound by keywords at once": 'flags.bind(name="dead", flag=dflag.dyn_int(1))',
     "bound at once": 'flags.bind("dead", dflag.dyn_int(1))',
     "bound at once and kept": 'dead = flags.bind("dead", dflag.dyn_int(1))',
     "another name for dflag": 'import dflag as d\nmine = d.FlagRegistry()\ndead = mine.string("dead", "")',
@@ -1078,6 +1080,22 @@ def test_references_of_one_flag_and_of_all(write: Callable[..., None], run: Call
     assert run("references", ".", "--format", "github")[1].startswith("::notice file=")
 
 
+def test_what_a_bound_flag_is_assigned_to_holds_it_as_well(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]], run: Callable[..., tuple[int, str]]
+) -> None:
+    """
+    Another module reads the flag by that name, and ``references`` finds it by it.
+    """
+    write(
+        lib="import dflag\nlimit = dflag.dyn_int(1)\nother = dflag.dyn_int(1)\n",
+        app=HEAD + 'import lib\nrate = flags.bind("rate_limit", lib.limit)\nburst = flags.bind("burst", lib.other)\n',
+        work="import app\ndef f(settings): return app.rate.get(), settings.burst.get()",
+    )
+
+    assert _brief(findings()) == [("burst", "likely")]
+    assert "work.py:2:29: rate_limit: read\n" in run("references", "rate")[1]
+
+
 SETS = {
     "an item": 'flags["rate_limit"].set(5)',
     "a lookup": 'flags.lookup("rate_limit").reset()',
@@ -1407,18 +1425,21 @@ def test_keys_and_reads_of_retired_flags(
         gone_flags=HEAD
         + 'import datetime\nDAY = datetime.date(2026, 10, 1)\nrate = flags.dyn_int("rate", 1)\nrate.get()\n'
         + 'flags.retired("old_rate", since=datetime.date(2026, 10, 1))\nflags.retired("rates", since=DAY)\n'
+        + 'flags.retired(name="gone", since=DAY)\n'
         + 'def read(): return flags["old_rate"]'
     )
-    (tmp_path / "in.yaml").write_text('old_rate: "5"\nrates: "6"\nrat: "7"\n', "utf-8")
+    (tmp_path / "in.yaml").write_text('old_rate: "5"\nrates: "6"\nrat: "7"\ngone: "8"\n', "utf-8")
 
     expected = [
         ("error", "flag 'old_rate' is read and has been retired since 2026-10-01"),
         ("warning", "flag 'old_rate' has been retired since 2026-10-01: remove the key"),
         ("warning", "flag 'rates' is retired: remove the key"),
         ("error", "key 'rat' has no declaration (did you mean 'rate'?)"),
+        ("warning", "flag 'gone' is retired: remove the key"),
     ]
     assert [(each["level"], each["message"]) for each in findings(".", "--input", "in.yaml")] == expected
-    expected[2] = ("warning", "flag 'rates' has been retired since 2026-10-01: remove the key")
+    for index, name in ((2, "rates"), (4, "gone")):
+        expected[index] = ("warning", f"flag '{name}' has been retired since 2026-10-01: remove the key")
     strict = findings(".", "--input", "in.yaml", "--registry", "gone_flags:flags", "--strict")
     assert [(each["level"], each["message"]) for each in strict] == expected
 
