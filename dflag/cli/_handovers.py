@@ -44,8 +44,8 @@ class Handovers:
         Return what a name stands for, as a parameter for what it is given, or for what its annotation says.
         """
         found = self._names.resolve(module, name)
-        if found is not None and not _is_vague(found):
-            return [found]
+        if found is not None and not all(map(_is_vague, found.alternatives)):
+            return list(found.alternatives)
         given = list(self._given_to(module, name, set()))
         return given or ([found] if found is not None and with_vague else [])
 

@@ -170,8 +170,9 @@ class _Index:
 
     def _export(self, module: Module, name: str) -> None:
         entity = self._names.resolve(module, (name,))
-        for flag in () if entity is None else (*entity.flags, *self._holders.flags_of(entity)):
-            flag.is_exported = True
+        for each in () if entity is None else entity.alternatives:
+            for flag in (*each.flags, *self._holders.flags_of(each)):
+                flag.is_exported = True
 
     # --- what is in other hands
 

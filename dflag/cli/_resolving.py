@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 _MOST_TIMES: Final = 2
 """How often an assignment is followed on the way of one name: ``node = node.parent`` would make it grow for ever."""
 
+_MOST_STEPS: Final = 50
+"""How many names are resolved within each other: each is up to twelve calls deep."""
+
+_MOST_PENDING: Final = 1_000
+"""How many names that stand for each other in circles are resolved for one name."""
+
 
 class Entity(NamedTuple):
     """
@@ -31,10 +37,11 @@ class Entity(NamedTuple):
         sort: ``"module"``, ``"dflag"``, ``"type"``, ``"registry"``, ``"snapshot"``, ``"class"``, ``"instance"``,
             ``"method"``, ``"function"``, ``"flag"``, ``"value"`` of a flag, or ``"other"`` for what is known to be none
             of them.
-        flags: The flag; several where each branch of a condition declares one.
+        flags: The flag; several where each branch of a condition declares one, or the name may stand for any of them.
         is_own: Whether the program has made it itself, and the name stands for nothing else.
         origin: The name that a registry, or that of a snapshot, was given first, or its class; None where it has none
             or comes from elsewhere.
+        others: What else it may stand for, where a name is assigned several times.
     """
 
     sort: str
@@ -43,6 +50,14 @@ class Entity(NamedTuple):
     flags: tuple[FlagUsage, ...] = ()
     is_own: bool = True
     origin: tuple[Module, Name] | None = None
+    others: tuple[Entity, ...] = ()
+
+    @property
+    def alternatives(self) -> tuple[Entity, ...]:
+        """
+        All that the name may stand for.
+        """
+        return (self._replace(others=()), *self.others) if self.others else (self,)
 
 
 class Lineage(NamedTuple):
@@ -74,8 +89,12 @@ class Resolver:
                 self._by_last[module.source.names[-1]].append(module)
         self._variables: Final[dict[tuple[int, Name], list[FlagUsage]]] = defaultdict(list)
         self._members: Final[dict[tuple[int, str, str], list[FlagUsage]]] = defaultdict(list)
+        self._of_subclasses: Final[dict[tuple[int, Name], list[FlagUsage]]] = defaultdict(list)
         self._resolved: Final[dict[tuple[int, Name], Entity | None]] = {}
+        self._pending: Final[set[tuple[int, Name]]] = set()  # names that are being resolved, or depend on such a one
+        self._is_cut = False  # whether what is being resolved depends on a pending name, or on more than is followed
         self._following: Counter[tuple[int, Name]] = Counter()  # names whose assignments are being followed
+        self._steps = 0
 
     def add(self, module: Module, target: Name, flag: FlagUsage) -> None:
         """
@@ -94,25 +113,53 @@ class Resolver:
 
     def forget(self) -> None:
         """
-        Resolve all names anew.
+        Resolve all names anew, now that all flags are known.
         """
         self._resolved.clear()
+        for (_, class_name, name), flags in self._members.items():
+            for where, key in self.lineage(flags[0].module, class_name).classes[1:]:
+                self._of_subclasses[id(where), (key, name)] += flags
 
     def resolve(self, module: Module, name: Name) -> Entity | None:
         """
         Return what a name of a module stands for; None where that is not known.
         """
         key = (id(module), name)
-        if key not in self._resolved:
-            self._resolved[key] = None  # until it is known: names may stand for each other in a circle
-            found = self._look_up(module, name)
-            if found is not None and module.bindings.get(name[0], 0) > 1:
-                found = found._replace(is_own=False)
-            if found is None and self._following:
-                del self._resolved[key]  # it may lead somewhere for one that comes another way
-                return None
-            self._resolved[key] = found
+        if key in self._resolved:
+            self._is_cut = self._is_cut or key in self._pending
+        elif self._steps == _MOST_STEPS or len(self._pending) == _MOST_PENDING:
+            self._is_cut = True
+            return None
+        else:
+            self._resolve(module, key)
         return self._resolved[key]
+
+    def _resolve(self, module: Module, key: tuple[int, Name]) -> None:
+        """
+        Resolve a name that is not known yet, and those on its way.
+
+        In a circle each name is looked up once. What the first of them stands for is complete then. The others may lack
+        what they have of those above them, so they are resolved anew when they are asked for; unless that is nothing.
+        """
+        was_cut, self._is_cut = self._is_cut, False
+        self._resolved[key] = None
+        self._pending.add(key)
+        self._steps += 1
+        found = self._look_up(module, key[1])
+        self._steps -= 1
+        if found is not None and module.bindings.get(key[1][0], 0) > 1:
+            found = found._replace(is_own=False)
+        self._resolved[key] = found
+        if not self._is_cut:
+            self._pending.remove(key)
+        self._is_cut = self._is_cut or was_cut
+        if self._steps == 0:
+            self._pending.discard(key)
+            for each in self._pending:
+                if found is not None or self._resolved[each] is not None:
+                    del self._resolved[each]
+            self._pending.clear()
+            self._is_cut = False
 
     def _look_up(self, module: Module, name: Name) -> Entity | None:
         for length in range(len(name), 0, -1):
@@ -129,15 +176,17 @@ class Resolver:
         Return what a part of something stands for that is assigned to a name.
         """
         step = (id(module), name)
-        if name not in module.assigned or self._following[step] == _MOST_TIMES:
+        if name not in module.assigned or step in self._of_subclasses:  # those are attributes, of more than one class
+            return None
+        if self._following[step] == _MOST_TIMES:
+            self._is_cut = True
             return None
         self._following[step] += 1
         try:
-            found = (self.resolve(module, (*said, *rest)) for said in module.assigned[name])
-            known = next((each for each in found if each is not None), None)
+            found = _joined(self.resolve(module, (*said, *rest)) for said in module.assigned[name])
         finally:
             self._following -= Counter((step,))  # without a zero that stays
-        return None if known is None else _made_under(known, module, name)
+        return None if found is None else _made_under(found, module, name)
 
     def _head(self, module: Module, name: str) -> Entity | None:
         if name == "?dflag":
@@ -202,9 +251,14 @@ class Resolver:
         """
         Return what the attributes of something, and calls of them, lead to.
         """
+        return None if entity is None else _joined(self._follow(each, rest) for each in entity.alternatives)
+
+    def _follow(self, entity: Entity | None, rest: Name) -> Entity | None:
         for number, part in enumerate(rest):
             if entity is None:
                 return None
+            if entity.others:
+                return self.follow(entity, rest[number:])
             if entity.sort == "module" and entity.module is not None:
                 return self._in_module(entity.module, entity.name, rest[number:])
             entity = self._step(entity, part)
@@ -265,16 +319,24 @@ class Resolver:
 
     def _attribute(self, module: Module, class_name: str, name: str) -> Entity | None:
         """
-        Return what an attribute of a class or its instances stands for.
+        Return what an attribute of a class or its instances stands for, those of subclasses among them.
+        """
+        found = self._inherited(module, class_name, name)
+        flags = self._of_subclasses.get((id(module), (class_name, name)))
+        return found if found is None or flags is None else _joined((found, Entity("flag", flags=tuple(flags))))
+
+    def _inherited(self, module: Module, class_name: str, name: str) -> Entity | None:
+        """
+        Return what a class or one of its bases has as an attribute.
         """
         lineage = self.lineage(module, class_name)
         for where, key in lineage.classes:
             flags = self._members.get((id(where), key, name))
             if flags is not None:
                 return Entity("flag", flags=tuple(flags))
-            found = (self.resolve(where, said) for said in where.assigned.get((key, name), ()))
-            if (known := next((each for each in found if each is not None), None)) is not None:
-                return _made_under(known, where, (key, name))
+            found = _joined(self.resolve(where, said) for said in where.assigned.get((key, name), ()))
+            if found is not None:
+                return _made_under(found, where, (key, name))
             if (inner := f"{key}.{name}") in where.classes:
                 return self._class(where, inner)
             if (key, name) in where.functions:
@@ -322,6 +384,18 @@ class Resolver:
         if entity.sort not in ("class", "instance") or entity.module is None:
             return True
         return self.lineage(entity.module, entity.name[0]).is_known
+
+
+def _joined(found: Iterable[Entity | None]) -> Entity | None:
+    """
+    Return the first of several entities, one of a flag before others, with the flags of all; None where there is none.
+    """
+    known = list(dict.fromkeys(one for each in found if each is not None for one in each.alternatives))
+    if len(known) < 2:
+        return known[0] if known else None
+    first, *others = sorted(known, key=lambda each: not each.flags)
+    flags = dict.fromkeys(flag for each in known for flag in each.flags)
+    return first._replace(flags=tuple(flags), others=tuple(others))
 
 
 def _made_under(entity: Entity, module: Module, name: Name) -> Entity:

@@ -173,20 +173,19 @@ class _Scan(ast.NodeVisitor):
             self._found.functions[function] = Parameters(names, len(arguments.posonlyargs) + len(arguments.args))
             if any(map(_is_property, node.decorator_list)):
                 self._properties.add(function)
-            self._stand_for(self._returned_by(function), returned)
+            self._stand_for(self._returned_by(function), *returned)
             for name, argument in zip(names, parameters(node), strict=True):
-                for each in said.get(argument.arg, ()):
-                    self._stand_for((name,), each)
+                self._stand_for((name,), *said.get(argument.arg, ()))
             self._visit_all(node.body)
 
     def _returned_by(self, function: Name) -> Name:
         return function if function in self._properties else (*function, CALLED)
 
-    def _given(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, list[Name | None]]:
+    def _given(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, list[Name]]:
         """
         Return what the parameters of a function stand for: by annotation, as those of a validator, or by default.
         """
-        said = {each.arg: [self._made_by(each.annotation)] for each in parameters(node)}
+        said = {each.arg: self._made_by(each.annotation) for each in parameters(node)}
         validates = any(isinstance(each, ast.Attribute) and each.attr == "validator" for each in node.decorator_list)
         if validates and node.args.args:
             said[node.args.args[-1].arg].append(("?dflag", "Snapshot", GIVEN))
@@ -202,30 +201,30 @@ class _Scan(ast.NodeVisitor):
         ]
         return {each.arg: name for each, default in pairs if (name := self._name(default)) is not None}
 
-    def _made_by(self, annotation: ast.expr | None) -> Name | None:
+    def _made_by(self, annotation: ast.expr | None) -> list[Name]:
         """
-        Return the instance that an annotation says.
+        Return the instances that an annotation says, of each class of a union.
         """
-        name = self._class_of(annotation)
-        return None if name is None else (*name, GIVEN)
+        return [(*name, GIVEN) for name in self._classes_of(annotation) if name is not None]
 
-    def _class_of(self, annotation: ast.expr | None) -> Name | None:
+    def _classes_of(self, annotation: ast.expr | None) -> list[Name | None]:
         """
-        Return the class that an annotation says, also where it may be None.
+        Return the classes that an annotation says, also where it may be None.
         """
         match annotation:
             case ast.Constant(value=str(text)):
-                return self._scopes.own(tuple(text.strip().split(".")))
+                return [self._scopes.own(tuple(text.strip().split(".")))]
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-                return self._class_of(left) or self._class_of(right)
+                return self._classes_of(left) + self._classes_of(right)
             case ast.Subscript(value=holder, slice=ast.Tuple(elts=[inner, *_]) | inner):
                 is_around = (name_of(holder) or ("",))[-1] in ("Annotated", "Optional")
-                return self._class_of(inner) if is_around else None
-        return self._name(annotation)
+                return self._classes_of(inner) if is_around else []
+        return [self._name(annotation)]
 
-    def _stand_for(self, name: Name, said: Name | None) -> None:
-        if said is not None and said != name:
-            self._found.assigned.setdefault(name, []).append(said)
+    def _stand_for(self, name: Name, *said: Name | None) -> None:
+        for each in said:
+            if each is not None and each != name:
+                self._found.assigned.setdefault(name, []).append(each)
 
     def _visit_all(self, nodes: Iterable[ast.AST]) -> None:
         for node in nodes:
@@ -268,7 +267,7 @@ class _Scan(ast.NodeVisitor):
         target, key = self._name(node.target), self._scopes.class_key
         if target is not None:
             is_field = node.value is None and key is not None and isinstance(node.target, ast.Name)
-            self._stand_for((key, *target) if is_field and key else target, self._made_by(node.annotation))
+            self._stand_for((key, *target) if is_field and key else target, *self._made_by(node.annotation))
             if key is not None:
                 self._found.fields.append(Mention(None, target[-1], None, _position(node.target), "perhaps"))
         self._visit_statement(node)
@@ -304,13 +303,13 @@ class _Scan(ast.NodeVisitor):
         self._found.stored.update(name for name in names if len(name) == 2)
         if isinstance(value, ast.Call) and len(names) == len(targets):
             self._targets[value] = names
-        said = self._class_of(value) if isinstance(value, (ast.Subscript, ast.BinOp)) else self._name(value)
+        said = self._classes_of(value) if isinstance(value, (ast.Subscript, ast.BinOp)) else [self._name(value)]
         if any(isinstance(target, ast.Subscript) for target in targets):
             self._pass_within(value)
         for name in names:
             if name == ("__all__",) and isinstance(value, (ast.List, ast.Tuple)):
                 self._found.exported.update(filter(None, map(text_of, value.elts)))
-            self._stand_for(name, said)
+            self._stand_for(name, *said)
             if isinstance(value, ast.Lambda):
                 self._stand_for((*name, CALLED), self._name(value.body))
 

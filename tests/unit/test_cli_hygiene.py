@@ -468,6 +468,58 @@ def test_an_attribute_of_a_class_is_read_for_certain(
     assert findings() == []
 
 
+ONE_OF_TWO = {
+    "assigned twice": "def f(x):\n    s = A.current()\n    if x: s = B.current()\n    return s.rate",
+    "in a circle": "def f():\n    s = A.current()\n    t = s\n    s = t\n    t = B.current()\n    return s.rate",
+    "returned twice": "def pick(x):\n    if x: return A.current()\n    return B.current()\nprint(pick(1).rate)",
+    "of two modules": "import pick\nprint(pick.one.current().rate)",
+    "an annotation": "def f(s: A | B | None): return s.rate",
+    "an alias": "AB = A | B\ndef f(s: AB): return s.rate",
+    "an attribute": "class C:\n    def a(self): self.s = A.current()\n    def b(self): self.s = B.current()\n"
+    "def f(c: C): return c.s.rate",
+    "a subclass": "class C(A, prefix='c.'):\n    rate = dflag.dyn_int(1)\nprint(B.rate)\ndef f(s: A): return s.rate",
+    "an attribute of a subclass": "class C:\n    rate = A.rate\n    def f(self): return self.rate.get()\n"
+    "class D(C):\n    rate = flags.bind('x', dflag.dyn_int(1))\nprint(B.rate)",
+    "nothing in the base": "class C:\n    zzz = None\n    def f(self): return self.zzz.get()\n"
+    "class D(C):\n    zzz = flags.dyn_int('zzz', 1)\nprint(A.rate, B.rate)",
+    "a method of the base": "class C:\n    def f(self): return self.zzz\n    def zzz(self): pass\n"
+    "class D(C):\n    zzz = flags.dyn_int('zzz', 1)\nprint(A.rate, B.rate)",
+}
+
+
+@pytest.mark.parametrize("code", ONE_OF_TWO.values(), ids=ONE_OF_TWO)
+def test_a_name_may_stand_for_either_of_two(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    A read of it reads the flags of both, those of subclasses among them.
+    """
+    write(
+        app=HEAD
+        + "class A(dflag.Flags, prefix='a.'):\n    rate = dflag.dyn_int(1)\n"
+        + f"class B(dflag.Flags, prefix='b.'):\n    rate = dflag.dyn_int(1)\n{code}",
+        pick="import app\none = app.A\nif app: one = app.B",
+    )
+
+    assert findings() == []
+
+
+@pytest.mark.parametrize("code", ["import plug\nplug.render(one)", "__all__ = ['one']"])
+def test_what_may_be_either_of_two_goes_elsewhere(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Both may be read there.
+    """
+    write(
+        app=HEAD
+        + "class A(dflag.Flags, prefix='a.'):\n    rate = dflag.dyn_int(1)\n"
+        + f"class B(dflag.Flags, prefix='b.'):\n    rate = dflag.dyn_int(1)\none = A\nif flags: one = B\n{code}"
+    )
+
+    assert _brief(findings()) == [("a.rate", "likely"), ("b.rate", "likely")]
+
+
 SAME_NAME = {
     "a result": "from urllib.parse import urlparse\nprint(urlparse('').rate)",
     "a parameter": "def f(cfg): return cfg.rate",
@@ -1380,6 +1432,32 @@ def test_imports_in_a_circle(write: Callable[..., None], findings: Callable[...,
     )
 
     assert all(each["confidence"] == "likely" for each in findings())
+
+
+def test_methods_that_return_what_others_do(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    They are followed once, as those of a parser that call each other, and a chain of them for some steps.
+    """
+    methods = [
+        f"    def m{n}(self, x):\n"
+        + "".join(f"        if x: return self.m{(n * n + other) % 30}(x)\n" for other in range(4))
+        for n in range(30)
+    ]
+    chain = "".join(f"def f{n}(): return f{n + 1}()\n" for n in range(300))
+    write(
+        app=HEAD
+        + "class S(dflag.Flags):\n    rate = dflag.dyn_int(1)\n    burst = dflag.dyn_int(1)\n"
+        + "    dead = dflag.dyn_int(1)\n"
+        + f"class P:\n{''.join(methods)}"
+        + "class Q:\n    def a(self): return self.b()\n    def b(self):\n        if self: return self.a()\n"
+        + "        return S.current()\n"
+        + f"{chain}def f300(): return S.current()\n"
+        + "print(Q().a().burst, Q().b().burst, P().m1(1), P().m1(1).rate, f0().rate)"
+    )
+
+    assert _brief(findings()) == [("rate", "likely"), ("dead", "certain")]
 
 
 def test_names_that_stand_for_their_own_attributes(
