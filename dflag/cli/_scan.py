@@ -47,6 +47,9 @@ _BY_NAME: Final = frozenset({"__getitem__", "for_", "lookup"})
 _TAKEN: Final = DECLARATORS | {"__getitem__", "lookup"}
 """Methods that a program may give another name, and then declare or read any flag."""
 
+_GIVE_ALL: Final = frozenset({"items", "values"})
+"""Methods of a snapshot that return the values of all flags."""
+
 _WRITERS: Final = frozenset({"override", "pinned"})
 """Methods that take a mapping of flags, or of their names, to values."""
 
@@ -342,6 +345,8 @@ class _Scan(ast.NodeVisitor):
         elif method in _WRITERS:
             for argument in node.args:
                 self._note_written(receiver, argument)
+        elif method in _GIVE_ALL and receiver is not None:
+            self._found.passed.append(Passed(receiver, None, None, _position(node), is_within=True))
         elif called is not None:
             self._note_function(node, called)
         self._pass_all(node, called)
@@ -360,7 +365,7 @@ class _Scan(ast.NodeVisitor):
         for number, argument in enumerate(node.args):
             self._pass(argument, called, number if are_counted else None)
         for keyword in node.keywords:
-            self._pass(keyword.value, called, keyword.arg)
+            self._pass(keyword.value, called, keyword.arg, is_within=keyword.arg is None)
 
     def _beyond_super(self, called: Name) -> Name:
         """

@@ -744,6 +744,10 @@ HANDED_OVER = {
     "an item of a snapshot": "def f(snap, n): return snap[n]\nf(flags.snapshot(), input())",
     "an item of an attribute": "class A:\n    def __init__(self, reg): self.reg = reg\n"
     "    def f(self, n): return self.reg[n].get()\nA(flags)",
+    "parameters that are named as flags": "def f(zzz, **others): return zzz\nf(**flags.snapshot())",
+    "parameters of a class": "class A:\n    def __init__(self, zzz): self.z = zzz\nA(**flags.snapshot())",
+    "all values": "print(sum(flags.snapshot().values()))",
+    "all items": "with flags.pinned() as snap:\n    for name, value in snap.items(): print(name, value)",
     "an item of values": "def f(n, **values): return values[n]\nf(input(), **flags.snapshot())",
 }
 
