@@ -88,7 +88,7 @@ class Resolver:
             if module.source.names:
                 self._by_last[module.source.names[-1]].append(module)
         self._variables: Final[dict[tuple[int, Name], list[FlagUsage]]] = defaultdict(list)
-        self._members: Final[dict[tuple[int, str, str], list[FlagUsage]]] = defaultdict(list)
+        self._members: Final[dict[tuple[Module, str, str], list[FlagUsage]]] = defaultdict(list)
         self._of_subclasses: Final[dict[tuple[int, Name], list[FlagUsage]]] = defaultdict(list)
         self._resolved: Final[dict[tuple[int, Name], Entity | None]] = {}
         self._pending: Final[set[tuple[int, Name]]] = set()  # names that are being resolved, or depend on such a one
@@ -98,12 +98,15 @@ class Resolver:
 
     def add(self, module: Module, target: Name, flag: FlagUsage) -> None:
         """
-        Note that a variable, or an attribute of a class, holds a flag.
+        Note that a variable, or an attribute of a class, holds a flag, in another module too.
         """
         if len(target) == 1:
             self._variables[id(module), target].append(flag)
-        elif len(target) == 2 and target[0] in module.classes:
-            self._members[id(module), target[0], target[1]].append(flag)
+        elif (holder := self.resolve(module, target[:-1])) is not None and holder.module is not None:
+            if holder.sort != "module":
+                self._members[holder.module, holder.name[0], target[-1]].append(flag)
+            elif (home := self.find(holder.module, holder.name)) is not None:
+                self._variables[id(home), target[-1:]].append(flag)
 
     def has_variable(self, module: Module, name: Name) -> bool:
         """
@@ -116,8 +119,8 @@ class Resolver:
         Resolve all names anew, now that all flags are known.
         """
         self._resolved.clear()
-        for (_, class_name, name), flags in self._members.items():
-            for where, key in self.lineage(flags[0].module, class_name).classes[1:]:
+        for (module, class_name, name), flags in self._members.items():
+            for where, key in self.lineage(module, class_name).classes[1:]:
                 self._of_subclasses[id(where), (key, name)] += flags
 
     def resolve(self, module: Module, name: Name) -> Entity | None:
@@ -331,19 +334,29 @@ class Resolver:
         """
         lineage = self.lineage(module, class_name)
         for where, key in lineage.classes:
-            flags = self._members.get((id(where), key, name))
-            if flags is not None:
-                return Entity("flag", flags=tuple(flags))
-            found = _joined(self.resolve(where, said) for said in where.assigned.get((key, name), ()))
+            if any(base[-1] == "Protocol" for base in where.classes[key].bases):
+                break  # what fits a protocol need not derive from it
+            found = self._own(where, key, name)
             if found is not None:
-                return _made_under(found, where, (key, name))
-            if (inner := f"{key}.{name}") in where.classes:
-                return self._class(where, inner)
-            if (key, name) in where.functions:
-                return Entity("function", (key, name), where)
+                return found
             if (key, name) in where.stored and lineage.is_known:
                 return Entity("other")
         return None
+
+    def _own(self, module: Module, class_name: str, name: str) -> Entity | None:
+        """
+        Return what a class itself has as an attribute.
+        """
+        flags = self._members.get((module, class_name, name))
+        if flags is not None:
+            return Entity("flag", flags=tuple(flags))
+        found = _joined(self.resolve(module, said) for said in module.assigned.get((class_name, name), ()))
+        if found is not None:
+            return _made_under(found, module, (class_name, name))
+        if (inner := f"{class_name}.{name}") in module.classes:
+            return self._class(module, inner)
+        is_function = (class_name, name) in module.functions
+        return Entity("function", (class_name, name), module) if is_function else None
 
     def lineage(self, module: Module, class_name: str) -> Lineage:
         """
@@ -359,7 +372,7 @@ class Resolver:
                     if (entity.module, entity.name[0]) not in classes:
                         classes.append((entity.module, entity.name[0]))
                 else:
-                    is_known = is_known and base == ("object",)
+                    is_known = is_known and base[-1] in ("object", "Generic")
         return Lineage(classes, "Flags" in types, "FlagRegistry" in types, is_known)
 
     def registry_of(self, module: Module, class_name: str) -> Entity:

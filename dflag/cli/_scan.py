@@ -153,7 +153,7 @@ class _Scan(ast.NodeVisitor):
             self._found.shared += [(before, position), (origin, position)]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
-        bases = [name for base in node.bases if (name := self._name(base)) is not None]
+        bases = [name for base in node.bases if (name := self._name(_without_parameters(base))) is not None]
         given = {keyword.arg: keyword.value for keyword in node.keywords}
         prefix, registry = (given.get(option, given.get(None)) for option in ("prefix", "registry"))  # or behind ``**``
         self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
@@ -620,6 +620,10 @@ def _elements(node: ast.expr) -> list[ast.expr]:
     """
     elements = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
     return [] if any(isinstance(each, ast.Starred) for each in elements) else elements
+
+
+def _without_parameters(base: ast.expr) -> ast.expr:
+    return base.value if isinstance(base, ast.Subscript) else base
 
 
 def _argument(node: ast.Call, place: int, name: str) -> ast.expr | None:

@@ -468,6 +468,53 @@ def test_an_attribute_of_a_class_is_read_for_certain(
     assert findings() == []
 
 
+PUT_ELSEWHERE = {
+    "a module": "from work import ext\next.rate = {0}",
+    "a module by its path": "import work.ext\nwork.ext.rate = {0}",
+    "a class": "from work.ext import Limits\nLimits.rate = {0}",
+    "an instance": "from work import ext\nlimits = ext.Limits()\nlimits.rate = {0}",
+    "a function": "from work.ext import read\nread.rate = {0}\nprint(read.rate)",
+    "something unknown": "import other\nother.rate = {0}\nprint(other.rate)",
+}
+
+
+@pytest.mark.parametrize("code", PUT_ELSEWHERE.values(), ids=PUT_ELSEWHERE)
+def test_a_flag_that_is_assigned_to_what_another_module_has(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    The other module reads it under that name.
+    """
+    write(
+        work__INIT="",
+        work__ext="rate = None\nclass Limits:\n    rate = None\n    def read(self): return self.rate.get()\n"
+        "def read(): return rate.get()",
+        app=HEAD + code.format("flags.dyn_int('rate', 1)"),
+    )
+
+    assert [each for each in findings() if each["confidence"] == "certain"] == []
+
+
+def test_what_fits_a_protocol_may_be_read_by_it(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    A class need not derive from a protocol; a base with parameters is followed as one without.
+    """
+    write(
+        app=HEAD
+        + "from typing import Generic, Protocol, TypeVar\nT = TypeVar('T')\n"
+        + "class Limited(Protocol):\n    @property\n    def rate(self) -> int: ...\n"
+        + "class Many(Protocol[T]):\n    def burst(self) -> T: ...\n"
+        + "class S(dflag.Flags):\n    rate = dflag.dyn_int(1)\n    burst = dflag.dyn_int(1)\n"
+        + "def f(one: Limited, two: Many[int]): return one.rate, two.burst\n"
+        + "class Base(Generic[T]):\n    size = flags.dyn_int('size', 1)\n    dead = flags.dyn_int('dead', 1)\n"
+        + "class Derived(Base[int]):\n    def f(self): return self.size.get()"
+    )
+
+    assert _brief(findings()) == [("rate", "likely"), ("burst", "likely"), ("dead", "certain")]
+
+
 ONE_OF_TWO = {
     "assigned twice": "def f(x):\n    s = A.current()\n    if x: s = B.current()\n    return s.rate",
     "in a circle": "def f():\n    s = A.current()\n    t = s\n    s = t\n    t = B.current()\n    return s.rate",
