@@ -34,16 +34,16 @@ def is_flag(registry: FlagRegistry, key: str) -> bool:
     return key in registry or any(kind.fits(key) for kind in store_of_registry(registry).maps.values())
 
 
-def opened(registry: FlagRegistry, objects: Sequence[Object], keys: Collection[str] = ()) -> list[Object]:
+def opened(is_flag: Callable[[str], bool], objects: Sequence[Object], keys: Collection[str] = ()) -> list[Object]:
     """
     Return the objects with each document of flags in them as an object of its own, above the one that holds it.
 
     Args:
-        registry: The flags: the key of one is no document, whatever its name.
+        is_flag: Whether a key is that of a flag, which is no document, whatever its name.
         objects: The objects of an input.
         keys: Further keys that hold documents.
     """
-    return [part for each in objects for part in (_open(registry, each, keys) if each.files else (each,))]
+    return [part for each in objects for part in (_open(is_flag, each, keys) if each.files else (each,))]
 
 
 def check_read(objects: Sequence[Object]) -> None:
@@ -66,11 +66,11 @@ def keys_of(objects: Sequence[Object]) -> set[str]:
     return {key for given in objects if given.files for key in given.items}
 
 
-def _open(registry: FlagRegistry, given: Object, keys: Collection[str]) -> Iterator[Object]:
+def _open(is_flag: Callable[[str], bool], given: Object, keys: Collection[str]) -> Iterator[Object]:
     documents = [
         key
         for key in given.items
-        if key not in RULES_KEYS and (key in keys or (key.endswith(SUFFIXES) and not is_flag(registry, key)))
+        if key not in RULES_KEYS and (key in keys or (key.endswith(SUFFIXES) and not is_flag(key)))
     ]
     yield given._replace(items={key: item for key, item in given.items.items() if key not in documents})
     for key in documents:

@@ -115,6 +115,7 @@ class Program:
             return True
         patterns = [flag.declared.pattern for flag in self.flags if flag.name is None]
         patterns += [pattern for name, pattern in self.bound if name is None]
+        patterns += [None for flag in self.flags if flag.declared.may_have_any_key]
         return (
             None
             if self.is_open or any(pattern is None or re.fullmatch(pattern, key) for pattern in patterns)

@@ -48,7 +48,7 @@ class Declared:
         targets: What the flag is assigned to.
         escapes: Whether the flag is handed on at once, so that no name tells what becomes of it.
         class_name: The class in whose body it stands.
-        keys: The pattern of the keys of a map.
+        keys: The pattern of the keys of a map; None where it is built.
         is_secret: Whether its value may be a secret, or hold one, as far as its options tell.
     """
 
@@ -64,6 +64,13 @@ class Declared:
     expires: datetime.date | None = None
     keys: str | None = None
     is_secret: bool = False
+
+    @property
+    def may_have_any_key(self) -> bool:
+        """
+        Whether it is a map whose keys are not known.
+        """
+        return self.method.endswith("map") and self.keys is None
 
     @property
     def labels(self) -> list[str]:

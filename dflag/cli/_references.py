@@ -118,6 +118,8 @@ class _Index:
         if prefix is None:
             return
         text, pattern = prefix
+        if flag.declared.keys is not None:
+            flag.declared.keys = None if text is None else text + flag.declared.keys
         if text is None:
             flag.declared.pattern = f"{pattern or ANYTHING}{re.escape(flag.declared.name or attribute)}"
         else:
@@ -193,7 +195,9 @@ class _Index:
         Return whether a module uses a declaring method in a way that is not followed.
         """
         return any(self._may_declare(module, taken) for taken in module.taken) or any(
-            text.how == "attribute" and text.text is None and self._sort_of(module, text.receiver) == "registry"
+            text.how == "attribute"
+            and (text.text is None or text.text in DECLARATORS)
+            and self._sort_of(module, text.receiver) == "registry"
             for text in module.texts
         )
 

@@ -59,7 +59,7 @@ class _Checked:
         holds = False
         for each in inputs:
             self.keys.update(keys_of(each.objects))
-            objects = opened(registry, each.objects, options.key)
+            objects = opened(partial(is_flag, registry), each.objects, options.key)
             holds = holds or any(map(_holds_anything, objects))
             self.findings.extend(check_objects(registry, objects, strict=options.strict, replicas=options.replicas))
         if not holds:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import datetime
 from collections import defaultdict
 from fnmatch import fnmatchcase
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
 from dflag._flags import pipeline_of
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
             findings += _unused(program, flag, strict=options.strict)
             findings += _expired(flag, _expiry(flag, registry))
     findings += _undeclared(program, strict=options.strict)
-    inputs = [_values(path, registry, options.key) for path in options.input]
+    inputs = [_values(path, program, registry, options.key) for path in options.input]
     findings += _constant(program, registry, inputs)
     findings += _unknown_keys(program, registry, inputs, strict=options.strict)
     findings.sort(key=lambda finding: (finding.file, finding.place))
@@ -126,19 +125,26 @@ class _Values(NamedTuple):
         Return whether a flag may have another value than that of its key: by a rule, or by the keys of a map.
         """
         keys = flag.declared.keys
-        return flag.name in self.ruled or (
-            keys is not None
-            and any(fnmatchcase(name, keys) for name in (*self.items, *self.ruled) if name != flag.name)
+        return (
+            flag.name in self.ruled
+            or flag.declared.may_have_any_key
+            or (
+                keys is not None
+                and any(fnmatchcase(name, keys) for name in (*self.items, *self.ruled) if name != flag.name)
+            )
         )
 
 
-def _values(path: str, registry: FlagRegistry | None, keys: Sequence[str]) -> _Values:
+def _values(path: str, program: Program, registry: FlagRegistry | None, keys: Sequence[str]) -> _Values:
     """
     Read an INPUT.
     """
-    inputs = read_all(path, None if registry is None else partial(is_flag, registry))
-    objects = [each for given in inputs for each in given.objects]
-    objects = objects if registry is None else opened(registry, objects, keys)
+
+    def is_known(key: str) -> bool:
+        return program.has_key(key) is True if registry is None else is_flag(registry, key)
+
+    inputs = read_all(path, None if registry is None else is_known)
+    objects = opened(is_known, [each for given in inputs for each in given.objects], keys)
     if all(each.items.keys() <= IGNORED for each in objects):
         raise CommandError(f"no values in {path}")
     items = {

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -188,9 +189,9 @@ def _validate(registry: FlagRegistry, volume: Object, keys: Sequence[str], lines
     Hold the whole set to the flags, as a program that starts with it would.
     """
     from dflag.cli._checking import check_objects
-    from dflag.cli._embedded import opened
+    from dflag.cli._embedded import is_flag, opened
 
-    findings = check_objects(registry, opened(registry, [volume], keys))
+    findings = check_objects(registry, opened(partial(is_flag, registry), [volume], keys))
     for finding in findings:
         level = "warning: " if finding.level == "warning" else ""
         place = f"{one_line(finding.file)}:{finding.place.line}:{finding.place.column}: " if finding.file else ""

@@ -666,6 +666,7 @@ def test_no_finding_where_names_lead_elsewhere(
 
 
 UNSURE = {
+    "a declaring method by its name": "getattr(flags, 'dyn_int')('zzz', 1)\nflags['zzz']",
     "a registry in other hands": "import plug\nplug.declare(flags)\nflags['zzz']",
     "handed on by a function": "import plug\ndef setup(reg): plug.declare(reg)\nsetup(flags)\nflags['zzz']",
     "handed to a method": "class App:\n    def __init__(self, reg): reg.attach(plug())\nimport plug\nApp(flags)\n"
@@ -1542,6 +1543,53 @@ def test_every_format(form: str, command: str, write: Callable[..., None], run: 
     _, out = run(command, ".", "--format", form)
     assert "app.py" in out
     assert "\x1b" not in out
+
+
+KEYS = {
+    "a map": ("keys='*.limit'", "s.eu.limit", None),
+    "a map of a class": ("keys='eu.*'", "s.eu.limit", None),
+    "without the prefix": ("keys='eu.*'", "eu.limit", "certain"),
+    "a pattern in a variable": ("keys=KEYS", "s.eu.limit", "likely"),
+    "options in a variable": ("**OPTIONS", "s.eu.limit", "likely"),
+}
+
+
+@pytest.mark.parametrize(("option", "key", "confidence"), KEYS.values(), ids=KEYS)
+def test_keys_of_maps(
+    option: str,
+    key: str,
+    confidence: str | None,
+    tmp_path: Path,
+    write: Callable[..., None],
+    findings: Callable[..., list[dict[str, Any]]],
+) -> None:
+    """
+    The prefix of a class stands before them too; where they are not known, any key may be one.
+    """
+    write(app=f"import dflag\nclass S(dflag.Flags, prefix='s.'):\n    m = dflag.dyn_map({{}}, {option})\nprint(S.m)")
+    (tmp_path / "in.yaml").write_text(f"s.m: {{}}\n{key}: 5\n", "utf-8")
+
+    found = findings(".", "--input", "in.yaml", "--input", "in.yaml")
+    assert [each["confidence"] for each in found if each["flag"] == key] == ([confidence] if confidence else [])
+    assert [each["flag"] for each in found if "the same value" in each["message"]] == ["s.m"] * (
+        confidence == "certain"
+    )
+
+
+@pytest.mark.parametrize("options", [("--registry", "documented:flags"), ()], ids=["with a registry", "without one"])
+def test_documents_inside_a_key_are_inputs(
+    options: tuple[str, ...], tmp_path: Path, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Their keys are those of flags, unless the key that holds them is itself one.
+    """
+    write(documented=HEAD + "print(flags.int('rate', 1), flags.int('own.json', 1))")
+    head = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: x}\ndata:\n"
+    documents = "  a.yaml: |\n    rate: 5\n    rat: 1\n  other: |\n    rate: 6\n  own.json: '7'\n"
+    (tmp_path / "in.yaml").write_text(head + documents, "utf-8")
+
+    found = findings(".", "--input", "in.yaml", "--key", "other", *options)
+    assert [(each["flag"], each["line"], each["column"]) for each in found] == [("rat", 7, 5)]
 
 
 def test_keys_and_reads_of_retired_flags(
