@@ -278,6 +278,8 @@ class _Index:
         sort = self._sort_of(module, text.receiver)
         if sort is not None and sort not in (_HAVE_ATTRIBUTES if text.how == "attribute" else _SOURCES):
             return
+        if entity is not None and self._names.is_of_python(entity):
+            return
         pattern, how = text.pattern or ANYTHING, _how(text, sort)
         reference = Reference(module, text.position, how)
         if pattern.replace(ANYTHING, ""):

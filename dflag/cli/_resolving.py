@@ -5,6 +5,7 @@ return.
 
 from __future__ import annotations
 
+import sys
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -389,6 +390,14 @@ class Resolver:
                 return Entity("registry", is_own=False) if found is None else found
         where, key = next(each for each in reversed(classes) if self.lineage(*each).is_of_flags)
         return Entity("registry", origin=(where, (key, "registry")))
+
+    def is_of_python(self, entity: Entity) -> bool:
+        """
+        Return whether an entity is a module of the standard library, and none of the program that has its name.
+        """
+        if entity.sort != "module" or entity.module is None or entity.name[0] not in sys.stdlib_module_names:
+            return False
+        return self.find(entity.module, entity.name) is None
 
     def is_known(self, entity: Entity) -> bool:
         """

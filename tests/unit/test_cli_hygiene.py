@@ -866,6 +866,7 @@ KEPT = {
     "a method of a flag": "from names import flag\nflag.set(flags)",
     "a parameter that is not read": "def f(reg, x): return len(reg)\nf(flags, 1)",
     "a parameter beside it": "from other import run\ndef f(reg, x): run(x)\nf(flags, 1)",
+    "an attribute of Python": "import logging, signal as s\ngetattr(logging, input())\ngetattr(s, 'z' + input())",
     "a keyword beside it": "from other import run\ndef f(*, reg, x): run(x)\nf(reg=flags, x=1)",
     "a parameter before it": "from other import run\nclass A:\n    def f(self, x, reg): run(self, x)\nA().f(1, flags)",
     "functions that call each other": "def f(reg): g(reg)\ndef g(reg): f(reg)\nf(flags)",
