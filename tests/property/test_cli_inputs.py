@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+from functools import partial
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 import dflag
-from dflag.cli._embedded import opened
+from dflag.cli._embedded import is_flag, opened
 from dflag.cli._errors import CommandError
 from dflag.cli._findings import validate
 from dflag.cli._inputs import read_text
@@ -68,7 +69,7 @@ def test_every_input_is_read_or_refused(text: str, name: str) -> None:
     data = text.encode(errors="surrogatepass")
     lines = text.count("\n") + text.count("\r") + 1
     with contextlib.suppress(CommandError):
-        objects = opened(FLAGS, read_text(data, name).objects, ["hosts"])
+        objects = opened(partial(is_flag, FLAGS), read_text(data, name).objects, ["hosts"])
         for finding in validate(FLAGS, objects, strict=True).findings:
             assert 1 <= finding.place.line <= lines
             assert finding.place.column >= 1
