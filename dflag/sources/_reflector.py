@@ -50,7 +50,10 @@ _UNAUTHORIZED: Final = 401
 _LASTING: Final = frozenset({403, 404})
 """What an operator has to mend at the server. A file or a plugin that fails may be whole again in a moment."""
 _AT_ONCE: Final = frozenset({_UNAUTHORIZED, _GONE})
-"""What newer credentials or a newer version may mend: tried again without a pause, and a failure the second time."""
+"""
+What may be over at once, as the next attempt reads the credentials again after a 401, and asks for the newest version
+after a 410. Each is tried again without a pause until a watch lasts, for a server may repeat its answer.
+"""
 
 
 class Backoff:
@@ -114,7 +117,7 @@ class Reflector(Watch):
         self._lost = False  # whether a failure has come since a watch was last open
         self.is_refused = False  # whether no watch is open: then a list alone does not make the source healthy
         self._is_refused_by_event = False  # the last time: then neither does a watch that opens
-        self._retried: Final[set[int]] = set()  # the codes tried again at once since a watch last lasted
+        self._answered: Final[set[int]] = set()  # the codes of refusals since a watch last lasted
         self._stopping: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name="dflag-kubernetes", daemon=True)
 
@@ -185,7 +188,7 @@ class Reflector(Watch):
 
     def _list(self) -> str:
         asked = self._cache.look().state
-        state, cursor, is_latest = self._server.list(None if _GONE in self._retried else self._cache.floor)
+        state, cursor, is_latest = self._server.list(None if _GONE in self._answered else self._cache.floor)
         self.touch()
         try:
             new = self._cache.accept_list(state, cursor, asked, is_latest=is_latest)
@@ -265,8 +268,11 @@ class Reflector(Watch):
         """
         self._lost = True
         self._forget_failures()
-        at_once = self._may_retry_at_once(fault)
-        if not at_once and (self._opened_at is None or fault.code in _AT_ONCE):
+        is_repeated = fault.code in self._answered
+        if fault.code:
+            self._answered.add(fault.code)
+        at_once = fault.code in _AT_ONCE and not is_repeated
+        if is_repeated or (self._opened_at is None and not at_once):
             self._fail(fault)
         else:
             # A watch that was open and broke off is not a failure if the next one opens.
@@ -282,16 +288,6 @@ class Reflector(Watch):
         if self._cache.fail(Failure(str(fault), unreachable=fault.unreachable, absent=fault.absent)):
             self.wake()
 
-    def _may_retry_at_once(self, fault: ApiError) -> bool:
-        """
-        Return whether the next attempt may succeed by itself: it reads the credentials again after a 401, and asks for
-        the newest version after a 410. Each is tried once until a watch lasts, for a server may repeat its answer.
-        """
-        if fault.code not in _AT_ONCE or fault.code in self._retried:
-            return False
-        self._retried.add(fault.code)
-        return True
-
     def _forget_failures(self) -> bool:
         """
         Forget the failures before a watch that has lasted, and return whether this one has.
@@ -300,6 +296,6 @@ class Reflector(Watch):
         lasted = opened is not None and time.monotonic() - opened >= min(SETTLED_SECONDS, self._watch_seconds / 2)
         if lasted:
             self._backoff.reset()
-            self._retried.clear()
+            self._answered.clear()
             self._is_refused_by_event = False
         return lasted

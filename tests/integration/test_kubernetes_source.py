@@ -731,7 +731,7 @@ def test_a_failure_whose_numbers_change_is_logged_once(
         assert_steadily_unhealthy(server, updater, caplog)
 
 
-@pytest.mark.parametrize("code", [401, 410])
+@pytest.mark.parametrize("code", [401, 403, 410, 429, 500])
 def test_refused_for_ever_by_events_is_steadily_unhealthy(
     server: ApiServer, flags: FlagRegistry, rate: dflag.Flag[int], caplog: pytest.LogCaptureFixture, code: int
 ) -> None:
