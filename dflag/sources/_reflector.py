@@ -7,8 +7,7 @@ the address may be another one, or its database, and a watch from a version that
 
 Where no watch can be opened, only an open watch makes the source healthy again: a list alone does not say that changes
 will be seen. A server may also open each watch and then refuse it by an event, such as one that says 410 to the version
-of its newest list, or break each one off, so that the pauses grow long. After that, only a watch that brings something
-or ends by agreement makes the source healthy again.
+of its newest list. After that, only a watch that brings something or ends by agreement makes the source healthy again.
 """
 
 from __future__ import annotations
@@ -120,7 +119,7 @@ class Reflector(Watch):
         self._reached = ""  # the version that the watch has come to
         self._lost = False  # whether a failure has come since a watch was last open
         self.is_refused = False  # whether no watch is open: then a list alone does not make the source healthy
-        self._is_refused_by_event = False  # or was broken off: then neither does a watch that opens
+        self._is_refused_by_event = False  # the last time: then neither does a watch that opens
         self._answered: Final[set[int]] = set()  # the codes of refusals since a watch last lasted
         self._stopping: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name="dflag-kubernetes", daemon=True)
@@ -278,16 +277,17 @@ class Reflector(Watch):
         at_once = fault.code in _AT_ONCE and not is_repeated
         pause = 0.0 if at_once else self._backoff.next(at_least=fault.retry_after, lasting=fault.code in _LASTING)
         if is_repeated or pause > UNREPORTED_SECONDS or (self._opened_at is None and not at_once):
-            self._fail(fault)
+            self._fail(fault, is_repeated=is_repeated)
         else:
             # A watch that was open and broke off is not a failure if the next one opens.
             logger.debug("%s: the watch broke off: %s", self._target, fault)
         self._cache.expire()
         return pause
 
-    def _fail(self, fault: ApiError) -> None:
-        if self._opened_at is not None:  # neither the next list nor the next opening says that this is over
-            self.is_refused = self._is_refused_by_event = True
+    def _fail(self, fault: ApiError, *, is_repeated: bool) -> None:
+        if self._opened_at is not None:  # the next list does not say that this is over, nor may the next opening
+            self.is_refused = True
+            self._is_refused_by_event |= is_repeated
         if self._cache.fail(Failure(str(fault), unreachable=fault.unreachable, absent=fault.absent)):
             self.wake()
 
