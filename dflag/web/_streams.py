@@ -10,6 +10,7 @@ import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet
 
 from dflag._registry import store_of_registry
 from dflag.web._listing import instance
@@ -98,7 +99,7 @@ class Streams:
     Args:
         registry: The flags.
         find: Returns a flag that is shown, by name, else None.
-        limit: How many there may be; a few more where several open at once.
+        limit: How many there may be.
 
     Thread safety: any thread.
     """
@@ -108,6 +109,8 @@ class Streams:
         self._find: Final = find
         self._limit: Final = limit
         self._open: frozenset[Subscription] = frozenset()
+        # Those that are not open yet count too: all clients come back at once. One that is given up just goes.
+        self._places: WeakSet[Subscription] = WeakSet()
 
     def snapshot(self) -> Snapshot:
         """
@@ -122,11 +125,16 @@ class Streams:
         Args:
             last_event_id: The event that the client has seen last; empty for none.
         """
-        return None if len(self._open) >= self._limit else Subscription(self, last_event_id)
+        with self._store.lock:
+            if len(self._places) >= self._limit:
+                return None
+            subscription = Subscription(self, last_event_id)
+            self._places.add(subscription)
+        return subscription
 
     def add(self, subscription: Subscription) -> None:
         """
-        Count a stream, which is woken from now on.
+        Open a stream, which is woken from now on.
         """
         with self._store.lock:
             if not self._open:
@@ -135,9 +143,10 @@ class Streams:
 
     def drop(self, subscription: Subscription) -> None:
         """
-        Remove a stream from the count. Idempotent.
+        Forget a stream, whose place is free. Idempotent.
         """
         with self._store.lock:
+            self._places.discard(subscription)
             self._open -= {subscription}
             if not self._open:
                 self._store.remove_commit_listener(self._on_commit)
@@ -154,6 +163,7 @@ class Streams:
         Forget, in a forked child, the streams of the parent.
         """
         self._open = frozenset()
+        self._places = WeakSet()
         self._store.forget_commit_listener(self._on_commit)
 
     def _on_commit(self, names: tuple[str, ...]) -> None:

@@ -630,6 +630,35 @@ def test_streams_are_bounded(flags: dflag.FlagRegistry, monkeypatch: pytest.Monk
         assert eventually(lambda: second(server.port) == 200)
 
 
+def test_streams_that_open_at_once_are_bounded(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit holds also where all clients come back in one moment, as after a restart; each place is free again."""
+    monkeypatch.setattr("dflag.web._MAX_ASGI_STREAMS", 2)
+    app = make_asgi_app(flags, ofrep=True)
+    statuses: list[int] = []
+
+    async def client(answered: asyncio.Event) -> None:
+        async def receive() -> Any:
+            await answered.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                statuses.append(message["status"])
+            if len(statuses) == 6:
+                answered.set()
+
+        await app({"type": "http", "method": "GET", "path": EVENTS, "headers": [], "query_string": b""}, receive, send)
+
+    async def run() -> None:
+        answered = asyncio.Event()
+        await asyncio.wait_for(asyncio.gather(*(client(answered) for _ in range(6))), DEADLINE_SECONDS)
+
+    for _ in range(2):
+        asyncio.run(run())
+        assert sorted(statuses) == [200, 200, 503, 503, 503, 503]
+        statuses.clear()
+
+
 def test_streams_end_with_the_server(flags: dflag.FlagRegistry) -> None:
     """close() ends the streams at once, and leaves no thread and nothing that watches the registry."""
     server = start_http_server(0, flags, ofrep=True)
