@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from dflag.web._http import LOOK_SECONDS, NeedsBody, Request, Response, Stream, declared_length
+from dflag.web._http import LOOK_SECONDS, NeedsBody, Request, Response, Stream, declared_length, join_fields
 
 if TYPE_CHECKING:
     from dflag.web._handler import Handler
@@ -85,11 +85,11 @@ def _request(scope: Scope) -> Request:
     path = scope["path"]
     if path == mount or path.startswith(mount.rstrip("/") + "/"):  # if the server follows the standard
         path = path[len(mount.rstrip("/")) :]
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    fields: dict[str, list[str]] = {}
+    for name, value in scope["headers"]:
+        fields.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     query = scope.get("query_string", b"").decode("latin-1")
+    headers = join_fields(fields)
     return Request(method=scope["method"], path=path, mount=mount.rstrip("/"), query=query, headers=headers)
 
 

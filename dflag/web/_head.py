@@ -11,7 +11,7 @@ import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag.web._http import declared_length
+from dflag.web._http import declared_length, join_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ class Head(NamedTuple):
 
     @property
     def headers(self) -> dict[str, str]:
-        return {name: ", ".join(values) for name, values in self.fields.items()}
+        return join_fields(self.fields)
 
     @property
     def is_last(self) -> bool:

@@ -57,7 +57,7 @@ class Request:
         path: The path below the place where the app is mounted, decoded; empty or ``/`` for that place itself.
         mount: The path of that place, empty for the root; WSGI's ``SCRIPT_NAME``, ASGI's ``root_path``.
         query: The query, still encoded.
-        headers: By name in lower case; those that came several times are joined with commas.
+        headers: By name in lower case, as `join_fields` returns them.
     """
 
     method: str
@@ -160,6 +160,14 @@ def is_json(content_type: str) -> bool:
     media_type, *parameters = (piece.strip().lower() for piece in content_type.split(";"))
     charsets = [value.strip('" ') for key, _, value in (p.partition("=") for p in parameters) if key == "charset"]
     return media_type == JSON_TYPE and all(charset in ("utf-8", "utf8") for charset in charsets)
+
+
+def join_fields(fields: Mapping[str, list[str]]) -> dict[str, str]:
+    """
+    Return headers with the values of those that came several times joined: with commas, but cookies, which HTTP/2 may
+    send one by one, with semicolons (RFC 9113, section 8.2.3).
+    """
+    return {name: ("; " if name == "cookie" else ", ").join(values) for name, values in fields.items()}
 
 
 def declared_length(text: str) -> int:

@@ -98,6 +98,17 @@ def test_root_path(flags: dflag.FlagRegistry, root_path: str, path: str, status:
     assert call(flags, root_path=root_path, path=path).status == status
 
 
+def test_cookies_that_come_one_by_one(flags: dflag.FlagRegistry) -> None:
+    """HTTP/2 may send them so, and they are one header of cookies; other headers are lists."""
+    seen: list[Mapping[str, str]] = []
+    app = make_asgi_app(flags, authorize=seen.append)
+    exchange = Exchange()
+    headers = [(b"cookie", b"a=1"), (b"x-user", b"alice"), (b"cookie", b"b=2"), (b"x-user", b"bob")]
+    scope = {"type": "http", "method": "POST", "path": "/set", "query_string": b"", "headers": headers}
+    asyncio.run(app(scope, exchange.receive, exchange.send))
+    assert seen == [{"cookie": "a=1; b=2", "x-user": "alice, bob"}]
+
+
 def test_setting_in_pieces(flags: dflag.FlagRegistry) -> None:
     """A body may come in any number of messages; validators do not run on the event loop's thread."""
     threads = []
