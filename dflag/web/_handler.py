@@ -17,7 +17,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl, quote
 
-from dflag._faults import place_of
+from dflag._faults import code_flags, place_of
 from dflag._log import logger
 from dflag._read_counts import count_reads, read_counts
 from dflag._registry import registry_of
@@ -293,7 +293,8 @@ class Handler:
 
 
 def _check_authorize(name: str, given: object) -> None:
-    if given is not None and (not callable(given) or inspect.iscoroutinefunction(given)):
+    is_coroutine = inspect.iscoroutinefunction(given) or bool(code_flags(given) & inspect.CO_COROUTINE)
+    if given is not None and (not callable(given) or is_coroutine):
         # Not its repr: it may be a token that was given by mistake.
         what = "a coroutine function" if callable(given) else type(given).__name__
         raise DefinitionError(f"expected a plain function as {name}, got {what}")

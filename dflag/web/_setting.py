@@ -9,6 +9,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dflag._faults import is_unawaited
 from dflag._flags import pipeline_of
 from dflag._formats import json_values
 from dflag._formats.json import loads
@@ -126,7 +127,9 @@ def identify(
         return None
     if isinstance(who, str) and who:
         return str.__str__(who)  # a subclass may do anything when it is printed
-    logger.error("authorize should return a name or None, not %s; the request was refused", type(who).__name__)
+    # A coroutine, which nobody awaits, is closed.
+    what = "an awaitable" if is_unawaited(who) else "an empty text" if isinstance(who, str) else type(who).__name__
+    logger.error("%s should return a name or None, not %s; the request was refused", option, what)
     return None
 
 

@@ -9,6 +9,7 @@ import os
 import re
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -1077,7 +1078,26 @@ def test_only_a_name_lets_in(flags: dflag.FlagRegistry, given: Any, caplog: pyte
     flags.dyn_int("rate", 50)
     client = Client(flags, authorize=lambda headers: given)
     assert client.post({"name": "rate", "value": "60"}).status == 401
-    assert f"not {type(given).__name__}" in caplog.text
+    expected = "an empty text" if given == "" else type(given).__name__
+    assert f"authorize should return a name or None, not {expected};" in caplog.text
+
+
+def test_an_authorize_that_nobody_awaits_lets_nobody_in(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What a plain function returns of a coroutine function refuses; the log names the option, and Python warns not."""
+
+    async def name(_: Mapping[str, str]) -> str:
+        return "alice"
+
+    def authorize(headers: Mapping[str, str]) -> Any:
+        return name(headers)
+
+    handler = Handler(flags, None, authorize=None, title=None, ofrep=True, read_authorize=authorize)
+    answer = handler.handle(Request(method="POST", path="/ofrep/v1/evaluate/flags"))
+    assert isinstance(answer, Response)
+    assert answer.status == 401
+    assert "read_authorize should return a name or None, not an awaitable;" in caplog.text
 
 
 @pytest.mark.parametrize("fault", [*FAULTS, KeyboardInterrupt("hush")])
@@ -1111,7 +1131,11 @@ def test_authorize_must_be_a_plain_function(flags: dflag.FlagRegistry) -> None:
     async def authorize(headers: Mapping[str, str]) -> str:
         return "alice"
 
-    for wrong in (authorize, "t0ken"):
+    class Authorize:
+        async def __call__(self, headers: Mapping[str, str]) -> str:
+            return "alice"
+
+    for wrong in (authorize, partial(authorize), Authorize(), "t0ken"):
         with pytest.raises(DefinitionError, match="plain function") as caught:
             Handler(flags, None, authorize=wrong, title=None)  # type: ignore[arg-type]  # on purpose
         assert "t0ken" not in str(caught.value)
