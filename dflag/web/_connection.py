@@ -11,7 +11,6 @@ import logging
 import re
 import selectors
 import socket
-import threading
 import time
 from email.utils import formatdate
 from http import HTTPStatus
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import unquote
 
 from dflag._log import logger
+from dflag._once import Once
 from dflag.errors import printable
 from dflag.web._head import Head, RequestRefused, read_head, skip_trailers
 from dflag.web._http import (
@@ -152,10 +152,12 @@ class Connection(BaseRequestHandler):
         answer: Response | NeedsBody | Stream = self._work(self.server.handler.handle, request)
         if not isinstance(answer, NeedsBody):
             return answer
+        if length is not None and length > answer.limit_bytes:
+            return self._work(answer.finish, None)
         if head.expects_continue:
             self.request.send_all(b"HTTP/1.1 100 Continue\r\n\r\n", REQUEST_SECONDS)
         try:
-            body = self._read_body(length, answer.limit_bytes)
+            body = self._read_chunks(answer.limit_bytes) if length is None else self._read(length)
         except TimeoutError:
             raise RequestRefused(HTTPStatus.REQUEST_TIMEOUT, "the body took too long") from None
         self._unread = body is None
@@ -186,11 +188,6 @@ class Connection(BaseRequestHandler):
                 HTTPStatus.MISDIRECTED_REQUEST, "this server does not answer for that Host; see allowed_hosts"
             )
         return head
-
-    def _read_body(self, length: int | None, limit_bytes: int) -> bytes | None:
-        if length is None:
-            return self._read_chunks(limit_bytes)
-        return None if length > limit_bytes else self._read(length)
 
     def _read(self, length: int) -> bytes:
         body = self._reader.read(length)
@@ -244,13 +241,13 @@ class Connection(BaseRequestHandler):
         Send what a subscription has, until it is closed or the client goes.
         """
         subscription = stream.subscription
-        changed = threading.Event()
-        subscription.on_wake(changed.set)
+        changed = Once()
+        subscription.on_wake(lambda: changed.set())  # noqa: PLW0108 - that of the latest look
         self.server.note_working(self.request)  # idle by nature, and few
         try:
             self.request.send_all(self._head_of(HTTPStatus.OK, stream.headers), REQUEST_SECONDS)
             while subscription.is_open:
-                changed.clear()
+                changed = Once()
                 part = subscription.due()
                 if part:
                     self.request.send_all(part, REQUEST_SECONDS)

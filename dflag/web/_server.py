@@ -21,6 +21,7 @@ from dflag._descriptors import Descriptor
 from dflag._faults import OwnThread
 from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._log import logger
+from dflag._once import Once
 from dflag._sockets import OwnSocket
 from dflag.errors import DefinitionError, check_argument, one_or_more_texts
 from dflag.web._connection import Connection
@@ -90,6 +91,12 @@ class _LostError(Exception):
     """
 
 
+class _StoppedError(Exception):
+    """
+    The server is to stop.
+    """
+
+
 class _Server(ForkFollower, TCPServer):
     """
     Accepts connections and gives each a thread; counts them, and can end them.
@@ -103,7 +110,9 @@ class _Server(ForkFollower, TCPServer):
         self.is_crowded = False
         self._free: Final = threading.Semaphore(MAX_CONNECTIONS)
         self._is_failing = False  # the last connection could not be accepted
-        self._ending: Final = threading.Event()
+        # For `shutdown` of the base class a signal handler that stops it once more could wait for ever.
+        self._ending: Final = Once()
+        self._ended: Final = Once()
         self._abandoned = False
         self._connections: Final[dict[OwnSocket, threading.Thread]] = {}
         self._waiting: Final[dict[OwnSocket, float]] = {}
@@ -118,12 +127,16 @@ class _Server(ForkFollower, TCPServer):
         """
         try:
             self.serve_forever(_POLL_SECONDS)
+        except _StoppedError:
+            pass
         except _LostError:
             logger.error(
                 "the page on port %d no longer answers: the program has closed its socket, as a daemon does when it "
                 "starts; call start_http_server after that",
                 self.server_address[1],
             )
+        finally:
+            self._ended.set()
 
     def server_bind(self) -> None:
         self._listener = Descriptor(self.socket.fileno())
@@ -131,6 +144,8 @@ class _Server(ForkFollower, TCPServer):
 
     def service_actions(self) -> None:
         # Called after each wait: a wait on a closed descriptor ends at once, again and again.
+        if self._ending.is_set():
+            raise _StoppedError
         if not self._listener.is_open():
             raise _LostError
 
@@ -220,7 +235,7 @@ class _Server(ForkFollower, TCPServer):
             return
         self._ending.set()
         self.handler.close_streams()
-        self.shutdown()
+        self._ended.wait()
         self.server_close()
         self._end_connections(time.monotonic() + timeout)
 

@@ -4,10 +4,12 @@ import concurrent.futures
 import contextlib
 import errno
 import http.client
+import itertools
 import json
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from socketserver import TCPServer
@@ -110,6 +112,31 @@ def test_close_ends_everything(flags: dflag.FlagRegistry, monkeypatch: pytest.Mo
     server.close()
     with start_http_server(server.port, flags) as again:
         assert again.port == server.port
+
+
+@pytest.mark.untraced  # the tracer of coverage would be replaced
+def test_closing_amid_closing(flags: dflag.FlagRegistry) -> None:
+    """A signal handler may close a server that its thread is closing: here a trace function stands for it."""
+    for number in range(1, 31):
+        server = start_http_server(0, flags)
+        closing = threading.Thread(target=_close_amid_closing, args=(server, number), daemon=True)
+        closing.start()
+        closing.join(DEADLINE_SECONDS)
+        assert not closing.is_alive()
+
+
+def _close_amid_closing(server: FlagServer, number: int) -> None:
+    lines = itertools.count(1)
+
+    def trace(_frame: object, event: str, _arg: object) -> Any:
+        if event == "line" and next(lines) == number:
+            sys.settrace(None)
+            server.close()
+        return trace
+
+    sys.settrace(trace)
+    server.close()
+    sys.settrace(None)
 
 
 def test_port_that_is_taken(server: FlagServer, flags: dflag.FlagRegistry) -> None:
@@ -322,6 +349,20 @@ def test_value_of_one_mebibyte(server: FlagServer, flags: dflag.FlagRegistry) ->
     answer = exchange(server, POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
     assert status(answer) == 200
     assert len(flags["text"].get()) == 2**20
+
+
+def test_a_body_over_the_limit_is_not_asked_for(server: FlagServer) -> None:
+    """A client that waits to be told to go on is answered at once where its body is too long."""
+    answer = exchange(server, POST + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (LIMIT_BYTES + 1))
+    assert status(answer) == 413
+
+
+def test_cookies_that_come_one_by_one(flags: dflag.FlagRegistry) -> None:
+    """They are one header of cookies, as a proxy in front may pass them on from HTTP/2."""
+    seen = []
+    with start_http_server(0, flags, authorize=lambda headers: seen.append(headers["cookie"])) as server:
+        exchange(server, POST + b"Connection: close\r\nCookie: a=1\r\nCookie: b=2\r\n\r\n")
+    assert seen == ["a=1; b=2"]
 
 
 def test_body_that_ends_early(server: FlagServer, flags: dflag.FlagRegistry) -> None:
