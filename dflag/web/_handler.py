@@ -36,7 +36,7 @@ from dflag.web._http import (
     matches,
     prefers_html,
 )
-from dflag.web._listing import Listings, Query, Representation, entity_tag, moment
+from dflag.web._listing import Listings, Query, Representation, entity_tag, instance, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -285,6 +285,7 @@ class Handler:
         found = read_counts(self._registry)
         shown = {
             "process": os.getpid(),
+            "instance": instance(),
             "started_at": None if found is None else moment(found.started_at),
             "seconds_left": 0 if found is None else math.ceil(found.seconds_left),
             "reads": {} if found is None else {flag.name: count for flag, count in found.reads.items()},

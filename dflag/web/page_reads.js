@@ -1,6 +1,9 @@
 // The button that has the reads of flags counted for a minute, and what came of it.
 
 import { at, clockText, page, plain, Refused, REQUEST_TIMEOUT_MS } from "./page_base.js";
+import { processes } from "./page_process.js";
+
+const OTHERS_MAX = 60; // how many answers of others in a row mean that the process that counts is gone
 
 const url = () => page.listing.set_url.replace(/set$/, "reads");
 
@@ -17,22 +20,29 @@ function start() {
   return ask({ method: "POST", headers, body: "{}" });
 }
 
-function summary(counts) {
+function summary(counts, counting) {
   const names = Object.keys(counts.reads);
   const unread = names.filter((name) => counts.reads[name] === 0);
   const read = `${names.length - unread.length} of ${names.length} flags were read`;
-  if (counts.seconds_left > 0) return `Counting reads: ${read} so far, ${counts.seconds_left} s left.`;
-  const since = `within a minute from ${clockText(counts.started_at)}`;
+  const where = processes.several ? ` in ${processes.name(counting)}` : "";
+  if (counts.seconds_left > 0) return `Counting reads${where}: ${read} so far, ${counts.seconds_left} s left.`;
+  const since = `within a minute from ${clockText(counts.started_at)}${where}`;
   return unread.length === 0 ? `${read} ${since}.` : `${read} ${since}. Not read: ${unread.join(", ")}.`;
 }
 
 export function addReads() {
   const button = at("count-reads");
   const say = (text) => at("reads").replaceChildren(...plain(text));
-  const follow = async (counts) => {
-    say(summary(counts));
-    if (counts.seconds_left > 0) setTimeout(() => ask({}).then(follow, fail), 1000);
-    else button.removeAttribute("aria-disabled");
+  // One of several processes at this address counts: what others answer says nothing of it.
+  const follow = (counts, counting = processes.of(counts), others = 0) => {
+    const isOther = processes.of(counts).key !== counting.key;
+    if (!isOther) say(summary(counts, counting));
+    if (isOther ? others < OTHERS_MAX : counts.seconds_left > 0) {
+      setTimeout(() => ask({}).then((next) => follow(next, counting, isOther ? others + 1 : 0)).catch(fail), 1000);
+    } else {
+      button.removeAttribute("aria-disabled");
+      if (isOther) say(`Process ${counting.number}, which counts, no longer answers.`);
+    }
   };
   const fail = (error) => {
     button.removeAttribute("aria-disabled");
@@ -41,7 +51,7 @@ export function addReads() {
   button.addEventListener("click", () => {
     if (button.getAttribute("aria-disabled") === "true") return;
     button.setAttribute("aria-disabled", "true");
-    start().then(follow, fail);
+    start().then((counts) => follow(counts)).catch(fail);
   });
 }
 

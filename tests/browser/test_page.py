@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
     from dflag.web._server import FlagServer
 
@@ -555,6 +555,30 @@ def test_reads_are_counted_for_a_minute(flags: dflag.FlagRegistry, settable: Pag
     finally:
         stop_counting()
     settable.wait_for_function("() => document.querySelector('#reads').textContent.includes('Not read: ')")
+
+
+def test_reads_are_counted_by_one_process(settable: Page) -> None:
+    """While another process answers at the same address, the page shows the counts of the one that it has asked."""
+    other = {"process": 7, "instance": "other", "started_at": None, "seconds_left": 0, "reads": {}}
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.method)
+        if asked[-2:] == ["POST", "GET"]:
+            route.fulfill(json=other)
+        else:
+            route.continue_()
+
+    settable.route("**/reads", answer)
+    fill_in(unfold(settable, "rate_limit").locator("form"), "80", TOKEN, "sale")
+    wait_for_value(settable, "rate_limit", "80")
+    try:
+        settable.get_by_role("button", name="Count reads for 60 s").click()
+        settable.get_by_text(f"Counting reads in process {os.getpid()}: ").wait_for()
+    finally:
+        stop_counting()
+    settable.get_by_text(re.compile(rf"^0 of \d+ flags .* in process {os.getpid()}\. Not read: ")).wait_for()
+    assert asked[:2] == ["POST", "GET"]
 
 
 def test_override_expires_on_the_open_page(flags: dflag.FlagRegistry, settable: Page) -> None:
