@@ -252,8 +252,8 @@ class Connection(BaseRequestHandler):
                 if part:
                     self.request.send_all(part, REQUEST_SECONDS)
                 changed.wait(LOOK_SECONDS)
-                if self.request.is_ready(selectors.EVENT_READ, 0.0) and not self.request.receive(1, 0.0):
-                    return  # nothing but the end is to come from the client
+                if self.request.is_ready(selectors.EVENT_READ, 0.0) and not self.request.receive(_PIECE_BYTES, 0.0):
+                    return  # whatever else comes from the client is dropped
         finally:
             subscription.close()
 

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -628,6 +629,16 @@ def test_streams_are_bounded(flags: dflag.FlagRegistry, monkeypatch: pytest.Monk
             events.next()
             assert second(server.port) == 503
         assert eventually(lambda: second(server.port) == 200)
+
+
+def test_a_client_that_has_sent_more_is_counted_out(flags: dflag.FlagRegistry) -> None:
+    """A client that goes is noticed also behind what it has sent after its request, which nobody reads."""
+    with start_http_server(0, flags, ofrep=True) as server:
+        with socket.create_connection(("127.0.0.1", server.port), DEADLINE_SECONDS) as client:
+            client.sendall(b"GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n" % EVENTS.encode() + b"x" * 20_000)
+            while b"refetchEvaluation" not in client.recv(65_536):
+                pass
+        assert eventually(lambda: flags._store._commit_listeners == ())
 
 
 def test_streams_that_open_at_once_are_bounded(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
