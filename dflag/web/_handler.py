@@ -109,7 +109,8 @@ class Handler:
         shown = home.name or "dflag" if title is None else title
         self._listings: Final = Listings(home, updater, title=shown, settable=authorize is not None)
         package = resources.files("dflag.web")
-        self._page: Final = (package / "page.html").read_text("utf-8").replace("{title}", html.escape(shown))
+        self._page: Final = (package / "page.html").read_text("utf-8")
+        self._title: Final = html.escape(shown)
         self._files: Final = {
             path: (kind, Representation(body, entity_tag(body)))
             for path, (name, kind) in _STATIC_FILES.items()
@@ -205,7 +206,9 @@ class Handler:
         base = _base(request)
         form = fields.get("format")
         if form == "html" or (form != "json" and prefers_html(request.headers.get("accept", ""))):
-            body = self._page.replace("{base}", html.escape(base)).encode("utf-8", "replace")
+            # The title last, which may hold anything.
+            text = self._page.replace("{base}", html.escape(base)).replace("{title}", self._title)
+            body = text.encode("utf-8", "replace")
             return _serve(request, Representation(body, entity_tag(body)), f"{HTML_TYPE}; charset=utf-8")
         pattern = fields.get("name", "")
         if len(pattern) > _MAX_PATTERN_CHARACTERS:

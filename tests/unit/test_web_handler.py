@@ -656,6 +656,13 @@ def test_title(flags: dflag.FlagRegistry) -> None:
     assert Client(named, title="Till").listing()["title"] == "Till"
 
 
+def test_a_title_is_shown_as_it_is(flags: dflag.FlagRegistry) -> None:
+    """The page has no title that it takes for markup, or for a place of its own to fill in."""
+    answer = Client(flags, title="<{base}>").ask("GET", "", headers={"accept": "text/html"}, mount="/debug/flags")
+    assert b"<title>&lt;{base}&gt;</title>" in answer.body
+    assert b'href="flags/static/page.css"' in answer.body
+
+
 # --- sources
 
 
