@@ -68,7 +68,11 @@ class FlagServer:
         self._server: Final = _Server(handler, addr, port, allowed_hosts)
         self.port: Final[int] = self._server.server_address[1]
         follow_forks(self._server)  # which lives on when nobody keeps this object
-        OwnThread(target=self._server.run, name="dflag-web", daemon=True).start()
+        try:
+            OwnThread(target=self._server.run, name="dflag-web", daemon=True).start()
+        except BaseException:  # no thread can be started now
+            self._server.server_close()
+            raise
 
     def close(self) -> None:
         """

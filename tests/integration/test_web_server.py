@@ -145,6 +145,22 @@ def test_port_that_is_taken(server: FlagServer, flags: dflag.FlagRegistry) -> No
         start_http_server(server.port, flags)
 
 
+def test_without_a_thread_the_port_is_free(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that cannot start a thread closes its socket, or clients would wait for an answer."""
+    made: list[Any] = []
+
+    def fail(thread: threading.Thread) -> None:
+        made.append(thread._target.__self__)  # type: ignore[attr-defined]  # Python's own
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_server.OwnThread, "start", fail)
+        with pytest.raises(RuntimeError, match="can't start"):
+            start_http_server(0, flags)
+    with start_http_server(made[0].server_address[1], flags) as server, client(server) as connection:
+        assert ask(connection, "GET", "/")[0] == 200
+
+
 @pytest.mark.parametrize(
     "sent",
     [
