@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -126,11 +127,24 @@ def _kept(options: argparse.Namespace) -> dict[str, Item]:
 
 
 def _published(directory: str) -> dict[str, Item]:
-    try:
+    with _naming(directory):
         values = ConfigMapVolume(directory).read()
+    return {key: Item(value, os.path.join(directory, key)) for key, value in values.items()}
+
+
+@contextmanager
+def _naming(directory: str) -> Iterator[None]:
+    """
+    Name the directory in an error without a name, as of a full device, which would read as one of standard output.
+    """
+    try:
+        yield
     except ValueError as error:
         raise CommandError(str(error)) from error
-    return {key: Item(value, os.path.join(directory, key)) for key, value in values.items()}
+    except OSError as error:
+        if error.filename:
+            raise
+        raise CommandError(f"{directory}: {error.strerror}") from error
 
 
 def _check_path(directory: str) -> None:
@@ -201,13 +215,12 @@ def _validate(registry: FlagRegistry, volume: Object, keys: Sequence[str], lines
 
 def _publish(directory: str, values: Mapping[str, bytes], out: TextIO) -> None:
     try:
-        changed = publish(ConfigMapVolume(directory), values)
+        with _naming(directory):
+            changed = publish(ConfigMapVolume(directory), values)
     except FileExistsError as error:
         left = os.path.join(directory, "..data_tmp")
         if not os.path.lexists(left):
             raise
         raise CommandError(f"{left}: left by a writer that died; remove it and try again") from error
-    except ValueError as error:
-        raise CommandError(str(error)) from error
     count = "1 key" if len(values) == 1 else f"{len(values)} keys"
     out.write(f"{one_line(directory)}: {f'published {count}' if changed else 'nothing new'}\n")

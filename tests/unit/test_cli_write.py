@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import stat
@@ -319,6 +320,23 @@ def test_what_a_dead_writer_left_is_named(here: Path, capsys: pytest.CaptureFixt
     assert "..data_tmp: left by a writer that died" in capsys.readouterr().err
     (here / "config" / "..data_tmp").unlink()
     assert main(["write", "config", "a=2"]) == 0
+
+
+@pytest.mark.parametrize("call", ["read_bytes", "write_bytes"])
+def test_a_device_that_fails_is_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], call: str
+) -> None:
+    """
+    Python names no file there, and the failure is none of standard output.
+    """
+    main(["write", "config", "a=1"])
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(type(here), call, fail)
+    assert main(["write", "config", "a=2"]) == 2
+    assert capsys.readouterr().err == "dflag: config: No space left on device\n"
 
 
 def test_commands_at_once_lose_no_key(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
