@@ -113,7 +113,8 @@ class FlagCollector(Collector):
         for prometheus_registry, collector in list(_collectors.items()):
             if collector is self:
                 del _collectors[prometheus_registry]
-                prometheus_registry.unregister(self)
+                with contextlib.suppress(KeyError):  # the program has unregistered it
+                    prometheus_registry.unregister(self)
         self._watchlist.clear()
         if self._shared is not None:
             self._shared.close()
@@ -298,13 +299,24 @@ def register(
     Thread safety: any thread.
     """
     with no_fork():
-        collector = _collectors.get(prometheus_registry)
-        if collector is None:
-            collector = FlagCollector()
-            prometheus_registry.register(collector)
-            _collectors[prometheus_registry] = collector
+        collector = _registered_with(prometheus_registry)
     collector.add(registry, updater, name=name)
     return collector
+
+
+def _registered_with(prometheus_registry: CollectorRegistry) -> FlagCollector:
+    """
+    Return the collector that is registered, or register a new one: the program may have unregistered the one before.
+    """
+    collector = FlagCollector()
+    try:
+        prometheus_registry.register(collector)
+    except ValueError:  # there is one with the same metrics
+        if prometheus_registry not in _collectors:
+            raise
+    else:
+        _collectors[prometheus_registry] = collector
+    return _collectors[prometheus_registry]
 
 
 def _family(metric: Metric, values: dict[Labels, float]) -> Family:

@@ -274,6 +274,21 @@ def test_closing_leaves_the_registry(shop: dflag.FlagRegistry, metrics: Collecto
     assert gone() is None
 
 
+def test_a_collector_that_the_program_has_unregistered_is_gone(
+    shop: dflag.FlagRegistry, metrics: CollectorRegistry
+) -> None:
+    """As after a test that empties the registry of metrics: what is exported next shows, and closing still works."""
+    collector = register(shop, prometheus_registry=metrics)
+    metrics.unregister(collector)
+    following = register(shop, prometheus_registry=metrics)
+    assert following is register(dflag.FlagRegistry("other"), prometheus_registry=metrics)
+    assert metrics.get_sample_value("dflag_revision", {"registry": "shop"}) == 0
+    collector.close()
+    assert metrics.get_sample_value("dflag_revision", {"registry": "other"}) == 0
+    metrics.unregister(following)
+    following.close()
+
+
 def test_a_second_collector_in_one_registry_is_refused(metrics: CollectorRegistry) -> None:
     """It would export every metric twice."""
     metrics.register(FlagCollector())
