@@ -211,4 +211,5 @@ def _is_number(value: object) -> bool:
     """
     Return whether a value is a bool, or a number as OTLP has them: an exporter loses all that it sends with another.
     """
-    return isinstance(value, float) or (isinstance(value, int) and -(2**63) <= value < 2**63)
+    # By the type itself: a member of an enum of ints is shown by its name, as one of any other enum.
+    return type(value) in (bool, float) or (type(value) is int and -(2**63) <= value < 2**63)

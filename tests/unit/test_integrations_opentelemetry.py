@@ -4,6 +4,7 @@ Metrics and events for OpenTelemetry.
 
 from __future__ import annotations
 
+import enum
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -250,6 +251,20 @@ def test_numbers_beyond_64_bits_are_texts(shop: dflag.FlagRegistry, events: Even
         limit.set(number)
         ((_, attributes),) = events.take(shop)
     assert attributes["feature_flag.result.value"] == shown
+
+
+def test_a_member_of_an_enum_of_ints_is_its_name(shop: dflag.FlagRegistry, events: Events) -> None:
+    """As of any other enum, and as everywhere else."""
+
+    class Level(enum.IntEnum):
+        LOW = 1
+        HIGH = 2
+
+    level = shop.dyn_enum("level", Level.LOW)
+    with export_events(shop, values=True, logger_provider=events.provider):
+        level.set_text("HIGH")
+        ((_, attributes),) = events.take(shop)
+    assert attributes["feature_flag.result.value"] == "HIGH"
 
 
 def test_a_flag_that_a_secret_source_feeds_is_a_secret(shop: dflag.FlagRegistry, events: Events) -> None:
