@@ -6,6 +6,7 @@ Add ``"dflag.integrations.sphinx"`` to ``extensions`` in ``conf.py``, beside ``"
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import TYPE_CHECKING, Any
 
 from sphinx.errors import PycodeError
@@ -50,7 +51,7 @@ def _describe(_app: Sphinx, _what: str, _name: str, obj: Any, _options: object, 
             continue
         for attribute, flag in vars(base).items():
             if isinstance(flag, Flag) and flag.help:
-                analyzer.attr_docs.setdefault((base.__qualname__, attribute), [flag.help, ""])
+                analyzer.attr_docs.setdefault((base.__qualname__, attribute), [*cleandoc(flag.help).splitlines(), ""])
 
 
 def _without_constructor(

@@ -33,12 +33,19 @@ class Settings(Base, prefix="shop."):
     rate = dflag.dyn_int(50, "Requests per second", min=1)
     #: As its comment says.
     queue = dflag.dyn_int(1, "Not this")
+    mode = dflag.dyn_string("soft", """
+        How to refuse.
+
+        - soft
+        - hard
+    """)
 '''
 
 
 def test_autodoc_shows_what_each_flag_is_for(tmp_path: Path) -> None:
     """
-    An inherited one too; a comment in the source comes first. The class has no arguments, as it is not called.
+    An inherited one too, and a text of several paragraphs; a comment in the source comes first. The class has no
+    arguments, as it is not called.
     """
     (tmp_path / "shop.py").write_text(MODULE, encoding="utf-8")
     (tmp_path / "conf.py").write_text(
@@ -46,12 +53,14 @@ def test_autodoc_shows_what_each_flag_is_for(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     (tmp_path / "index.rst").write_text(
-        "Shop\n====\n\n.. autoclass:: shop.Settings\n   :members: rate, queue, level\n", encoding="utf-8"
+        "Shop\n====\n\n.. autoclass:: shop.Settings\n   :members: rate, queue, level, mode\n", encoding="utf-8"
     )
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "text", ".", "out"]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
     assert built.returncode == 0, built.stderr
-    page = " ".join((tmp_path / "out" / "index.txt").read_text(encoding="utf-8").split())
+    text = (tmp_path / "out" / "index.txt").read_text(encoding="utf-8")
+    page = " ".join(text.split())
+    assert "How to refuse.\n\n      * soft\n\n      * hard\n" in text
     assert "rate = <DynamicFlag 'shop.rate': dynamic int from default> Requests per second" in page
     assert "level = <DynamicFlag 'level': dynamic string from default> How much to log" in page
     assert "class shop.Settings Settings of a shop." in page
