@@ -270,7 +270,7 @@ def _name(level: int) -> str:
     """
     Print a level as it may be read again: by the name that `logging` has for it, or as a number.
     """
-    name = logging.getLevelName(level).lower()
+    name = logging.getLevelName(level).strip().lower()
     if _known().get(name) == level:
         return str(name)
     return "verbose" if level == VERBOSE else str(level)
@@ -279,9 +279,13 @@ def _name(level: int) -> str:
 def _known() -> dict[str, int]:
     """
     Map the names of levels to levels: of the Go library, and of `logging` as it is now, but for those no text can have.
+
+    Programs pad names so that the lines of a log are aligned.
     """
-    names = {name.lower(): level for name, level in logging.getLevelNamesMapping().items()}
-    return {"verbose": VERBOSE} | {name: level for name, level in names.items() if not _SEPARATORS.intersection(name)}
+    names = {name.strip().lower(): level for name, level in logging.getLevelNamesMapping().items()}
+    return {"verbose": VERBOSE} | {
+        name: level for name, level in names.items() if name and not _SEPARATORS.intersection(name)
+    }
 
 
 def _allowed() -> str:

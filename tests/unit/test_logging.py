@@ -96,19 +96,23 @@ def test_a_level_alone_is_for_the_logger_that_was_given(flags: dflag.FlagRegistr
     assert flag.get() == "root=error"
 
 
-def test_levels_of_the_program_count(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A level that the program has named is accepted, and printed by that name."""
+@pytest.mark.parametrize("name", ["TRACE", "TRACE  ", " Trace"])
+@pytest.mark.parametrize("text", ["trace", "5"])
+def test_levels_of_the_program_count(
+    flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    """A level that the program has named, padded or not, is accepted, and printed by that name."""
     for table in ("_levelToName", "_nameToLevel"):
         monkeypatch.setattr(logging, table, dict(getattr(logging, table)))
-    logging.addLevelName(5, "TRACE")
+    logging.addLevelName(5, name)
     flag = add_loglevel_flag(flags)
-    flag.set_text("trace")
+    flag.set_text(text)
     assert _levels_now(flags) == (5, 0, 0)
     assert flag.get() == "trace"
-    assert "trace" in flag.help
+    assert "notset, trace, debug" in flag.help
 
 
-@pytest.mark.parametrize("name", ["a=b", "a,b"])
+@pytest.mark.parametrize("name", ["a=b", "a,b", "", " "])
 def test_a_level_whose_name_no_text_can_have_is_a_number(
     flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -120,7 +124,7 @@ def test_a_level_whose_name_no_text_can_have_is_a_number(
     flag.set_text("25")
     assert _levels_now(flags) == (25, 0, 0)
     assert flag.get() == "25"
-    assert name not in flag.help
+    assert f", {name.strip()}," not in flag.help
 
 
 @pytest.mark.parametrize("text", ["loud", "-5", "1.5", "db=", "=info", "info,debug", "info,", "db=info,db=debug", "٣"])
