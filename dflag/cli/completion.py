@@ -64,6 +64,8 @@ if [[ $funcstack[1] == _dflag ]]; then _dflag "$@"; else compdef _dflag dflag; f
 class _Option(NamedTuple):
     """
     An option, with the words that may follow it; whether any other may, and whether that is a file.
+
+    What repeats may be given several times.
     """
 
     name: str
@@ -71,6 +73,7 @@ class _Option(NamedTuple):
     words: Sequence[str]
     takes: bool
     files: bool
+    repeats: bool
 
 
 class _Command(NamedTuple):
@@ -105,7 +108,8 @@ def _commands() -> Iterator[_Command]:
 def _option(action: Any) -> _Option:
     files = str(action.metavar).startswith("INPUT")
     words = list(action.choices or ())
-    return _Option(action.option_strings[-1], action.help, words, takes=action.nargs != 0, files=files)
+    takes, repeats = action.nargs != 0, isinstance(action, argparse._AppendAction)
+    return _Option(action.option_strings[-1], action.help, words, takes=takes, files=files, repeats=repeats)
 
 
 def _bash(commands: Sequence[_Command]) -> str:
@@ -141,7 +145,8 @@ def _zsh(commands: Sequence[_Command]) -> str:
 def _zsh_arguments(command: _Command) -> Iterator[str]:
     for option in command.options:
         value = f"({' '.join(option.words)})" if option.words else "_files" if option.files else " "
-        yield _quoted(f"{option.name}[{option.help}]" + (f":{option.name[2:]}:{value}" if option.takes else ""))
+        spec = f"{'*' * option.repeats}{option.name}[{option.help}]"
+        yield _quoted(spec + (f":{option.name[2:]}:{value}" if option.takes else ""))
     yield "'1: : '"
     yield _quoted(f"*: :({' '.join(command.words)})") if command.words else "'*: :_files'"
 

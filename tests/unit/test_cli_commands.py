@@ -496,6 +496,7 @@ def test_completion_of_zsh(capsys: pytest.CaptureFixture[str]) -> None:
     (check,) = (line for line in script.splitlines() if line.startswith("        check) "))
     assert "'--strict[report unknown names, and inputs without values, as errors]'" in check
     assert "'--format[how to print (default: text)]:format:(text json github sarif)'" in check
+    assert "'*--key[a key that holds a document of flags]:key: '" in check  # may be given several times
     (completion,) = (line for line in script.splitlines() if line.startswith("        completion) "))
     assert "'*: :(bash fish zsh)'" in completion
     assert "COMP_WORDS" not in script  # zsh only half knows what bash makes of it
@@ -503,7 +504,7 @@ def test_completion_of_zsh(capsys: pytest.CaptureFixture[str]) -> None:
         stubs = "compdef() {}; _arguments() { print -rl -- $@ }; words=(dflag check --); CURRENT=3"
         program = f"{stubs}\n{script}\n_dflag"
         found = subprocess.run([ZSH, "-f", "-c", program], capture_output=True, text=True, check=True, timeout=30)
-        assert "--strict[make unknown names errors]" in found.stdout.splitlines()
+        assert "--strict[report unknown names, and inputs without values, as errors]" in found.stdout.splitlines()
 
 
 @pytest.mark.parametrize(
