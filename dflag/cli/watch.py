@@ -85,13 +85,15 @@ def _logging_to_standard_error() -> Iterator[None]:
     handler.setFormatter(logging.Formatter("dflag: %(message)s"))
     handler.setLevel(logging.WARNING)
     handler.addFilter(lambda record: record.module not in _REPORTED or not _is_printed(str(record.msg)))
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
+    level = logger.level
+    before = {name: getattr(logger, name) for name in ("disabled", "filters", "handlers", "propagate")}
+    vars(logger).update(disabled=False, filters=[], handlers=[handler], propagate=False)
+    logger.setLevel(logging.WARNING)
     try:
         yield
     finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagates
+        logger.setLevel(level)
+        vars(logger).update(before)
 
 
 def _is_printed(message: str) -> bool:

@@ -178,12 +178,22 @@ def test_json_lines(config: ConfigMapVolume) -> None:
         assert json.loads(watcher.line()) == {"source": "config", "good_again": True}
 
 
-def test_rules_are_followed_by_the_facts(config: ConfigMapVolume) -> None:
+@pytest.mark.parametrize(
+    "configures",
+    [
+        "logging.basicConfig(format='theirs: %(message)s')",
+        "logging.config.dictConfig({'version': 1})",  # which disables all loggers that there are
+        "logging.getLogger('dflag').setLevel(logging.CRITICAL)",
+        "logging.getLogger('dflag').addHandler(logging.StreamHandler())",
+        "logging.getLogger('dflag').addFilter(lambda record: False)",
+    ],
+)
+def test_rules_are_followed_by_the_facts(config: ConfigMapVolume, configures: str) -> None:
     """
     Those that need another fact are named on standard error, in one line, however the program configures logging.
     """
     path = config.path.with_name("watched_app.py")
-    path.write_text(f"import logging\nlogging.basicConfig(format='theirs: %(message)s')\n{path.read_text()}")
+    path.write_text(f"{path.read_text()}\nimport logging.config\n\n{configures}\n")
     with _watching(config.path.parent, "--fact", "zone=a") as watcher:
         config.update({"_rules.yaml": "- {when: {zone: a}, set: {rate_limit: 7}}\n- {when: {pod: b}, set: {text: x}}"})
         assert watcher.line() == "rate_limit: 60 -> 7"
