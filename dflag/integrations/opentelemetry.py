@@ -26,7 +26,7 @@ from dflag._flags import listeners_of, pipeline_of
 from dflag._fork import no_fork
 from dflag._layers import DEFAULT
 from dflag._notifier import Listener
-from dflag._registry import registry_of
+from dflag._registry import registry_of, store_of_registry
 from dflag.errors import DefinitionError
 from dflag.integrations._measures import METRICS, Metric, Watchlist, encodable
 
@@ -161,6 +161,9 @@ def export_events(
     def close() -> None:
         for flag, listener in listened.items():
             flag._unlisten(listener)
+        with no_fork():
+            if by_provider.get(logger_provider) is listened:
+                del by_provider[logger_provider]
 
     return Export(close)
 
@@ -185,18 +188,21 @@ def _observe(metric: Metric, watchlist: Watchlist, _: CallbackOptions) -> Iterab
 def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_length: int | None) -> Listener:
     """
     Make a listener that emits an event; None for the length leaves the value out.
+
+    It does not hold on to the registry, which is known by its listeners only as long as it lives.
     """
+    store, set_id = store_of_registry(registry), encodable(registry.name)
 
     def emit_event(_old: object, new: Any) -> None:
         attributes: dict[str, AnyValue] = {
             "feature_flag.key": flag.name,
             "feature_flag.provider.name": _SCOPE,
             "feature_flag.result.reason": "default" if flag.origin == DEFAULT else "static",
-            "feature_flag.version": str(registry.snapshot().revision),
+            "feature_flag.version": str(store.snapshot().revision),
             "dflag.origin": encodable(flag.origin),
         }
-        if registry.name:
-            attributes["feature_flag.set.id"] = encodable(registry.name)
+        if set_id:
+            attributes["feature_flag.set.id"] = set_id
         if max_value_length is not None and not flag.secret:
             kind = pipeline_of(flag).kind
             value = new if _is_number(new) else encodable(kind.format(new))[:max_value_length]

@@ -5,7 +5,9 @@ Metrics and events for OpenTelemetry.
 from __future__ import annotations
 
 import enum
+import gc
 import logging
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -225,6 +227,22 @@ def test_a_registry_without_a_name_is_no_set(flags: dflag.FlagRegistry, events: 
         rate.set(2)
         ((_, attributes),) = events.take(flags)
     assert "feature_flag.set.id" not in attributes
+
+
+def test_no_export_holds_a_registry_or_a_provider(events: Events) -> None:
+    """A registry of a test is gone after it, exported or not, and a provider when its export is closed."""
+    flags, provider = dflag.FlagRegistry(), LoggerProvider(shutdown_on_exit=False)
+    flags.dyn_int("rate", 1)
+    export_events(flags, logger_provider=provider).close()
+    gone = weakref.ref(provider)
+    del provider
+    gc.collect()
+    assert gone() is None
+    export_events(flags, logger_provider=events.provider)
+    left = weakref.ref(flags)
+    del flags
+    gc.collect()
+    assert left() is None
 
 
 def test_values_are_opt_in_and_cut_and_never_a_secrets(shop: dflag.FlagRegistry, events: Events) -> None:
