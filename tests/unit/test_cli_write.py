@@ -201,6 +201,24 @@ def test_what_stays_after_a_removal_is_judged(here: Path, capsys: pytest.Capture
     assert _read(here) == {"high": b"20"}
 
 
+def test_an_input_without_values_replaces_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    It is most likely what a command has left that failed. Without ``--replace`` it changes nothing and is named. A
+    ConfigMap without keys is one that was emptied.
+    """
+    (here / "empty.yaml").write_text("")
+    main(["write", "config", "a=1"])
+    capsys.readouterr()
+    assert main(["write", "config", "--from", "empty.yaml", "--replace"]) == 2
+    assert capsys.readouterr().err == "dflag: no values to publish in empty.yaml: it is empty\n"
+    assert main(["write", "config", "b=2", "--from", "empty.yaml"]) == 0
+    assert capsys.readouterr().err == "dflag: no values to publish in empty.yaml: it is empty\n"
+    assert _read(here) == {"a": b"1", "b": b"2"}
+    (here / "empty.yaml").write_text(MANIFEST.partition("\ndata:")[0])
+    assert main(["write", "config", "--from", "empty.yaml", "--replace"]) == 0
+    assert _read(here) == {}
+
+
 def test_input_is_published_under_the_arguments(here: Path) -> None:
     """
     A manifest's data and binaryData are published byte by byte; what the command line says goes on top.
