@@ -13,6 +13,7 @@ from dflag._formats.json_values import Place
 from dflag.cli._findings import Finding
 from dflag.cli._registry import load
 from dflag.cli._reports import FORMATS, is_ok
+from dflag.errors import one_line
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +29,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     today = datetime.date.today()  # noqa: DTZ011 - a day has no zone here
     last = today + datetime.timedelta(days=min(options.within, (datetime.date.max - today).days))
     flags = [flag for flag in load(options.registry) if flag.expires is not None and flag.expires <= last]
-    flags.sort(key=lambda flag: (flag.owner is None, flag.owner or "", flag.expires, flag.name))
+    flags.sort(key=lambda flag: (not flag.owner, flag.owner or "", flag.expires, flag.name))
     findings = [_finding(flag, today) for flag in flags]
     out.write(FORMATS[options.format](findings))
     return 0 if is_ok(findings) else 1
@@ -36,11 +37,10 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 
 def _finding(flag: Flag[Any], today: datetime.date) -> Finding:
     file, line = declared_at(flag)
-    owner = "nobody" if flag.owner is None else flag.owner
     expires = flag.expires or today
     days = (today - expires).days
     words = f"expired on {expires}, {_days(days)} ago" if days > 0 else f"expires on {expires}, in {_days(-days)}"
-    message = f"{owner}: flag {flag.name!r} {words}"
+    message = one_line(f"{flag.owner or 'nobody'}: flag {flag.name!r} {words}")
     return Finding(
         _shown(file), Place(line, 1), "expired-flag", "error" if days > 0 else "warning", flag.name, message, "certain"
     )

@@ -1355,6 +1355,20 @@ def test_expired_by_owner(write: Callable[..., None], run: Callable[..., tuple[i
     assert run("expired", "late_flags:flags", "--within", "-1")[0] == 2
 
 
+def test_an_owner_of_several_lines_is_on_one(write: Callable[..., None], run: Callable[..., tuple[int, str]]) -> None:
+    """
+    There is a line for each flag. An empty owner is none.
+    """
+    write(
+        owned_flags=HEAD
+        + "import datetime\n"
+        + 'flags.int("z", 1, owner="", expires=datetime.date(2020, 1, 1))\n'
+        + 'flags.int("y", 1, owner="pay\\nments", expires=datetime.date(2020, 1, 1))\n'
+    )
+    owners = [line.split(": ")[1] for line in run("expired", "owned_flags:flags")[1].splitlines()]
+    assert owners == ["pay\\nments", "nobody"]
+
+
 def test_within_a_number_of_days_includes_the_last_of_them(
     write: Callable[..., None], run: Callable[..., tuple[int, str]]
 ) -> None:
