@@ -49,18 +49,29 @@ class Input(NamedTuple):
     lacks: str
 
 
-def read(path: str, is_flag: Callable[[str], bool] | None = None) -> list[Object]:
+def read(path: str, is_flag: Callable[[str], bool] | None = None, *, may_be_empty: bool = True) -> list[Object]:
     """
     Read an INPUT: the objects in it, in order.
+
+    One with nothing in it, as in a pipe behind a command that fails, is reported on standard error. A ConfigMap or a
+    directory may be empty on purpose.
 
     Args:
         path: A file, a directory, or ``-``.
         is_flag: Whether a file of that name in a directory is the value of a flag; None when no flags are known.
+        may_be_empty: Whether one with nothing in it is no error.
 
     Raises:
-        CommandError: It cannot be read, or is not YAML, nor JSON where its name says so.
+        CommandError: It cannot be read, or is not YAML, nor JSON where its name says so; or there is nothing in it.
     """
-    return [each for given in read_all(path, is_flag) for each in given.objects]
+    inputs = read_all(path, is_flag)
+    objects = [each for given in inputs for each in given.objects]
+    if not any(each.files or each.items or each.faults for each in objects):
+        lack = f"no values in {'standard input' if path == '-' else path}: {inputs[0].lacks}"
+        if not may_be_empty:
+            raise CommandError(lack)
+        print(f"dflag: {one_line(lack)}", file=sys.stderr)
+    return objects
 
 
 def read_all(path: str, is_flag: Callable[[str], bool] | None = None) -> list[Input]:

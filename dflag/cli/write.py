@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from dflag._raw import Text, Unreadable
 from dflag.cli._errors import CommandError
-from dflag.cli._inputs import read_all
+from dflag.cli._inputs import read
 from dflag.cli._items import Item, Object
 from dflag.errors import one_line
 from dflag.sources._entries import is_key
@@ -35,7 +34,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     """
     _check_path(options.directory)
     registry = None if options.registry is None else _load(options.registry)
-    given = [] if options.input is None else _given(options.input, replace=options.replace)
+    given = [] if options.input is None else read(options.input, may_be_empty=not options.replace)
     pairs = dict(map(_pair, options.pairs))
     items = {key: item for each in given for key, item in (*each.items.items(), *each.hidden.items())} | pairs
     for key in options.remove:
@@ -45,24 +44,6 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     with locked(Path(options.directory)):
         _refuse_foreign(options.directory)
         return _rewrite(options, registry, given, _kept(options) | items, out)
-
-
-def _given(path: str, *, replace: bool) -> list[Object]:
-    """
-    Return the objects of an INPUT.
-
-    Raises:
-        CommandError: There is nothing in it, as in a pipe behind a command that fails, and it would replace all values.
-    """
-    inputs = read_all(path)
-    objects = [each for given in inputs for each in given.objects]
-    # A ConfigMap or a directory may be empty on purpose.
-    if not any(each.files or each.items or each.faults for each in objects):
-        problem = f"no values to publish in {'standard input' if path == '-' else path}: {inputs[0].lacks}"
-        if replace:
-            raise CommandError(problem)
-        print(f"dflag: {one_line(problem)}", file=sys.stderr)
-    return objects
 
 
 def _rewrite(

@@ -121,6 +121,16 @@ def test_plan_knows_no_old_value_that_the_code_refuses(
     assert captured.err == f"dflag: {live} has a value that is refused here of mode, rate, weights\n"
 
 
+@pytest.mark.usefixtures("program")
+def test_plan_names_an_input_with_nothing_in_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On either side: it is most likely what a command has left that failed."""
+    (tmp_path / "empty.yaml").write_text("# Nothing.\n", encoding="utf-8")
+    assert main(["plan", "app:flags", "empty.yaml", "--against", "empty.yaml"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == "no changes\n"
+    assert captured.err == "dflag: no values in empty.yaml: it holds nothing but comments\n" * 2
+
+
 def test_plan_leaves_an_unknown_value_where_the_input_is_refused_too(
     live: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

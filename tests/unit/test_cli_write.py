@@ -210,9 +210,9 @@ def test_an_input_without_values_replaces_nothing(here: Path, capsys: pytest.Cap
     main(["write", "config", "a=1"])
     capsys.readouterr()
     assert main(["write", "config", "--from", "empty.yaml", "--replace"]) == 2
-    assert capsys.readouterr().err == "dflag: no values to publish in empty.yaml: it is empty\n"
+    assert capsys.readouterr().err == "dflag: no values in empty.yaml: it is empty\n"
     assert main(["write", "config", "b=2", "--from", "empty.yaml"]) == 0
-    assert capsys.readouterr().err == "dflag: no values to publish in empty.yaml: it is empty\n"
+    assert capsys.readouterr().err == "dflag: no values in empty.yaml: it is empty\n"
     assert _read(here) == {"a": b"1", "b": b"2"}
     (here / "empty.yaml").write_text(MANIFEST.partition("\ndata:")[0])
     assert main(["write", "config", "--from", "empty.yaml", "--replace"]) == 0
