@@ -63,6 +63,8 @@ _STATIC_FILES: Final = {
 }
 """All files there are: a path is looked up here, never joined to a directory."""
 
+_PACKAGE: Final = resources.files("dflag.web")
+
 COUNTING_SECONDS: Final = 60
 """For how long reads are counted: a minute of a service's traffic, in which a read costs a little more."""
 
@@ -108,14 +110,9 @@ class Handler:
         self._authorize: Final = authorize
         shown = home.name or "dflag" if title is None else title
         self._listings: Final = Listings(home, updater, title=shown, settable=authorize is not None)
-        package = resources.files("dflag.web")
-        self._page: Final = (package / "page.html").read_text("utf-8")
+        self._page: Final = (_PACKAGE / "page.html").read_text("utf-8")
         self._title: Final = html.escape(shown)
-        self._files: Final = {
-            path: (kind, Representation(body, entity_tag(body)))
-            for path, (name, kind) in _STATIC_FILES.items()
-            for body in [(package / name).read_bytes()]
-        }
+        self._files: Final = {path: _static(name, kind) for path, (name, kind) in _STATIC_FILES.items()}
         self._ofrep: Ofrep | None = None
         if ofrep:
             from dflag.web._ofrep import Ofrep  # what few programs ask for
@@ -322,6 +319,11 @@ def _fields(query: str) -> dict[str, str]:
     for key, value in parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS):
         fields.setdefault(key, value)
     return fields
+
+
+def _static(name: str, kind: str) -> tuple[str, Representation]:
+    body = (_PACKAGE / name).read_bytes()
+    return kind, Representation(body, entity_tag(body))
 
 
 def _serve(request: Request, found: Representation, content_type: str) -> Response:
