@@ -4,6 +4,7 @@ Time limits: a function that is called when the earliest of some moments comes.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -44,20 +45,15 @@ class Expiry:
         self.problem: str | None = None
         self._next_moment: Final = weakref.WeakMethod(next_moment)
         self._expire: Final = weakref.WeakMethod(expire)
-        # The thread, and what wakes it when this object is gone. Together: two threads may resume at once, and each
-        # thread that was started has to end.
-        self._running: tuple[_Timer, weakref.finalize[..., Expiry]] | None = None
+        # The thread, and what wakes it when this object is gone. Several where two threads resume at once.
+        self._running: list[tuple[_Timer, weakref.finalize[..., Expiry]]] = []
 
     def resume(self) -> None:
         """
         Make the thread ask for the next moment again; start a thread if there is a moment and no thread.
         """
-        running = self._running
-        if running is not None:
-            before, end_of_it = running
-            if before.wake():
-                return
-            end_of_it.detach()
+        if self._wake():
+            return
         next_moment = self._next_moment()
         if next_moment is None or next_moment() is None or sys.is_finalizing():
             return
@@ -69,15 +65,31 @@ class Expiry:
             return
         end: weakref.finalize[..., Expiry] = weakref.finalize(self, timer.wake)
         end.atexit = False
-        self._running = timer, end
+        self._running.append((timer, end))
+        timer.wake()  # who has changed the moment since it was started knew of no thread
+
+    def _wake(self) -> bool:
+        """
+        Make each thread ask for the next moment again; return False if there is none.
+        """
+        is_running = False
+        for each in tuple(self._running):
+            timer, end = each
+            if timer.wake():
+                is_running = True
+            else:
+                end.detach()
+                with contextlib.suppress(ValueError):  # another thread has removed it
+                    self._running.remove(each)
+        return is_running
 
     def renew(self) -> None:
         """
         Forget the thread, as in a forked child, where it does not run and may hold its lock.
         """
-        running, self._running = self._running, None
-        if running is not None:
-            running[1].detach()
+        for _, end in self._running:
+            end.detach()
+        self._running = []
 
 
 class _Timer(OwnThread):

@@ -68,6 +68,36 @@ def test_threads_that_two_writers_start_at_once_end_with_the_registry(monkeypatc
     assert eventually(lambda: not _threads())
 
 
+@pytest.mark.parametrize("writers", [1, 2])
+def test_a_thread_ends_whose_override_goes_while_it_is_started(monkeypatch: pytest.MonkeyPatch, writers: int) -> None:
+    """
+    It has asked for the moment already, and the writer that drops the override does not know of it yet.
+    """
+    flags = dflag.FlagRegistry()
+    rate = flags.dyn_int("rate", 1)
+    start, moment, asked = _expiry._Timer.start, _expiry._Timer._moment, threading.Event()
+    others = [rate.reset, *[lambda: rate.set(3, ttl_seconds=1_000)] * (writers - 1)]
+
+    def ask(timer: _expiry._Timer) -> float | None:
+        found = moment(timer)
+        asked.set()
+        return found
+
+    def start_slowly(timer: _expiry._Timer) -> None:
+        start(timer)
+        assert asked.wait(DEADLINE_SECONDS)
+        while others:
+            other = threading.Thread(target=others.pop())
+            other.start()
+            other.join(DEADLINE_SECONDS)
+
+    monkeypatch.setattr(_expiry._Timer, "_moment", ask)
+    monkeypatch.setattr(_expiry._Timer, "start", start_slowly)
+    rate.set(2, ttl_seconds=1_000)
+    rate.reset()
+    assert eventually(lambda: not _threads())
+
+
 def test_a_registry_is_freed_also_after_one_of_its_overrides_has_expired() -> None:
     """
     The thread that waits for the other one keeps nothing alive.
@@ -173,7 +203,7 @@ def test_a_forked_child_keeps_and_frees_its_own(flags: dflag.FlagRegistry) -> No
         assert eventually(lambda: len(_threads()) <= 1)
         assert eventually(lambda: rate.get() == 1)
 
-    timer: Any = dropped[0]._store._expiry._running[0]
+    timer: Any = dropped[0]._store._expiry._running[0][0]
     children: list[Child] = []
     with timer._lock:  # as its thread may at any moment
         forking = threading.Thread(target=lambda: children.append(Child(run)))
@@ -195,13 +225,10 @@ def test_the_thread_ends_that_frees_what_it_asks() -> None:
 
     class _Owner:
         def __init__(self) -> None:
-            self.asked = 0
             self.expiry = Expiry(self.next_moment, self.expire)
 
         def next_moment(self) -> float:
-            self.asked += 1
-            if threading.current_thread().name == "dflag-expiry":
-                assert leave.wait(DEADLINE_SECONDS)
+            if leave.is_set():
                 owners.clear()
             return time.monotonic() + 1_000
 
@@ -210,5 +237,7 @@ def test_the_thread_ends_that_frees_what_it_asks() -> None:
 
     owners.append(_Owner())
     owners[0].expiry.resume()
+    ((timer, _),) = owners[0].expiry._running
     leave.set()
+    timer.wake()
     assert eventually(lambda: not owners and not _threads())
