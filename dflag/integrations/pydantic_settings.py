@@ -117,6 +117,12 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
         """
         return self._origin.token() != self._token
 
+    def marker(self) -> Callable[[], None]:
+        """
+        Return a function after whose call the values of this moment count as read.
+        """
+        return partial(setattr, self, "_token", self._origin.token())
+
     def __call__(self) -> dict[str, Any]:
         self._token, self._values = self._origin.read()
         found: dict[str, Any] = {}
@@ -345,13 +351,13 @@ class Reloading(Generic[S]):
         return any(source.has_changed() for source in self._sources)
 
     def _renew(self) -> None:
-        tried = [source._origin.token() for source in self._sources]  # before: what changes meanwhile is tried too
+        markers = [source.marker() for source in self._sources]  # before: what changes meanwhile is tried too
         self._renewal.going_on = True
         try:
             self._sources, self._instance = self._make()
         except Exception as error:  # of the class's own code, so of any type
-            for source, token in zip(self._sources, tried, strict=True):
-                source._token = token  # so that the same values are not tried at each call
+            for mark in markers:
+                mark()  # so that the same values are not tried at each call
             problem = one_line(_summary(error))
             if problem != self._problem:
                 logger.warning("%s: %s; keeping the last good values", self._frozen.__name__, problem)
