@@ -55,7 +55,8 @@ class Expiry:
         if self._wake():
             return
         next_moment = self._next_moment()
-        if next_moment is None or next_moment() is None or sys.is_finalizing():
+        moment = None if next_moment is None else next_moment()
+        if next_moment is None or moment is None or sys.is_finalizing():
             return
         try:
             timer = _Timer(self._next_moment, self._expire)
@@ -66,7 +67,9 @@ class Expiry:
         end: weakref.finalize[..., Expiry] = weakref.finalize(self, timer.wake)
         end.atexit = False
         self._running.append((timer, end))
-        timer.wake()  # who has changed the moment since it was started knew of no thread
+        # Who has changed the moment since knew of no thread. Else it is left alone: a fork in C may follow at once.
+        if next_moment() != moment:
+            timer.wake()
 
     def _wake(self) -> bool:
         """
