@@ -21,6 +21,8 @@ from dflag.cli._usage import COMMANDS
 
 from ._waiting import DEADLINE_SECONDS
 
+pytestmark = [pytest.mark.once, pytest.mark.untraced]
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = str(Path(cli.__file__).parents[2])
 """Where the dflag under test lies: the checkout or the installed wheel."""

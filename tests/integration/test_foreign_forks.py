@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from dflag.testing import ConfigMapVolume
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.untraced,
     pytest.mark.skipif(sys.platform != "linux", reason="the C library is found by its name on Linux"),
 ]

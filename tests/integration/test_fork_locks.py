@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dflag.testing import ConfigMapVolume
 
 pytestmark = [
+    pytest.mark.untraced,
     pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork"),
     # It says that threads are running, which is what is tested here.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

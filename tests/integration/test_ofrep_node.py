@@ -18,7 +18,7 @@ from ._npm import install
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.once
+pytestmark = [pytest.mark.untraced, pytest.mark.once]
 
 SECONDS = 20.0
 

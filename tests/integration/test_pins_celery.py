@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.once
+
 POOLS = {"prefork": 1, "threads": 8, "gevent": 8}
 """Each pool, with how many tasks run at once in a process of it."""
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.once
+
 MODULE = "dflag_django_shop"
 MIDDLEWARE = ["dflag.integrations.django.PinMiddleware"]
 shop: Any = types.ModuleType(MODULE)

@@ -25,6 +25,8 @@ from ._waiting import DEADLINE_SECONDS, eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+pytestmark = pytest.mark.once
+
 KINDS: Final = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 SERVICE: Final = "test.Pair"
 THREADS: Final = 20

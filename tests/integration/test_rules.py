@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from dflag.typing import Raw
 
+pytestmark = pytest.mark.once
+
 KEY = "_rules.yaml"
 DEADLINE_SECONDS = 10.0
 
