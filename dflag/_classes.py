@@ -553,14 +553,14 @@ def _collect(cls: type[Flags], registry: FlagRegistry) -> tuple[dict[str, Flag[A
             if is_bound or (base is not cls and store_of(value) is home):
                 new.pop(attribute, None)
                 continue
-            if value.name != UNBOUND or attribute in _RESERVED or attribute[:2] == "__":
+            if value.name != UNBOUND or attribute in _RESERVED or attribute.startswith("__"):
                 _check_attribute(cls, attribute, value)
             new[attribute] = value
     return attributes, new
 
 
 def _check_attribute(cls: type[Flags], attribute: str, flag: Flag[Any]) -> None:
-    if attribute in _RESERVED or attribute[:2] == "__":  # in the body of a class the name has another beginning
+    if attribute in _RESERVED or attribute.startswith("__"):  # in the body of a class the name has another beginning
         raise DefinitionError(
             f"attribute {attribute!r} of class {cls.__qualname__}: this name is reserved; choose another one, "
             f"and give the flag name={attribute!r} if it needs that name"

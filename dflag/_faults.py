@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _OURS: Final = ("dflag", "dflag.")
 """The first six characters of the name of this package or of one of its modules."""
 
+_CO_COROUTINE: Final = 0x80 | 0x100
+"""`inspect.CO_COROUTINE` and `CO_ITERABLE_COROUTINE`; importing inspect would double the import time of dflag."""
+
 
 class OwnThread(threading.Thread):
     """
@@ -105,6 +108,16 @@ def code_flags(function: Any) -> int:
         function = getattr(type(function), "__call__", function)  # noqa: B004 - its method, not whether it has one
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     return 0 if code is None else int(code.co_flags)
+
+
+def is_coroutine_function(function: Any) -> bool:
+    """
+    Return whether a call of *function* returns a coroutine: by its code, or because it is marked as for `inspect`.
+    """
+    # Look only into its ``__dict__``: a mock has every attribute that it is asked for.
+    marks = getattr(function, "__dict__", {})
+    is_marked = "_is_coroutine_mark" in marks or "_is_coroutine" in marks
+    return is_marked or bool(code_flags(function) & _CO_COROUTINE)
 
 
 def is_unawaited(result: object) -> bool:

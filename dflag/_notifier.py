@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from dflag._faults import OwnThread, code_flags, is_unawaited, name_of, repr_of
+from dflag._faults import OwnThread, code_flags, is_coroutine_function, is_unawaited, name_of, repr_of
 from dflag._fork import settle
 from dflag._log import logger
 from dflag.errors import DefinitionError
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 _LOOP_CHECK_SECONDS: Final = 0.2
 """How often a wait for an event loop asks whether that loop was closed meanwhile; closing wakes nobody."""
-
-_CO_COROUTINE: Final = 0x80 | 0x100
-"""`inspect.CO_COROUTINE` and `CO_ITERABLE_COROUTINE`; importing inspect would double the import time of dflag."""
 
 _CO_GENERATORS: Final = 0x20 | 0x200
 """`inspect.CO_GENERATOR` and `CO_ASYNC_GENERATOR`."""
@@ -170,7 +167,7 @@ class Listener:
             )
         self._function = function
         self.label = name_of(function)
-        self.loop = _required_loop(self.label, flag_name) if _is_coroutine_function(function) else None
+        self.loop = _required_loop(self.label, flag_name) if is_coroutine_function(function) else None
         self._pid = os.getpid()
 
     def __call__(self, old: object, new: object) -> None:
@@ -236,13 +233,6 @@ class Delivery:
         self.flag_name: Final = flag_name
         self.secret: Final = secret
         self.loop: Final = loop
-
-
-def _is_coroutine_function(function: Any) -> bool:
-    # Look only into its ``__dict__``: a mock has every attribute that it is asked for.
-    marks = getattr(function, "__dict__", {})
-    marked = "_is_coroutine_mark" in marks or "_is_coroutine" in marks
-    return marked or bool(code_flags(function) & _CO_COROUTINE)
 
 
 def _required_loop(label: str, flag_name: str) -> asyncio.AbstractEventLoop:

@@ -5,7 +5,6 @@ The one request handler: a function of a request to a response, whatever server 
 from __future__ import annotations
 
 import html
-import inspect
 import json
 import math
 import os
@@ -17,7 +16,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import parse_qsl, quote
 
-from dflag._faults import code_flags, place_of
+from dflag._faults import is_coroutine_function, place_of
 from dflag._log import logger
 from dflag._read_counts import count_reads, read_counts
 from dflag._registry import registry_of
@@ -294,8 +293,7 @@ class Handler:
 
 
 def _check_authorize(name: str, given: object) -> None:
-    is_coroutine = inspect.iscoroutinefunction(given) or bool(code_flags(given) & inspect.CO_COROUTINE)
-    if given is not None and (not callable(given) or is_coroutine):
+    if given is not None and (not callable(given) or is_coroutine_function(given)):
         # Not its repr: it may be a token that was given by mistake.
         what = "a coroutine function" if callable(given) else type(given).__name__
         raise DefinitionError(f"expected a plain function as {name}, got {what}")
