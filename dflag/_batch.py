@@ -103,7 +103,8 @@ def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
     repeated.
     """
     flags = store.flags
-    return [flags[key] for keys in (state.unknown, *state.members.values()) for key in keys if key in flags]
+    names = filter(flags.__contains__, chain(state.unknown, *state.members.values()))
+    return list(map(flags.__getitem__, names))
 
 
 def _on_other_lines(name: str, base: SourceState, reading: Reading) -> list[str]:

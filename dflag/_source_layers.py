@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dflag._source_reports import ReportedKeys
     from dflag._source_state import Batch, Outcome, SourceState
     from dflag._store import Store
-    from dflag._transaction import Edit, KeyedEdit
+    from dflag._transaction import Edit, KeyedEdit, Token
     from dflag.errors import DflagError
     from dflag.typing import Raw
 
@@ -290,6 +290,7 @@ class SourceLayers:
         """
         Commit all sources; return the batches, their outcomes, and the errors; None when another commit came first.
         """
+        token = self._store.token
         batches = self._parse(readings, options)
         errors: list[DflagError] = []
         for batch in batches:  # also batches with nothing new: their bad values may have been skipped before
@@ -299,7 +300,7 @@ class SourceLayers:
         if errors:
             return batches, {}, errors
         try:
-            outcomes = self._commit([batch for batch in batches if batch.is_new], options)
+            outcomes = self._commit([batch for batch in batches if batch.is_new], token, options)
         except RegistryValidationError as refusal:
             return batches, {}, self._errors_of_rules(batches, refusal) or [drop_frames(refusal)]
         return None if outcomes is None else (batches, outcomes, [])
@@ -361,17 +362,18 @@ class SourceLayers:
             The batches, the outcomes of those that were committed, and the error that refused all of them together, by
             source; None when another commit came first.
         """
+        token = self._store.token
         batches = self._parse(readings, options, fresh)
         good = [batch for batch in batches if batch.is_new and not (atomic and batch.is_bad)]
         errors: dict[str, RegistryValidationError] = {}
         outcomes: dict[str, Outcome] | None = {}
         try:
-            outcomes = self._commit(good, options)
+            outcomes = self._commit(good, token, options)
         except RegistryValidationError as error:
             errors = {batch.name: drop_frames(error) for batch in good}
             for mended, some in self._alternatives(batches, good, error, with_rules=not atomic):
                 with contextlib.suppress(RegistryValidationError):
-                    outcomes = self._commit(some, options)
+                    outcomes = self._commit(some, token, options)
                     batches = mended
                     break
         return None if outcomes is None else (batches, outcomes, errors)
@@ -405,9 +407,14 @@ class SourceLayers:
             parsed.append(parse(self._store, name, base, reading, with_rules=name in followed, fresh=fresh))
         return resolve_all(self._store, parsed, self._contexts)
 
-    def _commit(self, batches: Sequence[Batch], options: ApplyOptions) -> dict[str, Outcome] | None:
+    def _commit(self, batches: Sequence[Batch], token: Token, options: ApplyOptions) -> dict[str, Outcome] | None:
         """
         Commit batches in one step; return None when another commit came first.
+
+        Args:
+            batches: What was parsed.
+            token: The store's before that.
+            options: For whom.
 
         Raises:
             RegistryValidationError: A registry validator refuses.
@@ -416,7 +423,7 @@ class SourceLayers:
         if not batches:
             return {}
         base = self._store.base()
-        if not self._are_current(batches):
+        if base.token is not token and not self._are_current(batches):
             return None
         edits, keyed = _edits_of(batches)
         transaction = Transaction(base, edits, keyed=keyed)

@@ -606,15 +606,16 @@ class Updater(NeverCopied):
         """
         Apply the readings that are not in force, and those of the sources whose rules are *due*.
         """
-        news = [feed for feed in self._feeds if not feed.is_in_force()]
-        if not news and not due:
+        news = [feed for feed in self._feeds if not feed.is_in_force() or feed.name in due]
+        if not news:
             return
         options = ApplyOptions(report_unknown=self._unknown != "ignore", wanted=wanted, background=background)
         # The new reading may be refused whole. So first resolve the rules of the reading in force again.
-        interim = {feed.name: feed.state().reading for feed in news if feed.name in due}
+        interim = [feed for feed in news if feed.name in due and not feed.is_in_force()] if due else ()
         if interim:
-            self._sources.apply_each(interim, options._replace(is_interim=True))
-        readings = _readings([feed for feed in self._feeds if feed in news or feed.name in due])
+            held = {feed.name: feed.state().reading for feed in interim}
+            self._sources.apply_each(held, options._replace(is_interim=True))
+        readings = _readings(news)
         self._accept(self._sources.apply_each(readings, options, atomic=self._atomic), readings)
         self._rules.report()
 
