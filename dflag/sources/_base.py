@@ -44,7 +44,7 @@ class Watch:
 
     def drain(self) -> None:
         """
-        Read what made the descriptor readable. The updater looks at the source before and after this call.
+        Read what made the descriptor readable. The updater looks at the source after this call.
         """
 
     def close(self) -> None:

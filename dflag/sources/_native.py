@@ -45,14 +45,15 @@ How many changes in a row, found without an event, prove that events do not come
 One may be late: some systems collect events for a second.
 """
 
-_ANNOUNCED_SECONDS: Final = 5e-4
-"""
-How long to stay awake for a swap once its directory or its link was made: a thread that has just run shows the values
-in two thirds of the time. The kubelet renames the link right after making it.
-"""
 
-
-def watch_path(path: str, wake: Wake, *, heard: Callable[[], None], is_file: bool = False) -> Watch:
+def watch_path(
+    path: str,
+    wake: Wake,
+    *,
+    heard: Callable[[], None],
+    announced: Callable[[], None] = lambda: None,
+    is_file: bool = False,
+) -> Watch:
     """
     Watch what is at *path*, and every link on the way to it.
 
@@ -60,6 +61,7 @@ def watch_path(path: str, wake: Wake, *, heard: Callable[[], None], is_file: boo
         path: The directory, or the file, absolute; it need not exist yet.
         wake: Called from another thread when something happened, unless the watch has a descriptor.
         heard: Called before that, or within `Watch.drain`.
+        announced: Called within `Watch.drain` when a swap is being prepared.
         is_file: Whether it is a file, whose directory is watched.
     """
     try:
@@ -70,7 +72,7 @@ def watch_path(path: str, wake: Wake, *, heard: Callable[[], None], is_file: boo
         import watchdog.observers.inotify_c as bindings
     except Exception:
         return ObserverWatch(path, wake, heard, is_file=is_file)
-    return InotifyWatch(path, heard, bindings, is_file=is_file)
+    return InotifyWatch(path, heard, bindings, announced, is_file=is_file)
 
 
 class _PathWatch(Watch):
@@ -201,14 +203,22 @@ class InotifyWatch(_PathWatch):
     A watch by an inotify descriptor, which takes no thread.
     """
 
-    def __init__(self, path: str, heard: Callable[[], None], bindings: Any, *, is_file: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        heard: Callable[[], None],
+        bindings: Any,
+        announced: Callable[[], None] = lambda: None,
+        *,
+        is_file: bool = False,
+    ) -> None:
         super().__init__(path, heard, is_file=is_file)
         self._bindings = bindings
+        self._announce = announced
         self._events = bindings.InotifyConstants
         self._descriptor: Descriptor | None = None
         self._watches: dict[int, str] = {}
         self._last: int | None = None  # the kernel's watch of the last place
-        self._announced = False
         self._is_swap = False  # all of the last events are of the kubelet's own entries, and there are some
         self._keep_armed()
 
@@ -218,17 +228,6 @@ class InotifyWatch(_PathWatch):
         """
         descriptor = self._held()
         return None if descriptor is None else descriptor.number
-
-    def drain(self) -> None:
-        """
-        Take the events, and when they announce a swap stay awake for it a moment.
-        """
-        before, self._announced = self._seen, False
-        super().drain()
-        if self._announced:
-            until = time.monotonic() + _ANNOUNCED_SECONDS
-            while self._target() == before and time.monotonic() < until:
-                pass
 
     def abandon(self) -> None:
         """
@@ -257,13 +256,13 @@ class InotifyWatch(_PathWatch):
         ended = self._events.IN_IGNORED | self._events.IN_UNMOUNT
         ended |= self._events.IN_DELETE_SELF | self._events.IN_MOVE_SELF
         names = frozenset() if self._armed is None else self._armed.names
-        heard = others = False
+        heard = others = announced = False
         for watch, mask, padded in self._pending():
             # What a removed watch still had to say is of no interest. An overflow belongs to no watch: look again.
             if watch != -1 and watch not in self._watches:
                 continue
             if watch == self._last and padded[:2] == b"..":
-                self._announced = mask & self._events.IN_CREATE != 0
+                announced = mask & self._events.IN_CREATE != 0
             else:
                 others = True
             if mask & ended:
@@ -273,6 +272,8 @@ class InotifyWatch(_PathWatch):
         self._is_swap = heard and not others
         if heard:
             self._heard()
+        if announced:
+            self._announce()
         return heard
 
     def _pending(self) -> Iterable[tuple[int, int, bytes]]:
@@ -317,8 +318,7 @@ class InotifyWatch(_PathWatch):
         events = self._events
         mask: int = events.IN_DELETE_SELF | events.IN_MOVE_SELF | events.IN_ONLYDIR
         if concern >= Concern.SWAPS:
-            # A swap is the link that moves. The directory and the link that are made before announce it: a thread that
-            # they have woken shows the values after 0.35 ms, else 0.55.
+            # A swap is the link that moves. The directory and the link that are made before announce it.
             mask |= events.IN_CREATE | events.IN_MOVED_TO
         if concern >= Concern.LINKS:
             mask |= events.IN_MOVED_FROM | events.IN_DELETE

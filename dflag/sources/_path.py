@@ -14,7 +14,7 @@ from dflag.errors import DefinitionError, check_argument, checked_text
 from dflag.sources._base import Source
 from dflag.sources._mounts import is_secret, why_not_live
 from dflag.sources._plain import LONGEST_WAIT_SECONDS
-from dflag.sources._way import follow
+from dflag.sources._way import follow, read_link
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +27,12 @@ FAILED_RECHECK_SECONDS: Final = 1.0
 
 ATTEMPTS: Final = 20
 """How often a read is repeated that a writer has interrupted: three repetitions were seen at 7700 writes per second."""
+
+_ANNOUNCED_SECONDS: Final = 5e-4
+"""
+How long to stay awake for a swap once its directory or its link was made: a thread that has just run shows the values
+in two thirds of the time. The kubelet renames the link right after making it.
+"""
 
 _LOOKS: Final = 3
 """How many looks tell whether inode numbers can be trusted."""
@@ -60,6 +66,8 @@ class PathSource(Source):
         self._turn = 0
         self._numbers_lie = False  # inode numbers differ at every look, as on some FUSE file systems
         self._is_to_settle = False  # with the next read
+        self._target: str | None = None  # of the link that publishes, as the last probe found it
+        self._announced_until = 0.0  # while a swap of it is expected
 
     @property
     def name(self) -> str:
@@ -127,6 +135,21 @@ class PathSource(Source):
         if self._again_at is not None and time.monotonic() >= self._again_at:
             self._turn += 1
         return self._turn
+
+    def _expect_swap(self) -> None:
+        """
+        Let the next probe wait a moment for a swap, when all else is done that comes before the reading.
+        """
+        self._announced_until = time.monotonic() + _ANNOUNCED_SECONDS
+
+    def _await_swap(self, link: str, target: str | None) -> str | None:
+        """
+        Return what *target* of a link becomes if the swap that is expected comes in time.
+        """
+        while target == self._target and time.monotonic() < self._announced_until:
+            target = read_link(link)
+        self._announced_until, self._target = 0.0, target
+        return target
 
     def _is_still(self, opened: os.stat_result, place: str, before: Way | None) -> bool:
         """

@@ -127,9 +127,9 @@ class DirectorySource(PathSource):
         if self._published is None:
             return self._probe_plain(turn)
         link, place = self._published
-        text = None
+        target = None
         try:
-            text = os.readlink(link)
+            target = self._await_swap(link, os.readlink(link))
         except OSError as error:
             if error.errno == errno.EINVAL:
                 # A real directory named ..data can be read, but only looking tells whether anything changed in it.
@@ -139,7 +139,7 @@ class DirectorySource(PathSource):
         except OSError:
             return self._probe_plain(turn)  # something else may be there by now
         # A set does not change once it is published, unless something is amiss: deleted, emptied, made unreadable.
-        return text, self._identity(status), status.st_ctime_ns, turn
+        return target, self._identity(status), status.st_ctime_ns, turn
 
     def watch(self, wake: Wake) -> Watch:
         """
@@ -148,7 +148,7 @@ class DirectorySource(PathSource):
         from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 
         self.invalidate()  # what changed while nobody looked may have settled long ago
-        return watch_path(self._path, wake, heard=self._plain.request_scan)
+        return watch_path(self._path, wake, heard=self._plain.request_scan, announced=self._expect_swap)
 
     def _read_set(self) -> dict[str, Raw]:
         dangling = False

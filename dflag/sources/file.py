@@ -105,7 +105,7 @@ class FileSource(PathSource):
         Return a token of the volume's link and the file's state: two system calls. Never raises.
         """
         turn = self._current_turn()
-        target = read_link(self._link)
+        target = self._await_swap(self._link, read_link(self._link))
         try:
             return target, self._plain.signature(os.stat(self._path)), turn
         except OSError as error:
@@ -119,7 +119,7 @@ class FileSource(PathSource):
         from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 
         self.invalidate()  # what changed while nobody looked may have settled long ago
-        return watch_path(self._path, wake, heard=lambda: None, is_file=True)
+        return watch_path(self._path, wake, heard=lambda: None, announced=self._expect_swap, is_file=True)
 
     def _explain(self, error: OSError) -> SourceError:
         missing = error.errno in GONE

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import itertools
 import os
 import select
 import shutil
@@ -21,7 +20,7 @@ from dflag.sources._plan import Plan, make_plan
 from dflag.testing import ConfigMapVolume
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
     from dflag.sources import Watch
@@ -106,54 +105,36 @@ def test_a_swap_wakes_when_it_is_prepared_and_when_it_is_done(
             assert not _is_readable(watch)
 
 
-def test_an_announced_swap_is_awaited(volume: ConfigMapVolume, watch: Watch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_swap_is_announced(volume: ConfigMapVolume) -> None:
     """
-    The thread that the new directory has woken is awake when the link moves.
+    By what the kubelet makes, once for each; not by the swap itself, nor when it comes together with that.
     """
-    steps = volume.steps({"a": "2"})
-    before = os.readlink(volume.path / "..data")
-    _until(steps, "make directory")
-    looks = _on_each_look(
-        watch, monkeypatch, lambda number: _until(steps, "rename ..data_tmp") if number == 5 else None
-    )
+    announced = Listener()
+    watch = _native.watch_path(str(volume.path), lambda: None, heard=lambda: None, announced=announced)
+    counts = {}
+    for step in volume.steps({"a": "2"}):
+        watch.drain()
+        counts[step] = announced.heard
+    volume.write({"a": "3"})
     watch.drain()
+    watch.close()
 
-    assert looks[:-1] == [before] * (len(looks) - 1)
-    assert looks[-1] == os.readlink(volume.path / "..data") != before
-
-
-def test_an_announced_swap_that_does_not_come_is_given_up(
-    volume: ConfigMapVolume, watch: Watch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """
-    The kubelet may take its time, or have died; its next step wakes anew.
-    """
-    clock = itertools.count()
-    steps = volume.steps({"a": "2"})
-    _until(steps, "make directory")
-    monkeypatch.setattr("dflag.sources._native.time.monotonic", lambda: next(clock) * 1e-4)
-    looks = _on_each_look(watch, monkeypatch)
-    watch.drain()
-
-    assert 1 < len(looks) < 20
-    assert not _is_readable(watch)
-    _until(steps, "make ..data_tmp")
-    assert _is_readable(watch)
+    assert (counts["compare"], counts["make directory"], counts["make ..data_tmp"]) == (0, 1, 2)
+    assert counts["rename ..data_tmp"] == announced.heard == 2
 
 
 @pytest.mark.parametrize("name", ["b", ".b"])
-def test_only_what_the_kubelet_makes_announces_a_swap(
-    volume: ConfigMapVolume, watch: Watch, heard: Listener, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_only_what_the_kubelet_makes_announces_a_swap(volume: ConfigMapVolume, name: str) -> None:
     """
-    Nobody waits for a swap because of another file, nor after the swap.
+    Nobody waits for a swap because of another file.
     """
-    volume.write({"a": "2"})
+    announced, heard = Listener(), Listener()
+    watch = _native.watch_path(str(volume.path), lambda: None, heard=heard, announced=announced)
     (volume.path / name).touch()
-    looks = _on_each_look(watch, monkeypatch)
 
     assert _hears(watch, heard)
-    assert len(looks) == 1
+    assert announced.heard == 0
+    watch.close()
 
 
 def test_the_way_is_not_followed_anew_for_a_swap(
@@ -183,24 +164,6 @@ def test_the_way_is_not_followed_anew_for_a_swap(
 
 def _until(steps: Iterator[str], wanted: str) -> None:
     assert wanted in steps
-
-
-def _on_each_look(
-    watch: Watch, monkeypatch: pytest.MonkeyPatch, do: Callable[[int], None] = lambda _: None
-) -> list[str | None]:
-    """
-    Note what each look at the link finds, and do something before it.
-    """
-    looks: list[str | None] = []
-    look = watch._target  # type: ignore[attr-defined]
-
-    def noting() -> str | None:
-        do(len(looks))
-        looks.append(look())
-        return looks[-1]
-
-    monkeypatch.setattr(watch, "_target", noting)
-    return looks
 
 
 def test_a_sibling_with_a_longer_name_is_another_directory(volume: ConfigMapVolume, watch: Watch) -> None:

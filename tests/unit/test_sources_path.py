@@ -1,0 +1,117 @@
+"""
+What the sources that follow a path share: a swap that is announced is awaited.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from dflag.sources import DirectorySource, FileSource
+from dflag.testing import ConfigMapVolume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from dflag.sources import Source, Watch
+
+_NAME = "flags.yaml"
+
+
+@pytest.fixture(name="volume")
+def _volume(tmp_path: Path) -> ConfigMapVolume:
+    volume = ConfigMapVolume(tmp_path / "volume")
+    volume.write({_NAME: "a: 1"})
+    return volume
+
+
+@pytest.fixture(name="source", params=["directory", "file"])
+def _source(request: pytest.FixtureRequest, volume: ConfigMapVolume) -> Source:
+    source = DirectorySource(volume.path) if request.param == "directory" else FileSource(volume.path / _NAME)
+    source.read()
+    source.probe()
+    return source
+
+
+@pytest.fixture(name="watch")
+def _watch(source: Source) -> Iterator[Watch]:
+    watch = source.watch(lambda: None)
+    assert watch.mode == "inotify"
+    yield watch
+    watch.close()
+
+
+def _until(steps: Iterator[str], wanted: str) -> None:
+    assert wanted in steps
+
+
+def _on_each_look(monkeypatch: pytest.MonkeyPatch, do: Callable[[int], None] = lambda _: None) -> list[str]:
+    """
+    Note what each look at the link finds while a swap is awaited, and do something before it.
+    """
+    looks: list[str] = []
+
+    def noting(link: str) -> str:
+        do(len(looks))
+        looks.append(os.readlink(link))
+        return looks[-1]
+
+    monkeypatch.setattr("dflag.sources._path.read_link", noting)
+    return looks
+
+
+def test_an_announced_swap_is_awaited(
+    volume: ConfigMapVolume, source: Source, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The thread that the new directory has woken reads as soon as the link moves.
+    """
+    steps = volume.steps({_NAME: "a: 2"})
+    before, token = os.readlink(volume.path / "..data"), source.probe()
+    monkeypatch.setattr("dflag.sources._path._ANNOUNCED_SECONDS", 60.0)
+    _until(steps, "make directory")
+    watch.drain()
+    looks = _on_each_look(monkeypatch, lambda number: _until(steps, "rename ..data_tmp") if number == 5 else None)
+
+    assert source.probe() != token
+    assert looks == [*[before] * 5, os.readlink(volume.path / "..data")]
+
+
+def test_an_announced_swap_that_does_not_come_is_given_up(
+    volume: ConfigMapVolume, source: Source, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    The kubelet may take its time, or have died; the probe after that does not wait.
+    """
+    clock, token = itertools.count(), source.probe()
+    monkeypatch.setattr("dflag.sources._path.time.monotonic", lambda: next(clock) * 1e-4)
+    looks = _on_each_look(monkeypatch)
+    _until(volume.steps({_NAME: "a: 2"}), "make directory")
+    watch.drain()
+
+    assert source.probe() == token
+    assert 1 < len(looks) < 20
+    before = len(looks)
+    assert source.probe() == token
+    assert len(looks) == before
+
+
+def test_a_swap_that_has_come_is_not_awaited(
+    volume: ConfigMapVolume, source: Source, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    It may come between its announcement and the look.
+    """
+    steps = volume.steps({_NAME: "a: 2"})
+    _until(steps, "make directory")
+    watch.drain()
+    _until(steps, "rename ..data_tmp")
+    looks, token = _on_each_look(monkeypatch), source.probe()
+
+    assert looks == []
+    assert source.probe() == token
+    assert looks == []
