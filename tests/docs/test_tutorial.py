@@ -69,6 +69,8 @@ class Reader:
             "PYTHONPATH": os.pathsep.join(filter(None, [os.fspath(packages), os.environ.get("PYTHONPATH", "")])),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
+        # With it a line and its end are written one after the other, and a line of the log may come between.
+        self.environment.pop("PYTHONUNBUFFERED", None)
 
     def typed(self, text: str) -> str:
         """Return what the page has the reader type, with ports that are free here."""
