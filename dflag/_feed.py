@@ -53,12 +53,12 @@ class Ignored:
         Return the values whose keys are not ignored.
         """
         globs = self._globs
+        if globs is None and values.keys().isdisjoint(self._names):
+            return values
         for key in RULES_KEYS:
             if key in self._names and key in values and not self._is_reported:
                 self._is_reported = True
                 logger.warning("rules are switched off: ignore= names their key %r", key)
-        if globs is None and values.keys().isdisjoint(self._names):
-            return values
         return {
             key: raw
             for key, raw in values.items()

@@ -584,8 +584,10 @@ class SourceLayers:
         states = self.states()
         for batch in batches:
             states[batch.name] = batch.state
-        waiting = self._after_restart(states)
-        return tuple([flag.name for flag, _ in waiting]) if waiting else ()
+        for state in states.values():  # mostly none deviates, and a reader waits for the values
+            if state.deviating:
+                return tuple([flag.name for flag, _ in self._after_restart(states)])
+        return ()
 
     def after_restart(self) -> list[tuple[Flag[Any], Any]]:
         """
@@ -600,8 +602,6 @@ class SourceLayers:
         names: set[str] = set()
         for state in states.values():
             names |= state.deviating
-        if not names:  # the usual case, while a reader waits for the values
-            return []
         expected = [(flag, self._expected(flag, states)) for flag in map(self._store.find, sorted(names))]
         return [(flag, value) for flag, value in expected if not same(flag, value, value_of(flag))]
 

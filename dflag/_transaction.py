@@ -161,7 +161,8 @@ class Transaction:
         before = self.base.snapshot
         values = {**values_of(before)}
         values.update(self.adopted)
-        values.update({flag: new for flag, _, new, _, _ in self.differences})
+        for flag, _, new, _, _ in self.differences:
+            values[flag] = new
         tables = tables_of(before)
         if self.tables:
             tables = {**tables, **{flag: each.table for flag, each in self.tables.items()}}
