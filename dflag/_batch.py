@@ -151,7 +151,7 @@ class _PlainParser:
         self._base: Final = base
         self._source: Final = source
         self._reading: Final = reading
-        self._values: Final = reading.values
+        self._values, self._locate, self._is_secret = reading  # a start asks them for every key
         self._entries: Final = dict(base.plain.entries)
         self._rejected: Final = dict(base.plain.rejected)
         self._unknown: Final = set(base.plain.unknown)
@@ -189,14 +189,14 @@ class _PlainParser:
         )
 
     def _parse(self, flag: Flag[Any]) -> None:
-        key, reading = flag.name, self._reading
-        if key not in reading.values:
+        key, values = flag.name, self._values
+        if key not in values:
             self._entries.pop(key, None)
         else:
-            if reading.secret:
+            if self._is_secret:
                 conceal(flag)
             try:
-                value = pipeline_of(flag).read(key, reading.values[key], reading.locate)
+                value = pipeline_of(flag).read(key, values[key], self._locate)
             except FlagValueError as error:
                 drop_frames(error)
                 self._rejected[key] = error
@@ -222,9 +222,9 @@ class _PlainParser:
         return found
 
     def _parse_member(self, map_flag: Flag[Any], item: Kind[Any], key: str) -> None:
-        if self._reading.secret:
+        if self._is_secret:
             conceal(map_flag)
-        raw, place = self._values[key], self._reading.locate(key)
+        raw, place = self._values[key], self._locate(key)
         try:
             self._touched[map_flag][key] = pipeline_of(map_flag).parse(map_flag.name, raw, place, item, key=key)
         except FlagValueError as error:
@@ -235,13 +235,13 @@ class _PlainParser:
         """
         Merge the text under the map's own name with its members; if the result is bad, keep the last good mapping.
         """
-        if self._reading.secret:
+        if self._is_secret:
             conceal(flag)
         name, pipeline, members = flag.name, pipeline_of(flag), self._touched[flag]
         self._rejected.pop(name, None)
         try:
             if name in self._values:
-                own = pipeline.parse(name, self._values[name], self._reading.locate(name), pipeline.kind)
+                own = pipeline.parse(name, self._values[name], self._locate(name), pipeline.kind)
                 self._entries[name] = Entry(pipeline.take(name, {**own, **members}, self._source))
             elif members:
                 self._entries[name] = Entry(pipeline.take(name, members, self._source))
@@ -398,12 +398,13 @@ def _edits(
     """
     edits: list[Edit] = []
     deviating = set(parsed.base.deviating)
+    source, frozen = parsed.name, parsed.frozen  # not in the loop: a field takes as long as a lookup in a dict
     for flag in sorted(flags, key=_name_of):
         entry = entries.get(flag.name)
-        live = layers_of(flag).get(parsed.name)
-        if flag.dynamic or not parsed.frozen or flag in parsed.fresh:
+        live = layers_of(flag).get(source)
+        if flag.dynamic or not frozen or flag in parsed.fresh:
             if entry is not live:
-                edits.append((flag, parsed.name, entry))
+                edits.append((flag, source, entry))
         else:
             (deviating.discard if entry is live else deviating.add)(flag.name)
     return edits, frozenset(deviating)

@@ -161,8 +161,7 @@ class Transaction:
         before = self.base.snapshot
         values = {**values_of(before)}
         values.update(self.adopted)
-        for flag, _, new, _, _ in self.differences:
-            values[flag] = new
+        values.update({flag: new for flag, _, new, _, _ in self.differences})
         tables = tables_of(before)
         if self.tables:
             tables = {**tables, **{flag: each.table for flag, each in self.tables.items()}}
@@ -207,10 +206,11 @@ def _edit(
     """
     replaced: dict[Flag[Any], Mapping[str, Entry]] = {}
     layers: dict[Flag[Any], dict[str, Entry]] = {}
+    read_layers = base.read_layers  # not in the loop: a field takes as long as a lookup in a dict
     for flag, layer, entry in edits:
         edited = layers.get(flag)
         if edited is None:
-            before = replaced[flag] = base.read_layers(flag)
+            before = replaced[flag] = read_layers(flag)
             edited = layers[flag] = {**before}
         if entry is None:
             edited.pop(layer, None)
@@ -227,9 +227,9 @@ def _compare(
     """
     differences: list[Difference] = []
     adopted = []
-    before = values_of(base.snapshot)
+    before, ranking, maps = values_of(base.snapshot), base.ranking, base.maps
     for flag, held in layers.items():
-        value, origin = winner(flag, held, base.ranking, base.maps)
+        value, origin = winner(flag, held, ranking, maps)
         old = before.get(flag, flag.default)
         if value is old:
             continue
