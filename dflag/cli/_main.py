@@ -40,8 +40,28 @@ _INTERRUPTED: Final = 130
 
 _MISUSE: Final = 2
 
+_COLUMNS: Final = 80
+"""The width of what is no terminal."""
+
 _INPUTS: Final = ("input", "inputs", "against")
 """What commands call the arguments that name an INPUT."""
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.RawDescriptionHelpFormatter(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """
+    Return the width of the terminal, as argparse asks `shutil` for it, which would import the formats of archives.
+    """
+    with contextlib.suppress(KeyError, ValueError):
+        if (columns := int(os.environ["COLUMNS"])) > 0:
+            return columns
+    with contextlib.suppress(ValueError, OSError):  # it is closed, or no terminal
+        if sys.__stdout__ is not None:
+            return os.get_terminal_size(sys.__stdout__.fileno()).columns or _COLUMNS
+    return _COLUMNS
 
 
 class _Positional(str):
@@ -58,9 +78,7 @@ class _Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(
-            allow_abbrev=False, add_help=False, formatter_class=argparse.RawDescriptionHelpFormatter, **options
-        )
+        super().__init__(allow_abbrev=False, add_help=False, formatter_class=_formatter, **options)
         self.add_argument("-h", "--help", action="help", help="show this help")
         self.add_argument("--version", action="version", version=f"dflag {__version__}", help="show the version")
         self.add_argument("--traceback", action="store_true", help="show where an error comes from")

@@ -289,6 +289,50 @@ def test_help(directory: Path, name: str) -> None:
     assert "example: " in found.stdout
 
 
+@pytest.mark.parametrize("columns", [{}, {"COLUMNS": "57"}, {"COLUMNS": "0"}, {"COLUMNS": "wide"}])
+def test_help_is_as_wide_as_argparse_makes_it(directory: Path, columns: dict[str, str]) -> None:
+    """The width of help comes from the environment, else from the terminal, as it does for other commands."""
+    program = (
+        "import argparse, sys\nfrom dflag.cli._main import _Parser\n"
+        "parser = _Parser(prog='dflag')\nours = parser.format_help()\n"
+        "parser.formatter_class = argparse.RawDescriptionHelpFormatter\nprint(ours == parser.format_help())"
+    )
+    path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
+    others = {name: text for name, text in os.environ.items() if name != "COLUMNS"}
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**others, "PYTHONPATH": path, **columns},
+        cwd=directory,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert (found.stdout, found.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [("", "False True"), ("['docs', 'app:flags']", "True True")])
+def test_garbage_is_searched_in_a_program_that_calls_the_command(
+    directory: Path, arguments: str, expected: str
+) -> None:
+    """The command spares what it imports in a process of its own, and nothing in that of another program."""
+    program = (
+        "import gc, sys; from dflag.cli import main; sys.argv[1:] = ['docs', 'app:flags']\n"
+        f"main({arguments}); print(gc.get_freeze_count() == 0, gc.isenabled(), file=sys.stderr)"
+    )
+    path = os.pathsep.join(filter(None, [PACKAGES, os.environ.get("PYTHONPATH", "")]))
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        cwd=directory,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=DEADLINE_SECONDS,
+        check=False,
+    )
+    assert found.stderr.splitlines()[-1] == expected
+
+
 def test_help_is_light(directory: Path) -> None:
     """The help of every command is there without anything heavy, logging, or the core."""
     program = (
