@@ -27,10 +27,11 @@ KINDS: Final = ("ConfigMap", "Secret")
 _ANNOTATIONS_MAX_BYTES: Final = 256 * 2**10
 """The limit of apimachinery's ``ValidateAnnotationsSize``."""
 
-_QUALIFIED: Final = re.compile(r"(?:(?P<prefix>[^/]*)/)?(?=.{1,63}\Z)(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
-_LABEL_VALUE: Final = re.compile(r"(?=.{0,63}\Z)(?:(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[-+]\d\d:\d\d)", re.ASCII)
-_DECIMAL: Final = re.compile(r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?", re.ASCII)
+# These are compiled at their first use: the manifests that people write seldom have times, or labels.
+_QUALIFIED: Final = r"(?:(?P<prefix>[^/]*)/)?(?=.{1,63}\Z)(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
+_LABEL_VALUE: Final = r"(?=.{0,63}\Z)(?:(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
+_TIME: Final = r"(?a)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[-+]\d\d:\d\d)"
+_DECIMAL: Final = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
 _INT_LIMIT: Final = 2.0**63
 _FINALIZERS: Final = frozenset({"foregroundDeletion", "kubernetes", "orphan"})
 _MAX_SHOWN_CHARACTERS: Final = 80
@@ -61,7 +62,7 @@ class Type(NamedTuple):
 
 
 def _is_time(text: str) -> bool:
-    if not _TIME.fullmatch(text):
+    if not re.fullmatch(_TIME, text):
         return False
     try:
         datetime.datetime.fromisoformat(text.replace(",", "."))
@@ -73,7 +74,7 @@ def _is_time(text: str) -> bool:
 def _is_count(text: str) -> bool:
     plain = text.replace("_", "")
     try:
-        number = float(plain) if _DECIMAL.fullmatch(plain) else float(int(plain, 0))
+        number = float(plain) if re.fullmatch(_DECIMAL, plain) else float(int(plain, 0))
     except ValueError:  # octal, which nobody writes here
         return True
     return number.is_integer() and 0 <= number < _INT_LIMIT
@@ -256,7 +257,7 @@ def _fix(node: Node, found: str, wanted: str) -> str:
 
 def _label_problem(key: str, value: str) -> tuple[str, str]:
     expected = "expected a value of at most 63 characters of [-._A-Za-z0-9] with a letter or digit at both ends"
-    return _name_problem(key), "" if _LABEL_VALUE.fullmatch(value) else f"{expected}, got {_shown(value)}"
+    return _name_problem(key), "" if re.fullmatch(_LABEL_VALUE, value) else f"{expected}, got {_shown(value)}"
 
 
 def _annotation_problem(key: str, _: str) -> tuple[str, str]:
@@ -264,7 +265,7 @@ def _annotation_problem(key: str, _: str) -> tuple[str, str]:
 
 
 def _name_problem(key: str) -> str:
-    found = _QUALIFIED.fullmatch(key)
+    found = re.fullmatch(_QUALIFIED, key)
     if found is not None and (found["prefix"] is None or is_object_name(found["prefix"])):
         return ""
     expected = "expected a key of at most 63 characters of [-._A-Za-z0-9], perhaps behind a domain and a slash"

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from dflag._formats.nodes import Node
 
-_BOOL: Final = re.compile(r"true|True|TRUE|false|False|FALSE|y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF")
-_INT: Final = re.compile(r"[-+]?(?:0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|0|[1-9][0-9]*)|0b[-+][01]+")
-_DECIMAL: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_NO_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_UNDERSCORE: Final = re.compile(r"(?<=[0-9])_(?=[0-9])")
+_BOOLS: Final = frozenset(
+    "true True TRUE false False FALSE y Y yes Yes YES n N no No NO on On ON off Off OFF".split()  # noqa: SIM905
+)
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _TAG: Final = "tag:yaml.org,2002:"
-_SAME_KEY: Final = re.compile(r"true|false|0|-?[1-9][0-9]{0,17}|-?(?:0|[1-9][0-9]{0,5})\.[0-9]{0,5}[1-9]", re.ASCII)
+
+# These are compiled at their first use: most manifests have no number without quotes.
+_INT: Final = r"[-+]?(?:0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|0|[1-9][0-9]*)|0b[-+][01]+"
+_DECIMAL: Final = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+_NO_FINITE: Final = r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+_UNDERSCORE: Final = r"(?<=[0-9])_(?=[0-9])"
+_NUMBER_BEGINS: Final = "+-.0123456789"
+_SAME_KEY: Final = r"true|false|0|-?[1-9][0-9]{0,17}|-?(?:0|[1-9][0-9]{0,5})\.[0-9]{0,5}[1-9]"
 """The truth values and numbers that a key is written as anew just as they stand."""
 
 STRING: Final = "a string"
@@ -43,7 +48,9 @@ def type_of(node: Node) -> str:
         return STRING
     if node.text in _NULLS:
         return NULL
-    return BOOL if _BOOL.fullmatch(node.text) else _type_of_number(node.text)
+    if node.text in _BOOLS:
+        return BOOL
+    return _type_of_number(node.text) if node.text[0] in _NUMBER_BEGINS else STRING
 
 
 def _type_of_number(text: str) -> str:
@@ -51,10 +58,10 @@ def _type_of_number(text: str) -> str:
     Return the type of a text that may be a number; one with an exponent that no float can have is a string.
     """
     plain = _without_underscores(text)
-    if _INT.fullmatch(plain):
+    if re.fullmatch(_INT, plain):
         return INT
-    is_finite = _DECIMAL.fullmatch(plain) is not None and math.isfinite(float(plain))
-    return FLOAT if is_finite or _NO_FINITE.fullmatch(text) else STRING
+    is_finite = re.fullmatch(_DECIMAL, plain) is not None and math.isfinite(float(plain))
+    return FLOAT if is_finite or re.fullmatch(_NO_FINITE, text) else STRING
 
 
 def _without_underscores(text: str) -> str:
@@ -62,7 +69,7 @@ def _without_underscores(text: str) -> str:
     Take out the underscores, which may stand anywhere behind the first character, and behind a point between digits.
     """
     if text.startswith("."):
-        return _UNDERSCORE.sub("", text)
+        return re.sub(_UNDERSCORE, "", text)
     return text if text.startswith("_") else text.replace("_", "")
 
 
@@ -70,4 +77,4 @@ def is_changed_as_key(node: Node) -> bool:
     """
     Return whether ``kubectl`` makes another text of a key that stands without quotes: of ``y`` it makes ``true``.
     """
-    return type_of(node) in (BOOL, INT, FLOAT, NULL, TAGGED) and not _SAME_KEY.fullmatch(node.text or "")
+    return type_of(node) in (BOOL, INT, FLOAT, NULL, TAGGED) and not re.fullmatch(_SAME_KEY, node.text or "")
