@@ -87,17 +87,21 @@ def nodes(text: str, *, yaml: bool, repeats: bool = False) -> list[Node]:
     """
     if not text.strip():
         return []
-    from dflag._formats import json_nodes
+
+    def as_json(text: str) -> list[Node]:
+        from dflag._formats.json_nodes import read_stream
+
+        return read_stream(text, repeats=repeats)
 
     if not yaml:
-        return json_nodes.read_stream(text, repeats=repeats)
+        return as_json(text)
 
     def as_yaml() -> list[Node]:
         from dflag._formats.yaml_nodes import read_stream
 
         return read_stream(text, repeats=repeats)
 
-    return json_or_yaml(lambda: json_nodes.read_stream(_object(text), repeats=repeats), as_yaml)
+    return json_or_yaml(lambda: as_json(_object(text)), as_yaml)
 
 
 def decode(data: bytes) -> str:

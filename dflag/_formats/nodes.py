@@ -9,7 +9,6 @@ import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from dflag._formats import scalars
 from dflag._formats.json_values import Place
 
 if TYPE_CHECKING:
@@ -89,6 +88,8 @@ class Node:
         """
         Return what says where in *source* each character of a scalar's text is written.
         """
+        from dflag._formats import scalars  # 1 ms, for block scalars and faults in texts alone
+
         found = None if self.text is None else scalars.offsets(source, self.start, self.end, self.style, self.text)
         return lambda index: self.start if found is None else found[min(index, len(found) - 1)]
 

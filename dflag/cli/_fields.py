@@ -7,7 +7,6 @@ a field that the type lacks, and a value of another type. The values of ``data``
 
 from __future__ import annotations
 
-import datetime
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -64,6 +63,8 @@ class Type(NamedTuple):
 def _is_time(text: str) -> bool:
     if not re.fullmatch(_TIME, text):
         return False
+    import datetime  # as for the patterns
+
     try:
         datetime.datetime.fromisoformat(text.replace(",", "."))
     except ValueError:

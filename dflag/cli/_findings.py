@@ -6,11 +6,10 @@ What an updater would do with an input is drafted as the updater drafts it, and 
 
 from __future__ import annotations
 
-import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._flags import pipeline_of
-from dflag._formats import json_nodes, nodes
+from dflag._formats import nodes
 from dflag._formats.json_values import NotJSON
 from dflag._kinds import WHITE_SPACE
 from dflag._layers import RULE_PREFIX, RULES_KEYS
@@ -21,6 +20,7 @@ from dflag._trial import try_readings
 from dflag.errors import FlagValueError, ParseError, RegistryValidationError, ValidationError, one_line, unknown_flags
 
 if TYPE_CHECKING:
+    import datetime
     from collections.abc import Iterator, Mapping, Sequence
 
     from dflag._flags import Flag
@@ -228,10 +228,16 @@ def hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
     if flag.deprecated is not None:
         message = f"flag {flag.name!r} is deprecated: {flag.deprecated}"
         yield Finding(item.file, item.key_place(), "deprecated-flag", "warning", flag.name, one_line(message))
-    if flag.expires is not None and flag.expires < datetime.date.today():  # noqa: DTZ011 - the day it is here
+    if flag.expires is not None and _is_over(flag.expires):
         owner = f", ask {flag.owner}" if flag.owner else ""
         message = f"flag {flag.name!r} was to be gone by {flag.expires}{owner}"
         yield Finding(item.file, item.key_place(), "expired-flag", "warning", flag.name, one_line(message))
+
+
+def _is_over(day: datetime.date) -> bool:
+    import datetime  # loaded already, by the program's date
+
+    return day < datetime.date.today()  # noqa: DTZ011 - the day it is here
 
 
 def place_of(item: Item, flag: Flag[Any], kind: Kind[Any], refused: FlagValueError) -> Place:
@@ -258,6 +264,8 @@ def place_of(item: Item, flag: Flag[Any], kind: Kind[Any], refused: FlagValueErr
 
 def _tree(body: str, *, yaml: bool) -> nodes.Node:
     if not yaml or body[:1] in ("{", "[", '"'):
+        from dflag._formats import json_nodes  # for a fault alone
+
         return json_nodes.read(body)
     from dflag._formats import yaml_nodes
 

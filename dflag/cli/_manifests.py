@@ -4,8 +4,6 @@ Manifests, read as ``kubectl`` and the API server do: the ConfigMaps and Secrets
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 import re
 from functools import partial
@@ -230,9 +228,11 @@ class _ObjectReader:
         text = "" if found == NULL else node.text or ""
         if (self._kind, field) not in _ENCODED:
             return text
+        from binascii import a2b_base64  # for what is encoded alone
+
         try:
-            return base64.b64decode(text.translate(_LINE_ENDS), validate=True)
-        except (binascii.Error, ValueError):
+            return a2b_base64(text.translate(_LINE_ENDS), strict_mode=True)
+        except ValueError:
             plain = "data" if self._kind == "ConfigMap" else "stringData"
             message = f"{field}.{key[:80]}: the value is not valid base64; encode it, or move it to {plain}"
             self._faults.append(Fault(place, key, message, rule="invalid-value"))
