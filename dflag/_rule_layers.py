@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._clock import CLOCK, Clock
 from dflag._flags import conceal, pipeline_of
-from dflag._formats.json_values import Place
+from dflag._formats.base import Place
 from dflag._keyed import KeyedValue
 from dflag._layers import RULE_PREFIX, RULES_KEYS, Entry
 from dflag._rule_sets import NO_RULES, Active, RuleSet, Spot, ValidRule

@@ -10,7 +10,7 @@ from collections.abc import Mapping  # noqa: TC003 - a NamedTuple's annotation, 
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag._formats.json_values import Place  # noqa: TC001 - as above
+from dflag._formats.base import Place  # noqa: TC001 - as above
 from dflag._layers import RULE_PREFIX, Entry
 from dflag.errors import FlagValueError  # noqa: TC001 - as above
 

@@ -14,9 +14,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from dflag._formats.documents import decode
-from dflag._formats.json_values import NotJSON, Place, dumps
+from dflag._formats.base import NotJSON, Place
+from dflag._formats.json_values import dumps
 from dflag._formats.nodes import START, Lines
+from dflag._formats.texts import decode
 from dflag._kinds._base import Problem
 from dflag._kinds.duration import DURATION
 from dflag._raw import Excerpt, Text, Unreadable

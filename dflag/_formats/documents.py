@@ -1,26 +1,22 @@
 """
-Documents whose top-level keys are flags, and texts that may be YAML or JSON.
+Documents whose top-level keys are flags.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dflag._formats import json
-from dflag._formats.json_values import NotJSON, Place, dumps, freeze
+from dflag._formats.base import NotJSON, Place
+from dflag._formats.json_values import dumps, freeze
+from dflag._formats.texts import WHITE_SPACE, decode, json_or_yaml, object_text
 from dflag._raw import Text, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from dflag._formats.json import Member
-    from dflag._formats.nodes import Node
     from dflag.typing import JSONValue, Raw
-
-T = TypeVar("T")
-
-_WHITE_SPACE = " \t\r\n"
-"""What may stand between the tokens of JSON."""
 
 
 class Document(NamedTuple):
@@ -49,7 +45,7 @@ def read(data: bytes, *, yaml: bool, unread: Collection[str] = ()) -> Document:
         NotJSON: It is no such document; its `NotJSON.expected` and `NotJSON.place` may be shown to anybody.
     """
     text = decode(data)
-    found = _members(text, yaml=yaml, unread=unread) if text.strip(_WHITE_SPACE) else []
+    found = _members(text, yaml=yaml, unread=unread) if text.strip(WHITE_SPACE) else []
     is_suspect = json.may_hold_surrogates(text)
     for member in found if is_suspect else ():
         json.refuse_lone_surrogates(member.key, member.place)
@@ -73,69 +69,6 @@ def loads(text: str) -> JSONValue:
     return json_or_yaml(lambda: json.loads(text), as_yaml)
 
 
-def nodes(text: str, *, yaml: bool, repeats: bool = False) -> list[Node]:
-    """
-    Read JSON texts that follow one another, or a stream of YAML, with the place of every token.
-
-    Args:
-        text: The text.
-        yaml: Whether it may be YAML.
-        repeats: Whether a key may stand twice in a mapping, as it may for ``kubectl``.
-
-    Raises:
-        NotJSON: The text is neither; of two reasons that of the reader which came further.
-    """
-    if not text.strip():
-        return []
-
-    def as_json(text: str) -> list[Node]:
-        from dflag._formats.json_nodes import read_stream
-
-        return read_stream(text, repeats=repeats)
-
-    if not yaml:
-        return as_json(text)
-
-    def as_yaml() -> list[Node]:
-        from dflag._formats.yaml_nodes import read_stream
-
-        return read_stream(text, repeats=repeats)
-
-    return json_or_yaml(lambda: as_json(_object(text)), as_yaml)
-
-
-def decode(data: bytes) -> str:
-    """
-    Return the text of a document, without its byte order mark.
-
-    Raises:
-        NotJSON: It is not in UTF-8.
-    """
-    try:
-        return data.decode().removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        before = data[: error.start].decode()
-        place = Place(before.count("\n") + 1, len(before) - before.rfind("\n"))
-        raise NotJSON("a document in UTF-8", place=place) from None
-
-
-def json_or_yaml(as_json: Callable[[], T], as_yaml: Callable[[], T]) -> T:
-    """
-    Read JSON, or YAML, which takes a hundredth of a second to import and refuses some of JSON.
-
-    A tab in front, some escapes and a long key are JSON and no YAML; and YAML may look like JSON at first.
-    """
-    try:
-        return as_json()
-    except NotJSON as error:
-        problem = error
-    try:
-        return as_yaml()
-    except NotJSON as error:
-        further = problem.offset is not None and problem.offset >= (error.offset or 0)
-        raise problem if further else error from None
-
-
 def _members(text: str, *, yaml: bool, unread: Collection[str]) -> list[Member]:
     if not yaml:
         return json.members(text, unread)
@@ -145,16 +78,7 @@ def _members(text: str, *, yaml: bool, unread: Collection[str]) -> list[Member]:
 
         return members(text, unread)
 
-    return json_or_yaml(lambda: json.members(_object(text), unread), as_yaml)
-
-
-def _object(text: str) -> str:
-    """
-    Return a text that begins as a JSON object does, and refuse any other before all of it is looked at.
-    """
-    if not text.lstrip(_WHITE_SPACE).startswith("{"):
-        raise NotJSON("a JSON object")
-    return text
+    return json_or_yaml(lambda: json.members(object_text(text), unread), as_yaml)
 
 
 def _as_raw(found: Any, *, is_suspect: bool) -> Raw:

@@ -9,7 +9,8 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, Self
 
-from dflag._formats.json_values import JSON, MAX_DEPTH, MAX_INT_DIGITS, NotJSON, Place, freeze
+from dflag._formats.base import MAX_DEPTH, NotJSON, Place
+from dflag._formats.json_values import JSON, MAX_INT_DIGITS, freeze
 from dflag._raw import Excerpt, Text
 
 if TYPE_CHECKING:

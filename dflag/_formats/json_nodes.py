@@ -8,8 +8,8 @@ import json
 import re
 from typing import Final
 
+from dflag._formats.base import MAX_DEPTH, NotJSON
 from dflag._formats.json import DECODER, Cursor, problem_of
-from dflag._formats.json_values import MAX_DEPTH, NotJSON
 from dflag._formats.nodes import Node
 
 _ATOM: Final = re.compile(r"true|false|null|-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?")

@@ -10,15 +10,14 @@ import copy
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
+
+from dflag._formats.base import MAX_DEPTH, NotJSON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 JSON: TypeAlias = Any
-
-MAX_DEPTH: Final = 100
-"""How deep arrays and objects may nest: deep enough for any policy, shallow enough for every recursion here."""
 
 MAX_INT_DIGITS: Final = 640
 """The least that `sys.set_int_max_str_digits` can be set to: such an int always prints."""
@@ -26,36 +25,6 @@ MAX_INT_DIGITS: Final = 640
 _INT_LIMIT: Final = 10**MAX_INT_DIGITS
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-
-
-class Place(NamedTuple):
-    """
-    A place in a text, counted from 1.
-    """
-
-    line: int
-    column: int
-
-
-class NotJSON(ValueError):  # noqa: N818 - reads as what it says: the text is not JSON
-    """
-    A text or a value is not JSON as dflag takes it.
-
-    Attributes:
-        expected: What would have been right; never quotes what was given.
-        detail: What is wrong; may quote it.
-        place: Where in a text, if that is known.
-        offset: The same as an offset, from a reader that keeps places.
-    """
-
-    def __init__(
-        self, expected: str, detail: str = "", *, place: Place | None = None, offset: int | None = None
-    ) -> None:
-        super().__init__(f"expected {expected}" + (f" ({detail})" if detail else ""))
-        self.expected: Final = expected
-        self.detail: Final = detail
-        self.place = place
-        self.offset = offset
 
 
 class _Sealed(type):

@@ -4,12 +4,11 @@ What is read with places: nodes, lines, and the paths between nodes.
 
 from __future__ import annotations
 
-import json
 import re
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from dflag._formats.json_values import Place
+from dflag._formats.base import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,6 +113,8 @@ def steps_of(json_path: str) -> list[Step]:
     """
     Read ``$.limits[2]`` as its steps.
     """
+    import json  # for keys in quotes alone
+
     steps: list[Step] = []
     for found in _STEP.finditer(json_path, 1):
         if found["index"] is not None:

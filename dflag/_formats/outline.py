@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 import yaml
 
 from dflag._formats import json_nodes
-from dflag._formats.documents import json_or_yaml
+from dflag._formats.base import MAX_DEPTH, NotJSON
 from dflag._formats.json import MAX_VALUES, may_hold_surrogates
-from dflag._formats.json_values import MAX_DEPTH, NotJSON, freeze
-from dflag._formats.yaml import EventReader, plain_value
+from dflag._formats.json_values import freeze
+from dflag._formats.texts import json_or_yaml
+from dflag._formats.yaml import plain_value
+from dflag._formats.yaml_events import EventReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

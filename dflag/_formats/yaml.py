@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import yaml
 
+from dflag._formats.base import NotJSON, Place
 from dflag._formats.json import Member, Written, excerpt, may_hold_surrogates, read_int, refuse_lone_surrogates
-from dflag._formats.json_values import MAX_DEPTH, NotJSON, Place, freeze
+from dflag._formats.json_values import freeze
+from dflag._formats.yaml_events import EventReader, place_of
 from dflag._raw import Text
 
 if TYPE_CHECKING:
@@ -31,13 +33,9 @@ _DEPTHS: Final = {
 """How much deeper each event leads."""
 
 T = TypeVar("T")
-V = TypeVar("V")
 
 _MAX_CHARACTERS: Final = 2**20
 """What a ConfigMap can hold; the parser is slow enough for this to matter."""
-
-_MAX_ALIASED: Final = 2**20
-"""How much aliases may add to a text, by `EventReader.weight`, lest a few lines stand for gigabytes."""
 
 _CONSTANTS: Final[dict[str, Any]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -48,12 +46,6 @@ _INT: Final = re.compile(r"[-+]?[0-9]+", re.ASCII)
 _BASED: Final = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The parser in C where PyYAML was built with it: ten times as fast, the same events."""
-
-_WORDS_QUOTE: Final = _LOADER is yaml.SafeLoader
-"""Whether the parser's messages may quote the text, as those of the one in Python do; those in C are fixed."""
 
 
 def loads(text: str) -> JSONValue:
@@ -87,127 +79,6 @@ def _read(text: str, read: Callable[[_ValueReader], T]) -> T:
         raise NotJSON("YAML of at most a mebibyte", f"{len(text)} characters")
     reader = _ValueReader(text)
     return reader.run(lambda: read(reader))
-
-
-class Anchored(NamedTuple, Generic[V]):
-    """
-    What an anchor stands for: its event, what was made of it, and how much that weighs.
-    """
-
-    event: Any
-    made: V
-    weight: int
-
-
-class EventReader(Generic[V]):
-    """
-    Makes something of every node from parser events, as they come: a text that goes too far is left unread.
-
-    Attributes:
-        weight: The number of nodes passed, those of aliases included, and what a reader adds for long ones.
-        last: The event last passed.
-        anchors: What each anchor of the document stands for.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._events: Final[Iterator[Any]] = yaml.parse(text, Loader=_LOADER)
-        self._aliased = 0
-        self.weight = 0
-        self.last: Any = None
-        self.anchors: Final[dict[Any, Anchored[V]]] = {}
-
-    def run(self, read: Callable[[], T]) -> T:
-        """
-        Read, and raise `NotJSON` with its place for what the parser raises.
-        """
-        try:
-            return read()
-        except yaml.MarkedYAMLError as error:
-            raise _syntax_error(error) from None
-        except yaml.reader.ReaderError as error:
-            where = f"at character {error.position + 1}"
-            raise NotJSON(f"JSON or YAML: {error.reason}", where, offset=error.position) from None
-        except NotJSON as error:
-            raise self._located(error) from None
-        except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-            # The parser lets through what chr() says of an impossible escape.
-            raise self._located(NotJSON("JSON or YAML", str(error))) from None
-
-    def next(self) -> Any:
-        """
-        Return the next event.
-        """
-        self.last = next(self._events)
-        return self.last
-
-    def until(self, end: type) -> Iterator[Any]:
-        """
-        Yield the first event of each part of a collection, which the caller passes before it asks for the next.
-        """
-        while not isinstance(event := self.next(), end):
-            yield event
-
-    def begins(self) -> bool:
-        """
-        Pass what stands before the next document, and return whether there is one.
-        """
-        between = (yaml.StreamStartEvent, yaml.DocumentEndEvent)
-        while isinstance(event := self.next(), between):
-            pass
-        self.anchors.clear()
-        return isinstance(event, yaml.DocumentStartEvent)
-
-    def node(self, event: Any, depth: int) -> V:
-        """
-        Pass the node that begins with an event.
-        """
-        if isinstance(event, yaml.AliasEvent):
-            return self.alias(event, depth)
-        before = self.weight
-        self.weight += 1
-        if event.tag is not None:
-            self.tagged(event)
-        if isinstance(event, yaml.ScalarEvent):
-            made = self.scalar(event)
-        elif depth >= MAX_DEPTH:
-            raise NotJSON(f"JSON nested at most {MAX_DEPTH} levels deep")
-        elif isinstance(event, yaml.SequenceStartEvent):
-            made = self.sequence(event, depth + 1)
-        else:
-            made = self.mapping(event, depth + 1)
-        if event.anchor is not None:
-            self.anchors[event.anchor] = Anchored(event, made, self.weight - before)
-        return made
-
-    def alias(self, event: Any, depth: int) -> V:  # noqa: ARG002 - for readers that cannot leave the depth to freezing
-        if event.anchor not in self.anchors:
-            raise NotJSON("YAML whose aliases stand after their anchors", f"*{event.anchor[:80]}")
-        anchored = self.anchors[event.anchor]
-        self.weight += anchored.weight
-        self._aliased += anchored.weight
-        if self._aliased > _MAX_ALIASED:
-            raise NotJSON("YAML whose aliases add at most a mebibyte")
-        return anchored.made
-
-    def tagged(self, event: Any) -> None:
-        """
-        Refuse a node for its tag, if it may have none.
-        """
-
-    def scalar(self, event: Any) -> V:
-        raise NotImplementedError
-
-    def sequence(self, event: Any, depth: int) -> V:
-        raise NotImplementedError
-
-    def mapping(self, event: Any, depth: int) -> V:
-        raise NotImplementedError
-
-    def _located(self, error: NotJSON) -> NotJSON:
-        if error.offset is None and self.last is not None:
-            mark = self.last.start_mark
-            error.place, error.offset = _place(mark), mark.index
-        return error
 
 
 class _ValueReader(EventReader[Any]):
@@ -252,7 +123,7 @@ class _ValueReader(EventReader[Any]):
             _add_key(keys, each, each.value)
             event = self.next()
             is_unread = each.value in unread and _keeps_its_meaning(event)
-            yield Member(each.value, _place(each.start_mark), self._excerpt(event) if is_unread else self._raw(event))
+            yield Member(each.value, place_of(each.start_mark), self._excerpt(event) if is_unread else self._raw(event))
 
     def _excerpt(self, event: Any) -> Excerpt:
         """
@@ -263,11 +134,11 @@ class _ValueReader(EventReader[Any]):
             begin = self._text.find("\n", start.index) + 1 or len(self._text)
             return excerpt(self._text, begin, end.index, Place(start.line + 2, 1))
         if isinstance(event, yaml.ScalarEvent):
-            return excerpt(self._text, start.index, end.index, _place(start))
+            return excerpt(self._text, start.index, end.index, place_of(start))
         depth = 0 if isinstance(event, yaml.AliasEvent) else 1
         while depth:
             depth += _DEPTHS.get(type(self.next()), 0)
-        return excerpt(self._text, start.index, self.last.end_mark.index, _place(start))
+        return excerpt(self._text, start.index, self.last.end_mark.index, place_of(start))
 
     def _raw(self, event: Any) -> Any:
         """
@@ -309,20 +180,6 @@ class _ValueReader(EventReader[Any]):
             if not isinstance(value, (str, dict, list)) and (text := self._written(begin).value) != repr(value):
                 items.texts[key] = text
         return items
-
-
-def _syntax_error(error: Any) -> NotJSON:
-    mark = error.problem_mark or error.context_mark
-    place = _place(mark) if mark else None
-    offset = mark.index if mark else None
-    where = f"at line {place.line} column {place.column}" if place else ""
-    if _WORDS_QUOTE:
-        return NotJSON("JSON or YAML", f"{error.problem} {where}", place=place, offset=offset)
-    return NotJSON(f"JSON or YAML: {error.problem}", where, place=place, offset=offset)
-
-
-def _place(mark: Any) -> Place:
-    return Place(mark.line + 1, mark.column + 1)
 
 
 def _add_key(keys: set[str], event: Any, key: str) -> None:

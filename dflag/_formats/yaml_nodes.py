@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from dflag._formats.json_values import MAX_DEPTH, NotJSON
+from dflag._formats.base import MAX_DEPTH, NotJSON
 from dflag._formats.nodes import Node
-from dflag._formats.yaml import EventReader
+from dflag._formats.yaml_events import EventReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,6 +10,7 @@ import pydantic
 
 from dflag._faults import is_interrupt
 from dflag._formats import json_values
+from dflag._formats.base import NotJSON
 from dflag._formats.json import loads
 from dflag._kinds import _typed_values
 from dflag._kinds._base import Problem
@@ -40,7 +41,7 @@ class TypedJSONKind(JSONKind):
     def convert(self, value: object) -> Any:
         try:
             frozen = json_values.freeze(value)
-        except json_values.NotJSON:
+        except NotJSON:
             return self._convert_type(value)
         return self._accept(frozen)
 

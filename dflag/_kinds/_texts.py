@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from dflag._formats import json_values
+from dflag._formats.base import NotJSON
 from dflag._formats.json import loads
 from dflag._kinds._base import Kind, Problem
 
@@ -100,7 +101,7 @@ class TextsKind(Kind[C]):
     def _read_json(self, text: str) -> Collection[object]:
         try:
             items: Collection[object] = loads(text)  # no JSON but an array begins with a bracket
-        except json_values.NotJSON as error:
+        except NotJSON as error:
             raise Problem(f"{self.expected}; a text that begins with [ must be a JSON array", str(error)) from None
         return items
 

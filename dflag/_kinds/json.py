@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from dflag._formats import json_values
+from dflag._formats.base import NotJSON
 from dflag._formats.json import loads
 from dflag._kinds._base import Kind, Problem
 
@@ -144,5 +145,5 @@ def as_problem(function: Callable[[Any], JSONValue], given: object) -> JSONValue
     """
     try:
         return function(given)
-    except json_values.NotJSON as error:
+    except NotJSON as error:
         raise Problem(error.expected, error.detail) from None

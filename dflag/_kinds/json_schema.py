@@ -11,8 +11,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from dflag._formats.base import NotJSON
 from dflag._formats.json import loads
-from dflag._formats.json_values import NotJSON
 from dflag._kinds._declared import WHITE_SPACE
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from fnmatch import translate
 from typing import TYPE_CHECKING, Any, Final
 
 from dflag._formats import json_values
+from dflag._formats.base import NotJSON
 from dflag._formats.json import loads_written
 from dflag._kinds._base import Kind, Problem
 from dflag._kinds._declared import NO_LIMITS, SchemaOptions
@@ -94,7 +95,7 @@ class MapKind(Kind[Mapping[str, Any]]):
         items = {key: self.item.portable(item) for key, item in value.items()}
         try:
             return json_values.freeze(items)
-        except json_values.NotJSON as error:  # an infinite number
+        except NotJSON as error:  # an infinite number
             raise Problem(error.expected) from None
 
     def same(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -142,7 +143,7 @@ class MapKind(Kind[Mapping[str, Any]]):
         expected = f"{self.expected}, as a JSON object"
         try:
             native, written = loads_written(text)
-        except json_values.NotJSON as error:
+        except NotJSON as error:
             raise Problem(expected, str(error)) from None
         if not isinstance(native, dict):
             raise Problem(expected)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from dflag._formats.json_values import Place
+from dflag._formats.base import Place
 from dflag.cli._findings import Finding
 from dflag.errors import printable
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from dflag._formats.documents import decode
-from dflag._formats.json_values import NotJSON
+from dflag._formats.base import NotJSON
 from dflag._formats.nodes import Lines
+from dflag._formats.texts import decode
 from dflag._layers import RULES_KEYS
 from dflag._raw import Unreadable
 from dflag._registry import store_of_registry
@@ -19,7 +19,7 @@ from dflag.cli._items import Fault, Object
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from dflag._formats.json_values import Place
+    from dflag._formats.base import Place
     from dflag._registry import FlagRegistry
     from dflag.cli._items import Item
 

@@ -18,7 +18,7 @@ from dflag.sources._names import NAMESPACE_NAME, OBJECT_NAME, is_namespace_name,
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from dflag._formats.json_values import Place
+    from dflag._formats.base import Place
     from dflag._formats.nodes import Node
 
 KINDS: Final = ("ConfigMap", "Secret")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._flags import pipeline_of
 from dflag._formats import nodes
-from dflag._formats.json_values import NotJSON
+from dflag._formats.base import NotJSON
 from dflag._kinds import WHITE_SPACE
 from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._raw import Unreadable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from dflag._flags import Flag
-    from dflag._formats.json_values import Place
+    from dflag._formats.base import Place
     from dflag._kinds import Kind
     from dflag._registry import FlagRegistry
     from dflag._rule_layers import RuleContext

@@ -10,8 +10,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from dflag._formats import documents
-from dflag._formats.json_values import NotJSON
+from dflag._formats import texts
+from dflag._formats.base import NotJSON
 from dflag._formats.nodes import Lines
 from dflag._layers import RULES_KEYS
 from dflag.cli import _manifests
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import BinaryIO
 
-    from dflag._formats.json_values import Place
+    from dflag._formats.base import Place
     from dflag._formats.nodes import Node
 
 _MAX_BYTES: Final = 64 * 2**20
@@ -94,16 +94,16 @@ def read_text(data: bytes, name: str) -> Input:
         CommandError: As `read`.
     """
     try:
-        text = documents.decode(data)
+        text = texts.decode(data)
     except NotJSON as error:
         raise _unreadable(name, error.place, f"expected {error.expected}") from None
     lines = Lines(text)
     try:
-        nodes = documents.nodes(text, yaml=_may_be_yaml(name), repeats=True)
+        nodes = texts.nodes(text, yaml=_may_be_yaml(name), repeats=True)
         if any(map(_manifests.is_manifest, nodes)):
             return _read_manifests(nodes, name, text, lines)
         if not any(key in (node.members or ()) for node in nodes for key in RULES_KEYS):
-            nodes = documents.nodes(text, yaml=_may_be_yaml(name))
+            nodes = texts.nodes(text, yaml=_may_be_yaml(name))
         return _read_document(data, nodes, name, text, lines)
     except NotJSON as error:
         place = error.place if error.offset is None else lines.place(error.offset)
@@ -123,10 +123,12 @@ def document_items(data: bytes, name: str, file: str, place: Callable[[int], Pla
     Raises:
         NotJSON: It is no such document.
     """
-    text, yaml = documents.decode(data), _may_be_yaml(name)
+    from dflag._formats import documents  # which a manifest is not
+
+    text, yaml = texts.decode(data), _may_be_yaml(name)
     values = documents.read(data, yaml=yaml, unread=RULES_KEYS).values
     # What is doubled in rules spoils one of them, and not the document.
-    nodes = documents.nodes(text, yaml=yaml, repeats=any(key in values for key in RULES_KEYS))
+    nodes = texts.nodes(text, yaml=yaml, repeats=any(key in values for key in RULES_KEYS))
     members = (nodes[0].members if nodes else None) or {}
     places = Lines(text).place if place is None else place
     return {key: Item(raw, file, text, places, members[key]) for key, raw in values.items()}
@@ -205,7 +207,7 @@ def _holds_manifests(data: bytes) -> bool | None:
     Return whether there is a manifest in a file; None when it cannot be read, which its reader reports.
     """
     try:
-        return any(map(_manifests.is_manifest, documents.nodes(documents.decode(data), yaml=True, repeats=True)))
+        return any(map(_manifests.is_manifest, texts.nodes(texts.decode(data), yaml=True, repeats=True)))
     except NotJSON:
         return None
 

@@ -14,7 +14,7 @@ from dflag._source_state import Reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from dflag._formats.json_values import Place
+    from dflag._formats.base import Place
     from dflag._formats.nodes import Node, Step
     from dflag.typing import Raw
 

@@ -4,7 +4,6 @@ Manifests, read as ``kubectl`` and the API server do: the ConfigMaps and Secrets
 
 from __future__ import annotations
 
-import json
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -18,7 +17,7 @@ from dflag.sources._entries import is_key
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dflag._formats.json_values import Place
+    from dflag._formats.base import Place
     from dflag._formats.nodes import Lines, Node
 
 _MAX_BYTES: Final = 2**20
@@ -283,6 +282,8 @@ class _ObjectReader:
 
 
 def _is_json_object(value: bytes) -> bool:
+    import json  # for some Secrets alone
+
     try:
         return isinstance(json.loads(value), (dict, type(None)))  # Go takes null for an empty map
     except (ValueError, RecursionError):

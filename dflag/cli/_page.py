@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from dflag._flags import pipeline_of
 from dflag._formats import json as json_format
-from dflag._formats.json_values import NotJSON, dumps
+from dflag._formats.base import NotJSON
+from dflag._formats.json_values import dumps
 from dflag._keyed import draw
 from dflag._layers import Entry
 from dflag._raw import Unreadable

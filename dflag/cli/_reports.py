@@ -4,7 +4,6 @@ Printing findings: for people, for programs, for GitHub and for code scanning.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 from dflag.cli._paths import in_repository
@@ -32,6 +31,8 @@ def _as_text(findings: Sequence[Finding]) -> str:
 
 
 def _as_json(findings: Sequence[Finding]) -> str:
+    import json  # for programs alone, as below
+
     return json.dumps({"ok": is_ok(findings), "findings": list(map(_entry, findings))}, indent=2) + "\n"
 
 
@@ -71,6 +72,8 @@ def _property(text: str) -> str:
 
 
 def _as_sarif(findings: Sequence[Finding]) -> str:
+    import json
+
     from dflag.cli._sarif import report
 
     return json.dumps(report(findings), indent=2) + "\n"

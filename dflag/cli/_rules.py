@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dflag._flags import pipeline_of
 from dflag._formats import json_nodes
-from dflag._formats.documents import json_or_yaml
-from dflag._formats.json_values import NotJSON, Place
+from dflag._formats.base import NotJSON, Place
 from dflag._formats.nodes import Lines
+from dflag._formats.texts import json_or_yaml
 from dflag._layers import RULE_PREFIX, RULES_KEYS
 from dflag._raw import Excerpt
 from dflag._registry import store_of_registry

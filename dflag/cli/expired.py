@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING, TextIO
 
 from dflag._flags import declared_at
-from dflag._formats.json_values import Place
+from dflag._formats.base import Place
 from dflag.cli._findings import Finding
 from dflag.cli._registry import load
 from dflag.cli._reports import FORMATS, is_ok

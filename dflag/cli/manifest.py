@@ -10,8 +10,8 @@ import re
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from dflag._flags import pipeline_of
+from dflag._formats.base import NotJSON
 from dflag._formats.documents import read
-from dflag._formats.json_values import NotJSON
 from dflag._layers import RULES_KEYS
 from dflag._raw import Unreadable
 from dflag.cli._errors import CommandError

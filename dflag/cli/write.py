@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dflag._formats.json_values import Place
+    from dflag._formats.base import Place
     from dflag._registry import FlagRegistry
 
 

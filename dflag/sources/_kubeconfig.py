@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from dflag._formats import documents
-from dflag._formats.json_values import NotJSON
+from dflag._formats.base import NotJSON
 from dflag.sources._names import is_namespace_name
 from dflag.sources._objects import ApiError
 

@@ -13,7 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from dflag._formats.json_values import NotJSON
+from dflag._formats.base import NotJSON
 from dflag._layers import RULES_KEYS
 from dflag._raw import Unreadable
 from dflag.errors import SourceError
@@ -25,8 +25,8 @@ from dflag.sources._way import DATA, follow, read_link
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from dflag._formats.base import Place
     from dflag._formats.documents import Document
-    from dflag._formats.json_values import Place
     from dflag.sources._base import Watch
     from dflag.typing import Raw, Wake
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._flags import keyed_of, layers_of, pipeline_of
 from dflag._fork import ForkFollower, follow_forks, settle
-from dflag._formats import json_values
+from dflag._formats.base import NotJSON
 from dflag._formats.json import loads
 from dflag._history import UNPRINTABLE, printed
 from dflag._keyed import EVERYBODY
@@ -583,7 +583,7 @@ def _refused_text(flag: Flag[Any], error: FlagValueError) -> str | None:
         return text
     try:
         native = loads(text)
-    except json_values.NotJSON:
+    except NotJSON:
         return text
     # Its keys in the order of those of a value in force, so that what differs is a difference.
     return json.dumps(native, ensure_ascii=False, indent=2, sort_keys=True)

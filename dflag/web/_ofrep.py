@@ -21,6 +21,7 @@ from dflag._faults import is_interrupt
 from dflag._flags import pipeline_of
 from dflag._fork import ForkFollower, follow_forks, settle
 from dflag._formats import json_values
+from dflag._formats.base import NotJSON
 from dflag._formats.json import loads
 from dflag._kinds._base import Problem
 from dflag._log import logger
@@ -326,7 +327,7 @@ def _portable(evaluation: Evaluation) -> object:
     flag = evaluation.flag
     try:
         return json_values.freeze(pipeline_of(flag).kind.portable(evaluation.value))
-    except (Problem, json_values.NotJSON):
+    except (Problem, NotJSON):
         return None
     except BaseException as error:  # of the program's code, so of any type
         if is_interrupt(error):
@@ -347,7 +348,7 @@ def _context(body: bytes) -> Mapping[str, Any]:
         given = loads(body.decode()) if body else {}
     except UnicodeDecodeError:
         raise _RefusedError("PARSE_ERROR", "the body is not UTF-8") from None
-    except json_values.NotJSON as error:
+    except NotJSON as error:
         raise _RefusedError("PARSE_ERROR", f"the body: {error}") from None
     if not isinstance(given, dict):
         raise _RefusedError("PARSE_ERROR", "the body: expected an object")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from dflag._faults import is_unawaited
 from dflag._flags import pipeline_of
-from dflag._formats import json_values
+from dflag._formats.base import NotJSON
 from dflag._formats.json import loads
 from dflag._layers import OVERRIDE, Entry
 from dflag._log import logger
@@ -144,7 +144,7 @@ def read(body: bytes) -> SetRequest:
         given = loads(body.decode())
     except UnicodeDecodeError:
         raise Malformed("the body is not UTF-8") from None
-    except json_values.NotJSON as error:
+    except NotJSON as error:
         raise Malformed(f"the body: {error}") from None
     if not isinstance(given, dict):
         raise Malformed("the body: expected an object")

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dflag import _kinds
-from dflag._formats.documents import decode, nodes, read
-from dflag._formats.json_values import NotJSON
+from dflag._formats.base import NotJSON
+from dflag._formats.documents import read
 from dflag._formats.nodes import Lines
+from dflag._formats.texts import decode, nodes
 from dflag.typing import Text, Unreadable
 
 from . import strategies

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dflag._formats import documents
-from dflag._formats.json_values import NotJSON
+from dflag._formats.base import NotJSON
 from dflag._rules_text import RULE_KEYS, Rule, RuleList, parse_rules
 
 WORDS = st.sampled_from(

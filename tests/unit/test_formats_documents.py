@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from dflag._formats import yaml as _yaml
-from dflag._formats.documents import loads, nodes, read
-from dflag._formats.json_values import NotJSON
+from dflag._formats import yaml_events
+from dflag._formats.base import NotJSON
+from dflag._formats.documents import loads, read
+from dflag._formats.texts import nodes
 from dflag.typing import Text, Unreadable
 
 YAML_SCALARS = [
@@ -264,8 +266,8 @@ def test_the_parser_in_python_quotes_nothing_either(
     """
     Where PyYAML has no C parser, whose messages are fixed, its words are left out.
     """
-    monkeypatch.setattr(_yaml, "_LOADER", yaml.SafeLoader)
-    monkeypatch.setattr(_yaml, "_WORDS_QUOTE", True)
+    monkeypatch.setattr(yaml_events, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_events, "_WORDS_QUOTE", True)
     with pytest.raises(NotJSON) as caught:
         read(data, yaml=True)
     assert caught.value.place == place

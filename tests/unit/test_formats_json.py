@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from dflag._formats import json_values
+from dflag._formats.base import NotJSON
 from dflag._formats.json import loads, members
 from dflag._formats.json_nodes import read_stream
-from dflag._formats.json_values import NotJSON
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from dflag._formats import documents, json_nodes, nodes, yaml_nodes
-from dflag._formats.json_values import NotJSON, path_of
+from dflag._formats import json_nodes, nodes, texts, yaml_nodes
+from dflag._formats.base import NotJSON
+from dflag._formats.json_values import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -188,7 +189,7 @@ def test_a_key_that_stands_twice_is_refused_where_it_may_not(text: str) -> None:
     With the place of the second one; where it may, the later one counts.
     """
     with pytest.raises(NotJSON, match="stands twice") as refusal:
-        documents.nodes(text, yaml=True)
+        texts.nodes(text, yaml=True)
     assert refusal.value.offset == text.rindex("a:")
-    (node,) = documents.nodes(text, yaml=True, repeats=True)
+    (node,) = texts.nodes(text, yaml=True, repeats=True)
     assert node.repeated == text.rindex("a:")

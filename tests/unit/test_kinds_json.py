@@ -10,7 +10,7 @@ import pytest
 import yaml
 from typing_extensions import TypedDict
 
-from dflag._formats import yaml as _yaml
+from dflag._formats import yaml_events
 from dflag._kinds import Problem, json_kind
 
 if TYPE_CHECKING:
@@ -302,8 +302,8 @@ def test_half_a_surrogate_pair_is_refused_whatever_the_parser(monkeypatch: pytes
     """
     The parser in Python lets it through where the one in C does not.
     """
-    for loader in (_yaml._LOADER, yaml.SafeLoader):
-        monkeypatch.setattr(_yaml, "_LOADER", loader)
+    for loader in (yaml_events._LOADER, yaml.SafeLoader):
+        monkeypatch.setattr(yaml_events, "_LOADER", loader)
         with pytest.raises(Problem):
             json_kind(yaml=True).parse('a: "\\ud800"')
 
