@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from dflag._batch import parse, resolve_all, without_some_rules
 from dflag._snapshot import values_of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dflag.errors import RegistryValidationError
 
 
-class TrialRun(NamedTuple):
+class TrialRun:
     """
     What applying readings to the defaults would do.
 
@@ -33,9 +33,14 @@ class TrialRun(NamedTuple):
         error: Why a registry validator refuses them, whichever rules are left out.
     """
 
-    batches: Sequence[Batch]
-    values: Mapping[Flag[Any], Any]
-    error: RegistryValidationError | None
+    __slots__ = ("batches", "error", "values")
+
+    def __init__(
+        self, batches: Sequence[Batch], values: Mapping[Flag[Any], Any], error: RegistryValidationError | None
+    ) -> None:
+        self.batches: Final = batches
+        self.values: Final = values
+        self.error: Final = error
 
 
 def try_readings(

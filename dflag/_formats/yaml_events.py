@@ -4,7 +4,7 @@ What all readers of YAML have in common. Imports PyYAML.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import yaml
 
@@ -26,14 +26,17 @@ _WORDS_QUOTE: Final = _LOADER is yaml.SafeLoader
 """Whether the parser's messages may quote the text, as those of the one in Python do; those in C are fixed."""
 
 
-class Anchored(NamedTuple, Generic[V]):
+class Anchored(Generic[V]):
     """
     What an anchor stands for: its event, what was made of it, and how much that weighs.
     """
 
-    event: Any
-    made: V
-    weight: int
+    __slots__ = ("event", "made", "weight")
+
+    def __init__(self, event: Any, made: V, weight: int) -> None:
+        self.event: Final = event
+        self.made: Final = made
+        self.weight: Final = weight
 
 
 class EventReader(Generic[V]):

@@ -8,7 +8,7 @@ a field that the type lacks, and a value of another type. The values of ``data``
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from dflag.cli._items import Fault
 from dflag.cli._json_types import BOOL, FLOAT, INT, LIST, MAPPING, NULL, STRING, TAGGED, is_changed_as_key, type_of
@@ -37,7 +37,7 @@ _MAX_SHOWN_CHARACTERS: Final = 80
 """How much of a given text a message repeats."""
 
 
-class Type(NamedTuple):
+class Type:
     """
     What a field holds.
 
@@ -51,13 +51,25 @@ class Type(NamedTuple):
         accepts: Whether it is that.
     """
 
-    name: str
-    fields: Mapping[str, Type] | None = None
-    each: Type | None = None
-    required: tuple[str, ...] = ()
-    says: str = ""
-    expects: str = ""
-    accepts: Callable[[str], bool] | None = None
+    __slots__ = ("accepts", "each", "expects", "fields", "name", "required", "says")
+
+    def __init__(
+        self,
+        name: str,
+        fields: Mapping[str, Type] | None = None,
+        each: Type | None = None,
+        required: tuple[str, ...] = (),
+        says: str = "",
+        expects: str = "",
+        accepts: Callable[[str], bool] | None = None,
+    ) -> None:
+        self.name: Final = name
+        self.fields: Final = fields
+        self.each: Final = each
+        self.required: Final = required
+        self.says: Final = says
+        self.expects: Final = expects
+        self.accepts: Final = accepts
 
 
 def _is_time(text: str) -> bool:

@@ -57,7 +57,7 @@ class Finding(NamedTuple):
     confidence: Literal["certain", "likely"] | None = None
 
 
-class Validation(NamedTuple):
+class Validation:
     """
     What an updater would make of one input.
 
@@ -70,12 +70,23 @@ class Validation(NamedTuple):
         states: What each object leaves behind, as the base of a later reading.
     """
 
-    values: Mapping[Flag[Any], Any]
-    findings: Sequence[Finding]
-    rejected: Sequence[tuple[str | None, str]]
-    refused: RegistryValidationError | None
-    unknown: Sequence[str]
-    states: Sequence[SourceState]
+    __slots__ = ("findings", "refused", "rejected", "states", "unknown", "values")
+
+    def __init__(
+        self,
+        values: Mapping[Flag[Any], Any],
+        findings: Sequence[Finding],
+        rejected: Sequence[tuple[str | None, str]],
+        refused: RegistryValidationError | None,
+        unknown: Sequence[str],
+        states: Sequence[SourceState],
+    ) -> None:
+        self.values: Final = values
+        self.findings: Final = findings
+        self.rejected: Final = rejected
+        self.refused: Final = refused
+        self.unknown: Final = unknown
+        self.states: Final = states
 
 
 def validate(

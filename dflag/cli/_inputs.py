@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from dflag._formats import texts
 from dflag._formats.base import NotJSON
@@ -34,19 +34,20 @@ _MANIFESTS: Final = (".json", ".yaml", ".yml")
 """The files of a directory that ``kubectl`` reads."""
 
 
-class Input(NamedTuple):
+class Input:
     """
     What is checked together: the objects of a file, of a directory or of standard input.
 
     Attributes:
-        name: What it is called in messages.
         objects: The objects in it, in order.
         lacks: Why there may be nothing to check in it.
     """
 
-    name: str
-    objects: Sequence[Object]
-    lacks: str
+    __slots__ = ("lacks", "objects")
+
+    def __init__(self, objects: Sequence[Object], lacks: str) -> None:
+        self.objects: Final = objects
+        self.lacks: Final = lacks
 
 
 def read(path: str, is_flag: Callable[[str], bool] | None = None, *, may_be_empty: bool = True) -> list[Object]:
@@ -195,7 +196,7 @@ def _read_manifest_files(path: str, is_flag: Callable[[str], bool]) -> list[Inpu
 
 def _passed_over(file: str) -> Input:
     print(f"dflag: passed over {one_line(file)}, which is no manifest", file=sys.stderr)
-    return Input(file, (), "it is no manifest")
+    return Input((), "it is no manifest")
 
 
 def _raise(error: OSError) -> None:
@@ -223,16 +224,16 @@ def _read_directory(path: str) -> Input:
     items = {key: Item(raw, os.path.join(path, key)) for key, raw in values.items()}
     given = Object("directory", path, items, secret=bool(source.secret), files=True)
     lacks = "no file in it has a name that a flag can have" if os.listdir(path) else "the directory is empty"
-    return Input(path, [given], lacks)
+    return Input([given], lacks)
 
 
 def _read_manifests(nodes: Sequence[Node], name: str, text: str, lines: Lines) -> Input:
-    stream = _manifests.read(nodes, name, text, lines)
-    if stream.objects:
-        labels = " and ".join(each.label for each in stream.objects)
-        return Input(name, stream.objects, f"{labels} holds no keys that can name flags")
-    others = ", ".join(dict.fromkeys(stream.others)) or "an empty list"
-    return Input(name, (), f"it holds no ConfigMap and no Secret, only {others}")
+    objects, others = _manifests.read(nodes, name, text, lines)
+    if objects:
+        labels = " and ".join(each.label for each in objects)
+        return Input(objects, f"{labels} holds no keys that can name flags")
+    kinds = ", ".join(dict.fromkeys(others)) or "an empty list"
+    return Input((), f"it holds no ConfigMap and no Secret, only {kinds}")
 
 
 def _read_document(data: bytes, nodes: Sequence[Node], name: str, text: str, lines: Lines) -> Input:
@@ -244,4 +245,4 @@ def _read_document(data: bytes, nodes: Sequence[Node], name: str, text: str, lin
     lacks = "it holds nothing but comments" if text.strip() else "it is empty"
     if not text.strip() and name == "<stdin>":
         lacks = "it is empty; did the command before the pipe fail?"
-    return Input(name, [Object("document", name, items)], lacks)
+    return Input([Object("document", name, items)], lacks)

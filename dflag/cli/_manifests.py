@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from dflag._raw import Unreadable
 from dflag.cli import _fields
@@ -47,19 +47,6 @@ _JSON_KEYS: Final = frozenset({".dockercfg", ".dockerconfigjson"})
 _ACCOUNT: Final = "kubernetes.io/service-account.name"
 
 
-class Manifests(NamedTuple):
-    """
-    What a stream of manifests holds.
-
-    Attributes:
-        objects: Its ConfigMaps and Secrets, and what is wrong with the rest.
-        others: The kinds of the objects that are passed over.
-    """
-
-    objects: Sequence[Object]
-    others: Sequence[str]
-
-
 def is_manifest(node: Node) -> bool:
     """
     Return whether a document is meant for the API server, though it may refuse it.
@@ -74,9 +61,11 @@ def is_manifest(node: Node) -> bool:
     return version is not None and metadata is not None
 
 
-def read(nodes: Sequence[Node], name: str, source: str, lines: Lines) -> Manifests:
+def read(nodes: Sequence[Node], name: str, source: str, lines: Lines) -> tuple[Sequence[Object], Sequence[str]]:
     """
     Read the documents of a stream.
+
+    Return its ConfigMaps and Secrets with what is wrong there, and the kinds of the objects that are passed over.
 
     Args:
         nodes: The documents.
@@ -86,7 +75,7 @@ def read(nodes: Sequence[Node], name: str, source: str, lines: Lines) -> Manifes
     """
     reader = _Reader(name, source, lines)
     objects = [each for node in nodes for each in reader.objects(node)]
-    return Manifests(objects, reader.others)
+    return objects, reader.others
 
 
 def _text(node: Node | None, key: str) -> str:
