@@ -10,7 +10,6 @@ from collections.abc import Mapping  # noqa: TC003 - a NamedTuple's annotation, 
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from dflag._formats.base import Place  # noqa: TC001 - as above
 from dflag._layers import RULE_PREFIX, Entry
 from dflag.errors import FlagValueError  # noqa: TC001 - as above
 
@@ -18,12 +17,13 @@ if TYPE_CHECKING:
     import datetime
 
     from dflag._flags import Flag
+    from dflag._formats.base import Place
     from dflag._keyed import KeyedValue
     from dflag._rules_text import Rule
     from dflag.typing import Raw
 
 
-class Spot(NamedTuple):
+class Spot:
     """
     Where a rule stands, good or bad.
 
@@ -32,8 +32,11 @@ class Spot(NamedTuple):
         place: In the text.
     """
 
-    number: int
-    place: Place
+    __slots__ = ("number", "place")
+
+    def __init__(self, number: int, place: Place) -> None:
+        self.number: Final = number
+        self.place: Final = place
 
 
 class ValidRule:
@@ -75,7 +78,7 @@ class ValidRule:
         return self.moved(dataclasses.replace(self.rule, number=spot.number, place=spot.place))
 
 
-class Active(NamedTuple):
+class Active:
     """
     A rule that is in force in this process.
 
@@ -85,9 +88,12 @@ class Active(NamedTuple):
         since: When it came into force.
     """
 
-    valid: ValidRule
-    threshold: int
-    since: datetime.datetime
+    __slots__ = ("since", "threshold", "valid")
+
+    def __init__(self, valid: ValidRule, threshold: int, since: datetime.datetime) -> None:
+        self.valid: Final = valid
+        self.threshold: Final = threshold
+        self.since: Final = since
 
 
 class RuleSet(NamedTuple):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 
-class Fault(NamedTuple):
+class Fault:
     """
     Something wrong with an input that no flag has a say in.
 
@@ -30,11 +30,14 @@ class Fault(NamedTuple):
         rule: Which sort of finding it makes.
     """
 
-    place: Place
-    key: str
-    message: str
-    masked: str = ""
-    rule: str = "limits"
+    __slots__ = ("key", "masked", "message", "place", "rule")
+
+    def __init__(self, place: Place, key: str, message: str, masked: str = "", rule: str = "limits") -> None:
+        self.place: Final = place
+        self.key: Final = key
+        self.message: Final = message
+        self.masked: Final = masked
+        self.rule: Final = rule
 
 
 class Item:
