@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
-import dflag._formats.json_values  # noqa: F401 - making a revision needs it, where an import may come too late
 from dflag._raw import Unreadable
 
 if TYPE_CHECKING:

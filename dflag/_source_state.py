@@ -304,6 +304,7 @@ def load_late_modules() -> None:
     """
     import datetime  # noqa: F401
 
+    import dflag._formats.json_values
     import dflag._records  # noqa: F401
 
 
