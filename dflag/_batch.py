@@ -326,7 +326,7 @@ def _resolve(
     base, state = parsed.base, parsed.state
     if state.rules.raw is None and base.rules.raw is None:
         if state is base:
-            return Batch(parsed.name, base, base, parsed, is_new=False)
+            return Batch(parsed)
         edits, deviating = _edits(parsed, parsed.flags, state.entries)
         if deviating != state.deviating:
             state = state._replace(deviating=deviating)
@@ -337,7 +337,7 @@ def _resolve(
     rules = resolve(rules, base.rules, context, excluded)
     rules = place_on(rules, state.plain.entries, base.rules, parsed.name)
     if state is base and rules.is_like(base.rules):
-        return Batch(parsed.name, base, base, parsed, is_new=False)
+        return Batch(parsed)
     ruled = {store.flags[name] for name in (*base.rules.entries, *rules.entries)}
     entries = {**state.plain.entries, **rules.entries}
     edits, deviating = _edits(parsed, {*parsed.flags, *ruled}, entries)
@@ -360,8 +360,8 @@ def _batch(parsed: Parsed, state: SourceState, edits: Sequence[Edit], keyed: Seq
     base = parsed.base
     if parsed.is_restated and not edits and not keyed and _are_shown_alike(base, state):
         restated = state._replace(revision=base.revision)
-        return Batch(parsed.name, base, base, parsed, is_new=False, restated=restated)
-    return Batch(parsed.name, base, state, parsed, edits, keyed)
+        return Batch(parsed, restated=restated)
+    return Batch(parsed, state, edits, keyed)
 
 
 def _are_shown_alike(one: SourceState, two: SourceState) -> bool:

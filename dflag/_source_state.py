@@ -200,17 +200,17 @@ class Parsed(NamedTuple):
     is_restated: bool = False
 
 
-class Batch(NamedTuple):
+class Batch:
     """
     One reading of one source, parsed, with its rules resolved.
 
     No value has changed yet, but flags of a secret source are already secret, and the memory of rules is updated.
 
     Attributes:
+        parsed: The parsed reading.
         name: The source.
         base: The state that it was compared with.
         state: The state that applying it leads to, still with the results of *base*; *base* itself when nothing is new.
-        parsed: The parsed reading.
         edits: What applying it changes in the layers.
         keyed: What applying it changes in the values for keys.
         is_new: Whether anything is new.
@@ -218,14 +218,28 @@ class Batch(NamedTuple):
             else None.
     """
 
-    name: str
-    base: SourceState
-    state: SourceState
-    parsed: Parsed
-    edits: Sequence[Edit] = ()
-    keyed: Sequence[KeyedEdit] = ()
-    is_new: bool = True
-    restated: SourceState | None = None
+    __slots__ = ("base", "edits", "is_new", "keyed", "name", "parsed", "restated", "state")
+
+    def __init__(
+        self,
+        parsed: Parsed,
+        state: SourceState | None = None,
+        edits: Sequence[Edit] = (),
+        keyed: Sequence[KeyedEdit] = (),
+        *,
+        restated: SourceState | None = None,
+    ) -> None:
+        """
+        Take the arguments as the attributes; *state* is None when nothing is new.
+        """
+        self.parsed: Final = parsed
+        self.name: Final = parsed.name
+        self.base: Final = parsed.base
+        self.state: Final = parsed.base if state is None else state
+        self.edits: Final = edits
+        self.keyed: Final = keyed
+        self.is_new: Final = state is not None
+        self.restated: Final = restated
 
     @property
     def is_bad(self) -> bool:
