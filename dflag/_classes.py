@@ -55,8 +55,8 @@ if TYPE_CHECKING:
     from dflag._snapshot import Pin
     from dflag._store import Store
 
-_RESERVED: Final = frozenset({"current", "from_snapshot", "registry", "revision", "_dflag_view"})
-"""The attributes that a `Flags` class has itself."""
+_RESERVED: Final = frozenset({"current", "from_snapshot", "mro", "registry", "revision", "_dflag_view"})
+"""The attributes that a `Flags` class has itself, and ``mro``, which Python calls when it makes a class."""
 
 _DEVELOPING: Final = sys.flags.dev_mode
 """Whether instances that are read long after they were outdated warn: with ``-X dev`` or ``PYTHONDEVMODE=1``."""

@@ -283,7 +283,7 @@ def test_other_attributes_are_left_alone() -> None:
     assert list(Shop.registry) == [Shop.rate]
 
 
-@pytest.mark.parametrize("attribute", ["current", "registry", "from_snapshot", "revision", "__doc__", "__a"])
+@pytest.mark.parametrize("attribute", ["current", "registry", "from_snapshot", "revision", "mro", "__doc__", "__a"])
 def test_reserved_attributes_are_refused(attribute: str, flags: dflag.FlagRegistry) -> None:
     """
     Those that the class has itself, and special and private ones; the flag may have such a name.
