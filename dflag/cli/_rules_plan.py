@@ -129,6 +129,14 @@ def events(rule: Rule) -> Iterator[tuple[datetime.datetime, str]]:
     """
     Yield what happens to a rule, whatever the process.
     """
+    for moment, event in _stages(rule):
+        if rule.until is None or moment < rule.until:
+            yield moment, event
+    if rule.until is not None:
+        yield rule.until, "ends"
+
+
+def _stages(rule: Rule) -> Iterator[tuple[datetime.datetime, str]]:
     try:
         if rule.start is not None and rule.steps:
             for number, threshold in enumerate(rule.steps):
@@ -139,8 +147,6 @@ def events(rule: Rule) -> Iterator[tuple[datetime.datetime, str]]:
                 yield rule.start + rule.over, "reaches 100%"
     except OverflowError:  # beyond the year 9999
         pass
-    if rule.until is not None:
-        yield rule.until, "ends"
 
 
 def just_before(moment: datetime.datetime) -> datetime.datetime:

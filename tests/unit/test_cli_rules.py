@@ -610,6 +610,22 @@ class TestPlan:
             ]
         }
 
+    def test_lists_no_stage_of_a_rule_that_has_ended(self, run: Callable[..., tuple[int, str]], tmp_path: Path) -> None:
+        """A rule that ends before all processes or keys have it never reaches 100 %."""
+        (tmp_path / "app.yaml").write_text(
+            "_rules:\n"
+            "  - {name: a, from: 2026-11-28T10:00:00Z, over: 30m, until: 2026-11-28T10:10:00Z, set: {burst: 9}}\n"
+            "  - {name: b, from: 2026-11-28T10:00:00Z, steps: [5%, 50%, 100%], every: 10m, "
+            "until: 2026-11-28T10:20:00Z, set: {burst: 9}}\n"
+        )
+        assert run("plan", "program:flags", "app.yaml", "--timeline")[1].splitlines() == [
+            "2026-11-28T10:00:00Z: rule 'a' begins",
+            "2026-11-28T10:00:00Z: rule 'b' reaches 5%",
+            "2026-11-28T10:10:00Z: rule 'a' ends",
+            "2026-11-28T10:10:00Z: rule 'b' reaches 50%",
+            "2026-11-28T10:20:00Z: rule 'b' ends",
+        ]
+
     def test_leaves_out_what_a_process_refuses(
         self, run: Callable[..., tuple[int, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
