@@ -12,7 +12,7 @@ ENVIRONMENT: Final = "environment"
 DEFAULT: Final = "default"
 PINNED: Final = "pinned"
 """Where the values come from that a ``pinned()`` block puts on top. It ranks nowhere: no registry holds it."""
-OWN_LAYERS: Final = frozenset({OVERRIDE, COMMAND_LINE, ENVIRONMENT, DEFAULT})
+OWN_LAYERS: Final = frozenset({OVERRIDE, COMMAND_LINE, ENVIRONMENT, DEFAULT, PINNED})
 """The layers that are not a source's."""
 
 RULES_KEYS: Final = ("_rules.yaml", "_rules")

@@ -137,7 +137,7 @@ def test_flags_that_are_declared_at_once_take_what_a_source_holds(
     assert [flags[name].get() for name in ("a", "b", "m-c", "limits")] == [1, 2, 3, {}]
 
 
-@pytest.mark.parametrize("name", ["", "override", "environment", "command line", "default"])
+@pytest.mark.parametrize("name", ["", "override", "environment", "command line", "default", "pinned"])
 def test_no_source_has_the_name_of_another_layer(sources: SourceLayers, name: str) -> None:
     """Or nobody could tell where a value comes from."""
     with pytest.raises(dflag.DefinitionError, match="expected a name of a source"):
