@@ -411,8 +411,13 @@ class Resolver:
 def _joined(found: Iterable[Entity | None]) -> Entity | None:
     """
     Return the first of several entities, one of a flag before others, with the flags of all; None where there is none.
+
+    Where one is None, the name may stand for something else.
     """
-    known = list(dict.fromkeys(one for each in found if each is not None for one in each.alternatives))
+    several = list(found)
+    known = list(dict.fromkeys(one for each in several if each is not None for one in each.alternatives))
+    if None in several:
+        known = [each._replace(is_own=False) for each in known]
     if len(known) < 2:
         return known[0] if known else None
     first, *others = sorted(known, key=lambda each: not each.flags)

@@ -116,6 +116,17 @@ class _Scan(ast.NodeVisitor):
         name = name_of(node)
         return None if name is None else self._scopes.own(name)
 
+    def _any_of(self, node: ast.expr | None) -> list[Name]:
+        """
+        Return what to call the dotted names that an expression may be: one for each branch of a condition that is no
+        constant, which is not known where it has none.
+        """
+        if node is None or isinstance(node, ast.Constant):
+            return []
+        if choices := _choices(node):
+            return [each for choice in choices for each in self._any_of(choice)]
+        return [self._name(node) or ("?",)]
+
     # --- what names stand for
 
     def visit_Import(self, node: ast.Import) -> None:
@@ -278,7 +289,7 @@ class _Scan(ast.NodeVisitor):
     def visit_Return(self, node: ast.Return) -> None:
         function = self._scopes.function
         if function is not None:
-            self._stand_for(self._returned_by(function), self._name(node.value))
+            self._stand_for(self._returned_by(function), *self._any_of(node.value))
         self._visit_statement(node)
 
     def _visit_statement(self, node: ast.stmt) -> None:
@@ -306,7 +317,7 @@ class _Scan(ast.NodeVisitor):
         self._found.stored.update(name for name in names if len(name) == 2)
         if isinstance(value, ast.Call) and len(names) == len(targets):
             self._targets[value] = names
-        said = self._classes_of(value) if isinstance(value, (ast.Subscript, ast.BinOp)) else [self._name(value)]
+        said = self._classes_of(value) if isinstance(value, (ast.Subscript, ast.BinOp)) else self._any_of(value)
         if any(isinstance(target, ast.Subscript) for target in targets):
             self._pass_within(value)
         for name in names:
@@ -314,7 +325,7 @@ class _Scan(ast.NodeVisitor):
                 self._found.exported.update(filter(None, map(text_of, value.elts)))
             self._stand_for(name, *said)
             if isinstance(value, ast.Lambda):
-                self._stand_for((*name, CALLED), self._name(value.body))
+                self._stand_for((*name, CALLED), *self._any_of(value.body))
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if name_of(node.target) == ("__all__",) and isinstance(node.value, (ast.List, ast.Tuple)):
@@ -387,6 +398,9 @@ class _Scan(ast.NodeVisitor):
                 self._pass(each, called, is_within=True)
         elif (name := self._name(node)) is not None:
             self._found.passed.append(Passed(name, called, place, _position(node), is_within))
+        else:
+            for each in _choices(node):
+                self._pass(each, called, place, is_within=is_within)
 
     def _pass_within(self, node: ast.expr) -> None:
         """
@@ -620,6 +634,20 @@ def _elements(node: ast.expr) -> list[ast.expr]:
     """
     elements = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
     return [] if any(isinstance(each, ast.Starred) for each in elements) else elements
+
+
+def _choices(node: ast.expr | None) -> list[ast.expr]:
+    """
+    Return the expressions of which one is the value of a condition, of ``and`` and ``or``, or of ``:=``.
+    """
+    match node:
+        case ast.IfExp(body=one, orelse=other):
+            return [one, other]
+        case ast.BoolOp(values=values):
+            return values
+        case ast.NamedExpr(value=value):
+            return [value]
+    return []
 
 
 def _without_parameters(base: ast.expr) -> ast.expr:

@@ -814,6 +814,13 @@ HANDED_CLASSES = {
     "class S(B):\n    zzz = dflag.dyn_int(1)\nrun(B)",
     "a decorator": "from other import mark\n@mark\nclass T(S): pass",
     "the registry": "from other import run\nrun(S.registry)",
+    "a branch of a condition": "from other import run\nrun(S.current() if input() else None)",
+    "one of several": "from other import run\nrun(cfg=input() or (None and S.current()))",
+    "what is kept meanwhile": "from other import run\nrun(cfg := S.current())",
+    "a variable set on a condition": "from other import run\ndef f(cfg=None):\n"
+    "    cfg = cfg or S.current()\n    run(cfg)",
+    "what a function may return": "from other import run\ndef f(): return S.current() if input() else 5\nrun(f())",
+    "what a lambda may return": "from other import run\nf = lambda x: x or S.current()\nrun(f(None))",
 }
 
 
@@ -984,6 +991,29 @@ def test_reads_of_names_that_nothing_declares(
 
     write(built=HEAD + "for name in ('a', 'b'):\n    flag = flags.int(f'rate{name}', 1)\n    print(flag)")
     assert [each["confidence"] for each in findings() if each["flag"] == "rate_limt"] == ["likely"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def f(given): (given['x'] or flags)['zzz']\ndef g(given):\n    it = given['x'] or flags\n    it['zzz']",
+        "def f(given=None):\n    it = flags if given is None else given\n    it['zzz']",
+        "from other import registry\nit = registry() or flags\nit['zzz']",
+        "def f(given): return given['x'] or flags\nf({})['zzz']",
+        "def f(given):\n    if given: return given['x']\n    return flags\nf({})['zzz']",
+    ],
+)
+def test_reads_of_names_from_what_may_be_another_registry(
+    code: str, write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    They are likely, as the other one may have the flag; certain where nothing but a constant is the other choice.
+    """
+    write(app=HEAD + code)
+    assert {each["confidence"] for each in findings() if each["flag"] == "zzz"} == {"likely"}
+
+    write(app=HEAD + "it = flags if input() else None\nit['zzz']")
+    assert _brief(findings()) == [("zzz", "certain")]
 
 
 def test_a_comment_keeps_a_flag(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
