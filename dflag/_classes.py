@@ -176,7 +176,7 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
     @property
     def revision(self) -> int:
         """
-        The number of the revision that the values are of, a cache key.
+        The number of the revision that the values are of, a cache key; see `Snapshot.revision` for pins with values.
         """
         raise NotImplementedError  # a slot of the generated class
 

@@ -46,7 +46,8 @@ class Snapshot(NeverCopied, Mapping[str, Any]):
     Two snapshots are equal when they are the same object.
 
     Attributes:
-        revision: The number of the revision, a cache key.
+        revision: The number of the revision, a cache key. A pin that puts values on top keeps the number of what is
+            beneath them.
 
     Thread safety: any thread, lock-free.
 
