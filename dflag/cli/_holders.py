@@ -79,7 +79,7 @@ class Holders:
             entity = self._names.registry_of(module, declared.class_name)
         else:
             return None
-        return None if entity is None else self._registries(entity)
+        return None if entity is None or entity.sort == "other" else self._registries(entity)
 
     def _registries(self, entity: Entity) -> list[_Holder] | None:
         if entity.origin is None:

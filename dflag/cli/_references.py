@@ -130,7 +130,8 @@ class _Index:
             return True
         if declared.name is None and declared.pattern is None:
             return False
-        if (entity := self._names.resolve(module, declared.receiver)) is not None and self._names.is_known(entity):
+        entity = self._names.resolve(module, declared.receiver)
+        if entity is not None and entity.sort != "other" and self._names.is_known(entity):
             return entity.sort == "registry"
         if declared.method.startswith(_DYNAMIC):
             return True

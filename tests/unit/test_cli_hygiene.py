@@ -1016,6 +1016,30 @@ def test_reads_of_names_from_what_may_be_another_registry(
     assert _brief(findings()) == [("zzz", "certain")]
 
 
+def test_a_registry_in_an_attribute_that_a_parameter_gives(
+    write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]
+) -> None:
+    """
+    Flags are declared on it as on the parameter, may be read by name of any registry, and are reported otherwise.
+    """
+    declaring = (
+        "class Service:\n"
+        "    def __init__(self, registry):\n"
+        "        self.registry = registry\n"
+        "        self.rate = self.registry.dyn_int('rate', 1)\n"
+        "        self.port = self.registry.int('port', 1)\n"
+        "Service(flags)\n"
+    )
+    write(app=HEAD + declaring)
+    assert _brief(findings()) == [("rate", "certain"), ("port", "certain")]
+
+    write(app=HEAD + declaring + "print(Service(flags).rate.get(), flags['port'].get())")
+    assert findings() == []
+
+    write(app=HEAD + declaring + "import other\nother.run(flags)")
+    assert _brief(findings()) == [("rate", "likely"), ("port", "likely")]
+
+
 def test_a_comment_keeps_a_flag(write: Callable[..., None], findings: Callable[..., list[dict[str, Any]]]) -> None:
     """
     On any line of the declaration; the same words in a text keep nothing.
