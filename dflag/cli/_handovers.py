@@ -10,6 +10,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from dflag.cli._flag_usages import Reference
+from dflag.cli._module_records import SET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -107,11 +108,13 @@ class Handovers:
 
     def _parameters(self, module: Module, passed: Passed) -> list[tuple[Module, Name]] | None:
         """
-        Return the parameters that take an argument; None where the function is not here.
+        Return the parameters that take an argument; None where the function, or the object, is not here.
         """
         called = passed.called
         if called is None:
             return None
+        if passed.place == SET:
+            return [] if self.entities(module, called, with_vague=False) else None  # of something of the program
         if self._is_harmless(module, called):
             return []
         function = self._function(module, called)

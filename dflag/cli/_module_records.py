@@ -24,6 +24,9 @@ CALLED: Final = "()"
 GIVEN: Final = "(given)"
 """The part that stands for an instance which comes from elsewhere, as the annotation of a parameter says."""
 
+SET: Final = "="
+"""The place of what is set as an attribute, which no keyword is called."""
+
 
 class Position(NamedTuple):
     """
@@ -147,11 +150,11 @@ class Parameters(NamedTuple):
 
 class Passed(NamedTuple):
     """
-    A name that is an argument of a call, or that stands in a list or a mapping.
+    A name that is an argument of a call, is set as an attribute, or stands in a list or a mapping.
 
     Attributes:
-        called: What is called, if that is a name.
-        place: The number or the keyword of the argument; None where it is unpacked.
+        called: What is called, or whose attribute is set, if that is a name.
+        place: The number or the keyword of the argument; None where it is unpacked; `SET` for an attribute.
         is_within: Whether it is not the argument itself, but stands in one, or in something that has no name.
     """
 

@@ -17,6 +17,7 @@ from dflag.cli._built_texts import ANYTHING, pattern_of, text_of
 from dflag.cli._module_records import (
     CALLED,
     GIVEN,
+    SET,
     ClassHead,
     Declared,
     Load,
@@ -320,6 +321,9 @@ class _Scan(ast.NodeVisitor):
         said = self._classes_of(value) if isinstance(value, (ast.Subscript, ast.BinOp)) else self._any_of(value)
         if any(isinstance(target, ast.Subscript) for target in targets):
             self._pass_within(value)
+        for target in targets:
+            if isinstance(target, ast.Attribute):
+                self._pass(value, self._name(target.value), SET)
         for name in names:
             if name == ("__all__",) and isinstance(value, (ast.List, ast.Tuple)):
                 self._found.exported.update(filter(None, map(text_of, value.elts)))

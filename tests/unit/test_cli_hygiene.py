@@ -779,6 +779,7 @@ HANDED_OVER = {
     "the result of a function": "from other import run\ndef f(): return flags\nrun(f())",
     "what a function gives back": "from other import run\ndef f(reg): return reg\nrun(f(flags))",
     "an unknown method": "def f(app): app.include(flags)",
+    "an attribute": "from flask import g\ng.flags = flags",
     "a function in a list": "def f(many): many[0](flags)",
     "a lookup": "look = flags.lookup\nprint(look(input()))",
     "a lookup for map": "print(list(map(flags.lookup, open('names'))))",
@@ -814,6 +815,9 @@ HANDED_CLASSES = {
     "class S(B):\n    zzz = dflag.dyn_int(1)\nrun(B)",
     "a decorator": "from other import mark\n@mark\nclass T(S): pass",
     "the registry": "from other import run\nrun(S.registry)",
+    "an attribute of what is not here": "def f(request): request.state.cfg = S.current()",
+    "an attribute of another's attribute": "class A:\n    def __init__(self, app): self.app = app\n"
+    "    def f(self): self.app.cfg = self.app.more = input() or S",
     "a branch of a condition": "from other import run\nrun(S.current() if input() else None)",
     "one of several": "from other import run\nrun(cfg=input() or (None and S.current()))",
     "what is kept meanwhile": "from other import run\nrun(cfg := S.current())",
@@ -881,6 +885,7 @@ KEPT = {
     "an item of another parameter": "def f(reg, n, d): return d[n]\nf(flags, input(), {})",
     "an attribute of a parameter": "def f(cfg): return cfg.other\nf(S.current())",
     "the current instance, later": "from fastapi import Depends\ndef f(cfg: S = Depends(S.current)): return cfg.other",
+    "an attribute": "class A:\n    def __init__(self): self.cfg, self.reg = S.current(), flags\na = A()\na.other = S",
     "another registry": "from other import run\nrun(dflag.FlagRegistry())\nmore = dflag.FlagRegistry()\nrun(more)",
     "another registry by a function": "from other import run\ndef f(reg: dflag.FlagRegistry): run(reg)\n"
     "more = dflag.FlagRegistry()\nf(more)",
