@@ -139,7 +139,7 @@ class _PlainParser:
     Attributes:
         new: The flags whose plain value is new.
 
-    A key that no flag has goes to every map whose pattern it fits. A key with the map's own name may hold a
+    A key that no flag has or had goes to every map whose pattern it fits. A key with the map's own name may hold a
     whole mapping; the single keys go on top of it.
     """
 
@@ -208,9 +208,9 @@ class _PlainParser:
         """
         Add the key to each map that it belongs to, or remove it; return whether it belongs to any.
         """
-        found = False
+        found, is_free = False, flag is None and key in self._values and key not in self._store.retired
         for map_flag, kind in self._maps.items():
-            belongs = flag is None and key in self._values and kind.fits(key)
+            belongs = is_free and kind.fits(key)
             found = found or belongs
             if belongs or map_flag is flag or key in self._base.members.get(map_flag, ()):
                 if map_flag not in self._touched:

@@ -428,12 +428,12 @@ class _Validation:
 
     def _flags_of(self, name: str) -> list[Flag[Any]]:
         """
-        Return the flag of that name, else the maps that the key belongs to.
+        Return the flag of that name, else the maps that the key belongs to: none where it was a flag's.
         """
         flag = self._store.flags.get(name)
         if flag is not None:
             return [flag]
-        return [flag for flag, kind in self._store.maps.items() if kind.fits(name)]
+        return [flag for flag, kind in self._store.maps.items() if kind.fits(name) and name not in self._store.retired]
 
 
 def why_not(rule: Rule, flag: Flag[Any], *, secret: bool = False) -> str | None:

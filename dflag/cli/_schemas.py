@@ -64,11 +64,12 @@ def or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 def of_members(registry: FlagRegistry, others: Iterable[str] = (), *, only_text: bool = False) -> dict[str, Any]:
     """
-    Return the schemas of the keys of maps, by their patterns, which leave out the flags and *others*.
+    Return the schemas of the keys of maps, by their patterns, which leave out the flags, retired names and *others*.
     """
-    taken = "|".join(map(escaped, (*(flag.name for flag in registry), *others)))
+    store = store_of_registry(registry)
+    taken = "|".join(map(escaped, (*(flag.name for flag in registry), *store.retired, *others)))
     patterns: dict[str, Any] = {}
-    for flag, kind in sorted(store_of_registry(registry).maps.items(), key=lambda pair: pair[0].name):
+    for flag, kind in sorted(store.maps.items(), key=lambda pair: pair[0].name):
         pattern = f"^(?!(?:{taken})$)(?!\\.){of_keys(kind.keys)}$"
         schema = _schema(flag, kind.item, NO_LIMITS, only_text=only_text)
         patterns[pattern] = {"allOf": [patterns.get(pattern, True), schema]}

@@ -78,13 +78,14 @@ def _serve(monkeypatch: pytest.MonkeyPatch, flags: dflag.FlagRegistry) -> None:
 def test_the_schema_takes_retired_names(
     program: dflag.FlagRegistry, capsys: pytest.CaptureFixture[str], options: list[str]
 ) -> None:
-    """A retired name is deprecated, not unknown, in documents, manifests and rules."""
-    program.retired("old_name", since=datetime.date(2026, 10, 1))
+    """A retired name is deprecated, not unknown, in documents, manifests and rules, and no key of a map."""
+    for name in ("old_name", "old.port"):
+        program.retired(name, since=datetime.date(2026, 10, 1))
     wrap = {"--manifest": lambda it: {**_HEAD, "data": it}, "--rules": lambda it: [{"set": it}]}
     assert main(["schema", "app:flags", *options]) == 0
     schema = jsonschema.Draft202012Validator(json.loads(capsys.readouterr().out))
-    for name, fits in (("old_name", True), ("odd_name", False)):
-        assert schema.is_valid(wrap.get("".join(options), dict)({name: "5"})) is fits
+    for name, fits in (("old_name", True), ("odd_name", False), ("old.port", True), ("odd.port", False)):
+        assert schema.is_valid(wrap.get("".join(options), dict)({name: "often"})) is fits
 
 
 _HEAD = {"apiVersion": "v1", "kind": "ConfigMap"}

@@ -62,6 +62,21 @@ def test_a_rule_that_sets_it_applies_the_rest(flags: dflag.FlagRegistry, caplog:
     assert caplog.messages == ["rule 'more' in memory sets 'old', which has been retired since 2026-10-01: remove it"]
 
 
+def test_a_map_does_not_take_its_key(flags: dflag.FlagRegistry) -> None:
+    """
+    As it did not while the flag was there, whose value may be of another kind.
+    """
+    limits = flags.dyn_map("limits", {}, keys="*.limit", of="int")
+    flags.retired("old.limit", since=SINCE)
+    revision = flags.apply({"old.limit": "often", "new.limit": "6"}, source="/etc/shop")
+    assert (limits.get(), revision.rejected, revision.unknown) == ({"new.limit": 6}, {}, ())
+
+    source = MemorySource({"_rules.yaml": "- {name: more, set: {old.limit: often, new.limit: 7}}"})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    assert (limits.get(), updater.status().rejected) == ({"new.limit": 7}, {})
+
+
 def test_the_name_never_comes_back(flags: dflag.FlagRegistry) -> None:
     """
     Neither by a declaration nor by binding; nothing of the attempt is left.
