@@ -533,7 +533,7 @@ class Flag(Cell, NeverCopied, Generic[T]):
 
     def _listen(self, listener: Listener) -> None:
         with self._home():
-            self._listeners = (*self._listeners, listener)
+            self._listeners = (*(other for other in self._listeners if not other.is_dropped), listener)
 
     def _unlisten(self, listener: Listener) -> None:
         with self._home():

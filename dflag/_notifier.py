@@ -154,9 +154,10 @@ class Listener:
     Attributes:
         label: What messages call it.
         loop: The event loop it runs on, if it is a coroutine function.
+        is_dropped: Whether that event loop was found gone, so that it is never called again.
     """
 
-    __slots__ = ("_function", "_pid", "label", "loop")
+    __slots__ = ("_function", "_pid", "is_dropped", "label", "loop")
 
     def __init__(self, function: Callable[[Any, Any], Any], flag_name: str) -> None:
         if not callable(function):
@@ -169,6 +170,7 @@ class Listener:
         self.label = name_of(function)
         self.loop = _required_loop(self.label, flag_name) if is_coroutine_function(function) else None
         self._pid = os.getpid()
+        self.is_dropped: bool = False
 
     def __call__(self, old: object, new: object) -> None:
         if self.loop is not None:
@@ -182,14 +184,14 @@ class Listener:
         import asyncio
 
         if loop.is_closed() or os.getpid() != self._pid:
-            logger.warning("callback %s dropped: its event loop is gone", self.label)
+            self._drop("is gone")
             return
         coroutine = self._function(old, new)
         try:
             future = asyncio.run_coroutine_threadsafe(coroutine, loop)
         except RuntimeError:  # closed since
             coroutine.close()
-            logger.warning("callback %s dropped: its event loop is gone", self.label)
+            self._drop("is gone")
             return
         # Waiting keeps the order: the next callback must not overtake this one.
         done = threading.Event()
@@ -197,12 +199,17 @@ class Listener:
         while not done.wait(_LOOP_CHECK_SECONDS):
             if loop.is_closed():
                 coroutine.close()
-                logger.warning("callback %s dropped: its event loop was closed", self.label)
+                self._drop("was closed")
                 return
         if future.cancelled():
             logger.warning("callback %s was cancelled", self.label)
         else:
             future.result()
+
+    def _drop(self, problem: str) -> None:
+        if not self.is_dropped:
+            self.is_dropped = True
+            logger.warning("callback %s dropped: its event loop %s", self.label, problem)
 
 
 class Delivery:

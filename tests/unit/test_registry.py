@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import re
 import subprocess
 import sys
 import threading
 import warnings
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -345,6 +347,32 @@ def test_coroutine_callbacks_and_changes_arrive_on_their_loop(
     rate.set(4)
     assert flags.flush(DEADLINE_SECONDS)
     assert "its event loop is gone" in caplog.text
+
+
+def test_a_callback_whose_loop_is_gone_is_dropped_for_good(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture
+) -> None:
+    """
+    It is logged once, and goes with its loop as soon as another one is added.
+
+    So a program that starts several times, as in its tests, gathers none.
+    """
+    rate = flags.dyn_int("rate", 1)
+
+    async def note(_old: int, _new: int) -> None: ...
+
+    async def main() -> weakref.ref[asyncio.AbstractEventLoop]:
+        rate.on_change(note)
+        return weakref.ref(asyncio.get_running_loop())
+
+    loop = asyncio.run(main())
+    for value in (2, 3, 4):
+        rate.set(value)
+        assert flags.flush(DEADLINE_SECONDS)
+    assert caplog.text.count("dropped: its event loop is gone") == 1
+    rate.on_change(lambda _old, _new: None)
+    gc.collect()
+    assert loop() is None
 
 
 def test_the_end_of_changes_is_the_end_for_all_who_wait(flags: dflag.FlagRegistry) -> None:
