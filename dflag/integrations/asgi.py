@@ -51,8 +51,9 @@ class PinMiddleware:
     """
     Pin each request of an ASGI app to one revision, from its beginning to the end of its response.
 
-    It pins HTTP requests, and WebSocket connections while they are open. What they await, start as tasks or run on
-    threads sees the same revision until they end. ``registry.snapshot()`` returns the live values inside too.
+    It pins HTTP requests, and WebSocket connections while they are open. What they await, start as tasks or call by
+    ``asyncio.to_thread`` sees the same revision until they end, and so do handlers that the framework runs on threads.
+    ``registry.snapshot()`` returns the live values inside too.
 
     Args:
         app: The app.
