@@ -5,6 +5,8 @@ The changes of one flag as an asynchronous iterator.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import weakref
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -65,10 +67,12 @@ def _feeder(
     """
     Make a callback that holds on to neither the iterator nor its queue.
     """
+    pid = os.getpid()
 
     def feed(old: T, new: T) -> None:
         target = queue()
-        if target is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(target.put_nowait, (old, new))
+        if target is not None and os.getpid() == pid:  # a forked child would wake the loop of its parent
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(target.put_nowait, (old, new))
 
     return feed

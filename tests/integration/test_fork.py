@@ -4,6 +4,7 @@ Processes that fork while an updater runs.
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import threading
 import time
 import weakref
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
@@ -433,6 +435,29 @@ def test_a_callback_that_forks_is_not_called_again_in_the_child(
     assert flags.flush(DEADLINE_SECONDS)
     assert calls == [2, 3]
     assert len(children) == 1
+
+
+def test_changes_in_the_child_leave_the_loop_of_the_parent_alone(
+    flags: dflag.FlagRegistry, rate: dflag.DynamicFlag[int]
+) -> None:
+    """
+    What waits for changes() runs in the parent alone: the child would wake it, and gather what nobody fetches.
+    """
+
+    def run(loop: asyncio.AbstractEventLoop) -> None:
+        with mock.patch.object(loop, "call_soon_threadsafe") as call_soon:
+            rate.set(1)
+            assert flags.flush(DEADLINE_SECONDS)
+        call_soon.assert_not_called()
+
+    async def main() -> tuple[int, int]:
+        changes = rate.changes()
+        loop = asyncio.get_running_loop()
+        Child(lambda: run(loop)).check()
+        rate.set(2)
+        return await anext(changes)
+
+    assert asyncio.run(main()) == (0, 2)
 
 
 def test_a_child_leaks_none_of_what_it_inherited(updater: Updater) -> None:
