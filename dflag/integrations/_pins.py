@@ -7,7 +7,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final, Generic, ParamSpec, TypeVar, final
 
-from dflag._flags import close_pin
+from dflag._flags import close_pin, renew_slow_reads
+from dflag._fork import ForkFollower, follow_forks
 from dflag._registry import make_pin, registry_of, store_of_registry
 from dflag._snapshot import open_pins, reset_pin, set_pin
 from dflag.errors import check_argument
@@ -28,6 +29,29 @@ REVISION_HEADER: Final = "X-Config-Revision"
 """The header of a response that says which revision of the process answered."""
 
 
+class _Requests(ForkFollower):
+    """
+    The open pins of requests, all of which end in a forked child: it answers none of the requests.
+
+    A pool of processes that a request starts would see the revision of that request for ever.
+    """
+
+    def __init__(self) -> None:
+        self.pins: Final[set[Pin]] = set()
+        follow_forks(self)
+
+    def is_active(self) -> bool:
+        return bool(self.pins)
+
+    def after_fork_in_child(self) -> None:
+        while self.pins:
+            self.pins.pop().close()  # without the lock that `close_pin` takes, which is made anew here
+        renew_slow_reads()
+
+
+_requests: Final = _Requests()
+
+
 @final
 class RequestPin:
     """
@@ -36,7 +60,8 @@ class RequestPin:
     The code of a request may run in several calls, between which its server does other work in the same context.
     So the pin is set for the length of a ``with`` block or of `run`, as many times as there are calls.
 
-    A pin that nobody closes ends with the object, so that a server that drops a response holds nothing for ever.
+    A pin that nobody closes ends with the object, so that a server that drops a response holds nothing for ever. It
+    ends in a child that is forked meanwhile, too.
 
     Thread safety: one thread at a time, each call in any of them.
     """
@@ -45,6 +70,7 @@ class RequestPin:
 
     def __init__(self, store: Store) -> None:
         pin = make_pin(store)
+        _requests.pins.add(pin)
         self._pin: Final = pin
         self._token: Token[Pin] | None = None
         self.revision: Final = pin.snapshot.revision
@@ -70,6 +96,7 @@ class RequestPin:
         """
         Let what still runs of the request see live values. Idempotent.
         """
+        _requests.pins.discard(self._pin)
         if self._pin in open_pins:
             close_pin(self._pin)
 

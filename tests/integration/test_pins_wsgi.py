@@ -9,6 +9,7 @@ import contextvars
 import gc
 import importlib.util
 import io
+import os
 import socket
 import threading
 import urllib.request
@@ -25,6 +26,7 @@ import dflag
 from dflag._snapshot import open_pins
 from dflag.integrations.wsgi import PinMiddleware
 
+from ._children import Child
 from ._pins import REQUESTS, Pair, Storm, check_storm, check_unpinned
 from ._waiting import DEADLINE_SECONDS, run_python
 from .test_gevent import PATCHES
@@ -236,6 +238,25 @@ def test_a_dropped_response_unpins(pair: Pair) -> None:
     del body
     gc.collect()
     check_unpinned()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks beside threads
+def test_a_child_that_is_forked_in_a_request_has_live_values(pair: Pair) -> None:
+    """A pool of processes, which lives on after the request that starts it, is not left with its revision."""
+
+    def run() -> None:
+        assert pair.one.get() == 1  # what was in force at the fork, and not what was pinned
+        assert pair.swap() == pair.one.get() == 2
+        check_unpinned()
+
+    def app(_environ: WSGIEnvironment, _start_response: StartResponse) -> Iterable[bytes]:
+        pair.swap()
+        Child(run).check()
+        return [str(pair.one.get()).encode()]
+
+    with contextlib.closing(opened(PinMiddleware(app, pair.flags))) as body:
+        assert list(body) == [b"0"]
 
 
 def test_other_context_variables_are_the_servers(pair: Pair) -> None:
