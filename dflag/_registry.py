@@ -682,11 +682,13 @@ class _LateSources:
 _NO_VALUES: Final[Mapping[Flag[Any], Any]] = {}
 
 
-def make_pin(store: Store, values: Mapping[Flag[Any], Any] = _NO_VALUES) -> Pin:
+def make_pin(store: Store, values: Mapping[Flag[Any], Any] = _NO_VALUES, *, nested: bool = True) -> Pin:
     """
-    Make an open pin of what this context sees, with some values on top. The caller sets it, and closes it.
+    Make an open pin of what this context sees, or else of the values in force, with some values on top.
+
+    The caller sets it, and closes it.
     """
-    parent = innermost_pin()
+    parent = innermost_pin() if nested else None
     outer = parent if parent is None or parent.owner is store else innermost_pin(store)
     base = store.snapshot() if outer is None else outer.snapshot
     if values:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Generic, ParamSpec, TypeVar, final
 from dflag._flags import close_pin, renew_slow_reads
 from dflag._fork import ForkFollower, follow_forks
 from dflag._registry import make_pin, registry_of, store_of_registry
-from dflag._snapshot import open_pins, reset_pin, set_pin
+from dflag._snapshot import innermost_pin, open_pins, reset_pin, set_pin
 from dflag.errors import check_argument
 
 if TYPE_CHECKING:
@@ -63,13 +63,18 @@ class RequestPin:
     A pin that nobody closes ends with the object, so that a server that drops a response holds nothing for ever. It
     ends in a child that is forked meanwhile, too.
 
+    Args:
+        store: Holds the values.
+        within_request: Whether a request whose pin this context sees is one that this one is part of. If not, its
+            server has begun this one in the context of another, and the pin is not for it.
+
     Thread safety: one thread at a time, each call in any of them.
     """
 
     __slots__ = ("_pin", "_token", "revision")
 
-    def __init__(self, store: Store) -> None:
-        pin = make_pin(store)
+    def __init__(self, store: Store, *, within_request: bool = True) -> None:
+        pin = make_pin(store, nested=within_request or innermost_pin() not in _requests.pins)
         _requests.pins.add(pin)
         self._pin: Final = pin
         self._token: Token[Pin] | None = None

@@ -43,6 +43,14 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _HEADER: Final = REVISION_HEADER.lower().encode()
+_PINNED: Final = "dflag.pinned"
+"""
+The key of a scope that has a pin around it.
+
+A server may begin a request in the context of an earlier one, which still runs: uvicorn does on a connection on which
+it had to wait for a body, while a background task of that request goes on.
+"""
+
 _WITH_HEADERS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 """The messages that begin a response."""
 
@@ -91,7 +99,8 @@ class PinMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in self._pinned_types:
-            pin = RequestPin(self._store)
+            pin = RequestPin(self._store, within_request=_PINNED in scope)
+            scope[_PINNED] = True
             if self._revision_header:
                 send = _naming(send, pin.revision)
             with closing(pin), pin:

@@ -286,6 +286,29 @@ def test_a_task_that_outlives_its_request_sees_live_values(pair: Pair) -> None:
     asyncio.run(main())
 
 
+def test_a_request_that_begins_in_the_context_of_another_has_its_own_revision(pair: Pair) -> None:
+    """As on a connection where uvicorn had to wait for a body, while a background task of that request goes on."""
+    seen: list[list[int]] = []
+
+    async def answer(scope: Scope, _receive: Receive, _send: Send) -> None:
+        before = pair.one.get()
+        pair.swap()
+        if scope["path"] == "/first":
+            await asyncio.create_task(run(app, {"type": "http", "path": "/second"}))
+        seen.append([before, pair.two.get()])
+
+    async def between(scope: Scope, receive: Receive, send: Send) -> None:
+        pair.swap()
+        await PinMiddleware(answer, pair.flags)(scope, receive, send)
+
+    app = PinMiddleware(between, pair.flags)
+    asyncio.run(run(app, {"type": "http", "path": "/first"}))
+    assert seen == [[2, 2], [0, 0]]
+    with pair.flags.pinned({pair.one: -1, pair.two: -1}):
+        asyncio.run(run(app, {"type": "http", "path": "/third"}))
+    assert seen[2] == [-1, -1]
+
+
 def test_pins_of_two_registries(pair: Pair) -> None:
     """Middlewares around one another each pin their own registry."""
     other = Pair()
