@@ -177,6 +177,8 @@ class Feed:
                 logger.warning("%s; keeping the last good values (on_missing='reset' drops them)", one_line(gone))
             self.problem = gone
             return
+        if self.problem is not None:
+            logger.info("the values of %s can be read now", one_line(self.name))
         self.problem = None
         self.reading = Reading(self._ignored.without(values), self._locate, secret)
 

@@ -95,6 +95,8 @@ class SourceReports:
             for key in outcome.healed:
                 has_name = key in self._store.flags or key.startswith(RULE_PREFIX)  # else it is the key of a map
                 logger.info("%s in %s: no longer refused", subject_of(key) if has_name else f"key {key!r}", source)
+            if outcome.is_accepted_again:
+                logger.info("the values of %s are no longer refused", source)
             if outcome.applied:
                 _log_changes(source, outcome)
         self._log_waiting(waiting)

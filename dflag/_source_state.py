@@ -286,6 +286,7 @@ class Outcome(NamedTuple):
         changed: The flags whose value changed, in order.
         changed_keyed: The flags whose values by key changed, in order.
         healed: The keys that were reported as bad and are good now, in the order of the reports.
+        is_accepted_again: Whether all was refused before, and is not now.
         rejected_texts: The texts of all bad values, by key.
         refusal: Why nothing was applied, else None: a registry validator refuses the reading, or a value is bad and
             the updater is atomic.
@@ -304,6 +305,7 @@ class Outcome(NamedTuple):
     changed: tuple[str, ...]
     changed_keyed: tuple[str, ...]
     healed: tuple[str, ...]
+    is_accepted_again: bool
     rejected_texts: Mapping[str, Raw | str]
     refusal: str | None
     refused_anew: bool
@@ -496,6 +498,7 @@ def _outcome(
         changed=revision.changed if is_applied else (),
         changed_keyed=changed_keyed,
         healed=tuple([key for key in reported if key not in texts]) if in_force and reported else (),
+        is_accepted_again=refusal is None is not before.refusal,
         rejected_texts=texts,
         refusal=refusal,
         refused_anew=error is not None and refusal is not None and refusal != before.refusal,

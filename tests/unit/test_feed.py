@@ -97,6 +97,28 @@ def test_a_failure_keeps_the_values_and_counts_once(
     assert feed.problem is None
 
 
+@pytest.mark.parametrize("how", ["unreadable", "empty"])
+def test_the_end_of_a_failure_is_logged_once(
+    feed: Feed, source: Source, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    """Also where the values are those that were kept, so that nothing else says it."""
+    caplog.set_level("INFO", "dflag")
+    feed.look()
+    if how == "empty":
+        source.update({})
+    else:
+        source.fault = SourceError("away")
+    source.token = 6
+    feed.look()
+    assert "can be read now" not in caplog.text
+    source.fault = None
+    source.update({"rate": "1"})
+    for token in (7, 8):
+        source.token = token
+        feed.look()
+    assert caplog.messages[1:] == [f"the values of {source.name} can be read now"]
+
+
 def test_a_failure_whose_numbers_change_is_the_same_one(
     feed: Feed, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:

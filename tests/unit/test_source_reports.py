@@ -134,6 +134,27 @@ def test_a_value_that_is_good_again_is_logged_once(flags: dflag.FlagRegistry, sa
         assert healed not in said()
 
 
+def test_values_that_are_refused_no_more_are_logged_once(
+    flags: dflag.FlagRegistry, said: Callable[..., list[str]]
+) -> None:
+    """Also where the source holds what is in force again, so that no revision says it."""
+    rate, most = flags.dyn_int("rate", 1), flags.dyn_int("most", 5)
+
+    @flags.validator
+    def fits(snap: dflag.Snapshot) -> bool:
+        return snap[rate] <= snap[most]
+
+    accepted = "the values of s are no longer refused"
+    for values in ({"rate": "2"}, {"rate": "3"}):
+        flags.apply({"rate": "2"}, source="s")
+        flags.apply({"rate": "9"}, source="s")
+        assert accepted not in said()
+        flags.apply(values, source="s")
+        assert said(logging.INFO).count(accepted) == 1
+        flags.apply(values, source="s")
+        assert accepted not in said()
+
+
 def test_a_bad_value_says_which_value_is_in_force(flags: dflag.FlagRegistry, said: Callable[..., list[str]]) -> None:
     """When the key was gone before, a dynamic flag shows the layer below, and a frozen one the value that it had."""
     rate, port = flags.dyn_int("rate", 1), flags.int("port", 1)
