@@ -102,6 +102,10 @@ def _model_fields(value: Any) -> Mapping[str, Any] | None:
     return cls.model_fields if hasattr(cls, "__pydantic_private__") and hasattr(cls, "model_fields") else None
 
 
+def _is_root_model(value: Any) -> bool:
+    return getattr(type(value), "__pydantic_root_model__", False) is True
+
+
 def holds_printed_secret(value: Any) -> bool:
     """
     Return whether some secret has the text that pydantic prints for any.
@@ -132,7 +136,7 @@ def plain(value: Any) -> Any:
 def _plain_record(value: Any) -> Any:
     model = _model_fields(value)
     if model is not None:
-        if "root" in model and hasattr(type(value), "__pydantic_root_model__") and value.__pydantic_root_model__:
+        if _is_root_model(value):
             return plain(value.root)
         parts = {name: item for name, item in (_parts(value) or {}).items() if not name.startswith("_")}
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -188,18 +192,20 @@ def with_sorted_sets(value: Any, dumped: Any) -> Any:
 
     Their order is another one in each process, as the hashes of texts are.
     """
-    if isinstance(value, (set, frozenset)):
-        return sorted(dumped, key=json_values.dumps) if isinstance(dumped, list) else dumped
+    if _is_root_model(value):
+        return with_sorted_sets(value.root, dumped)
     if isinstance(dumped, dict):
         return _members_sorted(value, dumped)
-    if isinstance(dumped, list) and isinstance(value, (list, tuple, deque)) and len(value) == len(dumped):
-        return [with_sorted_sets(item, written) for item, written in zip(value, dumped, strict=True)]
-    return dumped
+    if not isinstance(dumped, list) or not isinstance(value, (list, tuple, deque, set, frozenset)):
+        return dumped
+    if len(value) == len(dumped):
+        dumped = [with_sorted_sets(item, written) for item, written in zip(value, dumped, strict=True)]
+    return sorted(dumped, key=json_values.dumps) if isinstance(value, (set, frozenset)) else dumped
 
 
 def _members_sorted(value: Any, dumped: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(value, dict):
-        parts = value
+    if isinstance(value, dict):  # by their order, for a key that is no text is dumped as one
+        parts = dict(zip(dumped, value.values(), strict=True)) if len(value) == len(dumped) else value
     else:
         fields = _model_fields(value) or getattr(type(value), "__pydantic_fields__", {})
         parts = {_written_name(fields.get(name), name): item for name, item in (_parts(value) or {}).items()}
