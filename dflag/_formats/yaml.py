@@ -47,6 +47,9 @@ _BASED: Final = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+", re.ASCII)
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", re.ASCII)
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
+_MARKER: Final = re.compile(r"^(?:---|\.\.\.|%)", re.MULTILINE)
+_LINE_END: Final = re.compile(r"\r\n|[\n\r\x85\u2028\u2029]")
+
 
 def loads(text: str) -> JSONValue:
     """
@@ -131,7 +134,8 @@ class _ValueReader(EventReader[Any]):
         """
         start, end = event.start_mark, event.end_mark
         if isinstance(event, yaml.ScalarEvent) and event.style == "|":
-            begin = self._text.find("\n", start.index) + 1 or len(self._text)
+            header = _LINE_END.search(self._text, start.index)
+            begin = header.end() if header else len(self._text)
             return excerpt(self._text, begin, end.index, Place(start.line + 2, 1))
         if isinstance(event, yaml.ScalarEvent):
             return excerpt(self._text, start.index, end.index, place_of(start))
@@ -220,13 +224,16 @@ def _keeps_its_meaning(event: Any) -> bool:
     """
     Return whether a node means the same when it is cut out as it is written.
 
-    In an indented literal block, a marker of documents would be text; quotes and folding are gone in a value.
+    In an indented literal block, a marker of documents would be text; quotes and folding are gone in a value. An anchor
+    may stand on a line of its own.
     """
     if not isinstance(event, yaml.ScalarEvent):
         return True
+    if event.anchor is not None:
+        return False
     if event.style == "|":
-        return event.tag is None and not event.value.startswith(("---", "%"))
-    return bool(event.implicit[0]) and event.anchor is None
+        return event.tag is None and _MARKER.search(event.value) is None
+    return bool(event.implicit[0])
 
 
 def _is_nothing(event: Any) -> bool:

@@ -590,6 +590,7 @@ class TestDocuments:
             "a: no\n# c\n_rules:  # x\n  - set: {a: 010}\n  - form: 3\n    set: {a: 1}\nb: 2\n",
             "a: no\n# c\n_rules:\n- set: {a: 010}\n- form: 3\n  set: {a: 1}\n\n# x\nb: 2\n",
             "a: no\n# c\n_rules: |\n  - set: {a: 010}\n  - form: 3\n    set: {a: 1}\nb: 2\n",
+            "a: no\r# c\r_rules: |\r  - set: {a: 010}\r  - form: 3\r    set: {a: 1}\rb: 2\r",
             "a: no\n# c\n_rules: [\n  {set: {a: 010}},\n {  form: 3, set: {a: 1}}]\nb: 2\n",
         ],
     )
@@ -601,6 +602,19 @@ class TestDocuments:
         (fault,) = read.faults
         assert text.splitlines()[fault.line - 1][fault.column - 1 :].startswith("form")
         assert {key: str(raw) for key, raw in document.values.items() if key != "_rules"} == {"a": "no", "b": "2"}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "_rules: |\u2028  - set: {a: 010}\u2028",
+            "_rules: |\x85  - set: {a: 010}\x85",
+            "_rules: |\n  - set: {a: 010}\n  ...\n",
+            "_rules: &x\n  |\n  - set: {a: 010}\n",
+        ],
+    )
+    def test_is_read_from_a_literal_block_however_that_is_written(self, text: str) -> None:
+        """Any line break of YAML ends its header, an anchor may stand on the line above, and a marker may end it."""
+        assert [rule.values for rule in parse_rules(self.read(text).values["_rules"]).rules] == [{"a": "010"}]
 
     def test_is_read_from_json(self) -> None:
         """In JSON as well; numbers keep their digits, and a doubled key spoils its own rule alone."""
