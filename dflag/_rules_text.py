@@ -18,6 +18,7 @@ from dflag._formats.base import NotJSON, Place
 from dflag._formats.json_values import dumps
 from dflag._formats.nodes import START, Lines
 from dflag._formats.texts import decode
+from dflag._keyed import sha256
 from dflag._kinds._base import Problem
 from dflag._kinds.duration import DURATION
 from dflag._raw import Excerpt, Text, Unreadable
@@ -101,7 +102,7 @@ class Rule:
         keys: Of a keyed rule the keys that it names; None for all.
         share: How many of 2**32 shares of keys it is for; None for all.
         values: What it sets, by flag.
-        content: A text that is equal for equal rules, wherever they stand.
+        content: A digest that is equal for equal rules, wherever they stand.
         number: Its place in the list, from 1.
         place: Where it begins in the text.
     """
@@ -496,12 +497,14 @@ def _made(found: Mapping[str, Any], number: int, place: Place) -> Rule:
 
 def _content(found: Mapping[str, Any]) -> str:
     """
-    Print a rule with its keys in order. A value that has a native value beside its text is in brackets.
+    Return a digest of a rule with its keys in order. A value that has a native value beside its text is in brackets.
+
+    A process remembers rules by it after they are gone, and a rule may have a megabyte of keys.
     """
     values = found["set"].items()
     printed = {flag: [raw, *sorted(raw.written.items())] if isinstance(raw, Text) else raw for flag, raw in values}
     parts = {"of": "pod", **found, "set": printed}
-    return json.dumps(parts, ensure_ascii=False, sort_keys=True, separators=(",", ":"), default=str)
+    return str(sha256()(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest())
 
 
 def _shown(text: str) -> str:

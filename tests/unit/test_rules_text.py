@@ -208,6 +208,11 @@ class TestContent:
         """Each part of a rule counts."""
         assert good(f"- {{{STAGED}, set: {{x: 1}}}}").content != good(f"- {{{change}}}").content
 
+    def test_is_small(self) -> None:
+        """A process that remembers it after the rule was edited keeps none of the rule."""
+        many = ", ".join(f"tenant-{number}" for number in range(1000))
+        assert len(good(f"- {{by: tenant, is: [{many}], set: {{x: 1}}}}").content) < 100
+
     def test_tells_a_native_value_from_its_text(self) -> None:
         """A list and the text of it are two values."""
         assert good("- set: {x: [1]}").content != good("- set: {x: '[1]'}").content
