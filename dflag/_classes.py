@@ -55,7 +55,9 @@ if TYPE_CHECKING:
     from dflag._snapshot import Pin
     from dflag._store import Store
 
-_RESERVED: Final = frozenset({"current", "from_snapshot", "mro", "registry", "revision", "_dflag_view"})
+_RESERVED: Final = frozenset(
+    {"current", "from_snapshot", "mro", "registry", "revision", "_dflag_view", "_dflag_warned"}
+)
 """The attributes that a `Flags` class has itself, and ``mro``, which Python calls when it makes a class."""
 
 _DEVELOPING: Final = sys.flags.dev_mode
