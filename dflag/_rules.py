@@ -5,6 +5,7 @@ What a rule is in this process at a moment: pure functions of the rule, the fact
 from __future__ import annotations
 
 import datetime
+import re
 from bisect import bisect_right
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -33,6 +34,8 @@ _MICROSECOND: Final = datetime.timedelta(microseconds=1)
 
 _MAX_LISTED: Final = 5
 """How many facts, globs of a fact or keys `audience` lists: a rule may name a million."""
+
+_WILDCARD: Final = re.compile(r"[*?[]")
 
 _MAX_CHARACTERS: Final = 80
 """How many characters of one of them are shown: as many as of a flag's value."""
@@ -204,8 +207,13 @@ def fits(globs_by_fact: Mapping[str, Iterable[str]], facts: Facts) -> bool:
     Return whether each fact matches one of its globs; an unknown fact matches none.
     """
     return all(
-        fact in facts and any(fnmatchcase(facts[fact], glob) for glob in globs) for fact, globs in globs_by_fact.items()
+        fact in facts and any(_matches(facts[fact], glob) for glob in globs) for fact, globs in globs_by_fact.items()
     )
+
+
+def _matches(text: str, glob: str) -> bool:
+    # Python compiles each glob and keeps 32,768 of them. A rule may name more, most of which are plain texts.
+    return fnmatchcase(text, glob) if _WILDCARD.search(glob) else text == glob
 
 
 def _fits(rule: Rule, facts: Facts) -> bool:

@@ -81,6 +81,16 @@ def test_all_named_facts_have_to_fit(
     assert fits(when, facts) is expected
 
 
+def test_a_text_without_wildcards_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    A rule may name more pods than Python keeps compiled globs of.
+    """
+    asked: list[str] = []
+    monkeypatch.setattr("dflag._rules.fnmatchcase", lambda _, glob: asked.append(glob))
+    assert fits({"pod": ["web-0", "web.1", "]", "web-*", "web-?", "[w]eb", "web-2"]}, {"pod": "web-2"})
+    assert asked == ["web-*", "web-?", "[w]eb"]
+
+
 def test_unless_needs_all_of_its_facts() -> None:
     """
     A rule is off where all that ``unless`` names fits, and on where one does not or is not known.
