@@ -163,7 +163,28 @@ def _bounded(draft: Any) -> Any:
     for name in keywords.keys() & {"unevaluatedItems", "unevaluatedProperties"}:
         keywords[name] = _short(keywords[name])
     extend: Any = jsonschema.validators.extend
-    return extend(draft, {name: _counted(check) for name, check in keywords.items()})
+    cls: Any = extend(draft, {name: _counted(check) for name, check in keywords.items()})
+    cls.evolve = _within_bounds(cls.evolve)
+    return cls
+
+
+def _within_bounds(evolve: Callable[..., Any]) -> Callable[..., Any]:
+    """
+    Return the method by which a validator goes on to a part of its schema.
+
+    The library goes on with its own class where the part names its draft.
+    """
+
+    def evolve_within(validator: Any, **changes: Any) -> Any:
+        found = evolve(validator, **changes)
+        if isinstance(found, type(validator)):
+            return found
+        draft: Any = type(found)
+        return _bounded(draft)(
+            found.schema, format_checker=found.format_checker, registry=found._registry, _resolver=found._resolver
+        )
+
+    return evolve_within
 
 
 def _counted(check: Keyword) -> Keyword:

@@ -201,6 +201,21 @@ def test_a_schema_may_refer_within_itself_and_to_its_draft() -> None:
     assert json_kind({"$ref": "https://json-schema.org/draft/2020-12/schema"}).parse("{}") == {}
 
 
+@pytest.mark.parametrize("outer", [DRAFT_2020, DRAFT_7])
+def test_a_part_that_names_its_draft_is_checked_as_the_whole(outer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Multiples in decimal, and an end to the work, hold for a schema that another one bundles.
+    """
+    price = {"$id": "https://example.com/price", "$schema": DRAFT_2020, "multipleOf": 0.01}
+    kind = json_kind({"$schema": outer, "items": price})
+    assert kind.parse("[0.07]") == [0.07]
+    with pytest.raises(Problem, match="expected a multiple of"):
+        kind.parse("[0.075]")
+    monkeypatch.setattr("dflag._kinds._schema._MAX_STEPS", 1_000)
+    with pytest.raises(Problem, match="takes more than 1000 steps"):
+        kind.convert([0.07] * 2_000)
+
+
 def test_a_schema_that_goes_round_in_circles_is_a_problem() -> None:
     """
     Endless recursion inside the schema refuses the value.
