@@ -111,7 +111,8 @@ def holds_printed_secret(value: Any) -> bool:
     Return whether some secret has the text that pydantic prints for any.
     """
     if _is_secret(value):
-        return value.get_secret_value() in (PRINTED_SECRET, PRINTED_SECRET.encode())
+        secret = value.get_secret_value()
+        return bool(secret == (PRINTED_SECRET.encode() if isinstance(secret, bytes) else PRINTED_SECRET))
     return any(map(holds_printed_secret, _children(value)))
 
 

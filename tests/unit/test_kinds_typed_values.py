@@ -239,6 +239,27 @@ def test_the_asterisks_of_a_secret_are_no_secret() -> None:
     assert flag.get().host == "**********"
 
 
+def test_a_secret_is_compared_with_a_text_or_bytes_as_it_is_one() -> None:
+    """With ``python -bb`` any other comparison is an error, which refused values with asterisks."""
+    program = """
+import dflag, pydantic
+class Db(pydantic.BaseModel):
+    host: str = ""
+    password: pydantic.SecretStr = pydantic.SecretStr("a")
+    key: pydantic.SecretBytes = pydantic.SecretBytes(b"a")
+flag = dflag.dyn_json(Db(), type=Db)
+flag.set_text('{"host": "**********"}')
+print(flag.get().host)
+for bad in '{"password": "**********"}', '{"key": "**********"}':
+    try:
+        flag.set_text(bad)
+    except dflag.FlagValueError as error:
+        print("printed as asterisks" in str(error))
+"""
+    shown = subprocess.run([sys.executable, "-bb", "-c", program], capture_output=True, text=True, check=True).stdout
+    assert shown.split() == ["**********", "True", "True"]
+
+
 def test_a_schema_holds_for_the_value_itself() -> None:
     """A value set in code is held to the schema with what its dump hides."""
     flags = dflag.FlagRegistry()
