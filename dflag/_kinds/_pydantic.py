@@ -104,7 +104,9 @@ class TypedJSONKind(JSONKind):
         return taken
 
     def _dump(self, value: Any) -> JSONValue:
-        return as_problem(json_values.freeze, _typed_values.with_sorted_sets(value, self._printed(value)))
+        printed = as_problem(json_values.freeze, self._printed(value))  # first, as only JSON can be sorted
+        dumped: JSONValue = json_values.freeze(_typed_values.with_sorted_sets(value, printed))
+        return dumped
 
     def _printed(self, value: Any) -> Any:
         return self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings=False)

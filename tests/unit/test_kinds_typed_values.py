@@ -195,6 +195,14 @@ def test_what_cannot_be_printed_is_refused_however_it_is_given() -> None:
     assert [layer.text for layer in flags.explain("model")] == ['{"limit":1.0}']
 
 
+@pytest.mark.parametrize("bad", [{float("inf")}, {1.0, float("nan")}, {10**5000}])
+def test_a_set_that_cannot_be_printed_is_refused_in_words_of_json(bad: set[float]) -> None:
+    """Sorting its items comes after the look at them."""
+    flag: dflag.DynamicFlag[Any] = dflag.FlagRegistry().dyn_json("numbers", [1], type=set[float | int])
+    with pytest.raises(dflag.ValidationError, match="flag 'numbers': expected JSON"):
+        flag.set(bad)
+
+
 def test_sets_print_alike_in_every_process() -> None:
     """The order of a set's items, which differs between processes, is in neither checksum nor text."""
     program = """
