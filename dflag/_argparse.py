@@ -348,7 +348,7 @@ def _committing(parse: Callable[..., Any], commit: Callable[[Parse], None]) -> C
     @functools.wraps(parse)
     def parse_and_commit(parser: argparse.ArgumentParser, *args: Any, **options: Any) -> Any:
         outer = _current.get(None)
-        if outer is None:
+        if outer is None or not outer.running:  # the latter where a signal handler has raised before it began
             with parsing(parser) as outermost, outermost.entered(parser):
                 result = parse(parser, *args, **options)
             commit(outermost)

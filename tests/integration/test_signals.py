@@ -7,6 +7,7 @@ and strikes at each line of dflag that an operation goes through, one run after 
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import os
@@ -543,6 +544,24 @@ def test_what_an_override_block_has_set_goes_when_its_beginning_is_interrupted(
     with pytest.raises(_Interruption), flags.override({rate: 1}):
         pass
     assert (rate.get(), rate.origin) == (0, "default")
+
+
+def test_a_parse_counts_after_one_that_was_interrupted(flags: dflag.FlagRegistry) -> None:
+    """
+    Wherever the handler has raised, the next parse sets its flags.
+    """
+    rate, parser = flags.dyn_int("rate", 0), argparse.ArgumentParser()
+    flags.add_to_argparse(parser)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    for number in itertools.count(1):
+        with contextlib.suppress(KeyboardInterrupt):
+            _run_interrupted(lambda: parser.parse_args(["--rate=0"]), interrupt, number)
+            break
+        parser.parse_args([f"--rate={number}"])
+        assert rate.get() == number
 
 
 def test_a_pin_ends_though_its_end_is_interrupted(flags: dflag.FlagRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
