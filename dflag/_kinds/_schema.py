@@ -393,10 +393,13 @@ def _demand(error: Any) -> str:
     if keyword == "type":
         types = [wanted] if isinstance(wanted, str) else wanted
         return " or ".join(_TYPES.get(name, name) for name in types)
-    if keyword == "required" and isinstance(error.instance, dict):
+    if keyword == "required" and isinstance(error.instance, dict) and isinstance(wanted, list):
         return "the property " + ", ".join(repr(name) for name in wanted if name not in error.instance)
     if keyword == "additionalProperties" and wanted is False:
         return "no property but those of the schema"
+    exclusive = f"exclusive{keyword.capitalize()}"
+    if error.schema.get(exclusive) is True:  # a word beside the limit, in drafts 3 and 4
+        keyword = exclusive
     shown = _shorten(json.dumps(wanted, ensure_ascii=False, default=repr))
     return _DEMANDS.get(keyword, f"what the schema demands, {keyword}: {{}}").replace("{}", shown)
 

@@ -216,6 +216,23 @@ def test_a_part_that_names_its_draft_is_checked_as_the_whole(outer: str, monkeyp
         kind.convert([0.07] * 2_000)
 
 
+@pytest.mark.parametrize(
+    ("schema", "value", "expected"),
+    [
+        ({"$schema": DRAFT_4, "minimum": 5, "exclusiveMinimum": True}, 5, "a number above 5 "),
+        ({"$schema": DRAFT_3, "maximum": 5, "exclusiveMaximum": True}, 5, "a number below 5 "),
+        ({"$schema": DRAFT_4, "minimum": 5, "exclusiveMinimum": False}, 4, "a number of at least 5 "),
+        ({"$schema": DRAFT_3, "properties": {"a": {"required": True}}}, {}, "what the schema demands, required: true "),
+    ],
+)
+def test_the_demands_of_old_drafts_are_put_into_words(schema: Any, value: Any, expected: str) -> None:
+    """
+    Limits are exclusive by a word beside them there, and a property says itself that it is required.
+    """
+    with pytest.raises(Problem, match=rf"^expected {expected}\(at "):
+        json_kind(schema).convert(value)
+
+
 def test_a_schema_that_goes_round_in_circles_is_a_problem() -> None:
     """
     Endless recursion inside the schema refuses the value.
