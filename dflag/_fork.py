@@ -246,6 +246,8 @@ def _keep_inherited_threads() -> None:
 
 
 _IMPORTED_LATE: Final = (
+    "_sha2",
+    "_sha256",
     "asyncio",
     "datetime",
     "decimal",

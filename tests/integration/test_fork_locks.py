@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -83,6 +84,30 @@ if pid == 0:
     faulthandler.dump_traceback_later(20, exit=True)
     flags.apply({{"greeting": "2", "gretings": "1"}}, source="s")
     os._exit(flags["greeting"].get())
+importing.join()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    found = run_python(program, warnings="ignore")
+    assert found.stdout == "2\n", found.stderr
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="the module of this is built in there")
+def test_a_child_may_draw_a_share_although_another_thread_was_about_to() -> None:
+    """
+    The first rule that is read, and the first share that is drawn, import the hash.
+    """
+    program = f"""
+late, phase = "_sha256", "load"
+{_SLOW_IMPORT}
+from dflag._keyed import draw
+flags = dflag.FlagRegistry()
+importing = threading.Thread(target=draw, args=("limits", "web-1"))
+importing.start()
+assert started.wait(20)
+pid = os.fork()
+if pid == 0:
+    faulthandler.dump_traceback_later(5, exit=True)
+    os._exit(2 if draw("limits", "web-1") == draw("limits", "web-1") else 3)
 importing.join()
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
