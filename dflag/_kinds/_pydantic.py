@@ -49,7 +49,7 @@ class TypedJSONKind(JSONKind):
         return json_values.dumps(self._dump(value))
 
     def draft(self, value: Any) -> str:
-        return super().draft(self._dump(value))
+        return super().draft(self._dump(value, to_read=True))
 
     def head(self, value: Any, limit: int) -> str:  # noqa: ARG002 - pydantic dumps a value whole
         return self.format(value)
@@ -103,9 +103,9 @@ class TypedJSONKind(JSONKind):
             super()._accept(loads(self.exact(taken)))
         return taken
 
-    def _dump(self, value: Any) -> JSONValue:
+    def _dump(self, value: Any, *, to_read: bool = False) -> JSONValue:
         printed = as_problem(json_values.freeze, self._printed(value))  # first, as only JSON can be sorted
-        dumped: JSONValue = json_values.freeze(_typed_values.with_sorted_sets(value, printed))
+        dumped: JSONValue = json_values.freeze(_typed_values.with_sorted_sets(value, printed, to_read=to_read))
         return dumped
 
     def _printed(self, value: Any) -> Any:

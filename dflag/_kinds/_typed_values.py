@@ -165,7 +165,8 @@ def _alias(field: Any, name: str) -> str:
     """
     Return the name under which a field is read.
     """
-    known = (getattr(field, "validation_alias", None), getattr(field, "alias", None))
+    alias = getattr(field, "validation_alias", None)
+    known = (*getattr(alias, "choices", [alias]), getattr(field, "alias", None))
     return next((alias for alias in known if isinstance(alias, str)), name)
 
 
@@ -187,31 +188,42 @@ def _described(value: Any) -> str:
     return cls.__qualname__ if cls.__repr__ is object.__repr__ else repr(value)
 
 
-def with_sorted_sets(value: Any, dumped: Any) -> Any:
+def with_sorted_sets(value: Any, dumped: Any, *, to_read: bool = False) -> Any:
     """
     Return a dump in which the items of every set of the value stand in order.
 
     Their order is another one in each process, as the hashes of texts are.
+
+    Args:
+        value: The value.
+        dumped: What pydantic prints of it.
+        to_read: Whether each field gets the name by which it is read, and not that by which it is printed.
     """
     if _is_root_model(value):
-        return with_sorted_sets(value.root, dumped)
+        return with_sorted_sets(value.root, dumped, to_read=to_read)
     if isinstance(dumped, dict):
-        return _members_sorted(value, dumped)
+        return _members_sorted(value, dumped, to_read=to_read)
     if not isinstance(dumped, list) or not isinstance(value, (list, tuple, deque, set, frozenset)):
         return dumped
     if len(value) == len(dumped):
-        dumped = [with_sorted_sets(item, written) for item, written in zip(value, dumped, strict=True)]
+        pairs = zip(value, dumped, strict=True)
+        dumped = [with_sorted_sets(item, written, to_read=to_read) for item, written in pairs]
     return sorted(dumped, key=json_values.dumps) if isinstance(value, (set, frozenset)) else dumped
 
 
-def _members_sorted(value: Any, dumped: dict[str, Any]) -> dict[str, Any]:
+def _members_sorted(value: Any, dumped: dict[str, Any], *, to_read: bool) -> dict[str, Any]:
+    names: dict[str, str] = {}
     if isinstance(value, dict):  # by their order, for a key that is no text is dumped as one
         parts = dict(zip(dumped, value.values(), strict=True)) if len(value) == len(dumped) else value
     else:
         fields = _model_fields(value) or getattr(type(value), "__pydantic_fields__", {})
         parts = {_written_name(fields.get(name), name): item for name, item in (_parts(value) or {}).items()}
-    found = {name: with_sorted_sets(item, dumped[name]) for name, item in parts.items() if name in dumped}
-    return {**dumped, **found}
+        if to_read:
+            names = {_written_name(field, name): _alias(field, name) for name, field in fields.items()}
+    return {
+        names.get(name, name): with_sorted_sets(parts[name], item, to_read=to_read) if name in parts else item
+        for name, item in dumped.items()
+    }
 
 
 def _written_name(field: Any, name: str) -> str:

@@ -195,6 +195,32 @@ def test_what_cannot_be_printed_is_refused_however_it_is_given() -> None:
     assert [layer.text for layer in flags.explain("model")] == ['{"limit":1.0}']
 
 
+class Renamed(pydantic.BaseModel, frozen=True):
+    """A model whose fields are read under other names than they are printed."""
+
+    host: str = pydantic.Field("localhost", validation_alias="DB_HOST")
+    port: int = pydantic.Field(1, validation_alias=pydantic.AliasChoices("DB_PORT", "PORT"), serialization_alias="p")
+    name: str = "a"
+
+
+class Group(pydantic.BaseModel, frozen=True):
+    """A model of such models."""
+
+    members: frozenset[Renamed]
+    by_number: dict[int, Renamed]
+
+
+def test_an_editor_begins_with_a_text_that_reads_as_the_value() -> None:
+    """Otherwise to save it unchanged would set a field to its default that has an alias for reading alone."""
+    one = {"DB_HOST": "db-1", "DB_PORT": 5}
+    flag = dflag.FlagRegistry().dyn_json("group", {"members": [one], "by_number": {"1": one}}, type=Group)
+    value = flag.get()
+    draft = pipeline_of(flag).kind.draft(value)
+    assert json.loads(draft)["members"] == [{"DB_HOST": "db-1", "DB_PORT": 5, "name": "a"}]
+    flag.set_text(draft)
+    assert flag.get() == value
+
+
 @pytest.mark.parametrize("bad", [{float("inf")}, {1.0, float("nan")}, {10**5000}])
 def test_a_set_that_cannot_be_printed_is_refused_in_words_of_json(bad: set[float]) -> None:
     """Sorting its items comes after the look at them."""
