@@ -129,7 +129,7 @@ class SchemaCheck:
         """
         _budget.steps = _MAX_STEPS
         try:
-            return best_match(islice(self._validator.iter_errors(value), _MAX_ERRORS))
+            return _best(list(islice(self._validator.iter_errors(value), _MAX_ERRORS)))
         except _TooMuch as fault:
             raise Problem("a JSON value that the schema can check", str(fault)) from None
         except BaseException as fault:
@@ -138,6 +138,13 @@ class SchemaCheck:
             if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
                 raise
             raise Problem("a JSON value that the schema can check", f"{type(fault).__name__}: {fault}") from None
+
+
+def _best(errors: list[Any]) -> Any:
+    try:
+        return best_match(errors)
+    except TypeError:  # the library expects no schema among types, as draft 3 has them
+        return errors[0]
 
 
 class _TooMuch(Exception):  # noqa: N818 - what it was
@@ -391,7 +398,9 @@ def _demand(error: Any) -> str:
     if keyword is None:
         return "no value here at all: the schema is false"
     if keyword == "type":
-        types = [wanted] if isinstance(wanted, str) else wanted
+        types: Any = wanted if isinstance(wanted, list) else [wanted]
+        if not all(isinstance(name, str) for name in types):  # a schema among them, which may hold values
+            return "a value of a type that the schema allows"
         return " or ".join(_TYPES.get(name, name) for name in types)
     if keyword == "required" and isinstance(error.instance, dict) and isinstance(wanted, list):
         return "the property " + ", ".join(repr(name) for name in wanted if name not in error.instance)

@@ -223,11 +223,13 @@ def test_a_part_that_names_its_draft_is_checked_as_the_whole(outer: str, monkeyp
         ({"$schema": DRAFT_3, "maximum": 5, "exclusiveMaximum": True}, 5, "a number below 5 "),
         ({"$schema": DRAFT_4, "minimum": 5, "exclusiveMinimum": False}, 4, "a number of at least 5 "),
         ({"$schema": DRAFT_3, "properties": {"a": {"required": True}}}, {}, "what the schema demands, required: true "),
+        ({"$schema": DRAFT_3, "type": ["string", {"enum": [5]}]}, 5.5, "a value of a type that the schema allows "),
     ],
 )
 def test_the_demands_of_old_drafts_are_put_into_words(schema: Any, value: Any, expected: str) -> None:
     """
-    Limits are exclusive by a word beside them there, and a property says itself that it is required.
+    Limits are exclusive by a word beside them there, a property says itself that it is required, and a type may be a
+    schema.
     """
     with pytest.raises(Problem, match=rf"^expected {expected}\(at "):
         json_kind(schema).convert(value)
