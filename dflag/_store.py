@@ -143,7 +143,7 @@ class Store:
         """
         Stands for the state there is now: another object after each change.
         """
-        with self.own_lock:  # without the GIL a step of another thread may have taken it out just now
+        with self.lock:  # without the GIL a step of another thread may have taken it out just now
             return self._tokens[0]
 
     @property

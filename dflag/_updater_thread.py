@@ -16,7 +16,6 @@ from dflag._faults import OwnThread, is_interrupt, text_of
 from dflag._log import logger
 from dflag._once import Once
 from dflag._pace import Pace
-from dflag._switching import short_waits
 from dflag.errors import one_line
 from dflag.sources import Watch
 
@@ -189,12 +188,13 @@ class Session:
         if self._stopping.is_set():
             return
         before, began = [feed.changes for feed in self._feeds], time.thread_time()
-        # The events first: one may be of a file that only it reveals, or of a swap that the look is to wait for.
-        if called:
-            with short_waits:
-                self._drain(called=True)
+        for feed, watch, descriptor in zip(self._feeds, self._watches, descriptors, strict=True):
+            if descriptor in self._waiter.readable:
+                feed.ask("woken", watch.woken, None)
+        # Look before draining: a swap shows without its event. Beside a thread that computes this takes 7 ms, not 12.
         self._look(self)
-        if not called and self._drain(called=False):  # a change without an event, or a watch that is armed anew
+        # Look again: an event may be of a change that came meanwhile, or of a file that only its event reveals.
+        if self._drain(called=called):
             self._look(self)
         # A regular check never comes too soon, but a look before the next regular check may.
         if called or timeout < min(self._resync_seconds, _SHORTEST_REGULAR_SECONDS):

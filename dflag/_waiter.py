@@ -14,7 +14,7 @@ from dflag._descriptors import Descriptor, Identity, identity, new_selector
 from dflag._once import Once
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 _LONGEST_SECONDS: Final = 86_400.0
 """The longest wait in one go: epoll counts milliseconds in 32 bits, 24 days."""
@@ -32,6 +32,7 @@ class Waiter:
 
     Attributes:
         problem: Why no descriptor can be waited for, else None.
+        readable: The descriptors that ended the last wait.
 
     Thread safety: `wake` from any thread, the rest from one thread at a time.
     """
@@ -43,6 +44,7 @@ class Waiter:
         self._selector: selectors.BaseSelector | None = None
         self._ends: tuple[tuple[socket.socket, Descriptor], ...] = ()
         self.problem: str | None = None
+        self.readable: Collection[int] = ()
         self._open()
 
     def wake(self) -> None:
@@ -61,6 +63,7 @@ class Waiter:
 
         *begins* is set just before.
         """
+        self.readable = ()
         if self._selector is None:
             begins.set()
             called = self._called.wait(timeout)
@@ -76,11 +79,10 @@ class Waiter:
             self._register(wanted)
         if not begins.is_set():  # to open again what is open takes as long as all else here
             begins.set()
-        ready = self._selector.select(min(timeout, _LONGEST_SECONDS))
-        for key, _ in ready:
-            if key.fd == self._ends[0][1].number:
-                self._take_words()
-        return bool(ready)
+        self.readable = [key.fd for key, _ in self._selector.select(min(timeout, _LONGEST_SECONDS))]
+        if self._ends[0][1].number in self.readable:
+            self._take_words()
+        return bool(self.readable)
 
     def close(self) -> None:
         """

@@ -42,9 +42,14 @@ class Watch:
         """
         return None
 
+    def woken(self) -> None:
+        """
+        Note that the descriptor has become readable. The updater looks at the source right after this call.
+        """
+
     def drain(self) -> None:
         """
-        Read what made the descriptor readable. The updater looks at the source after this call.
+        Read what made the descriptor readable. The updater looks at the source before and after this call.
         """
 
     def close(self) -> None:

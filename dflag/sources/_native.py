@@ -51,7 +51,7 @@ def watch_path(
     wake: Wake,
     *,
     heard: Callable[[], None],
-    announced: Callable[[], None] = lambda: None,
+    woken: Callable[[], None] = lambda: None,
     is_file: bool = False,
 ) -> Watch:
     """
@@ -61,7 +61,7 @@ def watch_path(
         path: The directory, or the file, absolute; it need not exist yet.
         wake: Called from another thread when something happened, unless the watch has a descriptor.
         heard: Called before that, or within `Watch.drain`.
-        announced: Called within `Watch.drain` when a swap is being prepared.
+        woken: Called where there is an event, before it is taken.
         is_file: Whether it is a file, whose directory is watched.
     """
     try:
@@ -72,7 +72,7 @@ def watch_path(
         import watchdog.observers.inotify_c as bindings
     except Exception:
         return ObserverWatch(path, wake, heard, is_file=is_file)
-    return InotifyWatch(path, heard, bindings, announced, is_file=is_file)
+    return InotifyWatch(path, heard, bindings, woken, is_file=is_file)
 
 
 class _PathWatch(Watch):
@@ -208,13 +208,13 @@ class InotifyWatch(_PathWatch):
         path: str,
         heard: Callable[[], None],
         bindings: Any,
-        announced: Callable[[], None] = lambda: None,
+        woken: Callable[[], None] = lambda: None,
         *,
         is_file: bool = False,
     ) -> None:
         super().__init__(path, heard, is_file=is_file)
         self._bindings = bindings
-        self._announce = announced
+        self._woken = woken
         self._events = bindings.InotifyConstants
         self._descriptor: Descriptor | None = None
         self._watches: dict[int, str] = {}
@@ -228,6 +228,9 @@ class InotifyWatch(_PathWatch):
         """
         descriptor = self._held()
         return None if descriptor is None else descriptor.number
+
+    def woken(self) -> None:
+        self._woken()
 
     def abandon(self) -> None:
         """
@@ -256,15 +259,12 @@ class InotifyWatch(_PathWatch):
         ended = self._events.IN_IGNORED | self._events.IN_UNMOUNT
         ended |= self._events.IN_DELETE_SELF | self._events.IN_MOVE_SELF
         names = frozenset() if self._armed is None else self._armed.names
-        heard = others = announced = False
+        heard = others = False
         for watch, mask, padded in self._pending():
             # What a removed watch still had to say is of no interest. An overflow belongs to no watch: look again.
             if watch != -1 and watch not in self._watches:
                 continue
-            if watch == self._last and padded[:2] == b"..":
-                announced = mask & self._events.IN_CREATE != 0
-            else:
-                others = True
+            others = others or watch != self._last or padded[:2] != b".."
             if mask & ended:
                 # Also when the path leads to the same inode number again: the kernel's watch is gone.
                 self._armed = None
@@ -272,8 +272,6 @@ class InotifyWatch(_PathWatch):
         self._is_swap = heard and not others
         if heard:
             self._heard()
-        if announced:
-            self._announce()
         return heard
 
     def _pending(self) -> Iterable[tuple[int, int, bytes]]:
@@ -318,7 +316,8 @@ class InotifyWatch(_PathWatch):
         events = self._events
         mask: int = events.IN_DELETE_SELF | events.IN_MOVE_SELF | events.IN_ONLYDIR
         if concern >= Concern.SWAPS:
-            # A swap is the link that moves. The directory and the link that are made before announce it.
+            # A swap is the link that moves. The directory and the link that are made before announce it: a thread that
+            # they have woken is awake when the link moves.
             mask |= events.IN_CREATE | events.IN_MOVED_TO
         if concern >= Concern.LINKS:
             mask |= events.IN_MOVED_FROM | events.IN_DELETE

@@ -28,10 +28,10 @@ FAILED_RECHECK_SECONDS: Final = 1.0
 ATTEMPTS: Final = 20
 """How often a read is repeated that a writer has interrupted: three repetitions were seen at 7700 writes per second."""
 
-_ANNOUNCED_SECONDS: Final = 5e-4
+_AWAKE_SECONDS: Final = 5e-4
 """
-How long to stay awake for a swap once its directory or its link was made: a thread that has just run shows the values
-in two thirds of the time. The kubelet renames the link right after making it.
+How long to stay awake after an event for the swap that it may announce: the kubelet makes the directory, the files and
+the link, and then renames the link. A thread that has just run shows the values in half of the time.
 """
 
 _LOOKS: Final = 3
@@ -67,7 +67,7 @@ class PathSource(Source):
         self._numbers_lie = False  # inode numbers differ at every look, as on some FUSE file systems
         self._is_to_settle = False  # with the next read
         self._target: str | None = None  # of the link that publishes, as the last probe found it
-        self._announced_until = 0.0  # while a swap of it is expected
+        self._awake_until = 0.0  # while a swap of it is expected
 
     @property
     def name(self) -> str:
@@ -140,15 +140,15 @@ class PathSource(Source):
         """
         Let the next probe wait a moment for a swap, when all else is done that comes before the reading.
         """
-        self._announced_until = time.monotonic() + _ANNOUNCED_SECONDS
+        self._awake_until = time.monotonic() + _AWAKE_SECONDS
 
     def _await_swap(self, link: str, target: str | None) -> str | None:
         """
         Return what *target* of a link becomes if the swap that is expected comes in time.
         """
-        while target == self._target and time.monotonic() < self._announced_until:
+        while target is not None and target == self._target and time.monotonic() < self._awake_until:
             target = read_link(link)
-        self._announced_until, self._target = 0.0, target
+        self._awake_until, self._target = 0.0, target
         return target
 
     def _is_still(self, opened: os.stat_result, place: str, before: Way | None) -> bool:

@@ -148,7 +148,7 @@ class DirectorySource(PathSource):
         from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 
         self.invalidate()  # what changed while nobody looked may have settled long ago
-        return watch_path(self._path, wake, heard=self._plain.request_scan, announced=self._expect_swap)
+        return watch_path(self._path, wake, heard=self._plain.request_scan, woken=self._expect_swap)
 
     def _read_set(self) -> dict[str, Raw]:
         dangling = False

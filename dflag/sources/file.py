@@ -119,7 +119,7 @@ class FileSource(PathSource):
         from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
 
         self.invalidate()  # what changed while nobody looked may have settled long ago
-        return watch_path(self._path, wake, heard=lambda: None, announced=self._expect_swap, is_file=True)
+        return watch_path(self._path, wake, heard=lambda: None, woken=self._expect_swap, is_file=True)
 
     def _explain(self, error: OSError) -> SourceError:
         missing = error.errno in GONE

@@ -72,9 +72,9 @@ def test_an_announced_swap_is_awaited(
     """
     steps = volume.steps({_NAME: "a: 2"})
     before, token = os.readlink(volume.path / "..data"), source.probe()
-    monkeypatch.setattr("dflag.sources._path._ANNOUNCED_SECONDS", 60.0)
+    monkeypatch.setattr("dflag.sources._path._AWAKE_SECONDS", 60.0)
     _until(steps, "make directory")
-    watch.drain()
+    watch.woken()
     looks = _on_each_look(monkeypatch, lambda number: _until(steps, "rename ..data_tmp") if number == 5 else None)
 
     assert source.probe() != token
@@ -91,7 +91,7 @@ def test_an_announced_swap_that_does_not_come_is_given_up(
     monkeypatch.setattr("dflag.sources._path.time.monotonic", lambda: next(clock) * 1e-4)
     looks = _on_each_look(monkeypatch)
     _until(volume.steps({_NAME: "a: 2"}), "make directory")
-    watch.drain()
+    watch.woken()
 
     assert source.probe() == token
     assert 1 < len(looks) < 20
@@ -108,10 +108,27 @@ def test_a_swap_that_has_come_is_not_awaited(
     """
     steps = volume.steps({_NAME: "a: 2"})
     _until(steps, "make directory")
-    watch.drain()
+    watch.woken()
     _until(steps, "rename ..data_tmp")
     looks, token = _on_each_look(monkeypatch), source.probe()
 
     assert looks == []
     assert source.probe() == token
+    assert looks == []
+
+
+def test_nothing_is_awaited_beside_plain_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    No link publishes them, and events may come often, as in a directory with a log.
+    """
+    (tmp_path / _NAME).write_text("a: 1", encoding="utf-8")
+    looks = _on_each_look(monkeypatch)
+    for source in (DirectorySource(tmp_path), FileSource(tmp_path / _NAME)):
+        source.read()
+        source.probe()
+        watch = source.watch(lambda: None)
+        watch.woken()
+        source.probe()
+        watch.close()
+
     assert looks == []

@@ -5,7 +5,6 @@ One run of an updater's thread.
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 import time
 from functools import partial
@@ -111,34 +110,6 @@ def test_a_wake_is_a_look(session: Session, looks: Looks, feed: Feed, source: So
     before = looks.count
     session.wake()
     assert eventually(lambda: looks.count > before)
-
-
-def test_an_event_is_taken_before_the_one_look_at_what_it_brings(
-    session: Session, looks: Looks, source: Source
-) -> None:
-    """What an event reveals is there for the look, and a second look would hold up what follows."""
-    done: list[str] = []
-    reading, writing = os.pipe()
-
-    class Draining(Watch):
-        def fileno(self) -> int:
-            return reading
-
-        def drain(self) -> None:
-            os.read(reading, 1)
-            done.append("drain")
-
-    source.made = Draining()
-    session.start_watching()
-    session.start()
-    assert eventually(lambda: looks.count == 1)
-    looks.does = lambda: done.append("look")
-    os.write(writing, b"x")
-    assert eventually(lambda: "look" in done)
-    session.stop(DEADLINE_SECONDS)
-    os.close(reading)
-    os.close(writing)
-    assert done == ["drain", "look"]
 
 
 def test_a_look_that_raises_ends_nothing(
