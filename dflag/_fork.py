@@ -25,7 +25,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, MutableMapping
     from contextlib import AbstractContextManager
     from typing import Protocol
 
@@ -229,6 +229,7 @@ def _renew() -> None:
         _keep_inherited_threads()
     _prepared.clear()
     _unresumed.clear()
+    _forget_imports()
     try:
         _call_all(follower.after_fork_in_child for follower in (*_first, *_followers))
     finally:
@@ -276,7 +277,7 @@ _IMPORTED_LATE: Final = (
 What threads import while a program runs. No module here follows forks: its import never waits for the forking thread.
 """
 
-_MODULE_LOCKS: Final[Mapping[str, Callable[[], Any]] | None] = getattr(
+_MODULE_LOCKS: Final[MutableMapping[str, Callable[[], Any]] | None] = getattr(
     sys.modules.get("_frozen_importlib"), "_module_locks", None
 )
 """The locks of the modules that are being imported, by weak references. CPython keeps them there, and may move them."""
@@ -356,6 +357,21 @@ def _finish_imports() -> None:
         for name in filter(_is_imported_elsewhere, _IMPORTED_LATE):
             with contextlib.suppress(Exception):  # which the other thread deals with: not every system has them all
                 import_module(name)
+
+
+def _forget_imports() -> None:
+    """
+    Let a child import anew what threads that it does not have were importing: a fork cannot wait for all of them.
+
+    The interpreter takes a lock of its own behind the hooks, and while it waits for that, an import may begin.
+    """
+    living = sys._current_frames()
+    for name, find_lock in list((_MODULE_LOCKS or {}).items()):
+        owner = getattr(find_lock(), "owner", None)
+        if _MODULE_LOCKS is not None and owner is not None and owner not in living:
+            _MODULE_LOCKS.pop(name, None)
+            if is_half_imported(name):
+                sys.modules.pop(name, None)
 
 
 def is_half_imported(name: str) -> bool:

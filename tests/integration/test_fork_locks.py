@@ -91,6 +91,32 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
     assert found.stdout == "2\n", found.stderr
 
 
+@pytest.mark.parametrize("phase", ["find", "load"])
+def test_a_child_imports_anew_what_no_fork_waits_for(phase: str) -> None:
+    """
+    Which is any other module, and one whose import begins at the very moment of the fork.
+    """
+    program = f"""
+late, phase = "colorsys", {phase!r}
+{_SLOW_IMPORT}
+flags = dflag.FlagRegistry()
+rate = flags.dyn_int("rate", 1)
+importing = threading.Thread(target=importlib.import_module, args=(late,))
+importing.start()
+assert started.wait(20)
+pid = os.fork()
+if pid == 0:
+    faulthandler.dump_traceback_later(5, exit=True)
+    rate.set(2)
+    import colorsys
+    os._exit(int(colorsys.rgb_to_hsv(0, 0, 3)[2]))
+importing.join()
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    found = run_python(program, warnings="ignore")
+    assert found.stdout == "3\n", found.stderr
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="the module of this is built in there")
 def test_a_child_may_draw_a_share_although_another_thread_was_about_to() -> None:
     """
