@@ -439,7 +439,7 @@ class SourceLayers:
         self._note_unknowns(unknowns, batches)
         if options.background:
             yield_interpreter()  # the readers of the new values go first, what follows can wait
-        self._store.report(transaction, edits)
+        self._store.report(transaction, [*edits, *keyed])
         return {batch.name: self._settle(*each) for batch, each in zip(batches, cells, strict=True)}
 
     def _cells_after(

@@ -651,7 +651,7 @@ class Store:
                 space=None,
             ) from error
 
-    def report(self, transaction: Transaction, edits: Iterable[Edit]) -> None:
+    def report(self, transaction: Transaction, edits: Iterable[Edit | KeyedEdit]) -> None:
         """
         Print what a commit has changed, for the history and the log, and warn of deprecated flags that it has set.
 
@@ -662,8 +662,8 @@ class Store:
             for record, old, new in printed(records_of(transaction.differences, transaction.snapshot.revision)):
                 texts = map(one_line, (old, new, record.origin))
                 logger.debug("flag %r: %s -> %s (%s)%s", record.flag.name, *texts, _because(record.reason))
-        for flag, layer, entry in edits:
-            if entry is not None and pipeline_of(flag).deprecated is not None:
+        for flag, layer, held in edits:
+            if held and pipeline_of(flag).deprecated is not None:
                 self._report_deprecated(flag, layer)
         self._report_problems()
 

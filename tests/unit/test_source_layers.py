@@ -8,6 +8,7 @@ import contextlib
 import gc
 import logging
 import threading
+import warnings
 from typing import TYPE_CHECKING
 
 import pytest
@@ -522,3 +523,20 @@ def test_flag_declared_late_takes_up_what_sources_hold(flags: dflag.FlagRegistry
     assert flags.dyn_int("rate", 1).get() == 5
     assert flags.int("port", 1).get() == 6
     assert flags.apply({"rate": "7", "port": "6"}, source="s").unknown == ()
+
+
+@pytest.mark.parametrize("key", ["", "by: tenant, "], ids=["for all", "by key"])
+def test_a_deprecated_flag_that_a_rule_sets_is_warned_of_once(
+    flags: dflag.FlagRegistry, caplog: pytest.LogCaptureFixture, key: str
+) -> None:
+    """As of one that a value of its own sets, also where the rule sets it for some keys alone."""
+    flags.dyn_int("old", 1, deprecated="use new", by="tenant")
+    source = MemorySource({})
+    updater = dflag.Updater(flags, source)
+    updater.initialize()
+    for value in (2, 3):
+        source.update({"_rules.yaml": f"- {{{key}set: {{old: {value}}}}}"})
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            updater.refresh()
+    assert caplog.messages == ["flag 'old' is deprecated: use new (set by memory)"]
