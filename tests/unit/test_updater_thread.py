@@ -5,6 +5,7 @@ One run of an updater's thread.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from functools import partial
@@ -110,6 +111,38 @@ def test_a_wake_is_a_look(session: Session, looks: Looks, feed: Feed, source: So
     before = looks.count
     session.wake()
     assert eventually(lambda: looks.count > before)
+
+
+def test_a_watch_is_woken_by_its_own_descriptor_before_the_look(session: Session, looks: Looks, source: Source) -> None:
+    """It may have the look wait for what an event announces, which a look for another reason must not."""
+    done: list[str] = []
+    reading, writing = os.pipe()
+
+    class Waking(Watch):
+        def fileno(self) -> int:
+            return reading
+
+        def woken(self) -> None:
+            done.append("woken")
+
+        def drain(self) -> None:
+            if "woken" in done:
+                os.read(reading, 1)
+
+    source.made = Waking()
+    session.start_watching()
+    session.start()
+    assert eventually(lambda: looks.count >= 1)
+    looks.does = lambda: done.append("look")
+    session.wake()
+    assert eventually(lambda: "look" in done)
+    os.write(writing, b"x")
+    assert eventually(lambda: "woken" in done and done[-1] == "look")
+    session.stop(DEADLINE_SECONDS)
+    os.close(reading)
+    os.close(writing)
+    assert done[0] == "look"
+    assert done.count("woken") == 1
 
 
 def test_a_look_that_raises_ends_nothing(
