@@ -401,7 +401,7 @@ def _demand(error: Any) -> str:
         types: Any = wanted if isinstance(wanted, list) else [wanted]
         if not all(isinstance(name, str) for name in types):  # a schema among them, which may hold values
             return "a value of a type that the schema allows"
-        return " or ".join(_TYPES.get(name, name) for name in types)
+        return " or ".join(_TYPES.get(name, str(name)) for name in types)
     if keyword == "required" and isinstance(error.instance, dict) and isinstance(wanted, list):
         return "the property " + ", ".join(repr(name) for name in wanted if name not in error.instance)
     if keyword == "additionalProperties" and wanted is False:
