@@ -225,11 +225,12 @@ def _renew() -> None:
         return
     _forking = threading.RLock()
     _settling = threading.RLock()
-    if not _prepared:
+    if _prepared:
+        _forget_imports()
+    else:
         _keep_inherited_threads()
     _prepared.clear()
     _unresumed.clear()
-    _forget_imports()
     try:
         _call_all(follower.after_fork_in_child for follower in (*_first, *_followers))
     finally:
@@ -363,7 +364,8 @@ def _forget_imports() -> None:
     """
     Let a child import anew what threads that it does not have were importing: a fork cannot wait for all of them.
 
-    The interpreter takes a lock of its own behind the hooks, and while it waits for that, an import may begin.
+    The interpreter takes a lock of its own behind the hooks, and while it waits for that, an import may begin. Where
+    none of Python's own hooks ran, the interpreter still lists threads that are gone, and looking at those ends it.
     """
     living = sys._current_frames()
     for name, find_lock in list((_MODULE_LOCKS or {}).items()):
