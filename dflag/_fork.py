@@ -226,7 +226,7 @@ def _renew() -> None:
     _forking = threading.RLock()
     _settling = threading.RLock()
     if _prepared:
-        _forget_imports()
+        _forget_imports()  # else Python still lists the threads that are gone, for none of its hooks ran
     else:
         _keep_inherited_threads()
     _prepared.clear()
@@ -364,10 +364,9 @@ def _forget_imports() -> None:
     """
     Let a child import anew what threads that it does not have were importing: a fork cannot wait for all of them.
 
-    The interpreter takes a lock of its own behind the hooks, and while it waits for that, an import may begin. Where
-    none of Python's own hooks ran, the interpreter still lists threads that are gone, and looking at those ends it.
+    The interpreter takes a lock of its own behind the hooks, and while it waits for that, an import may begin.
     """
-    living = sys._current_frames()
+    living = {threading.get_ident(), *(thread.ident for thread in threading.enumerate())}
     for name, find_lock in list((_MODULE_LOCKS or {}).items()):
         owner = getattr(find_lock(), "owner", None)
         if _MODULE_LOCKS is not None and owner is not None and owner not in living:

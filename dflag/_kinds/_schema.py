@@ -187,9 +187,8 @@ def _within_bounds(evolve: Callable[..., Any]) -> Callable[..., Any]:
         if isinstance(found, type(validator)):
             return found
         draft: Any = type(found)
-        return _bounded(draft)(
-            found.schema, format_checker=found.format_checker, registry=found._registry, _resolver=found._resolver
-        )
+        taken = {each.alias: getattr(found, each.name) for each in draft.__attrs_attrs__ if each.init}
+        return _bounded(draft)(**taken)
 
     return evolve_within
 
