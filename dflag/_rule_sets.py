@@ -10,6 +10,7 @@ from collections.abc import Mapping  # noqa: TC003 - a NamedTuple's annotation, 
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from dflag._formats.base import Place  # noqa: TC001 - as above
 from dflag._layers import RULE_PREFIX, Entry
 from dflag.errors import FlagValueError  # noqa: TC001 - as above
 
@@ -17,13 +18,12 @@ if TYPE_CHECKING:
     import datetime
 
     from dflag._flags import Flag
-    from dflag._formats.base import Place
     from dflag._keyed import KeyedValue
     from dflag._rules_text import Rule
     from dflag.typing import Raw
 
 
-class Spot:
+class Spot(NamedTuple):
     """
     Where a rule stands, good or bad.
 
@@ -32,11 +32,8 @@ class Spot:
         place: In the text.
     """
 
-    __slots__ = ("number", "place")
-
-    def __init__(self, number: int, place: Place) -> None:
-        self.number: Final = number
-        self.place: Final = place
+    number: int
+    place: Place
 
 
 class ValidRule:
@@ -78,7 +75,7 @@ class ValidRule:
         return self.moved(dataclasses.replace(self.rule, number=spot.number, place=spot.place))
 
 
-class Active:
+class Active(NamedTuple):
     """
     A rule that is in force in this process.
 
@@ -88,12 +85,9 @@ class Active:
         since: When it came into force.
     """
 
-    __slots__ = ("since", "threshold", "valid")
-
-    def __init__(self, valid: ValidRule, threshold: int, since: datetime.datetime) -> None:
-        self.valid: Final = valid
-        self.threshold: Final = threshold
-        self.since: Final = since
+    valid: ValidRule
+    threshold: int
+    since: datetime.datetime
 
 
 class RuleSet(NamedTuple):

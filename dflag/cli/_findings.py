@@ -6,7 +6,7 @@ What an updater would do with an input is drafted as the updater drafts it, and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 from dflag._flags import pipeline_of
 from dflag._formats import nodes
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from dflag.cli._items import Fault, Item, Object
 
 Level: TypeAlias = Literal["error", "warning", "note"]
-Confidence: TypeAlias = Literal["certain", "likely"]
 
 IGNORED: Final = frozenset({"_example"})
 """The keys that an updater leaves alone unless told otherwise."""
@@ -39,7 +38,7 @@ IGNORED: Final = frozenset({"_example"})
 NOTHING: Final = SourceState(Reading({}, lambda _: ""))
 
 
-class Finding:
+class Finding(NamedTuple):
     """
     One thing that is wrong, or worth a look.
 
@@ -49,25 +48,13 @@ class Finding:
         confidence: How sure a finding about code is, ``"certain"`` or ``"likely"``; None for one about values.
     """
 
-    __slots__ = ("confidence", "file", "flag", "level", "message", "place", "rule")
-
-    def __init__(
-        self,
-        file: str,
-        place: Place,
-        rule: str,
-        level: Level,
-        flag: str | None,
-        message: str,
-        confidence: Confidence | None = None,
-    ) -> None:
-        self.file: Final = file
-        self.place: Final = place
-        self.rule: Final = rule
-        self.level: Final = level
-        self.flag: Final = flag
-        self.message: Final = message
-        self.confidence: Final = confidence
+    file: str
+    place: Place
+    rule: str
+    level: Level
+    flag: str | None
+    message: str
+    confidence: Literal["certain", "likely"] | None = None
 
 
 class Validation:
@@ -187,12 +174,12 @@ def _exposed(registry: FlagRegistry, key: str, item: Item) -> Iterator[Finding]:
             yield Finding(item.file, item.key_place(), "secret-in-configmap", "warning", flag.name, message)
 
 
-def retired_key(key: str, item: Item, since: datetime.date | None, confidence: Confidence | None = None) -> Finding:
+def retired_key(key: str, item: Item, since: datetime.date | None) -> Finding:
     """
     Make the finding that a key is left of a flag that is gone on purpose, since a day that may not be known.
     """
     message = f"flag {key!r} {retired_words(since)}: remove the key"
-    return Finding(item.file, item.key_place(), "retired-flag", "warning", key, message, confidence)
+    return Finding(item.file, item.key_place(), "retired-flag", "warning", key, message)
 
 
 def retired_words(since: datetime.date | None) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 
-class Fault:
+class Fault(NamedTuple):
     """
     Something wrong with an input that no flag has a say in.
 
@@ -30,14 +30,11 @@ class Fault:
         rule: Which sort of finding it makes.
     """
 
-    __slots__ = ("key", "masked", "message", "place", "rule")
-
-    def __init__(self, place: Place, key: str, message: str, masked: str = "", rule: str = "limits") -> None:
-        self.place: Final = place
-        self.key: Final = key
-        self.message: Final = message
-        self.masked: Final = masked
-        self.rule: Final = rule
+    place: Place
+    key: str
+    message: str
+    masked: str = ""
+    rule: str = "limits"
 
 
 class Item:

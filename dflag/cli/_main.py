@@ -155,7 +155,7 @@ def _run_guarded(arguments: list[str], *, owns_process: bool) -> int:
 def _run(name: str, arguments: list[str], *, owns_process: bool) -> int:
     parser = _Parser(prog=f"dflag {name}", description=f"{COMMANDS[name][0].upper()}{COMMANDS[name][1:]}.")
     add_arguments(name, parser)
-    options, unknown = _parse(parser, arguments)
+    options, unknown = parser.parse_known_intermixed_args(_without_dashes(arguments))
     if unknown:
         parser.refuse(unknown)
     _refuse_two_pipes(parser, options)
@@ -189,15 +189,6 @@ def _uncollected() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _parse(parser: _Parser, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """
-    Parse the arguments, whose options may stand anywhere. Without options argparse need not look at them twice.
-    """
-    if arguments and not any(each.startswith("-") for each in arguments):
-        return parser.parse_known_args(arguments)
-    return parser.parse_known_intermixed_args(_without_dashes(arguments))
 
 
 def _without_dashes(arguments: list[str]) -> list[str]:

@@ -230,7 +230,7 @@ def _unknown_keys(
                 continue
             reported[given.file].add(key)
             if key in retired:
-                yield retired_key(key, item, retired[key], "certain")
+                yield retired_key(key, item, retired[key])._replace(confidence="certain")
                 continue
             level, confidence = _graded(certain=has is False, strict=strict)
             message = f"key {key!r} has no declaration{did_you_mean(key, known)}"
