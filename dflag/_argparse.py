@@ -1,10 +1,14 @@
 """
-What dflag changes in argparse, so that a program's own parsers know flags.
+The changes that dflag makes to argparse, so that the parsers of a program know flags.
 
-Three things have no public hook: where a parse ends, so that all flags are set in one step and only if all went well,
-whatever parser the program began with; how an argument is told from an option; and which parser a ``parents=`` has
-copied the options to. So the methods that parse are wrapped, in the classes of the parsers that have flags and in
-`argparse.ArgumentParser`, once in a process, when the first parser gets flags. Parsers without flags work as before.
+argparse has no public hook for three things:
+
+- the end of a parse: all flags are set in one step, only if it succeeds, whichever parser the program began with;
+- the distinction between an argument and an option;
+- the parser that ``parents=`` has copied the options to.
+
+So dflag wraps the methods that parse, in the class of each parser that has flags and in `argparse.ArgumentParser`. It
+wraps each method once in a process, when a parser first gets flags. Parsers without flags work as before.
 """
 
 from __future__ import annotations
@@ -33,12 +37,12 @@ if TYPE_CHECKING:
 _PARSING: Final = ("parse_args", "parse_intermixed_args", "parse_known_args", "parse_known_intermixed_args")
 
 _parse_optional: Final[Callable[[Any, str], Any]] = argparse.ArgumentParser._parse_optional
-"""How argparse tells an argument from an option, by itself."""
+"""The method with which argparse itself distinguishes an argument from an option."""
 
 
 class Role(enum.Enum):
     """
-    What an option does with its flag.
+    The effect of an option on its flag.
     """
 
     VALUE = enum.auto()
@@ -48,7 +52,7 @@ class Role(enum.Enum):
 
 class Option(NamedTuple):
     """
-    A flag, and what is done with it.
+    A flag, and the effect of one option on it.
     """
 
     flag: Flag[Any]
@@ -56,18 +60,18 @@ class Option(NamedTuple):
 
     @property
     def bare(self) -> bool:
-        """Whether the option stands alone: a bool's never takes the argument behind it."""
+        """Whether the option stands alone: the option of a bool never takes the next argument as its value."""
         return self.role is Role.OFF or (self.role is Role.VALUE and pipeline_of(self.flag).kind.is_switch)
 
 
 class Given(NamedTuple):
     """
-    What the command line holds for a flag.
+    The value that the command line gives for a flag.
 
     Attributes:
         role: VALUE or FILE.
-        text: The value, or the path of its file.
-        parser: The parser that met it.
+        text: The value, or the path of the file that holds it.
+        parser: The parser that found the option.
     """
 
     role: Role
@@ -77,10 +81,10 @@ class Given(NamedTuple):
 
 class Take(argparse.Action):
     """
-    Keeps what an option was given until the whole parse is over; nothing is left in the namespace.
+    Stores the value of an option until the whole parse is over. It leaves nothing in the namespace.
 
-    Only the option with the flag's own name is known to argparse. The other spellings are not, so that a program's own
-    options, added before or after, and abbreviations never clash with them.
+    argparse knows only the option with the flag's own name, not the other spellings. So these never conflict with
+    abbreviations or with the program's own options, whether added before or after.
     """
 
     def __init__(self, *, option: Option, **settings: Any) -> None:
@@ -109,11 +113,12 @@ class Take(argparse.Action):
 
 class Parse:
     """
-    One parse: of the parser that the program began with, and all that work for it, such as those of subcommands.
+    One parse, by the parser that the program began with and the parsers that it calls, such as those of subcommands.
 
     Attributes:
-        parser: The one that the program began with.
-        given: What was given for each flag so far; the last one counts.
+        parser: The parser that the program began with.
+        given: The value given for each flag so far; the last value counts.
+        running: The parsers that are running, the innermost last.
     """
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
@@ -123,14 +128,14 @@ class Parse:
 
     def runs(self, parser: argparse.ArgumentParser) -> bool:
         """
-        Return whether it is this parser's turn.
+        Return whether *parser* is the innermost parser that is running.
         """
         return bool(self.running) and self.running[-1].parser is parser
 
     @contextlib.contextmanager
     def entered(self, parser: argparse.ArgumentParser) -> Iterator[None]:
         """
-        Let a parser take part until the end of the block; one that fails has given nothing.
+        Let a parser take part until the end of the block. If it fails, the values that it has given are dropped.
         """
         before = dict(self.given)
         self.running.append(_Running(parser))
@@ -149,7 +154,7 @@ _current: Final[ContextVar[Parse]] = ContextVar("dflag-parse")
 @contextlib.contextmanager
 def parsing(parser: argparse.ArgumentParser) -> Iterator[Parse]:
     """
-    Collect what the parsers that run within the block are given.
+    Collect the values that are given to the parsers that run within the block.
     """
     token = _current.set(Parse(parser))
     try:
@@ -162,12 +167,12 @@ def fail(
     parser: argparse.ArgumentParser, message: str, cause: BaseException, *, outermost: argparse.ArgumentParser
 ) -> NoReturn:
     """
-    Report a mistake in the arguments as argparse would: exit with status 2, or raise where a program asks for that.
+    Report an error in the arguments as argparse does: exit with status 2, or raise if a parser has exit_on_error=False.
 
     Args:
-        parser: The parser that met it, whose usage is shown.
-        message: What is wrong.
-        cause: Why.
+        parser: The parser that found the error, whose usage is shown.
+        message: The error message.
+        cause: The exception behind the error.
         outermost: The parser that the program began with.
     """
     if parser.exit_on_error and outermost.exit_on_error:
@@ -177,7 +182,7 @@ def fail(
 
 def frozen_error() -> StaticFlagError:
     """
-    Make the error for a parse that comes too late.
+    Make the error for a parse after the registry was frozen.
     """
     return StaticFlagError(
         "cannot parse the command line: the registry is frozen; parse it before Updater.start() or freeze()"
@@ -195,7 +200,7 @@ class _Running:
             if store_of(flag).frozen:
                 raise frozen_error()
         self.parser: Final = parser
-        self._own: Final = parser._option_string_actions  # nothing public tells; the same since Python 2.7
+        self._own: Final = parser._option_string_actions  # there is no public access; the same since Python 2.7
         self._spellings: Final[Mapping[str, Option]] = Spellings(flags, dashes(parser)) if flags else {}
         self._looks_negative: Final = _negative(parser.prefix_chars)
         self._awaits_value = False
@@ -204,12 +209,12 @@ class _Running:
         """
         Classify an argument, as the method ``_parse_optional`` of argparse does.
 
-        It helps argparse over what that cannot do, and leaves everything else as it is:
+        It handles two cases that argparse cannot, and leaves everything else to argparse:
 
-        - A value such as ``-2m`` looks like an option to it, unless an equals sign stands before it.
-        - ``--verbose=false`` is refused for an option without argument, and one with an optional argument would take
-          the next. So such a text counts as an option of its own. So does one that ends in ``=--``, which argparse
-          before 3.13 takes for the end of the options.
+        - To argparse, a value such as ``-2m`` looks like an option, unless an equals sign precedes it.
+        - argparse refuses ``--verbose=false`` if the option takes no argument; if its argument were optional, the
+          option would take the next one. So the whole text counts as an option of its own. So does a text that ends
+          in ``=--``, which argparse before 3.13 takes for the end of the options.
         """
         awaited, self._awaits_value = self._awaits_value, False
         if awaited and self._looks_negative(argument):
@@ -225,7 +230,7 @@ class _Running:
         whole = equals and (option.bare or value == "--")
         nargs = 0 if whole or option.bare else None
         action = Take(option_strings=[name], dest=argparse.SUPPRESS, option=option, nargs=nargs)
-        # argparse itself builds its answer, whose form differs between versions, from the two attributes that it uses.
+        # Let argparse build the result, whose form differs between versions. It uses only these two attributes.
         parser: Any = SimpleNamespace(
             prefix_chars=self.parser.prefix_chars,
             _option_string_actions={f"{name}={value}" if whole else name: action},
@@ -241,9 +246,9 @@ class _Running:
 
 def _abbreviated(found: Any) -> tuple[Option | None, str, str, str]:
     """
-    Return the option of ours that argparse has found by its beginning, its name, the equals sign, and the rest.
+    Return the flag's option that argparse has found by an abbreviation, its name, the equals sign, and the value.
     """
-    if isinstance(found, list):  # since Python 3.12.7, of all that an argument may mean
+    if isinstance(found, list):  # since Python 3.12.7: all options that the argument may mean
         found = found[0] if len(found) == 1 else None
     if found is None or not isinstance(found[0], Take):
         return None, "", "", ""
@@ -253,7 +258,7 @@ def _abbreviated(found: Any) -> tuple[Option | None, str, str, str]:
 @functools.cache
 def _negative(prefix_chars: str) -> Callable[[str], object]:
     """
-    Return a function that tells ``-5``, ``-.5``, ``-2m`` and ``-inf`` from options; argparse itself knows numbers.
+    Return a function that finds values such as ``-5``, ``-.5``, ``-2m`` and ``-inf``; argparse only knows numbers.
     """
     signs = re.escape("".join(sorted({"-", "+"} & set(prefix_chars))))
     return re.compile(rf"[{signs}](\.?\d|inf)", re.IGNORECASE).match if signs else lambda _: False
@@ -261,17 +266,17 @@ def _negative(prefix_chars: str) -> Callable[[str], object]:
 
 def dashes(parser: argparse.ArgumentParser) -> str:
     """
-    Return what a parser's long options begin with, chosen as argparse does for ``--help``.
+    Return the characters that a parser's long options begin with, chosen as argparse does for ``--help``.
     """
     return 2 * ("-" if "-" in parser.prefix_chars else parser.prefix_chars[0])
 
 
 class Spellings(Mapping[str, Option]):
     """
-    What each option does: names first, then what turns a flag off, then what names a file.
+    The options by all their spellings: first the flags' names, then the options that turn off, then those for files.
 
-    In each of them any dash may be an underscore, and the other way round. A spelling never takes what comes before it
-    in this order, and one that two flags could mean is left out, unless one of them is named so exactly.
+    In a spelling any dash may be an underscore and vice versa. If a spelling fits several options, the first in this
+    order gets it. If it could mean two flags, no option gets it, unless one of them has exactly this spelling.
     """
 
     def __init__(self, flags: Collection[Flag[Any]], prefix: str) -> None:
@@ -300,7 +305,7 @@ class Spellings(Mapping[str, Option]):
 
 class _Kind:
     """
-    The options of one kind.
+    The options with one role.
     """
 
     def __init__(self, exact: Mapping[str, Option]) -> None:
@@ -321,14 +326,14 @@ def _dashed(name: str) -> str:
 # --- wrapping
 
 _wrappers: Final[weakref.WeakSet[Any]] = weakref.WeakSet()
-"""The functions that stand in the place of a parser's."""
+"""The functions that replace methods of parsers."""
 
 
 def wrap_class(cls: type[argparse.ArgumentParser], commit: Callable[[Parse], None]) -> None:
     """
-    Wrap the methods of a class and its bases that parse, and call *commit* after each parse that went well.
+    Wrap the parsing methods of a class and its bases, and call *commit* after each parse that succeeds.
 
-    In each class that defines one, and not in the parser: a class of a program's own may check more after argparse has.
+    The method is wrapped in each class that defines it, because a program's class may check more after argparse has.
     """
     for each in cls.__mro__:
         for name in _PARSING:
@@ -348,12 +353,12 @@ def _committing(parse: Callable[..., Any], commit: Callable[[Parse], None]) -> C
     @functools.wraps(parse)
     def parse_and_commit(parser: argparse.ArgumentParser, *args: Any, **options: Any) -> Any:
         outer = _current.get(None)
-        if outer is None or not outer.running:  # the latter where a signal handler has raised before it began
+        if outer is None or not outer.running:  # the latter if a signal handler raised before the parse began
             with parsing(parser) as outermost, outermost.entered(parser):
                 result = parse(parser, *args, **options)
             commit(outermost)
             return result
-        if outer.runs(parser):  # some of the ways to parse go through others
+        if outer.runs(parser):  # some parsing methods call others
             return parse(parser, *args, **options)
         with outer.entered(parser):
             return parse(parser, *args, **options)
@@ -363,14 +368,14 @@ def _committing(parse: Callable[..., Any], commit: Callable[[Parse], None]) -> C
 
 def _classify(parser: argparse.ArgumentParser, argument: str) -> Any:
     parse = _current.get(None)
-    if parse is None or not parse.runs(parser):  # of a program that calls parts of argparse by itself
+    if parse is None or not parse.runs(parser):  # the program calls parts of argparse directly
         return _parse_optional(parser, argument)
     return parse.running[-1].classify(argument)
 
 
 class OwnParser(argparse.ArgumentParser):
     """
-    A parser of dflag's own, for which nothing has to be wrapped.
+    The parser of dflag itself, for which nothing must be wrapped.
     """
 
     def _parse_optional(self, arg_string: str) -> Any:

@@ -1,8 +1,8 @@
 """
 Flags from the command line and the environment, read with `argparse`.
 
-Both entry points hand the options to an `argparse.ArgumentParser`, collect what was given, validate all of it,
-and commit it in one step.
+Both entry points pass the options to an `argparse.ArgumentParser`, collect the given values, validate all of them, and
+commit them in one step.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ if TYPE_CHECKING:
     from dflag._transaction import Edit
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""The largest value, as for a file in a directory that an updater follows."""
+"""The largest value, the same as for a file in a directory that an updater follows."""
 
 _PIPE_SECONDS: Final = 30.0
-"""How long a pipe given as a file may take in all; a shell's process substitution is a pipe."""
+"""How long reading a pipe may take in total. A shell's process substitution passes a pipe as the file."""
 
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
-"""Without O_NONBLOCK an open of a FIFO would wait for a writer; the getattr are for Windows."""
+"""Without O_NONBLOCK, opening a FIFO would wait for a writer. The getattr calls are for Windows."""
 
 _EPILOG: Final = (
     "In the name of a flag, dashes and underscores mean the same. --no-NAME turns a bool off, as does --NAME=false. "
@@ -59,14 +59,14 @@ _EPILOG: Final = (
 )
 
 _Read: TypeAlias = "tuple[Flag[Any], str, Callable[[], Any], argparse.ArgumentParser]"
-"""A flag, a layer, what reads its value, and the parser that is asked."""
+"""A flag, a layer, the function that reads its value, and the parser that found it."""
 
 
 def parse_args(
     flags: Collection[Flag[Any]], argv: Sequence[str] | None, *, env_prefix: str | None, description: str | None
 ) -> list[str]:
     """
-    Read the environment and the command line, as `FlagRegistry.parse_args` says.
+    Read the environment and the command line, for `FlagRegistry.parse_args`.
     """
     variables = {} if env_prefix is None else _variables(flags, env_prefix)
     parser = OwnParser(
@@ -107,7 +107,7 @@ def parse_args(
 
 def add_to_argparse(flags: Collection[Flag[Any]], parser: argparse.ArgumentParser) -> None:
     """
-    Add the flags to a program's own parser, as `FlagRegistry.add_to_argparse` says.
+    Add the flags to a program's own parser, for `FlagRegistry.add_to_argparse`.
     """
     check_argument("parser", parser, argparse.ArgumentParser, "an argparse.ArgumentParser")
     _add_options(flags, parser)
@@ -116,7 +116,7 @@ def add_to_argparse(flags: Collection[Flag[Any]], parser: argparse.ArgumentParse
 
 class _OfParser(Entry):
     """
-    What a parser of the program's own has set, which `parse_args` leaves alone.
+    A value that a parser of the program has set. `parse_args` does not change it.
     """
 
     __slots__ = ()
@@ -125,12 +125,12 @@ class _OfParser(Entry):
 _concluded: Final[weakref.WeakKeyDictionary[argparse.ArgumentParser, dict[Flag[Any], Entry]]] = (
     weakref.WeakKeyDictionary()
 )
-"""What the last parse that began with a parser has set: its next one replaces that, and nothing of other parsers."""
+"""By parser, the values that its last parse has set. Its next parse replaces them, but no value of other parsers."""
 
 
 def _conclude(parse: Parse) -> None:
     """
-    Set what was given in a parse that is over and went well.
+    Set the values that were given in a successful parse.
     """
     entries = _read(_reads(parse), parse.parser, _OfParser)
     dropped = [
@@ -151,21 +151,21 @@ def _add_options(flags: Collection[Flag[Any]], parser: argparse.ArgumentParser) 
             )
     group = parser.add_argument_group("flags", _EPILOG.replace("--", start))
     for flag in flags:
-        # Without dest argparse would make one of the name, which may be of dashes alone.
+        # Without dest argparse would derive one from the name, and fail if that is only dashes.
         settings = {"dest": argparse.SUPPRESS, **_help(flag)}
         group.add_argument(start + flag.name, action=Take, option=Option(flag, Role.VALUE), **settings)
 
 
 def _split(args: Iterable[str], options: Mapping[str, Option]) -> tuple[list[str], list[str]]:
     """
-    Split arguments into options with their values, and positional ones; these may stand anywhere.
+    Split arguments into options with their values, and positional arguments, which may occur anywhere.
 
-    argparse would hand back both mixed, with or without the ``--``, depending on its version.
+    argparse would return both mixed, with or without the ``--``, depending on its version.
     """
     arguments: list[str] = []
     positionals: list[str] = []
     iterator = iter(args)
-    awaiting = False  # a value
+    awaiting = False  # whether the next argument is a value
     for argument in iterator:
         if argument == "--":
             return arguments, [*positionals, *iterator]
@@ -177,7 +177,7 @@ def _split(args: Iterable[str], options: Mapping[str, Option]) -> tuple[list[str
 
 def _unrecognized(argument: str, options: Iterable[str]) -> str:
     """
-    Return the message for an unknown option; without its value, which may be a misspelt secret's.
+    Return the message for an unknown option, without its value: the option may be a misspelt secret flag.
     """
     name = argument.partition("=")[0]
     near = nearest(name, options)
@@ -186,7 +186,7 @@ def _unrecognized(argument: str, options: Iterable[str]) -> str:
 
 def _variables(flags: Iterable[Flag[Any]], prefix: str) -> dict[Flag[Any], str]:
     """
-    Name the variable of the environment for each flag.
+    Return the name of the environment variable for each flag.
     """
     owners: dict[str, Flag[Any]] = {}
     stem = prefix.removesuffix("_")
@@ -203,7 +203,7 @@ def _variables(flags: Iterable[Flag[Any]], prefix: str) -> dict[Flag[Any], str]:
 
 def _reads(parse: Parse) -> Iterator[_Read]:
     """
-    Yield how to read the value of each flag that was given.
+    Yield, for each flag that was given, how to read its value.
     """
     for flag, (role, text, parser) in sorted(parse.given.items(), key=lambda item: item[0].name):
         read = (
@@ -218,7 +218,7 @@ def _read(
     reads: Iterable[_Read], outermost: argparse.ArgumentParser, make: type[Entry]
 ) -> dict[tuple[Flag[Any], str], Entry]:
     """
-    Read all values, or fail with everything that is wrong.
+    Read all values, or fail with a message that has every error.
     """
     entries: dict[tuple[Flag[Any], str], Entry] = {}
     errors: list[tuple[argparse.ArgumentParser, FlagValueError]] = []
@@ -239,7 +239,7 @@ def _commit(
     dropped: Iterable[tuple[Flag[Any], str]],
 ) -> None:
     """
-    Set flags, and drop what other ones have, in one step for each registry; or fail, with nothing changed in any.
+    Set flags and drop other values, in one step for each registry. If a value is refused, fail and change nothing.
     """
     edits: defaultdict[Store, list[Edit]] = defaultdict(list)
     for flag, layer in {**dict.fromkeys(dropped), **entries}:
@@ -255,10 +255,10 @@ def _commit(
 
 
 def _read_text(flag: Flag[Any], text: str, origin: str) -> Any:
-    # Python carries bytes that are no UTF-8 as surrogates. As bytes they are refused as a source's would be.
+    # Python represents bytes that are not UTF-8 as surrogates. As bytes they are refused like those of a source.
     try:
         raw = text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # other surrogates, in an argv that the program has made
+    except UnicodeEncodeError:  # other surrogates, in an argv from the program
         raw = text.encode("utf-8", "surrogatepass")
     return pipeline_of(flag).read(flag.name, raw, origin, encoded=True)
 
@@ -269,7 +269,7 @@ def _read_file_value(flag: Flag[Any], path: str) -> Any:
 
 def _read_file(path: str) -> bytes | Unreadable:
     """
-    Read a whole file, or a pipe until its writer closes it, within limits.
+    Read a whole file, or a pipe until its writer closes it, within the limits of size and time.
     """
     try:
         descriptor = os.open(path, _READ)
@@ -282,7 +282,7 @@ def _read_file(path: str) -> bytes | Unreadable:
             os.close(descriptor)
     except OSError as error:
         return Unreadable((error.strerror or "cannot be read").lower())
-    except ValueError:  # a NUL in the path, or a surrogate that stands for no byte
+    except ValueError:  # a NUL in the path, or a surrogate that represents no byte
         return Unreadable("not a path")
 
 
@@ -303,7 +303,7 @@ def _read_all(descriptor: int, *, pipe: bool) -> bytes | Unreadable:
 
 def _readable(descriptor: int, deadline: float) -> bool:
     """
-    Wait until a pipe has something, or its last writer has closed it. A FIFO nobody has opened yet has neither.
+    Wait until a pipe has data or its last writer has closed it. For a FIFO without a first writer, neither happens.
     """
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)
@@ -312,7 +312,7 @@ def _readable(descriptor: int, deadline: float) -> bool:
 
 def _help(flag: Flag[Any]) -> Mapping[str, Any]:
     """
-    Describe a flag: its help text, what it takes, its default, and what is special about it.
+    Return the argparse settings of a flag's option, with its help text, kind, limits, default and marks.
     """
     pipeline = pipeline_of(flag)
     takes = f"{flag.type_name} {pipeline.range_text()}".rstrip()
@@ -338,6 +338,6 @@ def _choices(flag: Flag[Any]) -> str:
 
 def _literal(text: str) -> str:
     """
-    Keep argparse from taking a percent sign for one of its own.
+    Escape percent signs, so that argparse does not format them.
     """
     return text.replace("%", "%%")

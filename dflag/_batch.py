@@ -1,8 +1,8 @@
 """
 Readings of sources, parsed and validated against the flags.
 
-A `Batch` is one reading of one source; no value has changed yet. `SourceLayers` commits batches, `_trial` shows what
-they would do.
+A `Batch` is one reading of one source. It changes no value yet. `SourceLayers` commits batches; `_trial` shows the
+effect that they would have.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _name_of: Final = attrgetter("name")
 
 _MAX_TRIED: Final = 500_000
-"""How many rules each of two searches for rules to leave out may look at: this takes seconds for 10,000 rules."""
+"""How many rules each of two searches for rules to leave out may examine. With 10,000 rules this takes seconds."""
 
 
 def parse(
@@ -47,22 +47,22 @@ def parse(
     fresh: Collection[Flag[Any]] = (),
 ) -> Parsed:
     """
-    Parse what is new in a reading of a source.
+    Parse the new parts of a reading of a source.
 
     Args:
-        store: Holds the flags.
-        name: The source.
-        base: Its state.
-        reading: What was read.
-        with_rules: Whether its rules are followed; else they are left alone.
-        fresh: Flags that were declared just now: their keys are new, and the freeze does not concern them yet.
+        store: The store of the flags.
+        name: The name of the source.
+        base: The current state of the source.
+        reading: The reading.
+        with_rules: Whether the rules of the source are followed; if not, they are ignored.
+        fresh: Flags that were declared just now. Their keys are new, and the freeze does not apply to them yet.
     """
     values, known = reading.values, base.reading.values
-    anew = reading.secret and not base.reading.secret  # so that every flag that it feeds is secret from now on
+    anew = reading.secret and not base.reading.secret  # if so, parse all keys, to make their flags secret
     new = [
         key
         for key, raw in values.items()
-        # File contents are bytes, compared here without a call: a refresh() takes 1.20 bare readings instead of 1.24.
+        # File contents are bytes. To compare them without a call makes a refresh() take 1.20 bare readings, not 1.24.
         if (
             anew
             or (old := known.get(key)) is None
@@ -79,8 +79,8 @@ def parse(
     on_other_lines = _on_other_lines(name, base, reading) if has_rules or base.plain.rejected else []
     if not with_rules or not has_rules:
         rules = NO_RULES
-    elif new or gone or added or on_other_lines or rules is NO_RULES:  # they may have been left alone before
-        from dflag._rule_layers import read_rules  # an updater has imported it
+    elif new or gone or added or on_other_lines or rules is NO_RULES:  # the rules may have been ignored before
+        from dflag._rule_layers import read_rules  # already imported by an updater
 
         rules = read_rules(store, values, rules, reading.locate, secret=reading.secret, anew=anew, fresh=added)
         for flag in [flag for valid in rules.good for flag in (*valid.values, *valid.members)] if anew else ():
@@ -99,8 +99,8 @@ def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
     """
     Return the flags that other threads have declared since *state* was parsed, and whose key was unknown then.
 
-    Otherwise the key would stay unknown, the commit would be refused because the flag exists, and the attempt would be
-    repeated.
+    Without this, the key would stay unknown, the commit would be refused because the flag exists, and the attempt would
+    be repeated.
     """
     flags = store.flags
     names = filter(flags.__contains__, chain(state.unknown, *state.members.values()))
@@ -109,7 +109,7 @@ def declared_since(store: Store, state: SourceState) -> list[Flag[Any]]:
 
 def _on_other_lines(name: str, base: SourceState, reading: Reading) -> list[str]:
     """
-    Return the keys whose text is the same but on another line, if errors name that line: rules and bad values.
+    Return the keys whose text is unchanged but on another line, if errors name the line: keys of rules and bad values.
     """
     values, known = reading.values, base.reading.values
     bad = [
@@ -139,8 +139,8 @@ class _PlainParser:
     Attributes:
         new: The flags whose plain value is new.
 
-    A key that no flag has or had goes to every map whose pattern it fits. A key with the map's own name may hold a
-    whole mapping; the single keys go on top of it.
+    A key that is not the name of a flag, present or retired, goes to every map whose pattern it matches. A key with the
+    map's own name may hold a whole mapping; the values of single keys override its items.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class _PlainParser:
         self._base: Final = base
         self._source: Final = source
         self._reading: Final = reading
-        self._values, self._locate, self._is_secret = reading  # a start asks them for every key
+        self._values, self._locate, self._is_secret = reading  # unpacked once, as a start uses them for every key
         self._entries: Final = dict(base.plain.entries)
         self._rejected: Final = dict(base.plain.rejected)
         self._unknown: Final = set(base.plain.unknown)
@@ -160,7 +160,7 @@ class _PlainParser:
 
     def run(self, keys: Iterable[str], rules: RuleSet) -> SourceState:
         """
-        Parse the *keys* that are new, changed or gone; return the state that they lead to.
+        Parse the *keys* that are new, changed or gone, and return the resulting state.
         """
         flags, maps, retired = self._store.flags, self._maps, self._store.retired
         for key in keys:
@@ -206,7 +206,7 @@ class _PlainParser:
 
     def _parse_members(self, key: str, flag: Flag[Any] | None) -> bool:
         """
-        Add the key to each map that it belongs to, or remove it; return whether it belongs to any.
+        Add the key to each map that it belongs to and remove it from others; return whether it belongs to any map.
         """
         found, is_free = False, flag is None and key in self._values and key not in self._store.retired
         for map_flag, kind in self._maps.items():
@@ -233,7 +233,7 @@ class _PlainParser:
 
     def _merge(self, flag: Flag[Any]) -> None:
         """
-        Merge the text under the map's own name with its members; if the result is bad, keep the last good mapping.
+        Merge the mapping under the map's own name with its members; keep the last good mapping if the result is bad.
         """
         if self._is_secret:
             conceal(flag)
@@ -261,14 +261,14 @@ def resolve_all(
     plan: Plan | None = None,
 ) -> list[Batch]:
     """
-    Resolve the rules of several readings that are to be committed together, and collect what all of it changes.
+    Resolve the rules of several readings that will be committed together, and return all readings as batches.
 
     Args:
-        store: Holds the flags.
+        store: The store of the flags.
         parsed: The readings.
-        contexts: The context of each source's rules; the rules of a source without one are left alone.
+        contexts: The context of each source's rules. The rules of a source without a context are ignored.
         excluded: Rules to leave out, with the reason.
-        plan: Works out what edits lead to, for the trial of rules; None to start from what is in force.
+        plan: Makes the transactions for the trial of rules; None to base them on the values in force.
     """
     plan = plan or store.plan
     if any(each.state.rules.raw is not None and each.state.rules.is_to_be_tried for each in parsed):
@@ -288,14 +288,15 @@ def without_some_rules(
     plan: Plan | None = None,
 ) -> Iterator[list[Batch]]:
     """
-    Yield what to try when a registry validator refuses readings together: all batches, without some of the rules.
+    Yield the attempts to make after a registry validator has refused the readings: all batches, without some rules.
 
-    First leave out one rule, the last one first. Then those that were left out before: all but one of them, all of
-    them, and all of them with one more rule. Then the last 2, 4, 8 rules and so on, and at the end all rules.
+    The first attempts leave out one rule each, beginning with the last rule. The next ones use the rules that were left
+    out before: all but one of them, all of them, and all of them plus one more rule. Then follow the last 2, 4, 8 rules
+    and so on, and finally all rules.
     """
     if not any(batch.state.rules.active for batch in batches):
         return
-    from dflag._rule_layers import refusal_of  # an updater has imported it
+    from dflag._rule_layers import refusal_of  # already imported by an updater
 
     active = [
         (each.valid, refusal_of(each.valid.rule, f"it does not go together with others: {error}", rules.place))
@@ -331,7 +332,7 @@ def _resolve(
         if deviating != state.deviating:
             state = state._replace(deviating=deviating)
         return _batch(parsed, state, edits)
-    from dflag._rule_layers import place_on, resolve, try_rules  # an updater has imported it
+    from dflag._rule_layers import place_on, resolve, try_rules  # already imported by an updater
 
     rules = try_rules(store, state.rules, base.rules, parsed.name, state.plain.entries, plan)
     rules = resolve(rules, base.rules, context, excluded)
@@ -346,7 +347,7 @@ def _resolve(
         rejected={**state.plain.rejected, **rules.rejected},
         unknown=state.plain.unknown | rules.unknown,
         deviating=deviating,
-        rules=NO_RULES if rules.raw is None else rules,  # by which the next parsing sees that there are none
+        rules=NO_RULES if rules.raw is None else rules,  # which shows the next parsing that there are none
     )
     keyed = [
         (flag, parsed.name, rules.keyed.get(flag, ()))
@@ -382,7 +383,7 @@ def _problems(errors: Mapping[str, FlagValueError]) -> dict[str, tuple[str, obje
 
 def _plain_edits(store: Store, parsed: Parsed) -> list[Edit]:
     """
-    Return what the plain values of a reading alone would change, without the rules that are in force now.
+    Return the edits that the plain values of a reading alone would need, without the rules in force.
     """
     ruled = {store.flags[name] for name in parsed.base.rules.entries}
     return _edits(parsed, {*parsed.flags, *ruled}, parsed.state.plain.entries)[0]
@@ -392,13 +393,13 @@ def _edits(
     parsed: Parsed, flags: Iterable[Flag[Any]], entries: Mapping[str, Entry]
 ) -> tuple[list[Edit], frozenset[str]]:
     """
-    Return what has to change in the layers of some flags, and which static ones deviate because they are frozen.
+    Return the edits of the layers of some flags, and the static flags that deviate because the registry is frozen.
 
-    Callbacks and history come in the order of the names.
+    The edits are in the order of the names, and so are callbacks and history.
     """
     edits: list[Edit] = []
     deviating = set(parsed.base.deviating)
-    source, frozen = parsed.name, parsed.frozen  # not in the loop: a field takes as long as a lookup in a dict
+    source, frozen = parsed.name, parsed.frozen  # outside the loop: a field costs as much as a dict lookup
     for flag in sorted(flags, key=_name_of):
         entry = entries.get(flag.name)
         live = layers_of(flag).get(source)
@@ -412,7 +413,7 @@ def _edits(
 
 def _differ(old: Raw, new: Raw) -> bool:
     """
-    Return whether two raw values differ: as text or UTF-8; equal texts of documents also by their native values.
+    Return whether two raw values differ as text or UTF-8, or, for equal texts of documents, in their native values.
     """
     if isinstance(old, bytes) is not isinstance(new, bytes):
         encoded = _encoded(new)
@@ -421,7 +422,7 @@ def _differ(old: Raw, new: Raw) -> bool:
         return True
     if not isinstance(new, Text) and not isinstance(old, Text):
         return False
-    from dflag._formats.json_values import same as same_json  # documents bring it with them
+    from dflag._formats.json_values import same as same_json  # already imported for documents
 
     if not isinstance(new, Text) or not isinstance(old, Text):
         return True
@@ -430,11 +431,11 @@ def _differ(old: Raw, new: Raw) -> bool:
 
 def _encoded(raw: Raw) -> bytes | None:
     """
-    Return bytes as they are, and a text in UTF-8; None for a text with a native value beside it, and for no text.
+    Return bytes unchanged and a plain text in UTF-8; None for a text with a native value and for anything else.
     """
     if isinstance(raw, bytes):
         return raw
     try:
         return raw.encode() if isinstance(raw, str) and not isinstance(raw, Text) else None
-    except UnicodeEncodeError:  # an unpaired surrogate: no bytes can equal it
+    except UnicodeEncodeError:  # an unpaired surrogate: equal to no bytes
         return None

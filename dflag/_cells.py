@@ -1,6 +1,7 @@
 """
-Cells whose values are swapped together, in one step that no other code of the process sees half done; and the base of
-objects that are never copied.
+Cells whose values change together, in one step that no other code of the process sees half done.
+
+Also the base class of objects that are never copied.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ if TYPE_CHECKING:
 
 class NeverCopied:
     """
-    Base of what stays one object: nothing would follow or update a second one.
+    Base class of objects that must stay unique, because nothing would update a second one.
 
-    A copy is the object itself, so that what holds it, such as a dataclass, can be copied.
+    Copying returns the object itself, so that an object that contains it, such as a dataclass, can be copied.
     """
 
     __slots__ = ()
 
     _to_pickle: ClassVar[str]
-    """What to do instead of pickling it."""
+    """What to do instead of pickling the object, for the error message."""
 
     def __copy__(self) -> Self:
         return self
@@ -40,7 +41,7 @@ class NeverCopied:
 
 class Cell:
     """
-    Something whose value is set in the same step as those of others: a flag, a snapshot, the state of a source.
+    An object whose value is set in one step with those of other cells: a flag, the snapshot, the state of a source.
     """
 
     __slots__ = ("_value",)
@@ -55,10 +56,10 @@ value_of: Final[Callable[[Any], Any]] = attrgetter("_value")
 """Return the value of a cell."""
 
 set_value: Final[Callable[[Cell, Any], None]] = Cell.__dict__["_value"].__set__
-"""Set the value of a cell that no step concerns."""
+"""Set the value of a cell outside of any step."""
 
 VALUE: Final = "_value"
-"""What `setattr` is to set of a cell in a `Step`."""
+"""The attribute of a cell that `setattr` sets in a `Step`."""
 
 Call: TypeAlias = "tuple[Callable[..., object], object, object] | tuple[Callable[..., object], object, str, object]"
 """A function written in C, and the arguments that a `Step` calls it with: ``(setattr, cell, VALUE, 5)``."""
@@ -68,22 +69,22 @@ call_with_two: Final = cast("Callable[[Callable[..., object], object, object], o
 
 class Step:
     """
-    Calls of C functions, which are made in one C loop.
+    A sequence of calls of C functions that are made in one C loop.
 
-    Within the loop the interpreter runs no Python code: no other thread (while there is a GIL), no signal handler,
-    no finaliser as long as the step keeps what it replaces alive.
-    So either all of the calls have been made or none, for any Python code that looks.
+    During the loop the interpreter runs no Python code: no other thread (while there is a GIL), no signal handler,
+    and no finaliser, as long as the step keeps the objects that it replaces alive.
+    So any Python code sees either all of the calls done or none.
 
-    No call may make an object that the garbage collector knows, as a tuple of arguments or an iterator: CPython 3.11
-    may collect at once then, and ``gc.callbacks`` are Python code, within which signals are handled. So attributes are
-    set by ``setattr``, and not by the setter of a slot, which takes a tuple.
+    No call may create an object that the garbage collector tracks, such as a tuple of arguments or an iterator. After
+    that CPython 3.11 may collect at once; ``gc.callbacks`` are Python code, during which signals are handled. So
+    attributes are set by ``setattr``, and not by the setter of a slot, which takes a tuple.
 
-    200 flags set so: 0 of 17 million reads torn; 38,000 with a loop in Python.
+    With 200 flags set in this way, 0 of 17 million reads were torn; with a loop in Python, 38,000.
 
     Attributes:
-        run: Make the calls, once. When one raises, those behind it are not made. It is C too, and takes no time of its
-            own under a lock.
-        made: Not empty once every call was made; what is raised after that comes from a signal handler.
+        run: Make the calls, once. If one raises, the following calls are not made. This is a C function too, so it adds
+            no time under a lock.
+        made: Not empty once every call has been made. An exception after that comes from a signal handler.
     """
 
     __slots__ = ("made", "run")
@@ -91,8 +92,8 @@ class Step:
     def __init__(self, calls: Iterable[Call]) -> None:
         """
         Args:
-            calls: What to call, in order. The functions must be written in C and run no Python code, nor may the
-                classes whose attributes are set.
+            calls: The calls, in order. The functions must be written in C and run no Python code. The classes whose
+                attributes are set must run none either.
         """
         self.made: Final[list[None]] = []
         self.run: Final[Callable[[], object]] = partial(deque, starmap(call, [*calls, (self.made.append, None)]), 0)
@@ -102,7 +103,7 @@ def has_gil() -> bool:
     """
     Return whether the interpreter runs one thread at a time.
 
-    A free-threaded build may get its GIL back when an extension needs one, and never the other way round.
+    A free-threaded build can enable its GIL for an extension that needs it, but never disables it again.
     """
     enabled = getattr(sys, "_is_gil_enabled", None)  # since CPython 3.13
     return enabled is None or bool(enabled())

@@ -23,9 +23,9 @@ T = TypeVar("T")
 
 class Changes(Generic[T]):
     """
-    Yields ``(old, new)`` for every change since it was made.
+    Yields ``(old, new)`` for every change since the iterator was made.
 
-    Close it with ``await changes.aclose()``; one that is dropped closes itself.
+    Close it with ``await changes.aclose()``. An iterator that is no longer referenced closes itself.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Changes(Generic[T]):
             raise StopAsyncIteration
         change = await self._queue.get()
         if change is None:
-            self._queue.put_nowait(None)  # for the next consumer that waits
+            self._queue.put_nowait(None)  # for the next consumer that is waiting
             raise StopAsyncIteration
         return change
 
     async def aclose(self) -> None:
         """
-        End the iteration, for a consumer that waits now too. Idempotent.
+        End the iteration, also for a consumer that is waiting. Idempotent.
         """
         self._close()
         self._queue.put_nowait(None)
@@ -65,13 +65,13 @@ def _feeder(
     loop: asyncio.AbstractEventLoop, queue: weakref.ref[asyncio.Queue[tuple[T, T] | None]]
 ) -> Callable[[T, T], None]:
     """
-    Make a callback that holds on to neither the iterator nor its queue.
+    Make a callback that keeps neither the iterator nor its queue alive.
     """
     pid = os.getpid()
 
     def feed(old: T, new: T) -> None:
         target = queue()
-        if target is not None and os.getpid() == pid:  # a forked child would wake the loop of its parent
+        if target is not None and os.getpid() == pid:  # a forked child would wake its parent's loop
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 loop.call_soon_threadsafe(target.put_nowait, (old, new))
 

@@ -1,5 +1,5 @@
 """
-The state of a registry at one moment, to be brought back after a test.
+The state of a registry at one moment, for restoring it after a test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 class Checkpoint:
     """
-    The layers, callbacks and validators of a store's flags, its registry validators, its sources, and its freeze.
+    The state of a store: layers, callbacks and validators of its flags, registry validators, sources, and freeze.
 
     Thread safety: any thread.
     """
@@ -28,7 +28,7 @@ class Checkpoint:
         self._store: Final = store
         self._sources: Final = sources
         with store.lock:
-            flags = list(store.flags.values())  # at once: a signal handler may declare others
+            flags = list(store.flags.values())  # a copy: a signal handler may declare others
             self._layers: Final = {flag: layers_of(flag) for flag in flags}
             self._keyed: Final = {flag: keyed_of(flag) for flag in flags}
             self._specifications: Final = {flag: specification_of(flag) for flag in flags}
@@ -38,10 +38,10 @@ class Checkpoint:
 
     def restore(self) -> None:
         """
-        Bring all of it back; values change in one step, which callbacks from before hear of.
+        Restore all of it. The values change in one step, and the restored callbacks are called for it.
 
-        Overrides whose time is over meanwhile stay dropped. Flags that were declared since stay, with what they were
-        declared with, and take the values that the sources held for their names. What was made a secret stays one.
+        Overrides that have expired meanwhile stay dropped. Flags that were declared since stay as declared, and get the
+        values that the sources held for their names. Flags that have become secret stay secret.
         """
         store = self._store
         with store.lock:
@@ -52,7 +52,7 @@ class Checkpoint:
                 restore_flag(flag, specification)
             self._sources.bring_back(self._kept)
             store.outdate()
-        del replaced  # without the lock, since it may run code of a user
+        del replaced  # outside the lock, because this may run a user's code
         transaction = store.turns.run(self._try_to_restore)
         store.report(transaction, ())
         self._sources.catch_up([flag for flag in list(store.flags.values()) if flag not in self._layers])
@@ -64,7 +64,7 @@ class Checkpoint:
         transaction = Transaction(base, edits, keyed=keyed)
         if edits or keyed:
             return transaction if store.commit(transaction, cells) else None
-        return transaction if store.set_cells(base.token, cells) else None  # no revision: no flag has another layer
+        return transaction if store.set_cells(base.token, cells) else None  # no revision: no layer of a flag changes
 
     def _edits(self) -> list[Edit]:
         now = time.monotonic()

@@ -1,8 +1,9 @@
 """
 Flags as a class: an attribute of the class is a flag, and the same attribute of an instance is its value.
 
-Instances are of a class that is generated for each `Flags` class: it has a slot for each flag, so that reading a value
-is reading a slot. One instance is made for each snapshot, at first need; a commit empties the cell of the one in force.
+The instances belong to a class that is generated for each `Flags` class. It has a slot for each flag, so reading a
+value is reading a slot. One instance is made for each snapshot, on first use. A cell holds the instance in force; a
+commit empties it.
 """
 
 from __future__ import annotations
@@ -58,38 +59,39 @@ if TYPE_CHECKING:
 _RESERVED: Final = frozenset(
     {"current", "from_snapshot", "mro", "registry", "revision", "_dflag_view", "_dflag_warned"}
 )
-"""The attributes that a `Flags` class has itself, and ``mro``, which Python calls when it makes a class."""
+"""The attributes of every `Flags` class, and ``mro``, which Python calls when it makes a class."""
 
 _DEVELOPING: Final = sys.flags.dev_mode
-"""Whether instances that are read long after they were outdated warn: with ``-X dev`` or ``PYTHONDEVMODE=1``."""
+"""Whether a read of a long outdated instance warns: with ``-X dev`` or ``PYTHONDEVMODE=1``."""
 
 _STALE_SECONDS: Final = 60.0
-"""How long after another commit an instance may be read without a warning: as long as a slow request takes."""
+"""How long an instance may be read without a warning after the next commit: as long as a slow request takes."""
 
 _MAX_COMMITS: Final = 10_000
-"""How many commits a class remembers in development mode, for their times."""
+"""For how many commits a class remembers the times in development mode."""
 
 
-class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
+class Flags(FlagValues):  # noqa: PLW1641 - not hashable, because some values are not
     """
     Base of classes whose attributes are flags.
 
-    The declarators are those for libraries, ``dflag.dyn_int`` and its siblings. Each flag in the body is bound under
-    its attribute's name, or under ``name=``. The class has no constructor: `current` returns its instances.
+    Declare the flags in the body as a library does, with ``dflag.dyn_int`` and its siblings. Each flag is bound under
+    its ``name=``, or else under the name of its attribute. The class has no constructor: `current` returns its
+    instances.
 
     Args:
-        prefix: What goes before the names of the flags in the body, and before the ``keys=`` of maps.
-            Without it that of the base class holds, or none.
-        registry: Where to bind them, a registry or another `Flags` class.
-            None for the registry of the base class, or one of the class's own.
+        prefix: The prefix of the names of the flags in the body, and of the ``keys=`` of maps.
+            None for the prefix of the base class, if any.
+        registry: The registry to bind the flags to, or another `Flags` class, for its registry.
+            None for the registry of the base class, or without one for a new registry.
 
     Attributes:
         registry: The registry that the flags are bound to.
 
     Raises:
-        DefinitionError: An attribute or a name cannot work, or the base class has another registry.
-        ArgumentError: An option beside the bases is unknown or of another type.
-        DuplicateFlagError: A name is taken in the registry. After each of these errors it has none of the flags.
+        DefinitionError: An attribute or a name is invalid, or the base class has another registry.
+        ArgumentError: A class option is unknown or has the wrong type.
+        DuplicateFlagError: A name is taken in the registry. After any of these errors, none of the flags is bound.
 
     Thread safety: any thread.
 
@@ -113,7 +115,7 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
     def __init_subclass__(
         cls, *, prefix: str | None = None, registry: RegistryLike | None = None, **options: Never
     ) -> None:
-        further = super().__init_subclass__  # of a class beside the bases, or object's
+        further = super().__init_subclass__  # of another base class, or of object
         if options and not hasattr(further, "__func__"):
             name = next(iter(options))
             hint = did_you_mean(name, ("prefix", "registry"))
@@ -129,9 +131,9 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
         """
         Return the values of one revision as a frozen instance.
 
-        They are those of the innermost ``pinned()`` block of this context, or else those in force. It is the same
-        object until the next commit. Call it once per request, and again for the next one: an instance that is kept
-        does not follow changes. It raises nothing.
+        These are the values of the innermost ``pinned()`` block of this context, or without one the values in force.
+        The result is the same object until the next commit. Call this once per request: an instance that is kept does
+        not follow changes. It never raises.
 
         Thread safety: any thread; lock-free except for the first call after a commit.
 
@@ -149,13 +151,13 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
     @classmethod
     def from_snapshot(cls, snapshot: Snapshot) -> Self:
         """
-        Return the values of a snapshot as a frozen instance, as for a registry validator.
+        Return the values of a snapshot as a frozen instance, for example in a registry validator.
 
         Args:
-            snapshot: One of this class's registry.
+            snapshot: A snapshot of the registry of this class.
 
         Raises:
-            UnknownFlagError: It is of another registry, or older than a flag of this class.
+            UnknownFlagError: The snapshot is of another registry, or older than a flag of this class.
 
         Thread safety: any thread, lock-free.
 
@@ -178,7 +180,7 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
     @property
     def revision(self) -> int:
         """
-        The number of the revision that the values are of, a cache key; see `Snapshot.revision` for pins with values.
+        The number of the revision that the values belong to, a cache key. See `Snapshot.revision` for pins with values.
         """
         raise NotImplementedError  # a slot of the generated class
 
@@ -203,14 +205,14 @@ class Flags(FlagValues):  # noqa: PLW1641 - not hashable, as not all values are
 
 class _Frozen:
     """
-    What the generated classes have before anything that a program gives its class.
+    The first base of the generated classes, whose methods take precedence over those of the program's class.
     """
 
     __slots__ = ()
 
     def __init_subclass__(cls) -> None:
         """
-        End the chain: no hook of a program is called for a generated class.
+        Do nothing: end the chain, so that no hook of the program is called for a generated class.
         """
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -224,13 +226,13 @@ class _Frozen:
 
 class _View:
     """
-    What makes the instances of one `Flags` class.
+    The factory of the instances of one `Flags` class.
 
     Attributes:
         name: The name of the class.
-        prefix: What goes before the names of its flags.
-        registry: Where they are bound.
-        attributes: All flags of the class by attribute, those of its bases first.
+        prefix: The prefix of the names of its flags.
+        registry: The registry that its flags are bound to.
+        attributes: All flags of the class by attribute; the flags of its bases come first.
         current: The ``current`` function of the class.
     """
 
@@ -249,9 +251,9 @@ class _View:
         self._public_class: Final = cls
         self._store: Final[Store] = store_of_registry(registry)
         self.current, self._cell = make_current(self)
-        # Without the example: doctest would run it among those of the program's own module.
+        # Without the example, which doctest would run as an example of the program's module.
         self.current.__doc__ = (Flags.current.__doc__ or "").partition(">>>")[0].rstrip()
-        self.current.__annotations__ = {"return": cls}  # no text: tools would look for it among our names
+        self.current.__annotations__ = {"return": cls}  # not its name: tools would look that up in this module
         self.current.__module__ = cls.__module__
         self.current.__qualname__ = f"{self.name}.current"
         self._made_class: Final = self._generate(
@@ -265,7 +267,7 @@ class _View:
         if _DEVELOPING:
             watched = {attribute: _WatchedValue(self, slot) for attribute, slot in zip(attributes, slots, strict=True)}
             self._live_class = self._generate(self._made_class, {"__slots__": ("_dflag_warned",), **watched})
-        # Keeps the last instance of the cell until the next one is made, so that a commit's step frees no instance.
+        # Keeps the last instance of the cell alive until the next one is made, so that no step of a commit frees one.
         self._latest: object = None
 
     def _generate(self, base: type, namespace: dict[str, Any]) -> type:
@@ -279,7 +281,7 @@ class _View:
 
     def _metaclass(self) -> Any:
         """
-        Make the metaclass of the generated classes. It has the flags, which their slots would hide from class methods.
+        Make the metaclass of the generated classes. It holds the flags, which the slots hide from class methods.
         """
         usual = type(self._public_class)
         flags = {attribute: _FlagOfClass(flag) for attribute, flag in self.attributes.items()}
@@ -289,7 +291,7 @@ class _View:
 
     def in_force(self) -> object:
         """
-        Return the instance in force, and keep it until the next commit.
+        Return the instance in force, and store it in the cell until the next commit.
         """
         while True:
             base = self._store.base()
@@ -304,13 +306,14 @@ class _View:
 
     def pinned(self, pin: Pin) -> object:
         """
-        Return the instance for a context whose innermost pin is *pin*, and keep it there; None for the live instance.
+        Return the instance for a context whose innermost pin is *pin*, and keep it in the pin. None means the live one.
 
-        One with a flag that was declared inside of the block is not kept: ``get()`` of that flag returns live values.
+        An instance with a flag that was declared within the block is not kept: ``get()`` of that flag returns live
+        values.
         """
         holder = innermost_pin(self._store)
         if holder is None:
-            pin.instances[self] = None  # for good, as the pins around it can only close
+            pin.instances[self] = None  # for good: the outer pins never change, they can only close
             return None
         try:
             instance = self._instance(self._made_class, holder.snapshot)
@@ -329,7 +332,7 @@ class _View:
         Return the instance for a snapshot.
 
         Raises:
-            UnknownFlagError: It lacks a flag.
+            UnknownFlagError: The snapshot is of another registry, or lacks a flag.
         """
         if flags_of(snapshot) is not self._store.flags:
             raise UnknownFlagError(f"{snapshot!r} is of another registry than {self.name}")
@@ -378,7 +381,7 @@ class _View:
 
     def state(self, instance: Flags) -> tuple[type[Flags], int, dict[str, Any], tuple[str, ...]]:
         """
-        Return what `_restore` takes.
+        Return the arguments of `_restore`, for pickle.
         """
         secrets = tuple(attribute for attribute, flag in self.attributes.items() if flag.secret)
         values = dict(zip(self.attributes, self.values(instance), strict=True))
@@ -396,7 +399,7 @@ class _View:
 
     def warn_if_stale(self, instance: Any) -> None:
         """
-        Warn once about an instance that is read long after a later commit. Used in development mode.
+        Warn once about an instance that is read long after the next commit. Only used in development mode.
         """
         commits = self._commits
         if not commits or commits[-1][0] <= instance.revision or hasattr(instance, "_dflag_warned"):
@@ -415,7 +418,7 @@ class _View:
 
 class _FlagOfClass:
     """
-    A flag as an attribute of the generated classes. As a data descriptor of their metaclass it comes before their slot.
+    A flag as an attribute of the generated classes: a data descriptor of their metaclass, so it hides their slot.
     """
 
     __slots__ = ("_flag",)
@@ -432,7 +435,7 @@ class _FlagOfClass:
 
 class _WatchedValue:
     """
-    A value of an instance in development mode: reading it warns if the instance is stale.
+    A value of an instance in development mode. Reading it warns if the instance is stale.
     """
 
     __slots__ = ("_slot", "_view")
@@ -458,7 +461,7 @@ def _view_of(cls: type) -> _View:
 
 def _restore(cls: type[Flags], revision: int, values: Mapping[str, Any], secrets: Iterable[str]) -> object:
     """
-    Make an instance of what was pickled.
+    Make an instance from its pickled state.
     """
     return _view_of(cls).restore(revision, values, secrets)
 
@@ -468,7 +471,7 @@ def _restore(cls: type[Flags], revision: int, values: Mapping[str, Any], secrets
 
 def _set_up(cls: type[Flags], prefix: str | None, registry: RegistryLike | None) -> None:
     """
-    Bind the flags of a class, or raise and bind none.
+    Bind the flags of a class, or raise an error and bind none of them.
     """
     bases = [base for base in cls.__mro__[1:] if "_dflag_view" in vars(base)]
     home = _registry_for(cls, [_view_of(base) for base in bases], registry)
@@ -494,7 +497,7 @@ def _set_up(cls: type[Flags], prefix: str | None, registry: RegistryLike | None)
     bind_all(home, named, changes)
     own: dict[str, Any] = {"registry": home, "_dflag_view": view}
     if _has_usual_current(cls):
-        own["current"] = view.current  # a plain function: a static or a class method takes half as long again
+        own["current"] = view.current  # a plain function: a static or a class method takes 1.5 times as long
     for attribute, value in own.items():
         type.__setattr__(cls, attribute, value)
     store_of_registry(home).add_dependent(view)
@@ -535,10 +538,10 @@ def _checked_prefix(prefix: str, cls: type) -> str:
 
 def _collect(cls: type[Flags], registry: FlagRegistry) -> tuple[dict[str, Flag[Any]], dict[str, Flag[Any]]]:
     """
-    Return all flags of a class by attribute, and those of them that are to be bound.
+    Return all flags of a class by attribute, and the flags that must be bound.
 
     Raises:
-        DefinitionError: One of them cannot be an attribute.
+        DefinitionError: A flag cannot be an attribute of the class.
     """
     attributes: dict[str, Flag[Any]] = {}
     new: dict[str, Flag[Any]] = {}
@@ -551,7 +554,7 @@ def _collect(cls: type[Flags], registry: FlagRegistry) -> tuple[dict[str, Flag[A
                 new.pop(attribute, None)
                 continue
             attributes[attribute] = value
-            # A class beside the bases may hold flags too, for one of these classes or for several with one registry.
+            # Another base class may hold flags too, for one `Flags` class or for several with one registry.
             if is_bound or (base is not cls and store_of(value) is home):
                 new.pop(attribute, None)
                 continue
@@ -562,7 +565,7 @@ def _collect(cls: type[Flags], registry: FlagRegistry) -> tuple[dict[str, Flag[A
 
 
 def _check_attribute(cls: type[Flags], attribute: str, flag: Flag[Any]) -> None:
-    if attribute in _RESERVED or attribute.startswith("__"):  # in the body of a class the name has another beginning
+    if attribute in _RESERVED or attribute.startswith("__"):  # in a class body Python mangles __a
         raise DefinitionError(
             f"attribute {attribute!r} of class {cls.__qualname__}: this name is reserved; choose another one, "
             f"and give the flag name={attribute!r} if it needs that name"
@@ -575,12 +578,12 @@ def _check_attribute(cls: type[Flags], attribute: str, flag: Flag[Any]) -> None:
 
 def _prefixed(flag: Flag[Any], name: str, prefix: str) -> list[Call]:
     """
-    Return the calls that put a prefix before the keys of a map: in its pattern, its default and an override.
+    Return the calls that add a prefix to the keys of a map: in its pattern, its default and an override.
     """
 
     def rename(value: Mapping[str, Any], origin: str) -> Any:
         renamed = pipeline.kind.convert(prefix_keys(prefix, value))
-        pipeline.recheck(name, renamed, origin)  # without the mutator, which has had its turn
+        pipeline.recheck(name, renamed, origin)  # without the mutator, which was called before
         return renamed
 
     pipeline = pipeline_of(flag).prefixed(prefix)
@@ -605,7 +608,7 @@ def _prefixed(flag: Flag[Any], name: str, prefix: str) -> list[Call]:
 
 def _has_usual_current(cls: type[Flags]) -> bool:
     """
-    Return whether ``current`` of a class is dflag's, and not a method of the program.
+    Return whether ``current`` of a class is dflag's function, not a method of the program.
     """
     owner = next(base for base in cls.__mro__ if "current" in vars(base))
     return owner is Flags or ("_dflag_view" in vars(owner) and vars(owner)["current"] is _view_of(owner).current)

@@ -1,5 +1,5 @@
 """
-The time of day, which rules go by.
+The clock of the rules.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from typing import Final
 
 class Clock:
     """
-    The one place that time enters the rules by; tests replace `now`.
+    The only source of time for rules. Tests replace `now`.
 
     Thread safety: any thread.
     """
 
     def now(self) -> datetime.datetime:
         """
-        Return the time of day in UTC, as the machine's clock has it: it may be set back.
+        Return the date and time in UTC by the machine's clock, which can be set back.
         """
         return datetime.datetime.now(datetime.UTC)
 

@@ -1,7 +1,7 @@
 """
 One method for each kind of flag, static and dynamic.
 
-Inside the class the names ``int``, ``bool``, ``type`` ... are methods, so that types are written ``builtins.int``.
+Inside the class the names ``int``, ``bool``, ``type`` ... are methods, so types are written as ``builtins.int``.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Declarations:
     """
     The declaring methods of `FlagRegistry`.
 
-    All take ``(name, default, help="", **options)`` and return the flag; all raise `DefinitionError`
-    when the default, the name or an option cannot work, and `DuplicateFlagError` when the name is taken.
+    All of them take ``(name, default, help="", **options)`` and return the flag. They raise `DefinitionError`
+    if the name, the default or an option is invalid, and `DuplicateFlagError` if the name is taken.
     """
 
     __slots__ = ()
@@ -66,19 +66,19 @@ class Declarations:
 
     def string(self, name: str, default: str, help: str = "", **options: Unpack[Options[str]]) -> StaticFlag[str]:
         """
-        Declare a static flag that holds a text.
+        Declare a static flag that holds a string.
 
-        Its text is the value. White space around it is dropped unless ``strip=False``.
+        The text is the value. Surrounding white space is dropped unless ``strip=False``.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one.
             help: What the flag is for, in one sentence.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+            **options: For every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
                 *secret*, *deprecated*, *owner* and *expires*.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -90,7 +90,7 @@ class Declarations:
 
     def dyn_string(self, name: str, default: str, help: str = "", **options: Unpack[Options[str]]) -> DynamicFlag[str]:
         """
-        Declare a dynamic flag that holds a text.
+        Declare a dynamic flag that holds a string.
 
         Grammar, options and errors are those of `FlagRegistry.string`.
 
@@ -107,20 +107,20 @@ class Declarations:
         self, name: str, default: builtins.int, help: str = "", **options: Unpack[RangeOptions[builtins.int]]
     ) -> StaticFlag[builtins.int]:
         """
-        Declare a static flag that holds a whole number of 64 bits.
+        Declare a static flag that holds a 64-bit integer.
 
-        Its text is an integer as Go writes it: ``42``, ``-7``, ``0x1F``, ``0b101``, ``0o17``, ``1_000``. A leading
-        zero, as in ``017``, is an error, and so is a number outside signed 64 bits.
+        The text is an integer in Go syntax: ``42``, ``-7``, ``0x1F``, ``0b101``, ``0o17``, ``1_000``. A leading zero,
+        as in ``017``, is an error, and so is a number outside the signed 64-bit range.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one.
             help: What the flag is for, in one sentence.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+            **options: For every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
                 *secret*, *deprecated*, *owner* and *expires*. *min* and *max* are inclusive limits.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -134,7 +134,7 @@ class Declarations:
         self, name: str, default: builtins.int, help: str = "", **options: Unpack[RangeOptions[builtins.int]]
     ) -> DynamicFlag[builtins.int]:
         """
-        Declare a dynamic flag that holds a whole number of 64 bits.
+        Declare a dynamic flag that holds a 64-bit integer.
 
         Grammar, options and errors are those of `FlagRegistry.int`.
 
@@ -151,20 +151,20 @@ class Declarations:
         self, name: str, default: builtins.float, help: str = "", **options: Unpack[RangeOptions[builtins.float]]
     ) -> StaticFlag[builtins.float]:
         """
-        Declare a static flag that holds a number.
+        Declare a static flag that holds a floating-point number.
 
-        Its text is a decimal number as Go writes it: ``2.5``, ``.5``, ``1e3``, ``1_000``, ``inf``. NaN, hexadecimal
+        The text is a decimal number in Go syntax: ``2.5``, ``.5``, ``1e3``, ``1_000``, ``inf``. NaN, hexadecimal
         numbers and an overflow such as ``1e400`` are errors.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one.
             help: What the flag is for, in one sentence.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+            **options: For every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
                 *secret*, *deprecated*, *owner* and *expires*. *min* and *max* are inclusive limits.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -178,7 +178,7 @@ class Declarations:
         self, name: str, default: builtins.float, help: str = "", **options: Unpack[RangeOptions[builtins.float]]
     ) -> DynamicFlag[builtins.float]:
         """
-        Declare a dynamic flag that holds a number.
+        Declare a dynamic flag that holds a floating-point number.
 
         Grammar, options and errors are those of `FlagRegistry.float`.
 
@@ -197,18 +197,18 @@ class Declarations:
         """
         Declare a static flag that holds true or false.
 
-        Its text is ``true``, ``t``, ``yes``, ``y``, ``on`` or ``1``, or ``false``, ``f``, ``no``, ``n``, ``off`` or
-        ``0``, in any case.
+        The text is ``true``, ``t``, ``yes``, ``y``, ``on`` or ``1``, or ``false``, ``f``, ``no``, ``n``, ``off`` or
+        ``0``, in upper or lower case.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one.
             help: What the flag is for, in one sentence.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+            **options: For every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
                 *secret*, *deprecated*, *owner* and *expires*.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -245,18 +245,19 @@ class Declarations:
         """
         Declare a static flag that holds a duration.
 
-        Its text is numbers with units from ``ns`` to ``w``, as Go writes them: ``1h30m``, ``250ms``, ``1w2d``, ``-2m``,
-        ``0``. A number without a unit is an error. Values are rounded to microseconds, and at most 292 years long.
+        The text consists of numbers with units, in Go syntax plus ``d`` and ``w``: ``1h30m``, ``250ms``, ``1w2d``,
+        ``-2m``, ``0``. A number without a unit is an error, except for ``0``. Values are rounded to microseconds, and
+        at most 292 years long.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one.
             help: What the flag is for, in one sentence.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+            **options: For every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
                 *secret*, *deprecated*, *owner* and *expires*. *min* and *max* are inclusive limits.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -293,20 +294,20 @@ class Declarations:
         self, name: str, default: Sequence[str], help: str = "", **options: Unpack[Options[tuple[str, ...]]]
     ) -> StaticFlag[tuple[str, ...]]:
         """
-        Declare a static flag that holds a list of texts.
+        Declare a static flag that holds a list of strings.
 
-        Its text is items separated by commas, each stripped, or a JSON array: ``a, b`` or ``["a", "b,c"]``. An empty
-        text is an empty list.
+        The text consists of items separated by commas, each of which is stripped, or is a JSON array: ``a, b`` or
+        ``["a", "b,c"]``. An empty text is an empty list.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one.
             help: What the flag is for, in one sentence.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
-                *secret*, *deprecated*, *owner* and *expires*. *choices* are those of each item.
+            **options: For every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*. *choices* applies to each item.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -320,7 +321,7 @@ class Declarations:
         self, name: str, default: Sequence[str], help: str = "", **options: Unpack[Options[tuple[str, ...]]]
     ) -> DynamicFlag[tuple[str, ...]]:
         """
-        Declare a dynamic flag that holds a list of texts.
+        Declare a dynamic flag that holds a list of strings.
 
         Grammar, options and errors are those of `FlagRegistry.string_list`.
 
@@ -337,20 +338,20 @@ class Declarations:
         self, name: str, default: Iterable[str], help: str = "", **options: Unpack[Options[frozenset[str]]]
     ) -> StaticFlag[frozenset[str]]:
         """
-        Declare a static flag that holds a set of texts.
+        Declare a static flag that holds a set of strings.
 
-        Its text is items separated by commas, each stripped, or a JSON array. Duplicates are dropped. An empty text is
-        an empty set.
+        The text consists of items separated by commas, each of which is stripped, or is a JSON array. Duplicates are
+        dropped. An empty text is an empty set.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one.
             help: What the flag is for, in one sentence.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
-                *secret*, *deprecated*, *owner* and *expires*. *choices* are those of each item.
+            **options: For every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*. *choices* applies to each item.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -364,7 +365,7 @@ class Declarations:
         self, name: str, default: Iterable[str], help: str = "", **options: Unpack[Options[frozenset[str]]]
     ) -> DynamicFlag[frozenset[str]]:
         """
-        Declare a dynamic flag that holds a set of texts.
+        Declare a dynamic flag that holds a set of strings.
 
         Grammar, options and errors are those of `FlagRegistry.string_set`.
 
@@ -383,18 +384,18 @@ class Declarations:
         """
         Declare a static flag that holds bytes.
 
-        From a source or a ``--name_path`` file the value is the bytes themselves, never stripped. On the command line,
-        in the environment, over HTTP and with ``set_text`` the text is padded base64.
+        In a source or a ``--name_path`` file the value is the bytes themselves, which are never stripped. On the
+        command line, in the environment, over HTTP and with ``set_text`` the text is padded base64.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one.
             help: What the flag is for, in one sentence.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
-                *secret*, *deprecated*, *owner* and *expires*. *input_mutator* and *strip* are for base64 alone.
+            **options: For every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+                *secret*, *deprecated*, *owner* and *expires*. *input_mutator* and *strip* apply only to base64.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -435,21 +436,21 @@ class Declarations:
         """
         Declare a static flag that holds a member of the default's enumeration.
 
-        Its text is the name of a member, else the text of a member's value, else either in another case when only one
-        member fits.
+        The text is the name of a member or the text of a member's value; names take precedence. If neither matches
+        exactly, upper and lower case are treated as equal, and the text must match only one member.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one.
             help: What the flag is for, in one sentence.
-            validator: One function or several, which refuse a value by raising `ValueError`.
-            on_change: One function or several, called with the old and the new value after a change.
-            mutator: Makes another value of each, before it is validated.
-            **options: As for every flag: *input_mutator*, *choices*, *strip*, *secret*, *deprecated*, *owner* and
+            validator: One or several functions, which raise `ValueError` to refuse a value.
+            on_change: One or several functions, called with the old and the new value after a change.
+            mutator: Called with each value before validation; returns the value to use instead.
+            **options: For every flag: *input_mutator*, *choices*, *strip*, *secret*, *deprecated*, *owner* and
                 *expires*.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -499,23 +500,23 @@ class Declarations:
         """
         Declare a static flag that holds a JSON value.
 
-        Its text is JSON without duplicate keys, NaN, or nesting beyond 100 levels; with *yaml* also YAML without tags.
+        The text is JSON without duplicate keys, NaN, or nesting beyond 100 levels; with *yaml* also YAML without tags.
         The value that ``get()`` returns is read-only.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one; with *type* a value of that type.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one; with *type* a value of that type.
             help: What the flag is for, in one sentence.
-            type: A dataclass, TypedDict or pydantic model to hand out instead of plain JSON; needs ``dflag[pydantic]``.
+            type: A dataclass, TypedDict or pydantic model for the values; needs ``dflag[pydantic]``. None: plain JSON.
             schema: A JSON Schema (2020-12 unless its ``$schema`` says otherwise) that every value must satisfy.
-            yaml: Whether YAML is accepted beside JSON.
-            **options: As for every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
+            yaml: Whether YAML is accepted in addition to JSON.
+            **options: For every flag: *validator*, *on_change*, *mutator*, *input_mutator*, *choices*, *strip*,
                 *secret*, *deprecated*, *owner* and *expires*.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work: the schema is not valid, refers to
-                something outside of it or has a format that cannot be asserted; pydantic is missing or cannot handle
-                the type.
+            DefinitionError: The name, the default or an option is invalid; or the schema is not valid, refers to
+                something outside itself or has a format that cannot be asserted; or pydantic is missing or cannot
+                handle the type.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -680,23 +681,23 @@ class Declarations:
         **options: Unpack[Options[Any]],
     ) -> StaticFlag[Values]:
         """
-        Declare a static flag that gathers all keys of the sources that match a pattern, as a read-only mapping.
+        Declare a static flag that collects all source keys that match a pattern in a read-only mapping.
 
-        A key that is the name of a declared flag belongs to that flag. The mappings of several sources are merged, and
-        a later source wins. On the command line and in the environment the text is the whole mapping as a JSON object.
+        A key that is the name of a declared flag belongs to that flag. The mappings of several sources are merged;
+        later sources win. On the command line and in the environment the text is the whole mapping as a JSON object.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no source has such a key.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no source has such a key.
             help: What the flag is for, in one sentence.
             keys: The pattern, as in `fnmatch`, case-sensitive: ``"*.endpoint"``.
             of: The kind of the values: ``"string"``, ``"int"``, ``"float"``, ``"bool"``, ``"duration"``,
                 ``"string_list"``, ``"string_set"``, ``"bytes"`` or ``"json"``.
-            **options: As for every flag; *input_mutator* and *strip* are for the text of each key,
-                *validator* and *mutator* for the mapping.
+            **options: The options of every flag. *input_mutator* and *strip* apply to the text of each key,
+                *validator* and *mutator* to the mapping.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import dflag
@@ -786,7 +787,7 @@ class Declarations:
         **options: Unpack[Options[Any]],
     ) -> DynamicFlag[Values]:
         """
-        Declare a dynamic flag that gathers all keys of the sources that match a pattern, as a read-only mapping.
+        Declare a dynamic flag that collects all source keys that match a pattern in a read-only mapping.
 
         Grammar, options and errors are those of `FlagRegistry.map`.
 
@@ -813,27 +814,27 @@ class Declarations:
         **options: Unpack[CommonOptions],
     ) -> StaticFlag[T]:
         """
-        Declare a static flag with a parser of your own: for a date, a decimal, a quantity.
+        Declare a static flag with a parser of your own, for example for a date, a decimal or a quantity.
 
-        The parser is given the text without white space around it (with it if ``strip=False``). The default and the
-        argument of ``set()`` are not parsed. Two values are the same when they have one type and are equal. A value
+        The parser gets the text without surrounding white space (with it if ``strip=False``). The default and the
+        argument of ``set()`` are not parsed. Two values are the same if they are equal and have the same type. A value
         should be immutable, because all readers share it.
 
         Args:
-            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``, of which the first is no dot.
-            default: The value while no layer holds one.
+            name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.
+            default: The value when no layer holds one.
             help: What the flag is for, in one sentence.
-            parse: Makes a value of a text; `ValueError` refuses the text.
-            format: Makes a text of a value, for people. It need not read back.
-                A value that it makes no text of is refused.
-            validator: One function or several, which refuse a value by raising `ValueError`.
-            on_change: One function or several, called with the old and the new value after a change.
-            mutator: Makes another value of each, before it is validated.
-            **options: As for every flag: *input_mutator*, *choices*, *strip*, *secret*, *deprecated*, *owner* and
+            parse: Converts a text to a value; raises `ValueError` to refuse the text.
+            format: Converts a value to a text for people. The parser need not be able to read that text.
+                A value that it cannot convert is refused.
+            validator: One or several functions, which raise `ValueError` to refuse a value.
+            on_change: One or several functions, called with the old and the new value after a change.
+            mutator: Called with each value before validation; returns the value to use instead.
+            **options: For every flag: *input_mutator*, *choices*, *strip*, *secret*, *deprecated*, *owner* and
                 *expires*.
 
         Raises:
-            DefinitionError: The name, the default or an option cannot work.
+            DefinitionError: The name, the default or an option is invalid.
             DuplicateFlagError: The name is taken.
 
         >>> import datetime, dflag
@@ -886,7 +887,7 @@ def enum_kind(name: str, default: object, options: Mapping[str, Any]) -> _kinds.
 
 def custom_kind(name: str, parse: Any, format: Any) -> _kinds.Kind[Any]:
     """
-    Make the kind of a flag with functions of the program's.
+    Make the kind of a flag that the program parses and formats with functions of its own.
     """
     for option, function in (("parse", parse), ("format", format)):
         try:
@@ -898,9 +899,9 @@ def custom_kind(name: str, parse: Any, format: Any) -> _kinds.Kind[Any]:
 
 def map_kind(name: str, keys: str, of: str) -> _kinds.Kind[Any]:
     """
-    Make the kind of a map; what is wrong with its options is a fault in the declaration.
+    Make the kind of a map flag; raise `DefinitionError` for an invalid option.
     """
-    from dflag._kinds import maps  # not every program has such flags
+    from dflag._kinds import maps  # here, as not every program has map flags
 
     subject = f"{subject_of(name)}: "
     keys, of = checked_text("keys", keys, subject=subject), checked_text("of", of, subject=subject)
@@ -912,7 +913,7 @@ def map_kind(name: str, keys: str, of: str) -> _kinds.Kind[Any]:
 
 def json_kind(name: str, *, type: type[Any] | None, schema: Schema | None, yaml: builtins.bool) -> _kinds.Kind[Any]:
     """
-    Make the kind of a JSON flag; what is wrong with its schema or type is a fault in the declaration.
+    Make the kind of a JSON flag; raise `DefinitionError` for an invalid schema or type.
     """
     check_argument("yaml", yaml, bool, "True or False", subject=f"{subject_of(name)}: ")
     try:

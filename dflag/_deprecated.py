@@ -1,5 +1,5 @@
 """
-The mark of what goes away, for type checkers (PEP 702) and for those who run it; see docs/support.md.
+The decorator that marks deprecated functions, for type checkers (PEP 702) and at run time; see docs/support.md.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from typing_extensions import deprecated  # checkers know it without the package
+    from typing_extensions import deprecated  # type checkers know it without the package
 else:
     import functools
     import types
@@ -15,13 +15,13 @@ else:
 
     def deprecated(message: str) -> types.FunctionType:
         """
-        Return a decorator of functions and methods, whose calls then raise a `DeprecationWarning` in the caller's line.
+        Return a decorator for functions and methods. Each call then issues a `DeprecationWarning` at the caller's line.
 
         Args:
-            message: ``"deprecated since 0.3 and gone in 0.5: use ..."``, as a literal, which checkers show.
+            message: ``"deprecated since 0.3 and gone in 0.5: use ..."``, as a literal, which type checkers show.
 
         Raises:
-            TypeError: What is decorated is no function, as a class, which would no longer be one.
+            TypeError: The decorated object is not a function. A class, for example, would no longer be a class.
         """
 
         def mark(function: types.FunctionType) -> types.FunctionType:

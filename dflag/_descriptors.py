@@ -1,9 +1,9 @@
 """
-Descriptors in a process that may close them without asking.
+File descriptors in a program that may close them at any time.
 
 A program that becomes a daemon closes every descriptor from 3 on, and the system gives their numbers to the next files
-that are opened. So a number alone does not prove that a descriptor is still ours: reading, writing or closing it then
-would hit a file of the program.
+that are opened. So a number alone does not prove that a descriptor is still the one that dflag opened. Otherwise
+reading, writing or closing it would affect a file of the program.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import selectors
 import signal
 
-# Bound now: what the tests of a program put in the place of os.fstat, to fake a file system, is not for descriptors.
+# Bound at import: tests of a program may replace os.fstat to fake a file system, which has no real descriptors.
 from os import fstat as _fstat
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
     import socket
 
 Identity: TypeAlias = tuple[int, ...]
-"""Device and inode of what a descriptor is open on, and for some the mark that was put on it."""
+"""Device and inode of the file that a descriptor refers to, and the mark of a marked descriptor."""
 
 _serials: Final = itertools.count()
 _latest: Final[dict[int, int]] = {}
-"""The serial number of the newest `Descriptor` of each number: it alone can still be open."""
+"""The serial number of the newest `Descriptor` for each number; no older one can still be open."""
 
 
 class Descriptor:
     """
-    A descriptor that was just opened, which can tell whether its number still means the same open file.
+    A descriptor that was just opened, which can check whether its number still refers to the same open file.
 
     Args:
         number: The descriptor.
-        marked: Whether to put a mark on it. Inotify instances, like all files without an inode of their own, share one,
-            so that one cannot be told from another by device and inode.
+        marked: Whether to put a mark on it. All files without an inode of their own, such as inotify instances, share
+            one inode, so device and inode do not distinguish them.
 
-    Thread safety: any thread, lock-free. Another thread that closes descriptors between a question and the use of the
-    number cannot be excluded.
+    Thread safety: any thread, lock-free. Another thread could still close the descriptor between the check and the use
+    of the number.
     """
 
     __slots__ = ("_identity", "_marked", "_serial", "number")
@@ -53,14 +53,14 @@ class Descriptor:
 
     def is_open(self) -> bool:
         """
-        Return whether the number still stands for what was opened.
+        Return whether the number still refers to the file that was opened.
         """
         found = self._look() if _latest[self.number] == self._serial else None
         return found is not None and found == self._identity
 
     def close(self) -> None:
         """
-        Close it, unless that was done already. Idempotent.
+        Close the descriptor unless it is already closed. Idempotent.
         """
         if self.is_open():
             _latest[self.number] = -1
@@ -69,7 +69,7 @@ class Descriptor:
 
     def close_socket(self, of: socket.socket) -> None:
         """
-        Close the socket object that it belongs to; one whose number belongs to another file now only forgets it.
+        Close the socket object with this descriptor; only detach it if the number does not refer to its file any more.
         """
         if self.is_open():
             _latest[self.number] = -1
@@ -83,10 +83,10 @@ class Descriptor:
 
 def identity(number: int, *, marked: bool = False) -> Identity | None:
     """
-    Return what a descriptor is open on, None when it is closed.
+    Return the identity of the file that a descriptor refers to; None if the descriptor is closed.
     """
     if os.name == "nt":
-        return ()  # a socket there is no descriptor that could be asked
+        return ()  # on Windows a socket is not a descriptor that fstat accepts
     try:
         status = _fstat(number)
     except OSError:
@@ -98,10 +98,10 @@ def new_selector() -> selectors.BaseSelector:
     """
     Make a selector that needs no descriptor of its own.
 
-    epoll and kqueue are descriptors themselves, which the program may close and whose number it may use again: what is
-    registered then is lost, or lands in a selector of the program. Of few descriptors none is slower.
+    epoll and kqueue use a descriptor of their own. The program may close it and reuse its number; then registrations
+    are lost, or end up in a selector of the program. For a few descriptors poll is not slower.
 
-    ``selectors.DefaultSelector`` is looked up at each use, because gevent and eventlet replace it.
+    ``selectors.DefaultSelector`` is looked up on each call, because gevent and eventlet replace it.
     """
     default = selectors.DefaultSelector
     return selectors.PollSelector() if hasattr(default, "fileno") else default()
@@ -109,7 +109,7 @@ def new_selector() -> selectors.BaseSelector:
 
 def _mark(number: int) -> bool:
     """
-    Mark an open file, where the system can: with the signal that it would send if it were asked to send any.
+    Mark an open file if the system can. The mark is the signal that the file would send if O_ASYNC were set.
     """
     try:
         import fcntl

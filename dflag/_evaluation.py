@@ -1,7 +1,7 @@
 """
-A flag as other flag systems ask for it: its value in their types, why it is that one, and what is known of it.
+Evaluations of flags for other flag systems: the value, the reason for it, and metadata.
 
-OpenFeature and its remote protocol both answer from here, so that they agree about every flag.
+OpenFeature and its remote protocol both use this module, so they give the same result for every flag.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 Reason: TypeAlias = Literal["STATIC", "DEFAULT", "TARGETING_MATCH", "SPLIT", "STALE"]
 
 _KEPT_GENERATIONS: Final = 8
-"""How many snapshots to keep evaluations of: the one in force, and those that requests have pinned just before."""
+"""For how many snapshots to keep evaluations: the one in force, and those that requests have pinned shortly before."""
 
 _CHECKSUM: Final = "checksum"
 
 
 class Metadata(Mapping[str, "bool | int | float | str"]):
     """
-    What is known of an evaluation. The checksum, over all values, is computed when it is first asked for.
+    The metadata of an evaluation. The checksum, over all values, is computed on first use.
     """
 
     __slots__ = ("_checksum", "_known")
@@ -63,14 +63,14 @@ class Metadata(Mapping[str, "bool | int | float | str"]):
 
 class Evaluation(NamedTuple):
     """
-    One flag for one key at one moment.
+    The evaluation of one flag for one key at one moment.
 
     Attributes:
         flag: The flag.
-        value: The flag's own value; see `dflag._kinds._base.Kind.portable`.
-        reason: Why it is that one, in OpenFeature's words.
-        variant: The rule that gives it, else the layer.
-        metadata: What else is known.
+        value: The value as the flag has it; `dflag._kinds._base.Kind.portable` converts it for other systems.
+        reason: The reason for the value, in OpenFeature's words.
+        variant: The name of the rule that gives the value, or else of the layer.
+        metadata: The metadata.
     """
 
     flag: Flag[Any]
@@ -82,12 +82,12 @@ class Evaluation(NamedTuple):
 
 class Generation:
     """
-    The evaluations at one snapshot while the same sources are unhealthy, each made when it is first asked for.
+    The evaluations at one snapshot while the same sources are unhealthy.
 
     Attributes:
         snapshot: The snapshot.
-        unhealthy: The sources that are not read well now.
-        kept: What a caller has made of evaluations, by keys of its own.
+        unhealthy: The names of the sources that are unhealthy.
+        kept: A cache for callers: the results that they derive from evaluations, by keys of their own.
 
     Thread safety: any thread, lock-free.
     """
@@ -103,32 +103,32 @@ class Generation:
 
     def holds(self, flag: Flag[Any]) -> bool:
         """
-        Return whether the snapshot has the flag, and not one that was declared later.
+        Return whether the snapshot has the flag. It lacks flags that were declared later.
         """
         return flag in values_of(self.snapshot)
 
     def matcher(self, flag: Flag[Any]) -> Callable[[str], KeyedValue | None]:
         """
-        Return the function that finds what gives a keyed flag's value for a key; None for the value of no key.
+        Return a function from a key to the `KeyedValue` of a keyed flag, or None if no rule gives the key a value.
         """
         return matcher_of(self.snapshot, flag)
 
     def match(self, flag: Flag[Any], key: str | None) -> KeyedValue | None:
         """
-        Return what gives a flag's value for a key; None for the value of no key.
+        Return the `KeyedValue` of a flag for a key; None if the flag's value without a key applies.
         """
         return None if key is None or flag.by is None else self.matcher(flag)(key)
 
     def evaluate(self, flag: Flag[Any], match: KeyedValue | None) -> Evaluation:
         """
-        Evaluate a flag for any of the keys that have the same `match`.
+        Evaluate a flag. The result is valid for all keys with the same `match`.
         """
         if match is None:
             layers = as_of(self.snapshot, flag, layers_of)
             origin = PINNED if PINNED in layers else highest_layer(layers, store_of_registry(self._registry).ranking)
             origins: Collection[str] = (origin,)
             if pipeline_of(flag).kind.is_map and origin not in OWN_LAYERS:
-                origins = layers  # several sources make up the value of a map
+                origins = layers  # the value of a map is merged from several sources
             reason: Reason = "DEFAULT" if origin == DEFAULT else "STATIC"
             value, variant = self.snapshot[flag], layers[origin].rule if origin in layers else None
         else:
@@ -149,7 +149,7 @@ class Generation:
 
     def checksum(self, origin: str = DEFAULT) -> str:
         """
-        Return the checksum of a source's revision, and of all values for what is no source or has none.
+        Return the checksum of a source's revision; that of all values for another layer, or if there is no revision.
         """
         found = self._checksums.get(origin)
         if found is None:
@@ -162,18 +162,18 @@ class Generation:
 
 class Evaluations:
     """
-    The flags of a registry, to be evaluated.
+    Evaluates the flags of a registry.
 
     Attributes:
         registry: The registry.
 
     Args:
-        given: The flags.
-        updater: Whose sources' health to ask for; None for none.
-        secrets: Whether secret flags are there too.
+        given: The registry, or a `dflag.Flags` class.
+        updater: The updater whose sources are checked for health; None to check no health.
+        secrets: Whether secret flags are shown too.
 
     Raises:
-        DefinitionError: An argument is of another type, or the updater feeds another registry.
+        DefinitionError: An argument has the wrong type, or the updater feeds another registry.
 
     Thread safety: any thread, lock-free.
     """
@@ -190,7 +190,7 @@ class Evaluations:
 
     def current(self) -> Generation:
         """
-        Return the generation of the innermost pin that this context sees, else of the values now.
+        Return the generation of the innermost pin that this context sees, or else of the values in force.
         """
         pin = innermost_pin(self._store) if open_pins else None
         snapshot = self._store.snapshot() if pin is None else pin.snapshot
@@ -202,20 +202,20 @@ class Evaluations:
 
     def now(self) -> Generation:
         """
-        Return the generation of the values now, whatever is pinned.
+        Return the generation of the values in force, regardless of pins.
         """
         return self._at(self._store.snapshot(), () if self._updater is None else unhealthy_sources(self._updater))
 
     def find(self, name: str) -> Flag[Any] | None:
         """
-        Return the flag of a name, or None where there is none to be shown.
+        Return the flag with a name, or None if there is none or it must not be shown.
         """
         flag = self._store.flags.get(name)
         return None if flag is None or not self.shows(flag) else flag
 
     def shows(self, flag: Flag[Any]) -> bool:
         """
-        Return whether a flag is to be shown: a secret one only where that was asked for.
+        Return whether a flag may be shown: secret flags only with ``secrets=True``.
         """
         return self._secrets or not flag.secret
 
@@ -225,16 +225,19 @@ class Evaluations:
             if generation.snapshot is snapshot and generation.unhealthy == unhealthy:
                 return generation
         generation = Generation(self.registry, snapshot, unhealthy)
-        self._recent = (generation, *recent[: _KEPT_GENERATIONS - 1])  # one that another thread adds may be lost
+        self._recent = (generation, *recent[: _KEPT_GENERATIONS - 1])  # one added by another thread may be lost
         return generation
 
 
 def key_for(flag: Flag[Any], targeting_key: object, attributes: Mapping[str, object]) -> str | None:
     """
-    Return the key of a keyed flag in somebody's context: the attribute that `Flag.by` names, else the targeting key.
+    Return the key for a keyed flag from an evaluation context: the attribute named by `Flag.by`, or the targeting key.
+
+    Returns:
+        The key; None for a flag without keys, or if the context has no key or an empty one.
 
     Raises:
-        TypeError: It is no text; the message has the flag first.
+        TypeError: The key is not a text. The message begins with the flag.
     """
     if flag.by is None:
         return None

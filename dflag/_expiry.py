@@ -1,5 +1,5 @@
 """
-Time limits: a function that is called when the earliest of some moments comes.
+Time limits: a function is called when the earliest of several moments has come.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _RETRY_SECONDS: Final = 1.0
-"""How long to wait before a call that raised is repeated: short for an overdue override, long enough to be no load."""
+"""How long to wait after a call that raised: short for an overdue override, but long enough to cause no load."""
 
 
 class Expiry:
     """
-    Calls a method at the next moment, on one thread that lives only while there is one.
+    Calls a method when the next moment has come, on a thread that lives only while there is a next moment.
 
-    It is separate from the notifier, so that no callback can delay it. The thread does not keep this object, or the
-    objects of the methods, alive. It ends when they are gone.
+    The thread is separate from the notifier, so that no callback can delay the call. It keeps neither this object nor
+    the objects of the methods alive, and ends when they are gone.
 
     Args:
-        next_moment: Returns the next moment, of `time.monotonic`, or None.
-        expire: Called when it has come.
+        next_moment: Returns the next moment, by `time.monotonic`, or None.
+        expire: Called when this moment has come.
 
     Attributes:
-        problem: Why no thread could be started, until it was reported; the next `resume` tries again.
+        problem: Why no thread could be started, until that is reported; else None. The next `resume` tries again.
 
     Thread safety: any thread.
     """
@@ -45,7 +45,7 @@ class Expiry:
         self.problem: str | None = None
         self._next_moment: Final = weakref.WeakMethod(next_moment)
         self._expire: Final = weakref.WeakMethod(expire)
-        # The thread, and what wakes it when this object is gone. Several where two threads resume at once.
+        # Each thread, with the finalizer that wakes it when this object is gone. Several if two threads resume at once.
         self._running: list[tuple[_Timer, weakref.finalize[..., Expiry]]] = []
 
     def resume(self) -> None:
@@ -67,13 +67,14 @@ class Expiry:
         end: weakref.finalize[..., Expiry] = weakref.finalize(self, timer.wake)
         end.atexit = False
         self._running.append((timer, end))
-        # Who has changed the moment since knew of no thread. Else it is left alone: a fork in C may follow at once.
+        # A thread that has changed the moment meanwhile found no timer to wake. Otherwise leave the timer alone: a fork
+        # in C may follow at once.
         if next_moment() != moment:
             timer.wake()
 
     def _wake(self) -> bool:
         """
-        Make each thread ask for the next moment again; return False if there is none.
+        Make each thread ask for the next moment again; return False if no thread is running.
         """
         is_running = False
         for each in tuple(self._running):
@@ -88,7 +89,7 @@ class Expiry:
 
     def renew(self) -> None:
         """
-        Forget the thread, as in a forked child, where it does not run and may hold its lock.
+        Forget the thread, in a forked child: there it does not run, and its lock may be held.
         """
         for _, end in self._running:
             end.detach()
@@ -97,7 +98,7 @@ class Expiry:
 
 class _Timer(OwnThread):
     """
-    The thread.
+    The thread of an `Expiry`, which waits for the next moment.
     """
 
     def __init__(
@@ -133,16 +134,16 @@ class _Timer(OwnThread):
             except BaseException:
                 logger.exception("cannot drop overrides at their time limit; trying again")
                 self._not_before = time.monotonic() + _RETRY_SECONDS
-            del expire  # else this would keep its object alive during the next wait
+            del expire  # or the thread would keep its object alive during the next wait
 
     def _wait(self) -> bool:
         """
-        Wait until the moment has come; return False when there is none.
+        Wait until the next moment has come; return False if there is no next moment.
         """
         while True:
             # Under the lock: a later change of the moment either wakes this thread or finds that it has ended.
             with self._lock:
-                # Before the question, which may itself free what it asks: then the thread is woken before it waits.
+                # Renewed before next_moment is called, which may free its object; the finalizer then wakes this thread.
                 woken = self._woken = Once()
                 moment = self._moment()
                 if moment is None:

@@ -1,8 +1,8 @@
 """
-The code of users: which of its exceptions affect only one value, how to print them, and where it calls dflag.
+Exceptions of user code: which of them only affect one value, how to print them, and which line called dflag.
 
-Validators, parsers, comparisons, callbacks and log handlers may raise anything. This module is the one place that
-decides what goes on to the caller, so that nothing else has to name kinds of exceptions.
+Validators, parsers, comparisons, callbacks and log handlers may raise any exception. This module alone decides which
+exceptions go on to the caller, so no other module needs to distinguish their types.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ _OURS: Final = ("dflag", "dflag.")
 """The first six characters of the name of this package or of one of its modules."""
 
 _CO_COROUTINE: Final = 0x80 | 0x100
-"""`inspect.CO_COROUTINE` and `CO_ITERABLE_COROUTINE`; importing inspect would double the import time of dflag."""
+"""`inspect.CO_COROUTINE` and `CO_ITERABLE_COROUTINE`. Importing inspect would double the import time of dflag."""
 
 
 class OwnThread(threading.Thread):
     """
-    A thread that dflag has started: nobody calls it, so no exception in it can go on to a caller.
+    A thread that dflag starts. It has no caller that an exception could go on to.
 
-    It sees no pin of the thread that starts it, even where threads inherit the context (CPython 3.14 without the GIL,
-    or with ``-X thread_inherit_context=1``).
+    It sees no pin of the thread that starts it, even if threads inherit the context (CPython 3.14 without the GIL, or
+    with ``-X thread_inherit_context=1``).
     """
 
     def start(self) -> None:
@@ -38,20 +38,20 @@ class OwnThread(threading.Thread):
 
 def is_interrupt(error: BaseException) -> bool:
     """
-    Return whether an exception is meant to end the calling program, and not to refuse a value.
+    Return whether an exception is meant to end the program, and not to refuse a value.
 
-    That is so for `KeyboardInterrupt` and `SystemExit` on a thread of the program's own. Everything else, and
-    everything on a thread of dflag's, is a fault of the code that raised it.
+    This is so for `KeyboardInterrupt` and `SystemExit` on a thread of the program. Any other exception, and any
+    exception on a thread of dflag, is a fault of the code that raised it.
     """
     return isinstance(error, (KeyboardInterrupt, SystemExit)) and not isinstance(threading.current_thread(), OwnThread)
 
 
 def text_of(thing: object) -> str:
     """
-    Return ``str(thing)``, or its type where that raises.
+    Return ``str(thing)``, or a text with its type if that raises.
     """
     try:
-        return str.__str__(str(thing))  # a plain str, whatever subclass of it a __str__ returns
+        return str.__str__(str(thing))  # a plain str, even if __str__ returns a subclass
     except BaseException as error:
         if is_interrupt(error):
             raise
@@ -60,7 +60,7 @@ def text_of(thing: object) -> str:
 
 def repr_of(thing: object) -> str:
     """
-    Return ``repr(thing)``, or its type where that raises.
+    Return ``repr(thing)``, or a text with its type if that raises.
     """
     try:
         return str.__str__(repr(thing))
@@ -72,7 +72,7 @@ def repr_of(thing: object) -> str:
 
 def place_of(error: BaseException) -> str:
     """
-    Return what was raised and where, without its message, which may quote a secret.
+    Return the type of an exception and the line that raised it, without the message, which may quote a secret.
     """
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
@@ -83,7 +83,7 @@ def place_of(error: BaseException) -> str:
 
 def name_of(function: object) -> str:
     """
-    Return the qualified name of a function, or its repr where it has none.
+    Return the qualified name of a function, or its repr if it has none.
     """
     try:
         name = getattr(function, "__qualname__", None)
@@ -100,21 +100,23 @@ def _unprintable(thing: object) -> str:
 
 def code_flags(function: Any) -> int:
     """
-    Return the flags of the code that a call of *function* runs, 0 if it has none. `inspect` takes 10 ms to import.
+    Return the code flags of the Python function that a call of *function* runs; 0 if there is none.
+
+    This replaces `inspect`, which takes 10 ms to import.
     """
     while isinstance(function, partial):
         function = function.func
     if not hasattr(function, "__code__") and not hasattr(function, "__func__"):
-        function = getattr(type(function), "__call__", function)  # noqa: B004 - its method, not whether it has one
+        function = getattr(type(function), "__call__", function)  # noqa: B004 - gets the method
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     return 0 if code is None else int(code.co_flags)
 
 
 def is_coroutine_function(function: Any) -> bool:
     """
-    Return whether a call of *function* returns a coroutine: by its code, or because it is marked as for `inspect`.
+    Return whether a call of *function* returns a coroutine, by its code or by the mark that `inspect` uses.
     """
-    # Look only into its ``__dict__``: a mock has every attribute that it is asked for.
+    # Look only into its ``__dict__``, because a mock has every attribute.
     marks = getattr(function, "__dict__", {})
     is_marked = "_is_coroutine_mark" in marks or "_is_coroutine" in marks
     return is_marked or bool(code_flags(function) & _CO_COROUTINE)
@@ -122,19 +124,19 @@ def is_coroutine_function(function: Any) -> bool:
 
 def is_unawaited(result: object) -> bool:
     """
-    Return whether a function has returned an awaitable, which nobody awaits; it is closed.
+    Return whether the result of a function is an awaitable, which nobody awaits. Close it if so.
     """
     if not hasattr(result, "__await__"):
         return False
     close = getattr(result, "close", None)
     if close is not None:
-        close()  # or Python warns of it when it is collected
+        close()  # or Python warns when it is collected
     return True
 
 
 def caller() -> tuple[str, int]:
     """
-    Return the file and line outside of dflag that is being run.
+    Return the file and the line of the code outside dflag that is running.
     """
     frame = _frame()
     return frame.f_code.co_filename, frame.f_lineno
@@ -142,9 +144,9 @@ def caller() -> tuple[str, int]:
 
 def warn_caller(message: str, category: type[Warning]) -> None:
     """
-    Warn of what the code outside of dflag does.
+    Issue a warning for the line of the program that called dflag.
 
-    Python shows some warnings only for some modules, so the warning has to name a line of the program.
+    Python shows some warnings only for some modules, so the warning must name a line of the program.
     """
     frame = _frame()
     names = frame.f_globals
@@ -162,7 +164,7 @@ def _frame() -> FrameType:
     frame = sys._getframe(2)
     while frame.f_back is not None:
         module = frame.f_globals.get("__name__", "")
-        if module[:6] not in _OURS and module != "contextlib":  # which calls our context managers
+        if module[:6] not in _OURS and module != "contextlib":  # contextlib calls our context managers
             break
         frame = frame.f_back
     return frame

@@ -1,5 +1,5 @@
 """
-One source of an updater: what was last read of it, and how that went.
+One source of an updater: its last reading, its problems, and its public status.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NUMBERED: Final = re.compile(r"(\.[A-Za-z]+:\d+:\d+)|\b\w*\d\w*")
-"""A word with a digit: a version, a time or an id, which may differ each time; or a place in a document, as a group."""
+"""A word with a digit, such as a version, a time or an id, which may vary; or, as a group, a place in a document."""
 
 
 class Ignored:
     """
-    The keys that are no flags.
+    The keys of a source that are ignored because they are not flags.
 
     Args:
-        patterns: As in `fnmatch`. A key of rules is ignored only if a pattern is its exact name.
+        patterns: Patterns as in `fnmatch`. A key of rules is ignored only if a pattern is its exact name.
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
@@ -46,7 +46,7 @@ class Ignored:
         self._names: Final = frozenset(each for each in patterns if not set(each) & set("*?["))
         globs = [fnmatch.translate(each) for each in patterns if each not in self._names]
         self._globs: Final = re.compile("|".join(globs)) if globs else None
-        self._is_reported = False  # that rules are ignored
+        self._is_reported = False  # whether ignored rules have been reported
 
     def without(self, values: Mapping[str, Raw]) -> Mapping[str, Raw]:
         """
@@ -68,15 +68,15 @@ class Ignored:
 
 class Feed:
     """
-    One source, and what the updater knows of it.
+    One source of an updater, with its last reading and its problems.
 
     Args:
-        source: What is read.
-        state: Returns the state of the source: what is in force, and the results of its readings.
+        source: The source.
+        state: Returns the state of the source: the values in force, and the results of its readings.
         ignored: The keys to leave out.
-        resets: Whether the values go when the source is gone or empty; else they are kept.
+        resets: Whether the values are dropped when the source is gone or empty; if not, they are kept.
 
-    Thread safety: one thread at a time reads; any thread may ask for the rest.
+    Thread safety: one thread at a time reads; the other methods are for any thread.
     """
 
     def __init__(
@@ -87,33 +87,33 @@ class Feed:
         self.name: Final = str.__str__(source.name)  # a plain str: a subclass may do anything when it is printed
         self._ignored: Final = Ignored() if ignored is None else ignored
         self._resets: Final = resets
-        self.reading: Reading | None = None  # what shall be applied: the last complete one
-        self.latest: DeferredRevision | None = None  # what came of the last reading, also when it was refused
-        self.token: object = None  # what the source's probe said before the last reading
-        self._drained_token: object = None  # the same when the watch last took its events
+        self.reading: Reading | None = None  # the last complete reading, which should be applied
+        self.latest: DeferredRevision | None = None  # the revision of the last reading, even if that was refused
+        self.token: object = None  # the result of the source's probe before the last reading
+        self._drained_token: object = None  # the token when the watch last took its events
         self.dirty = True
-        self.is_to_invalidate = False  # at the next look, by the thread that reads, as all calls of a source are made
-        self.changes = 0  # the readings that have changed values
-        self.counted: Results | None = None  # once another updater counts the results of the source's readings
-        self.failures = 0  # to read it, to look at it, or to follow it in a forked child
+        self.is_to_invalidate = False  # at the next look: only the thread that reads calls the source
+        self.changes = 0  # how many readings have changed values
+        self.counted: Results | None = None  # set once the results are counted for another updater
+        self.failures = 0  # failures to read it, to look at it, or to follow it in a forked child
         self.contact: float | None = None
-        self.problem: str | None = None  # while it cannot be read or is gone
-        self.fault: str | None = None  # while looking at the sources fails otherwise
+        self.problem: str | None = None  # set while the source cannot be read or is gone
+        self.fault: str | None = None  # set while looking at the sources fails for another reason
         self.degraded: str | None = None
-        self.unanswered: Final[dict[str, str]] = {}  # the calls of the source and its watch that raise, and how
+        self.unanswered: Final[dict[str, str]] = {}  # the methods of source and watch that raise, with the error
         self.not_live: str | None = None
 
     # --- reading
 
     def look(self) -> bool:
         """
-        Read the source if it may have changed; return whether that was tried. A failure is noted.
+        Read the source if it may have changed; return whether a read was tried. Note a failure.
         """
         if self.is_to_invalidate:
             self.is_to_invalidate = False
-            self.dirty = True  # again: a look that had begun before refresh() may have cleared it
+            self.dirty = True  # again: a look that began before refresh() may have cleared it
             self.ask("invalidate", self.source.invalidate, None)
-        # Asked before reading, so that a change meanwhile is seen the next time; another token where the probe raises.
+        # Probe before reading, so that the next look sees a change meanwhile. A new token if the probe raises.
         token = self.ask("probe", self._token, object())
         if not self.dirty and token is self.token:
             if self.problem is None:
@@ -125,7 +125,7 @@ class Feed:
             self.note_failure(error)
             if error.missing and self._resets:
                 self.reading = Reading({}, self._locate, self.reading is not None and self.reading.secret)
-        except BaseException:  # of a signal handler: what was read may not have been kept
+        except BaseException:  # from a signal handler: the reading may not have been stored
             self.dirty = True
             raise
         return True
@@ -135,21 +135,21 @@ class Feed:
         Read the source.
 
         Raises:
-            SourceError: It cannot be read.
+            SourceError: The source cannot be read.
         """
         self.ask("invalidate", self.source.invalidate, None)
         self._read(self.ask("probe", self._token, object()))
 
     def _token(self) -> object:
         """
-        Return the source's token. If it equals the last one, return that object, so that callers compare by identity.
+        Return the source's token, or the last token if the two are equal, so that callers can compare by identity.
         """
         token = self.source.probe()
         return self.token if token == self.token else token
 
     def _read(self, token: object) -> None:
         """
-        Read the source, whose token was *token* before.
+        Read the source; *token* is its token from before the read.
         """
         self.dirty = False
         try:
@@ -187,21 +187,21 @@ class Feed:
 
     def is_in_force(self) -> bool:
         """
-        Return whether what was last read is in force, so that the periodic check need not compare it.
+        Return whether the last reading is in force, so that the periodic check need not compare its values.
         """
         reading, held = self.reading, self.state().reading
         return reading is None or (reading.values is held.values and reading.secret == held.secret)
 
     def results(self) -> Results:
         """
-        Return what came of the readings.
+        Return the counters and results of the readings so far.
         """
         results = self.state().results
         return results if self.counted is None else results.counting(self.counted)
 
     def _locate(self, key: str) -> str:
         """
-        Return where a key comes from: the source itself, when the source does not say it.
+        Return where a key comes from, or the name of the source if the source does not say.
         """
         try:
             place: object = self.source.locate(key)
@@ -213,13 +213,13 @@ class Feed:
 
     def accept(self, outcome: Outcome, reading: Reading) -> None:
         """
-        Note what came of the reading, and keep the values in force instead of equal ones that were read.
+        Note the outcome of a reading. If the values in force are equal to those of the reading, keep only the former.
 
-        So equal values are kept once, and the next look can compare by identity.
+        So equal values are stored once, and the next look can compare by identity.
 
         Args:
-            outcome: What came of it.
-            reading: What was read. Another thread may have read something newer since.
+            outcome: The outcome.
+            reading: The reading. It is ignored if another thread has stored a newer one since.
         """
         if self.reading is not reading:
             return
@@ -232,7 +232,7 @@ class Feed:
 
     def is_changed_since_drained(self) -> bool:
         """
-        Return whether a look has found another token than that of the time when the watch last took its events.
+        Return whether a look has found another token since the watch last took its events.
         """
         return self.token is not self._drained_token
 
@@ -247,7 +247,7 @@ class Feed:
 
     def ask(self, name: str, function: Callable[[], T], otherwise: T) -> T:
         """
-        Return what a function of the source or of its watch returns; where it raises, log that once and return
+        Call a function of the source or of its watch and return its result. If it raises, log that once and return
         *otherwise*.
         """
         try:
@@ -265,13 +265,13 @@ class Feed:
 
     def ask_watch(self, watch: Watch | None, name: str, otherwise: Any) -> Any:
         """
-        Return an attribute of the source's watch; *otherwise* where it raises, and without a watch.
+        Return an attribute of the source's watch; *otherwise* if it raises or there is no watch.
         """
         return otherwise if watch is None else self.ask(name, partial(getattr, watch, name), otherwise)
 
     def recheck_seconds(self) -> float | None:
         """
-        Return in how many seconds to look again without an event; None where the source does not ask for it.
+        Return in how many seconds to look again without an event; None if the source does not require that.
         """
         seconds = self.source.recheck_seconds()
         return None if seconds is None else float(seconds)
@@ -290,10 +290,10 @@ class Feed:
 
     def note_fault(self, fault: str | None) -> bool:
         """
-        Note why looking at the sources fails, other than by an unreadable source; None when it works again.
+        Note why looking at the sources fails, apart from an unreadable source; None when it works again.
 
         Returns:
-            Whether it is a new fault.
+            Whether the fault is new.
         """
         is_news = fault is not None and fault != self.fault
         self.failures += is_news
@@ -302,11 +302,11 @@ class Feed:
 
     def note_degraded(self, problem: str | None, check_seconds: float) -> None:
         """
-        Note why no events can be received, and log it once; None when they are back.
+        Note why no events can be received, and log it once; None when they are received again.
 
         Args:
             problem: The reason.
-            check_seconds: How often the source is checked meanwhile.
+            check_seconds: The interval at which the source is checked meanwhile.
         """
         name, problem = one_line(self.name), _line_or_none(problem)
         if problem is not None and self.degraded is None:
@@ -339,12 +339,12 @@ class Feed:
         self, results: Results, longest_seconds: float | None = None, watch: Watch | None = None
     ) -> SourceStatus:
         """
-        Put what is known into a public record.
+        Return the public record of the source.
 
         Args:
-            results: What came of the readings.
-            longest_seconds: How old the last look may be; None where no thread looks.
-            watch: What watches it, if anything does.
+            results: The counters and results of the readings.
+            longest_seconds: The greatest allowed age of the last contact; None if no thread looks at the source.
+            watch: The watch of the source, if there is one.
         """
         problem = self._problem_now(longest_seconds)
         return SourceStatus(
@@ -363,13 +363,13 @@ class Feed:
 
     def is_healthy(self, longest_seconds: float | None) -> bool:
         """
-        Return whether the source can be read and what is known of it is up to date.
+        Return whether the source can be read and its last contact is recent enough.
 
         Args:
             longest_seconds: As for `status`.
         """
         contact = self.contact
-        return (  # fast: each evaluation by the OpenFeature provider calls it
+        return (  # fast, because each evaluation by the OpenFeature provider calls this
             contact is not None
             and self.problem is None
             and self.fault is None
@@ -392,9 +392,9 @@ class Feed:
         self, patience_seconds: float, longest_seconds: float | None = None, watch: Watch | None = None
     ) -> tuple[object, ...]:
         """
-        Return a cheap value that differs whenever `status` would, so it holds all that `status` reads.
+        Return a value that differs whenever the result of `status` would, but is cheaper to make.
 
-        An age counts only as below or above *patience_seconds*.
+        It contains everything that `status` reads. An age only counts as below or above *patience_seconds*.
         """
         mode, reconnects = self.ask_watch(watch, "mode", None), self.ask_watch(watch, "reconnects", 0)
         touch = self.contact is None, is_recent(self._heard(watch), patience_seconds), self._is_overdue(longest_seconds)
@@ -403,7 +403,7 @@ class Feed:
 
     def _heard(self, watch: Watch | None) -> float | None:
         """
-        Return the moment of the last contact: the watch's, if it knows better than the check.
+        Return the moment of the last contact: that of the watch if it has one, or else that of the check.
         """
         heard = self.ask_watch(watch, "last_contact", None)
         return heard if isinstance(heard, (int, float)) and math.isfinite(heard) else self.contact
@@ -411,17 +411,18 @@ class Feed:
 
 def _checked(name: str, values: object) -> Mapping[str, Raw]:
     """
-    Return what a source has read as a new dict: the source may change its own, and another class may do anything.
+    Return the values that a source has read as a new dict: the source may change its own mapping, which may be of a
+    class with any behaviour.
 
     Raises:
-        SourceError: It is no mapping of texts to raw values.
+        SourceError: The result of the source is not a mapping of texts to raw values.
     """
     expected = f"cannot read {name}: expected its read() to return a mapping of str to str or bytes"
-    if not isinstance(values, (dict, Mapping)):  # a dict first, which is quicker to tell
+    if not isinstance(values, (dict, Mapping)):  # dict first, which is quicker to check
         raise SourceError(f"{expected}, got a value of type {type(values).__name__}")
-    values = dict(values)  # also a dict, which the source may keep and change
+    values = dict(values)  # a copy even of a dict, which the source may keep and change
     if PLAIN_TYPES.issuperset(map(type, values.values())) and {str}.issuperset(map(type, values)):
-        return values  # nearly always, and quick to find out
+        return values  # nearly always, and quick to check
     for key, raw in values.items():
         if not isinstance(key, str):
             raise SourceError(f"{expected}, got a name of type {type(key).__name__}")
@@ -432,14 +433,14 @@ def _checked(name: str, values: object) -> Mapping[str, Raw]:
 
 def _is_news(problem: str, last: str | None) -> bool:
     """
-    Return whether a problem differs from the last one in more than numbers, so that it is to be logged and counted.
+    Return whether a problem must be logged and counted: whether it differs from the last one in more than numbers.
     """
     return last is None or _NUMBERED.sub(r"\1", problem) != _NUMBERED.sub(r"\1", last)
 
 
 def _line_or_none(said: object) -> str | None:
     """
-    Return what a source or a watch says as a line of plain text: it may be of any type.
+    Return a message of a source or a watch, which can be of any type, as one line of plain text.
     """
     return None if said is None else one_line(text_of(said))
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     class Instances(Protocol):
         """
-        What makes the instances of one `dflag.Flags` class.
+        The factory of the instances of one `dflag.Flags` class.
         """
 
         def in_force(self) -> Any: ...
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     class Owner(Protocol):
         """
-        What a flag asks of the store that it belongs to.
+        The part of a store that its flags use.
         """
 
         frozen: bool
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
         def store_for(self, flag: Flag[Any]) -> Owner:
             """
-            Return the store that the flag belongs to, made now if it has none.
+            Return the store that the flag belongs to; make one if the flag has none.
             """
             ...
 
@@ -80,37 +80,39 @@ MYPY = False
 """False, but mypy takes a constant of this name as True."""
 
 UNBOUND: Final = "(unbound)"
-"""The name of a flag that a library has made and no program has bound yet."""
+"""The name of a flag that a library has made and that no program has bound yet."""
 
 
 _slow = False
 """
-Whether a read has to look at more than the flag: a pin is open in some context, or, without the GIL, values are being
-set. So the usual read makes one test for both.
+Whether a read must look at more than the flag: while a pin is open in any context and, without the GIL, while values
+are being set. One bool stands for both cases, so the usual read makes only one test.
 
-The test of this bool takes about 4 of the 30 ns of a read. Testing a set for emptiness would take 7 ns, and reading the
+Testing this bool takes about 4 of the 30 ns of a read. Testing a set for emptiness would take 7 ns, and reading the
 context variable 12 ns.
 """
 
 _steps: set[Step] = set()
-"""The steps that are being run without the GIL."""
+"""The steps that are running now; only used without the GIL."""
 
 _slow_lock = threading.RLock()
 """
-Held for a few instructions, while the two above are set; no other lock is taken under it.
+Held for a few instructions, while the two variables above are set. No other lock is taken under it.
 
-A commit without the GIL takes it under the lock of its store. A fork holds the lock of forks and then takes the lock of
-the store. If this were the lock of forks, the two would wait for each other.
+A commit without the GIL takes this lock while it holds the lock of its store. A fork holds the lock of forks and then
+takes the lock of the store. If this were the lock of forks, the commit and the fork would wait for each other.
 """
 
 
 def renew_slow_reads() -> None:
     """
-    Make a new lock and count again in a forked child: another thread may have held the lock. Every store calls it.
+    Reset the lock and the state of slow reads in a forked child, because another thread may have held the lock.
+
+    Every store calls this.
     """
-    global _slow_lock, _slow  # noqa: PLW0603 - as the process is
+    global _slow_lock, _slow  # noqa: PLW0603 - the state of the process
     _slow_lock = threading.RLock()
-    _steps.clear()  # a fork waits for the steps of all stores
+    _steps.clear()  # a fork waits until the steps of all stores have run
     _slow = bool(open_pins)
 
 
@@ -118,7 +120,7 @@ def open_pin(pin: Pin) -> None:
     """
     Register an open pin, before any ``get()`` can see it.
     """
-    global _slow  # noqa: PLW0603 - the fastest thing a read can test
+    global _slow  # noqa: PLW0603 - a global bool is the fastest test for a read
     settle()
     with _slow_lock:
         open_pins.add(pin)
@@ -138,9 +140,9 @@ def close_pin(pin: Pin) -> None:
 
 def _run_without_gil(step: Step) -> None:
     """
-    Run a step while reads answer from the snapshots of their registries, which a step sets before any flag.
+    Run a step while reads return values from the snapshots of their registries. A step sets the snapshot first.
 
-    A thread that has read a new value then finds `_slow` set at its next read, or every value set.
+    A thread that has read a new value therefore finds `_slow` set at its next read, or finds every flag set.
     """
     global _slow  # noqa: PLW0603 - as above
     try:
@@ -156,15 +158,15 @@ def _run_without_gil(step: Step) -> None:
 
 run_step: Final[Callable[[Step], object]] = methodcaller("run") if has_gil() else _run_without_gil
 """
-Run the step of a commit, so that a thread that has read one new value of it reads no older value of another flag.
+Run the step of a commit. A thread that has read one new value of the commit reads no older value of another flag.
 
-With the GIL the step is enough: no other thread runs within it.
+With the GIL the step alone ensures this, because no other thread runs during it.
 """
 
 
 class FlagValues:
     """
-    What instances of `dflag.Flags` classes are to a flag: an attribute that is a flag on the class is a value on them.
+    The base of `dflag.Flags`. An attribute that is a flag on the class is a value on an instance.
     """
 
     __slots__ = ()
@@ -174,15 +176,15 @@ class Flag(Cell, NeverCopied, Generic[T]):
     """
     A named, typed value: the base of `StaticFlag` and `DynamicFlag`.
 
-    The methods of `FlagRegistry` make one, and ``dflag.dyn_int`` and its siblings make one without a name, for a
-    library or a class. A flag has no truth value: ``if flag:`` raises `TypeError`, as ``flag.get()`` was meant.
+    The methods of `FlagRegistry` make flags. ``dflag.dyn_int`` and its siblings make flags without a name, for a
+    library or a class. A flag has no truth value: ``if flag:`` raises `TypeError`, because ``flag.get()`` was meant.
 
     Attributes:
-        name: The name in its registry; ``"(unbound)"`` before it has one.
+        name: The name in the registry; ``"(unbound)"`` for a flag without a registry.
         help: What the flag is for, in one sentence.
         default: The value when no layer holds one.
 
-    Thread safety: `get` is lock-free, from any thread; the rest takes the registry lock, from any thread.
+    Thread safety: any thread. `get` and `for_` are lock-free; the other methods take the registry lock.
     """
 
     __slots__ = (
@@ -200,7 +202,7 @@ class Flag(Cell, NeverCopied, Generic[T]):
     )
 
     dynamic: ClassVar[bool]
-    """Whether the flag may change after the registry was frozen."""
+    """Whether the flag may change after the registry is frozen."""
 
     _to_pickle = "pickle its name, or the value that get() returns"
 
@@ -228,9 +230,9 @@ class Flag(Cell, NeverCopied, Generic[T]):
 
     def get(self) -> T:
         """
-        Return the value now, or that of the innermost ``pinned()`` block.
+        Return the current value, or within a ``pinned()`` block the value of the innermost block.
 
-        Call it where the value is used, each time: a result that is kept does not follow changes. It raises nothing.
+        Call it each time where the value is used: a stored result does not follow changes. It never raises.
 
         Returns:
             The value of the highest layer that holds one. Tuples, frozensets and JSON values cannot be changed.
@@ -249,15 +251,15 @@ class Flag(Cell, NeverCopied, Generic[T]):
         """
         Return the value for one key, such as a tenant, of a flag declared with ``by=``.
 
-        A rule of a source gives it, by the name of the key or by a share of all keys. For any other key it is the
-        value that `get` returns. Within a ``pinned()`` block it is the value of that block.
+        A rule of a source can give a value to keys that it names, or to a share of all keys. All other keys have the
+        value that `get` returns. Within a ``pinned()`` block this is the value of that block.
 
         Args:
-            key: The key as a text: the name of a tenant, the id of a user.
+            key: The key as a text, such as the name of a tenant or the id of a user.
 
         Raises:
             DflagError: The flag was declared without ``by=``.
-            ArgumentError: *key* is no text.
+            ArgumentError: *key* is not a text.
 
         Thread safety: any thread, lock-free.
 
@@ -277,10 +279,10 @@ class Flag(Cell, NeverCopied, Generic[T]):
 
     @property
     def by(self) -> str | None:
-        """The name of the keys of `for_`, such as ``"tenant"``; None for a flag with one value."""
+        """What the keys of `for_` are, such as ``"tenant"``; None for a flag with one value."""
         return self._pipeline.by
 
-    if TYPE_CHECKING:  # two things as an attribute of a `dflag.Flags` class; at run time there is neither method
+    if TYPE_CHECKING:  # a flag on a `dflag.Flags` class, a value on its instance; neither method exists at run time
 
         @overload
         def __get__(self, instance: None, owner: type, /) -> Self: ...
@@ -298,13 +300,13 @@ class Flag(Cell, NeverCopied, Generic[T]):
         """
         Whether the value is masked wherever people or logs could read it.
 
-        A flag that was declared neither way becomes one, for good, when a secret source holds a value for it.
+        A flag that is declared without ``secret=`` becomes secret for good when a secret source holds a value for it.
         """
         return self._pipeline.secret
 
     @property
     def type_name(self) -> str:
-        """The name of the kind and of the method that declares it, such as ``"int"`` or ``"string_list"``."""
+        """The name of the kind and of the method that declares the flag, such as ``"int"`` or ``"string_list"``."""
         return self._pipeline.kind.name
 
     @property
@@ -314,12 +316,12 @@ class Flag(Cell, NeverCopied, Generic[T]):
 
     @property
     def owner(self) -> str | None:
-        """Who answers for the flag, or None."""
+        """Who is responsible for the flag, or None."""
         return self._pipeline.owner
 
     @property
     def expires(self) -> datetime.date | None:
-        """The day by which the flag should be gone, or None. Nothing happens on that day but a finding in reports."""
+        """The day by which the flag should be removed, or None. Afterwards reports list the flag; it still works."""
         return self._pipeline.expires
 
     @property
@@ -331,17 +333,18 @@ class Flag(Cell, NeverCopied, Generic[T]):
         """
         Override the value in this process, above all other layers.
 
-        The sources go on to be followed below the override, and show again after `reset` or the time limit.
+        The sources are still followed below the override. Their value takes effect again after `reset` or the time
+        limit.
 
         Args:
-            value: The new value, of the flag's type. It is mutated and validated as any other, but not parsed.
-            ttl_seconds: After how many seconds, above 0 and finite, the override drops by itself; None for never.
-            reason: Why, for `FlagRegistry.history` and the log; None for no reason.
+            value: The new value, of the flag's type. It is mutated and validated like any other, but not parsed.
+            ttl_seconds: The seconds after which the override is dropped, above 0 and finite; None for never.
+            reason: The reason, for `FlagRegistry.history` and the log; None if there is none.
 
         Raises:
-            ValidationError: The value is refused; the flag keeps the one it has.
+            ValidationError: The value is refused; the flag keeps its value.
             StaticFlagError: The flag is static, and the registry is frozen or *ttl_seconds* was given.
-            DefinitionError: *ttl_seconds* is out of range, or an argument is of another type.
+            DefinitionError: *ttl_seconds* is out of range, or an argument has the wrong type.
 
         Thread safety: any thread, takes the registry lock; validators run in this thread, callbacks on the notifier
         thread.
@@ -357,24 +360,24 @@ class Flag(Cell, NeverCopied, Generic[T]):
         dflag.errors.ValidationError: flag 'rate_limit': expected an int of at least 1, got 0 (override)
         >>> rate.reset()
         """
-        if not self.dynamic:  # before the value is looked at
+        if not self.dynamic:  # checked before the value is
             self._store.check_settable(self, ttl_seconds)
         self._store.set(self, self._pipeline.take(self.name, value, "override"), ttl_seconds=ttl_seconds, reason=reason)
 
     def set_text(self, text: str, *, ttl_seconds: float | None = None, reason: str | None = None) -> None:
         """
-        Override the value by its text, as a source or the command line would write it.
+        Override the value, given as a text in the form that a source or the command line would use.
 
         Args:
-            text: The text, in the grammar of the flag's kind; of a bytes flag base64.
+            text: The text, in the grammar of the flag's kind; base64 for a bytes flag.
             ttl_seconds: As for `set`.
             reason: As for `set`.
 
         Raises:
-            ParseError: The text is not in the grammar; the flag keeps the value it has.
-            ValidationError: The value is refused; the flag keeps the value it has.
+            ParseError: The text does not match the grammar; the flag keeps its value.
+            ValidationError: The value is refused; the flag keeps its value.
             StaticFlagError: As for `set`.
-            DefinitionError: As for `set`, or *text* is no text.
+            DefinitionError: As for `set`, or *text* is not a str.
 
         Thread safety: as for `set`.
 
@@ -385,7 +388,7 @@ class Flag(Cell, NeverCopied, Generic[T]):
         >>> hosts.get()
         ('a', 'b')
         """
-        if not isinstance(text, str):  # without its repr, for it may be a secret
+        if not isinstance(text, str):  # no repr in the message: the value may be a secret
             raise ArgumentError(f"flag {self.name!r}: expected a text, got a value of type {type(text).__name__}")
         if not self.dynamic:  # as in `set`
             self._store.check_settable(self, ttl_seconds)
@@ -394,12 +397,12 @@ class Flag(Cell, NeverCopied, Generic[T]):
 
     def reset(self) -> None:
         """
-        Drop the override, if there is one, so that the layer below shows.
+        Drop the override, if there is one, so that the value of the layer below takes effect.
 
-        It is never refused: when the values left do not pass a registry validator, that is logged.
+        No validator can refuse this. If the remaining values do not pass a registry validator, that is logged.
 
         Raises:
-            StaticFlagError: The flag is static, overridden, and the registry is frozen.
+            StaticFlagError: The flag is static and overridden, and the registry is frozen.
 
         Thread safety: any thread, takes the registry lock.
 
@@ -413,28 +416,29 @@ class Flag(Cell, NeverCopied, Generic[T]):
         """
         self._store.reset(self)
 
-    # A type for "this very function, if it takes a T" does not exist. So a function for any value keeps its type, and
-    # can stand on flags of several kinds; one for this flag's values keeps its result and its positional arguments.
+    # There is no type for "the same function, if it accepts a T". So a function that accepts any value keeps its type,
+    # and can be used for flags of several kinds. One that accepts a T keeps its result and its positional arguments.
     @overload
     def validator(self, function: V) -> V: ...
     @overload
     def validator(self, function: Callable[[T], R]) -> Callable[[T], R]: ...
     def validator(self, function: Callable[[T], R]) -> Callable[[T], R]:
         """
-        Add a validator, which is called with each value before it is in force. Works as a decorator.
+        Add a validator, which is called with each value before the value takes effect. Works as a decorator.
 
         Args:
-            function: Given the value, it raises `ValueError` to refuse it, with the reason as its text. Any other
-                exception, and a result of False, refuses too, and is logged as a fault of the function.
+            function: Called with the value. It raises `ValueError` to refuse the value, with the reason as the message.
+                Any other exception and a result of False also refuse the value, and are logged as faults of the
+                function.
 
         Returns:
             The function.
 
         Raises:
-            DefinitionError: The default does not pass it.
+            DefinitionError: The default does not pass the validator.
 
-        Thread safety: any thread, takes the registry lock. The function runs on the thread that brings the value:
-        the updater's, or that of a caller of `set`.
+        Thread safety: any thread, takes the registry lock. The function runs on the thread that provides the value:
+        the updater's thread, or the thread that calls `set`.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -461,21 +465,22 @@ class Flag(Cell, NeverCopied, Generic[T]):
         """
         Add a callback for every change of the effective value. Works as a decorator.
 
-        Use it when a change has to do something, such as resizing a pool. It is called in the order of the changes,
-        after the whole revision is visible; `FlagRegistry.flush` waits for it.
+        Use a callback when a change requires an action, such as resizing a pool. Callbacks run in the order of the
+        changes, after the whole revision is visible. `FlagRegistry.flush` waits for them.
 
         Args:
-            function: Called with ``(old, new)``. What it raises is logged and counted. A coroutine function runs on
-                the event loop that is running now.
+            function: Called with ``(old, new)``. Its exceptions are logged and counted. A coroutine function runs on
+                the event loop that is running when it is registered.
 
         Returns:
             The function.
 
         Raises:
-            DefinitionError: It is a coroutine function and no event loop is running.
+            DefinitionError: The function is not callable or is a generator function; or it is a coroutine function and
+                no event loop is running.
 
         Thread safety: any thread, takes the registry lock. Callbacks run one at a time on the notifier thread of the
-        registry, so one that hangs holds up the others, but never a value.
+        registry. A callback that hangs delays the other callbacks, but never a value.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -495,10 +500,11 @@ class Flag(Cell, NeverCopied, Generic[T]):
         """
         Iterate over the changes from now on, in the running event loop.
 
-        The subscription begins with the call, not with the first step, and ends with the iterator.
+        The subscription begins with this call, not with the first step of the iteration, and ends when the iterator is
+        closed or no longer referenced.
 
         Returns:
-            An asynchronous iterator of ``(old, new)``; it never ends by itself, and drops no change.
+            An asynchronous iterator of ``(old, new)``. It never ends by itself and drops no change.
 
         Raises:
             DefinitionError: No event loop is running.
@@ -516,14 +522,14 @@ class Flag(Cell, NeverCopied, Generic[T]):
         >>> asyncio.run(follow())
         (50, 60)
         """
-        from dflag._changes import Changes  # brings asyncio, which a program that asks for this has loaded
+        from dflag._changes import Changes  # imports asyncio, which a program that calls this has loaded
 
         return Changes(self.name, self._listen, self._unlisten)
 
     def _exchange_pipeline(self, change: Callable[[Pipeline[T]], Pipeline[T]]) -> None:
         while True:
             pipeline = self._pipeline
-            changed = change(pipeline)  # may call validators, which do not run under the lock
+            changed = change(pipeline)  # without the lock: this may call validators
             with self._home() as store:
                 if self._pipeline is pipeline:
                     self._pipeline = changed
@@ -542,7 +548,7 @@ class Flag(Cell, NeverCopied, Generic[T]):
     @contextmanager
     def _home(self) -> Iterator[Owner]:
         """
-        Hold the lock of the store that the flag belongs to. If the flag is bound meanwhile, that is another store.
+        Hold the lock of the store that the flag belongs to; if the flag is bound meanwhile, that of its new store.
         """
         while True:
             store = self._store.store_for(self)
@@ -558,8 +564,8 @@ class Flag(Cell, NeverCopied, Generic[T]):
             raise DefinitionError(str(error)) from error
 
     if not MYPY:
-        # pyright reports a __bool__ that returns no bool. mypy reports a class without the method (truthy-bool); with
-        # this one it would report nothing, and not check the code that follows.
+        # Hidden from mypy: it reports "if flag:" (truthy-bool) only for a class without __bool__. With this method it
+        # would report nothing, and not check the code that follows. pyright reports a __bool__ that returns no bool.
         def __bool__(self) -> NoReturn:
             raise TypeError(f"flag {self.name!r} has no truth value of its own: write .get()")
 
@@ -568,18 +574,18 @@ class Flag(Cell, NeverCopied, Generic[T]):
         return f"<{type(self).__name__} {self.name!r}: {kind} from {self.origin}>"
 
 
-# Not @final: mypy takes an instance of a final class without __bool__ for true, and would not check the code after
+# Not @final: mypy treats an instance of a final class without __bool__ as true, and would not check the code after
 # "if flag: return".
 class StaticFlag(Flag[T]):
     """
-    A flag whose value is fixed once the registry is frozen, as `Updater.start` does.
+    A flag whose value is fixed once the registry is frozen, for example by `Updater.start`.
     """
 
     __slots__ = ()
     dynamic = False
 
-    # The interpreter specialises the code of a function for one class. When flags of both classes are read in turn, a
-    # read costs 1.38 plain methods with shared code, and 1.11 with a function for each class.
+    # The interpreter specialises the code of a function for one class. When a program alternates between flags of both
+    # classes, a read costs 1.38 plain methods with shared code, and 1.11 with a function for each class.
     def get(self) -> T:
         if _slow:
             try:
@@ -610,7 +616,7 @@ class DynamicFlag(Flag[T]):
             return self._for_pinned(key)
         try:
             find, value = self._table.lookup  # type: ignore[union-attr]  # None without by=: handled below
-            # Adding to a text raises TypeError for what is no text; it costs a third of a comparison of types.
+            # The addition raises TypeError if the key is no text. It costs a third of a comparison of types.
             return find("" + key, value)  # type: ignore[no-any-return]  # the values of all flags in one class
         except (AttributeError, TypeError):
             if self._table is None:
@@ -623,7 +629,7 @@ class DynamicFlag(Flag[T]):
 
 class _Docstring(str):
     """
-    The docstring of a class of flags. A flag, which may be an attribute of another class, has its ``help`` instead.
+    The docstring of a flag class. For an instance it is ``help``, as a flag may be an attribute of another class.
     """
 
     __slots__ = ()
@@ -638,10 +644,10 @@ for _cls in (StaticFlag, DynamicFlag):
 
 def make_current(instances: Instances) -> tuple[Callable[[], Any], CellType]:
     """
-    Make the function that returns the instance of a class for this context.
+    Make the function that returns the instance of a class for the calling context.
 
     Returns:
-        The function, and the cell that holds the instance that is in force; when it is empty, a new one is made.
+        The function, and the cell with the instance in force. While the cell is empty, the next call makes an instance.
     """
     instance: Any = None
 
@@ -669,9 +675,9 @@ def make_current(instances: Instances) -> tuple[Callable[[], Any], CellType]:
 
 
 _NO_LAYERS: Final[Mapping[str, Any]] = {}
-"""Shared by all flags that only have their default."""
+"""Shared by all flags that have no layer but the default."""
 
-# What the store and the modules above it use of a flag, which its users must not touch.
+# The parts of a flag for the store and the modules above it. Users must not touch them.
 layers_of: Final[Callable[[Flag[Any]], Mapping[str, Entry]]] = attrgetter("_layers")
 keyed_of: Final[Callable[[Flag[Any]], Keyed]] = attrgetter("_keyed")
 pipeline_of: Final[Callable[[Flag[Any]], Pipeline[Any]]] = attrgetter("_pipeline")
@@ -680,8 +686,8 @@ set_listeners: Final[Callable[[Flag[Any], tuple[Listener, ...]], None]] = Flag._
 declared_at: Final[Callable[[Flag[Any]], tuple[str, int]]] = attrgetter("_declared_at")
 bind_name_of: Final[Callable[[Flag[Any]], str | None]] = attrgetter("_bind_name")
 """
-Return the name, without the prefix, under which a class of flags binds an unbound flag: its ``name=``. None for the
-name of the attribute. ``FlagRegistry.bind`` ignores it.
+Return the ``name=`` of an unbound flag: the name, without the prefix, under which a class of flags binds it. None means
+the name of the attribute. ``FlagRegistry.bind`` ignores it.
 """
 set_pipeline: Final[Callable[[Flag[Any], Pipeline[Any]], None]] = Flag.__dict__["_pipeline"].__set__
 set_store: Final[Callable[[Flag[Any], Owner], None]] = Flag.__dict__["_store"].__set__
@@ -690,7 +696,7 @@ set_bind_name: Final[Callable[[Flag[Any], str | None], None]] = Flag.__dict__["_
 
 def text_of_value(flag: Flag[Any], value: Any) -> str:
     """
-    Return the whole text of a value; the mask if the flag is secret.
+    Return the complete text of a value, or the mask if the flag is secret.
     """
     pipeline = pipeline_of(flag)
     return MASK if pipeline.secret else pipeline.kind.format(value)
@@ -698,21 +704,21 @@ def text_of_value(flag: Flag[Any], value: Any) -> str:
 
 def conceal(flag: Flag[Any]) -> None:
     """
-    Make a flag a secret from now on, unless its declaration says otherwise.
+    Make a flag secret from now on, unless its declaration has ``secret=``.
     """
     flag._exchange_pipeline(Pipeline.concealed)
 
 
 def specification_of(flag: Flag[Any]) -> tuple[tuple[Listener, ...], Pipeline[Any]]:
     """
-    Return what `restore_flag` brings back: callbacks and validators.
+    Return the callbacks and validators of a flag, for `restore_flag`.
     """
     return listeners_of(flag), pipeline_of(flag)
 
 
 def restore_flag(flag: Flag[Any], specification: tuple[tuple[Listener, ...], Pipeline[Any]]) -> None:
     """
-    Bring back the callbacks and validators of a flag. What has become a secret since stays one.
+    Restore the callbacks and validators of a flag. A flag that has become secret since stays secret.
     """
     listeners, pipeline = specification
     set_listeners(flag, listeners)
@@ -725,12 +731,12 @@ LAYERS: Final = "_layers"
 KEYED: Final = "_keyed"
 TABLE: Final = "_table"
 """
-The attributes of a flag that a `Step` sets besides its value. A commit sets the last three. The others are set when
-flags move to another store; the caller then holds the locks of both stores.
+The attributes of a flag that a `Step` sets in addition to its value. A commit sets the last three. The first two change
+when flags move to another store; the caller then holds the locks of both stores.
 """
 
 
-# --- counting reads: what _read_counts exchanges the code of the reading methods for
+# --- counting reads: the code that _read_counts puts in place of that of the reading methods
 
 _reads: dict[Flag[Any], int] = {}
 
@@ -747,7 +753,7 @@ def _get_counted(self: Flag[Any]) -> Any:
 
 def _for_counted(self: DynamicFlag[Any], key: str) -> Any:
     _reads[self] = _reads.get(self, 0) + 1
-    return self._for_pinned(key)  # right also where nothing is pinned
+    return self._for_pinned(key)  # correct without a pin, too
 
 
 _COUNTED: Final = {StaticFlag.get: _get_counted, DynamicFlag.get: _get_counted, DynamicFlag.for_: _for_counted}
@@ -757,11 +763,11 @@ _PLAIN: Final = {method: method.__code__ for method in _COUNTED}
 
 def exchange_reads(reads: dict[Flag[Any], int] | None) -> None:
     """
-    Count each read in a mapping from now on; with None stop counting.
+    Count each read in a mapping from now on; None stops the counting.
 
-    The code of the methods is exchanged, and not the methods: a program may keep ``get = rate.get``.
+    This replaces the code of the methods, not the methods, because a program may have stored ``get = rate.get``.
     """
-    global _reads  # noqa: PLW0603 - what the code above counts in
+    global _reads  # noqa: PLW0603 - the mapping that the code above updates
     if reads is not None:
         _reads = reads
     for method, counted in _COUNTED.items():

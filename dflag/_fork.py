@@ -1,12 +1,11 @@
 """
-One place where dflag learns of forks.
+The handling of forks for all of dflag.
 
-Only the forking thread lives on in a child, so a lock that another thread held stays locked for ever,
-and what it guarded may be half done.
-Locks that are held for a few instructions are therefore taken before the fork; the parent gives them back, the child
-makes them anew and starts its own threads.
+Only the forking thread continues in a child. So a lock that another thread held stays locked for ever, and the data
+that it guarded may be half changed. Therefore dflag takes its locks, which are only held for a few instructions, before
+the fork. The parent then releases them. The child makes new locks and starts its own threads: it *settles*.
 
-If possible, the child does not do this in a hook. uvloop runs the hooks also in a child that another program replaces
+If possible, the child does not do this in a hook. uvloop runs the hooks even in a child that another program replaces
 at once, and each page of memory that the child writes to is copied for nothing. C code that forks runs no hook at all.
 So a child settles when the interpreter runs code in it again, or with the first call of dflag that takes a lock or
 relies on a thread, whichever comes first. A ``get()`` does neither.
@@ -31,9 +30,10 @@ if TYPE_CHECKING:
 
     class ForkAware(Protocol):
         """
-        What an object does around a fork: take its locks, which may only ever be held briefly, and give them back.
+        An object that takes part in forks: it takes its locks before a fork and releases them afterwards.
 
-        In a child that C code has forked, `after_fork_in_child` is called without a `before_fork`.
+        These locks may only be held briefly. In a child that C code has forked, `after_fork_in_child` is called without
+        a `before_fork`.
         """
 
         def before_fork(self) -> None: ...
@@ -42,19 +42,19 @@ if TYPE_CHECKING:
 
         def is_active(self) -> bool:
             """
-            Return whether a child has something to do soon: threads to start, or descriptors to close.
+            Return whether a child must act soon: start threads or close descriptors.
             """
             ...
 
         def after_fork_in_child(self) -> None:
             """
-            Make new locks, and release what belongs to the parent.
+            Make new locks, and release the resources that belong to the parent.
             """
             ...
 
     class Resumable(Protocol):
         """
-        What has threads to start again in a child.
+        An object that must start its threads again in a child.
         """
 
         def resume_in_child(self) -> None: ...
@@ -63,30 +63,30 @@ if TYPE_CHECKING:
 F = TypeVar("F")
 
 _MOMENT_SECONDS: Final = 0.05
-"""How long a child may take to be replaced by another program before its threads are started."""
+"""How long a child waits to be replaced by another program before it starts its threads."""
 
 _RENEWAL_SECONDS: Final = 5.0
-"""The longest that a thread waits for another that makes the locks anew, which takes microseconds."""
+"""How long a thread waits at most for another one that makes the new locks, which takes microseconds."""
 
 
 _followers: weakref.WeakKeyDictionary[ForkAware, None] = weakref.WeakKeyDictionary()  # in the order of registration
-_first: list[ForkAware] = []  # those that wait for others, before any lock is taken
+_first: list[ForkAware] = []  # followers that wait for other threads, called before any lock is taken
 _forking = threading.RLock()
 _prepared: list[ForkAware] = []
-_is_active = False  # whether any of those prepared has something to do in a child
-_is_for_program = False  # whether the child is to be replaced by another program
+_is_active = False  # whether any prepared follower must act in a child
+_is_for_program = False  # whether another program will replace the child
 _registered = False
 
-_callback: Any = None  # what the interpreter calls in a child as soon as it runs code there
-_registration = 0  # the number of the latest hook that has it do so, and the process in which it was registered
+_callback: Any = None  # the function that the interpreter calls in a child as soon as it runs code there
+_registration = 0  # the number of the latest hook that requests this call, and the process that registered it
 _registered_in = 0
 
-_renewed = os.getpid()  # the process that has made the current locks
-_renewers: Final[dict[int, int]] = {}  # by process, the thread that makes its locks anew
+_renewed = os.getpid()  # the process that made the current locks
+_renewers: Final[dict[int, int]] = {}  # by process, the thread that makes the new locks
 
 settled: Final = {_renewed}
 """
-The process that has settled: it has new locks, and its threads run. Frequent callers look here before `settle`.
+The process that has settled: its locks are new, and its threads run. Frequent callers check this before `settle`.
 """
 
 _settling = threading.RLock()
@@ -96,7 +96,7 @@ _inherited_threads: Final[list[threading.Thread]] = []
 
 class ForkFollower:
     """
-    The parts of a `ForkAware` that most have in common: it holds no lock at a fork, and a child has nothing to do soon.
+    Default methods of a `ForkAware` that takes no lock for a fork, and that has nothing to do soon in a child.
     """
 
     def before_fork(self) -> None:
@@ -111,15 +111,15 @@ class ForkFollower:
 
 def follow_forks(follower: ForkAware, *, first: bool = False) -> None:
     """
-    Call *follower* around every fork while it lives. Register the followers that it relies on first.
+    Call *follower* around every fork while it lives. The followers that it relies on must be registered before it.
 
     Args:
-        follower: What to call.
-        first: Call it before those that take locks, and keep it alive.
+        follower: The follower.
+        first: Call it before the followers that take locks, and keep it alive.
 
     Thread safety: any thread.
     """
-    global _registered  # noqa: PLW0603 - hooks can be registered once and never taken back
+    global _registered  # noqa: PLW0603 - hooks are registered once and cannot be removed
     with no_fork():
         if first:
             _first.append(follower)
@@ -132,9 +132,9 @@ def follow_forks(follower: ForkAware, *, first: bool = False) -> None:
 
 def followers(cls: type[F]) -> list[F]:
     """
-    List the living objects of one class that follow forks: all stores of the process, for instance.
+    Return the living objects of one class that follow forks, such as all stores of the process.
 
-    An object in a cycle lives until the garbage collector finds it.
+    An object in a reference cycle lives until the garbage collector finds it.
 
     Thread safety: any thread.
     """
@@ -144,7 +144,9 @@ def followers(cls: type[F]) -> list[F]:
 
 def no_fork() -> AbstractContextManager[object]:
     """
-    Keep forks waiting, for code that takes the locks of two followers: a fork takes them in any order.
+    Return a context manager that makes forks wait, for code that takes the locks of two followers.
+
+    It is needed because a fork takes those locks in any order.
     """
     settle()
     return _forking
@@ -161,8 +163,8 @@ def settle() -> None:
     """
     Finish the work after a fork in a forked child; do nothing in any other process.
 
-    Every method of a follower that takes its lock or ends its threads calls this first: until then the locks that the
-    fork took are held.
+    Every method of a follower that takes its lock or ends its threads calls this first, because until then the locks
+    that the fork took are held.
 
     Thread safety: any thread.
     """
@@ -172,17 +174,17 @@ def settle() -> None:
 
 def spare_other_programs() -> None:
     """
-    From now on do nothing in a child that another program replaces before it runs any Python code.
+    From now on, do nothing in a child that another program replaces before it runs any Python code.
 
-    To settle in a hook adds 75 % to the processor time of such a child, and to start a thread there 8 %. A pending
-    call, which the interpreter makes as soon as it runs code again, adds 1 %. It takes ctypes, which most running
-    updaters have loaded anyway.
+    Settling in a hook adds 75 % to the processor time of such a child, and starting a thread there 8 %. A pending call,
+    which the interpreter makes as soon as it runs code again, adds 1 %. It needs ctypes, which most running updaters
+    have loaded anyway.
 
-    A hook in Python that is registered later runs code in such a child. So this is called again in each process.
+    A Python hook that is registered later runs code in such a child. So this is called again in each process.
 
     Thread safety: any thread.
     """
-    global _callback, _registration, _registered_in  # noqa: PLW0603 - hooks can be registered and never taken back
+    global _callback, _registration, _registered_in  # noqa: PLW0603 - hooks cannot be removed
     with no_fork():
         if _registered_in == os.getpid() or not _registered:
             return
@@ -191,19 +193,19 @@ def spare_other_programs() -> None:
 
             callback = _callback or ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p)(_in_running_child)
             add = ctypes.pythonapi.Py_AddPendingCall
-        except (ImportError, AttributeError):  # another interpreter than CPython
+        except (ImportError, AttributeError):  # not CPython
             return
         _callback = callback
         _registration += 1
         _registered_in = os.getpid()
-        # Not wrapped in a Python function: the pending call would be made inside of that function.
+        # Not wrapped in a Python function, within which the pending call would be made.
         os.register_at_fork(after_in_child=functools.partial(add, callback, ctypes.c_void_p(_registration)))
 
 
 def _settle() -> None:
     _renew()
     with _settling:
-        # The newest first: an object that measures another one starts before that one goes on.
+        # The newest first, so that an object that measures another one starts before that one continues.
         while _unresumed:
             _unresumed.pop().resume_in_child()
         settled.clear()
@@ -214,7 +216,7 @@ def _renew() -> None:
     """
     Make new locks in a child, where several threads may call this at once.
     """
-    global _forking, _settling, _renewed  # noqa: PLW0603 - the inherited locks may have waiters that are gone
+    global _forking, _settling, _renewed  # noqa: PLW0603 - inherited locks may have waiters that no longer exist
     pid, me = os.getpid(), threading.get_ident()
     if _renewed == pid:
         return
@@ -226,7 +228,7 @@ def _renew() -> None:
     _forking = threading.RLock()
     _settling = threading.RLock()
     if _prepared:
-        _forget_imports()  # else Python still lists the threads that are gone, for none of its hooks ran
+        _forget_imports()  # only if hooks ran: otherwise Python still lists the parent's threads
     else:
         _keep_inherited_threads()
     _prepared.clear()
@@ -239,12 +241,12 @@ def _renew() -> None:
 
 def _keep_inherited_threads() -> None:
     """
-    Keep the objects of the parent's threads alive, in a child in which none of Python's own hooks ran.
+    Keep the objects of the parent's threads alive in a child in which none of Python's own hooks ran.
 
-    From CPython 3.13 on, freeing such an object detaches its thread, unless it was joined, by a handle that the
-    C library no longer knows in the child. The process then ends with a segmentation fault.
+    From CPython 3.13 on, freeing such an object detaches its thread unless it was joined. The handle of the thread is
+    unknown to the C library in the child, so the process ends with a segmentation fault.
     """
-    _inherited_threads.extend(getattr(threading, "_dangling", ()))  # those that have ended as well
+    _inherited_threads.extend(getattr(threading, "_dangling", ()))  # includes threads that have ended
 
 
 _IMPORTED_LATE: Final = (
@@ -275,13 +277,14 @@ _IMPORTED_LATE: Final = (
     "yaml",
 )
 """
-What threads import while a program runs. No module here follows forks: its import never waits for the forking thread.
+The modules that threads import while a program runs. None of them follows forks, because then its import could wait for
+the forking thread.
 """
 
 _MODULE_LOCKS: Final[MutableMapping[str, Callable[[], Any]] | None] = getattr(
     sys.modules.get("_frozen_importlib"), "_module_locks", None
 )
-"""The locks of the modules that are being imported, by weak references. CPython keeps them there, and may move them."""
+"""Weak references to the locks of modules that are being imported. CPython may move this private mapping."""
 
 
 def _before() -> None:
@@ -293,11 +296,11 @@ def _before() -> None:
 
 
 def _take_turn() -> None:
-    _forking.acquire()  # so that two threads that fork at once take turns
+    _forking.acquire()  # two threads that fork at once do so one after the other
 
 
 def _prepare() -> None:
-    global _is_active  # noqa: PLW0603 - found out here, where it costs the child nothing
+    global _is_active  # noqa: PLW0603 - set here, where it costs the child nothing
     _prepared[:] = (*_first, *_followers)
     _call_all(follower.before_fork for follower in _prepared)
     _is_active = any(follower.is_active() for follower in _prepared)
@@ -311,7 +314,7 @@ def _in_parent() -> None:
 
 
 def _release(function: Callable[[], object]) -> None:
-    with contextlib.suppress(RuntimeError):  # the lock was not taken: a signal handler raised while the fork waited
+    with contextlib.suppress(RuntimeError):  # the lock is not held: a signal handler raised during the wait
         function()
 
 
@@ -326,16 +329,16 @@ def _in_running_child(registration: int) -> int:
     """
     if registration == _registration:
         _settle_child()
-    return 0  # or the program would see an exception
+    return 0  # any other result would raise an exception
 
 
 def _settle_child() -> None:
     if not _is_active:
-        return  # the first call of dflag settles, if there is one
+        return  # the first call of dflag settles the child, if there is one
     if not _is_for_program:
         settle()
         return
-    # This is within the program's preexec_fn. Not by `threading`, which waits until the thread runs.
+    # This runs within the program's preexec_fn. Not with `threading`, which waits until the thread runs.
     with contextlib.suppress(RuntimeError):
         _thread.start_new_thread(_settle_later, ())
 
@@ -347,24 +350,25 @@ def _settle_later() -> None:
 
 def _finish_imports() -> None:
     """
-    Wait for other threads that are importing what dflag imports late.
+    Wait for other threads that are importing modules that dflag imports late.
 
-    The lock of a module is held while it is imported. A child that is forked meanwhile inherits it locked, without the
-    thread that would release it, and its own import of that module never returns.
+    The lock of a module is held during its import. A child that is forked meanwhile inherits the held lock, but not the
+    thread that would release it. Then an import of that module in the child never returns.
     """
-    from importlib import import_module  # for programs that fork
+    from importlib import import_module  # here, as only programs that fork need it
 
     while any(map(_is_imported_elsewhere, _IMPORTED_LATE)):  # again: the other thread may go on to the next import
         for name in filter(_is_imported_elsewhere, _IMPORTED_LATE):
-            with contextlib.suppress(Exception):  # which the other thread deals with: not every system has them all
+            with contextlib.suppress(Exception):  # the other thread handles it: not every system has all of them
                 import_module(name)
 
 
 def _forget_imports() -> None:
     """
-    Let a child import anew what threads that it does not have were importing: a fork cannot wait for all of them.
+    Let a child import the modules again that other threads of the parent were importing at the fork.
 
-    The interpreter takes a lock of its own behind the hooks, and while it waits for that, an import may begin.
+    A fork cannot wait for all such imports. After the hooks the interpreter takes a lock of its own, and while it waits
+    for that lock, another import may begin.
     """
     living = {threading.get_ident(), *(thread.ident for thread in threading.enumerate())}
     for name, find_lock in list((_MODULE_LOCKS or {}).items()):
@@ -380,27 +384,27 @@ def is_half_imported(name: str) -> bool:
     Return whether a module is in ``sys.modules`` but its code is still running.
     """
     specification = getattr(sys.modules.get(name), "__spec__", None)
-    return bool(getattr(specification, "_initializing", False))  # as importlib itself asks
+    return bool(getattr(specification, "_initializing", False))  # importlib itself checks this
 
 
 def _is_imported_elsewhere(name: str) -> bool:
     """
-    Return whether another thread is importing a module, or searching for it.
+    Return whether another thread is importing a module or searching for it.
     """
     if _MODULE_LOCKS is None:
         return is_half_imported(name)
     find_lock = _MODULE_LOCKS.get(name)
     lock = None if find_lock is None else find_lock()
-    # Not this thread, which would wait for itself: a signal handler may fork amid an import.
+    # This thread does not count, because it would wait for itself: a signal handler may fork during an import.
     return getattr(lock, "owner", None) not in (None, threading.get_ident())
 
 
 def _call_all(functions: Iterable[Callable[[], object]]) -> None:
     """
-    Call every function, even if some raise; a signal handler may raise in any of them.
+    Call every function, even if some raise; a signal handler may raise in any of them. Then raise the last exception.
 
-    One lock that is not released would stop every other thread. The last exception is raised at the end. Python
-    prints it, because an exception in a hook cannot prevent a fork.
+    A lock that stays held would block every other thread. Python prints the exception, because an exception in a hook
+    cannot prevent a fork.
     """
     fault: BaseException | None = None
     for function in functions:

@@ -1,5 +1,5 @@
 """
-Asking a program whether it is well, while a rule has yet to prove itself.
+Health checks of the program during the bake of a rule.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 INTERVAL_SECONDS: Final = 1.0
-"""How often to ask."""
+"""The interval between two questions."""
 
 PATIENCE_SECONDS: Final = 5.0
-"""How long an answer may take before it counts as a no."""
+"""How long an answer may take before the program counts as unhealthy."""
 
 
 class Verdict(NamedTuple):
     """
-    An answer that the program is not well.
+    An answer that the program is unhealthy.
 
     Attributes:
-        why: In words.
-        about: What the question was asked for.
+        why: The reason, as a text.
+        about: The subjects of the question, such as rules.
     """
 
     why: str
@@ -36,29 +36,27 @@ class Verdict(NamedTuple):
 
 class Health:
     """
-    The questions, each on a short-lived thread of its own: the program's function may hang.
+    Asks the program whether it is healthy, each time on a short-lived thread, because its function may hang.
 
     Args:
-        healthy: The program's function: what it returns is its answer by its truth.
+        healthy: The function of the program. A true result means that the program is healthy.
 
-    Thread safety: `verdict` from one thread at a time, the updater's.
+    Thread safety: `verdict` is for one thread at a time, the updater's.
     """
 
     def __init__(self, healthy: Callable[[], object]) -> None:
         self._healthy: Final = healthy
         self._question: _Question | None = None
         self._next = 0.0  # of time.monotonic()
-        self._is_reported = False  # that no thread could be started
+        self._is_reported = False  # whether it is reported that no thread could be started
 
     def verdict(self, about: Collection[object], wake: Callable[[], None]) -> Verdict | None:
         """
-        Return why the program is not well; None while nothing is known against it.
-
-        Asks when it is time to.
+        Return why the program is unhealthy; None if there is no new answer that says so. Ask again when it is time.
 
         Args:
-            about: What it is asked for now; an answer counts for what it was asked for alone.
-            wake: Called when the answer is there.
+            about: The subjects of a question that is asked now. An answer only counts for the subjects of its question.
+            wake: Called when the answer has arrived.
         """
         question, now = self._question, time.monotonic()
         if question is not None:
@@ -79,7 +77,7 @@ class Health:
 
     def due_seconds(self) -> float:
         """
-        Return in how many seconds `verdict` has something to do.
+        Return in how many seconds `verdict` should be called next.
         """
         question = self._question
         moment = self._next if question is None else question.deadline
@@ -87,7 +85,7 @@ class Health:
 
     def wait(self) -> bool:
         """
-        Wait until the open question is answered or its time is over; return whether there was one.
+        Wait until the open question is answered or its time is over; return whether there was an open question.
         """
         question = self._question
         if question is None:
@@ -97,7 +95,7 @@ class Health:
 
     def forget(self) -> None:
         """
-        Let go of a question that is open: nothing waits for the answer, or no thread gives it, as in a forked child.
+        Forget an open question, because nothing needs the answer, or, in a forked child, because no thread gives it.
         """
         self._question = None
 
@@ -114,7 +112,7 @@ class _Question:
         self._wake: Final = wake
         try:
             OwnThread(target=self._ask, name="dflag-healthy", daemon=True).start()
-        except RuntimeError as error:  # no thread is free: nothing is known against the program, and it is asked again
+        except RuntimeError as error:  # no thread is free: this is no verdict, and the program is asked again
             self.unasked = text_of(error)
             self.answered.set()
 
@@ -125,7 +123,7 @@ class _Question:
     def _ask(self) -> None:
         try:
             answer = self._healthy()
-            if not answer or is_unawaited(answer):  # a coroutine is true, whatever its result would be
+            if not answer or is_unawaited(answer):  # a coroutine is true, regardless of its result
                 self.problem = f"healthy() returned {answer!r:.80}"
         except BaseException as error:
             self.problem = f"healthy() raised {type(error).__name__}: {text_of(error)}"

@@ -1,5 +1,5 @@
 """
-The last changes of a registry, printed once each.
+The last changes of a registry, each converted to text once.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ HISTORY_LENGTH: Final = 100
 """How many changes are kept."""
 
 _SMALL: Final = frozenset({int, float, bool})
-"""The types of which no value is worth letting go of, so that a commit need not print it: a third of its cost."""
+"""Types whose values are small enough to keep, so that a commit need not print them, which is a third of its cost."""
 
 TEXT_MAX_CHARACTERS: Final = 2_000
-"""How much of a text is kept: a value may have megabytes, and the history has two of each change."""
+"""How much of a text is kept: a value may have megabytes, and each change has two values."""
 
 UNPRINTABLE: Final = "(cannot be printed)"
 
 
 class Record:
     """
-    One change. Once settled it holds no value but small ones, and prints each once.
+    One change. A settled record holds no values except small ones. Each value is printed once.
 
     Attributes:
-        seconds: When it was committed, of `time.time`.
+        seconds: The time of the commit, by `time.time`.
         revision: The number of the commit.
-        flag: What has changed.
+        flag: The flag that changed.
         origin: The layer that holds the new value.
-        reason: Why, cut as the values are.
+        reason: The reason for the change, cut like the values.
 
     Thread safety: any thread; the values are printed without a lock, by the first thread that asks.
     """
@@ -48,7 +48,7 @@ class Record:
     def __init__(
         self, seconds: float, revision: int, flag: Flag[Any], old: Any, new: Any, origin: str, reason: str | None
     ) -> None:
-        # Seconds, not a datetime: only a program that looks at the history pays for that import, 2 ms.
+        # Seconds, not a datetime, so that only a program that reads the history pays for that import, 2 ms.
         self.seconds: Final = seconds
         self.revision: Final = revision
         self.flag: Final = flag
@@ -59,7 +59,7 @@ class Record:
 
     def settle(self) -> None:
         """
-        Print the values and let go of them, unless they are small.
+        Print the values and drop them, unless both are small and the flag is not secret.
         """
         values = self._values
         small = values is not None and type(values[0]) in _SMALL and type(values[1]) in _SMALL
@@ -67,13 +67,13 @@ class Record:
             self._print(values)
 
     def _print(self, values: tuple[Any, Any]) -> None:
-        # In this order: a thread that finds no values finds the texts.
+        # In this order, so that a thread that finds no values finds the texts.
         self._texts = brief_text(self.flag, values[0]), brief_text(self.flag, values[1])
         self._values = None
 
     def texts(self) -> tuple[str, str]:
         """
-        Return the old value and the new one as texts, cut; a secret's masked.
+        Return the old and the new value as cut texts, masked if the flag is secret.
         """
         values = self._values
         if values is not None:
@@ -83,7 +83,7 @@ class Record:
 
 def records_of(changes: Iterable[tuple[Flag[Any], Any, Any, str, str | None]], revision: int) -> list[Record]:
     """
-    Make records of changes at this moment: of each the flag, the old value, the new one, its origin and the reason.
+    Make records of changes at this moment. A change is the flag, the old value, the new one, its origin and the reason.
     """
     seconds = time.time()
     return [Record(seconds, revision, *change) for change in changes]
@@ -91,9 +91,9 @@ def records_of(changes: Iterable[tuple[Flag[Any], Any, Any, str, str | None]], r
 
 def settle_records(records: Iterable[Record]) -> None:
     """
-    Print what new records hold, and let go of it, as `Record.settle` does.
+    Settle new records, as `Record.settle` does.
 
-    Thread safety: any thread; values are printed in this one, so it is called without a lock.
+    Thread safety: any thread. Call it without a lock, because it prints values in the calling thread.
     """
     for record in records:
         record.settle()
@@ -101,28 +101,28 @@ def settle_records(records: Iterable[Record]) -> None:
 
 def printed(records: Iterable[Record]) -> list[tuple[Record, str, str]]:
     """
-    Return records, each with the old value and the new one as `Record.texts` has them.
+    Return each record with its old and new value, as `Record.texts` returns them.
     """
     return [(record, *record.texts()) for record in records]
 
 
 def brief_text(flag: Flag[Any], value: Any) -> str:
     """
-    Print the beginning of a value, masked for a secret.
+    Return the beginning of a value's text, or the mask if the flag is secret.
     """
     return MASK if pipeline_of(flag).secret else _brief(flag, value)
 
 
 def _brief(flag: Flag[Any], value: Any) -> str:
     """
-    Print the beginning of a value, which for models is a user's code.
+    Return the beginning of a value's text. For models this runs a user's code.
     """
     try:
         text = pipeline_of(flag).kind.head(value, TEXT_MAX_CHARACTERS)
-        return _cut(str.__str__(text))  # no subclass, which may do anything
+        return _cut(str.__str__(text))  # a plain str: a subclass may do anything
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt) and is_interrupt(error):
-            raise  # as Ctrl-C at any other moment; the value is committed, so that a SystemExit here refuses nothing
+            raise  # like Ctrl-C at any other moment; the value is committed, so a SystemExit here can refuse nothing
         # Without the traceback, whose message may quote a secret.
         logger.error("flag %r: cannot print its value: %s", flag.name, type(error).__name__)
         return UNPRINTABLE
@@ -130,6 +130,6 @@ def _brief(flag: Flag[Any], value: Any) -> str:
 
 def _cut(text: str) -> str:
     """
-    Cut a text to what the history keeps of it.
+    Cut a text to the length that the history keeps.
     """
     return text if len(text) <= TEXT_MAX_CHARACTERS else text[: TEXT_MAX_CHARACTERS - 1] + "…"

@@ -1,7 +1,7 @@
 """
-The values of a keyed flag: one for each key that a rule names or draws, and one for all others.
+The values of a keyed flag: one for each key that a rule names or draws, and one for all other keys.
 
-A table is made when values are committed, so that ``for_()`` costs one look-up, or one hash where a share is drawn.
+A table is made when values are committed, so that ``for_()`` costs one lookup, or one hash if a share is drawn.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
 EVERYBODY: Final = 1 << 32
-"""The threshold that each text lies below."""
+"""A threshold above the draw of every text."""
 
 _THRESHOLD_BYTES: Final = 4
 _EVERY_DIGEST: Final = b"\xff" * 33
-"""It is greater than each digest."""
+"""Bytes that are greater than every digest."""
 
 _Given = TypeVar("_Given")
 
 
 class KeyedValue:
     """
-    What one rule gives to some keys of a flag.
+    The value that one rule gives to some keys of a flag.
 
     Attributes:
-        rule: The name of the rule, which draws the share too.
-        keys: The keys that it names; None for every key.
-        threshold: Of these keys, the value is for those whose draw is below this.
+        rule: The name of the rule, which is also an input of the draw.
+        keys: The keys that the rule names; None for every key.
+        threshold: Of these keys, only those whose draw is below this number get the value.
         value: The value.
-        source: The source whose rule it is; another one may have a rule of this name too.
-        is_share: Whether its rule draws keys, and names none; a share may have grown to all of them.
-        is_part: Whether the value holds some keys of a map, which go on top of what lies beneath.
+        source: The source of the rule. Another source may have a rule with the same name.
+        is_share: Whether the rule draws keys and names none. The share can be all keys.
+        is_part: Whether the value is only a part of a map, whose items are added to the mapping below.
     """
 
     __slots__ = ("is_part", "is_share", "keys", "rule", "source", "threshold", "value")
@@ -61,48 +61,48 @@ class KeyedValue:
 
     def is_alike(self, other: KeyedValue) -> bool:
         """
-        Return whether another rule of the source gives a value to the same keys, under the same name.
+        Return whether another value of the source, perhaps a different one, is for the same keys by the same rule name.
         """
         mine = self.rule, self.keys, self.threshold, self.is_share, self.is_part
         return mine == (other.rule, other.keys, other.threshold, other.is_share, other.is_part)
 
     def is_for(self, key: str) -> bool:
         """
-        Return whether the draw of a key is below the threshold; `keys` is compared elsewhere.
+        Return whether the draw of a key is below the threshold. This ignores `keys`.
         """
         return self.threshold >= EVERYBODY or draw(self.rule, key) < self.threshold
 
 
 Lookup: TypeAlias = "tuple[Callable[[str, Any], Any], Any]"
 """
-How to find the value of a key: call the first item, such as the ``get`` of a mapping, with the key and the second item,
-the value without a key.
+How to find the value of a key: call the first item, such as the ``get`` of a mapping, with the key and the second item.
+The second item is the value without a key.
 
-A tuple: unpacking it costs less than two attributes.
+This is a tuple because unpacking it costs less than reading two attributes.
 """
 
 Finders: TypeAlias = "tuple[Callable[[str], KeyedValue | None], Callable[..., Any]]"
 """
-Two functions: one finds the `KeyedValue` of a key, the other its value or else returns its second argument.
+Two functions. The first finds the `KeyedValue` of a key. The second finds its value, or returns its second argument.
 """
 
 
 class Table:
     """
-    The values of one keyed flag, by key. Never changes.
+    The values of one keyed flag, by key. A table never changes.
 
     Args:
-        layers: What it is made of, the highest layer first; within a layer a later one wins.
-        fallback: The value of no key.
+        layers: The `KeyedValue` objects of each layer, the highest layer first. Within a layer a later one wins.
+        fallback: The value without a key.
         like: Another table, whose functions are reused if it is made of the same values.
-        finders: How to find a key, if the first rule that fits does not give the whole value.
-        beneath: The values that *finders* add to.
+        finders: The functions that find a key, if several rules together give its value.
+        beneath: The values that *finders* add the values for keys to.
 
     Attributes:
         lookup: How to find the value of a key.
         match: Finds the `KeyedValue` of a key; returns None for a key without one.
-        layers: What it is made of, the highest layer first; within a layer a later one wins.
-        beneath: For a map, the values that the values for keys add to.
+        layers: The `KeyedValue` objects of each layer, the highest layer first. Within a layer a later one wins.
+        beneath: For a map, the values that the values for keys are added to.
 
     Thread safety: any thread, lock-free.
     """
@@ -132,7 +132,7 @@ class Table:
 
     def of(self, value: Any) -> Table:
         """
-        Return a table that has one value for every key.
+        Return a table with *value* for every key.
         """
         return Table((), value)
 
@@ -144,10 +144,10 @@ class Table:
 
     def value_for(self, key: str) -> Any:
         """
-        Return the value of a key, as `DynamicFlag.for_` does without the call.
+        Return the value of a key. `DynamicFlag.for_` does the same without this call.
 
         Raises:
-            ArgumentError: The key is no text.
+            ArgumentError: The key is not a text.
         """
         find, fallback = self.lookup
         return find(checked_key(key), fallback)
@@ -161,7 +161,7 @@ def _compile(
     layers: Sequence[Sequence[KeyedValue]],
 ) -> tuple[dict[str, KeyedValue], tuple[KeyedValue, ...], dict[str, int]]:
     """
-    Return the value for each named key, the shares, the highest first, and how many shares rank above each named key.
+    Return the value for each named key, the shares from the highest down, and how many shares rank above each key.
 
     The time is proportional to the size of the rules.
     """
@@ -173,7 +173,7 @@ def _compile(
             if each.keys is None:
                 shares.append(each)
                 if each.threshold >= EVERYBODY:
-                    return named, tuple(shares), above  # it hides all that is beneath
+                    return named, tuple(shares), above  # this value hides all that are below
             else:
                 is_whole = each.threshold >= EVERYBODY
                 for key in each.keys:
@@ -188,7 +188,7 @@ def _finders(
     named: Mapping[str, KeyedValue], above: Mapping[str, int], shares: Sequence[tuple[KeyedValue, KeyedValue]]
 ) -> Finders:
     """
-    Return how to find a key if one `KeyedValue` gives all of its value; the arguments are those of `_finder`.
+    Return the finders of keys whose value comes from one `KeyedValue`. The arguments are those of `_finder`.
     """
     values = {key: each.value for key, each in named.items()}
     return _finder(named, above, shares), _finder(values, above, [(share, each.value) for share, each in shares])
@@ -201,15 +201,15 @@ def _finder(
     combined: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """
-    Return the function that finds what stands for a key, or else returns its second argument.
+    Return a function that returns the result for a key, or its second argument if there is none.
 
     For a flag with shares it costs 15 times as much as ``get()``; nearly all of that is the hash.
 
     Args:
-        named: What stands for each key that is named.
-        above: How many of the shares rank above a name.
-        shares: What draws keys, the highest first, each with what stands for those. One of all keys comes last.
-        combined: For a map, what finds a key that is both named and below a share.
+        named: The result for each named key.
+        above: How many of the shares rank above a named key.
+        shares: The shares that draw keys, the highest first, each with its result. A share of all keys comes last.
+        combined: For a map, the function that returns the result for a key that is named and has a share above.
     """
     if not shares:
         return named.get
@@ -254,24 +254,27 @@ def _drawing_finder(
 
 def _draws(shares: Iterable[tuple[KeyedValue, _Given]]) -> list[tuple[bytes, bytes, _Given]]:
     """
-    Return for each share what is hashed before a key, and above which digests the key is outside.
+    Return each share as the salt that is hashed before a key, the bytes that the digest must be below, and the result.
     """
     return [(_salt(share.rule), _below(share.threshold), given) for share, given in shares]
 
 
 _MOST_MADE: Final = 1000
-"""How many mappings to keep: of 24 shares there are 16 million combinations."""
+"""How many mappings to cache: 24 shares have 16 million combinations."""
 
 
 class _Parts:
     """
-    The mappings that several rules together give to keys of a map flag. Mappings that were made are cached.
+    The mappings that several rules together give to keys of a map flag. They are made on demand and cached.
 
     Args:
-        held: What each layer holds for no key, the lowest first; None for nothing.
-        given: What each layer holds for keys, in the same order.
-        fallback: The value of no key.
-        merge: Makes one mapping of several, of which a later one wins.
+        held: The mapping that each layer holds without a key, the lowest layer first; None if it holds none.
+        given: The values that each layer holds for keys, in the same order.
+        fallback: The value without a key.
+        merge: Merges several mappings into one; later mappings win.
+
+    Attributes:
+        all: All values for keys, each with the number of its layer.
     """
 
     def __init__(
@@ -289,9 +292,9 @@ class _Parts:
 
     def together(self, places: tuple[int, ...]) -> KeyedValue | None:
         """
-        Return the combined value of some items of `all`, given by their places in any order; None if there are none.
+        Return the combined value of some items of `all`, given by their indexes in any order; None without indexes.
         """
-        made = self._made.get(places)  # as they come: to sort them here would cost ten times as much as ``get()``
+        made = self._made.get(places)  # unsorted: sorting here would cost ten times as much as ``get()``
         if made is None and places:
             if len(self._made) >= _MOST_MADE:
                 self._made.clear()
@@ -300,7 +303,7 @@ class _Parts:
 
     def split(self) -> tuple[tuple[int, ...], list[tuple[KeyedValue, int]], dict[str, list[int]]]:
         """
-        Return the places of the values for all keys, the values that draw keys, with their places, and those by name.
+        Return the indexes in `all` of the values for all keys, the shares with their indexes, and the indexes by key.
         """
         always: list[int] = []
         shares: list[tuple[KeyedValue, int]] = []
@@ -319,7 +322,7 @@ class _Parts:
         layers = list(self._held)
         for layer, each in parts:
             layers[layer] = {**(layers[layer] or {}), **each.value} if each.is_part else each.value
-        # No source holds the map: they add to what the default or the command line holds.
+        # If no source holds the map, the parts add to the value of the default or the command line.
         adds = all(held is None for held in self._held) and all(each.is_part for _, each in parts)
         mappings = ([self._fallback] if adds else []) + [layer for layer in layers if layer is not None]
         _, top = parts[-1]
@@ -333,12 +336,13 @@ def finders_of_map(
     merge: Callable[[Sequence[Mapping[str, Any]]], Any],
 ) -> Finders:
     """
-    Return how to find a key of a map: all rules that are for the key give its value together.
+    Return the finders of a keyed map flag: all rules that match a key give its value together.
 
     Args:
-        layers: What each layer holds for no key, None for nothing, and for keys; the highest first.
-        fallback: The value of no key.
-        merge: Makes one mapping of several, of which a later one wins.
+        layers: For each layer, the highest first, the mapping that it holds without a key, or None, and its values for
+            keys.
+        fallback: The value without a key.
+        merge: Merges several mappings into one; later mappings win.
     """
     lowest_first = layers[::-1]
     parts = _Parts([held for held, _ in lowest_first], [given for _, given in lowest_first], fallback, merge)
@@ -363,7 +367,7 @@ def _combining(
     named: Mapping[str, Sequence[int]],
 ) -> Finders:
     """
-    Return how to find a key that several values may be for: by all that draw it and all that name it.
+    Return the finders for keys that several values can match: they combine all values that draw or name the key.
     """
     draws, hash_of = _draws(shares), sha256()
 
@@ -381,7 +385,7 @@ def _combining(
 
 def _below(threshold: int) -> bytes:
     """
-    Return the bytes that a digest is less than if, and only if, its first four bytes are below a threshold.
+    Return bytes that are greater than a digest if, and only if, its first four bytes are below a threshold.
     """
     return _EVERY_DIGEST if threshold >= EVERYBODY else threshold.to_bytes(_THRESHOLD_BYTES, "big")
 
@@ -398,8 +402,8 @@ def draw(name: str, text: str) -> int:
     """
     Return the number below 2**32 that decides whether a text is in a share.
 
-    The first four bytes of SHA-256 over *name*, a zero byte and *text*, in UTF-8, as a big-endian number. The
-    formula is published and never changes: with another one every share would change its members.
+    The number is the first four bytes, as a big-endian number, of SHA-256 over *name*, a zero byte and *text*, in
+    UTF-8. The formula is published and never changes: with another formula every share would change its members.
 
     >>> draw("limits-november", "web-7d9f-abcde")
     2420781492
@@ -411,26 +415,26 @@ def draw(name: str, text: str) -> int:
 @cache
 def sha256() -> Callable[[bytes], Any]:
     """
-    Return the interpreter's own SHA-256, which takes 60 ns less than OpenSSL's on a text of one block.
+    Return the interpreter's own SHA-256, which takes 60 ns less than that of OpenSSL for a text of one block.
     """
-    import importlib  # where a share is drawn, and not at each start
+    import importlib  # only needed to draw a share, not at each start
 
-    for module in ("_sha2", "_sha256"):  # of CPython 3.12 and newer, of 3.11
+    for module in ("_sha2", "_sha256"):  # CPython 3.12 and newer, CPython 3.11
         try:
             return importlib.import_module(module).sha256  # type: ignore[no-any-return]  # a module of C
         except ImportError:
             continue
-    import hashlib  # every Python has it; some builds leave the others out
+    import hashlib  # every Python has this module; some builds lack the others
 
     return hashlib.sha256
 
 
 def checked_key(key: object) -> str:
     """
-    Return a key, which is a text.
+    Return *key* if it is a text.
 
     Raises:
-        ArgumentError: It is none.
+        ArgumentError: The key is not a text.
     """
     if key is None:
         raise ArgumentError("expected key as a text, got None (without a key read the flag itself, as by get())")
@@ -440,4 +444,4 @@ def checked_key(key: object) -> str:
 
 
 Keyed: TypeAlias = "Mapping[str, Sequence[KeyedValue]]"
-"""What each source holds for the keys of one flag."""
+"""The values that each source holds for the keys of one flag."""

@@ -1,5 +1,5 @@
 """
-The layers that dflag itself has, and what any layer holds.
+The names of dflag's own layers, and the entries of all layers.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ COMMAND_LINE: Final = "command line"
 ENVIRONMENT: Final = "environment"
 DEFAULT: Final = "default"
 PINNED: Final = "pinned"
-"""Where the values come from that a ``pinned()`` block puts on top. It ranks nowhere: no registry holds it."""
+"""The origin of the values that a ``pinned()`` block adds. It has no rank, and no registry has such a layer."""
 OWN_LAYERS: Final = frozenset({OVERRIDE, COMMAND_LINE, ENVIRONMENT, DEFAULT, PINNED})
-"""The layers that are not a source's."""
+"""The layers that do not belong to a source."""
 
 RULES_KEYS: Final = ("_rules.yaml", "_rules")
-"""The keys that hold a source's rules: of a volume, and of a document. No flag has such a name."""
+"""The keys that hold the rules of a source: in a volume, and in a document. No flag has such a name."""
 
 RULE_PREFIX: Final = "rule:"
-"""What the name of a rule begins with among the names of flags, none of which holds a colon."""
+"""The prefix of a rule's name among names of flags, which contain no colon."""
 
 
 class Entry:
     """
-    What one layer holds for one flag; never changes.
+    The value of one flag in one layer. An entry never changes.
 
     Attributes:
         value: The value.
-        reason: Why it was set.
-        deadline: When it drops, of `time.monotonic`.
-        rule: The name of the rule that gives it.
+        reason: The reason for setting it, or None.
+        deadline: When it is dropped, by `time.monotonic`, or None.
+        rule: The name of the rule that gives the value, or None.
     """
 
     __slots__ = ("deadline", "reason", "rule", "value")  # no tuple: a start makes one for each flag, in half the time
@@ -45,6 +45,6 @@ class Entry:
 
     def is_over(self, now: float) -> bool:
         """
-        Return whether its time limit has passed at *now*, of `time.monotonic`.
+        Return whether the deadline has passed at *now*, by `time.monotonic`.
         """
         return self.deadline is not None and self.deadline <= now

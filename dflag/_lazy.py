@@ -1,5 +1,5 @@
 """
-Names of a package that are imported when they are first used.
+Names of a package that are imported on first use.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ def lazily(
     package: str, homes: Mapping[str, str], modules: Iterable[str] = ()
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """
-    Make a package's ``__getattr__`` and ``__dir__`` (PEP 562), which lists what users may import and nothing else.
+    Make a package's ``__getattr__`` and ``__dir__`` (PEP 562). The latter lists only the names that users may import.
 
     Args:
-        package: Its name.
-        homes: For each name the module of the package that it comes from.
-        modules: The names of its public modules.
+        package: The name of the package.
+        homes: For each name, the module of the package that defines it.
+        modules: The names of the public modules of the package.
     """
     modules = frozenset(modules)
 
@@ -28,10 +28,10 @@ def lazily(
         if name not in homes and name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         home = f"{package}.{homes.get(name, name)}"
-        __import__(home)  # importlib would be one module more at each start
+        __import__(home)  # importlib would be one more module to load at each start
         module = sys.modules[home]
         value: object = module if name in modules else getattr(module, name)
-        setattr(sys.modules[package], name, value)  # so that it is asked for once
+        setattr(sys.modules[package], name, value)  # so that the next access does not come here
         return value
 
     def names() -> list[str]:

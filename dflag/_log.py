@@ -1,7 +1,7 @@
 """
-The library's one logger.
+The one logger of the library.
 
-A module of its own, since importing logging takes a third of the time in which the command prints its help.
+It has its own module because importing `logging` takes a third of the time in which the command prints its help.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     ExceptionInfo: TypeAlias = BaseException | bool | None
 
 _FORK_SECONDS: Final = 0.5
-"""How long a fork and a message wait for each other: longer than a line takes, and short where a handler hangs."""
+"""How long a fork and a message wait for each other: longer than writing a line takes, but short if a handler hangs."""
 
 _POLL_SECONDS: Final = 5e-4
 
 _CALLER: Final = 3
-"""How many calls lie between a line that logs and the standard library: what a record shall name is that line."""
+"""The number of calls between a line that logs and the standard library, so that records name that line."""
 
 
 class _UnseenHandler(logging.NullHandler):
     """
-    Prints nothing but one line, at the first warning of a program that does not configure logging.
+    A handler that prints one line: the first warning, if the program does not configure logging.
 
-    A library leaves printing to the program. But a program that never configures logging would not learn that a value
-    was refused: so the first warning is printed, once in a process, with what to do.
+    A library leaves printing to the program. But the user of a program that never configures logging would not notice
+    that a value was refused. So the first warning is printed, once in a process, with a hint on what to do.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class _UnseenHandler(logging.NullHandler):
                     f"dflag: {one_line(record.getMessage())} "
                     "[later warnings are not shown: logging is not configured, see logging.basicConfig()]\n"
                 )
-        except Exception:  # noqa: S110 - closed, full or not a stream at all: nobody is left to be told
+        except Exception:  # noqa: S110 - closed, full or no stream at all: nowhere to report it
             pass
 
 
@@ -66,24 +66,25 @@ def _is_configured(logger: logging.Logger | None, ours: logging.Handler) -> bool
     """
     while logger is not None:
         if any(handler is not ours for handler in logger.handlers):
-            return True  # a NullHandler too: somebody has added it on purpose
+            return True  # also for a NullHandler, which was added on purpose
         if not logger.propagate:
             return True
         logger = logger.parent
-    return logging.lastResort is None  # how the documentation of logging says to silence it
+    return logging.lastResort is None  # the documented way to silence logging
 
 
 class Log(ForkFollower):
     """
-    The logger ``dflag``. A handler or filter that raises harms nobody who logs.
+    The logger ``dflag``. An exception in a handler or filter does not reach the code that logs.
 
-    It is foreign code: it may take long, or call dflag. So nothing is logged while a lock of dflag's is held.
+    Handlers and filters are foreign code: they may take long, or call dflag. So dflag holds no lock while it logs.
 
-    A fork waits a moment for messages that other threads are writing: the lock of a buffered stream is copied into the
-    child as it is, and where dflag's own thread held it, the child's first line to that stream would never return.
+    A fork waits a moment for messages that other threads are writing. The child gets a copy of the lock of a buffered
+    stream in its current state. If a thread of dflag held that lock, the child's first write to that stream would never
+    return.
 
     Attributes:
-        enables: Tells for a level whether its messages are logged, so that a costly one need not be made.
+        enables: Returns whether messages of a level are logged, so that a costly message need not be made.
 
     Thread safety: any thread.
     """
@@ -122,7 +123,7 @@ class Log(ForkFollower):
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            if logging.raiseExceptions and sys.stderr is not None:  # as logging does itself for a handler that fails
+            if logging.raiseExceptions and sys.stderr is not None:  # as logging itself does if a handler fails
                 with contextlib.suppress(Exception):
                     sys.stderr.write(f"dflag: a message could not be logged: {type(error).__name__}\n")
         finally:
@@ -131,7 +132,7 @@ class Log(ForkFollower):
 
     def _enter(self, me: int) -> None:
         self._writing.add(me)
-        # Looked at after that, so that either the fork waits for this thread or this thread for the fork.
+        # Checked only now, so that either the fork waits for this thread or this thread for the fork.
         if self._forker not in (None, me):
             self._writing.discard(me)
             self._wait(lambda: self._forker is None)
@@ -158,5 +159,5 @@ class Log(ForkFollower):
 
 logger: Final = Log(logging.getLogger("dflag"))
 
-# Quiet in a program that does not configure logging, which would otherwise print every warning of ours.
+# Without this handler, a program that does not configure logging would print every warning of dflag.
 logging.getLogger("dflag").addHandler(_UnseenHandler())

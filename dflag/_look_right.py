@@ -1,5 +1,5 @@
 """
-The right to read the sources of an updater, which one thread has at a time.
+The right to read the sources of an updater, which only one thread has at a time.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SLICE_SECONDS: Final = 0.1
-"""How often a thread that waits for the right asks whether it still is to."""
+"""The interval at which a thread that waits for the right checks whether it should go on waiting."""
 
 _PATIENCE_SECONDS: Final = 30.0
 """
-How long the main thread waits for the right: a signal handler may have interrupted code that holds what the thread that
-reads needs.
+How long the main thread waits for the right: it may be running a signal handler, which has interrupted code that holds
+a lock that the reading thread needs.
 """
 
 
 _MOST_ROUNDS: Final = 100
-"""How often to read for one call: ``facts=`` may itself call `refresh`, which asks for another round."""
+"""How often one call reads at most, because ``facts=`` may itself call `refresh`, which requests another round."""
 
 
 class LookRight:
     """
-    The right to read the sources: one thread at a time, so that an older reading never follows a newer one.
+    The right to read the sources. Only one thread has it at a time, so an older reading never follows a newer one.
 
     Attributes:
-        lock: Held while they are read.
-        again: Whether they are to be read, once more if a reading is going on.
-        going_on: Whether they are being read, which a signal handler in the same thread may interrupt.
-        looks: How often they were read.
+        lock: Held while the sources are read.
+        again: Whether the sources should be read; during a reading, whether they should be read once more.
+        going_on: Whether the sources are being read. A signal handler in the same thread may interrupt the reading.
+        looks: How often the sources were read.
 
     Thread safety: any thread.
     """
@@ -45,25 +45,25 @@ class LookRight:
 
     def run(self, look: Callable[[], None], wanted: Callable[[], bool] | None, needed: threading.RLock) -> bool:
         """
-        Read the sources, once more when somebody asks for it meanwhile.
+        Read the sources, and again if another call requests it meanwhile.
 
-        A call by a signal handler in the middle of another one of the same thread only asks that one for another round;
-        so does one that must not wait for another thread.
+        A call by a signal handler during another call in the same thread only requests another round from that call.
+        A call that must not wait for another thread does so too.
 
         Args:
-            look: Reads them.
-            wanted: Asked while another thread reads, whether to go on waiting; None for always.
-            needed: A lock that the thread that reads may wait for.
+            look: Reads the sources.
+            wanted: Called while another thread reads; returns whether to go on waiting. None to wait in any case.
+            needed: A lock that the reading thread may wait for.
 
         Returns:
-            False when it was left to the thread that reads, or is not wanted any more.
+            False if the reading was left to another thread, or is no longer wanted.
         """
         self.again = True
         if not self.lock.acquire(blocking=False) and not self._wait_for_lock(wanted, needed):
             return False
         last = self.looks + _MOST_ROUNDS
         try:
-            # Asked once more at the end: a handler may have called between the last look and that.
+            # Checked again at the end: a signal handler may have called this after the last look.
             while self.again and not self.going_on and self.looks < last:
                 self.going_on = True
                 try:
@@ -78,8 +78,8 @@ class LookRight:
         return True
 
     def _wait_for_lock(self, wanted: Callable[[], bool] | None, needed: threading.RLock) -> bool:
-        # A signal handler may have interrupted this thread while it held a lock that the thread that reads waits for.
-        # Of the store's it is known. Of others, as those of log handlers, it is not: so the wait has a limit.
+        # A signal handler may have interrupted this thread while it held a lock that the reading thread waits for. This
+        # can be checked for the store's lock, but not for others, such as those of log handlers: so limit the wait.
         if _is_held(needed):
             return False
         if wanted is not None:
@@ -97,6 +97,6 @@ def _is_held(lock: threading.RLock) -> bool:
     """
     try:
         threading.Condition(lock).notify(0)
-    except RuntimeError:  # which is what it raises for a lock that this thread does not hold
+    except RuntimeError:  # raised if this thread does not hold the lock
         return False
     return True

@@ -1,5 +1,5 @@
 """
-Callbacks, in order, on one thread that lives only while there is something to deliver.
+Callbacks, called in order on one thread that lives only while deliveries are queued.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LOOP_CHECK_SECONDS: Final = 0.2
-"""How often a wait for an event loop asks whether that loop was closed meanwhile; closing wakes nobody."""
+"""The interval at which a wait for an event loop checks whether the loop was closed, which wakes no waiting thread."""
 
 _CO_GENERATORS: Final = 0x20 | 0x200
 """`inspect.CO_GENERATOR` and `CO_ASYNC_GENERATOR`."""
@@ -30,12 +30,12 @@ class Notifier:
     """
     A queue of deliveries and the thread that empties it.
 
-    The lock is its registry's. The step that commits a change queues its deliveries, so they are in commit order.
+    The lock is that of the registry. The step that commits a change queues its deliveries, so they are in commit order.
 
     Attributes:
-        queue: What is to be delivered; `resume` has to be called after appending to it.
-        errors: How many callbacks have raised, for each flag.
-        problem: Why no thread could be started, until that is logged, which is done without the lock; else None.
+        queue: The pending deliveries. After appending to it, `resume` must be called.
+        errors: How many callbacks have raised, by the name of the flag.
+        problem: Why no thread could be started, until that is logged without the lock; else None.
     """
 
     waiting_text: Final = "callbacks wait"
@@ -45,15 +45,15 @@ class Notifier:
         self._idle = threading.Condition(lock)
         self.queue: Final[deque[Delivery]] = deque()
         self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None  # on which the callback runs that is being delivered
+        self._loop: asyncio.AbstractEventLoop | None = None  # the event loop of the current delivery
         self.errors: dict[str, int] = {}
         self.problem: str | None = None
 
     def flush(self, timeout: float | None) -> bool:
         """
-        Wait until everything is delivered, also what is queued meanwhile; return False if *timeout* seconds pass first.
+        Wait until everything is delivered, including deliveries queued meanwhile; return False after *timeout* seconds.
 
-        Return False as soon as a callback has to run in the calling thread, which cannot wait for itself.
+        Also return False as soon as a callback must run in the calling thread, which cannot wait for itself.
         """
         settle()
         with self._lock:
@@ -66,22 +66,23 @@ class Notifier:
 
     def _waits_for_caller(self) -> bool:
         """
-        Return whether the callback that is being delivered runs in the calling thread, or on its event loop.
+        Return whether the current callback runs in the calling thread or on its event loop.
         """
         is_own = threading.current_thread() is self._thread
         return is_own or (self._loop is not None and self._loop is _running_loop())
 
     def is_pending(self) -> bool:
         """
-        Return whether anything is queued.
+        Return whether any delivery is queued.
         """
         return bool(self.queue)
 
     def renew(self, lock: threading.RLock) -> None:
         """
-        Forget, in a forked child, the thread and the lock of the parent.
+        Replace the thread and the lock of the parent in a forked child.
 
-        What was still queued is delivered in the child too; what was being delivered is the parent's alone.
+        Deliveries that were still queued are made in the child too. The one in progress is only completed in the
+        parent.
         """
         self._lock = lock
         self._idle = threading.Condition(lock)
@@ -90,26 +91,26 @@ class Notifier:
 
     def resume(self) -> None:
         """
-        Go on with what is queued, on a new thread if there is none.
+        Deliver what is queued, on a new thread if none is running.
         """
         with self._lock:
             if not self.queue or (self._thread is not None and self._thread.is_alive()) or sys.is_finalizing():
-                return  # when it is finalizing, CPython 3.11 waits for a new thread for ever
+                return  # during finalization CPython 3.11 would wait for a new thread for ever
             thread = None
             try:
                 thread = self._thread = OwnThread(target=self._run, name="dflag-notifier", daemon=True)
                 thread.start()
             except RuntimeError as error:  # none can be started now, or in this interpreter: the next commit retries
-                if self._thread is thread:  # and not one that a signal handler has started meanwhile
+                if self._thread is thread:  # unless a signal handler has started one meanwhile
                     self._thread = None
                 self.problem = str(error)
 
     def _run(self) -> None:
         me = threading.current_thread()
         try:
-            while self._thread is me:  # else a callback has forked: this is the child, which has a thread for the rest
+            while self._thread is me:  # else a callback has forked: in this child another thread delivers the rest
                 try:
-                    # Without the lock, which the commit that caused the delivery may still hold.
+                    # Without the lock, as the commit that caused the delivery may still hold it.
                     delivery = self.queue.popleft()
                 except IndexError:
                     with self._lock:
@@ -119,7 +120,7 @@ class Notifier:
                     self._deliver(delivery)
         finally:
             with self._lock:
-                if self._thread is me:  # an exception that hit this thread between two callbacks
+                if self._thread is me:  # an exception was raised in this thread between two callbacks
                     self._end()
                     self.resume()
 
@@ -132,7 +133,7 @@ class Notifier:
             if delivery.loop is not None:
                 with self._lock:
                     self._loop = delivery.loop
-                    self._idle.notify_all()  # a thread that waits may run this loop
+                    self._idle.notify_all()  # a waiting thread may be the one that runs this loop
             delivery.run()
         except BaseException as error:
             problem = type(error).__name__ if delivery.secret else repr_of(error)
@@ -152,9 +153,9 @@ class Listener:
     A registered callback.
 
     Attributes:
-        label: What messages call it.
-        loop: The event loop it runs on, if it is a coroutine function.
-        is_dropped: Whether that event loop was found gone, so that it is never called again.
+        label: The name of the callback in messages.
+        loop: The event loop that it runs on if it is a coroutine function; else None.
+        is_dropped: Whether that event loop no longer exists, so that the callback is never called again.
     """
 
     __slots__ = ("_function", "_pid", "is_dropped", "label", "loop")
@@ -162,7 +163,7 @@ class Listener:
     def __init__(self, function: Callable[[Any, Any], Any], flag_name: str) -> None:
         if not callable(function):
             raise DefinitionError(f"flag {flag_name!r}: expected a callable for on_change, got {repr_of(function)}")
-        if code_flags(function) & _CO_GENERATORS:  # calling it would run nothing of it
+        if code_flags(function) & _CO_GENERATORS:  # a call would not run its code
             raise DefinitionError(
                 f"flag {flag_name!r}: expected a callable for on_change, got a generator: {repr_of(function)}"
             )
@@ -177,7 +178,7 @@ class Listener:
             self._run_on(self.loop, old, new)
             return
         result = self._function(old, new)
-        if hasattr(result, "close") and is_unawaited(result):  # a task or future has no such method, and runs
+        if hasattr(result, "close") and is_unawaited(result):  # a task or future has no close(), and runs
             raise TypeError("it returned a coroutine, which nobody awaits: register the coroutine function itself")
 
     def _run_on(self, loop: asyncio.AbstractEventLoop, old: object, new: object) -> None:
@@ -193,7 +194,7 @@ class Listener:
             coroutine.close()
             self._drop("is gone")
             return
-        # Waiting keeps the order: the next callback must not overtake this one.
+        # Wait, to keep the order: the next callback must not overtake this one.
         done = threading.Event()
         future.add_done_callback(lambda _: done.set())
         while not done.wait(_LOOP_CHECK_SECONDS):
@@ -214,14 +215,14 @@ class Listener:
 
 class Delivery:
     """
-    One call to be made once.
+    One call that must be made once.
 
     Attributes:
-        run: What is called.
-        label: What messages call it.
-        flag_name: The flag whose callback it is; None for a function of dflag's own.
-        secret: Whether no message may quote an error of it.
-        loop: The event loop that *run* waits for; None for none.
+        run: The function to call.
+        label: The name of the function in messages.
+        flag_name: The name of the flag that the callback belongs to; None for a function of dflag itself.
+        secret: Whether messages must not quote its errors.
+        loop: The event loop that *run* waits for; None if there is none.
     """
 
     __slots__ = ("flag_name", "label", "loop", "run", "secret")
