@@ -83,8 +83,8 @@ class Take(argparse.Action):
     """
     Stores the value of an option until the whole parse is over. It leaves nothing in the namespace.
 
-    argparse knows only the option with the flag's own name, not the other spellings. So these never conflict with
-    abbreviations or with the program's own options, whether added before or after.
+    argparse knows only the option with the flag's own name, not the other spellings. So the latter never conflict
+    with abbreviations or with the program's own options, whether added before or after.
     """
 
     def __init__(self, *, option: Option, **settings: Any) -> None:
@@ -273,7 +273,7 @@ def dashes(parser: argparse.ArgumentParser) -> str:
 
 class Spellings(Mapping[str, Option]):
     """
-    The options by all their spellings: first the flags' names, then the options that turn off, then those for files.
+    All spellings of the options: first the flags' names, then the options that turn a flag off, then those for files.
 
     In a spelling any dash may be an underscore and vice versa. If a spelling fits several options, the first in this
     order gets it. If it could mean two flags, no option gets it, unless one of them has exactly this spelling.

@@ -59,7 +59,7 @@ _EPILOG: Final = (
 )
 
 _Read: TypeAlias = "tuple[Flag[Any], str, Callable[[], Any], argparse.ArgumentParser]"
-"""A flag, a layer, the function that reads its value, and the parser that found it."""
+"""A flag, a layer, the function that reads the value, and the parser that reports its errors."""
 
 
 def parse_args(
@@ -218,7 +218,7 @@ def _read(
     reads: Iterable[_Read], outermost: argparse.ArgumentParser, make: type[Entry]
 ) -> dict[tuple[Flag[Any], str], Entry]:
     """
-    Read all values, or fail with a message that has every error.
+    Read all values, or fail with a message that lists all errors.
     """
     entries: dict[tuple[Flag[Any], str], Entry] = {}
     errors: list[tuple[argparse.ArgumentParser, FlagValueError]] = []
@@ -303,7 +303,9 @@ def _read_all(descriptor: int, *, pipe: bool) -> bytes | Unreadable:
 
 def _readable(descriptor: int, deadline: float) -> bool:
     """
-    Wait until a pipe has data or its last writer has closed it. For a FIFO without a first writer, neither happens.
+    Wait until a pipe has data or its last writer has closed it; return False at the deadline.
+
+    Neither happens while no writer has opened a FIFO yet.
     """
     with selectors.DefaultSelector() as selector:
         selector.register(descriptor, selectors.EVENT_READ)

@@ -62,7 +62,7 @@ def parse(
     new = [
         key
         for key, raw in values.items()
-        # File contents are bytes. To compare them without a call makes a refresh() take 1.20 bare readings, not 1.24.
+        # File contents are bytes, compared here without a call: refresh() takes 1.20 bare readings instead of 1.24.
         if (
             anew
             or (old := known.get(key)) is None

@@ -38,7 +38,7 @@ class Checkpoint:
 
     def restore(self) -> None:
         """
-        Restore all of it. The values change in one step, and the restored callbacks are called for it.
+        Restore the state. The values change in one step, and the restored callbacks are called for it.
 
         Overrides that have expired meanwhile stay dropped. Flags that were declared since stay as declared, and get the
         values that the sources held for their names. Flags that have become secret stay secret.

@@ -296,7 +296,7 @@ class Declarations:
         """
         Declare a static flag that holds a list of strings.
 
-        The text consists of items separated by commas, each of which is stripped, or is a JSON array: ``a, b`` or
+        The text is a comma-separated list, each item of which is stripped, or a JSON array: ``a, b`` or
         ``["a", "b,c"]``. An empty text is an empty list.
 
         Args:
@@ -340,8 +340,8 @@ class Declarations:
         """
         Declare a static flag that holds a set of strings.
 
-        The text consists of items separated by commas, each of which is stripped, or is a JSON array. Duplicates are
-        dropped. An empty text is an empty set.
+        The text is a comma-separated list, each item of which is stripped, or a JSON array. Duplicates are dropped. An
+        empty text is an empty set.
 
         Args:
             name: 1 to 253 characters of ``[-._a-zA-Z0-9]``; the first must not be a dot.

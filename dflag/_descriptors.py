@@ -2,8 +2,8 @@
 File descriptors in a program that may close them at any time.
 
 A program that becomes a daemon closes every descriptor from 3 on, and the system gives their numbers to the next files
-that are opened. So a number alone does not prove that a descriptor is still the one that dflag opened. Otherwise
-reading, writing or closing it would affect a file of the program.
+that are opened. So a number alone does not prove that a descriptor is still the one that dflag opened: reading, writing
+or closing it could affect a file of the program.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ class Generation:
 
     def matcher(self, flag: Flag[Any]) -> Callable[[str], KeyedValue | None]:
         """
-        Return a function from a key to the `KeyedValue` of a keyed flag, or None if no rule gives the key a value.
+        Return the function that finds the `KeyedValue` of a keyed flag for a key; it returns None if there is none.
         """
         return matcher_of(self.snapshot, flag)
 
@@ -149,7 +149,7 @@ class Generation:
 
     def checksum(self, origin: str = DEFAULT) -> str:
         """
-        Return the checksum of a source's revision; that of all values for another layer, or if there is no revision.
+        Return the checksum of a source's revision, or of all values if *origin* is not a source or has no revision.
         """
         found = self._checksums.get(origin)
         if found is None:
@@ -208,7 +208,7 @@ class Evaluations:
 
     def find(self, name: str) -> Flag[Any] | None:
         """
-        Return the flag with a name, or None if there is none or it must not be shown.
+        Return the flag with this name; None if there is none or it must not be shown.
         """
         flag = self._store.flags.get(name)
         return None if flag is None or not self.shows(flag) else flag

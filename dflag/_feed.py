@@ -411,8 +411,7 @@ class Feed:
 
 def _checked(name: str, values: object) -> Mapping[str, Raw]:
     """
-    Return the values that a source has read as a new dict: the source may change its own mapping, which may be of a
-    class with any behaviour.
+    Copy the values that a source has read to a new dict: its own mapping may change, and its class may do anything.
 
     Raises:
         SourceError: The result of the source is not a mapping of texts to raw values.

@@ -140,9 +140,9 @@ def close_pin(pin: Pin) -> None:
 
 def _run_without_gil(step: Step) -> None:
     """
-    Run a step while reads return values from the snapshots of their registries. A step sets the snapshot first.
+    Run a step. Meanwhile reads return values from the snapshots of their registries; a step sets the snapshot first.
 
-    A thread that has read a new value therefore finds `_slow` set at its next read, or finds every flag set.
+    So a thread that has read a new value either finds `_slow` set at its next read, or finds every flag set.
     """
     global _slow  # noqa: PLW0603 - as above
     try:
@@ -360,7 +360,7 @@ class Flag(Cell, NeverCopied, Generic[T]):
         dflag.errors.ValidationError: flag 'rate_limit': expected an int of at least 1, got 0 (override)
         >>> rate.reset()
         """
-        if not self.dynamic:  # checked before the value is
+        if not self.dynamic:  # before the value is checked
             self._store.check_settable(self, ttl_seconds)
         self._store.set(self, self._pipeline.take(self.name, value, "override"), ttl_seconds=ttl_seconds, reason=reason)
 
@@ -753,7 +753,7 @@ def _get_counted(self: Flag[Any]) -> Any:
 
 def _for_counted(self: DynamicFlag[Any], key: str) -> Any:
     _reads[self] = _reads.get(self, 0) + 1
-    return self._for_pinned(key)  # correct without a pin, too
+    return self._for_pinned(key)  # also correct without a pin
 
 
 _COUNTED: Final = {StaticFlag.get: _get_counted, DynamicFlag.get: _get_counted, DynamicFlag.for_: _for_counted}

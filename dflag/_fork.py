@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         """
         An object that takes part in forks: it takes its locks before a fork and releases them afterwards.
 
-        These locks may only be held briefly. In a child that C code has forked, `after_fork_in_child` is called without
-        a `before_fork`.
+        Those locks must only be held briefly. In a child that C code has forked, `after_fork_in_child` is called
+        without a `before_fork`.
         """
 
         def before_fork(self) -> None: ...

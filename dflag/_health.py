@@ -48,11 +48,11 @@ class Health:
         self._healthy: Final = healthy
         self._question: _Question | None = None
         self._next = 0.0  # of time.monotonic()
-        self._is_reported = False  # whether it is reported that no thread could be started
+        self._is_reported = False  # whether a failure to start a thread has been reported
 
     def verdict(self, about: Collection[object], wake: Callable[[], None]) -> Verdict | None:
         """
-        Return why the program is unhealthy; None if there is no new answer that says so. Ask again when it is time.
+        Return why the program is unhealthy, or None if no new answer says so. Ask again when it is time.
 
         Args:
             about: The subjects of a question that is asked now. An answer only counts for the subjects of its question.

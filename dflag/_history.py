@@ -21,7 +21,7 @@ HISTORY_LENGTH: Final = 100
 """How many changes are kept."""
 
 _SMALL: Final = frozenset({int, float, bool})
-"""Types whose values are small enough to keep, so that a commit need not print them, which is a third of its cost."""
+"""Types of values that are small enough to keep. A commit need not print them, which would be a third of its cost."""
 
 TEXT_MAX_CHARACTERS: Final = 2_000
 """How much of a text is kept: a value may have megabytes, and each change has two values."""

@@ -61,7 +61,7 @@ class KeyedValue:
 
     def is_alike(self, other: KeyedValue) -> bool:
         """
-        Return whether another value of the source, perhaps a different one, is for the same keys by the same rule name.
+        Return whether *other*, of the same source, has the same rule name and keys. The values may differ.
         """
         mine = self.rule, self.keys, self.threshold, self.is_share, self.is_part
         return mine == (other.rule, other.keys, other.threshold, other.is_share, other.is_part)
@@ -96,13 +96,13 @@ class Table:
         fallback: The value without a key.
         like: Another table, whose functions are reused if it is made of the same values.
         finders: The functions that find a key, if several rules together give its value.
-        beneath: The values that *finders* add the values for keys to.
+        beneath: The values below, which *finders* combine with the values for keys.
 
     Attributes:
         lookup: How to find the value of a key.
         match: Finds the `KeyedValue` of a key; returns None for a key without one.
         layers: The `KeyedValue` objects of each layer, the highest layer first. Within a layer a later one wins.
-        beneath: For a map, the values that the values for keys are added to.
+        beneath: For a map, the values below, which are combined with the values for keys.
 
     Thread safety: any thread, lock-free.
     """

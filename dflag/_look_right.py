@@ -52,7 +52,7 @@ class LookRight:
 
         Args:
             look: Reads the sources.
-            wanted: Called while another thread reads; returns whether to go on waiting. None to wait in any case.
+            wanted: Called while another thread reads; returns whether to go on waiting. None to wait without asking.
             needed: A lock that the reading thread may wait for.
 
         Returns:
