@@ -1,5 +1,5 @@
 """
-Texts in a syntax tree: those that are written out, and what those look like that are built.
+Texts in a syntax tree: literals, and patterns of the texts that expressions build.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ _FIELD: Final = re.compile(
     r"%(?:\([^)]*\))?[-#0 +]*(?:\d+|\*)?(?:\.(?:\d+|\*))?[hlL]?[a-zA-Z%]"
     r"|\{(?:[^{}]|\{[^{}]*\})*\}"  # a width may be a field of its own
 )
-"""What is replaced in a text by ``%`` or ``format``."""
+"""Matches the parts of a text that ``%`` or ``format`` replaces."""
 
 
 def text_of(node: ast.expr | None) -> str | None:
     """
-    Return the text that an expression is; None for any other.
+    Return the text of a string literal; None for any other expression.
     """
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 def pattern_of(node: ast.expr) -> str | None:
     """
-    Return a regular expression of the texts that an expression may build; None where it builds none.
+    Return a regular expression for the texts that an expression may build; None if it builds no text.
     """
     match node:
         case ast.Constant(value=value):

@@ -1,8 +1,8 @@
 """
-What a flag demands of a text, in the Common Expression Language as Kubernetes has it.
+The demands of a flag on a text, in the Common Expression Language (CEL) of Kubernetes.
 
-An expression never refuses a text that the flag accepts. What the flag refuses beyond it is listed in words.
-Only ``trim`` and ``substring`` are used beyond what every CEL has; both are Kubernetes' since 1.25.
+An expression never refuses a text that the flag accepts. Demands that no expression covers are listed in words.
+In addition to standard CEL only ``trim`` and ``substring`` are used, which Kubernetes has had since 1.25.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from dflag._flags import Flag
 
 _NOT_ALIKE: Final = re.compile(r"\\[a-zA-Z0-9]|\(\?(?!:)|[*+?}]\+|\{,|\{(?:\d+,)?0\d|\[:|\[\[|&&|--|~~|\|\||[^ -~]")
-"""What Python's expressions and RE2's, which CEL has, read differently, or one of them not at all."""
+"""Matches parts of an expression that Python and RE2, which CEL uses, read differently, or only one of them reads."""
 
 _MOST_REPEATS: Final = 1_000
-"""How often RE2, and Go's regexp in the API server, repeat a part of an expression, nested counts multiplied."""
+"""The limit of RE2, and of Go's regexp in the API server, for repeating a part; nested counts are multiplied."""
 
 _TOKENS: Final = re.compile(r"\\.|\[\^?\]?(?:\\.|[^]\\])*\]|\{(\d+)(?:,(\d*))?\}|.", re.DOTALL)
-"""What an expression is made of, as far as groups and counts need it: escapes, sets of characters, counts, the rest."""
+"""Matches the tokens of a regular expression that matter for groups and counts: escapes, sets, counts, the rest."""
 
 _LENGTHS: Final = {"minLength": ">=", "maxLength": "<="}
-"""How JSON Schema names the limits of a text's length, and CEL compares with them."""
+"""The keywords of JSON Schema for the limits of a text's length, each with the operator that CEL compares by."""
 
 
 def demands_of(flag: Flag[Any]) -> CEL:
     """
-    Return what a flag demands.
+    Return the demands of a flag, as conditions and in words.
     """
     pipeline = pipeline_of(flag)
     if pipeline.input_mutator is not None:
@@ -51,7 +51,7 @@ def demands_of(flag: Flag[Any]) -> CEL:
 
 def stripped(text: str, *, strip: bool) -> str:
     """
-    Return an expression of a list with one text: *text* as a flag's parser sees it.
+    Return an expression for a list with one text: *text* as a flag's parser sees it.
     """
     without_mark = f"[{text}].map(t, t.startsWith({quote(chr(0xFEFF))}) ? t.substring(1) : t)"
     return f"{without_mark}.map(t, t.trim())" if strip else without_mark
@@ -59,7 +59,7 @@ def stripped(text: str, *, strip: bool) -> str:
 
 def _add_validator(found: CEL, flag: Flag[Any], validator: Any) -> None:
     """
-    Add what a validator demands of a text that is the value, if it says so.
+    Add the demands of a validator: as a condition if it publishes them and the text is the value, else in words.
     """
     keywords = keywords_of(validator) if pipeline_of(flag).kind.is_text else {}
     pattern = keywords.get("pattern")
@@ -75,7 +75,7 @@ def _add_validator(found: CEL, flag: Flag[Any], validator: Any) -> None:
 
 
 def _is_alike(pattern: re.Pattern[str], *, strip: bool) -> bool:
-    # A dollar also stands before a last line end in Python, which strip has taken away.
+    # In Python a dollar also matches before a final line end, but a stripped text has none.
     return (
         pattern.flags == re.UNICODE
         and not _NOT_ALIKE.search(pattern.pattern)
@@ -86,7 +86,7 @@ def _is_alike(pattern: re.Pattern[str], *, strip: bool) -> bool:
 
 def _most_repeats(pattern: str) -> int:
     """
-    Return how often the most repeated part of an expression is repeated, counts of the groups around it included.
+    Return the highest repeat count of a part of an expression, multiplied by the counts of the groups around it.
     """
     groups, inner = [1], 1
     for token in _TOKENS.finditer(pattern):

@@ -1,5 +1,5 @@
 """
-Holding what sources give against the flags of a program, their rules too.
+Checks what sources give, rules included, against the flags of a program.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def check_objects(
     registry: FlagRegistry, objects: Sequence[Object], *, strict: bool = False, replicas: int | None = None
 ) -> list[Finding]:
     """
-    Return what is wrong with the objects of one input and their rules, and what is worth a look, in its order.
+    Return the findings about the objects of one input and their rules, in the order of the input.
 
     Args:
         registry: The flags.
         objects: What each source gives.
-        strict: Whether unknown names are errors; in a rule they are.
-        replicas: How many processes there are, to warn of shares that none of them may have.
+        strict: Whether unknown names are errors. In a rule they always are.
+        replicas: The number of processes, to warn of shares that may reach none of them; None for no such warning.
     """
     verdict = validate(registry, objects, strict=strict, context=_context(objects))
     found = [
@@ -59,6 +59,6 @@ def _rule_findings(
 ) -> Iterator[Finding]:
     if not _has_rules(given):
         return iter(())
-    from dflag.cli._rules import findings_of  # a fifth of the time that checking an input without rules takes
+    from dflag.cli._rules import findings_of  # takes a fifth of the time of a check without rules
 
     return findings_of(registry, given, rejected, replicas)

@@ -1,5 +1,5 @@
 """
-Findings about code: where they stand, and how sure they are.
+Findings about code, with the place and the confidence of each.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def finding_of(
 
 def problems_of(program: Program, level: Level) -> Iterator[Finding]:
     """
-    List the modules that cannot be parsed.
+    Yield a finding for each module that cannot be parsed.
     """
     for source in program.problems:
         if source.problem is not None:

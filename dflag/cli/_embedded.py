@@ -1,5 +1,5 @@
 """
-Documents of flags inside of a key, as a program has them that follows one file of a volume.
+Documents of flags in single keys, for programs that follow one file of a volume.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
     from dflag.cli._items import Item
 
 SUFFIXES: Final = (".json", ".yaml", ".yml")
-"""How the name of a key ends that holds a document."""
+"""The endings of keys that hold a document."""
 
 
 def is_flag(registry: FlagRegistry, key: str) -> bool:
     """
-    Return whether a key is a flag's, or one of a map.
+    Return whether a key is the name of a flag, or belongs to a map.
     """
     return key in registry or any(kind.fits(key) for kind in store_of_registry(registry).maps.values())
 
 
 def opened(is_flag: Callable[[str], bool], objects: Sequence[Object], keys: Collection[str] = ()) -> list[Object]:
     """
-    Return the objects with each document of flags in them as an object of its own, above the one that holds it.
+    Return the objects, with each document of flags as a separate object that ranks above the one that holds it.
 
     Args:
-        is_flag: Whether a key is that of a flag, which is no document, whatever its name.
+        is_flag: Returns whether a key is that of a flag, and so no document, whatever its ending.
         objects: The objects of an input.
-        keys: Further keys that hold documents.
+        keys: Further keys that hold documents, whether they are flags or not.
     """
     return [part for each in objects for part in (_open(is_flag, each, keys) if each.files else (each,))]
 
 
 def check_read(objects: Sequence[Object]) -> None:
     """
-    Raise for a document that cannot be read: a process keeps its last good values, which the input does not tell.
+    Raise for a document that cannot be read, as a process keeps its last good values, which are not in the input.
 
     Raises:
-        CommandError: There is one.
+        CommandError: A document cannot be read.
     """
     for each in objects:
         if each.unread is not None:
@@ -61,7 +61,7 @@ def check_read(objects: Sequence[Object]) -> None:
 
 def keys_of(objects: Sequence[Object]) -> set[str]:
     """
-    Return the keys of an input of which each may hold a document.
+    Return the keys of an input that can hold a document.
     """
     return {key for given in objects if given.files for key in given.items}
 
@@ -81,7 +81,7 @@ def _read(given: Object, key: str, item: Item) -> Object:
     label = f"{key} in {given.label}"
     found = Object(label, item.file, {}, secret=given.secret, in_config_map=given.in_config_map)
     if isinstance(item.raw, Unreadable):
-        known = any(fault.key == key for fault in given.faults)  # what a manifest cannot hold is among them already
+        known = any(fault.key == key for fault in given.faults)  # the reader of manifests has reported it
         fault = Fault(item.value_place(), key, f"{key}: {item.raw.reason}", rule="invalid-value")
         return found._replace(faults=() if known else (fault,), unread=fault)
     data = item.raw.encode(errors="surrogatepass") if isinstance(item.raw, str) else item.raw
@@ -95,7 +95,7 @@ def _read(given: Object, key: str, item: Item) -> Object:
 
 def _places(item: Item, data: bytes) -> Callable[[int], Place]:
     """
-    Return what says where a character of a document stands, whose byte order mark does not count.
+    Return a function that maps the offset of a character in a document, byte order mark excluded, to its place.
     """
     within = item.places()
     mark = 1 if data.startswith(b"\xef\xbb\xbf") else 0

@@ -1,8 +1,8 @@
 """
-The fields that a ConfigMap and a Secret have, and what the API server takes as their values.
+The fields of a ConfigMap and a Secret, and the values that the API server accepts for them.
 
 The server decodes an object by its type (``core/v1`` of ``k8s.io/api``, ``ObjectMeta`` of ``apimachinery``): it refuses
-a field that the type lacks, and a value of another type. The values of ``data`` are read by `dflag.cli._manifests`.
+a field that the type lacks, and a value of another type. `dflag.cli._manifests` reads the values of ``data``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ KINDS: Final = ("ConfigMap", "Secret")
 _ANNOTATIONS_MAX_BYTES: Final = 256 * 2**10
 """The limit of apimachinery's ``ValidateAnnotationsSize``."""
 
-# These are compiled at their first use: the manifests that people write seldom have times, or labels.
+# These are compiled at their first use, because manifests that people write seldom have times or labels.
 _QUALIFIED: Final = r"(?:(?P<prefix>[^/]*)/)?(?=.{1,63}\Z)(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE: Final = r"(?=.{0,63}\Z)(?:(?:[A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?"
 _TIME: Final = r"(?a)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[-+]\d\d:\d\d)"
@@ -34,21 +34,21 @@ _DECIMAL: Final = r"[-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?"
 _INT_LIMIT: Final = 2.0**63
 _FINALIZERS: Final = frozenset({"foregroundDeletion", "kubernetes", "orphan"})
 _MAX_SHOWN_CHARACTERS: Final = 80
-"""How much of a given text a message repeats."""
+"""How many characters of a given text a message repeats."""
 
 
 class Type:
     """
-    What a field holds.
+    The type of a field.
 
     Attributes:
         name: The type of the value, as `type_of` names it; empty for any.
-        fields: Of a mapping the fields that it may have; None for any.
-        each: What the values of a mapping, or the items of a list, are.
-        required: The fields that have to be there, and not empty.
-        says: What a message says of the type.
-        expects: What a text or a number has to be beyond that; None when `accepts` takes any.
-        accepts: Whether it is that.
+        fields: The fields that a mapping may have; None for any.
+        each: The type of the values of a mapping, or of the items of a list.
+        required: The fields of a mapping that must be present and not empty.
+        says: What a message says about a value of another type; empty for a message made of the name.
+        expects: What a text or a number must be in addition to its type, in words; empty without `accepts`.
+        accepts: Returns whether a text or a number is what `expects` says; None if any is accepted.
     """
 
     __slots__ = ("accepts", "each", "expects", "fields", "name", "required", "says")
@@ -75,7 +75,7 @@ class Type:
 def _is_time(text: str) -> bool:
     if not re.fullmatch(_TIME, text):
         return False
-    import datetime  # as for the patterns
+    import datetime  # at its first use, like the patterns
 
     try:
         datetime.datetime.fromisoformat(text.replace(",", "."))
@@ -88,7 +88,7 @@ def _is_count(text: str) -> bool:
     plain = text.replace("_", "")
     try:
         number = float(plain) if re.fullmatch(_DECIMAL, plain) else float(int(plain, 0))
-    except ValueError:  # octal, which nobody writes here
+    except ValueError:  # such as 0777, an octal number, which nobody writes here
         return True
     return number.is_integer() and 0 <= number < _INT_LIMIT
 
@@ -128,7 +128,7 @@ _METADATA: Final = Type(
     },
 )
 _COMMON: Final = {"apiVersion": _TEXT, "kind": _TEXT, "metadata": _METADATA, "immutable": _TRUTH}
-# The reader of the values reports what is wrong in data, key by key.
+# `dflag.cli._manifests` reports the faults in data, key by key.
 _OBJECTS: Final = {
     "ConfigMap": Type(MAPPING, {**_COMMON, "binaryData": _ANY, "data": _ANY}),
     "Secret": Type(MAPPING, {**_COMMON, "data": _ANY, "stringData": _ANY, "type": _TEXT}),
@@ -137,7 +137,7 @@ _OBJECTS: Final = {
 
 def faults(node: Node, kind: str, place: Callable[[Node], Place]) -> Iterator[Fault]:
     """
-    Find what the API server refuses of an object, whatever its data.
+    Yield what the API server refuses in an object, apart from its data.
     """
     checker = _Checker(kind, place)
     yield from checker.of_value(node, _OBJECTS[kind], "")
@@ -148,7 +148,7 @@ def faults(node: Node, kind: str, place: Callable[[Node], Place]) -> Iterator[Fa
 
 def quoted(node: Node) -> str:
     """
-    Return what to write in place of a scalar that is to be a text.
+    Return what to write instead of a scalar that must be a string.
     """
     return f'write "{node.text}"'
 
@@ -196,7 +196,7 @@ class _Checker:
 
     def _hint(self, name: str, value: Node, wanted: Type, path: str) -> str:
         """
-        Return what was probably meant by a field that does not exist.
+        Return what to do about a field that does not exist, such as the name that was probably meant.
         """
         if path:
             near = nearest(name, wanted.fields or ())
@@ -224,7 +224,7 @@ class _Checker:
 
     def _of_names(self, metadata: Node) -> Iterator[Fault]:
         """
-        Check the names that are given; that there is none is left to what completes a manifest.
+        Check the names that are given. A missing name is no fault, as another tool may complete the manifest.
         """
         name, generated = metadata.get("name"), metadata.get("generateName")
         prefix = "" if generated is None else generated.text or ""
@@ -232,7 +232,7 @@ class _Checker:
             text = "" if type_of(name) == NULL else name.text or ""
             if not is_object_name(text):
                 yield Fault(self._place(name), "", f"metadata.name: expected {OBJECT_NAME}, got {_shown(text)}")
-        # The server puts a letter or digit in place of a dash at the end alone.
+        # For its check the server replaces a dash by a letter or digit, but only at the end.
         if generated is not None and prefix and not is_object_name(f"{prefix[:-1]}x" if prefix[-1] == "-" else prefix):
             expected = f"expected the beginning of {OBJECT_NAME}"
             yield Fault(self._place(generated), "", f"metadata.generateName: {expected}, got {_shown(prefix)}")

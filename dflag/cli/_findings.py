@@ -1,7 +1,7 @@
 """
-Holding inputs against the flags of a program, by the flags' own pipeline.
+Checks inputs against the flags of a program, with the flags' own pipelines.
 
-What an updater would do with an input is drafted as the updater drafts it, and never committed.
+An input goes through the same steps as in an updater, but is never committed.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 Level: TypeAlias = Literal["error", "warning", "note"]
 
 IGNORED: Final = frozenset({"_example"})
-"""The keys that an updater leaves alone unless told otherwise."""
+"""The keys that an updater ignores by default."""
 
 NOTHING: Final = SourceState(Reading({}, lambda _: ""))
 
 
 class Finding(NamedTuple):
     """
-    One thing that is wrong, or worth a look.
+    One error, warning or note.
 
     Attributes:
-        rule: Which sort of thing: ``"invalid-value"``.
-        flag: The flag or the key; None when it is about several.
-        confidence: How sure a finding about code is, ``"certain"`` or ``"likely"``; None for one about values.
+        rule: The sort of finding, such as ``"invalid-value"``.
+        flag: The flag or the key; None if the finding is not about a single one.
+        confidence: How certain a finding about code is, ``"certain"`` or ``"likely"``; None for one about values.
     """
 
     file: str
@@ -59,15 +59,15 @@ class Finding(NamedTuple):
 
 class Validation:
     """
-    What an updater would make of one input.
+    What an updater would do with one input.
 
     Attributes:
-        values: The effective values with it, by flag, over the defaults.
-        findings: What is wrong, in the order of the input.
-        rejected: What would be refused, each as a flag or a key, if it is one's, and the message.
-        refused: The error of the registry's validators.
+        values: The effective values by flag, if the input is applied to the defaults.
+        findings: The findings, in the order of the input.
+        rejected: What would be refused: the flag or key, or None if it is not about a single one, and the message.
+        refused: The error of the registry's validators; None if they accept the values.
         unknown: The names that no flag has.
-        states: What each object leaves behind, as the base of a later reading.
+        states: The state of each object after the input is applied, as the base of a later reading.
     """
 
     __slots__ = ("findings", "refused", "rejected", "states", "unknown", "values")
@@ -98,16 +98,16 @@ def validate(
     context: RuleContext | None = None,
 ) -> Validation:
     """
-    Return what applying the objects of one input would do, each a source above the one before.
+    Return what applying the objects of one input would do. Each object is a source that ranks above the one before it.
 
-    The registry stays as it is, but that the flags a Secret feeds count as secret from now on.
+    The registry does not change, except that flags with a value from a Secret count as secret from now on.
 
     Args:
         registry: The flags.
         objects: What each source gives.
         strict: Whether unknown names are errors.
-        bases: What the sources gave before: a value that is refused leaves the last good one of its own.
-        context: By what rules are resolved; without it they are validated, and never in force.
+        bases: The earlier states of the sources. Instead of a refused value, the last good one of its source stays.
+        context: Resolves the rules. Without it rules are validated, but never in force.
     """
     objects = [_without_ignored(each) for each in objects]
     before = [*bases, *[NOTHING] * len(objects)]
@@ -131,7 +131,7 @@ def _without_ignored(given: Object) -> Object:
 
 def _validator_finding(objects: Sequence[Object], refused: RegistryValidationError) -> Finding:
     """
-    Make a finding of what is about several flags: it is shown where the first value stands.
+    Make a finding for an error about several flags, at the place of the first value.
     """
     first = next((item for each in objects for item in each.items.values()), None)
     file = first.file if first is not None else objects[0].file if objects else ""
@@ -144,7 +144,7 @@ def _findings(registry: FlagRegistry, given: Object, batch: Batch, *, strict: bo
         yield Finding(given.file, fault.place, fault.rule, "error", fault.key or None, message_of(registry, fault))
     for key, error in _own_errors(given, batch):
         if key in RULES_KEYS or key.startswith(RULE_PREFIX):
-            continue  # each of them has a place of its own
+            continue  # `dflag.cli._rules` reports rules, each at its own place
         item = given.items.get(key) or _member(registry, given, key)
         place = place_of(item, registry[error.flag_name], kind_of(registry, key, error.flag_name), error)
         yield Finding(item.file, place, "invalid-value", "error", error.flag_name, str(error))
@@ -176,7 +176,7 @@ def _exposed(registry: FlagRegistry, key: str, item: Item) -> Iterator[Finding]:
 
 def retired_key(key: str, item: Item, since: datetime.date | None) -> Finding:
     """
-    Make the finding that a key is left of a flag that is gone on purpose, since a day that may not be known.
+    Make a finding for a key that is left of a retired flag; *since* is None if the day is not known.
     """
     message = f"flag {key!r} {retired_words(since)}: remove the key"
     return Finding(item.file, item.key_place(), "retired-flag", "warning", key, message)
@@ -184,14 +184,14 @@ def retired_key(key: str, item: Item, since: datetime.date | None) -> Finding:
 
 def retired_words(since: datetime.date | None) -> str:
     """
-    Return words for a flag that is gone on purpose, and since when.
+    Return words for a retired flag, with the day since when, if it is known.
     """
     return "is retired" if since is None else f"has been retired since {since}"
 
 
 def message_of(registry: FlagRegistry, fault: Fault) -> str:
     """
-    Return what to say of a fault, without the value where a secret flag has the key.
+    Return the message of a fault, without the value if the key belongs to a secret flag.
     """
     masked = fault.masked and any(flag.secret for flag in flags_of(registry, fault.key))
     return one_line(fault.masked if masked else fault.message)
@@ -199,7 +199,7 @@ def message_of(registry: FlagRegistry, fault: Fault) -> str:
 
 def flags_of(registry: FlagRegistry, key: str) -> list[Flag[Any]]:
     """
-    Return the flag of that name, else the maps that the key belongs to.
+    Return the flag of that name or, if there is none, the maps that the key belongs to.
     """
     if key in registry:
         return [registry[key]]
@@ -208,7 +208,7 @@ def flags_of(registry: FlagRegistry, key: str) -> list[Flag[Any]]:
 
 def _own_errors(given: Object, batch: Batch) -> Iterator[tuple[str, FlagValueError]]:
     """
-    Return the errors of flags, but for the values of which a fault of the object says already why they are none.
+    Yield the errors of flags, except those about unreadable values that a fault of the object already explains.
     """
     known = {fault.key for fault in given.faults}
     for key, error in batch.state.rejected.items():
@@ -226,7 +226,7 @@ def _rejected(registry: FlagRegistry, given: Object, batch: Batch) -> Iterator[t
 
 def _member(registry: FlagRegistry, given: Object, name: str) -> Item:
     """
-    Find a key of a map, for a fault of the whole map.
+    Return the first key of a map, as the place of an error about the whole map.
     """
     kind = store_of_registry(registry).maps[registry[name]]
     return next(item for key, item in given.items.items() if key not in registry and kind.fits(key))
@@ -234,7 +234,7 @@ def _member(registry: FlagRegistry, given: Object, name: str) -> Item:
 
 def hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
     """
-    Yield what is wrong with a flag that is set, whatever its value.
+    Warn of a flag that is set although it is deprecated or past its date.
     """
     if flag.deprecated is not None:
         message = f"flag {flag.name!r} is deprecated: {flag.deprecated}"
@@ -246,14 +246,14 @@ def hygiene(flag: Flag[Any], item: Item) -> Iterator[Finding]:
 
 
 def _is_over(day: datetime.date) -> bool:
-    import datetime  # loaded already, by the program's date
+    import datetime  # loaded already, as the program has made a date
 
-    return day < datetime.date.today()  # noqa: DTZ011 - the day it is here
+    return day < datetime.date.today()  # noqa: DTZ011 - the local day
 
 
 def place_of(item: Item, flag: Flag[Any], kind: Kind[Any], refused: FlagValueError) -> Place:
     """
-    Find the token that is at fault, as far as the error says which; else the place of the value.
+    Return the place of the faulty token if the error identifies one, else the place of the value.
     """
     pipeline = pipeline_of(flag)
     if pipeline.input_mutator is not None:
@@ -275,7 +275,7 @@ def place_of(item: Item, flag: Flag[Any], kind: Kind[Any], refused: FlagValueErr
 
 def _tree(body: str, *, yaml: bool) -> nodes.Node:
     if not yaml or body[:1] in ("{", "[", '"'):
-        from dflag._formats import json_nodes  # for a fault alone
+        from dflag._formats import json_nodes  # needed for a fault only
 
         return json_nodes.read(body)
     from dflag._formats import yaml_nodes
@@ -285,7 +285,7 @@ def _tree(body: str, *, yaml: bool) -> nodes.Node:
 
 def kind_of(registry: FlagRegistry, key: str, name: str) -> Kind[Any]:
     """
-    Return the kind that reads a key: a flag's own, or that of the values of a map.
+    Return the kind that reads a key: that of the flag or, for a key of a map, that of the map's values.
     """
     flag = registry[name]
     return pipeline_of(flag).kind if key == name else store_of_registry(registry).maps[flag].item

@@ -1,5 +1,5 @@
 """
-The flags of a program, and what refers to them.
+The flags of a program, and the references to them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dflag.cli._modules import ModuleSource
 
 How: TypeAlias = Literal["read", "perhaps", "other"]
-"""A read, what may be one, or another use of the flag: binding, setting, a validator."""
+"""A read, a possible read, or another use of the flag: binding it, setting it, giving it a validator."""
 
 
 class Reference(NamedTuple):
@@ -36,14 +36,14 @@ class Reference(NamedTuple):
 @dataclass(slots=True, eq=False)
 class FlagUsage:
     """
-    A declaration, and what refers to it.
+    A declaration, and the references to it.
 
     Attributes:
-        name: The flag's name; None where it is built, or a library leaves it to the program.
-        label: What to call it in messages.
+        name: The flag's name; None if it is built, or if a library leaves it to the program.
+        label: The name of the flag in messages.
         is_kept: Whether a comment asks to keep it.
-        is_exported: Whether code outside of the program may read it: it is re-exported, or in an ``__all__``.
-        handed: The first place at which what holds it goes to code that is not here.
+        is_exported: Whether other programs may read it, because it is re-exported or in an ``__all__``.
+        handed: The first place at which an object that holds it is passed to code that is not here.
     """
 
     module: Module
@@ -57,20 +57,20 @@ class FlagUsage:
 
     def reads(self, how: How = "read", *, in_tests: bool = False) -> list[Reference]:
         """
-        Return the reads of one sort, of the program or of its tests.
+        Return the references of one sort, either in the program or in its tests.
         """
         return [each for each in self.references if each.how == how and each.is_test is in_tests]
 
     @property
     def is_of_class(self) -> bool:
         """
-        Whether it stands in the body of a class without a registry, so that instances may have its value.
+        Whether the body of a class declares it without a registry, so that instances may have its value.
         """
         return self.declared.class_name is not None and self.declared.receiver is None
 
     def may_be(self, name: str) -> bool:
         """
-        Return whether the flag has the name, or may have it where its own is built.
+        Return whether the flag has the name, or may have it because its own is built.
         """
         pattern = self.declared.pattern
         return self.name == name or (self.name is None and pattern is not None and bool(re.fullmatch(pattern, name)))
@@ -82,13 +82,13 @@ class Program:
     All of a program's flags.
 
     Attributes:
-        flags: In the order of the modules.
-        of_any: Reads by a name of which nothing is known, each of which may mean any flag.
-        undeclared: Names that are read and that no declaration has, each with whether that is certain.
+        flags: The flags, in the order of the modules.
+        of_any: Reads by an unknown name, each of which may mean any flag.
+        undeclared: The names that are read but not declared, each with its module and whether this is certain.
         problems: The modules that cannot be read.
-        bound: The names, or their patterns, under which flags of libraries are bound that are not here.
+        bound: The names, or their patterns, under which flags of libraries whose code is not here are bound.
         is_open: Whether code that cannot be followed may declare any flag: it gets a registry, or a declaring method.
-        retired: The names of flags that are gone on purpose, each with the day since when, if it is known.
+        retired: The names of retired flags, each with the day since when, if it is known.
     """
 
     flags: list[FlagUsage] = field(default_factory=list)
@@ -101,13 +101,13 @@ class Program:
 
     def is_secret(self, name: str) -> bool:
         """
-        Return whether a declaration makes the flag of that name secret, one of several included.
+        Return whether any declaration that may have that name makes its flag secret.
         """
         return any(flag.declared.is_secret and flag.may_be(name) for flag in self.flags)
 
     def has_key(self, key: str) -> bool | None:
         """
-        Return whether a declaration has the name, or a map its keys; None where one may that cannot be followed.
+        Return whether a flag has this name or a map has this key; None if an unknown name or declaration may match.
         """
         if any(
             key == flag.name or (flag.declared.keys and fnmatchcase(key, flag.declared.keys)) for flag in self.flags

@@ -1,6 +1,8 @@
 """
-Where registries, snapshots, classes of flags and their instances go as arguments: to functions of the program, whose
-parameters stand for them then, or away to code that is not here.
+Follows registries, snapshots, classes of flags and their instances that are passed as arguments.
+
+They go to functions of the program, whose parameters then stand for them, or to code that is not here: code outside of
+the modules that are read.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from dflag.cli._scopes import Name
 
 _COPYING: Final = frozenset({"dict", "vars"})
-"""The builtin functions that return all values of their argument. The others keep nothing of it."""
+"""The builtin functions that return all values of their argument. Other builtin functions keep nothing of it."""
 
 _HARMLESS: Final = (("dflag",), ("typing",))
 """The packages whose functions read no flag for the program."""
@@ -28,12 +30,12 @@ _HARMLESS: Final = (("dflag",), ("typing",))
 
 class Handovers:
     """
-    The ways of all that holds flags.
+    Records where the objects that hold flags are passed to.
     """
 
     def __init__(self, names: Resolver, modules: Sequence[Module]) -> None:
         self._names: Final = names
-        self._given: Final[dict[int, dict[Name, list[Entity]]]] = {}  # by module, which most have none of
+        self._given: Final[dict[int, dict[Name, list[Entity]]]] = {}  # by module; most have none
         self._passed: Final = [
             (module, each) for module in modules if not module.source.is_test for each in module.passed
         ]
@@ -42,7 +44,7 @@ class Handovers:
 
     def entities(self, module: Module, name: Name, *, with_vague: bool = True) -> list[Entity]:
         """
-        Return what a name stands for, as a parameter for what it is given, or for what its annotation says.
+        Return what a name stands for. A parameter stands for the given arguments, or else for its annotation.
         """
         found = self._names.resolve(module, name)
         if found is not None and not all(map(_is_vague, found.alternatives)):
@@ -52,7 +54,7 @@ class Handovers:
 
     def away(self) -> Iterator[tuple[Entity, Reference]]:
         """
-        Yield what goes to code that is not here, with each place at which it does.
+        Yield each entity that is passed to code that is not here, with each place at which it is.
         """
         for module, passed in self._passed:
             for entity in self._holders(module, passed, with_vague=True):
@@ -61,7 +63,7 @@ class Handovers:
 
     def _follow(self, *, with_vague: bool) -> None:
         """
-        Pass on what parameters stand for, until nothing is new.
+        Pass what arguments stand for on to parameters, until nothing new is found.
         """
         is_new = True
         while is_new:
@@ -76,9 +78,9 @@ class Handovers:
 
     def _holders(self, module: Module, passed: Passed, *, with_vague: bool) -> list[Entity]:
         """
-        Return what an argument stands for that holds flags.
+        Return the entities that an argument stands for, if they hold flags.
         """
-        is_list_of_types = passed.is_within and passed.called is None  # or a table of classes, which are none of values
+        is_list_of_types = passed.is_within and passed.called is None  # or a table of classes; neither has values
         found = self.entities(module, passed.name, with_vague=with_vague)
         return [each for each in found if self._is_holder(each) and not (is_list_of_types and each.sort == "class")]
 
@@ -91,7 +93,7 @@ class Handovers:
                 found = self._names.follow(entity, name[length:])
                 if found is not None:
                     yield found
-            if name[:length] not in seen:  # or ``node = node.parent`` would grow for ever
+            if name[:length] not in seen:  # or ``node = node.parent`` would grow forever
                 seen.add(name[:length])
                 for said in module.assigned.get(name[:length], ()):
                     yield from self._given_to(module, (*said, *name[length:]), seen)
@@ -108,13 +110,13 @@ class Handovers:
 
     def _parameters(self, module: Module, passed: Passed) -> list[tuple[Module, Name]] | None:
         """
-        Return the parameters that take an argument; None where the function, or the object, is not here.
+        Return the parameters that take an argument; None if the code of the function, or of the object, is not here.
         """
         called = passed.called
         if called is None:
             return None
         if passed.place == SET:
-            return [] if self.entities(module, called, with_vague=False) else None  # of something of the program
+            return [] if self.entities(module, called, with_vague=False) else None  # [] for an object of the program
         if self._is_harmless(module, called):
             return []
         function = self._function(module, called)
@@ -126,7 +128,7 @@ class Handovers:
 
     def _function(self, module: Module, called: Name) -> Entity | None:
         """
-        Return the function of the program that a call runs.
+        Return the function of the program that a call runs; None if it runs no known one.
         """
         entity = self._names.resolve(module, called)
         if entity is not None and entity.sort in ("class", "registry"):
@@ -135,7 +137,7 @@ class Handovers:
 
     def _is_harmless(self, module: Module, called: Name) -> bool:
         """
-        Return whether a call is one of dflag's own, also as a method, or of a builtin function.
+        Return whether a call runs a function or method of dflag, or a builtin function that keeps nothing.
         """
         first = called[0]
         if len(called) == 1 and hasattr(builtins, first) and not module.bindings.get(first):
@@ -152,7 +154,7 @@ class Handovers:
 
 def _is_vague(entity: Entity) -> bool:
     """
-    Return whether an entity is what an annotation says, which is any registry, or no more than not known to hold flags.
+    Return whether an entity is an unknown registry or snapshot, as an annotation gives it, or one that holds no flags.
     """
     is_any = entity.sort in ("registry", "snapshot") and entity.origin is None and not entity.is_own
     return is_any or entity.sort == "other"

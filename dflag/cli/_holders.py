@@ -1,5 +1,5 @@
 """
-What holds flags: a module, a class and a registry, each with the flags that who has it can read.
+The holders of flags: modules, classes and registries, each with the flags that can be read through it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dflag.cli._scopes import Name
 
 _Holder: TypeAlias = "tuple[int, Name]"
-"""A module, and the name in it of the holder; no name for the module itself."""
+"""The id of a module, and the name of the holder in it; an empty name for the module itself."""
 
 
 class Holders:
@@ -28,13 +28,13 @@ class Holders:
         self._names: Final = names
         self._all: Final = list(flags)
         self._held: Final[dict[_Holder, list[FlagUsage]]] = defaultdict(list)
-        self._loose: Final[list[FlagUsage]] = []  # those of a registry that may be any
+        self._loose: Final[list[FlagUsage]] = []  # flags whose registry may be any
         for flag in self._all:
             self._add(flag)
 
     def flags_of(self, entity: Entity) -> list[FlagUsage]:
         """
-        Return the flags that a module, a class, an instance, a registry or a snapshot has.
+        Return the flags that can be read through a module, a class, an instance, a registry or a snapshot.
         """
         if entity.sort in ("registry", "snapshot"):
             holders = self._registries(entity)
@@ -70,7 +70,7 @@ class Holders:
 
     def _registries_of(self, flag: FlagUsage) -> list[_Holder] | None:
         """
-        Return the registry of a flag, one for each class that a registry derives from; None where it may be any.
+        Return the registry of a flag as a holder, with one more for each class that it derives from; None if unknown.
         """
         module, declared = flag.module, flag.declared
         if declared.receiver is not None:

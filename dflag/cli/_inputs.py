@@ -1,7 +1,7 @@
 """
-Reading an INPUT: manifests, a directory, a document, or standard input.
+Reads an INPUT: manifests, a directory, a document, or standard input.
 
-Whatever it is, what comes of it is what a source would give, with the place of every key and value.
+The result is always what a source would give, with the place of every key and value.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from dflag._formats.nodes import Node
 
 _MAX_BYTES: Final = 64 * 2**20
-"""More than any cluster's manifests; a device or a runaway command must not fill the memory."""
+"""More than the manifests of any cluster, so that no device and no runaway command fills the memory."""
 
 _MANIFESTS: Final = (".json", ".yaml", ".yml")
-"""The files of a directory that ``kubectl`` reads."""
+"""The endings of the files that ``kubectl`` reads in a directory."""
 
 
 class Input:
     """
-    What is checked together: the objects of a file, of a directory or of standard input.
+    The objects of a file, of a directory or of standard input, which are checked together.
 
     Attributes:
         objects: The objects in it, in order.
-        lacks: Why there may be nothing to check in it.
+        lacks: The reason to give if there is nothing to check in it.
     """
 
     __slots__ = ("lacks", "objects")
@@ -52,18 +52,19 @@ class Input:
 
 def read(path: str, is_flag: Callable[[str], bool] | None = None, *, may_be_empty: bool = True) -> list[Object]:
     """
-    Read an INPUT: the objects in it, in order.
+    Read an INPUT, and return the objects in it, in order.
 
-    One with nothing in it, as in a pipe behind a command that fails, is reported on standard error. A ConfigMap or a
-    directory may be empty on purpose.
+    An INPUT with nothing in it is reported on standard error, because the command before a pipe may have failed. A
+    ConfigMap or a directory may be empty on purpose.
 
     Args:
         path: A file, a directory, or ``-``.
-        is_flag: Whether a file of that name in a directory is the value of a flag; None when no flags are known.
-        may_be_empty: Whether one with nothing in it is no error.
+        is_flag: Returns whether a file of that name in a directory is the value of a flag; None if no flags are known.
+        may_be_empty: Whether an INPUT with nothing in it is accepted.
 
     Raises:
-        CommandError: It cannot be read, or is not YAML, nor JSON where its name says so; or there is nothing in it.
+        CommandError: The INPUT cannot be read, or is not YAML (or JSON, if its name ends with ``.json``), or is empty
+            although it must not be.
     """
     inputs = read_all(path, is_flag)
     objects = [each for given in inputs for each in given.objects]
@@ -77,10 +78,10 @@ def read(path: str, is_flag: Callable[[str], bool] | None = None, *, may_be_empt
 
 def read_all(path: str, is_flag: Callable[[str], bool] | None = None) -> list[Input]:
     """
-    Read an INPUT; each file of a directory of manifests is one of its own.
+    Read an INPUT. Each file of a directory of manifests is an `Input` of its own.
 
     Raises:
-        CommandError: As `read`.
+        CommandError: As in `read`, but not for an empty INPUT.
     """
     if path != "-" and os.path.isdir(path):
         return _read_manifest_files(path, is_flag or _is_plain) or [_read_directory(path)]
@@ -89,10 +90,10 @@ def read_all(path: str, is_flag: Callable[[str], bool] | None = None) -> list[In
 
 def read_text(data: bytes, name: str) -> Input:
     """
-    Read what stands in a file.
+    Read the contents of a file.
 
     Raises:
-        CommandError: As `read`.
+        CommandError: As in `read_all`.
     """
     try:
         text = texts.decode(data)
@@ -117,18 +118,18 @@ def document_items(data: bytes, name: str, file: str, place: Callable[[int], Pla
 
     Args:
         data: The document.
-        name: Its name, which says whether it is JSON.
-        file: The file that it stands in.
-        place: What says where in the file a character of it stands; None when the file is the document.
+        name: Its name, whose ending says whether it is JSON.
+        file: The file that contains it.
+        place: Maps the offset of a character in it to a place in the file; None if the file is the document.
 
     Raises:
-        NotJSON: It is no such document.
+        NotJSON: It is not such a document.
     """
-    from dflag._formats import documents  # which a manifest is not
+    from dflag._formats import documents  # not needed for manifests
 
     text, yaml = texts.decode(data), _may_be_yaml(name)
     values = documents.read(data, yaml=yaml, unread=RULES_KEYS).values
-    # What is doubled in rules spoils one of them, and not the document.
+    # A key that stands twice in a rule makes that rule invalid, but not the document.
     nodes = texts.nodes(text, yaml=yaml, repeats=any(key in values for key in RULES_KEYS))
     members = (nodes[0].members if nodes else None) or {}
     places = Lines(text).place if place is None else place
@@ -174,7 +175,7 @@ def _is_plain(name: str) -> bool:
 
 def _read_manifest_files(path: str, is_flag: Callable[[str], bool]) -> list[Input]:
     """
-    Read the files of a directory of manifests, and below it; none of a volume, or of one with a file for each flag.
+    Read the files in and below a directory of manifests; none if it is a volume, or has a file for each flag.
     """
     if os.path.lexists(os.path.join(path, "..data")):
         return []
@@ -205,7 +206,7 @@ def _raise(error: OSError) -> None:
 
 def _holds_manifests(data: bytes) -> bool | None:
     """
-    Return whether there is a manifest in a file; None when it cannot be read, which its reader reports.
+    Return whether there is a manifest in a file; None if the file cannot be parsed, which `read_text` reports.
     """
     try:
         return any(map(_manifests.is_manifest, texts.nodes(texts.decode(data), yaml=True, repeats=True)))
@@ -239,7 +240,7 @@ def _read_manifests(nodes: Sequence[Node], name: str, text: str, lines: Lines) -
 def _read_document(data: bytes, nodes: Sequence[Node], name: str, text: str, lines: Lines) -> Input:
     if len(nodes) > 1:
         raise _unreadable(name, lines.place(nodes[1].start), "expected manifests, or one document alone")
-    if len(data) > MAX_BYTES:  # unlike manifests, of which each object is a part, a source reads it whole
+    if len(data) > MAX_BYTES:  # a source reads all of a document, but one object of a file of manifests
         raise _unreadable(name, None, f"expected a document of at most {MAX_BYTES} bytes")
     items = document_items(data, name, name) if nodes else {}  # templates may leave several empty documents
     lacks = "it holds nothing but comments" if text.strip() else "it is empty"

@@ -1,5 +1,5 @@
 """
-What comes of an input: what each source would give, with the place of every key and value.
+The contents of an input: what each source would give, with the place of every key and value.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 class Fault(NamedTuple):
     """
-    Something wrong with an input that no flag has a say in.
+    A fault of an input that does not depend on the flags.
 
     Attributes:
-        key: The key that it is about, if it is about one.
+        key: The key that it is about; empty if it is about none.
         message: What is wrong, and what to write instead.
-        masked: The same without the value, for a secret; empty when the message holds none.
-        rule: Which sort of finding it makes.
+        masked: The message without the value, for a secret; empty if the message contains no value.
+        rule: The sort of finding that it becomes.
     """
 
     place: Place
@@ -39,14 +39,14 @@ class Fault(NamedTuple):
 
 class Item:
     """
-    A key with its value, as they stand in an input.
+    A key with its value, as an input contains them.
 
     Args:
         raw: The value as a source would give it.
-        file: The file that it stands in.
+        file: The file that contains it.
         source: The text that the nodes were read from.
-        place: What says where a character of that text stands in the file.
-        nodes: The key and the value in that text; None when the file is the value.
+        place: Maps the offset of a character in that text to a place in the file.
+        nodes: The key and the value in that text; None if the file is the value.
     """
 
     __slots__ = ("_key", "_node", "_place", "_source", "file", "raw")
@@ -68,13 +68,13 @@ class Item:
 
     def key_place(self) -> Place:
         """
-        Return where the key stands; of a file that is a value, its beginning.
+        Return the place of the key; the beginning of a file that is a value.
         """
         return START if self._key is None or self._place is None else self._place(self._key.start)
 
     def value_place(self) -> Place:
         """
-        Return where the value begins: inside of a block scalar its first character that is no white space.
+        Return the place where the value begins; in a block scalar, that of its first character that is no white space.
         """
         node = self._node
         if node is None or self._place is None:
@@ -86,13 +86,15 @@ class Item:
 
     def place_of(self, index: int) -> Place:
         """
-        Return where a character of the value's text stands.
+        Return the place of a character of the value's text.
         """
         return self.places()(index)
 
     def places(self) -> Callable[[int], Place]:
         """
-        Return what maps each character of the value's text to its place; an encoded value has one place.
+        Return a function that maps the index of a character in the value's text to its place.
+
+        All characters of an encoded value have the place of the value.
         """
         text, place = self.text(), self._place
         if text is None:
@@ -105,7 +107,7 @@ class Item:
 
     def locator(self) -> Callable[[Place], Place]:
         """
-        Return what maps the lines and columns of a text in the value, without its byte order mark, to its place.
+        Return a function that maps a line and column of the value's text, byte order mark excluded, to its place.
         """
         source = self._place
         if isinstance(self.raw, Excerpt) and source is not None:  # its lines are those of the document
@@ -118,7 +120,7 @@ class Item:
 
     def place_within(self, path: list[Step]) -> Place:
         """
-        Return where a part of a value stands that the document holds natively.
+        Return the place of a part of a value that the document holds natively.
         """
         if self._node is None or self._place is None:
             return START
@@ -126,7 +128,7 @@ class Item:
 
     def text(self) -> str | None:
         """
-        Return the text that a parser reads, if its characters have places; None of a native or encoded value.
+        Return the text that a parser reads, if its characters have places; None for a native or encoded value.
         """
         if self._node is None:
             data = self.raw.encode() if isinstance(self.raw, str) else self.raw
@@ -135,13 +137,13 @@ class Item:
 
     def is_native(self) -> bool:
         """
-        Return whether the parts of the value stand in the document, and not in a text.
+        Return whether the document holds the parts of the value natively, and not in a text.
         """
         return isinstance(self.raw, Text) or (self._node is not None and self._node.text is None)
 
     def with_text(self, text: str) -> Item:
         """
-        Return the item with the text that is published in place of a document's value; its places stay.
+        Return the item with the text that is published instead of a document's value, and with the same places.
         """
         nodes = None if self._key is None or self._node is None else (self._key, self._node)
         return Item(text, self.file, self._source, self._place, nodes)
@@ -153,14 +155,14 @@ class Object(NamedTuple):
 
     Attributes:
         label: What it is, for people.
-        file: Where it stands.
+        file: The file or directory that contains it.
         items: Its keys and values.
-        faults: What is wrong with it whatever the flags are.
+        faults: Its faults that do not depend on the flags.
         secret: Whether all of it is secret.
-        files: Whether a volume of it has a file for each key, which may be a document of flags.
-        in_config_map: Whether it stands in a ConfigMap.
-        unread: Why it, a document of flags, cannot be read; None if it can.
-        hidden: The keys that begin with a dot, and their values: a volume has files of them, which no source reads.
+        files: Whether a volume of it has a file for each key. Such a file may be a document of flags.
+        in_config_map: Whether a ConfigMap contains it.
+        unread: The fault for which a document of flags cannot be read; None if it can.
+        hidden: The keys that begin with a dot, and their values. A volume has files for them, which no source reads.
     """
 
     label: str
@@ -179,6 +181,6 @@ class Object(NamedTuple):
 
     def reading(self) -> Reading:
         """
-        Return what an updater would read; messages come without the place, which a finding says itself.
+        Return the reading that an updater would make. Its messages have no place, because a finding has its own.
         """
         return Reading(self.values, lambda _: "", self.secret)

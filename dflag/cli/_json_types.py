@@ -1,5 +1,5 @@
 """
-What ``kubectl`` takes a scalar of a manifest for: YAML 1.1, as its reader has it.
+The types that ``kubectl`` gives to the scalars of a manifest, which it reads as YAML 1.1.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _BOOLS: Final = frozenset(
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _TAG: Final = "tag:yaml.org,2002:"
 
-# These are compiled at their first use: most manifests have no number without quotes.
+# These are compiled at their first use, because most manifests have no number without quotes.
 _INT: Final = r"[-+]?(?:0[bB][01]+|0[oO]?[0-7]+|0[xX][0-9a-fA-F]+|0|[1-9][0-9]*)|0b[-+][01]+"
 _DECIMAL: Final = r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
 _NO_FINITE: Final = r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
 _UNDERSCORE: Final = r"(?<=[0-9])_(?=[0-9])"
 _NUMBER_BEGINS: Final = "+-.0123456789"
 _SAME_KEY: Final = r"true|false|0|-?[1-9][0-9]{0,17}|-?(?:0|[1-9][0-9]{0,5})\.[0-9]{0,5}[1-9]"
-"""The truth values and numbers that a key is written as anew just as they stand."""
+"""Matches the truth values and numbers whose text ``kubectl`` keeps if they are keys without quotes."""
 
 STRING: Final = "a string"
 BOOL: Final = "a truth value"
@@ -38,7 +38,7 @@ TAGGED: Final = "a value with a tag"
 
 def type_of(node: Node) -> str:
     """
-    Return which type the value has in the JSON that ``kubectl`` makes of a manifest.
+    Return the type that a value has in the JSON that ``kubectl`` makes of a manifest.
     """
     if node.text is None:
         return MAPPING if node.items is None else LIST
@@ -55,7 +55,7 @@ def type_of(node: Node) -> str:
 
 def _type_of_number(text: str) -> str:
     """
-    Return the type of a text that may be a number; one with an exponent that no float can have is a string.
+    Return the type of a text that may be a number. A number beyond the range of a float is a string.
     """
     plain = _without_underscores(text)
     if re.fullmatch(_INT, plain):
@@ -66,7 +66,7 @@ def _type_of_number(text: str) -> str:
 
 def _without_underscores(text: str) -> str:
     """
-    Take out the underscores, which may stand anywhere behind the first character, and behind a point between digits.
+    Remove the underscores of a number: those after the first character or, after a leading point, those between digits.
     """
     if text.startswith("."):
         return re.sub(_UNDERSCORE, "", text)
@@ -75,6 +75,6 @@ def _without_underscores(text: str) -> str:
 
 def is_changed_as_key(node: Node) -> bool:
     """
-    Return whether ``kubectl`` makes another text of a key that stands without quotes: of ``y`` it makes ``true``.
+    Return whether ``kubectl`` changes the text of a key without quotes, such as ``y`` to ``true``.
     """
     return type_of(node) in (BOOL, INT, FLOAT, NULL, TAGGED) and not re.fullmatch(_SAME_KEY, node.text or "")

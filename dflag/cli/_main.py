@@ -1,8 +1,8 @@
 """
-Reading the command line, and running one command.
+Reads the command line and runs one command.
 
 Each command is a module of this package with a function ``run(options, out)``, which writes its result to *out* and
-returns the status. It is imported when its arguments are in order.
+returns the status. The module is imported only after its arguments were accepted.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ status: 0 fine, 1 findings, 2 misuse or something unreadable
 """
 
 _INTERRUPTED: Final = 130
-"""What a shell reports of a program that SIGINT has ended."""
+"""The status that a shell reports for a program that SIGINT has ended."""
 
 _MISUSE: Final = 2
 
 _COLUMNS: Final = 80
-"""The width of what is no terminal."""
+"""The width of output that does not go to a terminal."""
 
 _INPUTS: Final = ("input", "inputs", "against")
-"""What commands call the arguments that name an INPUT."""
+"""The names of the arguments that take an INPUT."""
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
@@ -53,7 +53,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 def _columns() -> int:
     """
-    Return the width of the terminal, as argparse asks `shutil` for it, which would import the formats of archives.
+    Return the width of the terminal without `shutil`, which argparse uses and which imports the formats of archives.
     """
     with contextlib.suppress(KeyError, ValueError):
         if (columns := int(os.environ["COLUMNS"])) > 0:
@@ -66,7 +66,7 @@ def _columns() -> int:
 
 class _Positional(str):
     """
-    An argument behind ``--``, which is no option whatever it begins with.
+    An argument after ``--``, which is never an option, whatever it begins with.
     """
 
     __slots__ = ()
@@ -74,7 +74,7 @@ class _Positional(str):
 
 class _Parser(argparse.ArgumentParser):
     """
-    A parser whose options may stand anywhere, also between positionals.
+    A parser that accepts options anywhere, also between positional arguments.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -85,7 +85,7 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """
-        End with status 2 and a line that holds nothing a terminal would act on.
+        Exit with status 2 and a message on one line, without control characters.
         """
         super().error(one_line(message))
 
@@ -94,7 +94,7 @@ class _Parser(argparse.ArgumentParser):
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """
-        End with what no option is called; what is given to a misspelt one may be a secret, and is not repeated.
+        Exit with a message that names the unknown options, but not the values given to them, which may be secrets.
         """
         names = [each.partition("=")[0] for each in unknown if each.startswith("-")]
         near = nearest(names[0], self._option_string_actions) if names else None
@@ -102,7 +102,7 @@ class _Parser(argparse.ArgumentParser):
         self.error(f"unrecognized arguments: {' '.join(names or unknown)}{hint}")
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        # Help that cannot be written is no success; argparse says nothing of it.
+        # argparse ignores an error of writing help, and then the command would report success.
         print(message, end="", file=file or sys.stderr)
 
 
@@ -128,11 +128,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextlib.contextmanager
 def _streams() -> Iterator[None]:
     """
-    Put something in place of streams that were closed, and write the others as programs read.
+    Replace a closed standard error, and set the encoding of the output streams.
     """
     with contextlib.ExitStack() as stack:
         if sys.stderr is None:
-            # With nothing there, what was meant for it would go to standard output.
+            # ``print(file=None)`` writes to standard output, so messages for standard error would go there.
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stderr(nowhere))
         for stream in (sys.stdout, sys.stderr):
@@ -146,9 +146,9 @@ def _run_guarded(arguments: list[str], *, owns_process: bool) -> int:
             return _fail("standard output is closed")
         name, arguments = _split(arguments)
         return _run(name, arguments, owns_process=owns_process)
-    except SystemExit as end:  # how argparse ends, after it has said why
+    except SystemExit as end:  # argparse raises it after it has printed the reason
         return end.code if isinstance(end.code, int) else _MISUSE
-    except OSError as error:  # of standard output, which help and version go to
+    except OSError as error:  # from writing help or the version to standard output
         return _fail(_words_of_output(error))
 
 
@@ -163,12 +163,12 @@ def _run(name: str, arguments: list[str], *, owns_process: bool) -> int:
         with _uncollected() if owns_process else contextlib.nullcontext():
             command: Any = importlib.import_module(f"dflag.cli.{name}")
         out = sys.stdout
-        # What the program or its validators print is no result.
+        # Whatever the program or its validators print is not part of the result.
         with contextlib.redirect_stdout(sys.stderr):
             status: int = command.run(options, out)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # also what a program's own code raises to end a task or a process
+    except BaseException as error:  # also one with which the program's own code ends a task or a process
         if options.traceback:
             raise
         is_of_output = isinstance(error, OSError) and not error.filename
@@ -179,9 +179,9 @@ def _run(name: str, arguments: list[str], *, owns_process: bool) -> int:
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
     """
-    Keep the garbage collector from what is imported here, which stays until the process ends.
+    Exclude from garbage collection the objects that are imported here, which live until the process ends.
 
-    Searching it, now and again at the end, would take a seventh of the time that checking a small manifest takes.
+    Searching them, both now and at exit, would take a seventh of the time that checking a small manifest takes.
     """
     gc.disable()
     try:
@@ -193,7 +193,7 @@ def _uncollected() -> Iterator[None]:
 
 def _without_dashes(arguments: list[str]) -> list[str]:
     """
-    Mark what follows the first ``--``: argparse forgets where that was before it looks at the positionals.
+    Remove the first ``--`` and mark the arguments after it, as argparse forgets its place before it reads positionals.
     """
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return arguments[:end] + [_Positional(each) for each in arguments[end + 1 :]]
@@ -201,7 +201,7 @@ def _without_dashes(arguments: list[str]) -> list[str]:
 
 def _refuse_two_pipes(parser: _Parser, options: argparse.Namespace) -> None:
     """
-    End where standard input is asked for twice: the second reading would find it empty.
+    Exit with an error if standard input is named twice, because the second read would find it empty.
     """
     given = [getattr(options, name, None) for name in _INPUTS]
     if sum(each.count("-") if isinstance(each, list) else each == "-" for each in given) > 1:
@@ -210,7 +210,7 @@ def _refuse_two_pipes(parser: _Parser, options: argparse.Namespace) -> None:
 
 def _flush(status: int) -> int:
     """
-    Write what is still buffered; the interpreter would complain at its end of what cannot be written.
+    Flush the output streams here, because the interpreter would print an error of its own if that failed at exit.
     """
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
@@ -239,7 +239,7 @@ def _words(error: BaseException) -> str:
 
 
 def _fail(problem: str) -> int:
-    with contextlib.suppress(OSError):  # nobody may be there to read it
+    with contextlib.suppress(OSError):  # the reader may be gone
         for line in problem.splitlines() or [""]:
             print(f"dflag: {one_line(line)}", file=sys.stderr)
     return _MISUSE
@@ -247,7 +247,9 @@ def _fail(problem: str) -> int:
 
 def _split(arguments: list[str]) -> tuple[str, list[str]]:
     """
-    Take the command out of the arguments: the first one, or behind options the first that names one.
+    Return the command and the other arguments.
+
+    The command is the first argument or, if that is an option, the first argument that names a command.
     """
     early = arguments[:1] if arguments and not arguments[0].startswith("-") else arguments
     candidates = [number for number, argument in enumerate(early) if argument in COMMANDS]
@@ -261,7 +263,7 @@ def _split(arguments: list[str]) -> tuple[str, list[str]]:
 
 def _with_values() -> set[str]:
     """
-    Return the options of all commands that the next argument belongs to.
+    Return the options of all commands that take the next argument as their value.
     """
     found = set()
     for name in COMMANDS:
@@ -284,7 +286,7 @@ def _parse_without_command(arguments: list[str]) -> NoReturn:
 
 def _prepare(stream: TextIO | None) -> None:
     """
-    Write UTF-8 where programs read, and never fail for a character that a terminal lacks.
+    Make a stream write UTF-8 unless it is a terminal, and escape the characters that its encoding lacks.
     """
     reconfigure: Any = getattr(stream, "reconfigure", None)
     if stream is not None and reconfigure is not None:
@@ -293,7 +295,7 @@ def _prepare(stream: TextIO | None) -> None:
 
 def _abandon(stream: TextIO) -> None:
     """
-    Lead what is still buffered nowhere, or the interpreter would complain of it at its end.
+    Redirect a stream to the null device, so that its buffered output causes no error when the interpreter exits.
     """
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

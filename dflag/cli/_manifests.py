@@ -1,5 +1,5 @@
 """
-Manifests, read as ``kubectl`` and the API server do: the ConfigMaps and Secrets in a stream, and what is wrong there.
+Reads manifests as ``kubectl`` and the API server do: the ConfigMaps and Secrets in a stream, and their faults.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from dflag._formats.nodes import Lines, Node
 
 _MAX_BYTES: Final = 2**20
-"""What a ConfigMap or a Secret may hold in its values; the API server refuses more."""
+"""The limit for all values of a ConfigMap or a Secret together; the API server refuses more."""
 
 _ANY_KEY: Final = re.compile(r"(?!\.\.)(?!\.\Z)[-._a-zA-Z0-9]{1,253}")
-"""The keys that the API server allows, which are more than may name flags (apimachinery's ``IsConfigMapKey``)."""
+"""Matches the keys that the API server allows (apimachinery's ``IsConfigMapKey``); not all of them can name flags."""
 
 _LINE_ENDS: Final = {ord("\r"): None, ord("\n"): None}
-"""All that may stand between the characters of base64 (Go's ``encoding/base64``)."""
+"""The only other characters that may stand in base64 (Go's ``encoding/base64``)."""
 
 _VALUES: Final = {"ConfigMap": ("data", "binaryData"), "Secret": ("data", "stringData")}
 _ENCODED: Final = frozenset({("ConfigMap", "binaryData"), ("Secret", "data")})
@@ -38,10 +38,10 @@ _REQUIRED_KEYS: Final = {
     "kubernetes.io/ssh-auth": ("ssh-privatekey",),
     "kubernetes.io/tls": ("tls.crt", "tls.key"),
 }
-"""The keys that a Secret of a type has to have (``ValidateSecret``)."""
+"""The keys that a Secret of each type must have (``ValidateSecret``)."""
 
 _SLIP: Final = 0.82
-"""How alike a misspelt kind is: Secert is a slip, and neither Service nor SecretStore is one."""
+"""How similar a misspelt kind must be: Secert counts as misspelt, but neither Service nor SecretStore does."""
 
 _JSON_KEYS: Final = frozenset({".dockercfg", ".dockerconfigjson"})
 _ACCOUNT: Final = "kubernetes.io/service-account.name"
@@ -49,7 +49,7 @@ _ACCOUNT: Final = "kubernetes.io/service-account.name"
 
 def is_manifest(node: Node) -> bool:
     """
-    Return whether a document is meant for the API server, though it may refuse it.
+    Return whether a document is meant for the API server, even if the server would refuse it.
     """
     kind, version, metadata = (node.get(key) for key in ("kind", "apiVersion", "metadata"))
     if kind is not None and version is not None:
@@ -65,13 +65,13 @@ def read(nodes: Sequence[Node], name: str, source: str, lines: Lines) -> tuple[S
     """
     Read the documents of a stream.
 
-    Return its ConfigMaps and Secrets with what is wrong there, and the kinds of the objects that are passed over.
+    Return its ConfigMaps and Secrets with their faults, and the kinds of the objects that are passed over.
 
     Args:
         nodes: The documents.
-        name: Of the file.
-        source: The text of it.
-        lines: What says where in the file each character stands.
+        name: The name of the file.
+        source: The text of the file.
+        lines: The lines of that text, which give each character its place.
     """
     reader = _Reader(name, source, lines)
     objects = [each for node in nodes for each in reader.objects(node)]
@@ -85,11 +85,11 @@ def _text(node: Node | None, key: str) -> str:
 
 def _meant_kind(kind: str) -> str | None:
     """
-    Return which of the two kinds was meant by one that may be misspelt.
+    Return which of the two kinds is meant by a kind that may be misspelt; None if neither is.
     """
     if kind in _fields.KINDS:
         return kind
-    import difflib  # for a slip alone
+    import difflib  # needed for a misspelt kind only
 
     letters = re.sub(r"[-_ ]", "", kind).lower().removesuffix("s")
     lower = {each.lower(): each for each in _fields.KINDS}
@@ -99,9 +99,9 @@ def _meant_kind(kind: str) -> str | None:
 
 def _is_custom(version: str) -> bool:
     """
-    Return whether a version is of a group that anybody may define, and with it kinds of any name.
+    Return whether a version is of a group that anybody may define, together with kinds of any name.
 
-    Groups of Kubernetes itself have no dot, or end with ``.k8s.io``.
+    The groups of Kubernetes itself have no dot, or end with ``.k8s.io``.
     """
     group, slash, _ = version.partition("/")
     return bool(slash) and "." in group and not group.endswith(".k8s.io")
@@ -116,7 +116,7 @@ class _Reader:
 
     def objects(self, node: Node) -> Iterator[Object]:
         """
-        Read a document: an object, or the objects in a list.
+        Yield the objects of a document, which is one object or a list of them.
         """
         kind, items = _text(node, "kind"), node.get("items")
         if not kind or not is_manifest(node):
@@ -131,7 +131,7 @@ class _Reader:
 
     def _member(self, node: Node, listed: Node, kind: str) -> Iterator[Object]:
         """
-        Read an item of a list; of a list of one kind it need not say which it is.
+        Read an item of a list. In a list of one kind, an item needs neither kind nor version.
         """
         if kind and node.members is not None and node.get("kind") is None and node.get("apiVersion") is None:
             yield from self._object(node, kind, _text(listed, "apiVersion"))
@@ -208,7 +208,7 @@ class _ObjectReader:
 
     def _value(self, node: Node, field: str, key: str, place: Place) -> str | bytes | Unreadable:
         """
-        Return the value that a volume would have; what the API server refuses is noted.
+        Return the value that a volume would have. If the API server refuses it, add a fault.
         """
         found = type_of(node)
         if found not in (STRING, NULL):
@@ -216,7 +216,7 @@ class _ObjectReader:
         text = "" if found == NULL else node.text or ""
         if (self._kind, field) not in _ENCODED:
             return text
-        from binascii import a2b_base64  # for what is encoded alone
+        from binascii import a2b_base64  # needed for encoded values only
 
         try:
             return a2b_base64(text.translate(_LINE_ENDS), strict_mode=True)
@@ -240,7 +240,7 @@ class _ObjectReader:
 
     def _stored(self) -> Mapping[str, bytes]:
         """
-        Return what the server keeps of a Secret: what stands in stringData goes over data.
+        Return the values that the server stores. In a Secret, stringData takes precedence over data.
         """
         return {
             key: value.encode(errors="surrogatepass") if isinstance(value, str) else value
@@ -254,7 +254,7 @@ class _ObjectReader:
 
     def _check_type(self, node: Node) -> None:
         """
-        Check what the server demands of the well-known types of Secrets.
+        Check what the server demands of a Secret of a well-known type.
         """
         name, stored, metadata = _text(node, "type"), self._stored(), node.get("metadata")
         place = node.get("type") or node
@@ -271,7 +271,7 @@ class _ObjectReader:
 
 
 def _is_json_object(value: bytes) -> bool:
-    import json  # for some Secrets alone
+    import json  # needed for some Secrets only
 
     try:
         return isinstance(json.loads(value), (dict, type(None)))  # Go takes null for an empty map

@@ -1,7 +1,7 @@
 """
-What is noted of one module: its declarations, its reads, and what its names may stand for.
+The records of one module: its declarations, its reads, and what its names may stand for.
 
-A name is a dotted one, as a tuple of its parts: ``("settings", "rate")`` for ``settings.rate``.
+A `Name` is a dotted name as a tuple of its parts: ``("settings", "rate")`` for ``settings.rate``.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ CALLED: Final = "()"
 """The part of a dotted name that stands for a call."""
 
 GIVEN: Final = "(given)"
-"""The part that stands for an instance which comes from elsewhere, as the annotation of a parameter says."""
+"""The part that stands for an instance from elsewhere, such as the annotation of a parameter describes."""
 
 SET: Final = "="
-"""The place of what is set as an attribute, which no keyword is called."""
+"""The place of a value that is set as an attribute. No keyword can have this name."""
 
 
 class Position(NamedTuple):
@@ -43,16 +43,16 @@ class Declared:
     A call that makes a flag.
 
     Attributes:
-        receiver: What the method is called on; None for a function of dflag, which makes an unbound flag.
-        method: Which kind.
-        lines: Those of the statement, of the call where the statement declares several flags.
-        name: The flag's name where it is a text; for an unbound flag that of *name=*.
-        pattern: A regular expression of the names that it may have, where that is built.
-        targets: What the flag is assigned to.
-        escapes: Whether the flag is handed on at once, so that no name tells what becomes of it.
-        class_name: The class in whose body it stands.
-        keys: The pattern of the keys of a map; None where it is built.
-        is_secret: Whether its value may be a secret, or hold one, as far as its options tell.
+        receiver: The object whose method is called; None for a function of dflag, which makes an unbound flag.
+        method: The name of the method or function, which says the kind.
+        lines: The lines of the statement; those of the call if the statement declares several flags.
+        name: The flag's name if it is a literal; for an unbound flag that of *name=*.
+        pattern: A regular expression for the names that the flag may have; None if the call gives none.
+        targets: The names that the flag is assigned to.
+        escapes: Whether the flag is passed on without a name or has a callback, so that it counts as read.
+        class_name: The class whose body contains the call.
+        keys: The pattern of the keys of a map; None if it is built.
+        is_secret: Whether its options may make its value secret, or give it a type that can hold a secret.
     """
 
     receiver: Name | None
@@ -85,7 +85,7 @@ class Declared:
 
 class Load(NamedTuple):
     """
-    A name that is looked up: of a variable or of attributes.
+    A lookup of a variable or of attributes. It is neutral if it serves to set or validate a flag, and not to read it.
     """
 
     name: Name
@@ -95,16 +95,16 @@ class Load(NamedTuple):
 
 class Mention(NamedTuple):
     """
-    A name of a flag that stands as a text, or that is built.
+    A text that may be the name of a flag, either a literal or built.
 
     Attributes:
-        receiver: What it is asked of, where that is a name.
-        text: The text; None where it is built.
-        pattern: What it may be then.
-        how: ``"read"``, ``"write"``, ``"attribute"`` for ``getattr`` and its like, or ``"perhaps"`` where a text may
-            mean anything.
-        name: The name that stands in its place, which may be that of a flag.
-        is_neutral: Whether a flag that comes of it is set or validated, and not read.
+        receiver: The object that is asked for the flag, if it has a name.
+        text: The literal; None if the text is built.
+        pattern: A regular expression for a text that is built.
+        how: ``"read"``, ``"write"``, ``"attribute"`` for ``getattr`` and similar functions, or ``"perhaps"`` for a text
+            that may mean anything.
+        name: The variable or attribute that stands in place of the text, and which may hold a flag.
+        is_neutral: Whether the flag of that name is set or validated, and not read.
     """
 
     receiver: Name | None
@@ -131,8 +131,8 @@ class Parameters(NamedTuple):
     The parameters of a function.
 
     Attributes:
-        names: What each is called in it.
-        positional: How many of them are no more than a place.
+        names: The name of each inside of the function.
+        positional: How many of them can be given by position.
     """
 
     names: list[str]
@@ -140,7 +140,7 @@ class Parameters(NamedTuple):
 
     def taking(self, place: int | str | None, *, is_method: bool) -> list[str]:
         """
-        Return those that may take the argument at a place, or of a name; any but ``self`` for None.
+        Return the parameters that may take the argument of a position or keyword; all but ``self`` if none fits.
         """
         if isinstance(place, int) and place + is_method < self.positional:
             return [self.names[place + is_method]]
@@ -153,9 +153,9 @@ class Passed(NamedTuple):
     A name that is an argument of a call, is set as an attribute, or stands in a list or a mapping.
 
     Attributes:
-        called: What is called, or whose attribute is set, if that is a name.
-        place: The number or the keyword of the argument; None where it is unpacked; `SET` for an attribute.
-        is_within: Whether it is not the argument itself, but stands in one, or in something that has no name.
+        called: The function that is called, or the object whose attribute is set, if that has a name.
+        place: The number or the keyword of the argument; None if it is unpacked; `SET` for an attribute.
+        is_within: Whether the name is only a part of the argument, or of something that has no name.
     """
 
     name: Name
@@ -167,12 +167,12 @@ class Passed(NamedTuple):
 
 class ClassHead(NamedTuple):
     """
-    What stands in the first line of a class.
+    The first line of a class.
 
     Attributes:
-        prefix: That of the names of its flags, where it is a text.
-        pattern: What the prefix may be where it is built.
-        registry: Where its flags are bound.
+        prefix: The prefix of the names of its flags, if it is a literal.
+        pattern: A regular expression for the prefix; None if there is none.
+        registry: The name of the registry in which its flags are bound; None if the class names none.
     """
 
     bases: list[Name]
@@ -184,26 +184,26 @@ class ClassHead(NamedTuple):
 @dataclass(slots=True, eq=False)
 class Module:
     """
-    What one module says.
+    The records of one module.
 
     Attributes:
-        bound: The name, or its pattern, under which a flag of a library is bound, that flag, where, and what it is
-            assigned to there.
+        bound: The flags of libraries that are bound: the name, its pattern, the flag, the position, and the names that
+            the flag is assigned to there.
         modules: The modules that local names stand for.
         imported: The module and the name in it that local names stand for.
-        shared: What is imported under a local name that something else has as well.
-        stars: The modules of which all names are imported.
+        shared: The imports whose local name something else has as well.
+        stars: The modules from which all names are imported.
         exported: The names in ``__all__``.
         assigned: What names may stand for by assignment, annotation or ``with``, and calls by what functions return.
         bindings: How often each name is bound.
-        stored: The attributes of classes that are bound.
-        classes: What each class derives from, and how it is set up.
+        stored: The attributes of classes that are assigned.
+        classes: The first line of each class.
         functions: The parameters of each function.
-        passed: The names that are handed to something.
-        taken: The methods that are no more than looked up there.
-        retired: The names that are marked as retired, each with its date where that is written out.
+        passed: The names that are passed to something.
+        taken: The methods that are looked up, but not called.
+        retired: The names that are marked as retired, each with its date if that is a literal.
         fields: The annotated fields of classes.
-        fills_fields: Whether it imports what reads the flags which are named as such fields.
+        fills_fields: Whether it imports the module that reads the flags which have the names of such fields.
     """
 
     source: ModuleSource

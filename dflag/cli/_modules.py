@@ -1,7 +1,7 @@
 """
-Finding the Python files of a program, and reading what stands in one.
+Finds the Python files of a program, and parses them.
 
-Nothing of the program is imported: its syntax tree is all that is looked at.
+Nothing of the program is imported; only its syntax trees are used.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _EXCLUDED: Final = frozenset({"__pycache__", "build", "dist", "env", "node_modules", "site-packages", "venv"})
-"""Directories that hold no code of the program's own, beside those whose names begin with a dot."""
+"""Directories without code of the program itself, in addition to those whose names begin with a dot."""
 
 _TEST_FILE: Final = re.compile(r"test_.*\.py|.*_test\.py|conftest\.py")
 
 _KEEP: Final = re.compile(r"#\s*dflag:\s*keep\b")
 
 _MAX_BYTES: Final = 16 * 2**20
-"""More than any module that people or generators write; a device must not fill the memory."""
+"""More than any module that people or generators write, so that no device fills the memory."""
 
 
 class ModuleSource(NamedTuple):
@@ -37,13 +37,13 @@ class ModuleSource(NamedTuple):
     One module of a program.
 
     Attributes:
-        file: Its path, as it is to be shown.
-        names: The parts of its dotted name as far as the path tells, the package's own for an ``__init__``.
+        file: Its path, as reports show it.
+        names: The parts of its dotted name as far as the path tells; for an ``__init__`` those of the package.
         is_test: Whether only tests run it.
         is_package: Whether it is an ``__init__``.
-        tree: Its syntax tree; None when it has none.
+        tree: Its syntax tree; None if it cannot be parsed, and for a module that was scanned.
         kept: The lines with a comment ``# dflag: keep``.
-        problem: Why there is no tree, with the line and the column.
+        problem: Why it cannot be parsed, with the line and the column; None if it can.
     """
 
     file: str
@@ -60,7 +60,7 @@ def read_sources(paths: Iterable[str]) -> Iterator[ModuleSource]:
     Read every Python file at or below each path, each file once, in the order of the paths and then of the names.
 
     Raises:
-        CommandError: There is nothing at a path.
+        CommandError: There is no file or directory at a path.
     """
     seen: set[str] = set()
     for path in paths:
@@ -99,7 +99,7 @@ def _read(file: str, root: str) -> ModuleSource:
 def _is_test(file: str, root: str) -> bool:
     if _TEST_FILE.fullmatch(os.path.basename(file)):
         return True
-    # What stands above the path that was given says nothing about the program, but the path's own name does.
+    # Directories above the given path say nothing about the program, but the name of the path itself does.
     above = os.path.dirname(os.path.abspath(root))
     return "tests" in os.path.relpath(os.path.abspath(file), above).split(os.sep)[:-1]
 
@@ -113,7 +113,7 @@ def _parse(file: str) -> tuple[ast.Module | None, str, tuple[str, int, int] | No
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         text = data.decode(encoding)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the program's own literals and escapes
+            warnings.simplefilter("ignore")  # about literals and escapes of the program
             return with_private_names(ast.parse(text), text), text, None
     except SyntaxError as error:
         return None, "", (one_line(f"no Python: {error.msg}"), error.lineno or 1, error.offset or 1)
@@ -124,7 +124,7 @@ def _parse(file: str) -> tuple[ast.Module | None, str, tuple[str, int, int] | No
 
 def _kept(text: str) -> Iterator[int]:
     """
-    List the lines with a comment that asks to keep what stands there.
+    Yield the numbers of the lines with a comment ``# dflag: keep``.
     """
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT and _KEEP.search(token.string):

@@ -1,5 +1,5 @@
 """
-Names of objects and namespaces that a command is given.
+Checks the names of objects and namespaces that a command is given.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dflag.sources._names import NAMESPACE_NAME, OBJECT_NAME, is_namespace_name,
 
 def object_name(given: str) -> str:
     """
-    Return a name that an object can have.
+    Return the given name, if an object can have it.
 
     Raises:
         CommandError: No object can have it.
@@ -22,7 +22,7 @@ def object_name(given: str) -> str:
 
 def namespace_name(given: str) -> str:
     """
-    Return a name that a namespace can have.
+    Return the given name, if a namespace can have it.
 
     Raises:
         CommandError: No namespace can have it.

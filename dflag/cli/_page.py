@@ -1,5 +1,5 @@
 """
-The page of a running process: what it says that is live there, and what a key has.
+The page of a running process: the values that it shows as live, also those of single keys.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
 
 _TIMEOUT_SECONDS: Final = 10.0
 _MAX_BYTES: Final = 64 * 2**20
-"""More than any page lists; the server at the URL must not fill the memory."""
+"""More than any page lists, so that the server at the URL cannot fill the memory."""
 
 
 _PRINTED: Final = Unreadable("it is printed on a page")
-"""Stands for the text of a source, which a page does not say; no text of an input is the same."""
+"""Stands for the text of a source, which a page does not show. It equals no text of an input."""
 
 
 class Unknown(Exception):  # noqa: N818 - an answer, which the plan prints
     """
-    What is live does not say the value of a flag.
+    The live value of a flag is not known.
 
     Attributes:
-        reason: Why, in words between what is live and the names of flags.
+        reason: Why, in words that stand between the name of the page or INPUT and the names of flags.
     """
 
     reason: ClassVar[str] = "does not say what the key has there of"
@@ -48,7 +48,7 @@ class Unknown(Exception):  # noqa: N818 - an answer, which the plan prints
 
 class Refused(Unknown):
     """
-    The flag here refuses the value, which is another version's.
+    The flag here refuses the live value, which may come from another version of the program.
     """
 
     reason = "has a value that is refused here of"
@@ -56,12 +56,12 @@ class Refused(Unknown):
 
 class LivePage(NamedTuple):
     """
-    What a page says.
+    The contents of a page.
 
     Attributes:
-        state: The values for no key, as a source would have left them; without those that are not known.
-        listed: What it says about each of these flags, by name.
-        masked: The flags whose values it does not say.
+        state: The values for no key, as the state of a source; values that are not known are left out.
+        listed: The entry of each flag whose value it shows, by name.
+        masked: The flags whose values it masks.
     """
 
     state: SourceState
@@ -70,7 +70,7 @@ class LivePage(NamedTuple):
 
     def value_for(self, flag: Flag[Any], key: str | None, new: Any) -> Any:
         """
-        Return the value that a flag has there; *new* where the page does not show a difference.
+        Return the value of a flag in that process; *new* if the page shows no difference from it.
 
         Args:
             flag: The flag.
@@ -78,16 +78,17 @@ class LivePage(NamedTuple):
             new: The value to compare with.
 
         Raises:
-            Unknown: The process has an older dflag, a rule names more keys than are listed, or adds keys to a map.
+            Unknown: The process has an older dflag or another ``by``, a rule names more keys than are listed, or a rule
+                adds keys to a map.
             Refused: The flag here refuses the value.
         """
         if flag.name in self.masked:
             return new
         entry = self.listed.get(flag.name)
-        if entry is None:  # another version has no such flag
+        if entry is None:  # the other version of the program has no such flag
             return flag.default
         text = _text_in(entry) if key is None else _text_for(flag, entry, key)
-        # A text may hide a part, or read as nothing that the flag takes.
+        # A printed text may hide a part of the value, or be one that the flag cannot read.
         return new if _compact(flag, text) == pipeline_of(flag).kind.format(new) else _read(flag, text)
 
 
@@ -96,7 +97,7 @@ def read_page(registry: FlagRegistry, url: str) -> LivePage:
     Read the values of a running process.
 
     Raises:
-        CommandError: It cannot be read, is no page, or lists some flags only.
+        CommandError: The URL cannot be read, is not a page, or lists only some of the flags.
     """
     known = {entry["name"]: entry for entry in _fetch(url) if _is_name_in(registry, entry.get("name"))}
     masked = {name for name, entry in known.items() if entry.get("current_value") == MASK}
@@ -119,7 +120,7 @@ def _state(registry: FlagRegistry, listed: Mapping[str, Mapping[str, Any]]) -> S
 
 def _read(flag: Flag[Any], text: str) -> Any:
     """
-    Return the value that is printed as a text.
+    Return the value of a printed text.
 
     Raises:
         Refused: The flag here refuses it.
@@ -133,7 +134,7 @@ def _read(flag: Flag[Any], text: str) -> Any:
 
 def _compact(flag: Flag[Any], text: str) -> str:
     """
-    Return the text that a kind prints, of one that a page spreads over several lines.
+    Return a text in the form that its kind prints; a page spreads JSON over several lines.
     """
     if not pipeline_of(flag).kind.is_json:
         return text
@@ -150,13 +151,13 @@ def _text_in(entry: Mapping[str, Any]) -> str:
 
 def _text_for(flag: Flag[Any], entry: Mapping[str, Any], key: str) -> str:
     """
-    Return the text that a key has of a keyed flag.
+    Return the text of a keyed flag for a key.
 
     Raises:
-        Unknown: The page does not say it.
+        Unknown: The page does not show it.
     """
     if "by" in entry and entry["by"] is None:
-        return _text_in(entry)  # it is not keyed there
+        return _text_in(entry)  # the flag is not keyed there
     given = entry.get("keyed")
     if not isinstance(given, list) or entry.get("by") != flag.by:
         raise Unknown
@@ -166,10 +167,10 @@ def _text_for(flag: Flag[Any], entry: Mapping[str, Any], key: str) -> str:
 
 def _first_that_fits(given: Sequence[Any], key: str) -> str | None:
     """
-    Return the text that the first rule which fits gives to a key; None when none does.
+    Return the text that the first matching rule gives to a key; None if no rule matches.
 
     Raises:
-        Unknown: It is not among the keys that are listed, and there are more; or the rule gives a part of the value.
+        Unknown: A rule has more keys than are listed, and the key may be one; or the rule gives a part of the value.
     """
     try:
         for each in given:
@@ -183,7 +184,7 @@ def _first_that_fits(given: Sequence[Any], key: str) -> str | None:
             if len(keys) < each["key_count"]:
                 raise Unknown
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise Unknown from error  # another version's
+        raise Unknown from error  # the page is that of another version of dflag
     return None
 
 
@@ -192,7 +193,7 @@ def _fetch(url: str) -> list[dict[str, Any]]:
     found = page.get("flags") if isinstance(page, dict) else None
     if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
         raise CommandError(f"{url}: expected the JSON of a debug page, with a list of flags")
-    count = page.get("flag_count", len(found))  # which Go's page does not say
+    count = page.get("flag_count", len(found))  # the page of the Go library has no count
     if count != len(found):
         raise CommandError(f"{url}: expected a listing of all {count} flags, got {len(found)}: leave filters out")
     return found
@@ -203,12 +204,12 @@ def _load(url: str) -> Any:
     from urllib.request import Request, urlopen
 
     try:
-        request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - http or https, as was seen
+        request = Request(url, headers={"Accept": "application/json"})  # noqa: S310 - http or https only
         with urlopen(request, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
             return json.loads(answer.read(_MAX_BYTES))
-    except HTTPException as error:  # its text alone may be a line of the answer, or nothing
+    except HTTPException as error:  # its message alone may be a line of the answer, or empty
         raise _unreadable(url, f"{type(error).__name__}: {error}") from error
-    except RecursionError as error:  # the server at the URL may nest as it likes
+    except RecursionError as error:  # the server at the URL may nest to any depth
         raise _unreadable(url, "expected JSON that is less deeply nested") from error
     except (OSError, ValueError) as error:
         raise _unreadable(url, str(error)) from error

@@ -10,13 +10,13 @@ import os
 
 def in_repository(file: str) -> str:
     """
-    Return a path as services for code review take it: from the root of the repository that the file lies in.
+    Return a path relative to the root of the file's repository, as code review services expect it.
 
-    Outside of one it stays as it was given.
+    Outside of a repository it stays as it was given.
     """
     directory, name = os.path.split(os.path.abspath(file))
     root = _root_of(directory)
-    # What comes through a pipe lies nowhere.
+    # The name of standard input is no path.
     if root is None or not os.path.lexists(file):
         return file
     return os.path.relpath(os.path.join(directory, name), root)
@@ -24,7 +24,7 @@ def in_repository(file: str) -> str:
 
 @functools.cache
 def _root_of(directory: str) -> str | None:
-    if os.path.lexists(os.path.join(directory, ".git")):  # a file in a worktree and in a submodule
+    if os.path.lexists(os.path.join(directory, ".git")):  # in a worktree and in a submodule it is a file
         return directory
     parent = os.path.dirname(directory)
     return None if parent == directory else _root_of(parent)

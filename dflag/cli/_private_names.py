@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 _PRIVATE: Final = re.compile(r"\b__(?!\w*__\b)\w")
 
 _AS_WRITTEN: Final = (ast.Constant, ast.MatchClass, ast.alias, ast.keyword)
-"""What Python looks up as it is written, or holds no names."""
+"""The nodes whose names Python looks up as they are written, or that hold no names."""
 
 
 def with_private_names(tree: ast.Module, text: str) -> ast.Module:
     """
-    Return the tree of a module in which the private names of classes are those that they have when it runs.
+    Rename the private names of classes in the tree of a module to their names at run time, and return the tree.
     """
-    if _PRIVATE.search(text):  # few modules have any, and a search takes less time than a look at each node
+    if _PRIVATE.search(text):  # few modules have any, and a search takes less time than visiting each node
         _rename(tree.body, "")
     return tree
 
@@ -44,7 +44,7 @@ def _rename_one(node: ast.AST, before: str) -> None:
     for field, value in ast.iter_fields(node):
         if isinstance(value, str):
             setattr(node, field, _renamed(value, before))
-        elif isinstance(value, list):  # of texts in ``global`` and ``nonlocal``
+        elif isinstance(value, list):  # the names in ``global`` and ``nonlocal`` are texts
             setattr(node, field, [_renamed(each, before) if isinstance(each, str) else each for each in value])
 
 

@@ -1,8 +1,8 @@
 """
-Which flags the modules of a program declare, and where each is read.
+Finds the flags that the modules of a program declare, and where each flag is read.
 
-A read counts for certain where its name leads to the declaration. A name that may belong to something else, or that is
-built, counts as a possible read: no flag is called unused for certain because of what cannot be followed.
+A read is certain if its name leads to the declaration. A name that may belong to something else, or that is built, is a
+possible read. So a flag does not count as certainly unused if code that cannot be followed may read it.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
 _DYNAMIC: Final = "dyn_"
 
 _SOURCES: Final = frozenset({"registry", "snapshot"})
-"""The sorts of what is asked for the name of a flag."""
+"""The sorts of entities from which a program gets a flag or a value by the flag's name."""
 
 _HAVE_ATTRIBUTES: Final = frozenset({"class", "instance", "module"})
-"""The sorts of what ``getattr`` asks for an attribute."""
+"""The sorts of entities from which ``getattr`` gets an attribute."""
 
 _HOLDERS: Final = frozenset({"class", "module", "registry"})
-"""The sorts of what holds flags, and not their values."""
+"""The sorts of entities that hold flags, and not their values."""
 
 _SEPARATOR: Final = re.compile("[.:]")
-"""What stands between the parts of a dotted name; ``pkgutil.resolve_name`` has a colon behind the module."""
+"""Separates the parts of a dotted name; ``pkgutil.resolve_name`` takes a colon after the module."""
 
 
 def read_program(sources: Iterable[ModuleSource]) -> Program:
     """
-    Find the flags of all modules, and what refers to them.
+    Find the flags of all modules, and the references to them.
     """
     modules = [scan(source) for source in sources]
     program = _Index(modules).program
@@ -55,7 +55,7 @@ def read_program(sources: Iterable[ModuleSource]) -> Program:
 
 class _Index:
     """
-    All modules of a program, with what their names stand for.
+    Makes the `Program` of all modules.
     """
 
     def __init__(self, modules: list[Module]) -> None:
@@ -68,7 +68,7 @@ class _Index:
             self.program.retired.update(module.retired)
             for declared in module.declared:
                 self._add(module, declared)
-        self._names.forget()  # what was asked for before all were known
+        self._names.forget()  # what was resolved before all flags were known
         self._bind_all()
         self._holders: Final = Holders(self._names, self.program.flags)
         self._export_all()
@@ -135,14 +135,14 @@ class _Index:
             return entity.sort == "registry"
         if declared.method.startswith(_DYNAMIC):
             return True
-        # ``pool.map("a", ...)`` declares nothing. Of what cannot be followed, the name is a hint.
+        # ``pool.map("a", ...)`` declares nothing. If the receiver cannot be followed, its name is a hint.
         beside = (each for each in module.declared if each.receiver == declared.receiver)
         hinted = re.search("flag|regist", declared.receiver[-1], re.IGNORECASE) is not None
         return hinted or any(each.method.startswith(_DYNAMIC) for each in beside)
 
     def _prefix(self, module: Module, class_name: str) -> tuple[str | None, str | None] | None:
         """
-        Return the prefix of a class of flags, or its pattern; None for any other class.
+        Return the prefix of a class of flags, and its pattern; None for any other class.
         """
         lineage = self._names.lineage(module, class_name)
         prefixes = (where.classes[name][1:3] for where, name in lineage.classes if name in where.classes)
@@ -177,11 +177,11 @@ class _Index:
             for flag in (*each.flags, *self._holders.flags_of(each)):
                 flag.is_exported = True
 
-    # --- what is in other hands
+    # --- code that is not here
 
     def _hand_over_all(self) -> None:
         """
-        Note which flags code that is not here may read, and whether it may declare some.
+        Record which flags may be read by code that is not here, and whether it may declare flags.
         """
         seen = set()
         for entity, reference in self._handovers.away():
@@ -193,7 +193,7 @@ class _Index:
 
     def _declares_any(self, module: Module) -> bool:
         """
-        Return whether a module uses a declaring method in a way that is not followed.
+        Return whether a module uses a declaring method in a way that cannot be followed.
         """
         return any(self._may_declare(module, taken) for taken in module.taken) or any(
             text.how == "attribute"
@@ -230,7 +230,7 @@ class _Index:
             elif len(load.name) > 1:
                 last = load.name[-1]
                 for flag in (*self._by_attribute.get(last, ()), *self._by_variable.get(last, ())):
-                    # Of an instance it is a value, whose own methods may be called as those of a flag.
+                    # An attribute of an instance is a value, which may have methods of the same names as a flag's.
                     how = "other" if load.is_neutral and not flag.is_of_class else "perhaps"
                     flag.references.append(Reference(module, load.position, how))
 
@@ -257,7 +257,7 @@ class _Index:
                 self._read_built(module, text, entity)
                 continue
             if text.how == "read" and sort is not None and sort not in _SOURCES:
-                continue  # of something that is known, and no registry
+                continue  # the receiver is known, and is no registry or snapshot
             how = _how(text, sort)
             for flag in self._named(text, by_holder=how == "perhaps" or text.how == "attribute"):
                 flag.references.append(Reference(module, text.position, how))
@@ -287,7 +287,7 @@ class _Index:
             for flag in self._fitting(pattern, by_holder=text.how == "attribute" or entity is None):
                 flag.references.append(reference)
         elif sort is not None and how == "perhaps" and not self._is_flag(module, text.name):
-            # Where it is not followed, it is any item of any mapping.
+            # If the receiver is not known, this may be an item of any mapping.
             self.program.of_any.append(reference)
 
     def _is_flag(self, module: Module, name: Name | None) -> bool:
@@ -308,9 +308,9 @@ class _Index:
 
 def _how(text: Mention, sort: str | None) -> How:
     """
-    Return what a text that is asked of something of that sort does with the flag that it names.
+    Return how a text uses the flag that it names, if its receiver is an entity of the given sort.
     """
-    # An item of a snapshot is a value, whose own methods may be called as those of a flag.
+    # An item of a snapshot is a value, which may have methods of the same names as a flag's.
     if text.how == "write" or (text.is_neutral and sort in _HOLDERS):
         return "other"
     return "read" if text.how == "read" and text.text is not None and sort in _SOURCES else "perhaps"
@@ -318,7 +318,7 @@ def _how(text: Mention, sort: str | None) -> How:
 
 def _names_in(text: str) -> list[str]:
     """
-    Return the parts of a dotted name, such as ``operator.attrgetter`` takes; none of any other text.
+    Return the parts of a dotted name, such as ``operator.attrgetter`` takes; none for any other text.
     """
     parts = _SEPARATOR.split(text)
     return parts if all(map(str.isidentifier, parts)) else []

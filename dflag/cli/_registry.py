@@ -1,5 +1,5 @@
 """
-Finding the registry of a program.
+Finds the registry of a program.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _SILENT: Final = logging.NullHandler()
-"""Keeps the library quiet beside a command, which reports all of it as findings."""
+"""Keeps Python from printing the library's warnings on standard error: a command reports all of them as findings."""
 
 
 def load(reference: str) -> FlagRegistry:
     """
-    Import a module and take the registry out of it, or call what makes one.
+    Import a module, and return the registry in it, or the one that a function in it returns.
 
     Args:
-        reference: ``package.module:attribute``, of a registry, a `dflag.Flags` class, or what returns one of them; the
-            attribute may be dotted.
+        reference: ``package.module:attribute``, of a registry, a `dflag.Flags` class, or a function that returns one of
+            them. The attribute may be dotted.
 
     Raises:
-        CommandError: There is no such thing there, or getting at it fails.
+        CommandError: There is no registry at the reference; or the import, an attribute or the function raises.
     """
     module_name, _, path = reference.partition(":")
     if not module_name or not path or "/" in module_name or module_name.endswith(".py"):
@@ -49,7 +49,7 @@ def load(reference: str) -> FlagRegistry:
         with _naming_faults(f"cannot call {reference!r}"):
             found = found()
     if not _is_registry(found):
-        is_unawaited(found)  # closes a coroutine, of which Python would warn
+        is_unawaited(found)  # closes a coroutine, about which Python would warn
         raise CommandError(
             f"expected a dflag.FlagRegistry or a dflag.Flags class at {reference!r}, got a {type(found).__name__}"
         )
@@ -65,7 +65,7 @@ def _import(name: str) -> ModuleType:
     if here not in sys.path:
         sys.path.insert(0, here)
     arguments = sys.argv
-    sys.argv = [name]  # ours are none of the program's business
+    sys.argv = [name]  # the program must not see the arguments of the command
     try:
         with _naming_faults(f"cannot import {name!r}"):
             return importlib.import_module(name)
@@ -76,7 +76,7 @@ def _import(name: str) -> ModuleType:
 @contextlib.contextmanager
 def _naming_faults(doing: str) -> Iterator[None]:
     """
-    Turn whatever the program raises into one line that names it; only an interrupt ends the command.
+    Turn every exception of the program, except KeyboardInterrupt, into a CommandError that names the exception.
     """
     try:
         yield
@@ -88,7 +88,7 @@ def _naming_faults(doing: str) -> Iterator[None]:
 
 def _hint(module: str, path: str) -> str:
     """
-    Return what to write for a file instead of a module.
+    Return what to write if a file was given instead of a module.
     """
     name = module.removesuffix(".py").strip("./").replace("/", ".")
     return f"; write {name}:{path or 'ATTRIBUTE'}" if name and name != module else ""
@@ -105,9 +105,9 @@ def _attribute(owner: Any, name: str, reference: str) -> Any:
 
 def _describe(error: BaseException) -> str:
     """
-    Return what went wrong in a program, and where in it.
+    Return the error of a program, and where the program raised it.
     """
-    import traceback  # for a program that fails
+    import traceback  # needed for a program that fails
 
     skipped = ("<frozen", os.path.dirname(os.path.dirname(__file__)), importlib.__file__)
     frames = [each for each in traceback.extract_tb(error.__traceback__) if not each.filename.startswith(skipped)]

@@ -1,5 +1,5 @@
 """
-Printing findings: for people, for programs, for GitHub and for code scanning.
+Formats findings for people, for programs, for GitHub and for code scanning.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _as_text(findings: Sequence[Finding]) -> str:
 
 
 def _as_json(findings: Sequence[Finding]) -> str:
-    import json  # for programs alone, as below
+    import json  # needed for some formats only, as below
 
     return json.dumps({"ok": is_ok(findings), "findings": list(map(_entry, findings))}, indent=2) + "\n"
 
@@ -53,7 +53,7 @@ def _entry(finding: Finding) -> dict[str, str | int | None]:
 
 def _as_github(findings: Sequence[Finding]) -> str:
     """
-    Print workflow commands, which GitHub shows beside the lines of a change.
+    Return workflow commands, which GitHub shows next to the lines of a change.
     """
     return "".join(
         f"::{_COMMANDS[finding.level]} file={_property(in_repository(finding.file))}"
@@ -63,7 +63,7 @@ def _as_github(findings: Sequence[Finding]) -> str:
 
 
 def _data(text: str) -> str:
-    # GitHub has escapes for these alone; what else a terminal acts on would reach the log as it is.
+    # GitHub has escapes for these characters only. Other control characters would reach the log as they are.
     return printable(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
@@ -82,7 +82,7 @@ def _as_sarif(findings: Sequence[Finding]) -> str:
 _PREFIXES: Final = {"error": "", "warning": "warning: ", "note": ""}
 
 _COMMANDS: Final = {"error": "error", "warning": "warning", "note": "notice"}
-"""The workflow commands of GitHub; SARIF has the levels as they are."""
+"""The workflow commands of GitHub by level; SARIF uses the levels as they are."""
 
 FORMATS: Final[dict[str, Callable[[Sequence[Finding]], str]]] = {
     "text": _as_text,

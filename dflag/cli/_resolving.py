@@ -1,6 +1,6 @@
 """
-What the names of a program stand for: a name leads from module to module, by imports, assignments and what functions
-return.
+Finds what the names of a program stand for. A name leads from module to module, by imports, assignments and the results
+of functions.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 
 _MOST_TIMES: Final = 2
-"""How often an assignment is followed on the way of one name: ``node = node.parent`` would make it grow for ever."""
+"""How often an assignment is followed for one name, which ``node = node.parent`` would make grow forever."""
 
 _MOST_STEPS: Final = 50
-"""How many names are resolved within each other: each is up to twelve calls deep."""
+"""How many names may be resolved within each other. Each takes up to twelve nested calls."""
 
 _MOST_PENDING: Final = 1_000
-"""How many names that stand for each other in circles are resolved for one name."""
+"""How many names that stand for each other in circles may be resolved for one name."""
 
 
 class Entity(NamedTuple):
     """
-    What a name stands for.
+    A thing that a name may stand for.
 
     Attributes:
         sort: ``"module"``, ``"dflag"``, ``"type"``, ``"registry"``, ``"snapshot"``, ``"class"``, ``"instance"``,
             ``"method"``, ``"function"``, ``"flag"``, ``"value"`` of a flag, or ``"other"`` for what is known to be none
             of them.
-        flags: The flag; several where each branch of a condition declares one, or the name may stand for any of them.
-        is_own: Whether the program has made it itself, and the name stands for nothing else.
-        origin: The name that a registry, or that of a snapshot, was given first, or its class; None where it has none
-            or comes from elsewhere.
-        others: What else it may stand for, where a name is assigned several times.
+        flags: The flag; several if each branch of a condition declares one, or if the name may stand for any of them.
+        is_own: Whether the program itself has made it, and the name stands for nothing else.
+        origin: The first name of a registry, or its class; for a snapshot that of its registry. None if it has none or
+            comes from elsewhere.
+        others: The other entities that the name may stand for, if it is assigned several times.
     """
 
     sort: str
@@ -56,20 +56,20 @@ class Entity(NamedTuple):
     @property
     def alternatives(self) -> tuple[Entity, ...]:
         """
-        All that the name may stand for.
+        All entities that the name may stand for.
         """
         return (self._replace(others=()), *self.others) if self.others else (self,)
 
 
 class Lineage(NamedTuple):
     """
-    What a class derives from.
+    The bases of a class, direct or not.
 
     Attributes:
-        classes: The class, and those of the program that it derives from.
+        classes: The class, and the classes of the program among its bases.
         is_of_flags: Whether `dflag.Flags` is among its bases.
-        is_registry: Whether `dflag.FlagRegistry` is among them.
-        is_known: Whether all of them are here.
+        is_registry: Whether `dflag.FlagRegistry` is among its bases.
+        is_known: Whether all of its bases are known.
     """
 
     classes: list[tuple[Module, str]]
@@ -80,7 +80,7 @@ class Lineage(NamedTuple):
 
 class Resolver:
     """
-    All modules of a program, with what their names stand for.
+    Finds what the names in the modules of a program stand for.
     """
 
     def __init__(self, modules: list[Module]) -> None:
@@ -92,14 +92,14 @@ class Resolver:
         self._members: Final[dict[tuple[Module, str, str], list[FlagUsage]]] = defaultdict(list)
         self._of_subclasses: Final[dict[tuple[int, Name], list[FlagUsage]]] = defaultdict(list)
         self._resolved: Final[dict[tuple[int, Name], Entity | None]] = {}
-        self._pending: Final[set[tuple[int, Name]]] = set()  # names that are being resolved, or depend on such a one
-        self._is_cut = False  # whether what is being resolved depends on a pending name, or on more than is followed
+        self._pending: Final[set[tuple[int, Name]]] = set()  # names that are being resolved, or depend on such a name
+        self._is_cut = False  # whether the current result depends on a pending name, or on a name beyond the limits
         self._following: Counter[tuple[int, Name]] = Counter()  # names whose assignments are being followed
         self._steps = 0
 
     def add(self, module: Module, target: Name, flag: FlagUsage) -> None:
         """
-        Note that a variable, or an attribute of a class, holds a flag, in another module too.
+        Record that a variable or an attribute of a class, in this module or another, holds a flag.
         """
         if len(target) == 1:
             self._variables[id(module), target].append(flag)
@@ -111,13 +111,13 @@ class Resolver:
 
     def has_variable(self, module: Module, name: Name) -> bool:
         """
-        Return whether a name is that of a variable which holds a flag.
+        Return whether a name is that of a variable that holds a flag.
         """
         return (id(module), name) in self._variables
 
     def forget(self) -> None:
         """
-        Resolve all names anew, now that all flags are known.
+        Discard all results, now that all flags are known, and record for each class the flags of its subclasses.
         """
         self._resolved.clear()
         for (module, class_name, name), flags in self._members.items():
@@ -126,7 +126,7 @@ class Resolver:
 
     def resolve(self, module: Module, name: Name) -> Entity | None:
         """
-        Return what a name of a module stands for; None where that is not known.
+        Return what a name of a module stands for; None if that is not known.
         """
         key = (id(module), name)
         if key in self._resolved:
@@ -140,10 +140,11 @@ class Resolver:
 
     def _resolve(self, module: Module, key: tuple[int, Name]) -> None:
         """
-        Resolve a name that is not known yet, and those on its way.
+        Resolve a name that is not resolved yet, and the names that it depends on.
 
-        In a circle each name is looked up once. What the first of them stands for is complete then. The others may lack
-        what they have of those above them, so they are resolved anew when they are asked for; unless that is nothing.
+        In a circle each name is looked up once. The result of the first name is then complete. The others may lack what
+        they get from names above them, so their results are discarded, and they are resolved again when needed. Such a
+        result is kept only if neither the first name nor its own name stands for anything.
         """
         was_cut, self._is_cut = self._is_cut, False
         self._resolved[key] = None
@@ -177,10 +178,10 @@ class Resolver:
 
     def _resolve_assigned(self, module: Module, name: Name, rest: Name) -> Entity | None:
         """
-        Return what a part of something stands for that is assigned to a name.
+        Return what *name* followed by *rest* stands for, according to the assignments to *name*.
         """
         step = (id(module), name)
-        if name not in module.assigned or step in self._of_subclasses:  # those are attributes, of more than one class
+        if name not in module.assigned or step in self._of_subclasses:  # `_attribute` adds the flags of subclasses
             return None
         if self._following[step] == _MOST_TIMES:
             self._is_cut = True
@@ -189,7 +190,7 @@ class Resolver:
         try:
             found = _joined(self.resolve(module, (*said, *rest)) for said in module.assigned[name])
         finally:
-            self._following -= Counter((step,))  # without a zero that stays
+            self._following -= Counter((step,))  # removes a count that falls to zero
         return None if found is None else _made_under(found, module, name)
 
     def _head(self, module: Module, name: str) -> Entity | None:
@@ -215,7 +216,7 @@ class Resolver:
 
     def member_of(self, module: Module, origin: Name, name: str) -> Entity | None:
         """
-        Return what a name of another module stands for, as one module imports it.
+        Return what a name that *module* imports from another module stands for.
         """
         if origin == ("dflag",):
             return Entity("type", (name,))
@@ -229,12 +230,12 @@ class Resolver:
 
     def imported_by(self, module: Module) -> Iterator[tuple[Module, str]]:
         """
-        Yield each name that a module imports for itself, with the module to look it up in.
+        Yield each name that a module imports, with the module to look it up in.
         """
         aliases = (local for local, path in module.modules.items() if len(path) > 1)
         yield from ((module, local) for local in (*module.imported, *aliases) if not is_local(local))
         pending = [module]
-        for each in pending:  # grows meanwhile
+        for each in pending:  # grows during the loop
             for origin in each.stars:
                 other = self.find(each, origin)
                 if other is not None and other not in pending:
@@ -243,7 +244,7 @@ class Resolver:
 
     def find(self, near: Module, path: Name) -> Module | None:
         """
-        Find the module of a dotted path: of several, the one that shares most of its way with the importing one.
+        Find the module of a dotted path; of several, the one whose path has most in common with that of *near*.
         """
         size = len(path)
         fitting = [
@@ -253,7 +254,7 @@ class Resolver:
 
     def follow(self, entity: Entity | None, rest: Name) -> Entity | None:
         """
-        Return what the attributes of something, and calls of them, lead to.
+        Return what the attributes of an entity, and calls of them, lead to.
         """
         return None if entity is None else _joined(self._follow(each, rest) for each in entity.alternatives)
 
@@ -289,7 +290,7 @@ class Resolver:
 
     def _made(self, entity: Entity, part: str) -> Entity | None:
         """
-        Return what a call returns, or an instance is.
+        Return what a call of a method or type returns, or what an instance of a type is.
         """
         sort = entity.sort
         if sort == "method":
@@ -300,7 +301,7 @@ class Resolver:
     def _part_of_registry(self, entity: Entity, part: str) -> Entity | None:
         if part in ("snapshot", "pinned"):
             return entity._replace(sort="method", name=("snapshot",))
-        if entity.module is None:  # it is no class of the program's
+        if entity.module is None:  # it is not a class of the program
             return None
         if part in (CALLED, GIVEN):
             return entity._replace(is_own=entity.is_own and part == CALLED)
@@ -323,7 +324,7 @@ class Resolver:
 
     def _attribute(self, module: Module, class_name: str, name: str) -> Entity | None:
         """
-        Return what an attribute of a class or its instances stands for, those of subclasses among them.
+        Return what an attribute of a class or its instances stands for, instances of subclasses included.
         """
         found = self._inherited(module, class_name, name)
         flags = self._of_subclasses.get((id(module), (class_name, name)))
@@ -331,12 +332,12 @@ class Resolver:
 
     def _inherited(self, module: Module, class_name: str, name: str) -> Entity | None:
         """
-        Return what a class or one of its bases has as an attribute.
+        Return what an attribute stands for in a class, or in the first of its bases that has it.
         """
         lineage = self.lineage(module, class_name)
         for where, key in lineage.classes:
             if any(base[-1] == "Protocol" for base in where.classes[key].bases):
-                break  # what fits a protocol need not derive from it
+                break  # a class that fits a protocol need not derive from it
             found = self._own(where, key, name)
             if found is not None:
                 return found
@@ -346,7 +347,7 @@ class Resolver:
 
     def _own(self, module: Module, class_name: str, name: str) -> Entity | None:
         """
-        Return what a class itself has as an attribute.
+        Return what an attribute stands for in a class, without its bases.
         """
         flags = self._members.get((module, class_name, name))
         if flags is not None:
@@ -361,10 +362,10 @@ class Resolver:
 
     def lineage(self, module: Module, class_name: str) -> Lineage:
         """
-        Return a class and those it derives from, each once.
+        Return a class and the classes that it derives from, each once.
         """
         classes, types, is_known = [(module, class_name)], set(), True
-        for where, name in classes:  # grows meanwhile
+        for where, name in classes:  # grows during the loop
             for base in where.classes[name].bases if name in where.classes else ():
                 entity = self.resolve(where, base)
                 if entity is not None and entity.sort == "type":
@@ -378,7 +379,7 @@ class Resolver:
 
     def registry_of(self, module: Module, class_name: str) -> Entity:
         """
-        Return the registry of a class of flags: the one that it or a base names, or one of the first base's own.
+        Return the registry of a class of flags: the one that it or a base names, else that of its topmost base.
         """
         classes = self.lineage(module, class_name).classes
         for where, key in classes:
@@ -393,7 +394,7 @@ class Resolver:
 
     def is_of_python(self, entity: Entity) -> bool:
         """
-        Return whether an entity is a module of the standard library, and none of the program that has its name.
+        Return whether an entity is a module of the standard library, and not one of the program with the same name.
         """
         if entity.sort != "module" or entity.module is None or entity.name[0] not in sys.stdlib_module_names:
             return False
@@ -401,7 +402,7 @@ class Resolver:
 
     def is_known(self, entity: Entity) -> bool:
         """
-        Return whether all that a class or an instance derives from is here.
+        Return whether all bases of a class, or of the class of an instance, are known; True for other entities.
         """
         if entity.sort not in ("class", "instance") or entity.module is None:
             return True
@@ -410,9 +411,9 @@ class Resolver:
 
 def _joined(found: Iterable[Entity | None]) -> Entity | None:
     """
-    Return the first of several entities, one of a flag before others, with the flags of all; None where there is none.
+    Return several entities as one: the first one, if possible of a flag, with the flags of all; None if there is none.
 
-    Where one is None, the name may stand for something else.
+    If one of them is None, the name may stand for something else too.
     """
     several = list(found)
     known = list(dict.fromkeys(one for each in several if each is not None for one in each.alternatives))
@@ -427,7 +428,7 @@ def _joined(found: Iterable[Entity | None]) -> Entity | None:
 
 def _made_under(entity: Entity, module: Module, name: Name) -> Entity:
     """
-    Return an entity that is assigned to a name: a registry is told apart from others by the first one.
+    Return an entity that is assigned to a name. The first name of a new registry or snapshot identifies it.
     """
     is_new = entity.sort in ("registry", "snapshot") and entity.is_own and entity.origin is None
     return entity._replace(origin=(module, name)) if is_new else entity

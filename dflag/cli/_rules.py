@@ -1,5 +1,5 @@
 """
-Holding the rules of an input against the flags of a program, each finding at the token that it is about.
+Checks the rules of an input against the flags of a program. Each finding has the place of the token that it is about.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def findings_of(
     registry: FlagRegistry, given: Object, rejected: Mapping[str, FlagValueError], replicas: int | None
 ) -> Iterator[Finding]:
     """
-    Return what is wrong with the rules of an object that has some, and what is worth a look.
+    Yield the findings about the rules of an object, which must have some.
 
     Args:
         registry: The flags.
         given: What a source gives.
-        rejected: What the flags refuse of it.
+        rejected: The errors of the values and rules in it, by key.
         replicas: As in `check_objects`.
     """
     first, *others = [key for key in RULES_KEYS if key in given.items]
@@ -54,7 +54,7 @@ def findings_of(
 
 def items_set(given: Object) -> dict[str, Item]:
     """
-    Return what the rules of an object set: each name as a key with its value in the first rule that sets it.
+    Return the values that the rules of an object set, by name; the first rule that sets a name wins.
     """
     found: dict[str, Item] = {}
     for key in RULES_KEYS:
@@ -66,7 +66,7 @@ def items_set(given: Object) -> dict[str, Item]:
 
 class _Listed:
     """
-    The rules under one key, and where each of them stands.
+    The rules under one key, with the place of each.
     """
 
     def __init__(self, given: Object, item: Item, key: str) -> None:
@@ -82,7 +82,7 @@ class _Listed:
 
     def items_set(self) -> Iterator[tuple[str, Item]]:
         """
-        Yield each name that a rule sets, as a key with its value.
+        Yield each name that a rule sets, with its value.
         """
         for rule in self._read.rules:
             for name in rule.values:
@@ -90,7 +90,7 @@ class _Listed:
 
     def _at(self, rule: Rule, path: list[Step], key: str | None = None) -> Place:
         """
-        Return where a part of a rule stands, or a key in it; the value of all rules where nobody can tell.
+        Return the place of a part of a rule, or of a key in that part; if it is not known, the place of all rules.
         """
         node = self._node(rule)
         if node is None:
@@ -102,7 +102,7 @@ class _Listed:
 
     def _value(self, rule: Rule, name: str) -> Item | None:
         """
-        Return what a rule sets as a key with its value.
+        Return the value that a rule sets for a name, with its place; None if the place is not known.
         """
         node = self._node(rule)
         values = None if node is None else node.get("set")
@@ -123,7 +123,7 @@ class _Listed:
 
 class _Rules(_Listed):
     """
-    The rules under one key, held against the flags.
+    The rules under one key, checked against the flags.
     """
 
     def __init__(self, registry: FlagRegistry, given: Object, item: Item, key: str) -> None:
@@ -186,7 +186,7 @@ class _Rules(_Listed):
 
     def _of_shares(self, rule: Rule, replicas: int) -> Iterator[Finding]:
         """
-        Warn of each step that reaches less than one process of all in the mean.
+        Warn of each step that reaches less than one of all processes on average.
         """
         for number, threshold in enumerate(() if rule.by is not None else rule.steps):
             if 0 < threshold * replicas < _EVERYBODY:
@@ -210,7 +210,7 @@ def _text_of(item: Item) -> str:
 
 def _nodes(text: str) -> list[Node]:
     """
-    Return the nodes of the rules; none where the places of the rules that can be read are lost with those that cannot.
+    Return the nodes of the rules; none if the text cannot be parsed as a whole, even though some rules could be read.
     """
 
     def as_yaml() -> Sequence[Node]:

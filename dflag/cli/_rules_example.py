@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from dflag._flags import Flag
 
 _START: Final = "2030-01-01T10:00:00Z"
-"""Far enough for nobody to start a rollout by taking the comments away."""
+"""So far in the future that nobody starts a rollout by removing the comment signs."""
 
 
 def commented_rules(key: str, flags: Sequence[Flag[Any]], *, block: bool) -> Iterator[str]:
     """
-    Yield the lines of a key with rules for some of the flags, each with its default, as comments.
+    Yield, as comments, the lines of a key with rules that set some of the flags to their defaults.
 
     Args:
         key: The key.
@@ -58,7 +58,7 @@ def commented_rules(key: str, flags: Sequence[Flag[Any]], *, block: bool) -> Ite
 
 def _setting(flags: Sequence[Flag[Any]]) -> str | None:
     """
-    Return the first flag whose default can be written as a text, with it.
+    Return the name and default of the first flag whose default can be written as a short text; None if there is none.
     """
     for flag in flags:
         raw = default_raw(flag)

@@ -1,5 +1,5 @@
 """
-What rules make of an input for one process at one moment, and the moments at which anything changes.
+The effect of rules for one process at one moment, and the moments at which anything changes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _FIRST: Final = datetime.datetime.min.replace(tzinfo=datetime.UTC)
 
 _MAX_MOMENTS: Final = 1_000
-"""More than anybody reads; each costs a look at all rules."""
+"""More than anybody reads. Each takes an evaluation of all rules."""
 
 
 class _FixedClock(Clock):
@@ -44,10 +44,10 @@ class _FixedClock(Clock):
 
 def facts_of(options: argparse.Namespace) -> dict[str, str]:
     """
-    Return the facts of the process that are given.
+    Return the facts that are given for the process.
 
     Raises:
-        CommandError: One is written otherwise.
+        CommandError: A fact is not written as ``NAME=TEXT``.
     """
     return dict(_pair("--fact", text) for text in options.fact)
 
@@ -57,12 +57,12 @@ class Process:
     The process that a plan is for.
 
     Attributes:
-        keys: The key to ask for, by what flags are keyed by.
+        keys: The key to read flags for, by the ``by`` of the flags.
         documents: The keys of ConfigMaps that hold documents.
-        at: The moment, if one is given.
+        at: The moment; None if none is given.
 
     Raises:
-        CommandError: A fact, a key or the moment is written otherwise.
+        CommandError: A fact, a key or the moment has the wrong form.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -73,7 +73,7 @@ class Process:
 
     def check_keys(self, registry: FlagRegistry) -> None:
         """
-        Raise CommandError for a key by which no flag is keyed.
+        Raise CommandError for a key whose name is the ``by`` of no flag.
         """
         known = {flag.by for flag in registry if flag.by is not None}
         for by in self.keys:
@@ -90,19 +90,19 @@ class Process:
 
     def key_of(self, flag: Flag[Any]) -> str | None:
         """
-        Return the key that a keyed flag is asked for; None for a flag without ``by``, or if none is given.
+        Return the key for which a keyed flag is read; None for a flag without ``by``, or if no key is given.
         """
         return None if flag.by is None else self.keys.get(flag.by)
 
     def context(self, moment: datetime.datetime | None = None) -> RuleContext:
         """
-        Return what resolves rules at a moment, by default the one that is given, else now.
+        Return the context that resolves rules at a moment; by default at `at`, or now if that is None.
         """
         return RuleContext(self._facts, _FixedClock(moment or self.at or datetime.datetime.now(datetime.UTC)))
 
     def reads(self, validation: Validation, flag: Flag[Any]) -> tuple[Any, str | None]:
         """
-        Return what the process reads of a flag, and the rule that gives it.
+        Return the value that the process reads for a flag, and the rule that gives it, if one does.
         """
         states = {str(number): state for number, state in enumerate(validation.states)}
         ranking = [*reversed(states)]
@@ -127,7 +127,7 @@ class Process:
 
 def events(rule: Rule) -> Iterator[tuple[datetime.datetime, str]]:
     """
-    Yield what happens to a rule, whatever the process.
+    Yield the events of a rule that do not depend on the process.
     """
     for moment, event in _stages(rule):
         if rule.until is None or moment < rule.until:
@@ -151,14 +151,14 @@ def _stages(rule: Rule) -> Iterator[tuple[datetime.datetime, str]]:
 
 def just_before(moment: datetime.datetime) -> datetime.datetime:
     """
-    Return the moment before another one; the first of all has none, and is its own.
+    Return the moment before another one; for the earliest possible moment that moment itself.
     """
     return moment if moment == _FIRST else moment - datetime.timedelta.resolution
 
 
 def rules_of(validation: Validation) -> list[Rule]:
     """
-    Return the good rules of all sources.
+    Return the accepted rules of all sources.
     """
     return [accepted.rule for state in validation.states for accepted in state.rules.usable or ()]
 
@@ -168,9 +168,9 @@ class Happening(NamedTuple):
     What happens at one moment.
 
     Attributes:
-        rules: What happens to rules, by name.
-        refused: The rules that a process refuses then because they do not go together with others, and why.
-        changes: What this process reads otherwise: flag, old and new text, rule.
+        rules: The rules to which something happens, by name, each with what happens.
+        refused: The rules that a process refuses then because they conflict with others, each with the reason.
+        changes: The values that change for this process: flag, old and new text, rule.
     """
 
     at: datetime.datetime
@@ -191,7 +191,7 @@ class Happening(NamedTuple):
 
 def written(moment: datetime.datetime) -> str:
     """
-    Write a moment as rules have it.
+    Return a moment as rules write it.
     """
     return moment.isoformat().replace("+00:00", "Z")
 

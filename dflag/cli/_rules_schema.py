@@ -1,5 +1,5 @@
 """
-The JSON Schema of rules, for editors; the check knows more.
+The JSON Schema of rules, for editors. `dflag check` finds more.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from dflag._registry import FlagRegistry
 
 _TEXT: Final = {"type": ["string", "number", "boolean"]}
-"""A scalar counts by its text, whatever an editor takes it for."""
+"""Rules read the text of a scalar, whichever type an editor gives it."""
 
 _TEXTS: Final = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 _FACTS: Final = {"type": "object", "minProperties": 1, "additionalProperties": _TEXTS}
@@ -44,7 +44,7 @@ _KEYS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "is": ("The keys that it is for", _TEXTS),
     "share": ("The share of keys that it is for", _PERCENT),
 }
-"""Of each key but `set` what it means, and its schema."""
+"""The meaning and the schema of each key but ``set``."""
 
 _NEEDED: Final = {
     "over": ["name", "from"],

@@ -43,7 +43,7 @@ _RULES: Final = {
 
 def report(findings: Iterable[Finding]) -> dict[str, Any]:
     """
-    Make the log of one run.
+    Return the log of one run.
     """
     driver = {
         "name": "dflag",

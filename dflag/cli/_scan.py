@@ -1,8 +1,8 @@
 """
-What one module says of flags: declarations, reads, and the names that either may go by.
+Scans one module for the declarations and reads of flags, and for the names that lead to them.
 
-A name is a dotted one, as a tuple of its parts: ``("settings", "rate")`` for ``settings.rate``. What it stands for is
-found out later, when all modules are known; in which scope it is bound, `Scopes` knows at once.
+A name is a dotted name as a tuple of its parts: ``("settings", "rate")`` for ``settings.rate``. `Scopes` knows at once
+in which scope it is bound. What it stands for is resolved later, when all modules are known.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ DECLARATORS: Final = frozenset(name for name in vars(Declarations) if not name.s
 """The methods of a registry, and the functions of dflag, that make a flag."""
 
 _NEUTRAL: Final = frozenset({"reset", "set", "set_text", "validator"})
-"""What a program does with a flag without asking for its value."""
+"""The methods of a flag that do not ask for its value."""
 
 _BY_NAME: Final = frozenset({"__getitem__", "for_", "lookup"})
 """Methods that read the flag whose name is their first argument."""
 
 _TAKEN: Final = DECLARATORS | {"__getitem__", "lookup"}
-"""Methods that a program may give another name, and then declare or read any flag."""
+"""Methods with which a program may declare or read any flag after it has given them another name."""
 
 _GIVE_ALL: Final = frozenset({"items", "values"})
 """Methods of a snapshot that return the values of all flags."""
@@ -55,20 +55,20 @@ _WRITERS: Final = frozenset({"override", "pinned"})
 """Methods that take a mapping of flags, or of their names, to values."""
 
 _FILLS_FIELDS: Final = ("dflag", "integrations", "pydantic_settings")
-"""The module that reads the flags which are named as the fields of a class."""
+"""The module that reads the flags which have the names of the fields of a class."""
 
 _CONCEALING: Final[dict[str, bool | None]] = {"secret": False, "type": None}
-"""The options that mask a value, each with the literal that masks none; a ``type`` may have a ``SecretStr``."""
+"""The options that can mask a value, each with the literal that does not; a ``type`` may contain a ``SecretStr``."""
 
 _SHOWN_ATTRIBUTE: Final = re.compile(r"\{\w*\.(\w+)")
-"""An attribute in a text for ``format``."""
+"""Matches an attribute in a text for ``format``."""
 
 
 def scan(source: ModuleSource) -> Module:
     """
-    Read what a module says. One that is nested too deeply for the interpreter counts as one that cannot be read.
+    Return the records of a module. A module that is nested too deeply for the interpreter counts as unreadable.
     """
-    bare = source._replace(tree=None)  # which would take most of the memory
+    bare = source._replace(tree=None)  # the tree would take most of the memory
     found = Module(bare)
     if source.tree is not None:
         try:
@@ -80,7 +80,7 @@ def scan(source: ModuleSource) -> Module:
 
 def name_of(node: ast.expr | None) -> Name | None:
     """
-    Return the dotted name that an expression is; None for any other.
+    Return the dotted name that an expression consists of, with calls as `CALLED`; None for any other expression.
     """
     parts: list[str] = []
     while isinstance(node, (ast.Attribute, ast.Await)):
@@ -103,24 +103,25 @@ class _Scan(ast.NodeVisitor):
         self._scopes: Final = scopes
         found.bindings = scopes.bindings
         self._targets: dict[ast.Call, list[Name]] = {}
-        self._kept_apart: set[ast.expr] = set()  # texts that are no reads, and calls whose flag nobody takes
+        self._kept_apart: set[ast.expr] = set()  # texts that are no reads, and calls whose result is not used
         self._neutral: set[ast.expr] = set()
         self._called: set[ast.expr] = set()
-        self._passed: set[ast.expr] = set()  # lists and mappings whose contents are noted
+        self._passed: set[ast.expr] = set()  # lists and mappings whose contents are recorded
         self._properties: set[Name] = set()
-        self._names: dict[ast.Call, ast.expr] = {}  # what unbound flags are bound to at once
+        self._names: dict[ast.Call, ast.expr] = {}  # the names to which unbound flags are bound at once
 
     def _name(self, node: ast.expr | None) -> Name | None:
         """
-        Return what to call the dotted name that an expression is.
+        Return the dotted name that an expression consists of, in its scoped form; None for any other expression.
         """
         name = name_of(node)
         return None if name is None else self._scopes.own(name)
 
     def _any_of(self, node: ast.expr | None) -> list[Name]:
         """
-        Return what to call the dotted names that an expression may be: one for each branch of a condition that is no
-        constant, which is not known where it has none.
+        Return the scoped dotted names that an expression may consist of, one for each branch of a condition.
+
+        A constant has none. An expression without a name has the unknown name ``?``.
         """
         if node is None or isinstance(node, ast.Constant):
             return []
@@ -161,13 +162,13 @@ class _Scan(ast.NodeVisitor):
     def _import(self, local: str, origin: tuple[Name, str], position: Position) -> None:
         before = self._found.imported.setdefault(self._scopes.local(local), origin)
         if before != origin:
-            # Which of the two is meant further down is not followed.
+            # It is not followed which of the two the name means below.
             self._found.shared += [(before, position), (origin, position)]
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         bases = [name for base in node.bases if (name := self._name(_without_parameters(base))) is not None]
         given = {keyword.arg: keyword.value for keyword in node.keywords}
-        prefix, registry = (given.get(option, given.get(None)) for option in ("prefix", "registry"))  # or behind ``**``
+        prefix, registry = (given.get(option, given.get(None)) for option in ("prefix", "registry"))  # or in ``**``
         self._visit_all([*node.decorator_list, *node.bases, *node.keywords])
         with self._scopes.in_class(node) as key:
             pattern = None if prefix is None else pattern_of(prefix)
@@ -198,7 +199,7 @@ class _Scan(ast.NodeVisitor):
 
     def _given(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> dict[str, list[Name]]:
         """
-        Return what the parameters of a function stand for: by annotation, as those of a validator, or by default.
+        Return what the parameters of a function stand for by their annotations and defaults, and those of a validator.
         """
         said = {each.arg: self._made_by(each.annotation) for each in parameters(node)}
         validates = any(isinstance(each, ast.Attribute) and each.attr == "validator" for each in node.decorator_list)
@@ -218,13 +219,13 @@ class _Scan(ast.NodeVisitor):
 
     def _made_by(self, annotation: ast.expr | None) -> list[Name]:
         """
-        Return the instances that an annotation says, of each class of a union.
+        Return the instances that an annotation describes, one for each class of a union.
         """
         return [(*name, GIVEN) for name in self._classes_of(annotation) if name is not None]
 
     def _classes_of(self, annotation: ast.expr | None) -> list[Name | None]:
         """
-        Return the classes that an annotation says, also where it may be None.
+        Return the classes that an annotation names, also in a union, ``Optional`` or ``Annotated``.
         """
         match annotation:
             case ast.Constant(value=str(text)):
@@ -295,7 +296,7 @@ class _Scan(ast.NodeVisitor):
 
     def _visit_statement(self, node: ast.stmt) -> None:
         """
-        Visit what a statement holds; all of its lines are those of the flag that it declares, if there is one.
+        Visit the parts of a statement. If it declares one flag, all lines of the statement belong to that flag.
         """
         before = len(self._found.declared)
         self.generic_visit(node)
@@ -306,7 +307,7 @@ class _Scan(ast.NodeVisitor):
     def visit_NamedExpr(self, node: ast.NamedExpr) -> None:
         self._assign([node.target], node.value)
         if isinstance(node.value, ast.Call):
-            self._targets.pop(node.value, None)  # it is a value at the same time
+            self._targets.pop(node.value, None)  # the flag is used as a value at the same time
         self.generic_visit(node)
 
     def _assign(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
@@ -369,11 +370,11 @@ class _Scan(ast.NodeVisitor):
 
     def _pass_all(self, node: ast.Call, called: Name | None) -> None:
         """
-        Note the arguments of a call.
+        Record the arguments of a call.
         """
         first = self._name(node.args[0]) if node.args else None
         if first is not None and CALLED not in first and self._origin(first)[0] == "dflag":
-            called = first  # as of ``add_middleware(PinMiddleware, registry=flags)``
+            called = first  # as in ``add_middleware(PinMiddleware, registry=flags)``
         elif called is not None:
             called = self._beyond_super(called)
         are_counted = not any(isinstance(each, ast.Starred) for each in node.args)
@@ -384,7 +385,7 @@ class _Scan(ast.NodeVisitor):
 
     def _beyond_super(self, called: Name) -> Name:
         """
-        Return what ``super().method`` is called as a method of the first base.
+        Return the name of ``super().method`` as a method of the first base, and any other name as it is.
         """
         if called[:2] != ("super", CALLED) or (key := self._scopes.receiver_class) not in self._found.classes:
             return called
@@ -408,7 +409,7 @@ class _Scan(ast.NodeVisitor):
 
     def _pass_within(self, node: ast.expr) -> None:
         """
-        Note what stands in something whose way is not followed.
+        Record the names in a list, mapping or value that is not followed.
         """
         if node not in self._passed:
             self._pass(node, None, is_within=True)
@@ -426,7 +427,7 @@ class _Scan(ast.NodeVisitor):
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
         if isinstance(node.op, ast.Mod):
-            self._pass_within(node.right)  # a mapping of the values in a text
+            self._pass_within(node.right)  # the values for a text, also as a mapping
         self.generic_visit(node)
 
     def _note_function(self, node: ast.Call, called: Name) -> None:
@@ -463,7 +464,7 @@ class _Scan(ast.NodeVisitor):
 
     def _origin(self, called: Name) -> Name:
         """
-        Return where a name comes from by its import.
+        Return a name with the path of the module that its first part is imported from.
         """
         first, *rest = called
         if first not in self._found.imported:
@@ -473,7 +474,7 @@ class _Scan(ast.NodeVisitor):
 
     def _date_of(self, node: ast.expr | None) -> datetime.date | None:
         """
-        Return the day of ``datetime.date(2026, 12, 31)``.
+        Return the day of ``datetime.date(2026, 12, 31)``; None for any other expression.
         """
         if not isinstance(node, ast.Call) or self._origin(self._name(node.func) or ("",))[-1] != "date":
             return None
@@ -524,7 +525,7 @@ class _Scan(ast.NodeVisitor):
 
     def _declare_loglevel(self, node: ast.Call) -> None:
         """
-        Note the flag of `dflag.logging`, which reads it itself.
+        Record the flag of `dflag.logging`, which reads it itself.
         """
         named = _argument(node, 1, "name")
         if named is not None:
@@ -634,7 +635,7 @@ def _unpacked(targets: Sequence[ast.expr], value: ast.expr) -> Iterator[tuple[Se
 
 def _elements(node: ast.expr) -> list[ast.expr]:
     """
-    Return what stands in a tuple or list; nothing where a starred part makes the number unknown.
+    Return the elements of a tuple or list; none if a starred element makes their number unknown.
     """
     elements = node.elts if isinstance(node, (ast.List, ast.Tuple)) else []
     return [] if any(isinstance(each, ast.Starred) for each in elements) else elements
@@ -642,7 +643,7 @@ def _elements(node: ast.expr) -> list[ast.expr]:
 
 def _choices(node: ast.expr | None) -> list[ast.expr]:
     """
-    Return the expressions of which one is the value of a condition, of ``and`` and ``or``, or of ``:=``.
+    Return the expressions of which one is the value of a conditional expression, of ``and``, of ``or`` or of ``:=``.
     """
     match node:
         case ast.IfExp(body=one, orelse=other):
@@ -660,7 +661,7 @@ def _without_parameters(base: ast.expr) -> ast.expr:
 
 def _argument(node: ast.Call, place: int, name: str) -> ast.expr | None:
     """
-    Return the argument of a call at a place, or of a name.
+    Return the argument of a call with a position or a keyword; None if there is none.
     """
     named = (keyword.value for keyword in node.keywords if keyword.arg == name)
     return node.args[place] if place < len(node.args) else next(named, None)
@@ -668,7 +669,9 @@ def _argument(node: ast.Call, place: int, name: str) -> ast.expr | None:
 
 def _asks_for(method: str | None, argument: ast.expr) -> bool:
     """
-    Return whether a method reads the flag that its first argument names; ``get`` takes names that no flag has, too.
+    Return whether a method reads the flag that its first argument names.
+
+    ``get`` with a literal does not count, as it also takes names that no flag has.
     """
     return method in _BY_NAME or (method == "get" and not isinstance(argument, ast.Constant))
 

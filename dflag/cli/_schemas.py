@@ -1,9 +1,10 @@
 """
 JSON Schemas of flags, in a document and in a ConfigMap.
 
-A schema never refuses what the flag accepts, save what pydantic turns into a ``type=`` though it is written otherwise.
-What no schema can say, it leaves to the check: validators and mutators, limits of numbers that are written as text,
-what JSON in a text holds. So it does with the choices and members of a secret, one of which is the value.
+A schema never refuses what the flag accepts, except a value that pydantic converts from another form to its ``type=``.
+It leaves to `dflag check` what no schema can express: validators and mutators, limits of numbers that are written as
+text, and the contents of JSON in a text. It also leaves out the choices and members of a secret, one of which is the
+value.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 def of_flags(registry: FlagRegistry, *, only_text: bool = False) -> dict[str, Any]:
     """
-    Return the schemas of the keys that a registry knows: its flags, and retired names, whose values nobody reads.
+    Return the schemas of the keys that a registry knows: its flags, and retired names, whose values are not read.
     """
     retired = {"deprecated": True} | (or_null({"type": "string"}) if only_text else {})
     known = dict.fromkeys(store_of_registry(registry).retired, retired)
@@ -54,9 +55,9 @@ def of_flag(flag: Flag[Any], *, only_text: bool = False) -> dict[str, Any]:
 
 def or_null(schema: dict[str, Any]) -> dict[str, Any]:
     """
-    Return the schema of a field of a manifest, which counts as left out, or as an empty text, without a value.
+    Return the schema of a field of a manifest that may be null, which counts as a missing field or an empty text.
 
-    A text that may not be empty stays one.
+    The schema of a text that must not be empty stays as it is.
     """
     nullable = re.search(schema.get("pattern", ""), "") is not None
     return {**schema, "type": [schema["type"], "null"]} if nullable else schema
@@ -64,7 +65,7 @@ def or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 def of_members(registry: FlagRegistry, others: Iterable[str] = (), *, only_text: bool = False) -> dict[str, Any]:
     """
-    Return the schemas of the keys of maps, by their patterns, which leave out the flags, retired names and *others*.
+    Return the schemas of the keys of maps, by their patterns, which exclude the flags, retired names and *others*.
     """
     store = store_of_registry(registry)
     taken = "|".join(map(escaped, (*(flag.name for flag in registry), *store.retired, *others)))

@@ -1,9 +1,9 @@
 """
-The scopes of a module: in which one a name is bound that stands somewhere in it.
+The scopes of a module, and the scoped form of a name, which says in which scope the name is bound.
 
-A name of a function, lambda or comprehension gets the number of that scope, ``("flags@3",)``, so that it is told apart
-from one of the module. What a class binds, and what its methods call ``self``, are attributes of the class:
-``("Limits", "rate")``.
+A name of a function, lambda or comprehension gets the number of that scope, ``("flags@3",)``, which distinguishes it
+from a name of the module. A name in the body of a class, or after ``self`` in its methods, becomes an attribute of the
+class: ``("Limits", "rate")``.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class _Scope(NamedTuple):
     Attributes:
         names: How often each name is bound in it.
         elsewhere: The names that ``global`` lists.
-        suffix: What tells its names apart from those of other scopes.
-        class_key: The class whose body it is.
-        function: The name of the function whose body it is.
-        receiver: The parameter of a method that is an instance or the class, and that class.
+        suffix: Distinguishes its names from those of other scopes.
+        class_key: The class whose body it is; None if it is no class.
+        function: The name of the function whose body it is; None if it is no function.
+        receiver: The first parameter of a method, which is an instance or the class, and the class.
     """
 
     names: Mapping[str, int]
@@ -48,7 +48,7 @@ class _Scope(NamedTuple):
 
     def own(self, name: Name) -> Name:
         """
-        Return what to call a name that this scope binds.
+        Return the scoped form of a name that this scope binds.
         """
         if self.class_key is not None:
             return (self.class_key, *name)
@@ -59,10 +59,10 @@ class _Scope(NamedTuple):
 
 class Scopes:
     """
-    The scopes around a place of a module.
+    The scopes around the current place in a module.
 
     Attributes:
-        bindings: How often each name is bound, those of functions with the number of the scope.
+        bindings: How often each name is bound. The names of functions have the number of their scope.
     """
 
     def __init__(self, tree: ast.Module) -> None:
@@ -88,13 +88,13 @@ class Scopes:
     @property
     def receiver_class(self) -> str | None:
         """
-        The class of the innermost method, for what it calls on ``super()``.
+        The class of the innermost method, which ``super()`` refers to.
         """
         return next((scope.receiver[1] for scope in reversed(self._scopes) if scope.receiver is not None), None)
 
     def own(self, name: Name) -> Name:
         """
-        Return what to call a name here.
+        Return the scoped form of a name at the current place.
         """
         innermost = self._scopes[-1]
         for scope in reversed(self._scopes):
@@ -106,7 +106,7 @@ class Scopes:
 
     def local(self, name: str) -> str:
         """
-        Return what to call a name that an import binds here.
+        Return the scoped form of a name that an import binds here; in the body of a class, the name itself.
         """
         own = self.own((name,))
         return own[0] if len(own) == 1 else name
@@ -114,7 +114,7 @@ class Scopes:
     @contextlib.contextmanager
     def in_class(self, node: ast.ClassDef) -> Iterator[str]:
         """
-        Enter the body of a class; yield what the class is called.
+        Enter the body of a class; yield the key of the class.
         """
         key = ".".join(self.own((node.name,)))
         names, elsewhere = _bound(node.body)
@@ -124,7 +124,7 @@ class Scopes:
     @contextlib.contextmanager
     def in_function(self, node: Function) -> Iterator[list[str]]:
         """
-        Enter the body of a function; yield what its parameters are called in it.
+        Enter the body of a function; yield the scoped forms of its parameters.
         """
         names, elsewhere = _bound([node.body] if isinstance(node, ast.Lambda) else node.body)
         arguments = [each.arg for each in parameters(node)]
@@ -180,7 +180,7 @@ def is_local(name: str) -> bool:
 
 def plain(name: str) -> str:
     """
-    Return a name as it is written.
+    Return a name as the code writes it, without the number of its scope.
     """
     return name.partition(_LOCAL)[0]
 
@@ -196,7 +196,7 @@ def parameters(node: Function) -> list[ast.arg]:
 
 def _bound(nodes: Iterable[ast.AST]) -> tuple[Counter[str], AbstractSet[str]]:
     """
-    Return how often some nodes bind each name, without the scopes within them, and what ``global`` lists.
+    Return how often some nodes bind each name, without the scopes within them, and the names that ``global`` lists.
     """
     names: Counter[str] = Counter()
     imported: set[str] = set()
@@ -209,7 +209,7 @@ def _bound(nodes: Iterable[ast.AST]) -> tuple[Counter[str], AbstractSet[str]]:
             if isinstance(node.ctx, ast.Store):
                 names[node.id] += 1
         elif not node._fields or isinstance(node, ast.Constant):
-            continue  # half of all nodes
+            continue  # this skips half of all nodes
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             imported.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.Global):
@@ -225,7 +225,7 @@ def _bound(nodes: Iterable[ast.AST]) -> tuple[Counter[str], AbstractSet[str]]:
 
 def _named(node: ast.AST) -> list[str]:
     """
-    Return the names that a node binds without a node of their own.
+    Return the names that a node binds itself, without a node for the name.
     """
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
         return [node.name]

@@ -1,5 +1,5 @@
 """
-What several commands say of a flag.
+Texts about a flag, for several commands.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def describe(flag: Flag[Any]) -> str:
     """
-    Return what a flag takes, in a few words: ``dynamic int from 1 to 10000``; of a secret none of what it may be.
+    Return what a flag accepts, in a few words: ``dynamic int from 1 to 10000``; for a secret, without its choices.
     """
     pipeline, kind = pipeline_of(flag), pipeline_of(flag).kind
     words = ["dynamic" if flag.dynamic else "static", kind.name if flag.secret and kind.members() else kind.words()]
@@ -28,7 +28,7 @@ def describe(flag: Flag[Any]) -> str:
 
 def written_default(flag: Flag[Any]) -> str | bytes:
     """
-    Return the default as a source would hold it; a secret's text holds all of the value.
+    Return the default as a source would hold it. The text of a secret is complete, and not masked.
     """
     kind, default = pipeline_of(flag).kind, flag.default
     return default if kind.binary else kind.exact(default) if flag.secret else kind.format(default)
@@ -36,10 +36,10 @@ def written_default(flag: Flag[Any]) -> str | bytes:
 
 def reads_back(flag: Flag[Any], raw: str | bytes) -> bool:
     """
-    Return whether the flag reads its default of what a source would hold.
+    Return whether the flag reads its default from a raw value.
 
-    A mutator may make another value of it, a type of JSON may hide a part, and a parser of a program's may read
-    nothing that is printed.
+    A mutator may change the value, a JSON type may hide a part of it, and a parser of the program might not accept what
+    is printed.
     """
     try:
         if isinstance(raw, str):
@@ -51,7 +51,7 @@ def reads_back(flag: Flag[Any], raw: str | bytes) -> bool:
 
 def default_raw(flag: Flag[Any]) -> str | bytes | None:
     """
-    Return what the flag reads as its default; None when nothing that is written does.
+    Return the raw value that the flag reads as its default; None if there is none.
     """
     raw = written_default(flag)
     return raw if reads_back(flag, raw) else None
@@ -59,14 +59,14 @@ def default_raw(flag: Flag[Any]) -> str | bytes | None:
 
 def default_text(flag: Flag[Any]) -> str | None:
     """
-    Return the text that the flag reads as its default; None when there is none.
+    Return the text that the flag reads as its default; None if there is none.
     """
     return as_text(default_raw(flag))
 
 
 def as_text(raw: str | bytes | None) -> str | None:
     """
-    Return the text of what a source would hold; None for bytes that are no text.
+    Return the text of a raw value; None for bytes that are not UTF-8.
     """
     try:
         return raw.decode() if isinstance(raw, bytes) else raw
@@ -76,7 +76,7 @@ def as_text(raw: str | bytes | None) -> str | None:
 
 def remarks(flag: Flag[Any]) -> list[str]:
     """
-    Return what else there is to know about a flag.
+    Return lines about the deprecation, the last day and the owner of a flag.
     """
     found = []
     if flag.deprecated is not None:
@@ -90,7 +90,7 @@ def remarks(flag: Flag[Any]) -> list[str]:
 
 def double_quoted(text: str) -> str:
     """
-    Write a text in double quotes, as YAML and JSON read it.
+    Return a text in double quotes, as YAML and JSON read it.
     """
     return '"' + "".join(c if c.isprintable() and c not in '"\\' else _escape(c) for c in text) + '"'
 

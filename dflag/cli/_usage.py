@@ -1,5 +1,5 @@
 """
-What each command takes: apart from the commands, so that its help is there before what only its work needs.
+The arguments of each command, in a module of their own, so that help imports nothing that only the commands need.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ COMMANDS: Final = {
     "watch": "follow a volume and print each change",
     "write": "publish values as the kubelet does",
 }
-"""The commands, each the name of a module of this package, with what it does."""
+"""The commands, each with what it does. The name of a command is that of its module in this package."""
 
 
 def add_arguments(command: str, parser: argparse.ArgumentParser) -> None:
     """
-    Add what a command takes, and the end of its help.
+    Add the arguments of a command, and the end of its help.
     """
     _ADDERS[command](parser)
     parser.epilog = _EPILOGS[command]
@@ -66,11 +66,13 @@ def _check(parser: argparse.ArgumentParser) -> None:
 
 def _number_of(what: str, *, least: int) -> Callable[[str], int]:
     """
-    Return what reads the number of an option. The message for a ValueError would name this function.
+    Return a function that parses the number of an option.
+
+    It raises `argparse.ArgumentTypeError`, because the message of argparse for a ValueError would name the function.
     """
 
     def read(text: str) -> int:
-        import argparse  # it calls this
+        import argparse  # loaded already, as argparse calls this function
 
         with contextlib.suppress(ValueError):
             if (number := int(text)) >= least:
@@ -92,7 +94,7 @@ def _expired(parser: argparse.ArgumentParser) -> None:
         "--within",
         metavar="DAYS",
         type=_number_of("days", least=0),
-        default=-1,  # those whose last day was yesterday, or before
+        default=-1,  # only flags whose last day was yesterday or earlier
         help="also list flags that expire within this number of days, as warnings",
     )
     _format(parser)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
-    Print the findings; status 1 when there is an error among them.
+    Print the findings, and return 1 if one of them is an error.
     """
     registry = load(options.registry)
     inputs = [_Checked(registry, path, options) for path in options.inputs]
@@ -43,12 +43,12 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 
 class _Checked:
     """
-    An INPUT that has been read and held against the flags.
+    An INPUT that was read and checked against the flags.
 
     Attributes:
-        name: What it is called.
-        keys: The keys in it, each of which may hold a document.
-        findings: What is wrong with it.
+        name: The name that messages show.
+        keys: The keys in it that can hold a document.
+        findings: The findings about it.
     """
 
     def __init__(self, registry: FlagRegistry, path: str, options: argparse.Namespace) -> None:
@@ -63,7 +63,7 @@ class _Checked:
             holds = holds or any(map(_holds_anything, objects))
             self.findings.extend(check_objects(registry, objects, strict=options.strict, replicas=options.replicas))
         if not holds:
-            # What fails in front of a pipe leaves nothing in it, and nothing is all right.
+            # If the command before a pipe fails, the input is empty, and an empty input has no errors.
             where = " in standard input" if path == "-" else f" in {path}"
             self.findings.extend(_note(self.name, "no values to check", where, _why(inputs), strict=options.strict))
 
@@ -84,7 +84,7 @@ def _why(inputs: Sequence[Input]) -> str:
 
 def _note(name: str, problem: str, where: str, why: str = "", *, strict: bool) -> Iterator[Finding]:
     """
-    Make a finding of what may be a slip, or say so where nobody asked for more.
+    Report a possible mistake: as an error with ``--strict``, else as a line on standard error.
     """
     if strict:
         yield Finding(name, START, "nothing-to-check", "error", None, one_line(problem + why))

@@ -63,9 +63,13 @@ if [[ $funcstack[1] == _dflag ]]; then _dflag "$@"; else compdef _dflag dflag; f
 
 class _Option(NamedTuple):
     """
-    An option, with the words that may follow it; whether any other may, and whether that is a file.
+    An option.
 
-    What repeats may be given several times.
+    Attributes:
+        words: The values to choose from; empty if there is no such choice.
+        takes: Whether it takes a value.
+        files: Whether the value may name a file.
+        repeats: Whether it may be given several times.
     """
 
     name: str
@@ -78,7 +82,7 @@ class _Option(NamedTuple):
 
 class _Command(NamedTuple):
     """
-    A command, with the words that its argument is one of, if it is.
+    A command. Its `words` are the values to choose from for its argument; empty if there is no such choice.
     """
 
     name: str
@@ -89,7 +93,7 @@ class _Command(NamedTuple):
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
-    Print the script; it knows the commands and options of this version.
+    Print the script, which contains the commands and options of this version.
     """
     out.write(_SCRIPTS[options.shell]([*_commands()]))
     return 0

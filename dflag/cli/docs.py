@@ -57,7 +57,7 @@ def _prose(text: str) -> str:
 
 def _code(text: str) -> str:
     """
-    Write a code span that ends nowhere but at its end, and no cell of the table inside of it.
+    Return a text as a code span, such that the text can end neither the span nor the cell of the table.
     """
     text = one_line(text).replace("|", "\\|")
     if not text.strip():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
-    Print the findings; status 1 when a flag has expired.
+    Print the findings, and return 1 if a flag has expired.
     """
     today = datetime.date.today()  # noqa: DTZ011 - a day has no zone here
     last = today + datetime.timedelta(days=min(options.within, (datetime.date.max - today).days))

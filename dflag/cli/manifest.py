@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 
 def _document(key: str, flags: list[Flag[Any]]) -> Iterator[str]:
     """
-    Write a key whose value is a document with a key for each flag.
+    Yield the lines of a key whose value is a document with a key for each flag.
     """
     if key.endswith(".json"):
         members = [
@@ -95,7 +95,7 @@ def _json_candidates(flag: Flag[Any]) -> list[str]:
 
 def _natives(raw: str | None) -> list[str]:
     """
-    Return the text as a document may hold it without quotes, if it is JSON.
+    Return the text as a document can hold it without quotes; an empty list if it is not JSON.
     """
     if raw is None:
         return []
@@ -107,13 +107,13 @@ def _natives(raw: str | None) -> list[str]:
 
 
 def _as_json(text: str) -> str:
-    # To YAML, in which the document stands, some characters of JSON end a line.
+    # The document is part of a YAML file, and YAML ends a line at some characters that JSON allows in a string.
     return json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _member(flag: Flag[Any], candidates: list[str], *, yaml: bool) -> str | None:
     """
-    Return the first way to write the default in a document of which the flag reads its default.
+    Return the first candidate from which the flag reads its default in a document; None if there is none.
     """
     for candidate in candidates:
         text = candidate if yaml else f"{{{candidate}}}"
@@ -170,6 +170,6 @@ def _written(name: str, raw: str | bytes, *, block: bool) -> list[str]:
 
 def _quoted(name: str) -> str:
     """
-    Write a name plainly where nobody could take it for anything else.
+    Return a name without quotes if YAML reads it as that text, else in double quotes.
     """
     return name if _PLAIN.fullmatch(name) and name.lower() not in _WORDS else double_quoted(name)

@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 class _Change(NamedTuple):
     """
-    What changes of one flag.
+    The change of one flag.
 
     Attributes:
-        old: The text of the value before; None where it is not known.
-        falls_back: Whether the default takes the place of what was there.
-        lack: Why the value before is not known.
+        old: The text of the old value; None if it is not known.
+        falls_back: Whether the new value is the default, because no source gives the flag a value.
+        lack: Why the old value is not known; empty if it is known.
     """
 
     flag: str
@@ -57,7 +57,7 @@ class _Change(NamedTuple):
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
-    Print the plan; status 1 when anything would be rejected.
+    Print the plan, and return 1 if anything would be rejected.
     """
     registry, process = load(options.registry), Process(options)
     process.check_keys(registry)
@@ -101,7 +101,7 @@ def _timeline(
     registry: FlagRegistry, process: Process, objects: Sequence[Object], after: Validation
 ) -> list[Happening]:
     """
-    Return what happens at each moment, from before the first one on.
+    Return what happens at each moment. The first one is compared with ``--at``, or with the moment just before it.
     """
     rules = rules_of(after)
     happens, moments = _events_by_moment(rules), process.moments(rules)
@@ -154,9 +154,10 @@ def _timeline_as_text(happenings: Sequence[Happening]) -> str:
 
 def _bases(before: Iterable[tuple[Object, SourceState]], objects: Sequence[Object]) -> list[SourceState]:
     """
-    Return what each object gave before: by kind and name, or the key of a document; else the next one that is left.
+    Return the earlier state of each object.
 
-    Documents are paired with documents first.
+    An object is paired with the earlier object of the same kind and name, or the document of the same key. The rest are
+    paired in order, documents with documents first.
     """
     left, found = list(before), dict.fromkeys(range(len(objects)), NOTHING)
     ways: tuple[Callable[[Object], object], ...] = (attrgetter("label"), attrgetter("files"), lambda _: None)
@@ -179,7 +180,7 @@ def _changes(
         try:
             old = old_of(flag, new)
         except Unknown as error:
-            if flag.name not in refused:  # which leaves what is live, whatever that is
+            if flag.name not in refused:  # after a refusal the live value stays, whatever it is
                 yield _Change(flag.name, None, text_of_value(flag, new), falls_back, rule, error.reason)
         else:
             if not same(flag, old, new):
@@ -192,10 +193,10 @@ def _on_page(process: Process, page: LivePage, flag: Flag[Any], new: Any) -> Any
 
 def _known(process: Process, before: Validation, flag: Flag[Any], _new: Any) -> Any:
     """
-    Return what a process reads of a flag.
+    Return the value that a process reads for a flag.
 
     Raises:
-        Refused: The highest source that holds the flag holds a value that is refused.
+        Refused: A value is refused that would otherwise be in force, or be part of the value of a map.
     """
     value, rule = process.reads(before, flag)
     if rule is None and any(_refuses(state, flag) for state in _in_force(before, flag)):
@@ -205,7 +206,7 @@ def _known(process: Process, before: Validation, flag: Flag[Any], _new: Any) -> 
 
 def _in_force(before: Validation, flag: Flag[Any]) -> Iterator[SourceState]:
     """
-    Yield the states that make up the value of a flag: those of a map all, else down to the first that has one.
+    Yield the states that decide the value of a flag: for a map all, else from the highest to the first with a value.
     """
     for state in reversed(before.states):
         yield state

@@ -75,7 +75,7 @@ class _Validation(NamedTuple):
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
-    Print the policy, and what it cannot say on standard error.
+    Print the policy, and on standard error what it cannot check.
     """
     registry = load(options.registry)
     for key in options.require:
@@ -96,7 +96,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 
 def _name(registry: FlagRegistry, options: argparse.Namespace) -> str:
     """
-    Return the name of the ConfigMaps; one that was not meant for Kubernetes is bent as far as case and dashes go.
+    Return the name of the ConfigMaps. The name of a registry or package gets lower case, and dashes for underscores.
     """
     if options.name is not None:
         return object_name(options.name)
@@ -105,7 +105,7 @@ def _name(registry: FlagRegistry, options: argparse.Namespace) -> str:
 
 
 def _listed(validations: list[_Validation]) -> str:
-    # JSON's strings are YAML's, and ASCII hides nothing; an expression is printable ASCII and may stand as it is.
+    # A JSON string is a YAML string, and in ASCII nothing is invisible. A printable expression needs no quotes.
     return "".join(
         f"    - expression: >-\n        {each.expression}\n      message: {json.dumps(each.message)}\n"
         if each.expression.isprintable()
@@ -138,7 +138,7 @@ def _unknown(registry: FlagRegistry) -> Iterator[_Validation]:
 
 def _keys_pattern(keys: str) -> str | None:
     """
-    Write the pattern of a map's keys as a regular expression; None when it has sets of characters.
+    Return the pattern of a map's keys as a regular expression; None if it has a set of characters.
     """
     if "[" in keys:
         return None

@@ -27,7 +27,7 @@ _WORDS = {"read": "read", "perhaps": "perhaps read", "other": "used"}
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
-    Print every declaration and use; status 1 when a name was asked for that nothing refers to.
+    Print every declaration and use, and return 1 if a name is given that nothing refers to.
     """
     name, paths = _split(options.words)
     program = read_program(read_sources(paths))
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 
 def _undeclared(program: Program, name: str | None) -> Iterator[Finding]:
     """
-    List the reads of the name, or of any, that lead to no declaration.
+    Yield the reads of the name that lead to no declaration; for None those of all names.
     """
     for module, text, _ in program.undeclared:
         if name is None or text.text == name:
@@ -54,7 +54,7 @@ def _undeclared(program: Program, name: str | None) -> Iterator[Finding]:
 
 def _split(words: list[str]) -> tuple[str | None, list[str]]:
     """
-    Separate the name from the paths: the first word is a name unless there is a file or directory of that name.
+    Separate the name from the paths: the first word is a name unless a file or directory has that name.
     """
     if not words or os.path.lexists(words[0]):
         return None, words or ["."]
@@ -65,7 +65,7 @@ def _split(words: list[str]) -> tuple[str | None, list[str]]:
 
 def _names(flag: FlagUsage) -> list[str]:
     """
-    Return what a flag may be asked for by: its name, or that of a variable or attribute that holds it.
+    Return the names by which a user can ask for a flag: its own, and those of variables and attributes that hold it.
     """
     return [flag.label, *flag.declared.labels]
 

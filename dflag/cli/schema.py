@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _DOCUMENT: Final = rf"\.(?:{'|'.join(suffix[1:] for suffix in SUFFIXES)})$"
-"""The keys that hold documents of flags, in which a schema of the manifest cannot look."""
+"""Matches the keys that hold documents of flags, whose contents the schema of a manifest cannot check."""
 
 _RULES: Final = f"^(?:{'|'.join(map(escaped, RULES_KEYS))})$"
 
@@ -74,7 +74,7 @@ def of_manifest(registry: FlagRegistry) -> dict[str, Any]:
 
 def _with_texts(keys: dict[str, Any]) -> dict[str, Any]:
     """
-    Allow the keys whose texts are documents of flags, or rules.
+    Also allow the keys whose texts are documents of flags, or rules.
     """
     text = or_null({"type": "string"})
     return {

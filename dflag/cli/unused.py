@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     from dflag.cli._items import Item, Object
 
 _MANY = 2
-"""The least number of inputs that can be compared."""
+"""The smallest number of inputs that can be compared."""
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
-    Print the findings; status 1 when there is a certain one among them, or any with ``--strict``.
+    Print the findings, and return 1 if one of them is an error.
+
+    Certain findings are errors, and with ``--strict`` likely ones too. A key of a retired flag is only a warning.
     """
     program = read_program(read_sources(options.paths))
     registry = None if options.registry is None else load(options.registry)
@@ -62,7 +64,7 @@ def _graded(*, certain: bool, strict: bool) -> tuple[Literal["error", "warning"]
 
 def _unused(program: Program, flag: FlagUsage, *, strict: bool) -> Iterator[Finding]:
     """
-    Find out whether nothing reads a flag, or only tests do.
+    Yield a finding if nothing reads a flag, or only tests do.
     """
     if flag.reads():
         return
@@ -113,8 +115,8 @@ class _Values(NamedTuple):
     The values of an INPUT.
 
     Attributes:
-        items: Those of keys, by name, with the object that gives each; a later object wins.
-        ruled: What rules set beside them: each name with the first such object and value.
+        items: The values of keys, by name, each with the object that gives it; a later object wins.
+        ruled: The values that rules set, by name, each with the object of the rule; the first rule wins.
     """
 
     items: Mapping[str, tuple[Object, Item]]
@@ -122,7 +124,7 @@ class _Values(NamedTuple):
 
     def has_other_values(self, flag: FlagUsage) -> bool:
         """
-        Return whether a flag may have another value than that of its key: by a rule, or by the keys of a map.
+        Return whether a rule, or further keys of a map, may give a flag another value than its key does.
         """
         keys = flag.declared.keys
         return (
@@ -137,7 +139,7 @@ class _Values(NamedTuple):
 
 def _values(path: str, program: Program, registry: FlagRegistry | None, keys: Sequence[str]) -> _Values:
     """
-    Read an INPUT.
+    Read the values of an INPUT.
     """
 
     def is_known(key: str) -> bool:
@@ -164,7 +166,7 @@ def _values(path: str, program: Program, registry: FlagRegistry | None, keys: Se
 
 def _constant(program: Program, registry: FlagRegistry | None, inputs: Sequence[_Values]) -> Iterator[Finding]:
     """
-    List the flags that have one value wherever the program runs.
+    Yield a finding for each flag that has the same value in all inputs.
     """
     if len(inputs) < _MANY:
         return
@@ -201,7 +203,7 @@ def _are_same(name: str, registry: FlagRegistry | None, raws: Sequence[Any]) -> 
 
 
 def _is_secret(name: str, program: Program, registry: FlagRegistry | None) -> bool:
-    # Also with a registry: it may be another one than that in which the code declares the secret.
+    # The code is asked even if there is a registry, which might not be the one that declares the secret.
     return program.is_secret(name) or (registry is not None and name in registry and registry[name].secret)
 
 
@@ -218,7 +220,7 @@ def _unknown_keys(
     strict: bool,
 ) -> Iterator[Finding]:
     """
-    List the keys of inputs, and the names in their rules, that no declaration has, and those of retired flags.
+    Yield a finding for each key of an input, or name in its rules, that is retired or has no declaration.
     """
     retired = program.retired if registry is None else {**program.retired, **store_of_registry(registry).retired}
     reported: dict[str, set[str]] = defaultdict(set)

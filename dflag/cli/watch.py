@@ -30,29 +30,29 @@ if TYPE_CHECKING:
     Event: TypeAlias = dict[str, Any]
 
 _STATUS_SECONDS: Final = 0.5
-"""How often to ask what was rejected: that changes no value, so no callback tells."""
+"""How often to ask what was rejected. A rejected value changes no flag, so no callback reports it."""
 
 _REPORTED: Final = ("_feed", "_source_reports")
 _PRINTED: Final = ("%s", "%s; ", "nothing of %s was applied")
 """
-The modules that log what the command prints anyway, and how these messages begin or read: what was rejected, unknown or
-cannot be read.
+The modules that log what the command prints itself: what is rejected or unknown, or cannot be read; and the formats of
+these messages. The first format is complete, the others are beginnings.
 """
 
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
-    Print changes as they come; status 0 when a signal ends it.
+    Print changes as they come, and return 0 when a signal ends the command.
     """
     registry = load(options.registry)
     for flag in registry:
-        set_listeners(flag, ())  # the program's callbacks are for the program
-    # Whether the program is well is not known here, so no rule is taken back.
+        set_listeners(flag, ())  # the command must not run the program's callbacks
+    # The health of the program is not known here, so no rule is reverted.
     updater = Updater(registry, options.directory, facts=facts_of(options), healthy=lambda: True)
     events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
     report = _Report(registry, _FORMATS[options.format], out)
     with _ended_by_signals(events), _logging_to_standard_error():
-        updater.refresh()  # what is there now is no change; that there is nothing is an error
+        updater.refresh()  # the values there now are no changes; raises if the volume cannot be read
         _listen(registry, events)
         updater.start()
         try:
@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
 @contextlib.contextmanager
 def _ended_by_signals(events: queue.SimpleQueue[Event | None]) -> Iterator[None]:
     """
-    Have SIGINT and SIGTERM end the events; a simple queue may be put to within a handler.
+    Let SIGINT and SIGTERM end the events. A signal handler may call `put` of a simple queue, which is reentrant.
     """
     before = {number: signal.signal(number, lambda *_: events.put(None)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -79,7 +79,7 @@ def _ended_by_signals(events: queue.SimpleQueue[Event | None]) -> Iterator[None]
 @contextlib.contextmanager
 def _logging_to_standard_error() -> Iterator[None]:
     """
-    Print the library's warnings, and nowhere else: the program's own logging is for the program.
+    Print the library's warnings on standard error, and keep them out of the program's own logging.
     """
     logger, handler = logging.getLogger("dflag"), logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("dflag: %(message)s"))
@@ -130,7 +130,7 @@ def _follow(updater: Updater, events: queue.SimpleQueue[Event | None], report: _
 
 class _Report:
     """
-    Prints events, and once each what a status has come to show.
+    Prints events. It also prints each problem that a status shows, once, when the problem appears.
     """
 
     def __init__(self, registry: FlagRegistry, render: Callable[[Event], str], out: TextIO) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def run(options: argparse.Namespace, out: TextIO) -> int:
     """
-    Publish, or print what is wrong; status 1 when that kept anything from being published.
+    Publish the values and print any problems; return 1 if these prevent publishing.
     """
     _check_path(options.directory)
     registry = None if options.registry is None else _load(options.registry)
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace, out: TextIO) -> int:
     for key in options.remove:
         if key in items:
             raise CommandError(f"expected a key to publish or to remove, got both for {key[:80]!r}")
-    # What was read and imported may have taken long. From here on other writers wait.
+    # Reading and importing may take long, so the lock is taken only now. From here on other writers wait.
     with locked(Path(options.directory)):
         _refuse_foreign(options.directory)
         return _rewrite(options, registry, given, _kept(options) | items, out)
@@ -54,7 +54,7 @@ def _rewrite(
     out: TextIO,
 ) -> int:
     """
-    Check a whole set, and publish it if nothing is wrong.
+    Check a complete set of values, and publish it if there are no errors.
     """
     lines = [line for each in given for line in _faults(each, registry)]
     items = {key: _as_text(registry, key, item) for key, item in items.items()}
@@ -75,9 +75,9 @@ def _rewrite(
 
 def _as_text(registry: FlagRegistry | None, key: str, item: Item) -> Item:
     """
-    Return the item with the text that a file of it holds, which is what programs read and what has to be checked.
+    Return the item with the text that its file will hold, which is what programs read and what must be checked.
 
-    Without a registry it is the value's own text, of which a flag of JSON may read something else.
+    Without a registry this is the value's text as written, from which a JSON flag may read another value.
     """
     if not isinstance(item.raw, Text):
         return item
@@ -96,7 +96,7 @@ def _text_for(registry: FlagRegistry, key: str, raw: Text) -> str:
 
 
 def _load(reference: str) -> FlagRegistry:
-    from dflag.cli._registry import load  # the core, which publishing alone does without
+    from dflag.cli._registry import load  # imports the core, which is not needed without a registry
 
     return load(reference)
 
@@ -104,17 +104,17 @@ def _load(reference: str) -> FlagRegistry:
 def _pair(argument: str) -> tuple[str, Item]:
     key, equals, value = argument.partition("=")
     if not equals or not is_key(key):
-        # What stands behind the equals sign may be a secret.
+        # The text after the equals sign may be a secret.
         raise CommandError(f"expected KEY=VALUE with a key of [-._a-zA-Z0-9] in front, got {key[:80]!r}")
     return key, Item(os.fsencode(value), "<arguments>")
 
 
 def _kept(options: argparse.Namespace) -> dict[str, Item]:
     """
-    Return what is published already and stays.
+    Return the published values that stay.
 
     Raises:
-        CommandError: A key to remove is not there, most likely misspelt.
+        CommandError: A key to remove is not published, most likely because it is misspelt.
     """
     if options.replace and not options.remove:
         return {}
@@ -135,7 +135,7 @@ def _published(directory: str) -> dict[str, Item]:
 @contextmanager
 def _naming(directory: str) -> Iterator[None]:
     """
-    Name the directory in an error without a name, as of a full device, which would read as one of standard output.
+    Add the directory to an error without a file name, as of a full device, which would seem to be of standard output.
     """
     try:
         yield
@@ -149,9 +149,9 @@ def _naming(directory: str) -> Iterator[None]:
 
 def _check_path(directory: str) -> None:
     """
-    Raise for what is no directory, and none yet.
+    Raise CommandError for a path that is empty, or that exists and is not a directory; a link is refused too.
     """
-    if not directory:  # as of a variable that is not set; Path would make it the current directory
+    if not directory:  # from a variable that is not set; Path would take it for the current directory
         raise CommandError("expected the path of a directory, got ''")
     path = Path(directory)
     try:
@@ -164,7 +164,7 @@ def _check_path(directory: str) -> None:
 
 def _refuse_foreign(directory: str) -> None:
     """
-    Raise for a directory that is neither a volume nor empty: what stands in it is somebody else's.
+    Raise CommandError for a directory that is neither a volume nor empty, because its contents belong to somebody else.
     """
     path = Path(directory)
     with os.scandir(path) as entries:
@@ -179,7 +179,7 @@ def _is_link_of_volume(entry: os.DirEntry[str]) -> bool:
 
 def _faults(given: Object, registry: FlagRegistry | None) -> Iterator[str]:
     """
-    Return what keeps an object from being published.
+    Yield a message for each fault that prevents an object from being published.
     """
     from dflag.cli._findings import message_of
 
@@ -200,7 +200,7 @@ def _line(file: str, place: Place, message: str) -> str:
 
 def _validate(registry: FlagRegistry, volume: Object, keys: Sequence[str], lines: list[str]) -> bool:
     """
-    Hold the whole set to the flags, as a program that starts with it would.
+    Check the complete set against the flags as a starting program would; return whether it has no errors.
     """
     from dflag.cli._checking import check_objects
     from dflag.cli._embedded import is_flag, opened
