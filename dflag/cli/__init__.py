@@ -1,5 +1,5 @@
 """
-The command ``dflag``: one module for each of its commands.
+The command ``dflag``, with one module for each of its commands.
 """
 
 from dflag.cli._main import main

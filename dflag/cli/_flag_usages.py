@@ -79,7 +79,7 @@ class FlagUsage:
 @dataclass(slots=True)
 class Program:
     """
-    All of a program's flags.
+    All flags of a program.
 
     Attributes:
         flags: The flags, in the order of the modules.

@@ -58,7 +58,7 @@ def _columns() -> int:
     with contextlib.suppress(KeyError, ValueError):
         if (columns := int(os.environ["COLUMNS"])) > 0:
             return columns
-    with contextlib.suppress(ValueError, OSError):  # it is closed, or no terminal
+    with contextlib.suppress(ValueError, OSError):  # standard output is closed, or is no terminal
         if sys.__stdout__ is not None:
             return os.get_terminal_size(sys.__stdout__.fileno()).columns or _COLUMNS
     return _COLUMNS

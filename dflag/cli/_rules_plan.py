@@ -82,7 +82,7 @@ class Process:
 
     def check_documents(self, keys: Collection[str]) -> None:
         """
-        Raise CommandError for the key of a document that is in no input.
+        Raise CommandError for the key of a document that no input has.
         """
         for key in self.documents:
             if key not in keys:

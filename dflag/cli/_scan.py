@@ -482,7 +482,7 @@ class _Scan(ast.NodeVisitor):
         given.update((keyword.arg, keyword.value) for keyword in node.keywords if keyword.arg is not None)
         numbers = {key: value.value for key, value in given.items() if isinstance(value, ast.Constant)}
         try:
-            return datetime.date(**numbers)  # type: ignore[arg-type]  # anything else than three ints raises
+            return datetime.date(**numbers)  # type: ignore[arg-type]  # anything other than three ints raises
         except (TypeError, ValueError):
             return None
 

@@ -173,7 +173,7 @@ class Scopes:
 
 def is_local(name: str) -> bool:
     """
-    Return whether a name belongs to a function, which no other module can reach.
+    Return whether a name belongs to the scope of a function, so that no other module can reach it.
     """
     return _LOCAL in name
 

@@ -1,5 +1,5 @@
 """
-``dflag completion``: a completion script for a shell.
+``dflag completion``: print a completion script for a shell.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-``dflag docs``: a reference of all flags in Markdown.
+``dflag docs``: print a reference of all flags in Markdown.
 """
 
 from __future__ import annotations

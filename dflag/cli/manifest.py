@@ -1,5 +1,5 @@
 """
-``dflag manifest``: a ConfigMap or Secret with all flags at their defaults.
+``dflag manifest``: print a ConfigMap or Secret with all flags at their defaults.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-``dflag plan``: what applying an input would change.
+``dflag plan``: show what applying an input would change.
 """
 
 from __future__ import annotations

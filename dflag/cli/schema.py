@@ -1,5 +1,5 @@
 """
-``dflag schema``: a JSON Schema of a document that holds flags, or of a whole ConfigMap.
+``dflag schema``: print a JSON Schema of a document that holds flags, or of a whole ConfigMap.
 """
 
 from __future__ import annotations
