@@ -1,7 +1,7 @@
 """
-The kinds of values that flags have: text to value and back.
+The kinds of flag values. A kind converts text to a value and back.
 
-Each is imported with the first flag of it: all together take longer than the rest of dflag.
+Each kind is imported when its name is first used: all of them together take longer to import than the rest of dflag.
 """
 
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ __all__ = [
     "json_kind",
 ]
 
-if not TYPE_CHECKING:  # else the checkers would take any name
+if not TYPE_CHECKING:  # type checkers would otherwise accept any name
     __getattr__, __dir__ = lazily(
         __name__,
         {

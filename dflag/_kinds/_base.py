@@ -1,5 +1,5 @@
 """
-What every kind of flag value is: a stateless translator between text and value.
+The base class of all kinds. A kind is a stateless translator between text and value.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Problem(ValueError):  # noqa: N818 - a reason in parts; the error is made of it
+class Problem(ValueError):  # noqa: N818 - a reason in parts, from which the error is made
     """
-    Why a text or a value is refused, in parts, so that a secret's detail can be left out.
+    The reason why a text or a value is refused, in parts, so that the detail of a secret can be left out.
 
-    The message of the `FlagValueError` made of it reads ``expected <expected> (<detail>), got ...``.
+    A `FlagValueError` that is made from it reads ``expected <expected> (<detail>), got ...``.
 
     Attributes:
-        expected: What would have been right: ``"an int"``. Never quotes what was given.
-        detail: What is wrong with this one in particular; may quote it.
-        json_path: Where in a JSON value the fault lies.
-        masked: What to say in place of *expected* of a secret, one of whose values that may quote.
+        expected: The words for what is accepted: ``"an int"``. Never quotes the refused text or value.
+        detail: What is wrong with this text or value in particular. It may quote the text or value.
+        json_path: The place of the fault in a JSON value; None if there is no such place.
+        masked: The words that replace *expected* for a secret flag, where *expected* may quote a value of the flag.
     """
 
     def __init__(
@@ -42,123 +42,124 @@ class Problem(ValueError):  # noqa: N818 - a reason in parts; the error is made 
 
 class Kind(Generic[T]):
     """
-    One kind of value: its grammar, its Python type, how it is printed, and what else is known of it.
+    One kind of value: its grammar, its Python type and its printed form.
 
-    The first part says what a kind is. The second publishes what the command, the admission policy, the page and the
-    test kit need, each with a default that holds for any kind, so that nothing outside asks which kind it has.
+    The first part of the class defines the kind. The second part publishes what the command, the admission policy, the
+    page and the test kit need. Each of these methods has a default that holds for any kind, so that no code outside of
+    this package asks which kind a flag has.
     Instances have no mutable state and are shared between flags; any thread may use one.
     """
 
     __slots__ = ()
 
     name: ClassVar[str]
-    """What ``flag.type_name`` says: ``"int"``."""
+    """The value of ``flag.type_name``: ``"int"``."""
 
     binary: ClassVar[bool] = False
-    """Whether bytes from a source are the value itself, neither decoded nor stripped."""
+    """Whether the bytes of a source are the value itself, neither decoded nor stripped."""
 
     hides: ClassVar[bool] = False
-    """Whether `format` may leave out some of a value, which `exact` writes."""
+    """Whether `format` may leave out a part of a value. `exact` writes all of it."""
 
     is_map: ClassVar[bool] = False
-    """Whether a value is made of all keys that fit a pattern: a `MapKind`."""
+    """Whether a value consists of all keys that match a pattern, as for a `MapKind`."""
 
     is_json: ClassVar[bool] = False
     """Whether a text is JSON."""
 
     is_text: ClassVar[bool] = False
-    """Whether a text is the value itself, so that any text is one."""
+    """Whether the text itself is the value, so that every text is valid."""
 
     is_switch: ClassVar[bool] = False
-    """Whether the name of a flag alone, on the command line, sets it."""
+    """Whether the command line sets a flag to true by its name alone."""
 
     is_block: ClassVar[bool] = False
-    """Whether a manifest writes a text over several lines."""
+    """Whether a manifest writes the text as a block of several lines."""
 
     step: ClassVar[Any] = None
-    """What lies beyond a limit is this far away; None of a kind without ``min`` and ``max``."""
+    """The distance from a limit to a value just beyond it; None for a kind without ``min`` and ``max``."""
 
     increment: ClassVar[str] = ""
-    """By what a field for a number goes up and down, ``"any"`` where nothing is the least; empty of what is none."""
+    """The step of a number field on the page, ``"any"`` if there is no smallest one; empty for other kinds."""
 
     one_of: ClassVar[str] = "one of"
-    """What an error says before the choices."""
+    """The words before the choices in an error message."""
 
     out_of: ClassVar[str] = "out of"
-    """What a description says before the choices."""
+    """The words before the choices in a description."""
 
     speaks_text: ClassVar[bool] = False
-    """Whether another system may ask for the text of a value where `portable` returns something else."""
+    """Whether other flag systems may read a value as text although `portable` returns another type."""
 
     expected: str
-    """What a message says was expected: ``"an int"``."""
+    """The words for a valid value in error messages: ``"an int"``."""
 
     def parse(self, text: str) -> T:
         """
-        Read a text, already stripped, as a value; raise `Problem` when it is not in the grammar.
+        Parse a text, stripped unless the flag keeps white space; raise `Problem` if it is not in the grammar.
         """
         raise NotImplementedError
 
     def load(self, native: object, text: str) -> T:  # noqa: ARG002 - for kinds that read native values
         """
-        Read a document's value, given natively and as text; most kinds read the text.
+        Convert a value of a document, which is given in its native form and as text. Most kinds parse the text.
         """
         return self.parse(text)
 
     def text_of(self, raw: Text) -> str:
         """
-        Return the text that `parse` reads as `load` reads a document's value; of most kinds the value's own text.
+        Return a text that `parse` converts to the same value as `load` converts *raw*; for most kinds *raw* itself.
         """
         return str(raw)
 
     def convert(self, value: object) -> T:
         """
-        Check and normalise a Python value given in code; raise `Problem` when it is of the wrong type.
+        Check and normalise a Python value that is given in code; raise `Problem` if it is not of this kind.
         """
         raise NotImplementedError
 
     def format(self, value: T) -> str:
         """
-        Print a value for people, as the Go library does; unless it hides something, it reads back as an equal value.
+        Return a text for people, as the Go library prints it. It parses to an equal value, unless it `hides` a part.
         """
         raise NotImplementedError
 
     def head(self, value: T, limit: int) -> str:  # noqa: ARG002 - for kinds that can print a part
         """
-        Print at least the first *limit* characters of what `format` prints, for less work where that can be.
+        Return at least the first *limit* characters of what `format` returns, with less work if the kind supports that.
         """
         return self.format(value)
 
     def exact(self, value: T) -> str:
         """
-        Return the text of all of a value, also of what `format` hides: equal texts are equal values. Never show it.
+        Return a text of the whole value, hidden parts included. Equal texts mean equal values. Never show it.
         """
         return self.format(value)
 
     def portable(self, value: T) -> object:
         """
-        Return a value as other flag systems know it: a bool, int, float, str, read-only dict or list, or None.
+        Return a value in a type of other flag systems: a bool, int, float, str, read-only dict or list, or None.
 
         Raises:
-            Problem: They have none for it.
+            Problem: Other flag systems have no type for the value.
         """
         return self.format(value)
 
     def merge(self, values: Sequence[T]) -> T:
         """
-        Put the values of several sources together, the lowest first; of most kinds the highest alone counts.
+        Merge the values of several sources, from the lowest rank to the highest. For most kinds the highest one wins.
         """
         return values[-1]
 
     def prefixed(self, prefix: str) -> Kind[T]:
         """
-        Return the same kind with *prefix* before the pattern of its keys; only a map has one.
+        Return the same kind with *prefix* before the pattern of its keys. Only a map has a pattern of keys.
         """
         raise NotImplementedError
 
     def without_schema(self) -> Kind[T]:
         """
-        Return the same kind, which takes values that its JSON Schema refuses: a mutator is still to change them.
+        Return the same kind without its JSON Schema, for values that a mutator has yet to change.
         """
         return self
 
@@ -170,13 +171,13 @@ class Kind(Generic[T]):
 
     def convert_choices(self, choices: Iterable[Any]) -> tuple[Any, ...]:
         """
-        Check and normalise the ``choices`` of a declaration; raise `Problem` when one is of the wrong type.
+        Check and normalise the ``choices`` of a declaration; raise `Problem` if one is not of this kind.
         """
         return tuple(self.convert(choice) for choice in choices)
 
     def is_among(self, value: T, choices: Sequence[Any]) -> bool:
         """
-        Return whether a value is one of the choices, or made of them.
+        Return whether a value is one of the choices, or consists of them.
         """
         return any(self.same(value, choice) for choice in choices)
 
@@ -184,19 +185,19 @@ class Kind(Generic[T]):
 
     def words(self) -> str:
         """
-        Return what it is, in a few words.
+        Return a description of the kind in a few words.
         """
         return self.name
 
     def members(self) -> str:
         """
-        List all values there are, if they are few.
+        Return all possible values as one text if they are few, and the empty text otherwise.
         """
         return ""
 
     def options(self, choices: Sequence[Any] | None) -> Sequence[T] | None:
         """
-        Return all values there are to choose from; None when they are many, or made of the choices.
+        Return all values that a user can choose from; None if there are many, or if a value consists of choices.
 
         Args:
             choices: The choices of the declaration.
@@ -205,58 +206,58 @@ class Kind(Generic[T]):
 
     def language(self) -> str:
         """
-        Return what an editor holds a text to: ``"json"``, or the empty text for nothing.
+        Return the language that an editor expects of a text: ``"json"``, or the empty text if there is none.
         """
         return "json" if self.is_json else ""
 
     def draft(self, value: T) -> str:
         """
-        Return the text of a value that an editor begins with: what `format` prints, in the order that was written.
+        Return the text that an editor shows first: the text of `format`, but in the order of the written value.
         """
         return self.format(value)
 
     def native(self, value: T) -> Any:
         """
-        Return a value as JSON best holds it.
+        Return the form in which JSON represents a value best.
         """
         return self.format(value)
 
     def reads_json(self, text: str) -> bool:  # noqa: ARG002 - for kinds with several ways to write a value
         """
-        Return whether a text is read as JSON, so that where it stops being JSON is where the fault is.
+        Return whether a text is read as JSON. If it is, the fault is at the place where the text stops being JSON.
         """
         return self.is_json
 
     def pattern(self, limits: Limits) -> str | None:  # noqa: ARG002 - as above
         """
-        Return the grammar of texts, not anchored, in what both Python and ECMA-262 take for a pattern; None for any.
+        Return a pattern of the valid texts, not anchored, for both Python and ECMA-262; None if there is no pattern.
         """
         return None
 
     def native_schemas(self, options: SchemaOptions) -> list[Schema]:  # noqa: ARG002 - as above
         """
-        Return JSON Schemas of the values in a document that are not texts, one of which has to fit.
+        Return JSON Schemas of the values in a document that are not texts. A value must match one of the schemas.
         """
         return [{}]
 
     def cel(self, limits: Limits) -> CEL | None:  # noqa: ARG002 - as above
         """
-        Return what a text has to be, in the Common Expression Language; None when that cannot be said.
+        Return the conditions on a text in the Common Expression Language; None if the language cannot express them.
         """
         return None
 
     def spellings(self, value: T) -> list[str]:
         """
-        List ways to write a value, the printed one first; some may not read, or as another value.
+        Return ways to write a value, the printed text first. Some of them might not parse, or parse to another value.
         """
         return [self.exact(value)]
 
     def shape(self, demands: Demands, choices: Sequence[Any] | None = None) -> Shape | None:
         """
-        Return of which random values are made; None when only the default is known.
+        Return the shape of random values; None if only the default is known to be valid.
 
         Args:
-            demands: What limits and validators demand, in the keywords of JSON Schema.
+            demands: The demands of limits and validators, as keywords of JSON Schema.
             choices: The choices of the declaration.
         """
         from dflag._kinds.shapes import Sampled

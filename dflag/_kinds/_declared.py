@@ -1,5 +1,5 @@
 """
-What a declaration says of a value beside its kind.
+What a declaration says about a value in addition to its kind.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ Schema: TypeAlias = dict[str, Any]
 """A JSON Schema."""
 
 Demands: TypeAlias = Mapping[str, Any]
-"""What limits and validators demand of a value, in the keywords of JSON Schema."""
+"""The demands of limits and validators on a value, as keywords of JSON Schema."""
 
 WHITE_SPACE: Final = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
-"""What Go's ``strings.TrimSpace`` trims; Python's own ``strip`` would also take the separators U+001C to U+001F."""
+"""The characters that Go's ``strings.TrimSpace`` removes. Python's ``strip`` also removes U+001C to U+001F."""
 
 
 class Limits:
     """
-    What a declaration allows of a kind's values; None for all of them.
+    The limits that a declaration sets for its values. None means no limit.
     """
 
     __slots__ = ("choices", "maximum", "minimum")
@@ -37,13 +37,13 @@ NO_LIMITS: Final = Limits()
 
 class SchemaOptions:
     """
-    What a declaration says beside the kind.
+    What a JSON Schema of a flag depends on in addition to the kind.
 
     Attributes:
         name: The name of the flag.
-        strip: Whether white space around a text does not count.
-        limits: The limits of values.
-        secret: Whether no value may stand in a schema.
+        strip: Whether white space around a text is ignored.
+        limits: The limits on values.
+        secret: Whether the schema must not contain any value of the flag.
     """
 
     __slots__ = ("limits", "name", "secret", "strip")

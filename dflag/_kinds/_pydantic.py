@@ -1,5 +1,5 @@
 """
-JSON converted to a Python type. The only module that imports pydantic.
+JSON that is converted to a Python type. The only module of the core that imports pydantic.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TypedJSONKind(JSONKind):
         self.expected = f"JSON of a {name}"
         try:
             self._adapter: Final[pydantic.TypeAdapter[Any]] = pydantic.TypeAdapter(type_)
-        except Exception as error:  # pydantic has several errors for this, of no common base
+        except Exception as error:  # pydantic raises several errors here, without a common base class
             raise ValueError(f"bad type {name}: {error}") from error
 
     def convert(self, value: object) -> Any:
@@ -65,7 +65,7 @@ class TypedJSONKind(JSONKind):
         try:
             if self.same(self._read_back(text), value):
                 return text
-        except BaseException as error:  # of the program's code, so of any type
+        except BaseException as error:  # the program's code may raise any type
             if is_interrupt(error):
                 raise
         return json_values.dumps(json_values.freeze(_typed_values.plain(value)))
@@ -77,14 +77,14 @@ class TypedJSONKind(JSONKind):
         super()._accept(value)
         text = json_values.dumps(value)
         try:
-            # Through text, so that dates, tuples and the like are read as pydantic reads JSON.
+            # From text, so that pydantic applies its rules for JSON to dates, tuples and the like.
             accepted = self._read_back(text)
         except pydantic.ValidationError as error:
             raise self._problem(error) from None
         if _typed_values.PRINTED_SECRET in text and _typed_values.holds_printed_secret(accepted):
-            # Somebody has copied what a page or a report shows; it would take the place of the secret.
+            # The text was copied from a page or a report, and its asterisks would replace the secret.
             raise Problem(f"{self.expected} with its secrets, which are printed as asterisks")
-        as_problem(json_values.freeze, self._printed(accepted))  # else it would reach a report, which cannot print it
+        as_problem(json_values.freeze, self._printed(accepted))  # refuses what a report could not print
         return accepted
 
     def _read_back(self, text: str) -> Any:
@@ -92,7 +92,7 @@ class TypedJSONKind(JSONKind):
 
     def _convert_type(self, value: object) -> Any:
         """
-        Take a value that already is of the type.
+        Convert a Python value that is not JSON, such as an instance of the type.
         """
         try:
             taken = json_values.seal(self._adapter.validate_python(value))
@@ -104,7 +104,7 @@ class TypedJSONKind(JSONKind):
         return taken
 
     def _dump(self, value: Any, *, to_read: bool = False) -> JSONValue:
-        printed = as_problem(json_values.freeze, self._printed(value))  # first, as only JSON can be sorted
+        printed = as_problem(json_values.freeze, self._printed(value))  # first, because only JSON can be sorted
         dumped: JSONValue = json_values.freeze(_typed_values.with_sorted_sets(value, printed, to_read=to_read))
         return dumped
 
@@ -112,7 +112,7 @@ class TypedJSONKind(JSONKind):
         return self._adapter.dump_python(value, mode="json", by_alias=True, round_trip=True, warnings=False)
 
     def _problem(self, error: pydantic.ValidationError) -> Problem:
-        # The first fault is shown; its message may quote the value, as those of a user's validator do.
+        # Only the first fault is shown. Its message may quote the value, as messages of a user's validator often do.
         fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
         path = json_values.path_of(fault["loc"])
         return Problem(self.expected, f"at {path}: {fault['msg']}", json_path=path)
@@ -120,7 +120,7 @@ class TypedJSONKind(JSONKind):
 
 def _without_printed_secrets(schema: Any) -> Any:
     """
-    Return a schema without the defaults that pydantic prints as asterisks, which no secret is.
+    Return a schema without the defaults that contain a secret, which pydantic prints as asterisks.
     """
     if isinstance(schema, list):
         return [_without_printed_secrets(item) for item in schema]

@@ -1,5 +1,5 @@
 """
-Values held to a JSON Schema. The only module that imports jsonschema.
+Checks of values against a JSON Schema. The only module that imports jsonschema.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
     Keyword = Callable[[Any, Any, Any, Any], Any]
 
 _MAX_ERRORS: Final = 100
-"""How many faults to look at for the one worth telling: a long array may hold thousands."""
+"""How many errors are compared to find the most useful one. A long array may have thousands."""
 
 _MAX_CHARACTERS: Final = 200
-"""How much of a demand or of the library's message to repeat."""
+"""The number of characters after which a demand or a message of jsonschema is cut."""
 
 _MAX_STEPS: Final = 2_000_000
 """
-How many keywords to hold against one value: a few seconds' work, and several times what a full ConfigMap needs.
+The most keywords that are checked for one value: a few seconds of work, and several times what a full ConfigMap needs.
 
-Alternatives that refer back to the schema double the work at each level: two hundred bytes would take for ever.
-Not a time, which would let one pod accept what another refuses.
+Alternatives that refer back to the schema double the work at each level: two hundred bytes would never finish.
+The limit is not a time, because then one pod could accept what another refuses.
 """
 
 _ERROR_STEPS: Final = 20
-"""What a fault counts for, as many steps as it takes the time of: alternatives collect them all."""
+"""The number of steps that one error counts as, since it takes that long. Alternatives collect all their errors."""
 
 _MAX_UNEVALUATED: Final = 10_000
-"""How long an array or object may be for ``unevaluated...``, which takes the library quadratic time."""
+"""The longest array or object for the ``unevaluated...`` keywords, which take jsonschema quadratic time."""
 
 _REFERENCES: Final = ("$ref", "$dynamicRef", "$recursiveRef")
-"""The keywords that refer, each in the drafts that have it."""
+"""The keywords that hold a reference. Each draft has only some of them."""
 
 _OVERLOOKED: Final = ("dependencies", "disallow", "extends", "type")
 """Keywords of old drafts in which `referencing` does not find every schema."""
@@ -89,12 +89,12 @@ _DEMANDS: Final[dict[str, str]] = {
 
 
 _WITHOUT_VALUES: Final = {None, "required", "type", *_DEMANDS} - {"const", "enum"}
-"""The keywords whose demand quotes no value; others may hold a schema with values in it."""
+"""The keywords for which `_demand` quotes no value. The other keywords may hold a schema with values in it."""
 
 
 class SchemaCheck:
     """
-    Refuses the values that one schema does not allow.
+    A check that refuses the values that one schema does not allow.
 
     Thread safety: any thread.
     """
@@ -106,16 +106,16 @@ class SchemaCheck:
         _check_schema(schema, draft)
         _check_parts(schema, draft)
         cls = _bounded(draft)
-        # This registry knows the drafts themselves and fetches nothing.
+        # This registry holds the drafts themselves and fetches nothing.
         registry = jsonschema_specifications.REGISTRY
         if isinstance(schema, dict):
-            # A reference back to a root that names its draft would go on with the library's own class.
+            # If the root names its draft, jsonschema follows a reference to the root with a class of its own.
             schema = {key: value for key, value in schema.items() if key != "$schema"}
         self._validator: Final = cls(schema, registry=registry, format_checker=_format_checker(draft))
 
     def __call__(self, value: JSONValue) -> None:
         """
-        Raise `Problem` when the schema does not allow *value*.
+        Raise `Problem` if the schema does not allow *value*.
         """
         error = self._error_in(value)
         if error is not None:
@@ -125,7 +125,7 @@ class SchemaCheck:
 
     def _error_in(self, value: JSONValue) -> Any:
         """
-        Return the error of the library that says most, or None.
+        Return the most useful error of jsonschema, or None if there is no error.
         """
         _budget.steps = _MAX_STEPS
         try:
@@ -133,8 +133,8 @@ class SchemaCheck:
         except _TooMuch as fault:
             raise Problem("a JSON value that the schema can check", str(fault)) from None
         except BaseException as fault:
-            # A schema that refers to itself fails inside the library, whose part in Rust panics where the stack ends,
-            # which is no Exception.
+            # A schema that refers to itself fails inside jsonschema. The part that is written in Rust panics at the end
+            # of the stack, and that panic is not an Exception.
             if not isinstance(fault, Exception) and type(fault).__name__ != "PanicException":
                 raise
             raise Problem("a JSON value that the schema can check", f"{type(fault).__name__}: {fault}") from None
@@ -143,24 +143,24 @@ class SchemaCheck:
 def _best(errors: list[Any]) -> Any:
     try:
         return best_match(errors)
-    except TypeError:  # the library expects no schema among types, as draft 3 has them
+    except TypeError:  # jsonschema does not expect a schema among the types, which draft 3 allows
         return errors[0]
 
 
-class _TooMuch(Exception):  # noqa: N818 - what it was
+class _TooMuch(Exception):  # noqa: N818 - a limit, turned into `Problem`
     """
-    A value would take the schema too long to check.
+    Raised when the schema would take too long to check a value.
     """
 
 
 _budget: Final = threading.local()
-"""How many steps are left to the check that runs in a thread."""
+"""The number of steps that are left for the check in each thread."""
 
 
 @functools.cache
 def _bounded(draft: Any) -> Any:
     """
-    Return the same validator class, with an end to the work that a value can make.
+    Return a copy of a validator class that limits the work for one value.
     """
     keywords = {**draft.VALIDATORS}
     if "uniqueItems" in keywords:
@@ -177,9 +177,9 @@ def _bounded(draft: Any) -> Any:
 
 def _within_bounds(evolve: Callable[..., Any]) -> Callable[..., Any]:
     """
-    Return the method by which a validator goes on to a part of its schema.
+    Return a replacement for `evolve`, the method by which a validator moves on to a part of its schema.
 
-    The library goes on with its own class where the part names its draft.
+    If the part names its draft, jsonschema moves on with its own class, which has no limit.
     """
 
     def evolve_within(validator: Any, **changes: Any) -> Any:
@@ -218,9 +218,9 @@ def _short(check: Keyword) -> Keyword:
     return short
 
 
-def _multiple_of(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:  # noqa: ARG001 - as all
+def _multiple_of(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:  # noqa: ARG001 - the signature of all checks
     """
-    Do as the library's, which divides floats: to it 0.07 is no multiple of 0.01.
+    Replace the check of jsonschema, which divides floats and so denies that 0.07 is a multiple of 0.01.
     """
     if not validator.is_type(instance, "number"):
         return
@@ -230,9 +230,9 @@ def _multiple_of(validator: Any, wanted: Any, instance: Any, schema: Any) -> Ite
         yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {wanted!r}")
 
 
-def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:  # noqa: ARG001 - as all
+def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> Iterator[Any]:  # noqa: ARG001 - the signature of all checks
     """
-    Do as the library's, which compares each item with each.
+    Replace the check of jsonschema, which compares each item with every other item.
     """
     if wanted and isinstance(instance, list) and len({_identity(item) for item in instance}) < len(instance):
         yield jsonschema.ValidationError("the items are not unique")
@@ -240,9 +240,9 @@ def _unique_items(validator: Any, wanted: Any, instance: Any, schema: Any) -> It
 
 def _identity(value: JSONValue) -> str:
     """
-    Print a value so that equal ones read the same: to JSON Schema 1.0 is 1, and True is not.
+    Return a text that is the same for equal values. To JSON Schema, 1.0 equals 1, and True equals neither.
 
-    Texts, since their hashes cannot be foretold; many ints that share one hash are quickly made.
+    It is a text because the hashes of texts are unpredictable. It is easy to make many ints that share one hash.
     """
     return json_values.dumps(_whole(value))
 
@@ -257,10 +257,10 @@ def _whole(value: JSONValue) -> JSONValue:
 
 def _draft(schema: JSONValue) -> Any:
     """
-    Return the validator class of the draft that the schema names; without a name, the newest draft.
+    Return the validator class of the draft that the schema names, or of the newest draft if it names none.
     """
     if not isinstance(schema, (dict, bool)):
-        raise ValueError("bad schema: expected an object, true or false")  # noqa: TRY004 - as all faults of a schema
+        raise ValueError("bad schema: expected an object, true or false")  # noqa: TRY004 - as for all faults of a schema
     named = schema.get("$schema") if isinstance(schema, dict) else None
     if named is None:
         return jsonschema.Draft202012Validator
@@ -272,25 +272,25 @@ def _draft(schema: JSONValue) -> Any:
 
 def _check_schema(schema: JSONValue, draft: Any, subject: str = "") -> None:
     """
-    Raise `ValueError` when a schema breaks the rules of its draft.
+    Raise `ValueError` if a schema breaks the rules of its draft.
     """
     try:
-        # With checks of our own, or it would ask those that are installed.
+        # Without this checker, jsonschema would use the checks that happen to be installed.
         draft.check_schema(schema, format_checker=_checker({**CHECKS, "regex": _compiles}))
     except jsonschema.SchemaError as error:
         raise ValueError(f"bad schema: {subject}at {error.json_path}: {_shorten(error.message)}") from None
-    except Exception as error:  # a hostile pattern or a reference that goes round in circles
+    except Exception as error:  # a hostile pattern, or references in a circle
         raise ValueError(f"bad schema: {subject}{type(error).__name__}: {error}") from error
 
 
 class _Part(NamedTuple):
     """
-    A schema that another one holds or refers to.
+    A schema that another one contains or refers to.
 
     Attributes:
         contents: The schema itself.
         draft: The validator class of its draft.
-        resolver: Finds what its references lead to.
+        resolver: Resolves the references in the schema.
     """
 
     contents: Any
@@ -299,7 +299,7 @@ class _Part(NamedTuple):
 
     def walk(self) -> Iterator[_Part]:
         """
-        Return this part and all parts that it holds.
+        Iterate over this part and all parts that it contains.
         """
         if isinstance(self.contents, dict):
             yield self
@@ -316,12 +316,12 @@ class _Part(NamedTuple):
             if keyword in self.draft.VALIDATORS
             for schema in _values(keyword, self.contents.get(keyword))
         )
-        # A list of names among them is no schema, but is listed as one.
+        # Lists of names are listed too, but are not schemas.
         return (schema for schema in (*listed, *overlooked) if isinstance(schema, dict))
 
     def follow(self) -> Iterator[tuple[str, _Part]]:
         """
-        Return what each reference leads to, after the words for a message that it is no schema.
+        Iterate over the parts that references lead to, each after the first words of a message that it is not valid.
         """
         for keyword in _REFERENCES:
             if keyword in self.draft.VALIDATORS and keyword in self.contents:
@@ -348,7 +348,7 @@ def _draft_of(schema: JSONValue, default: Any) -> Any:
 
 def _check_parts(schema: JSONValue, draft: Any) -> None:
     """
-    Raise `ValueError` when a reference leads to no schema, or a ``format`` cannot be asserted.
+    Raise `ValueError` if a reference leads to no schema, or if a ``format`` cannot be asserted.
     """
     resolver = jsonschema_specifications.REGISTRY.resolver_with_root(_resource(schema, draft))
     pending = deque([("", _Part(schema, draft, resolver))])
@@ -358,7 +358,7 @@ def _check_parts(schema: JSONValue, draft: Any) -> None:
         if id(root.contents) in seen:
             continue
         if words:
-            # It lies where the draft expects no schema, such as in a default, so nothing has checked it.
+            # It may lie where the draft expects no schema, such as in a default, so nothing has checked it yet.
             _check_schema(root.contents, root.draft, words)
         for part in root.walk():
             seen.add(id(part.contents))
@@ -368,7 +368,7 @@ def _check_parts(schema: JSONValue, draft: Any) -> None:
 
 def _look_up(resolver: Any, keyword: str, reference: Any) -> Any:
     if keyword == "$recursiveRef" and reference != "#":
-        # The library looks up "#" whatever the keyword says.
+        # jsonschema looks up "#" for any value of this keyword.
         raise ValueError(f"bad schema: $recursiveRef {reference!r} has to be '#'")
     try:
         return resolver.lookup(reference)
@@ -378,7 +378,7 @@ def _look_up(resolver: Any, keyword: str, reference: Any) -> Any:
 
 def _check_format(name: object) -> None:
     """
-    Refuse a format that no check knows: where formats are asserted, the specification wants that.
+    Raise `ValueError` for a format without a check, as the specification requires where formats are asserted.
     """
     if not isinstance(name, str) or name in CHECKS:
         return
@@ -391,14 +391,14 @@ def _check_format(name: object) -> None:
 
 def _demand(error: Any) -> str:
     """
-    Put what the schema demands into words, without the value.
+    Return the demand of the schema in words, without the refused value.
     """
     keyword, wanted = error.validator, error.validator_value
     if keyword is None:
         return "no value here at all: the schema is false"
     if keyword == "type":
         types: Any = wanted if isinstance(wanted, list) else [wanted]
-        if not all(isinstance(name, str) for name in types):  # a schema among them, which may hold values
+        if not all(isinstance(name, str) for name in types):  # one is a schema, which may contain values
             return "a value of a type that the schema allows"
         return " or ".join(_TYPES.get(name, str(name)) for name in types)
     if keyword == "required" and isinstance(error.instance, dict) and isinstance(wanted, list):
@@ -406,7 +406,7 @@ def _demand(error: Any) -> str:
     if keyword == "additionalProperties" and wanted is False:
         return "no property but those of the schema"
     exclusive = f"exclusive{keyword.capitalize()}"
-    if error.schema.get(exclusive) is True:  # a word beside the limit, in drafts 3 and 4
+    if error.schema.get(exclusive) is True:  # in drafts 3 and 4 a bool next to the limit
         keyword = exclusive
     shown = _shorten(json.dumps(wanted, ensure_ascii=False, default=repr))
     return _DEMANDS.get(keyword, f"what the schema demands, {keyword}: {{}}").replace("{}", shown)
@@ -419,7 +419,7 @@ def _shorten(text: str) -> str:
 @functools.cache
 def _format_checker(cls: Any) -> jsonschema.FormatChecker:
     """
-    Return our own checks alone: the library has some only where other packages are installed.
+    Return a checker with only our own checks. jsonschema has some of its checks only if other packages are installed.
     """
     old = cls.META_SCHEMA["$schema"].rstrip("#").endswith("/draft-03/schema")
     return _checker({**CHECKS, **DRAFT_3_CHECKS} if old else CHECKS)
@@ -436,7 +436,7 @@ def _only_strings(check: Callable[[str], bool]) -> Callable[[object], bool]:
 
 
 def _compiles(text: str) -> bool:
-    # The keyword "pattern" is Python's, not ECMA-262's as the format is.
+    # jsonschema compiles the keyword "pattern" with Python's `re`; the format "regex" is the syntax of ECMA-262.
     try:
         re.compile(text)
     except re.error:

@@ -1,8 +1,8 @@
 """
-The formats of JSON Schema, each checked here.
+Checks for the formats of JSON Schema.
 
-jsonschema checks many formats only where another package is installed, so that one pod would accept what another
-refuses. These checks need nothing but the standard library, and each takes time in proportion to its text.
+jsonschema checks many formats only if another package is installed, so that one pod would accept what another
+refuses. The checks here need only the standard library, and each takes time in proportion to the length of its text.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ REFUSED: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(("color", "phone", "style", "utc-millisec"), "it has no exact grammar; use 'pattern' or limits"),
 }
-"""The formats of some draft that no check here can settle, and why."""
+"""The formats that no check here can decide, each with the reason."""
 
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME: Final = re.compile(
@@ -59,11 +59,11 @@ _PRIVATE: Final = "\ue000-\uf8ff\U000f0000-\U000ffffd\U00100000-\U0010fffd"
 
 def _uri_pattern(*, beyond: str = "", private: str = "", relative: bool) -> re.Pattern[str]:
     """
-    Return the grammar of RFC 3986; with *beyond* that of RFC 3987.
+    Return a pattern for the grammar of RFC 3986, or with *beyond* for that of RFC 3987.
 
     Args:
-        beyond: Which characters beyond ASCII are allowed.
-        private: Which of them are allowed in a query alone.
+        beyond: The characters beyond ASCII that are allowed.
+        private: More characters, which are allowed only in a query.
         relative: Whether a reference without a scheme is allowed.
     """
     plain = rf"\-A-Za-z0-9._~!$&'()*+,;={beyond}"
@@ -75,9 +75,9 @@ def _uri_pattern(*, beyond: str = "", private: str = "", relative: bool) -> re.P
     scheme = rf"[A-Za-z][A-Za-z0-9+.-]*:(?:{authority}|{rooted}|{segment}++(?:/{segment}*+)*+)?"
     if not relative:
         return re.compile(scheme + rest)
-    # The first segment of a relative path has no colon, which would make it a scheme.
+    # The first segment of a relative path has no colon, because it would be read as a scheme.
     first = rf"(?:[{plain}@]|{_PERCENT})++"
-    # A group has one name, so that the two places of a host are told apart.
+    # The name of a group must be unique in a pattern, so the second host has another name.
     without = rf"(?:{authority.replace('P<ipv6>', 'P<ipv6_relative>')}|{rooted}|{first}(?:/{segment}*+)*+)?"
     return re.compile(rf"(?:{scheme}|{without}){rest}")
 
@@ -106,7 +106,7 @@ _EXPRESSION_TOKEN: Final = re.compile(
     r"|(?P<atom>[^\\()\[\]{}*+?|^$])",
     re.ASCII | re.DOTALL,
 )
-"""A token of ECMA-262's regular expressions as JSON Schema wants them, with the flag ``u``."""
+"""A token of a regular expression of ECMA-262 with the flag ``u``, as JSON Schema requires."""
 
 _SET_ITEM: Final = re.compile(
     r"\\(?P<class>[dDwWsS]|[pP]\{[A-Za-z0-9_]+(?:=[A-Za-z0-9_]+)?\})"
@@ -117,7 +117,7 @@ _SET_ITEM: Final = re.compile(
 )
 
 _MAX_EXPRESSION_CHARACTERS: Final = 10_000
-"""How long an expression may be: a program that is given one compiles it, which takes far longer than this check."""
+"""The longest expression: a program that receives one compiles it, which takes far longer than this check."""
 
 _CONTROLS: Final = {"b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11, "0": 0}
 
@@ -131,7 +131,7 @@ def _is_date(text: str) -> bool:
     try:
         datetime.date.fromisoformat(text)
     except ValueError:
-        return text.startswith("0000-") and _is_date("2000" + text[4:])  # a year that Python's dates do not have
+        return text.startswith("0000-") and _is_date("2000" + text[4:])  # Python's dates have no year 0
     return True
 
 
@@ -142,7 +142,7 @@ def _is_time(text: str) -> bool:
     hour, minute, second, sign, off_hour, off_minute = found.groups()
     if second != "60":
         return True
-    # A leap second is the last one of a day in UTC.
+    # A leap second is the last second of a day in UTC.
     offset = int(off_hour or 0) * 60 + int(off_minute or 0)
     utc = int(hour) * 60 + int(minute) + (offset if sign == "-" else -offset)
     return utc % (24 * 60) == 24 * 60 - 1
@@ -161,7 +161,7 @@ def _is_label(label: str) -> bool:
         return False
     if label[2:4] != "--":
         return True
-    # RFC 5890, section 2.3.1: such a label is reserved, unless it is the ASCII form of another one.
+    # RFC 5890, section 2.3.1: such a label is reserved, unless it is the ASCII form of a Unicode label.
     if label[:2].lower() != "xn":
         return False
     try:
@@ -209,19 +209,19 @@ def _resource_identifier(pattern: re.Pattern[str]) -> Callable[[str], bool]:
 
 def _is_expression(text: str) -> bool:
     """
-    Return whether a text is a regular expression of ECMA-262, which is read and never compiled.
+    Return whether a text is a regular expression of ECMA-262. The text is parsed, but never compiled.
     """
     return len(text) <= _MAX_EXPRESSION_CHARACTERS and _Expression(text).is_valid()
 
 
 class _Expression:
     """
-    Reads a regular expression once, from its start to its end.
+    A parser that reads a regular expression once, from its start to its end.
     """
 
     def __init__(self, text: str) -> None:
         self._text: Final = text
-        self._open: Final[list[bool]] = []  # of each group that is open, whether what it makes may be repeated
+        self._open: Final[list[bool]] = []  # for each open group, whether it may be repeated
         self._names: Final[set[str]] = set()
         self._named_references: Final[set[str]] = set()
         self._groups = 0
@@ -272,14 +272,14 @@ class _Expression:
         if token[1] == "k":
             self._named_references.add(token[3:-1])
         elif token[1] in "123456789":
-            # Longer than any count of groups: an expression has fewer characters.
+            # A longer number exceeds any count of groups, because an expression has fewer characters.
             number = int(token[1:]) if len(token) < 12 else len(self._text) + 1
             self._highest_reference = max(self._highest_reference, number)
 
 
 def _is_less(one: str, other: str) -> bool:
     """
-    Compare two numbers as texts, for they may be too long to read as numbers.
+    Return whether *one* is the smaller number. The numbers are texts, as they may be too long to convert.
     """
     one, other = one.lstrip("0"), other.lstrip("0")
     return (len(one), one) < (len(other), other)
@@ -287,11 +287,11 @@ def _is_less(one: str, other: str) -> bool:
 
 def _is_set(token: str) -> bool:
     """
-    Return whether the ranges of a set of characters begin before they end.
+    Return whether a set of characters is valid: no range ends before it begins.
     """
     inner = token[2:-1] if token.startswith("[^") else token[1:-1]
-    points: list[int | None] = []  # None for a class, which cannot be the end of a range
-    dashes: set[int] = set()  # which of them are dashes, without an escape
+    points: list[int | None] = []  # None for a class, which cannot begin or end a range
+    dashes: set[int] = set()  # the indices of unescaped dashes
     at = 0
     while at < len(inner):
         found = _SET_ITEM.match(inner, at)
@@ -336,9 +336,9 @@ CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
     "date-time": _is_date_time,
     "duration": _matches(_DURATION),
     "email": _is_email,
-    "host-name": _is_hostname,  # as draft 3 calls it
+    "host-name": _is_hostname,  # the name in draft 3
     "hostname": _is_hostname,
-    "ip-address": _is_ipv4,  # as draft 3 calls it
+    "ip-address": _is_ipv4,  # the name in draft 3
     "ipv4": _is_ipv4,
     "ipv6": _is_ipv6,
     "iri": _resource_identifier(_IRI),
@@ -352,7 +352,7 @@ CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
     "uri-template": _matches(_URI_TEMPLATE),
     "uuid": _matches(_UUID),
 }
-"""What each format demands of a string, by its name."""
+"""The check of each format, by the name of the format."""
 
 DRAFT_3_CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {"time": _matches(_OLD_TIME)}
-"""What is otherwise in draft 3: a time there has neither fractions nor an offset."""
+"""The checks that differ in draft 3, where a time has neither fractions nor an offset."""

@@ -1,5 +1,5 @@
 """
-What lists and sets of texts have in common.
+The common base of lists and sets of texts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ C = TypeVar("C", tuple[str, ...], frozenset[str])
 
 class TextsKind(Kind[C]):
     """
-    The grammar of lists and sets, and the way they are printed.
+    The grammar and the printed form of lists and sets of texts.
     """
 
     __slots__ = ()
@@ -42,7 +42,7 @@ class TextsKind(Kind[C]):
     def load(self, native: object, text: str) -> C:
         if isinstance(native, (list, tuple)):
             return self._collect(self._texts(native))
-        if isinstance(native, dict):  # whose text would be cut at its commas
+        if isinstance(native, dict):  # its text would be split at the commas
             raise Problem(f"{self.expected}, not a mapping")
         return self.parse(text)
 
@@ -60,7 +60,7 @@ class TextsKind(Kind[C]):
     def is_among(self, value: C, choices: Sequence[Any]) -> bool:
         return all(item in choices for item in value)
 
-    def options(self, choices: Sequence[Any] | None) -> None:  # noqa: ARG002 - they are those of the items
+    def options(self, choices: Sequence[Any] | None) -> None:  # noqa: ARG002 - the choices are single items
         return None
 
     def native(self, value: C) -> list[str]:
@@ -100,7 +100,7 @@ class TextsKind(Kind[C]):
 
     def _read_json(self, text: str) -> Collection[object]:
         try:
-            items: Collection[object] = loads(text)  # no JSON but an array begins with a bracket
+            items: Collection[object] = loads(text)  # JSON that begins with a bracket is an array
         except NotJSON as error:
             raise Problem(f"{self.expected}; a text that begins with [ must be a JSON array", str(error)) from None
         return items
@@ -108,7 +108,7 @@ class TextsKind(Kind[C]):
 
 def _reads_back(items: list[str], text: str) -> bool:
     """
-    Return whether the items joined by commas read as the same items.
+    Return whether *text*, the items joined by commas, parses to the same items.
     """
     return (
         items != [""]

@@ -1,9 +1,9 @@
 """
-Values of Python types, looked at part by part: compared, and written out in full.
+Comparing values of Python types, and writing them in full, part by part.
 
-A dump may hide a part (a `SecretStr`, an excluded field) or round it, and prints equal sets in different orders.
-So neither a comparison nor a checksum goes by a dump. Models and secrets are known by their attributes;
-pydantic_core, which is imported here alone, writes the scalars.
+A dump of pydantic may hide a part (a `SecretStr`, an excluded field) or round it, and it prints equal sets in different
+orders. So neither comparisons nor checksums use a dump. Models and secrets are recognised by their attributes.
+pydantic_core writes the scalars.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 PRINTED_SECRET: Final = "**********"  # noqa: S105 - what pydantic prints for any secret
-"""A text that stands for a secret, and is never one."""
+"""The text that stands for any secret. It is never a secret itself."""
 
 
 def same(one: Any, other: Any) -> bool:
@@ -60,7 +60,7 @@ def _same_mappings(one: Mapping[Any, Any], other: Mapping[Any, Any]) -> bool:
 def _same_sets(one: AbstractSet[Any], other: AbstractSet[Any]) -> bool:
     if len(one) != len(other):
         return False
-    twins = {item: item for item in other}  # to Python 1 and True are one item
+    twins = {item: item for item in other}  # for Python 1 and True are the same item
     return all(item in twins and same(item, twins[item]) for item in one)
 
 
@@ -74,7 +74,7 @@ _COMPARED: Final[tuple[tuple[Any, Callable[[Any, Any], bool]], ...]] = (
 
 def _parts(value: Any) -> dict[str, Any] | None:
     """
-    Return the parts of a secret, a model or a dataclass by their names; None for any other value.
+    Return the parts of a secret, a model or a dataclass by name; None for any other value.
     """
     if _is_secret(value):
         return {"": value.get_secret_value()}
@@ -82,7 +82,7 @@ def _parts(value: Any) -> dict[str, Any] | None:
     if model is not None:
         own = vars(value)
         parts = {name: own[name] for name in model if name in own}
-        # Names that begin with an underscore are private ones, so that nothing has one name twice.
+        # Only private names begin with an underscore, so no two parts have the same name.
         return parts | (value.__pydantic_extra__ or {}) | (value.__pydantic_private__ or {})
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         names = (field.name for field in dataclasses.fields(value))
@@ -96,7 +96,7 @@ def _is_secret(value: Any) -> bool:
 
 def _model_fields(value: Any) -> Mapping[str, Any] | None:
     """
-    Return what pydantic knows of a model's fields.
+    Return the fields of a pydantic model by name; None for any other value.
     """
     cls = type(value)
     return cls.model_fields if hasattr(cls, "__pydantic_private__") and hasattr(cls, "model_fields") else None
@@ -108,7 +108,7 @@ def _is_root_model(value: Any) -> bool:
 
 def holds_printed_secret(value: Any) -> bool:
     """
-    Return whether some secret has the text that pydantic prints for any.
+    Return whether a secret in the value is the text that pydantic prints for any secret.
     """
     if _is_secret(value):
         secret = value.get_secret_value()
@@ -127,7 +127,7 @@ def _children(value: Any) -> Iterator[Any]:
 
 def plain(value: Any) -> Any:
     """
-    Write a value in full as JSON, with the names that a source would use.
+    Return the whole value as JSON types, with the names that a source would use.
     """
     if _is_secret(value):
         return plain(value.get_secret_value())
@@ -158,7 +158,7 @@ _WRITTEN: Final[tuple[tuple[Any, Callable[[Any], Any]], ...]] = (
     ((NoneType, bool, int, str), lambda value: value),
     (float, lambda value: value if math.isfinite(value) else repr(value)),
 )
-"""How to write a value; of several types that fit the first counts."""
+"""The functions that write a value. The first entry whose types match is used."""
 
 
 def _alias(field: Any, name: str) -> str:
@@ -183,21 +183,21 @@ def _text(value: bytes) -> str:
 
 
 def _described(value: Any) -> str:
-    # The default repr holds an address, by which equal values would differ.
+    # The default repr contains an address, so equal values would differ.
     cls: Any = type(value)
     return cls.__qualname__ if cls.__repr__ is object.__repr__ else repr(value)
 
 
 def with_sorted_sets(value: Any, dumped: Any, *, to_read: bool = False) -> Any:
     """
-    Return a dump in which the items of every set of the value stand in order.
+    Return a dump in which the items of every set are sorted.
 
-    Their order is another one in each process, as the hashes of texts are.
+    Their order differs from process to process, because the hashes of texts do.
 
     Args:
         value: The value.
-        dumped: What pydantic prints of it.
-        to_read: Whether each field gets the name by which it is read, and not that by which it is printed.
+        dumped: The dump that pydantic makes of the value.
+        to_read: Whether each field gets the name by which it is read instead of the name by which it is printed.
     """
     if _is_root_model(value):
         return with_sorted_sets(value.root, dumped, to_read=to_read)
@@ -213,7 +213,7 @@ def with_sorted_sets(value: Any, dumped: Any, *, to_read: bool = False) -> Any:
 
 def _members_sorted(value: Any, dumped: dict[str, Any], *, to_read: bool) -> dict[str, Any]:
     names: dict[str, str] = {}
-    if isinstance(value, dict):  # by their order, for a key that is no text is dumped as one
+    if isinstance(value, dict):  # by position: a key that is no text is dumped as text
         parts = dict(zip(dumped, value.values(), strict=True)) if len(value) == len(dumped) else value
     else:
         fields = _model_fields(value) or getattr(type(value), "__pydantic_fields__", {})

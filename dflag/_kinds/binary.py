@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class BytesKind(Kind[bytes]):
     """
-    Bytes, in base64 where only text can be written.
+    Bytes, written in base64 where only text is possible.
     """
 
     __slots__ = ()
@@ -33,9 +33,9 @@ class BytesKind(Kind[bytes]):
     def convert(self, value: object) -> bytes:
         if not isinstance(value, (bytes, bytearray, memoryview)):
             raise Problem(self.expected)
-        return memoryview(value).tobytes()  # a subclass may say with __bytes__ that it is anything
+        return memoryview(value).tobytes()  # a subclass may return anything from __bytes__
 
-    def portable(self, value: bytes) -> object:  # noqa: ARG002 - of any value
+    def portable(self, value: bytes) -> object:  # noqa: ARG002 - the same for any value
         raise Problem("a value other than bytes, which no other flag system has")
 
     def format(self, value: bytes) -> str:

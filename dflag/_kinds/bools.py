@@ -21,7 +21,7 @@ _VALUES: Final = {word: value for value, words in _WORDS.items() for word in wor
 
 class BoolKind(Kind[bool]):
     """
-    Words for true and false, in any case.
+    Words for true and false, in upper, lower or mixed case.
     """
 
     __slots__ = ()
@@ -52,7 +52,7 @@ class BoolKind(Kind[bool]):
     def native(self, value: bool) -> bool:  # noqa: FBT001 - as above
         return value
 
-    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - mixed case makes too many words of few
+    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a schema may accept more than the choices
         from dflag._kinds.json_schema import any_case
 
         return "|".join(map(any_case, _VALUES))

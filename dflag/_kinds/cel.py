@@ -1,7 +1,7 @@
 """
-What a kind demands of a text, in the Common Expression Language as Kubernetes has it.
+The conditions of a kind on a text, in the Common Expression Language (CEL) as Kubernetes supports it.
 
-An expression never refuses a text that is a value. What a kind refuses beyond it is listed in words.
+An expression never refuses a valid text. What the kind refuses in addition is listed in words.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Final, NamedTuple
 
 class CEL(NamedTuple):
     """
-    What can be said of a text.
+    The conditions on a text.
 
     Attributes:
-        conditions: Expressions over the stripped text ``t`` that are false for what is refused.
-        left: What is demanded beyond them, in words.
+        conditions: Expressions over the stripped text ``t``. Each is false only for texts that are refused.
+        left: The conditions that the expressions do not cover, in words.
     """
 
     conditions: list[str]
@@ -25,7 +25,7 @@ class CEL(NamedTuple):
 
 def quote(text: str) -> str:
     """
-    Write a string of CEL, raw where that is easier to read.
+    Return a string literal of CEL, raw where that is easier to read.
     """
     if "\\" in text and text.isascii() and text.isprintable() and "'" not in text:
         return f"r'{text}'"
@@ -47,14 +47,14 @@ _ESCAPES: Final = {"\\": "\\\\", "'": "\\'"}
 
 def in_re2(pattern: str) -> str:
     """
-    Write a pattern of `Kind.pattern` as RE2 and people read it best, which CEL has.
+    Return a pattern of `Kind.pattern` in the form that is easiest to read in RE2, the syntax of CEL.
     """
     return pattern.replace("(?:", "(").replace(r"\.", "[.]").replace("[+-]", "[-+]")
 
 
 def any_case(text: str) -> str:
     """
-    Write a pattern of a text whose letters may be in either case.
+    Return a pattern of a text whose ASCII letters may be in either case.
     """
     return "".join(
         f"[{char.lower()}{char.upper()}]" if char.isascii() and char.isalpha() else re.escape(char) for char in text

@@ -1,5 +1,5 @@
 """
-Values that a program reads and prints with functions of its own.
+Values that a program parses and prints with functions of its own.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 class CustomKind(Kind[T]):
     """
-    Whatever a parser makes of a text.
+    The values that a program's parser makes from texts.
 
-    A value is printed before it is accepted, so that one that cannot be printed never reaches a report.
+    Each value is printed before it is accepted, so that a value that cannot be printed never reaches a report.
     """
 
     __slots__ = ("_format", "_parse")
@@ -39,7 +39,7 @@ class CustomKind(Kind[T]):
     def format(self, value: T) -> str:
         try:
             return str.__str__(self._format(value))
-        except BaseException as error:  # it has printed the value once, but a report must not fail over it
+        except BaseException as error:  # it has printed the value before, but a report must not fail
             if is_interrupt(error):
                 raise
             return f"<{type(value).__name__}>"

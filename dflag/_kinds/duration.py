@@ -1,5 +1,5 @@
 """
-Lengths of time, as Go writes them, with days and weeks.
+Durations, written as in Go, with days and weeks in addition.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ _BARE: Final = re.compile(rf"[+-]?{_NUMBER}")
 _NOUGHT: Final = r"0+(?:\.0*)?|\.0+"
 
 _MAX_CHARACTERS: Final = 1000
-"""Longer texts are no duration anybody wrote."""
+"""The longest text that is parsed. Nobody writes a longer duration."""
 
 _LIMIT: Final = (2**63 - 1) // 1000
-"""Go counts nanoseconds in 64 bits: 292 years and a little."""
+"""The limit in microseconds: Go counts nanoseconds in 64 bits, which is a little more than 292 years."""
 
 
 class DurationKind(Kind[timedelta]):
     """
-    A signed length of time, to the microsecond, within what Go can hold.
+    Signed durations with a precision of a microsecond, within the range of Go.
     """
 
     __slots__ = ()
@@ -63,7 +63,7 @@ class DurationKind(Kind[timedelta]):
         found = _DURATION.fullmatch(text) if len(text) <= _MAX_CHARACTERS else None
         if found is None:
             return self._bare(text)
-        from fractions import Fraction  # brings decimal, 3 ms for a program without durations in its sources
+        from fractions import Fraction  # imports decimal, 3 ms that a program without durations saves
 
         nanoseconds = sum(Fraction(number) * _UNITS[unit] for number, unit in _TERM.findall(found[2]))
         if 0 < nanoseconds < 1_000:
@@ -76,7 +76,7 @@ class DurationKind(Kind[timedelta]):
     def convert(self, value: object) -> timedelta:
         if not isinstance(value, timedelta):
             raise Problem("a datetime.timedelta")
-        plain = timedelta.__add__(value, timedelta())  # a subclass may print and compare as anything
+        plain = timedelta.__add__(value, timedelta())  # a subclass may print and compare differently
         if abs(plain // _MICROSECOND) > _LIMIT:
             raise Problem("a duration within 292 years")
         return plain
@@ -91,10 +91,10 @@ class DurationKind(Kind[timedelta]):
         sign = "-" if microseconds < 0 else ""
         return sign + _format_size(abs(microseconds))
 
-    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a text may write a duration in too many ways
+    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - there are too many ways to write a duration
         return rf"[+-]?(?:(?:[ \t]*{_NUMBER}[ \t]*(?:{_NAMES}))+|{_NOUGHT})"
 
-    def native_schemas(self, options: SchemaOptions) -> list[Schema]:  # noqa: ARG002 - 0 is the only one
+    def native_schemas(self, options: SchemaOptions) -> list[Schema]:  # noqa: ARG002 - 0 is the only native value
         return [{"const": 0}]
 
     def cel(self, limits: Limits) -> CEL:
@@ -108,7 +108,7 @@ class DurationKind(Kind[timedelta]):
         left = ["durations below a microsecond or beyond 292 years"]
         for limit, sign in ((limits.minimum, ">="), (limits.maximum, "<=")):
             if limit is not None:
-                # Half a microsecond apart, which is what the flag rounds away.
+                # Half a microsecond beyond the limit, because the flag rounds to microseconds.
                 edge = limit // _MICROSECOND * 1000 + (500 if sign == "<=" else -500)
                 conditions.append(f"!{go} || duration(t) {sign} duration('{edge}ns')")
                 if limit < timedelta() if sign == "<=" else limit > timedelta():
@@ -157,7 +157,7 @@ def _format_size(rest: int) -> str:
 
 def _decimal(count: int, size: int) -> str:
     """
-    Write *count* / *size*, a power of ten, in full.
+    Return *count* / *size* as an exact decimal. The size is a power of ten.
     """
     whole, rest = divmod(count, size)
     digits = str(rest).zfill(len(str(size)) - 1).rstrip("0")

@@ -22,7 +22,7 @@ E = TypeVar("E", bound=enum.Enum)
 
 class EnumKind(Kind[E]):
     """
-    The members of one class, written by name or by value.
+    The members of one `enum.Enum` class, written by name or by value.
     """
 
     __slots__ = ("_by_fold", "_by_name", "_by_value", "_cls", "expected")
@@ -31,7 +31,7 @@ class EnumKind(Kind[E]):
     def __init__(self, cls: type[E]) -> None:
         self._cls: Final = cls
         self._by_name: Final = dict(cls.__members__)
-        # Iterating an enum.Flag leaves out the members that are made of others, and that of 0.
+        # Iterating over an enum.Flag skips the combined members and the member 0.
         members = [member for name, member in self._by_name.items() if member.name == name]
         self.expected = "one of " + ", ".join(member.name for member in members)
         self._by_value: Final = _unambiguous([(str(member.value), member) for member in members])
@@ -52,12 +52,12 @@ class EnumKind(Kind[E]):
     def convert(self, value: object) -> E:
         if not isinstance(value, self._cls):
             raise self._problem(f"a member of {self._cls.__name__}")
-        if value.name not in self._by_name:  # a combination of enum.Flag members, which no text could say
+        if value.name not in self._by_name:  # a combination of enum.Flag members, which has no text
             raise self._problem()
         return value
 
     def _problem(self, detail: str = "") -> Problem:
-        return Problem(self.expected, detail, masked="one of its members")  # of which one is the secret
+        return Problem(self.expected, detail, masked="one of its members")  # one member is the secret
 
     def format(self, value: E) -> str:
         return value.name
@@ -77,7 +77,7 @@ class EnumKind(Kind[E]):
     def options(self, choices: Sequence[E] | None) -> Sequence[E]:
         return [each for name, each in self._by_name.items() if each.name == name] if choices is None else choices
 
-    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a schema may take more than the choices
+    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a schema may accept more than the choices
         from dflag._kinds.json_schema import BEYOND_ASCII, any_case
 
         return "|".join([*map(any_case, self._texts()), BEYOND_ASCII])
@@ -95,7 +95,7 @@ class EnumKind(Kind[E]):
         words = [re.escape(text) for text, member in exact.items() if member in members]
         words += [any_case(text) for text, member in self._by_fold.items() if member in members]
         alternatives = "|".join(dict.fromkeys(words))
-        # Many characters beyond ASCII fold to one in it, and some to two.
+        # Many characters beyond ASCII fold to one ASCII character, and some to two.
         beyond_ascii = matches(r"[^\x00-\x7f]")
         condition = f"{beyond_ascii} || {matches(f'^({alternatives})$')}"
         return CEL([condition], ["names with other characters than those of ASCII"])
@@ -104,7 +104,7 @@ class EnumKind(Kind[E]):
         return [value.name, str(value.value), value.name.swapcase(), value.name.lower()]
 
     def _texts(self) -> list[str]:
-        # The folded ones too: TRUE as a member is written true, which is a bool to YAML.
+        # The folded texts too: a member TRUE may be written as true, which YAML reads as a bool.
         return sorted({*self._by_name, *self._by_value, *self._by_fold})
 
     def _shape(self, demands: Demands) -> Shape:  # noqa: ARG002 - nothing is demanded of a member
@@ -115,7 +115,7 @@ class EnumKind(Kind[E]):
 
 def _unambiguous(pairs: list[tuple[str, E]]) -> dict[str, E]:
     """
-    Keep the texts that stand for one member only.
+    Return the members by text, without the texts that stand for several members.
     """
     members: dict[str, list[E]] = {}
     for text, member in pairs:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dflag._kinds.shapes import Shape
 
 _MAX_CHARACTERS: Final = 1000
-"""Longer texts are no number anybody wrote; reading one could take quadratic time."""
+"""The longest text that is parsed. Nobody writes a longer number, and parsing one could take quadratic time."""
 
 _DIGITS: Final = "[0-9](?:_?[0-9])*"
 _SIZE: Final = rf"(?:{_DIGITS}(?:\.(?:{_DIGITS})?)?|\.{_DIGITS})(?:[eE][+-]?{_DIGITS})?"
@@ -55,7 +55,7 @@ class FloatKind(Kind[float]):
         if not isinstance(value, (float, int)) or isinstance(value, bool):
             raise Problem(self.expected)
         try:
-            # A subclass may say with __float__ that it is anything.
+            # A subclass may return anything from __float__.
             number = float.__float__(value) if isinstance(value, float) else float(int.__int__(value))
         except OverflowError:
             raise Problem("a float of at most 1.8e308 in size") from None
@@ -68,20 +68,20 @@ class FloatKind(Kind[float]):
 
     def format(self, value: float) -> str:
         """
-        Print as Go's ``%v``: the fewest digits that read the same, with an exponent below 1e-4 and from 1e6.
+        Return the text of Go's ``%v``: the fewest digits that parse to *value*, an exponent below 1e-4 and from 1e6.
         """
         if math.isinf(value):
             return "+Inf" if value > 0 else "-Inf"
         text = repr(value)
         if value == 0 or 1e-4 <= abs(value) < 1e6:
             return text.removesuffix(".0")
-        # Python begins at 1e16, with an exponent that looks like Go's.
+        # Python writes an exponent only from 1e16, in the same form as Go.
         return text if "e" in text else _with_exponent(text)
 
     def native(self, value: float) -> float | str:
         return self.format(value) if math.isinf(value) else value
 
-    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a text may write a number in too many ways
+    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - there are too many ways to write a number
         return rf"[+-]?(?:{_SIZE}|[iI][nN][fF](?:[iI][nN][iI][tT][yY])?)"
 
     def native_schemas(self, options: SchemaOptions) -> list[Schema]:
@@ -92,7 +92,7 @@ class FloatKind(Kind[float]):
     def cel(self, limits: Limits) -> CEL:
         from dflag._kinds.cel import CEL, in_re2, matches
 
-        # Always with both, or a text such as 1e400 might count as infinite.
+        # Always with both limits, because a text such as 1e400 might otherwise count as infinite.
         low, high = _double(limits.minimum, -_LARGEST), _double(limits.maximum, _LARGEST)
         finite = f"{matches(f'^{in_re2(_GRAMMAR)}$')} && double(t) >= {low} && double(t) <= {high}"
         if limits.choices is not None:
@@ -118,7 +118,7 @@ class FloatKind(Kind[float]):
 
 def _infinite_conditions(limits: Limits) -> Iterator[str]:
     """
-    Write the conditions of CEL for those infinities that the limits allow.
+    Return a CEL condition for each infinity that the limits allow.
     """
     from dflag._kinds.cel import matches
 
@@ -131,7 +131,7 @@ def _infinite_conditions(limits: Limits) -> Iterator[str]:
 
 def _with_exponent(text: str) -> str:
     """
-    Write a positional number of at least 1e6 with its exponent: ``123456789.0`` as ``1.23456789e+08``.
+    Return the text of a number from 1e6 with an exponent: ``1.23456789e+08`` for ``123456789.0``.
     """
     sign = "-" if text.startswith("-") else ""
     whole, _, fraction = text.removeprefix("-").partition(".")
@@ -142,7 +142,7 @@ def _with_exponent(text: str) -> str:
 
 def _double(limit: float | None, otherwise: float = 0.0) -> str:
     """
-    Write a limit in CEL, or what stands for an infinite one.
+    Return a limit as a number of CEL: *otherwise* for None, and its size with the limit's sign for infinity.
     """
     if limit is None or math.isinf(limit):
         return repr(otherwise if limit is None or limit * otherwise > 0 else -otherwise)

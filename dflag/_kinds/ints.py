@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from dflag._kinds.shapes import Shape
 
 _MAX_CHARACTERS: Final = 1000
-"""Longer texts are no number anybody wrote; reading one could take quadratic time."""
+"""The longest text that is parsed. Nobody writes a longer number, and parsing one could take quadratic time."""
 
 _SAFE_DIGITS: Final = 18
-"""That many are within 64 bits."""
+"""The number of decimal digits that always fit into 64 bits."""
 
 _GRAMMAR: Final = r"[+-]?(?:0|[1-9](?:_?[0-9])*|0[xX](?:_?[0-9a-fA-F])+|0[bB](?:_?[01])+|0[oO](?:_?[0-7])+)"
 _LEADING_ZERO: Final = r"[+-]?0[0-9_]+"
@@ -29,7 +29,7 @@ _RANGE: Final = f"an int of 64 bits, from {_MIN} to {_MAX}"
 
 class IntKind(Kind[int]):
     """
-    Go's integer literals, within 64 bits.
+    Integers within 64 bits, written as Go's integer literals.
     """
 
     __slots__ = ()
@@ -39,19 +39,19 @@ class IntKind(Kind[int]):
     increment = "1"
 
     def parse(self, text: str) -> int:
-        # Most are plain decimals, which int() alone reads in a third of the time.
+        # Most texts are plain decimals, which int() alone parses in a third of the time.
         if len(text) <= _SAFE_DIGITS and text.isdecimal() and text.isascii() and text[0] != "0":
             return int(text)
         if len(text) > _MAX_CHARACTERS:
             raise Problem(_RANGE, f"{len(text)} characters")
-        if re.fullmatch(_GRAMMAR, text, re.ASCII) is None:  # compiled at first use: most programs write decimals alone
+        if re.fullmatch(_GRAMMAR, text, re.ASCII) is None:  # compiled at first use: most programs need no grammar
             raise Problem(self.expected, _why_no_int(text))
         return self._in_range(int(text, 0))
 
     def convert(self, value: object) -> int:
         if not isinstance(value, int) or isinstance(value, bool):
             raise Problem(self.expected)
-        return self._in_range(int.__int__(value))  # a subclass may say with __int__ that it is anything
+        return self._in_range(int.__int__(value))  # a subclass may return anything from __int__
 
     def portable(self, value: int) -> int:
         return value
@@ -62,7 +62,7 @@ class IntKind(Kind[int]):
     def native(self, value: int) -> int:
         return value
 
-    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - a text may write a number in too many ways
+    def pattern(self, limits: Limits) -> str:  # noqa: ARG002 - there are too many ways to write a number
         return _GRAMMAR
 
     def native_schemas(self, options: SchemaOptions) -> list[Schema]:

@@ -1,5 +1,5 @@
 """
-JSON values: free, held to a JSON Schema, or converted to a type.
+JSON values, with or without a JSON Schema.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class JSONKind(Kind[Any]):
     JSON values, handed out read-only.
 
     Attributes:
-        schema: The JSON Schema that values are held to, or None.
+        schema: The JSON Schema that values must match, or None.
     """
 
     __slots__ = ("_check", "_read", "_yaml", "schema")
@@ -45,7 +45,7 @@ class JSONKind(Kind[Any]):
     def parse(self, text: str) -> Any:
         return self._accept(as_problem(self._read, text))
 
-    def load(self, native: object, text: str) -> Any:  # noqa: ARG002 - the native value says it all
+    def load(self, native: object, text: str) -> Any:  # noqa: ARG002 - the native value is enough
         return self._accept(as_problem(json_values.freeze, native))
 
     def text_of(self, raw: Text) -> str:
@@ -73,7 +73,7 @@ class JSONKind(Kind[Any]):
 
     def json_schema(self) -> JSONValue | None:
         """
-        Return a JSON Schema of the values, or None when any will do.
+        Return a JSON Schema of the values, or None if every JSON value is valid.
         """
         return self.schema
 
@@ -89,12 +89,12 @@ class JSONKind(Kind[Any]):
 
     def native_schemas(self, options: SchemaOptions) -> list[Schema]:
         schema: Any = self.json_schema()
-        if schema is None or schema is True or options.secret:  # it may hold defaults and a list of values
+        if schema is None or schema is True or options.secret:  # the schema may contain values
             return [{}]
         if schema is False:
             return [{"not": {}}]
         plain = json_values.thaw(schema)
-        # References begin at the schema's own root, which an $id makes of it here too.
+        # References start at the root of the schema. With an $id it remains a root inside of the larger schema.
         return [plain if "$id" in plain else {"$id": f"urn:dflag:{options.name}", **plain}]
 
     def spellings(self, value: Any) -> list[str]:
@@ -102,10 +102,10 @@ class JSONKind(Kind[Any]):
         native = json.loads(printed)
         return [printed, json.dumps(native, indent=2), json.dumps(native, ensure_ascii=False)]
 
-    def _shape(self, demands: Demands) -> Shape:  # noqa: ARG002 - the schema says it all
+    def _shape(self, demands: Demands) -> Shape:  # noqa: ARG002 - the schema is enough
         from dflag._kinds.shapes import JSONValues, Mapped
 
-        # As the type that the flag has, where it has one; what cannot be converted is refused later.
+        # Converted to the type of the flag, if it has one. A value that cannot be converted is refused later.
         return Mapped(JSONValues(self.json_schema()), self._convert_or_keep)
 
     def _convert_or_keep(self, native: object) -> Any:
@@ -116,7 +116,7 @@ class JSONKind(Kind[Any]):
 
     def _accept(self, value: JSONValue) -> Any:
         """
-        Hold a frozen value to the schema.
+        Check a frozen value against the schema, and return the value of the flag.
         """
         if self._check is not None:
             self._check(value)
@@ -141,7 +141,7 @@ def _make_reader(*, yaml: bool) -> Callable[[str], JSONValue]:
 
 def as_problem(function: Callable[[Any], JSONValue], given: object) -> JSONValue:
     """
-    Return what a reader of JSON makes of something, or raise `Problem` in place of its `NotJSON`.
+    Call a function that reads JSON, and raise `Problem` in place of its `NotJSON`.
     """
     try:
         return function(given)

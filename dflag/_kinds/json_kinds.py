@@ -1,5 +1,5 @@
 """
-Choosing the kind of a JSON flag by the options of its declaration.
+The choice of the kind for a JSON flag, by the options of its declaration.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ def json_kind(schema: JSONValue | None = None, type: Any = None, *, yaml: bool =
     Return the kind of flags whose values are JSON.
 
     Args:
-        schema: The JSON Schema to hold values to; None for none.
-        type: A dataclass, TypedDict or pydantic model to convert values to; None for plain JSON.
-        yaml: Whether texts may be YAML too.
+        schema: The JSON Schema that values must match; None for any JSON.
+        type: The dataclass, TypedDict or pydantic model that values become; None for plain JSON.
+        yaml: Whether texts may be YAML as well.
 
     Raises:
-        ValueError: The schema is not valid, refers to something that is not in it,
+        ValueError: The schema is not valid or refers to something outside of it,
             or pydantic is missing or cannot handle the type.
     """
     if type is None:
         return JSONKind(schema, yaml=yaml)
     try:
-        from dflag._kinds._pydantic import TypedJSONKind  # only who asks for a type pays for pydantic
+        from dflag._kinds._pydantic import TypedJSONKind  # pydantic is imported only for type=
     except ModuleNotFoundError as error:
         if error.name != "pydantic":
             raise

@@ -1,7 +1,7 @@
 """
-JSON Schemas of what a kind takes, natively and as text.
+JSON Schemas of the native values and of the texts that a kind accepts.
 
-A schema never refuses what is a value.
+A schema never refuses a valid value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BEYOND_FLOATS: Final[Schema] = {
     "type": "number",
     "anyOf": [{"exclusiveMinimum": sys.float_info.max}, {"exclusiveMaximum": -sys.float_info.max}],
 }
-"""JSON cannot write an infinite number, so no enum can hold what ``.inf`` and ``1e400`` are to YAML."""
+"""The schema of infinite numbers, such as ``.inf`` and ``1e400`` in YAML. JSON cannot write one in an enum."""
 
 
 def of_value(kind: Kind[Any], options: SchemaOptions) -> Schema:
@@ -53,7 +53,7 @@ def of_text(kind: Kind[Any], options: SchemaOptions) -> Schema:
 
 def number(schema: Schema, limits: Limits) -> Schema:
     """
-    Return the schema of a number, narrowed to the limits.
+    Return *schema*, that of any number, narrowed to the limits.
     """
     edges = {"minimum": limits.minimum, "maximum": limits.maximum}
     found = {**schema, **{key: edge for key, edge in edges.items() if edge is not None and abs(edge) != float("inf")}}
@@ -64,7 +64,7 @@ def number(schema: Schema, limits: Limits) -> Schema:
 
 def arrays_of(choices: Sequence[str] | None) -> list[Schema]:
     """
-    Return the schemas of several texts, out of some; what is no array counts as a text, and any text as several.
+    Return the schemas of a list of texts in a document. A value that is no array counts as a text that lists items.
     """
     if choices is None:
         return [{"type": "array", "items": {"type": "string"}}, {"type": ["boolean", "null", "number", "object"]}]
@@ -74,7 +74,7 @@ def arrays_of(choices: Sequence[str] | None) -> list[Schema]:
 
 def only_like(texts: Iterable[str]) -> list[Schema]:
     """
-    Return the schema of the values other than texts that are written like one of some texts, if there are any.
+    Return the schemas of the native values that are written like one of the texts, such as ``true`` or ``1``.
     """
     from dflag._formats.yaml import plain_value  # imports PyYAML, which most programs do not need
 
@@ -87,7 +87,7 @@ def only_like(texts: Iterable[str]) -> list[Schema]:
 
 def _collections_like(texts: Iterable[str]) -> list[Schema]:
     """
-    Return the schema of any array or object if one of some texts is one, since its spaces and case may differ.
+    Return the schema of any array or object if one of the texts is one, because its spaces and case may differ.
     """
     types = sorted({found for text in texts if (found := _collection(text))})
     return [{"type": types}] if types else []
@@ -95,7 +95,7 @@ def _collections_like(texts: Iterable[str]) -> list[Schema]:
 
 def _collection(text: str) -> str:
     """
-    Return the type of the array or object that a text is as JSON, else the empty text.
+    Return ``"array"`` or ``"object"`` if a text is one of them in JSON, and the empty text otherwise.
     """
     try:
         native = loads(text) if text.startswith(("[", "{")) else None
@@ -106,7 +106,7 @@ def _collection(text: str) -> str:
 
 def any_case(text: str) -> str:
     """
-    Write a pattern of a text whose letters of ASCII may be in either case.
+    Return a pattern of a text whose ASCII letters may be in either case.
     """
     return "".join(
         f"[{char.lower()}{char.upper()}]" if char.isascii() and char.isalpha() else escaped(char) for char in text
@@ -114,19 +114,19 @@ def any_case(text: str) -> str:
 
 
 BEYOND_ASCII: Final = r"[\s\S]*[^\x00-\x7f][\s\S]*"
-"""A pattern of the texts for whose case no pattern is short: many characters fold to one of ASCII, and some to two."""
+"""A pattern of every text with a character beyond ASCII. Many of these fold to one ASCII character, and some to two."""
 
 
 def escaped(text: str) -> str:
     """
-    Escape as both Python and ECMA-262 want it, which know different escapes of punctuation.
+    Return a text escaped for both Python and ECMA-262, which accept different escapes of punctuation.
     """
     return re.sub(r"[\\^$.*+?()\[\]{}|/]", r"\\\g<0>", text)
 
 
 def of_keys(pattern: str) -> str:
     """
-    Write a pattern of `fnmatch` as a regular expression of ECMA-262.
+    Return a pattern of `fnmatch` as a regular expression of ECMA-262.
     """
     found, at = "", 0
     while at < len(pattern):

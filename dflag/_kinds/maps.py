@@ -1,5 +1,5 @@
 """
-Mappings of every key of the sources that fits a pattern.
+Mappings that collect all keys of the sources that match a pattern.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 class MapKind(Kind[Mapping[str, Any]]):
     """
-    Read-only mappings of keys that fit a pattern to values of one other kind.
+    Read-only mappings from keys that match a pattern to values of one other kind.
 
     Attributes:
         keys: The pattern, as in `fnmatch`, case-sensitive.
@@ -55,7 +55,7 @@ class MapKind(Kind[Mapping[str, Any]]):
 
     def fits(self, key: str) -> bool:
         """
-        Return whether a key is like the pattern.
+        Return whether a key matches the pattern.
         """
         return self._pattern.match(key) is not None
 
@@ -72,7 +72,7 @@ class MapKind(Kind[Mapping[str, Any]]):
 
     def read(self, whole: str, item: Callable[[Text], Any]) -> Mapping[str, Any]:
         """
-        Read a document's mapping, or a text as a JSON object; *item* makes a value of each part as of a single key.
+        Read a mapping of a document, or a text that is a JSON object. *item* converts the raw value of each key.
         """
         if not isinstance(whole, Text) or not isinstance(whole.native, dict):
             whole = self._read_json(whole)
@@ -82,7 +82,7 @@ class MapKind(Kind[Mapping[str, Any]]):
     def convert(self, value: object) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             raise Problem(self.expected)
-        texts = {str.__str__(key): item for key, item in value.items()}  # a subclass may print as anything
+        texts = {str.__str__(key): item for key, item in value.items()}  # a subclass may print differently
         return self._seal({key: self._in_key(key, self.item.convert, item) for key, item in texts.items()})
 
     def format(self, value: Mapping[str, Any]) -> str:
@@ -113,7 +113,7 @@ class MapKind(Kind[Mapping[str, Any]]):
     def native_schemas(self, options: SchemaOptions) -> list[Schema]:
         from dflag._kinds.json_schema import of_keys, of_value
 
-        # The limits are those of the whole.
+        # The limits are for the whole mapping, not for its items.
         item = of_value(self.item, SchemaOptions(options.name, NO_LIMITS, strip=options.strip, secret=options.secret))
         names = {"pattern": f"^{of_keys(self.keys)}$"}
         return [{"type": "object", "propertyNames": names, "additionalProperties": item}]
@@ -159,13 +159,13 @@ class MapKind(Kind[Mapping[str, Any]]):
             raise Problem(self.expected, f"at {key[:80]!r}: {problem}") from None
 
     def _text_or_json(self, item: Any) -> Any:
-        # JSON stands in JSON as it is, any other value as its text.
+        # A JSON item is written as it is, any other item as its text.
         return item if self.item.is_json else self.item.format(item)
 
 
 def _texts_of(whole: Text) -> dict[str, str]:
     """
-    Return the texts of the parts of a document's mapping.
+    Return the text of each value in a mapping of a document.
     """
     return {key: _text_of(native) for key, native in whole.native.items()} | dict(whole.written)
 
@@ -176,10 +176,10 @@ def _text_of(native: object) -> str:
 
 def map_kind(keys: str, of: str) -> MapKind:
     """
-    Return the kind of flags that hold every key which fits a pattern.
+    Return the kind of flags that collect all keys that match a pattern.
 
     Raises:
-        ValueError: There is no such kind of values, or the pattern is empty.
+        ValueError: *of* names no kind, or the pattern is empty.
     """
     item = _ITEMS.get(of)
     if item is None:

@@ -1,7 +1,7 @@
 """
-Regular expressions for the whole numbers of a range, in every way that an int flag reads them.
+Regular expressions for the integers of a range, in every notation that an int flag reads.
 
-CEL reads plain decimals alone, and a flag also ``0x1F`` and ``1_000``; a regular expression may say any range.
+CEL converts only plain decimals, but a flag also reads ``0x1F`` and ``1_000``. A regular expression covers them all.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class _Base(NamedTuple):
     number: int
     prefix: str
-    zero: str  # how nought is written
-    leading: str  # what may stand before the first other digit
+    zero: str  # a pattern of zero, after the prefix
+    leading: str  # a pattern of what may precede the first digit other than zero
 
 
 _BASES: Final = (
@@ -29,7 +29,7 @@ _BASES: Final = (
 
 def ranges(spans: list[tuple[int, int]]) -> str:
     """
-    Return an expression, not anchored, of the texts whose number lies in one of the inclusive spans.
+    Return an expression, not anchored, for the texts whose number lies in one of the inclusive spans.
     """
     return "|".join(dict.fromkeys(part for low, high in spans for part in _signed(low, high)))
 
@@ -45,7 +45,7 @@ def _signed(low: int, high: int) -> Iterator[str]:
 
 def _sizes(low: int, high: int) -> str:
     """
-    Write the numbers from *low*, at least 1, to *high* in every base.
+    Return an expression for the numbers from *low*, which is at least 1, to *high*, in every base.
     """
     return "|".join(
         f"{base.prefix}{base.leading}({'|'.join(_between(_digits(low, base), _digits(high, base), base))})"
@@ -74,7 +74,7 @@ def _between(low: list[int], high: list[int], base: _Base) -> Iterator[str]:
 
 def _same_length(low: list[int], high: list[int], base: _Base) -> Iterator[str]:
     """
-    Write the numbers between two of as many digits: by their first digit, and what may then follow.
+    Return expressions for the numbers between two of the same length, split by their first digit.
     """
     top, rest = base.number - 1, len(low) - 1
     if not low:
@@ -104,7 +104,7 @@ def _repeat(base: _Base, least: int, most: int) -> str:
 
 def _class(low: int, high: int) -> str:
     """
-    Write the digits from *low* to *high*, letters in both cases.
+    Return an expression for one digit from *low* to *high*, with letters in both cases.
     """
     digits = "0123456789abcdef"[low : high + 1]
     if len(digits) == 1 and digits.isdigit():

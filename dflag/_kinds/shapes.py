@@ -1,5 +1,5 @@
 """
-Of which random values are made, as plain data: `dflag.testing` makes strategies of them, and needs Hypothesis for it.
+Descriptions of random values, as plain data. `dflag.testing` makes strategies of Hypothesis from them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class Sampled(NamedTuple):
     """
-    One of some values.
+    One of the given values.
     """
 
     values: Sequence[Any]
@@ -24,7 +24,7 @@ class Sampled(NamedTuple):
 
 class Texts(NamedTuple):
     """
-    Texts in which a pattern is found, or of a length.
+    Texts that contain a match of a pattern. Without a pattern, texts with a length within limits.
     """
 
     pattern: str | re.Pattern[str] | None = None
@@ -34,7 +34,7 @@ class Texts(NamedTuple):
 
 class Binary(NamedTuple):
     """
-    Bytes of a length.
+    Bytes with a length within limits.
     """
 
     least: int = 0
@@ -61,7 +61,7 @@ class Floats(NamedTuple):
 
 class Lists(NamedTuple):
     """
-    Lists of so many values.
+    Lists with a number of values within limits.
     """
 
     of: Shape
@@ -72,7 +72,7 @@ class Lists(NamedTuple):
 
 class Mappings(NamedTuple):
     """
-    Mappings of so many keys, each of which is a pattern's, to values.
+    Mappings with a number of keys within limits. Each key matches the pattern.
     """
 
     keys: re.Pattern[str]
@@ -83,7 +83,7 @@ class Mappings(NamedTuple):
 
 class JSONValues(NamedTuple):
     """
-    JSON values that fit a schema, if there is one.
+    JSON values that match the schema, if there is one.
     """
 
     schema: JSONValue | None
@@ -91,7 +91,7 @@ class JSONValues(NamedTuple):
 
 class Mapped(NamedTuple):
     """
-    What a function makes of values.
+    The results of a function for the values of another shape.
     """
 
     of: Shape
@@ -103,12 +103,12 @@ Shape: TypeAlias = Sampled | Texts | Binary | Integers | Floats | Lists | Mappin
 
 def sizes(demands: Demands, noun: str, more: int | None = None) -> tuple[int, int | None]:
     """
-    Return the least and the greatest size that is demanded.
+    Return the least and the greatest size that are demanded; None if there is no greatest size.
 
     Args:
-        demands: What is demanded, in the keywords of JSON Schema.
-        noun: What the keywords end with: ``"Items"``.
-        more: How much above the least to go where there is no greatest.
+        demands: The demands, as keywords of JSON Schema.
+        noun: The end of the keywords: ``"Items"``.
+        more: How far above the least size the greatest is if none is demanded; None for no greatest size.
     """
     least = demands.get(f"min{noun}", 0)
     most = demands.get(f"max{noun}")

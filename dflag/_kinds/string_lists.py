@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class StringListKind(TextsKind[tuple[str, ...]]):
     """
-    Texts in order.
+    Texts in a fixed order.
     """
 
     __slots__ = ()

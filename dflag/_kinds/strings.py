@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class StringKind(Kind[str]):
     """
-    Text as it is.
+    Any text, unchanged.
     """
 
     __slots__ = ()
