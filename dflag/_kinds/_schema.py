@@ -358,7 +358,7 @@ def _check_parts(schema: JSONValue, draft: Any) -> None:
         if id(root.contents) in seen:
             continue
         if words:
-            # It may lie where the draft expects no schema, such as in a default, so nothing has checked it yet.
+            # A reference may lead to where the draft expects no schema, such as a default, which nothing has checked.
             _check_schema(root.contents, root.draft, words)
         for part in root.walk():
             seen.add(id(part.contents))

@@ -52,7 +52,7 @@ class EnumKind(Kind[E]):
     def convert(self, value: object) -> E:
         if not isinstance(value, self._cls):
             raise self._problem(f"a member of {self._cls.__name__}")
-        if value.name not in self._by_name:  # a combination of enum.Flag members, which has no text
+        if value.name not in self._by_name:  # a combination of enum.Flag members, which no text can express
             raise self._problem()
         return value
 

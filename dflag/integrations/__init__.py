@@ -1,3 +1,3 @@
 """
-Joins to other packages: one file for each, which alone imports it.
+Integrations with other packages. Each package is imported only by its own file.
 """

@@ -1,7 +1,7 @@
 """
-What is measured of a registry and its updater, whatever it is measured with.
+The metrics of a registry and its updater, for every exporter.
 
-One table of metrics serves every exporter, so that names, labels and alerts are the same for all of them.
+One table of metrics serves all exporters, so that names, labels and alerts are the same for all of them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Labels: TypeAlias = tuple[str, ...]
 Values: TypeAlias = dict[str, dict[Labels, float]]
-"""By the name of a metric, and then by its labels: the registry's name first, then those of the metric."""
+"""Values by the name of a metric, and then by labels: the registry's name, followed by the metric's own labels."""
 
 
 _CALLBACK_ERRORS: Final = "dflag_callback_errors"
@@ -36,11 +36,11 @@ class Metric(NamedTuple):
     One metric.
 
     Attributes:
-        name: As in Prometheus, without the ``_total`` of a counter.
-        kind: What may become of it: a counter only grows.
-        labels: Beside ``registry``.
-        across: How the values of several processes make one.
-        help: One sentence.
+        name: The name in Prometheus, without the ``_total`` of a counter.
+        kind: Whether the value only grows (a counter) or can also fall (a gauge).
+        labels: The names of the labels other than ``registry``.
+        across: How the values of several processes are merged into one.
+        help: A description in one sentence.
     """
 
     name: str
@@ -112,17 +112,17 @@ METRICS: Final[tuple[Metric, ...]] = (
 
 class Watched(ForkFollower):
     """
-    A registry and perhaps its updater, under the name by which their metrics are told apart.
+    A registry and its updater, if it has one, under the name that distinguishes their metrics.
 
-    Holds on to both.
-    Counters go on from those of the updater before, since a counter that shrinks looks like a restart of the process.
-    In a forked child they begin at zero: what the parent counted stays the parent's.
+    It keeps both alive.
+    Counters continue from the counters of the previous updater, because a counter that shrinks looks like a restart of
+    the process. In a forked child they begin at zero, because the parent exports what it has counted.
     """
 
     def __init__(self, registry: RegistryLike, updater: Updater | None, name: str | None) -> None:
         registry = registry_of(registry)
         if updater is not None:
-            from dflag._updater import check_updater_of  # the program has imported it
+            from dflag._updater import check_updater_of  # already imported by the program
 
             check_updater_of(updater, registry)
         self.registry: Final = registry
@@ -135,7 +135,7 @@ class Watched(ForkFollower):
 
     def succeeds(self, other: Watched) -> bool:
         """
-        Return whether this is the same registry, begun again; then its counters go on from the earlier ones.
+        Return whether this continues *other*: the same registry, whose updater is the same or stopped. Take its counts.
         """
         fed_by = other.updater
         if other.registry is not self.registry or fed_by is None:
@@ -146,14 +146,14 @@ class Watched(ForkFollower):
         if fed_by in sources_of(self.registry).owners():
             return False
         self._earlier = other._counters(fed_by._status())
-        # The registry counts these, whatever feeds it.
+        # The registry counts these errors, whichever updater feeds it.
         self._earlier[_CALLBACK_ERRORS] = other._earlier.get(_CALLBACK_ERRORS, {})
         self._inherited = {_CALLBACK_ERRORS: other._inherited.get(_CALLBACK_ERRORS, {})}
         return True
 
     def values(self) -> Values:
         """
-        Measure. Never waits for a validator or a callback.
+        Return the current values of all metrics. Never waits for a validator or a callback.
         """
         values: Values = {metric.name: {} for metric in METRICS}
 
@@ -173,7 +173,7 @@ class Watched(ForkFollower):
 
     def _counters(self, status: Status | None) -> Values:
         """
-        Return the counters of this process, with those of earlier updaters.
+        Return the counters of this process, including those of earlier updaters.
         """
         counters: Values = {name: dict(counts) for name, counts in self._earlier.items()}
         for name, counts in self._counts(status).items():
@@ -184,11 +184,11 @@ class Watched(ForkFollower):
 
     def _counts(self, status: Status | None) -> Values:
         """
-        Return the counters, with what a parent has counted before the fork.
+        Return the counters, including what the parent process counted before a fork.
         """
-        # Not by a snapshot, which may take the lock: in a forked child this runs while the locks are made anew.
+        # Not from a snapshot, which may take the lock: in a forked child this code runs while the locks are renewed.
         flags = list(store_of_registry(self.registry).flags.values())
-        # From zero on wherever there are callbacks: a counter that begins with 1 shows no increase.
+        # Flags with callbacks start at zero, because a counter that begins at 1 shows no increase.
         errors = {flag.name: 0 for flag in flags if listeners_of(flag)} | self.registry.callback_errors()
         counts: Values = {_CALLBACK_ERRORS: {(self.name, flag): count for flag, count in errors.items()}}
         if status is not None:
@@ -203,7 +203,7 @@ class Watched(ForkFollower):
 
     def _values_checksums(self) -> Labels:
         """
-        Return the checksums over all values, computed once for each revision; none when a value cannot be printed.
+        Return the checksums over all values, computed once for each revision; empty if a value cannot be printed.
         """
         number, checksums = self._checksums
         current = self.registry.snapshot().revision
@@ -215,7 +215,7 @@ class Watched(ForkFollower):
     def _compute_checksums(self) -> Labels:
         try:
             return self.registry.checksum(dynamic=False), self.registry.checksum(dynamic=True)
-        except BaseException as error:  # of a user's class: no reason to do without the other metrics
+        except BaseException as error:  # from a user's class; the other metrics are still exported
             if is_interrupt(error):
                 raise
             # Without the traceback, whose message may quote a secret.
@@ -232,7 +232,7 @@ class Watched(ForkFollower):
 
 def encodable(text: str) -> str:
     """
-    Escape what UTF-8 cannot encode: a path that is not UTF-8 has surrogates, which exporters refuse with all else.
+    Escape what UTF-8 cannot encode: with a surrogate, from a path that is not UTF-8, exporters refuse all metrics.
     """
     return text.encode(errors="backslashreplace").decode()
 
@@ -248,7 +248,7 @@ def _measure_status(status: Status, put: Callable[..., None]) -> None:
         put("dflag_last_success_timestamp_seconds", now - status.seconds_since_success)
     put("dflag_unknown_names", len(status.unknown))
     put("dflag_pending_restart_flags", len(status.pending_restart))
-    # By flag, of which there are only so many; the keys of a map are whatever a source holds.
+    # By flag, whose number is limited. The number of keys of a map is not, because a source can hold any.
     refused = [error.flag_name for error in status.rejected.values()]
     for flag_name in set(refused):
         put("dflag_rejected_values", refused.count(flag_name), flag_name)
@@ -272,24 +272,24 @@ def _measure_source(source: SourceStatus, now: float, put: Callable[..., None]) 
 
 class Watchlist:
     """
-    What one exporter reports on.
+    The registries that one exporter reports on.
 
     Thread safety: any thread.
     """
 
     def __init__(self) -> None:
-        self._watched: tuple[Watched, ...] = ()  # replaced whole, so that reading takes no lock
+        self._watched: tuple[Watched, ...] = ()  # replaced as a whole, so that reading takes no lock
 
     def add(self, registry: RegistryLike, updater: Updater | None, name: str | None) -> Watched:
         """
-        Report on a registry from now on; also again, when what fed it before is stopped.
+        Report on a registry from now on. It can be added again with the same updater, or once its updater is stopped.
 
         Raises:
-            ArgumentError: *name* is no text.
-            DefinitionError: The name is taken, or the updater feeds another registry.
+            ArgumentError: *name* is not a text.
+            DefinitionError: The name is already used, or the updater feeds another registry.
         """
         added = Watched(registry, updater, name)
-        with no_fork():  # a lock that a forked child finds whole
+        with no_fork():  # used as a lock that no fork leaves held
             earlier = next((each for each in self._watched if each.name == added.name), None)
             if earlier is not None and not added.succeeds(earlier):
                 raise DefinitionError(
@@ -301,7 +301,7 @@ class Watchlist:
 
     def remove(self, gone: Watched | RegistryLike) -> None:
         """
-        Report on one thing no more, or on a registry under whatever name. Idempotent.
+        Stop reporting on one entry, or on a registry under all of its names. Idempotent.
         """
         registry = None if isinstance(gone, Watched) else registry_of(gone)
         with no_fork():
@@ -309,20 +309,20 @@ class Watchlist:
 
     def clear(self) -> None:
         """
-        Report on nothing more.
+        Stop reporting on all registries.
         """
         self._watched = ()
 
     def waiting(self) -> list[str]:
         """
-        Return the names of those whose updater has not been started in this process.
+        Return the names of the entries whose updater has not been started in this process.
         """
         updaters = ((watched.name, watched.updater) for watched in self._watched)
         return [encodable(name) for name, updater in updaters if updater is not None and _is_waiting(updater)]
 
     def values(self) -> Values:
         """
-        Measure everything.
+        Return the current values of all metrics, for all registries.
         """
         return merged(watched.values() for watched in self._watched)
 
@@ -333,7 +333,7 @@ def _is_waiting(updater: Updater) -> bool:
 
 def merged(readings: Iterable[Values]) -> Values:
     """
-    Make one reading of several, each metric in its own way; metrics that are not in the table are passed over.
+    Merge several sets of values into one, each metric by its `across`. Metrics that are not in the table are left out.
     """
     result: Values = {metric.name: {} for metric in METRICS}
     for values in readings:

@@ -1,5 +1,5 @@
 """
-One revision for the whole of a request, whatever framework runs it.
+One revision for a whole request, in any framework.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 REVISION_HEADER: Final = "X-Config-Revision"
-"""The header of a response that says which revision of the process answered."""
+"""The response header with the number of the revision of this process that the request was pinned to."""
 
 
 class _Requests(ForkFollower):
     """
-    The open pins of requests, all of which end in a forked child: it answers none of the requests.
+    The open pins of requests. All of them end in a forked child, because the child answers none of the requests.
 
-    A pool of processes that a request starts would see the revision of that request for ever.
+    Otherwise a process pool that a request starts would see the revision of that request for ever.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class _Requests(ForkFollower):
 
     def after_fork_in_child(self) -> None:
         while self.pins:
-            self.pins.pop().close()  # without the lock that `close_pin` takes, which is made anew here
+            self.pins.pop().close()  # without the lock of `close_pin`, which is being renewed
         renew_slow_reads()
 
 
@@ -55,20 +55,20 @@ _requests: Final = _Requests()
 @final
 class RequestPin:
     """
-    The revision that one request sees: made when it begins, and held until `close`.
+    Pins one request to one revision, from the creation of this object until `close`.
 
-    The code of a request may run in several calls, between which its server does other work in the same context.
-    So the pin is set for the length of a ``with`` block or of `run`, as many times as there are calls.
+    The code of a request may run in several calls, and the server does other work in the same context between them.
+    So the pin is set only inside of a ``with`` block or of `run`, once for each call.
 
-    A pin that nobody closes ends with the object, so that a server that drops a response holds nothing for ever. It
-    ends in a child that is forked meanwhile, too.
+    A pin that is not closed ends when the object is deleted, so that a server that drops a response does not keep the
+    revision for ever. The pin also ends in a child that is forked in the meantime.
 
     Args:
-        store: Holds the values.
-        within_request: Whether a request whose pin this context sees is one that this one is part of. If not, its
-            server has begun this one in the context of another, and the pin is not for it.
+        store: The store that holds the values.
+        within_request: Whether this request is part of the request whose pin the context sees. If False, the server
+            has begun this request in the context of another request, and the pin of that request is ignored.
 
-    Thread safety: one thread at a time, each call in any of them.
+    Thread safety: one thread at a time; each call may be on another thread.
     """
 
     __slots__ = ("_pin", "_token", "revision")
@@ -86,7 +86,7 @@ class RequestPin:
     def __exit__(self, *_: object) -> None:
         token, self._token = self._token, None
         if token is not None:
-            # A coroutine that was dropped is closed in another context than it ran in, where no pin was set.
+            # A dropped coroutine is closed in another context than the one in which it ran. No pin is set there.
             with contextlib.suppress(ValueError):
                 reset_pin(token)
 
@@ -99,7 +99,7 @@ class RequestPin:
 
     def close(self) -> None:
         """
-        Let what still runs of the request see live values. Idempotent.
+        End the pin. Code of the request that still runs sees live values from now on. Idempotent.
         """
         _requests.pins.discard(self._pin)
         if self._pin in open_pins:
@@ -110,7 +110,7 @@ class RequestPin:
 
 class PinnedIterator(Generic[T]):
     """
-    What an iterable gives, each item made with a pin set, which is not set between two items.
+    An iterator over an iterable. A pin is set while each item is made, and not set between two items.
     """
 
     def __init__(self, items: Iterable[T], pin: RequestPin) -> None:
@@ -129,7 +129,7 @@ class PinnedIterator(Generic[T]):
 
 class PinnedAsyncIterator(Generic[T]):
     """
-    What an asynchronous iterator gives, as `PinnedIterator` does.
+    Like `PinnedIterator`, but for an asynchronous iterator.
     """
 
     def __init__(self, items: AsyncIterator[T], pin: RequestPin) -> None:
@@ -146,10 +146,10 @@ class PinnedAsyncIterator(Generic[T]):
 
 def store_to_pin(registry: RegistryLike) -> Store:
     """
-    Return the store of which requests are to see one revision each.
+    Return the store of the registry to whose revisions requests are pinned.
 
     Raises:
-        ArgumentError: *registry* is of another type.
+        ArgumentError: *registry* has the wrong type.
     """
     return store_of_registry(registry_of(registry))
 

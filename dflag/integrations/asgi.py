@@ -45,10 +45,10 @@ App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 _HEADER: Final = REVISION_HEADER.lower().encode()
 _PINNED: Final = "dflag.pinned"
 """
-The key of a scope that has a pin around it.
+The key that marks the scope of a request that is already pinned.
 
-A server may begin a request in the context of an earlier one, which still runs: uvicorn does on a connection on which
-it had to wait for a body, while a background task of that request goes on.
+A server may begin a request in the context of an earlier request that still runs. uvicorn does so on a connection on
+which it had to wait for a body, while a background task of the earlier request still runs.
 """
 
 _WITH_HEADERS: Final = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
@@ -59,23 +59,24 @@ class PinMiddleware:
     """
     Pin each request of an ASGI app to one revision, from its beginning to the end of its response.
 
-    It pins HTTP requests, and WebSocket connections while they are open. What they await, start as tasks or call by
-    ``asyncio.to_thread`` sees the same revision until they end, and so do handlers that the framework runs on threads.
-    ``registry.snapshot()`` returns the live values inside too.
+    The middleware pins HTTP requests, and WebSocket connections while they are open. Until a request ends, all code
+    that it awaits, starts as a task or calls by ``asyncio.to_thread`` sees the same revision. So do handlers that the
+    framework runs on threads. ``registry.snapshot()`` still returns the live values.
 
     Args:
         app: The app.
-        registry: The flags, or a `dflag.Flags` class.
-        updater: Initialized and started when the server starts the app, before the app's own start, and stopped after
-            the app's end. One that runs already is only stopped. None leaves the lifespan to the app.
-        websockets: Whether WebSocket connections see one revision too. False leaves connections that stay open for
-            hours with live values.
-        revision_header: Whether responses have the number of their revision as a header, ``X-Config-Revision``.
+        registry: The registry, or a `dflag.Flags` class.
+        updater: The updater to initialize and start when the server starts the app, before the app's own startup, and
+            to stop after the app's shutdown. An updater that already runs is only stopped. None leaves the lifespan to
+            the app.
+        websockets: Whether WebSocket connections are pinned too. With False they see live values, even if they stay
+            open for hours.
+        revision_header: Whether responses have the number of their revision in the header ``X-Config-Revision``.
 
     Raises:
-        ArgumentError: An argument is of another type.
+        ArgumentError: An argument has the wrong type.
 
-    Thread safety: any event loop. The updater is started and stopped on a thread.
+    Thread safety: any event loop. The updater is started and stopped on a worker thread.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class PinMiddleware:
 
 def _naming(send: Send, revision: int) -> Send:
     """
-    Return a `send` that adds the revision to what begins a response.
+    Return a `send` that adds the revision to each message that begins a response.
     """
 
     async def send_with_revision(message: Message) -> None:
@@ -129,7 +130,7 @@ async def _live(app: App, updater: Updater, scope: Scope, receive: Receive, send
     """
     Start the updater before the app, and stop it after the app.
     """
-    from asyncio import to_thread  # the package serves programs without an event loop too
+    from asyncio import to_thread  # programs without an event loop do not need it
 
     startup, given_up = await receive(), Once()
     try:
@@ -138,7 +139,7 @@ async def _live(app: App, updater: Updater, scope: Scope, receive: Receive, send
         logger.error("the app is not started: %s", error)
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         return
-    except BaseException:  # cancelled, while the thread goes on
+    except BaseException:  # cancelled, but the thread still runs
         given_up.set()
         await to_thread(updater.stop)
         raise
@@ -152,7 +153,7 @@ async def _live(app: App, updater: Updater, scope: Scope, receive: Receive, send
 
 def _start(updater: Updater, given_up: Once) -> None:
     """
-    Start the updater; stop it again when the start of the app was given up meanwhile.
+    Start the updater, and stop it again if the start of the app was cancelled in the meantime.
     """
     updater.__enter__()
     if given_up.is_set():
@@ -161,14 +162,14 @@ def _start(updater: Updater, given_up: Once) -> None:
 
 class _Lifespan:
     """
-    What a server and an app say of one start and one end of the app.
+    The messages between a server and an app about one startup and one shutdown of the app.
 
-    The app may know nothing of lifespans, as the standard allows. Then it is answered for.
+    The standard allows an app not to support lifespans. This class then answers the server in place of the app.
 
     Args:
-        startup: The message that the server has begun with.
-        receive: The server's.
-        send: The server's.
+        startup: The first message of the server.
+        receive: The function that receives from the server.
+        send: The function that sends to the server.
     """
 
     def __init__(self, startup: Message, receive: Receive, send: Send) -> None:
@@ -180,7 +181,7 @@ class _Lifespan:
 
     async def run(self, app: App, scope: Scope) -> None:
         """
-        Run the app until the server ends it.
+        Run the app until the server shuts it down.
         """
         try:
             await app(scope, self._receive_next, self._send_on)
@@ -207,7 +208,7 @@ class _Lifespan:
 
     async def _send_on(self, message: Message) -> None:
         """
-        Send what the app says, but not that all has ended, which is said after the updater has, too.
+        Send a message of the app, except a completed shutdown. `end` sends that after the updater has stopped.
         """
         self._answers.add(message["type"])
         if message["type"] != "lifespan.shutdown.complete":

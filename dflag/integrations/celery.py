@@ -44,20 +44,20 @@ def pin_tasks(app: Celery, registry: RegistryLike, *, revision_header: bool = Fa
     """
     Pin each task of a Celery app to one revision, from ``before_start`` to ``after_return``.
 
-    It holds for tasks that a worker runs, in any pool, and for ``apply()``. A direct call, ``task()``, is a call of a
-    function, and has the pin of its caller, if any. A retry is pinned to the revision of its own start.
+    This applies to tasks that a worker runs, in any pool, and to ``apply()``. A direct call, ``task()``, is a plain
+    function call and has the pin of its caller, if there is one. A retry is pinned to the revision at its own start.
 
-    Call it before tasks are declared, so that none can run unpinned. Repeated for the same app and registry, it does
-    nothing.
+    Call this function before tasks are declared, so that no task can run without a pin. A second call for the same app
+    and registry does nothing.
 
     Args:
-        app: The app, also as ``celery.current_app``.
-        registry: The flags, or a `dflag.Flags` class.
-        revision_header: Whether ``self.request.headers`` of a running task holds the number of its revision, as
-            ``X-Config-Revision``, for the task itself and for handlers of Celery's signals.
+        app: The app, or ``celery.current_app``.
+        registry: The registry, or a `dflag.Flags` class.
+        revision_header: Whether ``self.request.headers`` of a running task contains the number of its revision, as
+            ``X-Config-Revision``. The task itself and handlers of Celery's signals can read it.
 
     Raises:
-        ArgumentError: An argument is of another type.
+        ArgumentError: An argument has the wrong type.
 
     Thread safety: any thread.
     """
@@ -70,17 +70,17 @@ def pin_tasks(app: Celery, registry: RegistryLike, *, revision_header: bool = Fa
 
 
 _stores: Final[weakref.WeakKeyDictionary[Celery, dict[Store, bool]]] = weakref.WeakKeyDictionary()
-"""What the tasks of each app are pinned to, and whether their requests say so."""
+"""The stores that the tasks of each app are pinned to, each with the option *revision_header*."""
 
 _running: Final[weakref.WeakKeyDictionary[Any, ExitStack]] = weakref.WeakKeyDictionary()
 """
-What ends with a task, by its request.
+The pins to close when a task ends, by the request of the task.
 
-Were the second signal missing, as when another handler ends the thread, the pins would end with the request.
+If the second signal is missing, for instance because another handler ends the thread, the pins end with the request.
 """
 
 
-# Signals come for every way to run a task, whatever its class does when it is called.
+# Celery sends signals for every way to run a task, whatever the class of the task does in ``__call__``.
 def _begin(task: Any, **_signal: object) -> None:
     request = task.request
     for store, revision_header in _stores.get(_behind_proxy(task.app), {}).items():
@@ -94,7 +94,7 @@ def _begin(task: Any, **_signal: object) -> None:
 
 def _behind_proxy(app: Any) -> Celery:
     """
-    Return the app that may be behind ``celery.current_app``, which a task that no app was given has.
+    Return the app itself. A task that was given no app has the proxy ``celery.current_app``.
     """
     found: Celery = getattr(app, "_get_current_object", lambda: app)()
     return found

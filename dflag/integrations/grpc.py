@@ -1,7 +1,7 @@
 """
 One revision for a whole call of gRPC; the extra ``dflag[grpc]``.
 
-Make the interceptor the first of the server's, so that what the others wrap is pinned as well:
+Make the interceptor the server's first one, so that the handlers of the other interceptors are pinned as well:
 
 >>> import dflag
 >>> flags = dflag.FlagRegistry()
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dflag._registry import RegistryLike
 
     Behavior: TypeAlias = Callable[[Any, Any], Any]
-    """What answers a call: it is given the request, or an iterator over them, and the context."""
+    """The function that answers a call. It receives the request, or an iterator over requests, and the context."""
 
 __all__ = ["AioPinInterceptor", "PinInterceptor"]
 
@@ -54,12 +54,12 @@ class PinInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # of type A
     has no pin. A stream that stays open for hours sees the revision that it began with.
 
     Args:
-        registry: The flags, or a `dflag.Flags` class.
-        revision_header: Whether the trailing metadata of a call has the number of its revision, as
-            ``x-config-revision``, beside the metadata that the method sets.
+        registry: The registry, or a `dflag.Flags` class.
+        revision_header: Whether the trailing metadata of a call contains the number of its revision, as
+            ``x-config-revision``, in addition to the metadata that the method sets.
 
     Raises:
-        ArgumentError: An argument is of another type.
+        ArgumentError: An argument has the wrong type.
 
     Thread safety: any thread.
     """
@@ -69,7 +69,7 @@ class PinInterceptor(grpc.ServerInterceptor):  # type: ignore[misc]  # of type A
 
     def intercept_service(self, continuation: Callable[[Any], Any], handler_call_details: Any) -> Any:
         """
-        Return the handler of a call, with a pin around what it does.
+        Return the handler of a call, wrapped so that it runs with a pin.
         """
         return _wrapped(continuation(handler_call_details), self._pinning.pinned)
 
@@ -78,16 +78,16 @@ class AioPinInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # as
     """
     Pin each call of a ``grpc.aio`` server to one revision, from its first request to its last response.
 
-    As `PinInterceptor`, for methods that are coroutines or asynchronous generators, and for plain functions, which the
-    server runs on threads. Trailing metadata that a method passes to ``abort()``, or sets before it, replaces that of
-    the revision; so does what a plain function sets.
+    Like `PinInterceptor`, but for methods that are coroutines or asynchronous generators, and for plain functions,
+    which the server runs on threads. Trailing metadata that a method passes to ``abort()``, or sets before ``abort()``,
+    replaces the metadata of the revision. So does trailing metadata that a plain function sets.
 
     Args:
-        registry: The flags, or a `dflag.Flags` class.
-        revision_header: As for `PinInterceptor`.
+        registry: The registry, or a `dflag.Flags` class.
+        revision_header: The same as for `PinInterceptor`.
 
     Raises:
-        ArgumentError: An argument is of another type.
+        ArgumentError: An argument has the wrong type.
 
     Thread safety: any event loop.
     """
@@ -97,14 +97,14 @@ class AioPinInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # as
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any) -> Any:
         """
-        Return the handler of a call, with a pin around what it does.
+        Return the handler of a call, wrapped so that it runs with a pin.
         """
         return _wrapped(await continuation(handler_call_details), self._pinning.pinned_by_kind)
 
 
 def _wrapped(handler: Any, pinned: Callable[[Behavior, bool], Behavior]) -> Any:
     """
-    Return a handler like another, which may be None, with its behavior pinned.
+    Return a copy of a handler whose behavior is pinned; None for None.
     """
     if handler is None:
         return None
@@ -123,7 +123,7 @@ def _word(streaming: object) -> str:
 
 class _Pinning:
     """
-    What puts a pin around each behavior, as a function of the same kind.
+    Wraps behaviors in functions of the same kind that run them with a pin.
     """
 
     def __init__(self, registry: RegistryLike, *, revision_header: bool) -> None:
@@ -185,18 +185,18 @@ class _Pinning:
         Yield the pin of a call, and close it when the call ends.
         """
         pin = RequestPin(self._store)
-        self._say(pin, context)  # at once, as some ways to end a call send the metadata from within
+        self._say(pin, context)  # now, because some ways to end a call send the metadata from within the method
         try:
             yield pin
         finally:
             pin.close()
             if hasattr(context, "trailing_metadata"):
-                self._say(pin, context)  # again, as the method may have set metadata of its own
+                self._say(pin, context)  # again, because the method may have set metadata of its own
 
     def _say(self, pin: RequestPin, context: Any) -> None:
         if self._revision_header:
             ours = (_KEY, str(pin.revision))
-            # The context of a plain function of grpc.aio does not say what is set.
+            # The context of a plain function of grpc.aio does not tell which metadata is set.
             others = tuple(getattr(context, "trailing_metadata", tuple)() or ())
             if ours not in others:
                 context.set_trailing_metadata((*others, ours))

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
     class AbstractProvider:
         """
-        What is used of the SDK's class: pyright cannot verify a type with a base class from a namespace package.
+        The used part of the SDK's class. pyright cannot verify a type with a base class from a namespace package.
         """
 
         resolve_boolean_details_async: Callable[..., CoroutineType[Any, Any, FlagResolutionDetails[bool]]]
@@ -82,7 +82,7 @@ class _Type:
     """
     A type that a client asks for.
 
-    Its check is exact: ``True`` is no integer, and ``2.0`` neither. An integer is a float, as in other languages.
+    The check is exact: neither ``True`` nor ``2.0`` is an integer. An integer is a float, as in other languages.
     """
 
     __slots__ = ("_classes", "name")
@@ -96,7 +96,7 @@ class _Type:
         Return the value as this type.
 
         Raises:
-            TypeMismatchError: It is of another.
+            TypeMismatchError: The value is of another type.
         """
         flag = evaluation.flag
         kind = pipeline_of(flag).kind
@@ -121,17 +121,17 @@ _OBJECT: Final = _Type("object", dict, list)
 
 
 _MOST_ANSWERS: Final = 1000
-"""How many answers to keep for one keyed flag: rules that add to a map make a value for each combination of them."""
+"""How many answers are cached for one keyed flag. Rules that add to a map make a value for each combination."""
 
 
 class _Keyed:
     """
-    What is kept of a keyed flag.
+    The cached answers for a keyed flag.
 
     Attributes:
-        by: What it is keyed by.
-        match: Finds what gives the value of a key.
-        answers: The details for each value that rules give to keys, and by None for all other keys; the last of them.
+        by: The name of the attribute that holds the key.
+        match: A function that returns the `KeyedValue` that gives a key its value; None if there is none.
+        answers: The latest details for each `KeyedValue`, and under None those for all other keys.
     """
 
     __slots__ = ("answers", "by", "match")
@@ -149,9 +149,9 @@ class _Keyed:
 
 class _Users:
     """
-    The providers that use one updater. The last of them stops it, if one of them has started it.
+    The providers that use one updater. The last provider stops the updater, if a provider has started it.
 
-    The SDK shuts a provider down only after it has initialized the one that replaces it.
+    The SDK shuts a provider down only after it has initialized its replacement.
     """
 
     __slots__ = ("_has_started", "_providers")
@@ -161,7 +161,7 @@ class _Users:
         self._has_started = False
 
     def enter(self, provider: DflagProvider, updater: Updater) -> None:
-        self._providers.add(provider)  # before the look at the updater, which the last one may be about to stop
+        self._providers.add(provider)  # before `_run`: the last other provider may be about to stop the updater
         try:
             self._run(updater)
         except BaseException:
@@ -173,7 +173,7 @@ class _Users:
         if self._has_started and not self._providers:
             self._has_started = False
             updater.stop()
-            if self._providers:  # one that came meanwhile has found the updater running
+            if self._providers:  # a provider that came meanwhile found the updater running
                 self._run(updater)
 
     def _run(self, updater: Updater) -> None:
@@ -194,23 +194,24 @@ class DflagProvider(AbstractProvider):
     """
     A provider that evaluates OpenFeature's flags from a registry.
 
-    Flag keys are the names of flags. For a flag declared with ``by=`` the key is the attribute of the evaluation
-    context that ``by`` names, else the targeting key. Within ``registry.pinned()`` each evaluation is of the pinned
-    revision. Types that OpenFeature lacks are converted: an enum to its text; a list, set, map or model to an object; a
-    duration to its seconds as a float, or to its text as a string. Bytes cannot be evaluated.
+    Flag keys are the names of flags. A flag declared with ``by=`` is evaluated for the attribute of the evaluation
+    context that ``by`` names, or for the targeting key if there is no such attribute. Within ``registry.pinned()`` each
+    evaluation uses the pinned revision. Types that OpenFeature lacks are converted: an enum to its text; a list, set,
+    map or model to an object; a duration to its seconds as a float, or to its text as a string. Bytes cannot be
+    evaluated.
 
-    Each evaluation has the reason, the variant (the rule or the layer that the value comes from) and as metadata
-    ``revision``, ``checksum``, ``origin``, and ``owner`` where the flag has one.
+    Each evaluation returns the reason, the variant (the rule or the layer that the value comes from) and the metadata
+    ``revision``, ``checksum``, ``origin``, and ``owner`` if the flag has one.
 
     Args:
-        registry: The flags: a `dflag.FlagRegistry` or a `dflag.Flags` class.
-        updater: The updater of the registry, or None. With it, a value from a source that cannot be read has the reason
-            ``STALE``, clients are notified of staleness and recovery, and `initialize` starts the updater if it does
-            not run.
-        secrets: Whether secret flags can be read; if not, they are not found.
+        registry: The registry, or a `dflag.Flags` class.
+        updater: The updater of the registry, or None. With an updater, a value from a source that cannot be read has
+            the reason ``STALE``, clients are notified of staleness and recovery, and `initialize` starts the updater
+            unless it already runs.
+        secrets: Whether secret flags can be read. If not, they are reported as not found.
 
     Raises:
-        DefinitionError: An argument is of another type, or the updater feeds another registry.
+        DefinitionError: An argument has the wrong type, or the updater feeds another registry.
 
     Thread safety: any thread, lock-free; events are emitted on the registry's notifier thread.
     """
@@ -234,7 +235,7 @@ class DflagProvider(AbstractProvider):
 
     def initialize(self, evaluation_context: EvaluationContext) -> None:  # noqa: ARG002 - nothing is evaluated yet
         """
-        Start the updater, unless it runs already, and start emitting events. Idempotent.
+        Start the updater, unless it already runs, and start emitting events. Idempotent.
 
         Raises:
             UpdateError: As `Updater.initialize`.
@@ -264,7 +265,7 @@ class DflagProvider(AbstractProvider):
 
     def shutdown(self) -> None:
         """
-        Stop emitting events. Stop the updater if a provider has started it and no other one uses it. Idempotent.
+        Stop emitting events. Stop the updater if a provider has started it and no other uses it. Idempotent.
         """
         self._is_ready = False
         self._store.remove_commit_listener(self._on_commit)
@@ -293,7 +294,7 @@ class DflagProvider(AbstractProvider):
 
     def _on_look(self) -> None:
         """
-        Notice how the sources are: after a look, and where an evaluation finds that no look ends.
+        Emit an event if the health of the sources has changed. Evaluations call this too, in case a look never ends.
         """
         event, details = self._describe_health()
         if event is not self._health:
@@ -315,7 +316,7 @@ class DflagProvider(AbstractProvider):
             return ProviderEvent.PROVIDER_ERROR, ProviderEventDetails(message=message, error_code=ErrorCode.GENERAL)
         return ProviderEvent.PROVIDER_READY, ProviderEventDetails()
 
-    # --- evaluating; each method in full, as a call more would be a third of what it costs
+    # --- evaluating; each method is written in full, because another call would add a third to its cost
 
     def resolve_boolean_details(
         self,
@@ -386,7 +387,7 @@ class DflagProvider(AbstractProvider):
         kept: _Keyed | None,
     ) -> FlagResolutionDetails[Any]:
         if kept is not None and context is not None:
-            key = context.attributes.get(kept.by)  # as `key_for` has it, whose call would be a third of what this costs
+            key = context.attributes.get(kept.by)  # like `key_for`, whose call would add a third to the cost
             if key is None:
                 key = context.targeting_key
             if key is None or type(key) is str:
@@ -399,7 +400,7 @@ class DflagProvider(AbstractProvider):
         self, generation: Generation, wanted: _Type, flag_key: str, context: EvaluationContext | None
     ) -> FlagResolutionDetails[Any]:
         """
-        Evaluate a flag, and keep that: of a keyed flag for all keys of one rule, or of none, which have one value.
+        Evaluate a flag and cache the result. One result of a keyed flag serves all keys of one rule, or of no rule.
         """
         flag = self._evaluations.find(flag_key)
         if flag is None:
@@ -430,10 +431,10 @@ class DflagProvider(AbstractProvider):
 
 def _emits_ready(frame: FrameType | None) -> bool:
     """
-    Return whether the SDK that calls `DflagProvider.initialize` emits READY behind it.
+    Return whether the SDK that calls `DflagProvider.initialize` emits READY afterwards.
 
-    OpenFeature 0.9 asks that of the provider; SDKs for earlier versions do it themselves. Handlers are to run once
-    with both, and what the calling code mentions is all there is to tell them apart.
+    OpenFeature 0.9 expects the provider to do so; SDKs for earlier versions emit READY themselves. Handlers must run
+    only once with either. The names in the calling code are the only way to tell the SDKs apart.
     """
     while frame is not None and not frame.f_globals.get("__name__", "").startswith("openfeature."):
         frame = frame.f_back

@@ -1,15 +1,15 @@
 """
-Metrics and events for OpenTelemetry, through its API alone; the extra ``dflag[opentelemetry]``.
+Metrics and events for OpenTelemetry, through its API only; the extra ``dflag[opentelemetry]``.
 
-The program's SDK decides which exporter they go to, if any:
+The SDK of the program decides which exporter they go to, if any:
 
 >>> import dflag
 >>> flags = dflag.FlagRegistry("shop")
 >>> metrics = export_metrics(flags)
 >>> metrics.close()
 
-The metrics are those of `dflag.integrations.prometheus`, with a dot for the first underscore of each name.
-Prometheus' receiver turns them into the same names and labels, so the same alerts work for both.
+The metrics are those of `dflag.integrations.prometheus`, with a dot in place of the first underscore of each name.
+The receiver of Prometheus turns them into the same names and labels, so the same alerts work for both.
 """
 
 from __future__ import annotations
@@ -50,19 +50,19 @@ def __dir__() -> list[str]:
 _SCOPE: Final = "dflag"
 _SECONDS: Final = "_seconds"
 _EVENT: Final = "feature_flag.evaluation"
-"""The one event of the semantic conventions for feature flags; backends know no other."""
+"""The only event in the semantic conventions for feature flags. Backends know no other event."""
 
 _watchlists: Final[weakref.WeakKeyDictionary[object, Watchlist]] = weakref.WeakKeyDictionary()
 """
-What is reported on to each provider, through instruments that are made once: the API cannot drop any.
+The registries that are reported to each provider. Instruments are made once, because the API cannot remove any.
 
-For the global one, which may be set later, stands the function that gives it.
+The key of the global provider, which may be set later, is the function that returns it.
 """
 
 _emitting: Final[weakref.WeakKeyDictionary[FlagRegistry, dict[object, dict[Flag[Any], Listener]]]] = (
     weakref.WeakKeyDictionary()
 )
-"""What listens to the flags of each registry for each provider."""
+"""The listeners of the flags of each registry, by provider."""
 
 
 class Export:
@@ -98,17 +98,17 @@ def export_metrics(
     """
     Report on a registry, and on its updater if it has one, whenever the SDK collects.
 
-    Call it again when that updater was stopped and another one runs.
+    Call this function again when the updater has been stopped and another one runs.
 
     Args:
-        registry: The flags.
+        registry: The registry, or a `dflag.Flags` class.
         updater: The updater of the registry, or None. If a registry has several, export each under a different name.
-        name: The attribute ``registry``; None for the registry's own name.
+        name: The value of the attribute ``registry``; None for the registry's own name.
         meter_provider: The provider to use; None for the global one, which may also be set later.
 
     Raises:
-        ArgumentError: *name* is no text.
-        DefinitionError: The name is taken there, or the updater feeds another registry.
+        ArgumentError: *name* is not a text.
+        DefinitionError: The name is already used there, or the updater feeds another registry.
 
     Thread safety: any thread. Collecting never waits for a validator or a callback.
     """
@@ -129,19 +129,19 @@ def export_events(
     logger_provider: LoggerProvider | None = None,
 ) -> Export:
     """
-    Emit an event each time that a flag's effective value changes: ``feature_flag.evaluation``, as a log record.
+    Emit the event ``feature_flag.evaluation``, as a log record, each time the effective value of a flag changes.
 
-    The semantic conventions define one event for each evaluation. In dflag the evaluation is the commit that changes
-    the value, and not the read, which is far cheaper than an event.
+    The semantic conventions define one event for each evaluation. In dflag the commit that changes the value counts as
+    the evaluation. A read does not, because it is far cheaper than an event.
 
     Args:
-        registry: Its flags, as declared so far.
-        values: Whether to add the new value, ``feature_flag.result.value``; never that of a secret flag.
-        max_value_length: The number of characters after which a value is cut, unless it is a number or bool.
+        registry: The registry, or a `dflag.Flags` class. Only flags that are declared before the call emit events.
+        values: Whether to add the new value as ``feature_flag.result.value``. Values of secret flags are never added.
+        max_value_length: The number of characters after which a value is cut, unless it is a number or a bool.
         logger_provider: The provider to use; None for the global one.
 
     Raises:
-        DefinitionError: Events of this registry are exported to this provider already.
+        DefinitionError: Events of this registry are already exported to this provider.
 
     Thread safety: any thread; events are emitted on the registry's notifier thread, in order, as callbacks are.
     """
@@ -187,9 +187,9 @@ def _observe(metric: Metric, watchlist: Watchlist, _: CallbackOptions) -> Iterab
 
 def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_length: int | None) -> Listener:
     """
-    Make a listener that emits an event; None for the length leaves the value out.
+    Return a listener that emits an event. A length of None leaves the value out.
 
-    It does not hold on to the registry, which is known by its listeners only as long as it lives.
+    The listener does not keep the registry alive: `_emitting` holds listeners only while their registry lives.
     """
     store, set_id = store_of_registry(registry), encodable(registry.name)
 
@@ -215,7 +215,7 @@ def _emitter(logger: Logger, registry: FlagRegistry, flag: Flag[Any], max_value_
 
 def _is_number(value: object) -> bool:
     """
-    Return whether a value is a bool, or a number as OTLP has them: an exporter loses all that it sends with another.
+    Return whether a value is a bool, or a number that OTLP can hold. An exporter loses a batch with any other number.
     """
-    # By the type itself: a member of an enum of ints is shown by its name, as one of any other enum.
+    # The exact type counts: a member of an int enum is shown by its name, like a member of any other enum.
     return type(value) in (bool, float) or (type(value) is int and -(2**63) <= value < 2**63)

@@ -1,7 +1,7 @@
 """
 Metrics for Prometheus, through prometheus_client; the extra ``dflag[prometheus]``.
 
-Call `register` once in every process, where the updater is made:
+Call `register` once in every process, where the updater is created:
 
 >>> import dflag
 >>> from prometheus_client import CollectorRegistry, generate_latest
@@ -12,9 +12,9 @@ Call `register` once in every process, where the updater is made:
 True
 
 Where several processes serve one port, as under gunicorn, a scrape reaches one of them at random.
-prometheus_client gathers its own metrics through files in ``PROMETHEUS_MULTIPROC_DIR``, but not those of collectors. So
-this collector does the same: while that variable is set, each process keeps a small file there, and the one that
-answers a scrape merges them.
+prometheus_client gathers its own metrics through files in ``PROMETHEUS_MULTIPROC_DIR``, but not the metrics of
+collectors. So this collector does the same: if that variable is set, each process keeps a small file there, and the
+process that answers a scrape merges the files.
 """
 
 from __future__ import annotations
@@ -57,21 +57,21 @@ def __dir__() -> list[str]:
 _FILE_NAME: Final = re.compile(r"dflag_(?P<pid>\d+)_\d+\.json")
 _COUNTERS: Final = frozenset(metric.name for metric in METRICS if metric.kind == "counter")
 _WAITING: Final = "_waiting"
-"""In the file of a process, what stands beside its metrics: the registries whose updater it has not started."""
+"""An extra entry in the file of a process: the registries whose updater the process has not started."""
 _numbers: Final = itertools.count()
 _collectors: Final[weakref.WeakKeyDictionary[CollectorRegistry, FlagCollector]] = weakref.WeakKeyDictionary()
-"""Those that `register` has made."""
+"""The collectors that `register` has made."""
 
 SHARE_SECONDS: Final = 5.0
-"""How old what one process knows of another may be: well under the 15 s or more between scrapes."""
+"""The greatest age of metrics from another process: well under the 15 s or more between scrapes."""
 
 
 class FlagCollector(Collector):
     """
     A collector that exports registries and their updaters.
 
-    `register` makes one for each ``CollectorRegistry``. It may be registered with others too, as multi-process mode
-    requires. Whether that mode is on is decided when the collector is made.
+    `register` makes one collector for each ``CollectorRegistry``. It may be registered with others too, as
+    multi-process mode requires. The mode is determined when the collector is made.
 
     Thread safety: any thread. A scrape never waits for a validator or a callback.
     """
@@ -83,16 +83,16 @@ class FlagCollector(Collector):
 
     def add(self, registry: RegistryLike, updater: Updater | None = None, *, name: str | None = None) -> None:
         """
-        Export a registry, and its updater if it has one, until they are removed or this collector is closed.
+        Export a registry, and its updater if it has one, until the registry is removed or this collector is closed.
 
         Args:
-            registry: The flags.
+            registry: The registry, or a `dflag.Flags` class.
             updater: The updater of the registry, or None. If a registry has several, add each under a different name.
-            name: The label ``registry``; None for the registry's own name.
+            name: The value of the label ``registry``; None for the registry's own name.
 
         Raises:
-            ArgumentError: *name* is no text.
-            DefinitionError: The name is taken, or the updater feeds another registry.
+            ArgumentError: *name* is not a text.
+            DefinitionError: The name is already used, or the updater feeds another registry.
         """
         self._watchlist.add(registry, updater, name)
         if self._shared is not None:
@@ -106,7 +106,7 @@ class FlagCollector(Collector):
 
     def close(self) -> None:
         """
-        Stop exporting, and unregister from the ``CollectorRegistry`` that `register` has used.
+        Stop exporting, and unregister from the ``CollectorRegistry`` that was passed to `register`.
 
         Idempotent.
         """
@@ -127,7 +127,7 @@ class FlagCollector(Collector):
 
     def collect(self) -> Iterable[Family]:
         """
-        Return the metrics; those without any value are left out.
+        Return the metrics that have a value.
         """
         values = self._watchlist.values() if self._shared is None else self._shared.gather()
         return [_family(metric, values[metric.name]) for metric in METRICS if values[metric.name]]
@@ -135,25 +135,25 @@ class FlagCollector(Collector):
 
 class _SharedFiles:
     """
-    What the processes of one program know, each in a file: written by one process, read by all.
+    The metrics of all processes of one program. Each process writes a file of its own, and reads all files.
 
-    Of a process that has ended only the counters count, since a sum that shrinks would look like a restart.
+    Of an ended process only the counters are kept: without them a sum would shrink, which looks like a restart.
     """
 
     def __init__(self, directory: str, watchlist: Watchlist) -> None:
         self._directory: Final = directory
         self._number: Final = next(_numbers)  # a process may have several collectors
         self._watchlist: Final = watchlist
-        self._lock = threading.Lock()  # held for one writing: no fork comes between
+        self._lock = threading.Lock()  # held while the file is written, so that no fork happens then
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
         self._problem: str | None = None
-        self._unread: Final[set[str]] = set()  # the files that are logged as such
+        self._unread: Final[set[str]] = set()  # the unreadable files that are logged already
         follow_forks(self)
 
     def start(self) -> None:
         """
-        Write from now on, every few seconds, on a thread of its own: no hanging validator keeps it from that.
+        Write the file now and every few seconds, on a separate thread, so that a hanging validator cannot prevent it.
         """
         self.write()
         problem: RuntimeError | None = None
@@ -183,9 +183,9 @@ class _SharedFiles:
 
     def write(self) -> Values:
         """
-        Put what this process knows into its file, and give it; a failure is logged once and tried again.
+        Write this process's metrics to its file and return them. A failure is logged once; the next call tries again.
         """
-        values = self._measure()  # not under the lock, which a fork may take after a registry's
+        values = self._measure()  # not under the lock: a fork may take a registry's lock before it
         try:
             rows = [[name, labels, value] for name, by_labels in values.items() for labels, value in by_labels.items()]
             self._replace(json.dumps(rows))
@@ -207,7 +207,7 @@ class _SharedFiles:
 
     def gather(self) -> Values:
         """
-        Put together what all processes know.
+        Return the merged metrics of all processes.
         """
         mine = os.path.basename(self._path())
         processes: dict[int, Values] = {}
@@ -216,7 +216,7 @@ class _SharedFiles:
             if match is not None and name != mine:
                 pid = int(match["pid"])
                 _add(processes.setdefault(pid, {}), self._read(name, alive=_is_alive(pid)))
-        # What is shown is written first: a count that was seen once must outlive this process.
+        # The counts are written before they are shown: a count that a scrape has seen must outlive this process.
         known = self._measure() if self._thread is None else self.write()
         _add(processes.setdefault(os.getpid(), {}), known)
         _drop_waiting(processes.values())
@@ -224,7 +224,7 @@ class _SharedFiles:
 
     def _read(self, name: str, *, alive: bool) -> Values:
         """
-        Read another process's file. One that cannot be read, as after a crash of the machine, is logged once.
+        Return the metrics in another process's file. An unreadable file, as after a machine crash, is logged once.
         """
         try:
             return _read(os.path.join(self._directory, name), alive=alive)
@@ -237,14 +237,14 @@ class _SharedFiles:
             return {}
 
     def _measure(self) -> Values:
-        # First, so that an updater that starts meanwhile is not shown as one that does not run.
+        # Before the values, so that an updater that starts in between is not shown as one that does not run.
         waiting: Values = {_WAITING: {(name,): 1.0 for name in self._watchlist.waiting()}}
         return self._watchlist.values() | waiting
 
     def _listing(self) -> list[str]:
         try:
             return os.listdir(self._directory)
-        except OSError:  # writing has logged it
+        except OSError:  # `write` logs it
             return []
 
     def _path(self) -> str:
@@ -280,21 +280,21 @@ def register(
     prometheus_registry: CollectorRegistry = REGISTRY,
 ) -> FlagCollector:
     """
-    Export a registry, and its updater if it has one. Call it again when that updater was stopped and another one runs.
+    Export a registry, and its updater if it has one. Call it again when the updater was stopped and another one runs.
 
     Args:
-        registry: The flags.
+        registry: The registry, or a `dflag.Flags` class.
         updater: The updater of the registry, or None. If a registry has several, register each under a different name.
-        name: The label ``registry``; None for the registry's own name.
-        prometheus_registry: The ``CollectorRegistry`` to register with; several registries of flags share one collector
+        name: The value of the label ``registry``; None for the registry's own name.
+        prometheus_registry: The ``CollectorRegistry`` to register with. Several registries of flags share one collector
             there.
 
     Returns:
-        That collector. It may be registered with other ``CollectorRegistry`` objects, and closed.
+        The collector. It may be registered with other ``CollectorRegistry`` objects, and it may be closed.
 
     Raises:
-        ArgumentError: *name* is no text.
-        DefinitionError: The name is taken there, or the updater feeds another registry.
+        ArgumentError: *name* is not a text.
+        DefinitionError: The name is already used there, or the updater feeds another registry.
 
     Thread safety: any thread.
     """
@@ -306,12 +306,12 @@ def register(
 
 def _registered_with(prometheus_registry: CollectorRegistry) -> FlagCollector:
     """
-    Return the collector that is registered, or register a new one: the program may have unregistered the one before.
+    Return the registered collector, or register a new one, as the program may have unregistered the earlier one.
     """
     collector = FlagCollector()
     try:
         prometheus_registry.register(collector)
-    except ValueError:  # there is one with the same metrics
+    except ValueError:  # a collector with the same metrics is registered
         if prometheus_registry not in _collectors:
             raise
     else:
@@ -329,7 +329,7 @@ def _family(metric: Metric, values: dict[Labels, float]) -> Family:
 
 def _write_on(shared: weakref.ref[_SharedFiles], closing: threading.Event) -> None:
     """
-    Write until told to stop, or until the collector is gone.
+    Write the file every few seconds until *closing* is set, or until the collector is gone.
     """
     while not closing.wait(SHARE_SECONDS):
         files = shared()
@@ -341,11 +341,11 @@ def _write_on(shared: weakref.ref[_SharedFiles], closing: threading.Event) -> No
 
 def _read(path: str, *, alive: bool) -> Values:
     """
-    Read another process's file; of one that has ended the counters alone.
+    Return the metrics in the file of another process; only the counters if the process has ended.
 
     Raises:
-        OSError: It cannot be read.
-        ValueError: It does not hold what a process writes.
+        OSError: The file cannot be read.
+        ValueError: The contents are not what a process writes.
         TypeError: As `ValueError`.
     """
     with open(path, encoding="utf-8") as file:
@@ -359,7 +359,7 @@ def _read(path: str, *, alive: bool) -> Values:
 
 def _add(values: Values, more: Values) -> None:
     """
-    Add what another collector of the same process knows; what both know counts once.
+    Add the values of another collector of the same process. A value that both collectors have counts once.
     """
     for name, by_labels in more.items():
         values.setdefault(name, {}).update(by_labels)
@@ -367,9 +367,9 @@ def _add(values: Values, more: Values) -> None:
 
 def _drop_waiting(processes: Iterable[Values]) -> None:
     """
-    Drop the gauges of updaters that a process has not started, where another process has started its own.
+    Drop the gauges of updaters that a process has not started, if another process has started its own updater.
 
-    A server's master may load the app and leave the start to its workers; its updater would show as not running.
+    The master of a server may load the app and leave the start to its workers. Its updater would seem not to run.
     """
     processes = list(processes)
     started = {
@@ -384,7 +384,7 @@ def _drop_waiting(processes: Iterable[Values]) -> None:
 
 def _is_alive(pid: int) -> bool:
     if sys.platform == "win32":
-        return True  # where signal 0 would be Ctrl-C
+        return True  # signal 0 is Ctrl-C there
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):  # no process has such a number

@@ -1,5 +1,5 @@
 """
-Settings classes of pydantic-settings, filled from flags, a volume or a document.
+Settings classes of pydantic-settings with values from flags, a volume or a document.
 
 Needs the extra ``dflag[pydantic-settings]``.
 """
@@ -53,38 +53,40 @@ def __dir__() -> list[str]:
 S = TypeVar("S", bound=BaseSettings)
 
 _LOOK_SECONDS: Final = 1.0
-"""How seldom a path is looked at for changes: two system calls each time."""
+"""The shortest time between two checks of a path for changes. Each check takes two system calls."""
 
 _MISSING: Final = object()
-"""What stands for no value, as None is a value of a JSON flag."""
+"""Stands for a missing value, because None is a value of a JSON flag."""
 
 _with_rules: Final[set[str]] = set()
 """The sources whose rules have been logged as ignored."""
 
 _made: Final[ContextVar[list[DflagSettingsSource] | None]] = ContextVar("dflag_settings_sources", default=None)
-"""Where the sources of the settings that are being made are collected."""
+"""The list that collects the sources of the settings object that is being made."""
 
 
 class DflagSettingsSource(PydanticBaseSettingsSource):
     """
-    A source of values for a settings class, whose rank is its place among the class's sources.
+    A source of values for a settings class. Its rank is its position among the sources of the class.
 
-    A field takes the value of its alias, and of its name where it has none or the class says ``populate_by_name``. The
-    path of an `AliasPath` leads into a list or mapping, or into a text that is JSON. A field that is a model takes a
-    mapping, and on top of it the keys that begin with its name and a dot: ``database.host``. From a registry a field
-    gets the effective value, also a default. From a path or a `dflag.sources.Source` it gets a text, which pydantic
-    converts; the texts of complex fields are JSON, also of fields of models. In a union with one complex choice, a text
-    that is not JSON stays a text, and so does any text of a registry. Of a document it gets mappings and lists as they
-    are, and any other value as its text, as a flag does: ``1.10`` stays ``"1.10"``; null is None where the field takes
-    that. Rules are left alone, which is logged once.
+    A field takes the value of its alias. It takes the value of its name if it has no alias, or if the alias has no
+    value and the class sets ``populate_by_name``. The path of an `AliasPath` leads into a list or mapping, or into a
+    text that is JSON. A field that is a model takes a mapping. Keys that begin with the field's name and a dot, such as
+    ``database.host``, replace parts of that mapping.
+
+    From a registry a field gets the effective value, even if that is a default. From a path or a `dflag.sources.Source`
+    it gets a text, which pydantic converts. The text of a complex field must be JSON, also for fields of models. In a
+    union with one complex choice, a text that is not JSON stays a text, and so does any text of a registry. From a
+    document a field gets mappings and lists as they are, and any other value as its text, like a flag: ``1.10`` stays
+    ``"1.10"``. A null becomes None if the field accepts None. Rules are ignored, which is logged once.
 
     Args:
-        settings_cls: The settings class, as `settings_customise_sources` is given it.
-        source: A `FlagRegistry` or a class of flags, a path as `Updater` takes it, or a source.
+        settings_cls: The settings class, as `settings_customise_sources` receives it.
+        source: A `FlagRegistry`, a class of flags, a path as for `Updater`, or a source.
 
     Raises:
         ArgumentError: *source* is none of these.
-        SourceError: The path cannot be read, or one of its values. Raised when settings are made.
+        SourceError: The path or one of its values cannot be read. Raised when settings are made.
 
     Thread safety: any thread.
 
@@ -119,7 +121,7 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
 
     def marker(self) -> Callable[[], None]:
         """
-        Return a function after whose call the values of this moment count as read.
+        Return a function that marks the values at the time of this call as read.
         """
         return partial(setattr, self, "_token", self._origin.token())
 
@@ -134,7 +136,7 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """
-        Return the value of a field, the key it stands under, and whether it is complex; None for no value.
+        Return the value of a field, its key, and whether the field is complex. The value is None if there is none.
         """
         value, key = self._find(field, field_name)
         return None if value is _MISSING else value, key, self._is_complex(field)
@@ -157,18 +159,18 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
             if len(choices) > 1:
                 return value
             raise
-        # A scalar is for one of the simple choices, which pydantic converts from the text itself.
+        # A scalar is meant for a simple choice, for which pydantic converts the text itself.
         return value if len(choices) > 1 and isinstance(decoded, (str, int, float)) else decoded
 
     def _is_complex(self, field: FieldInfo) -> bool:
         """
-        Return whether the text of a field may be JSON; also where one choice of a union is complex.
+        Return whether the text of a field may be JSON. In a union one complex choice is enough, but not for a registry.
         """
         choices = list(_choices_of(field.annotation))
         if len(choices) == 1:
             return self.field_is_complex(field)
         complex_ones = [self.field_is_complex(FieldInfo.from_annotation(one)) for one in choices if one is not NoneType]
-        # A flag's value has a type of its own, so a simple choice takes its text as it is.
+        # A flag's value already has its type, so a simple choice takes a text as it is.
         return all(complex_ones) if isinstance(self._origin, _FromRegistry) else any(complex_ones)
 
     def _find(self, field: FieldInfo, field_name: str) -> tuple[Any, str]:
@@ -181,7 +183,7 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
             value = self._value_at(name, model)
             if value is not _MISSING:
                 return _parsed(name, value) if has_path else value, name
-        # Under an alias if there is one: pydantic prefers that to the name, whatever the ranks of their sources.
+        # The key is an alias if there is one: pydantic prefers an alias to the name, whatever the ranks of the sources.
         key = next((name for name, has_path in aliases.items() if not has_path), field_name)
         by_name = not aliases or self.config.get("populate_by_name") or self.config.get("validate_by_name")
         return self._value_at(field_name, model) if by_name else _MISSING, key
@@ -215,14 +217,14 @@ class DflagSettingsSource(PydanticBaseSettingsSource):
 
     def _is_secret(self, name: str) -> bool:
         """
-        Return whether the value of a key is secret, or of one that begins with its name and a dot.
+        Return whether a value is secret: that of a key, or of any key that begins with its name and a dot.
         """
         keys = [key for key in self._values if key == name or key.startswith(f"{name}.")]
         return any(map(self._origin.is_secret, keys))
 
     def _may_quote_secret(self, message: str) -> bool:
         """
-        Return whether a message says a secret value, as the validator of another field may, or that cannot be told.
+        Return whether a message quotes or might quote a secret value. The validator of another field can quote one.
         """
         secrets = [value for key, value in self._values.items() if self._origin.is_secret(key)]
         return may_quote([message], (form for value in secrets for form in _forms(value)))
@@ -253,7 +255,7 @@ class _FromRegistry:
 
 class _FromSource:
     """
-    The raw values of a path, or of a source of the program's own.
+    The raw values of a path, or of a source that the program made.
     """
 
     def __init__(self, source: str | os.PathLike[str] | Source) -> None:
@@ -270,7 +272,7 @@ class _FromSource:
 
     def _probe(self) -> object:
         """
-        Return the source's token; where it raises, another one, so that the source is read.
+        Return the token of the source. If the source raises, return a new token, so that the source is read.
         """
         try:
             return self._source.probe()
@@ -280,24 +282,25 @@ class _FromSource:
             return object()
 
     def read(self) -> tuple[object, Mapping[str, Any]]:
-        token = self._token = self._probe()  # before: what changes meanwhile is read again
+        token = self._token = self._probe()  # before: a change in the meantime is read again
         values = {key: value for key, value in self._source.read().items() if not key.startswith(".")}
         for key in RULES_KEYS:
             if values.pop(key, None) is not None:
                 _log_rules(key, self._source.name)
         return token, values
 
-    def is_secret(self, key: str) -> bool:  # noqa: ARG002 - all of a source is, or nothing
+    def is_secret(self, key: str) -> bool:  # noqa: ARG002 - all values of a source, or none
         return self._source.secret
 
 
 @final
 class _Renewal(ForkFollower):
     """
-    The right to make another instance, which one thread has at a time.
+    The lock under which one thread at a time makes a new instance.
 
     Attributes:
-        going_on: Whether one is being made. A validator of the class then gets the instance in force.
+        lock: The lock.
+        going_on: Whether an instance is being made. A validator of the class then gets the instance in force.
     """
 
     def __init__(self) -> None:
@@ -306,14 +309,14 @@ class _Renewal(ForkFollower):
         follow_forks(self)
 
     def after_fork_in_child(self) -> None:
-        # Not held at a fork: a validation may take long.
+        # A fork does not wait for the lock, because a validation may take long.
         self.lock = threading.RLock()
         self.going_on = False
 
 
 class Reloading(Generic[S]):
     """
-    A settings class with a new instance for each change of its values. `reloading` makes it.
+    A settings class that has a new instance after each change of its values. `reloading` makes this object.
 
     Thread safety: any thread.
     """
@@ -327,18 +330,18 @@ class Reloading(Generic[S]):
     @property
     def problem(self) -> str | None:
         """
-        Why the current values of the source are not in force; None while they are.
+        The reason why the current values of the source are not in force; None if they are.
         """
         return self._problem
 
     def current(self) -> S:
         """
-        Return the instance of the current values: the same object until one changes.
+        Return the instance with the current values. It is the same object until the registry or the source changes.
 
-        When the class refuses the values, the last good instance stays, the error is logged once, and `problem` has it
-        while it lasts; of the fields of secret flags and sources it has the names and types of errors alone, and of
-        what else the class's code raises the type and the line. The revision of a registry is compared at each call, a
-        path is checked once a second. A validator of the class gets the instance in force.
+        If the class refuses the values, the last good instance stays. The error is logged once, and `problem` holds it
+        while it lasts. For fields of secret flags and sources, both have only the names and the types of the errors.
+        For any other exception of the class's code, both have only the type and the line. Each call compares the
+        revision of a registry; a path is checked once a second. A validator of the class gets the instance in force.
         """
         if self._has_changed():
             settle()
@@ -351,11 +354,11 @@ class Reloading(Generic[S]):
         return any(source.has_changed() for source in self._sources)
 
     def _renew(self) -> None:
-        markers = [source.marker() for source in self._sources]  # before: what changes meanwhile is tried too
+        markers = [source.marker() for source in self._sources]  # before: a change in the meantime is tried too
         self._renewal.going_on = True
         try:
             self._sources, self._instance = self._make()
-        except Exception as error:  # of the class's own code, so of any type
+        except Exception as error:  # the class's own code may raise any type
             for mark in markers:
                 mark()  # so that the same values are not tried at each call
             problem = one_line(_summary(error))
@@ -385,19 +388,19 @@ class Reloading(Generic[S]):
                 raise
         finally:
             _made.reset(token)
-        raise refusal  # outside of the handler: the error there has the values
+        raise refusal  # outside of the handler: the error there contains the values
 
 
 def reloading(settings_cls: type[S]) -> Reloading[S]:
     """
     Make the instances of a settings class follow its `DflagSettingsSource`.
 
-    Each revision is validated as a whole and has a new frozen instance, so that no reader sees half of it. What is
-    pickled of it unpickles to an instance of *settings_cls* itself, which is not frozen.
+    Each revision is validated as a whole and gets a new frozen instance, so that no reader sees half of a revision. A
+    pickled instance unpickles to an instance of *settings_cls* itself, which is not frozen.
 
     Raises:
         ArgumentError: The class has no `DflagSettingsSource` among its sources.
-        pydantic.ValidationError: The values at the start are refused.
+        pydantic.ValidationError: The class refuses the values at the start.
         SourceError: A path cannot be read at the start.
 
     >>> import dflag
@@ -429,7 +432,7 @@ def _origin_of(source: FlagsOrSource) -> _FromRegistry | _FromSource:
 
 def _choices_of(annotation: Any) -> Iterator[Any]:
     """
-    List the types that a union stands for; any other type is its own choice.
+    Iterate over the types of a union. Any other type is its own only choice.
     """
     origin = get_origin(annotation)
     if origin is Annotated:
@@ -443,7 +446,7 @@ def _choices_of(annotation: Any) -> Iterator[Any]:
 
 def _model_of(field: FieldInfo) -> type[BaseModel] | None:
     """
-    Return the model that a field is of, alone or as a choice of a union.
+    Return the model that is the type of a field or a choice of its union; None if there is none.
     """
     choices = _choices_of(field.annotation)
     return next((each for each in choices if isinstance(each, type) and issubclass(each, BaseModel)), None)
@@ -451,7 +454,7 @@ def _model_of(field: FieldInfo) -> type[BaseModel] | None:
 
 def _field_at(model: type[BaseModel] | None, path: Iterable[str]) -> FieldInfo | None:
     """
-    Return the field that a path of names leads to; None where it leads out of what models say.
+    Return the field that a path of names leads to; None if the path leads out of the models.
     """
     field = None
     for part in path:
@@ -463,7 +466,7 @@ def _field_at(model: type[BaseModel] | None, path: Iterable[str]) -> FieldInfo |
 
 def _aliases_of(field: FieldInfo) -> dict[str, bool]:
     """
-    Return the aliases of a field, the first choice first, each with whether a path into its value follows.
+    Return the aliases of a field, the first choice first, and for each whether a path into its value follows.
     """
     alias = field.validation_alias
     found: dict[str, bool] = {}
@@ -475,7 +478,7 @@ def _aliases_of(field: FieldInfo) -> dict[str, bool]:
 
 def _as_mapping(name: str, value: object) -> dict[str, Any]:
     """
-    Return the mapping that a key holds, beside keys that begin with its name and a dot.
+    Return a copy of the mapping that a key holds; an empty one if its value is not a mapping.
     """
     value = _parsed(name, value)
     return dict(value) if isinstance(value, Mapping) else {}
@@ -483,7 +486,7 @@ def _as_mapping(name: str, value: object) -> dict[str, Any]:
 
 def _parsed(name: str, value: object) -> object:
     """
-    Return the value of a key, whose parts are wanted: a text as the JSON that it is.
+    Return the value of a key in a form that has parts: a text is parsed as JSON.
     """
     value = _plain(name, value)
     return _loads(name, value, json.loads) if isinstance(value, str) else value
@@ -499,7 +502,7 @@ def _plain(name: str, value: object) -> object:
 
 def _native(value: Text, *, with_null: bool) -> object:
     """
-    Return a mapping or list of a document as it is, and any other value as its text: what flags get.
+    Return a mapping or list of a document, and with *with_null* a null, as it is; any other value as its text.
     """
     if isinstance(value.native, (Mapping, list)) or (value.native is None and with_null):
         return value.native
@@ -508,7 +511,7 @@ def _native(value: Text, *, with_null: bool) -> object:
 
 def _forms(value: Any) -> Iterator[Any]:
     """
-    Iterate over the forms of a value: as it is, as text, and what that means in a document or as JSON.
+    Iterate over the forms of a value: the value, its text, and what the text means in a document or as JSON.
     """
     yield value
     text = value.decode(errors="replace") if isinstance(value, bytes) else value
@@ -525,7 +528,7 @@ def _decoded(name: str, value: bytes) -> str:
         return value.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
         place = error.start
-    # Outside of the handler, here and below: the error there has the value, which may be a secret.
+    # Outside of the handler, here and below: the error there contains the value, which may be a secret.
     raise SettingsError(f"field {name!r}: expected UTF-8, byte {place} is not")
 
 
@@ -552,7 +555,7 @@ def _frozen(settings_cls: type[S]) -> type[S]:
     namespace = {
         "__module__": settings_cls.__module__,
         "model_config": SettingsConfigDict(frozen=True),
-        "__reduce__": reduce,  # pickle would find the other class under the name of this one
+        "__reduce__": reduce,  # under the name of this class, pickle would find *settings_cls*
     }
     made: type[S] = metaclass(settings_cls.__name__, (settings_cls,), namespace)
     return made
@@ -562,7 +565,7 @@ def _without_secrets(
     error: ValidationError, settings_cls: type[BaseSettings], sources: Sequence[DflagSettingsSource]
 ) -> ValidationError:
     """
-    Return an error with nothing of what may hold a secret: values, what is in them, and what validators say of them.
+    Return an error without anything that may hold a secret: values, their parts, and messages of validators.
     """
     shown: set[int | str] = set()
     secret: set[int | str] = set()
@@ -574,7 +577,7 @@ def _without_secrets(
         return error
 
     def is_shown(fault: ErrorDetails) -> bool:
-        is_of_shown = shown.intersection(fault["loc"][:1]) - secret  # one that is of no field may be about any of them
+        is_of_shown = shown.intersection(fault["loc"][:1]) - secret  # a fault without a field may be about any field
         return bool(is_of_shown) and not any(source._may_quote_secret(fault["msg"]) for source in sources)
 
     faults = [fault if is_shown(fault) else _masked(fault) for fault in error.errors(include_url=False)]
@@ -587,13 +590,13 @@ def _masked(fault: ErrorDetails) -> ErrorDetails:
 
 
 def _fault_of(fault: ErrorDetails) -> InitErrorDetails:
-    kind: Any = PydanticCustomError  # whose arguments are literals for type checkers
+    kind: Any = PydanticCustomError  # type checkers want literals as its arguments
     return {"type": kind(fault["type"], fault["msg"]), "loc": fault["loc"], "input": fault["input"]}
 
 
 def _summary(error: Exception) -> str:
     """
-    Return what is wrong without the values, one of which may be a secret.
+    Return a description of an error without the values, because a value may be a secret.
     """
     if isinstance(error, (DflagError, SettingsError)):
         return text_of(error)

@@ -1,5 +1,5 @@
 """
-The flags at the moment of an error, on every event that goes to Sentry.
+The flags at the moment of an error, added to every event that goes to Sentry.
 
 Needs the extra ``dflag[sentry]``.
 """
@@ -29,7 +29,7 @@ def __dir__() -> list[str]:
 _added: Final[weakref.WeakSet[FlagRegistry]] = weakref.WeakSet()
 
 _is_adding: Final[ContextVar[bool]] = ContextVar("dflag_sentry_is_adding", default=False)
-"""Whether this context is adding flags: Sentry makes an event of what is logged meanwhile, to which none are added."""
+"""Whether this context is adding flags. Sentry makes an event of what is logged meanwhile; it gets no flags."""
 
 
 def add_context(registry: RegistryLike) -> None:
@@ -37,13 +37,13 @@ def add_context(registry: RegistryLike) -> None:
     Add a registry's bool flags and checksums to every event of this process.
 
     Bool flags that are not secret become the event's feature flags. The context ``dflag``, followed by the registry's
-    name if it has one, has ``revision``, ``checksum_static`` and ``checksum_dynamic``. All of them are as the code of
-    the event reads them: inside a pin the pinned ones. Reading a flag costs no more.
+    name if it has one, has ``revision``, ``checksum_static`` and ``checksum_dynamic``. All of them are the values that
+    the code of the event reads: inside of a pin, the pinned values. Reading a flag does not become slower.
 
-    It may be called again, and before or after ``sentry_sdk.init``. It keeps no reference to the registry.
+    This function may be called several times, before or after ``sentry_sdk.init``. It does not keep the registry alive.
 
     Args:
-        registry: The flags, or a class of flags.
+        registry: The registry, or a `dflag.Flags` class.
 
     Raises:
         ArgumentError: *registry* is neither.
@@ -68,7 +68,7 @@ def add_context(registry: RegistryLike) -> None:
             try:
                 _add(event, flags)
             except BaseException as error:
-                # A value that cannot be printed must not cost the event.
+                # The event must not be lost because a value cannot be printed.
                 if is_interrupt(error):
                     raise
                 logger.exception("cannot add the flags to an event for Sentry")
@@ -81,7 +81,7 @@ def add_context(registry: RegistryLike) -> None:
 
 def _add(event: dict[str, Any], flags: FlagRegistry) -> None:
     contexts = event.setdefault("contexts", {})
-    with flags.pinned() as snapshot:  # that of the pin around it, where there is one
+    with flags.pinned() as snapshot:  # the snapshot of the surrounding pin, if there is one
         contexts[f"dflag {flags.name}" if flags.name else "dflag"] = {
             "revision": snapshot.revision,
             "checksum_static": checksum_of(snapshot, dynamic=False),

@@ -1,7 +1,7 @@
 """
 A Sphinx extension with which autodoc shows each flag of a class with its help text.
 
-Add ``"dflag.integrations.sphinx"`` to ``extensions`` in ``conf.py``, beside ``"sphinx.ext.autodoc"``.
+Add ``"dflag.integrations.sphinx"`` to ``extensions`` in ``conf.py``, next to ``"sphinx.ext.autodoc"``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def __dir__() -> list[str]:
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """
-    Connect to autodoc; Sphinx calls this function.
+    Connect the extension to autodoc. Sphinx calls this function.
     """
     app.connect("autodoc-process-docstring", _describe)
     app.connect("autodoc-process-signature", _without_constructor)
@@ -37,9 +37,9 @@ def setup(app: Sphinx) -> ExtensionMetadata:
 
 def _describe(_app: Sphinx, _what: str, _name: str, obj: Any, _options: object, _lines: list[str]) -> None:
     """
-    Describe the flags of a class before autodoc comes to its members, as comments in the source would.
+    Describe the flags of a class before autodoc reads its members, as comments in the source would.
 
-    Autodoc shows no docstring of a value that is no descriptor.
+    Autodoc does not show the docstring of a value that is not a descriptor.
     """
     if not isinstance(obj, type) or not issubclass(obj, FlagValues):
         return
@@ -58,6 +58,6 @@ def _without_constructor(
     _app: Sphinx, _what: str, _name: str, obj: Any, _options: object, arguments: str | None, returned: str | None
 ) -> tuple[str | None, str | None]:
     """
-    Show no arguments for a class of flags, which is not called.
+    Show no arguments for a class of flags, because programs do not call it.
     """
     return ("", None) if isinstance(obj, type) and issubclass(obj, FlagValues) else (arguments, returned)

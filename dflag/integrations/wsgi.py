@@ -40,18 +40,18 @@ class PinMiddleware:
     Pin each request of a WSGI app to one revision, until the server closes the response.
 
     The code that makes a streamed body runs while the server iterates over it, and sees the revision of its request
-    too. Between two parts of the body the server's own context has no pin. A file that is given to the server's
-    ``wsgi.file_wrapper`` goes to the server as it is, without a pin, so that it can send the file by system calls.
+    too. Between two parts of the body the server's own context has no pin. A file that the app passes to the server's
+    ``wsgi.file_wrapper`` goes to the server unchanged, without a pin, so that the server can send it by system calls.
 
     Args:
         app: The app.
-        registry: The flags, or a `dflag.Flags` class.
-        revision_header: Whether responses have the number of their revision as a header, ``X-Config-Revision``.
+        registry: The registry, or a `dflag.Flags` class.
+        revision_header: Whether responses have the number of their revision in the header ``X-Config-Revision``.
 
     Raises:
-        ArgumentError: An argument is of another type.
+        ArgumentError: An argument has the wrong type.
 
-    Thread safety: any thread; a response may be iterated over by another one than called the app.
+    Thread safety: any thread; the thread that iterates over a response may differ from the one that called the app.
     """
 
     def __init__(self, app: WSGIApplication, registry: RegistryLike, *, revision_header: bool = False) -> None:
@@ -94,7 +94,7 @@ def _naming(start_response: StartResponse, revision: int) -> StartResponse:
 
 class _Body(PinnedIterator[bytes]):
     """
-    The body of a response, each part of which is made with the pin of its request; closing it ends the request.
+    The body of a response. The pin of its request is set while each part is made, and `close` ends the pin.
     """
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class _Body(PinnedIterator[bytes]):
 
 class _SizedBody(_Body):
     """
-    A body whose number of parts is known: of a single one servers tell the length.
+    A body whose number of parts is known. If it has only one part, servers send the length of the body.
     """
 
     def __len__(self) -> int:

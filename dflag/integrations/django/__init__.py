@@ -9,13 +9,13 @@ In the settings::
 
 The keys of ``DFLAG``:
 
-- ``REGISTRY``: ``module:attribute``, a registry, a `dflag.Flags` class, or a callable that returns one. Needed.
-- ``SOURCE``: a path, a `dflag.sources.Source`, or several of them, as for `dflag.Updater`. None follows nothing.
+- ``REGISTRY``: required; the ``module:attribute`` of a registry, a `dflag.Flags` class, or a callable that returns one.
+- ``SOURCE``: a path, a `dflag.sources.Source`, or several of them, as for `dflag.Updater`. None follows no source.
 - ``OPTIONS``: the options of `dflag.Updater`, by name.
-- ``COMMANDS``: the names of management commands, beside ``runserver``, that are to follow the source.
-- ``REVISION_HEADER``: whether responses say the number of their revision, as ``X-Config-Revision``.
-- ``AUTHORIZE``: who may set flags on the page, as for `dflag.web.make_wsgi_app`; also as ``module:attribute``.
-- ``TITLE``: that of the page.
+- ``COMMANDS``: the names of the management commands that follow the source, in addition to ``runserver``.
+- ``REVISION_HEADER``: whether responses have the number of their revision in the header ``X-Config-Revision``.
+- ``AUTHORIZE``: who may set flags on the page, as for `dflag.web.make_wsgi_app`; or its ``module:attribute``.
+- ``TITLE``: the title of the page.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """
-The app, which is made when Django is set up.
+The app. Django makes it during its setup.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DflagConfig(AppConfig):  # type: ignore[misc]  # of type Any, as Django ha
 
     def ready(self) -> None:
         """
-        Start when Django is set up.
+        Register the checks, and start the updater if this process serves. Django calls this method during its setup.
 
         Raises:
             ImproperlyConfigured: The setting ``DFLAG`` cannot be used, and the process serves.
@@ -39,6 +39,6 @@ class DflagConfig(AppConfig):  # type: ignore[misc]  # of type Any, as Django ha
         except ImproperlyConfigured:
             if _process.is_serving(()):
                 raise
-            return  # the system check says so, and other commands go on
+            return  # the system check reports it, and other commands go on
         if _process.is_serving(commands):
             _process.start()

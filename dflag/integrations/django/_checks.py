@@ -1,5 +1,5 @@
 """
-System checks: what is wrong with the setting, the flags and what the source holds.
+System checks of the setting, the flags and the contents of the source.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from dflag.sources import Source
 
 _LOCAL: Final = (DirectorySource, FileSource, MemorySource)
-"""The sources that a check reads: others may ask a server, which a check has no business with."""
+"""The sources that a check reads. Others may ask a server, which a check should not do."""
 
 _IGNORED: Final = ("_example",)
 """The default of the option ``ignore``."""
 
 _BEFORE: Final = SourceState(Reading({}, lambda _: ""))
-"""What was known of a source before its first reading."""
+"""The state of a source before its first reading."""
 
 
 def check_flags(app_configs: object, **_options: object) -> list[Any]:  # noqa: ARG001 - as Django calls it
     """
-    Check the setting, the flags of the registry, and what its source holds in this place, if it is here.
+    Check the setting, the flags of the registry, and the contents of its source if the source exists on this machine.
     """
     try:
         configured = configuration()
@@ -54,7 +54,7 @@ def check_flags(app_configs: object, **_options: object) -> list[Any]:  # noqa: 
 
 
 def _expired(registry: FlagRegistry) -> Iterator[Any]:
-    today = datetime.date.today()  # noqa: DTZ011 - the day it is here
+    today = datetime.date.today()  # noqa: DTZ011 - the local date
     for flag in registry:
         if flag.expires is not None and flag.expires < today:
             owner = f", ask {flag.owner}" if flag.owner else ""
@@ -80,7 +80,7 @@ def _colliding(registry: FlagRegistry) -> Iterator[Any]:
 
 def _held(configured: Configuration) -> Iterator[Any]:
     """
-    Find keys that no flag has, and values that flags refuse.
+    Find the keys of the source that no flag has, and the values that flags refuse.
     """
     running = _process.updater()
     if running is not None:

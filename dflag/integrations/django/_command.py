@@ -1,5 +1,5 @@
 """
-``manage.py dflag``: the command of dflag, on the registry of the project.
+``manage.py dflag``: the command of dflag, for the registry of the project.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REFERENCE: Final = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 
 class Command(BaseCommand):  # type: ignore[misc]  # of type Any, as Django has no types
     """
-    Runs the command of dflag; where it takes a registry, that of the project unless another is given.
+    Runs the command of dflag. A command that takes a registry gets the project's, unless another one is given.
     """
 
     help = "Work with the flags of the project: dflag's own command, on the registry of the settings."
@@ -33,7 +33,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # of type Any, as Django has 
 
     def run_from_argv(self, argv: list[str]) -> None:
         """
-        Hand all arguments on, but those of Django that every command has.
+        Run the command with all arguments except Django's own ``--settings`` and ``--pythonpath``.
         """
         parser = CommandParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--settings")
@@ -43,16 +43,16 @@ class Command(BaseCommand):  # type: ignore[misc]  # of type Any, as Django has 
 
     def add_arguments(self, parser: Any) -> None:
         """
-        Add what `call_command` takes.
+        Add the arguments that `call_command` takes.
         """
         parser.add_argument("arguments", nargs=argparse.REMAINDER, help="those of the command dflag")
 
     def handle(self, *_args: object, **options: Any) -> None:
         """
-        Run for `call_command`.
+        Run the command for `call_command`.
 
         Raises:
-            CommandError: The status is not 0; its ``returncode`` is that.
+            CommandError: The status is not 0. ``returncode`` is the status.
         """
         with redirect_stdout(options.get("stdout") or sys.stdout):
             status = main(with_registry(options["arguments"]))
@@ -62,7 +62,7 @@ class Command(BaseCommand):  # type: ignore[misc]  # of type Any, as Django has 
 
 def with_registry(arguments: Sequence[str]) -> list[str]:
     """
-    Put the project's registry among the arguments of dflag's command, where it takes one and none is given.
+    Return the arguments of dflag's command, with the project's registry if the command takes one and none is given.
     """
     name = next((argument for argument in arguments if argument in COMMANDS), None)
     if name is None or {"-h", "--help", "--version"} & set(arguments):

@@ -1,5 +1,5 @@
 """
-The setting ``DFLAG``, read and checked.
+Reading and checking the setting ``DFLAG``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from django import conf  # not its lazy settings: what asks a module for all of its names would load them
+from django import conf  # not the lazy settings: a tool that reads all names of this module would load them
 from django.core.exceptions import ImproperlyConfigured
 
 from dflag._registry import FlagRegistry, registry_of
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 _KEYS: Final = ("REGISTRY", "SOURCE", "OPTIONS", "COMMANDS", "REVISION_HEADER", "AUTHORIZE", "TITLE")
 _made: Final[dict[str, Any]] = {}
-"""What callables have returned, by their references: a registry is made once."""
+"""The results of callables, by reference, so that each registry is made only once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Configuration:
     """
-    What the setting says, each value as the rest of dflag takes it.
+    The contents of the setting, each value in the form that the rest of dflag takes.
 
     Attributes:
         registry: The registry.
-        source: What the updater follows; None for nothing.
-        options: Those of the updater.
-        commands: The names of management commands that are to follow the source.
-        revision_header: Whether responses say their revision.
+        source: The source or sources that the updater follows; None if there is none.
+        options: The options of the updater.
+        commands: The names of the management commands that follow the source.
+        revision_header: Whether responses have a header with their revision.
         authorize: Who may set flags on the page; None for nobody.
-        title: The page's; None for the registry's name.
+        title: The title of the page; None for the registry's name.
     """
 
     registry: FlagRegistry
@@ -51,10 +51,10 @@ class Configuration:
 
 def configuration() -> Configuration:
     """
-    Read the setting.
+    Read and check the setting.
 
     Raises:
-        ImproperlyConfigured: Something of it cannot be used.
+        ImproperlyConfigured: A part of the setting cannot be used.
     """
     given = getattr(conf.settings, "DFLAG", None)
     if not isinstance(given, Mapping):
@@ -78,10 +78,10 @@ def configuration() -> Configuration:
 
 def reference_of_registry() -> str:
     """
-    Return where the registry is, without importing it.
+    Return the ``module:attribute`` of the registry, without importing the registry.
 
     Raises:
-        ImproperlyConfigured: The setting does not say it.
+        ImproperlyConfigured: The setting has no valid reference.
     """
     given = getattr(conf.settings, "DFLAG", None)
     reference: str = _value(given if isinstance(given, Mapping) else {}, "REGISTRY", "module:attribute", _is_reference)
@@ -144,7 +144,7 @@ def _registry_at(reference: str) -> FlagRegistry:
 
 def _found(key: str, reference: str) -> Any:
     """
-    Return what a reference leads to. What importing raises is the program's own, and goes on.
+    Return the object of a reference. Exceptions from importing the program's module are not caught.
     """
     module_name, _, path = reference.partition(":")
     found: Any = importlib.import_module(module_name)

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 class PinMiddleware:
     """
-    Have each request see one revision, from here to the end of its response.
+    Pin each request to one revision, from this middleware to the end of its response.
 
-    Put it first in ``MIDDLEWARE``, so that the others are pinned as well. It works under WSGI and ASGI, with views of
-    either kind. The code that makes a streaming response runs while the server sends it, and sees the revision too.
+    Put it first in ``MIDDLEWARE``, so that the others are pinned as well. It works under WSGI and ASGI, with
+    synchronous and asynchronous views. The code that makes a streaming response runs while the server sends the
+    response, and sees the same revision.
 
     Raises:
         ImproperlyConfigured: The setting ``DFLAG`` cannot be used.
@@ -29,10 +30,10 @@ class PinMiddleware:
     """
 
     sync_capable: Final = True
-    """As `async_capable`."""
+    """Whether the middleware serves synchronous requests; read by Django."""
 
     async_capable: Final = True
-    """What Django asks of a middleware: it serves requests of both kinds."""
+    """Whether the middleware serves asynchronous requests; read by Django."""
 
     def __init__(self, get_response: Callable[[Any], Any]) -> None:
         configured = configuration()
@@ -66,7 +67,7 @@ class PinMiddleware:
     def _finish(self, response: Any, pin: RequestPin) -> Any:
         if self._revision_header:
             response.headers[REVISION_HEADER] = str(pin.revision)
-        # A file is left to the server, which sends it by system calls.
+        # A file goes to the server unchanged, so that the server can send it by system calls.
         if response.streaming and getattr(response, "file_to_stream", None) is None:
             _hold(response, pin)
         else:
@@ -76,7 +77,7 @@ class PinMiddleware:
 
 def _hold(response: Any, pin: RequestPin) -> None:
     """
-    Hold a pin while a response is made, until it is closed.
+    Set the pin while the parts of a response are made, and close the pin when the response is closed.
     """
     close = response.close
 

@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from dflag import Updater
 
 _handlers: Final[dict[Updater | None, Handler]] = {}
-"""That of this process, by the updater that it shows."""
+"""The handler of this process, by the updater that it shows."""
 
 
-# Requests that set a flag are JSON of the same origin, and authorized by a header.
+# Requests that set a flag are JSON from the same origin, and a header authorizes them.
 @csrf_exempt  # type: ignore[untyped-decorator]  # Django has no types
 def page(request: Any, path: str = "") -> Any:
     """
-    Show all flags, and let those set them whom ``AUTHORIZE`` knows.
+    Show all flags, and let the users whom ``AUTHORIZE`` accepts set them.
 
-    Include it by ``path("debug/flags/", include("dflag.integrations.django.urls"))``, or wrap it to say who may read:
+    Include it by ``path("debug/flags/", include("dflag.integrations.django.urls"))``, or wrap it to restrict readers:
     ``re_path("^debug/flags/(?P<path>.*)$", staff_member_required(page))``.
 
     Args:
         request: The request.
-        path: What is behind the place of the page.
+        path: The part of the URL's path that follows the path of the page.
 
     Thread safety: any thread.
     """
@@ -69,7 +69,7 @@ def _handler() -> Handler:
 
 def _body(request: Any, limit_bytes: int) -> bytes | None:
     """
-    Read the body; None for one over the limit.
+    Return the body; None if it is over the limit, and empty if it is incomplete or its length is not valid.
     """
     declared = request.META.get("CONTENT_LENGTH") or ""
     try:
@@ -79,9 +79,9 @@ def _body(request: Any, limit_bytes: int) -> bytes | None:
     if length is not None and length > limit_bytes:
         return None
     if length is None and hasattr(request, "environ"):
-        # Under WSGI Django takes a body in chunks, which has no length, for an empty one.
+        # Under WSGI Django treats a chunked body, which has no length, as empty.
         return read_body(request.environ, limit_bytes)
     body: bytes = request.read(limit_bytes + 1)
     if len(body) > limit_bytes:
         return None
-    return body if length in (None, len(body)) else b""  # the client went away: what there is may look whole
+    return body if length in (None, len(body)) else b""  # the client went away, but the part may look complete

@@ -1,5 +1,5 @@
 """
-The updater of a process, and which processes have one.
+The updater of a process, and the choice of the processes that have one.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _updaters: Final[list[Updater]] = []
-"""The one of this process, if there is one."""
+"""The updater of this process, if there is one."""
 
 
 def start() -> Updater | None:
     """
-    Start the updater that the setting ``DFLAG`` describes, unless it runs.
+    Start the updater that the setting ``DFLAG`` describes, unless it already runs.
 
-    The app does so by itself in processes that serve. Call it in a management command or a script that reads flags, or
-    name the command in ``COMMANDS``.
+    The app does so itself in processes that serve. Call this function in a management command or a script that reads
+    flags, or name the command in ``COMMANDS``.
 
     Returns:
         The updater; None without a ``SOURCE``.
@@ -50,7 +50,7 @@ def start() -> Updater | None:
 
 def stop() -> None:
     """
-    Stop the updater of this process. Idempotent, also without one; the end of the process calls it.
+    Stop the updater of this process, if there is one. Idempotent. This is also called when the process ends.
 
     Thread safety: one thread at a time.
     """
@@ -61,7 +61,7 @@ def stop() -> None:
 
 def updater() -> Updater | None:
     """
-    Return the updater that runs in this process, for its status or metrics; None where none was started.
+    Return the updater that runs in this process, for its status or metrics; None if none runs.
 
     Thread safety: any thread.
     """
@@ -70,25 +70,25 @@ def updater() -> Updater | None:
 
 def is_serving(commands: Collection[str]) -> bool:
     """
-    Return whether this process is to follow the source: it serves, or runs one of the named management commands.
+    Return whether this process should follow the source: it serves, or runs one of the named management commands.
 
-    What is not a management command is a server, a worker or a script.
+    A process without a management command is a server, a worker or a script, and counts as serving.
     """
     arguments = _management_arguments()
     if arguments is None:
         return True
     name = arguments[1] if len(arguments) > 1 else ""
     if name == "runserver":
-        # With the reloader two processes run it, of which the first only watches files.
+        # With the reloader two processes run the command, and the first one only watches files.
         return "--noreload" in arguments or os.environ.get(DJANGO_AUTORELOAD_ENV) == "true"
     return name in commands
 
 
 def _management_arguments() -> list[str] | None:
     """
-    Return the arguments of the management command that sets Django up, if one does.
+    Return the arguments of the management command that sets Django up; None if there is none.
 
-    The call itself says so: a script that starts one may have any name.
+    The call stack shows the command. The name of the script does not, because it may be any name.
     """
     frame = sys._getframe()
     while frame.f_back is not None:

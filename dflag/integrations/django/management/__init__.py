@@ -1,3 +1,3 @@
 """
-What the app adds to ``manage.py``.
+The commands that the app adds to ``manage.py``.
 """
