@@ -1,7 +1,7 @@
 """
 Helpers for the tests of programs that use dflag.
 
-The fixtures and the marker for pytest are in `dflag.pytest_plugin`, which pytest finds by itself.
+The fixtures and the marker for pytest are in `dflag.pytest_plugin`, which pytest loads automatically.
 """
 
 from dflag.testing._overriding import Overrides, isolated, override

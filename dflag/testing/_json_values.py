@@ -1,8 +1,8 @@
 """
-Random JSON values of a JSON Schema.
+Random JSON values for a JSON Schema.
 
-They follow the keywords that say what a value is, not those that say what it is not: the caller checks the values
-against the schema itself.
+They follow the keywords that describe allowed values, not those that exclude values, such as ``not``. So the caller
+checks the values against the schema itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _IMPLIED: Final = {
     "string": ("pattern", "format", "minLength", "maxLength"),
     "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
 }
-"""The type that keywords are about, for schemas that leave it out."""
+"""The keywords that imply each type, for schemas without ``type``."""
 
 _FORMATS: Final[dict[str, Callable[[], SearchStrategy[str]]]] = {
     "date": lambda: st.dates().map(str),
@@ -43,10 +43,10 @@ _FORMATS: Final[dict[str, Callable[[], SearchStrategy[str]]]] = {
 }
 
 _COUNTS: Final = ("minItems", "maxItems", "minLength", "maxLength", "minProperties", "maxProperties")
-"""Keywords whose value is a number of parts."""
+"""Keywords whose value is a count of items, characters or properties."""
 
 _GREATEST: Final = sys.float_info.max
-"""The greatest float that JSON has: it has no infinity."""
+"""The greatest float that JSON can hold, as JSON has no infinity."""
 
 _MORE_ITEMS: Final = 4
 """How many items or properties to add to the required ones."""
@@ -54,7 +54,7 @@ _MORE_ITEMS: Final = 4
 
 def any_json() -> SearchStrategy[Any]:
     """
-    Return a strategy of every kind of JSON value.
+    Return a strategy for JSON values of every type.
     """
     scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | _floats(-_GREATEST, _GREATEST) | st.text()
     return st.recursive(
@@ -66,14 +66,14 @@ def any_json() -> SearchStrategy[Any]:
 
 def json_values(schema: Schema) -> SearchStrategy[Any]:
     """
-    Return a strategy of the values that a schema allows, as far as its keywords say what to make.
+    Return a strategy for the values that a schema allows, as far as its keywords describe them.
     """
     return _Maker(thaw(schema)).make(thaw(schema))
 
 
 class _Maker:
     """
-    Makes strategies of the parts of one schema, which may refer to each other.
+    Makes strategies for the parts of one schema, which can refer to each other.
     """
 
     def __init__(self, root: Schema) -> None:
@@ -111,7 +111,7 @@ class _Maker:
         return self._referred[reference]
 
     def _typed(self, schema: dict[str, Any]) -> SearchStrategy[Any]:
-        # JSON Schema also takes 2.0 for a count, and any number of digits.
+        # JSON Schema allows 2.0 as a count, and counts with any number of digits.
         schema = {**schema, **{name: min(int(schema[name]), sys.maxsize) for name in _COUNTS if name in schema}}
         types = schema.get("type") or [name for name, keywords in _IMPLIED.items() if schema.keys() & set(keywords)]
         if not types:
@@ -151,7 +151,7 @@ class _Maker:
 
 
 def _name_of(item: tuple[str, Any]) -> str:
-    # A function, as Hypothesis takes `itemgetter(0)` for permission to look at the first part alone.
+    # A function, because for `itemgetter(0)` Hypothesis looks at the strategy of the first part alone.
     return item[0]
 
 
@@ -159,13 +159,13 @@ def _lists(
     items: SearchStrategy[Any], least: int, most: int, unique_by: Callable[[Any], Any] | None
 ) -> SearchStrategy[list[Any]]:
     """
-    Return a strategy of lists of so many items; of the empty list alone when there is no item.
+    Return a strategy for lists of *least* to *most* items; for the empty list alone if no item is possible.
     """
     shortest: SearchStrategy[list[Any]] = st.nothing() if least else st.just([])
     if least > most or not most:
         return shortest
-    # Whether there is an item is known only when all references are resolved. A choice looks then, and drops a list
-    # that nothing fills; by itself it raises.
+    # Whether an item is possible is known only after all references are resolved. `one_of` checks that then, and drops
+    # the list strategy if it is empty. Without `one_of`, an empty list strategy raises.
     return st.one_of(shortest, st.lists(items, min_size=max(least, 1), max_size=most, unique_by=unique_by))
 
 
@@ -180,7 +180,7 @@ def _strings(schema: dict[str, Any]) -> SearchStrategy[str]:
 
 def _integers(schema: dict[str, Any]) -> SearchStrategy[int]:
     low, high = _bounds(schema)
-    # A whole number is a multiple of p/q, in lowest terms, when it is one of p.
+    # An integer is a multiple of p/q, in lowest terms, if and only if it is a multiple of p.
     step, _ = ratio_of(schema.get("multipleOf", 1))
     least = None if low is None else -(-math.ceil(low) // step)
     most = None if high is None else math.floor(high) // step
@@ -192,7 +192,7 @@ def _integers(schema: dict[str, Any]) -> SearchStrategy[int]:
 def _numbers(schema: dict[str, Any]) -> SearchStrategy[float]:
     if "multipleOf" in schema:
         top, bottom = ratio_of(schema["multipleOf"])
-        farthest = min(2**20, int(_GREATEST) * bottom // top)  # beyond, a multiple is no float
+        farthest = min(2**20, int(_GREATEST) * bottom // top)  # larger multiples may exceed the largest float
         return st.integers(-farthest, farthest).map(lambda count: count * top / bottom)
     low, high = _bounds(schema)
     least = -_GREATEST if low is None else max(to_float(low), -_GREATEST)
@@ -202,7 +202,7 @@ def _numbers(schema: dict[str, Any]) -> SearchStrategy[float]:
 
 def to_float(number: Any) -> float:
     """
-    Return the float next to a number of any type; infinity for one that is beyond all floats.
+    Return the float nearest to a number of any type; infinity for a number that is too large for a float.
     """
     try:
         return float(number)
@@ -222,7 +222,8 @@ def _bounds(schema: dict[str, Any]) -> tuple[Any, Any]:
 
 def _both(one: Schema, other: Schema) -> Schema:
     """
-    Combine two schemas as far as that is simple; for a keyword in both, the second one counts.
+    Combine two schemas as far as that is simple. A keyword of *other* replaces the same keyword of *one*, except that
+    properties, definitions and required names are joined.
     """
     if not isinstance(one, dict) or not isinstance(other, dict):
         return one if other is True else other
@@ -236,9 +237,9 @@ def _both(one: Schema, other: Schema) -> Schema:
 
 def _find(root: Schema, reference: str) -> Schema:
     """
-    Return the schema that a reference means; one that is not followed allows any value.
+    Return the schema that a reference points to; True, which allows any value, if the reference is not followed.
 
-    Not followed are anchors, addresses, and pointers into an embedded schema with an ``$id`` of its own.
+    Anchors, URLs, and pointers into an embedded schema with its own ``$id`` are not followed.
     """
     if reference != "#" and not reference.startswith("#/"):
         return True

@@ -1,5 +1,5 @@
 """
-Overrides for a test, of one registry or of several, and a registry that is as it was after the test.
+Overrides for tests, for one registry or several, and `isolated`, which restores a registry after a test.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dflag._store import Store
 
 _FLUSH_SECONDS: Final = 5.0
-"""How long a block waits at its end for callbacks: as long as `Updater.stop` for its thread, whatever hangs."""
+"""How long `isolated` waits at its end for callbacks, even if one hangs: the default timeout of `Updater.stop`."""
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -36,7 +36,8 @@ def override(
     Override flags for the whole process within a ``with`` block, or around each call of a decorated function,
     which may be ``async``.
 
-    Like `FlagRegistry.override` it takes static and frozen flags too, and it takes flags of several registries.
+    Like `FlagRegistry.override`, it also overrides static and frozen flags. Unlike it, it takes flags of several
+    registries.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -46,15 +47,15 @@ def override(
         7
 
     Args:
-        target: Values by flag, of any registries, or bound to none yet; or a registry, for values by name; or a
-            `dflag.Flags` class, for values by attribute or name.
-        values: With a registry or a class: values by name.
-        **more: The same, for names that can be written as keywords.
+        target: A mapping of flags to values; the flags can belong to any registries, or be bound to none yet. Or a
+            registry, for values by name. Or a `dflag.Flags` class, for values by attribute or name.
+        values: If *target* is a registry or a class: values by name.
+        **more: The same as *values*, for names that can be written as keywords.
 
     Raises:
         FlagValueError: A value is refused; nothing is overridden.
-        UnknownFlagError: There is no such name.
-        TypeError: The arguments are neither of the two forms, or it decorates a class or a generator.
+        UnknownFlagError: No flag has one of the names.
+        TypeError: The arguments have none of these forms, or the decorated object is a class or a generator function.
 
     Thread safety: any thread; every thread of the process sees the values.
     """
@@ -63,12 +64,12 @@ def override(
 
 def isolated(registry: RegistryLike) -> Block:
     """
-    Restore a registry at the end of a ``with`` block, or of each call of a decorated function.
+    Restore a registry at the end of a ``with`` block, or after each call of a decorated function.
 
-    Use it for a registry of a module, which outlives a test. Layers, callbacks, validators and the freeze are restored.
-    The time limits of overrides run on inside. Flags that are declared inside stay, without the values that were set
-    for them. An updater that was started inside is stopped. One that ran before goes on, and applies what its sources
-    hold by then.
+    Use it for a module-level registry, which outlives a test. It restores layers, callbacks, validators and the freeze.
+    The time limits of overrides keep running inside the block. Flags that are declared inside stay declared, but lose
+    the values that were set for them. An updater that was started inside is stopped. An updater that ran before keeps
+    running and applies the current content of its sources.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -84,7 +85,8 @@ def isolated(registry: RegistryLike) -> Block:
         registry: The flags.
 
     Raises:
-        TypeError: *registry* is neither a registry nor a `dflag.Flags` class, or it decorates a class or a generator.
+        TypeError: *registry* is neither a registry nor a `dflag.Flags` class, or the decorated object is a class or a
+            generator function.
 
     Thread safety: any thread; every thread of the process sees the values.
     """
@@ -112,19 +114,20 @@ def _running(sources: SourceLayers) -> set[object]:
 
 
 _CO_GENERATOR: Final = 0x20 | 0x200
-"""What `inspect` calls generators, also asynchronous ones."""
+"""The code flags `inspect.CO_GENERATOR` and `inspect.CO_ASYNC_GENERATOR`."""
 
 _CO_COROUTINE: Final = 0x80
-"""What `inspect` calls coroutine functions."""
+"""The code flag `inspect.CO_COROUTINE`."""
 
 
 @final
 class Block(contextlib.AbstractContextManager[None]):
     """
-    What `override` and `isolated` give: a block, or a decorator of functions, which may be ``async``.
+    The result of `override` and `isolated`: a context manager, and a decorator for functions, which may be ``async``.
 
-    The decorators of contextlib would call what is ``async`` without awaiting it inside of the block, and make a
-    function of a class, which no test runner finds.
+    It does not use `contextlib.ContextDecorator`, for two reasons. That class would end the block before an ``async``
+    function runs, because it does not await the coroutine inside the block. It would also turn a class into a function,
+    which no test runner finds.
 
     Thread safety: one thread at a time; every thread of the process sees the values.
     """
@@ -135,7 +138,7 @@ class Block(contextlib.AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         """
-        Enter it; raises what the function that gave it does.
+        Begin the block; raises what `override` or `isolated` documents.
         """
         made = self._make()
         made.__enter__()
@@ -143,7 +146,7 @@ class Block(contextlib.AbstractContextManager[None]):
 
     def __exit__(self, *_: object) -> None:
         """
-        Put back what was there before.
+        End the block and restore the previous state.
         """
         self._entered.pop().__exit__(None, None, None)
 
@@ -153,13 +156,13 @@ class Block(contextlib.AbstractContextManager[None]):
         """
         import inspect  # slow to import
 
-        flags = code_flags(function)  # also of an object's call, which inspect does not look at
+        flags = code_flags(function)  # also looks at the __call__ of an object, which inspect ignores
         if isinstance(function, (type, staticmethod, classmethod)) or flags & _CO_GENERATOR:
             raise TypeError(
                 "expected a function to decorate, and no class, generator, staticmethod or classmethod, "
                 f"got {function!r}; decorate what is in it, or use a with block inside it"
             )
-        if flags & _CO_COROUTINE or inspect.iscoroutinefunction(function):  # it knows what is marked as one
+        if flags & _CO_COROUTINE or inspect.iscoroutinefunction(function):  # inspect knows the marked functions
 
             async def awaited(*args: Any, **options: Any) -> Any:
                 with self._make():
@@ -184,7 +187,7 @@ def _overridden(target: object, named: Mapping[str, Any]) -> Iterator[None]:
 
 def _take(target: object, named: Mapping[str, Any]) -> dict[Store, dict[Flag[Any], Any]]:
     """
-    Validate all values before any is set, and sort them by the store of their flag.
+    Validate all values before any is set, and group them by the store of their flag.
     """
     taken: dict[Store, dict[Flag[Any], Any]] = {}
     for flag, given in _by_flag(target, named).items():
@@ -205,7 +208,7 @@ def _by_flag(target: object, named: Mapping[str, Any]) -> Mapping[Flag[Any], Any
 
 def _flag_of(cls: type[FlagValues], name: str) -> Flag[Any]:
     """
-    Return the flag that is this attribute of a `dflag.Flags` class, or that has this name in its registry.
+    Return the flag that is the attribute *name* of a `dflag.Flags` class, or that has this name in its registry.
     """
     flag = getattr(cls, name, None)
     return flag if isinstance(flag, Flag) else registry_of(cls).lookup(name)
@@ -214,7 +217,7 @@ def _flag_of(cls: type[FlagValues], name: str) -> Flag[Any]:
 @final
 class Overrides:
     """
-    The object of the fixture ``dflag_override``: call it like `override`; everything that it sets is undone together.
+    The value of the fixture ``dflag_override``. Call it like `override`; `undo` reverts all overrides together.
 
     Thread safety: one thread at a time; every thread of the process sees the values.
     """
@@ -226,12 +229,12 @@ class Overrides:
         self, target: RegistryLike | Mapping[Flag[Any], Any], values: Mapping[str, Any] | None = None, /, **more: Any
     ) -> None:
         """
-        Override flags from now on; takes and raises what `override` does.
+        Override flags until `undo`; takes and raises the same as `override`.
         """
         self._stack.enter_context(override(target, values, **more))
 
     def undo(self) -> None:
         """
-        Undo everything, the last first; the fixture does so at the end of the test.
+        Undo all overrides, the last one first. The fixture calls this at the end of the test.
         """
         self._stack.close()

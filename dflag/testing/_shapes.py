@@ -1,5 +1,5 @@
 """
-Random values of the shapes that kinds publish. Imports Hypothesis.
+Random values for the shapes that kinds publish. This module imports Hypothesis.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NAME_CHARACTERS: Final = "-._abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 
 def of_shape(shape: shapes.Shape) -> SearchStrategy[Any]:
     """
-    Return a strategy of the values of a shape.
+    Return a strategy for the values of a shape.
     """
     return _MAKERS[type(shape)](shape)
 

@@ -1,5 +1,5 @@
 """
-An updater that a test controls step by step.
+An updater that a test drives step by step.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 @final
 class SteppedUpdater:
     """
-    An updater over values in memory, which applies them within the call that publishes them.
+    An updater for values in memory that applies them within the call that publishes them.
 
-    It has no file, no watch and no thread, so there is nothing to wait for: when a call returns, the values are in
-    force and the callbacks have run. Like `Updater.setup` it initializes and freezes the static flags. At the end of
+    It has no file, no watch and no thread. So a test has nothing to wait for: when a call returns, the values are in
+    force and the callbacks have run. Like `Updater.setup`, it initializes and freezes the static flags. At the end of
     its ``with`` block its values are dropped.
 
         >>> import dflag
@@ -40,14 +40,15 @@ class SteppedUpdater:
 
     Args:
         registry: The flags.
-        values: The first set of values; None is an empty one.
+        values: The first set of values; None for an empty set.
         name: The name of the source.
-        **options: Those of `Updater`.
+        **options: The options of `Updater`.
 
     Raises:
         UpdateError: A value of the first set is bad.
 
-    Thread safety: one thread at a time; validators run in it, callbacks on the registry's notifier thread.
+    Thread safety: one thread at a time. Validators run on the calling thread, callbacks on the registry's notifier
+    thread.
     """
 
     def __init__(
@@ -70,8 +71,9 @@ class SteppedUpdater:
         Publish *values* as the complete set.
 
         Returns:
-            What came of it, as of `Updater.refresh`: `Revision.error` says why a registry validator has refused it. Its
-            callbacks have run, except for coroutine functions on the event loop of this thread.
+            The resulting revision, as from `Updater.refresh`. If a registry validator refuses the values,
+            `Revision.error` says why. The callbacks have run, except for coroutine functions on the event loop of this
+            thread.
         """
         self._source.update(values)
         revision = self._updater.refresh()
@@ -80,16 +82,16 @@ class SteppedUpdater:
 
     def update(self, values: Mapping[str, Raw] | None = None, /, **more: Raw) -> Revision:
         """
-        Publish the current set with these values added or replaced; returns as `write`.
+        Publish the current set with these values added or replaced; returns the same as `write`.
         """
         return self.write({**self._source.read(), **({} if values is None else values), **more})
 
     def remove(self, *names: str) -> Revision:
         """
-        Publish the current set without these names; returns as `write`.
+        Publish the current set without these names; returns the same as `write`.
 
         Raises:
-            KeyError: There is no such name.
+            KeyError: The set does not contain one of the names.
         """
         values = dict(self._source.read())
         for name in names:
@@ -98,13 +100,13 @@ class SteppedUpdater:
 
     def status(self) -> Status:
         """
-        Return how the updater is doing, as `Updater.status` does.
+        Return the status of the updater, as `Updater.status` does.
         """
         return self._updater.status()
 
     def close(self) -> None:
         """
-        Drop the values. Static flags keep theirs, as they are frozen. Idempotent.
+        Drop the values. Static flags keep theirs, because they are frozen. Idempotent.
         """
         self._updater.stop()
         self._registry.apply({}, source=self._source.name)

@@ -1,7 +1,7 @@
 """
-Hypothesis strategies made of flags: what a flag accepts, and what it refuses.
+Hypothesis strategies derived from flags: the values and texts that a flag accepts, and the texts that it refuses.
 
-Each makes likely values from the known requirements of the flag, and puts them through the flag's own pipeline.
+Each strategy makes likely values from the known requirements of the flag and checks them with the flag's own pipeline.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _ATTEMPTS: Final = 20
-"""How many random values to try before the default, or nothing, stands in."""
+"""How many random values to try before falling back to the default, or giving up if there is no fallback."""
 
 _NEAR_MISSES: Final = (
     *("", "-", "x", "0x", "017", "1_", "1,5", "1e400", "nan", "90", "1h30", "-1", "0", "9223372036854775808"),
@@ -33,12 +33,12 @@ _NEAR_MISSES: Final = (
 
 def values(flag: Flag[T]) -> SearchStrategy[T]:
     """
-    Return a strategy of the values that the flag accepts, as ``flag.set`` does.
+    Return a strategy for the values that ``flag.set`` accepts.
 
-    The values are made to pass choices, limits, JSON Schemas and the checks of `dflag.validators`. Your own validators
-    are called; where they refuse nearly everything, the default is generated again and again. A custom flag without
-    choices has only its default. Registry validators are not called. Where Hypothesis cannot make what a JSON Schema or
-    a pattern asks for, the test fails with a `ValueError` that names the flag. Needs Hypothesis.
+    The values satisfy choices, limits, JSON Schemas and the checks of `dflag.validators`. Your own validators are
+    called. If they refuse nearly every value, the strategy generates the default again and again. A custom flag without
+    choices has only its default. Registry validators are not called. If Hypothesis cannot generate values for a JSON
+    Schema or a pattern, the test fails with a `ValueError` that names the flag. Needs Hypothesis.
 
         >>> import dflag
         >>> flags = dflag.FlagRegistry()
@@ -57,9 +57,9 @@ def values(flag: Flag[T]) -> SearchStrategy[T]:
 
 def texts(flag: Flag[Any]) -> SearchStrategy[str]:
     """
-    Return a strategy of the texts that ``flag.set_text`` accepts, in every notation of the flag's values.
+    Return a strategy for the texts that ``flag.set_text`` accepts, in every notation of the flag's values.
 
-    A source may hold the same texts, except for a bytes flag, whose text is base64 here. Needs Hypothesis.
+    A source can hold the same texts, except for a bytes flag: here its texts are base64. Needs Hypothesis.
 
     Raises:
         ModuleNotFoundError: Hypothesis is not installed.
@@ -75,7 +75,7 @@ def texts(flag: Flag[Any]) -> SearchStrategy[str]:
 
 def bad_texts(flag: Flag[Any]) -> SearchStrategy[str]:
     """
-    Return a strategy of the texts that the flag refuses: near misses, values outside of its limits, and others.
+    Return a strategy for texts that the flag refuses: near misses, values outside of its limits, and others.
 
     Needs Hypothesis.
 
@@ -119,12 +119,12 @@ def _accepted(
     flag: Flag[Any], candidates: SearchStrategy[T], accepts: Callable[[T], bool], *fallback: T
 ) -> SearchStrategy[T]:
     """
-    Return the accepted candidates, or the *fallback* when too many are refused.
+    Return a strategy for the accepted candidates, or for the *fallback* if too many are refused.
     """
     from hypothesis import reject
     from hypothesis import strategies as st
 
-    # Not `filter`, which would fail a test for a validator that few random values pass.
+    # `filter` would fail the test if a validator accepts only few random values.
     @st.composite
     def draw_accepted(draw: DrawFn) -> T:
         for candidate in chain(_drawn(flag, candidates, draw), fallback):
@@ -137,10 +137,10 @@ def _accepted(
 
 def _drawn(flag: Flag[Any], candidates: SearchStrategy[T], draw: DrawFn) -> Iterator[T]:
     """
-    Draw candidates, if there are any.
+    Draw candidates; none if the strategy is empty.
 
     Raises:
-        ValueError: Hypothesis cannot make them.
+        ValueError: Hypothesis cannot make the candidates.
     """
     from hypothesis.errors import InvalidArgument
 
@@ -153,7 +153,7 @@ def _drawn(flag: Flag[Any], candidates: SearchStrategy[T], draw: DrawFn) -> Iter
 
 def _likely(flag: Flag[Any]) -> SearchStrategy[Any]:
     """
-    Make values that the flag probably accepts.
+    Return a strategy for values that the flag probably accepts.
     """
     from hypothesis import strategies as st
 
@@ -166,7 +166,7 @@ def _likely(flag: Flag[Any]) -> SearchStrategy[Any]:
 
 def _demands(flag: Flag[Any]) -> dict[str, Any]:
     """
-    Collect what limits and the checks of `dflag.validators` demand, in the keywords of JSON Schema.
+    Return the requirements of limits and of the checks of `dflag.validators`, as keywords of JSON Schema.
     """
     pipeline = pipeline_of(flag)
     found = map(keywords_of, pipeline.validators)
@@ -181,7 +181,7 @@ def _demands(flag: Flag[Any]) -> dict[str, Any]:
 
 def _just_beyond(flag: Flag[Any]) -> list[str]:
     """
-    List the texts that are nearest to the limits, on the wrong side.
+    Return the texts that are just outside of the limits.
     """
     pipeline, demands = pipeline_of(flag), _demands(flag)
     lengths = (demands.get("minLength", 0) - 1, demands.get("maxLength", -2) + 1)

@@ -1,5 +1,5 @@
 """
-A directory to which sets of values are published as the kubelet does it.
+A directory to which tests publish sets of values in the same way as the kubelet.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 _FILE_MODE: Final = 0o644
 _SET: Final = re.compile(r"\.\.(?!data\Z|data_tmp\Z)[^/\0]+")
-"""What the directory of a set may be called: the kubelet begins the name with two dots, and puts it beside the link."""
+"""The names that a set's directory can have: the kubelet puts it next to the link and begins its name with two dots."""
 
 _PUBLISHED: Final = "rename ..data_tmp"
-"""The step that puts a new set in place; where nothing is new there is no such step."""
+"""The step that puts a new set in place; a write that changes nothing does not have this step."""
 
 _MAX_PATH_BYTES: Final = 4096
 _MAX_NAME_BYTES: Final = 255
@@ -33,9 +33,9 @@ _MAX_NAME_BYTES: Final = 255
 
 class ConfigMapVolume:
     """
-    A directory of values that is published in the way of the kubelet, as a ConfigMap or Secret volume.
+    A directory of values, published as the kubelet publishes a ConfigMap or Secret volume.
 
-    A new set of files is written beside the old one, and one rename puts it in place.
+    A new set of files is written next to the old one, and one rename puts it in place.
 
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as path:
@@ -47,24 +47,24 @@ class ConfigMapVolume:
         True
         {'loglevel': b'debug', 'rate_limit': b'70'}
 
-    Failures are those of the kubelet too: a writer that dies between two of the `steps` leaves what it has made, and a
-    left-over ``..data_tmp`` makes every later write fail with `FileExistsError`.
+    It fails like the kubelet too: a writer that dies between two of the `steps` leaves behind the files that it has
+    made, and a left-over ``..data_tmp`` makes every later write fail with `FileExistsError`.
 
     Args:
-        path: The directory of the volume; the first write makes it when it is not there.
-        legacy: Make the links of new keys before the rename, as older kubelets and some drivers do:
-            they dangle for an instant.
+        path: The directory of the volume; the first write makes it if it does not exist.
+        legacy: Make the links of new keys before the rename, as older kubelets and some drivers do.
+            The links then dangle for an instant.
 
     Raises:
         ValueError: *path* is empty.
 
     Thread safety: any number of writers and readers, in any threads and processes. A method that writes locks the
-    directory from its reading to its publishing, so that no writer loses the keys of another one. Without ``fcntl``,
-    or on a file system that cannot lock a directory, let one write at a time. `steps` takes no lock.
+    directory while it reads and publishes, so that no writer loses the keys of another one. Without ``fcntl``,
+    or on a file system that cannot lock a directory, use only one writer at a time. `steps` takes no lock.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, legacy: bool = False) -> None:
-        if not os.fspath(path):  # which Path would make the current directory
+        if not os.fspath(path):  # Path("") would be the current directory
             raise ValueError("expected the path of a directory, got ''")
         self.path: Final = Path(path)
         self._legacy = legacy
@@ -74,14 +74,15 @@ class ConfigMapVolume:
         Publish *values* as the complete set.
 
         Args:
-            values: File names to contents; a name may have directories (``"tls/crt"``), as ``items`` allows.
+            values: A mapping of file names to contents. A name can contain directories (``"tls/crt"``), as in the
+                ``items`` of a volume.
 
         Returns:
-            Whether anything was published; the same contents again write nothing.
+            Whether anything was published. Contents that are already in place are not written again.
 
         Raises:
-            ValueError: A name is one that the kubelet refuses, or the directory is not laid out as the kubelet does:
-                it is a link, ``..data`` does not lead to a directory beside it, or something else is in the place of a
+            ValueError: The kubelet would refuse a name, or the directory does not have the kubelet's layout: it is a
+                link, ``..data`` does not lead to a directory next to it, or something else is in the place of a
                 key's link. Nothing was changed.
             TypeError: A name is not a text, or a value is neither text nor bytes. Nothing was changed.
             FileExistsError: An earlier writer died and left ``..data_tmp``.
@@ -92,7 +93,7 @@ class ConfigMapVolume:
 
     def update(self, values: Mapping[str, str | bytes] | None = None, /, **more: str | bytes) -> bool:
         """
-        Publish the current set with these values added or replaced; returns and raises as `write`.
+        Publish the current set with these values added or replaced; returns and raises the same as `write`.
         """
         given = {**({} if values is None else _contents(values)), **_contents(more)}
         with locked(self.path):
@@ -100,10 +101,10 @@ class ConfigMapVolume:
 
     def remove(self, *names: str) -> bool:
         """
-        Publish the current set without these names; returns and raises as `write`.
+        Publish the current set without these names; returns and raises the same as `write`.
 
         Raises:
-            KeyError: There is no such name.
+            KeyError: The set does not contain one of the names.
         """
         with locked(self.path):
             values = self.read()
@@ -113,12 +114,13 @@ class ConfigMapVolume:
 
     def read(self) -> dict[str, bytes]:
         """
-        Return the published set, in name order; empty when nothing was published.
+        Return the published set, in name order; empty if nothing has been published.
 
-        It is one whole set, also while others write: where another one was published meanwhile, it reads again.
+        The result is always one complete set, even while others write: if another set is published during the
+        reading, the method reads again.
 
         Raises:
-            ValueError: ``..data`` does not lead to a directory beside it, or there are links in the set.
+            ValueError: ``..data`` does not lead to a directory next to it, or the set contains links.
         """
         while True:
             # A set is deleted only after the link has moved: a link that has not moved proves that the set is whole.
@@ -137,7 +139,7 @@ class ConfigMapVolume:
         """
         Publish step by step, as an iterator that yields the name of each step once it is done.
 
-        For tests of readers: stop iterating where the writer should hang or die.
+        It is for tests of readers: stop the iteration at the step where the writer should hang or die.
 
             >>> import tempfile
             >>> with tempfile.TemporaryDirectory() as path:
@@ -145,7 +147,7 @@ class ConfigMapVolume:
             ['validate', 'find old', 'find stale', 'compare', 'make directory', 'write a', 'set modes',
              'make ..data_tmp', 'rename ..data_tmp', 'link a', 'delete old']
 
-        Raises: As `write`.
+        Raises: The same as `write`.
         """
         contents = _contents(values)
         old = self._refuse_foreign(contents)
@@ -174,7 +176,7 @@ class ConfigMapVolume:
         try:
             yield "make directory"
             yield from _write_files(new, contents)
-            # Here the kubelet hands the files to the group of the pod.
+            # At this step the kubelet gives the files to the group of the pod.
             yield "set modes"
             if self._legacy:
                 yield from self._link(contents)
@@ -187,10 +189,10 @@ class ConfigMapVolume:
 
     def _refuse_foreign(self, contents: Mapping[str, bytes]) -> str | None:
         """
-        Return the name of the published set, after checking that a write touches only what belongs to the volume.
+        Return the name of the published set, after checking that a write touches only entries of the volume.
 
         Raises:
-            ValueError: The directory is not laid out as the kubelet does.
+            ValueError: The directory does not have the kubelet's layout.
         """
         refuse_link(self.path)
         for name in sorted({path.split("/")[0] for path in contents}):
@@ -206,10 +208,10 @@ class ConfigMapVolume:
 
     def _target(self) -> str | None:
         """
-        Return the name of the directory that ``..data`` leads to; None when nothing was published.
+        Return the name of the directory that ``..data`` leads to; None if nothing has been published.
 
         Raises:
-            ValueError: It leads elsewhere, and there is nothing that may be read, written or deleted.
+            ValueError: ``..data`` leads to another place, where nothing may be read, written or deleted.
         """
         link, target = self.path / "..data", self._link_text()
         if target is None:
@@ -243,7 +245,7 @@ class ConfigMapVolume:
 
     def _commit(self, new: Path) -> Iterator[str]:
         link = self.path / "..data_tmp"
-        # It may exist: a writer died here. Nobody ever removes it, not even the kubelet.
+        # The link exists if a writer died here. Nothing ever removes it; the kubelet does not either.
         link.symlink_to(new.name)
         yield "make ..data_tmp"
         try:
@@ -256,14 +258,14 @@ class ConfigMapVolume:
     def _link(self, contents: Mapping[str, bytes]) -> Iterator[str]:
         for name in sorted({path.split("/")[0] for path in contents}):
             link = self.path / name
-            # The link may be there and dangle.
+            # The link can exist although it dangles.
             if not os.path.lexists(link):
                 link.symlink_to(f"..data/{name}")
                 yield f"link {name}"
 
     def _unlink(self, stale: set[str]) -> Iterator[str]:
         for name in sorted(stale):
-            # Only names at the top have links; what else stands there is somebody else's.
+            # Only top-level names have links; any other entry there does not belong to the volume.
             if "/" not in name and self._is_own_link(name):
                 (self.path / name).unlink()
                 yield f"unlink {name}"
@@ -271,7 +273,7 @@ class ConfigMapVolume:
 
 def _contents(values: Mapping[str, str | bytes]) -> dict[str, bytes]:
     """
-    Check values as the kubelet and a ConfigMap do, and return the contents of their files, by clean name.
+    Check values by the rules of the kubelet and of ConfigMaps, and return the contents of the files, by clean name.
     """
     if not isinstance(values, Mapping):
         raise TypeError(f"expected a mapping of names to str or bytes, got {type(values).__name__}")
@@ -288,7 +290,7 @@ def _contents(values: Mapping[str, str | bytes]) -> dict[str, bytes]:
 
 
 def _encoded(name: str, value: object) -> bytes:
-    # The value itself stays out of the message: it may be a secret. And bytes() would make five NUL of a 5.
+    # The message does not contain the value, which may be a secret. The type is checked because bytes(5) is five NULs.
     if isinstance(value, bytes):
         return bytes(value)
     if not isinstance(value, str):
@@ -296,13 +298,13 @@ def _encoded(name: str, value: object) -> bytes:
     try:
         return value.encode()
     except UnicodeEncodeError:
-        # From None, as the error holds the value.
+        # From None, because the original error contains the value.
         raise ValueError(f"{name}: expected bytes, or a text that can be encoded as UTF-8") from None
 
 
 def _clean(name: str) -> str:
     """
-    Check a name by the kubelet's rules, and give it without empty and ``.`` components.
+    Check a name by the kubelet's rules, and return it without empty and ``.`` components.
     """
     if not isinstance(name, str):
         raise TypeError(f"expected names to be str, got {name!r}")
@@ -332,7 +334,7 @@ def _paths(directory: Path) -> set[str]:
 
 def _read_files(directory: Path) -> Iterator[tuple[str, bytes]]:
     """
-    Read a set, in name order; a link in it would publish what lies outside of the volume.
+    Read a set, in name order; raise ValueError for a link, which would publish a file outside of the volume.
     """
     for path in sorted(directory.rglob("*")):
         if path.is_symlink():
@@ -343,13 +345,13 @@ def _read_files(directory: Path) -> Iterator[tuple[str, bytes]]:
 
 def publish(volume: ConfigMapVolume, values: Mapping[str, str | bytes]) -> bool:
     """
-    Do as `ConfigMapVolume.write`, for a caller that has the lock.
+    Like `ConfigMapVolume.write`, for a caller that holds the lock.
     """
     return _PUBLISHED in list(volume.steps(values))
 
 
 def _differs(directory: Path, contents: Mapping[str, bytes]) -> bool:
-    # Bytes alone count: a change of modes publishes nothing.
+    # Only the bytes are compared: a change of modes publishes nothing.
     return any(
         not (directory / name).is_file() or (directory / name).read_bytes() != content
         for name, content in contents.items()
@@ -367,7 +369,7 @@ def _write_files(directory: Path, contents: Mapping[str, bytes]) -> Iterator[str
 
 def _delete(directory: Path, name: str) -> Iterator[str]:
     """
-    Delete a set by descriptors that follow no link, whatever takes the place of a directory meanwhile.
+    Delete a set through descriptors, so that no link is followed even if one replaces a directory during the deletion.
     """
     parent = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -385,7 +387,7 @@ def _delete(directory: Path, name: str) -> Iterator[str]:
 
 def _remove_directory(name: str, parent: int) -> None:
     """
-    Remove an empty directory, or the link to one, which a walk counts as a directory.
+    Remove an empty directory, or a link to a directory, which `os.fwalk` lists as a directory.
     """
     if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
         os.unlink(name, dir_fd=parent)

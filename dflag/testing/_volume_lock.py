@@ -1,5 +1,5 @@
 """
-The lock of those who write to one volume.
+The lock that the writers of one volume share.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 DIRECTORY_MODE: Final = 0o755
 
 _ATTEMPTS: Final = 10
-"""How often to lock a directory anew that seems another one by then: some file systems change the numbers of inodes."""
+"""How often to try the lock again if the directory seems replaced: some file systems change inode numbers."""
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """
-    Hold the lock of a directory, which is made when it is not there, and removed again when nothing was put into it.
+    Hold the lock of a directory. A missing directory is made, and removed again if it is empty at the end.
 
     The lock is on the directory itself and leaves no file behind; the system drops it when the process ends.
-    Systems and file systems without such locks do without it.
+    Where the system or the file system has no such lock, the block runs without one.
 
     Raises:
-        ValueError: The directory is a link: nothing outside of it is made or locked.
+        ValueError: The directory is a link. Its target is neither made nor locked.
 
-    Thread safety: any thread; it is not reentrant.
+    Thread safety: any thread; the lock is not reentrant.
     """
     refuse_link(path)
     made: list[Path] = []
@@ -48,7 +48,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def refuse_link(path: Path) -> None:
     """
-    Raise `ValueError` for a directory that is a link.
+    Raise `ValueError` if the directory is a link.
     """
     if path.is_symlink():
         raise ValueError(f"{path}: expected a directory, found a link; name the directory that it leads to")
@@ -56,7 +56,7 @@ def refuse_link(path: Path) -> None:
 
 def make_directory(path: Path) -> list[Path]:
     """
-    Make a directory and its parents with the kubelet's mode, which mkdir alone leaves to the umask; return those made.
+    Make a directory and its parents; return the new ones. `chmod` sets the kubelet's mode, as mkdir applies the umask.
     """
     if path.is_dir():
         return []
@@ -66,38 +66,38 @@ def make_directory(path: Path) -> list[Path]:
     except FileExistsError:
         if not path.is_dir():
             raise
-        return made  # by another writer
+        return made  # another writer has made the directory
     path.chmod(DIRECTORY_MODE)
     return [*made, path]
 
 
 def _remove_empty(directories: list[Path]) -> None:
     for directory in reversed(directories):
-        with suppress(OSError):  # it is not empty: something was published
+        with suppress(OSError):  # not empty: something was published
             directory.rmdir()
 
 
 @contextmanager
 def _flock(path: Path) -> Iterator[bool]:
     """
-    Lock a directory, and give whether the path still leads to it: another writer may have removed what it has made.
+    Lock a directory, and yield whether the path still leads to it: another writer may have removed it as empty.
     """
     try:
         import fcntl
 
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    except (ImportError, PermissionError):  # Windows; a directory that may be written to but not listed
+    except (ImportError, PermissionError):  # Windows; a directory that the process may write to but not list
         yield True
         return
     except FileNotFoundError:
         yield False
         return
     try:
-        with suppress(OSError):  # NFS has no locks of directories
+        with suppress(OSError):  # NFS cannot lock directories
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield _is_at(path, descriptor)
     finally:
-        with suppress(OSError):  # explicitly: a process that was forked meanwhile may have the descriptor too
+        with suppress(OSError):  # explicit unlock: a process forked meanwhile may hold the same descriptor
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 

@@ -1,8 +1,8 @@
 """
-A page that shows all flags of a registry, as HTML and as JSON, and sets them for authorized callers.
+A page that shows all flags of a registry, as HTML and as JSON, and lets authorized callers set them.
 
-It is a WSGI app, an ASGI app or a small server, needs only the standard library, and can be mounted under any prefix.
-Nothing of it is imported by ``import dflag``.
+It runs as a WSGI app, an ASGI app or a small server, and needs only the standard library. An app can be mounted under
+any prefix. ``import dflag`` does not import this package.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["ASGIApp", "Authorize", "WSGIApp", "bearer_token", "make_asgi_app", "make_wsgi_app", "start_http_server"]
 
 _MAX_ASGI_STREAMS: Final = 256
-"""How many event streams an ASGI app holds open: each looks once a second, which is 1 % of a core for all of them."""
+"""How many event streams an ASGI app holds open. Each one checks once a second; together they take 1 % of a core."""
 
 _MAX_SERVER_STREAMS: Final = 32
-"""How many event streams the server holds open, each on a thread: half of its connections."""
+"""How many event streams the server holds open, each on its own thread: half of its connections."""
 
 
 def __dir__() -> list[str]:
@@ -48,23 +48,24 @@ def make_wsgi_app(
     """
     Make a WSGI app that shows the flags of a registry.
 
-    Mount it in a web service, under any prefix. It is read-only unless *authorize* is given; the web service decides
-    who may read it.
+    Mount it in a web service, under any prefix. The app is read-only unless *authorize* is given. The web service
+    decides who may read it.
 
     Args:
         registry: The flags.
         updater: The updater whose status is shown; None for no status.
-        authorize: A function that is given the headers of a request to set a flag, with names in lower case. It returns
-            the caller's name, or None to refuse; an exception refuses too. See `bearer_token`. None: nobody can set
-            flags.
+        authorize: A function that takes the headers of a request to set a flag, with names in lower case. It returns
+            the caller's name, or None to refuse the request; an exception refuses it too. See `bearer_token`. None
+            means that nobody can set flags.
         title: The title of the page; None for the registry's name.
         ofrep: Whether to serve OpenFeature's remote protocol below ``/ofrep/v1/``.
-        origins: The origins, besides the app's own, whose pages may read its answers, each as ``scheme://host`` or
-            ``scheme://host:port``.
-        read_authorize: As *authorize*, for requests of that protocol. None: every caller may read.
+        origins: The origins, in addition to the app's own, whose pages may read the answers of this protocol, each as
+            ``scheme://host`` or ``scheme://host:port``.
+        read_authorize: Like *authorize*, for requests of this protocol. None means that every caller may read.
 
     Raises:
-        DefinitionError: An argument is of another type, *authorize* is not a plain function, or an origin is not valid.
+        DefinitionError: An argument has the wrong type, *authorize* or *read_authorize* is not a plain function, or an
+            origin is not valid.
 
     Thread safety: any thread; validators run in the thread that handles the request.
 
@@ -101,14 +102,15 @@ def make_asgi_app(
     Args:
         registry: As for `make_wsgi_app`.
         updater: As for `make_wsgi_app`.
-        authorize: As for `make_wsgi_app`: a plain function, which runs on a thread.
+        authorize: As for `make_wsgi_app`: a plain function. It runs on a separate thread.
         title: As for `make_wsgi_app`.
         ofrep: As for `make_wsgi_app`, with an event stream for changes.
         origins: As for `make_wsgi_app`.
-        read_authorize: As for `make_wsgi_app`: a plain function, which runs on a thread.
+        read_authorize: As for `make_wsgi_app`: a plain function. It runs on a separate thread.
 
     Raises:
-        DefinitionError: An argument is of another type, *authorize* is not a plain function, or an origin is not valid.
+        DefinitionError: An argument has the wrong type, *authorize* or *read_authorize* is not a plain function, or an
+            origin is not valid.
 
     Thread safety: any event loop; validators run on a separate thread.
 
@@ -146,28 +148,28 @@ def start_http_server(  # noqa: PLR0913 - one keyword for each option of the con
     Serve the flags of a registry over HTTP on daemon threads, for programs that are not web services.
 
     Args:
-        port: The port to listen on; 0 picks a free one, which is `port` of the result.
+        port: The port to listen on; 0 picks a free one, which the attribute `port` of the result contains.
         registry: As for `make_wsgi_app`.
         updater: As for `make_wsgi_app`.
-        addr: The address to listen on. The default is reachable only from this machine, or this pod.
+        addr: The address to listen on. The default can be reached only from this machine or this pod.
         authorize: As for `make_wsgi_app`.
         title: As for `make_wsgi_app`.
         ofrep: As for `make_wsgi_app`, with an event stream for changes.
         origins: As for `make_wsgi_app`.
         read_authorize: As for `make_wsgi_app`.
-        allowed_hosts: The name or names that are accepted as a request's ``Host``, besides IP addresses and localhost;
-            ``"*"`` for any. None: any name, but none on a loopback address, so that no web page can reach the server
-            through its own name.
+        allowed_hosts: The name or names that are accepted as the ``Host`` of a request, in addition to IP addresses and
+            localhost; ``"*"`` for any name. None accepts any name, except on a loopback address, where it accepts no
+            other name. So a web page cannot reach the server through a domain name of its own.
 
     Returns:
         The running server. It has `port` and `close()`.
 
     Raises:
-        OSError: The address cannot be used, because it is taken or not one of this machine.
-        DefinitionError: An argument is of another type, *port* is out of range, *authorize* is not a plain function, or
-            an origin is not valid.
+        OSError: The address cannot be used, because it is taken or does not belong to this machine.
+        DefinitionError: An argument has the wrong type, *port* is out of range, *authorize* or *read_authorize* is not
+            a plain function, or an origin is not valid.
 
-    Thread safety: any thread. A forked child does not serve: it closes what it inherited.
+    Thread safety: any thread. A forked child does not serve: it closes the sockets that it inherited.
 
     >>> import dflag, urllib.request
     >>> server = start_http_server(0, dflag.FlagRegistry())
@@ -175,7 +177,7 @@ def start_http_server(  # noqa: PLR0913 - one keyword for each option of the con
     200
     >>> server.close()
     """
-    from dflag.web._server import FlagServer  # brings http.server, which an app in another server does not need
+    from dflag.web._server import FlagServer  # imports socketserver, which an app in another server does not need
 
     handler = Handler(
         registry,

@@ -1,5 +1,5 @@
 """
-The face for ASGI 3 servers.
+The adapter between the request handler and ASGI 3 servers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ASGIApp:
     The ASGI app of `dflag.web.make_asgi_app`.
 
     Requests that take microseconds are answered on the event loop. Validators, ``authorize`` and the rendering of a new
-    listing run on a separate thread, so that other requests do not wait for them.
+    listing run on a separate thread, so other requests do not wait for them.
     """
 
     def __init__(self, handler: Handler) -> None:
@@ -58,7 +58,7 @@ class ASGIApp:
         """
         Return the response, or None when the client has gone.
         """
-        from asyncio import to_thread  # the package serves programs without an event loop too
+        from asyncio import to_thread  # imported here, because dflag.web also serves programs without an event loop
 
         answer: Response | NeedsBody | Stream | None = self._handler.handle_at_once(request)
         if answer is None:
@@ -83,7 +83,7 @@ async def _live(receive: Receive, send: Send) -> None:
 def _request(scope: Scope) -> Request:
     mount = scope.get("root_path", "")
     path = scope["path"]
-    if path == mount or path.startswith(mount.rstrip("/") + "/"):  # if the server follows the standard
+    if path == mount or path.startswith(mount.rstrip("/") + "/"):  # as the ASGI standard demands; not all servers do it
         path = path[len(mount.rstrip("/")) :]
     fields: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
@@ -95,12 +95,12 @@ def _request(scope: Scope) -> Request:
 
 async def _body(request: Request, receive: Receive, limit_bytes: int) -> bytes | None:
     """
-    Receive the body; return None as soon as it is known to be over the limit.
+    Receive the body; return None as soon as it is known to be longer than the limit.
 
     Raises:
         ConnectionError: The client has gone.
     """
-    with contextlib.suppress(ValueError):  # the server has framed the body, so the header is only a hint
+    with contextlib.suppress(ValueError):  # the header is only a hint: the server knows where the body ends
         if declared_length(request.headers.get("content-length", "")) > limit_bytes:
             return None
     parts: list[bytes] = []
@@ -120,7 +120,7 @@ async def _body(request: Request, receive: Receive, limit_bytes: int) -> bytes |
 
 async def _stream(stream: Stream, receive: Receive, send: Send) -> None:
     """
-    Send what a subscription has, until it is closed, the client goes, or the server stops.
+    Send the events of a subscription, until it is closed, the client disconnects, or the server stops.
     """
     import asyncio
 
@@ -141,7 +141,7 @@ async def _stream(stream: Stream, receive: Receive, send: Send) -> None:
             await asyncio.wait((waiting, gone), timeout=LOOK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
         await send({"type": "http.response.body", "body": b""})
-    except OSError:  # the client has gone, or takes nothing: TimeoutError is one
+    except OSError:  # the client has gone, or receives nothing (TimeoutError is an OSError)
         pass
     finally:
         gone.cancel()
@@ -155,9 +155,10 @@ async def _disconnected(receive: Receive) -> None:
 
 def _is_stopping() -> bool:
     """
-    Return whether uvicorn was told to stop: it waits for open responses without telling them.
+    Return whether uvicorn is stopping: it then waits for open responses and does not cancel them.
 
-    Its signal handler is a method of the server, which has that state. Other servers cancel open responses.
+    The signal handler of uvicorn is a method of the server object, and this object has the state. Other servers cancel
+    open responses.
     """
     return any(
         getattr(getattr(signal.getsignal(number), "__self__", None), "should_exit", False) is True

@@ -1,5 +1,5 @@
 """
-One HTTP connection of `dflag.web.start_http_server`: requests in, responses out, each within a deadline.
+One HTTP connection of `dflag.web.start_http_server`: it reads requests and sends responses, each within a deadline.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 REQUEST_SECONDS: Final = 10.0
-"""How long a request may take to arrive, and the client to receive the answer."""
+"""How long a request may take to arrive, and how long the client may take to receive the answer."""
 
 IDLE_SECONDS: Final = 5.0
 """How long a connection may wait for its next request."""
 
 AGE_SECONDS: Final = 60.0
-"""How old a connection may become. A client that wants more connects again and waits its turn like the others."""
+"""The maximum age of a connection. A client that sends more requests connects again and waits like the others."""
 
 MAX_REQUESTS: Final = 100
-"""How many requests a connection may bring, for the same reason. The page sends about 60 in a minute."""
+"""How many requests a connection can send, for the same reason. The page sends about 60 in a minute."""
 
 _SHARE_SECONDS: Final = 1.0
-"""The age from which a connection ends after its answer if others wait for a place."""
+"""If others wait for a place, a connection of this age or more ends after its answer."""
 
 _DRAIN_SECONDS: Final = 1.0
-"""How long a refused body is read and dropped, so that the client receives the answer instead of a reset."""
+"""How long a refused body is read and discarded, so that the client receives the answer instead of a reset."""
 
 _MAX_CHUNK_LINE_BYTES: Final = 1_024
 _PIECE_BYTES: Final = 65_536
@@ -66,7 +66,7 @@ _CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;[\t\x20-\x7e\x80-\xff]
 
 class _Input(io.RawIOBase):
     """
-    Reads a socket until a deadline, however few bytes come at a time.
+    Reads a socket until a deadline, which also holds if the client sends few bytes at a time.
     """
 
     def __init__(self, connection: OwnSocket) -> None:
@@ -90,7 +90,7 @@ class _Input(io.RawIOBase):
 
 class Connection(BaseRequestHandler):
     """
-    Requests in, responses out, one after the other.
+    The requests of one connection, answered one after the other.
     """
 
     server: Any  # the _Server, which cannot be imported here
@@ -118,7 +118,7 @@ class Connection(BaseRequestHandler):
     def _wait_for_request(self) -> None:
         self.server.note_waiting(self.request)
         self._input.allow(IDLE_SECONDS)
-        self._reader.peek(1)  # returns also at the end of the connection
+        self._reader.peek(1)  # also returns at the end of the connection
         self.server.note_waiting(self.request)
         self._input.allow(REQUEST_SECONDS)
 
@@ -132,7 +132,7 @@ class Connection(BaseRequestHandler):
             self._closing = self._closing or head.is_last
             response: Response | Stream = self._answer(head)
         except RequestRefused as refusal:
-            # The rest of the input could be taken for anything, so the connection ends here.
+            # It is unclear where the next request would begin, so the connection ends here.
             self._unread = True
             response = _refusal(refusal)
         if isinstance(response, Stream):
@@ -141,7 +141,7 @@ class Connection(BaseRequestHandler):
             return
         self._send(response)
         if self._unread:
-            self._drain()  # nothing of it may be taken for the next request: the answer has said that this was the last
+            self._drain()  # the answer has said "Connection: close", so the rest must not be read as another request
 
     def _answer(self, head: Head) -> Response | Stream:
         length = head.body_length()
@@ -165,7 +165,7 @@ class Connection(BaseRequestHandler):
 
     def _work(self, function: Callable[[T], R], given: T) -> R:
         """
-        Call a function that may take long, and do not count that as waiting for the client.
+        Call a function that may take long, and do not count its time as waiting for the client.
         """
         self.server.note_working(self.request)
         result = function(given)
@@ -174,10 +174,10 @@ class Connection(BaseRequestHandler):
 
     def _for_this_host(self, head: Head) -> Head:
         """
-        Return the request as one for a path of this host.
+        Return the request with a path as its target, after checking that it is for this host.
 
         Raises:
-            RequestRefused: It is not clear which host the request is for, or it is for another one.
+            RequestRefused: It is not clear which host the request is for, or the request is for another host.
         """
         hosts = head.fields.get("host", [])
         if len(hosts) > 1 or (not hosts and not head.is_old):
@@ -197,7 +197,7 @@ class Connection(BaseRequestHandler):
 
     def _read_chunks(self, limit_bytes: int) -> bytes | None:
         """
-        Read a body in chunks (RFC 9112, section 7.1).
+        Read a body in chunks (RFC 9112, section 7.1); return None as soon as it is longer than the limit.
         """
         parts: list[bytes] = []
         size = 0
@@ -238,12 +238,12 @@ class Connection(BaseRequestHandler):
 
     def _send_stream(self, stream: Stream) -> None:
         """
-        Send what a subscription has, until it is closed or the client goes.
+        Send the events of a subscription, until it is closed or the client disconnects.
         """
         subscription = stream.subscription
         changed = Once()
-        subscription.on_wake(lambda: changed.set())  # noqa: PLW0108 - that of the latest look
-        self.server.note_working(self.request)  # idle by nature, and few
+        subscription.on_wake(lambda: changed.set())  # noqa: PLW0108 - looks up the latest `changed` at each call
+        self.server.note_working(self.request)  # a stream is usually idle, and the number of streams is limited
         try:
             self.request.send_all(self._head_of(HTTPStatus.OK, stream.headers), REQUEST_SECONDS)
             while subscription.is_open:
@@ -253,7 +253,7 @@ class Connection(BaseRequestHandler):
                     self.request.send_all(part, REQUEST_SECONDS)
                 changed.wait(LOOK_SECONDS)
                 if self.request.is_ready(selectors.EVENT_READ, 0.0) and not self.request.receive(_PIECE_BYTES, 0.0):
-                    return  # whatever else comes from the client is dropped
+                    return  # the client has gone; any bytes that it sends are discarded
         finally:
             subscription.close()
 

@@ -1,5 +1,5 @@
 """
-The one request handler: a function of a request to a response, whatever server brings it.
+The request handler, which maps a request to a response and is the same for all servers.
 """
 
 from __future__ import annotations
@@ -60,23 +60,23 @@ _STATIC_FILES: Final = {
     "/static/page.svg": ("page.svg", _SVG),
     **{f"/static/{name}.js": (f"{name}.js", _JS) for name in _SCRIPTS},
 }
-"""All files there are: a path is looked up here, never joined to a directory."""
+"""All files that are served: a path is looked up here, and never joined to a directory."""
 
 _PACKAGE: Final = resources.files("dflag.web")
 
 COUNTING_SECONDS: Final = 60
-"""For how long reads are counted: a minute of a service's traffic, in which a read costs a little more."""
+"""How long reads are counted: a minute shows the usual traffic of a service. Meanwhile a read costs a little more."""
 
 _MAX_QUERY_FIELDS: Final = 32
 _MAX_PATTERN_CHARACTERS: Final = 1_000
-"""Names have 253 characters at most."""
+"""Well above the 253 characters that a name can have."""
 
 
 class Handler:
     """
     Answers requests about one registry.
 
-    Thread safety: any thread; validators run in the one that calls `NeedsBody.finish`.
+    Thread safety: any thread; validators run on the thread that calls `NeedsBody.finish`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Handler:
     ) -> None:
         home = registry_of(registry)
         if updater is not None:
-            from dflag._updater import check_updater_of  # the program has imported it
+            from dflag._updater import check_updater_of  # already imported by the program that made the updater
 
             check_updater_of(updater, home)
         _check_authorize("authorize", authorize)
@@ -114,7 +114,7 @@ class Handler:
         self._files: Final = {path: _static(name, kind) for path, (name, kind) in _STATIC_FILES.items()}
         self._ofrep: Ofrep | None = None
         if ofrep:
-            from dflag.web._ofrep import Ofrep  # what few programs ask for
+            from dflag.web._ofrep import Ofrep  # imported here, because few programs use it
 
             self._ofrep = Ofrep(
                 home,
@@ -127,7 +127,7 @@ class Handler:
 
     def close_streams(self) -> None:
         """
-        End the event streams that are open, as the server stops.
+        End the open event streams, because the server stops.
         """
         if self._ofrep is not None:
             self._ofrep.streams.close()
@@ -142,7 +142,7 @@ class Handler:
 
     def handle_at_once(self, request: Request) -> Response | None:
         """
-        Answer a request if that takes microseconds and runs no foreign code, else return None. Never raises.
+        Answer a request if that takes microseconds and runs no code of the program; else return None. Never raises.
         """
         answer = self._answer(request, at_once=True)
         return answer if isinstance(answer, Response) else None
@@ -157,11 +157,11 @@ class Handler:
 
     def _guarded(self, function: Callable[[T], R], given: T) -> R | Response:
         """
-        Return what a function answers, or an error for whatever it raises.
+        Return the result of a function, or an error response if it raises.
         """
         try:
             return function(given)
-        except BaseException as error:  # a thread of the server has nobody else to raise it at
+        except BaseException as error:  # a thread of the server has no caller that could handle it
             self._pass_on(error)
             return _fault(error)
 
@@ -202,7 +202,7 @@ class Handler:
         base = _base(request)
         form = fields.get("format")
         if form == "html" or (form != "json" and prefers_html(request.headers.get("accept", ""))):
-            # The title last, which may hold anything.
+            # The title is replaced last, because it may contain any text, also "{base}".
             text = self._page.replace("{base}", html.escape(base)).replace("{title}", self._title)
             body = text.encode("utf-8", "replace")
             return _serve(request, Representation(body, entity_tag(body)), f"{HTML_TYPE}; charset=utf-8")
@@ -221,7 +221,7 @@ class Handler:
 
     def _admit(self, request: Request, finish: Callable[[bytes, str], Response]) -> Response | NeedsBody:
         """
-        Check a request by its headers: a caller who is refused learns nothing about flags, and no body is read.
+        Check a request by its headers, so that a refused caller learns nothing about flags, and its body is not read.
         """
         headers = request.headers
         if self._authorize is None:
@@ -246,7 +246,8 @@ class Handler:
 
     def _pass_on(self, error: BaseException) -> None:
         """
-        Raise an exception that is meant for the hosting program: one of a signal handler, on the main thread.
+        Re-raise an exception that is meant for the hosting program: `KeyboardInterrupt` or `SystemExit` on the main
+        thread, usually from a signal handler.
         """
         on_main = threading.current_thread() is threading.main_thread()
         if self._hosted and on_main and isinstance(error, (KeyboardInterrupt, SystemExit)):
@@ -294,24 +295,24 @@ class Handler:
 
 def _check_authorize(name: str, given: object) -> None:
     if given is not None and (not callable(given) or is_coroutine_function(given)):
-        # Not its repr: it may be a token that was given by mistake.
+        # The message does not contain the argument: it may be a token that was passed by mistake.
         what = "a coroutine function" if callable(given) else type(given).__name__
         raise DefinitionError(f"expected a plain function as {name}, got {what}")
 
 
 def _base(request: Request) -> str:
     """
-    Return what relative links begin with, for a browser that is at the mount itself, with or without a slash behind it.
+    Return the prefix of relative links: the last part of the mount if the URL has no slash after the mount, else empty.
     """
     return "" if request.path else quote(request.mount.rpartition("/")[2], safe="", errors="replace") + "/"
 
 
 def _fields(query: str) -> dict[str, str]:
     """
-    Read a query; the first of several fields of one name counts, as in Go.
+    Parse a query; if it has several fields with one name, the first one counts, as in Go.
 
     Raises:
-        ValueError: It has more fields than anybody needs.
+        ValueError: The query has more than 32 fields.
     """
     fields: dict[str, str] = {}
     for key, value in parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_QUERY_FIELDS):
@@ -345,6 +346,6 @@ def _json_body(value: object) -> bytes:
 
 
 def _fault(error: BaseException) -> Response:
-    # Without the traceback, whose message may quote a secret.
+    # The log does not contain the traceback, because the message of the exception may quote a secret.
     logger.error("a request failed: %s", place_of(error))
     return _refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "internal error; see the log")

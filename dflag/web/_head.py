@@ -2,7 +2,7 @@
 The head of an HTTP/1 request, read strictly (RFC 9112).
 
 If a proxy and this server can read one input as different requests, a client can hide one request in another
-("request smuggling"). So whatever is not clearly in the grammar is refused, never repaired.
+("request smuggling"). So input that does not clearly follow the grammar is refused, and never repaired.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_HEAD_BYTES: Final = 65_536
-"""The bound on request line and headers together: servers in general use allow 8 to 64 KiB."""
+"""The limit for request line and headers together: common servers allow 8 to 64 KiB."""
 
 _MAX_HEADERS: Final = 100
-"""Browsers and proxies send about thirty."""
+"""Browsers and proxies send about thirty headers."""
 
 _TOKEN: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - RFC 9110's word, no secret
 _REQUEST_LINE: Final = re.compile(rf"({_TOKEN}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
@@ -44,9 +44,9 @@ class Head(NamedTuple):
     A request without its body.
 
     Attributes:
-        method: As sent.
-        target: As sent, still encoded.
-        is_old: Whether it is HTTP/1.0, which knows neither kept connections nor chunks.
+        method: The method, as sent.
+        target: The target, as sent and still encoded.
+        is_old: Whether the request is HTTP/1.0, which has neither persistent connections nor chunks.
         fields: The values of each header in order, by name in lower case.
     """
 
@@ -83,7 +83,7 @@ class Head(NamedTuple):
 
     def body_length(self) -> int | None:
         """
-        Return the length of the body, or None for one in chunks.
+        Return the length of the body, or None for a body in chunks.
 
         Raises:
             RequestRefused: It is not clear where the body ends.
@@ -108,13 +108,14 @@ class Head(NamedTuple):
 
 def read_head(read_line: Callable[[int], bytes]) -> Head | None:
     """
-    Read the head of a request; None when the connection ends before it.
+    Read the head of a request; return None if the connection ends before it.
 
     Args:
-        read_line: Reads up to the next line feed, at most so many bytes; less at the end of the connection.
+        read_line: A function that reads up to the next line feed, but at most as many bytes as its argument says. At
+            the end of the connection it returns fewer bytes.
 
     Raises:
-        RequestRefused: It is not HTTP/1, or too long.
+        RequestRefused: The head is not HTTP/1, or is too long.
     """
     lines = _Lines(read_line, MAX_HEAD_BYTES)
     line = lines.next(HTTPStatus.REQUEST_URI_TOO_LONG)
@@ -136,10 +137,10 @@ def read_head(read_line: Callable[[int], bytes]) -> Head | None:
 
 def skip_trailers(read_line: Callable[[int], bytes]) -> None:
     """
-    Read what may follow the last chunk of a body, which nothing here needs.
+    Read and discard the trailers that can follow the last chunk of a body.
 
     Raises:
-        RequestRefused: It is not in the grammar of headers, or too long.
+        RequestRefused: The trailers do not follow the grammar of headers, or are too long.
     """
     _fields(_Lines(read_line, MAX_HEAD_BYTES))
 
@@ -147,7 +148,8 @@ def skip_trailers(read_line: Callable[[int], bytes]) -> None:
 def _fields(lines: _Lines) -> list[tuple[str, str]]:
     found = []
     while line := lines.next(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE):
-        # A line that begins with white space was once the rest of the one before; proxies disagree on it.
+        # A line that begins with white space was once a continuation of the previous line. Proxies disagree about it,
+        # so the pattern does not match it.
         header = _HEADER.fullmatch(line)
         if header is None:
             raise RequestRefused(HTTPStatus.BAD_REQUEST, "expected headers of a name, a colon and a printable value")
@@ -161,7 +163,7 @@ def _fields(lines: _Lines) -> list[tuple[str, str]]:
 
 class _Lines:
     """
-    Lines that each end in CR LF, up to a number of bytes; what may stand in them is up to the patterns above.
+    Lines that each end in CR LF, up to a total number of bytes. The patterns above check the content of the lines.
     """
 
     def __init__(self, read_line: Callable[[int], bytes], max_bytes: int) -> None:

@@ -1,7 +1,7 @@
 """
-The little of HTTP that the request handler needs: records, negotiation, entity tags, and who is asking.
+The parts of HTTP that the request handler needs: records, content negotiation, entity tags, and the check of origins.
 
-Nothing here does any input or output.
+Nothing in this module does any input or output.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 Authorize: TypeAlias = Callable[[Mapping[str, str]], str | None]
 """
-Given a request's headers, names in lower case, it returns the caller's name, or None to refuse.
+A function that takes the headers of a request, with names in lower case, and returns the caller's name, or None to
+refuse the request.
 """
 
 JSON_TYPE: Final = "application/json"
 HTML_TYPE: Final = "text/html"
 
 SECURITY_HEADERS: Final = {
-    "Cache-Control": "no-cache",  # a client may keep it, but must ask each time whether it is still current
+    "Cache-Control": "no-cache",  # a client may keep the response, but must ask each time whether it is still current
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
         "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -34,13 +35,13 @@ SECURITY_HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
 }
-"""On every response, errors too."""
+"""The headers of every response, including errors."""
 
 LOOK_SECONDS: Final = 1.0
-"""How often a stream that nothing wakes looks whether its client has gone or its server stops."""
+"""How often a stream without events checks whether its client has gone or the server is stopping."""
 
 _MAX_MEDIA_RANGES: Final = 64
-"""How many parts of an ``Accept`` are looked at: browsers send about ten."""
+"""How many parts of an ``Accept`` header are evaluated: browsers send about ten."""
 
 _WEIGHT: Final = re.compile(r"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?")
 _ENTITY_TAG: Final = re.compile(r'"[^"]*"')
@@ -53,11 +54,12 @@ class Request:
     A request to the handler, without its body.
 
     Attributes:
-        method: In capitals.
-        path: The path below the place where the app is mounted, decoded; empty or ``/`` for that place itself.
-        mount: The path of that place, empty for the root; WSGI's ``SCRIPT_NAME``, ASGI's ``root_path``.
+        method: The method, in capitals.
+        path: The decoded path below the mount; empty or ``/`` for the mount itself.
+        mount: The path at which the app is mounted; empty for the root. WSGI calls it ``SCRIPT_NAME``, ASGI
+            ``root_path``.
         query: The query, still encoded.
-        headers: By name in lower case, as `join_fields` returns them.
+        headers: The headers by name in lower case, as `join_fields` returns them.
     """
 
     method: str
@@ -70,7 +72,7 @@ class Request:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
     """
-    The handler's answer, as it is sent: for ``HEAD`` the body is already empty.
+    The handler's answer, ready to be sent: for ``HEAD`` the body is already empty.
     """
 
     status: int
@@ -80,13 +82,13 @@ class Response:
 
 class NeedsBody(NamedTuple):
     """
-    The handler's answer to a request that is accepted by its headers and needs its body.
+    The handler's answer to a request whose headers are accepted and whose body it needs.
 
-    Bodies are read this late so that a refused caller cannot keep a thread or memory busy with one.
+    The body is read only then, so that a refused caller cannot keep a thread or memory busy with a body.
 
     Attributes:
-        limit_bytes: How much to read at most.
-        finish: Takes the body, or None when it is longer than that, and gives the response.
+        limit_bytes: How many bytes to read at most.
+        finish: A function that takes the body, or None if it is longer than the limit, and returns the response.
     """
 
     limit_bytes: int
@@ -95,11 +97,11 @@ class NeedsBody(NamedTuple):
 
 class Stream(NamedTuple):
     """
-    The handler's answer for a response that goes on while the subscription is open and the client is connected.
+    The handler's answer that starts a response which lasts while the subscription is open and the client is connected.
 
     Attributes:
-        headers: Those of the response, whose status is 200.
-        subscription: What there is to send.
+        headers: The headers of the response; its status is 200.
+        subscription: The events to send.
     """
 
     headers: Mapping[str, str]
@@ -108,9 +110,10 @@ class Stream(NamedTuple):
 
 def prefers_html(accept: str) -> bool:
     """
-    Negotiate between JSON and HTML (RFC 9110, section 12.5.1): JSON unless HTML is asked for by name.
+    Return whether an ``Accept`` header prefers HTML to JSON (RFC 9110, section 12.5.1).
 
-    With equal weights the more specific range decides, and HTML when both are named.
+    HTML is preferred only if the header names ``text/html`` or ``text/*``. If both types have the same weight, the
+    more specific media range decides; if these are equally specific too, HTML wins.
     """
     html = json = (0.0, -1)
     for part in accept.split(",", _MAX_MEDIA_RANGES)[:_MAX_MEDIA_RANGES]:
@@ -133,7 +136,7 @@ def _weight(parameters: list[str]) -> float | None:
 
 def _closer(best: tuple[float, int], name: str, media_type: str, weight: float) -> tuple[float, int]:
     """
-    Return weight and specificity of the media range that names a type most precisely.
+    Return the weight and the specificity of the media range that matches a type most precisely.
     """
     if name == media_type:
         specificity = 2
@@ -148,14 +151,14 @@ def _closer(best: tuple[float, int], name: str, media_type: str, weight: float) 
 
 def matches(if_none_match: str, entity_tag: str) -> bool:
     """
-    Return whether a conditional request already has this form, by weak comparison (RFC 9110, section 13.1.2).
+    Return whether the client already has this representation, by weak comparison (RFC 9110, section 13.1.2).
     """
     return if_none_match.strip() == "*" or entity_tag in _ENTITY_TAG.findall(if_none_match)
 
 
 def is_json(content_type: str) -> bool:
     """
-    Return whether a body is declared as JSON, and in UTF-8 if it declares an encoding.
+    Return whether a body is declared as JSON, and as UTF-8 if the header declares an encoding.
     """
     media_type, *parameters = (piece.strip().lower() for piece in content_type.split(";"))
     charsets = [value.strip('" ') for key, _, value in (p.partition("=") for p in parameters) if key == "charset"]
@@ -164,18 +167,19 @@ def is_json(content_type: str) -> bool:
 
 def join_fields(fields: Mapping[str, list[str]]) -> dict[str, str]:
     """
-    Return headers with the values of those that came several times joined: with commas, but cookies, which HTTP/2 may
-    send one by one, with semicolons (RFC 9113, section 8.2.3).
+    Return one value for each header, and join the values of a repeated header with commas.
+
+    Cookies are joined with semicolons, because HTTP/2 may split them into several headers (RFC 9113, section 8.2.3).
     """
     return {name: ("; " if name == "cookie" else ", ").join(values) for name, values in fields.items()}
 
 
 def declared_length(text: str) -> int:
     """
-    Read a ``Content-Length``: digits alone. One of more digits than any body has counts as a very large number.
+    Parse a ``Content-Length``, which consists of digits only. A number of 20 digits or more counts as 10**20.
 
     Raises:
-        ValueError: It is not a number.
+        ValueError: The text is not a number.
     """
     if not (text.isascii() and text.isdigit()):
         raise ValueError("Content-Length: expected digits")
@@ -187,10 +191,10 @@ def is_cross_origin(headers: Mapping[str, str]) -> bool:
     """
     Return whether a browser sends this request for a page of another origin.
 
-    ``Sec-Fetch-Site`` is the browser's own word, which no page can change, and does not depend on what a proxy made of
-    ``Host``; so it decides where there is one. Else ``Origin`` must have the host and port of ``Host``; the scheme is
-    left out, as a proxy may end TLS. ``X-Forwarded-Host`` is not looked at: where some middleware allows other
-    origins to send headers, a page could send it. A client without either header is no browser.
+    If there is a ``Sec-Fetch-Site``, it decides: the browser sets it, no page can change it, and it does not depend on
+    a proxy that rewrites ``Host``. Otherwise ``Origin`` must have the host and port of ``Host``. The scheme is not
+    compared, because a proxy may terminate TLS. ``X-Forwarded-Host`` is ignored: if some middleware allows other
+    origins to send headers, a page could send it. A client that sends neither header is not a browser.
     """
     if (site := headers.get("sec-fetch-site")) is not None:
         return site.strip().lower() not in ("same-origin", "none")

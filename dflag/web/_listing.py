@@ -1,8 +1,9 @@
 """
-What the page shows: all flags at one moment, as JSON.
+The content of the page: all flags at one moment, as JSON.
 
-A listing is made of one view of the registry, taken under its lock, and kept for as long as nothing changes.
-So asking again costs a comparison. What changes by itself, as ages do, is not in it: see `_contact`.
+A listing is made from one view of the registry, which is taken under the registry's lock. It is kept until something
+changes, so a repeated request costs only a comparison. Values that change by themselves, such as ages, are not part of
+it: see `_contact`.
 """
 
 from __future__ import annotations
@@ -47,34 +48,34 @@ if TYPE_CHECKING:
 
 PATIENCE_SECONDS: Final = 90.0
 """
-How long ago the last contact to a source may be before the listing says so.
+How long ago the last contact to a source may be before the listing shows its time.
 
-Well beyond what a check each second can be late by, and beyond the minute between two bookmarks of an API server;
-soon enough for a person who wonders why nothing changes.
+This is well above the delay of a check each second, and above the minute between two bookmarks of an API server. It is
+still soon enough for a person who wonders why nothing changes.
 """
 
 _KEPT_BODIES: Final = 16
-"""How many representations of one listing are kept: more than the buttons of a page can ask for."""
+"""How many representations of one listing are kept: more than the buttons of a page can request."""
 
 MAX_REFUSED_CHARACTERS: Final = 65_536
-"""How long a refused text may be to be shown whole: what is longer than a page of settings is no setting."""
+"""The longest refused text that is shown: a longer one would fill more than a page, and is unlikely to be a setting."""
 
 MAX_KEYS: Final = 50
-"""How many of the keys that a rule names are listed: a rule may name a million."""
+"""How many of a rule's keys are listed: a rule can name a million keys."""
 
 _LAST_MOMENT: Final = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC).timestamp()
-"""The last second that datetime, and RFC 3339, can write."""
+"""The last second that `datetime` and RFC 3339 can represent."""
 
 
 class Query(NamedTuple):
     """
-    What part of a listing is asked for, and from where.
+    The requested part of a listing, and the prefix of its links.
 
     Attributes:
-        type: ``"dynamic"``, ``"static"``, or all.
-        only_changed: Only flags whose value is not their default.
+        type: ``"dynamic"`` or ``"static"``; any other text selects both.
+        only_changed: Whether to select only flags whose value is not their default.
         name: A pattern of names, as in `fnmatch`; empty for all.
-        base: What relative links begin with.
+        base: The prefix of relative links.
     """
 
     type: str = ""
@@ -92,7 +93,7 @@ class Query(NamedTuple):
 
 class Representation(NamedTuple):
     """
-    The bytes of one representation of a listing, and their strong entity tag.
+    The bytes of one representation of a document, and its strong entity tag.
     """
 
     body: bytes
@@ -101,7 +102,7 @@ class Representation(NamedTuple):
 
 class _Generation(NamedTuple):
     """
-    The listing of one version, and the representations made of it so far.
+    The listing of one version of the registry, and its representations so far.
     """
 
     version: object
@@ -111,12 +112,12 @@ class _Generation(NamedTuple):
 
 class View(NamedTuple):
     """
-    What belongs together in a registry, at one moment.
+    The consistent state of a registry at one moment, from which a listing is made.
     """
 
     snapshot: Snapshot
-    held: Mapping[Flag[Any], tuple[str, Mapping[str, Entry]]]  # where a flag's value comes from, and all its layers
-    keyed: Mapping[Flag[Any], Keyed]  # what each source holds for the keys of a keyed flag
+    held: Mapping[Flag[Any], tuple[str, Mapping[str, Entry]]]  # the origin of a flag's value, and all its layers
+    keyed: Mapping[Flag[Any], Keyed]  # the values that each source holds for the keys of a keyed flag
     ranking: tuple[str, ...]
     history: Sequence[Record]
     states: Mapping[str, SourceState]
@@ -129,9 +130,9 @@ _SEED: Final = secrets.token_bytes(16)
 
 def instance() -> str:
     """
-    Return a text that tells this process from others of the same number: in containers it is often 1.
+    Return a text that distinguishes this process from others with the same process id, which in containers is often 1.
 
-    A forked child has the seed of its parent and another number.
+    A forked child has the seed of its parent, but another process id.
     """
     return hashlib.blake2b(b"%d" % os.getpid(), key=_SEED, digest_size=4).hexdigest()
 
@@ -140,8 +141,8 @@ class Listings(ForkFollower):
     """
     The listings of one registry.
 
-    Thread safety: any thread; `ready` takes no lock. A listing is made by one thread while the others that want it
-    wait, or a change under load would be rendered by all of them at once.
+    Thread safety: any thread; `ready` takes no lock. One thread makes a listing while the other threads that need it
+    wait. Otherwise, after a change under load, all of them would render it at once.
     """
 
     def __init__(self, registry: FlagRegistry, updater: Updater | None, *, title: str, settable: bool) -> None:
@@ -158,7 +159,7 @@ class Listings(ForkFollower):
 
     def ready(self, query: Query) -> Representation | None:
         """
-        Return a representation that exists and is still current, else None.
+        Return the representation for a query if it exists and is still current, else None.
         """
         generation = self._generation
         if generation is None:
@@ -168,7 +169,7 @@ class Listings(ForkFollower):
 
     def make(self, query: Query) -> Representation:
         """
-        Return a representation, and make it if there is none.
+        Return the representation for a query, and make it if there is no current one.
         """
         settle()
         with self._making:
@@ -186,7 +187,7 @@ class Listings(ForkFollower):
         """
         Return the generation if it is still current, or a new one. The caller holds the lock.
         """
-        version = self._version()  # before the view: what changes in between outdates what is made now
+        version = self._version()  # read before the view, so that a change in between outdates the new generation
         generation = self._generation
         if generation is None or generation.version != version:
             generation = self._generation = _Generation(version, self._document(), {})
@@ -194,7 +195,7 @@ class Listings(ForkFollower):
 
     def flag(self, flag: Flag[Any]) -> dict[str, Any]:
         """
-        Return one flag as in a listing, with the process and the number of the revision.
+        Return one flag as a listing shows it, with the process and the revision number.
         """
         view = take_view(self._registry, [flag])
         rows = _Rows(view, self._status(), self._after_restart())
@@ -207,9 +208,9 @@ class Listings(ForkFollower):
 
     def _version(self) -> tuple[object, ...]:
         """
-        Return a cheap value that differs whenever the listing would.
+        Return a value that differs whenever the listing would, and that is cheap to compute.
 
-        The snapshot is another object after each commit and each declaration.
+        Each commit and each declaration makes a new snapshot object.
         """
         store = store_of_registry(self._registry)
         updater = () if self._updater is None else self._updater._fingerprint(self._patience)
@@ -280,9 +281,9 @@ class Listings(ForkFollower):
 
     def _contact(self, key: str, seconds: float | None, *, well: bool) -> dict[str, Any]:
         """
-        Return when something last went well, but only if that is long ago.
+        Return the time of the last success or contact, but only if it is long ago or *well* is False.
 
-        For a healthy source this moment changes each second, and every entity tag would change with it.
+        For a healthy source this time changes each second, and would change every entity tag.
         """
         in_touch = well and seconds is not None and seconds <= self._patience
         return {"in_touch": in_touch, key: None if in_touch or seconds is None else moment(time.time() - seconds)}
@@ -297,16 +298,16 @@ class Listings(ForkFollower):
     # --- forking
 
     def after_fork_in_child(self) -> None:
-        self._making = threading.Lock()  # at the fork it may be held, for the length of a listing
+        self._making = threading.Lock()  # at the fork a thread may hold it, for as long as it makes a listing
 
 
 def take_view(registry: FlagRegistry, flags: Collection[Flag[Any]] | None = None) -> View:
     """
-    Copy what belongs together, under the lock; it is printed outside of it.
+    Copy the state of the registry under its lock, so that it can be printed without the lock.
 
     Args:
         registry: The flags.
-        flags: Those to show; None for all.
+        flags: The flags to show; None for all.
     """
     store = store_of_registry(registry)
     with store.lock:
@@ -326,7 +327,7 @@ def take_view(registry: FlagRegistry, flags: Collection[Flag[Any]] | None = None
 
 class _Rows:
     """
-    The printing of one view.
+    Prints the flags of one view.
     """
 
     def __init__(self, view: View, status: Status | None, after_restart: Mapping[Flag[Any], Any]) -> None:
@@ -334,7 +335,7 @@ class _Rows:
         self._after_restart: Final = after_restart
         self._rejections: Final = _rejections(view, status)
         self._texts: Final[dict[Flag[Any], str]] = {}
-        self._fields: Final[dict[object, dict[str, Any]]] = {}  # by pipeline, which most flags share
+        self._fields: Final[dict[object, dict[str, Any]]] = {}  # by pipeline, because most flags share one
         self.history: Final = [_change(*each) for each in printed(view.history)]
         self._last_changes: Final = {change["flag"]: change for change in self.history}
 
@@ -347,7 +348,7 @@ class _Rows:
 
     def row(self, flag: Flag[Any]) -> dict[str, Any]:
         """
-        Describe a flag: with the Go library's keys first.
+        Describe a flag; the keys of the Go library come first.
         """
         pipeline = pipeline_of(flag)
         origin, _ = self._view.held[flag]
@@ -378,7 +379,7 @@ class _Rows:
             "layers": self._layers(flag, value, text, default),
             "field": self._field(flag, value, shown),
             "range": _guarded(flag, pipeline.range_text),
-            "choices": "" if pipeline.secret else _guarded(flag, pipeline.choices_text),  # one of them is the value
+            "choices": "" if pipeline.secret else _guarded(flag, pipeline.choices_text),  # the value is a choice too
             "owner": _words(flag, pipeline.owner),
             "deprecated": _words(flag, pipeline.deprecated),
             "expires": _words(flag, pipeline.expires),
@@ -387,7 +388,7 @@ class _Rows:
 
     def _news(self, flag: Flag[Any]) -> dict[str, Any]:
         """
-        Describe what has happened to a flag, and what waits.
+        Describe the last change of a flag, its callback errors, its value after a restart, and its refused values.
         """
         rejections = self._rejections.get(flag.name, ())
         return {
@@ -427,7 +428,7 @@ class _Rows:
 
     def _keyed(self, flag: Flag[Any]) -> list[dict[str, Any]]:
         """
-        Describe what rules in force give to keys of a flag, the winner first, without what a higher layer hides.
+        Describe the values that rules in force give to keys of a flag, the winner first, without hidden lower layers.
         """
         _, layers = self._view.held[flag]
         keyed = self._view.keyed[flag]
@@ -439,7 +440,7 @@ class _Rows:
 
 def _field(flag: Flag[Any]) -> dict[str, Any]:
     """
-    Describe the field of a form that suits a flag, and all others of its pipeline.
+    Describe the form field that suits a flag and all other flags with the same pipeline.
     """
     pipeline = pipeline_of(flag)
     kind, limits = pipeline.kind, pipeline.limits
@@ -456,9 +457,9 @@ def _field(flag: Flag[Any]) -> dict[str, Any]:
 
 def _keyed_value(flag: Flag[Any], source: str, given: KeyedValue) -> dict[str, Any]:
     """
-    Describe what one rule gives to keys of a flag; of a secret neither the value nor the keys.
+    Describe the value that one rule gives to keys of a flag; for a secret flag, hide the value and the keys.
     """
-    from dflag._rules import percent  # reading the rule has loaded it
+    from dflag._rules import percent  # already imported when the rule was read
 
     keys = None if pipeline_of(flag).secret else given.keys
     return {
@@ -474,7 +475,7 @@ def _keyed_value(flag: Flag[Any], source: str, given: KeyedValue) -> dict[str, A
 
 def _gives(valid: ValidRule | None) -> list[dict[str, str]]:
     """
-    Describe what a rule sets, in force or not: each flag with the text of the value, of a map the keys that it sets.
+    Return each flag that a rule sets, in force or not, with the text of its value; for a map, only the keys it sets.
     """
     if valid is None:
         return []
@@ -488,9 +489,9 @@ def _gives(valid: ValidRule | None) -> list[dict[str, str]]:
 
 def _unreadable_lists(view: View) -> list[RuleStatus]:
     """
-    Return a refused rule named by its key for each list of rules that cannot be read, so that it shows among them.
+    Return, for each list of rules that cannot be read, a refused rule named after its key, so that the page lists it.
     """
-    from dflag._status import RuleStatus  # an updater has imported it
+    from dflag._status import RuleStatus  # already imported by the updater
 
     return [
         RuleStatus(
@@ -547,12 +548,12 @@ def _change(record: Record, old: str, new: str) -> dict[str, Any]:
 
 def _rejections(view: View, status: Status | None) -> dict[str, list[tuple[str, FlagValueError]]]:
     """
-    Collect what sources hold and flags refuse, by flag; one in several sources has several.
+    Return the refused values of all sources, by flag name; a flag has several if several sources hold a bad value.
     """
     found: dict[str, list[tuple[str, FlagValueError]]] = {}
     listed = [rejected for state in view.states.values() for rejected in state.rejected.items()]
     seen = {id(error) for _, error in listed}
-    if status is not None:  # has those of an atomic revision too, which was not applied
+    if status is not None:  # also contains the refused values of an atomic revision that was not applied
         listed += [(key, error) for key, error in status.rejected.items() if id(error) not in seen]
     for key, error in listed:
         found.setdefault(error.flag_name, []).append((key, error))
@@ -560,7 +561,7 @@ def _rejections(view: View, status: Status | None) -> dict[str, list[tuple[str, 
 
 
 def _describe_rejection(flag: Flag[Any], key: str, error: FlagValueError) -> dict[str, str]:
-    # An error from before the flag became a secret's may quote what it was given.
+    # An error from before the flag became secret may quote the refused text.
     hidden = flag.secret and not error._secret
     message = f"flag {flag.name!r}: the value was refused ({error.origin})" if hidden else str(error)
     return {"key": key, "where": error.origin, "message": message}
@@ -568,7 +569,7 @@ def _describe_rejection(flag: Flag[Any], key: str, error: FlagValueError) -> dic
 
 def _refused_text(flag: Flag[Any], error: FlagValueError) -> str | None:
     """
-    Return what was refused, JSON as a listing shows it; None for what is secret, no text, or too long for a page.
+    Return the refused text, with JSON indented; None if it is secret, not a text, or too long for a page.
     """
     raw = error.raw
     if isinstance(raw, bytes) and len(raw) <= MAX_REFUSED_CHARACTERS:
@@ -585,13 +586,13 @@ def _refused_text(flag: Flag[Any], error: FlagValueError) -> str | None:
         native = loads(text)
     except NotJSON:
         return text
-    # Its keys in the order of those of a value in force, so that what differs is a difference.
+    # With sorted keys, like a value in force, so that a comparison shows only real differences.
     return json.dumps(native, ensure_ascii=False, indent=2, sort_keys=True)
 
 
 def show_value(flag: Flag[Any], value: Any) -> str:
     """
-    Print a value as a listing shows it: JSON over several lines, a secret as asterisks.
+    Return a value as a listing shows it: JSON on several lines, a secret as asterisks.
     """
     if flag.secret:
         return MASK
@@ -601,57 +602,57 @@ def show_value(flag: Flag[Any], value: Any) -> str:
 
 def _print(flag: Flag[Any], value: Any) -> str:
     """
-    Print a value, which for models is a user's code.
+    Return a value as text; for models this runs the program's code, which can raise.
     """
     return _guarded(flag, lambda: pipeline_of(flag).kind.format(value))
 
 
 def _guarded(flag: Flag[Any], function: Callable[[], str]) -> str:
     """
-    Return what a function says about a flag; a text in its place when it raises, so that the rest is shown.
+    Return the text of a function about a flag, or a replacement if the function raises, so that the rest is shown.
     """
     try:
         text: object = function()
-    except BaseException as error:  # of the program's code, so of any type
+    except BaseException as error:  # the program's code can raise any type
         if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-            raise  # a signal's, which has nothing to do with the value
+            raise  # from a signal, not from printing the value
         what = type(error).__name__
     else:
         if isinstance(text, str):
-            return str.__str__(text)  # a subclass may do anything when it is joined or compared
+            return str.__str__(text)  # a plain str: a subclass can run any code when it is joined or compared
         what = f"{type(text).__name__} instead of a text"
-    # Without the message, which may quote a secret.
+    # The log does not contain the message of the exception, which may quote a secret.
     logger.error("flag %r: cannot print it on the page: %s", flag.name, what)
     return UNPRINTABLE
 
 
 def _words(flag: Flag[Any], given: object) -> str | None:
     """
-    Return what a declaration says as a text, also if it is no text; None for None.
+    Return a property of a declaration as a text, even if the program gave another type; None for None.
     """
     return None if given is None else _guarded(flag, lambda: str(given))
 
 
 def _other(given: object) -> str:
     """
-    Return as text what a source of the program has returned in a type that JSON lacks.
+    Convert to a text a value that a source of the program has returned and whose type JSON lacks.
     """
     try:
         return str.__str__(str(given))
-    except Exception:  # of the program's code, so of any type
+    except Exception:  # the program's code can raise any type
         return UNPRINTABLE
 
 
 def _native(text: str) -> Any:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):  # "(cannot be printed)", or a kind that prints no JSON
+    except (ValueError, RecursionError):  # the text is "(cannot be printed)", or the kind does not print JSON
         return None
 
 
 def _write(flag: Flag[Any], value: Any) -> str:
     """
-    Write all of a value, for a checksum alone.
+    Return the exact text of a value, which is used only for a checksum.
     """
     return _guarded(flag, lambda: pipeline_of(flag).kind.exact(value))
 
@@ -662,9 +663,9 @@ def _pretty(native: Any, text: str) -> str:
 
 def moment(seconds: float, timespec: str = "seconds") -> str:
     """
-    Write a moment of `time.time` in UTC: ``2026-11-21T09:00:00Z``; one after the year 9999 as the end of that year.
+    Format a time of `time.time` in UTC, such as ``2026-11-21T09:00:00Z``; a time after 9999 becomes the end of 9999.
 
-    A time limit may be any finite number of seconds.
+    Such a time can occur, because a time limit may be any finite number of seconds.
     """
     when = datetime.datetime.fromtimestamp(min(max(seconds, 0.0), _LAST_MOMENT), datetime.UTC)
     return when.isoformat(timespec=timespec).replace("+00:00", "Z")
@@ -672,7 +673,7 @@ def moment(seconds: float, timespec: str = "seconds") -> str:
 
 def entity_tag(body: bytes, *form: object) -> str:
     """
-    Make the strong entity tag of a body; two representations have two, even when their bytes are the same.
+    Return the strong entity tag of a body. Representations of different *form* differ, even if their bytes are equal.
     """
     digest = hashlib.blake2b(body, digest_size=16)
     digest.update(repr(form).encode("utf-8", "backslashreplace"))

@@ -1,7 +1,7 @@
 """
-OpenFeature's remote protocol (OFREP 0.3): flags for browsers, and for services in other languages.
+OpenFeature's remote protocol (OFREP 0.3): it serves flags to browsers and to services in other languages.
 
-It is imported only if a program asks for it.
+This module is imported only if a program passes ``ofrep=True``.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ _BULK: Final = PREFIX + "evaluate/flags"
 _EVENTS: Final = PREFIX + "events"
 
 _BODY_LIMIT_BYTES: Final = 2**18
-"""Contexts have a few attributes; the rest is room."""
+"""Generous: a context has only a few attributes."""
 
 _KEPT_FORMS: Final = 64
-"""How many bulk answers are kept, each for other keys; if no flag is keyed, there is only one."""
+"""How many bulk answers are kept, one for each set of keys and mount; if no flag is keyed, keys make no difference."""
 
 _PREFLIGHT_SECONDS: Final = 600
-"""How long a browser may remember what it may send: the longest that all of them accept."""
+"""How long a browser may cache the answer to a preflight request: the longest time that all browsers accept."""
 
 _HEADERS: Final = "authorization, content-type, if-none-match, x-api-key"
-"""What OFREP's clients send, which a browser asks for first; what else it asks for is allowed too."""
+"""The headers that OFREP clients send, so that a preflight asks for them; other requested headers are allowed too."""
 
 _CHALLENGE: Final = {"WWW-Authenticate": 'Bearer realm="dflag"'}
 
@@ -63,13 +63,13 @@ _ORIGIN: Final = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._-]+|\[[0-9a-f:.]+\
 _HEADER_NAMES: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z, ]{1,1000}")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 
-# The protocol's schema lacks these reasons of OpenFeature; this is what is sent instead.
+# The protocol's schema lacks these reasons of OpenFeature; the answer contains these replacements.
 _REASONS: Final = {"DEFAULT": "STATIC", "STALE": "STATIC"}
 
 
 class _Key(NamedTuple):
     """
-    The parts of a context that some flags depend on: texts, and the types of what should be texts.
+    The parts of a context on which some flags depend: texts, and for a value that is not a text its type.
     """
 
     targeting_key: str | None
@@ -78,7 +78,7 @@ class _Key(NamedTuple):
 
 class _RefusedError(Exception):
     """
-    A request that the protocol has an error code for.
+    A request or a flag is refused with an error code of the protocol.
     """
 
     def __init__(self, code: str, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
@@ -96,11 +96,11 @@ class Ofrep(ForkFollower):
 
     Args:
         registry: The flags.
-        updater: The updater that feeds them.
+        updater: The updater of the flags; None if there is none.
         origins: The origins whose pages may read the answers.
-        read_authorize: The function that decides who may read.
-        max_streams: How many event streams there may be; 0 where the server can hold none open.
-        pass_on: Raises an exception again if it is meant for the program that hosts the app.
+        read_authorize: The function that decides who may read; None to allow every caller.
+        max_streams: How many event streams can be open; 0 if the server cannot hold streams open.
+        pass_on: A function that re-raises an exception if it is meant for the program that hosts the app.
 
     Raises:
         DefinitionError: An origin is not valid.
@@ -123,7 +123,8 @@ class Ofrep(ForkFollower):
         self._authorize: Final = read_authorize
         self._pass_on: Final = pass_on
         self.streams: Final = Streams(registry, self._evaluations.find, max_streams)
-        # A browser cannot send a header for an event stream. So the bulk answer, which is authorized, contains this.
+        # A browser cannot send a header for an event stream. So the bulk answer, which needs authorization, contains
+        # this ticket for the stream.
         self._ticket: Final = secrets.token_urlsafe(16) if read_authorize is not None else ""
         self._has_streams: Final = max_streams > 0
         self._making = threading.Lock()
@@ -132,7 +133,7 @@ class Ofrep(ForkFollower):
 
     def route(self, request: Request) -> Response | NeedsBody | Stream:
         """
-        Answer a request below `PREFIX`, or ask for its body first. May raise what ``read_authorize`` raises.
+        Answer a request below `PREFIX`, or ask for its body first. Raises what *pass_on* re-raises.
         """
         origin = self._allowed_origin(request)
         answer = self._route(request, origin)
@@ -174,7 +175,7 @@ class Ofrep(ForkFollower):
             **SECURITY_HEADERS,
             "Content-Type": "text/event-stream",
             "Cache-Control": "no-store",
-            "X-Accel-Buffering": "no",  # else nginx holds back what is less than its buffer
+            "X-Accel-Buffering": "no",  # otherwise nginx holds back events until its buffer is full
         }
         return Stream(headers, subscription)
 
@@ -211,12 +212,12 @@ class Ofrep(ForkFollower):
 
     def _form(self, generation: Generation, context: Mapping[str, Any], mount: str) -> Representation:
         """
-        Return a bulk answer, and make it if there is none.
+        Return a bulk answer, and make it if there is no current one.
         """
         place = (self._key(generation, context), mount)
         form = self._ready(generation, place)
         if form is None:
-            with self._making:  # a change makes all clients ask at once
+            with self._making:  # after a change, all clients ask at once
                 form = self._ready(generation, place)
                 if form is None:
                     form = self._make(generation, context, mount)
@@ -225,7 +226,7 @@ class Ofrep(ForkFollower):
 
     def _key(self, generation: Generation, context: Mapping[str, Any]) -> _Key | None:
         """
-        Return what of a context the answer depends on.
+        Return the parts of a context on which the bulk answer depends; None if no flag is keyed.
         """
         names: tuple[str, ...] | None = generation.kept.get("names of keys")
         if names is None:
@@ -288,16 +289,16 @@ class Ofrep(ForkFollower):
     # --- forking
 
     def after_fork_in_child(self) -> None:
-        self._making = threading.Lock()  # at the fork it may be held, for the length of an answer
+        self._making = threading.Lock()  # at the fork a thread may hold it, for as long as it makes an answer
         self.streams.abandon()
 
 
 def _evaluated(generation: Generation, flag: Flag[Any], context: Mapping[str, Any]) -> dict[str, Any]:
     """
-    Return a flag's evaluation as the protocol writes it.
+    Return a flag's evaluation in the form of the protocol.
 
     Raises:
-        _RefusedError: JSON has no such value, or the key is no text.
+        _RefusedError: JSON cannot represent the value, or the key is not a text.
     """
     try:
         key = key_for(flag, context.get("targetingKey"), context)
@@ -322,27 +323,27 @@ def _native(evaluation: Evaluation) -> object:
 
 def _portable(evaluation: Evaluation) -> object:
     """
-    Return a value as JSON; None if JSON has no such value.
+    Return a value as JSON; None if JSON cannot represent it.
     """
     flag = evaluation.flag
     try:
         return json_values.freeze(pipeline_of(flag).kind.portable(evaluation.value))
     except (Problem, NotJSON):
         return None
-    except BaseException as error:  # of the program's code, so of any type
+    except BaseException as error:  # the program's code can raise any type
         if is_interrupt(error):
             raise
-        # Without the message, which may quote a secret.
+        # The log does not contain the message of the exception, which may quote a secret.
         logger.error("flag %r: cannot write its value as JSON: %s", flag.name, type(error).__name__)
         return None
 
 
 def _context(body: bytes) -> Mapping[str, Any]:
     """
-    Read the context of a request's body; empty where there is none.
+    Parse the context of a request's body; empty if there is none.
 
     Raises:
-        _RefusedError: It is no JSON, or not as the protocol says.
+        _RefusedError: The body is not JSON, or does not have the form that the protocol specifies.
     """
     try:
         given = loads(body.decode()) if body else {}
@@ -364,10 +365,10 @@ def _context(body: bytes) -> Mapping[str, Any]:
 
 def _checked_origins(origins: Iterable[str]) -> frozenset[str]:
     """
-    Return origins as browsers write them.
+    Return origins in the form that browsers send.
 
     Raises:
-        DefinitionError: One of them is not valid.
+        DefinitionError: An origin is not valid.
     """
     given: object = origins
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
@@ -383,7 +384,7 @@ def _checked_origins(origins: Iterable[str]) -> frozenset[str]:
 
 def _plain_origin(text: str) -> str | None:
     """
-    Return an origin without the default port of its scheme; None if the text is no origin.
+    Return an origin without the default port of its scheme; None if the text is not an origin.
     """
     matched = _ORIGIN.fullmatch(text.lower())
     if matched is None:
@@ -396,7 +397,7 @@ def _plain_origin(text: str) -> str | None:
 
 def _ask_for_body(request: Request, finish: Callable[[Request, bytes | None], Response]) -> Response | NeedsBody:
     """
-    Refuse a body that is declared as anything but JSON: pages of other origins could send it without asking first.
+    Ask for the body, but refuse a declared type other than JSON: other origins could send it without a preflight.
     """
     content_type = request.headers.get("content-type")
     if content_type and not is_json(content_type):

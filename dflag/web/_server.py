@@ -1,8 +1,9 @@
 """
-A small HTTP server for the handler, on threads.
+A small threaded HTTP server for the request handler.
 
-It is made for a debug page, not for the open internet. Still no client can block it for long: connections are counted,
-each is bounded in age, requests and bytes, and while others wait, one ends after its answer or when its client is slow.
+It is made for a debug page, not for the open internet. Even so, no client can block it for long. The number of
+connections is limited, and so are the age, the requests and the bytes of each one. While other clients wait for a
+place, a connection ends after its answer, or when its client is slow.
 """
 
 from __future__ import annotations
@@ -32,19 +33,19 @@ if TYPE_CHECKING:
     from dflag.web._handler import Handler
 
 MAX_CONNECTIONS: Final = 64
-"""How many are served at once; the others wait in the kernel's queue."""
+"""How many connections are served at once; the others wait in the kernel's queue."""
 
 _PATIENCE_SECONDS: Final = 2.0
-"""How long a connection may wait for its client while others wait for a place: a round trip or two on a bad line."""
+"""How long a connection may wait for its client while others wait for a place: one or two round trips on a bad line."""
 
 _POLL_SECONDS: Final = 0.1
-"""How long `FlagServer.close` may have to wait for the thread that accepts."""
+"""How long `FlagServer.close` may have to wait for the thread that accepts connections."""
 
 _RETRY_SECONDS: Final = 0.1
-"""How soon to accept again after a failure: the connection stays in the queue, so a wait for one ends at once."""
+"""How long to pause after a failure to accept: the connection stays in the queue, so the next wait ends at once."""
 
 _CLOSE_SECONDS: Final = 5.0
-"""How long it waits for requests that are being answered."""
+"""How long `FlagServer.close` waits for requests that are being answered."""
 
 _MAX_PORT: Final = 65_535
 
@@ -53,10 +54,10 @@ _HOST: Final = re.compile(r"(?:\[([^\[\]]+)\]|([^:\[\]@/ ]*))(?::[0-9]*)?")
 
 class FlagServer:
     """
-    A running server, as `dflag.web.start_http_server` gives it.
+    A running server, as returned by `dflag.web.start_http_server`.
 
     Attributes:
-        port: The port it listens on.
+        port: The port on which the server listens.
 
     Thread safety: any thread.
     """
@@ -67,7 +68,7 @@ class FlagServer:
             allowed_hosts = one_or_more_texts("allowed_hosts", allowed_hosts, "each host")
         self._server: Final = _Server(handler, addr, port, allowed_hosts)
         self.port: Final[int] = self._server.server_address[1]
-        follow_forks(self._server)  # which lives on when nobody keeps this object
+        follow_forks(self._server)  # the inner server, which stays alive if the program does not keep this object
         try:
             OwnThread(target=self._server.run, name="dflag-web", daemon=True).start()
         except BaseException:  # no thread can be started now
@@ -78,7 +79,8 @@ class FlagServer:
         """
         Stop serving, end all connections and free the port. Idempotent.
 
-        A request whose validator is still running after 5 seconds ends by itself.
+        It waits up to 5 seconds for requests that are being answered. A request whose validator takes longer ends by
+        itself later.
         """
         self._server.stop(_CLOSE_SECONDS)
 
@@ -97,16 +99,16 @@ class _LostError(Exception):
 
 class _StoppedError(Exception):
     """
-    The server is to stop.
+    The server must stop.
     """
 
 
 class _Server(ForkFollower, TCPServer):
     """
-    Accepts connections and gives each a thread; counts them, and can end them.
+    Accepts connections, starts a thread for each, limits their number, and can end them.
     """
 
-    allow_reuse_address = os.name != "nt"  # on Windows it would let two servers have one port
+    allow_reuse_address = os.name != "nt"  # on Windows this would let two servers share one port
     request_queue_size = 128
 
     def __init__(self, handler: Handler, addr: str, port: int, allowed_hosts: Collection[str] | None) -> None:
@@ -114,7 +116,7 @@ class _Server(ForkFollower, TCPServer):
         self.is_crowded = False
         self._free: Final = threading.Semaphore(MAX_CONNECTIONS)
         self._is_failing = False  # the last connection could not be accepted
-        # For `shutdown` of the base class a signal handler that stops it once more could wait for ever.
+        # Not `shutdown` of the base class: a signal handler that stops the server a second time could wait for ever.
         self._ending: Final = Once()
         self._ended: Final = Once()
         self._abandoned = False
@@ -122,12 +124,12 @@ class _Server(ForkFollower, TCPServer):
         self._waiting: Final[dict[OwnSocket, float]] = {}
         self.address_family = _family(addr)
         super().__init__((addr, port), Connection)
-        # By the address that was bound: "127.1", "::ffff:127.0.0.1" and names all lead to a loopback address.
+        # The bound address counts, not *addr*: "127.1", "::ffff:127.0.0.1" and names can all mean a loopback address.
         self.is_host: Final = _host_check(self.socket.getsockname()[0], allowed_hosts)
 
     def run(self) -> None:
         """
-        Accept connections until `stop`, or until the program closes the socket, as one that becomes a daemon does.
+        Accept connections until `stop`, or until the program closes the socket, for example when it becomes a daemon.
         """
         try:
             self.serve_forever(_POLL_SECONDS)
@@ -147,7 +149,7 @@ class _Server(ForkFollower, TCPServer):
         super().server_bind()
 
     def service_actions(self) -> None:
-        # Called after each wait: a wait on a closed descriptor ends at once, again and again.
+        # The base class calls this after each wait. A wait on a closed descriptor would end at once, again and again.
         if self._ending.is_set():
             raise _StoppedError
         if not self._listener.is_open():
@@ -202,7 +204,7 @@ class _Server(ForkFollower, TCPServer):
     def _serve(self, request: Any, client_address: Any) -> None:
         try:
             self.finish_request(request, client_address)
-        except Exception as error:  # as when a client goes away
+        except Exception as error:  # for example, because the client has gone
             logger.debug("a connection ended: %s", type(error).__name__)
         finally:
             self._connections.pop(request, None)
@@ -214,13 +216,13 @@ class _Server(ForkFollower, TCPServer):
 
     def note_waiting(self, request: Any) -> None:
         """
-        Note that a connection waits for its client from now on: for a request, its rest, or to take the answer.
+        Record that a connection starts to wait for its client: for a request, the rest of it, or to receive the answer.
         """
         self._waiting[request] = time.monotonic()
 
     def note_working(self, request: Any) -> None:
         """
-        Note that a connection does not wait for its client.
+        Record that a connection does not wait for its client.
         """
         self._waiting.pop(request, None)
 
@@ -258,7 +260,8 @@ class _Server(ForkFollower, TCPServer):
 
     def after_fork_in_child(self) -> None:
         """
-        Close what the parent goes on serving: otherwise clients would not see it end, and the port would stay in use.
+        Close the inherited sockets, which the parent still serves. Otherwise clients would not notice when the parent
+        ends their connections, and the port would stay in use.
         """
         self._abandoned = True
         self._listener.close()
@@ -269,7 +272,7 @@ class _Server(ForkFollower, TCPServer):
 
 def _check_address(addr: str, port: int) -> None:
     """
-    Raise `DefinitionError` unless there can be such an address.
+    Raise `DefinitionError` if an argument has the wrong type, or the port is out of range.
     """
     check_argument("addr", addr, str, "a text")
     check_argument("port", port, int, "a number")
@@ -279,14 +282,14 @@ def _check_address(addr: str, port: int) -> None:
 
 def _family(addr: str) -> socket.AddressFamily:
     """
-    Return the family to listen with: IPv4 where a name has both, as its clients try that too.
+    Return the address family to listen with: IPv4 if a name has both, because clients of the name try IPv4 too.
 
     Raises:
-        OSError: There is no such address.
+        OSError: The address does not exist.
     """
     try:
         found = socket.getaddrinfo(addr or "0.0.0.0", None, type=socket.SOCK_STREAM)  # noqa: S104 - what the empty text means to bind()
-    except ValueError as error:  # a name that no host can have
+    except ValueError as error:  # not a valid host name
         raise OSError(errno.EADDRNOTAVAIL, f"no such address: {addr!r}") from error
     families = {family for family, *_ in found}
     return socket.AF_INET if socket.AF_INET in families else socket.AF_INET6
@@ -294,10 +297,11 @@ def _family(addr: str) -> socket.AddressFamily:
 
 def _host_check(bound: str, allowed_hosts: Collection[str] | None) -> Callable[[str], bool]:
     """
-    Make the check of ``Host`` for a server that is bound to an address.
+    Return the function that checks ``Host`` for a server that is bound to the address *bound*.
 
-    A web page can let its own name resolve to 127.0.0.1, and then shares its origin with a server there
-    ("DNS rebinding"). The name shows it: a client that means this machine uses an address or localhost.
+    The owner of a web page can let its domain name resolve to 127.0.0.1. Then the page has the same origin as a server
+    there ("DNS rebinding"). ``Host`` reveals this, because it holds that name: a client that means this machine uses
+    an IP address or localhost.
     """
     if allowed_hosts is None:
         allowed_hosts = () if _is_loopback(bound) else ("*",)

@@ -1,5 +1,5 @@
 """
-Setting a flag over HTTP: who may do it, what a request may hold, and how it is recorded.
+Setting a flag over HTTP: who may set flags, what a request can contain, and how the change is recorded.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from dflag.web._http import Authorize
 
 BODY_LIMIT_BYTES: Final = 2**20 + 2**12
-"""A value as large as a ConfigMap may hold, 1 MiB, and a little for what stands around it."""
+"""The size limit of a ConfigMap, 1 MiB, plus some room for the rest of the body."""
 
 MAX_TTL_SECONDS: Final = 366 * 86_400
-"""A year: what shall last longer belongs in a source."""
+"""A year: a value that should last longer belongs in a source."""
 
 MAX_REASON_CHARACTERS: Final = 1_000
-"""Enough for a sentence and a link; it stays in the history."""
+"""Enough for a sentence and a link. The limit is low because the history keeps the reason."""
 
 _TOKEN: Final = re.compile(r"[!-~]+")
 _CREDENTIALS: Final = re.compile(r"bearer +([!-~]+) *", re.IGNORECASE)
@@ -41,20 +41,20 @@ _KEYS: Final = frozenset({"name", "value", "reason", "ttl_seconds", "dry_run"})
 
 class Malformed(ValueError):  # noqa: N818 - an answer to the client, not an error of the program
     """
-    A body does not say what to set.
+    The body of a request to set a flag is not valid.
     """
 
 
 class SetRequest(NamedTuple):
     """
-    What a body asks for.
+    The parsed body of a request to set a flag.
 
     Attributes:
-        name: The flag.
+        name: The name of the flag.
         text: The value; None to drop the override.
-        reason: Why; empty when it does not say.
-        ttl_seconds: For how long; None for good.
-        dry_run: Whether only to check it, and change nothing.
+        reason: The reason for the change; empty if the body has none.
+        ttl_seconds: How long the override lasts; None for no limit.
+        dry_run: Whether to only check the value and change nothing.
     """
 
     name: str
@@ -68,15 +68,15 @@ def bearer_token(token: str, name: str) -> Authorize:
     """
     Make an ``authorize`` that accepts requests with the header ``Authorization: Bearer <token>``.
 
-    Tokens are compared in constant time. Make one of 32 random bytes (``secrets.token_urlsafe()``), keep it in a
-    Secret, and send it only over TLS.
+    Tokens are compared in constant time. Make the token from 32 random bytes (``secrets.token_urlsafe()``), keep it in
+    a Secret, and send it only over TLS.
 
     Args:
-        token: The secret: visible ASCII characters.
+        token: The secret, in visible ASCII characters.
         name: The name of the caller, for the history and the log.
 
     Raises:
-        DefinitionError: One of them is empty, or the token has other characters.
+        DefinitionError: *token* or *name* is not a text or is empty, or *token* contains other characters.
 
     Thread safety: any thread.
 
@@ -86,7 +86,7 @@ def bearer_token(token: str, name: str) -> Authorize:
     >>> authorize({}) is None
     True
     """
-    # Without their repr: a token that was passed in the wrong place is still a secret.
+    # The messages do not contain the arguments: a token that was passed in the wrong place is still a secret.
     given: tuple[object, object] = (token, name)
     if not all(isinstance(each, str) for each in given):
         raise DefinitionError("expected a token and a name as texts")
@@ -108,26 +108,26 @@ def identify(
     option: str, authorize: Authorize, headers: Mapping[str, str], pass_on: Callable[[BaseException], None]
 ) -> str | None:
     """
-    Return the caller's name, or None for a caller who is refused: only a name that is a text grants access.
+    Return the caller's name, or None to refuse the caller: only a non-empty text as a name grants access.
 
     Args:
-        option: The option that *authorize* was given as.
-        authorize: The function to ask.
-        headers: Those of the request.
-        pass_on: Raises an exception again if it is meant for the program that hosts the app.
+        option: The name of the option through which the program passed *authorize*.
+        authorize: The function that checks the caller.
+        headers: The headers of the request.
+        pass_on: A function that re-raises an exception if it is meant for the program that hosts the app.
     """
     try:
         who: object = authorize(headers)
-    except BaseException as error:  # whatever it raises refuses
+    except BaseException as error:  # any exception refuses the caller
         pass_on(error)
-        # Without the message, which may quote a credential.
+        # The log does not contain the message of the exception, which may quote a credential.
         logger.error("%s raised %s; the request was refused", option, type(error).__name__)
         return None
     if who is None:
         return None
     if isinstance(who, str) and who:
-        return str.__str__(who)  # a subclass may do anything when it is printed
-    # A coroutine, which nobody awaits, is closed.
+        return str.__str__(who)  # a plain str: a subclass can run any code when it is printed
+    # `is_unawaited` also closes a coroutine, because nothing awaits it.
     what = "an awaitable" if is_unawaited(who) else "an empty text" if isinstance(who, str) else type(who).__name__
     logger.error("%s should return a name or None, not %s; the request was refused", option, what)
     return None
@@ -135,10 +135,10 @@ def identify(
 
 def read(body: bytes) -> SetRequest:
     """
-    Read a body.
+    Parse a body.
 
     Raises:
-        Malformed: The body is wrong; the message says how.
+        Malformed: The body is not valid; the message says why.
     """
     try:
         given = loads(body.decode())
@@ -169,10 +169,10 @@ def read(body: bytes) -> SetRequest:
 
 def carry_out(flag: Flag[Any], setting: SetRequest, who: str) -> None:
     """
-    Set or drop the override, and write down who did, why and until when.
+    Set or drop the override, and record who did it, why, and until when it lasts.
 
     Raises:
-        FlagValueError: The value does not pass.
+        FlagValueError: The value is refused.
     """
     reason = printable(f"{who}: {setting.reason}" if setting.reason else who)
     if setting.ttl_seconds is not None:
@@ -185,17 +185,17 @@ def carry_out(flag: Flag[Any], setting: SetRequest, who: str) -> None:
 
 def dry_run(flag: Flag[Any], setting: SetRequest) -> str:
     """
-    Run all checks of `carry_out`, change nothing, and return what the value would be, as a listing shows it.
+    Run all checks of `carry_out`, change nothing, and return the value that the flag would have, as a listing shows it.
 
     Raises:
-        FlagValueError: The value does not pass.
+        FlagValueError: The value is refused.
     """
     entry = None
     if setting.text is not None:
         entry = Entry(pipeline_of(flag).read(flag.name, setting.text, OVERRIDE, encoded=True))
     store, edits = store_of(flag), [(flag, OVERRIDE, entry)]
     transaction = store.plan(edits)
-    if entry is not None:  # dropping is not checked either
+    if entry is not None:  # `carry_out` does not check the dropping of an override either
         store.check_edits(transaction, edits)
     return show_value(flag, transaction.snapshot[flag])
 

@@ -1,7 +1,7 @@
 """
-Event streams: they tell clients of OFREP to ask again, as server-sent events.
+Event streams: server-sent events that tell OFREP clients to fetch the flags again.
 
-A stream says that something has changed, and not what. So whatever happens in between, one event is enough.
+An event says that something has changed, but not what. So one event is enough for any number of changes.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from dflag._snapshot import Snapshot
 
 HEARTBEAT_SECONDS: Final = 15.0
-"""How often an idle stream sends something: proxies end a connection that is silent for a minute."""
+"""How often an idle stream sends something: proxies close a connection that is silent for a minute."""
 
 _RETRY_MILLISECONDS: Final = 2_000
-"""After how long a browser connects again."""
+"""How long a browser waits before it connects again."""
 
 
 class Subscription:
     """
-    One stream: what it has to send now. It is open from `on_wake` on, as a request may be given up before its answer.
+    The events of one stream. It is added to the open streams only by `on_wake`, as a request can end before its answer.
 
-    Thread safety: `close` and `wake` from any thread; the rest from one at a time.
+    Thread safety: `close` and `wake` from any thread; the other methods from one thread at a time.
     """
 
     def __init__(self, streams: Streams, last_event_id: str) -> None:
@@ -42,36 +42,36 @@ class Subscription:
         self._is_due = False
         self._sent_at = 0.0
         self.is_open: bool = True
-        self._wake: Callable[[], object] = int  # nothing yet
+        self._wake: Callable[[], object] = int  # does nothing until `on_wake`
 
     def on_wake(self, function: Callable[[], object]) -> None:
         """
-        Open the stream, and call a function, in any thread, when there is something to send or it is closed.
+        Open the stream, and call *function*, on any thread, when there is an event to send and when the stream closes.
         """
         self._wake = function
         self._streams.add(self)
 
     def wake(self) -> None:
         """
-        Note that something has changed.
+        Record that something has changed.
         """
         self._is_due = True
         self._call()
 
     def _call(self) -> None:
-        with contextlib.suppress(RuntimeError):  # its event loop is closed
+        with contextlib.suppress(RuntimeError):  # the event loop of the client's request is closed
             self._wake()
 
     def due(self) -> bytes:
         """
-        Return what to send now; usually nothing.
+        Return the bytes to send now; usually empty.
         """
         now = time.monotonic()
         was_due, self._is_due = self._is_due, False
         snapshot = self._streams.snapshot()
         if self._snapshot is None:
-            # A change between the answer that named this stream and now would be missed: the client asks once more,
-            # unless it comes back and has seen the last event.
+            # The client would miss a change between now and the bulk answer that named this stream. So the first event
+            # tells it to fetch again, unless it reconnects and has already seen the event of the current snapshot.
             is_current = self._last_event_id == _token(snapshot)
             sent = f"retry: {_RETRY_MILLISECONDS}\n".encode() + (b":\n\n" if is_current else _event(snapshot))
         elif was_due or (now - self._sent_at >= HEARTBEAT_SECONDS and snapshot is not self._snapshot):
@@ -94,12 +94,12 @@ class Subscription:
 
 class Streams:
     """
-    The streams of one registry that are open.
+    The open streams of one registry.
 
     Args:
         registry: The flags.
-        find: Returns a flag that is shown, by name, else None.
-        limit: How many there may be.
+        find: A function that returns the flag of a name if OFREP shows it, else None.
+        limit: How many streams can be open.
 
     Thread safety: any thread.
     """
@@ -109,21 +109,22 @@ class Streams:
         self._find: Final = find
         self._limit: Final = limit
         self._open: frozenset[Subscription] = frozenset()
-        # Those that are not open yet count too: all clients come back at once. One that is given up just goes.
+        # Streams that are not open yet count too, because all clients can reconnect at once. The set is weak, so that a
+        # stream whose request ends early gives its place back.
         self._places: WeakSet[Subscription] = WeakSet()
 
     def snapshot(self) -> Snapshot:
         """
-        Return the values now.
+        Return the current snapshot.
         """
         return self._store.snapshot()
 
     def open(self, last_event_id: str) -> Subscription | None:
         """
-        Return a stream that is to be opened; None when there are too many.
+        Return a new stream, which `add` opens; None if there are too many.
 
         Args:
-            last_event_id: The event that the client has seen last; empty for none.
+            last_event_id: The id of the last event that the client has seen; empty if there is none.
         """
         with self._store.lock:
             if len(self._places) >= self._limit:
@@ -134,7 +135,7 @@ class Streams:
 
     def add(self, subscription: Subscription) -> None:
         """
-        Open a stream, which is woken from now on.
+        Open a stream, which commits wake from now on.
         """
         with self._store.lock:
             if not self._open:
@@ -143,7 +144,7 @@ class Streams:
 
     def drop(self, subscription: Subscription) -> None:
         """
-        Forget a stream, whose place is free. Idempotent.
+        Forget a stream and free its place. Idempotent.
         """
         with self._store.lock:
             self._places.discard(subscription)
@@ -160,7 +161,7 @@ class Streams:
 
     def abandon(self) -> None:
         """
-        Forget, in a forked child, the streams of the parent.
+        Forget the streams of the parent, in a forked child.
         """
         self._open = frozenset()
         self._places = WeakSet()

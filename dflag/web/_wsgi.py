@@ -1,5 +1,5 @@
 """
-The face for WSGI servers (PEP 3333).
+The adapter between the request handler and WSGI servers (PEP 3333).
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def _request(environ: WSGIEnvironment) -> Request:
 
 
 def _decoded(text: str) -> str:
-    # PEP 3333 has bytes as the characters of Latin-1.
+    # PEP 3333 passes bytes as characters of Latin-1.
     return text.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def read_body(environ: WSGIEnvironment, limit_bytes: int) -> bytes | None:
     """
-    Read the body; return None as soon as it is known to be over the limit.
+    Read the body; return None as soon as it is known to be longer than the limit.
     """
     declared = environ.get("CONTENT_LENGTH") or ""
     if declared:
@@ -68,9 +68,9 @@ def read_body(environ: WSGIEnvironment, limit_bytes: int) -> bytes | None:
         if length > limit_bytes:
             return None
         body = _read(environ["wsgi.input"], length)
-        return body if len(body) == length else b""  # the client went away: what there is may look whole
+        return body if len(body) == length else b""  # the client has gone: a part of a body can look complete
     if not environ.get("wsgi.input_terminated"):
-        return b""  # reading might wait for ever
+        return b""  # without a length, a read might wait for ever
     body = _read(environ["wsgi.input"], limit_bytes + 1)
     return body if len(body) <= limit_bytes else None
 
