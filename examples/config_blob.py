@@ -1,8 +1,8 @@
 """
-A worker whose settings are one JSON document in a mounted ConfigMap, all of them live; see README.md beside this file.
+A worker whose settings are one JSON document in a mounted ConfigMap and change while it runs; see examples/README.md.
 
     python examples/config_blob.py                         follows /etc/worker/config.json
-    python examples/config_blob.py --config config.json    follows that file
+    python examples/config_blob.py --config config.json    follows config.json
     python examples/config_blob.py --help                  lists the flags
 """
 
@@ -25,7 +25,7 @@ RETRY = {
 
 
 class Settings(dflag.Flags):
-    """What the document holds, and where it is."""
+    """The settings in the document, and the path of the document."""
 
     config = dflag.string("/etc/worker/config.json", "JSON file to follow")
     batch_size = dflag.dyn_int(10, "Items in one batch", min=1, max=1000)
@@ -38,13 +38,13 @@ stopping = threading.Event()
 
 
 def work(cfg: Settings) -> None:
-    """Do one batch; all settings are of one revision, so that no batch mixes two documents."""
+    """Process one batch; all settings are from one revision, so that no batch mixes two documents."""
     names = ", ".join(cfg.queues)
     print(f"batch of {cfg.batch_size} from {names}, retries: {cfg.retry['times']}", flush=True)
 
 
 def main() -> None:
-    """Work until a signal comes."""
+    """Work until a signal arrives."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     Settings.registry.parse_args(description="A worker whose settings are one JSON document.")
     for number in (signal.SIGINT, signal.SIGTERM):

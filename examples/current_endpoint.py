@@ -1,8 +1,8 @@
 """
-A service told by a ConfigMap at the API server which cluster to talk to; see README.md beside this file.
+A service that reads from a ConfigMap at the API server which cluster to use; see examples/README.md.
 
     python examples/current_endpoint.py                      follows the ConfigMap current-endpoint-flags
-    python examples/current_endpoint.py --configmap other    follows that one
+    python examples/current_endpoint.py --configmap other    follows the ConfigMap other
     python examples/current_endpoint.py --help               lists the flags
 """
 
@@ -29,14 +29,14 @@ target = flags.dyn_string("current.target", "", "The chosen cluster, as in clust
 
 @flags.validator
 def target_has_an_endpoint(candidate: dflag.Snapshot) -> None:
-    """Keep the last good choice rather than send anybody to a cluster that is not there."""
+    """Refuse a cluster without an endpoint, so that the last good choice stays in force."""
     chosen = candidate[target]
     if chosen and f"{chosen}.endpoint" not in candidate[endpoints]:
         raise ValueError(f"current.target is {chosen!r}, and there is no {chosen}.endpoint")
 
 
 def current_endpoint() -> str:
-    """Return the current endpoint: one snapshot, so that target and endpoints are of one revision."""
+    """Return the current endpoint; one snapshot ensures that target and endpoints are from one revision."""
     now = flags.snapshot()
     return now[endpoints][f"{now[target]}.endpoint"] if now[target] else now[default]
 
@@ -56,7 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def listen() -> http.server.ThreadingHTTPServer:
-    """Open the port, or end with one line that says why it cannot be opened."""
+    """Open the port, or exit with a one-line error message."""
     try:
         return http.server.ThreadingHTTPServer((address.get(), port.get()), Handler)
     except OSError as error:
@@ -64,13 +64,14 @@ def listen() -> http.server.ThreadingHTTPServer:
 
 
 def main() -> None:
-    """Serve until a signal comes."""
+    """Serve until a signal arrives."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     flags.parse_args(description="A service told by the API server which cluster to talk to.")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
     source = KubernetesSource(configmap.get(), namespace.get() or None)
-    # Without the ConfigMap, at the start or later, the default endpoint serves; it counts as soon as it is made.
+    # If the ConfigMap is missing, at the start or later, the default endpoint is used. A new ConfigMap takes effect at
+    # once.
     with dflag.Updater.setup(flags, source, required=False, on_missing="reset"), listen() as http_server:
         print(f"Serving on http://{address.get()}:{http_server.server_port}/ and following {source.name}", flush=True)
         http_server.serve_forever()

@@ -1,8 +1,8 @@
 """
-A service whose message comes from one YAML file in a mounted ConfigMap; see README.md beside this file.
+A service whose message comes from one YAML file in a mounted ConfigMap; see examples/README.md.
 
     python examples/greeting_service.py                      follows /etc/app/app.yaml
-    python examples/greeting_service.py --config app.yaml    follows that file
+    python examples/greeting_service.py --config app.yaml    follows app.yaml
     python examples/greeting_service.py --help               lists the flags
 """
 
@@ -25,15 +25,15 @@ message = flags.dyn_string("message", "Hello", "What the service says", validato
 
 @message.on_change
 def report(old: str, new: str) -> None:
-    """Print what changed."""
+    """Print the change."""
     print(f"changed message: {old} -> {new}", flush=True)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers every path with the message of the moment."""
+    """Answers every path with the current message."""
 
     def do_GET(self) -> None:
-        """Read the flag once, so that the length is that of the text that is sent."""
+        """Answer with the message; the flag is read once, so that Content-Length matches the body."""
         body = f"{message.get()}\n".encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
@@ -43,7 +43,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def listen() -> http.server.ThreadingHTTPServer:
-    """Open the port, or end with one line that says why it cannot be opened."""
+    """Open the port, or exit with a one-line error message."""
     try:
         return http.server.ThreadingHTTPServer((address.get(), port.get()), Handler)
     except OSError as error:
@@ -51,14 +51,14 @@ def listen() -> http.server.ThreadingHTTPServer:
 
 
 def main() -> None:
-    """Serve until a signal comes."""
+    """Serve until a signal arrives."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     flags.parse_args(description="A service whose message comes from one YAML file.")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
-    # No delay is needed here: the kubelet publishes by renaming one link, and dflag opens what is behind it once, so a
-    # reload reads the old file or the new one. A file that is written in place has no such moment; dflag reads it
-    # once it has been left alone.
+    # No delay is needed here: the kubelet publishes by renaming one link, and dflag follows that link once per read. So
+    # it reads either the old file or the new one. A file that is written in place can be half written; dflag reads such
+    # a file after it has stayed unchanged for a while.
     try:
         updater = dflag.Updater.setup(flags, config.get())
     except (dflag.SourceError, dflag.UpdateError) as error:

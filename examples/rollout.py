@@ -1,9 +1,10 @@
 """
 A rollout that goes bad, in a small fleet of processes on one machine.
 
-Six processes follow one volume. A rule brings a new limit to one after the other within some seconds, which none of
-them can take: each that has switched finds itself unhealthy and goes back by itself. When two have done so, the
-operator takes the rule out, and the rest never switches. What is printed is who had what, and when.
+Six processes follow one volume. Within some seconds, a rule brings a new limit to one process after the other. The
+limit is bad: each process that has switched finds itself unhealthy and reverts the rule. After two processes have
+reverted it, the operator removes the rule, and the rest never switch. The output shows which process had which value,
+and when.
 
 Run it with: python examples/rollout.py
 """
@@ -38,9 +39,9 @@ PATIENCE_SECONDS = 30.0
 
 def work(pod: str, directory: str) -> None:
     """
-    Be one process of the fleet, until standard input ends.
+    Run as one process of the fleet, until the end of standard input.
     """
-    logging.basicConfig(level=logging.ERROR)  # that a rule is taken back is a warning, and is printed here anyway
+    logging.basicConfig(level=logging.ERROR)  # hides the warning about the reverted rule, which the output shows anyway
     flags = dflag.FlagRegistry()
     rate = flags.dyn_int("rate_limit", GOOD, "Requests per second")
 
@@ -111,7 +112,7 @@ def start_process(pod: str, directory: str) -> subprocess.Popen:
 
 def collect(process: subprocess.Popen, reports: queue.SimpleQueue[dict]) -> None:
     """
-    Pass on what a process reports.
+    Put the reports of a process into a queue.
     """
     for line in process.stdout:
         reports.put(json.loads(line))
@@ -119,7 +120,7 @@ def collect(process: subprocess.Popen, reports: queue.SimpleQueue[dict]) -> None
 
 def show(report: dict, start: datetime) -> bool:
     """
-    Print a report, and return whether the process has taken the rule back.
+    Print a report, and return whether the process has reverted the rule.
     """
     states = f"  (rule: {', '.join(report['states'])})" if report["states"] else ""
     print(f"{elapsed(report['at'], start)}  {report['pod']:8}  {report['what']}{states}")
@@ -128,7 +129,7 @@ def show(report: dict, start: datetime) -> bool:
 
 def elapsed(at: float, start: datetime) -> str:
     """
-    Write how long after the start something happened.
+    Return, as text, how long after the start something happened.
     """
     return f"{at - start.timestamp():6.2f} s"
 

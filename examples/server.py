@@ -1,8 +1,8 @@
 """
-A small HTTP service whose flags follow a ConfigMap volume; see README.md beside this file.
+A small HTTP service whose flags follow a ConfigMap volume; see examples/README.md.
 
     python examples/server.py                                   makes a volume of its own in a temporary directory
-    python examples/server.py --config-dir /etc/dflag           follows that directory
+    python examples/server.py --config-dir /etc/dflag           follows the directory /etc/dflag
     python examples/server.py --help                            lists the flags
 """
 
@@ -68,7 +68,7 @@ footer { margin-top: 1rem; }
   tr:first-child { display: none; }
 }
 """
-"""How the page looks, by day, by night and on a phone."""
+"""The style of the page, for light mode, dark mode and phones."""
 
 POLICY = {
     "type": "object",
@@ -84,10 +84,10 @@ POLICY = {
 
 class Settings(dflag.Flags, registry=dflag.FlagRegistry("example")):
     """
-    What can be set; on an instance each is the value of one revision.
+    The flags of the service. An instance holds the values of one revision.
     """
 
-    # Static flags: settled at start-up.
+    # Static flags: fixed at start-up.
     config_dir = dflag.string("", "Directory to follow; a temporary volume when empty")
     address = dflag.string("127.0.0.1", "Address to listen on")
     port = dflag.int(8080, "Port to listen on; 0 picks a free one", min=0, max=65_535)
@@ -109,18 +109,18 @@ class Settings(dflag.Flags, registry=dflag.FlagRegistry("example")):
 
 @Settings.policy.validator
 def page_stays_reachable(value: Any) -> None:
-    """Refuse what the schema cannot see: a policy that would block the page that shows it."""
+    """Refuse a policy that would block the page itself, which the schema cannot check."""
     if "/" in value.get("blocked", ()):
         raise ValueError("the page itself cannot be blocked")
 
 
 def report(name: str, old: object, new: object) -> None:
-    """Print what changed; runs on dflag's notifier thread, after the whole revision is visible."""
+    """Print a change; runs on dflag's notifier thread, after the whole revision is visible."""
     print(f"changed {name}: {old} -> {new}", flush=True)
 
 
 class RateLimiter:
-    """Counts the pages of the running second."""
+    """Counts the pages of the current second."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -128,7 +128,7 @@ class RateLimiter:
         self._count = 0
 
     def admit(self, limit: int) -> bool:
-        """Count one page; say whether it is within the limit."""
+        """Count one page, and return whether it is within the limit."""
         with self._lock:
             second = int(time.monotonic())
             if second != self._second:
@@ -141,17 +141,17 @@ limiter = RateLimiter()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """One request: it answers from one revision, so that it never sees half of a change."""
+    """Answers each request from one revision, so that a request never sees half of a change."""
 
     debug_page: WSGIApplication
 
     def setup(self) -> None:
-        """Take the time limit from its flag."""
+        """Set the time limit of the connection from its flag."""
         self.timeout = Settings.current().idle_timeout.total_seconds() or None
         super().setup()
 
     def do_GET(self) -> None:
-        """Answer ``/``, ``/values``, ``/metrics``, ``/healthz`` and what is below ``/debug/flags``."""
+        """Answer ``/``, ``/values``, ``/metrics``, ``/healthz`` and all paths below ``/debug/flags``."""
         snapshot = Settings.registry.snapshot()
         cfg = Settings.from_snapshot(snapshot)
         path = self.path.partition("?")[0]
@@ -177,7 +177,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._send(404, "text/plain", "not found\n")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is http.server's
-        """Write the line of a request, if that is asked for."""
+        """Write a log line for a request if ``log_requests`` is on."""
         if Settings.current().log_requests:
             super().log_message(format, *args)
 
@@ -205,7 +205,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def page(snapshot: dflag.Snapshot) -> str:
-    """Show every flag of the snapshot, those that may change first."""
+    """Return the page: every flag of the snapshot, dynamic flags first."""
     cfg = Settings.from_snapshot(snapshot)
     rows = "\n".join(row(name, snapshot[name]) for name in sorted(snapshot, key=is_static))
     labels = " · ".join(f"{html.escape(str(key))}: {html.escape(str(value))}" for key, value in cfg.labels.items())
@@ -222,7 +222,7 @@ def page(snapshot: dflag.Snapshot) -> str:
 
 
 def row(name: str, value: Any) -> str:
-    """Show one flag."""
+    """Return the table row of one flag."""
     flag = Settings.registry[name]
     kind = "dynamic" if flag.dynamic else "static"
     text = html.escape(json.dumps(plain(value), ensure_ascii=False))
@@ -233,18 +233,18 @@ def row(name: str, value: Any) -> str:
 
 
 def is_static(name: str) -> bool:
-    """Say whether a flag is settled at start-up."""
+    """Return whether a flag is fixed at start-up."""
     return not Settings.registry[name].dynamic
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: a duration as text such as ``0:00:30``."""
+    """Return a value in a type that JSON has: a duration as text such as ``0:00:30``."""
     return str(value) if isinstance(value, datetime.timedelta) else value
 
 
 @contextlib.contextmanager
 def embedded_volume() -> Iterator[Path]:
-    """Publish the manifest's data as the kubelet would, in a directory that goes at the end."""
+    """Publish the manifest's data as the kubelet would, in a directory that is removed at the end of the block."""
     manifest = yaml.safe_load(MANIFEST.read_text(encoding="utf-8"))
     with tempfile.TemporaryDirectory(prefix="dflag-example-") as directory:
         volume = ConfigMapVolume(Path(directory) / "config")
@@ -253,15 +253,15 @@ def embedded_volume() -> Iterator[Path]:
 
 
 def stop(*_: object) -> NoReturn:
-    """Leave through all the ``with`` blocks; a second signal must not cut that short."""
+    """Exit through all ``with`` blocks; ignore further signals, which would interrupt that."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     raise SystemExit(0)
 
 
 def write_command(directory: str) -> str:
-    """Return what to type in a shell to change a flag, as short as it works there."""
-    program = Path(sys.executable).with_name("dflag")  # beside the interpreter, where pip puts it
+    """Return the shortest shell command that changes a flag here."""
+    program = Path(sys.executable).with_name("dflag")  # next to the interpreter, where pip installs it
     if not program.exists():
         command = f"{shlex.quote(sys.executable)} -m dflag"
     elif shutil.which("dflag") == os.fspath(program):
@@ -274,7 +274,7 @@ def write_command(directory: str) -> str:
 
 
 def listen() -> http.server.ThreadingHTTPServer:
-    """Open the port, or end with one line that says why it cannot be opened."""
+    """Open the port, or exit with a one-line error message."""
     cfg = Settings.current()
     try:
         return http.server.ThreadingHTTPServer((cfg.address, cfg.port), Handler)
@@ -283,7 +283,7 @@ def listen() -> http.server.ThreadingHTTPServer:
 
 
 def main() -> None:
-    """Serve until a signal comes."""
+    """Serve until a signal arrives."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     Settings.registry.parse_args(description="A small HTTP service whose flags follow a ConfigMap volume.")
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -299,7 +299,7 @@ def main() -> None:
                 flag.on_change(functools.partial(report, flag.name))
         if register:
             register(Settings, updater)
-        Handler.debug_page = web.make_wsgi_app(Settings, updater)  # read-only, as nobody is said to be allowed to set
+        Handler.debug_page = web.make_wsgi_app(Settings, updater)  # read-only, because there is no `authorize`
         server = stack.enter_context(listen())
         print(f"Serving on http://{Settings.address.get()}:{server.server_port}/ and following {directory}", flush=True)
         if not Settings.config_dir.get():

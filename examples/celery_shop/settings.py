@@ -1,5 +1,5 @@
 """
-The flags of the workers. To import this module starts nothing, and needs no Celery.
+The flags of the workers. Importing this module starts nothing and does not need Celery.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import dflag
 
 
 class Settings(dflag.Flags, registry=dflag.FlagRegistry("celery_shop")):
-    """What a deployment decides, and what operators change while workers run."""
+    """Static flags, set by the deployment, and dynamic flags, which operators change while workers run."""
 
     page_port = dflag.int(8081, "Port of the page of flags", min=0, max=65_535)
     metrics_port = dflag.int(9090, "Port of the metrics", min=0, max=65_535)

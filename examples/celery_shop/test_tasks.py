@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def updater(dflag_isolated: Callable[[type[Settings]], None], configmap_volume: ConfigMapVolume) -> dflag.Updater:
-    """Follow a volume, as a worker does; at the end of the test it is stopped, and the flags are as before."""
+    """Follow a volume, as a worker does; after the test the updater is stopped and the flags are restored."""
     dflag_isolated(Settings)
     configmap_volume.write({"sender": "test@example.com", "batch": "2"})
     return dflag.Updater.setup(Settings, configmap_volume.path)
 
 
 def test_one_task(updater: dflag.Updater, configmap_volume: ConfigMapVolume) -> None:
-    """A task goes by the newest revision of its beginning."""
+    """A task uses the revision that is the newest when it begins."""
     assert send_mail.apply([["ann", "bob", "eve"]]).get() == ["test@example.com to ann", "test@example.com to bob"]
     configmap_volume.update(batch="1")
     updater.refresh()

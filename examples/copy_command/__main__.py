@@ -1,7 +1,7 @@
 """
-Copy a file no faster than allowed: ``python -m copy_command SOURCE TARGET --rate_bytes=1000000``.
+Copy a file with a limited rate: ``python -m copy_command SOURCE TARGET --rate_bytes=1000000``.
 
-The limit may be changed while it copies: in the file that ``--config`` names, unless the command line sets it.
+The limit can be changed during the copy, in the file that ``--config`` names, unless the command line sets it.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ changed = threading.Event()
 
 @Settings.rate_bytes.on_change
 def wake(_old: int, _new: int) -> None:
-    """End a pause that a new limit has made wrong."""
+    """End the current pause, because it was computed with the old limit."""
     changed.set()
 
 
 def copy(source: BinaryIO, target: BinaryIO) -> None:
-    """Copy all of it; each chunk goes by the limits of its moment."""
+    """Copy the whole file; each chunk uses the limits in force when it is read."""
     while True:
         changed.clear()  # before the limits are read, so that no change is missed
         cfg = Settings.current()
@@ -49,7 +49,7 @@ def copy(source: BinaryIO, target: BinaryIO) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return its status."""
+    """Run the command, and return its exit status."""
     parser = argparse.ArgumentParser("copy_command", description="Copy a file no faster than allowed.")
     parser.add_argument("source")
     parser.add_argument("target")
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     logging.basicConfig(format="copy_command: %(message)s")
     config = os.path.expanduser(Settings.config.get())
-    # What is typed counts more than what is in a file, and no file is needed.
+    # Command-line arguments take precedence over the file, and the file is optional.
     updater = dflag.Updater(Settings, config, below_arguments=True, required=False)
     try:
         with ExitStack() as running:

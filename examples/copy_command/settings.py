@@ -1,5 +1,5 @@
 """
-The flags of the command. To import this module starts nothing.
+The flags of the command. Importing this module starts nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import dflag
 
 
 class Settings(dflag.Flags, registry=dflag.FlagRegistry("copy")):
-    """Options of the command line, most of which also follow a file while the command runs."""
+    """Options of the command line; the dynamic ones also follow a file while the command runs."""
 
     config = dflag.string("~/.config/copy.yaml", "YAML file of flags to follow, if it is there")
     page_port = dflag.int(-1, "Port of the page of flags; -1 for none", min=-1, max=65_535)

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _isolated(dflag_isolated: Callable[[type[Settings]], None]) -> None:
-    """Forget at the end of each test what its command line and its file have set."""
+    """Drop, at the end of each test, the values from its command line and its file."""
     dflag_isolated(Settings)
 
 
 def test_copy(tmp_path: Path) -> None:
-    """All of a file is copied; the command line counts more than the file of flags."""
+    """The whole file is copied; the command line takes precedence over the file of flags."""
     (tmp_path / "copy.yaml").write_text("chunk_bytes: 1000\nrate_bytes: 1", encoding="utf-8")
     (tmp_path / "source").write_bytes(b"x" * 5_000)
     arguments = [f"--config={tmp_path}/copy.yaml", "--rate_bytes=0", "--page_port=0", "--metrics_port=0"]
@@ -36,7 +36,7 @@ def test_copy(tmp_path: Path) -> None:
 
 
 def test_new_limit(tmp_path: Path) -> None:
-    """A new limit in the file counts at once, also for the pause that goes on."""
+    """A new limit in the file takes effect at once, even during a pause."""
     before = REGISTRY.get_sample_value("copied_bytes_total")
     (tmp_path / "copy.yaml").write_text("rate_bytes: 1\nchunk_bytes: 1000", encoding="utf-8")
     (tmp_path / "source").write_bytes(b"x" * 5_000)
@@ -52,7 +52,7 @@ def test_new_limit(tmp_path: Path) -> None:
 
 
 def test_bad_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bad value in the file keeps the command from starting, with a line that says where it is."""
+    """A bad value in the file keeps the command from starting; the error says where the value is."""
     (tmp_path / "copy.yaml").write_text("chunk_bytes: none", encoding="utf-8")
     assert main(["source", str(tmp_path / "target"), f"--config={tmp_path}/copy.yaml"]) == 1
     assert "flag 'chunk_bytes': expected an int, got 'none'" in capsys.readouterr().err

@@ -1,5 +1,5 @@
 """
-The shop as an app of Django.
+The shop as a Django app.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from django_shop.flags import Settings
 
 
 class ShopConfig(AppConfig):
-    """Exports the flags to Prometheus, with the updater that the app before it has started, if any."""
+    """Exports the flags to Prometheus, with the updater that dflag's app has started, if there is one."""
 
     name = "django_shop"
 
     def ready(self) -> None:
-        """Run when Django is set up."""
+        """Register the flags once Django is set up."""
         register(Settings, updater())

@@ -1,5 +1,5 @@
 """
-The flags of the shop. To import this module starts nothing, and needs no Django.
+The flags of the shop. Importing this module starts nothing and does not need Django.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import dflag
 
 
 class Settings(dflag.Flags, registry=dflag.FlagRegistry("django_shop")):
-    """What a deployment decides, and what operators change while the shop runs."""
+    """Static flags, set by the deployment, and dynamic flags, which operators change while the shop runs."""
 
     currency = dflag.string("EUR", "Currency of all prices", choices=["EUR", "USD"])
     discount = dflag.dyn_int(0, "Percent taken off every price", min=0, max=90)

@@ -1,8 +1,8 @@
 """
-Django's settings; what changes while the shop runs is in ``flags.py``.
+Django's settings; the settings that change while the shop runs are in ``flags.py``.
 
-``SHOP_CONFIG`` is the volume to follow; without it, as in tests, nothing is followed. ``FLAGS_TOKEN`` is what setting a
-flag on the page asks for.
+``SHOP_CONFIG`` is the path of the volume to follow; without it, as in tests, the shop follows nothing. ``FLAGS_TOKEN``
+is the token that is needed to set a flag on the page.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ ROOT_URLCONF = "django_shop.urls"
 WSGI_APPLICATION = "django_shop.wsgi.application"
 INSTALLED_APPS = ["dflag.integrations.django", "django_shop.apps.ShopConfig"]
 MIDDLEWARE = [
-    "dflag.integrations.django.PinMiddleware",  # the first of all
+    "dflag.integrations.django.PinMiddleware",  # must be the first
     "django.middleware.common.CommonMiddleware",
 ]
 
-# Django's own configuration is for its own loggers alone.
+# Django's default configuration covers only its own loggers.
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -35,6 +35,6 @@ DFLAG = {
     "REGISTRY": "django_shop.flags:Settings",
     "SOURCE": os.environ.get("SHOP_CONFIG"),
     "OPTIONS": {"facts": dflag.facts.kubernetes()},
-    "AUTHORIZE": bearer_token(token, "operator") if token else None,  # without a token, setting is off
+    "AUTHORIZE": bearer_token(token, "operator") if token else None,  # without a token, nobody can set flags
     "REVISION_HEADER": True,
 }

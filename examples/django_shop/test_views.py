@@ -1,5 +1,5 @@
 """
-The shop's own tests; with pytest-django its settings take the place of the first lines.
+The tests of the shop. With pytest-django, its settings replace the first lines.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ django.setup()
 
 @pytest.fixture
 def updater(dflag_isolated: Callable[[type[Settings]], None], configmap_volume: ConfigMapVolume) -> dflag.Updater:
-    """Follow a volume, as a server does; at the end of the test it is stopped, and the flags are as before."""
+    """Follow a volume, as a server does; after the test the updater is stopped and the flags are restored."""
     dflag_isolated(Settings)
     configmap_volume.write({"currency": "USD", "discount": "10"})
     return dflag.Updater.setup(Settings, configmap_volume.path)
@@ -52,7 +52,7 @@ def test_closed_shop(client: Client, dflag_override: Overrides) -> None:
 
 
 def test_pages_of_operators(client: Client) -> None:
-    """The page lists the flags, the metrics have the registry; nothing is followed where nothing serves."""
+    """The page lists the flags and the metrics name the registry; without a server, no updater runs."""
     listing = client.get("/debug/flags/").json()
     assert [flag["name"] for flag in listing["flags"]] == ["currency", "discount", "orders"]
     assert b'registry="django_shop"' in client.get("/metrics").content
@@ -61,5 +61,5 @@ def test_pages_of_operators(client: Client) -> None:
 
 @pytest.fixture
 def client() -> Client:
-    """Return Django's client for tests."""
+    """Return Django's test client."""
     return Client()

@@ -1,5 +1,5 @@
 """
-What the shop answers.
+The URLs of the shop.
 """
 
 from __future__ import annotations

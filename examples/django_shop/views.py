@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @require_GET
 async def price(request: HttpRequest) -> JsonResponse:
-    """Take the discount off a price, in the smallest unit of its currency."""
+    """Return a price minus the discount, in the smallest unit of its currency."""
     cfg = Settings.current()  # the same object everywhere in this request
     amount = int(request.GET["amount"])
     return JsonResponse({"amount": amount * (100 - cfg.discount) // 100, "currency": cfg.currency})
 
 
-@csrf_exempt  # an API, without cookies
+@csrf_exempt  # an API that uses no cookies
 @require_POST
 def order(_request: HttpRequest) -> JsonResponse:
     """Take an order, unless operators have closed the shop."""
@@ -37,7 +37,7 @@ def order(_request: HttpRequest) -> JsonResponse:
 
 @require_GET
 def healthz(_request: HttpRequest) -> HttpResponse:
-    """Answer for as long as flags are followed. A bad value is for an alert, and not for a restart."""
+    """Answer 200 while the updater runs. A bad value should cause an alert, not a restart."""
     follows = updater()
     state = "not started" if follows is None else follows.status().state
     return HttpResponse(state, status=200 if state == "running" else 503)

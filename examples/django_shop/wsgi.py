@@ -1,5 +1,5 @@
 """
-The shop for a WSGI server: ``gunicorn django_shop.wsgi``.
+The WSGI application of the shop: ``gunicorn django_shop.wsgi``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """
 A shop on FastAPI: ``uvicorn --factory fastapi_shop.app:create_app``.
 
-``SHOP_CONFIG`` is the volume to follow, ``FLAGS_TOKEN`` what setting a flag on the page asks for.
+``SHOP_CONFIG`` is the path of the volume to follow. ``FLAGS_TOKEN`` is the token that is needed to set a flag on the
+page.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fastapi_shop.settings import Settings
 
 
 async def settings() -> Settings:
-    """Return the settings of this request. A coroutine function, for which FastAPI needs no thread."""
+    """Return the settings of this request. FastAPI would run a plain function on another thread."""
     return Settings.current()
 
 
@@ -39,7 +40,7 @@ class Price(BaseModel):
 
 @router.get("/price")
 async def price(amount: int, cfg: Current) -> Price:
-    """Take the discount off a price."""
+    """Return a price minus the discount."""
     return Price(amount=amount * (100 - cfg.discount) // 100, currency=cfg.currency)
 
 
@@ -52,13 +53,13 @@ async def order(amount: int, cfg: Current) -> Price:
 
 
 def create_app(config: str | os.PathLike[str] | None = None) -> FastAPI:
-    """Make the app. Its updater starts and stops with the server, by the middleware."""
-    logging.basicConfig(level=logging.INFO)  # uvicorn configures its own loggers alone
+    """Make the app. The middleware starts and stops the updater together with the server."""
+    logging.basicConfig(level=logging.INFO)  # uvicorn configures only its own loggers
     config = config or os.environ.get("SHOP_CONFIG", "/etc/shop")
     updater = dflag.Updater(Settings, config, facts=dflag.facts.kubernetes())
     register(Settings, updater)
     token = os.environ.get("FLAGS_TOKEN")
-    authorize = bearer_token(token, "operator") if token else None  # without a token, setting is off
+    authorize = bearer_token(token, "operator") if token else None  # without a token, nobody can set flags
 
     app = FastAPI(title="shop")
     app.state.updater = updater
@@ -69,7 +70,7 @@ def create_app(config: str | os.PathLike[str] | None = None) -> FastAPI:
 
     @app.get("/healthz")
     async def healthz() -> str:
-        """Answer for as long as flags are followed. A bad value is for an alert, and not for a restart."""
+        """Answer 200 while the updater runs. A bad value should cause an alert, not a restart."""
         state = updater.status().state
         if state != "running":
             raise HTTPException(503, state)

@@ -1,5 +1,5 @@
 """
-The shop's own tests.
+The tests of the shop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def app(dflag_isolated: Callable[[type[Settings]], None], configmap_volume: ConfigMapVolume) -> FastAPI:
-    """Make the app for a volume, and leave the flags as they were before."""
+    """Make the app for a volume, and restore the flags after the test."""
     dflag_isolated(Settings)
     configmap_volume.write({"currency": "USD", "discount": "10"})
     return create_app(configmap_volume.path)
@@ -30,7 +30,7 @@ def app(dflag_isolated: Callable[[type[Settings]], None], configmap_volume: Conf
 
 @pytest.fixture
 def client(app: FastAPI) -> Iterator[TestClient]:
-    """Run the app; the block is its lifespan, in which the updater runs."""
+    """Return a client of the running app; its ``with`` block is the lifespan, in which the updater runs."""
     with TestClient(app) as client:
         yield client
 
@@ -43,7 +43,7 @@ def test_price(client: TestClient) -> None:
 
 
 def test_new_discount(app: FastAPI, client: TestClient, configmap_volume: ConfigMapVolume) -> None:
-    """A new discount shows in the next request; a bad one changes nothing but the metrics."""
+    """A new discount applies to the next request; a bad discount changes only the metrics."""
     configmap_volume.update(discount="25")
     app.state.updater.refresh()
     assert client.get("/price?amount=1000").json()["amount"] == 750
@@ -62,7 +62,7 @@ def test_closed_shop(client: TestClient, dflag_override: Overrides) -> None:
 
 
 def test_page(client: TestClient) -> None:
-    """The page lists each flag with where its value is from."""
+    """The page lists each flag with the origin of its value."""
     flags = {flag["name"]: flag for flag in client.get("/debug/flags/").json()["flags"]}
     assert flags["discount"]["current_value"] == "10"
     assert flags["orders"]["origin"] == "default"

@@ -1,7 +1,8 @@
 """
 A shop on Flask: ``gunicorn --config flask_shop/gunicorn.conf.py`` or ``uwsgi --ini flask_shop/uwsgi.ini``.
 
-``SHOP_CONFIG`` is the volume to follow, ``FLAGS_TOKEN`` what setting a flag on the page asks for.
+``SHOP_CONFIG`` is the path of the volume to follow. ``FLAGS_TOKEN`` is the token that is needed to set a flag on the
+page.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ shop = Blueprint("shop", __name__)
 
 @shop.get("/price")
 def price() -> dict[str, object]:
-    """Take the discount off a price, in the smallest unit of its currency."""
+    """Return a price minus the discount, in the smallest unit of its currency."""
     cfg = Settings.current()  # the same object everywhere in this request
     amount = request.args.get("amount", type=int)
     if amount is None:
@@ -48,19 +49,19 @@ def order() -> tuple[dict[str, object], int]:
 
 @shop.get("/healthz")
 def healthz() -> tuple[str, int]:
-    """Answer for as long as flags are followed. A bad value is for an alert, and not for a restart."""
+    """Answer 200 while the updater runs. A bad value should cause an alert, not a restart."""
     state = current_app.extensions["dflag"].status().state
     return state, 200 if state == "running" else 503
 
 
 def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
-    """Make the app and start its updater, which goes on by itself in each worker that is forked later."""
-    logging.basicConfig(level=logging.INFO)  # gunicorn configures its own loggers alone
+    """Make the app and start its updater, which also runs, by itself, in each worker that is forked later."""
+    logging.basicConfig(level=logging.INFO)  # gunicorn configures only its own loggers
     config = config or os.environ.get("SHOP_CONFIG", "/etc/shop")
     updater = dflag.Updater.setup(Settings, config, facts=dflag.facts.kubernetes())
     collector = register(Settings, updater)
     token = os.environ.get("FLAGS_TOKEN")
-    authorize = bearer_token(token, "operator") if token else None  # without a token, setting is off
+    authorize = bearer_token(token, "operator") if token else None  # without a token, nobody can set flags
 
     app = Flask(__name__)
     app.extensions["dflag"] = updater
@@ -69,18 +70,18 @@ def create_app(config: str | os.PathLike[str] | None = None) -> Flask:
         "/debug/flags": make_page(Settings, updater, authorize=authorize),
         "/metrics": _metrics_app(collector),
     }
-    app.wsgi_app = PinMiddleware(  # type: ignore[method-assign]  # the place that Flask has for middleware
+    app.wsgi_app = PinMiddleware(  # type: ignore[method-assign]  # as Flask documents for middleware
         DispatcherMiddleware(app.wsgi_app, mounts), Settings, revision_header=True
     )
     return app
 
 
 def _metrics_app(collector: FlagCollector) -> WSGIApplication:
-    """Serve the metrics of this process, or of all workers where they share a directory."""
+    """Return an app with the metrics of this process, or of all workers if they share a directory."""
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         metrics = CollectorRegistry()
-        multiprocess.MultiProcessCollector(metrics)  # type: ignore[no-untyped-call]  # has no types
+        multiprocess.MultiProcessCollector(metrics)  # type: ignore[no-untyped-call]  # the class has no types
         metrics.register(collector)
         answer: Iterable[bytes] = make_wsgi_app(metrics)(environ, start_response)
         return answer

@@ -1,5 +1,5 @@
 """
-The shop's own tests.
+The tests of the shop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def app(dflag_isolated: Callable[[type[Settings]], None], configmap_volume: ConfigMapVolume) -> Flask:
-    """Start the app on a volume; at the end of the test its updater is stopped, and the flags are as before."""
+    """Start the app for a volume; after the test its updater is stopped and the flags are restored."""
     dflag_isolated(Settings)
     configmap_volume.write({"currency": "USD", "discount": "10"})
     return create_app(configmap_volume.path)
@@ -30,7 +30,7 @@ def app(dflag_isolated: Callable[[type[Settings]], None], configmap_volume: Conf
 
 @pytest.fixture
 def client(app: Flask) -> FlaskClient:
-    """Return Flask's client for tests."""
+    """Return Flask's test client."""
     return app.test_client()
 
 
@@ -43,7 +43,7 @@ def test_price(client: FlaskClient) -> None:
 
 
 def test_new_discount(app: Flask, client: FlaskClient, configmap_volume: ConfigMapVolume) -> None:
-    """A new discount shows in the next request; a bad one changes nothing but the metrics."""
+    """A new discount applies to the next request; a bad discount changes only the metrics."""
     configmap_volume.update(discount="25")
     app.extensions["dflag"].refresh()
     assert client.get("/price?amount=1000").json == {"amount": 750, "currency": "USD"}
@@ -62,7 +62,7 @@ def test_closed_shop(client: FlaskClient, dflag_override: Overrides) -> None:
 
 
 def test_page(client: FlaskClient) -> None:
-    """The page lists each flag with where its value is from."""
+    """The page lists each flag with the origin of its value."""
     flags = {flag["name"]: flag for flag in client.get("/debug/flags/").get_json()["flags"]}
     assert flags["discount"]["current_value"] == "10"
     assert flags["orders"]["origin"] == "default"

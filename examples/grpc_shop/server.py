@@ -1,8 +1,8 @@
 """
 A shop on gRPC: ``python -m grpc_shop.server --config /etc/shop``; ``--help`` lists the flags.
 
-It has no generated code, so that the program is whole: messages are JSON. A servicer of generated code is added to the
-server as always.
+The example is complete without generated code, because its messages are JSON. A servicer from generated code is added
+to the server as usual.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SERVING = b"\x08\x01"
-"""The message ``HealthCheckResponse(status=SERVING)``; grpcio-health-checking has it as a class."""
+"""The encoded message ``HealthCheckResponse(status=SERVING)``; the package grpcio-health-checking has its class."""
 
 
 def price(amount: int, _context: grpc.ServicerContext) -> dict[str, object]:
-    """Take the discount off a price, in the smallest unit of its currency."""
+    """Return a price minus the discount, in the smallest unit of its currency."""
     cfg = Settings.current()  # the same object everywhere in this call
     return {"amount": amount * (100 - cfg.discount) // 100, "currency": cfg.currency}
 
@@ -48,9 +48,9 @@ HEALTH = grpc.method_handlers_generic_handler(
 
 @contextlib.contextmanager
 def serving() -> Iterator[int]:
-    """Serve calls until the end of the block; its value is the port."""
+    """Serve calls until the end of the block, and yield the port."""
     with ThreadPoolExecutor(Settings.threads.get()) as pool:
-        # The interceptor is the first, so that what others wrap is pinned too.
+        # This interceptor must be the first, so that the pin also covers the other interceptors.
         server = grpc.server(pool, interceptors=[PinInterceptor(Settings, revision_header=True)])
         server.add_generic_rpc_handlers((SHOP, HEALTH))
         port = server.add_insecure_port(f"{Settings.address.get()}:{Settings.port.get()}")
@@ -62,7 +62,7 @@ def serving() -> Iterator[int]:
 
 
 def main() -> None:
-    """Serve until a signal comes."""
+    """Serve until a signal arrives."""
     logging.basicConfig(level=logging.INFO)
     Settings.registry.parse_args(env_prefix="SHOP", description="A shop on gRPC.")
     stopping = threading.Event()

@@ -1,5 +1,5 @@
 """
-The flags of the shop. To import this module starts nothing, and needs no gRPC.
+The flags of the shop. Importing this module starts nothing and does not need gRPC.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import dflag
 
 
 class Settings(dflag.Flags, registry=dflag.FlagRegistry("grpc_shop")):
-    """What a deployment decides, and what operators change while the shop runs."""
+    """Static flags, set by the deployment, and dynamic flags, which operators change while the shop runs."""
 
     config = dflag.string("/etc/shop", "Volume to follow")
     address = dflag.string("127.0.0.1", "Address of the service; 0.0.0.0 in a pod")

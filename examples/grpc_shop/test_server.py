@@ -1,5 +1,5 @@
 """
-The shop's own tests, over a real connection.
+The tests of the shop, over a real connection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def updater(dflag_isolated: Callable[[type[Settings]], None], configmap_volume: ConfigMapVolume) -> dflag.Updater:
-    """Follow a volume; at the end of the test the updater is stopped, and the flags are as before."""
+    """Follow a volume; after the test the updater is stopped and the flags are restored."""
     dflag_isolated(Settings)
     configmap_volume.write({"port": "0", "currency": "USD", "discount": "10"})
     return dflag.Updater.setup(Settings, configmap_volume.path)
@@ -36,7 +36,7 @@ def channel(updater: dflag.Updater) -> Iterator[grpc.Channel]:  # noqa: ARG001 -
 
 
 def test_price(updater: dflag.Updater, channel: grpc.Channel, configmap_volume: ConfigMapVolume) -> None:
-    """Prices follow the volume; the trailing metadata say by which revision."""
+    """Prices follow the volume; the trailing metadata contain the revision."""
     price = channel.unary_unary("/shop.Shop/Price", lambda amount: json.dumps(amount).encode(), json.loads)
     answer, call = price.with_call(1000, timeout=10)
     assert answer == {"amount": 900, "currency": "USD"}
@@ -50,5 +50,5 @@ def test_price(updater: dflag.Updater, channel: grpc.Channel, configmap_volume: 
 
 
 def test_health(channel: grpc.Channel) -> None:
-    """The probe of Kubernetes for gRPC gets its answer."""
+    """The server answers the gRPC probe of Kubernetes."""
     assert channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=10) == SERVING

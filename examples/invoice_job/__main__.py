@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 WRITTEN = prometheus_client.Counter("invoices", "Invoices written")
-HALTED = 75  # EX_TEMPFAIL of sysexits.h, which a podFailurePolicy can tell from a failure
+HALTED = 75  # EX_TEMPFAIL of sysexits.h, which a podFailurePolicy can distinguish from a failure
 
 
 def run(orders: Iterable[list[str]]) -> int:
-    """Write all invoices by one revision, that of the beginning, and return the status of the run."""
+    """Write all invoices with the values of the revision at the start, and return the exit status."""
     flags = Settings.registry
     with flags.pinned():
         for customer, amount in orders:
-            if flags.snapshot()[Settings.halt]:  # in force now, whatever is pinned
+            if flags.snapshot()[Settings.halt]:  # the value in force now, not the pinned one
                 print("halted by the flag", file=sys.stderr)
                 return HALTED
             write(customer, int(amount))
@@ -37,13 +37,13 @@ def run(orders: Iterable[list[str]]) -> int:
 
 
 def write(customer: str, amount: int) -> None:
-    """Write one invoice, by the revision of the run."""
+    """Write one invoice, with the values of the run's revision."""
     cfg = Settings.current()
     print(f"{cfg.sender}: {customer} owes {amount * (100 + cfg.tax) // 100}", flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job, and push its metrics, as it may end before anybody scrapes them."""
+    """Run the job, and push its metrics, because it may end before Prometheus scrapes them."""
     logging.basicConfig(level=logging.INFO)
     Settings.registry.parse_args(arguments, env_prefix="INVOICES", description="Write invoices.")
     with dflag.Updater.setup(Settings, Settings.config.get(), facts=dflag.facts.kubernetes()) as updater:

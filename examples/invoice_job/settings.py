@@ -1,5 +1,5 @@
 """
-The flags of the job. To import this module starts nothing.
+The flags of the job. Importing this module starts nothing.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import dflag
 
 
 class Settings(dflag.Flags, registry=dflag.FlagRegistry("invoice_job")):
-    """What a run needs, and what operators change before or while it runs."""
+    """Static flags, set for each run, and dynamic flags, which operators can also change during a run."""
 
     config = dflag.string("/etc/invoices", "Volume to follow")
     orders = dflag.string("orders.csv", "CSV file of customers and amounts")

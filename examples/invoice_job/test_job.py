@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _isolated(dflag_isolated: Callable[[type[Settings]], None], configmap_volume: ConfigMapVolume) -> None:
-    """Forget at the end of each test what its volume has set."""
+    """Drop, at the end of each test, the values from its volume."""
     dflag_isolated(Settings)
     configmap_volume.write({"tax": "10", "sender": "Test"})
 
 
 @pytest.fixture
 def pushed() -> Iterator[tuple[str, list[bytes]]]:
-    """Return the address of a Pushgateway, and the metrics that it is given."""
+    """Return the address of a Pushgateway, and the list of the metrics that it receives."""
     bodies = []
 
     class Gateway(http.server.BaseHTTPRequestHandler):
@@ -51,7 +51,7 @@ def test_whole_run(
     capsys: pytest.CaptureFixture[str],
     pushed: tuple[str, list[bytes]],
 ) -> None:
-    """A run writes all invoices by the values of its volume, and pushes its metrics."""
+    """A run writes all invoices with the values of its volume, and pushes its metrics."""
     (tmp_path / "orders.csv").write_text("ann,1000\nbob,2000\n", encoding="utf-8")
     gateway, bodies = pushed
     options = [f"--orders={tmp_path}/orders.csv", "--page_port=0", f"--config={configmap_volume.path}"]
@@ -61,7 +61,7 @@ def test_whole_run(
 
 
 def test_change_during_a_run(configmap_volume: ConfigMapVolume, capsys: pytest.CaptureFixture[str]) -> None:
-    """A new tax shows in the next run; to halt it works at once."""
+    """A new tax applies only to the next run; the flag ``halt`` works at once."""
     updater = dflag.Updater.setup(Settings, configmap_volume.path)
 
     def orders() -> Iterator[list[str]]:

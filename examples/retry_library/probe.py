@@ -1,5 +1,5 @@
 """
-A program with the library: it tells whether a port answers. ``python -m retry_library.probe --config /etc/probe``.
+A program that uses the library to check whether a port answers: ``python -m retry_library.probe --config /etc/probe``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ stopping = threading.Event()
 
 
 def probe() -> bool:
-    """Return whether the target answers, by one of the attempts that the library makes."""
+    """Return whether the target answers at one of the library's attempts."""
     host, _, port = Settings.current().target.rpartition(":")
     try:
         retry(lambda: socket.create_connection((host, int(port)), timeout=1).close())
@@ -36,7 +36,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers ``/healthz`` and ``/metrics``."""
 
     def do_GET(self) -> None:
-        """Answer; whether the target does is for the metrics, and not for a restart of this program."""
+        """Answer 200, even if the target is down: that shows in the metrics and must not restart this program."""
         body = prometheus_client.generate_latest() if self.path == "/metrics" else b"ok\n"
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
@@ -46,7 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def main() -> None:
-    """Probe until a signal comes."""
+    """Probe until a signal arrives."""
     logging.basicConfig(level=logging.INFO)
     Settings.registry.parse_args(description="Tells whether a port answers.")
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,5 +1,5 @@
 """
-A library that calls again what has failed. Its flags work at once; a program that wants to set them binds them.
+A library that repeats a failed call. Its flags work without setup; a program that wants to set them binds them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ pause = dflag.dyn_duration(
 
 
 def retry(call: Callable[[], T]) -> T:
-    """Return what the call returns, or raise what it raises at the last attempt."""
-    allowed, seconds = attempts.get(), pause.get().total_seconds()  # both read once, for all attempts of this call
+    """Return the result of *call*, or raise the exception of the last attempt."""
+    allowed, seconds = attempts.get(), pause.get().total_seconds()  # both are read once, for all attempts of this call
     for _ in range(allowed - 1):
         try:
             return call()

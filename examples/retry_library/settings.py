@@ -1,5 +1,5 @@
 """
-The flags of the program, those of the library among them. To import this module starts nothing.
+The flags of the program, including those of the library. Importing this module starts nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from retry_library import retry
 
 
 class Settings(dflag.Flags, registry=dflag.FlagRegistry("probe")):
-    """What the program itself reads."""
+    """The flags that the program itself reads."""
 
     config = dflag.string("/etc/probe", "Volume to follow")
     port = dflag.int(8080, "Port of /healthz and /metrics", min=0, max=65_535)
@@ -21,7 +21,7 @@ class Settings(dflag.Flags, registry=dflag.FlagRegistry("probe")):
 
 
 class Retry(dflag.Flags, prefix="retry.", registry=Settings):
-    """The flags of the library, under names of this program: ``retry.attempts``, ``retry.pause``."""
+    """The flags of the library, with names in this program: ``retry.attempts`` and ``retry.pause``."""
 
     attempts = retry.attempts
     pause = retry.pause

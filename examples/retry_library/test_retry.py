@@ -1,5 +1,5 @@
 """
-The tests of the library, which need no program, and of the program.
+The tests of the library, which do not need the program, and the tests of the program.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _no_pause(dflag_override: Overrides) -> None:
-    """Wait for nothing in these tests."""
+    """Set the pause to zero, so that the tests do not wait."""
     dflag_override({pause: datetime.timedelta(0)})
 
 
 def test_attempts(dflag_override: Overrides) -> None:
-    """A call is made as often as the flag says, and the last failure is the caller's."""
+    """A call is made as often as the flag says, and the last exception is raised."""
     dflag_override({attempts: 4})
     calls: list[int] = []
 
@@ -41,7 +41,7 @@ def test_attempts(dflag_override: Overrides) -> None:
 
 
 def test_program(dflag_isolated: Callable[[type[Settings]], None], configmap_volume: ConfigMapVolume) -> None:
-    """The program's volume has its own flags and those of the library."""
+    """The program's volume sets its own flags and those of the library."""
     dflag_isolated(Settings)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -1,5 +1,5 @@
 """
-A page in a browser whose banner follows a key of a ConfigMap volume, by OpenFeature's remote protocol.
+A web page whose banner follows a key of a ConfigMap volume, through OpenFeature's remote protocol.
 
 Once: npm install --prefix examples/web/frontend @openfeature/web-sdk @openfeature/core @openfeature/ofrep-web-provider
 Then: python examples/web/frontend/serve.py /etc/shop
@@ -30,7 +30,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     packages = str(HERE / "node_modules")
 
     def translate_path(self, path: str) -> str:
-        """Return the file of a path: that of a package below ``/packages/``."""
+        """Return the file of a path; paths below ``/packages/`` are files of the packages."""
         below = path.partition("?")[0].removeprefix("/packages/")
         if path.startswith("/packages/"):
             self.directory, kept = self.packages, self.directory
@@ -42,7 +42,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def main() -> None:
-    """Serve the page, and the flags to it."""
+    """Serve the page, and the flags for it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[1])
     parser.add_argument("config_dir", help="the ConfigMap volume")
     parser.add_argument("--port", type=int, default=8080, help="the page's")
