@@ -1,5 +1,5 @@
 """
-What all tests share: fixtures, a Hypothesis profile, and a watch for leaks.
+Fixtures, Hypothesis profiles and a check for leaks, which all tests share.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, settings
 import dflag
 from dflag.testing import ConfigMapVolume
 
-# The Sentry SDK imports eventlet where that is installed, which then warns of every fork. Hidden from it this once.
+# The Sentry SDK imports eventlet if it is installed, and eventlet then warns of every fork. So it is hidden here.
 _HIDDEN = ("eventlet", "eventlet.patcher")
-sys.modules.update(dict.fromkeys(_HIDDEN))  # type: ignore[arg-type]  # None is what the import system takes for absent
-with contextlib.suppress(ImportError):  # without the GIL little is installed
+sys.modules.update(dict.fromkeys(_HIDDEN))  # type: ignore[arg-type]  # to the import system, None means absent
+with contextlib.suppress(ImportError):  # few packages are installed for the free-threaded interpreter
     import sentry_sdk  # noqa: F401 - see above
 
 for _name in _HIDDEN:
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# A shared machine stalls now and then: slow examples are no failures, only tests that never end are.
+# A shared machine stalls now and then, so slow examples are not failures; only tests that never end are.
 settings.register_profile("relaxed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("thorough", settings.get_profile("relaxed"), max_examples=1_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "relaxed"))
 
 LEAK_DEADLINE_SECONDS = 15.0
-"""How long threads and descriptors on their way out may take: late in a long run a collection takes seconds."""
+"""How long threads and descriptors may take to go away: late in a long run a garbage collection takes seconds."""
 
 DESCRIPTORS = "/proc/self/fd"
-"""Where Linux lists the open descriptors; elsewhere only threads are watched."""
+"""The directory in which Linux lists the open descriptors; on other systems only threads are checked."""
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def _no_leaks() -> Iterator[None]:
     while leaks := _new_threads(threads) + _new_descriptors(descriptors):
         if time.monotonic() > deadline:
             pytest.fail("left behind: " + ", ".join(leaks))
-        if looks % 100 == 1:  # seldom: late in a long run it takes a second, in which no thread can end
+        if looks % 100 == 1:  # rarely: late in a long run a collection takes a second, during which no thread can end
             gc.collect()
         looks += 1
         threading.Event().wait(0.01)
@@ -67,7 +67,7 @@ def _flags() -> dflag.FlagRegistry:
 
 @pytest.fixture(name="registry")
 def _registry(flags: dflag.FlagRegistry) -> dflag.FlagRegistry:
-    """Return the registry of the test under its longer name."""
+    """Return the registry of the test; a longer name for the fixture ``flags``."""
     return flags
 
 
@@ -83,18 +83,18 @@ def _new_threads(before: set[threading.Thread]) -> list[str]:
 
 def _descriptors() -> dict[str, str]:
     """
-    Map each open descriptor to what it is open on, so that one reused for something else shows too.
+    Return the open descriptors with their targets.
     """
     found = {}
     if os.path.isdir(DESCRIPTORS):
         for name in os.listdir(DESCRIPTORS):
             try:
                 found[name] = os.readlink(f"{DESCRIPTORS}/{name}")
-            except FileNotFoundError:  # the one that was open on the listing itself
+            except FileNotFoundError:  # the descriptor of the listing itself
                 continue
     return found
 
 
 def _new_descriptors(before: dict[str, str]) -> list[str]:
-    # Only added ones count: a library may swap what stands behind a descriptor of its own.
+    # Only new descriptor numbers count: a library may open another file on a number of its own.
     return [f"descriptor {name} on {target}" for name, target in _descriptors().items() if name not in before]

@@ -1,5 +1,5 @@
 """
-Measure dflag against the plainest Python that does the same, and against other libraries.
+Compare dflag with the simplest Python code that does the same, and with other libraries.
 
 ``tox -e bench``, or ``python -m tests.benchmarks``; see docs/performance.md.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run the benchmarks, print a table in Markdown, and give 1 when a limit is not kept.
+    Run the benchmarks, print a table in Markdown, and return 1 if a limit is exceeded.
     """
     options = _options(argv)
     if options.source:
@@ -56,7 +56,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(names: Sequence[str], peers: bool, venv: str | None) -> Iterator[Part]:
     """
-    Run the modules one after another, each titled by its docstring.
+    Run the modules one after another; the title of each part is the first line of the module's docstring.
     """
     for name in names:
         module = importlib.import_module(f"{__package__}.{name}")

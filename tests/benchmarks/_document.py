@@ -1,9 +1,9 @@
 """
-The results of a run as JSON: all that the table and the plots are made from.
+The results of a run as JSON, from which the table and the plots are made.
 
-``date``, ``dflag``, ``commit``, ``python``, ``machine`` (``cpu``, ``cores``, ``kernel``), ``peers`` (name to version),
-and ``parts``: for each module its ``name`` and ``title``, its ``results`` and its ``plots``, with the attributes of
-`Result` and `Plot`. Numbers have four digits that count; null is what could not be measured.
+The keys are ``date``, ``dflag``, ``commit``, ``python``, ``machine`` (``cpu``, ``cores``, ``kernel``), ``peers`` (name
+to version), and ``parts``: for each module its ``name``, ``title``, ``results`` and ``plots``, with the attributes of
+`Result` and `Plot`. Numbers have four significant digits; null means that a value could not be measured.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).parents[2]
 EXPANDED_DEPTH = 4
-"""Down to there each item has a line of its own, so that a change of one result is a change of one line."""
+"""Down to this depth each item has its own line, so that a change of one result changes one line."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Part:
     """
-    What one module has measured, under its title.
+    The measurements of one module, with its title.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Part:
 
 def document(parts: Iterable[Part]) -> dict[str, Any]:
     """
-    Return the document of a run that has just ended.
+    Return the document for a run that has just ended.
     """
     parts = list(parts)
     return {
@@ -67,7 +67,7 @@ def document(parts: Iterable[Part]) -> dict[str, Any]:
 
 def parts(document: dict[str, Any]) -> list[Part]:
     """
-    Return what was measured.
+    Return the parts of a document, as `Part` objects.
     """
     return [
         Part(
@@ -84,7 +84,7 @@ def parts(document: dict[str, Any]) -> list[Part]:
 
 def dumps(value: object, depth: int = 0) -> str:
     """
-    Print a document, its upper levels a line an item.
+    Return a document as JSON text, with one line for each item of the upper levels.
     """
     if depth == EXPANDED_DEPTH or not isinstance(value, dict | list) or not value:
         return json.dumps(value, ensure_ascii=False)
@@ -114,7 +114,7 @@ def _value(value: float | None) -> float:
 
 def _numbers(value: Any) -> Any:
     """
-    Shorten all floats: what comes after the fourth digit is noise.
+    Shorten all floats to four significant digits; further digits are noise.
     """
     if isinstance(value, dict):
         return {name: _numbers(item) for name, item in value.items()}
@@ -138,7 +138,7 @@ def _cpu() -> str:
 
 def _commit() -> str:
     """
-    Return the commit that the checkout stands on; empty outside of one.
+    Return the current commit of the checkout; empty if this is not a checkout.
     """
     command = ["git", "rev-parse", "--short", "HEAD"]
     try:

@@ -1,8 +1,8 @@
 """
-A volume of many files, published and read as plainly as Python can.
+A volume of many files, published and read with as little Python code as possible.
 
-`dflag.testing.ConfigMapVolume` compares, checks and sets modes, which for a hundred thousand files takes long, and a
-publication anew would drown what is measured: so one key changes by its bytes in place.
+`dflag.testing.ConfigMapVolume` compares and checks files and sets modes, which takes long for a hundred thousand files.
+To publish a whole new set would take far longer than the measured operation. So one key is changed in place.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _REVISION = "..2026_01_01_00_00_00.1"
 
 def publish(path: str, values: Mapping[str, str]) -> None:
     """
-    Make a volume in the kubelet's layout at *path*, where nothing is yet.
+    Make a volume with the kubelet's layout at *path*, which must not exist yet.
     """
     os.makedirs(f"{path}/{_REVISION}")
     for name, text in values.items():
@@ -30,7 +30,7 @@ def publish(path: str, values: Mapping[str, str]) -> None:
 
 def rewrite(path: str, name: str, text: str) -> None:
     """
-    Change one key of a volume that nobody reads just now.
+    Change one key of a volume in place, while nothing reads it.
     """
     with open(f"{path}/..data/{name}", "wb", buffering=0) as file:
         file.write(text.encode())
@@ -38,7 +38,7 @@ def rewrite(path: str, name: str, text: str) -> None:
 
 def read_raw(path: str) -> dict[str, bytes]:
     """
-    Read all files of a volume: the floor for everything that reads one.
+    Read all files of a volume, as the baseline for everything that reads a volume.
     """
     values = {}
     directory = os.open(f"{path}/..data", os.O_RDONLY)

@@ -1,5 +1,5 @@
 """
-How a cost grows.
+The growth of a cost with the size of the input.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def exponent(points: Iterable[tuple[float, float]]) -> float:
     """
-    Return the *k* of the curve ``y = a * x**k`` that fits the points best, each by its ratio to the curve.
+    Return the *k* of the curve ``y = a * x**k`` that fits the points best, by their ratios to the curve.
 
-    0 is constant, 1 linear, 2 quadratic.
+    0 means constant, 1 linear, 2 quadratic.
     """
     xs, ys = zip(*((math.log(x), math.log(y)) for x, y in points), strict=True)
     return statistics.linear_regression(xs, ys).slope

@@ -1,8 +1,8 @@
 """
 A process that follows one number in a volume: ``python -m tests.benchmarks._following READER PATH LAST quiet|busy``.
 
-All readers run in this same program and are looked at in the same way, so that they differ by themselves alone. It
-prints a line when it is ready, and at the end the clock at which each number was first seen, as JSON.
+All readers run in this program and are measured in the same way, so that only the readers themselves differ. The
+program prints a line when it is ready, and at the end, as JSON, the clock at which it first saw each number.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def staying_on(index: int) -> Iterator[None]:
     """
     Keep this process on one of its processors within the block: the writer on the first, a quiet reader on the last.
 
-    On one and the same a reader waits until the writer has cleaned up, 0.2 ms, unless it used little of it lately.
+    On the same processor, a reader waits until the writer has cleaned up, 0.2 ms, unless the reader has used little of
+    the processor lately.
     """
     if not hasattr(os, "sched_setaffinity"):
         yield
@@ -52,7 +53,7 @@ def clock() -> float:
 
 class Reader(Protocol):
     """
-    What follows the number in the volume at a path, from when it is made.
+    An object that follows the number in the volume at a path, from its creation on.
     """
 
     def __init__(self, path: str) -> None: ...
@@ -63,7 +64,7 @@ class Reader(Protocol):
 
 class Bare:
     """
-    The floor: a thread that blocks in inotify and reads the file again.
+    The baseline: a thread that blocks in inotify and reads the file again after each event.
     """
 
     def __init__(self, path: str) -> None:
@@ -95,7 +96,7 @@ class Bare:
 
 class Stock(Bare):
     """
-    The same with watchdog's own ``Observer``, as a program would use it.
+    The same as `Bare`, with watchdog's own ``Observer``, as a program would use it.
     """
 
     def _watch(self) -> None:
@@ -115,7 +116,7 @@ class Stock(Bare):
 
 class Dflag:
     """
-    A flag.
+    A flag of dflag, which an updater changes.
     """
 
     def __init__(self, path: str) -> None:
@@ -128,7 +129,7 @@ class Dflag:
 
 class Callback:
     """
-    What a flag's callback was last called with.
+    The value with which a flag's callback was last called.
     """
 
     def __init__(self, path: str) -> None:
@@ -151,12 +152,12 @@ READERS: dict[str, type[Reader]] = {"dflag": Dflag, "callback": Callback, "bare"
 
 def look(get: Callable[[], int], last: int, *, busy: bool) -> dict[int, float]:
     """
-    Note when *get* first gives each number.
+    Return the clock at which *get* first returned each number.
 
-    This thread is who the value is to be visible to, so nothing else may tell: a callback comes on a thread of its own,
-    which with a busy thread beside it costs one more wait for the interpreter. With *busy* this is the busy thread
-    itself, a program that computes and reads its flag all the while; else it pauses, by which the measure may be late,
-    for each reader alike.
+    The value must become visible to this thread, so this thread polls it. A callback runs on another thread, which
+    would add one more wait for the interpreter while a thread is busy. With *busy* this thread is the busy one: it
+    stands for a program that computes and reads its flag all the time. Otherwise it pauses between reads, which can
+    delay the measurement, equally for all readers.
     """
     seen: dict[int, float] = {}
     deadline = clock() + DEADLINE_SECONDS
@@ -172,7 +173,7 @@ def look(get: Callable[[], int], last: int, *, busy: bool) -> dict[int, float]:
 
 def main(reader: str, path: str, last: str, mode: str) -> None:
     """
-    Follow until *last* is seen.
+    Follow the volume until *last* is seen.
     """
     with staying_on(-1) if mode == "quiet" else contextlib.nullcontext():
         following = READERS[reader](path)
@@ -180,7 +181,7 @@ def main(reader: str, path: str, last: str, mode: str) -> None:
             raise AssertionError(f"{reader} does not see the first value")
         print("ready", flush=True)
         print(json.dumps(look(following.get, int(last), busy=mode == "busy")), flush=True)
-    # A thread that blocks for ever in a system call must not keep the process.
+    # A thread that blocks for ever in a system call must not keep the process alive.
     os._exit(0)
 
 

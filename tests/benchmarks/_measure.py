@@ -1,5 +1,5 @@
 """
-Ratios within one run: both sides by turns, so that what slows the machine slows both.
+Ratios within one run: both sides run in turn, so that a slowdown of the machine affects both.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """
-    One measure.
+    One measurement.
 
     Attributes:
-        name: What was measured.
-        value: Our side, in *unit*; not a number where it could not be measured.
-        base: What it is compared with, in *unit*; None where the value itself counts.
-        against: What that is.
-        limit: The highest ratio, or the highest value where there is no base.
-        unit: Seconds, bytes, or nothing for a count.
-        note: What is to be said of this value, or why there is none.
-        detail: The values that this one stands for, in *unit*.
+        name: The measured operation or quantity.
+        value: The value of dflag, in *unit*; NaN if it could not be measured.
+        base: The value to compare with, in *unit*; None if there is no comparison.
+        against: A description of the base.
+        limit: The highest allowed ratio, or the highest allowed value if there is no base.
+        unit: Seconds, bytes, or empty for a count.
+        note: A remark about the value, or the reason why there is none.
+        detail: The values that *value* summarizes, in *unit*.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Result:
     @property
     def score(self) -> float:
         """
-        The ratio, or the value where nothing is compared.
+        The ratio of value and base, or the value if there is no base.
         """
         return self.value if self.base is None else self.value / self.base
 
@@ -56,17 +56,17 @@ class Result:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
     """
-    What is better seen than listed.
+    The data of a diagram.
 
     Attributes:
         name: The stem of the image's file name.
-        title: What it shows.
-        x: What the horizontal axis holds, with its unit; empty for bars.
-        y: What the vertical axis holds, with its unit.
+        title: The title of the diagram.
+        x: The label of the horizontal axis; empty for bars.
+        y: The label of the vertical axis.
         kind: ``bars``: one number for each name, on a log scale. ``lines``: points in order of *x*, both axes on log
-            scales. ``distribution``: samples, shown as the share of them that is no greater than *x*.
+            scales. ``distribution``: samples, shown as the share of samples that are at most *x*.
         lines: The points of each name; for bars and distributions only their *y* counts, and *x* is 0.
-        ours: The names to emphasise; without, those that begin with dflag.
+        ours: The names to emphasize; if empty, the names that begin with dflag.
     """
 
     name: str
@@ -81,12 +81,12 @@ class Plot:
 @dataclass(frozen=True, slots=True)
 class Report:
     """
-    What one module has measured.
+    The measurements of one module.
 
     Attributes:
-        results: The rows of its table.
-        plots: What is drawn below them.
-        versions: The other libraries that took part.
+        results: The rows of the table.
+        plots: The diagrams below the table.
+        versions: The versions of the other libraries that were measured.
     """
 
     results: list[Result]
@@ -96,9 +96,10 @@ class Report:
 
 def interleaved(*sides: Callable[[], object], rounds: int, warm_up: int = 2) -> list[float]:
     """
-    Run each side once a round, and give the median seconds of each.
+    Run each side once per round, and return the median seconds of each side.
 
-    The order turns round by round: the one that comes second finds the caches as the first has left them.
+    The order is reversed in every round, because a side finds the processor's caches as the previous side has left
+    them.
     """
     times: list[list[float]] = [[] for _ in sides]
     for number in range(-warm_up, rounds):

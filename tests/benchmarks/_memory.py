@@ -1,5 +1,5 @@
 """
-What is held in memory.
+Measures of memory in use.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def traced(make: Callable[[], T]) -> tuple[T, int]:
     """
-    Return what *make* returns, and how many bytes it keeps: what it needed on the way is gone by then.
+    Return the result of *make*, and how many bytes it keeps; temporary objects are already freed.
     """
     gc.collect()
     tracemalloc.start()
@@ -32,7 +32,7 @@ def traced(make: Callable[[], T]) -> tuple[T, int]:
 
 def resident_bytes() -> int:
     """
-    Return how much of this process is in memory, as Linux counts it.
+    Return the resident memory of this process, as Linux counts it.
     """
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * resource.getpagesize()

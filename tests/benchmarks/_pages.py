@@ -1,5 +1,5 @@
 """
-Putting what was measured into a page.
+Inserting results into a page.
 """
 
 from __future__ import annotations
@@ -7,10 +7,10 @@ from __future__ import annotations
 
 def put(page: str, name: str, text: str) -> str:
     """
-    Put *text* between the two markers of that name in *page*.
+    Put *text* between the two markers *name* in *page*.
 
     Raises:
-        ValueError: The page has not one of each, in order.
+        ValueError: The page does not have exactly one begin marker and, after it, one end marker.
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):

@@ -1,5 +1,5 @@
 """
-The plots, drawn by matplotlib, which is imported nowhere else.
+The plots, drawn with matplotlib, which no other module imports.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ._measure import Plot
 
-# Okabe and Ito's colours, which those who see few colours can tell apart; the lines differ in their dashes too.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish; the lines also differ in their dashes.
 OURS = "#0072B2"
 OTHERS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#9A9A9A"
@@ -34,14 +34,14 @@ DASHES = ("--", "-.", ":")
 WIDTH_INCHES, HEIGHT_INCHES = 8.0, 4.5
 BAR_INCHES = 0.32
 NARROW = 100
-"""A scale that spans less has ticks between the powers of ten too."""
+"""A scale whose ends differ by less than this factor also has ticks between the powers of ten."""
 STEPS = 60
-"""As many points of a distribution are drawn, however many samples it has."""
+"""How many steps of a distribution are drawn, regardless of its number of samples."""
 SETTINGS = {
-    "svg.hashsalt": "dflag",  # else the identifiers, and so the file, change with every run
-    "svg.fonttype": "none",  # letters as letters: smaller, and found by a search
+    "svg.hashsalt": "dflag",  # otherwise the identifiers, and so the file, change with every run
+    "svg.fonttype": "none",  # text instead of outlines: the file is smaller and can be searched
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # the default is a dozen names, in each text anew
+    "font.sans-serif": ["DejaVu Sans"],  # the default is a dozen names, repeated in each text
     "font.size": 11,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -51,7 +51,7 @@ SETTINGS = {
 
 def draw(plot: Plot) -> str:
     """
-    Return *plot* as SVG, on white, so that it can be read on any theme.
+    Return *plot* as SVG on a white background, so that it is readable with any theme.
     """
     with mpl.rc_context(SETTINGS):
         height = 1.5 + BAR_INCHES * len(plot.lines) if plot.kind == "bars" else HEIGHT_INCHES
@@ -67,7 +67,7 @@ def draw(plot: Plot) -> str:
 
 def _tick(axes: Axes) -> None:
     """
-    Set enough ticks on log scales, and no minor ones, which would be most of the file.
+    Set enough major ticks on log scales, and no minor ticks, which would be most of the file.
     """
     for axis in (axes.xaxis, axes.yaxis):
         if axis.get_scale() == "log":
@@ -117,7 +117,7 @@ def _numbers(label: str) -> EngFormatter:
 
 def _shares(samples: Sequence[float]) -> tuple[list[float], list[float]]:
     """
-    Return the samples at even shares of them, the least and the greatest among these.
+    Return the quantiles of the samples at evenly spaced shares, from the minimum to the maximum, and the shares.
     """
     inner = statistics.quantiles(samples, n=STEPS, method="inclusive")
     values = [min(samples), *inner, max(samples)]
@@ -130,17 +130,17 @@ def _ours(plot: Plot) -> tuple[str, ...]:
 
 def _styles(plot: Plot) -> list[dict[str, object]]:
     """
-    Assign each line its colour and dash: ours solid and broad, the others in turn.
+    Return the colour and the dashes of each line: dflag's lines are broad, and the others cycle through the rest.
     """
     ours = _ours(plot)
     styles: list[dict[str, object]] = []
     for index, name in enumerate(plot.lines):
         if name in ours:
-            # A second line of ours is told from the first by its dashes.
+            # The first line of dflag is solid; further lines of dflag have dashes.
             dash = ("-", *DASHES)[ours.index(name) % 4]
             styles.append({"color": OURS, "linestyle": dash, "linewidth": 2.6, "zorder": 3})
         else:
-            # Where none is ours, the first ones are solid, and dashes tell those apart that share a colour.
+            # If no line is dflag's, the first lines are solid, and dashes distinguish lines with the same colour.
             dash = DASHES[index % 3] if ours else ("-", *DASHES)[index // len(OTHERS) % 4]
             styles.append({"color": OTHERS[index % len(OTHERS)], "linestyle": dash, "linewidth": 1.6})
     return styles
@@ -149,13 +149,13 @@ def _styles(plot: Plot) -> list[dict[str, object]]:
 def _explained(axes: Axes) -> None:
     axes.grid(color="#DDDDDD", linewidth=0.6)
     axes.set_axisbelow(True)
-    # Beside the lines, not on them.
+    # Next to the lines, not on them.
     axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _titled(image: str, title: str) -> str:
     """
-    Name the image for who does not see it; leave out the prologue, the indentation and what is below a hundredth.
+    Add a title for screen readers; remove the prologue and the indentation, and round numbers to hundredths.
     """
     start = image.index("<svg")
     opening = image.index(">", start) + 1

@@ -1,5 +1,5 @@
 """
-The price of a read, with that of the plainest one beside it.
+The cost of a read, and of the simplest possible read as its baseline.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ AGAINST = "a method that returns a slot"
 
 class Plain:
     """
-    The floor: a method that returns a slot.
+    The baseline: a method that returns a slot.
     """
 
     __slots__ = ("_value",)
@@ -29,9 +29,9 @@ class Plain:
 
 def calls(statement: str, names: Mapping[str, object], number: int) -> Callable[[], float]:
     """
-    Return what runs *statement* that often, and says how many seconds one took.
+    Return a function that runs *statement* *number* times and returns the seconds of one run.
 
-    timeit's loop is compiled with the statement in it: a call through a lambda would cost as much again.
+    timeit compiles the statement into its loop. A call through a lambda would double the measured time.
     """
     timer = timeit.Timer(statement, globals=dict(names))
     return lambda: timer.timeit(number) / number
@@ -39,6 +39,6 @@ def calls(statement: str, names: Mapping[str, object], number: int) -> Callable[
 
 def plain(number: int) -> Callable[[], float]:
     """
-    Return the same for the floor.
+    Return the same function as `calls`, for the baseline.
     """
     return calls("get.get()", {"get": Plain(50)}, number)

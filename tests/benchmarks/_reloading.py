@@ -1,7 +1,7 @@
 """
-A process that reloads many times and prints what it still holds as JSON: ``python -m tests.benchmarks._reloading``.
+A process that reloads many times and prints its remaining resources as JSON: ``python -m tests.benchmarks._reloading``.
 
-It is a process of its own, because what other measures have left behind would hide what this one leaves.
+It is a separate process, because memory left behind by other benchmarks would hide the memory that this one leaves.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ if TYPE_CHECKING:
 KEYS = 10_000
 RELOADS = {"memory": 900, "volume": 100}
 CHANGED = 3
-"""Keys of each reload."""
+"""How many keys each reload changes."""
 WARM_UP = 20
-"""Reloads, after one that changes all keys: that fills the history, and each flag's tables grow to their size."""
+"""Reloads after the first one, which changes all keys: they fill the history, and all tables reach their size."""
 REJECTED_EACH = 10
-"""So many reloads bring one bad value, which the next takes back."""
+"""One reload in this many brings a bad value, which the next reload corrects."""
 IDLE_SECONDS = 8.0
 
 
 def main() -> None:
     """
-    Reload from both kinds of source, rest, and print what was measured.
+    Reload from both kinds of source, idle, and print the measurements.
     """
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/volume"
         publish(path, _texts(100_000))
-        _idle(path)  # for the first time: what is imported and made once is no leak
+        _idle(path)  # a first time, because imports and objects made once are not leaks
         descriptors, threads = _descriptors(), _threads()
         measured = _idle(path, IDLE_SECONDS)
-        # Before the flags have values: else one that takes the place of an untraced one would count as growth.
+        # Started before the flags have values: otherwise a value that replaces an untraced one would count as growth.
         tracemalloc.start()
         for name, held in (("memory", _reload_memory()), ("volume", _reload_volume(path))):
             measured |= {f"{name}_{what}": amount for what, amount in held.items()}
@@ -57,13 +57,13 @@ def main() -> None:
 
 
 def _texts(first: int) -> dict[str, str]:
-    # All of one length, so that an exchange needs no memory.
+    # All texts have the same length, so that replacing one needs no more memory.
     return {f"flag{number}": str(first + number) for number in range(KEYS)}
 
 
 def _declare() -> tuple[dflag.FlagRegistry, list[int]]:
     """
-    Return a registry, and how often its callbacks were called as the one item of a list.
+    Return a registry, and a list whose only item is the number of its callback calls.
     """
     flags = dflag.FlagRegistry()
     told = [0]
@@ -110,7 +110,7 @@ def _reload(
     count: int,
 ) -> dict[str, float]:
     """
-    Reload after each of many changes; gives what was held more at the end than after the warm-up.
+    Reload after each of many changes; return the growth of memory from the end of the warm-up to the end.
     """
     change(_texts(200_000))
     updater.refresh()
@@ -138,7 +138,7 @@ def _reload(
 
 def _edits() -> Iterator[dict[str, str]]:
     """
-    Return the keys to change, forever: some get new numbers, and at times the first flag gets what is none.
+    Yield the keys to change, for ever: some get new numbers, and at times the first flag gets a bad value.
     """
     for number in itertools.count(1):
         others = ((CHANGED * number + step) % (KEYS - 1) + 1 for step in range(CHANGED))
@@ -153,7 +153,7 @@ def _edits() -> Iterator[dict[str, str]]:
 @contextlib.contextmanager
 def _growth() -> Iterator[dict[str, float]]:
     """
-    Return what is held more at the end of the block than at its beginning, once it has ended.
+    Yield a dictionary that, after the block, contains the growth of memory during the block.
     """
     held: dict[str, float] = {}
     gc.collect()
@@ -166,7 +166,7 @@ def _growth() -> Iterator[dict[str, float]]:
 
 def _idle(path: str, seconds: float = 0.0) -> dict[str, float]:
     """
-    Measure an updater that has nothing to do, and beside it the plainest thread that does such a check.
+    Measure an idle updater, and at the same time the simplest thread that makes the same check.
     """
     flags, _ = _declare()
     updater = dflag.Updater(flags, path)
@@ -201,14 +201,14 @@ def _descriptors() -> int:
 
 def _threads() -> int:
     """
-    Count the system's threads, so that none hides that was made outside of `threading`.
+    Count the threads of the system, so that threads made without `threading` count too.
     """
     for thread in threading.enumerate():
-        # The notifier's ends by itself after the last delivery.
+        # The notifier's thread ends by itself after the last callback.
         if thread.name == "dflag-notifier":
             thread.join(60)
     deadline = time.monotonic() + 1.0
-    # The system's end comes a little after the one that join waits for.
+    # A thread disappears from the system a little after `join` returns.
     while (count := len(os.listdir("/proc/self/task"))) > threading.active_count() and time.monotonic() < deadline:
         time.sleep(0.001)
     return count

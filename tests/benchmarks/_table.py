@@ -1,5 +1,5 @@
 """
-The results in Markdown: for each part a table, and the images below it.
+The results in Markdown: a table for each part, and its images below.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (0.0, "ns"))
 
 def text(document: dict[str, Any]) -> str:
     """
-    Return the whole, for a terminal.
+    Return all tables and the legend, for a terminal.
     """
     sections = [f"### {part.title}\n\n{table(part)}" for part in parts(document)]
     return "\n\n".join([*sections, legend(document)])
@@ -30,7 +30,7 @@ def into(page: str, document: dict[str, Any], images: str | None) -> str:
     Put each part between the markers of its name in *page*, with its images from the directory *images*.
 
     Raises:
-        ValueError: The page has no place for one of them.
+        ValueError: The page lacks the markers of a part or of the legend.
     """
     for part in parts(document):
         page = put(page, f"bench-{part.name}", section(part, images))
@@ -47,7 +47,7 @@ def section(part: Part, images: str | None) -> str:
 
 def table(part: Part) -> str:
     """
-    Return a row for each result.
+    Return a table with one row for each result.
     """
     rows = ["| measure | measured | beside | ratio | limit | |", "|---|---|---|---|---|---|"]
     rows += [f"| {' | '.join(map(_escaped, _cells(result)))} |" for result in part.report.results]
@@ -56,7 +56,7 @@ def table(part: Part) -> str:
 
 def legend(document: dict[str, Any]) -> str:
     """
-    Return what ran, where and when.
+    Return the legend: the date, the versions and the machine.
     """
     machine = document["machine"]
     commit = f" ({document['commit']})" if document["commit"] else ""
@@ -93,7 +93,7 @@ def _ratio(value: float) -> str:
 
 def amount(value: float, unit: str) -> str:
     """
-    Print a value in the unit that suits its size.
+    Return a value as text, in a unit that suits its size.
     """
     if unit == "s":
         scale, unit = next((scale, unit) for scale, unit in SECONDS if value >= scale)

@@ -25,13 +25,13 @@ ROUNDS = 201
 DECLARED, DECLARATIONS = 1_000, 31
 COMMITTED, COMMITS = 10_000, 15
 VALUE_LIMIT = 0.7 if sys.version_info < (3, 13) else 0.9
-"""From 3.13 on a plain method takes less time, and an attribute no less."""
+"""From 3.13 on, a plain method takes less time, but an attribute does not."""
 CURRENT_LIMIT, PINNED_LIMIT, REQUEST_LIMIT, DECLARATION_LIMIT = 1.5, 4.0, 0.5, 1.2
 FIRST_LIMIT_SECONDS = 0.002
 
 
 class Settings(dflag.Flags):
-    """What a request reads."""
+    """The flags that a request reads."""
 
     rate = dflag.dyn_int(50)
     burst = dflag.dyn_int(5)
@@ -42,7 +42,7 @@ class Settings(dflag.Flags):
 
 def run() -> Report:
     """
-    Measure what programs with a class of flags call.
+    Measure the calls that programs with a class of flags make.
     """
     return Report([*_reads(), *_pins(), _request(), _declaring(), _first()])
 
@@ -84,7 +84,7 @@ def _pins() -> list[Result]:
 
 def _request() -> Result:
     """
-    Read five values: from one instance, and from each flag.
+    Compare reading five values from one instance with reading them from the five flags.
     """
     names = list(Settings.current().registry)
     instance = "; ".join(["cfg = cls.current()", *(f"cfg.{flag.name}" for flag in names)])
@@ -102,7 +102,7 @@ def _request() -> Result:
 
 def _declaring() -> Result:
     """
-    Declare a class of many flags, and as many flags in a registry.
+    Compare declaring a class of many flags with declaring as many flags in a registry.
     """
 
     def by_class() -> object:
@@ -115,7 +115,7 @@ def _declaring() -> Result:
     times: list[list[float]] = [[], []]
     for number in range(DECLARATIONS):
         for index in (0, 1) if number % 2 else (1, 0):
-            gc.collect()  # what one side leaves would else be collected within the other
+            gc.collect()  # otherwise the garbage of one side would be collected during the other
             began = time.perf_counter()
             (by_class, one_by_one)[index]()
             times[index].append(time.perf_counter() - began)
@@ -155,6 +155,6 @@ def _current() -> Callable[[], float]:
 
 def _medians(sides: Sequence[Callable[[], float]]) -> list[float]:
     """
-    Return the median seconds of one call of each side, by turns.
+    Return the median seconds of one call of each side; the sides run in turn.
     """
     return [seconds / CALLS for seconds in interleaved(*sides, rounds=ROUNDS)]

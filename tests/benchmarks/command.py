@@ -1,5 +1,5 @@
 """
-What it takes until the command ``dflag`` has said something, the interpreter included.
+How long the command ``dflag`` takes to print its output, including the start of the interpreter.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ._measure import Report, Result, interleaved
 ROUNDS = 21
 STANDARD = 'python -c "import argparse"'
 LIMITS = {"dflag --version": 2.0, "dflag --help": 2.0, "dflag check --help": 2.0, "dflag check": None}
-"""Of the last one most is what the core and PyYAML take; it is here to be looked at."""
+"""The last command has no limit, because most of its time is the import of the core and of PyYAML."""
 
 PROGRAM = """
 import dflag
@@ -36,7 +36,7 @@ data:
 
 def run() -> Report:
     """
-    Measure the command in fresh interpreters, as the script that an installation makes calls it.
+    Measure the command in fresh interpreters, called in the same way as by the installed script.
     """
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, "app.py").write_text(PROGRAM, encoding="utf-8")
@@ -65,7 +65,7 @@ def _arguments(name: str) -> list[str]:
 
 def _run(directory: str, program: str, *arguments: str) -> None:
     """
-    Run a program to its end, with compiled modules of this run's own, which are there from the second time on.
+    Run a program to its end, with a cache of compiled modules for this run, which is filled from the second time on.
     """
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": os.path.join(directory, "cache")}
     environment["PYTHONPATH"] = os.pathsep.join([str(Path.cwd()), *filter(None, [os.environ.get("PYTHONPATH")])])

@@ -1,5 +1,5 @@
 """
-What clients of Kubernetes make of kubeconfigs that kubectl accepts: each case, and what importing them costs.
+Which kubeconfigs, accepted by kubectl, several clients of Kubernetes handle correctly, and the cost of their imports.
 
 ``python -m tests.benchmarks.credentials PYTHON`` prints a table in Markdown. PYTHON is an interpreter in an environment
 with the clients: ``pip install kubernetes kubernetes_asyncio kr8s lightkube 'dflag[kubernetes]'``.
@@ -42,7 +42,7 @@ CLIENTS = {
     "lightkube": "from lightkube import Client; from lightkube.resources.core_v1 import ConfigMap; "
     "list(Client().list(ConfigMap, namespace='default'))",
 }
-"""How each lists the ConfigMaps of a namespace."""
+"""For each client, the code that lists the ConfigMaps of a namespace; for dflag, that reads one."""
 
 IMPORTS = {
     "dflag": "import dflag.sources._api",
@@ -57,7 +57,7 @@ COST = (
     "before, began = rss(), time.process_time(); exec(sys.argv[1]); "
     "print(time.process_time() - began, rss() - before)"
 )
-"""Prints what an import takes, in seconds of a processor and in bytes of resident memory."""
+"""Prints the cost of an import, in seconds of processor time and in bytes of resident memory."""
 
 VERSION = "client.authentication.k8s.io/v1"
 RUNS = 7
@@ -66,7 +66,7 @@ DEADLINE_SECONDS = 20
 
 class Case:
     """
-    One kubeconfig, the server that it leads to, and whether what the server saw is right.
+    One kubeconfig and the server that it names, which records its requests.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -226,7 +226,7 @@ CASES = (
 
 def holds(python: str, client: str, build: Callable[[Case], Callable[[], bool]]) -> bool:
     """
-    Run a client on one kubeconfig, from another directory and with a standard input that never ends.
+    Return whether a client handles one kubeconfig, run from another directory and with an endless standard input.
     """
     with tempfile.TemporaryDirectory() as directory:
         case = Case(Path(directory))
@@ -248,7 +248,7 @@ def holds(python: str, client: str, build: Callable[[Case], Callable[[], bool]])
 
 def cost(python: str, client: str) -> tuple[float, float]:
     """
-    Return what importing a client takes: milliseconds of a processor, and MiB of resident memory.
+    Return the cost of importing a client: milliseconds of processor time, and MiB of resident memory.
     """
     runs = []
     for _ in range(RUNS):

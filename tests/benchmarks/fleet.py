@@ -1,9 +1,9 @@
 """
 A fleet of clients on one API server: ``python -m tests.benchmarks.fleet [--clients N] [--into PAGE]``.
 
-Each client is a `KubernetesSource` that watches, with a connection and a thread of its own; some hundreds share a
-process, so that a small machine can hold them. It needs a cluster, which ``DFLAG_TEST_KUBECONFIG`` names, and restarts
-the API server if ``DFLAG_TEST_APISERVER`` says how.
+Each client is a watching `KubernetesSource` with its own connection and thread. Several hundred clients share a
+process, so that they fit on a small machine. The benchmark needs a cluster, which ``DFLAG_TEST_KUBECONFIG`` names. It
+restarts the API server if ``DFLAG_TEST_APISERVER`` contains a command for that.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ CHANGES: Final = 10
 VALUE_BYTES: Final = 4096
 QUIET_SECONDS: Final = 30.0
 WATCH_SECONDS: Final = 20.0
-"""Short, so that in half a minute each client opens its watch anew; the default is 300 s."""
+"""Short, so that each client reopens its watch within half a minute; the default is 300 s."""
 DEADLINE_SECONDS: Final = 120.0
 
 
 class Clients:
     """
-    The clients of one process, and what they have seen and received.
+    The clients of one process, with the values that they have seen and the bytes that they have received.
     """
 
     def __init__(self, name: str, count: int) -> None:
@@ -65,14 +65,14 @@ class Clients:
 
     def seen(self, generation: str) -> list[float]:
         """
-        Return when each client saw a generation the first time, by the clock that all processes share.
+        Return when each client first saw a generation, by the clock that all processes share.
         """
         with self._lock:
             return list(self._seen[generation])
 
     def _count(self) -> None:
         """
-        Note what every connection reads, and when one is made.
+        Count the bytes that all connections read, and record when each connection is made.
         """
         read, hold = _link._Stream.read, _link.Link.hold
 
@@ -92,7 +92,7 @@ class Clients:
 
 def serve(name: str, count: int) -> None:
     """
-    Hold clients, and answer what the other side asks of them, a line each.
+    Run clients, and answer each line of standard input with one line about them.
     """
     clients = Clients(name, count)
     for line in sys.stdin:
@@ -103,7 +103,7 @@ def serve(name: str, count: int) -> None:
 
 class Fleet:
     """
-    All clients, in some processes.
+    All clients, spread over several processes.
     """
 
     def __init__(self, name: str, count: int) -> None:
@@ -116,7 +116,7 @@ class Fleet:
 
     def ask(self, generation: str = "") -> dict[str, Any]:
         """
-        Ask all processes at once, and put their answers together.
+        Ask all processes at once, and combine their answers.
         """
         for process in self._processes:
             assert process.stdin is not None
@@ -130,7 +130,7 @@ class Fleet:
 
     def follow(self, generation: str) -> list[float]:
         """
-        Wait until every client has seen a generation; gives when each did.
+        Wait until every client has seen a generation; return when each client saw it.
         """
         deadline = time.monotonic() + DEADLINE_SECONDS
         while len(seen := self.ask(generation)["seen"]) < self.count:
@@ -150,7 +150,7 @@ class Fleet:
 
 def measure(count: int) -> Iterator[tuple[str, str]]:
     """
-    Return what was measured, each with a name.
+    Yield the measurements, each as a name and a text.
     """
     cluster = Cluster()
     name = cluster.create({"generation": "0", "padding": "x" * VALUE_BYTES})
@@ -213,7 +213,7 @@ def _ms(seconds: list[float]) -> str:
 
 def main() -> int:
     """
-    Measure, print, and put the table into a page if asked to.
+    Measure, print the table, and put it into a page if ``--into`` is given.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.fleet", description=__doc__)
     parser.add_argument("--clients", type=int, default=1000)

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 ROUNDS = {10: 41, 100: 31, 1000: 15, 10_000: 7, 100_000: 3}
 """How often each number of flags is measured."""
 FITTED_FROM = 1000
-"""Below, what does not grow is most of a measure."""
+"""With fewer flags, constant costs dominate a measurement."""
 CALLS = 1000
-"""Of what takes a microsecond, in one measure."""
+"""How often one measurement calls an operation that takes microseconds."""
 
 CONSTANT, LINEAR = 0.15, 1.2
 """
-Limits of exponents.
+Limits of the exponents.
 
-A sort among the work makes 1.11 of 1 over these sizes; the rest is for the processor's caches.
+Sorting as part of the work raises the exponent from 1 to 1.11 for these sizes; the rest is for the processor's caches.
 """
 
 LIMITS = {
@@ -49,7 +49,8 @@ LIMITS = {
 }
 AFTER_SET, PLAIN = "snapshot() right after a set()", "a method that returns a slot"
 """
-Its caches emptied by the set of so many flags, any call takes longer, so that this is compared and not fitted.
+A set() with so many flags empties the processor's caches, so any call after it takes longer. Therefore this operation
+is compared with a plain call there, and no exponent is fitted.
 """
 SNAPSHOT_LIMIT = 10.0
 RAW = "listdir, open, read and close"
@@ -59,7 +60,7 @@ DECLARED, INITIALIZED = "declared", "initialized from a volume"
 
 class Measured(NamedTuple):
     """
-    What was measured of one number of flags: seconds by operation, bytes by state.
+    The measurements for one number of flags: seconds by operation, bytes by state.
     """
 
     seconds: dict[str, float]
@@ -70,7 +71,7 @@ def run() -> Report:
     """
     Measure registries of 10 to 100,000 flags.
     """
-    _measure(min(ROUNDS))  # what is imported at first use is not what flags need
+    _measure(min(ROUNDS))  # loads the modules that are imported at first use, whose memory does not count
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
     sizes: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for count in ROUNDS:
@@ -178,7 +179,7 @@ def _follow(names: list[str], path: str) -> tuple[dflag.FlagRegistry, dflag.Upda
 
 def _check(flags: dflag.FlagRegistry, updater: dflag.Updater) -> None:
     """
-    See that every flag has its number from the volume.
+    Check that every flag has its number from the volume.
     """
     snapshot = flags.snapshot()
     if updater.status().rejected or any(snapshot[flag.name] != int(flag.name[1:]) for flag in flags):
@@ -194,7 +195,7 @@ def _initialize(names: list[str], path: str, rounds: int) -> float:
     def initialize() -> None:
         dflag.Updater(registries[0], path).initialize()
 
-    # Before and after: the order of the turns changes, and each start needs a registry of its own.
+    # `prepare` on both sides: the order is reversed in every round, and each start needs a new registry.
     _, taken, _ = interleaved(prepare, initialize, prepare, rounds=rounds, warm_up=1)
     return taken
 
@@ -224,7 +225,7 @@ def _refreshes(flags: dflag.FlagRegistry, updater: dflag.Updater, path: str, rou
 
 def _single(flags: dflag.FlagRegistry, updater: dflag.Updater, rounds: int) -> dict[str, float]:
     """
-    Time what is done to one flag or to none.
+    Time the operations on a single flag or on the whole registry.
     """
     flag = flags.lookup("f0")
     if not isinstance(flag, dflag.DynamicFlag):

@@ -1,8 +1,8 @@
 """
-Hold the ratios of a quick run to committed limits: ``tox -e guard``, or ``python -m tests.benchmarks.guard [--renew]``.
+Check the ratios of a quick run against committed limits: ``tox -e guard`` or ``python -m tests.benchmarks.guard``.
 
-It is for gross regressions, on machines that are noisy: a ratio over its limit is a warning, and only one over twice
-its limit, in two runs, is a failure. Times are never compared.
+It finds gross regressions, even on noisy machines. A ratio above its limit is a warning; only a ratio above twice its
+limit, in two runs, is a failure. Times are never compared. ``--renew`` writes new limits.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 Ratios: TypeAlias = "Mapping[str, Mapping[str, float]]"
-"""By the names of modules and of measures; limits alike."""
+"""Ratios by the name of the module and of the measurement; limits have the same form."""
 
 MODULES = ("reading", "classes", "starting", "volumes", "rules")
-"""Those that take seconds and compare."""
+"""The modules that take only seconds and compare with a baseline."""
 LIMITS = Path(__file__).with_name("limits.json")
 GENEROUS = 4 / 3
-"""A limit is what was measured, and a third more."""
+"""A limit is the measured ratio plus a third."""
 GROSS = 2.0
-"""So many times its limit is no noise."""
+"""A ratio above this multiple of its limit is not noise."""
 
 
 class LimitsError(Exception):
     """
-    What is measured and what has a limit are not the same.
+    The measurements do not match the limits: one lacks a limit, or a limit lacks a measurement.
     """
 
 
@@ -48,7 +48,7 @@ class Row(NamedTuple):
     @property
     def verdict(self) -> str:
         """
-        What is to be said of it.
+        The verdict: failure, warning or kept.
         """
         if self.ratio > GROSS * self.limit:
             return "failure"
@@ -57,7 +57,7 @@ class Row(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Measure, and give 1 when a ratio fails, 2 when the limits are not those of what is measured.
+    Measure, and return 1 if a ratio fails, or 2 if the limits do not match the measurements.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.guard", description=__doc__)
     parser.add_argument("--renew", action="store_true", help="measure, and write the limits anew")
@@ -70,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def judge(measured: Ratios, limits: Ratios, again: Callable[[], Ratios] | None = None) -> int:
     """
-    Print each ratio with its limit, and give the status of the program.
+    Print each ratio with its limit, and return the exit status of the program.
 
-    What fails is measured once more by *again*, and the lower ratio counts.
+    If a ratio fails, *again* measures all ratios once more, and the lower ones count.
     """
     try:
         rows = compare(measured, limits)
@@ -91,10 +91,10 @@ def judge(measured: Ratios, limits: Ratios, again: Callable[[], Ratios] | None =
 
 def compare(measured: Ratios, limits: Ratios) -> list[Row]:
     """
-    Put each ratio beside its limit, in the order of the limits.
+    Return each ratio with its limit, in the order of the limits.
 
     Raises:
-        LimitsError: A measure has no limit or a limit no measure, so that one of them would be passed over.
+        LimitsError: A measurement has no limit, or a limit has no measurement, and would be ignored.
     """
     found, allowed = _flat(measured), _flat(limits)
     unlimited, unmeasured = sorted(found.keys() - allowed.keys()), sorted(allowed.keys() - found.keys())
@@ -107,7 +107,7 @@ def compare(measured: Ratios, limits: Ratios) -> list[Row]:
 
 def table(rows: Sequence[Row]) -> str:
     """
-    Return the rows in Markdown.
+    Return the rows as a table in Markdown.
     """
     lines = ["| measure | ratio | limit | |", "|---|---|---|---|"]
     lines += [f"| {row.name} | {row.ratio:.2f} | {row.limit:g} | {row.verdict} |" for row in rows]
@@ -116,7 +116,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def _said(row: Row) -> str:
     """
-    Return a warning or a failure as a line, which GitHub shows with the change.
+    Return a warning or a failure as a line, in a form that GitHub shows with the change.
     """
     text = f"{row.name}: {row.ratio:.2f} floors, and the limit is {row.limit:g}"
     if "GITHUB_ACTIONS" in os.environ:
@@ -134,7 +134,7 @@ def _measured() -> dict[str, dict[str, float]]:
 
 def ratios(name: str) -> dict[str, float]:
     """
-    Run a module, and give its ratios.
+    Run a module, and return its ratios.
     """
     report = importlib.import_module(f"{__package__}.{name}").run()
     return {result.name: result.score for result in report.results if result.base is not None}
@@ -142,7 +142,7 @@ def ratios(name: str) -> dict[str, float]:
 
 def renewed(measured: Ratios) -> dict[str, dict[str, float]]:
     """
-    Return generous limits for what was measured.
+    Return generous limits for the measured ratios.
     """
     return {
         module: {name: float(f"{ratio * GENEROUS:.3g}") for name, ratio in found.items()}

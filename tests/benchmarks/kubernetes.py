@@ -1,8 +1,8 @@
 """
-How soon a patch at the API server shows in a flag: ``python -m tests.benchmarks.kubernetes``.
+The time from a patch at the API server to the new value of a flag: ``python -m tests.benchmarks.kubernetes``.
 
-Beside it, in the same run, stands a bare HTTP watch that only notes when each event came.
-It needs a cluster, which ``DFLAG_TEST_KUBECONFIG`` names, and so is no part of ``python -m tests.benchmarks``.
+In the same run, a bare HTTP watch, which only records when each event arrives, serves as the baseline.
+The benchmark needs a cluster, which ``DFLAG_TEST_KUBECONFIG`` names, so ``python -m tests.benchmarks`` leaves it out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ print((time.perf_counter() - began) * 1e3, mib() - before)
 
 class BareWatch:
     """
-    The least that can be done: read lines, and note when each came.
+    The baseline: read lines, and record when each one arrives.
     """
 
     def __init__(self, name: str) -> None:
@@ -65,7 +65,7 @@ class BareWatch:
 
 def main() -> int:
     """
-    Measure and print; gives 1 when a limit is not kept.
+    Measure and print; return 1 if a limit is exceeded, and 2 if there is no cluster.
     """
     if not KUBECONFIG:
         print("DFLAG_TEST_KUBECONFIG names no cluster", file=sys.stderr)

@@ -1,5 +1,5 @@
 """
-What a thousand reloads leave behind, and what an updater costs that has nothing to do.
+What a thousand reloads leave behind, and what an idle updater costs.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from ._measure import Report, Result
 
 TRACED_LIMIT_BYTES = 100_000
 """
-A hundred bytes a reload over a thousand: less than the smallest object that anyone would keep of a reload, and more
-than the tables of dicts vary by.
+A hundred bytes per reload for a thousand reloads. This is less than the smallest object that a reload could leak, and
+more than the usual variation in the size of dictionaries.
 """
 RESIDENT_LIMIT_BYTES = 2**20
-"""The allocator gives memory back by arenas of this size, not when an object goes."""
+"""The allocator returns memory in arenas of this size, not with each freed object."""
 IDLE_LIMIT = 3.0
-"""A wait for descriptors is dearer than one for time; the rest is the noting of the contact."""
+"""A wait for descriptors costs more than a wait for time; the rest is for recording the contact."""
 
 
 def run() -> Report:
     """
-    Measure in a process of its own.
+    Measure in a separate process.
     """
     command = [sys.executable, "-m", _reloading.__name__]
     measured = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)

@@ -32,7 +32,7 @@ CHANGES = 200
 PATH = "/ofrep/v1/evaluate/flags"
 LIMIT = 1.06
 SHARE_LIMIT = 1.15
-"""Half of what a share costs is the hash of the key, without which nobody can tell whether it is drawn."""
+"""Half of the cost of a share is the hash of the key, which decides whether the key is drawn."""
 CONTEXT = EvaluationContext("initech")
 RULES = """
 - {by: tenant, is: [acme, initech], set: {named: 60}}
@@ -42,7 +42,7 @@ RULES = """
 
 class Constant(DflagProvider):
     """
-    A provider that does nothing but answer.
+    A provider that returns a constant.
     """
 
     _details = FlagResolutionDetails(50, reason=Reason.STATIC, variant="default")
@@ -55,7 +55,7 @@ class Constant(DflagProvider):
 
 def run() -> Report:
     """
-    Measure an evaluation, the answer for all flags, one that did not change, and an event.
+    Measure an evaluation, the answer for all flags, the answer when nothing has changed, and an event.
     """
     return Report([*_evaluations(), *_answers(), _event()])
 

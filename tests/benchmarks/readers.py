@@ -1,5 +1,5 @@
 """
-What a writer in a loop takes from four threads that read: nothing but its share of the interpreter.
+What a writer in a loop costs four threads that read: only its share of the interpreter.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 THREADS = 4
 CALLS = 100_000
-"""Of each thread in one measure."""
+"""How many reads each thread makes in one measurement."""
 ROUNDS = 15
 FLAGS = 100
 SWITCH_SECONDS = 1e-5
-"""How often threads take turns meanwhile: a torn value shows only to who comes in the middle of a commit."""
+"""The switch interval during the search for faults: a torn value is visible only in the middle of a commit."""
 REVISIONS = 500
-"""To be seen, for the looking to mean anything."""
+"""How many revisions the readers must see for the search to be meaningful."""
 DEADLINE_SECONDS = 30.0
 LIMIT = 1.3
 
 
 class Readable(Protocol):
     """
-    What the threads read.
+    An object that the threads read.
     """
 
     def get(self) -> int: ...
@@ -41,7 +41,7 @@ class Readable(Protocol):
 
 class Guarded:
     """
-    The same slot behind a lock, for scale.
+    The same slot as in `Plain`, but behind a lock, for comparison.
     """
 
     __slots__ = ("_lock", "_value")
@@ -57,10 +57,10 @@ class Guarded:
 
 class Writer:
     """
-    A thread that applies revisions to a registry, one after the other, while the block lasts.
+    A thread that applies revisions to a registry, one after the other, during the block.
 
     Attributes:
-        done: The number of the last revision that `apply` has returned.
+        done: The number of the last revision whose `apply` has returned.
     """
 
     def __init__(self, flags: dflag.FlagRegistry) -> None:
@@ -88,7 +88,7 @@ class Writer:
 
 def run() -> Report:
     """
-    Measure four readers beside a writer, and look for what they must not see.
+    Measure four readers while a writer runs, and search for torn and stale values.
     """
     flags, elsewhere = _declare(FLAGS), _declare(FLAGS)
     rate = flags.lookup("flag0")
@@ -153,10 +153,10 @@ def _in_threads(work: Callable[[], None]) -> None:
 
 def _faults() -> int:
     """
-    Count what no reader may see, with every flag at the number of its revision.
+    Count torn and stale values, which no reader must see. Every flag's value is the number of its revision.
 
-    Torn: after a value of one revision an older one of another flag, or two revisions in one snapshot. Stale: an older
-    value than was published when the reader began, or than it has seen.
+    Torn: after a value of one revision, an older value of another flag, or two revisions in one snapshot. Stale: a
+    value that is older than the one published when the reader began, or than one that it has already seen.
     """
     flags = _declare(2)  # few, so that much of the writer's time is commits
     first, last = flags

@@ -28,16 +28,16 @@ CALLS = 5_000
 ROUNDS = 201
 FEW, MANY = 10, 10_000
 REGISTRIES = 10
-"""So many, that the clock's own cost is a small part of one snapshot of each."""
+"""Enough registries that the cost of the clock is small compared with one snapshot of each."""
 GET_LIMIT, PINNED_LIMIT, SNAPSHOT_LIMIT = 1.25, 1.9, 10.0
 REQUEST_SECONDS = 6e-6
-"""What the pin of a request may add to it."""
+"""How many seconds the pin may add to a request."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
     """
-    What a JSON flag with a model holds.
+    The value of a JSON flag with a model.
     """
 
     depth: int = 50
@@ -45,7 +45,7 @@ class Limits:
 
 class Colour(enum.Enum):
     """
-    What an enum flag holds.
+    The value of an enum flag.
     """
 
     RED = 1
@@ -66,23 +66,23 @@ DECLARED: dict[str, tuple[str, object, dict[str, object]]] = {
     "map": ("map", {}, {"keys": r"queue\.(.+)\.depth", "of": "int"}),
 }
 """
-The method of each kind, with the default and the options of a flag.
+For each kind its method, with a default and options.
 """
 
 
 def run() -> Report:
     """
-    Measure what readers call.
+    Measure the calls that readers make.
     """
     return Report([_kinds(), *_pins(), *_snapshots(), _request()])
 
 
 def _kinds() -> Result:
     """
-    Read a flag of each kind, static and dynamic: the slowest is what counts.
+    Read a flag of each kind, static and dynamic; the slowest one counts.
     """
     flags = declare()
-    # A floor beside each: what slows the machine for the length of one side would else be taken for the kind's.
+    # A baseline for each: otherwise a short slowdown of the machine would be attributed to one kind.
     sides = [(calls("flag.get()", {"flag": flag}, CALLS), plain(CALLS)) for flag in flags.values()]
     medians = _medians([side for pair in sides for side in pair])
     seconds = dict(zip(flags, zip(medians[::2], medians[1::2], strict=True), strict=True))
@@ -127,7 +127,7 @@ def _pins() -> list[Result]:
 
 def _request() -> Result:
     """
-    Run an ASGI app that does nothing, with and without a pin: what is added counts.
+    Run an ASGI app that does nothing, with and without a pin; the difference counts.
     """
 
     async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -154,7 +154,7 @@ def _request() -> Result:
 
 def _snapshots() -> list[Result]:
     """
-    Take snapshots of few flags and of many: the price is to be the same.
+    Take snapshots of few flags and of many flags, which should cost the same.
     """
     few, many = _registries(FEW), _registries(MANY)
     sides = [calls("take()", {"take": flags[0].snapshot}, CALLS) for flags in (few, many)]
@@ -179,7 +179,7 @@ def _snapshots() -> list[Result]:
 
 def _after_a_change(registries: Sequence[dflag.FlagRegistry]) -> list[float]:
     """
-    Return the seconds of a snapshot that is the first after a change, and of the floor just as cold.
+    Return the seconds of the first snapshot after a change, and of the baseline with equally cold caches.
     """
     takes = [flags.snapshot for flags in registries]
     timers = [
@@ -211,6 +211,6 @@ def _registry(count: int) -> dflag.FlagRegistry:
 
 def _medians(sides: Sequence[Callable[[], object]]) -> list[float]:
     """
-    Return the median seconds of one call of each side, by turns.
+    Return the median seconds of one call of each side; the sides run in turn.
     """
     return [seconds / CALLS for seconds in interleaved(*sides, rounds=ROUNDS)]

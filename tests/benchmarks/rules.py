@@ -1,5 +1,5 @@
 """
-What rules cost: a value for a key, a commit of very many, a switch at its moment.
+What rules cost: a value for a key, a commit of very many values, a switch at its time.
 
 ``python -m tests.benchmarks.rules``
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CALLS = 5_000
 SHARE_CALLS = 300
-"""Each takes 15 times as long: turns of unlike length would lose unlike times to what else the machine does."""
+"""Each call takes 15 times as long: both sides must run equally long, so that other load affects them equally."""
 ROUNDS = 201
 TENANTS, FLAGS, COMMITS = 10_000, 20, 2
 SWITCHES, APART_SECONDS = 40, 0.05
@@ -36,13 +36,13 @@ READ_LIMIT = 1.05
 COMMIT_LIMIT = 1.5
 SWITCH_LIMIT_SECONDS = 0.005
 KEY = "_rules.yaml"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML may be built without C
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # PyYAML can be built without its C extension
 AGAINST = "get() of the same flag"
 
 
 def run() -> Report:
     """
-    Measure what programs with rules call, and what they wait for.
+    Measure the calls that programs with rules make, and the waits for commits and switches.
     """
     return Report([*_reads(), *_commits(), _switch()])
 
@@ -81,7 +81,7 @@ def _reads() -> list[Result]:
 
 def _commits() -> list[Result]:
     """
-    Read and commit values for many tenants: all of it beside PyYAML's reading, and the commit alone beside dflag's.
+    Read and commit values for many tenants; compare the total with PyYAML's parsing, and the commit with dflag's own.
     """
     flags = dflag.FlagRegistry()
     for number in range(FLAGS):
@@ -92,7 +92,7 @@ def _commits() -> list[Result]:
     loads, parses, refreshes = [], [], []
     for turn in range(COMMITS):
         text = "".join(_values_for(tenant, turn) for tenant in range(TENANTS))
-        if not loads:  # it takes as long as all the rest
+        if not loads:  # only once, because it takes as long as all the rest
             loads.append(_cpu_seconds(partial(yaml.load, text, _LOADER)))
         parses.append(_cpu_seconds(partial(parse_rules, text)))
         source.update({KEY: text})
@@ -130,7 +130,7 @@ def _values_for(tenant: int, turn: int) -> str:
 
 def _switch() -> Result:
     """
-    Wait for rules whose moments come one after another.
+    Wait for rules that take effect one after another, and measure how late each one is.
     """
     flags = dflag.FlagRegistry()
     rate = flags.dyn_int("rate", 0)

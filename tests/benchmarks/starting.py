@@ -30,8 +30,8 @@ IMPORT, NAMES = "import dflag", "from dflag import FlagRegistry, Updater"
 REGISTRY = "import dflag; dflag.FlagRegistry()"
 STARTS = (STANDARD, IMPORT, NAMES, REGISTRY)
 """
-The names of the package resolve at first use: the import alone, which has the limits, says too little of what a program
-pays.
+The names of the package resolve at first use. So the import alone, which has the limits, is less than the full cost for
+a program.
 """
 HEAVY = ("jsonschema", "yaml", "watchdog", "pydantic")
 
@@ -51,7 +51,7 @@ print(json.dumps([elapsed, after - before, heavy]))
 
 class Start(NamedTuple):
     """
-    What one start took.
+    The cost of one start.
     """
 
     seconds: float
@@ -61,7 +61,7 @@ class Start(NamedTuple):
 
 def run() -> Report:
     """
-    Measure starting up.
+    Measure imports and declarations.
     """
     starts = _starts()
     seconds = {statement: statistics.median(start.seconds for start in taken) for statement, taken in starts.items()}
@@ -102,7 +102,7 @@ def run() -> Report:
 
 def _starts() -> dict[str, list[Start]]:
     """
-    Run each statement in fresh interpreters, by turns.
+    Run each statement in fresh interpreters; the statements run in turn.
     """
     starts: dict[str, list[Start]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as cache:
@@ -116,10 +116,10 @@ def _starts() -> dict[str, list[Start]]:
 
 def _start(statement: str, cache: str) -> Start:
     """
-    Time a statement inside a fresh interpreter: starting that costs as much again.
+    Time a statement inside a fresh interpreter, without the start of the interpreter, which takes equally long.
 
-    Compiled modules are kept in a cache of this run's own: one that is out of date, where the environment forbids to
-    write a new one, would make this a measure of the compiler.
+    Compiled modules are kept in a cache of this run. Without it, if the environment forbids writing bytecode and the
+    existing bytecode is out of date, this would measure the compiler.
     """
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,8 +1,8 @@
 """
-From a swap of the volume until the value is visible, against the plainest reader that inotify allows.
+The time from a swap of the volume until the value is visible, compared with the simplest inotify reader.
 
-Every run is a process of its own with one reader; the swaps are made by this process, which sleeps in between. The
-readers take turns, so that what slows the machine slows all.
+Every run is a separate process with one reader. This process makes the swaps and sleeps in between. The readers take
+turns, so that a slowdown of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from ._measure import Plot, Report, Result
 
 TURNS = 6
 SWAPS = 50
-"""In one turn, after those of the warm-up."""
+"""How many swaps one turn has, after the warm-up."""
 WARM_UP = 3
 GAP_SECONDS = (0.02, 0.04)
-"""At random, so that the swaps keep no step with any period of a reader."""
+"""Random pauses, so that the swaps do not synchronize with any period of a reader."""
 
 
 class Case(NamedTuple):
     """
-    A reader, and how busy its process is.
+    A reader, and whether its process is quiet or busy.
     """
 
     reader: str
@@ -47,13 +47,13 @@ OURS_BUSY = Case("dflag", "busy", "dflag, a CPU-bound thread beside it")
 BARE_BUSY = Case("bare", "busy", "bare inotify reader, as busy")
 CALLBACK = Case("callback", "quiet", "dflag, until the callback runs", 2)
 STOCK = Case("stock", "quiet", "watchdog's Observer", 2)
-"""The last two are for scale."""
+"""The last two are only for comparison."""
 CASES = (OURS, BARE, OURS_BUSY, BARE_BUSY, CALLBACK, STOCK)
 
 
 class Latencies(NamedTuple):
     """
-    The seconds until each swap was visible, or a later one; and how many were never seen themselves.
+    The seconds until each swap, or a later one, was visible, and how many swaps were never seen themselves.
     """
 
     seconds: list[float]
@@ -70,7 +70,7 @@ class Latencies(NamedTuple):
 
 def run() -> Report:
     """
-    Measure the way from a swap to a value.
+    Measure the time from a swap to the visible value.
     """
     parts: dict[Case, list[Latencies]] = defaultdict(list)
     for turn in range(TURNS):
@@ -144,7 +144,7 @@ def _turn(case: Case, path: str) -> Latencies:
 
 def _swap(volume: ConfigMapVolume, number: int) -> float:
     """
-    Publish a number after a pause; gives the clock just before the rename.
+    Publish a number after a pause; return the clock just before the rename.
     """
     time.sleep(random.uniform(*GAP_SECONDS))
     began = 0.0
@@ -160,12 +160,12 @@ def _values(number: int) -> dict[str, str]:
 
 def latencies(began: dict[int, float], seen: dict[int, float]) -> Latencies:
     """
-    Return how long each number took to be visible.
+    Return how long each number took to become visible.
 
-    A number that a later one has overtaken counts until that one was seen, and as missed.
+    If a later number was seen instead of a number, the time of the later one counts, and the number counts as missed.
 
     Raises:
-        AssertionError: The last was never seen, so that what was measured is no following.
+        AssertionError: The last number was never seen, so the reader did not follow the volume.
     """
     if max(began) not in seen:
         raise AssertionError(f"the last of {len(began)} swaps was never seen")

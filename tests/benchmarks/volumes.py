@@ -1,5 +1,5 @@
 """
-What following a volume costs: a refresh and a start against reading the same files raw.
+What following a volume costs: a refresh and a start, compared with reading the same files raw.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INITIALIZE_LIMIT = 2.5
 
 def run() -> Report:
     """
-    Measure reading a volume, and that no more is done than has to be.
+    Measure reading a volume, and count the calls for one changed key.
     """
     results: list[Result] = []
     with tempfile.TemporaryDirectory() as directory:
@@ -84,7 +84,7 @@ def _initialize(path: str, keys: int, rounds: int) -> Result:
     registries: list[dflag.FlagRegistry] = []
 
     def declare() -> None:
-        registries[:] = [_declare(keys)]  # beforehand, for declaring has a measure of its own
+        registries[:] = [_declare(keys)]  # not timed here, because declaring has its own measurement
 
     def initialize() -> None:
         dflag.Updater(registries[0], path).initialize()
@@ -103,7 +103,7 @@ def _beside_raw(
     """
     Return the median seconds of *side* and of reading the files raw.
 
-    The order of the turns changes round by round: done before and after both, *prepare* always goes before *side*.
+    The order is reversed in every round. *prepare* runs before and after both sides, so it always precedes *side*.
     """
     _, ours, raw, _ = interleaved(prepare, side, lambda: read_raw(path), prepare, rounds=rounds)
     return ours, raw
@@ -111,7 +111,7 @@ def _beside_raw(
 
 def _work(path: str, keys: int) -> list[Result]:
     """
-    Count what is called when one key of many has changed.
+    Count the calls of parsers, validators and callbacks after one key of many has changed.
     """
     calls: Counter[str] = Counter()
 

@@ -1,5 +1,5 @@
 """
-What somebody who polls the page costs the program.
+What a client that polls the page costs the program.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 def run() -> Report:
     """
-    Measure a poll that finds nothing new, and a listing after a change.
+    Measure a poll when nothing has changed, and a listing after a change.
     """
     flags = dflag.FlagRegistry()
     rate = flags.dyn_int("rate", 0)

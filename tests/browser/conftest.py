@@ -1,5 +1,5 @@
 """
-A real Chromium that looks at real servers. Where there is none, these tests skip.
+A real Chromium that loads pages from real servers. Without Chromium, these tests are skipped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 SWITCHES = (
-    "--no-sandbox",  # which root has to do without; the pages are our own
+    "--no-sandbox",  # root cannot use the sandbox; all pages are our own
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -39,7 +39,7 @@ DEADLINE_MS = 15_000
 """How long a page may take on a busy machine."""
 
 
-# Not for the session: while the driver lives its event loop counts as running, and no other test could run one.
+# Not with session scope: while the driver runs, its event loop counts as running, and no other test could run a loop.
 @pytest.fixture(name="chromium", scope="package")
 def _chromium() -> Iterator[Browser]:
     """Start one browser for all tests here."""
@@ -55,7 +55,7 @@ def _chromium() -> Iterator[Browser]:
 
 @pytest.fixture(name="serve")
 def _serve() -> Iterator[Callable[..., FlagServer]]:
-    """Return `start_http_server` on a free port; what it started is closed after the pages are."""
+    """Return `start_http_server` with a free port as default; its servers are closed after the pages."""
     with contextlib.ExitStack() as servers:
 
         def serve(registry: dflag.FlagRegistry, *args: Any, port: int = 0, **options: Any) -> FlagServer:
@@ -66,7 +66,7 @@ def _serve() -> Iterator[Callable[..., FlagServer]]:
 
 
 def drop_overrides(registry: dflag.FlagRegistry) -> None:
-    """End the thread that waits for their end."""
+    """Drop all overrides, which ends the thread that waits for their time limits."""
     for flag in registry:
         if flag.dynamic:
             flag.reset()
@@ -75,10 +75,10 @@ def drop_overrides(registry: dflag.FlagRegistry) -> None:
 @pytest.fixture(name="open_page")
 def _open_page(chromium: Browser, serve: object) -> Iterator[Callable[..., Page]]:
     """
-    Open the page of a server in a fresh profile.
+    Return a function that opens the page of a server in a fresh profile.
 
-    An error or warning on its console, as a violation of the policy of contents is, fails the test, but for those
-    that fit `tolerate`: browsers write a line for each refused request.
+    An error or a warning on the page's console, such as a violation of the content security policy, fails the test,
+    except if it matches `tolerate`: browsers write a line for each refused request.
     """
     problems: list[str] = []
     with contextlib.ExitStack() as contexts:
@@ -109,7 +109,7 @@ def _open_page(chromium: Browser, serve: object) -> Iterator[Callable[..., Page]
 
 @pytest.fixture(name="screenshots")
 def _screenshots(tmp_path: Path) -> Path:
-    """Return the directory for screenshots: that of DFLAG_SCREENSHOTS, to look at them."""
+    """Return the directory for screenshots: the one in DFLAG_SCREENSHOTS, which keeps them, or a temporary one."""
     directory = Path(os.environ.get("DFLAG_SCREENSHOTS", tmp_path))
     directory.mkdir(parents=True, exist_ok=True)
     return directory

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SKIP = "<!-- no-run -->"
-"""Stands on the line before the fence of an example that only makes sense inside some other program."""
+"""The line before the fence of an example that works only inside another program."""
 
 _NEEDS = r"<!-- needs: (?P<needs>\w+) -->"
-"""Stands there for an example of another library: it runs where the module of that name is installed."""
+"""The line before the fence of an example that runs only if the named module is installed."""
 
 _FENCED = re.compile(
     rf"^(?:{_NEEDS}\s*\n)?(?P<skip>{re.escape(SKIP)}\s*\n)?(?P<indent> *)```python\n(?P<code>.*?)^(?P=indent)```$",
@@ -26,7 +26,7 @@ _FENCED = re.compile(
 
 class Example(NamedTuple):
     """
-    One fenced block: its code, the line of the page on which that begins, and the module without which it does not run.
+    One fenced block: its code, the line of the page on which the code begins, and the module that it needs, if any.
     """
 
     code: str
@@ -35,13 +35,13 @@ class Example(NamedTuple):
 
     @property
     def interactive(self) -> bool:
-        """Whether it shows a session at the prompt."""
+        """Whether the example shows a session at the prompt."""
         return self.code.lstrip().startswith(">>>")
 
 
 def examples(page: str) -> Iterator[Example]:
     """
-    Return the examples of a page that run, in order.
+    Yield the examples of a page that can run, in order.
     """
     for match in _FENCED.finditer(page):
         if not match["skip"]:
@@ -52,7 +52,7 @@ def examples(page: str) -> Iterator[Example]:
 
 def run(example: Example, module: types.ModuleType, filename: str) -> None:
     """
-    Run one example in the page's namespace; faults are reported at the lines of the page.
+    Run one example in the page's namespace; errors are reported with the line numbers of the page.
     """
     if example.interactive:
         name = f"{filename}:{example.line}"
@@ -60,5 +60,5 @@ def run(example: Example, module: types.ModuleType, filename: str) -> None:
         test.globs = module.__dict__
         doctest.DebugRunner(optionflags=doctest.ELLIPSIS).run(test, clear_globs=False)
     else:
-        # Blank lines in front make the line numbers of a traceback those of the page.
+        # Leading blank lines give a traceback the line numbers of the page.
         exec(compile("\n" * (example.line - 1) + example.code, filename, "exec"), module.__dict__)  # noqa: S102

@@ -1,5 +1,6 @@
 """
-As much of PromQL as the alerts and the dashboard of the examples use: parsed by Prometheus' grammar, evaluated here.
+The part of PromQL that the alerts and the dashboard of the examples use. It is parsed with Prometheus' own grammar and
+evaluated by this module.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _MATCHES: Final[dict[str, Callable[[str, str], object]]] = {"MatchOp.Equal": ope
 
 class Sample(NamedTuple):
     """
-    One sample; the metric's name is the label ``__name__``.
+    One sample; the label ``__name__`` is the name of the metric.
     """
 
     labels: dict[str, str]
@@ -34,7 +35,7 @@ class Sample(NamedTuple):
 
 class World(NamedTuple):
     """
-    What Prometheus knows: the samples now, those at the beginning of any range, and the time.
+    The state of Prometheus: the current samples, the samples at the start of every range, and the time.
     """
 
     now: list[Sample]
@@ -44,7 +45,7 @@ class World(NamedTuple):
 
 def scrape(metrics: CollectorRegistry, instance: str) -> list[Sample]:
     """
-    Scrape one target, whose labels Prometheus adds.
+    Return the samples of one target, with the labels that Prometheus adds.
     """
     target = {"namespace": "default", "job": "shop", "instance": instance}
     families = text_string_to_metric_families(generate_latest(metrics).decode())
@@ -57,7 +58,7 @@ def scrape(metrics: CollectorRegistry, instance: str) -> list[Sample]:
 
 def query(expression: str, world: World) -> list[Sample]:
     """
-    Evaluate an expression that gives a vector.
+    Evaluate an expression whose result is a vector.
     """
     result = _evaluate(promql.parse(expression), world)
     assert isinstance(result, list), f"{expression} gives a number"
@@ -66,7 +67,7 @@ def query(expression: str, world: World) -> list[Sample]:
 
 def metrics_of(expression: str) -> set[str]:
     """
-    Name the metrics that an expression asks for.
+    Return the names of the metrics in an expression.
     """
     return {node.name for node in _nodes(promql.parse(expression)) if isinstance(node, promql.VectorSelector)}
 
@@ -112,7 +113,7 @@ def _call(node: Any, world: World) -> list[Sample] | float:
         case "increase":
             selector = node.args[0].vector_selector
             before = {_key(sample): sample.value for sample in _select(selector, world.before)}
-            # As Prometheus: a series that has only one sample in the range has no increase.
+            # As in Prometheus, a series with only one sample in the range has no increase.
             return [
                 Sample(_unnamed(sample), sample.value - before[_key(sample)])
                 for sample in _select(selector, world.now)

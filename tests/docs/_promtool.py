@@ -1,5 +1,5 @@
 """
-Alerts as Prometheus itself sees them: `promtool` checks the rules, and evaluates them over series that are given.
+Alerts as Prometheus itself handles them: `promtool` checks the rules, and evaluates them over given series.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ PROMTOOL: Final = shutil.which("promtool")
 TIMEOUT_SECONDS: Final = 60
 
 TARGET: Final = {"namespace": "default", "job": "shop", "instance": "10.0.0.1:8080", "registry": "shop"}
-"""The labels of each series, where it has no others: what Prometheus adds, and the registry's name."""
+"""The default labels of each series: the labels that Prometheus adds, and the name of the registry."""
 
 
 class Case(NamedTuple):
     """
-    A course of events for one alert.
+    A scenario for one alert.
 
     Attributes:
-        series: The metric with labels beside `TARGET`, and its values, one a minute from 0 on, as promtool writes them.
-        quiet: Minutes at which the alert does not fire.
-        firing: Minutes at which it does.
-        labels: Those that the expression keeps.
-        value: ``$value``, as the texts show it at the first of `firing`.
+        series: Each metric, with labels in addition to `TARGET`, and its values in promtool's notation, one per minute
+            from minute 0 on.
+        quiet: The minutes at which the alert does not fire.
+        firing: The minutes at which the alert fires.
+        labels: The names of the labels that the expression keeps.
+        value: ``$value`` as the annotations show it at the times of `firing`.
     """
 
     series: Mapping[str, str]
@@ -42,14 +43,14 @@ class Case(NamedTuple):
     value: str = ""
 
     def labels_of(self) -> dict[str, str]:
-        """Return the labels of the alert that fires: the first series has them all."""
+        """Return the labels of the firing alert, all of which the first series has."""
         known = {**TARGET, **dict(re.findall(r'(\w+)="([^"]*)"', next(iter(self.series))))}
         return {name: known[name] for name in self.labels}
 
 
 def check(rules: Mapping[str, Any], directory: Path) -> str:
     """
-    Check a file of rules, lint it, and return what promtool says.
+    Check and lint a file of rules, and return the output of promtool.
     """
     (directory / "rules.yaml").write_text(yaml.safe_dump(rules), encoding="utf-8")
     return _run("check", "rules", "--lint=all", "--lint-fatal", "rules.yaml", cwd=directory)
@@ -57,7 +58,7 @@ def check(rules: Mapping[str, Any], directory: Path) -> str:
 
 def evaluate(rules: Mapping[str, Any], cases: Mapping[str, Case], directory: Path) -> str:
     """
-    Run each case through all the rules, and return what promtool says.
+    Evaluate all rules for each case, and return the output of promtool.
     """
     alerts = {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"]}
     tests = {
@@ -109,7 +110,7 @@ def _run(*arguments: str, cwd: Path) -> str:
 
 def recording(expressions: Iterable[str]) -> dict[str, Any]:
     """
-    Make rules of expressions that are no rules, to have them checked.
+    Return recording rules with these expressions, so that promtool can check expressions that are not in rules.
     """
     rules = [{"record": f"panel:{number}", "expr": text} for number, text in enumerate(expressions)]
     return {"groups": [{"name": "panels", "rules": rules}]}

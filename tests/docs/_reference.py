@@ -1,5 +1,5 @@
 """
-Read what the pages of the API reference document.
+Read which names the pages of the API reference document.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OPTION = re.compile(r"^   :([\w-]+): ?(.*)$", re.MULTILINE)
 
 class Directive(NamedTuple):
     """
-    One directive of a page: what it documents, and how much of that.
+    One directive of a page: the kind and the name of the documented object, and the options.
     """
 
     kind: str
@@ -37,7 +37,7 @@ class Directive(NamedTuple):
 
     def excludes(self, name: str) -> bool:
         """
-        Return whether a member is left out by name.
+        Return whether the directive excludes a member by name.
         """
         return name in re.split(r",\s*", self.options.get("exclude-members", ""))
 
@@ -58,7 +58,7 @@ def directives() -> list[Directive]:
 @cache
 def imported(name: str) -> ModuleType:
     """
-    Import a module; skip the test where a third party is missing.
+    Import a module; skip the test if a third-party package is missing.
     """
     try:
         return importlib.import_module(name)

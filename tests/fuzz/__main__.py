@@ -1,11 +1,11 @@
 """
 Fuzz the parsers: ``python -m tests.fuzz [--seconds N] [--engine atheris|hypothesis] [TARGET ...]``.
 
-The targets are the oracles of the property tests. An input that breaks one is printed, and saved below ``.fuzz/``;
-``python -m tests.fuzz TARGET --input FILE`` tries it again.
+The targets are the oracles of the property tests. An input that breaks an oracle is printed, and saved below
+``.fuzz/``; ``python -m tests.fuzz TARGET --input FILE`` tries it again.
 
-Each target runs in a process of its own: atheris never returns, and a parser that hangs or fills the memory
-ends its target alone.
+Each target runs in a separate process, because atheris never returns, and because a parser that hangs or exhausts the
+memory then ends only its own target.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 
 FOUND = Path(".fuzz")
-"""Where inputs are saved that broke an oracle."""
+"""The directory for inputs that broke an oracle."""
 
 _MAX_BYTES = 4096
-"""How long an input gets: what is wrong shows in short ones, and those are tried faster."""
+"""The maximum length of an input: short inputs show the faults too, and run faster."""
 
 _HANG_SECONDS = 10
 _MEMORY_MIB = 2048
@@ -27,7 +27,7 @@ _MEMORY_MIB = 2048
 
 def main() -> int:
     """
-    Run the targets one after the other; give 1 when an oracle broke.
+    Run the targets one after the other; return 1 if an oracle broke.
     """
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__.splitlines()[1])
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="an oracle of tests/property; all without any")
@@ -39,7 +39,7 @@ def main() -> int:
     if options.child:
         _run(options.targets[0], options.engine, options.seconds)
         return 0
-    # Only now: a child has to instrument dflag before it is imported.
+    # Imported only here, because a child must instrument dflag before it imports it.
     from tests.property.oracles import ORACLES
 
     targets = options.targets or list(ORACLES)

@@ -1,5 +1,5 @@
 """
-Inputs that libFuzzer makes, led by which lines of dflag they reach.
+Inputs that libFuzzer makes, guided by the lines of dflag that they reach.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]  # has no types, and is seldom installed
+import atheris  # type: ignore[import-not-found,import-untyped,unused-ignore]  # has no types, and is rarely installed
 
 
 def run(target: str, found: Path, *, seconds: int, max_bytes: int, hang_seconds: int, memory_mib: int) -> None:
     """
-    Fuzz until the time is over or an oracle breaks; ends the process.
+    Fuzz until the time is over or an oracle breaks; then end the process.
     """
-    # It tells of every module.
+    # atheris prints a line for every module.
     with contextlib.redirect_stderr(io.StringIO()), atheris.instrument_imports(include=["dflag", "json", "yaml"]):
         from tests.property.oracles import ORACLES, SEEDS
 

@@ -1,5 +1,5 @@
 """
-Inputs that Hypothesis makes, for a Python that atheris has no wheel for.
+Inputs that Hypothesis makes, for Python versions for which atheris has no wheel.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def run(target: str, found: Path, *, seconds: int, max_bytes: int, hang_seconds: int, memory_mib: int) -> None:
     """
-    Feed random buffers to a property test until the time is over; raises what an oracle raises.
+    Feed random buffers to a property test until the time is over; raise the exception of a broken oracle.
     """
     logging.disable()
     _limit_memory(memory_mib)
@@ -40,7 +40,7 @@ def run(target: str, found: Path, *, seconds: int, max_bytes: int, hang_seconds:
     deadline = time.monotonic() + seconds
     try:
         while time.monotonic() < deadline:
-            signal.alarm(hang_seconds)  # without a handler it ends the process
+            signal.alarm(hang_seconds)  # the signal has no handler, so it ends the process
             check.hypothesis.fuzz_one_input(random.randbytes(random.randint(1, max_bytes)))
             executions += 1
     except BaseException:

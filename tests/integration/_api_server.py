@@ -1,8 +1,8 @@
 """
-A stand-in for an API server, which keeps one namespace's objects as a real one does, and fails on request.
+A fake API server, which keeps the objects of one namespace as a real one does, and fails on request.
 
-Left alone it lists and watches truthfully. `ApiServer.on_list` and `ApiServer.on_watch` line up answers that each take
-the place of one truthful one: an error, a silence, half a line.
+By default it answers lists and watches truthfully. `ApiServer.on_list` and `ApiServer.on_watch` queue answers, each of
+which replaces one truthful answer: an error, a silence, half a line.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Event: TypeAlias = "dict[str, Any]"
 @dataclass(frozen=True)
 class Request:
     """
-    A request as it arrived.
+    A request, as it arrived.
     """
 
     method: str
@@ -50,12 +50,12 @@ class Request:
 
 class Connection:
     """
-    One accepted connection, as an answer writes to it.
+    One accepted connection, to which an answer writes.
     """
 
     def __init__(self, server: ApiServer, accepted: socket.socket) -> None:
         self.server = server
-        self.ends = 0  # of watches, when the request came
+        self.ends = 0  # how often the server had ended its watches when the request arrived
         self._socket = accepted
 
     def send(self, data: bytes) -> None:
@@ -64,14 +64,14 @@ class Connection:
     def answer(
         self, status: int, body: bytes | object, headers: Mapping[str, str] | None = None, protocol: str = "1.1"
     ) -> None:
-        """Send a whole answer; what is no bytes goes as JSON."""
+        """Send a complete answer; a body that is not bytes is sent as JSON."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         fields = {"Content-Type": "application/json", "Content-Length": str(len(data)), **(headers or {})}
         lines = [f"HTTP/{protocol} {status} Said", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
         self.send("\r\n".join(lines).encode() + data)
 
     def begin(self) -> None:
-        """Begin a stream of chunks."""
+        """Start a stream of chunks."""
         self.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
 
     def chunk(self, data: bytes) -> None:
@@ -81,11 +81,11 @@ class Connection:
         self.chunk(json.dumps(event).encode() + b"\n")
 
     def end(self) -> None:
-        """End the stream in good order."""
+        """End the stream properly, with the last chunk."""
         self.send(b"0\r\n\r\n")
 
     def reset(self) -> None:
-        """End the connection with RST."""
+        """Close the connection with a RST."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
@@ -102,7 +102,7 @@ class Connection:
         self._socket.close()
 
     def read_request(self) -> Request | None:
-        """Read the head of a request; None at the end of the connection."""
+        """Read the head of a request; return None at the end of the connection."""
         head = b""
         while b"\r\n\r\n" not in head:
             part = self._socket.recv(4096)
@@ -114,7 +114,7 @@ class Connection:
         parts = urllib.parse.urlsplit(target)
         headers: dict[str, str] = {}
         for name, _, value in (line.partition(":") for line in lines):
-            # One that comes several times counts as a list.
+            # The values of a repeated header are joined to a list.
             headers[name.lower()] = ", ".join(filter(None, [headers.get(name.lower()), value.strip()]))
         return Request(
             method,
@@ -125,7 +125,7 @@ class Connection:
         )
 
     def secure(self, context: ssl.SSLContext) -> None:
-        """Put TLS on top of the connection."""
+        """Start TLS on the connection."""
         self._socket = context.wrap_socket(self._socket, server_side=True)
 
 
@@ -134,18 +134,18 @@ Answer: TypeAlias = "Callable[[Connection, Request], None]"
 
 class ApiServer:
     """
-    The server: truthful but for the answers lined up.
+    The server, which is truthful except for the queued answers.
 
     Args:
-        path: Where its kubeconfig goes.
-        context: How it speaks TLS; None speaks plain HTTP.
-        authority: The file with the certificate of who vouches for it.
+        path: The path for the kubeconfig of the server.
+        context: The TLS context; None for plain HTTP.
+        authority: The file with the certificate of the authority that has issued the server's certificate.
     """
 
     def __init__(self, path: Path, context: ssl.SSLContext | None = None, authority: Path | None = None) -> None:
         self.requests: list[Request] = []
         self.connections = 0
-        self.token: str | None = None  # the one that is let in; None lets in everybody
+        self.token: str | None = None  # the token that is accepted; None accepts every request
         self._context = context
         self._changed = threading.Condition()
         self._version = 100
@@ -166,7 +166,7 @@ class ApiServer:
     # --- what the cluster holds
 
     def put(self, data: Mapping[str, str] | None, *, name: str = "web", kind: str = "ConfigMap", **fields: Any) -> str:
-        """Make or change an object; gives its version."""
+        """Make or change an object, and return its version."""
         with self._changed:
             known = self._objects.get((kind, name))
             self._version += 1
@@ -195,7 +195,7 @@ class ApiServer:
         return str(self._version)
 
     def begin_anew(self, data: Mapping[str, str] | None, version: int) -> None:
-        """Lose the database: its versions go on from another one, and connections break. No data is no object."""
+        """Lose the database: versions continue from *version*, and connections break. *data* None makes no object."""
         with self._changed:
             self._version = version - 1
             self._objects.clear()
@@ -207,7 +207,7 @@ class ApiServer:
             connection.reset()
 
     def listing(self, *items: Event, version: str | None = None, kind: str = "ConfigMap") -> Event:
-        """Return a list as the server would."""
+        """Return a list in the form of the server."""
         return {
             "kind": f"{kind}List",
             "apiVersion": "v1",
@@ -224,12 +224,12 @@ class ApiServer:
         self._watches += answers
 
     def relent(self) -> None:
-        """Answer truthfully from now on, whatever was lined up."""
+        """Drop all queued answers, and answer truthfully from now on."""
         self._lists.clear()
         self._watches.clear()
 
     def end_watches(self) -> None:
-        """End every truthful watch in good order."""
+        """End every truthful watch properly."""
         with self._changed:
             self._ends += 1
             self._changed.notify_all()
@@ -243,12 +243,12 @@ class ApiServer:
         return [request for request in self.requests if request.is_watch]
 
     def await_watches(self, number: int) -> Request:
-        """Wait until so many watches have been asked for, and give the last of these."""
+        """Wait until there have been *number* watch requests, and return the last of them."""
         assert eventually(lambda: len(self.watches) >= number), f"{len(self.watches)} watches, expected {number}"
         return self.watches[number - 1]
 
     def await_lists(self, number: int) -> Request:
-        """Wait until so many lists have been asked for, and give the last of these."""
+        """Wait until there have been *number* list requests, and return the last of them."""
         assert eventually(lambda: len(self.lists) >= number), f"{len(self.lists)} lists, expected {number}"
         return self.lists[number - 1]
 
@@ -289,7 +289,7 @@ class ApiServer:
                 connection.secure(self._context)
             while not self._closed and (request := connection.read_request()) is not None:
                 self._answer(connection, request)
-        except (OSError, ssl.SSLError):  # the other side went
+        except (OSError, ssl.SSLError):  # the client has gone
             pass
         finally:
             self._open.discard(connection)
@@ -298,7 +298,7 @@ class ApiServer:
     def _answer(self, connection: Connection, request: Request) -> None:
         waiting = self._watches if request.is_watch else self._lists
         answer = waiting.pop(0) if waiting else self._watch if request.is_watch else self._list
-        connection.ends = self._ends  # before anybody can see the request, and end its watch
+        connection.ends = self._ends  # before a test can see the request and end its watch
         self.requests.append(request)
         if self.token is not None and request.headers.get("authorization") != f"Bearer {self.token}":
             answer = refuse(401, "Unauthorized")
@@ -344,7 +344,7 @@ class ApiServer:
 
 def refuse(status: int, message: str = "refused", **headers: str) -> Answer:
     """
-    Answer with an error as an API server words it.
+    Return an answer with an error, in the form of an API server.
     """
     body = {"kind": "Status", "status": "Failure", "message": message, "code": status}
     return lambda connection, _: connection.answer(
@@ -354,7 +354,7 @@ def refuse(status: int, message: str = "refused", **headers: str) -> Answer:
 
 def reply(status: int, body: object, protocol: str = "1.1", **headers: str) -> Answer:
     """
-    Answer with just that.
+    Return an answer with this status, body and headers.
     """
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return lambda connection, _: connection.answer(status, body, named, protocol)
@@ -362,7 +362,7 @@ def reply(status: int, body: object, protocol: str = "1.1", **headers: str) -> A
 
 def stream(*events: Event, then: Callable[[Connection], None] = Connection.end) -> Answer:
     """
-    Send events, and then end in one way or another.
+    Return an answer that sends events and then calls *then*, which ends the stream by default.
     """
 
     def answer(connection: Connection, request: Request) -> None:
@@ -376,7 +376,7 @@ def stream(*events: Event, then: Callable[[Connection], None] = Connection.end) 
 
 def pieces(*parts: bytes, then: Callable[[Connection], None] = Connection.wait_for_end) -> Answer:
     """
-    Send chunks as they are, whatever they cut.
+    Return an answer that sends chunks unchanged, even if a chunk ends in the middle of an event.
     """
 
     def answer(connection: Connection, request: Request) -> None:
@@ -390,14 +390,14 @@ def pieces(*parts: bytes, then: Callable[[Connection], None] = Connection.wait_f
 
 def silence(connection: Connection, request: Request) -> None:
     """
-    Take the request and never say a word.
+    Accept the request and never answer.
     """
     connection.wait_for_end()
 
 
 def error(code: int, reason: str) -> Event:
     """
-    Return the event by which a server ends a watch with an error.
+    Return the event with which a server ends a watch with an error.
     """
     status = {"kind": "Status", "status": "Failure", "reason": reason, "message": f"it is {reason}", "code": code}
     return {"type": "ERROR", "object": status}
@@ -405,7 +405,7 @@ def error(code: int, reason: str) -> Event:
 
 def bookmark(version: str) -> Event:
     """
-    Return a bookmark, which has nothing but a version.
+    Return a bookmark, whose object has only a version.
     """
     return {"type": "BOOKMARK", "object": {"kind": "ConfigMap", "metadata": {"resourceVersion": version}}}
 
@@ -417,8 +417,9 @@ def write_kubeconfig(
     path: Path, url: str, *, authority: Path | None = None, user: Event | None = None, **fields: Any
 ) -> Path:
     """
-    Write a kubeconfig with one context, whose namespace is "default"; *fields* are more of the cluster's, with
-    underscores for hyphens.
+    Write a kubeconfig whose current context has the namespace "default"; the context "other" has "elsewhere".
+
+    *fields* are further fields of the cluster, with underscores instead of hyphens.
     """
     cluster = {"server": url} | ({"certificate-authority": str(authority)} if authority else {})
     cluster |= {name.replace("_", "-"): value for name, value in fields.items()}

@@ -1,8 +1,8 @@
 """
-A broker of Celery in files, each of which appears as a whole.
+A Celery broker in files, in which each message appears as a whole.
 
-That of kombu writes a message in place, so that a worker that looks at that moment takes an empty one and loses it. The
-module is copied beside the workers of tests, and imports nothing of them.
+The file broker of kombu writes a message in place. A worker that reads at this moment takes an empty message and loses
+it. This module is copied next to the workers of tests, so it imports nothing from the tests.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kombu.utils.json import dumps
 
 def put(channel: Any, queue: str, payload: Any, **_options: object) -> None:
     """
-    Put a message onto a queue, as kombu names it.
+    Put a message into a queue, as a file with a name in kombu's form.
     """
     name = os.path.join(channel.data_folder_out, f"{time.monotonic_ns()}_{uuid.uuid4()}.{queue}.msg")
     with open(f"{name}.part", "w", encoding="utf-8") as file:

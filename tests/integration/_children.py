@@ -1,5 +1,5 @@
 """
-Forked children of a test, and gates between processes.
+Forked children of a test, and gates with which processes wait for each other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CHILD_SECONDS = 30
-"""When a child that hangs is killed."""
+"""The time after which a child counts as hanging and is killed."""
 
 
 class Child:
@@ -29,22 +29,22 @@ class Child:
     """
 
     def __init__(self, run: Callable[[], object]) -> None:
-        faulthandler.register(signal.SIGUSR1)  # before: what a fork calls in the child may hang as well
+        faulthandler.register(signal.SIGUSR1)  # before the fork, because fork hooks in the child can hang too
         self._pid = os.fork()
         if self._pid == 0:
             _run_and_exit(run)
 
     def check(self) -> None:
         """
-        Wait for its end, and fail unless all went well in it.
+        Wait for the end of the child, and fail if its exit code is not 0.
         """
         assert self.wait() == 0, "see the child's traceback"
 
     def wait(self) -> int:
         """
-        Wait for its end, and give its exit code, which is minus the signal that killed it.
+        Wait for the end of the child, and return its exit code: the negative signal number if a signal killed it.
 
-        One that hangs is killed, after it has said on standard error where each of its threads is.
+        A child that hangs is killed, after it has written the stacks of its threads to standard error.
         """
         deadline = time.monotonic() + CHILD_SECONDS
         while True:
@@ -53,7 +53,7 @@ class Child:
                 return os.waitstatus_to_exitcode(status)
             if time.monotonic() > deadline:
                 os.kill(self._pid, signal.SIGUSR1)
-                time.sleep(1)  # nothing tells when it has been written
+                time.sleep(1)  # nothing signals when the stacks have been written
                 os.kill(self._pid, signal.SIGKILL)
                 os.waitpid(self._pid, 0)
                 raise TimeoutError("the child hangs")
@@ -65,7 +65,7 @@ def _run_and_exit(run: Callable[[], object]) -> None:
     try:
         run()
         code = 0
-    except BaseException:  # whatever it was must not reach pytest's frames a second time
+    except BaseException:  # no exception may reach the copy of pytest's frames in the child
         traceback.print_exc()
         sys.stderr.flush()
     finally:
@@ -74,7 +74,7 @@ def _run_and_exit(run: Callable[[], object]) -> None:
 
 class Gate:
     """
-    Lets one process wait for a word from another, with a deadline.
+    Lets one process wait, with a deadline, until another one opens the gate.
     """
 
     def __init__(self) -> None:

@@ -1,5 +1,5 @@
 """
-Packages of npm for tests, where there is an npm and a registry that has them.
+Packages from npm for tests, if npm is installed and a registry offers them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ INSTALL_SECONDS = 25.0
 
 def install(folder: Path, *packages: str) -> Path:
     """
-    Install packages of OpenFeature into a folder, or skip the test; return where they are.
+    Install packages of OpenFeature into a folder, and return the path of ``node_modules``; skip the test if that fails.
     """
     npm = shutil.which("npm")
     if npm is None or shutil.which("node") is None:

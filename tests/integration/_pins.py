@@ -1,5 +1,5 @@
 """
-What the tests of pinned requests share: two flags that always change together, and a storm of changes.
+Helpers for the tests of pinned requests: two flags that always change together, and a storm of changes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 REQUESTS: Final = 1_000
-"""How many requests are under way at once in a storm."""
+"""How many requests run at the same time in a storm."""
 
 PAUSE_SECONDS: Final = 0.0002
-"""How long a storm leaves the interpreter to the requests: without it each of them waits 5 ms for its turn."""
+"""How long a storm pauses to let requests run: without a pause, each request waits 5 ms for the interpreter."""
 
 
 class Pair:
@@ -45,7 +45,7 @@ class Pair:
 
     def live(self) -> int:
         """
-        Return the value in force, whatever is pinned.
+        Return the value in force, regardless of pins.
         """
         value: int = self.flags.snapshot()[self.one]
         return value
@@ -53,7 +53,7 @@ class Pair:
 
 class Storm:
     """
-    Revisions one after another, on a thread of its own, for the length of a ``with`` block.
+    Commits one revision after another, on a separate thread, during a ``with`` block.
     """
 
     def __init__(self, pair: Pair) -> None:
@@ -81,7 +81,7 @@ class Storm:
 
 def check_storm(answers: Collection[tuple[int, ...]]) -> None:
     """
-    Fail unless each of the requests has seen one revision, and they not all the same one.
+    Fail unless each request has seen only one revision, and the requests together more than one.
     """
     assert len(answers) == REQUESTS
     torn = [answer for answer in answers if len(set(answer)) != 1]
@@ -92,6 +92,6 @@ def check_storm(answers: Collection[tuple[int, ...]]) -> None:
 
 def check_unpinned() -> None:
     """
-    Fail when a pin is still open in any context of the process.
+    Fail if a pin is still open in any context of the process.
     """
     assert not open_pins

@@ -1,5 +1,5 @@
 """
-Waiting for what another thread or process does: with a deadline, never a bare sleep.
+Waiting for another thread or process, always with a deadline and never with a bare sleep.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DEADLINE_SECONDS = 10.0
-"""What nothing in these tests may take, on the slowest machine."""
+"""Longer than any wait in these tests should take, even on the slowest machine."""
 
 
 def eventually(condition: Callable[[], object]) -> bool:
     """
-    Ask again and again until the condition is true; False when the deadline passes first.
+    Wait until the condition is true, and return True; return False if the deadline passes first.
     """
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
@@ -31,7 +31,7 @@ def eventually(condition: Callable[[], object]) -> bool:
 
 def run_python(program: str, *arguments: object, warnings: str = "error") -> subprocess.CompletedProcess[str]:
     """
-    Run a program in an interpreter of its own, and give what it printed.
+    Run a program in a new interpreter, and return the completed process with its output.
     """
     command = [sys.executable, "-W", warnings, "-c", program]
     return subprocess.run(

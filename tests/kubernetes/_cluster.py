@@ -1,8 +1,8 @@
 """
-A real API server, as ``DFLAG_TEST_KUBECONFIG`` names it.
+A real API server, which ``DFLAG_TEST_KUBECONFIG`` names.
 
-``DFLAG_TEST_APISERVER`` holds the command that controls it, if there is one: ``restart`` starts the server anew on the
-same data, ``pid apiserver`` prints its process.
+``DFLAG_TEST_APISERVER`` contains the command that controls the server, if there is one. Its argument ``restart``
+restarts the server with the same data, and ``pid apiserver`` prints its process id.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ KUBECONFIG = os.environ.get("DFLAG_TEST_KUBECONFIG", "")
 CONTROL = shlex.split(os.environ.get("DFLAG_TEST_APISERVER", ""))
 
 COMMAND_SECONDS = 90
-"""What the control command may take."""
+"""How long the control command may take."""
 
 MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
 class Cluster:
     """
-    An administrator's access to one namespace of the cluster, with objects of names that nobody else uses.
+    An administrator's access to one namespace of the cluster; its objects have unique names.
     """
 
     def __init__(self, namespace: str = "default") -> None:
@@ -45,30 +45,30 @@ class Cluster:
         self.make_namespace()
 
     def make_namespace(self) -> bool:
-        """Make the namespace, if need be."""
+        """Make the namespace if it does not exist."""
         self.request("POST", "/api/v1/namespaces", {"metadata": {"name": self.namespace}}, allowed=(409,))
         return True
 
     def request(self, method: str, path: str, body: object = None, *, allowed: tuple[int, ...] = ()) -> Any:
-        """Ask for something, and give the answer."""
+        """Send a request, and return the parsed answer; fail if its status is neither a success nor *allowed*."""
         headers = MERGE if method == "PATCH" else {}
         answer = self.client.request(method, path, json=body, headers=headers)
         assert answer.is_success or answer.status_code in allowed, answer.text
         return answer.json()
 
     def create(self, data: Mapping[str, str], *, kind: str = "configmaps", **fields: Any) -> str:
-        """Make an object, and give its name."""
+        """Make an object with a new name, and return the name."""
         name = f"dflag-test-{uuid.uuid4().hex[:8]}"
         self.recreate(name, data, kind=kind, **fields)
         self._made.append(f"{self.path}/{kind}/{name}")
         return name
 
     def recreate(self, name: str, data: Mapping[str, str], *, kind: str = "configmaps", **fields: Any) -> None:
-        """Make an object of a name that is free."""
+        """Make an object whose name is not in use."""
         self.request("POST", f"{self.path}/{kind}", {"metadata": {"name": name}, "data": data, **fields})
 
     def post(self, text: str, *, kind: str = "configmaps") -> int:
-        """Have an object made as it is written in YAML, as kubectl would send it, and give the status."""
+        """Post an object as YAML text, as kubectl would send it, and return the status."""
         headers = {"Content-Type": "application/yaml"}
         answer = self.client.request("POST", f"{self.path}/{kind}", content=text.encode(), headers=headers)
         if answer.is_success:
@@ -85,7 +85,7 @@ class Cluster:
 
     @contextlib.contextmanager
     def role(self, name: str, verbs: list[str]) -> Iterator[None]:
-        """Let the user named reader do so much with one ConfigMap."""
+        """Allow the user ``reader`` these verbs on one ConfigMap, during the block."""
         roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}"
         rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [name], "verbs": verbs}
         binding = {
@@ -103,11 +103,11 @@ class Cluster:
 
     @property
     def version(self) -> str:
-        """The newest version of anything."""
+        """The current resource version of the namespace's ConfigMaps."""
         return str(self.request("GET", f"{self.path}/configmaps")["metadata"]["resourceVersion"])
 
     def close(self) -> None:
-        """Delete what was made."""
+        """Delete the objects that `create` and `post` made, and close the client."""
         for path in self._made:
             self.request("DELETE", path, allowed=(404,))
         self.client.close()
@@ -115,7 +115,7 @@ class Cluster:
 
 def control(*arguments: str) -> str:
     """
-    Run the control command, and give what it printed.
+    Run the control command, and return its output.
     """
     done = subprocess.run([*CONTROL, *arguments], capture_output=True, text=True, timeout=COMMAND_SECONDS, check=True)
     return done.stdout.strip()

@@ -1,5 +1,5 @@
 """
-The manifests of ``examples/kubernetes``, as kustomize puts them together.
+The manifests of ``examples/kubernetes``, as rendered by kustomize.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KUBERNETES: Final = EXAMPLES / "kubernetes"
 MONITORING_KINDS: Final = Path(__file__).parent / "monitoring.yaml"
 
 RECIPES: Final = sorted(path.parent.name for path in KUBERNETES.glob("*/configmap.yaml"))
-"""The directories of programs; the rest are ``base``, ``web`` and ``monitoring``."""
+"""The directories with an example program; the others are ``base``, ``web`` and ``monitoring``."""
 
 KUBECTL: Final = shutil.which("kubectl")
 
@@ -28,7 +28,7 @@ Manifest = dict[str, Any]
 
 def render(directory: str | Path) -> list[Manifest]:
     """
-    Return the objects that ``kubectl apply -k`` would send, of one of the examples or of a directory.
+    Return the objects that ``kubectl apply -k`` would send, for one of the examples or another directory.
     """
     assert KUBECTL is not None
     done = subprocess.run(
@@ -44,9 +44,9 @@ def render(directory: str | Path) -> list[Manifest]:
 
 def render_all(scratch: Path) -> dict[str, list[Manifest]]:
     """
-    Return the objects of each recipe, by one run of kubectl.
+    Return the objects of each recipe, with a single run of kubectl.
     """
-    # By a relative path from the real place, for kustomize takes no absolute one.
+    # Relative to the real path of the directory, because kustomize accepts no absolute paths.
     bases = [os.path.relpath(KUBERNETES / recipe, scratch.resolve()) for recipe in RECIPES]
     (scratch / "kustomization.yaml").write_text(yaml.safe_dump({"resources": bases}), encoding="utf-8")
     found: dict[str, list[Manifest]] = {recipe: [] for recipe in RECIPES}
@@ -57,7 +57,7 @@ def render_all(scratch: Path) -> dict[str, list[Manifest]]:
 
 def one(objects: list[Manifest], *kinds: str) -> Manifest:
     """
-    Return the only object of some kinds.
+    Return the only object that has one of the kinds.
     """
     (found,) = (each for each in objects if each["kind"] in kinds)
     return found
@@ -65,7 +65,7 @@ def one(objects: list[Manifest], *kinds: str) -> Manifest:
 
 def pod_template(objects: list[Manifest]) -> Manifest:
     """
-    Return the template of the pods.
+    Return the pod template of the Deployment or CronJob.
     """
     spec = one(objects, "Deployment", "CronJob")["spec"]
     template: Manifest = spec["jobTemplate"]["spec"]["template"] if "jobTemplate" in spec else spec["template"]

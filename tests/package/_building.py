@@ -1,5 +1,5 @@
 """
-Build a checkout, as `python -m build` does.
+Build a checkout with `python -m build`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def build(checkout: Path, into: Path, environment: Mapping[str, str] = os.environ, umask: int = -1) -> Path:
     """
-    Build the sdist of a checkout, and the wheel from it, with the pinned hatchling; return where they are.
+    Build the sdist of a checkout, and the wheel from it, with the pinned hatchling; return their directory.
     """
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(into), str(checkout)]
     done = subprocess.run(command, env=environment, umask=umask, capture_output=True, text=True, check=False)

@@ -1,7 +1,7 @@
 """
-What users may import, as a tree that griffe compares: the names in the ``__all__`` of each public module alone.
+The names that users may import, as a tree for griffe: only the names in the ``__all__`` of each public module.
 
-A tree written by this module stands for a version that has no tag::
+A tree that this module has written represents a version without a tag::
 
     python -m tests.package._surface CHECKOUT > tests/package/surface-VERSION.json
 """
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DECLARATORS = "_unbound"
-"""The module whose functions `dflag` offers without naming them in ``__all__``, so that a star shadows no built-in."""
+"""The module whose functions `dflag` offers but omits from ``__all__``, so that a star import shadows no built-in."""
 
 UNCOMPARED = {"analysis", "docstring", "exports", "imports", "members", "runtime"}
-"""What griffe knows of an object beside what it compares."""
+"""The properties of an object that griffe writes but does not compare."""
 
 
 def text(checkout: Path | str) -> str:
     """
-    Describe the surface of the package in a checkout, without importing it, as `griffe.Module.from_json` reads it.
+    Return the surface of the package in a checkout, without importing it, as JSON for `griffe.Module.from_json`.
     """
-    # Without try_relative_path, for else the package in the working directory would be loaded.
+    # Without try_relative_path, because otherwise griffe would load the package in the working directory.
     options = {"try_relative_path": False, "resolve_aliases": True, "resolve_external": False}
     return _text(griffe.load("dflag", search_paths=[checkout], **options))
 
@@ -44,7 +44,7 @@ def tagged(checkout: Path, tag: str) -> griffe.Module:
 
 def written(path: Path) -> griffe.Module:
     """
-    Return the surface that stands in a file.
+    Return the surface from a file.
     """
     return griffe.Module.from_json(path.read_text(encoding="utf-8"))
 
@@ -55,11 +55,11 @@ def _text(package: griffe.Object | griffe.Alias) -> str:
 
 def _module(module: griffe.Object | griffe.Alias) -> dict[str, Any]:
     """
-    Describe a module with what stands for each of its names; no alias is left.
+    Describe a module with the target of each of its names, so that no alias is left.
     """
     return {
         **_described(module),
-        "filepath": f"{module.path}.py",  # where a checkout lies is no part of its surface
+        "filepath": f"{module.path}.py",  # the path of the checkout is not part of the surface
         "members": {name: _member(module.members[name]) for name in _names(module)}
         | {each.name: _module(each) for each in _modules(module)},
     }
@@ -81,10 +81,10 @@ def _modules(module: griffe.Object | griffe.Alias) -> Iterator[griffe.Object | g
 
 def _member(member: griffe.Object | griffe.Alias) -> dict[str, Any]:
     """
-    Describe what a name stands for; a class with the public members of its bases too.
+    Describe the target of a name; for a class, include the public members of its bases.
     """
     target = member.final_target if isinstance(member, griffe.Alias) else member
-    if member.name.startswith("dyn_") and target.is_attribute:  # made from its static sibling, with the same parameters
+    if member.name.startswith("dyn_") and target.is_attribute:  # made from the static function, with its parameters
         return {**_member(target.parent.members[member.name.removeprefix("dyn_")]), "name": member.name}
     described = {**_described(target), "name": member.name}
     if target.is_class:

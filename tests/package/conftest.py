@@ -1,8 +1,8 @@
 """
-What the tests of the package share: the wheel and the sdist, built once.
+Fixtures for the tests of the package: the wheel and the sdist, built once.
 
-They need the tools of the dependency group `package`. Without these nothing here is collected, and
-``tox run -e package``, which runs nothing else, fails.
+The tests need the tools of the dependency group `package`. Without these tools, no test of this directory is collected,
+and ``tox run -e package``, which runs no other tests, fails.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def dist(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
-    A directory with the sdist of this checkout, and the wheel that is built from it.
+    Return a directory with the sdist of this checkout and the wheel that is built from it.
     """
     from tests.package._building import build
 

@@ -1,7 +1,7 @@
 """
-Refuse to release what does not fit its tag: ``python -m tests.package.release v0.2.0``.
+Refuse to release a version that does not match its tag: ``python -m tests.package.release v0.2.0``.
 
-It runs before anything is built, and needs nothing but Python.
+The check runs before anything is built, and needs only Python.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 RESERVED = re.compile(r"(?:[/@.])(?:example|invalid|localhost|test)(?=[/:]|$)|example\.(?:com|net|org)")
-"""Names that lead nowhere, by RFC 2606: what stands in the metadata until it is known where the source is."""
+"""The reserved names of RFC 2606, which the metadata contain until the address of the source is known."""
 
 
 def version(root: Path = ROOT) -> str:
     """
-    Return the version, which stands in one place.
+    Return the version, which only ``dflag/_version.py`` contains.
     """
     tree = ast.parse((root / "dflag" / "_version.py").read_text(encoding="utf-8"))
     (value,) = (node.value for node in tree.body if isinstance(node, ast.AnnAssign))
@@ -29,7 +29,7 @@ def version(root: Path = ROOT) -> str:
 
 def versions(root: Path = ROOT) -> list[tuple[str, str]]:
     """
-    List the versions in the changelog, the newest first, each with its date.
+    Return the versions in the changelog with their dates, the newest first.
     """
     text = (root / "docs" / "changelog.md").read_text(encoding="utf-8")
     return re.findall(r"^## (\S+) - (\S+)$", text, re.MULTILINE)
@@ -37,7 +37,7 @@ def versions(root: Path = ROOT) -> list[tuple[str, str]]:
 
 def problems(tag: str, root: Path = ROOT) -> list[str]:
     """
-    List what keeps a tag from being released.
+    Return the problems that prevent the release of a tag.
     """
     ours, (described, date) = version(root), versions(root)[0]
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]

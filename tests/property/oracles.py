@@ -1,8 +1,8 @@
 """
-What is true of every parser and every input, made by Hypothesis or by a fuzzer.
+Properties of every parser that hold for every input, made by Hypothesis or by a fuzzer.
 
-Each oracle takes any bytes and raises `AssertionError`, or whatever a parser should not have raised.
-Where there is another reader of the same grammar, the two must agree.
+Each oracle takes any bytes. If a property does not hold, it raises `AssertionError`, or the exception that a parser
+should not have raised. If there is another parser for the same grammar, both must agree.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 REFUSED: Final = object()
-"""What stands for the value of a text that is refused."""
+"""The placeholder for the value of a refused text."""
 
 
 class Colour(enum.Enum):
     """
-    A type to try.
+    An enum for the tests.
     """
 
     RED = 1
@@ -50,7 +50,7 @@ class Colour(enum.Enum):
 
 def registry() -> dflag.FlagRegistry:
     """
-    Return one flag of each kind, named as its kind.
+    Return a registry with one flag of each kind; the name of each flag is its kind.
     """
     flags = dflag.FlagRegistry()
     flags.dyn_string("string", "")
@@ -72,7 +72,7 @@ _registry: Final = cache(registry)
 
 def read(name: str, raw: bytes | str, source: str = "source") -> Any:
     """
-    Apply a raw value; give what the flag takes it for, or `REFUSED` after a look at the error.
+    Apply a raw value, and return the flag's value; check the error and return `REFUSED` if the raw value is refused.
     """
     flags = _registry()
     flags.apply({}, source=source)
@@ -90,7 +90,10 @@ def read(name: str, raw: bytes | str, source: str = "source") -> Any:
 
 def agreed(name: str, data: bytes) -> tuple[str, Any]:
     """
-    Read the same text as bytes, again, as str and from its own print; give the stripped text and the value.
+    Check that bytes (twice), the same text as str, and the printed value all give the same value.
+
+    Returns:
+        The stripped text and the value.
     """
     flag = _registry()[name]
     same = pipeline_of(flag).kind.same
@@ -113,7 +116,7 @@ def agreed(name: str, data: bytes) -> tuple[str, Any]:
 
 def string(data: bytes) -> None:
     """
-    A string is the text without outer white space.
+    The value of a string flag is the text without outer white space.
     """
     text, value = agreed("string", data)
     assert value is REFUSED or value == text
@@ -121,11 +124,11 @@ def string(data: bytes) -> None:
 
 def int_(data: bytes) -> None:
     """
-    Where Python's base 0 and Go's say the same, ints are those.
+    Ints agree with Python's ``int(text, 0)`` where this agrees with Go's base 0.
     """
     text, value = agreed("int", data)
     expected: object = REFUSED
-    # Python knows other digits and blanks, and takes 00.
+    # Python also accepts other digits, other white space, and 00.
     if text.isascii() and text == text.strip() and len(text) <= 1000 and not re.fullmatch("[+-]?0[0-9_]+", text):
         with contextlib.suppress(ValueError):
             expected = int(text, 0)
@@ -136,7 +139,7 @@ def int_(data: bytes) -> None:
 
 def float_(data: bytes) -> None:
     """
-    Floats are Python's, without other digits, NaN and overflow.
+    Floats agree with Python's ``float``, except that non-ASCII digits, NaN and overflow are refused.
     """
     text, value = agreed("float", data)
     expected: object = REFUSED
@@ -150,7 +153,7 @@ def float_(data: bytes) -> None:
 
 def bool_(data: bytes) -> None:
     """
-    Truth has these words.
+    Only these words are bools.
     """
     text, value = agreed("bool", data)
     expected: object = REFUSED
@@ -163,7 +166,7 @@ def bool_(data: bytes) -> None:
 
 def duration(data: bytes) -> None:
     """
-    Durations are those of a reader written from Go's description, character by character.
+    Durations agree with a parser that is written, character by character, from Go's description.
     """
     text, value = agreed("duration", data)
     assert value == (REFUSED if len(text) > 1000 else go_duration(text))
@@ -171,7 +174,7 @@ def duration(data: bytes) -> None:
 
 def string_list(data: bytes) -> None:
     """
-    A list is what stands between commas, or a JSON array of strings.
+    A list is written as items between commas, or as a JSON array of strings.
     """
     text, value = agreed("string_list", data)
     assert value == (REFUSED if _undecodable(data) else _items(text))
@@ -179,7 +182,7 @@ def string_list(data: bytes) -> None:
 
 def string_set(data: bytes) -> None:
     """
-    A set has the items of the list.
+    A set has the items of the list with the same text.
     """
     text, value = agreed("string_set", data)
     items = REFUSED if _undecodable(data) else _items(text)
@@ -188,7 +191,7 @@ def string_set(data: bytes) -> None:
 
 def enum_(data: bytes) -> None:
     """
-    A member is told by its name or its value, in any case.
+    A member of an enum is written as its name or its value, in any case.
     """
     text, value = agreed("enum", data)
     words = {"red": Colour.RED, "1": Colour.RED, "green": Colour.GREEN, "g": Colour.GREEN, "blue": Colour.BLUE}
@@ -197,7 +200,7 @@ def enum_(data: bytes) -> None:
 
 def bytes_(data: bytes) -> None:
     """
-    Bytes from a source are themselves; as text they are base64 by the standard library.
+    Bytes from a source are the value itself; as a text they are base64, as the standard library decodes it.
     """
     _, value = agreed("bytes", data)
     assert value == data
@@ -209,7 +212,7 @@ def bytes_(data: bytes) -> None:
     try:
         flag.set_text(text)
     except ParseError:
-        # Strict: nothing behind the padding, nor in it.
+        # dflag is stricter: it also refuses text after the padding, and padding bits that are not zero.
         assert expected is REFUSED or base64.b64encode(expected).decode() != _strip(text)  # type: ignore[arg-type]
     else:
         assert flag.get() == expected
@@ -218,7 +221,7 @@ def bytes_(data: bytes) -> None:
 
 def json_(data: bytes) -> None:
     """
-    JSON is the standard library's, without what docs/flags.md leaves out.
+    JSON agrees with the standard library, without the parts that docs/flags.md excludes.
     """
     text, value = agreed("json", data)
     assert value is REFUSED if _undecodable(data) else _same(value, strict_json(text))
@@ -226,21 +229,21 @@ def json_(data: bytes) -> None:
 
 def yaml_(data: bytes) -> None:
     """
-    YAML has the shape and the texts that PyYAML's loader of bare texts finds; all JSON is YAML.
+    YAML has the same shape and texts as with PyYAML's base loader, which loads only texts; all JSON is YAML.
     """
     text, value = agreed("yaml", data)
     as_json = REFUSED if _undecodable(data) else strict_json(text)
     if as_json is not REFUSED:
         assert _same(value, as_json)
     elif value is not REFUSED:
-        # It refuses a second anchor of one name, which YAML 1.2 allows (section 3.2.2.2).
+        # PyYAML refuses a second anchor with the same name, which YAML 1.2 allows (section 3.2.2.2).
         with contextlib.suppress(yaml.composer.ComposerError):
             assert _fits(value, yaml.load(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader)))  # noqa: S506 - texts
 
 
 def unique_items(data: bytes) -> None:
     """
-    Our uniqueItems agrees with the library's.
+    The ``uniqueItems`` check of dflag agrees with that of jsonschema.
     """
     from dflag._kinds import Problem
     from dflag._kinds._schema import SchemaCheck
@@ -258,7 +261,7 @@ def unique_items(data: bytes) -> None:
 
 def key(data: bytes) -> None:
     """
-    Names that can be a flag's are keys of a ConfigMap that do not begin with a dot.
+    The names that a flag can have are the keys of a ConfigMap that do not begin with a dot.
     """
     name = data.decode("utf-8", "surrogateescape")
     letters = set("-._0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -268,7 +271,7 @@ def key(data: bytes) -> None:
 
 def entry(data: bytes) -> None:
     """
-    A file's bytes are the value.
+    The bytes of a file are the raw value.
     """
     with tempfile.TemporaryDirectory() as path:
         with open(os.path.join(path, "x"), "wb") as file:
@@ -284,7 +287,7 @@ def entry(data: bytes) -> None:
 
 def inotify(data: bytes) -> None:
     """
-    Whatever the buffer, each whole event in it is given once, and the reader ends.
+    For any buffer, the reader yields each complete event once, and ends.
     """
     events = list(_native._parse(data))
     assert len(events) <= len(data) // 16
@@ -299,7 +302,7 @@ def inotify(data: bytes) -> None:
 
 def arguments(data: bytes) -> None:
     """
-    Any command line is read, or ends the program with status 2 and a message, or with help and status 0.
+    Any command line is parsed, or ends the program: with status 2 and a message, or with help and status 0.
     """
     flags = registry()
     texts = [part.decode("utf-8", "surrogateescape") for part in data.split(b"\0")]
@@ -320,7 +323,7 @@ def arguments(data: bytes) -> None:
 
 def environment(data: bytes) -> None:
     """
-    Any environment is read, or ends the program; one variable is one flag's, as from a source.
+    Any environment is parsed, or ends the program; a variable gives its flag the same value as a source does.
     """
     name, _, raw = data.partition(b"=")
     names = [flag.name for flag in _registry() if flag.name != "bytes"]
@@ -393,7 +396,9 @@ SEEDS: Final[dict[str, tuple[bytes, ...]]] = {
 
 def go_duration(text: str) -> Any:
     """
-    Read a duration as Go's ``time.ParseDuration`` describes it, with days, weeks, inner blanks and microseconds.
+    Parse a duration as Go describes it for ``time.ParseDuration``, extended by days, weeks and inner blanks.
+
+    The result is rounded to microseconds.
     """
     rest = text[1:] if text[:1] in ("+", "-") else text
     total = Decimal(0)
@@ -436,7 +441,7 @@ _NANOSECONDS: Final = {
 
 def strict_json(text: str) -> Any:
     """
-    Read JSON by the standard library, and refuse what RFC 8259 warns of and what is beyond dflag's limits.
+    Parse JSON with the standard library, and refuse texts that RFC 8259 warns about or that exceed dflag's limits.
     """
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -466,7 +471,7 @@ def _take(text: str, letters: str) -> tuple[str, str]:
 
 def _strip(text: str) -> str:
     """
-    Trim as Go's ``strings.TrimSpace``: the white space of Unicode, which the information separators are not.
+    Trim like Go's ``strings.TrimSpace``: remove Unicode white space, which excludes the information separators.
     """
     text = text.removeprefix("\ufeff")
     blank = [character.isspace() and not "\x1c" <= character <= "\x1f" for character in text]
@@ -492,7 +497,7 @@ def _items(text: str) -> Any:
 
 def _same(one: Any, other: Any) -> bool:
     """
-    Compare two JSON values, types included.
+    Compare two JSON values, including their types.
     """
     if one is REFUSED or other is REFUSED:
         return one is other
@@ -501,7 +506,7 @@ def _same(one: Any, other: Any) -> bool:
 
 def _fits(value: Any, texts: Any) -> bool:
     """
-    Return whether a value has the shape of the same document read as nothing but texts.
+    Return whether a value has the same shape as the same document with all scalars read as texts.
     """
     if isinstance(texts, dict):
         return value.keys() == texts.keys() and all(_fits(value[name], item) for name, item in texts.items())

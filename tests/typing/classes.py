@@ -1,5 +1,5 @@
 """
-What users write of flags as a class, and the types that come of it; checked by mypy and pyright, never run.
+Code of users with flags as a class, and the resulting types; checked by mypy and pyright, never run.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ class Settings(dflag.Flags, prefix="shop."):
     plain = 5
 
     def doubled(self) -> int:
-        """Use a value as what it is."""
+        """Use a value with its own type."""
         return self.number * 2
 
     @property
     def url(self) -> str:
-        """Use another one."""
+        """Use another value."""
         return f"http://{self.text}"
 
     @classmethod
@@ -173,7 +173,7 @@ assert_type(Settings.from_snapshot(Settings.registry.snapshot()), Settings)
 
 @Settings.registry.validator
 def in_order(candidate: dflag.Snapshot) -> None:
-    """Judge typed values."""
+    """Validate typed values."""
     values = Settings.from_snapshot(candidate)
     if values.number > values.dyn_number:
         raise ValueError
@@ -183,7 +183,7 @@ def in_order(candidate: dflag.Snapshot) -> None:
 
 
 class More(Settings, prefix="more."):
-    """Flags on top."""
+    """A subclass with one more flag."""
 
     extra = dflag.dyn_float(0.5)
 
@@ -194,13 +194,13 @@ assert_type(More.current().number, int)
 assert_type(More.number, dflag.StaticFlag[int])
 
 
-# What is written for any class of flags, knows which one it is given.
+# A generic function for any class of flags knows which class it is given.
 S = TypeVar("S", bound=dflag.Flags)
 T = TypeVar("T")
 
 
 def both(cls: type[S]) -> tuple[S, S]:
-    """Take any class."""
+    """Take any class of flags."""
     return cls.current(), cls.from_snapshot(cls.registry.snapshot())
 
 
@@ -213,12 +213,12 @@ class Store(dflag.Flags, Generic[T]):
     size = dflag.dyn_int(5)
 
     def put(self, item: T) -> T:
-        """Use the parameter."""
+        """Use the type parameter."""
         return item
 
 
 class TextStore(Store[str]):
-    """One of texts."""
+    """The generic class, for texts."""
 
 
 assert_type(TextStore.current().put("x"), str)
@@ -238,13 +238,13 @@ class Worker:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FrozenWorker:
-    """The same, frozen."""
+    """Annotated, as the field of a frozen dataclass."""
 
     rate: dflag.DynamicFlag[int]
 
 
 class Pair(NamedTuple):
-    """Annotated, in a tuple."""
+    """Annotated, as the field of a named tuple."""
 
     rate: dflag.DynamicFlag[int]
     name: str
@@ -272,15 +272,15 @@ assert_type(plain.shared, dflag.DynamicFlag[int])
 assert_type(Plain.shared, dflag.DynamicFlag[int])
 plain.rate = rate
 
-# A class stands wherever a registry may.
+# A class is accepted wherever a registry is.
 
 
 class Guest(dflag.Flags, registry=Settings.registry, prefix="guest."):
-    """In the registry of another class."""
+    """A class with the registry of another class."""
 
 
 class Guest2(dflag.Flags, registry=Settings):
-    """The same, by the class."""
+    """The same, given by the class."""
 
 
 updater = dflag.Updater.setup(Settings, "/etc/shop")

@@ -1,5 +1,5 @@
 """
-What the type checkers must refuse of flags as a class: both report an ignore below that stands for nothing. Never run.
+Uses of flags as a class that the type checkers must refuse: both report an unused ignore below. Never run.
 """
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -28,7 +28,7 @@ Settings.rate = 5  # type: ignore[assignment]
 cfg.rte  # type: ignore[attr-defined]
 Settings.rte  # type: ignore[attr-defined]
 
-# A value is no flag, and a flag no value.
+# A value is not a flag, and a flag is not a value.
 cfg.rate.get()  # type: ignore[attr-defined]
 total = Settings.rate + 1  # type: ignore[operator]
 text: str = cfg.rate  # type: ignore[assignment]
@@ -39,20 +39,20 @@ Settings()  # type: ignore[call-arg]
 Settings(rate=5)  # type: ignore[call-arg]
 
 
-# What stands beside the bases is known.
+# The keyword arguments of a class are known.
 class Misspelt(dflag.Flags, prefx="shop."):  # type: ignore[arg-type]
     """A misspelt option."""
 
 
 class OfAnotherType(dflag.Flags, prefix=5):  # type: ignore[arg-type]
-    """A prefix that is no text."""
+    """A prefix that is not a text."""
 
 
 class NoRegistry(dflag.Flags, registry="shop"):  # type: ignore[arg-type]
-    """A registry that is none."""
+    """A registry that is not a registry."""
 
 
-# A declarator takes a name that is a text, a registry's method does not take it twice.
+# A declarator takes a text as name, and a registry's method does not take the name twice.
 dflag.dyn_int(5, name=5)  # type: ignore[arg-type]
 Settings.registry.dyn_int("x", 5, nme="y")  # type: ignore[call-arg]
 
@@ -61,7 +61,7 @@ dflag.Updater(cfg, "/etc/shop")  # type: ignore[arg-type]
 dflag.Updater(int, "/etc/shop")  # type: ignore[arg-type]
 
 
-# A flag that is the field of another class is one to its constructor too.
+# If the field of another class is a flag, its constructor takes a flag too.
 @dataclasses.dataclass
 class Worker:
     """A flag as a field."""

@@ -1,5 +1,5 @@
 """
-What the type checkers must refuse: both report an ignore below that stands for nothing. Never run.
+Code that the type checkers must refuse: both report an unused ignore below. Never run.
 """
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -10,7 +10,7 @@ import datetime
 import dflag
 from dflag import sources, testing, web
 
-# A misspelt name is one, although names are imported when they are first used.
+# A misspelt name is an error, although names are imported at their first use.
 dflag.dyn_itn  # type: ignore[attr-defined]
 sources.MemorySauce  # type: ignore[attr-defined]
 
@@ -26,13 +26,13 @@ flags.dyn_bytes("d", "text")  # type: ignore[arg-type]
 flags.enum("d2", "FAST")  # type: ignore[type-var]
 dflag.dyn_enum("FAST")  # type: ignore[type-var]
 
-# Options are known, and of the type of the kind.
+# The options are known, and have the type of the kind.
 flags.dyn_int("e", 1, minimum=0)  # type: ignore[call-arg]
 flags.dyn_int("f", 1, min="0")  # type: ignore[arg-type]
 flags.dyn_string("g", "x", min="a")  # type: ignore[call-arg]
 flags.dyn_duration("i", datetime.timedelta(), max=10)  # type: ignore[arg-type]
 
-# So they are in a library, where a name comes last.
+# The same holds in a library, where the name comes last.
 dflag.dyn_int("1")  # type: ignore[arg-type]
 dflag.dyn_int(1, minimum=0)  # type: ignore[call-arg]
 dflag.int(1, name=5)  # type: ignore[arg-type]
@@ -49,11 +49,11 @@ text: str = rate.get()  # type: ignore[assignment]
 rate.for_(5)  # type: ignore[arg-type]
 number: int = flags.snapshot()[name]  # type: ignore[assignment]
 
-# A flag's value is set, not assigned; a flag is no value.
+# A flag's value is set, not assigned; a flag is not its value.
 rate.dynamic = False  # type: ignore[misc]
 total = rate + 1  # type: ignore[operator]
 
-# The truth of a flag is not its value, and what follows is checked too.
+# The truth of a flag is not its value, and the code after such a test is checked too.
 
 
 def truth(optional: dflag.Flag[int] | None) -> int:
@@ -68,7 +68,7 @@ def truth(optional: dflag.Flag[int] | None) -> int:
     return "reached"  # type: ignore[return-value]
 
 
-# Callbacks and validators take what the flag holds, and as many values as they are given.
+# Callbacks and validators take values of the flag's type, and as many values as they are called with.
 flags.dyn_int("j", 1, validator=str.strip)  # type: ignore[arg-type]
 flags.dyn_int("j2", 1, validator=lambda old, new: None)  # type: ignore[arg-type, misc]
 flags.dyn_int("k", 1, on_change=lambda new: None)  # type: ignore[arg-type, misc]
@@ -100,7 +100,7 @@ def nothing() -> None: ...
 def pair(old: dflag.Snapshot, new: dflag.Snapshot) -> None: ...
 
 
-# Every way to make an updater knows its options one by one.
+# Every way to make an updater knows each of its options.
 dflag.Updater(flags, "", on_missing="rset")  # type: ignore[arg-type]
 dflag.Updater.setup(flags, "", on_missing="rset")  # type: ignore[arg-type]
 dflag.Updater.setup(flags, "", on_bad_start="ignore")  # type: ignore[arg-type]
@@ -109,14 +109,14 @@ testing.SteppedUpdater(flags, unknown="warning")  # type: ignore[arg-type]
 testing.SteppedUpdater(flags, atomically=True)  # type: ignore[call-arg]
 web.start_http_server(0, flags, address="::1")  # type: ignore[call-arg]
 
-# A static flag is no dynamic one.
+# A static flag is not a dynamic flag.
 dynamic: dflag.DynamicFlag[int] = flags.int("l", 1)  # type: ignore[assignment]
 
-# A mapping's values are of the kind that was named, and it cannot be changed.
+# The values of a mapping have the given kind, and the mapping cannot be changed.
 flags.dyn_map("m", {"a": "1"}, keys="*", of="int")  # type: ignore[call-overload]
 flags.map("n", {}, keys="*").get()["a"] = "1"  # type: ignore[index]
 
-# A parser takes a text and makes what the flag holds; a format makes a text of it.
+# A parser takes a text and returns the flag's value; a format takes the value and returns a text.
 flags.custom("o", 1)  # type: ignore[call-arg]
 flags.dyn_custom("p", 1, int)  # type: ignore[call-arg, arg-type]
 flags.dyn_custom("q", 1, parse=len, format=len)  # type: ignore[arg-type]
@@ -132,5 +132,5 @@ flags.snapshot()["rate"] = 5  # type: ignore[index]
 # Raw values are text or bytes.
 flags.apply({"rate": 5}, source="here")  # type: ignore[dict-item]
 
-# Who may set is said by a name, and not by a truth; nor by a coroutine.
+# `authorize` returns a name, not a bool, and is not a coroutine function.
 web.make_wsgi_app(flags, authorize=lambda headers: True)  # type: ignore[arg-type, return-value]

@@ -1,5 +1,5 @@
 """
-What users write, and the types that come of it; checked by mypy and pyright, never run.
+Code of users, and the resulting types; checked by mypy and pyright, never run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Policy:
 
 @dataclasses.dataclass(frozen=True)
 class Quantity:
-    """What a user's own functions read and print."""
+    """A type that a user's own functions parse and print."""
 
     bytes: int
 
@@ -113,7 +113,7 @@ key = flags.dyn_bytes("dy", b"", secret=True)
 free = flags.dyn_json("dj", {"mode": "allow"}, schema={"type": "object"})
 policy = flags.dyn_json("dp", {"mode": "allow"}, "Admission policy", type=Policy)
 
-# A function beside the default makes the flag neither Any nor a flag of one member alone.
+# A function as an option makes the flag neither a flag of Any nor a flag of the default member only.
 assert_type(flags.dyn_enum("de1", Mode.FAST, validator=lambda value: value.name), dflag.DynamicFlag[Mode])
 assert_type(flags.dyn_enum("de2", Mode.FAST, on_change=mode_changed), dflag.DynamicFlag[Mode])
 assert_type(flags.enum("de3", Mode.FAST, validator=dflag.validators.one_of(*Mode)), dflag.StaticFlag[Mode])
@@ -162,7 +162,7 @@ mode.set(Mode.SAFE)  # not only the member that is the default
 rate.set_text("5")
 rate.reset()
 
-# Snapshots: by flag with its type, by name without.
+# Snapshots: a value by flag has the flag's type, a value by name has none.
 snapshot = flags.snapshot()
 assert_type(snapshot, dflag.Snapshot)
 assert_type(snapshot[rate], int)
@@ -192,7 +192,7 @@ with flags.pinned({rate: 5}) as pin, flags.pinned(by_flag), flags.pinned(by_name
     assert_type(pin[rate], int)
 
 
-# Validators and callbacks, as decorators and as options; a function keeps its result, and one for any value its type.
+# Validators and callbacks, as decorators and as options. A decorated function keeps its type.
 @rate.validator
 def even(value: int) -> None: ...
 
@@ -328,7 +328,7 @@ grpc.AioPinInterceptor(flags)
 assert_type(django.start(), dflag.Updater | None)
 assert_type(django.updater(), dflag.Updater | None)
 
-# Around it.
+# Integrations.
 assert_type(add_loglevel_flag(flags), dflag.DynamicFlag[str])
 assert_type(register(flags, dflag.Updater(flags, "config"), name="main"), FlagCollector)
 assert_type(export_metrics(flags), Export)

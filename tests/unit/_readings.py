@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def parse(flags: dflag.FlagRegistry, values: dict[str, str], base: SourceState | None = None) -> Batch:
-    """Return what *values* are to the flags, after those of *base*."""
+    """Return the batch that the flags make of *values*, after the values of *base*."""
     base = empty_state("file") if base is None else base
     store = store_of_registry(flags)
     (batch,) = resolve_all(store, [parse_reading(store, "file", base, Reading(values, lambda _: "file"))], {})
@@ -31,7 +31,7 @@ def apply_without_commit(
     base: SourceState | None = None,
     newly_unknown: Sequence[str] = (),
 ) -> tuple[Outcome, SourceState]:
-    """Return the outcome of *values* and the state after them, as if they were committed."""
+    """Return the outcome of *values* and the resulting source state, as if *values* were committed."""
     batch = parse(flags, values, base)
     transaction = store_of_registry(flags).plan(batch.edits)
     return outcome_of_commit(batch, transaction, (), newly_unknown).get()

@@ -1,5 +1,5 @@
 """
-Put dflag and its peers through the same faults: ``python -m tests.benchmarks.peers [--json FILE] [--into PAGE]``.
+Expose dflag and its peers to the same faults: ``python -m tests.benchmarks.peers [--json FILE] [--into PAGE]``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DRIVERS = (
 )
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 CHECKOUT = Path(__file__).parents[3]
-# Above ten swaps that are all missed, at the longest time to settle.
+# Longer than ten missed swaps at the longest time to settle.
 TIMEOUT_SECONDS = 120.0
 
 
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def install(directory: Path) -> tuple[str, dict[str, str]]:
     """
-    Make the environment, and give its Python with the requirements that could not be installed.
+    Make the environment, and return its Python, and an error for each requirement that could not be installed.
     """
     python = str(directory / "bin" / "python")
     if not os.path.exists(python):
@@ -75,7 +75,7 @@ def install(directory: Path) -> tuple[str, dict[str, str]]:
     missing = {}
     for line in REQUIREMENTS.read_text(encoding="ascii").splitlines():
         if line and not line.startswith("#"):
-            # One by one, so that a library that cannot be installed does not take the others with it.
+            # One by one, so that a library that cannot be installed does not prevent the others.
             command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", line]
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
             if done.returncode:
@@ -85,7 +85,7 @@ def install(directory: Path) -> tuple[str, dict[str, str]]:
 
 def measure(python: str, drivers: Sequence[str], jobs: int, missing: dict[str, str]) -> dict[str, Any]:
     """
-    Run all faults of *drivers*, *jobs* at a time, and give the document of results.
+    Run all faults for *drivers*, *jobs* at a time, and return the document of results.
     """
     with ThreadPoolExecutor(jobs) as pool:
         pending = {
@@ -111,11 +111,11 @@ def measure(python: str, drivers: Sequence[str], jobs: int, missing: dict[str, s
 
 def run_one(python: str, driver: str, fault: str, timeout_seconds: float = TIMEOUT_SECONDS) -> dict[str, Any]:
     """
-    Run one fault in a process of its own; one that hangs or crashes has that for its result.
+    Run one fault in a separate process; a hang or a crash of the process is the result of the fault.
     """
     command = [python, "-m", f"{__package__}.faults", driver, fault]
-    # Errors go to a file, whose size tells the fault whether a library wrote there (a pipe's would not).
-    # A session of its own: children that it forks end with it.
+    # Errors go to a file, because its size shows the fault whether a library wrote there; a pipe has no size.
+    # The process has its own session, so that the children that it forks end with it.
     with (
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(
@@ -139,7 +139,7 @@ def run_one(python: str, driver: str, fault: str, timeout_seconds: float = TIMEO
 
 def outcome(status: int, output: str, errors: str) -> dict[str, Any]:
     """
-    Read the last line of a process's output, or say that it crashed.
+    Return the result in the last line of a process's output, or the result of a crash.
     """
     try:
         result: dict[str, Any] = json.loads(output.splitlines()[-1])

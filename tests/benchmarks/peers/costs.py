@@ -1,8 +1,8 @@
 """
-Beside other libraries: a read, an import, a thousand flags.
+Compared with other libraries: a read, an import, a thousand flags.
 
-Each library is in a process of its own, which stays; they are asked for one round at a time, by turns, so that what
-slows the machine slows all.
+Each library runs in a process of its own, which stays alive. The processes run one round at a time, in turn, so that a
+slowdown of the machine affects all of them.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ IMPORT = "import time; began = time.perf_counter(); {}; print(time.perf_counter(
 
 class LibraryError(Exception):
     """
-    A library does not run here, and why.
+    A library does not run here; the message says why.
     """
 
 
 class Child:
     """
-    A library in its process.
+    The process of one library.
 
     Raises:
-        LibraryError: It did not come up, or not in time.
+        LibraryError: The process did not start, or not in time.
     """
 
     def __init__(self, python: str, name: str) -> None:
-        # A file, for a pipe that nobody reads would fill.
+        # A file, because a pipe that nothing reads could fill up and block the process.
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in close()
         self._process = subprocess.Popen(
             [python, "-m", f"{__package__}.rounds", name],
@@ -88,7 +88,7 @@ class Child:
 
     def ask(self) -> dict[str, list[float | None]]:
         """
-        Return one round: for each row its value and its floor.
+        Return the results of one round: for each row its value and its baseline.
         """
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
@@ -100,14 +100,14 @@ class Child:
         End the process.
         """
         self._process.kill()
-        # Not through communicate(), which would write to it once more.
+        # Not `communicate()`, which would write to the process once more.
         self._process.wait()
         for file in (self._process.stdin, self._process.stdout, self._errors):
             with contextlib.suppress(BrokenPipeError):
                 file.close()  # type: ignore[union-attr]
 
     def _answer(self) -> Any:
-        # It answers a line for a line, so that nothing waits in the buffer when select is asked.
+        # The process answers each line with one line, so the buffer is empty when `select` is called.
         ready, _, _ = select.select([self._process.stdout], [], [], TIMEOUT_SECONDS)
         assert self._process.stdout is not None
         line = self._process.stdout.readline() if ready else ""
@@ -135,7 +135,7 @@ def measure(
     import_rounds: int = IMPORT_ROUNDS,
 ) -> Report:
     """
-    Measure *drivers* with *python*; those whose package is *missing* have that for their result.
+    Measure *drivers* with *python*; a driver whose package is *missing* gets that as its result.
     """
     failed: dict[str, str] = {}
     children: dict[str, Child] = {}
@@ -172,7 +172,7 @@ def measure(
 
 def _results(taken: dict[str, list[list[float | None]]]) -> list[Result]:
     """
-    Return the medians: the reads from the cheapest on, then the rest.
+    Return the medians: first the reads, then the rest, each group from the cheapest to the most expensive.
     """
     results = []
     for row, pairs in taken.items():
@@ -180,7 +180,7 @@ def _results(taken: dict[str, list[list[float | None]]]) -> list[Result]:
             statistics.median(numbers) if None not in numbers else None
             for numbers in ([pair[index] for pair in pairs] for index in (0, 1))
         )
-        # A flag holds bytes, a read has the floor, a file has the raw reading, and a declaration has nothing beside it.
+        # A read is compared with the baseline, loading with reading files raw; memory and declarations have no base.
         against = "" if base is None else RAW if row.endswith(LOADED) else AGAINST
         unit = "B" if row.endswith(HELD) else "s"
         results.append(Result(name=row, value=value, base=base, against=against, unit=unit))
@@ -193,7 +193,7 @@ def _group(result: Result) -> int:
 
 def _imports(python: str, libraries: Sequence[Library], rounds: int) -> list[Result]:
     """
-    Import each library in fresh interpreters, by turns.
+    Time the import of each library in fresh interpreters; the libraries run in turn.
     """
     statements = {library.title: library.imports for library in libraries if library.imports}
     taken: dict[str, list[float]] = defaultdict(list)
@@ -214,7 +214,7 @@ def _imports(python: str, libraries: Sequence[Library], rounds: int) -> list[Res
 
 def _import_seconds(python: str, statement: str, cache: str) -> float:
     """
-    Time an import inside a fresh interpreter, which keeps compiled modules in a cache of this run's own.
+    Time an import inside a fresh interpreter, which keeps compiled modules in a cache of this run.
     """
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": cache}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,7 +1,7 @@
 """
-The faults, written once, each in a process of its own: ``python -m tests.benchmarks.peers.faults DRIVER FAULT``.
+The faults, written once for all libraries: ``python -m tests.benchmarks.peers.faults DRIVER FAULT`` runs one of them.
 
-Prints what happened as one line of JSON, the last of its output.
+The last line of the output is the result, as JSON.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ READS = 2000
 
 class Run:
     """
-    A driver that follows a volume holding a good value, with what it logs.
+    A driver that follows a volume with a good value, and the log records of its library.
     """
 
     def __init__(self, driver: Driver, path: str, *, idle_seconds: float = IDLE_SECONDS) -> None:
@@ -53,11 +53,11 @@ class Run:
             raise RuntimeError(f"the first value was read as {self.value()}")
 
     def publish(self, value: object) -> float:
-        """Publish the option at *value*, and give the clock just before the swap."""
+        """Publish the option with *value*, and return the clock just before the swap."""
         return self.publish_text(self.driver.document(value))
 
     def publish_text(self, text: str | None) -> float:
-        """Publish the file with *text*, or without the file, and give the clock just before the swap."""
+        """Publish the file with *text*, or a set without the file; return the clock just before the swap."""
         files = {} if text is None else {self.driver.file: text}
         swapped = time.monotonic()
         for step in self.volume.steps({**files, "unrelated": "x"}):
@@ -66,7 +66,7 @@ class Run:
         return swapped
 
     def reload(self) -> str:
-        """Reload, where that is done by hand, and give the name of what it raised."""
+        """Reload if the library has no watcher, and return the name of the exception that this raised, if any."""
         if self.driver.by_hand:
             try:
                 self.driver.reload()
@@ -75,7 +75,7 @@ class Run:
         return ""
 
     def value(self) -> str:
-        """Return what a program reads, in words."""
+        """Return, in words, the value that a program reads."""
         try:
             value = self.driver.read()
         except Exception as error:
@@ -85,11 +85,11 @@ class Run:
         return repr(value)
 
     def wait(self, expected: int) -> float | None:
-        """Wait until *expected* is read, and give the seconds that took; None when it was not in time."""
+        """Wait until *expected* is read, and return how many seconds that took; None if it took too long."""
         return self._until(lambda: self.driver.read() == expected)
 
     def settle(self) -> str:
-        """Return what is read once the good value has gone, or at the end of the time to settle."""
+        """Return the value once the good value is gone, or at the end of the time to settle."""
         self._until(lambda: self.value() != "kept")
         return self.value()
 
@@ -107,7 +107,7 @@ class Run:
 
 class Recorder(logging.Handler):
     """
-    Notes the loggers that warn.
+    Records the names of the loggers that warn.
     """
 
     def __init__(self, logged: list[str]) -> None:
@@ -134,7 +134,7 @@ def _fault(run: Run, text: str | None) -> dict[str, Any]:
 
 
 def _outcome(run: Run, act: Callable[[], object]) -> dict[str, Any]:
-    """Do harm, see what is read and who reports it, then publish a good value: is it followed?"""
+    """Cause a fault, return the value and the reports of it, and return whether the next good value is followed."""
     handler = Recorder(run.logged)
     logging.getLogger().addHandler(handler)
     written = os.fstat(2).st_size
@@ -162,7 +162,7 @@ def bad_syntax(run: Run) -> dict[str, Any]:
 
 
 def empty_file(run: Run) -> dict[str, Any]:
-    """Publish a file of no bytes."""
+    """Publish an empty file."""
     return _fault(run, "")
 
 
@@ -182,7 +182,7 @@ def volume_gone(run: Run) -> dict[str, Any]:
 
 
 def fork(run: Run) -> dict[str, Any]:
-    """Fork, publish a good value, and see who follows: the child, the child after what it is to call, the parent."""
+    """Fork, publish a good value, and return whether parent and child follow it, the child if needed after a call."""
     read_end, write_end = os.pipe()
     start_read, start_write = os.pipe()
     child = os.fork()
@@ -195,7 +195,7 @@ def fork(run: Run) -> dict[str, Any]:
     os.close(start_write)
     run.reload()
     parent = run.wait(NEXT) is not None
-    # Twice the time to settle, for both tries; a child that hangs is killed, and that is its result.
+    # Twice the time to settle, for both tries. A child that hangs is killed, and its result is "hung".
     ready, _, _ = select.select([read_end], [], [], 2 * run.driver.settle_seconds + 10)
     output = os.read(read_end, 1000) if ready else b'{"child": "hung"}'
     if not ready:
@@ -220,7 +220,7 @@ def _child(run: Run, start: int, answer: int) -> None:
 
 
 def idle(run: Run) -> dict[str, Any]:
-    """Follow one swap, then do nothing and see what that costs."""
+    """Follow one swap, then measure the processor time of doing nothing."""
     run.publish(NEXT)
     run.reload()
     run.wait(NEXT)
@@ -250,13 +250,13 @@ FAULTS: dict[str, Callable[[Run], dict[str, Any]]] = {
 
 
 def load(name: str) -> Driver:
-    """Return a new driver by the name of its module."""
+    """Return a new driver, given the name of its module."""
     driver: Driver = importlib.import_module(f"{__package__}.drivers.{name}").Peer()
     return driver
 
 
 def version(driver: Driver) -> str:
-    """Return the version of the library that runs."""
+    """Return the version of a driver's library."""
     return metadata.version(driver.package) if driver.package else "this checkout"
 
 
@@ -264,11 +264,11 @@ def main(driver_name: str, fault: str) -> None:
     """Run one fault and print what happened."""
     driver = load(driver_name)
     with tempfile.TemporaryDirectory() as directory:
-        # sentry-options asks for a volume at values/<namespace>; the others take it anywhere.
+        # sentry-options needs its volume at values/<namespace>; the others accept any path.
         run = Run(driver, f"{directory}/values/app")
         result = FAULTS[fault](run)
     print(json.dumps({"outcome": "ran", "version": version(driver), **result}), flush=True)
-    # No library's threads may keep a finished process.
+    # The threads of a library must not keep a finished process alive.
     os._exit(0)
 
 

@@ -1,8 +1,8 @@
 """
-One library in a process of its own, one round for each line: ``python -m tests.benchmarks.peers.rounds DRIVER``.
+One library in its process, one round per line of input: ``python -m tests.benchmarks.peers.rounds DRIVER``.
 
-The first answer, a line of JSON as all are, says which version runs; each other one holds, for each measure that the
-driver has, its seconds and those of the floor, which runs beside it.
+Each answer is a line of JSON. The first one contains the version of the library. Each further one contains, for each
+measurement of the driver, its value and the value of the baseline, which runs in the same round.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DECLARED, HELD, LOADED = f"declaring {MANY:,} flags", f"a flag of {MANY:,}", f"l
 
 class Pair(NamedTuple):
     """
-    What a measure took, and its floor.
+    A measured value and its baseline.
     """
 
     value: float
@@ -46,14 +46,14 @@ class Pair(NamedTuple):
 
 class Reads:
     """
-    One way to read, and as long of the floor.
+    Measures one way to read, and the baseline for equally long.
     """
 
     def __init__(self, reading: Reading) -> None:
         if eval(reading.statement, dict(reading.names)) != reading.expected:  # noqa: S307 - a driver's own text
             raise RuntimeError(f"{reading.statement} does not give {reading.expected!r}")
         self._within = reading.within
-        # Pinned or not, which makes no difference to how many fit.
+        # The number of calls is found without a pin, which makes no difference here.
         self._sides = [
             calls(reading.statement, reading.names, _fitting(reading)),
             plain(int(SLICE_SECONDS / 25e-9)),
@@ -73,7 +73,7 @@ def _fitting(reading: Reading) -> int:
 
 def measures(driver: Library, directory: str) -> dict[str, Callable[[int], Pair]]:
     """
-    Return what is measured of *driver*, by the name of the row: a function of the number of the round.
+    Return the measurements of *driver* by the name of the row, as functions of the number of the round.
     """
     given: dict[str, Callable[[int], Pair]] = {
         f"{name}: {READ}": Reads(reading) for name, reading in driver.readings().items()
@@ -88,7 +88,7 @@ def measures(driver: Library, directory: str) -> dict[str, Callable[[int], Pair]
 
 def _loading(driver: Library, path: str) -> Callable[[int], Pair]:
     """
-    Load many options as the library has them in a volume, beside the raw reading of a file for each.
+    Return a function that loads many options from a volume, and as baseline reads as many files raw.
     """
     options = {f"flag{number}": number for number in range(MANY)}
     publish(f"{path}/raw", {name: str(value) for name, value in options.items()})
@@ -102,7 +102,7 @@ def _loading(driver: Library, path: str) -> Callable[[int], Pair]:
 
 def _timed(action: Callable[[], object]) -> float:
     began = time.perf_counter()
-    kept = action()  # freeing it is not part of it
+    kept = action()  # kept, because the time to free it does not count
     elapsed = time.perf_counter() - began
     del kept
     return elapsed
@@ -110,14 +110,14 @@ def _timed(action: Callable[[], object]) -> float:
 
 def main(name: str) -> None:
     """
-    Answer each line of the input with a round.
+    Answer each line of the input with the results of one round.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="ascii", buffering=1)
-    # What a library prints is no answer.
+    # A library may print to standard output, which must not be taken for an answer.
     os.dup2(2, 1)
     driver = load(name)
     with tempfile.TemporaryDirectory() as directory:
-        # sentry-options asks for a volume at values/<namespace>; the others take it anywhere.
+        # sentry-options needs its volume at values/<namespace>; the others accept any path.
         path = f"{directory}/values/app"
         if isinstance(driver, Driver):
             Run(driver, path)
@@ -129,7 +129,7 @@ def main(name: str) -> None:
         with contextlib.suppress(BrokenPipeError):
             for number, _ in enumerate(sys.stdin):
                 print(json.dumps({row: measure(number) for row, measure in measured.items()}), file=answers)
-    # No library's threads may keep a finished process.
+    # The threads of a library must not keep a finished process alive.
     os._exit(0)
 
 

@@ -1,5 +1,5 @@
 """
-The table, in Markdown: a row per library, a column per fault.
+The table of results in Markdown, with one row per library and one column per fault.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLUMNS = {
 
 def table(document: Mapping[str, Any]) -> str:
     """
-    Return the results as a table with its legend.
+    Return the results as a table with a legend.
     """
     rows = [f"| library | {' | '.join(COLUMNS.values())} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for library in document["libraries"]:
@@ -38,7 +38,7 @@ def table(document: Mapping[str, Any]) -> str:
 
 def cell(fault: str, result: Mapping[str, Any] | None) -> str:
     """
-    Return one result in words, also where there is none.
+    Return one result in words, or the reason why there is none.
     """
     if result is None:
         return "not run"

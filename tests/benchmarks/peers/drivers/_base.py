@@ -1,5 +1,5 @@
 """
-What a driver is: one int option, ``limit``, read and followed in the way that the library documents.
+Base classes of drivers. A driver reads and follows one int option, ``limit``, in the way that its library documents.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ DEFAULT = 1
 @dataclass(frozen=True, slots=True)
 class Reading:
     """
-    How a program reads the option.
+    A way to read the option.
 
     Attributes:
         statement: The expression, for timeit.
-        names: What stands for the names in it.
-        within: What a program is in meanwhile.
-        expected: What it gives.
+        names: The values of the names in the expression.
+        within: Returns the context manager in which a program reads.
+        expected: The result of the expression.
     """
 
     statement: str
@@ -37,14 +37,14 @@ class Reading:
 
 class Library(abc.ABC):
     """
-    One library, with an option at `GOOD`.
+    One library, with an option whose value is `GOOD`.
 
     Attributes:
         title: The name of its row.
-        package: The distribution whose version the legend gives; empty for the checkout.
-        imports: What a program imports to use it; empty where another driver of the library says so.
+        package: The distribution whose version the legend shows; empty for the checkout.
+        imports: The import statement that a program needs; empty if another driver of the same library has it.
         declares: Whether flags are declared in code, so that `declare` is measured.
-        loads: Whether a file of many options is one call, so that `load` is measured.
+        loads: Whether one call loads many options, so that `load` is measured.
     """
 
     title: ClassVar[str]
@@ -55,14 +55,14 @@ class Library(abc.ABC):
 
     @abc.abstractmethod
     def start(self, path: str) -> None:
-        """Make the option ready, from the volume at *path* where the library follows one."""
+        """Make the option ready, from the volume at *path* if the library follows a volume."""
 
     @abc.abstractmethod
     def readings(self) -> dict[str, Reading]:
-        """Return the ways to read the option, by the names of their rows."""
+        """Return the ways to read the option, by the name of the row."""
 
     def declare(self, count: int) -> object:
-        """Declare *count* flags in code, and give what holds them."""
+        """Declare *count* flags in code, and return the object that holds them."""
         raise NotImplementedError
 
     def files(self, options: dict[str, int]) -> dict[str, str]:
@@ -70,18 +70,18 @@ class Library(abc.ABC):
         raise NotImplementedError
 
     def load(self, path: str) -> Callable[[], object]:
-        """Return what reads all options of the volume at *path*; what a program does before is done by then."""
+        """Return a function that reads all options of the volume at *path*, after all preparations of a program."""
         raise NotImplementedError
 
 
 class Driver(Library):
     """
-    One library, followed in one volume.
+    One library that follows one volume.
 
     Attributes:
         file: The file of the volume that holds the option.
         by_hand: Whether the library has no watcher, so that `reload` is called after each publication.
-        settle_seconds: How long a change may take to be seen; well over what the library promises.
+        settle_seconds: How long a change may take to be seen; well above the delay that the library documents.
     """
 
     file: ClassVar[str]
@@ -90,30 +90,30 @@ class Driver(Library):
 
     @abc.abstractmethod
     def document(self, value: object) -> str:
-        """Return the file's text with the option at *value*."""
+        """Return the text of the file if the option has the value *value*."""
 
     @abc.abstractmethod
     def without(self) -> str | None:
-        """Return the file's text without the option; None where the file is the option."""
+        """Return the text of the file without the option; None if the file is the option."""
 
     @abc.abstractmethod
     def read(self) -> object:
         """Read the option as a program does."""
 
     def reload(self) -> None:
-        """Reload by hand, in a library without a watcher."""
+        """Reload explicitly, for a library without a watcher."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Stop following; only where a driver runs in a process that goes on."""
+        """Stop following; needed only if the driver runs in a process that continues."""
         raise NotImplementedError
 
     def health(self) -> str:
-        """Return what the library says of a rejected update where a program can ask; empty when all is well."""
+        """Return how a program can learn from the library that an update was rejected; empty if none was rejected."""
         return ""
 
     def after_fork(self) -> str:
-        """Call what the library documents for a forked child, and give its name; empty when there is none."""
+        """Make the call that the library documents for a forked child, and return its name; empty if there is none."""
         return ""
 
 

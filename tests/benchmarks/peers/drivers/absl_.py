@@ -9,7 +9,7 @@ from ._base import GOOD, Library, Reading
 
 class Peer(Library):
     """
-    ``DEFINE_integer`` and an attribute of ``FLAGS``, in a set of flags of its own.
+    ``DEFINE_integer`` and an attribute of ``FLAGS``, with a separate ``FlagValues``.
     """
 
     title = "absl"

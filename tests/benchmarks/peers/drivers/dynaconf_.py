@@ -11,7 +11,7 @@ from ._base import DEFAULT, JsonDriver, Reading
 
 class Peer(JsonDriver):
     """
-    ``Dynaconf(settings_files=[...])`` with a validator of the type, and ``reload()``.
+    ``Dynaconf(settings_files=[...])`` with a validator for the type, and ``reload()``.
     """
 
     title = "dynaconf"

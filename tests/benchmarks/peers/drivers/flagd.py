@@ -54,7 +54,7 @@ class Peer(JsonDriver):
         return {self.file: json.dumps(self.tree(dict(options)))}
 
     def load(self, path: str) -> Callable[[], object]:
-        # The provider has no public call that reads; this is the one that its own thread makes.
+        # The provider has no public method that reads the file; its own thread calls this one.
         return self._provider(path).resolver.connector._load_data
 
     def health(self) -> str:

@@ -1,5 +1,5 @@
 """
-GrowthBook, with features of its own and no server.
+GrowthBook with local features and no server.
 """
 
 from __future__ import annotations

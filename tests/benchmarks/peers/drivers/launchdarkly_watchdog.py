@@ -1,5 +1,5 @@
 """
-LaunchDarkly's file data source with watchdog installed, which it then uses by itself.
+LaunchDarkly's file data source with watchdog, which it uses automatically if it is installed.
 """
 
 from __future__ import annotations

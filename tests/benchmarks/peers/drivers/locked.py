@@ -1,5 +1,5 @@
 """
-What many a program has instead: a dictionary with a lock around it.
+A dictionary with a lock, which many programs use instead of a library.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Settings:
 
 class Peer(Library):
     """
-    The standard library alone.
+    A class that uses only the standard library.
     """
 
     title = "dict with a lock"

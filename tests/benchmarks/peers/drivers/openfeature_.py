@@ -1,5 +1,5 @@
 """
-OpenFeature's SDK, with the provider that it comes with.
+OpenFeature's SDK with its own provider.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from ._base import DEFAULT, Driver, Reading
 
 class Peer(Driver):
     """
-    A file per field in ``secrets_dir``, and ``settings.__init__()`` as its documentation reloads in place.
+    A file per field in ``secrets_dir``, and ``settings.__init__()`` to reload in place, as the documentation says.
     """
 
     title = "pydantic-settings"

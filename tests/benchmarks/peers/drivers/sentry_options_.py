@@ -1,5 +1,5 @@
 """
-sentry-options, which looks at its file when an option is read.
+sentry-options, which checks its file when an option is read.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from ._base import DEFAULT, JsonDriver, Reading
 
 class Peer(JsonDriver):
     """
-    ``init()`` with the schema beside; the values lie in a volume at ``values/<namespace>``.
+    ``init()`` with a schema at ``schemas/<namespace>``; the values are in a volume at ``values/<namespace>``.
     """
 
     title = "sentry-options"
     package = "sentry-options"
     file = "values.json"
     imports = "import sentry_options"
-    settle_seconds = 9.0  # it refreshes on a read 5 s after the last, and some jitter
+    settle_seconds = 9.0  # it refreshes at a read 5 s after the last refresh, plus some jitter
 
     def tree(self, options: dict[str, object]) -> object:
         return {"options": options}

@@ -9,7 +9,7 @@ from ._base import Library, Reading
 
 class Peer(Library):
     """
-    ``UnleashClient`` with toggles from a bootstrap and no network; a toggle is on or off, so it is no int.
+    ``UnleashClient`` with toggles from a bootstrap and no network; a toggle is on or off, so it has no int value.
     """
 
     title = "Unleash, offline"
