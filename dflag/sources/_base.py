@@ -1,5 +1,5 @@
 """
-The base class of sources: complete sets of raw values, and when to look again.
+The base class of sources. A source returns complete sets of raw values, and says when to look again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class Watch:
     """
-    A running watch of one source, as its source's `Source.watch` returns it.
+    A running watch of one source, as `Source.watch` returns it.
 
     The base class waits for nothing and has nothing to close.
 
@@ -26,19 +26,19 @@ class Watch:
     """How changes are noticed, for people: ``"inotify"``, ``"fsevents"``, ``"polling"``, ``"memory"``."""
 
     problem: str | None = None
-    """Why changes are only noticed by the periodic check, or None when the watch works as it should."""
+    """Why only the periodic check notices changes, or None while the watch works."""
 
     last_contact: float | None = None
-    """When the source was last heard of (`time.monotonic`), if the watch knows better than the periodic check."""
+    """When the source was last seen to be there (`time.monotonic`); None if only the periodic check knows."""
 
     reconnects: int = 0
-    """How often the connection behind the watch was lost and made again."""
+    """How many times the connection of the watch was lost and made again."""
 
     def fileno(self) -> int | None:
         """
-        Return a descriptor that becomes readable when it is time to look again, if there is one.
+        Return a descriptor that becomes readable when it is time to look again, or None if there is none.
 
-        The updater waits for it in its own thread, which saves a thread and a hand-over.
+        The updater waits for it in its own thread, which saves a thread and a hand-over of the interpreter lock.
         """
         return None
 
@@ -49,7 +49,7 @@ class Watch:
 
     def drain(self) -> None:
         """
-        Read what made the descriptor readable. The updater looks at the source before and after this call.
+        Read the events that made the descriptor readable. The updater looks at the source before and after this call.
         """
 
     def close(self) -> None:
@@ -59,7 +59,7 @@ class Watch:
 
     def abandon(self) -> None:
         """
-        Release in a forked child what was inherited, without disturbing the parent's watch.
+        Release the inherited descriptors in a forked child, without disturbing the parent's watch.
         """
         self.close()
 
@@ -68,7 +68,7 @@ class Source(ABC):
     """
     A place that values come from.
 
-    Derive from it to bring values of your own; only `name` and `read` must be written. A source knows nothing of flags.
+    Subclass it to supply values of your own; only `name` and `read` are required. A source knows nothing about flags.
 
     Thread safety: the updater calls every method from one thread at a time.
 
@@ -89,22 +89,22 @@ class Source(ABC):
     @abstractmethod
     def name(self) -> str:
         """
-        The name of the layer, as in ``flag.origin``; it must be unique in a registry.
+        The name of the layer, as in ``flag.origin``. It must be unique in a registry.
         """
 
     @abstractmethod
     def read(self) -> Mapping[str, Raw]:
         """
-        Read the complete set of values now.
+        Return the complete current set of values.
 
         Raises:
-            SourceError: It cannot be read; with ``missing=True`` when it is not there at all.
+            SourceError: The source cannot be read; with ``missing=True`` if it does not exist at all.
         """
 
     @property
     def secret(self) -> bool:
         """
-        Whether all of its values are secret, as in a Kubernetes Secret. The updater reads it after each `read`.
+        Whether all values are secret, as in a Kubernetes Secret. The updater asks for this property after each `read`.
 
         A flag with a value from a secret source counts as secret, unless it was declared with ``secret=False``.
         """
@@ -112,10 +112,10 @@ class Source(ABC):
 
     def invalidate(self) -> None:  # noqa: B027 - most sources look for themselves at every read
         """
-        Make the next `read` find out what the source holds now: not what a watch has received, nor what a file held
-        before it was written to.
+        Make the next `read` find out what the source holds now. It must not return what a watch has received earlier,
+        or what a file held before it was written to.
 
-        `Updater.refresh` and `Updater.initialize` call it, after which nobody may look for long.
+        `Updater.refresh` and `Updater.initialize` call it, because after them nobody might look again for a long time.
         """
 
     def probe(self) -> object:
@@ -123,16 +123,16 @@ class Source(ABC):
         Return a cheap token that changes whenever `read` may return something else.
 
         The updater calls it after every wake-up and every ``resync_seconds``, and reads when the token has changed.
-        So one that has raised `SourceError` is read again only when its token changes. By default each token
-        differs.
+        So a source that has raised `SourceError` is read again only when its token changes. By default, every call
+        returns another token.
         """
         return object()
 
     def watch(self, wake: Wake) -> Watch:  # noqa: ARG002 - for sources that can say when to look
         """
-        Start to watch. The watch may call *wake* at any time, from any thread, until it is closed.
+        Start to watch the source. The watch may call *wake* at any time, from any thread, until it is closed.
 
-        Where events are not available, do not raise: return a `Watch` with a `Watch.problem`.
+        Do not raise if events are not available: return a `Watch` with a `Watch.problem`.
         """
         return Watch()
 
@@ -140,22 +140,23 @@ class Source(ABC):
         """
         Return in how many seconds to look again even without an event, or None.
 
-        The updater calls it after each `read`. It is for values that have not settled yet.
+        The updater calls it after each `read`. It is for values that have not settled yet, and for failed reads.
         """
         return None
 
     def why_not_live(self) -> str | None:
         """
-        Return why some or all changes will never show, or None when they will.
+        Return why some or all changes will never be seen, or None if all of them will be.
 
-        The updater calls it once, when it starts to watch. The result is logged as a warning and is in ``status()``.
+        The updater calls it once, when it starts to watch. The reason is logged as a warning and is in ``status()``.
         """
         return None
 
     def locate(self, key: str) -> str:  # noqa: ARG002 - for sources whose keys have places of their own
         """
-        Return where *key* comes from, for messages: ``"/etc/dflag/rate_limit"``.
+        Return the place of *key* for messages, such as ``"/etc/dflag/rate_limit"``.
 
-        The same as long as the value stays where it is: a bad value whose place differs is parsed again.
+        The place must stay the same as long as the value does not move: a bad value whose place differs is parsed
+        again.
         """
         return self.name

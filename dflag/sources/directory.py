@@ -1,19 +1,19 @@
 """
 A directory as a source: a ConfigMap or Secret volume, or plain files.
 
-A volume is read by the one way that is safe beside the kubelet, which publishes a new set by renaming the link
-``..data`` and then deletes the old set entry by entry:
+The kubelet publishes a new set by renaming the link ``..data``, and then deletes the old set entry by entry. Only one
+way to read a volume is safe while the kubelet does this:
 
-1. open the directory that ``..data`` names, and read every key through that descriptor: whatever is renamed
-   meanwhile, all keys come from one set;
-2. look whether ``..data`` still names it. A directory under deletion lists fewer entries without any error, and
-   deletion begins only after the rename, so a link that has not moved proves the set complete.
+1. Open the directory that ``..data`` names, and read every key through that descriptor. All keys then come from one
+   set, whatever is renamed meanwhile.
+2. Check that ``..data`` still names this directory. While a directory is being deleted, it lists fewer entries without
+   any error. Deletion begins only after the rename, so a link that has not moved proves that the set is complete.
 
 Reading through the visible links (``key -> ..data/key``) would mix two sets.
 
-A path that leads below a volume (``items`` with a path, a projected volume) is read in the same way: what lies behind a
-``..data`` on the way is a published set. Where any other link on the way is swapped (git-sync's), the files behind it
-have to settle, and the old set stands until all of the new one have.
+A path that leads below a volume (``items`` with a path, a projected volume) is read in the same way: everything behind
+a ``..data`` link on the way is a published set. If any other link on the way is swapped (as git-sync does), the files
+behind it must settle, and the old set stays until all files of the new set have settled.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ class DirectorySource(PathSource):
     A ConfigMap or Secret volume, or a directory of plain files. The name of a file is the name of its flag.
 
     Names that begin with a dot, names that no ConfigMap key can have, sub-directories and dangling links are not flags.
-    A link to a regular file counts as the file. An entry that cannot be read as a value is read as `Unreadable`.
+    A link to a regular file counts as the file. An entry that cannot be read as a value becomes an `Unreadable`.
 
-    Where no ``..data`` is on the path, each file is read separately, once it has not changed for *settle_seconds*.
-    Until then its last settled value stays, also when the file is missing for a shorter time. The first read waits for
-    files that have just changed, two seconds at most. When the path leads to another directory, the old values stay
-    until all of the new ones have settled.
+    If there is no ``..data`` link on the path, each file is read separately, once it has not changed for
+    *settle_seconds*. Until then its last settled value stays, even if the file is missing for a shorter time. The first
+    read waits at most two seconds for files that have just changed. When the path leads to another directory, the old
+    values stay until all new files have settled, for two seconds at most.
 
         >>> import dflag.testing, tempfile
         >>> with tempfile.TemporaryDirectory() as path:
@@ -58,11 +58,12 @@ class DirectorySource(PathSource):
         {'rate_limit': b'60'}
 
     Args:
-        path: The directory; it need not exist yet. A relative one starts at the current directory of this call.
-            Links in it are followed anew at every read.
-        settle_seconds: For how many seconds, 0 or more, a plain file must not have changed; a volume needs no such
-            time.
-        secret: Whether all values are secret; None to find out from Linux whether it is the volume of a Secret.
+        path: The directory, which need not exist yet. A relative path starts at the current directory of this call.
+            Links in the path are followed again at every read.
+        settle_seconds: For how many seconds, 0 or more, a plain file must not have changed before it is read. A volume
+            needs no such time.
+        secret: Whether all values are secret. None finds out from Linux whether the directory is the volume of a
+            Secret.
 
     Raises:
         DefinitionError: The path is empty, or the time is negative or not finite.
@@ -77,10 +78,10 @@ class DirectorySource(PathSource):
         self._data: Final = os.path.join(self._path, DATA)
         self._prefix: Final = os.path.join(self._path, "")  # a join for each key was a tenth of initialize()
         self._plain: Final = PlainFiles(settle_seconds)
-        # The link that publishes what is read, and the path to ask for the set: as the last read found them.
+        # As found by the last read: the link that publishes the set, and the path whose status shows the set's state.
         self._published: tuple[str, str] | None = None
         self._is_plain = False
-        self._keys: frozenset[str] = frozenset()  # of the set that was read last
+        self._keys: frozenset[str] = frozenset()  # the keys of the set that was read last
 
     def locate(self, key: str) -> str:
         """
@@ -92,10 +93,11 @@ class DirectorySource(PathSource):
         """
         Read one complete set.
 
-        The first read, and one after `invalidate`, waits for plain files that have changed, at most 2 seconds.
+        The first read, and the next one after `invalidate`, wait at most 2 seconds for plain files that have just
+        changed.
 
         Raises:
-            SourceError: There is no such directory (``missing=True``), or it is there and cannot be read.
+            SourceError: There is no such directory (``missing=True``), or it exists and cannot be read.
         """
         return self._read_settled() if self._is_to_settle else self._read()
 
@@ -103,7 +105,7 @@ class DirectorySource(PathSource):
         try:
             return self._read_set()
         except OSError as error:
-            # A missing directory is noticed when it appears; the end of any other failure may go unnoticed.
+            # A missing directory is noticed when it appears. The end of any other failure might not be noticed.
             missing = error.errno == errno.ENOENT
             held = self._plain.hold() if missing else None
             if held is not None:
@@ -119,7 +121,7 @@ class DirectorySource(PathSource):
         """
         Return a token of the published set, or of the states of plain files. Never raises.
 
-        In a volume that is what the link says and the state of the set behind it: two system calls.
+        For a volume, the token holds the target of the link and the state of the set, which take two system calls.
         """
         turn = self._current_turn()
         if self._published is None and not self._is_plain:
@@ -132,33 +134,33 @@ class DirectorySource(PathSource):
             target = self._await_swap(link, os.readlink(link))
         except OSError as error:
             if error.errno == errno.EINVAL:
-                # A real directory named ..data can be read, but only looking tells whether anything changed in it.
+                # A real directory named ..data can be read, but only a read shows whether anything in it has changed.
                 return object()
         try:
             status = os.stat(place)
         except OSError:
-            return self._probe_plain(turn)  # something else may be there by now
-        # A set does not change once it is published, unless something is amiss: deleted, emptied, made unreadable.
+            return self._probe_plain(turn)  # something else may be in its place by now
+        # A published set does not change, unless somebody deletes it, empties it or makes it unreadable.
         return target, self._identity(status), status.st_ctime_ns, turn
 
     def watch(self, wake: Wake) -> Watch:
         """
         Watch the directory, and every link on the way to it.
         """
-        from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
+        from dflag.sources._native import watch_path  # brings in watchdog, which only a running updater needs
 
-        self.invalidate()  # what changed while nobody looked may have settled long ago
+        self.invalidate()  # files that changed while nobody looked may have settled long ago
         return watch_path(self._path, wake, heard=self._plain.request_scan, woken=self._expect_swap)
 
     def _read_set(self) -> dict[str, Raw]:
         dangling = False
         for attempt in range(ATTEMPTS):
-            # The way is needed where inode numbers prove nothing, which the first attempt finds out.
+            # The way is needed only where inode numbers prove nothing. The first attempt finds that out.
             before = _try_to_follow(self._data) if attempt or self._numbers_lie else None
             try:
                 directory = open_directory(self._data)
             except FileNotFoundError:
-                # The link may have been followed just before its directory was deleted: then try again.
+                # The link may have been followed just before its directory was deleted. Then try again.
                 dangling = os.path.islink(self._data)
                 values = None if dangling else self._read_without_link()
             else:
@@ -177,7 +179,7 @@ class DirectorySource(PathSource):
 
     def _read_without_link(self) -> dict[str, Raw] | None:
         """
-        Read a directory in which there is no ``..data``; None when it was replaced meanwhile.
+        Read a directory that has no ``..data``; return None if it was replaced meanwhile.
         """
         way = follow(self._path)
         try:
@@ -194,7 +196,7 @@ class DirectorySource(PathSource):
 
     def _read_published(self, directory: int, place: str, before: Way | None) -> dict[str, Raw] | None:
         """
-        Read the set behind the descriptor, and close that; None when the set was replaced meanwhile.
+        Read the set behind a descriptor and close the descriptor; return None if the set was replaced meanwhile.
         """
         try:
             values, refused = read_entries(directory, self._keys)
@@ -215,7 +217,7 @@ class DirectorySource(PathSource):
 
     def _read_plain(self, directory: int, way: Way) -> dict[str, Raw] | None:
         """
-        Read the plain files behind the descriptor, and close that; None when the directory was replaced meanwhile.
+        Read the plain files behind a descriptor and close it; return None if the directory was replaced meanwhile.
         """
         try:
             status = os.fstat(directory)
@@ -234,7 +236,7 @@ class DirectorySource(PathSource):
 
     def _find_published(self) -> tuple[str, str] | None:
         """
-        Return the link that publishes the directory and the path to ask for the set; None where there is none.
+        Return the link that publishes the directory, and the path of the published set; None if there is no such link.
         """
         if os.path.lexists(self._data):
             return self._data, self._data

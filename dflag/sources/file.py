@@ -1,9 +1,9 @@
 """
 A YAML or JSON document as a source: its top-level keys are flags.
 
-The file is read whole through one descriptor. Inside a ConfigMap or Secret volume that alone makes the document
-complete, for the kubelet writes each one anew in a directory of its own before it publishes that directory.
-Anywhere else a writer may be at work in the file itself, so that it has to settle first, as every plain file.
+The whole file is read through one descriptor. Inside a ConfigMap or Secret volume this is enough to get a complete
+document, because the kubelet writes every file into a new directory before it publishes that directory.
+Anywhere else, a program may be writing to the file itself, so the file must settle first, like every plain file.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class FileSource(PathSource):
     """
     A YAML or JSON document whose top-level keys are flags, alone or inside a ConfigMap or Secret volume.
 
-    A flag gets a scalar as the text that is written: ``no`` is ``"no"`` to a string flag. A JSON flag gets the value of
-    YAML 1.2, and a list flag takes a sequence. A block scalar (``|``, ``>``) is text to every flag, as if it were a
-    separate file, so a JSON flag reads JSON in it. A file that ends in ``.json`` must be JSON.
+    A flag gets the text of a scalar as it is written, so a string flag reads ``no`` as ``"no"``. A JSON flag gets the
+    value that YAML 1.2 defines, and a list flag takes a sequence. A block scalar (``|``, ``>``) is text for every flag,
+    as if it were a separate file, so a JSON flag reads JSON in it. A file whose name ends in ``.json`` must be JSON.
 
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as directory:
@@ -49,10 +49,11 @@ class FileSource(PathSource):
         {'rate_limit': '60'}
 
     Args:
-        path: The file; it need not exist yet. A relative path starts at the current directory of this call.
-            Links in it are followed anew at every read.
-        settle_seconds: For how many seconds, 0 or more, a file outside of a volume must not have changed.
-        secret: Whether all values are secret; None to find out from Linux whether it is the volume of a Secret.
+        path: The file, which need not exist yet. A relative path starts at the current directory of this call.
+            Links in the path are followed again at every read.
+        settle_seconds: For how many seconds, 0 or more, a file outside of a volume must not have changed before it is
+            read.
+        secret: Whether all values are secret. None finds out from Linux whether the file is in the volume of a Secret.
 
     Raises:
         DefinitionError: The path is empty, or the time is negative or not finite.
@@ -65,34 +66,34 @@ class FileSource(PathSource):
     ) -> None:
         super().__init__(path, settle_seconds, "file", secret=secret)
         self._directory, self._file = os.path.split(self._path)
-        self._link = os.path.join(self._directory, DATA)  # what publishes the document, as far as is known
+        self._link = os.path.join(self._directory, DATA)  # the link that publishes the document, as far as is known
         self._plain = PlainFiles(settle_seconds, only=self._file)
         self._places: Mapping[str, Place] = {}
 
     def locate(self, key: str) -> str:
         """
-        Return the path with the line on which the key stood when the document was last read; of rules the path alone.
+        Return the path and the line of the key, as of the last read. For a key of rules, return only the path.
         """
-        if key in RULES_KEYS:  # they know the lines of the document
+        if key in RULES_KEYS:  # rules carry their own lines in the document
             return self._path
         place = self._places.get(key)
         return self._path if place is None else f"{self._path}:{place.line}"
 
     def read(self) -> Mapping[str, Raw]:
         """
-        Read the document. One without keys, or with nothing in it, is an empty set.
+        Read the document. An empty document, or one without keys, is an empty set.
 
-        The first read, and one after `invalidate`, waits for a file that has changed, at most 2 seconds.
+        The first read, and the next one after `invalidate`, wait at most 2 seconds for a file that has just changed.
 
         Raises:
-            SourceError: There is no such file (``missing=True``), or it is there and cannot be read as a document;
-                the message names line and column, and does not quote the document.
+            SourceError: There is no such file (``missing=True``), or it exists and cannot be read as a document.
+                The message names the line and column, and does not quote the document.
         """
         return self._read_settled() if self._is_to_settle else self._read()
 
     def _read(self) -> Mapping[str, Raw]:
         try:
-            document = self._parse(self._read_file())  # in no variable: a traceback may show the text of a secret
+            document = self._parse(self._read_file())  # not in a variable: a traceback may show the text of a secret
         except OSError as error:
             if error.errno not in GONE:
                 self._again_at = time.monotonic() + FAILED_RECHECK_SECONDS
@@ -102,7 +103,7 @@ class FileSource(PathSource):
 
     def probe(self) -> object:
         """
-        Return a token of the volume's link and the file's state: two system calls. Never raises.
+        Return a token of the target of the volume's link and the file's state: two system calls. Never raises.
         """
         turn = self._current_turn()
         target = self._await_swap(self._link, read_link(self._link))
@@ -113,12 +114,12 @@ class FileSource(PathSource):
 
     def watch(self, wake: Wake) -> Watch:
         """
-        Watch the directory of the file and every link on the path, as a watch of the file itself misses its
+        Watch the directory of the file and every link on the path. A watch of the file itself would miss its
         replacement.
         """
-        from dflag.sources._native import watch_path  # brings watchdog, which only a running updater needs
+        from dflag.sources._native import watch_path  # brings in watchdog, which only a running updater needs
 
-        self.invalidate()  # what changed while nobody looked may have settled long ago
+        self.invalidate()  # a file that changed while nobody looked may have settled long ago
         return watch_path(self._path, wake, heard=lambda: None, woken=self._expect_swap, is_file=True)
 
     def _explain(self, error: OSError) -> SourceError:
@@ -159,7 +160,7 @@ class FileSource(PathSource):
                 self._plain.accept(values)
             finally:
                 os.close(directory)
-        # Also for a file that has not settled yet: nothing else says when it has.
+        # Also set for a file that has not settled yet, because nothing else shows when it has settled.
         self._again_at = self._plain.again_at
         found = values.get(self._file)
         if found is None:
@@ -178,7 +179,8 @@ class FileSource(PathSource):
         except NotJSON as error:
             where = self._path if error.place is None else f"{self._path}:{error.place.line}:{error.place.column}"
             problem = f"cannot read {where}: expected {error.expected}"
-        # Outside of the handler: there the error would get a context that may quote a secret, as a variable may.
+        # Raised outside of the handler, where the error would get a context that may quote a secret. The variable may
+        # hold a secret too.
         del data
         raise SourceError(problem)
 

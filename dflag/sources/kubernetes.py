@@ -27,21 +27,22 @@ class KubernetesSource(Source):
     One ConfigMap or Secret, read and watched at the API server, so that a change is in force within milliseconds.
 
     It needs the permission to list and watch the object, and costs the API server one watch per process. A volume needs
-    neither, and has a change within about a minute. Keys that would not be flags in a volume are left out here too, so
-    that both have the same revision checksum.
+    neither, and shows a change within about a minute. Keys that would not be flags in a volume are left out here too,
+    so that both have the same revision checksum.
 
-    The configuration is that of the pod's service account, or a kubeconfig with tokens, certificates or an exec plugin.
-    It is read again for every connection after a failure, from the files that were named when the source was made.
+    The configuration comes from the pod's service account, or from a kubeconfig with tokens, certificates or an exec
+    plugin. It is read again for every connection after a failure, from the files that were named when the source was
+    made.
 
     Args:
         name: The object's name.
-        namespace: Its namespace; None is that of the context or of the pod.
+        namespace: Its namespace. None means the namespace of the context or of the pod.
         kind: ``"ConfigMap"`` or ``"Secret"``.
-        kubeconfig: A kubeconfig file; None takes those of ``KUBECONFIG``, merged as kubectl does, or else the pod's
-            service account, or else ``~/.kube/config``.
-        context: A context of the kubeconfig; None is its current one.
-        watch_seconds: How many seconds a watch lasts at most, above 0. A connection that was silently dropped is
-            noticed within this time.
+        kubeconfig: A kubeconfig file. None takes the files in ``KUBECONFIG``, merged as kubectl does it, or else the
+            pod's service account, or else ``~/.kube/config``.
+        context: A context of the kubeconfig. None means its current context.
+        watch_seconds: The longest time in seconds, above 0, that one watch lasts. A silently dropped connection is
+            noticed at most 5 seconds after this time.
 
     Raises:
         DefinitionError: A name is not valid, or an option is out of its range.
@@ -83,13 +84,13 @@ class KubernetesSource(Source):
                 "kubernetes source: cannot find the namespace of the pod: "
                 f"there is no {_api.SERVICE_ACCOUNT}/namespace and POD_NAMESPACE is not set; pass namespace="
             )
-        # Plain texts: a subclass may print as anything, also where a request is made of it.
+        # Plain str objects: a subclass may print as anything, even in the text of a request.
         self._target: Final = Target(kind, str.__str__(namespace), str.__str__(name))
         self._cache: Final = ObjectCache(self._target)
         self._watch: Reflector | None = None
-        self._is_followed = False  # whether a watch follows what was read last
-        self._given = 0  # the number of the change that was read last
-        self._partial_reads = 0  # reads of values while the watch is refused; the next one raises
+        self._is_followed = False  # whether the watch goes on from the last read; if not, the next read asks
+        self._given = 0  # the `Look.changes` that was read last
+        self._partial_reads = 0  # how many reads returned values while the watch was refused; the next read raises
 
     @property
     def name(self) -> str:
@@ -109,11 +110,11 @@ class KubernetesSource(Source):
 
     def read(self) -> Mapping[str, Raw]:
         """
-        Return what a running watch has brought, or else ask the API server.
+        Return the values that a running watch has received, or else ask the API server.
 
         Raises:
-            SourceError: There is no such object (``missing=True``), nobody answers (``unreachable=True``),
-                or the API server refuses.
+            SourceError: There is no such object (``missing=True``), or the API server does not answer
+                (``unreachable=True``) or refuses the request.
         """
         watch = self._watch
         if watch is None or not self._is_followed:
@@ -125,8 +126,8 @@ class KubernetesSource(Source):
                 raise SourceError(
                     look.failure.message, missing=look.failure.absent, unreachable=look.failure.unreachable
                 )
-            # Values from a list count, even if no watch can be opened. This changes the token, so that
-            # the updater reads again, and that read raises the failure.
+            # Values from a list count, even if no watch can be opened, so they are returned now. The new token makes
+            # the updater read again, and that read raises the failure.
             self._partial_reads += 1
             if watch is not None:
                 watch.wake()
@@ -137,13 +138,13 @@ class KubernetesSource(Source):
 
     def probe(self) -> object:
         """
-        Return a token that changes with what is known of the object.
+        Return a token that changes with the known state of the object, and with failures.
         """
         return self._cache.token, self._partial_reads
 
     def invalidate(self) -> None:
         """
-        Make the next `read` ask the API server, even beside a running watch.
+        Make the next `read` ask the API server, even while a watch is running.
         """
         self._is_followed = False
 

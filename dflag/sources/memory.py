@@ -20,7 +20,7 @@ class MemorySource(Source):
     """
     A source that holds its values in memory.
 
-    For tests, and for values that reach the program by a way of its own.
+    It is for tests, and for values that the program gets in its own way.
 
         >>> source = MemorySource({"rate_limit": "60"})
         >>> source.update({"rate_limit": "70"})
@@ -28,12 +28,12 @@ class MemorySource(Source):
         {'rate_limit': '70'}
 
     Args:
-        mapping: The first set of values, which is copied; None for an empty one.
+        mapping: The first set of values, which is copied. None means an empty set.
         name: The name of the layer.
-        secret: Whether all that it holds is secret.
+        secret: Whether all values are secret.
 
     Raises:
-        DefinitionError: The name is empty or no text, or *secret* is no bool.
+        DefinitionError: The name is empty or is not a str, or *secret* is not a bool.
         TypeError: A name or a value in the mapping is of a type that a source may not return.
 
     Thread safety: any thread, lock-free.
@@ -46,8 +46,8 @@ class MemorySource(Source):
             raise DefinitionError(f"memory source {name!r}: expected secret as True or False, got {secret!r}")
         self._name = str.__str__(name)  # a subclass may print as anything
         self._secret = secret
-        # The values and their token, so that one store replaces both. There is no lock, which also means that none can
-        # be held by another thread at the moment of a fork.
+        # The values and their token are in one tuple, so that one assignment replaces both and no lock is needed.
+        # Another thread could hold a lock at the moment of a fork.
         self._held = _checked({} if mapping is None else mapping), object()
         self._wakes: dict[_MemoryWatch, Wake] = {}
 
@@ -58,12 +58,12 @@ class MemorySource(Source):
 
     @property
     def secret(self) -> bool:
-        """As given at construction."""
+        """Whether all values are secret, as given at construction."""
         return self._secret
 
     def read(self) -> Mapping[str, Raw]:
         """
-        Return the set of values last supplied, as a read-only mapping.
+        Return the current set of values as a read-only mapping.
         """
         return self._held[0]
 
@@ -75,13 +75,13 @@ class MemorySource(Source):
 
     def update(self, values: Mapping[str, Raw]) -> None:
         """
-        Replace the complete set of values by a copy of *values*, and wake the updaters that watch.
+        Replace the complete set of values by a copy of *values*, and wake the updaters that watch the source.
 
-        A name that is not in *values* is removed. To change one value, pass all: ``source.update({**source.read(),
-        ...})``.
+        A name that is not in *values* is removed. To change one value, pass all of them:
+        ``source.update({**source.read(), ...})``.
 
         Raises:
-            TypeError: A name or a value is of a type that a source may not return; nothing is replaced.
+            TypeError: A name or a value is of a type that a source may not return. Nothing is replaced.
         """
         self._held = _checked(values), object()
         for wake in list(self._wakes.values()):
