@@ -1,8 +1,8 @@
 """
-Reading the entries of a directory, by its descriptor.
+Reading the entries of a directory through its descriptor.
 
-An entry is a value (bytes), something that cannot be a value (`Unreadable`), or nothing at all (None):
-a sub-directory, a link to nowhere, a file that has just gone.
+An entry is read as a value (bytes), as something that cannot be a value (`Unreadable`), or as None: a sub-directory,
+a dangling link, or a file that has just been removed.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 MAX_BYTES: Final = 16 * 1024 * 1024
-"""The largest value; a ConfigMap holds one MiB in all, so that anything near this is no flag."""
+"""The largest value. A ConfigMap holds 1 MiB in all, so a file near this size is not a flag."""
 
 _LONGEST_KEY: Final = 253
 _KEY: Final = re.compile(rf"[-_a-zA-Z0-9][-._a-zA-Z0-9]{{0,{_LONGEST_KEY - 1}}}")
 
-# Without O_NONBLOCK an open of a FIFO would wait for a writer; O_NOCTTY keeps a terminal from becoming ours.
-# The getattr are for Windows, which has neither.
+# Without O_NONBLOCK, opening a FIFO would wait for a writer. With O_NOCTTY, a terminal does not become the process's
+# own. The calls of getattr are for Windows, which lacks these constants.
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
 _HEAD_BYTES: Final = 4096
-"""The first read: a page holds almost every value, and its buffer costs nothing."""
+"""The size of the first read. One page holds almost every value, and its buffer costs nothing."""
 
 GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
-"""The errors of an entry that is not there any more; ESTALE is how a network file system says it."""
+"""The errors of an entry that no longer exists. Network file systems report ESTALE."""
 
 _NOT_ITS_FAULT: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _REASONS: Final = {
@@ -48,9 +48,9 @@ def is_key(name: str) -> bool:
     """
     Return whether a name can be the name of a flag: a key of a ConfigMap that does not begin with a dot.
 
-    It keeps editors' leftovers out, such as ``rate~`` and ``#rate#``, and the kubelet's own entries.
+    This keeps out leftovers of editors, such as ``rate~`` and ``#rate#``, and the kubelet's own entries.
     """
-    # Most names are identifiers, which is tested faster: the first reading takes 1.12 times the minimum, else 1.15.
+    # Most names are identifiers. That test is faster: the first reading takes 1.12 times the minimum instead of 1.15.
     return (name.isidentifier() and name.isascii() and len(name) <= _LONGEST_KEY) or _KEY.fullmatch(name) is not None
 
 
@@ -64,11 +64,12 @@ class RefusedEntry(Unreadable):
 
 def read_entries(directory: int, known: Container[str] = ()) -> tuple[dict[str, Raw] | None, bool]:
     """
-    Read every entry behind the descriptor, None when one has gone; and whether the system refused any.
+    Return the values of a directory, or None if a file has gone, and whether the system refused to read any entry.
 
     Args:
         directory: The descriptor.
-        known: Names that are keys, such as those of the last set: reading takes 1.17 times the minimum, else 1.22.
+        known: Names that are known to be keys, such as those of the last set. With them, reading takes 1.17 times the
+            minimum instead of 1.22.
     """
     values: dict[str, Raw] = {}
     refused = False
@@ -77,7 +78,7 @@ def read_entries(directory: int, known: Container[str] = ()) -> tuple[dict[str, 
             name = entry.name
             if name not in known and not is_key(name):
                 continue
-            # The kind comes with the listing, without a system call for each file.
+            # The listing tells the type of each entry, without a system call for each file.
             is_regular = entry.is_file(follow_symlinks=False)
             value = read_file(directory, name) if is_regular else read_other(directory, name)
             if value is None:
@@ -101,8 +102,9 @@ def read_file(directory: int, name: str) -> bytes | Unreadable | None:
         descriptor = os.open(name, _READ, dir_fd=directory)
         try:
             data = os.read(descriptor, _HEAD_BYTES)
-            # A regular file gives less than was asked for only at its end. To ask of each file whether it still is
-            # one costs a fifth of a reading; something else in its place gives nothing here, or more.
+            # A read of a regular file returns less than requested only at its end. To check the type of every file
+            # would cost a fifth of a reading. If something else has taken the file's place, the read returns nothing
+            # or a full buffer, and `_read_on` checks the type.
             return data if 0 < len(data) < _HEAD_BYTES else _read_on(descriptor, data)
         finally:
             os.close(descriptor)
@@ -112,7 +114,7 @@ def read_file(directory: int, name: str) -> bytes | Unreadable | None:
 
 def read_other(directory: int, name: str) -> bytes | Unreadable | None:
     """
-    Read an entry that may be anything; what is not a regular file in the end is never opened.
+    Read an entry of any type. It is opened only if it is a regular file or a link to one.
 
     Raises:
         OSError: Descriptors or memory are used up.
@@ -126,7 +128,7 @@ def read_other(directory: int, name: str) -> bytes | Unreadable | None:
 
 def read_stable(directory: int, name: str, status: os.stat_result) -> tuple[bytes | Unreadable | None, os.stat_result]:
     """
-    Read the regular file *name*, whose status was *status*, and give its status after that beside the value.
+    Return the value of the regular file *name* and its status after the read, or *status* if the read fails.
 
     Raises:
         OSError: Descriptors or memory are used up.
@@ -145,7 +147,10 @@ def read_stable(directory: int, name: str, status: os.stat_result) -> tuple[byte
 
 def refusal(error: OSError) -> Unreadable | None:
     """
-    Return what an error says about an entry: gone (None) or unreadable. Raise *error* if the entry is not to blame.
+    Return None if an error means that an entry is gone or a directory, else a `RefusedEntry`.
+
+    Raises:
+        OSError: Descriptors or memory are used up, which is not this entry's fault.
     """
     if error.errno in _NOT_ITS_FAULT:
         raise error
@@ -156,7 +161,7 @@ def refusal(error: OSError) -> Unreadable | None:
 
 def reason_of(error: OSError) -> str:
     """
-    Return why the system refused, in the words of a message.
+    Return why the system refused, as a phrase for messages.
     """
     return _REASONS.get(error.errno or 0) or (error.strerror or str(error) or "cannot be read").lower()
 
@@ -177,7 +182,7 @@ def _read_on(descriptor: int, head: bytes) -> bytes | Unreadable | None:
     if not stat.S_ISREG(status.st_mode):
         return unfit(status.st_mode)
     parts, size = [head], len(head)
-    # Its size is asked first, so that a huge file is not read for nothing; it may still grow meanwhile.
+    # The size is checked first, so that a huge file is not read in vain. The file may still grow meanwhile.
     while max(size, status.st_size) <= MAX_BYTES:
         part = os.read(descriptor, max(status.st_size - size, _HEAD_BYTES))
         if not part:

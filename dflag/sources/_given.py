@@ -1,5 +1,5 @@
 """
-The sources as programs pass them: one or several, and paths for those of files.
+The sources as programs pass them: one or several, each as a `Source` or as a path.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ SourceLike: TypeAlias = "str | os.PathLike[str] | Source"
 
 def as_sources(source: SourceLike | Sequence[SourceLike]) -> list[Source]:
     """
-    Return the sources that an updater is given as a list, with a source for each path; their names differ.
+    Return the sources of an updater as a list, with a source in place of each path. Their names differ.
 
     Raises:
-        ArgumentError: One is neither a path nor a source.
-        DefinitionError: There is none, or two have one name.
+        ArgumentError: An item is neither a path nor a source.
+        DefinitionError: There is no source, or two sources have the same name.
     """
     one = isinstance(source, (str, os.PathLike, Source))
     if not one and (not isinstance(source, Iterable) or isinstance(source, (bytes, Mapping))):

@@ -1,12 +1,12 @@
 """
-What the kernel's list of mounts says: which mounts never show a change, and which belong to a Secret.
+Facts from the kernel's list of mounts: which mounts never show a change, and which belong to a Secret.
 
-The kubelet publishes by renaming a link in the root of a volume. A ``subPath`` mount binds one file or directory of
-the set that was current when the container started, and is never touched again. Linux says what a mount is bound to
-(``man 5 proc_pid_mountinfo``, field 4); other systems do not.
+The kubelet publishes a new set by renaming a link in the root of a volume. A ``subPath`` mount binds one file or
+directory of the set that was current when the container started, and is never updated. Linux lists what each mount is
+bound to (``man 5 proc_pid_mountinfo``, field 4); other systems do not.
 
-It keeps a Secret's volume in memory, as a ``tmpfs`` of its own, and a ConfigMap's on disk. Projected volumes, which may
-hold either, are in memory too.
+The kubelet keeps the volume of a Secret in memory, as a separate ``tmpfs``, and the volume of a ConfigMap on disk.
+Projected volumes, which may hold either, are in memory too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOUNTS: Final = "/proc/self/mountinfo"
 
 _is_in_set: Final = re.compile(r"/\.\.\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d\.\d+(/|$)").search
-"""Tells a path within one of the directories that the kubelet makes for each set of a volume."""
+"""Matches a path in one of the directories that the kubelet makes for each set of a volume."""
 
 _SUB_PATH: Final = (
     "mounted by subPath, which binds what was current when the container started and is never updated: "
@@ -32,12 +32,12 @@ _FILE: Final = (
     "mount its directory instead"
 )
 _NAMED: Final = 3
-"""How many files a message names."""
+"""How many files a message names at most."""
 
 
 class _Mount(NamedTuple):
     """
-    What is mounted at one point: the kind of file system, and the path within it.
+    One mount: the type of the file system, and the path in it that is mounted.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class _Mount(NamedTuple):
 
 def is_secret(path: str) -> bool:
     """
-    Return whether the directory or file at *path* is in a volume as the kubelet makes them of Secrets.
+    Return whether the directory or file at *path* is in a volume of the form that the kubelet makes for Secrets.
     """
     mounts = _mounts()
     point = _covering(os.path.realpath(path), mounts)
@@ -55,7 +55,7 @@ def is_secret(path: str) -> bool:
 
 def why_not_live(path: str) -> str | None:
     """
-    Return why some or all changes to the directory or file at *path* will not show; None when they will.
+    Return why some or all changes to the directory or file at *path* will never be seen, or None if all will be.
     """
     mounts, real = _mounts(), os.path.realpath(path)
     covering = _covering(real, mounts)
@@ -73,14 +73,14 @@ def why_not_live(path: str) -> str | None:
 
 def _covering(real: str, mounts: Iterable[str]) -> str | None:
     """
-    Return the mount point that a path is at or below.
+    Return the innermost mount point that a path is at or below, or None if there is none.
     """
     return max((point for point in mounts if _is_within(real, point)), key=len, default=None)
 
 
 def _mounts() -> dict[str, _Mount]:
     """
-    Map each mount point to what is mounted there, the topmost where several are; none if the system has no such list.
+    Return the topmost mount at each mount point, or an empty dict if the system has no such list.
     """
     try:
         with open(_MOUNTS, "rb") as file:

@@ -1,14 +1,15 @@
 """
-Watching a path: the wake-up that saves the wait for the next periodic check.
+Watching a path, so that changes need not wait for the next periodic check.
 
-A watch is only a hint. Whatever an event says, the source looks for itself; whatever is missed, the periodic check
-finds. So no failure here raises: the watch goes on as ``"polling"`` and says why in `Watch.problem`.
+A watch is only a hint. The source looks for itself, whatever an event says, and the periodic check finds every change
+that caused no event. So no failure here raises. The watch goes on as ``"polling"``, and `Watch.problem` says why.
 
-On Linux this is one inotify descriptor of our own, made through watchdog's bindings, which the updater waits for in
-its own thread. watchdog's stock ``Observer`` would do for a wake-up, but each of its threads is one more hand-over of
-the interpreter lock; a forked child that stops it ends the parent's watch, silently; it throws pending events away when
-the kernel's queue overflows; it dies under gevent and eventlet while it says it is alive; and it tells nothing of a
-directory that was replaced. On other systems the ``Observer`` is used, and its events only wake the updater.
+On Linux, a watch is one inotify descriptor, made through watchdog's bindings. The updater waits for it in its own
+thread. watchdog's own ``Observer`` could wake the updater too, but it has faults. Each of its threads is one more
+hand-over of the interpreter lock. A forked child that stops it silently ends the parent's watch. It drops pending
+events when the kernel's queue overflows. Under gevent and eventlet it dies while it reports that it is alive. It does
+not report that a directory was replaced. On other systems the ``Observer`` is used, and its events only wake the
+updater.
 """
 
 from __future__ import annotations
@@ -33,16 +34,16 @@ if TYPE_CHECKING:
     from dflag.typing import Wake
 
 _RETRY_SECONDS: Final = 30.0
-"""How soon a watch that the system refused is tried again: limits of a whole node rarely change sooner."""
+"""How soon a watch that the system refused is tried again. The limits of a node rarely change sooner."""
 
 _EVENT: Final = struct.Struct("iIII")
-"""``struct inotify_event`` without the name: watch, mask, cookie, length of the name that follows."""
+"""``struct inotify_event`` without the name: watch, mask, cookie, and length of the name that follows."""
 
 _MISSES: Final = 2
 """
-How many changes in a row, found without an event, prove that events do not come.
+How many changes in a row that were found without an event prove that no events come.
 
-One may be late: some systems collect events for a second.
+A single event may be late, because some systems collect events for a second.
 """
 
 
@@ -58,14 +59,14 @@ def watch_path(
     Watch what is at *path*, and every link on the way to it.
 
     Args:
-        path: The directory, or the file, absolute; it need not exist yet.
-        wake: Called from another thread when something happened, unless the watch has a descriptor.
-        heard: Called before that, or within `Watch.drain`.
-        woken: Called where there is an event, before it is taken.
-        is_file: Whether it is a file, whose directory is watched.
+        path: The absolute path of the directory or file, which need not exist yet.
+        wake: Called from another thread after an event, unless the watch has a descriptor.
+        heard: Called before *wake*, or within `Watch.drain`.
+        woken: Called when the descriptor has an event, before the event is read.
+        is_file: Whether *path* is that of a file. Then its directory is watched.
     """
     try:
-        # Two for `_readable_bytes`: at the first event no descriptor may be left to load them.
+        # `_readable_bytes` needs the first two. At the first event, there might be no descriptor left to load them.
         import fcntl  # noqa: F401
         import termios  # noqa: F401
 
@@ -77,7 +78,7 @@ def watch_path(
 
 class _PathWatch(Watch):
     """
-    What both kinds of watch share: arming, and re-arming when the path leads another way.
+    The common part of both kinds of watch: arming the watch, also again when the path leads another way.
     """
 
     def __init__(self, path: str, heard: Callable[[], None], *, is_file: bool) -> None:
@@ -88,12 +89,12 @@ class _PathWatch(Watch):
         self._armed: Plan | None = None
         self._next_try = 0.0
         self._closed = False
-        self._seen: str | None = None  # what ``..data`` named at the last look
+        self._seen: str | None = None  # the target of ``..data`` at the last look
         self._missed = 0
 
     def drain(self) -> None:
         """
-        Take the events, and see to it that the right directories are watched.
+        Take the events, and make sure that the right directories are watched.
         """
         if not self._closed:
             heard = self._take_events()
@@ -111,9 +112,9 @@ class _PathWatch(Watch):
 
     def _note_missed(self, target: str | None, *, heard: bool) -> None:
         """
-        Find out whether events come at all: network and overlay file systems accept a watch and then say nothing.
+        Find out whether events come at all: network and overlay file systems accept a watch and then send no events.
 
-        Only a volume gives proof, because each of its swaps moves the link.
+        Only a volume gives proof, because each swap changes the target of its link.
         """
         before, self._seen = self._seen, target
         if heard:
@@ -122,7 +123,7 @@ class _PathWatch(Watch):
             self._missed = 0
         elif before is not None and target not in (before, None) and self._is_armed_rightly():
             self._missed += 1
-            self._disarm()  # to be armed anew: the watch may be at fault
+            self._disarm()  # so that it is armed again, because the watch may be at fault
 
     def _keep_armed(self) -> None:
         try:
@@ -140,7 +141,7 @@ class _PathWatch(Watch):
         plan, armed = make_plan(self._path, is_file=self._is_file), self._armed
         if armed is None or plan == armed:
             return plan
-        # If inode numbers prove nothing, two plans that are otherwise equal are taken as the same.
+        # If inode numbers prove nothing, two plans that differ only in them count as the same.
         alike = plan._replace(identity=armed.identity)
         return armed if alike == armed and numbers_lie(plan.last) else plan
 
@@ -148,7 +149,7 @@ class _PathWatch(Watch):
         try:
             self._arm(wanted)
         except (FileNotFoundError, NotADirectoryError):
-            # It has just gone, or a file is in its place: the next look says so.
+            # The directory has just gone, or a file is in its place. The next look shows which.
             self._disarm()
             self._degrade(f"{self._path}: no such directory")
         except Exception as error:
@@ -164,7 +165,7 @@ class _PathWatch(Watch):
                 self.mode, self.problem = self._armed_mode(), None
             else:
                 self._degrade(f"{self._path}: changes come without events")
-            # What happened between the last look and the arming gave no event.
+            # Changes between the last look and the arming have caused no event.
             self._heard()
 
     def _degrade(self, problem: str) -> None:
@@ -200,7 +201,7 @@ class _PathWatch(Watch):
 
 class InotifyWatch(_PathWatch):
     """
-    A watch by an inotify descriptor, which takes no thread.
+    A watch that uses an inotify descriptor and needs no thread.
     """
 
     def __init__(
@@ -218,13 +219,13 @@ class InotifyWatch(_PathWatch):
         self._events = bindings.InotifyConstants
         self._descriptor: Descriptor | None = None
         self._watches: dict[int, str] = {}
-        self._last: int | None = None  # the kernel's watch of the last place
-        self._is_swap = False  # all of the last events are of the kubelet's own entries, and there are some
+        self._last: int | None = None  # the kernel's watch of `Plan.last`
+        self._is_swap = False  # whether there were events, all for entries of the kubelet, when they were last read
         self._keep_armed()
 
     def fileno(self) -> int | None:
         """
-        Return the descriptor; None while the system refuses one.
+        Return the descriptor, or None while the system refuses one.
         """
         descriptor = self._held()
         return None if descriptor is None else descriptor.number
@@ -234,15 +235,15 @@ class InotifyWatch(_PathWatch):
 
     def abandon(self) -> None:
         """
-        Close the descriptor in a forked child.
+        Close the descriptor in a forked child, and do nothing else.
 
-        Nothing else: the kernel's side of it is shared, and a watch removed here would be lost to the parent.
+        Parent and child share the inotify instance in the kernel, so removing a watch here would remove the parent's.
         """
         self.close()
 
     def _held(self) -> Descriptor | None:
         """
-        Return the descriptor if it is still the watch's: the program may have closed it, and opened others.
+        Return the descriptor if it still belongs to the watch: the program may have closed it and opened another file.
         """
         if self._descriptor is not None and not self._descriptor.is_open():
             self._descriptor = self._last = self._armed = None
@@ -251,7 +252,7 @@ class InotifyWatch(_PathWatch):
         return self._descriptor
 
     def _keep_armed(self) -> None:
-        # A swap changes nothing on the way to its directory, and finding the way takes as long as reading the values.
+        # A swap changes nothing on the way to the directory, and finding the way takes as long as reading the values.
         if not self._is_swap or self._armed is None:
             super()._keep_armed()
 
@@ -261,12 +262,12 @@ class InotifyWatch(_PathWatch):
         names = frozenset() if self._armed is None else self._armed.names
         heard = others = False
         for watch, mask, padded in self._pending():
-            # What a removed watch still had to say is of no interest. An overflow belongs to no watch: look again.
+            # Late events of a removed watch are ignored. An overflow has the watch -1, and means: look again.
             if watch != -1 and watch not in self._watches:
                 continue
             others = others or watch != self._last or padded[:2] != b".."
             if mask & ended:
-                # Also when the path leads to the same inode number again: the kernel's watch is gone.
+                # The kernel's watch is gone, even if the path leads to the same inode number again.
                 self._armed = None
             heard = heard or watch in (self._last, -1) or padded.rstrip(b"\0") in names
         self._is_swap = heard and not others
@@ -275,7 +276,7 @@ class InotifyWatch(_PathWatch):
         return heard
 
     def _pending(self) -> Iterable[tuple[int, int, bytes]]:
-        # Once: whatever comes meanwhile leaves the descriptor readable.
+        # Read only once: events that come meanwhile leave the descriptor readable.
         descriptor = self._held()
         size_bytes = 0 if descriptor is None else _readable_bytes(descriptor.number)
         if descriptor is None or size_bytes == 0:
@@ -290,7 +291,7 @@ class InotifyWatch(_PathWatch):
         if descriptor is None:
             descriptor = self._descriptor = self._open()
         before, self._watches = self._watches, {}
-        # The lowest concern first: a directory with two paths, by a bind mount, has one watch and keeps the last mask.
+        # The lowest concern first: a directory that a bind mount gives two paths has one watch, with the last mask.
         for place, concern in sorted(wanted.places.items(), key=lambda item: item[1]):
             watch = self._bindings.inotify_add_watch(descriptor.number, os.fsencode(place), self._mask(concern))
             if watch >= 0:
@@ -300,14 +301,15 @@ class InotifyWatch(_PathWatch):
             elif concern > Concern.ITSELF or ctypes.get_errno() != errno.EACCES:
                 self._watches.update(before)
                 _raise_errno()
-        # Remove the old ones only now: a watch that is still wanted was made again above, without an event.
+        # Remove old watches only now: the loop has made the watches that are still wanted again, without an event.
         self._remove(before.keys() - self._watches.keys())
 
     def _open(self) -> Descriptor:
         descriptor: int = self._bindings.inotify_init()
         if descriptor < 0:
             _raise_errno()
-        # The binding takes no flags: a program started by another thread in this very instant inherits it, unused.
+        # The binding takes no flags. A program that another thread starts at this moment inherits the descriptor, but
+        # does not use it.
         os.set_inheritable(descriptor, False)  # noqa: FBT003 - takes no keywords
         os.set_blocking(descriptor, False)
         return Descriptor(descriptor, marked=True)
@@ -316,8 +318,8 @@ class InotifyWatch(_PathWatch):
         events = self._events
         mask: int = events.IN_DELETE_SELF | events.IN_MOVE_SELF | events.IN_ONLYDIR
         if concern >= Concern.SWAPS:
-            # A swap is the link that moves. The directory and the link that are made before announce it: a thread that
-            # they have woken is awake when the link moves.
+            # In a swap, a link is renamed. The creation of the directory and of the link announces the swap: a thread
+            # that these events have woken is awake when the link is renamed.
             mask |= events.IN_CREATE | events.IN_MOVED_TO
         if concern >= Concern.LINKS:
             mask |= events.IN_MOVED_FROM | events.IN_DELETE
@@ -334,7 +336,7 @@ class InotifyWatch(_PathWatch):
         descriptor = self._held()
         if descriptor is not None:
             for watch in watches:
-                # Fails when the kernel has removed it already, which is as well.
+                # This call fails, without harm, if the kernel has already removed the watch.
                 self._bindings.inotify_rm_watch(descriptor.number, watch)
 
     def _armed_mode(self) -> str:
@@ -349,7 +351,7 @@ class InotifyWatch(_PathWatch):
 
 class ObserverWatch(_PathWatch):
     """
-    A watch by watchdog's ``Observer``, whose threads wake the updater.
+    A watch that uses watchdog's ``Observer``, whose threads wake the updater.
     """
 
     def __init__(self, path: str, wake: Wake, heard: Callable[[], None], *, is_file: bool = False) -> None:
@@ -361,13 +363,14 @@ class ObserverWatch(_PathWatch):
 
     def abandon(self) -> None:
         """
-        Forget the observer in a forked child, where its threads do not run; stopping it would end the parent's watch.
+        Forget the observer in a forked child. Its threads do not run there, and stopping it would end the parent's
+        watch.
         """
         self._observer = None
         self.close()
 
     def _take_events(self) -> bool:
-        # An observer whose directory was deleted says that it is alive; its emitter tells the truth.
+        # An observer whose directory was deleted still reports that it is alive, but its emitter does not.
         observer = self._observer
         if observer is not None and not all(thread.is_alive() for thread in (observer, *observer.emitters)):
             self._armed = None
@@ -376,7 +379,8 @@ class ObserverWatch(_PathWatch):
 
     def _arm(self, wanted: Plan) -> None:
         self._release()
-        # It cannot watch only a directory itself: the periodic check finds that one on the way was replaced.
+        # An observer cannot watch a directory without its entries. The periodic check finds that a directory on the
+        # way was replaced.
         places = [place for place, concern in wanted.places.items() if concern > Concern.ITSELF]
         self._observer = _start_observer(places, self._on_event)
 
@@ -406,7 +410,7 @@ def _start_observer(places: Iterable[str], on_event: Callable[[], None]) -> Any:
 
     class Handler(FileSystemEventHandler):
         """
-        Wakes, whatever the event: its kind and its path mislead on one system or another.
+        Wakes the updater after every event. The kind and path of an event are misleading on some systems.
         """
 
         def dispatch(self, event: FileSystemEvent) -> None:  # noqa: ARG002 - only that there was one counts
@@ -414,7 +418,7 @@ def _start_observer(places: Iterable[str], on_event: Callable[[], None]) -> Any:
 
     observer_class: Any = Observer
     if issubclass(observer_class, PollingObserver):
-        # Its scan costs more than our own check and tells no sooner.
+        # Its scan costs more than the periodic check and finds a change no sooner.
         raise OSError(errno.ENOSYS, "this system has no file events")
     observer = observer_class()
     try:
@@ -430,15 +434,16 @@ def _start_observer(places: Iterable[str], on_event: Callable[[], None]) -> Any:
 def _stop_observer(observer: Any) -> None:
     observer.stop()
     if observer.is_alive():
-        # With a limit: an event being delivered may itself wait for us.
+        # With a limit, because the delivery of an event may itself wait for this thread.
         observer.join(1.0)
 
 
 def _readable_bytes(descriptor: int) -> int:
     """
-    Ask how much can be read now.
+    Return how many bytes can be read now.
 
-    Reading until it would block is no way to find out: eventlet's ``os.read`` waits then, whatever the descriptor.
+    Reading until the read would block is not an alternative: eventlet's ``os.read`` then waits, even on a non-blocking
+    descriptor.
     """
     import fcntl
     import termios
@@ -453,10 +458,10 @@ def _readable_bytes(descriptor: int) -> int:
 
 def _parse(events: bytes) -> Iterator[tuple[int, int, bytes]]:
     """
-    Return the watch, the mask and the name of each event; the name is filled up with zeros.
+    Yield the watch, the mask and the name of each event. The name is padded with zeros.
     """
     position = 0
-    # The kernel gives whole events; half of one says no more than that there was one, which the check finds too.
+    # The kernel returns whole events. Half an event only means that something changed, which the check finds too.
     while position + _EVENT.size <= len(events):
         watch, mask, _, name_bytes = _EVENT.unpack_from(events, position)
         position += _EVENT.size

@@ -1,5 +1,5 @@
 """
-One ConfigMap or Secret as the API server gives it, and which of two of its states is the newer.
+One ConfigMap or Secret as the API server returns it, and which of two of its states is newer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 BEHIND_LISTS: Final = 3
-"""How many lists may be older than what is known before the server is asked what its newest version is."""
+"""How many lists in a row may be older than the known state before the server is asked for its newest version."""
 
 ObjectKind: TypeAlias = Literal["ConfigMap", "Secret"]
 
@@ -31,7 +31,7 @@ ObjectKind: TypeAlias = Literal["ConfigMap", "Secret"]
 @dataclass(frozen=True, slots=True)
 class Target:
     """
-    Which object is meant.
+    The ConfigMap or Secret to read.
     """
 
     kind: ObjectKind
@@ -44,7 +44,7 @@ class Target:
 
     def is_named_by(self, item: Mapping[str, Any]) -> bool:
         """
-        Return whether it is this object: a fake server or a proxy may ignore the field selector.
+        Return whether *item* is this object. A fake server or a proxy may ignore the field selector.
         """
         metadata = metadata_of(item)
         return metadata.get("name") == self.name and metadata.get("namespace", self.namespace) == self.namespace
@@ -78,7 +78,7 @@ ObjectState: TypeAlias = Present | Absent
 @dataclass(frozen=True, slots=True)
 class Failure:
     """
-    Why the API server could not be asked the last time.
+    Why the last request to the API server failed.
     """
 
     message: str
@@ -91,10 +91,10 @@ class ApiError(Exception):
     The API server could not be asked, or refused to answer.
 
     Attributes:
-        code: The HTTP status, 0 when there was none.
-        retry_after: How many seconds the server wants to be left alone, if it said so.
-        unreachable: Whether it may just be down, as opposed to being set up wrongly.
-        absent: Whether the answer means that there can be no such object.
+        code: The HTTP status, or 0 if there was none.
+        retry_after: How many seconds the server asks its clients to wait, or None.
+        unreachable: Whether the server may only be down, as opposed to a wrong configuration.
+        absent: Whether the answer means that the object cannot exist.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class ApiError(Exception):
         unreachable: bool = False,
         absent: bool = False,
     ) -> None:
-        super().__init__(one_line(message))  # it may quote a server, which may say anything
+        super().__init__(one_line(message))  # it may quote a server, which may send any text
         self.code: Final = code
         self.retry_after: Final = retry_after
         self.unreachable: Final = unreachable
@@ -121,13 +121,13 @@ class StaleError(Exception):
 
 def decode(item: Mapping[str, Any], kind: ObjectKind) -> Present:
     """
-    Take the values out of an object; a value that is not base64 where it should be comes as `Unreadable`.
+    Return the values of an object. A value that should be base64 and is not becomes an `Unreadable`.
 
-    Keys that no volume would show as flags are left out, so that both have one checksum.
+    Keys that would not be flags in a volume are left out, so that the volume and the object have the same checksum.
 
     Raises:
-        AttributeError: It has no mapping where one belongs.
-        TypeError: A value is no text.
+        AttributeError: A field that should be a mapping is something else.
+        TypeError: A value is not a text.
     """
     values: dict[str, Raw] = {}
     for field, encoded in (("data", kind == "Secret"), ("binaryData", True)):
@@ -141,10 +141,10 @@ def decode(item: Mapping[str, Any], kind: ObjectKind) -> Present:
 
 def is_older(version: str, than: str) -> bool:
     """
-    Compare two versions, where that means anything.
+    Return whether *version* is older than *than*, as far as the two can be compared.
 
-    By the old rule they are opaque. Since Kubernetes 1.35 they are ordered numbers, and every server has always made
-    them like that. A version that is no number compares as equal.
+    Before Kubernetes 1.35, versions are opaque by definition. Since then they are ordered numbers, and every server has
+    always made them like that. A version that is not a number counts as equal to any other.
     """
     return version.isdecimal() and than.isdecimal() and int(version) < int(than)
 
@@ -152,12 +152,12 @@ def is_older(version: str, than: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Look:
     """
-    What is known of the object at one moment.
+    The knowledge about the object at one moment.
 
     Attributes:
-        state: The newest state that was seen; None before the first.
-        failure: Why the API server cannot be asked, if it cannot.
-        changes: How often the state has changed.
+        state: The newest state that was seen; None before the first one.
+        failure: Why the API server cannot be asked, or None if it can.
+        changes: How many times the state has changed.
     """
 
     state: ObjectState | None
@@ -169,7 +169,7 @@ class ObjectCache(ForkFollower):
     """
     The newest state of the object that this process has seen, and the version from which to watch.
 
-    Thread safety: any thread; a lock that is held for a few instructions.
+    Thread safety: any thread, takes a lock for a few instructions.
     """
 
     def __init__(self, target: Target) -> None:
@@ -179,36 +179,37 @@ class ObjectCache(ForkFollower):
         self._failure: Failure | None = None
         self._cursor: str | None = None
         self._changes = 0
-        self._behind = 0  # lists in a row that were older than what is known
+        self._behind = 0  # how many lists in a row were older than the known state
         self._token = object()
         follow_forks(self)
 
     @property
     def cursor(self) -> str | None:
         """
-        The version from which a watch goes on; None when there must be a list first.
+        The version from which a watch goes on, or None if a list must come first.
         """
         return self._cursor
 
     @property
     def floor(self) -> str | None:
         """
-        The version that no list may be older than; None asks for the newest that there is.
+        The version that a list must not be older than. None asks for the newest version that there is.
 
-        It is also None after several lists were older anyway: then what the server calls its newest counts.
+        It is also None after several lists were older nevertheless. Then the version that the server calls its newest
+        counts.
         """
         return self._state.version if self._state is not None and self._behind < BEHIND_LISTS else None
 
     @property
     def token(self) -> object:
         """
-        An object that is replaced at every change of what `look` returns.
+        An object that is replaced at every change of the result of `look`.
         """
         return self._token
 
     def look(self) -> Look:
         """
-        Return the state and what is wrong, as they belong together.
+        Return the state, the failure and the number of changes, all of the same moment.
         """
         settle()
         with self._lock:
@@ -216,20 +217,20 @@ class ObjectCache(ForkFollower):
 
     def accept_list(self, state: ObjectState, cursor: str, asked: ObjectState | None, *, is_latest: bool) -> bool:
         """
-        Accept what a list says; return True if anything but its version is new.
+        Accept the object's state from a list, and return True if anything but its version is new.
 
-        If the newest version was asked for, the list counts even if it is older than what is known: the API server's
-        database was then restored or started again, and the history of what was known no longer exists.
+        If the newest version was asked for, the list counts even if it is older than the known state. In that case,
+        the API server's database was restored or started again, and the history of the known state no longer exists.
 
         Args:
-            state: The object's state, which may be that there is none.
+            state: The object's state, which may be `Absent`.
             cursor: The version of the list.
-            asked: The state that was known when the list was asked for. If another one has come since, an older list
+            asked: The state that was known when the list was requested. If another state has come since, an older list
                 does not replace it.
             is_latest: Whether the server was asked for the newest version that there is.
 
         Raises:
-            StaleError: Any other list is older than what is known.
+            StaleError: The list is older than the state *asked*, and the newest version was not asked for.
         """
         settle()
         with self._lock:
@@ -256,10 +257,10 @@ class ObjectCache(ForkFollower):
 
     def accept_event(self, state: ObjectState) -> bool:
         """
-        Accept what an event of a watch says; return True if anything but its version is new.
+        Accept the object's state from an event of a watch, and return True if anything but its version is new.
 
         Raises:
-            StaleError: It is older than what is known: a replay.
+            StaleError: The event is older than the known state, so it is a replay.
         """
         settle()
         with self._lock:
@@ -291,13 +292,13 @@ class ObjectCache(ForkFollower):
 
     def fail(self, failure: Failure) -> bool:
         """
-        Note that the API server cannot be asked; True when that is news.
+        Note that the API server cannot be asked, and return True if this failure is new.
         """
         return self._set_failure(failure)
 
     def recover(self) -> bool:
         """
-        Note that the API server can be asked again; True when that is news.
+        Note that the API server can be asked again, and return True if there was a failure.
         """
         return self._set_failure(None)
 
@@ -328,7 +329,7 @@ def _values(state: ObjectState) -> Mapping[str, Raw] | None:
 
 def metadata_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
     """
-    Return the metadata of what a server sent, empty if it has none.
+    Return the metadata of an item that a server sent; empty if it has none.
     """
     metadata = item.get("metadata")
     return metadata if isinstance(metadata, dict) else {}
@@ -336,7 +337,7 @@ def metadata_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def version_of(item: Mapping[str, Any]) -> str:
     """
-    Return the version of an object or a list, or of a bookmark; empty if it has none.
+    Return the version of an object, a list or a bookmark; empty if it has none.
     """
     return str(metadata_of(item).get("resourceVersion") or "")
 
@@ -345,5 +346,5 @@ def _unpack(field: str, key: str, text: str) -> Raw:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        # Without the cause, which a secret's text would stand in.
+        # Without the cause, which might hold the text of a secret.
         return Unreadable(f"{field} {key!r} is not valid base64")

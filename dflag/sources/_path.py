@@ -1,5 +1,5 @@
 """
-What the sources that follow a path share.
+The base class of the sources that follow a path.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ if TYPE_CHECKING:
     from dflag.typing import Raw
 
 FAILED_RECHECK_SECONDS: Final = 1.0
-"""How soon a place that is there and could not be read is tried again."""
+"""How soon a path that exists but could not be read is tried again."""
 
 ATTEMPTS: Final = 20
-"""How often a read is repeated that a writer has interrupted: three repetitions were seen at 7700 writes per second."""
+"""How often a read that writers interrupt is tried. At 7700 writes per second, three repetitions were seen."""
 
 _AWAKE_SECONDS: Final = 5e-4
 """
-How long to stay awake after an event for the swap that it may announce: the kubelet makes the directory, the files and
-the link, and then renames the link. A thread that has just run shows the values in half of the time.
+How long to stay awake after an event, for the swap that the event may announce. The kubelet makes the directory, the
+files and the link, and then renames the link. A thread that has just run applies the values in half of the time.
 """
 
 _LOOKS: Final = 3
-"""How many looks tell whether inode numbers can be trusted."""
+"""How many looks show whether inode numbers can be trusted."""
 
-# Not O_PATH, whose descriptors cannot be listed. The getattr are for Windows, which has none of them.
+# Not O_PATH, whose descriptors cannot be listed. The calls of getattr are for Windows, which lacks these constants.
 _OPEN_DIRECTORY: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 class PathSource(Source):
     """
-    A source whose name is a path, and which knows when something is to be tried again.
+    A source whose name is a path, and which knows when a file or a failed read must be tried again.
     """
 
     def __init__(self, path: str | os.PathLike[str], settle_seconds: float, what: str, *, secret: bool | None) -> None:
@@ -57,17 +57,17 @@ class PathSource(Source):
         if not 0 <= settle_seconds < math.inf:
             raise DefinitionError(f"{name}: expected settle_seconds of 0 or more, got {settle_seconds!r}")
         self._name = name
-        # Not abspath: it would shorten "link/..", which means another directory once links are followed.
+        # Not abspath: it would remove "link/..", which leads to another directory when the link is followed.
         self._path = name if os.path.isabs(name) else os.path.join(os.getcwd(), name)
         self._declared_secret: Final = secret
-        self._device: int | None = None  # of what was read last, where the reading tells
-        self._known: tuple[int, bool] | None = None  # the device, and whether it is a Secret's
+        self._device: int | None = None  # the device of what was read last, if the read found it out
+        self._known: tuple[int, bool] | None = None  # a device, and whether it is that of a Secret's volume
         self._again_at: float | None = None
         self._turn = 0
         self._numbers_lie = False  # inode numbers differ at every look, as on some FUSE file systems
-        self._is_to_settle = False  # with the next read
-        self._target: str | None = None  # of the link that publishes, as the last probe found it
-        self._awake_until = 0.0  # while a swap of it is expected
+        self._is_to_settle = False  # whether the next read waits for files to settle
+        self._target: str | None = None  # the target of the link that publishes, as of the last probe
+        self._awake_until = 0.0  # until when a swap of that link is expected
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class PathSource(Source):
 
     @property
     def secret(self) -> bool:
-        """Whether all of it is secret: as given, or else whether it is a volume as Kubernetes makes of a Secret."""
+        """Whether all values are secret: as given, or else whether the path is in a volume like that of a Secret."""
         if self._declared_secret is not None:
             return self._declared_secret
         device = self._device
@@ -92,12 +92,12 @@ class PathSource(Source):
     @abstractmethod
     def _read(self) -> Mapping[str, Raw]:
         """
-        Read one complete set. What is young keeps its last value, but for the first time.
+        Read one complete set. A file that has just changed keeps its last value, except at the first read.
         """
 
     def _read_settled(self) -> Mapping[str, Raw]:
         """
-        Read one complete set; wait for what is young, at most 2 seconds.
+        Read one complete set; wait at most 2 seconds for files that have just changed.
         """
         self._is_to_settle = False
         until = time.monotonic() + LONGEST_WAIT_SECONDS
@@ -109,13 +109,13 @@ class PathSource(Source):
 
     def invalidate(self) -> None:
         """
-        Make the next `read` wait for what has changed: nobody may look again.
+        Make the next `read` wait for files that have just changed, because nobody might look again.
         """
         self._is_to_settle = True
 
     def recheck_seconds(self) -> float | None:
         """
-        Return when something may have settled, or what was refused may be tried again.
+        Return in how many seconds a file may have settled, or a failed read may be tried again.
         """
         return None if self._again_at is None else max(self._again_at - time.monotonic(), 0.0)
 
@@ -130,7 +130,7 @@ class PathSource(Source):
 
     def _current_turn(self) -> int:
         """
-        Return a number for the token that changes once something is due.
+        Return a number for the token, which changes once a recheck is due.
         """
         if self._again_at is not None and time.monotonic() >= self._again_at:
             self._turn += 1
@@ -138,13 +138,13 @@ class PathSource(Source):
 
     def _expect_swap(self) -> None:
         """
-        Let the next probe wait a moment for a swap, when all else is done that comes before the reading.
+        Make the next probe wait a moment for a swap. At that point, all other work before a read is done.
         """
         self._awake_until = time.monotonic() + _AWAKE_SECONDS
 
     def _await_swap(self, link: str, target: str | None) -> str | None:
         """
-        Return what *target* of a link becomes if the swap that is expected comes in time.
+        Wait while a swap of *link* is expected, and return its target: the new one, or *target* if no swap comes.
         """
         while target is not None and target == self._target and time.monotonic() < self._awake_until:
             target = read_link(link)
@@ -153,18 +153,18 @@ class PathSource(Source):
 
     def _is_still(self, opened: os.stat_result, place: str, before: Way | None) -> bool:
         """
-        Return whether *place* still leads to the directory that was opened, so that what was read from it is complete.
+        Return whether *place* still leads to the directory that was opened. Then what was read from it is complete.
 
         A writer puts the new directory in place before it deletes the old one. So this notices an incomplete listing.
 
         Args:
             opened: The status of the directory, which is still open, so that its inode number is not used again.
             place: The path that was opened.
-            before: The way of *place* before it was opened, if it is known. The inode numbers of some file systems
-                prove nothing; there it is proof that no link on the way has changed.
+            before: The way of *place* before it was opened, if it is known. On file systems whose inode numbers prove
+                nothing, it proves that no link on the way has changed.
 
         Raises:
-            OSError: The place leads nowhere now.
+            OSError: *place* leads nowhere now.
         """
         if before is None:
             return is_same(opened, os.stat(place))
@@ -177,21 +177,21 @@ class PathSource(Source):
 
     def _identity(self, status: os.stat_result) -> tuple[int, ...]:
         """
-        Return what tells a directory from another one at the same place.
+        Return what distinguishes a directory from a later one at the same path.
         """
         return (status.st_dev,) if self._numbers_lie else (status.st_dev, status.st_ino)
 
 
 def is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    # A file system that has no numbers says 0.
+    # A file system without inode numbers reports 0.
     return one.st_ino == other.st_ino != 0 and one.st_dev == other.st_dev
 
 
 def numbers_lie(place: str) -> bool:
     """
-    Return whether a directory has another inode number at each look, so that numbers prove nothing.
+    Return whether the inode number of a directory differs at each look, so that inode numbers prove nothing.
 
-    Three looks, because the directory itself may be replaced between two of them.
+    It takes three looks, because the directory itself may be replaced between two of them.
     """
     by_path, by_descriptor = set(), set()
     for _ in range(_LOOKS):
@@ -206,6 +206,6 @@ def numbers_lie(place: str) -> bool:
 
 def open_directory(path: str) -> int:
     """
-    Open a directory to read entries by its descriptor.
+    Open a directory, and return a descriptor through which its entries can be read.
     """
     return os.open(path, _OPEN_DIRECTORY)

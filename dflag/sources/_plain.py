@@ -1,9 +1,10 @@
 """
-Plain files, one per flag: each is taken once it has been left alone for a while.
+Plain files, one per flag. Each file is read once it has not changed for a while.
 
-A program that writes a file in place truncates it first, so that a reader may meet it empty or half-written.
-A file is therefore only read after its signature has stayed the same for the settling time; until then
-its last settled value stands. Time is that of the monotonic clock: a step of the wall clock settles nothing.
+A program that writes a file in place truncates it first, so a reader may find it empty or half-written. A file is
+therefore only read after its signature has stayed the same for the settling time. Until then its last settled value
+stays. Time is measured by the monotonic clock, so a step of the wall clock settles nothing. Only in a directory that is
+read for the first time, the age of a file counts too.
 """
 
 from __future__ import annotations
@@ -25,40 +26,40 @@ Found: TypeAlias = os.stat_result | Unreadable
 Signature: TypeAlias = tuple[int, int, int, int, int]
 
 REFUSED_RECHECK_SECONDS: Final = 30.0
-"""How soon an entry is tried again that the system refused: the reason may leave no trace when it goes away."""
+"""How soon an entry that the system refused is tried again. The end of the refusal may leave no trace."""
 
 LONGEST_WAIT_SECONDS: Final = 2.0
-"""How long a read may wait for what is young, and a whole set that follows another one for its youngest file."""
+"""How long a read may wait for files that have just changed, and the set of another directory for its last file."""
 
 _LOOKS: Final = 3
-"""How many looks in a row have to give as many inode numbers: a file may be replaced between two of them."""
+"""How many looks in a row must each find another inode number. A file may be replaced between two of them."""
 
 _CLOCK_TICK_SECONDS: Final = 0.02
 """
-The least settling time: twice the coarsest tick of the kernel's clock, from which file times are taken.
+The shortest settling time: twice the coarsest tick of the kernel's clock, from which file times are taken.
 
-Two writes within a tick leave the same times; a value read later than that is the second one's.
+Two writes within one tick leave the same file times. A value that is read later than that comes from the second write.
 """
 
 _SCAN_SHARE: Final = 1000
-"""A scan may take a thousandth of the time."""
+"""How many times its processor time passes after a scan before the next one, so that scans take a thousandth of it."""
 
 _SCAN_MAX_SECONDS: Final = 60.0
 
 
 class PlainFiles:
     """
-    What is known of the files of one directory.
+    The known state of the files of one directory.
 
-    A file that goes is held for the settling time, like a text that changes: editors remove a file to write it anew.
-    When the path leads to another directory its files are not mixed with those of the old one: the old set stands
-    until the new one has settled as a whole.
+    A file that disappears keeps its value for the settling time, like a file that changes, because editors remove a
+    file and write it again. When the path leads to another directory, the files of the two are not mixed: the old set
+    stays until the new set has settled as a whole.
 
     Args:
-        settle_seconds: How long a file must have been left alone.
-        only: The one file that counts, whatever its name; None for all whose names can be flags'.
+        settle_seconds: How long a file must not have changed.
+        only: The only file to read, whatever its name. None means all files whose names can be flags.
 
-    Thread safety: one thread at a time, but for `request_scan`, which any thread may call.
+    Thread safety: one thread at a time, except `request_scan`, which any thread may call.
     """
 
     def __init__(self, settle_seconds: float, *, only: str | None = None) -> None:
@@ -70,17 +71,17 @@ class PlainFiles:
         self._next_scan = 0.0
         self._is_scan_requested = True
         self._numbers_lie = False  # the inode number of a file differs at every look, as on some FUSE file systems
-        self._directory: object = None  # which one was read last
-        self._given: dict[str, Raw] = {}  # what the last read gave
+        self._directory: object = None  # identifies the directory that was read last
+        self._given: dict[str, Raw] = {}  # the result of the last read
         self._first = True
-        self._settle_until: float | None = None  # while another directory's set is awaited
+        self._settle_until: float | None = None  # until when the set of another directory may settle
         self._absent_since: float | None = None
         self.again_at: float | None = None
-        """When, by the monotonic clock, something may have settled."""
+        """When, by the monotonic clock, a file may have settled or should be tried again; None for never."""
 
     def request_scan(self) -> None:
         """
-        Let the next `generation` scan, whenever the last scan was.
+        Make the next `generation` scan, however recent the last scan was.
         """
         self._is_scan_requested = True
 
@@ -88,16 +89,16 @@ class PlainFiles:
         """
         Return a number that changes with the files of the directory at *path*.
 
-        It scans so seldom that this costs a thousandth of a processor, unless one was requested.
+        Unless a scan was requested, scans take at most a thousandth of a processor, or one scan a minute.
 
         Raises:
             OSError: The directory cannot be listed.
         """
         now = time.monotonic()
         if self._is_scan_requested or now >= self._next_scan:
-            # Cleared before the scan: a change during it requests another.
+            # Cleared before the scan, so that a change during the scan requests another one.
             self._is_scan_requested = False
-            # The processor's time: a wall clock would count what other programs made us wait.
+            # The processor time of this thread: a wall clock would also count the waits for other programs.
             began = time.thread_time()
             self._scan_changes(path)
             cost = time.thread_time() - began
@@ -106,18 +107,18 @@ class PlainFiles:
 
     def signature(self, status: os.stat_result) -> Signature:
         """
-        Return what changes when a file is written to or another one takes its place.
+        Return a tuple that changes when a file is written to or replaced by another one.
         """
         number = 0 if self._numbers_lie else status.st_ino
         return status.st_dev, number, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def read(self, directory: int, which: object = None) -> dict[str, Raw]:
         """
-        Return the settled value of every file; the first time, wait for what is young.
+        Return the settled value of every file. The first read waits for files that have just changed.
 
         Args:
-            directory: A descriptor.
-            which: What tells this directory from others at the same path.
+            directory: The descriptor of the directory.
+            which: A value that distinguishes this directory from others at the same path.
 
         Raises:
             OSError: The directory cannot be listed, or there are no descriptors or no memory left.
@@ -137,7 +138,7 @@ class PlainFiles:
 
     def accept(self, values: dict[str, Raw]) -> None:
         """
-        Note that what `read` returned is complete, because the directory was still there afterwards.
+        Note that the result of `read` is complete, because the directory was still there afterwards.
         """
         self._first = False
         if values is not self._given:
@@ -146,7 +147,7 @@ class PlainFiles:
 
     def hold(self) -> dict[str, Raw] | None:
         """
-        Return the last values while the directory may be about to come back; None once it counts as gone.
+        Return the last values while a missing directory may come back, or None once it counts as gone.
         """
         now = time.monotonic()
         if self._absent_since is None:
@@ -159,7 +160,7 @@ class PlainFiles:
 
     def forget(self) -> None:
         """
-        Start again: what was known belongs to a directory that is gone or is no longer a plain one.
+        Forget all files. They belong to a directory that is gone, or that is no longer a plain one.
         """
         self._files, self._given = {}, {}
         self._first, self._settle_until, self.again_at = True, None, None
@@ -182,7 +183,7 @@ class PlainFiles:
 
     def _is_unsettled(self, until: float) -> bool:
         """
-        Return whether something is still to settle before the moment *until*, which has not come yet.
+        Return whether the moment *until* has not come yet and a file may settle before it.
         """
         return self.again_at is not None and self.again_at <= until and time.monotonic() < until
 
@@ -211,7 +212,7 @@ class PlainFiles:
 
     def _is_held(self, file: _File) -> bool:
         """
-        Return whether a file that is not there may be about to come back.
+        Return whether a missing file keeps its value for now, because it may come back.
         """
         if file.value is None or self._first:
             return False
@@ -222,9 +223,9 @@ class PlainFiles:
 
     def _judge_numbers(self, directory: int, every: dict[str, Found]) -> None:
         """
-        Find out whether a file has another inode number at each look.
+        Find out whether the inode number of a file differs at each look.
 
-        If so, a number that differs while all else is the same does not mean another file.
+        If so, a different number does not mean another file when everything else is the same.
         """
         name = next((name for name, found in every.items() if not isinstance(found, Unreadable)), None)
         if name is None or self._numbers_lie:
@@ -241,7 +242,7 @@ class PlainFiles:
 
     def _is_same_but_for_number(self, directory: int, name: str, found: os.stat_result, opened: os.stat_result) -> bool:
         """
-        Return whether the opened file is the one that its name leads to, before and after, except for its inode number.
+        Return whether *name* still leads to the file *found*, and *opened* differs from it only in the inode number.
         """
         again = _look_at(directory, name).get(name)
         if again is None or isinstance(again, Unreadable) or self.signature(again) != self.signature(found):
@@ -250,7 +251,7 @@ class PlainFiles:
 
     def _look(self, directory: int, name: str, file: _File, found: Found) -> float | None:
         """
-        Update *file* with what was found; return when to look again, or None.
+        Update *file* from the look at it, and return when to look again, or None.
         """
         if isinstance(found, Unreadable):
             file.value, file.seen, file.taken = found, None, None
@@ -272,7 +273,7 @@ class PlainFiles:
         now = time.monotonic()
         if not self._first and self._settle_until is None:
             return now
-        # The file's own times count only in a directory that was never read before, because it has no history.
+        # The file's own times count only in a directory that was never read before, because there is no history of it.
         # Times in the future prove nothing.
         age = time.time() - max(found.st_mtime, found.st_ctime)
         return now - age if age > self._settle_seconds else now
@@ -285,8 +286,8 @@ class PlainFiles:
             file.seen = after = self.signature(status)
         now = time.monotonic()
         if after != file.seen or value is None:
-            # Written to while it was being read: what was read may be neither the old nor the new text. Or gone since
-            # it was listed: the next look tells whether it comes back.
+            # The file was written to during the read, so the result may be neither the old nor the new text. Or the
+            # file has gone since it was listed, and the next look shows whether it comes back.
             file.seen, file.since = after, now
             return now + self._settle_seconds
         file.value = value
@@ -296,32 +297,32 @@ class PlainFiles:
 
 class _File:
     """
-    What is known of one file.
+    The known state of one file.
     """
 
     __slots__ = ("gone_since", "seen", "since", "taken", "value")
 
     def __init__(self) -> None:
         self.seen: Signature | None = None
-        """The signature last met."""
+        """The signature that the last look found."""
         self.since = 0.0
-        """Since when it has been that one."""
+        """Since when `seen` has been the signature."""
         self.taken: Signature | None = None
         """The signature under which `value` was read."""
         self.value: Raw | None = None
         self.gone_since: float | None = None
-        """Since when it has not been there."""
+        """Since when the file has been missing; None while it is there."""
 
     def gone_at(self, settle_seconds: float) -> float:
         """
-        Return when a file that is not there counts as gone.
+        Return when a missing file counts as gone.
         """
         return (self.gone_since or 0.0) + settle_seconds
 
 
 def _scan(directory: int | str) -> dict[str, Found]:
     """
-    Look at every entry without opening any.
+    Look at every entry that can be a flag, without opening any.
     """
     found: dict[str, Found] = {}
     with os.scandir(directory) as entries:
@@ -336,7 +337,7 @@ def _scan(directory: int | str) -> dict[str, Found]:
 
 def _look_at(directory: int, name: str) -> dict[str, Found]:
     """
-    Look at one entry as `_scan` does at all.
+    Look at one entry, of any name, as `_scan` does at all entries.
     """
     what = _status(lambda: os.stat(name, dir_fd=directory))
     return {} if what is None else {name: what}

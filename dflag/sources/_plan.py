@@ -1,8 +1,9 @@
 """
-What to watch, so that every change of what a path leads to causes an event.
+The directories to watch, so that every change of what a path leads to causes an event.
 
-The directory at the end of the path is not enough: where a link on the way is swapped, or a directory on the way is
-replaced, nothing happens in it. So the directories on the way are watched too, each only for what concerns the path.
+The directory at the end of the path is not enough. When a link on the way is swapped, or a directory on the way is
+replaced, nothing happens in the directory at the end. So the directories on the way are watched too, each only for the
+changes that concern the path.
 """
 
 from __future__ import annotations
@@ -20,25 +21,25 @@ class Concern(enum.IntEnum):
     """
 
     ITSELF = 0
-    """Only that it is moved or removed, and nothing that happens in it."""
+    """Only the move or removal of the directory itself, and no change in it."""
     SWAPS = 1
-    """Also names that come, as when the kubelet renames its link."""
+    """Also new names, as when the kubelet renames its link."""
     LINKS = 2
-    """Also names that go, as when a link is removed and made anew."""
+    """Also removed names, as when a link is removed and made again."""
     FILES = 3
-    """Also writes to its files."""
+    """Also writes to the files of the directory."""
 
 
 class Plan(NamedTuple):
     """
-    What to watch, and what to expect of it.
+    The directories to watch for one path, and the names that count in them.
 
     Attributes:
         places: Each directory on the way, with its links resolved, and which of its changes matter.
-        last: The directory that publishes the values, or that they are in.
-        names: The links on the way. Changes of other names beside them are ignored, except in the last place.
-        data: The ``..data`` link that publishes the values; where it would be, if there is none.
-        identity: Device and inode of the last place.
+        last: The directory that holds the ``..data`` link, or else the directory that holds the values.
+        names: The names of the links on the way. Changes of other names next to them are ignored, except in `last`.
+        data: The path of the ``..data`` link that publishes the values, or the path that it would have.
+        identity: Device and inode of `last`.
     """
 
     places: dict[str, Concern]
@@ -50,10 +51,10 @@ class Plan(NamedTuple):
 
 def make_plan(path: str, *, is_file: bool) -> Plan:
     """
-    Find out what to watch for the directory, or the file, at an absolute path.
+    Return what to watch for the directory or the file at an absolute path.
 
     Raises:
-        OSError: The directory, or that of the file, is not there or cannot be looked at.
+        OSError: The directory, or the directory of the file, does not exist or cannot be examined.
     """
     way = _follow_to_directory(path) if is_file else follow(path)
     places: dict[str, Concern] = {}
@@ -61,7 +62,7 @@ def make_plan(path: str, *, is_file: bool) -> Plan:
     sets: list[str] = []
     for link, text in way.links:
         holder, name = os.path.split(link)
-        # A set does not change once it is published, and the visible links in a volume always say the same.
+        # A published set does not change, and the visible links in a volume always have the same target.
         if _is_within_any(holder, sets) or text.startswith(DATA + os.sep):
             continue
         names.add(os.fsencode(name))

@@ -1,5 +1,5 @@
 """
-Which proxy stands before a server, by the environment and by the rules that kubectl follows for ``NO_PROXY``.
+The proxy for a server, by the environment and by the rules that kubectl follows for ``NO_PROXY``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import urllib.request
 
 def find(server: str) -> tuple[str, str] | None:
     """
-    Return the URL of the proxy for a server and the variable that names it, or None when it is asked directly.
+    Return the URL of the proxy for a server and the variable that names it, or None if the server needs no proxy.
     """
     parts = urllib.parse.urlsplit(server)
     proxies = urllib.request.getproxies_environment()
@@ -31,9 +31,9 @@ def is_exempt(host: str, port: int, exempt: str) -> bool:
     Args:
         host: A name or an address.
         port: The port to be asked.
-        exempt: What ``NO_PROXY`` holds, separated by commas: ``*``, an address, a network (``10.0.0.0/8``), or a
-            domain. A domain counts for the hosts below it too; one that begins with a dot for those alone. An address
-            or a domain may be followed by a port. The loopback is always exempt.
+        exempt: The value of ``NO_PROXY``. Each entry between commas is ``*``, an address, a network (``10.0.0.0/8``)
+            or a domain. A domain includes the hosts below it; a domain that begins with a dot means only the hosts
+            below it. An address or a domain may be followed by a port. The loopback is always exempt.
     """
     address = _address(host)
     if host == "localhost" or (address is not None and address.is_loopback):

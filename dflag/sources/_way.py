@@ -1,8 +1,8 @@
 """
-The way that a path takes: which links are followed, and where it ends.
+The way that a path takes: which links it follows, and where it ends.
 
-What is published by swapping a link is one set as long as every link on the way still says the same. `os.path.realpath`
-does not tell which links it followed, and takes a path that leads nowhere as it is.
+Values that are published by swapping a link come from one set if every link on the way still has the same target.
+`os.path.realpath` does not return the links that it followed, and accepts a path that leads nowhere.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ DATA: Final = "..data"
 """The link that the kubelet renames to publish a set."""
 
 _MAX_LINKS: Final = 40
-"""As many links as Linux follows before it calls a path a loop."""
+"""How many links Linux follows before it takes a path for a loop."""
 
 
 _ATTEMPTS: Final = 20
-"""How often a way that changes while it is followed is begun anew; a swap takes far longer than that."""
+"""How often a path is followed while its links change. A swap takes far longer than following a path."""
 
 
 class Way(NamedTuple):
@@ -36,7 +36,7 @@ class Way(NamedTuple):
 
     @property
     def data(self) -> str | None:
-        """The path of the last ``..data`` link on the way, which makes all that lies behind it a published set."""
+        """The path of the last ``..data`` link on the way, or None. Everything behind it is a published set."""
         return next((link for link, _ in reversed(self.links) if os.path.basename(link) == DATA), None)
 
 
@@ -44,11 +44,12 @@ def follow(path: str) -> Way:
     """
     Follow every link in an absolute path.
 
-    A name that a volume's root lacks is looked up behind ``..data``: the kubelet makes the visible link of a new key
-    after it has published the key, and one that dies in between never makes it.
+    A name that is missing in the root of a volume is looked up behind ``..data``. The kubelet makes the visible link of
+    a new key after it has published the key, and a kubelet that dies in between never makes the link.
 
     Raises:
-        OSError: The path leads nowhere, in a loop, or through what cannot be searched.
+        OSError: The path leads nowhere, in a loop, or through a directory that cannot be searched; or its links
+            change at each attempt.
     """
     links: list[tuple[str, str]] = []
     for _ in range(_ATTEMPTS):
@@ -56,7 +57,7 @@ def follow(path: str) -> Way:
         try:
             return Way(_walk(path, links), tuple(links))
         except FileNotFoundError:
-            # What a link led to may have been deleted as soon as the link was swapped.
+            # The target of a link may have been deleted just after the link was swapped.
             if all(read_link(link) == text for link, text in links):
                 raise
     raise OSError(errno.EAGAIN, f"links on the way changed {_ATTEMPTS} times", path)
@@ -75,7 +76,7 @@ def _walk(path: str, links: list[tuple[str, str]]) -> str:
         try:
             text = os.readlink(step)
         except OSError as error:
-            if error.errno == errno.EINVAL:  # there, and no link
+            if error.errno == errno.EINVAL:  # it exists and is not a link
                 at = step
             elif error.errno == errno.ENOENT and name != DATA and os.path.islink(os.path.join(at, DATA)):
                 ahead += (name, DATA)
@@ -94,7 +95,7 @@ def _walk(path: str, links: list[tuple[str, str]]) -> str:
 
 def read_link(path: str) -> str | None:
     """
-    Return the text of a link; None for anything else.
+    Return the target of a link as it is written, or None if *path* is not a link.
     """
     try:
         return os.readlink(path)
