@@ -1,7 +1,7 @@
 """
-Asking the API server about one object: the list, the watch, and what may go wrong with either.
+Requests to the API server about one object: the list, the watch, and the failures of both.
 
-`_kubeconfig` says which server to ask and as which user, `_credentials` proves it, and httpx2 speaks HTTP.
+`_kubeconfig` says which server to ask and as which user, `_credentials` proves the identity, and httpx2 speaks HTTP.
 """
 
 from __future__ import annotations
@@ -34,27 +34,27 @@ SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where the kubelet puts the token of a pod's service account."""
 
 REQUEST_SECONDS: Final = 10.0
-"""How long a connection, and each part of an answer that should come at once, may take."""
+"""How long connecting may take, and each part of an answer that should come at once."""
 
 WHOLE_ANSWER: Final = 2.0
-"""How many times as long a whole answer may take: the longest, 1.5 MiB in 20 s, needs 600 kbit/s."""
+"""How many times as long a whole answer may take. The longest answer, 1.5 MiB in 20 s, needs 600 kbit/s."""
 
 SILENCE_SECONDS: Final = 5.0
 """How much longer than agreed a watch may last before it counts as dropped."""
 
 MAX_LINE_BYTES: Final = 16 * 1024 * 1024
-"""The longest event: an object has at most about 1.5 MiB, or ten times that if every character is escaped."""
+"""The longest event or answer. An object has at most about 1.5 MiB, or ten times that if all characters are escaped."""
 
 _BEHIND: Final = frozenset({400, 410, 504})
-"""How a server says that it does not know, or does not know yet, the version that it was asked for."""
+"""The HTTP statuses that say that a server does not know, or does not know yet, the version that it was asked for."""
 
 
 class ApiServer:
     """
-    One object at the API server, and the connection to ask about it.
+    One object at the API server, and the connection for requests about it.
 
-    The configuration is read when a connection is first needed after `close`: a rotated token, a new CA bundle and an
-    edited kubeconfig count from then on.
+    The configuration is read when a connection is first needed after `close`. From then on, a rotated token, a new CA
+    bundle or an edited kubeconfig is used.
 
     Thread safety: `cut` from any thread; `abandon` in a forked child; the rest from one thread.
     """
@@ -72,13 +72,13 @@ class ApiServer:
         Ask for the object's state.
 
         Args:
-            not_older_than: A version that was seen; None asks for the newest there is.
+            not_older_than: A version that was seen before. None asks for the newest version that there is.
 
         Returns:
-            The state, the version to watch from, and whether the server was asked for its newest.
+            The state, the version to watch from, and whether the server was asked for its newest version.
 
         Raises:
-            ApiError: There is no answer.
+            ApiError: The server gives no answer that can be used.
         """
         if not_older_than is not None:
             try:
@@ -91,21 +91,21 @@ class ApiServer:
     @contextmanager
     def watch(self, version: str, seconds: float) -> Generator[Iterator[tuple[str, Mapping[str, Any]]]]:
         """
-        Open a watch and give its events, each a type and an object.
+        Open a watch, and provide an iterator of its events, each a type and an object.
 
         Args:
-            version: From where on.
-            seconds: How long the server shall keep it open.
+            version: The version after which the events begin.
+            seconds: How long the server should keep the watch open.
 
         Raises:
-            ApiError: It cannot be opened, or it broke. A watch that the server ends as agreed raises nothing.
+            ApiError: The watch cannot be opened, or it broke. A watch that the server ends as agreed raises nothing.
         """
         whole = max(1, round(seconds))
         asked = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": str(whole)}
         longest = whole + SILENCE_SECONDS
-        # A server opens a watch at once. One that does not will show no change either, so do not wait longer.
+        # A server opens a watch at once. A server that does not will send no change either, so do not wait longer.
         with self._ask(asked, longest, min(REQUEST_SECONDS, longest)) as response:
-            # From here on, so that a server that drips and never ends the watch is dropped too.
+            # The time counts from here, and ends a watch that sends a byte now and then but never ends by itself.
             self._link.limit(longest)
             yield _events(response.iter_bytes())
 
@@ -125,7 +125,7 @@ class ApiServer:
 
     def abandon(self) -> None:
         """
-        Let go, in a forked child, of the parent's connection.
+        Release the parent's connection in a forked child.
         """
         self._link.abandon()
 
@@ -171,7 +171,7 @@ class ApiServer:
 
 def _check_response(response: httpx.Response, target: Target, server: str) -> None:
     """
-    Raise `ApiError` for a response that is a refusal, or no JSON.
+    Raise `ApiError` if a response is a refusal or is not JSON.
     """
     if response.status_code != 200:
         raise _refusal(response, target)
@@ -182,7 +182,7 @@ def _check_response(response: httpx.Response, target: Target, server: str) -> No
 
 def make_client(config: Config, credentials: Credentials, link: Link) -> httpx.Client:
     """
-    Make an HTTP client for the server of a configuration, whose connections are those of *link*.
+    Make an HTTP client for the server of a configuration. Its connections are made by *link*.
 
     Raises:
         ApiError: The configuration cannot be used.
@@ -194,7 +194,7 @@ def make_client(config: Config, credentials: Credentials, link: Link) -> httpx.C
         request.headers = httpx.Headers([*request.headers.raw, *credentials.headers()])
         return request
 
-    # By the URL that is asked: the text may say HTTPS://, and httpcore takes a context of its own where it gets none.
+    # By the parsed URL, because the text may say HTTPS://. Without a context, httpcore would use its own.
     context = credentials.tls() if server.scheme == "https" else None
     headers = {"User-Agent": "dflag", "Accept": "application/json"}
     if not cluster.compressed:
@@ -217,7 +217,7 @@ def _server(cluster: _kubeconfig.Cluster) -> httpx.URL:
 
 class _Client(httpx.Client):
     """
-    A client that sends a signed request and does nothing else: its base class writes each one to the program's log.
+    A client that signs and sends a request and does nothing else. Its base class would write each one to the log.
     """
 
     def __init__(self, sign: Callable[[httpx.Request], httpx.Request], transport: _Transport, **options: Any) -> None:
@@ -235,7 +235,7 @@ class _Client(httpx.Client):
 
 class _Transport(httpx.BaseTransport):
     """
-    One connection at a time over a link.
+    A transport that uses one connection of a link at a time.
     """
 
     def __init__(
@@ -248,7 +248,7 @@ class _Transport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         url, host = request.url, request.url.raw_host
-        # In brackets, as a URL has it: what a proxy is asked for is put together from host and port.
+        # An IPv6 address needs brackets, as in a URL: httpcore tells a proxy the target as host and port.
         written = b"[" + host + b"]" if b":" in host else host
         passed = httpcore.Request(
             method=request.method,
@@ -269,7 +269,7 @@ class _Transport(httpx.BaseTransport):
         except (OSError, httpcore.NetworkError, httpcore.RemoteProtocolError) as error:
             if not is_kept or isinstance(error, TimeoutError):
                 raise
-        # A server may end an idle connection at any time, also just when it is used again.
+        # A server may end an idle connection at any time, even at the moment when it is used again.
         return self._pool.handle_request(request)
 
     def close(self) -> None:
@@ -289,7 +289,7 @@ class _Body(httpx.SyncByteStream):
 
 def _proxy(cluster: _kubeconfig.Cluster) -> httpcore.Proxy | None:
     """
-    Take the proxy of the kubeconfig, or else that of the environment.
+    Return the proxy that the kubeconfig names, or else the one from the environment, or None.
     """
     own = None if cluster.proxy is None else (cluster.proxy, f"{cluster.place}.proxy-url")
     found = own or _proxies.find(cluster.server)
@@ -320,7 +320,7 @@ def _whole(response: httpx.Response) -> bytes:
 
 def _listed(body: Mapping[str, Any], target: Target) -> tuple[ObjectState, str]:
     """
-    Read a list: the object's state, and the version of the list.
+    Return the object's state from a list, and the version of the list.
     """
     kind, items, metadata = body.get("kind"), body.get("items"), body.get("metadata")
     if not isinstance(metadata, dict) or not isinstance(kind, str) or not isinstance(items or [], list):
@@ -330,7 +330,7 @@ def _listed(body: Mapping[str, Any], target: Target) -> tuple[ObjectState, str]:
     for item in items or []:
         if isinstance(item, dict) and item.get("kind", member_kind) == target.kind and target.is_named_by(item):
             return _decoded(item, target), cursor
-    # Only the right kind of list, whole, can say that the object is not there.
+    # Only a complete list of the right kind proves that the object does not exist.
     if kind != f"{target.kind}List" or metadata.get("continue"):
         raise ApiError(f"expected a list from the API server, got kind {kind!r}; expected all of a {target.kind}List")
     return Absent(cursor), cursor
@@ -347,7 +347,7 @@ def _events(chunks: Iterator[bytes]) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """
-    Cut a stream into lines; half a line at its end is dropped, for the next watch brings it whole.
+    Cut a stream into lines. Half a line at its end is dropped, because the next watch brings the whole line.
     """
     parts: list[bytes] = []
     size = 0
@@ -369,14 +369,14 @@ def _object(text: bytes, what: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
-        # Without the cause, which quotes the text: it may be a secret's.
+        # Without the cause, which quotes the text, and so perhaps a secret.
         raise ApiError(f"expected {what} in JSON from the API server, got something else", unreachable=True)
     return found
 
 
 def _ended(status: Mapping[str, Any]) -> ApiError:
     """
-    Return the fault for a watch that the API server ended by an error.
+    Return the error for a watch that the API server ended by an event of type ERROR.
     """
     code, details = status.get("code"), status.get("details")
     return ApiError(
@@ -396,10 +396,10 @@ def _decoded(item: Mapping[str, Any], target: Target) -> ObjectState:
 
 def understand(kind: str, item: Mapping[str, Any], target: Target) -> ObjectState | None:
     """
-    Read an event: the object's state after it, or None when it is about another object or nothing.
+    Return the object's state after an event, or None if the event does not concern the object.
 
     Raises:
-        ApiError: It is an error, or not understood.
+        ApiError: The event is an error, or cannot be understood.
     """
     if kind == "ERROR":
         raise _ended(item)
@@ -413,7 +413,7 @@ def understand(kind: str, item: Mapping[str, Any], target: Target) -> ObjectStat
 def _refusal(response: httpx.Response, target: Target) -> ApiError:
     code = response.status_code
     status: dict[str, Any] = {}
-    # An answer that drips or breaks off is a refusal all the same.
+    # An answer that is too slow or breaks off is a refusal all the same.
     with contextlib.suppress(ApiError, OSError, httpx.HTTPError, httpcore.NetworkError, httpcore.TimeoutException):
         status = _object(_whole(response), "a status")
     said = str(status.get("message") or response.reason_phrase or "no reason given")
@@ -437,7 +437,7 @@ def _refusal(response: httpx.Response, target: Target) -> ApiError:
 
 def role_for(target: Target) -> str:
     """
-    Name the permission that reading the object takes, as it would stand in a Role.
+    Return the permission that reading the object needs, in the fields of a Role.
     """
     return (
         f'a Role in namespace {target.namespace!r} with apiGroups: [""], resources: ["{target.plural}"], '
@@ -447,7 +447,7 @@ def role_for(target: Target) -> str:
 
 def _seconds(given: object) -> float | None:
     """
-    Read a ``Retry-After``: seconds, or a date.
+    Return the seconds of a ``Retry-After``, which holds seconds or a date; None if it holds neither.
     """
     if given is None:
         return None
@@ -467,7 +467,7 @@ def _seconds(given: object) -> float | None:
 @contextmanager
 def _as_faults(server: str) -> Generator[None]:
     """
-    Turn what the network and its libraries raise into an `ApiError`.
+    Turn the exceptions of the network and its libraries into an `ApiError`.
     """
     try:
         yield
@@ -480,7 +480,7 @@ def _as_faults(server: str) -> Generator[None]:
             f"or tls-server-name, in the kubeconfig ({server})"
         ) from error
     except (httpcore.LocalProtocolError, httpx.LocalProtocolError):
-        # Its text quotes the header, and so the token.
+        # The text of this exception quotes the header, and so the token.
         raise ApiError("the credentials cannot be sent: they are not one line of text") from None
     except (TimeoutError, httpcore.TimeoutException, httpx.TimeoutException) as error:
         raise ApiError(f"the API server {server} did not answer in time", unreachable=True) from error
@@ -491,7 +491,7 @@ def _as_faults(server: str) -> Generator[None]:
         hint = "; does it speak http://?" if "wrong version" in reason else ""
         raise ApiError(f"the TLS connection to the API server {server} failed: {reason}{hint}") from error
     except httpcore.ProxyError as error:
-        # "407 Proxy Authentication Required": a refusal of the proxy lasts, an unreachable server may come back.
+        # Such as "407 Proxy Authentication Required": a refusal by a proxy lasts. An unreachable server may come back.
         passing = not str(error).startswith("4")
         raise ApiError(f"the proxy before {server} answered {error}", unreachable=passing) from error
     except (OSError, httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError) as error:
@@ -507,7 +507,7 @@ def _unreachable(server: str, reason: str) -> ApiError:
 
 def defect(error: BaseException) -> ApiError:
     """
-    Return a fault for an unexpected exception. Its text may quote a credential, so the fault names its place instead.
+    Return an `ApiError` for an unexpected exception. It names the place, because the text may quote a credential.
     """
     frames = traceback.extract_tb(error.__traceback__)
     at = f" in {frames[-1].name}, line {frames[-1].lineno}" if frames else ""

@@ -1,7 +1,7 @@
 """
-The credentials for an API server: headers, certificates, and the programs that print either.
+The credentials for an API server: headers, certificates, and the exec plugins that print either.
 
-Certificates are handed to OpenSSL from memory, so that a read-only file system is no hindrance.
+OpenSSL gets certificates from memory where the system allows this, so that a read-only file system is no obstacle.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
     from dflag.sources._link import Link
 
 PLUGIN_SECONDS: Final = 60.0
-"""How long an exec plugin may take: some ask a server of their own, and none may hold up the source for ever."""
+"""How long an exec plugin may take. Some plugins ask a server of their own, and none must block the source for ever."""
 
 _LOOK_SECONDS: Final = 0.05
-"""How often to ask whether a plugin has ended while its output is open."""
+"""How often to check whether a plugin has ended while its output is open."""
 
 _PIPE_BYTES: Final = 2**20
-"""The most that a pipe holds: one read takes what a plugin has left there at its end."""
+"""The most that a pipe holds, so that one read takes everything that an ended plugin has left in it."""
 
 _SHOWN_CHARACTERS: Final = 200
-"""How much of a plugin's last line on standard error, or of its hint, stands in a message."""
+"""How many characters of a plugin's last line on standard error, or of its hint, a message quotes."""
 
 _CERTIFICATE: Final = re.compile(
     rb"-----BEGIN (?P<kind>(?:X509 |TRUSTED )?CERTIFICATE)-----.*?-----END (?P=kind)-----", re.DOTALL
@@ -55,7 +55,7 @@ _CERTIFICATE: Final = re.compile(
 @dataclass(frozen=True, slots=True)
 class _Granted:
     """
-    What an exec plugin has printed.
+    The credentials that an exec plugin has printed.
     """
 
     token: str | None = field(repr=False)
@@ -65,9 +65,9 @@ class _Granted:
 
 class Credentials:
     """
-    The credentials of one configuration, as they are when they are asked for.
+    The credentials of one configuration.
 
-    An exec plugin runs at once, unless there is a token; a token file is read for every request.
+    An exec plugin runs at construction, unless the configuration has a token. A token file is read for every request.
 
     Raises:
         ApiError: The plugin fails.
@@ -82,7 +82,7 @@ class Credentials:
     @property
     def has_expired(self) -> bool:
         """
-        Whether the plugin has to be asked again before the next request.
+        Whether the plugin must run again before the next request.
         """
         expires = None if self._granted is None else self._granted.expires
         return expires is not None and datetime.datetime.now(datetime.UTC) >= expires
@@ -92,7 +92,7 @@ class Credentials:
         Return the headers of a request.
 
         Raises:
-            ApiError: The token file cannot be read, or no header can hold what it should.
+            ApiError: The token file cannot be read, or a value is not one line of text.
         """
         headers: list[tuple[str, str]] = list(self._user.impersonation)
         if token := self._token():
@@ -147,7 +147,7 @@ class Credentials:
                 raise ApiError(
                     f"SSL_CERT_FILE or SSL_CERT_DIR: cannot read the authorities: {error.strerror}"
                 ) from None
-        # What stands between the certificates is left out: it may be in any encoding.
+        # The text between the certificates is left out, because it may be in any encoding.
         found = [match.group().decode("latin-1") for match in _CERTIFICATE.finditer(cluster.authority.read())]
         where = f"{cluster.authority.place}: expected certificates in PEM"
         if cluster.authority.path is not None:
@@ -177,7 +177,7 @@ def _token_in(file: str, place: str) -> str:
 
 def _present(context: ssl.SSLContext, pem: bytes, place: str) -> None:
     """
-    Load a certificate and its key.
+    Load a certificate and its key into *context*, from memory if possible, or else from a temporary file.
     """
 
     def refuse() -> str:
@@ -200,7 +200,7 @@ def _present(context: ssl.SSLContext, pem: bytes, place: str) -> None:
 @contextlib.contextmanager
 def _in_memory(data: bytes) -> Iterator[str]:
     """
-    Make a file that is on no disk, if the system has such files.
+    Make a file in memory, if the system has such files, and yield its path.
     """
     descriptor = os.memfd_create("dflag")
     try:
@@ -224,10 +224,10 @@ def _on_disk(data: bytes) -> Iterator[str]:
 
 def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
     """
-    Run a plugin and read what it prints.
+    Run a plugin, and return the credentials that it prints.
     """
     place, hint = plugin.place, f"; {_shown(plugin.hint)}" if plugin.hint else ""
-    # Searched as kubectl does it: on the PATH of this process, not on the plugin's own.
+    # As in kubectl, the program is looked for on the PATH of this process, not on that of the plugin.
     command = plugin.command if os.sep in plugin.command else shutil.which(plugin.command)
     if command is None:
         raise ApiError(f"{place}: there is no program {plugin.command!r} on the PATH{hint}")
@@ -236,10 +236,10 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
         process = subprocess.Popen(  # noqa: S603 - the user's own kubeconfig names it
             [command, *plugin.arguments],
             env=environment,
-            stdin=subprocess.DEVNULL,  # what the program is given on its standard input is not for the plugin
+            stdin=subprocess.DEVNULL,  # the standard input of the program is not for the plugin
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            start_new_session=True,  # so that it ends with all that it started
+            start_new_session=True,  # so that `_end` also kills the processes that it started
         )
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "it cannot be run"
@@ -248,7 +248,7 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
     with process, link.waiting(lambda: _end(process), *pipes):
         try:
             printed, said = _outputs(process)
-        except BaseException as error:  # such as Ctrl-C: end the process, for which leaving the block waits
+        except BaseException as error:  # such as Ctrl-C: end the process, because leaving the block waits for it
             _end(process)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
@@ -261,15 +261,15 @@ def _run(plugin: Plugin, cluster: Cluster, link: Link) -> _Granted:
 
 def _outputs(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     """
-    Wait until a plugin ends, and return what it has printed.
+    Wait until a plugin ends, and return its standard output and standard error.
 
-    The end of the output may come much later than the end of the plugin: a process that it leaves behind holds it open.
+    The output may end much later than the plugin, because a process that the plugin leaves behind holds it open.
 
     Raises:
-        subprocess.TimeoutExpired: It takes too long.
+        subprocess.TimeoutExpired: The plugin takes too long.
     """
     if os.name == "nt":
-        return process.communicate(timeout=PLUGIN_SECONDS)  # a selector there knows sockets alone
+        return process.communicate(timeout=PLUGIN_SECONDS)  # selectors there support only sockets
     deadline = time.monotonic() + PLUGIN_SECONDS
     found: dict[Any, bytearray] = {process.stdout: bytearray(), process.stderr: bytearray()}
     with new_selector() as selector:
@@ -295,10 +295,10 @@ def _read_into(found: bytearray, descriptor: int) -> bool:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """
-    Kill a plugin, with all that it started.
+    Kill a plugin and all processes that it started.
     """
     if process.returncode is not None:
-        return  # another process may have its number by now
+        return  # another process may have the same process id by now
     with contextlib.suppress(OSError):
         if hasattr(os, "killpg"):
             os.killpg(process.pid, signal.SIGKILL)
@@ -308,7 +308,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _question(plugin: Plugin, cluster: Cluster) -> str:
     """
-    Return what a plugin reads in ``KUBERNETES_EXEC_INFO``.
+    Return the text that a plugin reads in ``KUBERNETES_EXEC_INFO``.
     """
     spec: dict[str, Any] = {"interactive": False}
     if plugin.wants_cluster:
@@ -331,13 +331,13 @@ def _described(cluster: Cluster) -> dict[str, Any]:
 
 def _answer(printed: bytes, who: str) -> _Granted:
     """
-    Read what a plugin has printed, in either version; the versions differ only in their names.
+    Return the credentials in the output of a plugin, of either API version. The versions differ only in their names.
     """
     expected = f"{who} printed no ExecCredential in JSON"
     try:
         answer = json.loads(printed)
     except (ValueError, RecursionError):
-        raise ApiError(expected) from None  # without the cause: it holds the text, and a token may stand in it
+        raise ApiError(expected) from None  # without the cause, which holds the text and so perhaps a token
     if not isinstance(answer, dict) or answer.get("kind", "ExecCredential") != "ExecCredential":
         raise ApiError(expected)
     version = answer.get("apiVersion", "client.authentication.k8s.io/v1")

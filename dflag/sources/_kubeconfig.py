@@ -1,7 +1,9 @@
 """
-Which API server to ask, and as whom: kubeconfig files as kubectl reads them, or the service account of a pod.
+The API server to ask and the user to ask as: from kubeconfig files as kubectl reads them, or from the service account
+of a pod.
 
-A field that is not understood is refused by its name. Dropping one would ask another server, or as another user.
+An unknown field is refused, and the error names it. If it were dropped, dflag might ask another server, or ask as
+another user.
 """
 
 from __future__ import annotations
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 HOME: Final = "~/.kube/config"
-"""The kubeconfig where nothing else names one."""
+"""The kubeconfig if nothing else names one."""
 
 _MAX_BYTES: Final = 2**20
-"""The longest kubeconfig, certificate or token; what reads YAML takes no longer text."""
+"""The longest kubeconfig, certificate or token. The YAML reader takes no longer text."""
 
 _EXEC_VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _EXEC_EXTENSION: Final = "client.authentication.k8s.io/exec"
@@ -87,7 +89,7 @@ class Plugin:
 @dataclass(frozen=True, slots=True)
 class User:
     """
-    As whom to ask.
+    The credentials of a user, and the user to impersonate.
     """
 
     place: str
@@ -104,7 +106,7 @@ class User:
 @dataclass(frozen=True, slots=True)
 class Config:
     """
-    One cluster, one user and a namespace, which is None if a pod does not name it.
+    One cluster, one user and a namespace. The namespace is None if nothing in a pod names it.
     """
 
     cluster: Cluster
@@ -115,7 +117,8 @@ class Config:
 @dataclass(frozen=True, slots=True)
 class Places:
     """
-    Where the configuration is looked for. The paths are absolute: a later ``chdir`` or ``HOME`` changes nothing.
+    The files that may hold the configuration. The paths are absolute, so a later change of directory or ``HOME`` has no
+    effect.
     """
 
     files: tuple[str, ...]
@@ -126,7 +129,7 @@ class Places:
 
 def places(kubeconfig: str | None) -> Places:
     """
-    Return where to look: the file given, or those of ``KUBECONFIG``, or else the home directory's.
+    Return the files to look for: the given file, or those in ``KUBECONFIG``, or else the one in the home directory.
     """
     home = os.path.abspath(os.path.expanduser(HOME))
     if kubeconfig:
@@ -140,16 +143,16 @@ def load(where: Places, context: str | None, account: str) -> Config:
     """
     Return the configuration of a context, or that of the pod.
 
-    Several files are merged as kubectl does: the first that has a name, or a current context, wins.
-    Files of ``KUBECONFIG`` that are not there, or are empty, are passed over.
+    Several files are merged as kubectl does it: for each name, and for the current context, the first file that has it
+    wins. Files in ``KUBECONFIG`` that do not exist or are empty are passed over.
 
     Args:
-        where: Which files to read.
-        context: A context of the kubeconfig; None is its current one.
+        where: The files to read.
+        context: A context of the kubeconfig. None means its current context.
         account: The directory in which a pod finds its service account.
 
     Raises:
-        ApiError: There is none, or it cannot be read or understood.
+        ApiError: There is no configuration, or it cannot be read or understood.
     """
     merged = _Merged(where.files)
     for path in where.files:
@@ -171,10 +174,10 @@ def load(where: Places, context: str | None, account: str) -> Config:
 
 def read_file(place: str, path: str) -> bytes:
     """
-    Return what a file holds that the configuration names.
+    Return the content of a file that the configuration names.
 
     Raises:
-        ApiError: It cannot be read, or is too long.
+        ApiError: The file cannot be read, or is too long.
     """
     try:
         with open(path, "rb") as file:
@@ -196,7 +199,7 @@ def _absolute(path: str) -> str:
 
 def _lacking_in_pod(account: str) -> str | None:
     """
-    Return what is missing here that a pod with a service account would have.
+    Return which part of a pod's service account is missing here, or None if none is.
     """
     if not os.path.isfile(os.path.join(account, "token")):
         return f"there is no {account}/token"
@@ -210,7 +213,7 @@ def _pod(account: str) -> Config:
     place = "the pod's service account"
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    namespace = os.environ.get("POD_NAMESPACE") or None  # as kubectl: the downward API's usual name goes first
+    namespace = os.environ.get("POD_NAMESPACE") or None  # as in kubectl, the usual name for the downward API goes first
     path = os.path.join(account, "namespace")
     if namespace is None and os.path.exists(path):
         namespace = read_file(place, path).decode(errors="replace").strip() or None
@@ -231,7 +234,7 @@ def _pod(account: str) -> Config:
 
 class _Fields:
     """
-    The fields of one mapping of a kubeconfig. Each is taken by its name; `end` refuses those that nothing took.
+    The fields of one mapping of a kubeconfig. Each field is taken by its name, and `end` refuses the remaining fields.
 
     Null and the empty text count as not given, as in Go.
     """
@@ -279,7 +282,7 @@ class _Fields:
 
     def file(self, name: str) -> str | None:
         """
-        Return the path in a field; a relative one starts where the kubeconfig lies.
+        Return the path in a field. A relative path starts at the directory of the kubeconfig.
         """
         value = self.text(name)
         return None if value is None else self.beside(value)
@@ -289,7 +292,7 @@ class _Fields:
 
     def material(self, name: str) -> Material | None:
         """
-        Return the file that a field names, or what the field of the same name with ``-data`` holds.
+        Return the file that a field names, or the content of the field of the same name with ``-data``, or None.
         """
         path, text = self.file(name), self.text(f"{name}-data")
         if path is not None and text is not None:
@@ -306,7 +309,7 @@ class _Fields:
 
     def end(self, *ignored: str) -> None:
         """
-        Refuse what is left, but for *ignored*, which does not matter here.
+        Refuse the fields that remain, except *ignored* and ``extensions``, which do not matter here.
         """
         for name in (*ignored, "extensions"):
             self.raw(name)
@@ -317,7 +320,7 @@ class _Fields:
 
 class _Merged:
     """
-    What one or several kubeconfig files hold together.
+    The merged content of one or several kubeconfig files.
     """
 
     def __init__(self, files: tuple[str, ...]) -> None:
@@ -381,7 +384,7 @@ def _document(path: str) -> Any:
     try:
         return documents.loads(text)
     except NotJSON as error:
-        # Without what is wrong: that may quote the file, and tokens stand in it.
+        # Without the detail of the error, which may quote the file and so a token.
         at = "" if error.place is None else f" at line {error.place.line} column {error.place.column}"
         raise ApiError(f"{place} {path}: expected {error.expected}{at}") from None
 
@@ -458,7 +461,7 @@ def _plugin(fields: _Fields) -> Plugin | None:
     for entry in inner.mappings("env"):
         environment[entry.required("name")] = entry.text("value") or ""
         entry.end()
-    if os.sep in command:  # else it is looked for on the PATH
+    if os.sep in command:  # otherwise it is looked for on the PATH
         command = fields.beside(command)
     found = Plugin(
         inner.place,
@@ -486,7 +489,7 @@ def _impersonation(fields: _Fields) -> tuple[tuple[str, str], ...]:
     for key, values in (extra or {}).items():
         if not isinstance(values, list):
             raise ApiError(f"{place}[{key}]: expected a list, got {_word(values)}")
-        # Escaped as client-go does, which keeps every other character that a header's name may have.
+        # Escaped as in client-go: except for %, every character that a header's name may have stays as it is.
         header = f"Impersonate-Extra-{urllib.parse.quote(key, safe='!#$&*+^`|' + chr(39))}"
         headers += [(header, value) for value in _texts(values, f"{place}[{key}]")]
     if headers and name is None:
@@ -501,10 +504,10 @@ def _impersonation(fields: _Fields) -> tuple[tuple[str, str], ...]:
 
 def check_proxy(given: str, place: str) -> str:
     """
-    Return the URL of a proxy.
+    Return the URL of a proxy, which begins with ``http://`` if *given* has no scheme.
 
     Raises:
-        ApiError: It is none that can be used.
+        ApiError: The URL cannot be used.
     """
     return _url(given if "://" in given else f"http://{given}", place, {"http"}, credentials=True)
 
@@ -529,7 +532,7 @@ def _url(given: str, place: str, schemes: set[str], *, credentials: bool = False
 
 def _is_host(name: str) -> bool:
     """
-    Return whether Python can ask for the name: it has no empty label, and none of more than 63 characters.
+    Return whether Python can look up the name: it has no empty label, and no label of more than 63 characters.
     """
     return all(0 < len(label) < 64 for label in name.removesuffix(".").split("."))
 
@@ -548,7 +551,7 @@ def _texts(items: list[Any], place: str) -> tuple[str, ...]:
 
 def _word(value: object) -> str:
     """
-    Return the kind of a value, which may itself be secret.
+    Return the kind of a value for messages. The value itself may be secret.
     """
     kinds = {bool: "a truth value", str: "text", dict: "a mapping", list: "a list"}
     return next((word for kind, word in kinds.items() if isinstance(value, kind)), "a number")

@@ -1,9 +1,9 @@
 """
 A network connection that another thread can cut, wherever its owner is blocked.
 
-Closing a socket does not wake a thread that waits on it; ``shutdown`` does: in connect (on Linux), in the TLS
-handshake, in a read. So the socket has to be known from its first moment, which is why it is made here and not by the
-HTTP client. One that the program has closed, as daemons do, ends with an error instead.
+Closing a socket does not wake a thread that waits for it. ``shutdown`` does: in connect (on Linux), in the TLS
+handshake and in a read. So the socket must be known from its first moment, which is why it is made here and not by the
+HTTP client. The use of a socket that the program has closed, as daemons do, ends with an error.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 KEEPALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-"""The kernel asks after a silent peer: one that is dead shows within a minute, at no cost to the program."""
+"""The kernel probes a silent peer, so that a dead peer is noticed within a minute, at no cost to the program."""
 
 _UNDER_WAY: Final = frozenset({0, errno.EINPROGRESS, errno.EWOULDBLOCK})
 
 
 class Link(ForkFollower, httpcore.NetworkBackend):
     """
-    Makes the connections of one HTTP client, one at a time, and holds on to the newest, which a forked child closes.
+    Makes the connections of one HTTP client, one at a time. It keeps the newest, so that a forked child can close it.
 
     Thread safety: `cut` from any thread; `abandon` in a forked child; the rest from one thread.
     """
@@ -51,7 +51,7 @@ class Link(ForkFollower, httpcore.NetworkBackend):
 
     def cut(self) -> None:
         """
-        End whatever the owner is blocked in, and every later attempt. Idempotent.
+        End the call in which the owner is blocked, and every later attempt. Idempotent.
         """
         with self._lock:
             self._is_cut = True
@@ -62,14 +62,14 @@ class Link(ForkFollower, httpcore.NetworkBackend):
 
     def limit(self, seconds: float) -> None:
         """
-        Limit the total time of the peer from now on: sending a byte now and then does not extend it.
+        Limit the total time of the peer from now on. A peer that sends a byte now and then does not extend it.
         """
         self._deadline = time.monotonic() + seconds
 
     @contextlib.contextmanager
     def waiting(self, interrupt: Callable[[], None], *pipes: int) -> Iterator[None]:
         """
-        Let `cut` call *interrupt* while the owner waits within the block, for what comes out of *pipes*.
+        Let `cut` call *interrupt* while the owner waits in the block for output from *pipes*.
         """
         with self._lock:
             self._interrupt = interrupt
@@ -84,13 +84,13 @@ class Link(ForkFollower, httpcore.NetworkBackend):
 
     def abandon(self) -> None:
         """
-        Close the inherited descriptors in a forked child, and nothing else: the connection is the parent's.
+        Close the inherited descriptors in a forked child, and do nothing else: the connection belongs to the parent.
         """
         self._interrupt = None
         pipes, self._pipes = self._pipes, []
         for pipe in pipes:
             pipe.close()
-        held, self._socket = self._socket, None  # the lock may be held by a thread that is not here
+        held, self._socket = self._socket, None  # without the lock, which may be held by a thread of the parent
         if held is not None:
             held.abandon()
 
@@ -102,10 +102,10 @@ class Link(ForkFollower, httpcore.NetworkBackend):
 
     def hold(self, held: OwnSocket) -> None:
         """
-        Make a socket the one to be cut.
+        Keep a socket as the one that `cut` shuts down.
 
         Raises:
-            ConnectionAbortedError: It was cut already.
+            ConnectionAbortedError: The link was cut already.
         """
         with self._lock:
             self._take(held)
@@ -119,10 +119,10 @@ class Link(ForkFollower, httpcore.NetworkBackend):
         socket_options: Iterable[Any] | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
         """
-        Connect to the first address of *host* that answers. An IPv6 address may stand in brackets.
+        Connect to the first address of *host* that answers. An IPv6 address may be in brackets.
 
         Raises:
-            OSError: None does.
+            OSError: No address answers.
         """
         began = time.monotonic()
         problem: OSError | None = None
@@ -130,11 +130,11 @@ class Link(ForkFollower, httpcore.NetworkBackend):
         for number, (family, kind, protocol, _, address) in enumerate(addresses):
             try:
                 connection = _TlsSocket(socket.socket(family, kind, protocol))
-            except OSError as error:  # a system without IPv6, say
+            except OSError as error:  # on a system without IPv6, for example
                 problem = error
                 continue
             try:
-                # An address that never answers must leave the others their share of the time.
+                # An address that never answers must leave the other addresses their share of the time.
                 share = None if timeout is None else _left(began, timeout) / (len(addresses) - number)
                 self._connect(connection, address, share)
             except OSError as error:
@@ -152,10 +152,10 @@ class Link(ForkFollower, httpcore.NetworkBackend):
 
     def patience(self, timeout: float | None) -> float | None:
         """
-        Return how long the next read may take, which is *timeout* at most.
+        Return how long the next read may take, at most *timeout*.
 
         Raises:
-            TimeoutError: The peer has taken all the time that it had.
+            TimeoutError: The peer has used up its total time.
         """
         if self._deadline is None:
             return timeout
@@ -167,13 +167,13 @@ class Link(ForkFollower, httpcore.NetworkBackend):
     def _connect(self, connection: OwnSocket, address: Any, timeout: float | None) -> None:
         with self._lock:
             self._take(connection)
-            # Start connecting before it can be cut: a socket that has not started cannot be shut down.
+            # Start to connect before the socket can be cut: a socket that is not connecting cannot be shut down.
             problem = connection.connect(address)
         if problem not in _UNDER_WAY:
             raise OSError(problem, os.strerror(problem))
         if not connection.is_ready(selectors.EVENT_WRITE, timeout):
             raise TimeoutError("nobody answered")
-        self.hold(connection)  # one that was cut may look connected
+        self.hold(connection)  # raises if the link was cut: the socket may look connected
         if problem := connection.problem():
             raise OSError(problem, os.strerror(problem))
 
@@ -185,15 +185,15 @@ class Link(ForkFollower, httpcore.NetworkBackend):
 
 class _TlsSocket(OwnSocket):
     """
-    A socket that can have TLS on top.
+    A socket that can use TLS.
     """
 
     __slots__ = ()
 
     def secure(self, context: ssl.SSLContext, name: str | None) -> None:
         """
-        Put TLS on top of it. A `shut_down` meanwhile may be lost, for an SSLSocket takes the descriptor from the plain
-        socket.
+        Put TLS on top of the socket. A `shut_down` during this call may be lost, because an SSLSocket takes the
+        descriptor from the plain socket.
         """
         self._socket = context.wrap_socket(self._own(), server_hostname=name, do_handshake_on_connect=False)
 
@@ -202,27 +202,28 @@ class _TlsSocket(OwnSocket):
         Agree with the peer on the keys of TLS.
 
         Raises:
-            TimeoutError: That took longer than *timeout* seconds.
+            TimeoutError: The handshake took longer than *timeout* seconds.
             OSError: The peer refused, or the connection broke.
         """
         self._patiently(lambda own: own.do_handshake(), selectors.EVENT_READ, timeout)
 
     def extra(self) -> socket.socket:
         """
-        Return what the HTTP client may ask about TLS, and nothing else.
+        Return the socket. The HTTP client may only ask it about TLS.
         """
         return self._socket
 
     def _shut_down(self, own: socket.socket, how: int) -> None:
         if isinstance(own, ssl.SSLSocket):
-            # Not its own method, which would also take its TLS state from under the reading thread. Nor that of
-            # socket.socket, which eventlet replaces by a class without this method that is no base of its SSLSocket.
+            # Not SSLSocket.shutdown, which would also remove the TLS state that the reading thread uses. Not
+            # socket.socket.shutdown either: eventlet replaces socket.socket by a class that lacks this method and is
+            # not a base of its SSLSocket.
             socket.SocketType.shutdown(own, how)
         else:
             super()._shut_down(own, how)
 
     def _wanted(self, error: OSError, event: int) -> int | None:
-        # TLS may have to write in order to read.
+        # TLS may have to write before it can read.
         if isinstance(error, ssl.SSLWantReadError):
             return selectors.EVENT_READ
         if isinstance(error, ssl.SSLWantWriteError):
@@ -232,7 +233,7 @@ class _TlsSocket(OwnSocket):
 
 class _Stream(httpcore.NetworkStream):
     """
-    A connection of a link, in the words of the HTTP client.
+    A connection of a link, with the interface that the HTTP client expects.
     """
 
     def __init__(self, link: Link, connection: _TlsSocket) -> None:
@@ -248,7 +249,8 @@ class _Stream(httpcore.NetworkStream):
         except TimeoutError:
             raise
         except OSError as error:
-            # The client then reads what the peer said before it went: that it wants a certificate, say.
+            # The client then reads what the peer sent before it closed the connection, such as a request for a
+            # certificate.
             raise httpcore.WriteError(error.strerror or "the connection broke") from error
 
     def close(self) -> None:
@@ -259,7 +261,7 @@ class _Stream(httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         try:
             self._socket.secure(ssl_context, server_hostname)
-            self._link.hold(self._socket)  # one that was cut meanwhile
+            self._link.hold(self._socket)  # raises if the link was cut meanwhile
             self._socket.shake_hands(timeout)
         except BaseException:
             self._socket.close()
@@ -268,7 +270,7 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         if info == "is_readable":
-            # Of an idle connection, which then has its end to read.
+            # The client asks this about an idle connection, which is readable once the peer has ended it.
             return not self._socket.is_open() or self._socket.is_ready(selectors.EVENT_READ, 0.0)
         found = self._socket.extra()
         if info == "ssl_object":
@@ -283,8 +285,8 @@ def _left(began: float, seconds: float) -> float:
 def _keep_alive(connection: OwnSocket) -> None:
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     for name, value in KEEPALIVE.items():
-        if hasattr(socket, name):  # the kernel's own times, two hours, where it has no such option
+        if hasattr(socket, name):  # without these options, the kernel's own time applies: two hours
             options.append((socket.IPPROTO_TCP, getattr(socket, name), value))
     for level, option, value in options:
-        # They save time; a silent peer shows by the deadline of the watch too.
+        # The options only save time. The deadline of a watch reveals a silent peer too.
         connection.set_option(level, option, value)

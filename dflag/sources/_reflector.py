@@ -1,13 +1,15 @@
 """
 Following one object at the API server: list once, watch for ever.
 
-A watch ends all the time. After an end by agreement the next one goes on from the last version.
-After a lost connection, and after a watch in which the server said nothing, there is one list first: the server behind
-the address may be another one, or its database, and a watch from a version that is yet to come is silent until then.
+Watches end all the time. When the server ends a watch as agreed, the next watch goes on from the last version. After a
+lost connection, and after a watch in which the server sent nothing, the object is listed first. The address may lead to
+another server by then, or the server may have another database, and a watch is silent until the server reaches the
+version that the watch starts from.
 
-Where no watch can be opened, only an open watch makes the source healthy again: a list alone does not say that changes
-will be seen. A server may also open each watch and then refuse it by an event, such as one that says 410 to the version
-of its newest list. After that, only a watch that brings something or ends by agreement makes the source healthy again.
+If a watch cannot be opened, only an open watch makes the source healthy again, because a list alone does not prove that
+changes will be seen. A server may also open each watch and then refuse it by an event, for example with status 410 for
+the version of its newest list. When this repeats, only a watch that brings an event or ends as agreed makes the source
+healthy again.
 """
 
 from __future__ import annotations
@@ -31,37 +33,37 @@ if TYPE_CHECKING:
     from dflag.typing import Wake
 
 FIRST_SECONDS: Final = 0.8
-"""The shortest pause after a failure, as in Kubernetes' own clients; the ceiling doubles with each further failure."""
+"""The shortest pause after a failure, as in Kubernetes' own clients. The longest doubles with each further failure."""
 
 LAST_SECONDS: Final = 30.0
-"""Where the ceiling of the pauses ends; what an operator has to mend at the server is tried about this often."""
+"""The limit of this doubling. A request that only an operator can make succeed is tried again about this often."""
 
 LONGEST_SECONDS: Final = 120.0
-"""The longest Retry-After of a server that is obeyed."""
+"""The longest ``Retry-After`` of a server that is obeyed."""
 
 SETTLED_SECONDS: Final = 10.0
-"""How long a watch must have lasted for its end to be no failure."""
+"""How long a watch must last so that its end is not a failure."""
 
 UNREPORTED_SECONDS: Final = 10.0
-"""The longest pause after a watch that broke off which is not reported: no change is seen meanwhile."""
+"""The longest pause after a broken watch that is not reported as a failure. No change is seen during the pause."""
 
 JOIN_SECONDS: Final = 0.7
-"""How long `close` waits for the thread; only looking up a host name cannot be cut short."""
+"""How long `close` waits for the thread. Only the lookup of a host name cannot be cut short."""
 
 _GONE: Final = 410
 _UNAUTHORIZED: Final = 401
 _LASTING: Final = frozenset({403, 404})
-"""What an operator has to mend at the server. A file or a plugin that fails may be whole again in a moment."""
+"""Failures that an operator must fix at the server. A file or a plugin that fails may work again in a moment."""
 _AT_ONCE: Final = frozenset({_UNAUTHORIZED, _GONE})
 """
-What may be over at once, as the next attempt reads the credentials again after a 401, and asks for the newest version
-after a 410. Each is tried again without a pause until a watch lasts, for a server may repeat its answer.
+Failures that may be over at once. After a 401 the next attempt reads the credentials again, and after a 410 it asks for
+the newest version. Each is tried again without a pause, but only once until a watch lasts: a server may repeat it.
 """
 
 
 class Backoff:
     """
-    How long to pause: at random, so that a thousand clients that fail together do not come back together.
+    The pauses between attempts. They are random, so that a thousand clients that fail together do not return together.
 
     Thread safety: one thread at a time.
     """
@@ -77,8 +79,8 @@ class Backoff:
         Return the next pause in seconds.
 
         Args:
-            at_least: What the server asks for.
-            lasting: Whether trying again soon is of no use.
+            at_least: The pause in seconds that the server asks for, if any.
+            lasting: Whether an early attempt is of no use.
         """
         self._failures += 1
         ceiling = LAST_SECONDS if lasting else min(LAST_SECONDS, FIRST_SECONDS * 2.0 ** min(self._failures, 16))
@@ -91,7 +93,7 @@ class Backoff:
 
 class Reflector(Watch):
     """
-    A running watch of one object, with a thread of its own that waits for events and uses hardly any time.
+    A running watch of one object. Its own thread waits for events, and uses hardly any processor time.
 
     Thread safety: `close` and the attributes from any thread.
     """
@@ -116,38 +118,38 @@ class Reflector(Watch):
         self._ended: Final = ended
         self._backoff: Final = Backoff()
         self._opened_at: float | None = None
-        self._reached = ""  # the version that the watch has come to
-        self._lost = False  # whether a failure has come since a watch was last open
-        self.is_refused = False  # whether no watch is open: then a list alone does not make the source healthy
-        self._is_refused_by_event = False  # the last time: then neither does a watch that opens
-        self._answered: Final[set[int]] = set()  # the codes of refusals since a watch last lasted
+        self._reached = ""  # the version that the watch has reached
+        self._lost = False  # whether there was a failure since a watch was last opened
+        self.is_refused = False  # whether no watch is open; then a list alone does not make the source healthy
+        self._is_refused_by_event = False  # whether events repeat a refusal; then an open watch is not enough either
+        self._answered: Final[set[int]] = set()  # the codes of refusals since a watch has lasted
         self._stopping: Final = threading.Event()
         self._thread: Final = threading.Thread(target=self._run, name="dflag-kubernetes", daemon=True)
 
     def start(self) -> None:
         """
-        Start the thread, or say why it cannot be started now; then `drain` tries again.
+        Start the thread. If it cannot be started now, set `problem`, and `drain` tries again.
         """
         try:
             self._thread.start()
         except RuntimeError as error:
             self.mode, self.problem = "not watched", f"no thread could be started to watch it: {error}"
             self.is_refused = True
-            # Nothing else asks the server while there is a watch.
+            # While there is a watch, nothing else asks the server.
             self._cache.fail(Failure(f"cannot read {self._target}: {self.problem}", unreachable=True, absent=False))
         else:
             self.mode, self.problem = type(self).mode, None
 
     def drain(self) -> None:
         """
-        Start the thread where that has failed, which is tried while there is a `problem`.
+        Try again to start the thread while there is a `problem`.
         """
         if self.problem is not None and not self._stopping.is_set():
             self.start()
 
     def touch(self) -> None:
         """
-        Note that the API server has just been heard of, by the watch or beside it.
+        Note that the API server has just answered, to the watch or to another request.
         """
         self.last_contact = time.monotonic()
 
@@ -162,7 +164,7 @@ class Reflector(Watch):
             self._thread.join(JOIN_SECONDS)
 
     def abandon(self) -> None:
-        # The thread is not here, and its locks may be held: nothing but the descriptor is touched.
+        # The thread does not exist in the child, and its locks may be held. Only the descriptor is touched.
         self._server.abandon()
 
     def _run(self) -> None:
@@ -183,7 +185,7 @@ class Reflector(Watch):
             self._server.close()
             return 0.0 if self._stopping.is_set() else self._pause_after(fault)
         except BaseException as error:
-            # A defect in dflag or in a library must not end the following of changes.
+            # A defect in dflag or in a library must not end the thread that follows the object.
             self._server.close()
             return 0.0 if self._stopping.is_set() else self._pause_after(defect(error))
         logger.debug("%s: the API server ended the watch, as agreed", self._target)
@@ -203,7 +205,7 @@ class Reflector(Watch):
         return cursor
 
     def _follow(self, cursor: str) -> None:
-        # Not all clients at once, and never longer than was promised.
+        # At random, so that not all clients reconnect at once, and never longer than promised.
         seconds = self._watch_seconds * random.uniform(0.8, 1.0)  # noqa: S311
         heard, self.is_refused, self._reached = False, True, cursor
         with self._server.watch(cursor, seconds) as events:
@@ -249,8 +251,8 @@ class Reflector(Watch):
 
     def _advance(self, version: str) -> None:
         """
-        Note that nothing has changed up to a version. It is compared with what this watch has reached, since a list
-        beside it may come from another server, which is ahead.
+        Note that nothing has changed up to a version. The version is compared with the one that this watch has reached,
+        because a list that was read meanwhile may come from another server, which is ahead.
         """
         if is_older(version, self._reached):
             raise ApiError(
@@ -264,7 +266,7 @@ class Reflector(Watch):
 
     def _pause_after(self, fault: ApiError) -> float:
         """
-        Decide what a failure means for the next attempt, and for the status of the source.
+        Decide what a failure means for the next attempt and for the status of the source.
 
         Returns:
             The seconds to pause.
@@ -285,7 +287,7 @@ class Reflector(Watch):
         return pause
 
     def _fail(self, fault: ApiError, *, is_repeated: bool) -> None:
-        if self._opened_at is not None:  # the next list does not say that this is over, nor may the next opening
+        if self._opened_at is not None:  # no list proves that this is over, nor, after repeats, an open watch
             self.is_refused = True
             self._is_refused_by_event |= is_repeated
         if self._cache.fail(Failure(str(fault), unreachable=fault.unreachable, absent=fault.absent)):
@@ -293,7 +295,7 @@ class Reflector(Watch):
 
     def _forget_failures(self) -> bool:
         """
-        Forget the failures before a watch that has lasted, and return whether this one has.
+        Forget the earlier failures if this watch has lasted long enough, and return whether it has.
         """
         opened = self._opened_at
         lasted = opened is not None and time.monotonic() - opened >= min(SETTLED_SECONDS, self._watch_seconds / 2)
