@@ -1,5 +1,5 @@
 """
-What all readers have in common: places, the error, and how deep a text may nest.
+The common parts of all readers: places, the error, and the limit of nesting.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ class Place(NamedTuple):
 
 class NotJSON(ValueError):  # noqa: N818 - reads as what it says: the text is not JSON
     """
-    A text or a value is not JSON as dflag takes it.
+    A text or a value is not JSON that dflag accepts.
 
     Attributes:
-        expected: What would have been right; never quotes what was given.
-        detail: What is wrong; may quote it.
-        place: Where in a text, if that is known.
-        offset: The same as an offset, from a reader that keeps places.
+        expected: What would be right. Never quotes the text or the value.
+        detail: What is wrong. May quote the text or the value.
+        place: The place of the error in the text, if known.
+        offset: The same place as an offset, from readers that keep places.
     """
 
     def __init__(

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 class Document(NamedTuple):
     """
-    What a document holds.
+    The content of a document.
 
     Attributes:
-        values: A value for each key.
-        places: Where each key stands.
+        values: The value of each key.
+        places: The place of each key.
     """
 
     values: Mapping[str, Raw]
@@ -34,15 +34,15 @@ class Document(NamedTuple):
 
 def read(data: bytes, *, yaml: bool, unread: Collection[str] = ()) -> Document:
     """
-    Read a document; an empty one has no keys.
+    Read a document. An empty document has no keys.
 
     Args:
-        data: UTF-8; a byte order mark is dropped.
-        yaml: Whether it may be YAML too.
-        unread: The keys whose values are given as an `Excerpt`, to be read elsewhere, unless they are texts.
+        data: The document in UTF-8. A byte order mark is dropped.
+        yaml: Whether the document may also be YAML.
+        unread: The keys whose values are returned as an `Excerpt`, to be read elsewhere, unless they are texts.
 
     Raises:
-        NotJSON: It is no such document; its `NotJSON.expected` and `NotJSON.place` may be shown to anybody.
+        NotJSON: The data is not such a document. `NotJSON.expected` and `NotJSON.place` may be shown to anybody.
     """
     text = decode(data)
     found = _members(text, yaml=yaml, unread=unread) if text.strip(WHITE_SPACE) else []
@@ -58,7 +58,7 @@ def loads(text: str) -> JSONValue:
     Read a JSON or YAML text as a frozen JSON value.
 
     Raises:
-        NotJSON: It is neither, or says what JSON cannot.
+        NotJSON: The text is neither, or holds something that JSON cannot express.
     """
 
     def as_yaml() -> JSONValue:

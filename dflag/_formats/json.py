@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 MAX_VALUES: Final = 2**20
 """
-How many values a text may hold, by its commas and opening brackets: no fewer than a full ConfigMap can.
+How many values a text may hold, counted by its commas and opening brackets. A full ConfigMap cannot hold more.
 
-A value takes up to 86 bytes for each byte of text, which is for 16 MiB what a pod may not have.
+Values take up to 86 bytes of memory for each byte of text. For 16 MiB of text, a pod might not have that much memory.
 """
 
-# The closing quote is optional, so that each character of an unterminated string is looked at once.
+# The closing quote is optional, so that each character of an unterminated string is looked at only once.
 _STRING_OR_BRACKET: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _ESCAPED_SURROGATE: Final = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
@@ -31,7 +31,7 @@ _ESCAPED_SURROGATE: Final = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
 
 class Written(dict[str, Any]):
     """
-    A mapping, and as `texts` those of its scalars that are written otherwise than JSON prints them.
+    A mapping. Its attribute `texts` holds, by key, the texts of those scalars that JSON prints differently.
     """
 
     __slots__ = ("texts",)
@@ -43,7 +43,7 @@ class Written(dict[str, Any]):
 
 class _Float(float):
     """
-    A number with its text, as there are several ways to write a float.
+    A float with its text, because there are several ways to write a float.
     """
 
     __slots__ = ("text",)
@@ -62,8 +62,8 @@ class Member(NamedTuple):
 
     Attributes:
         key: Its name.
-        place: Where its name stands.
-        raw: A scalar as `Text`, with its text as it is written; an object as `Written`; of an array the value alone.
+        place: The place of its name.
+        raw: Its value: a scalar as a `Text` with the text as it is written, an object as `Written`, an array as a list.
     """
 
     key: str
@@ -76,14 +76,14 @@ def loads(text: str) -> JSON:
     Read a JSON text as a frozen value.
 
     Raises:
-        NotJSON: It is not JSON, or nests too deeply, repeats a key, or holds a number out of range.
+        NotJSON: The text is not JSON, nests too deeply, repeats a key, or holds a number out of range.
     """
     return freeze(_decode(text, DECODER))
 
 
 def loads_written(text: str) -> tuple[JSON, dict[str, str]]:
     """
-    Do as `loads`, and return too the texts of an object's members that are written otherwise than JSON prints them.
+    Read a JSON text like `loads`, and also return the texts of an object's members that JSON prints differently.
 
     Raises:
         NotJSON: As `loads`.
@@ -107,7 +107,7 @@ def _decode(text: str, decoder: json.JSONDecoder) -> Any:
 
 def problem_of(error: json.JSONDecodeError) -> str:
     """
-    Return what is wrong, without the place, with whose preposition some messages of `json` end.
+    Return what is wrong, without the words "starting at" or "at", which end some messages of `json` before the place.
     """
     return error.msg.removesuffix(" at").removesuffix(" starting")
 
@@ -119,7 +119,7 @@ def _texts_of(value: dict[str, Any]) -> dict[str, str]:
 
 def excerpt(text: str, start: int, end: int, place: Place) -> Excerpt:
     """
-    Cut out what stands between two offsets of a text; the first is at *place*.
+    Return the part of a text between two offsets. The first offset is at *place*.
     """
     cut = Excerpt(" " * (place.column - 1) + text[start:end])
     cut.line = place.line
@@ -130,15 +130,15 @@ def members(text: str, unread: Collection[str] = ()) -> list[Member]:
     """
     Read a JSON object member by member.
 
-    A number that is out of range is left to the caller that freezes it: a flag that takes text takes its digits.
-    Surrogates are not looked for.
+    A number out of range is accepted here, because a flag that takes text takes its digits. The caller that freezes the
+    value refuses such a number. Surrogates are not checked.
 
     Args:
         text: The object.
-        unread: The keys whose values are given as an `Excerpt`, unless they are texts.
+        unread: The keys whose values are returned as an `Excerpt`, unless they are texts.
 
     Raises:
-        NotJSON: It is no JSON object, or nests too deeply or repeats a key.
+        NotJSON: The text is not a JSON object, nests too deeply, or repeats a key.
     """
     _check_size(text)
     reader = _MemberReader(text, unread)
@@ -160,7 +160,7 @@ class Cursor:
     Attributes:
         text: The text.
         at: The offset of the next token.
-        end: The offset behind the last bracket, comma or colon.
+        end: The offset after the last bracket, comma or colon that was passed.
     """
 
     __slots__ = ("at", "end", "text")
@@ -172,13 +172,13 @@ class Cursor:
 
     def keys(self) -> Iterator[tuple[int, int, str]]:
         """
-        Pass an object; at each key the caller passes the value before it asks for the next.
+        Pass an object key by key. The caller passes the value of each key before it asks for the next key.
 
         Yields:
-            Where a key begins and ends, and the key.
+            The offsets at which a key begins and ends, and the key.
 
         Raises:
-            json.JSONDecodeError: It is no JSON.
+            json.JSONDecodeError: The text is not JSON.
         """
         self._expect("{", "an object")
         if self.passes("}"):
@@ -197,10 +197,10 @@ class Cursor:
 
     def items(self) -> Iterator[int]:
         """
-        Pass an array as `keys` passes an object, and yield where each item begins.
+        Pass an array as `keys` passes an object, and yield the offset at which each item begins.
 
         Raises:
-            json.JSONDecodeError: It is no JSON.
+            json.JSONDecodeError: The text is not JSON.
         """
         self._expect("[", "an array")
         if self.passes("]"):
@@ -213,7 +213,7 @@ class Cursor:
 
     def passes(self, character: str) -> bool:
         """
-        Pass the character, if it comes next, and the white space behind it.
+        Pass the character and the white space after it; return False if another character comes next.
         """
         if not self.text.startswith(character, self.at):
             return False
@@ -225,7 +225,7 @@ class Cursor:
         """
         Go to a position, and past the white space there.
         """
-        self.at = _SPACE.match(self.text, position).end()  # type: ignore[union-attr]  # no text does not match
+        self.at = _SPACE.match(self.text, position).end()  # type: ignore[union-attr]  # the pattern matches every text
 
     def error(self, problem: str) -> json.JSONDecodeError:
         return json.JSONDecodeError(problem, self.text, self.at)
@@ -237,7 +237,7 @@ class Cursor:
 
 class _MemberReader(Cursor):
     """
-    Reads the members of an object, and counts its lines on the way.
+    Reads the members of an object, and counts the lines on the way.
     """
 
     __slots__ = ("_counted", "_line", "_line_start", "_unread")
@@ -263,7 +263,7 @@ class _MemberReader(Cursor):
 
     def place(self, offset: int | None = None) -> Place:
         """
-        Return the place reached; it only ever looks at what it passed since the last time.
+        Return the place of an offset, or of the next token. It only scans the text since the last call.
         """
         at = self.at if offset is None else offset
         self._line += self.text.count("\n", self._counted, at)
@@ -292,11 +292,12 @@ class _MemberReader(Cursor):
 
 def refuse_lone_surrogates(value: JSON, place: Place | None = None) -> None:
     """
-    Refuse half of a pair, which no text file, log or socket could take (RFC 8259, section 8.2).
+    Refuse half of a surrogate pair, which no text file, log or socket could take (RFC 8259, section 8.2).
 
     Args:
-        value: The value, frozen or no deeper than that. It need not be asked about where `may_hold_surrogates` says no.
-        place: Where it stands, if that is known.
+        value: The value, frozen or not nested deeper than a frozen one. No check is needed if `may_hold_surrogates`
+            returns False for its text.
+        place: The place of the value, if known.
     """
     try:
         json.dumps(value, ensure_ascii=False).encode()
@@ -306,21 +307,21 @@ def refuse_lone_surrogates(value: JSON, place: Place | None = None) -> None:
 
 def may_hold_surrogates(text: str) -> bool:
     """
-    Return whether an escape in a JSON or YAML text may be half of a surrogate pair: nothing else brings one in.
+    Return whether an escape in a JSON or YAML text may be half of a surrogate pair. Only escapes can hold one.
     """
     return _ESCAPED_SURROGATE.search(text) is not None
 
 
 def read_int(digits: str, base: int = 10) -> int | float:
     """
-    Read an int; one that is too long to print gives infinity, which `freeze` refuses as it does 1e400.
+    Return the int, or infinity if it is too long to print. `freeze` refuses infinity, as it does for 1e400.
     """
     return int(digits, base) if len(digits) <= MAX_INT_DIGITS else math.inf
 
 
 def _check_size(text: str) -> None:
     """
-    Refuse deep nesting before anything recurses into it, and what would fill the memory.
+    Refuse deep nesting before anything recurses into it, and a number of values that could fill the memory.
     """
     brackets = text.count("[") + text.count("{")
     if brackets + text.count(",") > MAX_VALUES:
@@ -361,7 +362,7 @@ DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_ref
 _EXACT: Final = json.JSONDecoder(
     object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=read_int, parse_float=_Float
 )
-"""The same, with the text of each float."""
+"""Like `DECODER`, but keeps the text of each float."""
 
 _PASSING: Final = json.JSONDecoder(parse_int=str)
-"""Passes a value that is read elsewhere, whatever is wrong with it."""
+"""Passes a value that is read elsewhere. It checks the syntax, but neither keys nor numbers."""

@@ -20,7 +20,7 @@ def read(text: str) -> Node:
     Read a JSON text.
 
     Raises:
-        NotJSON: It is not JSON, nests too deeply, or repeats a key; with its `NotJSON.offset`.
+        NotJSON: The text is not JSON, nests too deeply, or repeats a key. The `NotJSON.offset` is set.
     """
     node, *more = read_stream(text)
     if more:
@@ -34,10 +34,10 @@ def read_stream(text: str, *, repeats: bool = False) -> list[Node]:
 
     Args:
         text: The texts.
-        repeats: Whether a key may stand twice in one object; then the last one counts.
+        repeats: Whether a key may be repeated in one object. Then the last one counts.
 
     Raises:
-        NotJSON: One of them is not JSON, nests too deeply, or repeats a key; or there is none.
+        NotJSON: One of the texts is not JSON, nests too deeply, or repeats a key; or there is no text.
     """
     try:
         return _Reader(text, repeats=repeats).nodes()
@@ -62,7 +62,7 @@ class _Reader(Cursor):
 
     def _value(self, depth: int) -> Node:
         """
-        Pass a value, and the white space behind it.
+        Pass a value and the white space after it, and return its node.
         """
         start = self.at
         character = self.text[start : start + 1]

@@ -1,7 +1,7 @@
 """
 Read-only JSON: freezing, comparing and printing it.
 
-A frozen value may be shared by every reader of a flag, since nobody can change it.
+All readers of a flag may share a frozen value, because nobody can change it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 JSON: TypeAlias = Any
 
 MAX_INT_DIGITS: Final = 640
-"""The least that `sys.set_int_max_str_digits` can be set to: such an int always prints."""
+"""The lowest limit that `sys.set_int_max_str_digits` accepts, so that an int of this length can always be printed."""
 
 _INT_LIMIT: Final = 10**MAX_INT_DIGITS
 
@@ -29,7 +29,7 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 class _Sealed(type):
     """
-    Makes instances by `__new__` alone, so that `__init__` can refuse to fill one anew.
+    Makes instances by `__new__` only, so that `__init__` can refuse to fill an instance again.
     """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
@@ -96,7 +96,7 @@ class FrozenDict(dict[str, Any], metaclass=_Sealed):
 
 class SealedList(FrozenList):
     """
-    A list that cannot be changed, of items that need not be JSON.
+    A list that cannot be changed, and whose items need not be JSON.
     """
 
     __slots__ = ()
@@ -114,7 +114,7 @@ class SealedList(FrozenList):
 
 class SealedDict(FrozenDict):
     """
-    A dict that cannot be changed, of keys and values that need not be JSON.
+    A dict that cannot be changed, and whose keys and values need not be JSON.
     """
 
     __slots__ = ()
@@ -132,10 +132,11 @@ class SealedDict(FrozenDict):
 
 def freeze(value: object) -> JSON:
     """
-    Check that a Python value is JSON, and give it read-only; a frozen value is given back as it is.
+    Check that a Python value is JSON, and return it read-only. A frozen value is returned as it is.
 
     Raises:
-        NotJSON: It holds another type, a key that is not a str, nan or infinity, or itself.
+        NotJSON: It holds another type, a key that is not a str, NaN or infinity, an int of too many digits, or itself;
+            or it nests too deeply.
     """
     if type(value) is FrozenDict or type(value) is FrozenList:
         return value
@@ -144,7 +145,7 @@ def freeze(value: object) -> JSON:
 
 def seal(value: Any) -> Any:
     """
-    Make the dicts and lists of a converted value read-only, whatever else they hold.
+    Return a converted value with read-only dicts and lists, whatever else these hold.
     """
     if type(value) is dict or type(value) is FrozenDict:
         return SealedDict(value)
@@ -183,49 +184,49 @@ def same(one: JSON, other: JSON) -> bool:
 
 def ratio_of(number: float) -> tuple[int, int]:
     """
-    Return numerator and denominator, in lowest terms, of a number as it is written.
+    Return the numerator and denominator, in lowest terms, of a number as it is written.
 
-    The float ``0.07`` is a little more than seven hundredths.
+    The exact value of the float ``0.07`` is a little more than seven hundredths.
 
     >>> ratio_of(0.07), ratio_of(2.0), ratio_of(3)
     ((7, 100), (2, 1), (3, 1))
     """
     if isinstance(number, int):
         return number, 1
-    from decimal import Decimal  # 3 ms for a program that divides nothing
+    from decimal import Decimal  # takes 3 ms, which most programs can save
 
     return Decimal(repr(number)).as_integer_ratio()
 
 
 def dumps(value: JSON) -> str:
     """
-    Print compactly, keys sorted; the result can always be encoded.
+    Return a value as compact JSON with sorted keys. The text can always be encoded.
     """
     return _encodable(json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":")))
 
 
 def dumps_head(value: JSON, limit: int) -> str:
     """
-    Print as `dumps` does, at least the first *limit* characters; what lies far beyond is not looked at.
+    Return at least the first *limit* characters of `dumps`. Values far beyond them are not looked at.
     """
     encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
     parts, length = [], 0
     for part in encoder.iterencode(value):
         parts.append(part)
         length += len(part)
-        if length >= limit + 1:  # one more, or nobody could tell that something is missing
+        if length >= limit + 1:  # one more, so that the caller can tell that something is missing
             break
     return _encodable("".join(parts))
 
 
 def _encodable(text: str) -> str:
-    # Half of a surrogate pair is a character to JSON, but not to UTF-8.
+    # Half of a surrogate pair is a character in JSON, but not in UTF-8.
     return text if text.isascii() else _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def path_of(parts: Any) -> str:
     """
-    Write where something lies in a JSON value, given its keys and indices: ``$.limits[2]``.
+    Return the path to a part of a JSON value, from its keys and indices: ``$.limits[2]``.
     """
     return "$" + "".join(f"[{part}]" if isinstance(part, int) else _key(str(part)) for part in parts)
 
@@ -247,7 +248,7 @@ def _freeze(value: object, depth: int) -> JSON:
 
 def _plain_scalar(value: object) -> JSON:
     """
-    Check a scalar, and give the plain value of a subclass such as an `enum.IntEnum`, whatever its methods return.
+    Check a scalar, and return its plain value. The methods of a subclass, such as an `enum.IntEnum`, do not matter.
     """
     if isinstance(value, str):
         return str.__str__(value)

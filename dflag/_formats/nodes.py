@@ -1,5 +1,5 @@
 """
-What is read with places: nodes, lines, and the paths between nodes.
+The results of reading with places: nodes, lines, and the paths between nodes.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ class Node:
 
     Attributes:
         start: The offset of its first character.
-        end: The offset behind its last one.
-        text: Of a scalar the text it stands for; None of a collection.
-        style: How a scalar is written: ``""`` plain, else ``"``, ``'``, ``|`` or ``>``.
-        tag: The tag that stands before it in YAML, in full; None without one.
-        members: Of a mapping its keys and values.
-        items: Of a sequence its items.
-        size: How many values it is made of, those that aliases stand for too.
-        height: How deep it nests; 0 of a scalar.
-        repeated: The offset of the first key in it, or in a part of it, that stands twice in one mapping.
+        end: The offset after its last character.
+        text: The text that a scalar stands for; None for a collection.
+        style: How a scalar is written: ``""`` if it is plain, or ``"``, ``'``, ``|`` or ``>``.
+        tag: The full YAML tag before the value, or None.
+        members: The keys and values of a mapping; None for other values.
+        items: The items of a sequence; None for other values.
+        size: The number of values in it, including itself and the values that aliases stand for.
+        height: How deep it nests; 0 for a scalar.
+        repeated: The offset of the first key, in it or in a part of it, that is repeated in its mapping, or None.
     """
 
     __slots__ = ("end", "height", "items", "members", "repeated", "size", "start", "style", "tag", "text")
@@ -55,7 +55,7 @@ class Node:
 
     def include(self, inner: Node) -> Node:
         """
-        Count a part of this collection, and return it.
+        Count *inner* as a part of this collection, and return it.
         """
         self.size += inner.size
         self.height = max(self.height, inner.height + 1)
@@ -68,7 +68,7 @@ class Node:
 
     def walk(self, path: list[Step]) -> Node:
         """
-        Follow a path as far as it leads.
+        Follow a path as far as it leads, and return the last node.
         """
         node = self
         for step in path:
@@ -85,9 +85,9 @@ class Node:
 
     def offsets(self, source: str) -> Callable[[int], int]:
         """
-        Return what says where in *source* each character of a scalar's text is written.
+        Return a function that maps each index in a scalar's text to its offset in *source*.
         """
-        from dflag._formats import scalars  # 1 ms, for block scalars and faults in texts alone
+        from dflag._formats import scalars  # takes 1 ms, and is needed only for block scalars and faults in texts
 
         found = None if self.text is None else scalars.offsets(source, self.start, self.end, self.style, self.text)
         return lambda index: self.start if found is None else found[min(index, len(found) - 1)]
@@ -111,9 +111,9 @@ class Lines:
 
 def steps_of(json_path: str) -> list[Step]:
     """
-    Read ``$.limits[2]`` as its steps.
+    Return the steps of a path such as ``$.limits[2]``.
     """
-    import json  # for keys in quotes alone
+    import json  # only for keys in quotes
 
     steps: list[Step] = []
     for found in _STEP.finditer(json_path, 1):

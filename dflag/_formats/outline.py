@@ -1,7 +1,8 @@
 """
-A list in YAML or JSON as texts and places: what is written, before anything says what it means. Imports PyYAML.
+A list in YAML or JSON as texts and places, before the texts are interpreted. Imports PyYAML.
 
-No aliases, tags, merge keys or doubled keys. One of them spoils the item of the list that it stands in, and no other.
+Aliases, tags, merge keys and repeated keys are not allowed. Each is a flaw of the list item that holds it, and of no
+other item.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
     from dflag.typing import JSONValue
 
 _MAX_VALUES: Final = 2 * MAX_VALUES
-"""A million keys and more; each takes up to 170 bytes while its item is read."""
+"""A million keys with their values, and more. Each takes up to 170 bytes while its item is read."""
 
 _MAX_FLAWS: Final = 10
-"""Of one item: a list of a million aliases is told by its first ones."""
+"""The most flaws that one item reports. Of a million aliases, the first ones are enough."""
 
 _NULLS: Final = frozenset({"", "~", "null", "Null", "NULL"})
 
@@ -40,7 +41,7 @@ class Scalar(str):
 
     Attributes:
         at: Its offset.
-        is_plain: Whether it is written without quotes, so that it may stand for something else than text.
+        is_plain: Whether it is written without quotes, so that it may stand for something other than text.
     """
 
     __slots__ = ("at", "is_plain")
@@ -78,10 +79,10 @@ Outline: TypeAlias = "Scalar | Items | Members"
 
 class Flaw(NamedTuple):
     """
-    Something that is no part of an outline.
+    A part of the text that is not allowed in an outline.
 
     Attributes:
-        expected: What would have been right; quotes nothing.
+        expected: What would be right. Quotes nothing.
         given: What was found.
         at: Its offset.
     """
@@ -92,38 +93,38 @@ class Flaw(NamedTuple):
 
 
 Take: TypeAlias = "Callable[[Outline, list[Flaw]], None]"
-"""What is called with each item of the list, and with what is wrong in it."""
+"""A function that is called with each item of the list, and with the flaws in it."""
 
 
 def read_list(text: str, take: Take, *, at_most: int) -> None:
     """
-    Read a list item by item. No list at all, by an empty text, comments alone or null, has no items.
+    Read a list item by item. An empty text, a text with only comments, and null have no items.
 
     Args:
         text: The list, as YAML or JSON.
-        take: Is called with each item in turn, also before an error is found further on.
+        take: Called with each item in turn, even if an error follows further on.
         at_most: How many items there may be.
 
     Raises:
-        NotJSON: It is no list, cannot be read, nests too deeply or is too large; with its `NotJSON.offset`.
+        NotJSON: The text is not a list, cannot be read, nests too deeply or is too large. The `NotJSON.offset` is set.
     """
-    # JSON first: tabs, and escaped characters beyond the first 65,536, are JSON and no YAML.
+    # JSON first: tabs, and escaped characters beyond the first 65,536, are valid JSON and not valid YAML.
     json_or_yaml(lambda: _read_json(text, take, at_most), lambda: _read_yaml(text, take, at_most))
 
 
 def as_json(outline: Outline) -> JSONValue:
     """
-    Return what an outline means by the core schema of YAML 1.2, read-only.
+    Return the value of an outline by the core schema of YAML 1.2, read-only.
 
     Raises:
-        NotJSON: It holds what JSON cannot: infinity, or an int that nothing prints.
+        NotJSON: It holds something that JSON cannot express: infinity, NaN, or an int that is too long to print.
     """
     return freeze(_meant(outline))
 
 
 def number_texts(outline: Outline) -> dict[str, str]:
     """
-    Return the texts of a mapping's scalars that stand for something else than text.
+    Return, by key, the texts of a mapping's scalars that stand for something other than text.
     """
     members = outline.items() if isinstance(outline, Members) else ()
     return {str(key): str(value) for key, value in members if isinstance(value, Scalar) and not _is_text(value)}
@@ -144,7 +145,7 @@ def _meant(outline: Outline) -> Any:
 def _read_json(text: str, take: Take, at_most: int) -> None:
     if not text.lstrip(" \t\r\n").startswith("["):
         raise NotJSON("a JSON array")
-    if sum(map(text.count, "[{,")) > _MAX_VALUES:  # before any of it takes memory
+    if sum(map(text.count, "[{,")) > _MAX_VALUES:  # before the values take memory
         raise NotJSON(f"a list of at most {_MAX_VALUES} values", offset=0)
     may_be_broken = may_hold_surrogates(text)
     items = json_nodes.read(text).items or []
@@ -245,7 +246,7 @@ def _scalar(text: str, at: int, *, is_plain: bool) -> Scalar:
 
 def _outlined(node: Node) -> Outline:
     """
-    Return the outline of JSON.
+    Return the outline of a node of JSON.
     """
     if node.text is not None:
         return _scalar(node.text, node.start, is_plain=not node.style)
@@ -276,7 +277,7 @@ def _scalars(outline: Outline) -> Iterator[Scalar]:
 
 def _is_encodable(text: str) -> bool:
     """
-    Return whether a text has no half of a surrogate pair, which no file, log or socket could take.
+    Return whether a text is free of unpaired surrogates, which no file, log or socket could take.
     """
     try:
         text.encode()

@@ -1,8 +1,8 @@
 """
-Where in a text each character of a YAML or JSON scalar is written.
+The places in a text at which the characters of a YAML or JSON scalar are written.
 
-Every style is read again here, character by character. What comes of it is held against what the parser made of the
-scalar, so that a difference costs the exact place and never gives a wrong one.
+Every style is read again here, character by character. The result is compared with the parser's text of the scalar. If
+they differ, the exact places are not known, but a place is never wrong.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ESCAPED: Final = {
 
 class _Written:
     """
-    The characters of a scalar as they are found, each with its offset.
+    The characters of a scalar that have been read, each with its offset.
     """
 
     def __init__(self) -> None:
@@ -60,14 +60,14 @@ class _Written:
 
 def offsets(source: str, start: int, end: int, style: str, text: str) -> Sequence[int] | None:
     """
-    Return the offset in *source* of each character of *text*, and of its end; None when they cannot be found.
+    Return the offset in *source* of each character of *text*, and of its end; None if they cannot be found.
 
     Args:
         source: The whole text.
-        start: Where the scalar begins, with its quote or its header.
-        end: Where it ends.
-        style: ``""`` for a plain one, else ``"``, ``'``, ``|`` or ``>``.
-        text: What the parser made of it.
+        start: The offset at which the scalar begins, with its quote or its header.
+        end: The offset at which it ends.
+        style: ``""`` for a plain scalar, or ``"``, ``'``, ``|`` or ``>``.
+        text: The parser's text of the scalar.
     """
     blocks = style in ("|", ">")
     for read in _block(source, start, end, text) if blocks else _READERS.get(style, _plain)(source, start, end):
@@ -94,7 +94,7 @@ def _double(source: str, start: int, end: int) -> Iterator[_Written]:
         return _read_escape(written, source, at) if source[at] == "\\" else _read_character(written, source, at)
 
     yield _folded(source, start + 1, end - 1, read)
-    yield _unfolded(start + 1, end - 1, read)  # to JSON the separators of YAML are characters like others
+    yield _unfolded(start + 1, end - 1, read)  # in JSON, the line separators of YAML are ordinary characters
 
 
 def _read_character(written: _Written, source: str, at: int) -> int:
@@ -103,7 +103,7 @@ def _read_character(written: _Written, source: str, at: int) -> int:
 
 
 def _read_escape(written: _Written, source: str, at: int) -> int:
-    if pair := _HIGH.match(source, at):  # as JSON writes what lies beyond the first 65,536 characters
+    if pair := _HIGH.match(source, at):  # as JSON writes characters beyond the first 65,536
         written.add(pair[0].encode().decode("unicode_escape").encode("utf-16", "surrogatepass").decode("utf-16"), at)
         return pair.end()
     if line_end := _BREAK.match(source, at + 1):
@@ -118,7 +118,7 @@ def _read_escape(written: _Written, source: str, at: int) -> int:
 
 def _after_escaped_break(written: _Written, source: str, at: int) -> int:
     """
-    Pass the white space behind an escaped line break; each empty line in it is a line break.
+    Pass the white space after an escaped line break. Each empty line in it is a line break.
     """
     while True:
         while source[at : at + 1] in (" ", "\t"):
@@ -132,7 +132,7 @@ def _after_escaped_break(written: _Written, source: str, at: int) -> int:
 
 def _folded(source: str, start: int, end: int, read: Callable[[_Written, int], int]) -> _Written:
     """
-    Read what folds its lines: one break is a space, each further one a line break.
+    Read text whose lines are folded: a single break becomes a space, and of several, all but the first remain.
     """
     written, at = _Written(), start
     while at < end:
@@ -143,7 +143,7 @@ def _folded(source: str, start: int, end: int, read: Callable[[_Written, int], i
         if gap["breaks"]:
             _fold(written, list(_BREAK.finditer(source, at, gap.end())))
         else:
-            written.add_all(source, at, gap.end())  # each character once, however long the gap is
+            written.add_all(source, at, gap.end())  # each character is read once, however long the gap is
         at = gap.end()
     return written
 
@@ -165,7 +165,8 @@ def _unfolded(start: int, end: int, read: Callable[[_Written, int], int]) -> _Wr
 
 def _block(source: str, start: int, end: int, text: str) -> Iterator[_Written]:
     """
-    Read a block; how far it is indented follows from its first line, or with an indicator from what is left of that.
+    Read a block. Its indentation is that of its first line that is not empty. With an indicator, the spaces that *text*
+    keeps of that line are not part of it.
     """
     header = _HEADER.match(source, start)
     if header is None:
@@ -197,14 +198,14 @@ def _lines(source: str, start: int, end: int) -> Iterator[tuple[str, int, int]]:
 
 def _block_of(source: str, lines: list[tuple[str, int, int]], width: int, chomp: str, *, folds: bool) -> _Written:
     written = _Written()
-    breaks: list[int] = []  # the line ends since the last line that holds anything
+    breaks: list[int] = []  # the line ends since the last line that is not empty
     indented = False
     for line, start, stop in lines:
         if len(line) <= width and not line.strip(" "):
             breaks.append(stop)
             continue
         if _indent(line) < width:
-            break  # a comment behind the block
+            break  # a comment after the block
         was_indented, indented = indented, line[width : width + 1] in (" ", "\t")
         _join(written, breaks, folds=folds and not was_indented and not indented)
         written.add_all(source, start + width, stop)
@@ -218,7 +219,7 @@ def _block_of(source: str, lines: list[tuple[str, int, int]], width: int, chomp:
 
 def _join(written: _Written, breaks: list[int], *, folds: bool) -> None:
     """
-    Write the line ends between two lines that hold something.
+    Write the line ends between two lines that are not empty.
     """
     if folds and written.offsets:
         if len(breaks) == 1:

@@ -41,10 +41,10 @@ def nodes(text: str, *, yaml: bool, repeats: bool = False) -> list[Node]:
     Args:
         text: The text.
         yaml: Whether it may be YAML.
-        repeats: Whether a key may stand twice in a mapping, as it may for ``kubectl``.
+        repeats: Whether a key may be repeated in one mapping, as ``kubectl`` allows.
 
     Raises:
-        NotJSON: The text is neither; of two reasons that of the reader which came further.
+        NotJSON: The text is neither. The error is that of the reader that got further.
     """
     if not text.strip():
         return []
@@ -67,9 +67,10 @@ def nodes(text: str, *, yaml: bool, repeats: bool = False) -> list[Node]:
 
 def json_or_yaml(as_json: Callable[[], T], as_yaml: Callable[[], T]) -> T:
     """
-    Read JSON, or YAML, which takes a hundredth of a second to import and refuses some of JSON.
+    Read a text as JSON, or else as YAML. If both fail, raise the error of the reader that got further.
 
-    A tab in front, some escapes and a long key are JSON and no YAML; and YAML may look like JSON at first.
+    JSON comes first, because PyYAML takes a hundredth of a second to import, and refuses some JSON: a tab in front,
+    some escapes, and a long key. The text may also be YAML that looks like JSON at first.
     """
     try:
         return as_json()
@@ -84,7 +85,7 @@ def json_or_yaml(as_json: Callable[[], T], as_yaml: Callable[[], T]) -> T:
 
 def object_text(text: str) -> str:
     """
-    Return a text that begins as a JSON object does, and refuse any other before all of it is looked at.
+    Return a text that begins like a JSON object. Any other text is refused before the rest of it is looked at.
     """
     if not text.lstrip(WHITE_SPACE).startswith("{"):
         raise NotJSON("a JSON object")

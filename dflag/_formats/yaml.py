@@ -30,12 +30,12 @@ _DEPTHS: Final = {
     yaml.SequenceEndEvent: -1,
     yaml.MappingEndEvent: -1,
 }
-"""How much deeper each event leads."""
+"""How much deeper the nesting is after each event."""
 
 T = TypeVar("T")
 
 _MAX_CHARACTERS: Final = 2**20
-"""What a ConfigMap can hold; the parser is slow enough for this to matter."""
+"""As many as a ConfigMap can hold. The parser is so slow that this limit matters."""
 
 _CONSTANTS: Final[dict[str, Any]] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
@@ -56,7 +56,7 @@ def loads(text: str) -> JSONValue:
     Read a YAML text as a frozen JSON value.
 
     Raises:
-        NotJSON: It is not YAML, or says what JSON cannot.
+        NotJSON: The text is not YAML, or holds something that JSON cannot express.
     """
     value = freeze(_read(text, _ValueReader.document))
     if may_hold_surrogates(text):
@@ -66,13 +66,13 @@ def loads(text: str) -> JSONValue:
 
 def members(text: str, unread: Collection[str] = ()) -> list[Member]:
     """
-    Read a YAML mapping entry by entry; a text with nothing but comments has none.
+    Read a YAML mapping entry by entry. A text with nothing but comments has no entries.
 
-    A block scalar comes as a plain str, for it is a text of its own. What is not finite or, by aliases, nests too
-    deeply is left to the caller that freezes it, and surrogates are not looked for.
+    A block scalar becomes a plain str, because it is text for every flag. The caller that freezes a value refuses
+    numbers that are not finite, and aliases that nest too deeply. Surrogates are not checked.
 
     Raises:
-        NotJSON: It is no mapping, or says what JSON cannot.
+        NotJSON: The text is not a mapping, or holds something that JSON cannot express.
     """
     return _read(text, lambda reader: reader.members(unread))
 
@@ -86,7 +86,7 @@ def _read(text: str, read: Callable[[_ValueReader], T]) -> T:
 
 class _ValueReader(EventReader[Any]):
     """
-    Makes JSON values.
+    Reads YAML nodes as JSON values.
     """
 
     def __init__(self, text: str) -> None:
@@ -122,7 +122,7 @@ class _ValueReader(EventReader[Any]):
             if not isinstance(each, yaml.ScalarEvent):
                 raise NotJSON("YAML whose keys are texts")
             self.node(each, 1)
-            # A key is a name, whatever it looks like.
+            # A key is a name, even if it looks like a number or another value.
             _add_key(keys, each, each.value)
             event = self.next()
             is_unread = each.value in unread and _keeps_its_meaning(event)
@@ -130,7 +130,7 @@ class _ValueReader(EventReader[Any]):
 
     def _excerpt(self, event: Any) -> Excerpt:
         """
-        Pass a node, and return how it is written; of a literal block that is the text in it, indented.
+        Pass a node, and return it as it is written. For a literal block, return only the indented text in it.
         """
         start, end = event.start_mark, event.end_mark
         if isinstance(event, yaml.ScalarEvent) and event.style == "|":
@@ -146,7 +146,7 @@ class _ValueReader(EventReader[Any]):
 
     def _raw(self, event: Any) -> Any:
         """
-        Return a scalar's text with its value, and of a collection the value.
+        Return a scalar as its text with its value, a block scalar as its text, and a collection as its value.
         """
         value = self.node(event, 1)
         written = self._written(event)
@@ -156,7 +156,7 @@ class _ValueReader(EventReader[Any]):
 
     def _written(self, event: Any) -> Any:
         """
-        Return the event of what is written, which an alias stands for.
+        Return the event, or for an alias the event of the node that it stands for.
         """
         return self.anchors[event.anchor].event if isinstance(event, yaml.AliasEvent) else event
 
@@ -188,7 +188,7 @@ class _ValueReader(EventReader[Any]):
 
 def _add_key(keys: set[str], event: Any, key: str) -> None:
     if key == "<<" and isinstance(event, yaml.ScalarEvent) and event.implicit[0]:
-        # YAML 1.2 has none, and a key of that name would not do what its writer meant.
+        # YAML 1.2 has no merge keys, and a normal key of that name would not do what its writer meant.
         raise NotJSON("YAML without merge keys")
     if key in keys:
         raise NotJSON("YAML without duplicate keys", f"{key[:80]!r} stands twice in one mapping")
@@ -197,7 +197,7 @@ def _add_key(keys: set[str], event: Any, key: str) -> None:
 
 def _advice(key: Any) -> str:
     """
-    Return what to do about a key, from its event, that is no text.
+    Return what to do about a key that is not a text, from its event.
     """
     if isinstance(key, yaml.ScalarEvent):
         return f"put {key.value[:80]!r} in quotes"
@@ -206,7 +206,7 @@ def _advice(key: Any) -> str:
 
 def plain_value(text: str) -> JSONValue:
     """
-    Read an unquoted scalar by the core schema; what it does not know is text: ``no``, ``1:30``, ``2024-01-01``.
+    Read an unquoted scalar by the core schema. What the schema does not know is text: ``no``, ``1:30``, ``2024-01-01``.
     """
     if text in _CONSTANTS:
         return _CONSTANTS[text]
@@ -216,7 +216,7 @@ def plain_value(text: str) -> JSONValue:
         return read_int(text, 0)
     if _FLOAT.fullmatch(text):
         return float(text)
-    # Freezing refuses it, for JSON has no such number.
+    # Freezing refuses NaN, because JSON has no such number.
     return math.nan if _NOT_FINITE.fullmatch(text) else text
 
 
@@ -224,8 +224,8 @@ def _keeps_its_meaning(event: Any) -> bool:
     """
     Return whether a node means the same when it is cut out as it is written.
 
-    In an indented literal block, a marker of documents would be text; quotes and folding are gone in a value. An anchor
-    may stand on a line of its own.
+    A document marker in a literal block would become text, because the block stays indented. A scalar with quotes or
+    folding is written differently from its value. An anchor may be on a line of its own.
     """
     if not isinstance(event, yaml.ScalarEvent):
         return True
@@ -238,6 +238,6 @@ def _keeps_its_meaning(event: Any) -> bool:
 
 def _is_nothing(event: Any) -> bool:
     """
-    Return whether a document begins and holds nothing: ``---`` alone.
+    Return whether a document holds nothing, such as ``---`` alone.
     """
     return isinstance(event, yaml.ScalarEvent) and not event.value and event.implicit[0] and event.tag is None

@@ -1,5 +1,5 @@
 """
-What all readers of YAML have in common. Imports PyYAML.
+The common part of all YAML readers. Imports PyYAML.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ T = TypeVar("T")
 V = TypeVar("V")
 
 _MAX_ALIASED: Final = 2**20
-"""How much aliases may add to a text, by `EventReader.weight`, lest a few lines stand for gigabytes."""
+"""How much `EventReader.weight` aliases may add to a text. Without a limit, a few lines could stand for gigabytes."""
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The parser in C where PyYAML was built with it: ten times as fast, the same events."""
+"""The parser in C, if PyYAML was built with it. It is ten times as fast, and gives the same events."""
 
 _WORDS_QUOTE: Final = _LOADER is yaml.SafeLoader
-"""Whether the parser's messages may quote the text, as those of the one in Python do; those in C are fixed."""
+"""Whether the parser's messages may quote the text, as those of the Python parser do. The C parser's are fixed."""
 
 
 class Anchored(Generic[V]):
     """
-    What an anchor stands for: its event, what was made of it, and how much that weighs.
+    The node of an anchor: its event, the result of reading it, and its weight.
     """
 
     __slots__ = ("event", "made", "weight")
@@ -41,12 +41,12 @@ class Anchored(Generic[V]):
 
 class EventReader(Generic[V]):
     """
-    Makes something of every node from parser events, as they come: a text that goes too far is left unread.
+    Reads every node from the parser's events as they come, so that the rest of a text beyond a limit is left unread.
 
     Attributes:
-        weight: The number of nodes passed, those of aliases included, and what a reader adds for long ones.
-        last: The event last passed.
-        anchors: What each anchor of the document stands for.
+        weight: The number of nodes passed, including those of aliases, and what a reader adds for long scalars.
+        last: The event that was passed last.
+        anchors: The node of each anchor of the document.
     """
 
     def __init__(self, text: str) -> None:
@@ -58,7 +58,7 @@ class EventReader(Generic[V]):
 
     def run(self, read: Callable[[], T]) -> T:
         """
-        Read, and raise `NotJSON` with its place for what the parser raises.
+        Call *read*, and turn the exceptions of the parser into `NotJSON` with its place.
         """
         try:
             return read()
@@ -70,7 +70,7 @@ class EventReader(Generic[V]):
         except NotJSON as error:
             raise self._located(error) from None
         except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
-            # The parser lets through what chr() says of an impossible escape.
+            # The parser lets the exception of chr() for an impossible escape through.
             raise self._located(NotJSON("JSON or YAML", str(error))) from None
 
     def next(self) -> Any:
@@ -82,14 +82,14 @@ class EventReader(Generic[V]):
 
     def until(self, end: type) -> Iterator[Any]:
         """
-        Yield the first event of each part of a collection, which the caller passes before it asks for the next.
+        Yield the first event of each part of a collection. The caller passes the part before it asks for the next one.
         """
         while not isinstance(event := self.next(), end):
             yield event
 
     def begins(self) -> bool:
         """
-        Pass what stands before the next document, and return whether there is one.
+        Pass the events up to the next document, and return whether there is one.
         """
         between = (yaml.StreamStartEvent, yaml.DocumentEndEvent)
         while isinstance(event := self.next(), between):
@@ -99,7 +99,7 @@ class EventReader(Generic[V]):
 
     def node(self, event: Any, depth: int) -> V:
         """
-        Pass the node that begins with an event.
+        Pass the node that begins with an event, and return the result of reading it.
         """
         if isinstance(event, yaml.AliasEvent):
             return self.alias(event, depth)
@@ -131,7 +131,7 @@ class EventReader(Generic[V]):
 
     def tagged(self, event: Any) -> None:
         """
-        Refuse a node for its tag, if it may have none.
+        Refuse a node because of its tag. This class accepts all tags.
         """
 
     def scalar(self, event: Any) -> V:

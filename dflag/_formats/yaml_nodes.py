@@ -22,15 +22,15 @@ _PROPERTIES: Final = re.compile(r"(?:[&!]\S*\s+)*")
 
 def read_stream(text: str, *, repeats: bool = False) -> list[Node]:
     """
-    Read a YAML stream: a node for each document that holds anything.
+    Read a YAML stream, and return a node for each document that is not empty.
 
     Args:
         text: The stream.
-        repeats: Whether a key may stand twice in one mapping; then the last one counts.
+        repeats: Whether a key may be repeated in one mapping. Then the last one counts.
 
     Raises:
-        NotJSON: It is not YAML, nests too deeply, repeats a key, or has keys that are no texts; with its
-            `NotJSON.offset`.
+        NotJSON: The text is not YAML, nests too deeply, repeats a key, or has a key that is not a text. The
+            `NotJSON.offset` is set.
     """
     reader = _NodeReader(text, repeats=repeats)
     return reader.run(lambda: list(reader.documents()))
@@ -68,9 +68,9 @@ class _NodeReader(EventReader[Node]):
 
     def mapping(self, event: Any, depth: int) -> Node:
         """
-        Read a mapping; what is merged into it counts at the place where the merge key stands, as for kubectl.
+        Read a mapping. As in kubectl, merged keys count at the place of the merge key.
 
-        So a key that stands before the merge key loses, where YAML 1.1 lets every key of the mapping itself win.
+        So a key before the merge key loses against a merged one. In YAML 1.1, every key of the mapping itself wins.
         """
         node = Node(self._start(event), event.start_mark.index)
         node.members = {}
@@ -95,7 +95,7 @@ class _NodeReader(EventReader[Node]):
 
     def _start(self, event: Any) -> int:
         """
-        Return where a node begins, behind its anchor and tag.
+        Return the offset at which a node begins, after its anchor and tag.
         """
         start: int = event.start_mark.index
         found = _PROPERTIES.match(self._text, start) if event.anchor or event.tag else None
@@ -104,7 +104,7 @@ class _NodeReader(EventReader[Node]):
 
 def _merge(members: dict[str, tuple[Node, Node]], value: Node) -> None:
     """
-    Put a mapping, or several of which the first counts most, on top of the members.
+    Merge a mapping, or several of which the first counts most, into the members, and replace those with the same key.
     """
     for each in reversed([value] if value.items is None else value.items):
         if each.members is None:
