@@ -193,7 +193,7 @@ def ratio_of(number: float) -> tuple[int, int]:
     """
     if isinstance(number, int):
         return number, 1
-    from decimal import Decimal  # takes 3 ms, which most programs can save
+    from decimal import Decimal  # takes 3 ms, and most programs do not need it
 
     return Decimal(repr(number)).as_integer_ratio()
 

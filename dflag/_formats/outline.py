@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dflag.typing import JSONValue
 
 _MAX_VALUES: Final = 2 * MAX_VALUES
-"""A million keys with their values, and more. Each takes up to 170 bytes while its item is read."""
+"""Enough for more than a million keys with values. Each takes up to 170 bytes while its item is read."""
 
 _MAX_FLAWS: Final = 10
 """The most flaws that one item reports. Of a million aliases, the first ones are enough."""

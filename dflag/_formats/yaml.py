@@ -161,14 +161,14 @@ class _ValueReader(EventReader[Any]):
         return self.anchors[event.anchor].event if isinstance(event, yaml.AliasEvent) else event
 
     def tagged(self, event: Any) -> None:
-        # A tag may hold any character, written %0A and the like, and be as long as the text.
+        # The tag is quoted and cut: it may hold any character, such as %0A for a line end, and be as long as the text.
         raise NotJSON("YAML without tags", f"found {event.tag[:80]!r}")
 
     def scalar(self, event: Any) -> JSONValue:
         self.weight += len(event.value)
         return plain_value(event.value) if event.implicit[0] else event.value
 
-    def sequence(self, event: Any, depth: int) -> JSONValue:  # noqa: ARG002 - a value has no place
+    def sequence(self, event: Any, depth: int) -> JSONValue:  # noqa: ARG002 - a value keeps no place
         return [self.node(each, depth) for each in self.until(yaml.SequenceEndEvent)]
 
     def mapping(self, event: Any, depth: int) -> JSONValue:  # noqa: ARG002 - as above

@@ -27,7 +27,7 @@ __all__ = [
     "Watch",
 ]
 
-if not TYPE_CHECKING:  # else the checkers would take any name
+if not TYPE_CHECKING:  # otherwise type checkers would accept any name
     __getattr__, __dir__ = lazily(
         __name__,
         {

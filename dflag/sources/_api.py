@@ -46,7 +46,7 @@ MAX_LINE_BYTES: Final = 16 * 1024 * 1024
 """The longest event or answer. An object has at most about 1.5 MiB, or ten times that if all characters are escaped."""
 
 _BEHIND: Final = frozenset({400, 410, 504})
-"""The HTTP statuses that say that a server does not know, or does not know yet, the version that it was asked for."""
+"""The HTTP statuses of a server that does not know, or does not know yet, the version that it was asked for."""
 
 
 class ApiServer:

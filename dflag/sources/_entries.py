@@ -26,8 +26,8 @@ MAX_BYTES: Final = 16 * 1024 * 1024
 _LONGEST_KEY: Final = 253
 _KEY: Final = re.compile(rf"[-_a-zA-Z0-9][-._a-zA-Z0-9]{{0,{_LONGEST_KEY - 1}}}")
 
-# Without O_NONBLOCK, opening a FIFO would wait for a writer. With O_NOCTTY, a terminal does not become the process's
-# own. The calls of getattr are for Windows, which lacks these constants.
+# Without O_NONBLOCK, opening a FIFO would wait for a writer. Without O_NOCTTY, a terminal could become the controlling
+# terminal of the process. The calls of getattr are for Windows, which lacks these constants.
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOCTTY", 0)
 _HEAD_BYTES: Final = 4096
 """The size of the first read. One page holds almost every value, and its buffer costs nothing."""
@@ -78,7 +78,7 @@ def read_entries(directory: int, known: Container[str] = ()) -> tuple[dict[str, 
             name = entry.name
             if name not in known and not is_key(name):
                 continue
-            # The listing tells the type of each entry, without a system call for each file.
+            # The listing includes the type of each entry, which saves a system call for each file.
             is_regular = entry.is_file(follow_symlinks=False)
             value = read_file(directory, name) if is_regular else read_other(directory, name)
             if value is None:

@@ -1,6 +1,6 @@
 """
-The API server to ask and the user to ask as: from kubeconfig files as kubectl reads them, or from the service account
-of a pod.
+Which API server to ask, and as which user: from kubeconfig files as kubectl reads them, or from the service account of
+a pod.
 
 An unknown field is refused, and the error names it. If it were dropped, dflag might ask another server, or ask as
 another user.
@@ -213,7 +213,7 @@ def _pod(account: str) -> Config:
     place = "the pod's service account"
     host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
-    namespace = os.environ.get("POD_NAMESPACE") or None  # as in kubectl, the usual name for the downward API goes first
+    namespace = os.environ.get("POD_NAMESPACE") or None  # as in kubectl, the downward API's usual variable goes first
     path = os.path.join(account, "namespace")
     if namespace is None and os.path.exists(path):
         namespace = read_file(place, path).decode(errors="replace").strip() or None

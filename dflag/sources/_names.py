@@ -13,7 +13,7 @@ _NAMESPACE: Final = re.compile(rf"(?=.{{1,63}}\Z){_LABEL}")
 
 OBJECT_NAME: Final = "a name of 1 to 253 characters: words of [-a-z0-9] with dots between, none with a - at its ends"
 NAMESPACE_NAME: Final = "a name of 1 to 63 characters of [-a-z0-9] that does not begin or end with -"
-"""The words for a valid name in messages."""
+"""How messages describe a valid name."""
 
 
 def is_object_name(name: str) -> bool:

@@ -78,7 +78,7 @@ def watch_path(
 
 class _PathWatch(Watch):
     """
-    The common part of both kinds of watch: arming the watch, also again when the path leads another way.
+    The common part of both kinds of watch: arming it, and arming it again when the path leads another way.
     """
 
     def __init__(self, path: str, heard: Callable[[], None], *, is_file: bool) -> None:
@@ -291,7 +291,7 @@ class InotifyWatch(_PathWatch):
         if descriptor is None:
             descriptor = self._descriptor = self._open()
         before, self._watches = self._watches, {}
-        # The lowest concern first: a directory that a bind mount gives two paths has one watch, with the last mask.
+        # The lowest concern first: a directory with two paths, by a bind mount, has one watch and keeps the last mask.
         for place, concern in sorted(wanted.places.items(), key=lambda item: item[1]):
             watch = self._bindings.inotify_add_watch(descriptor.number, os.fsencode(place), self._mask(concern))
             if watch >= 0:
@@ -301,7 +301,7 @@ class InotifyWatch(_PathWatch):
             elif concern > Concern.ITSELF or ctypes.get_errno() != errno.EACCES:
                 self._watches.update(before)
                 _raise_errno()
-        # Remove old watches only now: the loop has made the watches that are still wanted again, without an event.
+        # Old watches are removed only now: the loop has renewed the watches that are still wanted, without an event.
         self._remove(before.keys() - self._watches.keys())
 
     def _open(self) -> Descriptor:

@@ -152,7 +152,7 @@ def is_older(version: str, than: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Look:
     """
-    The knowledge about the object at one moment.
+    The content of an `ObjectCache` at one moment.
 
     Attributes:
         state: The newest state that was seen; None before the first one.

@@ -26,7 +26,7 @@ FAILED_RECHECK_SECONDS: Final = 1.0
 """How soon a path that exists but could not be read is tried again."""
 
 ATTEMPTS: Final = 20
-"""How often a read that writers interrupt is tried. At 7700 writes per second, three repetitions were seen."""
+"""How many times a read is tried when writers interrupt it. At 7700 writes per second, three repetitions were seen."""
 
 _AWAKE_SECONDS: Final = 5e-4
 """
@@ -138,7 +138,7 @@ class PathSource(Source):
 
     def _expect_swap(self) -> None:
         """
-        Make the next probe wait a moment for a swap. At that point, all other work before a read is done.
+        Make the next probe wait a moment for a swap, because all other work before a read is done by then.
         """
         self._awake_until = time.monotonic() + _AWAKE_SECONDS
 

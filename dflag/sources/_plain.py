@@ -3,8 +3,8 @@ Plain files, one per flag. Each file is read once it has not changed for a while
 
 A program that writes a file in place truncates it first, so a reader may find it empty or half-written. A file is
 therefore only read after its signature has stayed the same for the settling time. Until then its last settled value
-stays. Time is measured by the monotonic clock, so a step of the wall clock settles nothing. Only in a directory that is
-read for the first time, the age of a file counts too.
+stays. Time is measured by the monotonic clock, so a step of the wall clock settles nothing. The age of a file by the
+wall clock counts only when a directory is read for the first time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REFUSED_RECHECK_SECONDS: Final = 30.0
 """How soon an entry that the system refused is tried again. The end of the refusal may leave no trace."""
 
 LONGEST_WAIT_SECONDS: Final = 2.0
-"""How long a read may wait for files that have just changed, and the set of another directory for its last file."""
+"""How long a read may wait for files that have just changed, and how long the set of a new directory may settle."""
 
 _LOOKS: Final = 3
 """How many looks in a row must each find another inode number. A file may be replaced between two of them."""
@@ -42,7 +42,7 @@ Two writes within one tick leave the same file times. A value that is read later
 """
 
 _SCAN_SHARE: Final = 1000
-"""How many times its processor time passes after a scan before the next one, so that scans take a thousandth of it."""
+"""How many times the processor time of a scan must pass before the next scan."""
 
 _SCAN_MAX_SECONDS: Final = 60.0
 
@@ -89,7 +89,7 @@ class PlainFiles:
         """
         Return a number that changes with the files of the directory at *path*.
 
-        Unless a scan was requested, scans take at most a thousandth of a processor, or one scan a minute.
+        It scans on request, and otherwise so rarely that scans take a thousandth of a processor, or once a minute.
 
         Raises:
             OSError: The directory cannot be listed.
@@ -251,7 +251,7 @@ class PlainFiles:
 
     def _look(self, directory: int, name: str, file: _File, found: Found) -> float | None:
         """
-        Update *file* from the look at it, and return when to look again, or None.
+        Update *file* from what was found, and return when to look again, or None.
         """
         if isinstance(found, Unreadable):
             file.value, file.seen, file.taken = found, None, None

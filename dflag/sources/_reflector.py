@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from dflag.typing import Wake
 
 FIRST_SECONDS: Final = 0.8
-"""The shortest pause after a failure, as in Kubernetes' own clients. The longest doubles with each further failure."""
+"""The shortest pause after a failure, as in Kubernetes' own clients. The longest one doubles with each failure."""
 
 LAST_SECONDS: Final = 30.0
-"""The limit of this doubling. A request that only an operator can make succeed is tried again about this often."""
+"""The limit of this doubling. After a failure that an operator must fix, requests are tried about this often."""
 
 LONGEST_SECONDS: Final = 120.0
 """The longest ``Retry-After`` of a server that is obeyed."""
@@ -57,7 +57,7 @@ _LASTING: Final = frozenset({403, 404})
 _AT_ONCE: Final = frozenset({_UNAUTHORIZED, _GONE})
 """
 Failures that may be over at once. After a 401 the next attempt reads the credentials again, and after a 410 it asks for
-the newest version. Each is tried again without a pause, but only once until a watch lasts: a server may repeat it.
+the newest version. The first failure of each kind needs no pause. Until a watch lasts, a repeated one does.
 """
 
 

@@ -62,8 +62,7 @@ class DirectorySource(PathSource):
             Links in the path are followed again at every read.
         settle_seconds: For how many seconds, 0 or more, a plain file must not have changed before it is read. A volume
             needs no such time.
-        secret: Whether all values are secret. None finds out from Linux whether the directory is the volume of a
-            Secret.
+        secret: Whether all values are secret. None asks Linux whether the directory is the volume of a Secret.
 
     Raises:
         DefinitionError: The path is empty, or the time is negative or not finite.

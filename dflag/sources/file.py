@@ -53,7 +53,7 @@ class FileSource(PathSource):
             Links in the path are followed again at every read.
         settle_seconds: For how many seconds, 0 or more, a file outside of a volume must not have changed before it is
             read.
-        secret: Whether all values are secret. None finds out from Linux whether the file is in the volume of a Secret.
+        secret: Whether all values are secret. None asks Linux whether the file is in the volume of a Secret.
 
     Raises:
         DefinitionError: The path is empty, or the time is negative or not finite.
@@ -103,7 +103,7 @@ class FileSource(PathSource):
 
     def probe(self) -> object:
         """
-        Return a token of the target of the volume's link and the file's state: two system calls. Never raises.
+        Return a token of the volume's link target and the file's state: two system calls. Never raises.
         """
         turn = self._current_turn()
         target = self._await_swap(self._link, read_link(self._link))
